@@ -1,0 +1,1 @@
+"""Language models trained, aligned and averaged: the experiments of the paper."""
