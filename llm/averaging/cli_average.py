@@ -1,0 +1,124 @@
+"""`python -m llm average`: two model folders in, their average out."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm.errors import UserError
+
+_RATIOS = "Ratios"
+
+
+def average_command(
+    theta_0: Annotated[Path, typer.Option("--theta-0", help="Model folder before RLHF.")],
+    theta: Annotated[Path, typer.Option("--theta", help="Model folder after RLHF, or a LoRA adapter on theta-0.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    alpha: Annotated[
+        float | None, typer.Option(help="Share of theta, from 0 to 1.", rich_help_panel=_RATIOS)
+    ] = None,
+    alphas: Annotated[
+        str | None, typer.Option(help="A ratio per part, such as 0.9,0.8,0.7.", rich_help_panel=_RATIOS)
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(help="Average this part only: input, middle, output or its number.", rich_help_panel=_RATIOS),
+    ] = None,
+    alphas_file: Annotated[
+        Path | None, typer.Option(help="Ratios that `adapt` has written (JSON).", rich_help_panel=_RATIOS)
+    ] = None,
+    parts: Annotated[
+        int | None, typer.Option(help="Number of parts; 3, or as many as --alphas.", rich_help_panel=_RATIOS)
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="A ratio per part, layer or module.", rich_help_panel=_RATIOS)
+    ] = None,
+    embeddings: Annotated[
+        str | None,
+        typer.Option(help="first (default), last, mean, own, theta or theta_0.", rich_help_panel=_RATIOS),
+    ] = None,
+    norm: Annotated[
+        str | None, typer.Option(help="Final norm: as for embeddings; default mean.", rich_help_panel=_RATIOS)
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Output head: as for embeddings; default mean.", rich_help_panel=_RATIOS)
+    ] = None,
+    vocab: Annotated[
+        str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")
+    ] = "same",
+    merge: Annotated[bool, typer.Option("--merge", help="Write a full model where theta is an adapter.")] = False,
+) -> None:
+    """Average two models: (1 - alpha) theta_0 + alpha theta, tensor by tensor, in a stream."""
+    from llm.averaging.files import average_files
+
+    if vocab not in ("same", "union"):
+        raise UserError(f"vocab is {vocab!r}, allowed are same, union.")
+    choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
+    recipe = _recipe(alpha, alphas, part, alphas_file, parts, {k: v for k, v in choices.items() if v is not None})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
+    with _Progress() as progress:
+        report = average_files(
+            theta_0, theta, out, recipe, union=vocab == "union", merge=merge, progress=progress.show
+        )
+    _print(report, out)
+
+
+def _recipe(
+    alpha: float | None,
+    alphas: str | None,
+    part: str | None,
+    alphas_file: Path | None,
+    parts: int | None,
+    choices: dict[str, str],
+):
+    """The recipe that the options ask for; UserError unless exactly one way to give ratios is used."""
+    from llm.averaging import recipe
+    from llm.averaging.groups import Grouping
+
+    given = {"--alpha": alpha, "--alphas": alphas, "--alphas-file": alphas_file}
+    given = [name for name, value in given.items() if value is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise UserError(f"The ratios are given by {found}, allowed is one of --alpha, --alphas, --alphas-file.")
+    if part is not None and alpha is None:
+        raise UserError(f"part is {part!r}, allowed is with --alpha only.")
+    if alphas_file is not None:
+        if parts is not None or choices:
+            raise UserError("alphas-file is given, which has its own grouping; leave out --parts, --level, --embeddings, "
+                            "--norm and --head.")  # fmt: skip
+        return recipe.from_file(alphas_file)
+    grouping = Grouping(**choices) if parts is None else Grouping(parts=parts, **choices)
+    if part is not None:
+        return recipe.one_part(part, alpha, grouping)
+    return recipe.in_order(alphas, grouping, parts) if alphas is not None else recipe.uniform(alpha, grouping)
+
+
+class _Progress:
+    """A bar on standard error, on a terminal only."""
+
+    def __enter__(self) -> "_Progress":
+        self._bar = None
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: int, total: int) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="B", unit_scale=True, disable=None)
+        self._bar.update(done - self._bar.n)
+
+
+def _print(report, out: Path) -> None:
+    from llm.averaging.card import coverage
+
+    for label, ratio, count, values in coverage(report):
+        print(f"{label:16} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
+    for note in report.notes:
+        print(note)
+    print(f"wrote {out}")
