@@ -138,6 +138,15 @@ def write_rows(path: str | Path, rows: Iterable[Row | Mapping[str, Any]]) -> Non
     aside.replace(path)
 
 
+def collect_rows(sources: Iterable[str | Path], to: str | Path) -> None:
+    """Check the rows of several .jsonl files and write them all into the file `to`, whole or not at all."""
+    files = [Path(source) for source in sources]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise UserError(f"results: {missing[0]} does not exist; it must be a .jsonl file.")
+    write_rows(to, [row for file in files for _, row in _read_file(file)])
+
+
 def _name(identity: Sequence) -> str:
     return ", ".join(
         f"{key.removesuffix('_key')} = {value}" for key, value in zip(IDENTITY, identity, strict=True)

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.errors import UserError
-from llm.results import expand_setting, parse_row, read_rows, require, select, setting_key, write_rows
+from llm.results import (
+    collect_rows,
+    expand_setting,
+    parse_row,
+    read_rows,
+    require,
+    select,
+    setting_key,
+    write_rows,
+)
 
 GOOD = {
     "preset": "microcosm",
@@ -146,6 +155,18 @@ def test_a_folder_reads_as_all_of_its_files(tmp_path):
     write_rows(tmp_path / "b.jsonl", grid(seeds=(1,)))
     write_rows(tmp_path / "c" / "all.jsonl", grid())
     assert len(read_rows(tmp_path)) == len(read_rows(tmp_path / "c")) == len(grid())
+
+
+def test_collected_files_hold_all_rows_of_their_sources(tmp_path):
+    write_rows(tmp_path / "a.jsonl", grid(seeds=(0,)))
+    write_rows(tmp_path / "b.jsonl", grid(seeds=(1,)))
+    collect_rows([tmp_path / "b.jsonl", tmp_path / "a.jsonl"], tmp_path / "all.jsonl")
+    write_rows(tmp_path / "same.jsonl", grid())
+    assert (tmp_path / "all.jsonl").read_bytes() == (tmp_path / "same.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"c\.jsonl does not exist"):
+        collect_rows([tmp_path / "a.jsonl", tmp_path / "c.jsonl"], tmp_path / "all.jsonl")
+    with pytest.raises(UserError, match="two rows for"):
+        collect_rows([tmp_path / "a.jsonl"] * 2, tmp_path / "all.jsonl")
 
 
 def test_settings_that_mean_the_same_have_one_key():

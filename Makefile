@@ -1,0 +1,56 @@
+# Every target sets itself up: it needs Python 3.11 or newer, make, and nothing else.
+PYTHON  ?= python3
+PRESET  ?= microcosm
+SEEDS   ?= 0
+TARGET  ?= core
+CORES   ?= 2
+# Asked for first and exactly. For a GPU: make reproduce TORCH="torch==2.13.0 --index-url <the index of your CUDA version>"
+TORCH   ?= torch==2.13.0
+
+# Two processes with one thread each are faster than one with two, for models this small.
+export OMP_NUM_THREADS = 1
+export OMP_WAIT_POLICY = passive
+export PRESET
+
+BIN       := .venv/bin
+READY     := .venv/installed
+WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --config preset=$(PRESET) seeds="$(SEEDS)" --
+
+.PHONY: help reproduce test figures pretrain theory clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo 'Options, for example: make reproduce SEEDS="0 1 2" PRESET=microcosm TARGET=core CORES=2'
+
+reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table
+	$(WORKFLOW) $(TARGET)
+	$(BIN)/python notebooks/run.py
+	$(BIN)/python -m llm table results/$(PRESET)
+
+test: $(READY)  ## all tests, every notebook included, in less than 10 minutes
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+figures: $(READY)  ## redraw every figure from the committed results
+	$(BIN)/python notebooks/run.py
+
+pretrain: $(READY)  ## train the pre-trained models again instead of taking the shipped ones
+	$(WORKFLOW) pretrain
+
+theory: $(READY)  ## compute results/theory again and draw its figures
+	$(BIN)/python -m theory
+	$(BIN)/python notebooks/run.py theory
+
+clean:  ## remove runs and caches, never results or figures
+	rm -rf out .snakemake .pytest_cache .hypothesis
+	find llm theory notebooks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("alignment-tax needs Python 3.11 or newer (make PYTHON=...); this is " + sys.version.split()[0])'
+	@echo "Setting up .venv (once; a few minutes)"
+	@$(PYTHON) -m venv .venv
+	@echo "  installing $(TORCH)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(TORCH)
+	@echo "  installing the other packages, as in constraints.txt"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
