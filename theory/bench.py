@@ -1,0 +1,131 @@
+"""How fast and how exact: F_p against scipy's multivariate normal and 40 digits, exact accuracy against Monte Carlo.
+
+Needs mpmath (a development dependency) for the 40-digit reference; nothing else in the package does.
+"""
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+
+import numpy as np
+from scipy.stats import multivariate_normal
+
+from theory.closed_form import F_p, log_F_p
+from theory.exact import exact_accuracy
+from theory.monte_carlo import simulate_accuracy
+
+DIGITS = 40
+MVN_CLASSES = (3, 5, 10, 26)
+
+
+def reference_F_p(x: float, p: float, n_classes: int):
+    """F_p(x) as an mpmath number to about 40 digits, p in (0, 1]; the same integral, other method and arithmetic.
+
+    Tanh-sinh quadrature on panels around the integrand's peak, which is bracketed by bisection, out to where the
+    integrand has fallen by e^-110. Takes some tenths of a second.
+    """
+    import mpmath as mp
+
+    with mp.workdps(DIGITS + 10):
+        s, r, m = mp.sqrt(mp.mpf(p) / n_classes), mp.sqrt(1 + n_classes * (1 - mp.mpf(p))), n_classes - 1
+        h = mp.mpf(x) / s
+
+        def psi(u):
+            return -(((u - h) / r) ** 2) / 2 + m * mp.log(mp.erfc(-u / mp.sqrt(2)) / 2)
+
+        def rises(u):
+            return (h - u) / r**2 + m * mp.npdf(u) / mp.ncdf(u) > 0
+
+        peak = _last_true(rises, min(h, mp.mpf(0)), halvings=80)  # far from the start, yet sharp
+        top = psi(peak)
+        left = peak - _last_true(lambda d: psi(peak - d) > top - 110, mp.mpf(0))
+        right = peak + _last_true(lambda d: psi(peak + d) > top - 110, mp.mpf(0))
+        panels = [left + (peak - left) * mp.mpf(j) / 4 for j in range(4)]
+        panels += [peak + (right - peak) * (mp.mpf(j) / 12) ** 2 for j in range(13)]
+        area = mp.quad(lambda u: mp.exp(psi(u) - top), panels)
+        return +(area * mp.exp(top) / (r * mp.sqrt(2 * mp.pi)))
+
+
+def _last_true(condition: Callable, start, halvings: int = 20):
+    """The largest u >= start for which a condition, true at start, still holds, to 2^-halvings of the distance."""
+    step = 1e-3
+    while condition(start + step):
+        step *= 2
+    low, high = start, start + step
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        low, high = (middle, high) if condition(middle) else (low, middle)
+    return low
+
+
+def draw_points(n_points: int, rng: np.random.Generator) -> Iterator[tuple[int, float, float]]:
+    """(K, p, x) all over the range: K log-uniform in [2, 10,000], p also near 0 and 1, x in [-40, 40], also near 0."""
+    for _ in range(n_points):
+        k = int(np.exp(rng.uniform(np.log(2), np.log(10_001))))
+        p = float(rng.choice([rng.uniform(), 10 ** rng.uniform(-8, -1), 1 - 10 ** rng.uniform(-8, -1), 1.0]))
+        yield k, p, float(rng.choice([0.5 * rng.normal(), rng.uniform(-40, 40), 3 * rng.normal() * np.sqrt(p / k)]))
+
+
+def accuracy_rows(points: Iterator[tuple[int, float, float]]) -> Iterator[dict]:
+    """Errors of F_p (absolute) and log_F_p (relative to max(1, |log F_p|)) against the reference, a row a point."""
+    import mpmath as mp
+
+    for k, p, x in points:
+        reference = reference_F_p(x, p, k)
+        log_reference = mp.log(reference)
+        yield {
+            "n_classes": k,
+            "p": p,
+            "x": x,
+            "error": abs(float(reference - F_p(x, p, k))),
+            "log_error": abs(float((log_reference - log_F_p(x, p, k)) / max(1, abs(log_reference)))),
+        }
+
+
+def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
+    """Seconds a point and errors: F_p over 1000 values of x, and scipy's mvn at one x with its default settings."""
+    many = np.linspace(-3, 3, 1000)
+    for k in MVN_CLASSES:
+        sigma = np.full((k - 1, k - 1), p * (k + 1 - p * k) / k) + np.eye(k - 1) * p / k
+        normal, at = multivariate_normal(cov=sigma), np.full(k - 1, x)
+        reference = float(reference_F_p(x, p, k))
+        seconds, mvn_seconds = _seconds(lambda: F_p(many, p, k), 20) / many.size, _seconds(lambda: normal.cdf(at), 1)
+        yield {
+            "n_classes": k,
+            "seconds": seconds,
+            "mvn_seconds": mvn_seconds,
+            "times_faster": mvn_seconds / seconds,
+            "error": abs(F_p(x, p, k) - reference),
+            "mvn_error": abs(normal.cdf(at) - reference),
+        }
+
+
+def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[dict]:
+    """Seconds of exact_accuracy, and of Monte Carlo scaled to the samples that a standard error of 1e-6 would take."""
+    cases = [((20,), (1,), 0.8, 5), ((12, 14), (1, 4), 0.8, 5), ((200,), (1,), 0.9, 100), ((33, 33, 34), (1, 2, 4), 0.8, 5)]
+    for counts, weights, p, k in cases:
+        seconds = _seconds(lambda: exact_accuracy(counts, weights, p, k), 3)
+        start = perf_counter()
+        estimate, stderr = simulate_accuracy(counts, weights, p, k, n_samples, rng)
+        sampling = (perf_counter() - start) * (stderr / 1e-6) ** 2
+        exact = exact_accuracy(counts, weights, p, k)
+        yield {
+            "counts": counts,
+            "weights": weights,
+            "p": p,
+            "n_classes": k,
+            "seconds": seconds,
+            "sampling_seconds": sampling,
+            "exact": exact,
+            "standard_errors_apart": (estimate - exact) / stderr,
+        }
+
+
+def _seconds(call: Callable, repeats: int) -> float:
+    """The fastest of `repeats` calls, after one that warms caches."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    return min(times)

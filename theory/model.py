@@ -1,0 +1,156 @@
+r"""Two tasks, their feature sets, and how strongly each feature votes in an averaged model (paper, section 5, appendix F).
+
+The model of the data. A label y of M has N weak features x_i | y ~ N(mu_i Q_i y, sigma^2 I): feature i shows class
+q_i = Q_i y, which is y itself with probability 1 - p and a class drawn uniformly with probability p; the mu_i(k) are
+orthonormal over all (i, k). So, without noise, x_i = mu_i(q_i): *feature i votes for class q_i*.
+
+Which classes a failed vote is drawn from. The paper's text draws it from all M labels, its covariance Sigma from the K
+classes of the task itself: Sigma_ii = p (K + 2 - pK) / K follows from P(right) = 1 - p + p/K and P(wrong class) = p/K.
+Sigma is what Proposition 5.1 uses, so K is the default; everywhere `n_labels = M` gives the text's reading, with
+p/M in place of p/K and p (M - K) / M of the votes lost to classes that do not compete.
+
+The classifier. f = (w, Phi): score of class k is w(k)^T sum_i Phi_i x_i. Training a task with classes Y on the features
+Phi in {0, 1}^N gives w(k) = sum_{i: Phi_i = 1} mu_i(k) for k in Y (a factor and a term common to all classes of Y do
+not change which class is highest) and w(k) = 0 for other k. By orthonormality
+
+    score(k) = sum_i v_i(k) [q_i = k],    v_i(k) = w_i(k) Phi_i,
+
+where w_i(k) is the coefficient of mu_i(k) in w(k). `v_i(k)` is the *vote weight* of feature i for class k.
+
+The averages, ratio alpha the share of b, a_i and b_i in {0, 1} for "i belongs to task a's (b's) features":
+
+    weights:  w = (1 - alpha) w_a + alpha w_b and Phi = (1 - alpha) Phi_a + alpha Phi_b, so
+              v_i(k) = ((1 - alpha) a_i [k in Y_a] + alpha b_i [k in Y_b]) ((1 - alpha) a_i + alpha b_i);
+    outputs:  score = (1 - alpha) score_a + alpha score_b, so
+              v_i(k) = (1 - alpha) a_i a_i [k in Y_a] + alpha b_i b_i [k in Y_b].
+
+At alpha = 1/2, Y_a = Y_b (case 1; times 4, or 2 for outputs): the weight average gives shared features 4 and others 1,
+the output average 2 and 1. With Y_a, Y_b disjoint (case 2) and k in Y_a: the weight average gives shared features 2 and
+a's own 1 (b's own 0), since Phi_a + Phi_b doubles the shared ones; the output average leaves a's scores as they were.
+
+With partly overlapping label sets, 0 < |Y_a and Y_b| < K, v_i(k) differs between classes of both tasks and classes of one.
+The term common to all classes of Y then matters: it is taken to be 0, as in the paper's formula for w.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from theory import validation
+from theory.validation import Number
+
+Task = Literal["a", "b"]
+Averaging = Literal["weights", "outputs"]
+
+MEMBERSHIP = ((1, 0), (0, 1), (1, 1))  # (a_i, b_i) of a's own, b's own and the shared features
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Two classification tasks.
+
+    n_classes: K >= 2, classes of each task. n_a, n_b: number of features of each task's classifier, >= 0.
+    n_o: features that both use, 0 <= n_o <= min(n_a, n_b). n_classes_o: classes that both tasks have, in [0, K];
+    K is the paper's case 1 (Y_a = Y_b), 0 its case 2 (disjoint).
+    """
+
+    n_classes: int
+    n_a: int
+    n_b: int
+    n_o: int
+    n_classes_o: int
+
+    def __post_init__(self) -> None:
+        validation.integer("n_classes", self.n_classes, 2)
+        validation.integer("n_a", self.n_a, 0)
+        validation.integer("n_b", self.n_b, 0)
+        validation.integer("n_o", self.n_o, 0, min(self.n_a, self.n_b))
+        validation.integer("n_classes_o", self.n_classes_o, 0, self.n_classes)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Number of features of a only, b only, and of both: the order of every group of features in this package."""
+        return self.n_a - self.n_o, self.n_b - self.n_o, self.n_o
+
+
+def same_labels(n: int, n_o: int, n_classes: int) -> Tasks:
+    """The paper's case 1: Y_a = Y_b, n features each, n_o of them shared."""
+    return Tasks(n_classes, n, n, n_o, n_classes)
+
+
+def disjoint_labels(n: int, n_o: int, n_classes: int) -> Tasks:
+    """The paper's case 2: no class in common, n features each, n_o of them shared."""
+    return Tasks(n_classes, n, n, n_o, 0)
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How the features vote when a model is tested on one task.
+
+    counts: (group,) number of features. common: (group,) their vote weight for a class that both tasks have;
+    own: (group,) for a class that only the tested task has. n_common, n_own: how many such classes; their sum is K.
+    """
+
+    counts: tuple[int, ...]
+    common: tuple[Number, ...]
+    own: tuple[Number, ...]
+    n_common: int
+    n_own: int
+
+    @property
+    def weights(self) -> tuple[Number, ...]:
+        """(group,) the one vote weight per group, if all classes of the task are of one kind; else ValueError."""
+        if self.n_own == 0 or self.common == self.own:
+            return self.common
+        if self.n_common == 0:
+            return self.own
+        raise ValueError(
+            f"weights differ between the {self.n_common} classes of both tasks and the {self.n_own} of one; "
+            "one weight per group exists only for identical or disjoint label sets."
+        )
+
+
+def single_model(tasks: Tasks, trained_on: Task, tested_on: Task) -> Votes:
+    """Votes of the classifier trained on one task alone (alpha = 0 or 1), tested on either task."""
+    return average(tasks, "outputs", {"a": 0, "b": 1}[_task("trained_on", trained_on)], tested_on)
+
+
+def average(tasks: Tasks, averaging: Averaging, alpha: Number, tested_on: Task) -> Votes:
+    """Votes of (1 - alpha) a + alpha b, averaged in weights or in outputs, tested on one task.
+
+    alpha in [0, 1] is the share of b. An int or Fraction alpha gives exact weights, a float alpha floats.
+    """
+    alpha = validation.real("alpha", alpha, 0, 1)
+    if averaging not in ("weights", "outputs"):
+        raise ValueError(f"averaging must be 'weights' or 'outputs', not {averaging!r}.")
+    vote = {"weights": _weight_average, "outputs": _output_average}[averaging]
+    own_class = {"a": (1, 0), "b": (0, 1)}[_task("tested_on", tested_on)]
+    return Votes(
+        counts=tasks.counts,
+        common=_per_group(vote, alpha, (1, 1)),
+        own=_per_group(vote, alpha, own_class),
+        n_common=tasks.n_classes_o,
+        n_own=tasks.n_classes - tasks.n_classes_o,
+    )
+
+
+def _weight_average(alpha: Number, member: tuple[int, int], class_in: tuple[int, int]) -> Number:
+    """v_i(k) = w_i(k) Phi_i with both factors averaged; class_in = ([k in Y_a], [k in Y_b])."""
+    (a, b), (in_a, in_b) = member, class_in
+    return ((1 - alpha) * a * in_a + alpha * b * in_b) * ((1 - alpha) * a + alpha * b)
+
+
+def _output_average(alpha: Number, member: tuple[int, int], class_in: tuple[int, int]) -> Number:
+    """v_i(k) with the products w_i(k) Phi_i averaged; a * a = a for a in {0, 1}."""
+    (a, b), (in_a, in_b) = member, class_in
+    return (1 - alpha) * a * in_a + alpha * b * in_b
+
+
+def _per_group(vote: Callable, alpha: Number, class_in: tuple[int, int]) -> tuple[Number, ...]:
+    return tuple(vote(alpha, member, class_in) for member in MEMBERSHIP)
+
+
+def _task(name: str, task: str) -> str:
+    if task not in ("a", "b"):
+        raise ValueError(f"{name} must be 'a' or 'b', not {task!r}.")
+    return task

@@ -1,0 +1,147 @@
+"""The same accuracies by sampling: votes alone, and the features x themselves with noise. The check on theory.exact.
+
+Samples are drawn in chunks, so that memory does not grow with their number. Ties are split evenly: a sample in which
+the right class is level with j others counts 1 / (j + 1).
+"""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory import validation
+from theory.exact import integer_weights
+from theory.model import Averaging, Tasks
+
+CHUNK_VALUES = 2_000_000  # numbers held at a time
+
+
+def simulate_accuracy(
+    counts: Sequence[int],
+    weights: Sequence[float | Fraction],
+    p: float,
+    n_classes: int,
+    n_samples: int,
+    rng: np.random.Generator,
+    n_labels: int | None = None,
+) -> tuple[float, float]:
+    """(estimate, standard error) of the accuracy from n_samples >= 2 drawn votes; arguments else as in exact_accuracy.
+
+    Weights are compared exactly, as integers on their common scale. TypeError unless rng is a numpy Generator.
+    """
+    counts, weights = validation.groups(counts, weights)
+    k, m = validation.labels(n_classes, n_labels)
+    p, n_samples = validation.probability("p", p), validation.integer("n_samples", n_samples, 2)
+    validation.generator(rng)
+    (scaled,) = integer_weights([weights])
+    fits = sum(count * abs(weight) for count, weight in zip(counts, scaled)) < 2**62
+    scaled = np.array(scaled, dtype=np.int64 if fits else object)
+    chances = np.r_[1 - p + p / m, np.full(k - 1, p / m), p * (m - k) / m]
+
+    def draw(size: int) -> NDArray:
+        scores = np.zeros((size, k), dtype=scaled.dtype)
+        for count, weight in zip(counts, scaled):
+            scores += weight * rng.multinomial(count, chances, size=size)[:, :k].astype(scaled.dtype)
+        return credit(scores, np.zeros(size, dtype=int))
+
+    return _estimate(draw, n_samples, k + 1)
+
+
+def simulate_features(
+    tasks: Tasks,
+    averaging: Averaging,
+    alpha: float,
+    p: float,
+    sigma: float,
+    n_samples: int,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """(estimate, standard error) of task a's accuracy from sampled features x_i ~ N(mu_i(q_i), sigma^2 I), sigma >= 0.
+
+    Nothing of theory.model's reduction to vote weights is used: the mu_i(k) are a random orthonormal basis, the classifiers
+    are the vectors w_a(k), w_b(k) and masks Phi_a, Phi_b, averaged as such. As sigma falls the accuracy tends to the
+    exact one (noise splits ties evenly). The dimension is (features) x (classes of both tasks): for small cases.
+    """
+    p, sigma = validation.probability("p", p), float(validation.real("sigma", sigma, 0, np.finfo(float).max))
+    alpha, n_samples = float(validation.real("alpha", alpha, 0, 1)), validation.integer("n_samples", n_samples, 2)
+    if averaging not in ("weights", "outputs"):
+        raise ValueError(f"averaging must be 'weights' or 'outputs', not {averaging!r}.")
+    centres = orthonormal_features(sum(tasks.counts), label_count(tasks), validation.generator(rng))
+    (w_a, phi_a), (w_b, phi_b) = ideal_classifiers(tasks, centres)
+    k = tasks.n_classes
+
+    def draw(size: int) -> NDArray:
+        right = rng.integers(k, size=size)
+        x = sample_features(centres, right, np.arange(k), p, sigma, rng)
+        if averaging == "weights":
+            scores = np.einsum("snd,n->sd", x, (1 - alpha) * phi_a + alpha * phi_b) @ ((1 - alpha) * w_a + alpha * w_b).T
+        else:
+            scores = (1 - alpha) * np.einsum("snd,n->sd", x, phi_a) @ w_a.T
+            scores += alpha * np.einsum("snd,n->sd", x, phi_b) @ w_b.T
+        return credit(np.round(scores[:, :k], 9) if sigma == 0 else scores[:, :k], right)
+
+    return _estimate(draw, n_samples, 3 * centres[:, 0].size)
+
+
+def credit(scores: NDArray, right: NDArray) -> NDArray:
+    """(sample,) 1 / (number of classes level with the right one at the top), or 0; scores: (sample, class)."""
+    best = scores.max(axis=1)
+    reached = scores[np.arange(len(scores)), right] == best
+    return reached / (scores == best[:, None]).sum(axis=1)
+
+
+def label_count(tasks: Tasks) -> int:
+    """|Y_a or Y_b|: labels 0 .. K - 1 are task a's, the last K of these labels task b's."""
+    return 2 * tasks.n_classes - tasks.n_classes_o
+
+
+def orthonormal_features(n_features: int, n_labels: int, rng: np.random.Generator) -> NDArray:
+    """(feature, label, dimension) random orthonormal mu_i(k), dimension = n_features * n_labels."""
+    dimension = n_features * n_labels
+    basis, _ = np.linalg.qr(rng.standard_normal((dimension, dimension)))
+    return basis.reshape(n_features, n_labels, dimension)
+
+
+def ideal_classifiers(tasks: Tasks, centres: NDArray) -> tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray]]:
+    """(w_a, Phi_a), (w_b, Phi_b) with w(k) = sum_i Phi_i mu_i(k) for the task's own classes, else 0.
+
+    w: (label, dimension), Phi: (feature,), features in the order of tasks.counts.
+    """
+    own_a, own_b, both = tasks.counts
+    phi_a = np.r_[np.ones(own_a), np.zeros(own_b), np.ones(both)]
+    phi_b = np.r_[np.zeros(own_a), np.ones(own_b), np.ones(both)]
+    labels, k = np.arange(label_count(tasks)), tasks.n_classes
+    w_a = np.einsum("n,nld->ld", phi_a, centres) * (labels < k)[:, None]
+    w_b = np.einsum("n,nld->ld", phi_b, centres) * (labels >= label_count(tasks) - k)[:, None]
+    return (w_a, phi_a), (w_b, phi_b)
+
+
+def sample_features(
+    centres: NDArray, right: NDArray, classes: NDArray, p: float, sigma: float, rng: np.random.Generator
+) -> NDArray:
+    """(sample, feature, dimension) features x_i of samples with the given right labels.
+
+    right: (sample,) labels; classes: (K,) the labels a failed feature shows one of, drawn uniformly (theory.model).
+    """
+    size, n_features, dimension = len(right), centres.shape[0], centres.shape[2]
+    failed = rng.random((size, n_features)) < p
+    shown = np.where(failed, classes[rng.integers(len(classes), size=failed.shape)], right[:, None])
+    x = centres[np.arange(n_features), shown]
+    if sigma:
+        x += sigma * rng.standard_normal((size, n_features, dimension))
+    return x
+
+
+def _estimate(draw: Callable[[int], NDArray], n_samples: int, values_each: int) -> tuple[float, float]:
+    """Mean and standard error of n_samples draws in chunks, by their sum and sum of squares (values lie in [0, 1])."""
+    chunk = max(1, CHUNK_VALUES // values_each)
+    total = squares = 0.0
+    for start in range(0, n_samples, chunk):
+        values = draw(min(chunk, n_samples - start))
+        total += float(values.sum())
+        squares += float((values * values).sum())
+    mean = total / n_samples
+    variance = max(squares / n_samples - mean * mean, 0.0) * n_samples / (n_samples - 1)
+    return mean, sqrt(variance / n_samples)

@@ -1,0 +1,76 @@
+"""Checks of arguments shared by the package: each raises one sentence with the argument, its value and what is allowed."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from numbers import Integral, Rational, Real
+
+import numpy as np
+
+Number = int | float | Fraction
+
+
+def integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """`value` as an int in [low, high]; TypeError if it is not an integer, ValueError if out of range."""
+    allowed = f"an integer of at least {low}" if high is None else f"an integer in [{low}, {high}]"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be {allowed}, not {value!r}.")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{name} must be {allowed}, not {value!r}.")
+    return int(value)
+
+
+def real(name: str, value: object, low: float, high: float) -> Number:
+    """`value`, a finite real number in [low, high]; fractions stay fractions."""
+    allowed = f"a number in [{low:g}, {high:g}]"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be {allowed}, not {value!r}.")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {allowed}, not {value!r}.")
+    return value
+
+
+def probability(name: str, value: object) -> float:
+    """`value` as a float in [0, 1]."""
+    return float(real(name, value, 0, 1))
+
+
+def labels(n_classes: object, n_labels: object) -> tuple[int, int]:
+    """(K, M): the number of classes, K >= 2, and of labels that a failed vote is drawn from, M >= K (default M = K)."""
+    k = integer("n_classes", n_classes, 2)
+    return k, k if n_labels is None else integer("n_labels", n_labels, k)
+
+
+def generator(rng: object) -> np.random.Generator:
+    """`rng` itself; anything but a Generator is an error, so that no seed is used twice unnoticed."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator (numpy.random.default_rng(seed)), not {rng!r}.")
+    return rng
+
+
+def groups(counts: Sequence, weights: Sequence) -> tuple[list[int], list[Fraction]]:
+    """Feature groups as lists of equal length: counts >= 0, and weights as *exact* fractions.
+
+    A float counts as the binary fraction that it is: 0.1 is not 1/10. Hand in fractions.Fraction where ties between
+    decimal weights matter.
+    """
+    counts, weights = _as_list("counts", counts), _as_list("weights", weights)
+    if len(counts) != len(weights):
+        raise ValueError(f"counts and weights must have the same length, not {len(counts)} and {len(weights)}.")
+    return [integer("counts", count, 0) for count in counts], [_fraction(weight) for weight in weights]
+
+
+def _as_list(name: str, values: object) -> list:
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or np.ndim(values) != 1:
+        raise TypeError(f"{name} must be a one-dimensional sequence of numbers, one per group, not {values!r}.")
+    return list(values)
+
+
+def _fraction(weight: object) -> Fraction:
+    if isinstance(weight, Rational | Integral) and not isinstance(weight, bool):
+        return Fraction(int(weight.numerator), int(weight.denominator))
+    if not isinstance(weight, Real) or isinstance(weight, bool):
+        raise TypeError(f"weights must be finite real numbers, not {weight!r}.")
+    if not math.isfinite(weight):
+        raise ValueError(f"weights must be finite real numbers, not {weight!r}.")
+    return Fraction(float(weight))
