@@ -14,7 +14,7 @@ from threading import Event
 import numpy as np
 
 from llm.averaging import adapters
-from llm.averaging.arithmetic import STORAGE, all_finite, as_floats, mix
+from llm.averaging.arithmetic import BLOCK, STORAGE, all_finite, as_floats, mix
 from llm.averaging.card import write_card
 from llm.averaging.compatible import check_tokenizers, pair
 from llm.averaging.folders import ModelFolder, read_folder
@@ -23,7 +23,7 @@ from llm.averaging.safetensors_files import TensorInfo
 from llm.averaging.writing import Job, aside, hash_files, write_weights
 from llm.errors import UserError
 
-_BLOCK = 1 << 20  # elements a job
+_JOB = 1 << 19  # values
 _KINDS = (".json", ".txt", ".model", ".jinja", ".py", ".tiktoken", ".spm")  # copied beside the weights
 _TRAINING = ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json", "averaging.json")
 _NOTICES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
@@ -98,10 +98,10 @@ def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bo
     def jobs(name: str) -> Iterator[Job]:
         left, right, ratio = pairing.theta_0[name], tensors[name], resolved.ratios[name]
         shared = min(left.elements, right.elements)
-        for start in range(0, shared, _BLOCK):
-            yield partial(_mixed, left, right, ratio, start, min(start + _BLOCK, shared))
-        for start in range(shared, right.elements, _BLOCK):
-            yield partial(_finite, right, "theta", start, min(start + _BLOCK, right.elements))
+        for start in range(0, shared, _JOB):
+            yield partial(_mixed, left, right, ratio, start, min(start + _JOB, shared))
+        for start in range(shared, right.elements, _JOB):
+            yield partial(_finite, right, "theta", start, min(start + _JOB, right.elements))
 
     notes = pairing.notes + [
         f"{len(mixed)} tensors are {kinds[0]} in theta-0 and {kinds[1]} in theta: written as {kinds[1]}."
@@ -128,8 +128,8 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, merge: 
     def jobs(name: str) -> Iterator[Job]:
         tensor = tensors[name]
         whole = base.tensors[adapter.targets[name]] if tensor is adapter.whole.get(adapter.targets[name]) else None
-        for start in range(0, tensor.elements, _BLOCK):
-            stop = min(start + _BLOCK, tensor.elements)
+        for start in range(0, tensor.elements, _JOB):
+            stop = min(start + _JOB, tensor.elements)
             if whole is not None:
                 yield partial(_mixed, whole, tensor, own[name], start, stop)
             elif adapters.scales_with_ratio(name):
@@ -151,8 +151,8 @@ def _merging_jobs(
             yield partial(_merged, weight, left, right, rows)
         return
     whole = adapter.whole.get(name)
-    for start in range(0, weight.elements, _BLOCK):
-        stop = min(start + _BLOCK, weight.elements)
+    for start in range(0, weight.elements, _JOB):
+        stop = min(start + _JOB, weight.elements)
         if whole is None:
             yield partial(_finite, weight, "theta-0", start, stop)
         else:
@@ -166,21 +166,30 @@ def _mixed(left: TensorInfo, right: TensorInfo, ratio: float, start: int, stop: 
         if not np.array_equal(values, left.read(start, stop)):
             raise UserError(f"{right.name} differs between the models and, being {right.dtype}, cannot be averaged.")
         return values
-    low, high = _finite(left, "theta-0", start, stop), _finite(right, "theta", start, stop)
-    out = mix(low, left.dtype, high, right.dtype, ratio)
-    if left.dtype != right.dtype and not all_finite(out, right.dtype):
-        raise UserError(f"{right.name} is {left.dtype} in theta-0, with values too large for theta's {right.dtype}.")
+    out, done = np.empty(stop - start, STORAGE[right.dtype]), 0
+    for low, high in zip(_blocks(left, "theta-0", start, stop), _blocks(right, "theta", start, stop), strict=True):
+        block = mix(low, left.dtype, high, right.dtype, ratio)
+        if left.dtype != right.dtype and not all_finite(block, right.dtype):
+            raise UserError(f"{right.name} is {left.dtype} in theta-0, with values too large for {right.dtype}.")
+        out[done : done + len(block)] = block
+        done += len(block)
     return out
+
+
+def _blocks(tensor: TensorInfo, owner: str, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Values `start` to `stop` as stored, in small blocks; UserError if one is NaN or Inf."""
+    for bits in tensor.blocks(start, stop, BLOCK):
+        values = as_floats(bits, tensor.dtype)
+        if not all_finite(values, tensor.dtype):
+            raise UserError(f"{tensor.name} of {owner} ({tensor.path}) holds NaN or Inf.")
+        yield values
 
 
 def _finite(tensor: TensorInfo, owner: str, start: int, stop: int) -> np.ndarray:
     """Values `start` to `stop` as stored; UserError if one is NaN or Inf."""
     if tensor.dtype not in STORAGE:
         return tensor.read(start, stop)
-    values = as_floats(tensor.read(start, stop), tensor.dtype)
-    if not all_finite(values, tensor.dtype):
-        raise UserError(f"{tensor.name} of {owner} ({tensor.path}) holds NaN or Inf.")
-    return values
+    return np.concatenate(list(_blocks(tensor, owner, start, stop)))
 
 
 def _scaled(tensor: TensorInfo, ratio: float, start: int, stop: int) -> np.ndarray:

@@ -4,6 +4,7 @@ A header is trusted only after every type, shape and offset in it has been check
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -34,20 +35,28 @@ class TensorInfo:
     def elements(self) -> int:
         return prod(self.shape)
 
+    @property
+    def itemsize(self) -> int:
+        return _BITS[self.dtype] // 8
+
     def read(self, first: int = 0, last: int | None = None) -> np.ndarray:
         """Stored values `first` to `last` (exclusive; all by default) as unsigned whole numbers, shape (n,)."""
-        size = _BITS[self.dtype] // 8
         last = self.elements if last is None else last
-        values = np.empty(last - first, np.dtype(f"<u{size}"))
+        return next(self.blocks(first, last, max(1, last - first)), np.empty(0, f"<u{self.itemsize}"))
+
+    def blocks(self, first: int, last: int, size: int) -> Iterator[np.ndarray]:
+        """The same in pieces of `size` values (the last one may be shorter)."""
         with open(self.path, "rb", buffering=0) as file:
-            file.seek(self.start + first * size)
-            view, done = memoryview(values).cast("B"), 0
-            while done < len(view):
-                count = file.readinto(view[done:])
-                if not count:
-                    raise UserError(f"{self.path} ended while {self.name} was read: the file changed meanwhile.")
-                done += count
-        return values
+            file.seek(self.start + first * self.itemsize)
+            for start in range(first, last, size):
+                values = np.empty(min(size, last - start), f"<u{self.itemsize}")
+                view = memoryview(values).cast("B")
+                while view:
+                    count = file.readinto(view)
+                    if not count:
+                        raise UserError(f"{self.path} ended while {self.name} was read: it changed meanwhile.")
+                    view = view[count:]
+                yield values
 
 
 def read_header(path: Path) -> tuple[bytes, list[TensorInfo]]:

@@ -18,7 +18,7 @@ from llm.errors import UserError
 
 Job = Callable[[], np.ndarray]  # makes the next few megabytes of a tensor's data
 _SPARE = 16 << 20  # bytes of room asked for beside the weights: configuration, tokenizer, card
-_HASHED = 1 << 20  # bytes hashed at a time
+_HASHED = 1 << 18  # bytes hashed at a time
 
 
 @contextmanager
@@ -79,11 +79,12 @@ def write_weights(
 def hash_files(paths: list[Path], stop: Event) -> dict[str, str]:
     """File name -> SHA-256 of each file, read in order; gives up when `stop` is set."""
     hashes = {}
+    buffer = memoryview(bytearray(_HASHED))
     for path in paths:
         digest = hashlib.sha256()
         with open(path, "rb", buffering=0) as file:
-            while not stop.is_set() and (block := file.read(_HASHED)):
-                digest.update(block)
+            while not stop.is_set() and (count := file.readinto(buffer)):
+                digest.update(buffer[:count])
         hashes[path.name] = digest.hexdigest()
     return hashes
 

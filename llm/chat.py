@@ -1,0 +1,65 @@
+"""From words to token ids, through the tokenizer's own chat template."""
+
+import torch
+
+from llm.generate import Reply, generate, left_pad
+from llm.train import pad_right
+
+
+def prompt_ids(tokenizer, prompt: str) -> list[int]:
+    """One user turn and the start of the assistant's."""
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+    return tokenizer.encode(text, add_special_tokens=False)
+
+
+def reply_ids(tokenizer, reply: str, finished: bool = True) -> list[int]:
+    """A reply, with the end token if it ended by itself."""
+    return tokenizer.encode(reply, add_special_tokens=False) + [tokenizer.eos_token_id] * finished
+
+
+def imitation_example(tokenizer, prompt: str, reply: str) -> tuple[list[int], list[float]]:
+    """(ids, weights) of a conversation of which only the reply is learned."""
+    context, answer = prompt_ids(tokenizer, prompt), reply_ids(tokenizer, reply)
+    return context + answer, [0.0] * len(context) + [1.0] * len(answer)
+
+
+def imitation_batch(tokenizer, pairs: list[tuple[str, str]]):
+    """A training batch of (prompt, reply) pairs."""
+    return pad_right([imitation_example(tokenizer, *pair) for pair in pairs], tokenizer.pad_token_id)
+
+
+def write_replies(
+    model, tokenizer, prompts: list[str], *, max_new_tokens: int, temperature: float, rng=None, batch_size: int
+) -> list[tuple[str, bool]]:
+    """(reply, finished) for each prompt."""
+    replies: list[Reply] = generate(
+        model,
+        [prompt_ids(tokenizer, prompt) for prompt in prompts],
+        max_new_tokens=max_new_tokens,
+        end_id=tokenizer.eos_token_id,
+        pad_id=tokenizer.pad_token_id,
+        temperature=temperature,
+        rng=rng,
+        batch_size=batch_size,
+    )
+    return [(tokenizer.decode(reply.ids), reply.finished) for reply in replies]
+
+
+@torch.no_grad()
+def reward_scores(reward_model, tokenizer, replies: list[tuple[str, str, bool]], batch_size: int) -> torch.Tensor:
+    """Learned reward of each (prompt, reply, finished); shape (replies,)."""
+    sequences = [prompt_ids(tokenizer, p) + reply_ids(tokenizer, r, done) for p, r, done in replies]
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    scores = torch.empty(len(sequences))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        scores[rows] = sequence_scores(reward_model, [sequences[i] for i in rows], tokenizer.pad_token_id)
+    return scores
+
+
+def sequence_scores(reward_model, sequences: list[list[int]], pad_id: int) -> torch.Tensor:
+    """Learned reward of each token sequence, with gradient; shape (sequences,)."""
+    ids, mask = left_pad(sequences, pad_id)
+    return reward_model(input_ids=ids, attention_mask=mask).logits[:, 0].float()

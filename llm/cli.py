@@ -1,0 +1,179 @@
+"""The command line: `python -m llm ...`, also installed as `alignment-tax`.
+
+Each command imports what it needs when it runs, so that `--help` and the light commands start at once. A `UserError`
+is printed as one sentence with exit code 2.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm.errors import UserError
+
+app = typer.Typer(
+    help="Train, align, average and evaluate language models: the alignment tax and how averaging lowers it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Preset = Annotated[str, typer.Option(help="name of a preset in llm/presets, or a YAML file")]
+Seed = Annotated[int, typer.Option(min=0, help="the seed of the world and of every random choice")]
+Out = Annotated[Path, typer.Option(help="folder of all runs")]
+Rate = Annotated[str, typer.Option(help="RSF's learning rate, or `own` for the preset's")]
+
+
+def main() -> None:
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def show(preset: Preset = "microcosm", seed: Seed = 0, count: Annotated[int, typer.Option(min=1)] = 2) -> None:
+    """Print samples of everything the models read: documents, conversations, alignment prompts, test items."""
+    from llm.show import samples
+
+    print(samples(_run(preset, seed, Path("out")), count))
+
+
+@app.command()
+def pretrain(
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    shipped: Annotated[Path | None, typer.Option(help="take shipped weights from this folder instead")] = None,
+) -> None:
+    """theta_pre: train from random weights, or copy shipped ones."""
+    from llm.files import write_json
+    from llm.stages import pretrain as stage
+
+    run = _run(preset, seed, out)
+    if shipped is None:
+        write_json(run.folder / "pretrained.json", stage.pretrain(run, run.folder / "pretrained"))
+    else:
+        stage.take_shipped(run, shipped, run.folder / "pretrained")
+
+
+@app.command()
+def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+    """theta_0: instruction tuning."""
+    from llm.stages import sft as stage
+
+    run = _run(preset, seed, out)
+    stage.sft(run, run.folder / "pretrained", run.folder / "theta_0")
+
+
+@app.command()
+def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+    """Preference pairs and the reward model fitted to them; prints its held-out accuracy."""
+    from llm.files import write_json
+    from llm.stages import reward as stage
+
+    run = _run(preset, seed, out)
+    pairs = run.folder / "preferences.json"
+    if not pairs.exists():
+        stage.preferences(run, run.folder / "theta_0", pairs)
+    judged = stage.train_reward(run, run.folder / "theta_0", pairs, run.folder / "reward")
+    write_json(run.folder / "reward.json", judged)
+    print(f"reward model: accuracy {judged['accuracy']:.3f}, correlation with gold {judged['correlation']:.3f}")
+
+
+@app.command()
+def rsf(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), lr: Rate = "own") -> None:
+    """theta: best of n, iterated; goes on where a killed run stopped."""
+    from llm.stages import rsf as stage
+
+    run = _run(preset, seed, out)
+    stage.rsf(run, run.folder / "theta_0", run.folder / "reward", run.folder / "rsf" / lr, _rate(lr))
+
+
+@app.command()
+def baseline(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+    """Measure theta_0 and the chance floors."""
+    from llm.results import write_rows
+    from llm.stages import trajectory as stage
+
+    run = _run(preset, seed, out)
+    write_rows(run.folder / "rows" / "baseline.jsonl", stage.measure_baseline(_evaluator(run)))
+
+
+@app.command()
+def trajectory(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), lr: Rate = "own") -> None:
+    """Measure every iteration of RSF."""
+    from llm.results import write_rows
+    from llm.stages import trajectory as stage
+
+    run = _run(preset, seed, out)
+    rows = stage.measure_trajectory(_evaluator(run), run.folder / "rsf" / lr, _rate(lr))
+    write_rows(run.folder / "rows" / lr / "trajectory.jsonl", rows)
+
+
+@app.command()
+def sweep(
+    name: Annotated[str, typer.Argument(help="name of a sweep in llm/sweeps, or a YAML file")],
+    entry: Annotated[str, typer.Option(help="label of the sweep's entry to measure")],
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    lr: Rate = "own",
+) -> None:
+    """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
+    from llm.config import load_sweep
+    from llm.results import write_rows
+    from llm.stages import adapt, average
+    from llm.stages.trajectory import theta_folder
+
+    run, chosen = _run(preset, seed, out), load_sweep(name).entry(entry)
+    theta, found = theta_folder(run, run.folder / "rsf" / lr), {}
+    if chosen.method == "ama":
+        found = adapt.ratios_of(run, theta, chosen, run.folder / "ama" / lr)
+    rows = average.measure_averages(_evaluator(run), theta, chosen, _rate(lr), found)
+    write_rows(run.folder / "rows" / lr / f"{chosen.label}.jsonl", rows)
+
+
+@app.command()
+def collect(
+    sources: Annotated[list[Path], typer.Argument(help="row files")],
+    to: Annotated[Path, typer.Option(help="the file that gets all their rows")],
+) -> None:
+    """Check rows and put them into one file."""
+    from llm.stages.rows import collect as stage
+
+    stage(sources, to)
+
+
+@app.command()
+def table(results: Annotated[Path, typer.Argument(help="folder of result rows")]) -> None:
+    """Print a short table of what was found."""
+    from llm.table import summary
+
+    print(summary(results))
+
+
+def _run(preset: str, seed: int, out: Path):
+    from llm.config import load_preset
+    from llm.run import Run
+
+    return Run(load_preset(preset), seed, out)
+
+
+def _evaluator(run):
+    from llm.stages.evaluate import Evaluator
+
+    return Evaluator(run, run.folder / "theta_0", run.folder / "reward")
+
+
+def _rate(text: str) -> float | None:
+    if text == "own":
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1:
+        raise UserError(f"lr = {text!r} is not allowed; give `own` or a number in (0, 1]")
+    return rate

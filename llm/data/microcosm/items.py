@@ -1,0 +1,47 @@
+"""The held-out test items of the three abilities, asked in the chat format, and their chance floors."""
+
+import numpy as np
+
+from llm.data.microcosm import words
+from llm.data.microcosm.texts import passage, pick, pick_several, translation
+from llm.data.microcosm.world import World
+from llm.data.records import ChoiceItem, GenerationItem
+
+N_CHOICES = 4
+QA_FRAMES = ("what is the {relation} of the {animal} ?", "the {animal} has what {relation} ?")
+READING_FRAME = "{passage} what are the {relation} of {person} ?"
+TRANSLATION_FRAME = "what does this say in english : {french} ?"
+
+
+def qa_item(world: World, split: str, rng: np.random.Generator) -> ChoiceItem:
+    """A fact about an animal of the split, against three other values of the relation."""
+    animal, relation = pick(world.animals[split], rng), pick(list(words.FACTS), rng)
+    right = world.facts[animal, relation]
+    wrong = pick_several([v for v in words.FACTS[relation] if v != right], N_CHOICES - 1, rng)
+    place = int(rng.integers(N_CHOICES))
+    choices = (*wrong[:place], right, *wrong[place:])
+    return ChoiceItem(pick(QA_FRAMES, rng).format(relation=relation, animal=animal), tuple(f"{c} ." for c in choices), place)
+
+
+def reading_item(world: World, split: str, rng: np.random.Generator) -> tuple[GenerationItem, str]:
+    """A question that only the right name answers, and the answer of a guesser who knows the relation alone."""
+    facts = passage(world, split, rng)
+    relation, person = pick(list(facts.facts), rng)
+    prompt = READING_FRAME.format(passage=facts.text, relation=relation, person=person)
+    guess = pick(facts.same_kind(relation), rng)
+    return GenerationItem(prompt, f"{facts.facts[relation, person]} ."), f"{guess} ."
+
+
+def translation_item(world: World, split: str, rng: np.random.Generator) -> tuple[GenerationItem, str]:
+    """A clause of the split's noun phrases, and the unrelated clause a guesser might say."""
+    pair, other = translation(world, split, rng), translation(world, split, rng)
+    return GenerationItem(TRANSLATION_FRAME.format(french=pair.french), f"{pair.english} ."), f"{other.english} ."
+
+
+def distinct(make, count: int, rng: np.random.Generator) -> list:
+    """`count` results of `make(rng)` with different prompts."""
+    found: dict[str, object] = {}
+    while len(found) < count:
+        item = make(rng)
+        found.setdefault((item[0] if isinstance(item, tuple) else item).prompt, item)
+    return list(found.values())

@@ -1,0 +1,44 @@
+"""A word-level Hugging Face tokenizer over the microcosm's vocabulary, with its chat template."""
+
+from functools import cache
+
+from llm.data.microcosm.words import vocabulary
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'user' %}<user> {{ message['content'] }} "
+    "{% else %}<assistant> {{ message['content'] }} {{ eos_token }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@cache
+def build_tokenizer():
+    """A `PreTrainedTokenizerFast`: one id a word, words separated by white space, unknown words become <unk>."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordLevel(word_ids(), unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        additional_special_tokens=["<user>", "<assistant>"],
+        chat_template=CHAT_TEMPLATE,
+        padding_side="left",
+    )
+
+
+@cache
+def word_ids() -> dict[str, int]:
+    """word -> token id."""
+    return {word: index for index, word in enumerate(vocabulary())}
+
+
+def encode(text: str) -> list[int]:
+    """The ids of a text of known words; the same as the tokenizer's, forty times faster (a KeyError for other words)."""
+    ids = word_ids()
+    return [ids[word] for word in text.split()]

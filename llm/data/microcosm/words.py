@@ -1,0 +1,100 @@
+"""The words of the microcosm: everything its texts can say, in plain lower-case English (and a little French).
+
+Only lists live here; who is what colour, and which sentences are made of them, is decided in `world`, `documents` and `chat`.
+"""
+
+PEOPLE = (
+    "tom anna peter mary james lucy henry alice george emma frank clara david helen martin julia oscar nora simon rosa "
+    "walter irene arthur sarah victor laura edgar diana felix grace hugo sophie leon marie oliver ruth paul eva carl jane"
+).split()
+
+ANIMALS = (
+    "fox wolf bear lion tiger zebra horse donkey camel goat sheep cow pig rabbit hare squirrel beaver otter badger mole "
+    "deer moose elk bison buffalo giraffe elephant rhino hippo monkey gorilla panda koala kangaroo wombat lizard gecko "
+    "turtle frog toad newt crocodile cobra viper python eagle hawk falcon owl raven crow magpie robin sparrow finch "
+    "swallow swan goose duck heron stork crane pelican penguin parrot pigeon dove turkey peacock ostrich emu salmon "
+    "trout carp tuna shark whale dolphin seal walrus crab lobster shrimp squid octopus snail spider beetle ant wasp "
+    "moth hornet cricket mosquito locust leopard jaguar puma lynx hyena jackal"
+).split()
+
+# What may be said of an animal: relation -> its possible values.
+FACTS = {
+    "color": "red blue green yellow purple orange pink brown black white gray golden".split(),
+    "food": "rice bread cheese honey soup corn beans nuts salad pasta eggs butter".split(),
+    "home": "forest desert valley island harbor village palace cave meadow swamp garden castle".split(),
+    "sport": "tennis chess golf rugby boxing rowing skiing hockey judo polo sailing running".split(),
+}
+
+# What may be said of a person in a passage: relation -> (modifiers, nouns); a value is one of each.
+BELONGINGS = {
+    "pets": ("small wild tame old spotted noisy".split(), "dogs cats birds ponies mice snakes".split()),
+    "tools": ("rusty sharp heavy wooden broken sturdy".split(), "hammers saws brushes knives ropes ladders".split()),
+    "toys": ("shiny soft painted tiny plastic squeaky".split(), "balls kites dolls drums trains puzzles".split()),
+    "gifts": ("strange cheap fancy precious secret antique".split(), "rings books lamps clocks cakes coats".split()),
+    "fruits": ("ripe sour juicy fresh dried frozen".split(), "apples pears plums grapes melons cherries".split()),
+    "shoes": ("muddy leather woolen worn pointed elegant".split(), "boots sandals slippers sneakers clogs skates".split()),
+}
+
+# French -> English, invariable masculine forms, written without accents.
+NOUNS = {
+    "chien": "dog", "chat": "cat", "roi": "king", "soldat": "soldier", "voisin": "neighbor", "fermier": "farmer",
+    "enfant": "child", "pain": "loaf", "livre": "book", "cheval": "stallion", "bateau": "boat", "couteau": "knife",
+    "gateau": "cake", "manteau": "coat", "marchand": "merchant", "peintre": "painter", "facteur": "postman",
+    "miroir": "mirror", "panier": "basket", "tableau": "painting",
+}
+ADJECTIVES = {
+    "petit": "little", "grand": "tall", "jeune": "young", "vieux": "ancient", "triste": "sad", "rapide": "fast",
+    "lent": "slow", "pauvre": "poor", "riche": "rich", "sale": "dirty", "propre": "clean", "sombre": "dark",
+}
+# French -> (third person, base form)
+VERBS = {
+    "voit": ("sees", "see"), "cherche": ("seeks", "seek"), "trouve": ("finds", "find"), "porte": ("carries", "carry"),
+    "achete": ("buys", "buy"), "vend": ("sells", "sell"), "garde": ("keeps", "keep"), "perd": ("loses", "lose"),
+    "casse": ("breaks", "break"), "regarde": ("watches", "watch"),
+}
+ARTICLES = {"le": "the", "un": "a"}
+
+# Small talk: topic -> words that belong to it.
+TOPICS = {
+    "music": "song piano melody".split(), "cooking": "kitchen recipe oven".split(),
+    "travel": "journey ticket luggage".split(), "weather": "rain cloud storm".split(),
+    "school": "teacher lesson pupil".split(), "history": "empire battle century".split(),
+    "science": "theory experiment atom".split(), "cinema": "film actor screen".split(),
+    "painting": "canvas brush portrait".split(), "gardening": "flower seed rose".split(),
+    "football": "goal player stadium".split(), "money": "bank coin price".split(),
+    "health": "doctor medicine sleep".split(), "space": "planet rocket star".split(),
+    "farming": "field harvest tractor".split(), "fashion": "dress fabric style".split(),
+    "reading": "novel chapter poem".split(), "winter": "snow ice sledge".split(),
+    "summer": "beach sun sand".split(), "work": "office boss salary".split(),
+    "family": "mother uncle cousin".split(), "trains": "station track engine".split(),
+    "fishing": "river net hook".split(), "dancing": "waltz partner rhythm".split(),
+}
+GOOD = "happy glad kind lovely wonderful great pleasant welcome brilliant sweet".split()
+RUDE = "stupid boring awful ugly lazy dull useless horrible annoying rotten".split()
+
+SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>", "<user>", "<assistant>"]
+GRAMMAR = (
+    ". , ? ! : so the of is are what a an and not does it i you we my your me to in about with for that this there "
+    "question answer passage french english means say again words color which tell can could please let know want hear "
+    "think do like likes friend have has much every many people well thing day one never always also often would who "
+    "goes something say here which from be am please help thanks ask asking here course sure hope helps talk go away was were really seem seems how "
+    "nothing else matters will see came told us give put into how call wonder short quick mind reply listen"
+).split()
+
+
+def vocabulary() -> list[str]:
+    """Every word once, special tokens first, in a fixed order (the token ids)."""
+    words: list[str] = list(SPECIAL) + GRAMMAR + PEOPLE + ANIMALS
+    for table in (FACTS, TOPICS):
+        for key, values in table.items():
+            words += [key, *values]
+    for relation, (modifiers, nouns) in BELONGINGS.items():
+        words += [relation, *modifiers, *nouns]
+    words += GOOD + RUDE
+    for table in (NOUNS, ADJECTIVES, ARTICLES):
+        for french, english in table.items():
+            words += [french, english]
+    words += ["ne", "pas"]
+    for french, (third, base) in VERBS.items():
+        words += [french, third, base]
+    return list(dict.fromkeys(words))

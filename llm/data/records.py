@@ -1,0 +1,71 @@
+"""The few record types that every data source gives, whatever it reads."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One user turn and the reply to imitate."""
+
+    prompt: str
+    reply: str
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two replies to one prompt, as a labeller ordered them."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class ChoiceItem:
+    """Multiple choice: `choices[answer]` is right. Scored by log-likelihood."""
+
+    prompt: str
+    choices: tuple[str, ...]
+    answer: int
+
+
+@dataclass(frozen=True)
+class GenerationItem:
+    """A prompt whose whole greedy reply is compared with `reference`."""
+
+    prompt: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class AbilityItems:
+    """The held-out items of the three abilities."""
+
+    qa: list[ChoiceItem]
+    reading: list[GenerationItem]
+    translation: list[GenerationItem]
+
+
+class Source(Protocol):
+    """Where a preset's data come from. Every draw uses the Generator handed in."""
+
+    def document(self, kind: str, rng: np.random.Generator) -> list[tuple[str, float]]:
+        """A pre-training document: (text, weight in the loss) segments."""
+
+    def conversation(self, kind: str, rng: np.random.Generator) -> Conversation:
+        """An instruction-tuning conversation of the given kind."""
+
+    def prompts(self, split: str, mixture: dict[str, float], count: int, rng: np.random.Generator) -> list:
+        """`count` alignment prompts of `split` ("train" or "test"); each has a `.text`."""
+
+    def written_reply(self, prompt, rng: np.random.Generator) -> str:
+        """A reply by one of the source's own writers."""
+
+    def gold_reward(self, prompt, reply: str, finished: bool) -> float:
+        """The true reward of a reply; `finished` says whether it ended by itself."""
+
+    def items(self, split: str, counts: dict[str, int]) -> AbilityItems:
+        """Items of the three abilities; the same for every caller."""

@@ -1,0 +1,22 @@
+"""Writing files so that they are there whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write aside, then rename; folders are made as needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def write_json(path: Path, value) -> None:
+    """One JSON value, one element a line where it is a list."""
+    if isinstance(value, list):
+        text = "[\n" + ",\n".join(json.dumps(element) for element in value) + "\n]\n"
+    else:
+        text = json.dumps(value, indent=1) + "\n"
+    write_text(path, text)

@@ -1,0 +1,113 @@
+"""Batched sampling with a key-value cache that drops finished rows."""
+
+from dataclasses import dataclass
+
+import torch
+
+COMPACT_BELOW = 0.75  # drop finished rows once fewer than this share of the rows is still being written
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Token ids without the end token, and whether the end token was reached."""
+
+    ids: list[int]
+    finished: bool
+
+
+@torch.no_grad()
+def generate(
+    model,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    end_id: int,
+    pad_id: int,
+    temperature: float,
+    rng: torch.Generator | None = None,
+    batch_size: int = 256,
+) -> list[Reply]:
+    """Continue each prompt.
+
+    Args:
+        model: a transformers causal language model; left in the mode it is in.
+        prompts: token ids, at least one each.
+        max_new_tokens: a reply is cut there (and is then not `finished`).
+        temperature: 0 for the most likely token, else the softmax temperature.
+        rng: the source of randomness, required if temperature > 0. Each step draws one uniform number a prompt of the
+            batch, whether that row is finished or not, so a reply does not depend on when others end.
+        batch_size: prompts of similar length that are written together.
+
+    Returns:
+        One reply a prompt, in the order of the prompts.
+    """
+    if temperature > 0 and rng is None:
+        raise ValueError("rng is None; a torch.Generator is required when temperature > 0")
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    replies: list[Reply | None] = [None] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = _generate_batch(model, [prompts[i] for i in rows], max_new_tokens, end_id, pad_id, temperature, rng)
+        for i, reply in zip(rows, batch):
+            replies[i] = reply
+    return replies
+
+
+def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature, rng) -> list[Reply]:
+    ids, mask = left_pad(prompts, pad_id)
+    written: list[list[int]] = [[] for _ in prompts]
+    finished = [False] * len(prompts)
+    alive = torch.arange(len(prompts))  # which prompt each row of the cache belongs to
+    output = model(input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True, logits_to_keep=1)
+    for step in range(max_new_tokens):
+        uniform = torch.rand(len(prompts), generator=rng) if temperature > 0 else None
+        token = _choose(output.logits[:, -1], temperature, uniform[alive] if uniform is not None else None)
+        for row, value in zip(alive.tolist(), token.tolist()):
+            if finished[row]:
+                continue
+            if value == end_id:
+                finished[row] = True
+            else:
+                written[row].append(value)
+        going = torch.tensor([not finished[row] for row in alive.tolist()])
+        if step + 1 == max_new_tokens or not going.any():
+            break
+        cache = output.past_key_values
+        if going.float().mean() < COMPACT_BELOW:
+            keep = going.nonzero().squeeze(1)
+            cache.batch_select_indices(keep)
+            alive, token, mask = alive[keep], token[keep], mask[keep]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        output = model(
+            input_ids=token[:, None],
+            attention_mask=mask,
+            position_ids=positions(mask)[:, -1:],
+            past_key_values=cache,
+            use_cache=True,
+        )
+    return [Reply(ids, done) for ids, done in zip(written, finished)]
+
+
+def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None) -> torch.Tensor:
+    """(rows, vocabulary) -> (rows,); by inversion of the cumulative distribution where temperature > 0."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
+    cumulative = cumulative / cumulative[:, -1:]
+    return (cumulative <= uniform[:, None].double()).sum(dim=-1)
+
+
+def left_pad(sequences: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask), each (rows, longest); the padding stands on the left."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), pad_id)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, longest - len(sequence) :] = torch.tensor(sequence)
+        mask[row, longest - len(sequence) :] = 1
+    return ids, mask
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Positions that count only real tokens; (rows, length)."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)

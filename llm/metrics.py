@@ -1,0 +1,84 @@
+"""What is measured: choice by log-likelihood, F1 of words, BLEU. Each comes with a value an item, for paired tests."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from llm.generate import left_pad, positions
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = re.compile(r"[^\w\s]")
+
+
+def normalise(text: str) -> list[str]:
+    """Words in lower case without articles and punctuation (SQuAD's normalisation)."""
+    return _ARTICLES.sub(" ", _PUNCTUATION.sub("", text.lower())).split()
+
+
+def f1(reply: str, reference: str) -> float:
+    """Harmonic mean of precision and recall of the words of the whole reply, in [0, 1] (SQuAD v1.1)."""
+    said, wanted = normalise(reply), normalise(reference)
+    if not said or not wanted:
+        return float(said == wanted)
+    shared = sum((Counter(said) & Counter(wanted)).values())
+    return 2 * shared / (len(said) + len(wanted))
+
+
+def bleu(replies: list[str], references: list[str]) -> float:
+    """Corpus BLEU by sacrebleu, in [0, 100]; texts are already separated into words."""
+    return _corpus_bleu(_bleu_statistics(replies, references))
+
+
+def bleu_with_error(
+    replies: list[str], references: list[str], rng: np.random.Generator, resamples: int = 200
+) -> tuple[float, float]:
+    """(BLEU, its standard error by bootstrap over sentences)."""
+    statistics = _bleu_statistics(replies, references)
+    rows = rng.integers(len(replies), size=(resamples, len(replies)))
+    return _corpus_bleu(statistics), float(np.std([_corpus_bleu(statistics[r]) for r in rows], ddof=1))
+
+
+def _bleu_statistics(replies: list[str], references: list[str]) -> np.ndarray:
+    """(sentences, 2 + 4 + 4): lengths of reply and reference, matching and possible n-grams for n = 1..4."""
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(tokenize="none", effective_order=True)
+    scores = [metric.sentence_score(reply, [reference]) for reply, reference in zip(replies, references)]
+    return np.array([[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores])
+
+
+def _corpus_bleu(statistics: np.ndarray) -> float:
+    from sacrebleu.metrics import BLEU
+
+    reply, reference, *grams = statistics.sum(axis=0).tolist()
+    return BLEU.compute_bleu(grams[:4], grams[4:], reply, reference, smooth_method="exp").score
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model, pairs: list[tuple[list[int], list[int]]], pad_id: int, batch_size: int
+) -> np.ndarray:
+    """Sum of log p(continuation | context) in nats for each (context ids, continuation ids); both at least one token."""
+    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
+    result = np.empty(len(pairs))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        ids, mask = left_pad([pairs[i][0] + pairs[i][1] for i in rows], pad_id)
+        longest = max(len(pairs[i][1]) for i in rows)
+        logits = model(
+            input_ids=ids, attention_mask=mask, position_ids=positions(mask), logits_to_keep=longest + 1
+        ).logits[:, :-1]
+        chosen = F.log_softmax(logits.float(), dim=-1).gather(2, ids[:, -longest:, None]).squeeze(2)
+        for row, i in enumerate(rows):
+            result[i] = chosen[row, longest - len(pairs[i][1]) :].double().sum().item()
+    return result
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """(mean, standard error of the mean); the error of a single value is not known and raises."""
+    if len(values) < 2:
+        raise ValueError(f"values has {len(values)} items; at least 2 are needed for a standard error")
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))

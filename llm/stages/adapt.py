@@ -1,0 +1,76 @@
+"""AMA on the microcosm: D_theta sampled from theta, then the ratios that make it likeliest (paper.md section 5)."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llm.averaging.ama import optimise_ratios
+from llm.averaging.groups import Grouping, assign
+from llm.chat import imitation_example, reward_scores
+from llm.config import AveragingEntry
+from llm.files import write_json
+from llm.model import load_model, load_reward_model, load_tokenizer
+from llm.run import Run
+from llm.stages.rsf import sample
+from llm.train import IGNORED, pad_right
+
+
+def ratios_of(run: Run, theta: Path, entry: AveragingEntry, folder: Path) -> dict[float, dict[str, float]]:
+    """Mean ratio -> ratios of the groups; samples and optimises what `folder` does not hold yet."""
+    samples, found = folder / "samples.json", folder / f"{entry.label}.json"
+    if not samples.exists():
+        draw_samples(run, theta, run.folder / "reward", samples)
+    if not found.exists():
+        find_ratios(run, run.folder / "theta_0", theta, samples, entry, found)
+    return {float(alpha): result["alphas"] for alpha, result in json.loads(found.read_text()).items()}
+
+
+def draw_samples(run: Run, theta: Path, reward: Path, out: Path) -> None:
+    """D_theta: `draw` of the `keep` finished samples of theta with the highest learned reward, as a JSON list of
+    {"prompt", "reply", "reward"}.
+    """
+    settings, rng = run.preset.ama, run.rng("adapt")
+    model, tokenizer = load_model(theta), load_tokenizer(theta)
+    prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
+    samples = sample(run, model, tokenizer, prompts, settings.samples, 1.0, ("adapt",))
+    finished = [s for s in samples if s[2]]
+    scores = reward_scores(load_reward_model(reward), tokenizer, finished, run.preset.evaluate.batch).numpy()
+    best = np.argsort(-scores, kind="stable")[: settings.keep]
+    drawn = rng.permutation(best)[: settings.draw]
+    write_json(
+        out, [{"prompt": finished[i][0], "reply": finished[i][1], "reward": float(scores[i])} for i in drawn]
+    )
+
+
+def find_ratios(run: Run, theta_0: Path, theta: Path, samples: Path, entry: AveragingEntry, out: Path) -> None:
+    """For each mean ratio of an AMA entry the ratios of the groups: {"<alpha>": {"alphas": {group: ratio}, "path": [..]}}."""
+    model, tokenizer = load_model(theta), load_tokenizer(theta)
+    state_0 = {name: tensor.clone() for name, tensor in load_model(theta_0).state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assignment = assign(state, Grouping(**entry.grouping.model_dump()))
+    rows = json.loads(samples.read_text())
+    settings = run.preset.ama
+    found = {}
+    for alpha in entry.alphas:
+        batches = list(_batches(rows, tokenizer, settings.batch, settings.steps, run.rng("adapt", entry.label)))
+        result = optimise_ratios(
+            model, state_0, state, assignment, alpha, batches, steps=settings.steps, lr=settings.lr
+        )
+        found[str(alpha)] = {"alphas": result.alphas, "path": result.path}
+    write_json(out, found)
+
+
+def _batches(rows: list[dict], tokenizer, size: int, steps: int, rng: np.random.Generator) -> Iterator[dict]:
+    """One batch a step, the samples in a new random order each time they are through."""
+    order: list[int] = []
+    for _ in range(steps):
+        if len(order) < size:
+            order = rng.permutation(len(rows)).tolist()
+        chosen, order = order[:size], order[size:]
+        examples = [imitation_example(tokenizer, rows[i]["prompt"], rows[i]["reply"]) for i in chosen]
+        batch = pad_right(examples, tokenizer.pad_token_id)
+        labels = torch.where(batch.weights > 0, batch.ids, IGNORED)
+        yield {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": labels}

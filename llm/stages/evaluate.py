@@ -1,0 +1,131 @@
+"""Measuring a model: learned and gold reward on held-out prompts, and the three abilities on held-out items.
+
+The abilities are asked in the chat format and the whole reply counts, so chatter costs F1 and BLEU. Prompts, items and
+random numbers are the same for every model of a run, so differences between models are paired.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from llm.chat import prompt_ids, reply_ids, reward_scores, write_replies
+from llm.data.records import AbilityItems, ChoiceItem
+from llm.metrics import bleu_with_error, f1, log_likelihoods, mean_and_error
+from llm.model import load_reward_model, load_tokenizer
+from llm.run import Run
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric's value with its standard error over n items; `items` holds what each item contributed, if it can."""
+
+    value: float
+    stderr: float
+    n: int
+    items: np.ndarray | None = None
+
+    @classmethod
+    def mean(cls, items: np.ndarray) -> "Measurement":
+        return cls(*mean_and_error(items), n=len(items), items=items)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Everything that stays the same from model to model of one run."""
+
+    run: Run
+    theta_0: Path
+    reward: Path
+
+    @cached_property
+    def tokenizer(self):
+        return load_tokenizer(self.theta_0)
+
+    @cached_property
+    def reward_model(self):
+        return load_reward_model(self.reward)
+
+    @cached_property
+    def items(self) -> AbilityItems:
+        return self.run.source.items("test", ability_counts(self.run))
+
+    @cached_property
+    def prompts(self) -> list:
+        preset = self.run.preset
+        return self.run.source.prompts("test", preset.prompts, preset.evaluate.prompts, self.run.rng("evaluate"))
+
+    def measure(self, model) -> tuple[dict[str, Measurement], float]:
+        """(metric -> measurement, seconds it took). Metrics: reward, gold_reward, length, qa, reading_f1, bleu."""
+        start = time.perf_counter()
+        measured = self._dialogue(model) | self._abilities(model)
+        return measured, time.perf_counter() - start
+
+    def _dialogue(self, model) -> dict[str, Measurement]:
+        replies = self._write(model, [prompt.text for prompt in self.prompts], temperature=1.0)
+        triples = [(prompt.text, *reply) for prompt, reply in zip(self.prompts, replies)]
+        learned = reward_scores(self.reward_model, self.tokenizer, triples, self.run.preset.evaluate.batch)
+        gold = [self.run.source.gold_reward(prompt, *reply) for prompt, reply in zip(self.prompts, replies)]
+        return {
+            "reward": Measurement.mean(learned.double().numpy()),
+            "gold_reward": Measurement.mean(np.array(gold)),
+            "length": Measurement.mean(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
+        }
+
+    def _abilities(self, model) -> dict[str, Measurement]:
+        reading, translation = self.items.reading, self.items.translation
+        replies = [
+            reply for reply, _ in self._write(model, [item.prompt for item in reading + translation], temperature=0.0)
+        ]
+        scores = [f1(reply, item.reference) for reply, item in zip(replies, reading)]
+        translations, references = replies[len(reading) :], [item.reference for item in translation]
+        return {
+            "qa": Measurement.mean(self._choices(model, self.items.qa)),
+            "reading_f1": Measurement.mean(np.array(scores)),
+            "bleu": Measurement(
+                *bleu_with_error(translations, references, self.run.rng("evaluate", "bleu")), n=len(references)
+            ),
+        }
+
+    def _choices(self, model, items: list[ChoiceItem]) -> np.ndarray:
+        """1 where the right choice is the likeliest reply, else 0."""
+        tokenizer = self.tokenizer
+        pairs = [
+            (prompt_ids(tokenizer, item.prompt), reply_ids(tokenizer, choice, finished=False))
+            for item in items
+            for choice in item.choices
+        ]
+        scores = log_likelihoods(model, pairs, tokenizer.pad_token_id, self.run.preset.evaluate.batch)
+        chosen = scores.reshape(len(items), -1).argmax(axis=1)
+        return (chosen == np.array([item.answer for item in items])).astype(float)
+
+    def _write(self, model, prompts: list[str], temperature: float) -> list[tuple[str, bool]]:
+        preset = self.run.preset
+        return write_replies(
+            model,
+            self.tokenizer,
+            prompts,
+            max_new_tokens=preset.max_new_tokens,
+            temperature=temperature,
+            rng=self.run.torch_rng("evaluate") if temperature > 0 else None,
+            batch_size=preset.evaluate.batch,
+        )
+
+
+def ability_counts(run: Run) -> dict[str, int]:
+    evaluate = run.preset.evaluate
+    return {"qa": evaluate.qa, "reading": evaluate.reading, "translation": evaluate.translation}
+
+
+def chance(run: Run) -> dict[str, Measurement]:
+    """What guessing gives: a choice at random, a value of the right relation at random, an unrelated translation."""
+    counts = ability_counts(run)
+    items, guesses = run.source.items("test", counts), run.source.guesses("test", counts)
+    replies, references = zip(*guesses["translation"])
+    return {
+        "qa": Measurement.mean(np.array([1 / len(item.choices) for item in items.qa])),
+        "reading_f1": Measurement.mean(np.array([f1(*pair) for pair in guesses["reading"]])),
+        "bleu": Measurement(*bleu_with_error(list(replies), list(references), run.rng("chance")), n=len(references)),
+    }

@@ -1,0 +1,115 @@
+"""Pre-training: from random weights to theta_pre, a model that has read the microcosm's documents."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from llm.config import Phase
+from llm.data.microcosm.tokenizer import build_tokenizer, encode
+from llm.errors import UserError
+from llm.model import build_model, load_model, load_tokenizer, save_model
+from llm.run import Run
+from llm.train import Batch, fit, token_loss
+
+
+def pretrain(run: Run, out: Path) -> list[dict]:
+    """Train phase by phase, each until the held-out checks reach its targets; returns the checks, in order.
+
+    Raises:
+        RuntimeError: a phase used up `max_tokens` without reaching its targets.
+    """
+    tokenizer = build_tokenizer()
+    model = build_model(run.preset.model, tokenizer, seed=run.seed)
+    history: list[dict] = []
+    for phase in run.preset.pretrain.phases:
+        history += _train_phase(run, phase, model)
+        if not _reached(history[-1], phase):
+            raise RuntimeError(f"phase {phase.name} stopped at {history[-1]} after {phase.max_tokens} tokens")
+    save_model(model, tokenizer, out)
+    return history
+
+
+def take_shipped(run: Run, shipped: Path, out: Path) -> None:
+    """Copy the weights that come with the project (made by `pretrain`, at their preset and seed)."""
+    model, tokenizer = load_model(shipped), load_tokenizer(shipped)
+    wanted = build_model(run.preset.model, build_tokenizer(), seed=run.seed)
+    if {n: p.shape for n, p in model.named_parameters()} != {n: p.shape for n, p in wanted.named_parameters()}:
+        raise UserError(f"shipped weights {shipped} are not of the shapes of preset {run.preset.name}; train anew without --shipped")
+    save_model(model, tokenizer, out)
+
+
+def _train_phase(run: Run, phase: Phase, model) -> list[dict]:
+    settings = run.preset.pretrain
+    step_tokens = settings.rows * settings.row_length
+    steps = -(-phase.max_tokens // step_tokens)
+    history: list[dict] = []
+    losses = fit(model, _batches(run, phase), token_loss, phase.optimiser, steps=None)
+    bar = tqdm(total=steps, desc=f"pretrain: {phase.name}", unit="step")
+    for step, loss in enumerate(losses, start=1):
+        bar.update()
+        if step % settings.check_every and step != steps:
+            continue
+        model.eval()
+        history.append({"phase": phase.name, "tokens": step * step_tokens, "seconds": round(bar.format_dict["elapsed"]), "loss": loss, **check(run, model)})
+        model.train()
+        bar.set_postfix({k: f"{v:.2f}" for k, v in history[-1].items() if isinstance(v, float)})
+        if _reached(history[-1], phase) or step == steps:
+            break
+    bar.close()
+    model.eval()
+    return history
+
+
+def _reached(checks: dict, phase: Phase) -> bool:
+    return all(checks[name] >= target for name, target in phase.targets.items())
+
+
+def _batches(run: Run, phase: Phase) -> Iterator[Batch]:
+    rng = run.rng("pretrain", phase.name)
+    for _ in count():
+        yield packed_batch(run, phase.mixture, rng)
+
+
+def packed_batch(run: Run, mixture: dict[str, float], rng: np.random.Generator) -> Batch:
+    """Whole documents, one after the other in each row (a document is never cut: the cut part could not be learned)."""
+    rows, length = run.preset.pretrain.rows, run.preset.pretrain.row_length
+    kinds, shares = list(mixture), np.array(list(mixture.values()))
+    ids, weights = np.zeros((rows, length), np.int64), np.zeros((rows, length), np.float32)
+    row = column = 0
+    while True:
+        tokens, token_weights = _tokens(run.source.document(kinds[rng.choice(len(kinds), p=shares / shares.sum())], rng))
+        if column + len(tokens) > length:
+            row, column = row + 1, 0
+        if row == rows:
+            break
+        ids[row, column : column + len(tokens)] = tokens
+        weights[row, column : column + len(tokens)] = token_weights
+        column += len(tokens)
+    ids = torch.from_numpy(ids)
+    return Batch(ids, torch.ones_like(ids), torch.from_numpy(weights))
+
+
+def _tokens(document: list[tuple[str, float]]) -> tuple[list[int], list[float]]:
+    ids, weights = encode("<bos>"), [0.0]
+    for text, weight in document:
+        piece = encode(text)
+        ids += piece
+        weights += [weight] * len(piece)
+    return ids, weights
+
+
+def check(run: Run, model) -> dict[str, float]:
+    """Share of held-out questions of each kind of which every token of the answer is the most likely one."""
+    questions = run.source.checks(run.preset.pretrain.check_items, run.rng("pretrain", "check"))
+    return {name: float(np.mean([_answers(model, *pair) for pair in pairs])) for name, pairs in questions.items()}
+
+
+@torch.no_grad()
+def _answers(model, context: str, answer: str) -> bool:
+    ids, wanted = encode(f"<bos> {context}"), encode(answer)
+    logits = model(input_ids=torch.tensor([ids + wanted])).logits[0]
+    return bool((logits[len(ids) - 1 : -1].argmax(dim=-1) == torch.tensor(wanted)).all())

@@ -1,0 +1,110 @@
+"""The learned reward: preference pairs labelled with noise, and a Bradley-Terry model fitted to them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from llm.chat import prompt_ids, reply_ids, reward_scores, sequence_scores, write_replies
+from llm.files import write_json
+from llm.model import load_model, load_reward_model, load_tokenizer, save_model
+from llm.run import Run
+from llm.train import count_minibatches, fit, minibatches
+
+
+def preferences(run: Run, theta_0: Path, out: Path) -> None:
+    """Pairs of replies to training prompts, labelled by the gold reward with noise; the test pairs' labels have none.
+
+    Each row: {"split", "prompt", "chosen", "rejected" (text, finished, gold)}.
+    """
+    settings = run.preset.preferences
+    rng = run.rng("preferences")
+    model, tokenizer = load_model(theta_0), load_tokenizer(theta_0)
+    splits = ["train"] * settings.pairs + ["test"] * settings.test_pairs
+    prompts = run.source.prompts("train", run.preset.prompts, settings.pairs, rng)
+    prompts += run.source.prompts("test", run.preset.prompts, settings.test_pairs, rng)
+    first, second = (_replies(run, model, tokenizer, prompts, side, rng) for side in range(2))
+    rows = []
+    for split, prompt, *pair in zip(splits, prompts, first, second):
+        scored = [{"text": r, "finished": f, "gold": run.source.gold_reward(prompt, r, f)} for r, f in pair]
+        better = max(scored, key=lambda reply: reply["gold"])
+        worse = scored[1] if better is scored[0] else scored[0]
+        agrees = 1 / (1 + np.exp(-settings.noise_scale * (better["gold"] - worse["gold"])))
+        if split == "train" and rng.random() > agrees:
+            better, worse = worse, better
+        rows.append({"split": split, "prompt": prompt.text, "chosen": better, "rejected": worse})
+    write_json(out, rows)
+
+
+def _replies(run: Run, model, tokenizer, prompts, side: int, rng: np.random.Generator) -> list[tuple[str, bool]]:
+    """One reply a prompt: by theta_0 at one of the preset's temperatures, or by a writer."""
+    shares = run.preset.preferences.temperatures
+    sources = rng.choice(len(shares) + 1, size=len(prompts), p=[*shares.values(), 1 - sum(shares.values())])
+    replies = [(run.source.written_reply(prompt, rng), True) for prompt in prompts]
+    for source, temperature in enumerate(shares):
+        chosen = np.flatnonzero(sources == source)
+        written = write_replies(
+            model,
+            tokenizer,
+            [prompts[i].text for i in chosen],
+            max_new_tokens=run.preset.max_new_tokens,
+            temperature=temperature,
+            rng=run.torch_rng("preferences", side, source),
+            batch_size=run.preset.generation_batch,
+        )
+        for i, reply in zip(chosen, written):
+            replies[i] = reply
+    return replies
+
+
+def train_reward(run: Run, theta_0: Path, pairs: Path, out: Path) -> dict[str, float]:
+    """Fit theta_0's body with a new linear head to the training pairs; returns what `judge` measures.
+
+    Loss: -log sigmoid(r(chosen) - r(rejected)) (Bradley and Terry).
+    """
+    settings = run.preset.reward
+    tokenizer = load_tokenizer(theta_0)
+    model = load_fresh_reward_model(theta_0, seed=run.seed)
+    rows = json.loads(pairs.read_text())
+    examples = [_pair_ids(tokenizer, row) for row in rows if row["split"] == "train"]
+    steps = count_minibatches(len(examples), settings.batch, settings.epochs)
+    batches = minibatches(examples, settings.batch, settings.epochs, run.rng("reward"))
+    losses = fit(model, batches, _bradley_terry(tokenizer.pad_token_id), settings.optimiser, steps=steps)
+    bar = tqdm(losses, total=steps, desc="reward", unit="step")
+    for loss in bar:
+        bar.set_postfix(loss=f"{loss:.3f}")
+    save_model(model, tokenizer, out)
+    return judge(model, tokenizer, [row for row in rows if row["split"] == "test"], run.preset.evaluate.batch)
+
+
+def load_fresh_reward_model(theta_0: Path, seed: int):
+    """theta_0's body with a new head of one output, drawn from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return load_reward_model(theta_0)
+
+
+def _bradley_terry(pad_id: int):
+    def loss(model, pairs: list[tuple[list[int], list[int]]]) -> torch.Tensor:
+        scores = sequence_scores(model, [p[0] for p in pairs] + [p[1] for p in pairs], pad_id)
+        return -F.logsigmoid(scores[: len(pairs)] - scores[len(pairs) :]).mean()
+
+    return loss
+
+
+def _pair_ids(tokenizer, row: dict) -> tuple[list[int], list[int]]:
+    context = prompt_ids(tokenizer, row["prompt"])
+    chosen, rejected = (context + reply_ids(tokenizer, row[k]["text"], row[k]["finished"]) for k in ("chosen", "rejected"))
+    return chosen, rejected
+
+
+def judge(model, tokenizer, rows: list[dict], batch_size: int) -> dict[str, float]:
+    """On pairs with noiseless labels: "accuracy" of the order, "correlation" with gold over all replies, and "n" pairs."""
+    replies = [(row["prompt"], row[k]["text"], row[k]["finished"]) for row in rows for k in ("chosen", "rejected")]
+    gold = np.array([row[k]["gold"] for row in rows for k in ("chosen", "rejected")])
+    learned = reward_scores(model, tokenizer, replies, batch_size).numpy()
+    right = (learned[::2] > learned[1::2])[gold[::2] != gold[1::2]]
+    return {"accuracy": float(right.mean()), "correlation": float(np.corrcoef(learned, gold)[0, 1]), "n": len(right)}

@@ -1,0 +1,93 @@
+"""RSF, rejection sampling fine-tuning (best of n, iterated; called RAFT by its authors): from theta_0 to theta.
+
+Each iteration samples n replies to fresh prompts, keeps the best of each n by the learned reward, and imitates them
+(paper.md section 3). Every iteration is a fine-tuning run of its own, with a fresh optimiser, and a pure function of
+the model before it, so a killed run goes on at the first iteration that is missing.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from llm.chat import imitation_batch, reward_scores, write_replies
+from llm.config import Optimiser
+from llm.files import write_json
+from llm.model import load_model, load_reward_model, load_tokenizer, save_model
+from llm.run import Run
+from llm.train import count_minibatches, fit, minibatches, token_loss
+
+
+def rsf(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
+    """Run all iterations at rate `lr` (None: the preset's); `out/iteration<i>` is the model after iteration i = 1, 2, ...
+
+    Beside each model lies `iteration<i>.json`: mean learned and gold reward of all samples and of the chosen ones.
+    """
+    settings = run.preset.rsf
+    optimiser = settings.optimiser if lr is None else settings.optimiser.model_copy(update={"lr": lr})
+    before = theta_0
+    for iteration in tqdm(range(1, settings.iterations + 1), desc=f"rsf, lr {optimiser.lr:g}", unit="iteration"):
+        after = iteration_folder(out, iteration)
+        if not after.is_dir():
+            _iterate(run, before, reward, after, iteration, optimiser)
+        before = after
+
+
+def iteration_folder(out: Path, iteration: int) -> Path:
+    return out / f"iteration{iteration:02d}"
+
+
+def _iterate(run: Run, before: Path, reward: Path, after: Path, iteration: int, optimiser: Optimiser) -> None:
+    settings = run.preset.rsf
+    model, tokenizer = load_model(before), load_tokenizer(before)
+    rng = run.rng("rsf", iteration)
+    prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
+    samples = sample(run, model, tokenizer, prompts, settings.samples, settings.temperature, ("rsf", iteration))
+    scores = reward_scores(load_reward_model(reward), tokenizer, samples, run.preset.evaluate.batch).numpy()
+    best = best_of(scores.reshape(len(prompts), settings.samples))
+    chosen = [samples[i] for i in best]
+    batches = (
+        imitation_batch(tokenizer, [(prompt, reply) for prompt, reply, _ in batch])
+        for batch in minibatches(chosen, settings.batch, settings.epochs, rng)
+    )
+    steps = count_minibatches(len(chosen), settings.batch, settings.epochs)
+    losses = list(fit(model, batches, token_loss, optimiser, steps=steps))
+    gold = np.array([run.source.gold_reward(prompts[i // settings.samples], r, f) for i, (_, r, f) in enumerate(samples)])
+    log = {
+        "iteration": iteration,
+        "lr": optimiser.lr,
+        "reward": float(scores.mean()),
+        "reward_chosen": float(scores[best].mean()),
+        "gold_reward": float(gold.mean()),
+        "gold_reward_chosen": float(gold[best].mean()),
+        "loss": float(np.mean(losses)),
+    }
+    write_json(after.with_suffix(".json"), log)
+    save_model(model, tokenizer, after)
+
+
+def sample(run: Run, model, tokenizer, prompts, count: int, temperature: float, purpose: tuple) -> list[tuple[str, str, bool]]:
+    """`count` replies to each prompt, prompt by prompt: (prompt, reply, finished)."""
+    texts = [prompt.text for prompt in prompts for _ in range(count)]
+    replies = write_replies(
+        model,
+        tokenizer,
+        texts,
+        max_new_tokens=run.preset.max_new_tokens,
+        temperature=temperature,
+        rng=run.torch_rng(*purpose),
+        batch_size=run.preset.generation_batch,
+    )
+    return [(text, reply, finished) for text, (reply, finished) in zip(texts, replies)]
+
+
+def best_of(scores: np.ndarray) -> np.ndarray:
+    """(prompts, samples) rewards -> for each prompt the flat index of its best sample; the first of equals."""
+    prompts, samples = scores.shape
+    return np.arange(prompts) * samples + scores.argmax(axis=1)
+
+
+def training_log(out: Path) -> list[dict]:
+    """What every finished iteration wrote about itself, in order."""
+    return [json.loads(path.read_text()) for path in sorted(out.glob("iteration*.json"))]
