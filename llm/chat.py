@@ -19,15 +19,15 @@ def reply_ids(tokenizer, reply: str, finished: bool = True) -> list[int]:
     return tokenizer.encode(reply, add_special_tokens=False) + [tokenizer.eos_token_id] * finished
 
 
-def imitation_example(tokenizer, prompt: str, reply: str) -> tuple[list[int], list[float]]:
-    """(ids, weights) of a conversation of which only the reply is learned."""
-    context, answer = prompt_ids(tokenizer, prompt), reply_ids(tokenizer, reply)
+def imitation_example(tokenizer, prompt: str, reply: str, finished: bool = True) -> tuple[list[int], list[float]]:
+    """(ids, weights) of a conversation of which only the reply is learned, its end only if it came by itself."""
+    context, answer = prompt_ids(tokenizer, prompt), reply_ids(tokenizer, reply, finished)
     return context + answer, [0.0] * len(context) + [1.0] * len(answer)
 
 
-def imitation_batch(tokenizer, pairs: list[tuple[str, str]]):
-    """A training batch of (prompt, reply) pairs."""
-    return pad_right([imitation_example(tokenizer, *pair) for pair in pairs], tokenizer.pad_token_id)
+def imitation_batch(tokenizer, replies: list[tuple]):
+    """A training batch of (prompt, reply) or (prompt, reply, finished)."""
+    return pad_right([imitation_example(tokenizer, *reply) for reply in replies], tokenizer.pad_token_id)
 
 
 def write_replies(

@@ -9,13 +9,13 @@ import torch
 
 from llm.averaging.ama import optimise_ratios
 from llm.averaging.groups import Grouping, assign
-from llm.chat import imitation_example, reward_scores
+from llm.chat import imitation_batch, reward_scores
 from llm.config import AveragingEntry
 from llm.files import write_json
 from llm.model import load_model, load_reward_model, load_tokenizer
 from llm.run import Run
 from llm.stages.rsf import sample
-from llm.train import IGNORED, pad_right
+from llm.train import IGNORED
 
 
 def ratios_of(run: Run, theta: Path, entry: AveragingEntry, folder: Path) -> dict[float, dict[str, float]]:
@@ -29,20 +29,18 @@ def ratios_of(run: Run, theta: Path, entry: AveragingEntry, folder: Path) -> dic
 
 
 def draw_samples(run: Run, theta: Path, reward: Path, out: Path) -> None:
-    """D_theta: `draw` of the `keep` finished samples of theta with the highest learned reward, as a JSON list of
-    {"prompt", "reply", "reward"}.
+    """D_theta: `draw` of the `keep` samples of theta with the highest learned reward, as a JSON list of
+    {"prompt", "reply", "finished", "reward"}.
     """
     settings, rng = run.preset.ama, run.rng("adapt")
     model, tokenizer = load_model(theta), load_tokenizer(theta)
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
     samples = sample(run, model, tokenizer, prompts, settings.samples, 1.0, ("adapt",))
-    finished = [s for s in samples if s[2]]
-    scores = reward_scores(load_reward_model(reward), tokenizer, finished, run.preset.evaluate.batch).numpy()
+    scores = reward_scores(load_reward_model(reward), tokenizer, samples, run.preset.evaluate.batch).numpy()
     best = np.argsort(-scores, kind="stable")[: settings.keep]
     drawn = rng.permutation(best)[: settings.draw]
-    write_json(
-        out, [{"prompt": finished[i][0], "reply": finished[i][1], "reward": float(scores[i])} for i in drawn]
-    )
+    keys = ("prompt", "reply", "finished")
+    write_json(out, [dict(zip(keys, samples[i])) | {"reward": float(scores[i])} for i in drawn])
 
 
 def find_ratios(run: Run, theta_0: Path, theta: Path, samples: Path, entry: AveragingEntry, out: Path) -> None:
@@ -70,7 +68,7 @@ def _batches(rows: list[dict], tokenizer, size: int, steps: int, rng: np.random.
         if len(order) < size:
             order = rng.permutation(len(rows)).tolist()
         chosen, order = order[:size], order[size:]
-        examples = [imitation_example(tokenizer, rows[i]["prompt"], rows[i]["reply"]) for i in chosen]
-        batch = pad_right(examples, tokenizer.pad_token_id)
+        replies = [(rows[i]["prompt"], rows[i]["reply"], rows[i]["finished"]) for i in chosen]
+        batch = imitation_batch(tokenizer, replies)
         labels = torch.where(batch.weights > 0, batch.ids, IGNORED)
         yield {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": labels}

@@ -48,7 +48,7 @@ def _iterate(run: Run, before: Path, reward: Path, after: Path, iteration: int, 
     best = best_of(scores.reshape(len(prompts), settings.samples))
     chosen = [samples[i] for i in best]
     batches = (
-        imitation_batch(tokenizer, [(prompt, reply) for prompt, reply, _ in batch])
+        imitation_batch(tokenizer, batch)
         for batch in minibatches(chosen, settings.batch, settings.epochs, rng)
     )
     steps = count_minibatches(len(chosen), settings.batch, settings.epochs)
