@@ -14,7 +14,9 @@ export PRESET
 
 BIN       := .venv/bin
 READY     := .venv/installed
-WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --config preset=$(PRESET) seeds="$(SEEDS)" --
+# Where a run of one's own puts its rows, figures and notebooks, beside the committed ones.
+FRESH     := out/results
+WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --config preset=$(PRESET) seeds="$(SEEDS)" results=$(FRESH)
 
 .PHONY: help reproduce test figures pretrain theory clean
 .DEFAULT_GOAL := help
@@ -24,9 +26,10 @@ help:  ## list the targets
 	@echo 'Options, for example: make reproduce SEEDS="0 1 2" PRESET=microcosm TARGET=core CORES=2'
 
 reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table
-	$(WORKFLOW) $(TARGET)
-	$(BIN)/python notebooks/run.py
-	$(BIN)/python -m llm table results/$(PRESET)
+	$(WORKFLOW) -- $(TARGET)
+	RESULTS=$(FRESH) FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks
+	$(BIN)/python -m llm table $(FRESH)/$(PRESET)
+	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(FRESH)/$(PRESET)"
 
 test: $(READY)  ## all tests, every notebook included, in less than 10 minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
@@ -35,7 +38,7 @@ figures: $(READY)  ## redraw every figure from the committed results
 	$(BIN)/python notebooks/run.py
 
 pretrain: $(READY)  ## train the pre-trained models again instead of taking the shipped ones
-	$(WORKFLOW) pretrain
+	$(WORKFLOW) retrain=yes -- pretrained
 
 theory: $(READY)  ## compute results/theory again and draw its figures
 	$(BIN)/python -m theory

@@ -1,0 +1,95 @@
+"""Convert notebooks/NAME.py (the source) to notebooks/NAME.ipynb and execute it.
+
+    python notebooks/run.py [NAME ...] [--to FOLDER]     all of them where no name is given
+
+What changes from run to run (times, random cell ids, how output was cut into pieces) is taken out, so that
+the same input gives the same bytes. A notebook appears whole or not at all.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+
+
+def names() -> list[str]:
+    """All notebook sources: the files here that begin with a cell."""
+    return sorted(path.stem for path in HERE.glob("*.py") if path.read_text().startswith("# %%"))
+
+
+def convert(name: str) -> NotebookNode:
+    """The notebook of a source, without outputs."""
+    notebook = jupytext.read(HERE / f"{name}.py", fmt="py:percent")
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{name}-{number}"
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def execute(notebook: NotebookNode) -> NotebookNode:
+    """Run all cells in the folder of the notebooks; an error in a cell is raised with its traceback."""
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3")
+    client.resources = {"metadata": {"path": HERE}}
+    client.extra_arguments = ["--log-level=ERROR"]
+    client.execute()
+    return steady(notebook)
+
+
+def steady(notebook: NotebookNode) -> NotebookNode:
+    """Take out what differs between two runs of the same notebook, in place."""
+    notebook.metadata.language_info = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
+    return notebook
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """One output a stream, at the place of its first piece."""
+    kept: dict[object, NotebookNode] = {}
+    for number, output in enumerate(outputs):
+        key = output.name if output.output_type == "stream" else number
+        if key in kept:
+            kept[key].text += output.text
+        else:
+            kept[key] = output
+    return list(kept.values())
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    nbformat.write(notebook, aside)
+    aside.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks to run, without .py (all)")
+    parser.add_argument("--to", type=Path, default=HERE, help="folder of the executed notebooks (here)")
+    asked = parser.parse_args()
+    unknown = sorted(set(asked.names) - set(names()))
+    if unknown:
+        sys.exit(f"error: there is no notebook {unknown[0]!r}; allowed are {', '.join(names())}")
+    with tqdm(asked.names or names(), unit="notebook") as bar:
+        for name in bar:
+            bar.set_description(name)
+            write(execute(convert(name)), asked.to / f"{name}.ipynb")
+
+
+if __name__ == "__main__":
+    main()
