@@ -1,8 +1,8 @@
 """theta as a LoRA adapter on theta_0: W = W_0 + s B A, so (1 - ratio) W_0 + ratio W = W_0 + s (ratio B) A.
 
-Averaging is therefore scaling each B, exactly and without merging; `merged` gives the full weights instead. The scale s
-is lora_alpha / r, or lora_alpha / sqrt(r) for rank-stabilised LoRA (rsLoRA), with a module's own r and lora_alpha where
-rank_pattern and alpha_pattern give one.
+Averaging is therefore scaling each B, exactly and without merging; `factors` and `merged_rows` give the full
+weights instead. The scale s is lora_alpha / r, or lora_alpha / sqrt(r) for rank-stabilised LoRA (rsLoRA);
+rank_pattern and alpha_pattern may give a module its own r and lora_alpha.
 """
 
 import math
@@ -20,6 +20,7 @@ _LORA = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB
 _PREFIX = "base_model.model."
 # Ways to start an adapter at which B A = 0 and W_0 stays as it is; others (PiSSA, OLoRA, ..) change W_0.
 _PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
+_MERGE_FIRST = "merge it into theta-0 with peft's merge_and_unload and give the merged folder."
 _BLOCK = 1 << 20  # elements of a merged weight at a time
 
 
@@ -57,7 +58,8 @@ def read_adapter(base: ModelFolder, folder: ModelFolder) -> Adapter:
     sides: dict[str, dict[str, tuple[TensorInfo, bool]]] = {}
     for name, tensor in folder.tensors.items():
         if tensor.dtype not in STORAGE:
-            raise UserError(f"{name} of the adapter has type {tensor.dtype}, allowed are {', '.join(STORAGE)}.")
+            allowed = ", ".join(STORAGE)
+            raise UserError(f"{name} of the adapter has type {tensor.dtype}, allowed are {allowed}.")
         match = _LORA.fullmatch(name)
         module = _module_name(match["module"] if match else name)
         if match is None:
@@ -87,13 +89,15 @@ def scaled(stored: np.ndarray, dtype: str, ratio: float) -> np.ndarray:
 
 
 def factors(pair: LowRank, transposed: bool, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """(left, right) in fp64 with left @ right = ratio s B A in the base's layout; UserError for NaN or Inf."""
+    """(left, right) in fp64, left @ right = ratio s B A in the base's layout; UserError for NaN or Inf."""
     left, right = _factor(pair.b) * (ratio * pair.scale), _factor(pair.a)  # (out, r), (r, in)
     return (right.T, left.T) if transposed else (left, right)
 
 
-def merged_rows(weight: TensorInfo, left: np.ndarray, right: np.ndarray, rows: range) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the base's weight as stored, flat, and the same rows with left @ right added, in the same type."""
+def merged_rows(
+    weight: TensorInfo, left: np.ndarray, right: np.ndarray, rows: range
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the base's weight as stored, flat, and these rows with left @ right added, in the same type."""
     width = weight.shape[1]
     stored = as_floats(weight.read(rows.start * width, rows.stop * width), weight.dtype)
     sum_ = left[rows.start : rows.stop] @ right
@@ -113,15 +117,14 @@ def _check_linear(folder: ModelFolder) -> None:
     if str(config.get("peft_type", "")).upper() != "LORA":
         raise UserError(f"{folder.name} is an adapter of type {config.get('peft_type')!r}, allowed is LORA.")
     if config.get("use_dora") or any("lora_magnitude_vector" in name for name in folder.tensors):
-        raise UserError(f"{folder.name} is a DoRA adapter, which is not linear in its weights: merge it into theta-0 "
-                        "with merge_and_unload and give the merged folder.")  # fmt: skip
+        raise UserError(f"{folder.name} is a DoRA adapter, which is not linear in B: {_MERGE_FIRST}")
     if config.get("init_lora_weights") not in _PLAIN_STARTS:
-        raise UserError(f"{folder.name} has init_lora_weights {config['init_lora_weights']!r}, which changes theta-0's "
-                        "own weights: merge it with merge_and_unload and give the merged folder.")  # fmt: skip
+        start = config["init_lora_weights"]
+        changed = f"{folder.name} has init_lora_weights {start!r}, which changes theta-0"
+        raise UserError(f"{changed}: {_MERGE_FIRST}")
     odd = next((name for name in folder.tensors if "trainable_tokens" in name), None)
     if odd:
-        raise UserError(f"{folder.name} trains single tokens ({odd}): merge it with merge_and_unload and give the "
-                        "merged folder.")  # fmt: skip
+        raise UserError(f"{folder.name} trains single tokens ({odd}): {_MERGE_FIRST}")
 
 
 def _add(adapter: Adapter, base: ModelFolder, pair: LowRank, fan_in_fan_out: bool) -> None:
@@ -147,16 +150,17 @@ def _pair(module: str, sides: dict[str, tuple[TensorInfo, bool]], config: dict) 
     if set(sides) != {"A", "B"}:
         raise UserError(f"The adapter has only lora_{min(sides)} of {module}, allowed is lora_A with lora_B.")
     (a, embedding), (b, _) = sides["A"], sides["B"]
-    rank, alpha = (_setting(module, config, *keys) for keys in (("r", "rank_pattern"), ("lora_alpha", "alpha_pattern")))
+    rank = _setting(module, config, "r", "rank_pattern")
+    alpha = _setting(module, config, "lora_alpha", "alpha_pattern")
     numbers = isinstance(rank, int) and rank > 0 and isinstance(alpha, (int, float)) and math.isfinite(alpha)
     if not numbers or a.shape[:1] != (rank,) or len(b.shape) < 2 or b.shape[1] != rank:
-        raise UserError(f"The adapter's {module} has shapes {a.shape} and {b.shape}, which do not fit r {rank!r} and "
-                        f"lora_alpha {alpha!r} in adapter_config.json.")  # fmt: skip
+        raise UserError(f"The adapter's {module} has shapes {a.shape} and {b.shape}, which do not fit "
+                        f"r {rank!r} and lora_alpha {alpha!r} in adapter_config.json.")  # fmt: skip
     return LowRank(module, a, b, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank), embedding)
 
 
 def _setting(module: str, config: dict, key: str, pattern_key: str) -> object:
-    """A module's own rank or alpha, if a pattern of the configuration matches its name, else the common one."""
+    """A module's own rank or alpha, if a pattern of the configuration fits its name, else the common one."""
     for pattern, value in (config.get(pattern_key) or {}).items():
         if re.fullmatch(rf"(.*\.)?({pattern})", module):
             return value

@@ -1,4 +1,4 @@
-"""The weighted sum on raw safetensors data, with numpy alone: importing torch would cost more than most averages.
+"""The weighted sum on raw safetensors data, with numpy alone: importing torch would take longer.
 
 Sums are done in fp64 and rounded to the output's type (through fp32 for the 16-bit ones), as in `average.py`.
 """
@@ -31,7 +31,7 @@ def widen(stored: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def narrow(values: np.ndarray, dtype: str) -> np.ndarray:
-    """fp64 values as stored values of `dtype`, rounded to nearest, ties to even; too large ones become infinite."""
+    """fp64 values as stored ones of `dtype`, rounded to nearest, ties to even; too large ones become Inf."""
     with np.errstate(over="ignore"):
         if dtype in ("F64", "F32"):
             return values.astype(STORAGE[dtype])

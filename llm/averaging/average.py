@@ -1,7 +1,7 @@
 """theta(alpha) = (1 - alpha) theta_0 + alpha theta for state dicts and live modules (the paper, section 4).
 
-The sum is done in fp64 and rounded to theta's dtype. In fp32 it would be wrong by many units in the last place
-wherever the two terms nearly cancel; and fp64 gives back exactly what both models agree on.
+The sum is done in fp64 and rounded to theta's dtype. In fp32 it would be wrong by many units in the last
+place wherever the two terms nearly cancel; and fp64 gives back exactly what both models agree on.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,16 @@ from llm.errors import UserError
 _BLOCK = 1 << 20  # elements widened to fp64 at a time: temporaries stay small next to any model
 
 
+@torch.no_grad()
 def average(
     theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], ratios: float | Mapping[str, float]
 ) -> dict[str, Tensor]:
-    """A new state dict: (1 - ratio) theta_0 + ratio theta tensor by tensor, in theta's dtypes, on its devices.
+    """A new state dict: (1 - ratio) theta_0 + ratio theta by tensor, in theta's dtypes and on its devices.
 
     ratios: one number in [0, 1], the post-RLHF share, or one per tensor name (see `groups.ratios`).
     Ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
-    share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers and
-    booleans must be equal in both models. Nothing is modified.
+    share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers
+    and booleans must be equal in both models. Nothing is modified.
     Raises UserError if names or shapes differ, a ratio is missing or outside [0, 1].
     """
     per_name = _checked(theta_0, theta, ratios)
@@ -33,11 +34,12 @@ def average(
         if name in owners:
             result[name] = result[owners[name]]
         else:
-            result[name] = torch.empty_like(theta[name].detach(), memory_format=torch.contiguous_format)
+            result[name] = torch.empty_like(theta[name], memory_format=torch.contiguous_format)
             _mix_into(result[name], theta_0[name], theta[name], per_name[name], name)
     return {name: result[name] for name in theta}
 
 
+@torch.no_grad()
 def mix_(
     module: torch.nn.Module,
     theta_0: Mapping[str, Tensor],
@@ -63,12 +65,11 @@ def mix_(
     if isinstance(ratios, Mapping):
         ratios = {name: ratio for name, ratio in ratios.items() if name not in owners}
     per_name = _checked(*sources, ratios)
-    with torch.no_grad():
-        for name, target in targets.items():
-            if target.shape != theta[name].shape:
-                shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"
-                raise UserError(f"{name} has shape {shapes}.")
-            _mix_into(target, theta_0[name], theta[name], per_name[name], name)
+    for name, target in targets.items():
+        if target.shape != theta[name].shape:
+            shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"
+            raise UserError(f"{name} has shape {shapes}.")
+        _mix_into(target, theta_0[name], theta[name], per_name[name], name)
 
 
 def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -92,7 +93,7 @@ def _checked(
     one_sided = sorted(theta_0.keys() ^ theta.keys())
     if one_sided:
         where = "theta_0" if one_sided[0] in theta_0 else "theta"
-        raise UserError(f"{one_sided[0]} is a tensor of {where} only; both models must have the same tensors.")
+        raise UserError(f"{one_sided[0]} is a tensor of {where} only; both models must have the same.")
     for name, tensor in theta.items():
         if tensor.shape != theta_0[name].shape:
             shapes = f"{_shape(theta_0[name])} in theta_0 and {_shape(tensor)} in theta"
@@ -112,12 +113,12 @@ def _mix_into(target: Tensor, theta_0: Tensor, theta: Tensor, ratio: float, name
     """target <- (1 - ratio) theta_0 + ratio theta, block by block."""
     if not theta.is_floating_point() or not theta_0.is_floating_point():
         if not torch.equal(theta_0, theta.to(theta_0.device)):
-            raise UserError(f"{name} differs between the models and, being {theta.dtype}, cannot be averaged.")
+            raise UserError(f"{name}, of type {theta.dtype}, differs and cannot be averaged.")
         target.copy_(theta)
     elif ratio in (0, 1):
         target.copy_(theta if ratio else theta_0)
     else:
-        out, left, right = (tensor.detach().reshape(-1) for tensor in (target, theta_0, theta))
+        out, left, right = (tensor.reshape(-1) for tensor in (target, theta_0, theta))
         device = "cpu" if out.is_mps else out.device  # MPS has no fp64
         for start in range(0, out.numel(), _BLOCK):
             block = slice(start, start + _BLOCK)

@@ -45,9 +45,13 @@ def coverage(report: "Report") -> list[tuple[str, float, int, int]]:
 
 def _card(report: "Report", names: dict[str, str], folder: Path) -> str:
     is_adapter = report.kind == "adapter"
-    covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in coverage(report)]
+    covered = [
+        f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in coverage(report)
+    ]
     hashes = [
-        f"| {key} | {file} | `{digest}` |" for key, files in report.hashes.items() for file, digest in files.items()
+        f"| {key} | {file} | `{digest}` |"
+        for key, files in report.hashes.items()
+        for file, digest in files.items()
     ]
     load = f'PeftModel.from_pretrained(base, "{folder_name(folder)}")' if is_adapter else (
         f'AutoModelForCausalLM.from_pretrained("{folder_name(folder)}")'
@@ -60,9 +64,9 @@ def _card(report: "Report", names: dict[str, str], folder: Path) -> str:
         f"# {folder_name(folder)}",
         "",
         f"The weighted average of two models: {names['theta_0']} (theta_0, before RLHF) and {names['theta']}",
-        "(theta, after RLHF). Each weight is (1 - alpha) theta_0 + alpha theta, summed in fp64 and rounded to theta's",
-        "type; alpha is theta's share. The licences of both sources apply.",
-        *([f"This is a LoRA adapter on {names['theta_0']}: its B matrices are multiplied by alpha."] * is_adapter),
+        "(theta, after RLHF). Each weight is (1 - alpha) theta_0 + alpha theta, summed in fp64 and rounded",
+        "to theta's type; alpha is theta's share. The licences of both sources apply.",
+        *([f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha."] * is_adapter),
         "",
         "| group | alpha | tensors | values |",
         "|---|---|---|---|",

@@ -14,7 +14,7 @@ _RATIOS = "Ratios"
 
 def average_command(
     theta_0: Annotated[Path, typer.Option("--theta-0", help="Model folder before RLHF.")],
-    theta: Annotated[Path, typer.Option("--theta", help="Model folder after RLHF, or a LoRA adapter on theta-0.")],
+    theta: Annotated[Path, typer.Option("--theta", help="Model folder after RLHF, or LoRA adapter.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
     alpha: Annotated[
         float | None, typer.Option(help="Share of theta, from 0 to 1.", rich_help_panel=_RATIOS)
@@ -24,7 +24,7 @@ def average_command(
     ] = None,
     part: Annotated[
         str | None,
-        typer.Option(help="Average this part only: input, middle, output or its number.", rich_help_panel=_RATIOS),
+        typer.Option(help="Average one part only: input, middle, output or number.", rich_help_panel=_RATIOS),
     ] = None,
     alphas_file: Annotated[
         Path | None, typer.Option(help="Ratios that `adapt` has written (JSON).", rich_help_panel=_RATIOS)
@@ -40,15 +40,15 @@ def average_command(
         typer.Option(help="first (default), last, mean, own, theta or theta_0.", rich_help_panel=_RATIOS),
     ] = None,
     norm: Annotated[
-        str | None, typer.Option(help="Final norm: as for embeddings; default mean.", rich_help_panel=_RATIOS)
+        str | None, typer.Option(help="Final norm: likewise; default mean.", rich_help_panel=_RATIOS)
     ] = None,
     head: Annotated[
-        str | None, typer.Option(help="Output head: as for embeddings; default mean.", rich_help_panel=_RATIOS)
+        str | None, typer.Option(help="Output head, if not tied: likewise.", rich_help_panel=_RATIOS)
     ] = None,
     vocab: Annotated[
         str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")
     ] = "same",
-    merge: Annotated[bool, typer.Option("--merge", help="Write a full model where theta is an adapter.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Write a full model from an adapter.")] = False,
 ) -> None:
     """Average two models: (1 - alpha) theta_0 + alpha theta, tensor by tensor, in a stream."""
     from llm.averaging.files import average_files
@@ -56,7 +56,8 @@ def average_command(
     if vocab not in ("same", "union"):
         raise UserError(f"vocab is {vocab!r}, allowed are same, union.")
     choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
-    recipe = _recipe(alpha, alphas, part, alphas_file, parts, {k: v for k, v in choices.items() if v is not None})
+    choices = {key: choice for key, choice in choices.items() if choice is not None}
+    recipe = _recipe(alpha, alphas, part, alphas_file, parts, choices)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
     with _Progress() as progress:
         report = average_files(
@@ -77,17 +78,17 @@ def _recipe(
     from llm.averaging import recipe
     from llm.averaging.groups import Grouping
 
-    given = {"--alpha": alpha, "--alphas": alphas, "--alphas-file": alphas_file}
-    given = [name for name, value in given.items() if value is not None]
+    options = {"--alpha": alpha, "--alphas": alphas, "--alphas-file": alphas_file}
+    given = [name for name, value in options.items() if value is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none"
-        raise UserError(f"The ratios are given by {found}, allowed is one of --alpha, --alphas, --alphas-file.")
+        raise UserError(f"The ratios are given by {found}, allowed is one of {', '.join(options)}.")
     if part is not None and alpha is None:
         raise UserError(f"part is {part!r}, allowed is with --alpha only.")
     if alphas_file is not None:
         if parts is not None or choices:
-            raise UserError("alphas-file is given, which has its own grouping; leave out --parts, --level, --embeddings, "
-                            "--norm and --head.")  # fmt: skip
+            raise UserError("alphas-file is given, which has its own grouping; leave out --parts, --level, "
+                            "--embeddings, --norm and --head.")  # fmt: skip
         return recipe.from_file(alphas_file)
     grouping = Grouping(**choices) if parts is None else Grouping(parts=parts, **choices)
     if part is not None:

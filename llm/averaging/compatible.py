@@ -50,12 +50,12 @@ def pair(theta_0: ModelFolder, theta: ModelFolder, union: bool) -> Pairing:
         other = theta if name in left else theta_0
         embeddings = _same_matrix(name, tensors)
         if embeddings is None or embeddings not in partners:
-            raise UserError(f"{name} is a tensor of {owner.name} only: {other.name} ({other.path}) does not have it.")
+            raise UserError(f"{name} is a tensor of {owner.name} only: {other.name} ({other.path}) lacks it.")
         notes.append(f"{name} is stored by {owner.name} only and is its {embeddings}: tied.")
         if name in right:
             partners[name] = left[embeddings]
-    tied = {name: own for name in partners if (own := _same_matrix(name, right)) and _same_matrix(name, left, own)}
-    tied |= {name: own for name in partners if name not in left and (own := _same_matrix(name, right))}
+    same = {name: own for name in partners if (own := _same_matrix(name, right))}
+    tied = {name: own for name, own in same.items() if name not in left or _same_matrix(name, left, own)}
     for name, partner in partners.items():
         _check_types(partner, right[name])
     notes += _check_rows(theta_0, theta, partners, union)
@@ -70,15 +70,15 @@ def check_config(theta_0: ModelFolder, theta: ModelFolder) -> list[str]:
     free = []
     for key, left, right in _differences(theta_0.config, theta.config, ""):
         if key.rpartition(".")[2] not in _FREE and not key.endswith(("dropout", "pdrop", "layerdrop")):
-            raise UserError(f"{key} in config.json is {left!r} in {theta_0.name} and {right!r} in {theta.name}: "
-                            "only models of one architecture can be averaged.")  # fmt: skip
+            raise UserError(f"{key} in config.json is {left!r} in {theta_0.name} and {right!r} in "
+                            f"{theta.name}: only models of one architecture can be averaged.")  # fmt: skip
         if not key.startswith("_") and not key.endswith(("transformers_version", "use_cache")):
-            free.append(f"{key} in config.json is {left!r} in {theta_0.name} and {right!r} in {theta.name}: kept.")
+            free.append(f"{key} in config.json is {theta.name}'s {right!r}, not {theta_0.name}'s {left!r}.")
     return free
 
 
 def check_tokenizers(theta_0: Path, theta: Path) -> list[str]:
-    """Each token id must mean the same text in both folders; more tokens in one of them are noted, not refused.
+    """Each token id must mean the same text in both folders; tokens of one folder only are noted.
 
     Compared are tokenizer.json, else vocab.json and merges.txt, else tokenizer.model, whichever both have.
     Raises UserError naming the first id that differs.
@@ -91,14 +91,14 @@ def check_tokenizers(theta_0: Path, theta: Path) -> list[str]:
     if all((theta_0 / file).read_bytes() == (theta / file).read_bytes() for file in names):
         return []
     if names == ["tokenizer.model"]:
-        raise UserError(f"tokenizer.model differs between {theta_0} and {theta}: the tokenizers must be the same.")
+        raise UserError(f"tokenizer.model differs between {theta_0} and {theta}, but must be the same.")
     left, right = tokens(theta_0), tokens(theta)
     for index in sorted(left.keys() & right.keys()):
         if left[index] != right[index]:
-            raise UserError(f"Token {index} is {left[index]!r} in {theta_0} and {right[index]!r} in {theta}: the "
-                            "tokenizers must be the same.")  # fmt: skip
+            texts = f"{left[index]!r} in {theta_0} and {right[index]!r} in {theta}"
+            raise UserError(f"Token {index} is {texts}, but must be the same.")
     if _merges(theta_0) != _merges(theta):
-        raise UserError(f"The tokenizers of {theta_0} and {theta} have different merges; they must be the same.")
+        raise UserError(f"The tokenizers' merges in {theta_0} and {theta} differ, but must be the same.")
     odd = sorted(left.keys() ^ right.keys())
     return [f"Token {i} is {left.get(i, right.get(i))!r} in one tokenizer only." for i in odd[:3]]
 
@@ -123,7 +123,8 @@ def _merges(folder: Path) -> list[tuple[str, ...]]:
     if (folder / "tokenizer.json").is_file():
         listed = (read_json(folder / "tokenizer.json").get("model") or {}).get("merges") or []
     else:
-        listed = [line for line in (folder / "merges.txt").read_text("utf-8").splitlines() if line[:8] != "#version"]
+        lines = (folder / "merges.txt").read_text("utf-8").splitlines()
+        listed = [line for line in lines if not line.startswith("#version")]
     return [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in listed]
 
 
@@ -144,7 +145,8 @@ def _same_matrix(name: str, tensors: dict[str, TensorInfo], only: str | None = N
     if head is None or role(name) != "head" or len(head.shape) != 2:
         return None
     for other in [tensors.get(only)] if only else tensors.values():
-        if other and other.shape == head.shape and other.dtype == head.dtype and role(other.name) == "embeddings":
+        like = other is not None and (other.shape, other.dtype) == (head.shape, head.dtype)
+        if like and role(other.name) == "embeddings":
             starts = range(0, head.elements, _COMPARE)
             ranges = [(start, min(start + _COMPARE, head.elements)) for start in starts]
             if all(np.array_equal(head.read(*part), other.read(*part)) for part in ranges):
@@ -163,9 +165,9 @@ def _check_rows(
 ) -> list[str]:
     """Shapes must be equal, but for the rows of tensors with a row per token if `union` is set.
 
-    A tensor has a row per token if it belongs to the embeddings or the head and its number of rows is its model's
-    vocab_size. Shared rows are averaged, rows of theta only are kept, rows of theta_0 only are left out, since
-    theta's tokenizer cannot produce them.
+    A tensor has a row per token if it belongs to the embeddings or the head and its number of rows is its
+    model's vocab_size. Shared rows are averaged, rows of theta only are kept, rows of theta_0 only are left
+    out, since theta's tokenizer cannot produce them.
     """
     sizes = [_vocabulary_size(folder.config) for folder in (theta_0, theta)]
     notes = []
@@ -174,20 +176,27 @@ def _check_rows(
         if left.shape == right.shape:
             continue
         rows = [tensor.shape[0] if tensor.shape else None for tensor in (left, right)]
-        per_token = role(name) in ("embeddings", "head") and left.shape[1:] == right.shape[1:] and rows == sizes
-        if not per_token:
-            raise UserError(f"{name} has shape {_shape(left)} in {theta_0.name} and {_shape(right)} in {theta.name}.")
+        per_token = role(name) in ("embeddings", "head") and rows == sizes
+        if not per_token or left.shape[1:] != right.shape[1:]:
+            shapes = f"{_shape(left)} in {theta_0.name} and {_shape(right)} in {theta.name}"
+            raise UserError(f"{name} has shape {shapes}.")
         low, high = sorted(rows)
         longer = theta if rows[1] > rows[0] else theta_0
-        names = tokens(longer.path)
-        known = ", ".join(repr(names[row]) for row in range(low, min(high, low + 3)) if row in names)
-        which = f"rows {low} to {high - 1}" + (f" ({known}{', ..' if high - low > 3 else ''})" if known else "")
+        which = f"rows {low} to {high - 1}{_meanings(longer.path, range(low, high))}"
         if not union:
-            raise UserError(f"{name} has {rows[0]} rows in {theta_0.name} and {rows[1]} in {theta.name}: {which} are "
-                            f"in {longer.name} only; --vocab union averages the others and keeps theta's.")  # fmt: skip
+            counts = f"{rows[0]} rows in {theta_0.name} and {rows[1]} in {theta.name}"
+            raise UserError(f"{name} has {counts}: {which} are in {longer.name} only; --vocab union averages "
+                            "the others and keeps theta's own.")  # fmt: skip
         fate = "kept from theta" if longer is theta else "left out: theta's tokenizer does not use them"
         notes.append(f"{name}: {which} are in {longer.name} only and were {fate}.")
     return notes
+
+
+def _meanings(folder: Path, rows: range) -> str:
+    """The first three of these token ids in words, in brackets; "" if the folder does not tell."""
+    names = tokens(folder)
+    known = ", ".join(repr(names[row]) for row in rows[:3] if row in names)
+    return f" ({known}{', ..' if len(rows) > 3 else ''})" if known else ""
 
 
 def _vocabulary_size(config: dict) -> int | None:

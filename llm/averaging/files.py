@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from glob import escape
 from pathlib import Path
 from threading import Event
 
@@ -25,7 +26,7 @@ from llm.errors import UserError
 
 _JOB = 1 << 19  # values
 _KINDS = (".json", ".txt", ".model", ".jinja", ".py", ".tiktoken", ".spm")  # copied beside the weights
-_TRAINING = ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json", "averaging.json")
+_RESULTS = ("trainer_state.json", "averaging.json", "all_results.json", "train_results.json")
 _NOTICES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 _TOKENIZER = ("tokenizer", "vocab.", "merges.", "special_tokens", "added_tokens", "chat_template", "spiece")
 
@@ -48,7 +49,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that is decided before a byte is written: whose layout the output has, and how its tensors are made."""
+    """All that is decided before a byte is written: whose layout the output has, how its tensors are made."""
 
     kind: str
     layout: ModelFolder
@@ -69,23 +70,29 @@ def average_files(
 ) -> Report:
     """Write (1 - ratio) theta_0 + ratio theta as the new model folder `out`, whole or not at all.
 
-    theta_0, theta: local folders with safetensors weights; theta may be a LoRA adapter on theta_0, and then `out` is an
-    adapter too unless `merge` is set.
+    theta_0, theta: local folders with safetensors weights; theta may be a LoRA adapter on theta_0, and then
+    `out` is an adapter too unless `merge` is set.
     union: allow different vocabulary sizes: shared rows are averaged, theta's own are kept.
     progress: called with bytes written so far and in all.
     Raises UserError, with nothing written, for anything that is missing, damaged or does not fit.
     """
     base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
     if base.is_adapter:
-        raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the full model that it belongs to.")
+        raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
     if merge and not other.is_adapter:
         raise UserError(f"merge is set, but theta is {str(theta)!r}, which is no adapter.")
-    plan = _adapter_plan(base, other, recipe, merge) if other.is_adapter else _model_plan(base, other, recipe, union)
+    if other.is_adapter:
+        plan = _adapter_plan(base, other, recipe, merge)
+    else:
+        plan = _model_plan(base, other, recipe, union)
+    leftovers = sorted(file.name for file in out.parent.glob(f".{escape(out.name)}.partial-*"))
     with aside(out, plan.layout.weight_bytes) as folder:
         hashes = _write(plan, base, other, folder, progress)
         sources = [other, base] if merge else [other]
         notes = plan.notes + _copy_rest(sources, base, folder)
-        report = Report(plan.kind, plan.resolved.groups, plan.resolved.grouping, _covered(plan), notes, hashes)
+        notes += [f"{name} beside it is what a killed run has left." for name in leftovers]
+        resolved = plan.resolved
+        report = Report(plan.kind, resolved.groups, resolved.grouping, _covered(plan), notes, hashes)
         write_card(folder, report, base, other)
     return report
 
@@ -117,8 +124,8 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, merge: 
     resolved = resolve(recipe, names, {})
     if merge:
         if adapter.unmergeable:
-            raise UserError(f"merge is set, but {adapter.unmergeable[0]} of the adapter belongs to no single tensor of "
-                            "theta-0; average it without --merge.")  # fmt: skip
+            raise UserError(f"merge is set, but {adapter.unmergeable[0]} of the adapter belongs to no single "
+                            "tensor of theta-0; average it without --merge.")  # fmt: skip
         jobs = partial(_merging_jobs, base, adapter, resolved.ratios)
         return _Plan("merged adapter", base, resolved, jobs, notes)
     own = {name: resolved.ratios[target] for name, target in adapter.targets.items()}
@@ -127,7 +134,8 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, merge: 
 
     def jobs(name: str) -> Iterator[Job]:
         tensor = tensors[name]
-        whole = base.tensors[adapter.targets[name]] if tensor is adapter.whole.get(adapter.targets[name]) else None
+        target = adapter.targets[name]
+        whole = base.tensors[target] if adapter.whole.get(target) is tensor else None
         for start in range(0, tensor.elements, _JOB):
             stop = min(start + _JOB, tensor.elements)
             if whole is not None:
@@ -160,17 +168,18 @@ def _merging_jobs(
 
 
 def _mixed(left: TensorInfo, right: TensorInfo, ratio: float, start: int, stop: int) -> np.ndarray:
-    """Values `start` to `stop` of the average, in theta's type; whole numbers must be the same on both sides."""
+    """Values `start` to `stop` of the average, in theta's type; whole numbers must be the same in both."""
     if right.dtype not in STORAGE:
         values = right.read(start, stop)
         if not np.array_equal(values, left.read(start, stop)):
-            raise UserError(f"{right.name} differs between the models and, being {right.dtype}, cannot be averaged.")
+            raise UserError(f"{right.name}, of type {right.dtype}, differs and cannot be averaged.")
         return values
     out, done = np.empty(stop - start, STORAGE[right.dtype]), 0
-    for low, high in zip(_blocks(left, "theta-0", start, stop), _blocks(right, "theta", start, stop), strict=True):
+    lows, highs = _blocks(left, "theta-0", start, stop), _blocks(right, "theta", start, stop)
+    for low, high in zip(lows, highs, strict=True):
         block = mix(low, left.dtype, high, right.dtype, ratio)
         if left.dtype != right.dtype and not all_finite(block, right.dtype):
-            raise UserError(f"{right.name} is {left.dtype} in theta-0, with values too large for {right.dtype}.")
+            raise UserError(f"{right.name} of theta-0 has values too large for theta's type, {right.dtype}.")
         out[done : done + len(block)] = block
         done += len(block)
     return out
@@ -207,7 +216,7 @@ def _merged(weight: TensorInfo, left: np.ndarray, right: np.ndarray, rows: range
 def _write(
     plan: _Plan, base: ModelFolder, other: ModelFolder, folder: Path, progress: Callable[[int, int], None]
 ) -> dict[str, dict[str, str]]:
-    """Write the weights and, at the same time, hash both sources; "theta_0", "theta", "out" -> file -> SHA-256."""
+    """Write weights while hashing both sources; "theta_0", "theta", "out" -> file name -> SHA-256."""
     stop, done = Event(), 0
 
     def count(size: int) -> None:
@@ -231,11 +240,12 @@ def _write(
 
 
 def _copy_rest(sources: list[ModelFolder], base: ModelFolder, folder: Path) -> list[str]:
-    """Configuration, tokenizer, chat template and licence of the first source that has each; returns notes."""
+    """Configuration, tokenizer, chat template, licence from the first source that has each; notes."""
+    merged = len(sources) > 1
     for source in sources:
         for file in sorted(source.path.iterdir()):
-            wanted = file.name.startswith(_NOTICES) or (file.suffix in _KINDS and file.name not in _TRAINING)
-            weights = file.name.endswith(".index.json") or (len(sources) > 1 and file.name == "adapter_config.json")
+            wanted = file.name.startswith(_NOTICES) or (file.suffix in _KINDS and file.name not in _RESULTS)
+            weights = file.name.endswith(".index.json") or (merged and file.name == "adapter_config.json")
             if file.is_file() and wanted and not weights and not (folder / file.name).exists():
                 shutil.copyfile(file, folder / file.name)
         templates = source.path / "chat_templates"
@@ -243,7 +253,7 @@ def _copy_rest(sources: list[ModelFolder], base: ModelFolder, folder: Path) -> l
             shutil.copytree(templates, folder / templates.name)
     if any(file.name.startswith(_TOKENIZER) for file in folder.iterdir()):
         return []
-    own = [file for file in sorted(base.path.iterdir()) if file.name.startswith(_TOKENIZER) and file.is_file()]
+    own = [file for file in sorted(base.path.iterdir()) if file.name.startswith(_TOKENIZER)]
     for file in own:
         shutil.copyfile(file, folder / file.name)
     return ["The tokenizer is theta-0's: theta has none."] if own else ["Neither model has a tokenizer."]
@@ -255,7 +265,9 @@ def _covered(plan: _Plan) -> dict[str, tuple[str, float, tuple[int, ...]]]:
     return {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.layout.tensors.items()}
 
 
-def _mixed_types(theta_0: dict[str, TensorInfo], theta: dict[str, TensorInfo]) -> dict[tuple[str, str], list[str]]:
+def _mixed_types(
+    theta_0: dict[str, TensorInfo], theta: dict[str, TensorInfo]
+) -> dict[tuple[str, str], list[str]]:
     """(type in theta_0, type in theta) -> names, where they differ."""
     found: dict[tuple[str, str], list[str]] = {}
     for name, tensor in theta.items():

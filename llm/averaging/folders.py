@@ -1,4 +1,4 @@
-"""Local model folders in the Hugging Face layout, read without transformers and without running anything in them."""
+"""Local model folders in the Hugging Face layout, read without transformers, never running their code."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A checked folder: `config` is config.json (adapter_config.json of an adapter), `name` the option that gave it."""
+    """A checked folder; `config` is config.json or an adapter's adapter_config.json, `name` the option's."""
 
     name: str
     path: Path
@@ -59,7 +59,7 @@ def read_folder(path: Path, name: str) -> ModelFolder:
         raise UserError(f"{name} is {str(path)!r}, which has no config.json.")
     config = read_json(config_file)
     if "quantization_config" in config:
-        raise UserError(f"{name} is quantised ({config_file} has quantization_config); give it in bf16, fp16 or fp32.")
+        raise UserError(f"{name} is quantised ({config_file} says); give it in bf16, fp16 or fp32.")
     index, paths = _weight_paths(path, name, adapter)
     files = [WeightFile(file, *read_header(file)) for file in paths]
     folder = ModelFolder(name, path, config, files, index)
@@ -82,7 +82,7 @@ def read_json(path: Path) -> dict:
 
 
 def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, list[Path]]:
-    """The index, if the model is in shards, and the weight files; the single file wins, as in transformers."""
+    """The index, if the model is in shards, and its files; a single file goes first, as in transformers."""
     single = path / ("adapter_model.safetensors" if adapter else "model.safetensors")
     index = path / _INDEX
     if single.is_file():
@@ -93,7 +93,7 @@ def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, li
             raise UserError(f"{index} has no weight_map.")
         for shard in weight_map.values():
             if not isinstance(shard, str) or not re.fullmatch(r"[\w.+-]+\.safetensors", shard):
-                raise UserError(f"{index} names the shard {shard!r}, allowed are names of .safetensors files beside it.")
+                raise UserError(f"{index} names the shard {shard!r}, allowed are files beside the index.")
             if not (path / shard).is_file():
                 raise UserError(f"{name} lacks the shard {shard}, which {index} lists.")
         return index, [path / shard for shard in sorted(set(weight_map.values()))]
@@ -101,10 +101,11 @@ def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, li
     pickles = [file for file in pickles if not file.startswith(_OTHER_PICKLES)]
     if pickles:
         raise UserError(
-            f"{name} has pickle weights ({pickles[0]}), which can run code when read; load it where you trust it and "
-            "save it again with save_pretrained, which writes safetensors."
+            f"{name} has pickle weights ({pickles[0]}), which can run code when read; if you trust them, "
+            "load them with transformers and save them again with save_pretrained, which writes safetensors."
         )
-    raise UserError(f"{name} is {str(path)!r}, which has no {single.name}" + ("." if adapter else f" and no {_INDEX}."))
+    missing = single.name if adapter else f"{single.name} and no {_INDEX}"
+    raise UserError(f"{name} is {str(path)!r}, which has no {missing}.")
 
 
 def _check_index(folder: ModelFolder) -> None:
@@ -115,7 +116,7 @@ def _check_index(folder: ModelFolder) -> None:
         for tensor in file.tensors:
             if tensor.name in found or weight_map.get(tensor.name) != file.path.name:
                 listed = weight_map.get(tensor.name, "no shard")
-                raise UserError(f"{tensor.name} lies in {file.path}, but {folder.index.name} lists {listed} for it.")
+                raise UserError(f"{tensor.name} lies in {file.path}, but the index lists {listed} for it.")
             found[tensor.name] = file.path.name
     missing = sorted(weight_map.keys() - found.keys())
     if missing:

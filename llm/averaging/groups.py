@@ -25,7 +25,9 @@ LEVELS = ("part", "layer", "module")
 PLACES = ("first", "last", "mean", "own", "theta", "theta_0")
 PART_NAMES = {"part1": "input", "part2": "middle", "part3": "output"}  # the paper's figure 4; K = 3 only
 
-_HEAD = re.compile(r"lm_head|embed_out|logits|^project_out$|^(head|output|score|classifier|v_head|value_head|qa_outputs)$")
+_HEAD = re.compile(
+    r"lm_head|embed_out|logits|^(project_out|head|output|score|classifier|v_head|value_head|qa_outputs)$"
+)
 _EMBEDDINGS = re.compile(r"emb|^wte$|^wpe$|^shared$|^project_in$|rotary")
 _NORM = re.compile(r"norm|^ln(_|$)|_ln$")
 _ATTENTION = re.compile(r"attn|attention|mixer|mamba|ssm|recurrent|time_mix|conv")
@@ -38,8 +40,8 @@ class Grouping:
     parts: K, the number of contiguous parts of the layers, 1 <= K <= L; not used at level "layer".
     level: "part" (a ratio per part), "layer" (a ratio per layer) or "module" (attention and MLP of each part;
         a layer's norms, which belong to neither, get the mean of their part's two).
-    embeddings, norm, head: with the "first" or "last" part, at the "mean" of the ratios, a group of its "own",
-        or kept as in "theta" or "theta_0". A head tied to the embeddings follows the embeddings.
+    embeddings, norm, head: with the "first" or "last" part, at the "mean" of the ratios, a group of its
+        "own", or kept as in "theta" or "theta_0". A head tied to the embeddings follows the embeddings.
     Raises UserError for a value that is not allowed.
     """
 
@@ -51,7 +53,7 @@ class Grouping:
 
     def __post_init__(self) -> None:
         if isinstance(self.parts, bool) or not isinstance(self.parts, int) or self.parts < 1:
-            raise UserError(f"parts is {self.parts!r}, allowed are whole numbers from 1 to the number of layers.")
+            raise UserError(f"parts is {self.parts!r}, allowed are 1 to the number of layers.")
         if self.level not in LEVELS:
             raise UserError(f"level is {self.level!r}, allowed are {', '.join(LEVELS)}.")
         for key in ("embeddings", "norm", "head"):
@@ -72,9 +74,8 @@ def layer_index(name: str, layers: str | None = None) -> int | None:
 def layer_list(names: Iterable[str]) -> str:
     """The module list that holds the transformer layers, such as "model.layers", from all names of a model.
 
-    Only outermost lists count, so experts within a layer do not. Among several (the layers of an image encoder,
-    small lists of projections) it is the one nearest to the token embeddings, and of these the one with most
-    tensors.
+    Only outermost lists count, so experts within a layer do not. Among several (an image encoder's layers,
+    small lists of projections) it is the one nearest to the token embeddings, then the one with most tensors.
     Raises UserError if there is none, or if two lists are equally good (an encoder and a decoder).
     """
     names = list(names)
@@ -84,7 +85,7 @@ def layer_list(names: Iterable[str]) -> str:
             sizes[prefix] += 1
             break
     if not sizes:
-        raise UserError("The tensors' names hold no numbered list of layers, so they cannot be split into parts.")
+        raise UserError("The tensors' names hold no numbered list of layers, so there are no parts.")
     tokens = _token_embeddings(names)
     ranked = [(_shared_depth(prefix, tokens), size, prefix) for prefix, size in sizes.items()]
     ranked.sort(reverse=True)
@@ -117,9 +118,9 @@ def assign(
 ) -> dict[str, str]:
     """Tensor name -> group label, for every name once.
 
-    Labels are "part1".."partK", "layer1".."layerL" or "part1.attention", "part1.mlp", ..; "embeddings", "norm",
-    "head" where these have a group of their own; and, for tensors without a ratio of their own, "mean", "theta",
-    "theta_0" (and "part1", .. for norms at level "module").
+    Labels are "part1".."partK", "layer1".."layerL" or "part1.attention", "part1.mlp", ..; "embeddings",
+    "norm", "head" where these have a group of their own; and, for tensors without a ratio of their own,
+    "mean", "theta", "theta_0" (and "part1", .. for norms at level "module").
     tied: name -> the name of the tensor that it is the same as; it gets that one's label.
     Raises UserError if the layers cannot be found or there are fewer of them than parts.
     """
@@ -145,7 +146,7 @@ def assign(
 
 
 def labels(assignment: Mapping[str, str]) -> list[str]:
-    """The groups that carry a ratio of their own, in order: parts first, then embeddings, norm, head when "own"."""
+    """The groups that carry a ratio of their own, in order: parts, then embeddings, norm, head when "own"."""
     used = set(assignment.values())
     divided = {label.partition(".")[0] for label in used if "." in label}
     own = [label for label in used if re.match(r"(part|layer)\d", label) and label not in divided]
@@ -161,8 +162,8 @@ def ratios(assignment: Mapping[str, str], alphas: Mapping[str, float]) -> dict[s
     """
     groups = labels(assignment)
     if set(alphas) != set(groups):
-        raise UserError(f"alphas has ratios for {', '.join(map(str, alphas)) or 'nothing'}, but the groups are "
-                        f"{', '.join(groups)}.")
+        given = ", ".join(map(str, alphas)) or "nothing"
+        raise UserError(f"alphas has ratios for {given}, but the groups are {', '.join(groups)}.")
     for label in groups:
         check_ratio(f"alphas[{label}]", alphas[label])
     value = {label: float(alphas[label]) for label in groups}
@@ -198,7 +199,8 @@ def _numbers(name: str) -> Iterable[tuple[str, int]]:
 
 def _token_embeddings(names: list[str]) -> str:
     """The most likely token embedding among names outside numbered lists; "" if there is none."""
-    found = [name for name in names if role(name) == "embeddings" and next(iter(_numbers(name)), None) is None]
+    outside = [name for name in names if layer_index(name) is None]
+    found = [name for name in outside if role(name) == "embeddings"]
     tokens = [n for n in found if re.search(r"tok|wte|word|embed_in|shared|embeddings?\.weight$", n)]
     return min(tokens or found, key=lambda name: (name.count("."), len(name)), default="")
 

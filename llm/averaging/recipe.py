@@ -1,6 +1,5 @@
-"""From the command line's choices (one ratio, a ratio per part, one part only, a file) to a ratio per tensor."""
+"""From the command line's choices (one ratio, one per part, one part only, a file) to a ratio per tensor."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -46,7 +45,7 @@ def in_order(alphas: str, grouping: Grouping, parts: int | None) -> Recipe:
     try:
         values = [float(value) for value in alphas.split(",")]
     except ValueError:
-        raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 with commas between them.") from None
+        raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 and commas.") from None
     for place, value in enumerate(values, start=1):
         check_ratio(f"ratio {place} of alphas", value)
     own = sum(choice == "own" for choice in (grouping.embeddings, grouping.norm, grouping.head))
@@ -54,16 +53,16 @@ def in_order(alphas: str, grouping: Grouping, parts: int | None) -> Recipe:
     if parts is None and grouping.level != "layer":
         parts, left_over = divmod(len(values) - own, per_part)
         if parts < 1 or left_over:
-            raise UserError(f"alphas has {len(values)} ratios, allowed is {per_part} per part and {own} for groups of "
-                            "their own.")  # fmt: skip
+            raise UserError(f"alphas has {len(values)} ratios, allowed is {per_part} per part and {own} for "
+                            "groups of their own.")  # fmt: skip
     return Recipe(grouping if parts is None else replace(grouping, parts=parts), values)
 
 
 def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
     """One part at the ratio `alpha` and the rest as in theta (the paper's figure 4).
 
-    part: "input", "middle", "output" (K = 3), or a part's number from 1. The embeddings follow the first part unless
-    `grouping` says otherwise; norm and head, where they would take the mean, stay theta's.
+    part: "input", "middle", "output" (K = 3), or a part's number from 1. The embeddings follow the first part
+    unless `grouping` says otherwise; norm and head, where they would take the mean, stay theta's.
     """
     check_ratio("alpha", alpha)
     label = label_of(part) if grouping.parts == 3 else part
@@ -79,7 +78,7 @@ def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
 
 
 def from_file(path: Path) -> Recipe:
-    """A JSON file {"groups": {label: ratio}, "grouping": {"parts": 3, ..}}, as `adapt` writes it; other keys are free."""
+    """A JSON file {"groups": {label: ratio}, "grouping": {"parts": 3, ..}} as `adapt` writes it."""
     if not path.is_file():
         raise UserError(f"alphas-file is {str(path)!r}, which is no file.")
     content = read_json(path)
@@ -90,7 +89,8 @@ def from_file(path: Path) -> Recipe:
         check_ratio(f"groups[{label}] in {path}", value)
     known = [field.name for field in fields(Grouping)]
     if not isinstance(grouping, dict) or set(grouping) - set(known):
-        raise UserError(f'"grouping" in {path} is {grouping!r}, allowed is an object with {", ".join(known)}.')
+        allowed = ", ".join(known)
+        raise UserError(f'"grouping" in {path} is {grouping!r}, allowed is an object with {allowed}.')
     return Recipe(Grouping(**grouping), {label: float(value) for label, value in groups.items()})
 
 
@@ -113,7 +113,8 @@ def resolve(recipe: Recipe, names: Iterable[str], tied: Mapping[str, str]) -> Re
         if recipe.rest is not None:
             groups = {label: recipe.rest for label in found} | groups
     elif len(recipe.alphas) != len(found):
-        raise UserError(f"alphas has {len(recipe.alphas)} ratios, but there are {len(found)} groups: {', '.join(found)}.")
+        count = len(recipe.alphas)
+        raise UserError(f"alphas has {count} ratios, but there are {len(found)} groups: {', '.join(found)}.")
     else:
         groups = dict(zip(found, recipe.alphas, strict=True))
     return Resolved(groups, assignment, ratios(assignment, groups), asdict(grouping))

@@ -1,4 +1,4 @@
-"""The safetensors format, read as ranges of bytes: 8 bytes of header length, a JSON header, the tensors' data.
+"""The safetensors format, read as ranges of bytes: the header's length (8 bytes), a JSON header, the data.
 
 A header is trusted only after every type, shape and offset in it has been checked against the file's size.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from llm.errors import UserError
 
 _BITS = {
-    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
-    "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "C64": 64,
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64,
+    "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "C64": 64,
 }  # fmt: skip
 _LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
 
@@ -40,7 +40,7 @@ class TensorInfo:
         return _BITS[self.dtype] // 8
 
     def read(self, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Stored values `first` to `last` (exclusive; all by default) as unsigned whole numbers, shape (n,)."""
+        """Stored values `first` to `last` (exclusive; all by default) as unsigned integers, shape (n,)."""
         last = self.elements if last is None else last
         return next(self.blocks(first, last, max(1, last - first)), np.empty(0, f"<u{self.itemsize}"))
 
@@ -54,15 +54,15 @@ class TensorInfo:
                 while view:
                     count = file.readinto(view)
                     if not count:
-                        raise UserError(f"{self.path} ended while {self.name} was read: it changed meanwhile.")
+                        raise UserError(f"{self.path} changed while {self.name} was read.")
                     view = view[count:]
                 yield values
 
 
 def read_header(path: Path) -> tuple[bytes, list[TensorInfo]]:
-    """The raw header (length field included) of a safetensors file, and its tensors in the order of their data.
+    """A safetensors file's raw header (length field included), and its tensors in the order of their data.
 
-    Raises UserError if the file is no safetensors file, is truncated or has bytes that no tensor accounts for.
+    Raises UserError if it is no safetensors file, is truncated or has bytes that no tensor accounts for.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -81,7 +81,7 @@ def read_header(path: Path) -> tuple[bytes, list[TensorInfo]]:
     position = 8 + length
     for tensor in tensors:
         if tensor.start != position:
-            raise UserError(f"{path} is corrupt: the data of {tensor.name} does not begin where the one before ends.")
+            raise UserError(f"{path} is corrupt: {tensor.name} does not begin where the tensor before ends.")
         position = tensor.end
     if position != size:
         kind = "truncated" if size < position else "corrupt"

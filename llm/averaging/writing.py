@@ -34,11 +34,14 @@ def aside(out: Path, size: int) -> Iterator[Path]:
         raise UserError(f"out is {str(out)!r}, but the folder {str(out.parent)!r} does not exist.")
     free = shutil.disk_usage(out.parent).free
     if free < size + _SPARE:
-        raise UserError(f"out is {str(out)!r}, where {free / 1e9:.2f} GB are free, but {(size + _SPARE) / 1e9:.2f} GB are "
-                        "needed.")  # fmt: skip
+        room = f"{free / 1e9:.2f} GB are free, but {(size + _SPARE) / 1e9:.2f} GB are needed"
+        raise UserError(f"out is {str(out)!r}, where {room}.")
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
         partial.mkdir()
+    except OSError as error:
+        raise UserError(f"out is {str(out)!r}, and writing beside it failed: {error}.") from None
+    try:
         yield partial
         os.rename(partial, out)
     except OSError as error:
@@ -48,12 +51,15 @@ def aside(out: Path, size: int) -> Iterator[Path]:
 
 
 def write_weights(
-    files: list[WeightFile], folder: Path, jobs: Callable[[str], Iterator[Job]], progress: Callable[[int], None]
+    files: list[WeightFile],
+    folder: Path,
+    jobs: Callable[[str], Iterator[Job]],
+    progress: Callable[[int], None],
 ) -> dict[str, str]:
-    """Write a copy of each file's header and, after it, what `jobs(tensor name)` make, in the order of the header.
+    """Write each file's header and, after it, what `jobs(tensor name)` make, in the order of the header.
 
-    Jobs run on as many threads as there are processors; their results are written, and hashed, in order, so that only
-    a few of them are in memory at once.
+    Jobs run on as many threads as there are processors; their results are written, and hashed, in order, so
+    that only a few of them are in memory at once.
     progress: called with each number of bytes written.
     Returns file name -> SHA-256.
     """
