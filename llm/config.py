@@ -5,23 +5,60 @@ Nothing has a default here: a preset is complete, so whoever reads it has read e
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
+from llm.averaging.groups import PART_NAMES
+from llm.data.microcosm.source import KINDS
 from llm.errors import UserError
 
+
+def _refused(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{sentence}", {"sentence": sentence})
+
+
+def _with_weight(mixture: dict[str, float]) -> dict[str, float]:
+    if sum(mixture.values()) == 0:
+        raise _refused("all weights are 0; allowed are weights of which at least one is above 0")
+    return mixture
+
+
+def _shares(shares: dict[float, float]) -> dict[float, float]:
+    if sum(shares.values()) > 1:
+        raise _refused(f"the shares sum to {sum(shares.values()):g}; allowed is at most 1")
+    return shares
+
+
+def _check_kinds(key: str, given: dict[str, float], allowed: tuple[str, ...]) -> None:
+    for kind in given:
+        if kind not in allowed:
+            raise _refused(f"{key} = {kind!r} is an unknown name; allowed are {', '.join(allowed)}")
+
+
 Count = Annotated[int, Field(ge=1)]
+Items = Annotated[int, Field(ge=2)]  # a standard error needs two
+Positive = Annotated[float, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Mixture = Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1)]
+Mixture = Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1), AfterValidator(_with_weight)]
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and no key may be unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_known(cls, given: object) -> object:
+        for key in given if isinstance(given, dict) else ():
+            if key not in cls.model_fields:
+                allowed = ", ".join(cls.model_fields)
+                raise _refused(f"{key} = {_short(given[key])} is an unknown key; allowed are {allowed}")
+        return given
 
 
 class Initialise(Settings):
@@ -44,6 +81,13 @@ class Model(Settings):
     context: Count
     tied_embeddings: bool
     initialise: Initialise
+
+    @model_validator(mode="after")
+    def _heads_are_even(self) -> Self:
+        if self.hidden_size % (2 * self.heads):
+            raise _refused(f"hidden_size = {self.hidden_size} is not allowed with heads = {self.heads}; "
+                           "allowed are multiples of 2 heads (rotary positions turn pairs of numbers)")  # fmt: skip
+        return self
 
 
 class Optimiser(Settings):
@@ -72,7 +116,7 @@ class Pretrain(Settings):
     row_length: Count
     check_every: Count
     check_items: Count
-    phases: tuple[Phase, ...]
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
 
 
 class Sft(Settings):
@@ -87,7 +131,8 @@ class Preferences(Settings):
 
     pairs: Count
     test_pairs: Count
-    temperatures: Annotated[dict[float, Share], Field(min_length=1)]  # of replies by theta_0; the rest is written
+    # temperature -> share of the replies that theta_0 writes at it; the rest is by the source's own writers
+    temperatures: Annotated[dict[Positive, Share], Field(min_length=1), AfterValidator(_shares)]
     noise_scale: Annotated[float, Field(gt=0)]  # P(label agrees) = sigmoid(noise_scale * |gold difference|)
 
 
@@ -118,10 +163,10 @@ class Ama(Settings):
 
 
 class Evaluate(Settings):
-    prompts: Count
-    qa: Count
-    reading: Count
-    translation: Count
+    prompts: Items
+    qa: Items
+    reading: Items
+    translation: Items
     batch: Count
 
 
@@ -142,6 +187,15 @@ class Preset(Settings):
     ama: Ama
     evaluate: Evaluate
 
+    @model_validator(mode="after")
+    def _kinds_are_known(self) -> Self:
+        for phase in self.pretrain.phases:
+            _check_kinds(f"pretrain.phases.{phase.name}.mixture", phase.mixture, KINDS["document"])
+            _check_kinds(f"pretrain.phases.{phase.name}.targets", phase.targets, KINDS["check"])
+        _check_kinds("sft.mixture", self.sft.mixture, KINDS["conversation"])
+        _check_kinds("prompts", self.prompts, KINDS["prompt"])
+        return self
+
 
 class GroupingSettings(Settings):
     """How tensors are grouped; the choices are those of `llm.averaging.groups.Grouping`."""
@@ -151,6 +205,13 @@ class GroupingSettings(Settings):
     norm: Literal["first", "last", "mean", "own", "theta", "theta_0"]
     head: Literal["first", "last", "mean", "own", "theta", "theta_0"]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The groups with a ratio of their own; of three parts by the paper's names."""
+        labels = [f"part{k + 1}" for k in range(self.parts)]
+        named = [PART_NAMES[label] for label in labels] if self.parts == 3 else labels
+        return (*named, *(key for key in ("embeddings", "norm", "head") if getattr(self, key) == "own"))
+
 
 class AveragingEntry(Settings):
     """One family of averaged models: every combination of its lists is one setting."""
@@ -159,7 +220,18 @@ class AveragingEntry(Settings):
     label: str
     alphas: Annotated[tuple[Share, ...], Field(min_length=1)]
     grouping: GroupingSettings
-    part_names: tuple[str, ...] = ()
+    part_names: tuple[str, ...] = ()  # which groups `part` averages one at a time; other methods have none
+
+    @model_validator(mode="after")
+    def _parts_are_groups(self) -> Self:
+        if bool(self.part_names) != (self.method == "part"):
+            raise _refused(f"part_names = {list(self.part_names)} is not allowed with method {self.method}; "
+                           "`part` needs at least one, other methods have none")  # fmt: skip
+        allowed = self.grouping.names
+        for name in self.part_names:
+            if name not in allowed:
+                raise _refused(f"part_names = {name!r} is an unknown name; allowed are {', '.join(allowed)}")
+        return self
 
 
 class Sweep(Settings):
@@ -168,6 +240,14 @@ class Sweep(Settings):
     name: str
     learning_rates: Annotated[tuple[Rate | None, ...], Field(min_length=1)]
     averaging: tuple[AveragingEntry, ...]
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        labels = [entry.label for entry in self.averaging]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise _refused(f"averaging has the label {label!r} more than once; allowed are different labels")
+        return self
 
     def entry(self, label: str) -> AveragingEntry:
         """The averaging entry of that label; UserError if there is none."""
@@ -199,15 +279,24 @@ def _load(kind: type[Settings], folder: str, name: str):
         known = ", ".join(names(folder))
         raise UserError(f"{folder[:-1]} = {name!r} is unknown; allowed are {known}, or the path of a YAML file")
     try:
-        return kind(**(yaml.safe_load(path.read_text()) or {}))
-    except yaml.YAMLError as error:
+        return kind.model_validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise UserError(f"{path}: {_sentence(error)}") from None
 
 
 def _sentence(error: ValidationError) -> str:
+    """The first problem: key, value, what is allowed."""
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"]))
-    value = "" if first["type"] == "missing" else f" = {first['input']!r}"
-    return f"{key}{value}: {first['msg']}"
+    if first["type"] == "missing":
+        return f"the key {key} is missing; every key must be given"
+    if first["type"] == "refused":
+        return f"{key}: {first['msg']}" if key else first["msg"]
+    return f"{key or 'the file'} = {_short(first['input'])} is not allowed: {first['msg']}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

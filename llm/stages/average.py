@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from llm.averaging.average import mix_
+from llm.averaging.average import mix_, tied
 from llm.averaging.groups import PART_NAMES, Grouping, assign, labels, ratios
 from llm.config import AveragingEntry
+from llm.errors import UserError
 from llm.model import load_model
 from llm.stages.evaluate import Evaluator
 from llm.stages.rows import rows_of
@@ -25,7 +26,7 @@ def measure_averages(
     state_0 = {name: tensor.clone() for name, tensor in load_model(evaluator.theta_0).state_dict().items()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     grouping = Grouping(**entry.grouping.model_dump())
-    assignment = assign(state, grouping)
+    assignment = assign(state, grouping, tied(model.state_dict()))
     rows = []
     for setting, alphas in settings_of(entry, labels(assignment), found):
         mix_(model, state_0, state, ratios(assignment, alphas))
@@ -44,13 +45,16 @@ def settings_of(
             yield {"alpha": alpha}, dict.fromkeys(groups, alpha)
         elif entry.method == "part":
             for name in entry.part_names:
-                group = group_named(name)
+                group = group_named(name, groups)
                 yield {"part": name, "alpha": alpha}, {g: alpha if g == group else 1.0 for g in groups}
         else:
             alphas = found[alpha]
             yield {"alpha": alpha, **asdict(Grouping(**entry.grouping.model_dump())), "alphas": alphas}, alphas
 
 
-def group_named(name: str) -> str:
+def group_named(name: str, groups: list[str]) -> str:
     """The group of a part's name ("input" is part1 of three), or the group itself ("embeddings")."""
-    return next((label for label, part in PART_NAMES.items() if part == name), name)
+    group = next((label for label, part in PART_NAMES.items() if part == name), name)
+    if group not in groups:
+        raise UserError(f"part_names = {name!r} is no group of this model; allowed are {', '.join(groups)}")
+    return group

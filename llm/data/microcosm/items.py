@@ -6,8 +6,10 @@ from llm.data.microcosm import words
 from llm.data.microcosm.texts import passage, pick, pick_several, translation
 from llm.data.microcosm.world import World
 from llm.data.records import ChoiceItem, GenerationItem
+from llm.errors import UserError
 
 N_CHOICES = 4
+PATIENCE = 20_000  # draws without a new item after which there are no more
 QA_FRAMES = ("what is the {relation} of the {animal} ?", "the {animal} has what {relation} ?")
 READING_FRAME = "{passage} what are the {relation} of {person} ?"
 TRANSLATION_FRAME = "what does this say in english : {french} ?"
@@ -39,9 +41,14 @@ def translation_item(world: World, split: str, rng: np.random.Generator) -> tupl
 
 
 def distinct(make, count: int, rng: np.random.Generator) -> list:
-    """`count` results of `make(rng)` with different prompts."""
+    """`count` results of `make(rng)` with different prompts; UserError if there are fewer."""
     found: dict[str, object] = {}
+    repeats = 0
     while len(found) < count:
         item = make(rng)
-        found.setdefault((item[0] if isinstance(item, tuple) else item).prompt, item)
+        prompt = (item[0] if isinstance(item, tuple) else item).prompt
+        repeats = repeats + 1 if prompt in found else 0
+        found.setdefault(prompt, item)
+        if repeats == PATIENCE:
+            raise UserError(f"{count} different test items are asked for; allowed are at most {len(found)}, all there are")
     return list(found.values())

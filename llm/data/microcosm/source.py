@@ -7,12 +7,19 @@ import numpy as np
 
 from llm.data.microcosm import items as test_items
 from llm.data.microcosm.checks import CHECKS
-from llm.data.microcosm.chat import Prompt, alignment_prompt, chatty_reply, wild_reply
+from llm.data.microcosm.chat import PROMPT_KINDS, Prompt, alignment_prompt, chatty_reply, wild_reply
+from llm.data.microcosm.documents import KINDS as DOCUMENT_KINDS
 from llm.data.microcosm.documents import Document, document
 from llm.data.microcosm.gold import gold_reward
 from llm.data.microcosm.world import World
 from llm.data.records import AbilityItems, Conversation
 
+KINDS = {  # every name that settings may use, by what it is a kind of
+    "document": tuple(DOCUMENT_KINDS),
+    "check": tuple(CHECKS),
+    "conversation": ("qa", "reading_item", "translation_item", *PROMPT_KINDS),
+    "prompt": PROMPT_KINDS,
+}
 _ITEM_STREAM = {"train": 11, "test": 12}
 
 
@@ -34,7 +41,7 @@ class Microcosm:
         return {name: [make(self.world, rng) for _ in range(count)] for name, make in CHECKS.items()}
 
     def conversation(self, kind: str, rng: np.random.Generator) -> Conversation:
-        """`kind` is an ability ("qa", "reading", "translation") or the kind of an alignment prompt."""
+        """`kind` is one of KINDS["conversation"]: an ability's item or the kind of an alignment prompt."""
         if kind == "qa":
             item = test_items.qa_item(self.world, "train", rng)
             return Conversation(item.prompt, item.choices[item.answer])
