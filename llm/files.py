@@ -5,6 +5,13 @@ import os
 from pathlib import Path
 
 
+def up_to_date(output: Path, *inputs: Path) -> bool:
+    """Whether a file is there and not older than the files it was made from, which must be there too."""
+    if not all(path.is_file() for path in (output, *inputs)):
+        return False
+    return output.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in inputs)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write aside, then rename; folders are made as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)

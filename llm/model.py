@@ -102,10 +102,14 @@ def save_model(model, tokenizer, folder: Path) -> None:
 
 
 def replace_folder(aside: Path, folder: Path) -> None:
-    """Put a finished folder in place of an old one (of which nothing is kept)."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Put a finished folder in place of an old one (of which nothing is kept, nor ever only a part is there)."""
+    if not folder.exists():
+        os.replace(aside, folder)
+        return
+    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
+    os.replace(folder, old)
     os.replace(aside, folder)
+    shutil.rmtree(old)
 
 
 def _present(folder: Path) -> Path:

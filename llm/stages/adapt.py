@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from llm.averaging.ama import optimise_ratios
+from llm.averaging.average import tied
 from llm.averaging.groups import Grouping, assign
 from llm.chat import imitation_batch, reward_scores
 from llm.config import AveragingEntry
-from llm.files import write_json
+from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer
 from llm.run import Run
 from llm.stages.rsf import sample
@@ -19,11 +20,11 @@ from llm.train import IGNORED
 
 
 def ratios_of(run: Run, theta: Path, entry: AveragingEntry, folder: Path) -> dict[float, dict[str, float]]:
-    """Mean ratio -> ratios of the groups; samples and optimises what `folder` does not hold yet."""
+    """Mean ratio -> ratios of the groups; samples and optimises what `folder` does not hold yet, or an older run's."""
     samples, found = folder / "samples.json", folder / f"{entry.label}.json"
-    if not samples.exists():
+    if not up_to_date(samples, theta / "config.json", run.folder / "reward" / "config.json"):
         draw_samples(run, theta, run.folder / "reward", samples)
-    if not found.exists():
+    if not up_to_date(found, samples, run.folder / "theta_0" / "config.json"):
         find_ratios(run, run.folder / "theta_0", theta, samples, entry, found)
     return {float(alpha): result["alphas"] for alpha, result in json.loads(found.read_text()).items()}
 
@@ -48,7 +49,7 @@ def find_ratios(run: Run, theta_0: Path, theta: Path, samples: Path, entry: Aver
     model, tokenizer = load_model(theta), load_tokenizer(theta)
     state_0 = {name: tensor.clone() for name, tensor in load_model(theta_0).state_dict().items()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assignment = assign(state, Grouping(**entry.grouping.model_dump()))
+    assignment = assign(state, Grouping(**entry.grouping.model_dump()), tied(model.state_dict()))
     rows = json.loads(samples.read_text())
     settings = run.preset.ama
     found = {}

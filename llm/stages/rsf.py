@@ -2,7 +2,7 @@
 
 Each iteration samples n replies to fresh prompts, keeps the best of each n by the learned reward, and imitates them
 (paper.md section 3). Every iteration is a fine-tuning run of its own, with a fresh optimiser, and a pure function of
-the model before it, so a killed run goes on at the first iteration that is missing.
+the model before it, so a killed run goes on at the first iteration that is missing or older than what it was made from.
 """
 
 import json
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from llm.chat import imitation_batch, reward_scores, write_replies
 from llm.config import Optimiser
-from llm.files import write_json
+from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer, save_model
 from llm.run import Run
 from llm.train import count_minibatches, fit, minibatches, token_loss
@@ -29,7 +29,7 @@ def rsf(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> N
     before = theta_0
     for iteration in tqdm(range(1, settings.iterations + 1), desc=f"rsf, lr {optimiser.lr:g}", unit="iteration"):
         after = iteration_folder(out, iteration)
-        if not after.is_dir():
+        if not up_to_date(after / "config.json", before / "config.json", reward / "config.json"):
             _iterate(run, before, reward, after, iteration, optimiser)
         before = after
 
