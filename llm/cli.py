@@ -12,14 +12,27 @@ import typer
 
 from llm.errors import UserError
 
+LARGEST_SEED = 2**32 - 1
 app = typer.Typer(
     help="Train, align, average and evaluate language models: the alignment tax and how averaging lowers it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _seed(text: str | int) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed = {text!r} is not allowed; give a whole number from 0 to {LARGEST_SEED}")
+    return seed
+
+
 Preset = Annotated[str, typer.Option(help="name of a preset in llm/presets, or a YAML file")]
-Seed = Annotated[int, typer.Option(min=0, help="the seed of the world and of every random choice")]
+Seed = Annotated[int, typer.Option(parser=_seed, metavar="INTEGER", help="the seed of the world and of every random choice")]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
 Rate = Annotated[str, typer.Option(help="RSF's learning rate, or `own` for the preset's")]
 
@@ -70,12 +83,12 @@ def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) ->
 @app.command()
 def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
     """Preference pairs and the reward model fitted to them; prints its held-out accuracy."""
-    from llm.files import write_json
+    from llm.files import up_to_date, write_json
     from llm.stages import reward as stage
 
     run = _run(preset, seed, out)
     pairs = run.folder / "preferences.json"
-    if not pairs.exists():
+    if not up_to_date(pairs, run.folder / "theta_0" / "config.json"):
         stage.preferences(run, run.folder / "theta_0", pairs)
     judged = stage.train_reward(run, run.folder / "theta_0", pairs, run.folder / "reward")
     write_json(run.folder / "reward.json", judged)
@@ -141,9 +154,9 @@ def collect(
     to: Annotated[Path, typer.Option(help="the file that gets all their rows")],
 ) -> None:
     """Check rows and put them into one file."""
-    from llm.stages.rows import collect as stage
+    from llm.results import collect_rows
 
-    stage(sources, to)
+    collect_rows(sources, to)
 
 
 @app.command()

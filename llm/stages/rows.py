@@ -1,13 +1,9 @@
 """From measurements to result rows."""
 
 from importlib.metadata import version
-from pathlib import Path
 
-from llm.results import read_rows, write_rows
 from llm.run import Run
 from llm.stages.evaluate import Measurement
-
-KEYS = ("preset", "seed", "rlhf", "method", "setting", "metric", "value", "stderr", "n", "split", "seconds", "version")
 
 
 def rows_of(
@@ -31,9 +27,3 @@ def rows_of(
         }
         for metric, measurement in measured.items()
     ]
-
-
-def collect(sources: list[Path], to: Path) -> None:
-    """Check the rows of some files and write them all into one."""
-    rows = (row for source in sources for row in read_rows(source)[list(KEYS)].to_dict("records"))
-    write_rows(to, [row | {"stderr": None if row["stderr"] != row["stderr"] else row["stderr"]} for row in rows])
