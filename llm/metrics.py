@@ -1,6 +1,7 @@
 """What is measured: choice by log-likelihood, F1 of words, BLEU. Each comes with a value an item, for paired tests."""
 
 import re
+import string
 from collections import Counter
 
 import numpy as np
@@ -10,16 +11,19 @@ import torch.nn.functional as F
 from llm.generate import left_pad, positions
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = re.compile(r"[^\w\s]")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str) -> list[str]:
     """Words in lower case without articles and punctuation (SQuAD's normalisation)."""
-    return _ARTICLES.sub(" ", _PUNCTUATION.sub("", text.lower())).split()
+    return _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split()
 
 
 def f1(reply: str, reference: str) -> float:
-    """Harmonic mean of precision and recall of the words of the whole reply, in [0, 1] (SQuAD v1.1)."""
+    """Harmonic mean of precision and recall of the words of the whole reply, in [0, 1] (SQuAD).
+
+    Without any words it is 1 if both have none, else 0 (as in SQuAD v2).
+    """
     said, wanted = normalise(reply), normalise(reference)
     if not said or not wanted:
         return float(said == wanted)
