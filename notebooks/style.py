@@ -52,6 +52,11 @@ LOOKS: Mapping[str, Look] = {
     "kl": Look("KL reward penalty", "#e39be3", "--"),
     "adamerging": Look("AdaMerging", "#cdb843", "--"),
 }
+THEORY_LOOKS: Mapping[str, Look] = {
+    "single": Look("one model alone", "#000000"),
+    "weights": Look("weights averaged", LOOKS["ma"].colour),
+    "outputs": Look("outputs averaged", LOOKS["ama"].colour),
+}
 TENTHS = ("s", "v", "^", "<", ">", "o", "p", "h", "P", "X", "D")
 METRICS = {
     "reward": "learned reward",

@@ -211,12 +211,12 @@ def test_no_source_holds_an_absolute_path_of_a_machine():
             assert not found, f"{name}: {found}"
 
 
-def test_lines_of_code_are_at_most_110_characters_long():
+def test_lines_of_code_are_at_most_110_characters_long():  # a notebook's prose is not code
     long = [
         f"{name}, line {number}"
         for name, text in python_sources().items()
         for number, line in enumerate(text.splitlines(), 1)
-        if len(line) > 110
+        if len(line) > 110 and not (name.startswith("notebooks/") and line.startswith("# "))
     ]
     assert not long
 
