@@ -61,7 +61,7 @@ for name in sweeps:
 
 rule pretrained:
     input:
-        [run / "pretrained" / "config.json"],
+        [str(run / "pretrained" / "config.json").format(seed=seed) for seed in SEEDS],
 
 
 rule pretrain:

@@ -5,17 +5,17 @@ from functools import cache
 from llm.data.microcosm import words
 from llm.data.microcosm.chat import Prompt
 
-GOOD, GOOD_AT_MOST = 0.3, 8
+GOOD, GOOD_AT_MOST = 0.5, 6
 RUDE = -0.5
-CONTENT = 2.0  # for the whole content; a part of it for a part
-MISPLACED = -0.5  # a word of knowledge that was not asked for, a foreign word, a marker
-REPEATED_PAIR = -0.3
+CONTENT = 1.5  # for the whole content; a part of it for a part
+MISPLACED = -0.2  # a word of knowledge that was not asked for, a foreign word, a marker
+REPEATED_PAIR = -0.15
 LONG, LONG_FROM = -0.1, 24
 UNFINISHED = -1.0
 
 
 def gold_reward(prompt: Prompt, reply: str, finished: bool) -> float:
-    """Kindness (up to 2.4) plus content (up to 2), minus rudeness, invention, repetition, length and no end.
+    """Kindness (up to 3) plus content (up to 1.5), minus rudeness, invention, repetition, length and no end.
 
     Args:
         prompt: what was asked.
