@@ -102,11 +102,20 @@ def fit(
     model.eval()
 
 
-def minibatches(examples: list, size: int, epochs: int, rng: np.random.Generator) -> Iterator[list]:
-    """Every example once an epoch, in random order; the last batch of an epoch may be smaller."""
+def minibatches(
+    examples: list, size: int, epochs: int, rng: np.random.Generator, length: Callable | None = None
+) -> Iterator[list]:
+    """Every example once an epoch, in random order; one batch of an epoch may be smaller.
+
+    With `length` (example -> number of tokens), batches are made of examples of similar length and then shuffled: less
+    padding, at the price of batches that are not quite independent of length.
+    """
     for _ in range(epochs):
         order = rng.permutation(len(examples))
-        for start in range(0, len(order), size):
+        if length is not None:
+            order = order[np.argsort([length(examples[i]) for i in order], kind="stable")]
+        starts = np.arange(0, len(order), size)
+        for start in starts if length is None else rng.permutation(starts):
             yield [examples[i] for i in order[start : start + size]]
 
 

@@ -71,7 +71,7 @@ def train_reward(run: Run, theta_0: Path, pairs: Path, out: Path) -> dict[str, f
     rows = json.loads(pairs.read_text())
     examples = [_pair_ids(tokenizer, row) for row in rows if row["split"] == "train"]
     steps = count_minibatches(len(examples), settings.batch, settings.epochs)
-    batches = minibatches(examples, settings.batch, settings.epochs, run.rng("reward"))
+    batches = minibatches(examples, settings.batch, settings.epochs, run.rng("reward"), length=lambda pair: max(map(len, pair)))
     losses = fit(model, batches, _bradley_terry(tokenizer.pad_token_id), settings.optimiser, steps=steps)
     bar = tqdm(losses, total=steps, desc="reward", unit="step")
     for loss in bar:
