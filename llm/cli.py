@@ -10,15 +10,28 @@ from typing import Annotated
 
 import typer
 
+from llm.averaging.bench import bench_average
+from llm.averaging.bench_adapt import bench_adapt
+from llm.averaging.cli_adapt import adapt_command
+from llm.averaging.cli_average import average_command
+from llm.averaging.cli_front import front_command
 from llm.errors import UserError
 
 LARGEST_SEED = 2**32 - 1
+YOUR_MODELS = "Your own models"
 app = typer.Typer(
     help="Train, align, average and evaluate language models: the alignment tax and how averaging lowers it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("average", rich_help_panel=YOUR_MODELS)(average_command)
+app.command("adapt", rich_help_panel=YOUR_MODELS)(adapt_command)
+app.command("front", rich_help_panel=YOUR_MODELS)(front_command)
+bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
+bench.command("average")(bench_average)
+bench.command("adapt")(bench_adapt)
+app.add_typer(bench, name="bench", rich_help_panel=YOUR_MODELS)
 
 
 def _seed(text: str | int) -> int:

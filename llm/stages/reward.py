@@ -102,9 +102,10 @@ def _pair_ids(tokenizer, row: dict) -> tuple[list[int], list[int]]:
 
 
 def judge(model, tokenizer, rows: list[dict], batch_size: int) -> dict[str, float]:
-    """On pairs with noiseless labels: "accuracy" of the order, "correlation" with gold over all replies, and "n" pairs."""
+    """On pairs with noiseless labels: "accuracy" of the order, "correlation" with gold over all replies, "n" unequal pairs, "replies"."""
     replies = [(row["prompt"], row[k]["text"], row[k]["finished"]) for row in rows for k in ("chosen", "rejected")]
     gold = np.array([row[k]["gold"] for row in rows for k in ("chosen", "rejected")])
     learned = reward_scores(model, tokenizer, replies, batch_size).numpy()
     right = (learned[::2] > learned[1::2])[gold[::2] != gold[1::2]]
-    return {"accuracy": float(right.mean()), "correlation": float(np.corrcoef(learned, gold)[0, 1]), "n": len(right)}
+    correlation = float(np.corrcoef(learned, gold)[0, 1])
+    return {"accuracy": float(right.mean()), "correlation": correlation, "n": len(right), "replies": len(gold)}

@@ -1,20 +1,33 @@
 """What is measured of the models that training itself made: theta_0, every iteration of RSF, theta; and chance."""
 
+import json
+from math import sqrt
 from pathlib import Path
 
 from llm.model import load_model
 from llm.run import Run
-from llm.stages.evaluate import Evaluator, chance
+from llm.stages.evaluate import Evaluator, Measurement, chance
 from llm.stages.rows import rows_of
 from llm.stages.rsf import iteration_folder
 
 
 def measure_baseline(evaluator: Evaluator) -> list[dict]:
-    """Rows of theta_0 and of the chance floors."""
+    """Rows of theta_0, of the chance floors and of the reward model."""
+    run = evaluator.run
     measured, seconds = evaluator.measure(load_model(evaluator.theta_0))
-    return rows_of(evaluator.run, "none", "theta_0", {}, measured, seconds) + rows_of(
-        evaluator.run, "none", "chance", {}, chance(evaluator.run), 0.0
-    )
+    rows = rows_of(run, "none", "theta_0", {}, measured, seconds)
+    rows += rows_of(run, "none", "chance", {}, chance(run), 0.0)
+    judged = json.loads((run.folder / "reward.json").read_text())
+    return rows + rows_of(run, "none", "reward_model", {}, _reward_model(judged), 0.0)
+
+
+def _reward_model(judged: dict[str, float]) -> dict[str, Measurement]:
+    """Held-out accuracy on pairs, and correlation with the gold reward (error: (1 - r^2) / sqrt(n - 1))."""
+    accuracy, r, pairs, replies = (judged[key] for key in ("accuracy", "correlation", "n", "replies"))
+    return {
+        "pair_accuracy": Measurement(accuracy, sqrt(accuracy * (1 - accuracy) / pairs), pairs),
+        "gold_correlation": Measurement(r, (1 - r**2) / sqrt(replies - 1), replies),
+    }
 
 
 def measure_trajectory(evaluator: Evaluator, rsf: Path, lr: float | None) -> list[dict]:
