@@ -39,8 +39,8 @@ def reference_F_p(x: float, p: float, n_classes: int):
         top = psi(peak)
         left = peak - _last_true(lambda d: psi(peak - d) > top - 110, mp.mpf(0))
         right = peak + _last_true(lambda d: psi(peak + d) > top - 110, mp.mpf(0))
-        panels = [left + (peak - left) * mp.mpf(j) / 4 for j in range(4)]
-        panels += [peak + (right - peak) * (mp.mpf(j) / 12) ** 2 for j in range(13)]
+        panels = [left, (left + peak) / 2]
+        panels += [peak + (right - peak) * (mp.mpf(j) / 5) ** 2 for j in range(6)]
         area = mp.quad(lambda u: mp.exp(psi(u) - top), panels)
         return +(area * mp.exp(top) / (r * mp.sqrt(2 * mp.pi)))
 

@@ -194,7 +194,7 @@ def _as_given(values: NDArray) -> NDArray | float:
 def _standardised(x: NDArray, p: float, m: int) -> tuple[NDArray, float]:
     """h = x / s and r = sqrt(c) / s, with s = sqrt(p/M) and c = p (M + 1 - pM) / M."""
     with np.errstate(over="ignore"):
-        return np.clip(x / np.sqrt(p / m), -FAR, FAR), float(np.sqrt(1 + m * (1 - p)))
+        return np.clip(x / (np.sqrt(p) / np.sqrt(m)), -FAR, FAR), float(np.sqrt(1 + m * (1 - p)))
 
 
 @lru_cache(maxsize=64)

@@ -43,6 +43,7 @@ Task = Literal["a", "b"]
 Averaging = Literal["weights", "outputs"]
 
 MEMBERSHIP = ((1, 0), (0, 1), (1, 1))  # (a_i, b_i) of a's own, b's own and the shared features
+OWN_CLASS = {"a": (1, 0), "b": (0, 1)}  # ([k in Y_a], [k in Y_b]) of a class that only the tested task has
 
 
 @dataclass(frozen=True)
@@ -121,17 +122,22 @@ def average(tasks: Tasks, averaging: Averaging, alpha: Number, tested_on: Task) 
     alpha in [0, 1] is the share of b. An int or Fraction alpha gives exact weights, a float alpha floats.
     """
     alpha = validation.real("alpha", alpha, 0, 1)
-    if averaging not in ("weights", "outputs"):
-        raise ValueError(f"averaging must be 'weights' or 'outputs', not {averaging!r}.")
-    vote = {"weights": _weight_average, "outputs": _output_average}[averaging]
-    own_class = {"a": (1, 0), "b": (0, 1)}[_task("tested_on", tested_on)]
+    vote = vote_weight(averaging)
+    own_class = OWN_CLASS[_task("tested_on", tested_on)]
     return Votes(
         counts=tasks.counts,
-        common=_per_group(vote, alpha, (1, 1)),
-        own=_per_group(vote, alpha, own_class),
+        common=tuple(vote(alpha, member, (1, 1)) for member in MEMBERSHIP),
+        own=tuple(vote(alpha, member, own_class) for member in MEMBERSHIP),
         n_common=tasks.n_classes_o,
         n_own=tasks.n_classes - tasks.n_classes_o,
     )
+
+
+def vote_weight(averaging: Averaging) -> Callable:
+    """The function (alpha, (a_i, b_i), ([k in Y_a], [k in Y_b])) -> v_i(k); alpha may be an array."""
+    if averaging not in ("weights", "outputs"):
+        raise ValueError(f"averaging must be 'weights' or 'outputs', not {averaging!r}.")
+    return {"weights": _weight_average, "outputs": _output_average}[averaging]
 
 
 def _weight_average(alpha: Number, member: tuple[int, int], class_in: tuple[int, int]) -> Number:
@@ -144,10 +150,6 @@ def _output_average(alpha: Number, member: tuple[int, int], class_in: tuple[int,
     """v_i(k) with the products w_i(k) Phi_i averaged; a * a = a for a in {0, 1}."""
     (a, b), (in_a, in_b) = member, class_in
     return (1 - alpha) * a * in_a + alpha * b * in_b
-
-
-def _per_group(vote: Callable, alpha: Number, class_in: tuple[int, int]) -> tuple[Number, ...]:
-    return tuple(vote(alpha, member, class_in) for member in MEMBERSHIP)
 
 
 def _task(name: str, task: str) -> str:

@@ -31,22 +31,32 @@ def simulate_accuracy(
 
     Weights are compared exactly, as integers on their common scale. TypeError unless rng is a numpy Generator.
     """
-    counts, weights = validation.groups(counts, weights)
-    k, m = validation.labels(n_classes, n_labels)
-    p, n_samples = validation.probability("p", p), validation.integer("n_samples", n_samples, 2)
-    validation.generator(rng)
-    (scaled,) = integer_weights([weights])
-    fits = sum(count * abs(weight) for count, weight in zip(counts, scaled)) < 2**62
-    scaled = np.array(scaled, dtype=np.int64 if fits else object)
-    chances = np.r_[1 - p + p / m, np.full(k - 1, p / m), p * (m - k) / m]
+    def draw(votes: Callable[[int], NDArray], size: int) -> NDArray:
+        return votes(size)[0]
 
-    def draw(size: int) -> NDArray:
-        scores = np.zeros((size, k), dtype=scaled.dtype)
-        for count, weight in zip(counts, scaled):
-            scores += weight * rng.multinomial(count, chances, size=size)[:, :k].astype(scaled.dtype)
-        return credit(scores, np.zeros(size, dtype=int))
+    return _sampled(draw, counts, [weights], p, n_classes, n_samples, rng, n_labels)
 
-    return _estimate(draw, n_samples, k + 1)
+
+def simulate_difference(
+    counts: Sequence[int],
+    weights: Sequence[float | Fraction],
+    baseline: Sequence[float | Fraction],
+    p: float,
+    n_classes: int,
+    n_samples: int,
+    rng: np.random.Generator,
+    n_labels: int | None = None,
+) -> tuple[float, float]:
+    """(estimate, standard error) of accuracy with `weights` minus accuracy with `baseline`, the same votes counted twice.
+
+    Arguments as in simulate_accuracy. The common votes make the standard error smaller than that of two separate runs.
+    """
+
+    def draw(votes: Callable[[int], NDArray], size: int) -> NDArray:
+        first, second = votes(size)
+        return first - second
+
+    return _sampled(draw, counts, [weights, baseline], p, n_classes, n_samples, rng, n_labels)
 
 
 def simulate_features(
@@ -134,8 +144,33 @@ def sample_features(
     return x
 
 
+def _sampled(
+    draw: Callable, counts: Sequence, vectors: list[Sequence], p: float, n_classes: int, n_samples: int, rng, n_labels
+) -> tuple[float, float]:
+    """Mean and standard error of draw(votes, size), where votes(size) gives the (vector, sample) credits of common votes."""
+    vectors = [validation.groups(counts, weights)[1] for weights in vectors]
+    counts, _ = validation.groups(counts, vectors[0])
+    k, m = validation.labels(n_classes, n_labels)
+    p, n_samples = validation.probability("p", p), validation.integer("n_samples", n_samples, 2)
+    validation.generator(rng)
+    scaled = integer_weights(vectors)
+    fits = all(sum(count * abs(weight) for count, weight in zip(counts, each)) < 2**62 for each in scaled)
+    scaled = np.array(scaled, dtype=np.int64 if fits else object)
+    chances = np.r_[1 - p + p / m, np.full(k - 1, p / m), p * (m - k) / m]
+
+    def votes(size: int) -> NDArray:
+        scores = np.zeros((len(scaled), size, k), dtype=scaled.dtype)
+        for count, weights in zip(counts, scaled.T):
+            if count and any(weights):
+                scores += np.multiply.outer(weights, rng.multinomial(count, chances, size=size)[:, :k].astype(scaled.dtype))
+        right = np.zeros(size, dtype=int)
+        return np.stack([credit(each, right) for each in scores])
+
+    return _estimate(lambda size: draw(votes, size), n_samples, len(scaled) * (k + 1))
+
+
 def _estimate(draw: Callable[[int], NDArray], n_samples: int, values_each: int) -> tuple[float, float]:
-    """Mean and standard error of n_samples draws in chunks, by their sum and sum of squares (values lie in [0, 1])."""
+    """Mean and standard error of n_samples draws in chunks, by their sum and sum of squares (values lie in [-1, 1])."""
     chunk = max(1, CHUNK_VALUES // values_each)
     total = squares = 0.0
     for start in range(0, n_samples, chunk):

@@ -1,0 +1,68 @@
+"""Accuracy on task a against accuracy on task b as the ratio goes from one model to the other; where averaging helps."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theory.closed_form import clt_accuracy
+from theory.exact import exact_accuracy, exact_task_accuracy
+from theory.model import Averaging, Tasks, Votes, average, single_model
+from theory.validation import Number
+
+
+def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float) -> NDArray:
+    """(ratio, 2) exact accuracies on a and on b of (1 - alpha) a + alpha b, alpha in [0, 1] the share of b.
+
+    Fractions as alphas make decimal weights tie as they should. With disjoint labels and averaged weights, accuracy on a
+    falls from that of n_a features to that of the n_o shared ones as alpha nears 1, and at 1 jumps to a guess.
+    """
+    return np.array(
+        [[exact_task_accuracy(average(tasks, averaging, alpha, task), p) for task in ("a", "b")] for alpha in alphas]
+    )
+
+
+def closed_form_accuracy(votes: Votes, p: float) -> float:
+    """Accuracy in the limit of many features for identical or disjoint label sets; else ValueError."""
+    return clt_accuracy(votes.counts, votes.weights, p, votes.n_common + votes.n_own)
+
+
+def gain(
+    tasks: Tasks, averaging: Averaging, alpha: Number, p: float, accuracy: Callable[[Votes, float], float]
+) -> float:
+    """xi, in [-1, 1]: what averaging adds to each task's own model, mean over the two tasks (paper, section 5).
+
+    accuracy: exact_task_accuracy or closed_form_accuracy. Positive: averaging helps.
+    """
+    gains = [
+        accuracy(average(tasks, averaging, alpha, task), p) - accuracy(single_model(tasks, task, task), p)
+        for task in ("a", "b")
+    ]
+    return sum(gains) / 2
+
+
+def single_accuracy(n: int, p: float, n_classes: int) -> float:
+    """Exact accuracy of one model on n features: the end of every front on its own task."""
+    return exact_accuracy([n], [1], p, n_classes)
+
+
+def pareto(points: ArrayLike) -> NDArray:
+    """Indices of the points, (point, 2), that no other point equals or exceeds in both coordinates, first falling.
+
+    Of equal points one stays.
+    """
+    points = np.asarray(points, dtype=float)
+    order = np.lexsort((-points[:, 1], -points[:, 0]))
+    second = points[order, 1]
+    best_before = np.maximum.accumulate(np.r_[-np.inf, second[:-1]])
+    return order[second > best_before]
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """Area that the points, (point, 2), dominate above a reference point, (2,); both coordinates better when larger."""
+    above = np.asarray(points, dtype=float) - np.asarray(reference, dtype=float)
+    above = above[(above > 0).all(axis=1)]
+    if not len(above):
+        return 0.0
+    edge = above[pareto(above)]
+    return float(np.sum(edge[:, 0] * np.diff(edge[:, 1], prepend=0.0)))
