@@ -20,7 +20,7 @@ import typer
 
 from llm.errors import UserError
 
-_WIDTH, _INNER, _TOKENS, _HEADS = 1024, 3584, 32000, 16  # a Llama whose layers have 15.2 M parameters each
+_WIDTH, _INNER, _HEADS = 1024, 3584, 16  # a Llama whose layers have 15.2 million parameters each
 _CHUNK = 1 << 22
 _SHARES = {"theta_0": 0.2, "theta": 0.8}  # (1 - alpha), alpha
 
@@ -35,8 +35,8 @@ def bench_average(
     """Time and memory of `average` on two random bf16 models against cp and, if given, mergekit."""
     if mergekit is not None and not mergekit.is_file():
         raise UserError(f"mergekit is {str(mergekit)!r}, which is no file.")
-    if not 80 <= parameters <= 100_000:
-        raise UserError(f"parameters is {parameters:g}, allowed are 80 to 100000 (millions).")
+    if not 20 <= parameters <= 100_000:
+        raise UserError(f"parameters is {parameters:g}, allowed are 20 to 100000 (millions).")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as work:
         print(json.dumps(measure(Path(work), round(parameters * 1e6), repeats, cold, mergekit), indent=1))
 
@@ -73,9 +73,9 @@ def write_model(folder: Path, parameters: int, seed: int) -> int:
     """A Llama model folder of about that many random bf16 weights; the bytes of its largest tensor."""
     import numpy as np
 
-    per_layer = 4 * _WIDTH**2 + 3 * _WIDTH * _INNER + 2 * _WIDTH
-    layers = max(1, round((parameters - 2 * _TOKENS * _WIDTH - _WIDTH) / per_layer))
-    shapes = _shapes(layers)
+    tokens = parameters // (8 * _WIDTH)  # so that embeddings and head make up a quarter
+    layers = round(0.75 * parameters / (4 * _WIDTH**2 + 3 * _WIDTH * _INNER + 2 * _WIDTH))
+    shapes = _shapes(layers, tokens)
     header, position = {}, 0
     for name, shape in shapes.items():
         end = position + 2 * prod(shape)
@@ -89,26 +89,26 @@ def write_model(folder: Path, parameters: int, seed: int) -> int:
         for start in range(0, position // 2, _CHUNK):
             values = rng.standard_normal(min(_CHUNK, position // 2 - start), np.float32) * np.float32(0.02)
             file.write((values.view(np.uint32) >> 16).astype(np.uint16))
-    (folder / "config.json").write_text(json.dumps(_config(layers)))
+    (folder / "config.json").write_text(json.dumps(_config(layers, tokens)))
     return max(2 * prod(shape) for shape in shapes.values())
 
 
-def _shapes(layers: int) -> dict[str, list[int]]:
+def _shapes(layers: int, tokens: int) -> dict[str, list[int]]:
     square, up, norm = [_WIDTH, _WIDTH], [_INNER, _WIDTH], [_WIDTH]
     inside = {f"self_attn.{name}_proj": square for name in "qkvo"}
     inside |= {"mlp.gate_proj": up, "mlp.up_proj": up, "mlp.down_proj": up[::-1]}
     inside |= {"input_layernorm": norm, "post_attention_layernorm": norm}
-    shapes = {"model.embed_tokens.weight": [_TOKENS, _WIDTH]}
+    shapes = {"model.embed_tokens.weight": [tokens, _WIDTH]}
     for index in range(layers):
         shapes |= {f"model.layers.{index}.{name}.weight": shape for name, shape in inside.items()}
-    return shapes | {"model.norm.weight": norm, "lm_head.weight": [_TOKENS, _WIDTH]}
+    return shapes | {"model.norm.weight": norm, "lm_head.weight": [tokens, _WIDTH]}
 
 
-def _config(layers: int) -> dict:
+def _config(layers: int, tokens: int) -> dict:
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
         "hidden_size": _WIDTH, "intermediate_size": _INNER, "num_hidden_layers": layers,
-        "num_attention_heads": _HEADS, "num_key_value_heads": _HEADS, "vocab_size": _TOKENS,
+        "num_attention_heads": _HEADS, "num_key_value_heads": _HEADS, "vocab_size": tokens,
         "tie_word_embeddings": False,
     }  # fmt: skip
 
@@ -134,7 +134,10 @@ def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
 
 
 def _run(arguments: list[str]) -> tuple[float, float, float]:
-    """(seconds, processor seconds, peak megabytes) of a process, its own children included."""
+    """(seconds, processor seconds, peak megabytes) of a process and its children.
+
+    On Linux the peak is never below what the starting process, this one, has had in memory.
+    """
     begun = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     printed = process.stderr.read()
