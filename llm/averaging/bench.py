@@ -120,7 +120,7 @@ def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
     llm = [sys.executable, "-m", "llm", "average"]
     programs = {
         "read both": ["cat", *weights],
-        "copy one": ["cp", weights[1], str(work / "out")],
+        "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")],
         "start-up": [*llm, "--help"],
         "average": [*llm, *models, "--alpha", str(_SHARES["theta"]), "--out", str(work / "out")],
     }
