@@ -1,0 +1,622 @@
+# %% [markdown]
+# # When does averaging two models help?
+#
+# Two neural networks, averaged weight by weight, often do better than either. Sometimes they do worse. This
+# notebook explains both with a model simple enough to be solved: classifiers that add up the votes of many
+# unreliable features. It is the model of "Mitigating the Alignment Tax of RLHF" (section 5 and appendix F; it
+# goes back to Lin et al., "Spurious feature diversification improves out-of-distribution generalization"),
+# worked out anew from its definitions. The conclusion that the paper draws survives; two of the terms in its
+# Proposition 5.1 do not, and what replaces them says something new: **averaging helps exactly when it raises
+# the *effective number* of features**, and averaging the weights of two models that share most of their
+# features lowers it.
+#
+# Everything that is drawn here was computed by the package `theory` and is read from `results/theory`; `make
+# theory` computes and draws it again.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import style
+from matplotlib.colors import TwoSlopeNorm
+
+style.use()
+LOOKS = style.THEORY_LOOKS
+CASES = {"identical": "case 1: the same classes", "disjoint": "case 2: no class in common"}
+
+
+def read(name: str) -> pd.DataFrame:
+    """One table of results/theory."""
+    return pd.read_csv(style.results("theory") / f"{name}.csv")
+
+
+def sizes(frame: pd.DataFrame) -> str:
+    """The sizes that are the same in all of a table, for the foot of a figure."""
+    names = {"n": "n = {} features", "n_o": "{} shared", "n_classes": "K = {} classes", "p": "p = {}"}
+    one = [
+        text.format(frame[key].iloc[0])
+        for key, text in names.items()
+        if frame.get(key, pd.Series(dtype=float)).nunique() == 1
+    ]
+    return ", ".join(one)
+
+
+# %% [markdown]
+# ## 1. A model made of weak features
+#
+# **The data.** A label $y$ is drawn evenly from $M$ classes, written as unit vectors $e_1, \dots, e_M$. What
+# a network sees are $N$ features,
+#
+# $$x_i \mid y \ \sim\ \mathcal N(\mu_i Q_i\, y,\ \sigma^2 I), \qquad i = 1, \dots, N,$$
+#
+# where the vectors $\mu_i(1), \dots, \mu_i(M)$, the columns of $\mu_i$, are orthonormal over all features and
+# classes. The random matrix $Q_i$ makes the feature *weak*: each of its columns is right ($Q_i e_m = e_m$)
+# with probability $1 - p$, and with probability $p$ it is a class drawn at random. With little noise, feature
+# $i$ therefore simply *votes* for one class,
+#
+# $$q_i = Q_i\, y, \qquad P(q_i = y) = 1 - p + \frac pK, \qquad
+# P(q_i = j) = \frac pK \ \text{ for each wrong class } j,$$
+#
+# when failed votes fall on the $K$ classes of the task. (The paper's text draws them from all $M$ labels, its
+# covariance matrix from the $K$ of the task. The covariance is what its results rest on, so we follow it; the
+# package offers both.)
+#
+# **A model.** A network is $f = (w, \Phi)$: $\Phi \in \{0, 1\}^N$ says which features its body computes, $w$
+# is its head. The score of class $k$ is $w(k)^\top \sum_i \Phi_i x_i$. Training on a task with classes
+# $\mathcal Y$ (least cross-entropy with a little weight decay) gives every used feature the same say,
+#
+# $$w(k) \propto \sum_{i:\, \Phi_i = 1} \mu_i(k) \quad (k \in \mathcal Y), \qquad
+# w(k) = 0 \quad (k \notin \mathcal Y),$$
+#
+# up to a term common to all classes, which changes no decision. Since the $\mu_i(k)$ are orthonormal, the
+# score of class $k$ is a count of votes, $\sum_i \Phi_i\,[q_i = k]$. One feature is hardly better than a
+# guess; $n$ of them together are a good classifier, because errors are spread over many classes while the
+# right votes pile up on one.
+#
+# **Two tasks.** Tasks $a$ and $b$ have $K$ classes each and are learned by two models with $n$ features each,
+# $n_o$ of them the same. Think of $a$ as what $\theta_0$ can do and of $b$ as what RLHF teaches. In **case
+# 1** the two tasks have the same classes, $\mathcal Y_a = \mathcal Y_b$; in **case 2** they have none in
+# common. The paper compares the two to argue that averaging helps where tasks are related: more in the lower
+# layers of a network than in the upper ones.
+#
+# ## 2. What averaging does to the votes
+#
+# Averaging weights averages *both* factors, $w = (1-\alpha) w_a + \alpha w_b$ and $\Phi = (1-\alpha)\Phi_a +
+# \alpha\Phi_b$. Write $a_i, b_i \in \{0, 1\}$ for "feature $i$ belongs to model $a$ ($b$)". By orthonormality
+# the score of class $k$ is $\sum_i v_i(k)\,[q_i = k]$ with the **vote weight**
+#
+# $$v_i(k) =
+# \underbrace{\big((1-\alpha)\,a_i\,[k \in \mathcal Y_a] +
+# \alpha\, b_i\,[k \in \mathcal Y_b]\big)}_{\text{head}}
+# \ \underbrace{\big((1-\alpha)\,a_i + \alpha\, b_i\big)}_{\text{body}} .$$
+#
+# Averaging the *outputs* of the two models instead averages the products, not the factors:
+#
+# $$v_i(k) = (1-\alpha)\,a_i\,[k \in \mathcal Y_a] + \alpha\, b_i\,[k \in \mathcal Y_b] .$$
+#
+# At $\alpha = \tfrac12$, up to a factor that changes no decision:
+#
+# | | features of $a$ only | of $b$ only | shared |
+# |---|---|---|---|
+# | how many | $n - n_o$ | $n - n_o$ | $n_o$ |
+# | one model ($a$) | 1 | 0 | 1 |
+# | case 1, weights | 1 | 1 | **4** |
+# | case 1, outputs | 1 | 1 | 2 |
+# | case 2, weights, tested on $a$ | 1 | 0 | **2** |
+# | case 2, outputs, tested on $a$ | 1 | 0 | 1 |
+#
+# A shared feature counts four times in case 1: the two heads add up to 2, the two bodies to 2, and the score
+# multiplies them. In case 2 the head of $b$ has nothing to say about the classes of $a$, but the bodies still
+# add up, so that a shared feature counts twice. (For any ratio: in case 1 $a$'s own features carry
+# $(1-\alpha)^2$, $b$'s own $\alpha^2$, shared ones 1; in case 2, tested on $a$, its own carry $1-\alpha$ and
+# the shared ones 1.)
+#
+# ## 3. From votes to accuracy: the effective number of features
+#
+# The *margin* of one feature between the right class and the wrong class $j$ is $z_j = [q = y] - [q = j]$. It
+# is $1$ with probability $1 - p + p/K$, $-1$ with probability $p/K$, and else $0$. So
+#
+# $$\mathbb E z_j = 1 - p, \qquad
+# \operatorname{Var} z_j = 1 - p + \tfrac{2p}K - (1-p)^2 = \frac{p\,(K + 2 - pK)}K ,$$
+# $$\operatorname{Cov}(z_i, z_j) = P(q = y) - (1-p)^2 = \frac{p\,(K + 1 - pK)}K \qquad (i \ne j),$$
+#
+# which is the paper's $\Sigma$. Features are independent, so with vote weights $v_i$ the $K - 1$ margins of
+# the classifier have mean $(1-p)\sum_i v_i$ and covariance $\Sigma \sum_i v_i^2$. With many features they are
+# Gaussian, and the classifier is right when all of them are positive:
+#
+# $$\boxed{\ \text{accuracy} \ \to\ F_p\big((1-p)\sqrt{n_{\text{eff}}}\,\big), \qquad
+# n_{\text{eff}} = \frac{\left(\sum_i v_i\right)^2}{\sum_i v_i^2}\ }$$
+#
+# with $F_p(x) = P(x + \eta_1 > 0, \dots, x + \eta_{K-1} > 0)$, $\eta \sim \mathcal N(0, \Sigma)$. For one
+# model all weights are 1 and $n_{\text{eff}} = n$. In general $n_{\text{eff}}$ is Kish's *effective sample
+# size*: how many equally weighted features would be as good. It cannot exceed the number of features that
+# vote, and it is lowered by unequal weights.
+#
+# $F_p$ needs no $(K-1)$-dimensional integral. $\Sigma$ has one value on its diagonal and another off it, so
+# $\Sigma = c\, 11^\top + \frac pK I$ with $c = p(K+1-pK)/K > 0$: the margins share one Gaussian $\sqrt c\, z$
+# and are independent given it. Hence
+#
+# $$F_p(x) = \mathbb E_{z \sim \mathcal N(0, 1)}\left[
+# \Phi_{\mathcal N}\!\left(\frac{x + \sqrt c\, z}{\sqrt{p/K}}\right)^{K-1}\right],$$
+#
+# with $\Phi_{\mathcal N}$ the normal distribution function. For $0 < p < 1$ the right side rises strictly
+# with $x$. This gives the statement at the top: *whether averaging helps is decided by $n_{\text{eff}}$
+# alone*, whatever $p$ and $K$ are.
+#
+# ## 4. Where averaging helps, and where it hurts
+#
+# Let $r = n_o / n$ be the shared part. Inserting the vote weights of section 2:
+#
+# **Case 1, weights.** $2(n - n_o)$ features of weight 1 and $n_o$ of weight 4:
+#
+# $$\frac{n_{\text{eff}}}n = \frac{(2(1-r) + 4r)^2}{2(1-r) + 16 r} = \frac{2(1+r)^2}{1 + 7r}, \qquad
+# \frac{n_{\text{eff}}}n - 1 = \frac{(2r - 1)(r - 1)}{1 + 7r} .$$
+#
+# The difference is positive for $r < \tfrac12$, zero at $r = \tfrac12$ and $r = 1$, and **negative for
+# $\tfrac12 < r < 1$: averaging the weights of two models of the same task then hurts**, because the shared
+# features, counted four times, drown the others. The derivative of the ratio has the sign of $7r - 5$: the
+# worst case is $r = \tfrac57$, where $n_{\text{eff}} = \tfrac{48}{49} n$. The best is $r = 0$, with twice as
+# many features as before. So there is much to gain and little to lose.
+#
+# **Case 1, outputs.** $2(n - n_o)$ features of weight 1 and $n_o$ of weight 2:
+#
+# $$\frac{n_{\text{eff}}}n = \frac{(2(1-r) + 2r)^2}{2(1-r) + 4r} = \frac{2}{1 + r} \ \ge\ 1 .$$
+#
+# Averaging outputs of models of the same task never hurts.
+#
+# **Case 2, weights.** On task $a$, $n - n_o$ features of weight 1 and $n_o$ of weight 2:
+#
+# $$\frac{n_{\text{eff}}}n = \frac{(1 + r)^2}{1 + 3r}, \qquad
+# \frac{n_{\text{eff}}}n - 1 = \frac{r(r - 1)}{1 + 3r} \ \le\ 0 .$$
+#
+# It hurts unless nothing ($r = 0$) or everything ($r = 1$) is shared, worst at $r = \tfrac13$, where
+# $n_{\text{eff}} = \tfrac89 n$.
+#
+# **Case 2, outputs.** The scores of $a$'s classes are those of $a$'s model: nothing changes.
+
+# %%
+accuracy = read("accuracy")
+exact = accuracy[accuracy["method"] == "exact"]
+fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL), sharey=True)
+for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
+    for model, shown in LOOKS.items():
+        rows = exact[(exact["labels"] == labels) & (exact["model"] == model)]
+        line = {"linestyle": "--", "zorder": 3} if model == "single" else {"marker": ".", "markersize": 3}
+        shared, effective = rows["n_o"] / rows["n"], rows["effective_features"] / rows["n"]
+        ax.plot(shared, effective, color=shown.colour, label=shown.label, **line)
+    ax.set(title=title, xlabel=r"shared part of the features, $n_o / n$", ylim=(0.8, 2.05))
+axes[0].set_ylabel(r"effective features, $n_\mathrm{eff} / n$")
+axes[0].legend()
+style.foot(fig, "two models averaged half and half; above 1 averaging helps")
+style.save(fig, "theory-effective")
+
+# %% [markdown]
+# ## 5. Proposition 5.1, as printed and corrected
+#
+# Let $\xi$ be what averaging adds to accuracy, $\xi_1$ in case 1 and $\xi_2$ in case 2 (the mean over the two
+# tasks). The paper states
+#
+# $$\xi_1 - \xi_2 = F_p\!\left(\frac{\sqrt2\,(1-p)\, n}{\sqrt{n + n_o}}\right) -
+# F_p\big((1-p)\sqrt n\big) \ \ge\ 0,
+# \qquad \text{with equality iff } n_o = n .$$
+#
+# Its first term is $F_p((1-p)\sqrt{n_{\text{eff}}})$ with $n_{\text{eff}} = 2n^2/(n + n_o)$, which is the
+# *output* average of case 1; its second takes $\xi_2 = 0$, also true of outputs. For averaged *weights*, as
+# the paper's Definition F.2 has them, the terms are those of section 4:
+#
+# | $n_{\text{eff}} / n$ of | printed | outputs | weights |
+# |---|---|---|---|
+# | case 1 | $2/(1+r)$ | $2/(1+r)$ | $2(1+r)^2/(1+7r)$ |
+# | case 2 | $1$ | $1$ | $(1+r)^2/(1+3r)$ |
+#
+# **Corrected proposition.** *For $0 < p < 1$ and many features, averaged weights as well as averaged outputs
+# satisfy $\xi_1 - \xi_2 \ge 0$, with equality if and only if $n_o = n$.*
+#
+# **Proof.** The accuracy of the single model cancels in $\xi_1 - \xi_2$, and both tasks give the same by
+# symmetry, so
+#
+# $$\xi_1 - \xi_2 = F_p\big((1-p)\sqrt{n_{\text{eff},1}}\big) - F_p\big((1-p)\sqrt{n_{\text{eff},2}}\big),$$
+#
+# and since $F_p$ rises strictly, the sign is that of $n_{\text{eff},1} - n_{\text{eff},2}$. *Weights:*
+# dividing by $n(1+r)^2 > 0$,
+#
+# $$\frac2{1 + 7r} \ge \frac1{1 + 3r} \iff 2 + 6r \ge 1 + 7r \iff r \le 1 ,$$
+#
+# with equality iff $r = 1$. *Outputs:* $2/(1+r) \ge 1 \iff r \le 1$, likewise. $\qquad\blacksquare$
+#
+# (At $p = 0$ every accuracy is 1 and at $p = 1$ every accuracy is a guess: both sides are then equal for all
+# $n_o$.)
+#
+# So related tasks always gain more from averaging than unrelated ones, as the paper says. But for weights
+# "more" can mean "lose less": for $\tfrac12 < r < 1$ *both* terms are negative.
+
+# %%
+proposition = read("proposition")
+versions = {"printed": ("as printed", "#7f7f7f", ":"), "outputs": ("outputs", LOOKS["outputs"].colour, "-")}
+versions["weights"] = ("weights", LOOKS["weights"].colour, "-")
+titles = {
+    "xi_1": r"$\xi_1$ (the same classes)",
+    "xi_2": r"$\xi_2$ (no class in common)",
+    "difference": r"$\xi_1 - \xi_2$",
+}
+fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL), sharey=True)
+for ax, (term, title) in zip(axes, titles.items(), strict=True):
+    ax.axhline(0, color="#333333", linewidth=0.7)
+    for version, (name, colour, line) in versions.items():
+        rows = proposition[proposition["version"] == version]
+        limit, finite = (rows[rows["method"] == method] for method in ("closed-form", "exact"))
+        wide = 2.6 if version == "printed" else 1.3
+        ax.plot(limit["n_o"], limit[term], color=colour, linestyle=line, linewidth=wide, label=name)
+        ax.plot(finite["n_o"], finite[term], color=colour, linestyle="none", marker="o", markersize=2.8)
+    ax.set(title=title, xlabel=r"shared features, $n_o$", xticks=range(0, 21, 5))
+axes[0].set_ylabel("change in accuracy")
+axes[0].plot([], [], color="#333333", linestyle="none", marker="o", markersize=2.8, label="exact at finite n")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.53, 0.87))
+style.foot(fig, f"{sizes(proposition)}; lines: limit of many features")
+style.save(fig, "theory-proposition")
+
+# %% [markdown]
+# The dotted grey line of the printed proposition lies on the output average. The same in numbers, in
+# percentage points of accuracy, for the limit of many features and exactly for this many:
+
+# %%
+table = proposition.assign(shared=proposition["n_o"].astype(str) + " of " + proposition["n"].astype(str))
+table = table[table["n_o"].isin([0, 5, 10, 14, 20])]
+columns = ["version", "method"]
+shown = (
+    100 * table.pivot(index=["n_o", "shared"], columns=columns, values=["xi_1", "xi_2", "difference"])
+).droplevel(0)
+versions = [
+    ("printed", "closed-form"),
+    ("weights", "closed-form"),
+    ("weights", "exact"),
+    ("outputs", "exact"),
+]
+order = [(term, *version) for term in titles for version in versions]
+shown[order].round(2)
+
+# %% [markdown]
+# ## 6. Four routes to one number
+#
+# The limit of many features is an approximation. The accuracy at finite $n$ can be had exactly: votes are
+# multinomial, so the probability that the right class wins (ties split evenly) is a coefficient of a
+# generating function,
+#
+# $$\text{accuracy} = \prod_g n_g!\ [t^{n}]
+# \sum_s f^{\text{right}}_s(t) \int_0^1 \big(B_s(t) + u\, f_s(t)\big)^{K-1} du, \qquad
+# f_s(t) = \sum_{c:\, v \cdot c = s}\ \prod_g \frac{(\pi\, t_g)^{c_g}}{c_g!},$$
+#
+# where $g$ runs over groups of features with equal weight, $B_s = \sum_{s' < s} f_{s'}$ is a wrong class
+# below score $s$, $\pi$ is the probability of one vote for the class, and the integral splits ties. It is
+# compared below with the closed form, with a simulation of the votes, and with classifiers that were *really
+# trained* on sampled features and then averaged, which know nothing of vote weights.
+
+
+# %%
+def points(ax, x, rows, error="stderr", **kind) -> None:
+    """Sampled accuracies at x, with error bars and no line."""
+    ax.errorbar(x, rows["accuracy"], yerr=rows[error], **{"linestyle": "none", "zorder": 5, **kind})
+
+
+def legend_of(ax, entries: dict[str, dict], **place) -> None:
+    """A legend of lines and markers in grey, for what is not told by colour."""
+    handles = [plt.Line2D([], [], **{"color": "#555555", **kind}) for kind in entries.values()]
+    ax.add_artist(ax.legend(handles, list(entries), **place))
+
+
+fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.2), sharey=True)
+for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
+    for model, shown in LOOKS.items():
+        rows = accuracy[(accuracy["labels"] == labels) & (accuracy["model"] == model)]
+        by = {method: rows[rows["method"] == method] for method in rows["method"].unique()}
+        colour = shown.colour
+        limit = by["closed-form"]
+        ax.plot(limit["n_o"], limit["accuracy"], color=colour, linestyle="--", linewidth=0.8)
+        ax.plot(by["exact"]["n_o"], by["exact"]["accuracy"], color=colour, label=shown.label)
+        points(ax, by["monte-carlo"]["n_o"], by["monte-carlo"], color=colour, marker=".")
+        points(ax, by["trained"]["n_o"], by["trained"], color=colour, marker="D", markerfacecolor="white")
+    ax.set(title=title, xlabel=r"shared features, $n_o$", xticks=range(0, 21, 5))
+axes[0].set_ylabel("accuracy")
+axes[0].legend(loc="upper right")
+routes = {"exact": {}, "limit of many features": {"linestyle": "--", "linewidth": 0.8}}
+routes["simulated"] = {"linestyle": "none", "marker": "."}
+routes["trained"] = {"linestyle": "none", "marker": "D", "markerfacecolor": "white"}
+legend_of(axes[1], routes, loc="upper right")
+style.foot(fig, f"{sizes(accuracy)}; error bars: one standard error of the sampled items")
+style.save(fig, "theory-accuracy")
+
+# %% [markdown]
+# Simulated votes lie on the exact lines, and the limit of many features is a little too high at this size.
+# Trained classifiers lie below the exact lines, because they had to find their features' weights from a
+# finite sample with a little noise (section 8 shows that both effects vanish as they should), but they are in
+# the same order: averaged weights fall to or below the single model where most features are shared, averaged
+# outputs stay above it.
+#
+# How good the limit is, and how the effects grow with the number of features:
+
+# %%
+growth = read("growth")
+keys = ["n", "n_o", "p", "n_classes", "labels", "model"]
+wide = growth.pivot(index=keys, columns="method", values=["accuracy", "gain"])
+errors = (wide["accuracy"]["closed-form"] - wide["accuracy"]["exact"]).rename("error").reset_index()
+errors = errors[(errors["labels"] == "identical") & (errors["n_o"] == 0.75 * errors["n"])]
+gains = growth[(growth["method"] == "exact") & (growth["labels"] == "identical")]
+gains = gains[gains["p"] == gains["p"].min()]
+fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.0))
+failing = dict(zip(sorted(errors["p"].unique()), ("-", "--"), strict=True))
+for p, line in failing.items():
+    for model, shown in LOOKS.items():
+        rows = errors[(errors["p"] == p) & (errors["model"] == model)]
+        label = shown.label if line == "-" else "_"
+        axes[0].plot(rows["n"], rows["error"], color=shown.colour, linestyle=line, marker=".", label=label)
+sharing = {0.0: "-", 0.5: "--", 0.75: ":"}
+for part, line in sharing.items():
+    for model in ("weights", "outputs"):
+        rows = gains[(gains["model"] == model) & (gains["n_o"] == part * gains["n"])]
+        axes[1].plot(rows["n"], rows["gain"], color=LOOKS[model].colour, linestyle=line, marker=".")
+axes[0].set(title="error of the limit", ylabel="accuracy, limit minus exact", ylim=(0, 0.062))
+axes[1].set(title=f"gain from averaging, p = {gains['p'].min():g}", ylabel="change in accuracy (exact)")
+legend_of(axes[0], {f"p = {p:g}": {"linestyle": line} for p, line in failing.items()}, loc="upper left")
+axes[0].legend(loc="upper right")
+lines = {rf"$n_o / n$ = {part:g}": {"linestyle": line} for part, line in sharing.items()}
+legend_of(axes[1], lines, loc="upper right", fontsize=7)
+axes[1].axhline(0, color="#333333", linewidth=0.7)
+for ax in axes:
+    ax.set(xlabel="features of a model, $n$", xscale="log")
+    ax.set_xticks([4, 8, 20, 48, 100], labels=["4", "8", "20", "48", "100"])
+    ax.minorticks_off()
+style.foot(fig, f"case 1, {sizes(growth)}; left: three quarters of the features shared")
+style.save(fig, "theory-growth")
+
+# %% [markdown]
+# ## 7. The map of help and harm
+#
+# In the limit, whether averaging helps depends on $n_o/n$ alone; *how much* depends on $p$ and $K$ too: with
+# reliable features (small $p$) everything is right anyway, with hopeless ones nothing is. Below, the exact
+# gain in case 1 at finite $n$; the black lines are where it is zero, the dotted line is where the limit says
+# it should be.
+
+# %%
+phase = read("phase")
+limit = float(np.ceil(20 * phase["gain_exact"].max()) / 20)
+classes = sorted(phase["n_classes"].unique())
+fig, axes = plt.subplots(2, len(classes), figsize=(style.WIDTH, 4.3), sharex=True, sharey=True)
+for panels, model in zip(axes, ("weights", "outputs"), strict=True):
+    for ax, k in zip(panels, classes, strict=True):
+        cells = phase[(phase["model"] == model) & (phase["n_classes"] == k)]
+        gain = cells.assign(r=cells["n_o"] / cells["n"]).pivot(index="p", columns="r", values="gain_exact")
+        norm = TwoSlopeNorm(0, vmin=-limit / 10, vmax=limit)
+        kind = {"cmap": "RdBu", "norm": norm, "shading": "nearest", "rasterized": True}
+        picture = ax.pcolormesh(gain.columns, gain.index, gain, **kind)
+        if model == "weights":
+            seen = gain.loc[gain.min(axis=1) < -0.0005, gain.columns < 1]
+            ax.contour(seen.columns, seen.index, seen, levels=[0], colors="black", linewidths=1)
+            ax.axvline(0.5, color="black", linestyle=":", linewidth=1)
+        ax.grid(visible=False)
+        ax.set_title(f"{LOOKS[model].label}, K = {k}", fontsize=8)
+for ax in axes[1]:
+    ax.set_xlabel(r"shared part, $n_o / n$")
+for ax in axes[:, 0]:
+    ax.set_ylabel("failure probability, $p$")
+bar = fig.colorbar(picture, ax=axes, label="gain in accuracy, percentage points", aspect=30)
+ticks = [-limit / 10, -limit / 20, 0, limit / 2, limit]
+bar.set_ticks(ticks, labels=[f"{100 * tick:g}" for tick in ticks])
+style.foot(fig, f"case 1, {sizes(phase)}, exact; the scale of losses (red) is ten times finer")
+style.save(fig, "theory-phase")
+weights = 100 * phase.loc[phase["model"] == "weights", ["n_classes", "gain_exact"]].set_index("n_classes")
+weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
+    columns={"min": "largest loss (points)", "max": "largest gain (points)"}
+)
+
+# %% [markdown]
+# The losses are small and the gains large, so averaging at random is a good bet. Averaging weights starts to
+# hurt at a smaller shared part than the limit says, and the more classes there are, the earlier and the more
+# it hurts. With $K = 2$ the zero lines are ragged: gains go up and down with $n_o$ even or odd, which decides
+# how often votes tie, and the limit knows no ties.
+#
+# ## 8. Do trained classifiers behave like this?
+#
+# Each task's classifier was fitted by minimising cross-entropy with a small ridge penalty on samples of $x$
+# with noise $\sigma$; the two were then averaged and tested on fresh samples. Nothing in them knows about
+# votes. As noise falls and samples grow, their accuracy must approach the exact one (the line). Two things
+# keep it away: with few samples a feature's weight is found only roughly, and with noise a vote is not clean.
+# Open squares show the *ideal* classifier of section 1, all weights equal, under the same noise.
+
+# %%
+trained = read("trained")
+trained = trained[trained["labels"] == "identical"]
+sigmas, counts = sorted(trained["sigma"].unique()), sorted(trained["n_train"].dropna().unique())
+shades = dict(zip(counts, np.linspace(0.25, 1.0, len(counts)), strict=True))
+places = {sigma: place for place, sigma in enumerate(sigmas)}
+single = trained.loc[trained["model"] == "single", "exact"].iloc[0]
+fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 2.9), sharey=True)
+for ax, model in zip(axes, ("weights", "outputs"), strict=True):
+    rows, colour = trained[trained["model"] == model], LOOKS[model].colour
+    for number, count in enumerate(counts):
+        fits = rows[(rows["method"] == "trained") & (rows["n_train"] == count)].groupby("sigma")["accuracy"]
+        fits = fits.agg(accuracy="mean", error="sem")
+        x = [places[sigma] + 0.12 * number - 0.25 for sigma in fits.index]
+        look = {"marker": "D", "color": colour, "alpha": shades[count], "label": f"{count:.0f} samples"}
+        points(ax, x, fits, "error", **look)
+    ideal = rows[rows["method"] == "monte-carlo"]
+    look = {"marker": "s", "color": "#333333", "markerfacecolor": "white", "label": "ideal, same noise"}
+    points(ax, [places[sigma] + 0.32 for sigma in ideal["sigma"]], ideal, **look)
+    ax.axhline(rows["exact"].iloc[0], color=colour, label="exact, no noise")
+    ax.axhline(single, color="black", linewidth=0.8, linestyle="--", label="one model, exact")
+    ax.set(title=LOOKS[model].label, xlabel=r"noise, $\sigma$")
+    ax.set_xticks(list(places.values()), labels=[f"{sigma:g}" for sigma in sigmas])
+axes[0].set_ylabel("accuracy")
+axes[0].legend(fontsize=6.5, loc="lower left")
+style.foot(
+    fig, f"case 1, {sizes(trained)}; error bars: one standard error, over fits (squares: over samples)"
+)
+style.save(fig, "theory-trained")
+
+# %% [markdown]
+# ## 9. Fronts: both tasks at once
+#
+# With the ratio $\alpha$ free, averaging draws a path from model $a$ ($\alpha = 0$, lower right) to model $b$
+# ($\alpha = 1$, upper left) in the plane of the two accuracies: the theory's counterpart of ability against
+# reward. The two label sets now may have some of their classes in common.
+
+# %%
+fronts = read("fronts")
+overlaps = sorted(fronts["n_classes_o"].unique())
+colours = dict(zip(overlaps, plt.get_cmap("viridis")(np.linspace(0.0, 0.85, len(overlaps))), strict=True))
+fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.3), sharex=True, sharey=True)
+for ax, model in zip(axes, ("weights", "outputs"), strict=True):
+    for overlap in overlaps:
+        rows = fronts[(fronts["model"] == model) & (fronts["n_classes_o"] == overlap)].sort_values("alpha")
+        look = {"color": colours[overlap], "marker": ".", "markersize": 3, "label": overlap}
+        ax.plot(rows["accuracy_a"], rows["accuracy_b"], **look)
+    ax.set(title=LOOKS[model].label, xlabel="accuracy on task $a$", aspect="equal")
+axes[0].set_ylabel("accuracy on task $b$")
+axes[0].legend(title="classes\nin common", fontsize=7, loc="lower left")
+style.foot(fig, f"{sizes(fronts)}; points: alpha from 0 to 1 in steps of 0.05; exact")
+style.save(fig, "theory-fronts")
+
+# %% [markdown]
+# With no class in common the two sets of scores do not meet: averaged outputs keep both tasks in full at
+# every ratio strictly between 0 and 1, and averaged weights nearly so near $\alpha = \tfrac12$. With all
+# classes in common the two models do the same task, and the path leaves both ends behind. In between lies a
+# real trade-off: a class that both tasks have collects votes from both models and outshouts the classes that
+# only one of them knows, so that each task can be had in full only near its own end.
+#
+# ## 10. Layers: when should parts get ratios of their own?
+#
+# A network has many layers, and related tasks share more in the lower ones. Let layer $l$ have its own
+# features and its own ratio $\alpha_l$, and let the layers' scores add up. By orthonormality the vote weights
+# hold layer by layer. In each layer, a part $q_l$ of the features reads concepts that both tasks have (as in
+# case 1), the rest reads concepts of one task only (as in case 2):
+#
+# | vote weight, averaged weights | $a$ only | $b$ only | shared |
+# |---|---|---|---|
+# | common concepts, both tasks | $(1-\alpha_l)^2$ | $\alpha_l^2$ | $1$ |
+# | own concepts, tested on $a$ | $(1-\alpha_l)^2$ | $0$ | $1 - \alpha_l$ |
+# | own concepts, tested on $b$ | $0$ | $\alpha_l^2$ | $\alpha_l$ |
+#
+# "Lower layers share more" is $q_1 \ge q_2 \ge \dots \ge q_L$. Each task has one effective number of
+# features, $n_{\text{eff}}^a$ and $n_{\text{eff}}^b$, and since $F_p$ rises, *which ratios beat which on both
+# tasks depends on these two alone*, neither on $p$ nor on $K$.
+#
+# **When do unequal ratios win?** Let $g_a$ and $g_b$ be the gradients of the two numbers with respect to
+# $(\alpha_1, \dots, \alpha_L)$ at equal ratios. A direction $d$ improves both tasks if $g_a \cdot d > 0$ and
+# $g_b \cdot d > 0$. Two open half-spaces meet unless they are opposite, so such a direction exists unless
+# $g_b = -c\, g_a$ with $c \ge 0$ or one gradient is zero. In words: equal ratios are (to first order) the
+# best only if *every layer exchanges $a$ for $b$ at the same rate*. Layers that overlap alike do so, by
+# symmetry; layers that overlap differently in general do not, and then every such equal-ratio point is beaten
+# on both tasks by unequal ratios. If the *mean* ratio must stay what it is, as in adaptive averaging, the
+# same holds for the gradients with their means over layers taken off. This leaves less room: with two layers
+# there is only one way to go, more of the one and less of the other, and both tasks must profit from it.
+
+# %%
+layered, optima = read("layered_fronts"), read("layered_optima")
+parts = sorted(layered["shared"].unique())
+ratios = ["alpha_1", "alpha_2", "alpha_3"]
+depth = dict(zip(ratios, ("input", "middle", "output"), strict=True))
+fig, axes = plt.subplots(2, len(parts), figsize=(style.WIDTH, 5.2))
+for (above, below), part in zip(axes.T, parts, strict=True):
+    rows = layered[(layered["shared"] == part) & (layered["model"] == "weights")]
+    for kind, (colour, line) in {
+        "unequal": (LOOKS["outputs"].colour, "-"),
+        "equal": ("#000000", "--"),
+    }.items():
+        front = rows[rows["ratios"] == kind].sort_values("accuracy_a")
+        above.plot(
+            front["accuracy_a"], front["accuracy_b"], color=colour, linestyle=line, label=f"{kind} ratios"
+        )
+    above.set(title=f"{part:.0%} of features shared", xlabel="accuracy on task $a$")
+    best = optima[(optima["shared"] == part) & (optima["model"] == "weights")]
+    for weight, line in {1.0: "-", 0.5: "--"}.items():
+        rows = best[best["weight_b"] == weight]
+        for ratio, name in depth.items():
+            colour = style.LOOKS[f"part-{name}"].colour
+            below.plot(
+                rows["mean_alpha"], rows[ratio], color=colour, linestyle=line, marker=".", markersize=3
+            )
+    below.plot([0, 1], [0, 1], color="#333333", linewidth=0.7)
+    below.set(xlabel=r"mean ratio $\alpha$", ylim=(-0.03, 1.03))
+axes[0, 0].set_ylabel("accuracy on task $b$")
+axes[1, 0].set_ylabel(r"best ratio of a layer, $\alpha_l$")
+axes[0, 0].legend(fontsize=7)
+looks = {f"{name} layer": {"color": style.LOOKS[f"part-{name}"].colour} for name in reversed(depth.values())}
+legend_of(axes[1, 0], looks, fontsize=6.5, loc="lower right")
+aims = {"best for $b$": {}, "best for both": {"linestyle": "--"}}
+legend_of(axes[1, 2], aims, fontsize=6.5, loc="upper left")
+style.foot(
+    fig, f"weights averaged, three layers, common concepts fall from all to none, {sizes(layered)}; limit"
+)
+style.save(fig, "theory-layers")
+
+# %% [markdown]
+# The fronts of unequal ratios are those of a grid in steps of 0.05. The lower panels show, at a given mean
+# ratio, which ratios are best: for task $b$ alone (what adaptive averaging aims at, with reward for accuracy
+# on $b$) and for the mean of both tasks. The thin diagonal is equal ratios. At a small mean ratio the input
+# layer is left at $\theta_0$ and the output layer gets what there is: in the input layer all concepts are
+# common, so that $\theta_0$'s own features serve $b$ as well as $a$, and the ratio is better spent where the
+# tasks differ. At large mean ratios the best compromise is the other way round: then it is $a$ that the
+# output layer has to help. What the aim for $b$ alone costs on $a$, and what the best compromise gains,
+# against equal ratios of the same mean:
+
+# %%
+chosen = optima[(optima["model"] == "weights") & (optima["mean_alpha"].isin([0.2, 0.4, 0.6]))]
+gained = {
+    f"{task}: change (points)": 100 * (chosen[f"accuracy_{task}"] - chosen[f"equal_accuracy_{task}"])
+    for task in "ab"
+}
+aim = chosen["weight_b"].map({1.0: "b alone", 0.5: "both"})
+chosen = chosen.assign(aim=aim, **gained).rename(
+    columns={"shared": "features shared", "mean_alpha": "mean ratio"}
+)
+chosen.set_index(["features shared", "mean ratio", "aim"])[[*ratios, *gained]].round(2)
+
+# %% [markdown]
+# How much do unequal ratios gain in all, without fixing the mean? The area between the front and the two
+# single models; the largest lift, which is by how much accuracy on *both* tasks can be raised above the best
+# point with equal ratios; and how many of the points with equal ratios are beaten on both tasks by ratios
+# nearby, with any mean or with the same one:
+
+# %%
+area = read("layered_gain")
+percent = {"area gained (%)": 100 * (area["unequal_area"] / area["equal_area"] - 1)}
+percent["lift (points)"] = 100 * area["largest_lift"]
+percent |= {"beaten (%)": 100 * area["beaten"], "same mean (%)": 100 * area["beaten_same_mean"]}
+area = area.assign(shared=100 * area["shared"], **percent)
+area = area.rename(columns={"profile": "layers", "shared": "features shared (%)", "model": "averaged"})
+area.set_index(["averaged", "layers", "features shared (%)"]).sort_index()[list(percent)].round(2)
+
+# %% [markdown]
+# Nearly every equal-ratio point is beaten where layers differ, by very little. With the mean kept, nothing is
+# gained to first order where only the concepts differ: both gradients are then linear in $q_l$, and once
+# their means are off they pull in opposite ways along one line. Layers whose *features* overlap differently
+# do leave room. All this is in the limit of many features. Is the lift there with few? The same ratios,
+# sampled, with margins kept alike:
+
+# %%
+sampled = read("layered_sampled")
+gains = {"limit (points)": "gain_closed_form", "sampled (points)": "gain_sampled", "standard error": "stderr"}
+sampled = sampled.assign(**{name: 100 * sampled[column] for name, column in gains.items()})
+sampled = sampled.rename(columns={"model": "averaged", "n": "features a layer"})
+sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].round(2)
+
+# %% [markdown]
+# With few features the lift on one task can be lost; with more the limit is reached. So in this model ratios
+# per layer help, and they help little: lifts are fractions of a percentage point, and there is none where
+# layers are alike. That a network's parts gain more from ratios of their own, if they do, must come from what
+# the model leaves out.
+#
+# **What it rests on.** Scores of layers add, so that later layers do not build on earlier ones; every feature
+# fails with the same probability; the classifiers of all layers have the same scale; there are many features.
+# Real layers compose. The theory says which way to look, and the notebooks on training and averaging look.
+#
+# ## 11. What to take along
+#
+# * Averaging helps exactly when it raises the effective number of features, $(\sum v)^2 / \sum v^2$.
+# * It can double that number: two models of one task that use different features. For weights it can also
+#   lower it a little: where two models of one task share more than half of their features but not all, or
+#   where tasks without a common class share some.
+# * Averaged outputs never lower it at $\alpha = \tfrac12$. Averaged weights do, because a shared feature is
+#   counted in the body *and* in the head.
+# * The printed terms of Proposition 5.1 are those of averaged outputs. Its conclusion, that related tasks
+#   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms.
+# * Layers that overlap differently deserve different ratios. In this model the gain is small.
