@@ -1,6 +1,7 @@
 """Notebooks: each .ipynb is its .py executed, and the tools give the same bytes for the same input."""
 
 import json
+import re
 from pathlib import Path
 
 import jupytext
@@ -9,6 +10,7 @@ import pytest
 import run
 
 NOTEBOOKS = Path(run.__file__).parent
+SAVE = re.compile(r'style\.save\(\w+, "([^"]+)"\)')
 
 
 @pytest.mark.parametrize("name", run.names())
@@ -33,6 +35,17 @@ def test_committed_notebooks_hold_no_paths_of_a_machine_and_no_times(name):
     assert "iopub.execute_input" not in text
     for path in ("/home/", "/Users/", "/root/", "/tmp/", "/work/"):
         assert path not in text
+
+
+def test_every_figure_has_exactly_one_producer():
+    saved = [
+        name for source in run.names() for name in SAVE.findall((NOTEBOOKS / f"{source}.py").read_text())
+    ]
+    assert sorted(saved) == sorted(set(saved))
+    drawn = {
+        path.stem for path in (NOTEBOOKS.parent / "figures").iterdir() if path.suffix in (".pdf", ".png")
+    }
+    assert drawn <= set(saved)
 
 
 CELLS = """# %% [markdown]
