@@ -1,4 +1,4 @@
-"""Sampling agrees with the exact accuracies. Seeds: 0 to 5."""
+"""Sampling agrees with the exact accuracies. Seeds: 0 to 9."""
 
 import tracemalloc
 from fractions import Fraction
@@ -9,7 +9,7 @@ import pytest
 import theory
 from theory.exact import exact_task_accuracy
 from theory.model import Tasks, average, same_labels
-from theory.monte_carlo import credit, sample_features, simulate_features
+from theory.monte_carlo import credit, sample_features, simulate_difference, simulate_features
 
 PAPER = {"single": ([20], [1]), "weights": ([12, 14], [1, 4]), "outputs": ([12, 14], [1, 2]), "case 2": ([6, 14], [1, 2])}
 
@@ -33,6 +33,13 @@ def test_weights_too_fine_for_64_bits_are_still_compared_exactly():
     weights = [Fraction(1), Fraction(1, 3**45), Fraction(2, 5**20)]
     estimate, stderr = theory.simulate_accuracy([3, 3, 3], weights, 0.7, 3, 20_000, np.random.default_rng(2))
     assert abs(estimate - theory.exact_accuracy([3, 3, 3], weights, 0.7, 3)) < 4 * stderr
+
+
+def test_common_votes_give_the_difference_of_two_weightings_with_a_smaller_error():
+    exact = theory.exact_accuracy([12, 14], [1, 4], 0.8, 5) - theory.exact_accuracy([12, 14], [1, 2], 0.8, 5)
+    found, stderr = simulate_difference([12, 14], [1, 4], [1, 2], 0.8, 5, 50_000, np.random.default_rng(6))
+    _, alone = theory.simulate_accuracy([12, 14], [1, 4], 0.8, 5, 50_000, np.random.default_rng(6))
+    assert abs(found - exact) < 4 * stderr and stderr < alone
 
 
 @pytest.mark.parametrize("averaging", ["weights", "outputs"])

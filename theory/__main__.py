@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Annotated
 
@@ -21,15 +22,16 @@ def tables(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder that the CSV files are written into.")] = Path("results/theory"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled numbers.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Tables computed at the same time.")] = 2,
 ) -> None:
     """Compute every table of the theory, one CSV file each. The same seed writes the same bytes on the same machine."""
     if context.invoked_subcommand is not None:
         return
     out.mkdir(parents=True, exist_ok=True)
-    bar = tqdm(TABLES.items(), unit="table")
-    for number, (name, rows) in enumerate(bar):
-        bar.set_postfix_str(name)
-        write_csv(out / f"{name}.csv", rows(np.random.default_rng([seed, number])))
+    with ProcessPoolExecutor(jobs) as pool:
+        running = [pool.submit(write_table, name, out, seed) for name in TABLES]
+        for done in tqdm(as_completed(running), total=len(running), unit="table"):
+            done.result()
 
 
 @app.command("bench")
@@ -44,6 +46,11 @@ def bench(
     rows = list(tqdm(benchmark.accuracy_rows(benchmark.draw_points(points, rng)), total=points, unit="point"))
     worst = {error: max(row[error] for row in rows) for error in ("error", "log_error")}
     typer.echo(f"{points} points against 40 digits: largest error of F_p {worst['error']:.1e}, of log_F_p {worst['log_error']:.1e}")
+
+
+def write_table(name: str, out: Path, seed: int) -> None:
+    """Write out/<name>.csv; each table has its own random numbers, so that none depends on the others."""
+    write_csv(out / f"{name}.csv", TABLES[name](np.random.default_rng([seed, *name.encode()])))
 
 
 def write_csv(path: Path, rows: Iterable[dict]) -> None:

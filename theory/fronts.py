@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory.closed_form import clt_accuracy
-from theory.exact import exact_accuracy, exact_task_accuracy
+from theory.exact import exact_task_accuracy
 from theory.model import Averaging, Tasks, Votes, average, single_model
 from theory.validation import Number
 
@@ -39,11 +39,6 @@ def gain(
         for task in ("a", "b")
     ]
     return sum(gains) / 2
-
-
-def single_accuracy(n: int, p: float, n_classes: int) -> float:
-    """Exact accuracy of one model on n features: the end of every front on its own task."""
-    return exact_accuracy([n], [1], p, n_classes)
 
 
 def pareto(points: ArrayLike) -> NDArray:

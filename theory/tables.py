@@ -80,7 +80,7 @@ def phase_rows(rng: np.random.Generator) -> Rows:
 
 def front_rows(rng: np.random.Generator) -> Rows:
     """Exact accuracies on a and b over alpha, from disjoint over partly overlapping to identical label sets."""
-    n, n_o, p, k, alphas = 10, 5, 0.8, 4, [Fraction(i, 20) for i in range(21)]
+    n, n_o, p, k, alphas = 8, 4, 0.8, 4, [Fraction(i, 20) for i in range(21)]
     for n_classes_o, averaging in product(range(k + 1), ("weights", "outputs")):
         points = front(Tasks(k, n, n, n_o, n_classes_o), averaging, alphas, p)
         for alpha, (on_a, on_b) in zip(alphas, points):
