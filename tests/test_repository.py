@@ -19,7 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TARGETS = ("help", "reproduce", "test", "figures", "pretrain", "theory", "clean")
-IMPORT_NAMES = {"yaml": "pyyaml"}
+IMPORT_NAMES = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
 
 
 def requirements(*extras):
