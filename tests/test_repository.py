@@ -211,16 +211,6 @@ def test_no_source_holds_an_absolute_path_of_a_machine():
             assert not found, f"{name}: {found}"
 
 
-def test_lines_of_code_are_at_most_110_characters_long():  # a notebook's prose is not code
-    long = [
-        f"{name}, line {number}"
-        for name, text in python_sources().items()
-        for number, line in enumerate(text.splitlines(), 1)
-        if len(line) > 110 and not (name.startswith("notebooks/") and line.startswith("# "))
-    ]
-    assert not long
-
-
 @pytest.mark.parametrize("kind", ["presets", "sweeps"])
 def test_packages_carry_their_yaml_files(kind):
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["llm"]
