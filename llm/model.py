@@ -75,7 +75,7 @@ def load_model(folder: Path):
     from transformers import AutoModelForCausalLM
 
     _quiet()
-    return AutoModelForCausalLM.from_pretrained(_present(folder)).eval()
+    return AutoModelForCausalLM.from_pretrained(require_model(folder)).eval()
 
 
 def load_reward_model(folder: Path):
@@ -83,13 +83,13 @@ def load_reward_model(folder: Path):
     from transformers import AutoModelForSequenceClassification
 
     _quiet()
-    return AutoModelForSequenceClassification.from_pretrained(_present(folder), num_labels=1).eval()
+    return AutoModelForSequenceClassification.from_pretrained(require_model(folder), num_labels=1).eval()
 
 
 def load_tokenizer(folder: Path):
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(_present(folder))
+    return AutoTokenizer.from_pretrained(require_model(folder))
 
 
 def save_model(model, tokenizer, folder: Path) -> None:
@@ -112,7 +112,8 @@ def replace_folder(aside: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def _present(folder: Path) -> Path:
+def require_model(folder: Path) -> Path:
+    """The folder itself; UserError if it holds no model."""
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder {folder} is missing or has no config.json; run the stage that makes it first")
     return folder

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from math import prod
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +21,15 @@ from llm.errors import UserError
 
 _WIDTH, _INNER, _HEADS = 1024, 3584, 16  # a Llama whose layers have 15.2 million parameters each
 _CHUNK = 1 << 22
+# A small process in between, since Linux counts the memory of who starts a program as the program's own.
+_LAUNCH = """
+import json, resource, subprocess, sys, time
+begun = time.perf_counter()
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+seconds = time.perf_counter() - begun
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([status, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
 _SHARES = {"theta_0": 0.2, "theta": 0.8}  # (1 - alpha), alpha
 
 
@@ -134,21 +142,14 @@ def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
 
 
 def _run(arguments: list[str]) -> tuple[float, float, float]:
-    """(seconds, processor seconds, peak megabytes) of a process and its children.
-
-    On Linux the peak is never below what the starting process, this one, has had in memory.
-    """
-    begun = time.perf_counter()
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    printed = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        lines = printed.decode(errors="replace").strip().splitlines()
-        raise UserError(f"{arguments[0]} failed: {lines[-1] if lines else process.returncode}.")
-    per_unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * per_unit / 1e6
+    """(seconds, processor seconds, peak megabytes) of a process and its children; UserError if it fails."""
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH]
+    launched = subprocess.run([*launcher, *arguments], capture_output=True, text=True)
+    status, seconds, processor, peak = json.loads(launched.stdout)
+    if status:
+        lines = launched.stderr.strip().splitlines() or [f"exit code {status}"]
+        raise UserError(f"{' '.join(arguments)} failed: {lines[-1]}")
+    return seconds, processor, peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _forget(folders: list[Path]) -> None:

@@ -24,7 +24,7 @@ from llm.averaging.safetensors_files import TensorInfo
 from llm.averaging.writing import Job, aside, hash_files, write_weights
 from llm.errors import UserError
 
-_JOB = 1 << 19  # values
+_JOB = 1 << 18  # values
 _KINDS = (".json", ".txt", ".model", ".jinja", ".py", ".tiktoken", ".spm")  # copied beside the weights
 _RESULTS = ("trainer_state.json", "averaging.json", "all_results.json", "train_results.json")
 _NOTICES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")

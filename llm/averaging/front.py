@@ -30,7 +30,7 @@ METHODS = ("ma", "ama", "part")
 _SETTINGS, _POINTS = "settings.json", "points"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
     """A model on the front. alpha: its ratio (of the part, at method "part"). setting: as in result rows."""
 

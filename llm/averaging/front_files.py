@@ -118,6 +118,7 @@ def _tasks(inputs: Inputs, settings: FrontSettings, place) -> list[Task]:
             tasks.append(read_task(name or Path(path).stem, Path(path), asking))
         else:
             tasks.append(Harness(entry, settings.batch, settings.task_folder, settings.limit))
+            tasks[-1].manager()  # raises before any work if there is no such task
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise UserError(f"tasks are called {', '.join(names)}; give each a name of its own, as NAME=FILE.")

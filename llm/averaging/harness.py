@@ -47,16 +47,23 @@ class Harness:
         except (TypeError, ValueError):
             raise UserError(f"tasks has {self.name!r}, whose {metric} has no value an item.") from None
 
+    def manager(self):
+        """The harness's list of tasks; UserError if this one is not in it."""
+        from lm_eval.tasks import TaskManager
+
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        task = self.name.partition(":")[0]
+        manager = TaskManager(include_path=str(self.folder) if self.folder else None)
+        if task not in manager.all_tasks:
+            raise UserError(f"tasks has {task!r}, which is no file and no task of lm-eval.")
+        return manager
+
     def _samples(self, task: str, model, tokenizer) -> list[dict]:
         """What the harness logs for each item, through the first of the task's filters."""
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
 
-        logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        manager = TaskManager(include_path=str(self.folder) if self.folder else None)
-        if task not in manager.all_tasks:
-            raise UserError(f"tasks has {task!r}, which is no file and no task of lm-eval.")
+        manager = self.manager()
         try:
             results = simple_evaluate(
                 model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.batch),

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from llm.chat import imitation_batch, reward_scores, write_replies
 from llm.config import Optimiser
 from llm.files import up_to_date, write_json
-from llm.model import load_model, load_reward_model, load_tokenizer, save_model
+from llm.model import load_model, load_reward_model, load_tokenizer, require_model, save_model
 from llm.run import Run
 from llm.train import count_minibatches, fit, minibatches, token_loss
 
@@ -26,7 +26,8 @@ def rsf(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> N
     """
     settings = run.preset.rsf
     optimiser = settings.optimiser if lr is None else settings.optimiser.model_copy(update={"lr": lr})
-    before = theta_0
+    before = require_model(theta_0)
+    require_model(reward)
     for iteration in tqdm(range(1, settings.iterations + 1), desc=f"rsf, lr {optimiser.lr:g}", unit="iteration"):
         after = iteration_folder(out, iteration)
         if not up_to_date(after / "config.json", before / "config.json", reward / "config.json"):
