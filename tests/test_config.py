@@ -1,0 +1,141 @@
+"""Settings: everything that comes with the package loads; everything wrong is one sentence."""
+
+import copy
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from llm import config
+from llm.errors import UserError
+
+PRESETS, SWEEPS = config.names("presets"), config.names("sweeps")
+
+
+def packaged(folder: str, name: str) -> dict:
+    return yaml.safe_load(config.resources.files("llm").joinpath(folder, f"{name}.yaml").read_text())
+
+
+def written(tmp_path, settings) -> str:
+    path = tmp_path / "settings.yaml"
+    path.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings))
+    return str(path)
+
+
+def changed(settings: dict, keys: str, value) -> dict:
+    """A copy with the entry at "a.b.0.c" set to `value`, or removed where it is None."""
+    result = copy.deepcopy(settings)
+    *path, last = [int(key) if key.isdigit() else key for key in keys.split(".")]
+    inner = result
+    for key in path:
+        inner = inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return result
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_loads_and_holds_exactly_what_its_file_says(name):
+    preset = config.load_preset(name)
+    assert preset.name == name
+    assert config.Preset.model_validate(preset.model_dump()) == preset
+    assert set(packaged("presets", name)) == set(config.Preset.model_fields)
+    assert {"microcosm", "smoke"} <= set(PRESETS)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_sweep_loads_and_each_entry_is_found_by_its_label(name):
+    sweep = config.load_sweep(name)
+    assert sweep.name == name
+    assert {"core", "learning-rates"} <= set(SWEEPS)
+    for entry in sweep.averaging:
+        assert sweep.entry(entry.label) is entry
+    with pytest.raises(UserError, match=f"entry = 'magic' is not in the sweep {name}; allowed are "):
+        sweep.entry("magic")
+
+
+def test_settings_cannot_be_changed_after_loading():
+    preset = config.load_preset("smoke")
+    with pytest.raises(ValidationError, match="frozen"):
+        preset.rsf.samples = 100
+
+
+def test_a_file_of_ones_own_is_read_by_its_path(tmp_path):
+    settings = changed(packaged("presets", "smoke"), "rsf.samples", 7)
+    assert config.load_preset(written(tmp_path, settings)).rsf.samples == 7
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "sentence"),
+    [
+        ("rsf.sampels", 3, "rsf: sampels = 3 is an unknown key; allowed are iterations, prompts, samples"),
+        ("extra", 1, "extra = 1 is an unknown key; allowed are name, data, model"),
+        ("rsf.samples", None, "the key rsf.samples is missing; every key must be given"),
+        ("name", None, "the key name is missing; every key must be given"),
+        ("rsf.samples", 0, "rsf.samples = 0 is not allowed: Input should be greater than or equal to 1"),
+        ("rsf.samples", 2.5, "rsf.samples = 2.5 is not allowed: Input should be a valid integer"),
+        ("sft.optimiser.lr", 2.0, "sft.optimiser.lr = 2.0 is not allowed: Input should be less than or equal to 1"),
+        ("sft.optimiser.lr", float("nan"), "sft.optimiser.lr = nan is not allowed: Input should be"),
+        ("reward.optimiser.clip", float("inf"), "reward.optimiser.clip = inf is not allowed: Input should be a finite"),
+        ("sft.mixture.qa", float("nan"), "sft.mixture.qa = nan is not allowed: Input should be"),
+        ("data", "wikipedia", "data = 'wikipedia' is not allowed: Input should be 'microcosm'"),
+        ("pretrain.phases.0.mixture.poems", 1, "phases.all.mixture = 'poems' is an unknown name; allowed are copy, recall"),
+        ("pretrain.phases.0.targets.rhyme", 1, "phases.all.targets = 'rhyme' is an unknown name; allowed are reading_one"),
+        ("pretrain.phases", [], "pretrain.phases = .. is not allowed: "),
+        ("sft.mixture.essay", 1, "sft.mixture = 'essay' is an unknown name; allowed are qa, reading_item"),
+        ("prompts.qa", 1, "prompts = 'qa' is an unknown name; allowed are talk, fact, reading, translation"),
+        ("prompts", {"talk": 0}, "prompts: all weights are 0; allowed are weights of which at least one is above 0"),
+        ("prompts", {}, "prompts = {} is not allowed: "),
+        ("preferences.temperatures", {1.0: 0.9, 1.5: 0.2}, "preferences.temperatures: the shares sum to 1.1; allowed is at most 1"),
+        ("preferences.temperatures", {0.0: 0.5}, "preferences.temperatures.0.0.* = 0.0 is not allowed: .* greater than 0"),
+        ("model.hidden_size", 18, "model: hidden_size = 18 is not allowed with heads = 2; allowed are multiples of 2 heads"),
+        ("evaluate.qa", 1, "evaluate.qa = 1 is not allowed: Input should be greater than or equal to 2"),
+    ],
+)  # fmt: skip
+def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed(tmp_path, keys, value, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_preset(written(tmp_path, changed(packaged("presets", "smoke"), keys, value)))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "settings.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "sentence"),
+    [
+        ("averaging.0.alphas", [0.5, 1.5], "averaging.0.alphas.1 = 1.5 is not allowed: .* less than or equal to 1"),
+        ("averaging.0.method", "magic", "averaging.0.method = 'magic' is not allowed: .*'ma', 'part' or 'ama'"),
+        ("averaging.0.grouping.head", "left", "averaging.0.grouping.head = 'left' is not allowed: .*'first', 'last'"),
+        ("averaging.1.part_names", ["inputs"], "averaging.1: part_names = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$"),
+        ("averaging.1.part_names", [], "averaging.1: part_names = .. is not allowed with method part"),
+        ("averaging.0.part_names", ["input"], "averaging.0: part_names = .'input'. is not allowed with method ma"),
+        ("averaging.1.label", "ma", "averaging has the label 'ma' more than once; allowed are different labels"),
+        ("learning_rates", [-1.0], "learning_rates.0 = -1.0 is not allowed: "),
+    ],
+)  # fmt: skip
+def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(tmp_path, keys, value, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_sweep(written(tmp_path, changed(packaged("sweeps", "core"), keys, value)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("", "the file = None is not allowed"), ("- 1", "the file = .1. is not allowed"), ("7", "the file = 7 is not allowed"),
+     ("a: [", "is not valid YAML")],
+)  # fmt: skip
+def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        config.load_preset(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["nope", "nope.yaml", "core"])
+def test_an_unknown_preset_is_refused_with_the_known_ones(name):
+    with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are microcosm, smoke, or the path"):
+        config.load_preset(name)
+
+
+def test_parts_other_than_three_are_called_by_their_number():
+    settings = {"parts": 6, "embeddings": "own", "norm": "theta", "head": "mean"}
+    assert config.GroupingSettings(**settings).names == (*(f"part{k}" for k in range(1, 7)), "embeddings")
