@@ -12,7 +12,7 @@ import torch
 
 from llm.averaging.average import tied
 from llm.averaging.compatible import check_config, check_tokenizers
-from llm.averaging.folders import read_folder, read_json
+from llm.averaging.folders import read_folder
 from llm.averaging.groups import Grouping, assign
 from llm.errors import UserError
 
@@ -172,9 +172,6 @@ def _load(kind, folder: Path, dtype: str, name: str):
 def _with_adapter(theta_0: Path, theta: Path, dtype: str):
     from peft import PeftModel
 
-    config = read_json(theta / "adapter_config.json")
-    if config.get("auto_mapping"):
-        raise UserError(f"theta is {str(theta)!r}, whose adapter names code of its own (auto_mapping).")
     base = load_causal(theta_0, dtype, "theta-0")
     try:
         return PeftModel.from_pretrained(base, theta).merge_and_unload().eval()
