@@ -1,0 +1,362 @@
+# %% [markdown]
+# # Averaging: what can be had back
+#
+# RLHF takes a model from $\theta_0$ to $\theta$: more reward, less of some abilities (the notebook on
+# training shows it). *Model averaging* (MA) puts the two together, number by number:
+#
+# $$\theta(\alpha) = (1 - \alpha)\,\theta_0 + \alpha\,\theta .$$
+#
+# $\alpha$ is always the share of the model *after* RLHF, so $\alpha = 0$ is $\theta_0$ and $\alpha = 1$ is
+# $\theta$. Nothing is trained. Each $\alpha$ is a model with some reward and some abilities, and all of them
+# together make a path in the plane of reward and ability. A method is good if its path runs high: much
+# ability at the same reward.
+#
+# Four questions, each answered by intervals and not by looks:
+#
+# 1. Is averaging better than simply stopping RLHF earlier, also when the learning rate is chosen well?
+# 2. Which layers matter: the input, the middle or the output part?
+# 3. Does it help to choose a ratio for each part (*adaptive* averaging, AMA)?
+# 4. Is the ratio that the paper recommends a good one?
+#
+# How paths are compared: each is cut at its highest reward (going on only loses), the abilities of two paths
+# are subtracted at equal reward, and the differences are averaged over all rewards that both paths reach.
+# This is done seed by seed, since a seed's reward model and world are its own; the intervals (95 %, Student's
+# t) are over these paired differences. With few seeds they are wide, and "undecided" then means just that.
+
+# %%
+from itertools import product
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import panels
+import style
+
+from llm import paths
+from llm.config import load_preset
+
+style.use()
+PRESET = load_preset(style.preset())
+OWN = PRESET.rsf.optimiser.lr  # RSF's learning rate where a row names none
+ROWS = paths.load(style.results())
+SEEDS = paths.seeds(ROWS)
+SWEPT = paths.swept(ROWS)
+RATES = paths.rates(SWEPT, OWN) if len(SWEPT) else []
+FAIR = SWEPT if RATES else ROWS  # rows of the seeds that all rates were run on
+NAMES = {lr: panels.rate(OWN if lr is None else lr) for lr in RATES or [None]}
+MA, STOPPING = style.LOOKS["ma"], style.LOOKS["early-stopping"]
+TOLD = (*paths.REWARDS, *paths.ABILITIES)
+FOUND = []  # what this notebook finds: (claim, what the intervals say)
+
+# %% [markdown]
+# ## Averaging against early stopping
+#
+# Early stopping costs nothing either: take the model after an earlier iteration. It is the rival to beat. A
+# row for each learning rate that RSF was run at; grey are RSF's iterations, blue are averages of $\theta_0$
+# and the last iteration.
+
+# %%
+fig, axes = plt.subplots(
+    len(NAMES), 3, figsize=(style.WIDTH, 0.75 + 1.75 * len(NAMES)), sharex="row", sharey=False, squeeze=False
+)
+for line, (lr, name) in zip(axes, NAMES.items(), strict=True):
+    for ax, ability in zip(line, paths.ABILITIES, strict=True):
+        for method, look in (("early-stopping", STOPPING), ("ma", MA)):
+            path = panels.anchored(paths.path(FAIR, method, lr), paths.theta_0(FAIR))
+            panels.trade_off(ax, path, "reward", ability, look, alphas=method == "ma")
+        panels.floor(ax, FAIR, ability)
+    line[0].set_ylabel(f"learning rate {name}", fontsize=8)
+for ax, ability in zip(axes[0], paths.ABILITIES, strict=True):
+    ax.set_title(panels.AXIS[ability], fontsize=9)
+for ax in axes[-1]:
+    ax.set_xlabel(style.METRICS["reward"])
+panels.legend(fig, axes, 2)
+panels.stamp_anchored(fig, PRESET.name, len(paths.seeds(FAIR)), r"\theta_0")
+panels.ratio_legend(fig, sorted(set(paths.path(FAIR, "ma")["step"])))
+style.save(fig, "fig_fronts")
+
+# %% [markdown]
+# The same as numbers: the gap between the two paths at equal reward, at each learning rate. Filled marks
+# compare at the same rate. Open marks compare averaging at each rate with early stopping at *its* best rate,
+# which is the harder test: who can choose the learning rate may not need averaging. That rate is chosen on
+# the first seed.
+
+# %%
+if RATES:
+    best, others = paths.best_rate(FAIR, "early-stopping", RATES)
+    best_ma, _ = paths.best_rate(FAIR, "ma", RATES)
+else:
+    best, best_ma, others = None, None, SEEDS
+
+
+def gap(lr: float | None, rival: float | None, ability: str, reward: str, rows: pd.DataFrame = FAIR):
+    """MA at one rate minus early stopping at another (or the same), at equal reward."""
+    averaged, stopped = paths.path(rows, "ma", lr), paths.path(rows, "early-stopping", rival)
+    return paths.gap(paths.curves(averaged, ability, reward), paths.curves(stopped, ability, reward))
+
+
+fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
+for reward, line in zip(paths.REWARDS, axes, strict=True):
+    for ability, ax in zip(paths.ABILITIES, line, strict=True):
+        ax.axhline(0, color=STOPPING.colour, linewidth=1)
+        for place, lr in enumerate(NAMES):
+            panels.interval_mark(ax, place - 0.14 * bool(RATES), gap(lr, lr, ability, reward), MA.colour, "_")
+            if RATES:
+                panels.interval_mark(ax, place + 0.14, gap(lr, best, ability, reward), "#d55e00", "_", "s")
+        ax.set_xticks(range(len(NAMES)), NAMES.values(), fontsize=7)
+        ax.set_xlim(-0.6, len(NAMES) - 0.4)
+    line[0].set_ylabel(f"MA - early stopping,\nat equal {style.METRICS[reward]}", fontsize=8)
+for ax, ability in zip(axes[0], paths.ABILITIES, strict=True):
+    ax.set_title(panels.AXIS[ability], fontsize=9)
+axes[0, 0].plot([], [], "o-", color=MA.colour, label="at the same learning rate")
+if RATES:
+    axes[0, 0].plot([], [], "s-", color="#d55e00", label=f"against early stopping's best rate, {NAMES[best]}")
+for ax in axes[-1]:
+    ax.set_xlabel("learning rate", fontsize=8)
+panels.legend(fig, axes, 2)
+panels.stamp_differences(fig, PRESET.name, len(paths.seeds(FAIR)))
+style.save(fig, "fig_advantage")
+
+# %%
+STANDS = {"above": "averaging is above", "below": "averaging is BELOW", "undecided": "undecided"}
+for reward in paths.REWARDS:
+    print(f"MA minus early stopping at equal {style.METRICS[reward]}, same learning rate:")
+    for lr, name in NAMES.items():
+        for ability in paths.ABILITIES:
+            found = gap(lr, lr, ability, reward)
+            verdict = panels.verdict(found, STANDS)
+            print(f"  {name}, {panels.WORDS[ability]}: {panels.number(found, ability)}, {verdict}")
+if not RATES:
+    print(
+        "These results hold one learning rate only: "
+        "run the sweep `learning-rates` to see whether this depends on it."
+    )
+own = {ability: gap(None, None, ability, "reward") for ability in paths.ABILITIES}
+FOUND.append((f"MA above early stopping, lr {panels.rate(OWN)}", own))
+
+# %% [markdown]
+# The fairest comparison gives each method the learning rate that suits it, chosen on the first seed, and
+# looks at the others.
+
+# %%
+if RATES:
+    reported = FAIR[FAIR["seed"].isin(others)]
+    first = min(paths.seeds(FAIR))
+    print(f"Chosen on seed {first}: early stopping at {NAMES[best]}, averaging at {NAMES[best_ma]}.")
+    for title, rows in (
+        (f"seeds {panels.several(others)}", reported),
+        ("all seeds, the choosing one included", FAIR),
+    ):
+        print(f"MA minus early stopping, each at its best rate, {title}:")
+        for reward in paths.REWARDS:
+            for ability in paths.ABILITIES:
+                found = gap(best_ma, best, ability, reward, rows)
+                verdict = panels.verdict(found, STANDS)
+                where = f"{panels.WORDS[ability]}, equal {style.METRICS[reward]}"
+                print(f"  {where}: {panels.number(found, ability)}, {verdict}")
+    fair = {ability: gap(best_ma, best, ability, "reward", reported) for ability in paths.ABILITIES}
+    FOUND.append(("MA above early stopping, each at its best rate", fair))
+else:
+    print("With one learning rate there is nothing to choose.")
+
+# %% [markdown]
+# ## Which layers? One part at a time
+#
+# The layers are split into three parts of equal size. Average one part only and leave everything else at
+# $\theta$: at $\alpha = 1$ this is $\theta$, at $\alpha = 0$ the part is put back to what it was in
+# $\theta_0$. The paper finds that the *input* part gives the abilities back and even raises the reward, while
+# the other parts trade one for the other (figure 4, right). In the microcosm's models the embeddings are used
+# at both ends, to read and to write, so they are shown as a part of their own.
+
+# %%
+PARTS = sorted(set(ROWS["part"].dropna()), key=["input", "middle", "output", "embeddings"].index)
+PART_PATHS = {part: paths.path(ROWS, "part", part=part) for part in PARTS}
+SMALL = [part for part in PARTS if part != "embeddings"]
+THETA = paths.at(PART_PATHS[SMALL[0]], 1)
+shown = [(panels.anchored(PART_PATHS[part], THETA), style.LOOKS[f"part-{part}"]) for part in SMALL]
+fig = panels.grid(shown, ROWS, alphas=True)
+mean = THETA.groupby("metric")["value"].mean()
+star = {"color": style.LOOKS["theta"].colour, "markersize": 10, "zorder": 5}
+for ax, (reward, ability) in zip(fig.axes, product(paths.REWARDS, paths.ABILITIES), strict=True):
+    ax.plot(mean[reward], mean[ability], "*", label=style.LOOKS["theta"].label, **star)
+panels.legend(fig, fig.axes, 4)
+panels.stamp_anchored(fig, PRESET.name, len(SEEDS), r"\theta")
+panels.ratio_legend(fig, sorted(set(PART_PATHS[SMALL[0]]["step"])))
+style.save(fig, "fig04-right")
+
+# %% [markdown]
+# The same models as differences to $\theta$ with 95 % intervals, the embeddings included. Lines and intervals
+# that leave a panel go on outside of it.
+
+# %%
+CHANGE = {
+    (part, alpha, metric): paths.difference(paths.at(path, alpha), paths.at(path, 1), metric)
+    for part, path in PART_PATHS.items()
+    for alpha in sorted(set(path["step"]))
+    for metric in TOLD
+}
+fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
+for ax, metric in zip(axes.flat, TOLD, strict=False):
+    ax.axhline(0, color=style.LOOKS["theta"].colour, linewidth=0.8)
+    for place, part in enumerate(PARTS):
+        alphas = sorted(set(PART_PATHS[part]["step"]))
+        found = [CHANGE[part, alpha, metric] for alpha in alphas]
+        shown, shift = style.LOOKS[f"part-{part}"], 0.012 * (place - 1.5)
+        mean = np.array([one.mean for one in found])
+        half = np.nan_to_num([one.high - one.mean for one in found])
+        ax.errorbar(np.array(alphas) + shift, mean, yerr=half, color=shown.colour, linestyle=shown.line,
+                    marker="o", markersize=3, elinewidth=0.7, label=shown.label)  # fmt: skip
+    seen = [CHANGE[part, alpha, metric] for part in SMALL for alpha in sorted(set(PART_PATHS[part]["step"]))]
+    low, high = min(one.mean for one in seen), max(one.mean for one in seen)
+    if low < high:
+        ax.set_ylim(low - 0.5 * (high - low), high + 0.5 * (high - low))
+    ax.set_title(panels.WORDS[metric] + ",\n" + r"difference to $\theta$", fontsize=9)
+for ax in (*axes[1, :2], axes[0, 2]):
+    ax.set_xlabel(r"$\alpha$ of the part")
+    ax.tick_params(labelbottom=True)
+handles, labels = axes[0, 0].get_legend_handles_labels()
+axes[1, 2].axis("off")
+axes[1, 2].legend(handles, labels, loc="center", fontsize=8)
+panels.stamp_differences(fig, PRESET.name, len(SEEDS), dots=False)
+style.save(fig, "fig_parts")
+
+# %%
+for part in PARTS:
+    alphas = [alpha for alpha in sorted(set(PART_PATHS[part]["step"])) if alpha < 1]
+    name = style.LOOKS[f"part-{part}"].label
+    print(f"{name}, {len(alphas)} ratios below 1, against theta with 95 % intervals:")
+    for metric in TOLD:
+        told = {
+            word: [f"{a:g}" for a in alphas if CHANGE[part, a, metric].verdict == word]
+            for word in ("above", "below")
+        }
+        words = [f"{word} at alpha {panels.several(where)}" for word, where in told.items() if where]
+        print(f"  {panels.WORDS[metric]}: {'; '.join(words) or 'undecided at every alpha'}")
+    both = [
+        f"{a:g}" for a in alphas
+        if CHANGE[part, a, "reward"].verdict == "above"
+        and all(CHANGE[part, a, m].verdict != "below" for m in paths.ABILITIES)
+        and any(CHANGE[part, a, m].verdict == "above" for m in paths.ABILITIES)
+    ]  # fmt: skip
+    won = f"at alpha {panels.several(both)}" if both else "at no alpha"
+    print(f"  Learned reward and an ability both above theta, no ability below: {won}.")
+    FOUND.append((f"{part} put back: above theta", {m: CHANGE[part, 0.0, m] for m in TOLD}))
+print("Many ratios are tried here: about one interval in forty lies above 0 by chance alone.")
+
+# %% [markdown]
+# ## A ratio for each part: adaptive averaging
+#
+# AMA keeps the mean of the three ratios at $\alpha$ and finds those that make $\theta$'s best replies most
+# likely. In the paper the embeddings share the ratio of the input part. Here they are also tried as a fourth
+# part with a ratio of its own (figure 5 of the paper, left, on RSF).
+
+# %%
+AMA = {key: paths.path(ROWS, "ama", parts=3, level="part", embeddings=key) for key in ("first", "own")}
+AMA_LOOKS = {"first": style.LOOKS["ama"], "own": style.LOOKS["ama-own-embeddings"]}
+AVERAGED = paths.path(ROWS, "ma")
+START = paths.theta_0(ROWS)
+shown = [(panels.anchored(AVERAGED, START), MA)]
+shown += [(panels.anchored(path, START), AMA_LOOKS[key]) for key, path in AMA.items()]
+fig = panels.grid(shown, ROWS, alphas=True)
+panels.legend(fig, fig.axes, 3)
+panels.stamp_anchored(fig, PRESET.name, len(SEEDS), r"\theta_0")
+panels.ratio_legend(fig, sorted(set(AVERAGED["step"])))
+style.save(fig, "fig05-left")
+
+# %% [markdown]
+# The ratios that were found, and the gap between the paths. MA is taken at the same mean ratios as AMA, so
+# that both paths are equally coarse; both begin at $\theta_0$ and end at $\theta$.
+
+# %%
+for key, path in AMA.items():
+    ratios = path.drop_duplicates(["step", "seed"]).dropna(subset=["alpha"])
+    ratios = ratios[ratios["method"] == "ama"].sort_values(["step", "seed"])
+    table = pd.DataFrame([{"mean alpha": s, "seed": seed, **found["alphas"]} for s, seed, found in
+                          zip(ratios["step"], ratios["seed"], ratios["setting"], strict=True)])  # fmt: skip
+    print(f"{AMA_LOOKS[key].label}: the ratios found")
+    print(table.round(2).to_string(index=False))
+for key, path in AMA.items():
+    coarse = AVERAGED[AVERAGED["step"].isin(set(path["step"]))]
+    for reward in paths.REWARDS:
+        gaps = {
+            a: paths.gap(paths.curves(path, a, reward), paths.curves(coarse, a, reward))
+            for a in paths.ABILITIES
+        }
+        print(f"{AMA_LOOKS[key].label} minus MA, at equal {style.METRICS[reward]}:")
+        for ability, found in gaps.items():
+            words = panels.verdict(
+                found, {"above": "AMA is above", "below": "AMA is BELOW", "undecided": "undecided"}
+            )
+            print(f"  {panels.WORDS[ability]}: {panels.number(found, ability)}, {words}")
+        if reward == "reward":
+            FOUND.append((f"{AMA_LOOKS[key].label}: above MA", gaps))
+
+# %% [markdown]
+# ## The recommended ratio
+#
+# The paper recommends one ratio, 0.2, as lowering the tax without lowering the reward. By its equations that
+# is a share of 0.2 of $\theta$; the authors' code counts the other way round, which makes it a share of 0.8.
+# Both readings, as differences to $\theta$:
+
+# %%
+READINGS = (0.8, 0.2)
+METHODS = {"ma": (AVERAGED, MA), **{key: (AMA[key], AMA_LOOKS[key]) for key in AMA}}
+AGAINST = {
+    (name, alpha, metric): paths.difference(paths.at(path, alpha), paths.at(path, 1), metric)
+    for name, (path, _) in METHODS.items()
+    for alpha in READINGS
+    for metric in TOLD
+}
+fig, axes = plt.subplots(1, 5, figsize=(style.WIDTH, style.PANEL))
+for ax, metric in zip(axes, TOLD, strict=True):
+    ax.axhline(0, color=style.LOOKS["theta"].colour, linewidth=0.8)
+    for place, (name, (_, look)) in enumerate(METHODS.items()):
+        for column, alpha in enumerate(READINGS):
+            where, found = column + 0.22 * (place - 1), AGAINST[name, alpha, metric]
+            panels.interval_mark(ax, where, found, look.colour, look.label if column == 0 else "_")
+    ax.set_xticks(range(len(READINGS)), [f"{alpha:g}" for alpha in READINGS])
+    ax.set_xlim(-0.5, len(READINGS) - 0.5)
+    ax.set_xlabel(r"$\alpha$")
+    ax.set_title(panels.WORDS[metric].replace(" ", "\n"), fontsize=8)
+    ax.tick_params(labelsize=7)
+axes[0].set_ylabel(r"difference to $\theta$")
+panels.legend(fig, axes, 3)
+panels.stamp_differences(fig, PRESET.name, len(SEEDS))
+style.save(fig, "fig_recommended")
+
+# %%
+for name, (_, look) in METHODS.items():
+    for alpha in READINGS:
+        found = {metric: AGAINST[name, alpha, metric] for metric in TOLD}
+        better = [panels.WORDS[a] for a in paths.ABILITIES if found[a].verdict == "above"]
+        kept = {"above": "rises", "below": "falls", "undecided": "does not change beyond its interval"}
+        rewards = [
+            f"the {panels.WORDS[m]} {kept[found[m].verdict]} ({panels.number(found[m], m)})"
+            for m in paths.REWARDS
+        ]
+        print(
+            f"{look.label}, a share of {alpha:g} of theta: {'; '.join(rewards)}; "
+            f"abilities above theta: {panels.several(better or ['none'])}."
+        )
+        if name == "ma":
+            FOUND.append((f"MA, alpha {alpha:g}: above theta", found))
+
+# %% [markdown]
+# ## What holds and what does not
+#
+# Each claim with what the intervals say: *yes* where the whole interval lies above 0, *no* where it lies
+# below, a question mark where it holds 0, and a dash where the claim says nothing or nothing can be compared.
+
+# %%
+SAID = {"above": "yes", "below": "no", "undecided": "?"}
+print(
+    pd.DataFrame(
+        [
+            {
+                "claim": claim,
+                **{panels.WORDS[m]: panels.verdict(found[m], SAID) if found.get(m) else "-" for m in TOLD},
+            }
+            for claim, found in FOUND
+        ]
+    ).to_string(index=False)
+)

@@ -1,0 +1,181 @@
+"""Panels, marks and sentences that the notebooks on RSF share: reward against ability, differences with
+their 95 % intervals.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llm.fronts import Interval
+from llm.paths import ABILITIES, REWARDS
+
+DIGITS = {"reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1}
+WORDS = {
+    "reward": "learned reward",
+    "gold_reward": "gold reward",
+    "qa": "question answering",
+    "reading_f1": "reading comprehension",
+    "bleu": "translation",
+    "mean_ability": "mean ability",
+    "length": "length of a reply",
+}
+AXIS = {"qa": "question answering\n(accuracy)", "reading_f1": "reading comprehension\n(F1)",
+        "bleu": "translation\n(BLEU)"}  # fmt: skip
+ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height below its lowest point
+
+
+def points(path: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean, error and number of seeds at each step of a path."""
+    return style.over_seeds(path[path["metric"] == metric], "step")
+
+
+def anchored(path: pd.DataFrame, anchor: pd.DataFrame) -> pd.DataFrame:
+    """A path with each seed moved so that its `anchor` (one model a seed) lies at the anchors' mean.
+
+    What is left of the spread over seeds is that of the differences to the anchor, which is what matters:
+    seeds differ in how well theta_0 answers and in where their learned reward has its zero.
+    """
+    at_home = anchor.set_index(["seed", "metric"])["value"]
+    mean = anchor.groupby("metric")["value"].mean()
+    keys = pd.MultiIndex.from_frame(path[["seed", "metric"]])
+    moved = path["value"].to_numpy() - at_home.reindex(keys).to_numpy()
+    return path.assign(value=moved + mean.reindex(path["metric"]).to_numpy())
+
+
+def trade_off(
+    ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: style.Look, alphas: bool = False
+) -> None:
+    """A path in one panel: reward to the right, ability upwards; `alphas`: a marker for each ratio."""
+    x, y = points(path, reward), points(path, ability)
+    style.path(ax, x, y, shown, alphas=list(x.index) if alphas else None)
+
+
+def grid(paths: Sequence[tuple[pd.DataFrame, style.Look]], rows: pd.DataFrame, alphas: bool) -> Figure:
+    """Both rewards (down) against the three abilities (across), the same paths in each panel."""
+    fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex="row", sharey="col")
+    for reward, line in zip(REWARDS, axes, strict=True):
+        for ability, ax in zip(ABILITIES, line, strict=True):
+            for path, shown in paths:
+                trade_off(ax, path, reward, ability, shown, alphas)
+            ax.set_xlabel(style.METRICS[reward])
+    for ability, ax in zip(ABILITIES, axes[0], strict=True):
+        ax.set_title(AXIS[ability], fontsize=9)
+        for below in axes[:, list(ABILITIES).index(ability)]:
+            floor(below, rows, ability)
+    return fig
+
+
+def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
+    """The chance floor: a line where it is in or near the panel's range, else its value at the foot."""
+    chance = float(rows.loc[(rows["method"] == "chance") & (rows["metric"] == ability), "value"].mean())
+    low, high = ax.get_ylim()
+    if chance > low - ROOM * (high - low):
+        style.chance_line(ax, chance)
+        return
+    ax.annotate(
+        f"chance {chance:.{DIGITS[ability] - 1}f}, below",
+        (0.02, 0.05),
+        xycoords="axes fraction",
+        fontsize=6.5,
+        color="#555555",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+    )
+
+
+def legend(fig: Figure, axes: np.ndarray, columns: int) -> None:
+    """One legend above all panels, of the first panel's entries."""
+    handles, labels = np.ravel(axes)[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)
+
+
+def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
+    """Which marker is which ratio, above the foot of the figure; to be called after `style.stamp`."""
+    inch = 1 / fig.get_figheight()
+    fig.get_layout_engine().set(rect=(0, 0.4 * inch, 1, 1 - 0.4 * inch))
+    blank = plt.Line2D([], [], linestyle="none", label=r"$\alpha$:")
+    shapes = [
+        plt.Line2D([], [], color="#555555", linestyle="none", marker=style.marker(a), label=f"{a:g}")
+        for a in alphas
+    ]
+    fig.legend(
+        handles=[blank, *shapes],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.12 * inch),
+        ncols=1 + len(alphas),
+        fontsize=7,
+        columnspacing=0.8,
+        handletextpad=0.0,
+    )
+
+
+def interval_mark(
+    ax: Axes, x: float, found: Interval | None, colour: str, label: str, shape: str = "o"
+) -> None:
+    """A difference at `x`: its mean with the 95 % interval, and the seeds as small dots."""
+    if found is None:
+        return
+    if not math.isnan(found.low):
+        ax.plot([x, x], [found.low, found.high], color=colour, linewidth=1.1)
+    ax.plot(x, found.mean, shape, color=colour, label=label)
+    if len(found.per_seed) > 1:
+        ax.plot([x] * len(found.per_seed), found.per_seed, ".", color=colour, markersize=3, alpha=0.6)
+
+
+def seed_count(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str) -> None:
+    """Write into a figure of `anchored` paths what it was drawn from."""
+    if n_seeds == 1:
+        style.stamp(fig, preset, n_seeds)
+    else:
+        bars = f"standard error of the difference to ${anchor}$ over {seed_count(n_seeds)}"
+        style.foot(fig, f"{preset}; error bars: {bars}")
+
+
+def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:
+    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown."""
+    over_seeds = "seeds, paired" + ("; small dots: single seeds" if dots else "")
+    bars = over_seeds if n_seeds > 1 else "items, taken as independent"
+    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {bars}")
+
+
+def number(found: Interval | None, metric: str) -> str:
+    """The difference and its interval as text, in the metric's own unit."""
+    if found is None:
+        return "on some seed one of the paths never rises in reward, so no comparison"
+    digits = DIGITS[metric]
+    if math.isnan(found.low):
+        return f"{found.mean:+.{digits}f} (one seed: no interval)"
+    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+
+
+def verdict(found: Interval | None, words: Mapping[str, str]) -> str:
+    """The word for above, below or undecided, from the interval; undecided where there is none."""
+    return words["undecided" if found is None else found.verdict]
+
+
+def standard_errors(found: Interval) -> float:
+    """The mean difference in standard errors over seeds; NaN with one seed."""
+    per_seed = found.per_seed
+    if len(per_seed) < 2:
+        return math.nan
+    return float(per_seed.mean() / (per_seed.std(ddof=1) / np.sqrt(len(per_seed))))
+
+
+def rate(lr: float) -> str:
+    """A learning rate as short as it can be said: 2.5e-4."""
+    return np.format_float_scientific(lr, trim="-", exp_digits=1)
+
+
+def several(items: Sequence[object]) -> str:
+    """a, b and c."""
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

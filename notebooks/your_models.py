@@ -1,0 +1,156 @@
+# %% [markdown]
+# # Your own two models: five commands to a better one
+#
+# You have two folders: $\theta_0$, a model after instruction tuning, and $\theta$, the same model after alignment (RLHF, DPO,
+# ...). Alignment made it better at what people like and, most often, worse at something that it could do before: the
+# *alignment tax*. This notebook takes two such folders to a model in between that keeps most of both. Nothing is trained
+# again: the two sets of weights are averaged,
+#
+# $$\theta(\alpha) = (1 - \alpha)\,\theta_0 + \alpha\,\theta ,$$
+#
+# where $\alpha$ is the share of the aligned model. What remains is to choose $\alpha$ well, with numbers and not by taste.
+#
+# Here the models are tiny, so that every command runs in seconds. With your own models only the names of the folders
+# change. Prompts and test items are JSON lines files, one object a line:
+#
+# | file | a line | what is measured |
+# |---|---|---|
+# | prompts | `{"prompt": ...}` | reward of sampled replies |
+# | choice | `{"prompt": ..., "choices": [...], "answer": ...}` | accuracy, by log-likelihood |
+# | questions | `{"prompt": ..., "answers": [...]}` | F1 of the reply's words |
+# | translation | `{"prompt": ..., "reference": ...}` | BLEU |
+#
+# Any task of the lm-evaluation-harness can be named as well, such as `arc_easy`.
+
+# %%
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+import pandas as pd
+import tiny_models
+from IPython.display import HTML, Image, display
+
+from llm.cli import main
+from llm.results import read_rows
+
+os.chdir(tempfile.mkdtemp())
+
+
+def run(command):
+    """What `python -m llm COMMAND` does in a terminal, here without starting Python anew."""
+    print(f"$ python -m llm {command}")
+    with patch.object(sys, "argv", ["llm", *command.split()]):
+        try:
+            main()
+        except SystemExit as stop:
+            if stop.code:
+                raise RuntimeError(f"exit code {stop.code}") from None
+
+
+# %% [markdown]
+# ## The two models
+#
+# A made-up language has 24 words, each with a translation and a colour. $\theta_0$ was taught to translate, to tell
+# colours, and to answer greetings. Alignment then taught it to answer greetings *politely*, and nothing else: that is what
+# the reward model likes. Translation and colours were not trained on any more.
+
+# %%
+tiny_models.make_models(Path())
+tiny_models.make_items(Path())
+for file in ("prompts.jsonl", "colours.jsonl", "translation.jsonl"):
+    print(f"{file}: {Path(file).read_text().splitlines()[0]}")
+
+# %% [markdown]
+# ## 1. Measure what lies between: `front`
+#
+# Eleven models between $\theta_0$ and $\theta$ are mixed in memory and measured on the same items, so their differences are
+# paired: an item that is hard for one is hard for all. The recommendation is the ratio with the **largest gain in ability at no
+# significant loss of reward**, both against $\theta$. How sure it is comes from a bootstrap that draws items again and again.
+
+# %%
+MODELS = "--theta-0 theta_0 --theta theta"
+TASKS = "--tasks colours.jsonl,translation.jsonl --reward-model reward --prompts prompts.jsonl --tokens 10 --task-tokens 10"
+run(f"front {MODELS} {TASKS} --alphas 0:1:0.1 --batch 150 --out front")
+
+# %%
+display(Image("front/front.png"))
+
+# %% [markdown]
+# How to read it: right is more reward, up is more ability. The red diamond is the aligned model, the black square the one
+# before. If the path bulges to the upper right, there are models that lose little of either. `front/report.html` is this
+# picture with all numbers, in one file that can be sent to someone.
+
+# %%
+rows = read_rows("front/rows.jsonl")
+rows["alpha"] = [setting.get("alpha", method) for setting, method in zip(rows["setting"], rows["method"], strict=True)]
+table = rows[rows["method"] == "ma"].pivot(index="alpha", columns="metric", values=["value", "stderr"])
+display(table.round(3))
+advice = json.loads(Path("front/recommendation.json").read_text())
+advised = advice["alpha"]
+print(f"recommended: alpha = {advised:g}")
+
+# %% [markdown]
+# Mind the difference between "no significant loss" and "no loss": with few prompts even a large loss is not significant.
+# The interval of the loss is in the sentence above; if it reaches further down than you can accept, use more prompts. And a
+# ratio that was chosen because it looked best on some items looks a little better on them than it is: the last number of
+# that sentence is the gain on items that the choice had not seen.
+#
+# ## 2. Write the model: `average`
+#
+# `average` reads and writes tensor by tensor, so two 70B models need no more memory than two small ones. The output is a complete
+# model folder with a card that says where it came from.
+
+# %%
+ratio = advised if advised < 1 else 0.8
+run(f"average {MODELS} --alpha {ratio:g} --out averaged")
+
+# %% [markdown]
+# ## 3. A ratio for each part: `adapt`
+#
+# The layers near the input, in the middle and near the output need not all have the same ratio. `adapt` (the paper's AMA)
+# keeps the *mean* ratio and looks for the ratios under which the aligned model's own best replies are likeliest. So it
+# needs replies of $\theta$: here it samples them, scores them with the reward model and keeps the best.
+
+# %%
+ALIGNED = "--prompts prompts.jsonl --reward-model reward --samples 4 --tokens 10"
+run(f"adapt {MODELS} --alpha {ratio:g} {ALIGNED} --keep 300 --draw 200 --batch 10 --lr 0.2 --out ratios.json")
+
+# %%
+display(Image("ratios.path.png"))
+found = json.loads(Path("ratios.json").read_text())
+loss = found["loss"]
+print(f"found: {', '.join(f'{group} {alpha:.3f}' for group, alpha in found['groups'].items())}")
+sure = abs(loss["gain"]) > 2 * loss["gain_stderr"]
+print(f"likelihood gained: {loss['gain']:.4f} nats a token, {'more' if sure else 'not more'} than two standard errors")
+
+# %% [markdown]
+# ## 4. Is it any better? `front --method ama`
+#
+# A higher likelihood of good replies is a proxy, not the aim. Whether ratios of their own help is measured in the same way as
+# before, on the same items, with the replies that `adapt` has stored.
+
+# %%
+AMA = "--method ama --data ratios.samples.jsonl --keep 300 --draw 200 --lr 0.2"
+run(f"front {MODELS} {TASKS} {AMA} --alphas 0.2:0.8:0.2 --batch 150 --epochs 10 --out front-ama")
+
+# %%
+adapted = read_rows("front-ama/rows.jsonl")
+both = pd.concat([rows[rows["method"] == "ma"], adapted[adapted["method"] == "ama"]])
+both["alpha"] = [setting["alpha"] for setting in both["setting"]]
+compared = both[both["alpha"].isin([0.2, 0.4, 0.6, 0.8])]
+display(compared.pivot(index="alpha", columns=["metric", "method"], values="value").round(3))
+
+# %% [markdown]
+# ## 5. Write that one: `average --alphas-file`
+
+# %%
+run(f"average {MODELS} --alphas-file ratios.json --out adapted")
+display(HTML(f"<p>Files written: {', '.join(sorted(path.name for path in Path('adapted').iterdir()))}</p>"))
+
+# %% [markdown]
+# Which of the two to use is decided by the numbers of step 4, on *your* models and *your* items. Where they do not tell the
+# two apart, take the simpler one.
