@@ -1,4 +1,6 @@
-"""F_p by independent routes, effective features, and Proposition 5.1 printed against corrected. Seeds: 0 to 3."""
+"""F_p by independent routes, effective features, and Proposition 5.1 printed against corrected. Seeds: 0 to
+3.
+"""
 
 import mpmath as mp
 import numpy as np
@@ -22,7 +24,9 @@ def covariance(p: float, n_classes: int) -> np.ndarray:
 
 @pytest.mark.parametrize("n_classes,p", [(2, 0.5), (4, 0.8), (7, 0.3)])
 def test_sigma_is_the_covariance_of_one_features_margins(n_classes, p):
-    """Exactly, from the table of one vote's outcomes; and c >= s^2 > 0, which the one-dimensional integral needs."""
+    """Exactly, from the table of one vote's outcomes; and c >= s^2 > 0, which the one-dimensional integral
+    needs.
+    """
     chances = np.full(n_classes, p / n_classes)
     chances[0] += 1 - p
     margins = np.zeros((n_classes, n_classes - 1))  # (vote, wrong class)
@@ -30,7 +34,9 @@ def test_sigma_is_the_covariance_of_one_features_margins(n_classes, p):
     margins[np.arange(1, n_classes), np.arange(n_classes - 1)] = -1
     mean = chances @ margins
     np.testing.assert_allclose(mean, 1 - p)
-    np.testing.assert_allclose((margins.T * chances) @ margins - np.outer(mean, mean), covariance(p, n_classes), atol=1e-14)
+    np.testing.assert_allclose(
+        (margins.T * chances) @ margins - np.outer(mean, mean), covariance(p, n_classes), atol=1e-14
+    )
 
 
 def test_drawing_failed_votes_from_all_labels_gives_another_covariance_than_the_printed_one():
@@ -38,11 +44,15 @@ def test_drawing_failed_votes_from_all_labels_gives_another_covariance_than_the_
     p, k, m = 0.6, 4, 12
     sigma = np.full((k - 1, k - 1), p * (m + 1 - p * m) / m) + np.eye(k - 1) * p / m
     assert abs(sigma - covariance(p, k)).max() > 0.05
-    direct = multivariate_normal(cov=sigma, maxpts=400_000, abseps=1e-9).cdf(np.full(k - 1, 0.5), rng=np.random.default_rng(0))
+    direct = multivariate_normal(cov=sigma, maxpts=400_000, abseps=1e-9).cdf(
+        np.full(k - 1, 0.5), rng=np.random.default_rng(0)
+    )
     assert theory.F_p(0.5, p, k, n_labels=m) == pytest.approx(direct, abs=1e-7)
 
 
-@pytest.mark.parametrize("n_classes,p,x", [(2, 0.4, 0.3), (3, 0.8, 0.9), (4, 0.99, 1.1), (3, 0.05, -0.2), (4, 0.5, 0.0)])
+@pytest.mark.parametrize(
+    "n_classes,p,x", [(2, 0.4, 0.3), (3, 0.8, 0.9), (4, 0.99, 1.1), (3, 0.05, -0.2), (4, 0.5, 0.0)]
+)
 def test_F_p_is_the_orthant_probability_of_its_definition(n_classes, p, x):
     normal = multivariate_normal(cov=covariance(p, n_classes), maxpts=400_000, abseps=1e-9)
     direct = normal.cdf(np.full(n_classes - 1, x), rng=np.random.default_rng(1))
@@ -120,7 +130,11 @@ def test_effective_features_lie_between_none_and_all_and_ignore_scale(counts, da
 @pytest.mark.parametrize("n,n_o", [(20, 14), (7, 0), (12, 12), (30, 15), (28, 20)])
 def test_effective_features_of_the_averages_are_the_derived_ratios(n, n_o):
     r = n_o / n
-    expected = {(2, 1, 4): 2 * (1 + r) ** 2 / (1 + 7 * r), (2, 1, 2): 2 / (1 + r), (1, 1, 2): (1 + r) ** 2 / (1 + 3 * r)}
+    expected = {
+        (2, 1, 4): 2 * (1 + r) ** 2 / (1 + 7 * r),
+        (2, 1, 2): 2 / (1 + r),
+        (1, 1, 2): (1 + r) ** 2 / (1 + 3 * r),
+    }
     for (copies, own, shared), ratio in expected.items():
         n_eff = theory.effective_features([copies * (n - n_o), n_o], [own, shared])
         assert n_eff == pytest.approx(n * ratio)
@@ -190,7 +204,11 @@ def test_bad_arguments_of_F_p_are_refused_by_name(function, arguments, error, me
 
 @pytest.mark.parametrize(
     "arguments,message",
-    [((0, 0, 0.5, 5), "n must be"), ((5, 6, 0.5, 5), r"n_o must be an integer in \[0, 5\], not 6"), ((5, 3, -1, 5), "p must be")],
+    [
+        ((0, 0, 0.5, 5), "n must be"),
+        ((5, 6, 0.5, 5), r"n_o must be an integer in \[0, 5\], not 6"),
+        ((5, 3, -1, 5), "p must be"),
+    ],
 )
 def test_bad_arguments_of_the_proposition_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -30,11 +30,15 @@ def test_equally_sized_tasks_have_a_front_symmetric_in_the_ratio(averaging, n_cl
 
 
 def test_with_disjoint_labels_a_falls_to_its_shared_features_and_then_to_a_guess():
-    on_a = front(disjoint_labels(10, 4, 5), "weights", [0, *QUARTERS[1:4], Fraction(999_999, 1_000_000), 1], 0.7)[:, 0]
+    on_a = front(
+        disjoint_labels(10, 4, 5), "weights", [0, *QUARTERS[1:4], Fraction(999_999, 1_000_000), 1], 0.7
+    )[:, 0]
     assert np.all(np.diff(on_a) < 0)
     assert on_a[-1] == 0.2
     ties_broken = theory.exact_accuracy([6, 4], [1, 1_000_000], 0.7, 5)
-    assert on_a[-2] == pytest.approx(ties_broken, abs=1e-13), "a's own features still break the shared ones' ties"
+    assert on_a[-2] == pytest.approx(ties_broken, abs=1e-13), (
+        "a's own features still break the shared ones' ties"
+    )
     assert ties_broken > theory.exact_accuracy([4], [1], 0.7, 5)
 
 
@@ -53,7 +57,9 @@ def test_partly_overlapping_labels_lie_between_disjoint_and_identical_ones():
 @pytest.mark.parametrize("accuracy", [closed_form_accuracy, exact_task_accuracy])
 def test_gain_is_the_difference_to_the_single_models(accuracy):
     xi = gain(same_labels(20, 14, 5), "outputs", Fraction(1, 2), 0.8, accuracy)
-    evaluate = {closed_form_accuracy: theory.clt_accuracy, exact_task_accuracy: theory.exact_accuracy}[accuracy]
+    evaluate = {closed_form_accuracy: theory.clt_accuracy, exact_task_accuracy: theory.exact_accuracy}[
+        accuracy
+    ]
     assert xi == pytest.approx(evaluate([12, 14], [1, 2], 0.8, 5) - evaluate([20], [1], 0.8, 5), abs=1e-12)
 
 

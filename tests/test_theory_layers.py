@@ -28,7 +28,9 @@ AVERAGING = pytest.mark.parametrize("averaging", ["weights", "outputs"])
 
 
 def layered_votes(sizes, alphas, averaging, tested_on):
-    """(counts, weights) by theory.model alone; sizes[l] = (n, n_o) on common concepts and the same on the task's own."""
+    """(counts, weights) by theory.model alone; sizes[l] = (n, n_o) on common concepts and the same on the
+    task's own.
+    """
     counts, weights = [], []
     for layer, alpha in zip(sizes, alphas):
         for (n, n_o), n_classes_o in zip(layer, (5, 0)):
@@ -45,7 +47,9 @@ def test_a_layered_model_is_its_layers_votes_put_together(averaging, alphas):
     sizes = [[(8, 4), (0, 0)], [(4, 2), (4, 2)], [(0, 0), (8, 4)]]
     n_eff = effective_features_by_task(layers, alphas, averaging)
     for task, found in zip("ab", n_eff):
-        assert found == pytest.approx(theory.effective_features(*layered_votes(sizes, alphas, averaging, task)))
+        assert found == pytest.approx(
+            theory.effective_features(*layered_votes(sizes, alphas, averaging, task))
+        )
     np.testing.assert_allclose(
         accuracies(layers, alphas, 0.8, 5, averaging)[0],
         theory.clt_accuracy(*layered_votes(sizes, alphas, averaging, "a"), 0.8, 5),
@@ -66,7 +70,9 @@ def test_gradients_are_slopes(averaging):
         shift = step * np.eye(3)[layer]
         ends = [effective_features_by_task(FALLING, alphas + sign * shift, averaging) for sign in (1, -1)]
         np.testing.assert_allclose(
-            effective_gradients(FALLING, alphas, averaging)[:, layer], (ends[0] - ends[1]) / (2 * step), atol=1e-6
+            effective_gradients(FALLING, alphas, averaging)[:, layer],
+            (ends[0] - ends[1]) / (2 * step),
+            atol=1e-6,
         )
 
 
@@ -99,7 +105,9 @@ def test_layers_alike_in_overlap_gain_nothing_from_unequal_ratios_to_first_order
 @AVERAGING
 def test_layers_that_differ_in_overlap_are_beaten_at_every_inner_equal_ratio_of_the_front(averaging):
     fronts = layered_fronts(FALLING, 0.8, 5, averaging, steps=10)
-    inner = [alphas[0] for alphas in fronts.equal_ratios[::2] if 0 < alphas[0] < 1 and abs(alphas[0] - 0.5) > 1e-9]
+    inner = [
+        alphas[0] for alphas in fronts.equal_ratios[::2] if 0 < alphas[0] < 1 and abs(alphas[0] - 0.5) > 1e-9
+    ]
     assert len(inner) > 3
     for alpha in inner:
         direction = raising_direction(FALLING, alpha, averaging, fixed_mean=False)
@@ -124,7 +132,9 @@ def test_best_ratios_keep_the_mean_and_are_no_worse_than_any_grid_point(averagin
     found = best_ratios(FALLING, mean, 0.8, 5, averaging, weight_b)
     assert np.all((found >= 0) & (found <= 1)) and found.mean() == pytest.approx(mean)
     ticks = np.linspace(0, 1, 21)
-    grid = np.array([(x, y, 3 * mean - x - y) for x, y in product(ticks, ticks) if 0 <= 3 * mean - x - y <= 1])
+    grid = np.array(
+        [(x, y, 3 * mean - x - y) for x, y in product(ticks, ticks) if 0 <= 3 * mean - x - y <= 1]
+    )
     value = accuracies(FALLING, np.vstack([found, grid]), 0.8, 5, averaging) @ [1 - weight_b, weight_b]
     assert value[0] >= value[1:].max() - 1e-9
 
@@ -150,17 +160,23 @@ def test_the_order_of_two_choices_does_not_depend_on_p_or_the_number_of_classes(
     lift, equal, unequal = largest_lift(layered_fronts(FALLING, 0.8, 5, "weights", steps=10))
     assert lift > 0
     for p, k in product((0.3, 0.6, 0.95), (2, 20)):
-        assert np.all(accuracies(FALLING, unequal, p, k, "weights") > accuracies(FALLING, equal, p, k, "weights"))
+        assert np.all(
+            accuracies(FALLING, unequal, p, k, "weights") > accuracies(FALLING, equal, p, k, "weights")
+        )
 
 
 def sampled_gain(n, p, task):
-    """Gain of the ratios of largest lift over equal ones: (closed form, sampled, standard error); 100,000 samples."""
+    """Gain of the ratios of largest lift over equal ones: (closed form, sampled, standard error); 100,000
+    samples.
+    """
     layers = [Layer(n, 0.25, 1.0), Layer(n, 0.25, 0.5), Layer(n, 0.25, 0.0)]
     equal, unequal = [0.3475] * 3, [0.5, 0.4, 0.3]
     expected = accuracies(layers, unequal, p, 5, "weights") - accuracies(layers, equal, p, 5, "weights")
     counts, weights = layer_votes(layers, unequal, "weights", task)
     _, baseline = layer_votes(layers, equal, "weights", task)
-    found = theory.monte_carlo.simulate_difference(counts, weights, baseline, p, 5, 100_000, np.random.default_rng(0))
+    found = theory.monte_carlo.simulate_difference(
+        counts, weights, baseline, p, 5, 100_000, np.random.default_rng(0)
+    )
     return expected["ab".index(task)], *found
 
 
@@ -181,8 +197,14 @@ def test_the_lift_of_unequal_ratios_is_lost_in_the_error_of_the_limit_at_few_fea
         (lambda: Layer(10, 1.5, 0.5), r"shared must be a number in \[0, 1\], not 1.5"),
         (lambda: Layer(0, 0.5, 0.5), r"n must be a number in"),
         (lambda: effective_features_by_task(FALLING, [0.5, 0.5], "weights"), "alphas must have 3 ratios"),
-        (lambda: effective_features_by_task(FALLING, [0.5, 0.5, 1.1], "weights"), r"alphas must be numbers in \[0, 1\]"),
-        (lambda: best_ratios(FALLING, -0.1, 0.8, 5, "weights", 1), r"mean must be a number in \[0, 1\], not -0.1"),
+        (
+            lambda: effective_features_by_task(FALLING, [0.5, 0.5, 1.1], "weights"),
+            r"alphas must be numbers in \[0, 1\]",
+        ),
+        (
+            lambda: best_ratios(FALLING, -0.1, 0.8, 5, "weights", 1),
+            r"mean must be a number in \[0, 1\], not -0.1",
+        ),
         (lambda: falling_layers(1, 10, (1, 0), (0, 0)), "n_layers must be an integer of at least 2, not 1"),
     ],
 )

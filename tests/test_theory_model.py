@@ -42,7 +42,9 @@ def test_disjoint_labels_output_average_leaves_the_single_model():
     averaging=st.sampled_from(["weights", "outputs"]),
     tested_on=st.sampled_from(["a", "b"]),
 )
-def test_vote_weights_are_what_the_averaged_vectors_do_to_each_feature(alpha, sizes, classes, averaging, tested_on):
+def test_vote_weights_are_what_the_averaged_vectors_do_to_each_feature(
+    alpha, sizes, classes, averaging, tested_on
+):
     """Second route: build w and Phi as vectors, average them, and read off the response to x_i = mu_i(k)."""
     own_a, own_b, both = sizes
     tasks = Tasks(classes[0], own_a + both, own_b + both, both, classes[1])
@@ -51,7 +53,9 @@ def test_vote_weights_are_what_the_averaged_vectors_do_to_each_feature(alpha, si
     (w_a, phi_a), (w_b, phi_b) = ideal_classifiers(tasks, centres)
     mix = [float(1 - alpha), float(alpha)]
     if averaging == "weights":
-        per_feature = np.einsum("ld,nld,n->nl", mix[0] * w_a + mix[1] * w_b, centres, mix[0] * phi_a + mix[1] * phi_b)
+        per_feature = np.einsum(
+            "ld,nld,n->nl", mix[0] * w_a + mix[1] * w_b, centres, mix[0] * phi_a + mix[1] * phi_b
+        )
     else:
         per_feature = mix[0] * np.einsum("ld,nld,n->nl", w_a, centres, phi_a)
         per_feature += mix[1] * np.einsum("ld,nld,n->nl", w_b, centres, phi_b)
@@ -80,7 +84,9 @@ def test_the_ends_of_the_ratio_are_the_single_models(trained_on, alpha):
 
 
 def test_partly_overlapping_labels_have_no_single_weight_per_group():
-    with pytest.raises(ValueError, match="weights differ between the 2 classes of both tasks and the 3 of one"):
+    with pytest.raises(
+        ValueError, match="weights differ between the 2 classes of both tasks and the 3 of one"
+    ):
         _ = average(Tasks(5, 6, 6, 3, 2), "weights", HALF, "a").weights
 
 

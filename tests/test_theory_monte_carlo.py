@@ -11,7 +11,12 @@ from theory.exact import exact_task_accuracy
 from theory.model import Tasks, average, same_labels
 from theory.monte_carlo import credit, sample_features, simulate_difference, simulate_features
 
-PAPER = {"single": ([20], [1]), "weights": ([12, 14], [1, 4]), "outputs": ([12, 14], [1, 2]), "case 2": ([6, 14], [1, 2])}
+PAPER = {
+    "single": ([20], [1]),
+    "weights": ([12, 14], [1, 4]),
+    "outputs": ([12, 14], [1, 2]),
+    "case 2": ([6, 14], [1, 2]),
+}
 
 
 @pytest.mark.parametrize("model", PAPER)
@@ -21,11 +26,15 @@ def test_exact_is_within_four_standard_errors_of_sampled_votes(model):
     exact = theory.exact_accuracy(counts, weights, 0.8, 5)
     assert 5e-4 < stderr < 1e-3
     assert abs(estimate - exact) < 4 * stderr
-    assert abs(estimate - theory.clt_accuracy(counts, weights, 0.8, 5)) > 15 * stderr, "the limit is not the answer at n = 20"
+    assert abs(estimate - theory.clt_accuracy(counts, weights, 0.8, 5)) > 15 * stderr, (
+        "the limit is not the answer at n = 20"
+    )
 
 
 def test_sampled_votes_may_go_to_classes_that_do_not_compete():
-    estimate, stderr = theory.simulate_accuracy([9, 4], [1, 2], 0.8, 3, 100_000, np.random.default_rng(1), n_labels=8)
+    estimate, stderr = theory.simulate_accuracy(
+        [9, 4], [1, 2], 0.8, 3, 100_000, np.random.default_rng(1), n_labels=8
+    )
     assert abs(estimate - theory.exact_accuracy([9, 4], [1, 2], 0.8, 3, n_labels=8)) < 4 * stderr
 
 
@@ -76,7 +85,9 @@ def test_ties_are_split_evenly():
 
 
 def test_the_same_seed_repeats_and_another_does_not():
-    draws = [theory.simulate_accuracy([9], [1], 0.7, 4, 1000, np.random.default_rng(seed))[0] for seed in (7, 7, 8)]
+    draws = [
+        theory.simulate_accuracy([9], [1], 0.7, 4, 1000, np.random.default_rng(seed))[0] for seed in (7, 7, 8)
+    ]
     assert draws[0] == draws[1] != draws[2]
 
 

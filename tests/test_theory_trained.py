@@ -47,7 +47,9 @@ def test_the_fit_is_a_minimum():
 
 
 def test_trained_classifiers_have_the_exact_accuracies_when_noise_is_small_and_samples_are_many():
-    fitted = trained_accuracies(same_labels(6, 4, 4), Setting(0.75, 0.01, 8000), 0.5, 20_000, np.random.default_rng(2))
+    fitted = trained_accuracies(
+        same_labels(6, 4, 4), Setting(0.75, 0.01, 8000), 0.5, 20_000, np.random.default_rng(2)
+    )
     for model, groups in EXACT.items():
         accuracy, stderr = fitted[model]
         assert abs(accuracy - theory.exact_accuracy(*groups, 0.75, 4)) < 0.012 + 3 * stderr
@@ -67,7 +69,11 @@ def test_few_samples_and_much_noise_take_the_trained_classifiers_away_from_the_t
 
 @pytest.mark.parametrize(
     "arguments,message",
-    [((1.5, 0.1, 10), "p must be"), ((0.5, -0.1, 10), "sigma must be"), ((0.5, 0.1, 0), "n_train must be an integer of at least 1")],
+    [
+        ((1.5, 0.1, 10), "p must be"),
+        ((0.5, -0.1, 10), "sigma must be"),
+        ((0.5, 0.1, 0), "n_train must be an integer of at least 1"),
+    ],
 )
 def test_bad_settings_of_training_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -84,7 +90,9 @@ def test_every_table_is_committed_whole_and_small():
 
 def test_the_committed_proposition_table_is_what_the_code_computes(tmp_path):
     write_csv(tmp_path / "again.csv", proposition_rows(np.random.default_rng(0)))
-    again, committed = (list(csv.DictReader(path.open())) for path in (tmp_path / "again.csv", RESULTS / "proposition.csv"))
+    again, committed = (
+        list(csv.DictReader(path.open())) for path in (tmp_path / "again.csv", RESULTS / "proposition.csv")
+    )
     assert [list(row) for row in again] == [list(row) for row in committed]
     for new, old in zip(again, committed):
         for key in new:
@@ -105,6 +113,9 @@ def test_importing_theory_loads_neither_torch_nor_development_tools():
     import subprocess
     import sys
 
-    code = "import sys, theory; print([name for name in ('torch', 'mpmath', 'typer', 'pandas', 'llm') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=RESULTS.parents[1])
+    unwanted = ("torch", "mpmath", "typer", "pandas", "llm")
+    code = f"import sys, theory; print([name for name in {unwanted} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=RESULTS.parents[1]
+    )
     assert done.stdout.strip() == "[]"

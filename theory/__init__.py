@@ -1,8 +1,11 @@
-"""When does averaging two models help? The theory of section 5 of the paper, corrected, exact and fast (numpy and scipy only)."""
+"""When does averaging two models help? The theory of section 5 of the paper, corrected, exact and fast (numpy
+and scipy only).
+"""
 
-from theory.closed_form import F_p, clt_accuracy, dF_p_dx, effective_features, log_F_p, proposition_5_1
+from theory.closed_form import F_p, clt_accuracy, dF_p_dx, effective_features, log_F_p
 from theory.exact import exact_accuracy
 from theory.monte_carlo import simulate_accuracy
+from theory.proposition import proposition_5_1
 
 __all__ = [
     "F_p",

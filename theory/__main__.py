@@ -20,11 +20,15 @@ app = typer.Typer(add_completion=False)
 @app.callback(invoke_without_command=True)
 def tables(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder that the CSV files are written into.")] = Path("results/theory"),
+    out: Annotated[Path, typer.Option(help="Folder that the CSV files are written into.")] = Path(
+        "results/theory"
+    ),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled numbers.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Tables computed at the same time.")] = 2,
 ) -> None:
-    """Compute every table of the theory, one CSV file each. The same seed writes the same bytes on the same machine."""
+    """Compute every table of the theory, one CSV file each. The same seed writes the same bytes on the same
+    machine.
+    """
     if context.invoked_subcommand is not None:
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -36,16 +40,26 @@ def tables(
 
 @app.command("bench")
 def bench(
-    points: Annotated[int, typer.Option(min=1, help="Points (K, p, x) compared with 40 digits; each takes a second.")] = 500,
+    points: Annotated[
+        int, typer.Option(min=1, help="Points (K, p, x) compared with 40 digits; each takes a second.")
+    ] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the points.")] = 0,
 ) -> None:
-    """Compare F_p with scipy's multivariate normal and with 40 digits, and exact accuracies with Monte Carlo."""
+    """Compare F_p with scipy's multivariate normal and 40 digits, exact accuracies with Monte Carlo."""
     rng = np.random.default_rng(seed)
-    _show("F_p over 1000 x against scipy.stats.multivariate_normal.cdf at one x (seconds a point)", benchmark.speed_rows())
-    _show("Exact accuracy against Monte Carlo with a standard error of 1e-6 (scaled)", benchmark.exact_rows(rng))
+    _show(
+        "F_p over 1000 x against scipy.stats.multivariate_normal.cdf at one x (seconds a point)",
+        benchmark.speed_rows(),
+    )
+    _show(
+        "Exact accuracy against Monte Carlo with a standard error of 1e-6 (scaled)", benchmark.exact_rows(rng)
+    )
     rows = list(tqdm(benchmark.accuracy_rows(benchmark.draw_points(points, rng)), total=points, unit="point"))
     worst = {error: max(row[error] for row in rows) for error in ("error", "log_error")}
-    typer.echo(f"{points} points against 40 digits: largest error of F_p {worst['error']:.1e}, of log_F_p {worst['log_error']:.1e}")
+    typer.echo(
+        f"{points} points against 40 digits: largest error of F_p {worst['error']:.1e}, "
+        f"of log_F_p {worst['log_error']:.1e}"
+    )
 
 
 def write_table(name: str, out: Path, seed: int) -> None:
@@ -54,7 +68,9 @@ def write_table(name: str, out: Path, seed: int) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[dict]) -> None:
-    """Write rows of equal keys, floats to 8 digits, None as an empty field; the file appears whole or not at all."""
+    """Write rows of equal keys, floats to 8 digits, None as an empty field; the file appears whole or not at
+    all.
+    """
     rows = list(rows)
     aside = path.with_suffix(".partial")
     with aside.open("w", newline="") as file:

@@ -1,4 +1,5 @@
-"""How fast and how exact: F_p against scipy's multivariate normal and 40 digits, exact accuracy against Monte Carlo.
+"""How fast and how exact: F_p against scipy's multivariate normal and 40 digits, exact accuracy against Monte
+Carlo.
 
 Needs mpmath (a development dependency) for the 40-digit reference; nothing else in the package does.
 """
@@ -18,10 +19,11 @@ MVN_CLASSES = (3, 5, 10, 26)
 
 
 def reference_F_p(x: float, p: float, n_classes: int):
-    """F_p(x) as an mpmath number to about 40 digits, p in (0, 1]; the same integral, other method and arithmetic.
+    """F_p(x) as an mpmath number to about 40 digits, p in (0, 1]; the same integral, other method and
+    arithmetic.
 
-    Tanh-sinh quadrature on panels around the integrand's peak, which is bracketed by bisection, out to where the
-    integrand has fallen by e^-110. Takes some tenths of a second.
+    Tanh-sinh quadrature on panels around the integrand's peak, which is bracketed by bisection, out to where
+    the integrand has fallen by e^-110. Takes some tenths of a second.
     """
     import mpmath as mp
 
@@ -46,7 +48,9 @@ def reference_F_p(x: float, p: float, n_classes: int):
 
 
 def _last_true(condition: Callable, start, halvings: int = 20):
-    """The largest u >= start for which a condition, true at start, still holds, to 2^-halvings of the distance."""
+    """The largest u >= start for which a condition, true at start, still holds, to 2^-halvings of the
+    distance.
+    """
     step = 1e-3
     while condition(start + step):
         step *= 2
@@ -58,15 +62,23 @@ def _last_true(condition: Callable, start, halvings: int = 20):
 
 
 def draw_points(n_points: int, rng: np.random.Generator) -> Iterator[tuple[int, float, float]]:
-    """(K, p, x) all over the range: K log-uniform in [2, 10,000], p also near 0 and 1, x in [-40, 40], also near 0."""
+    """(K, p, x) all over the range: K log-uniform in [2, 10,000], p also near 0 and 1, x in [-40, 40], also
+    near 0.
+    """
     for _ in range(n_points):
         k = int(np.exp(rng.uniform(np.log(2), np.log(10_001))))
         p = float(rng.choice([rng.uniform(), 10 ** rng.uniform(-8, -1), 1 - 10 ** rng.uniform(-8, -1), 1.0]))
-        yield k, p, float(rng.choice([0.5 * rng.normal(), rng.uniform(-40, 40), 3 * rng.normal() * np.sqrt(p / k)]))
+        yield (
+            k,
+            p,
+            float(rng.choice([0.5 * rng.normal(), rng.uniform(-40, 40), 3 * rng.normal() * np.sqrt(p / k)])),
+        )
 
 
 def accuracy_rows(points: Iterator[tuple[int, float, float]]) -> Iterator[dict]:
-    """Errors of F_p (absolute) and log_F_p (relative to max(1, |log F_p|)) against the reference, a row a point."""
+    """Errors of F_p (absolute) and log_F_p (relative to max(1, |log F_p|)) against the reference, a row a
+    point.
+    """
     import mpmath as mp
 
     for k, p, x in points:
@@ -82,13 +94,18 @@ def accuracy_rows(points: Iterator[tuple[int, float, float]]) -> Iterator[dict]:
 
 
 def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
-    """Seconds a point and errors: F_p over 1000 values of x, and scipy's mvn at one x with its default settings."""
+    """Seconds a point and errors: F_p over 1000 values of x, and scipy's mvn at one x with its default
+    settings.
+    """
     many = np.linspace(-3, 3, 1000)
     for k in MVN_CLASSES:
         sigma = np.full((k - 1, k - 1), p * (k + 1 - p * k) / k) + np.eye(k - 1) * p / k
         normal, at = multivariate_normal(cov=sigma), np.full(k - 1, x)
         reference = float(reference_F_p(x, p, k))
-        seconds, mvn_seconds = _seconds(lambda: F_p(many, p, k), 20) / many.size, _seconds(lambda: normal.cdf(at), 1)
+        seconds, mvn_seconds = (
+            _seconds(lambda: F_p(many, p, k), 20) / many.size,
+            _seconds(lambda: normal.cdf(at), 1),
+        )
         yield {
             "n_classes": k,
             "seconds": seconds,
@@ -100,8 +117,15 @@ def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
 
 
 def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[dict]:
-    """Seconds of exact_accuracy, and of Monte Carlo scaled to the samples that a standard error of 1e-6 would take."""
-    cases = [((20,), (1,), 0.8, 5), ((12, 14), (1, 4), 0.8, 5), ((200,), (1,), 0.9, 100), ((33, 33, 34), (1, 2, 4), 0.8, 5)]
+    """Seconds of exact_accuracy, and of Monte Carlo scaled to the samples that a standard error of 1e-6 would
+    take.
+    """
+    cases = [
+        ((20,), (1,), 0.8, 5),
+        ((12, 14), (1, 4), 0.8, 5),
+        ((200,), (1,), 0.9, 100),
+        ((33, 33, 34), (1, 2, 4), 0.8, 5),
+    ]
     for counts, weights, p, k in cases:
         seconds = _seconds(lambda: exact_accuracy(counts, weights, p, k), 3)
         start = perf_counter()

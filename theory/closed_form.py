@@ -1,7 +1,9 @@
-r"""Accuracies in the limit of many features: F_p, effective features, and Proposition 5.1 as printed and corrected.
+r"""Accuracies in the limit of many features: F_p, effective features, and Proposition 5.1 as printed and
+corrected.
 
-**The margins.** Let every feature vote for the right class with probability 1 - p + p/K and for each wrong one with p/K
-(theory.model). The margin of the right class over wrong class j from one feature is z_j = [right] - [j], with
+**The margins.** Let every feature vote for the right class with probability 1 - p + p/K and for each wrong
+one with p/K (theory.model). The margin of the right class over wrong class j from one feature is
+z_j = [right] - [j], with
 
     E z_j = 1 - p,   Var z_j = 1 - p + 2p/K - (1 - p)^2 = p (K + 2 - pK) / K,
     Cov(z_i, z_j) = 1 - p + p/K - (1 - p)^2 = p (K + 1 - pK) / K,
@@ -10,36 +12,21 @@ the paper's Sigma. With vote weights v_i the margins have mean (1 - p) sum v and
 
     accuracy -> F_p((1 - p) sum v / sqrt(sum v^2)) = F_p((1 - p) sqrt(n_eff)),   n_eff = (sum v)^2 / sum v^2,
 
-where F_p(x) = P(all x + eta_j > 0), eta ~ N(0, Sigma). n_eff is Kish's effective sample size; F_p rises strictly
-for 0 < p < 1, so **averaging helps exactly when it raises the effective number of features**.
+where F_p(x) = P(all x + eta_j > 0), eta ~ N(0, Sigma). n_eff is Kish's effective sample size; F_p rises
+strictly for 0 < p < 1, so **averaging helps exactly when it raises the effective number of features**.
 
-**One integral.** Sigma = c 11^T + s^2 I with s^2 = p/K, c = s^2 r^2, r^2 = 1 + K (1 - p) >= 1. Given the common part,
-the margins are independent: F_p(x) = E Phi(h + r Z)^(K-1) with h = x / s and Z standard normal, i.e. with u = h + r Z
+**One integral.** Sigma = c 11^T + s^2 I with s^2 = p/K, c = s^2 r^2, r^2 = 1 + K (1 - p) >= 1. Given the
+common part, the margins are independent: F_p(x) = E Phi(h + r Z)^(K-1) with h = x / s and Z standard normal,
+i.e. with u = h + r Z
 
     F_p(x) = int phi((u - h) / r) / r  Phi(u)^(K-1) du.
 
-Phi(u)^(K-1) is 0 below some a and 1 above some b (both known from quantiles, b - a < 19) and smooth on a scale of 0.2 or
-more, the Gaussian has width r >= 1: Gauss-Legendre on [a, b], plus the tail Phi((h - b) / r), is exact to rounding.
-
-**Proposition 5.1.** r = n_o / n is the shared part; xi = accuracy of the average minus accuracy of the single model,
-averaged over the tasks; xi_1 for Y_a = Y_b, xi_2 for disjoint Y_a, Y_b. From the vote weights of theory.model,
-
-    case 1, weights: 2(n - n_o) features of weight 1, n_o of weight 4:  n_eff / n = 2 (1 + r)^2 / (1 + 7r);
-    case 1, outputs: the same with weights 1 and 2:                       n_eff / n = 2 / (1 + r);
-    case 2, weights: n - n_o of weight 1, n_o of weight 2:                n_eff / n = (1 + r)^2 / (1 + 3r);
-    case 2, outputs: a's scores are unchanged:                            n_eff / n = 1.
-
-* The printed terms, F_p(sqrt2 (1 - p) n / sqrt(n + n_o)) and xi_2 = 0, are those of *output* averaging.
-* Where averaging weights hurts, case 1: 2 (1 + r)^2 - (1 + 7r) = (2r - 1)(r - 1), negative exactly for 1/2 < r < 1.
-  The worst is at r = 5/7, where n_eff = 48/49 n; the best at r = 0, n_eff = 2n.
-* Case 2: (1 + r)^2 - (1 + 3r) = r (r - 1) <= 0: xi_2 <= 0, with 0 only at r = 0 and 1; the worst is r = 1/3, 8/9 n.
-* The conclusion survives. Weights: 2 / (1 + 7r) >= 1 / (1 + 3r) iff 2 + 6r >= 1 + 7r iff r <= 1, so
-  xi_1 - xi_2 >= 0, for 0 < p < 1 with equality iff n_o = n. Outputs: 2 / (1 + r) >= 1 iff r <= 1, likewise.
-  (At p = 0 every accuracy is 1, at p = 1 none depends on n: both differences are 0 for all n_o.)
+Phi(u)^(K-1) is 0 below some a and 1 above some b (both known from quantiles, b - a < 19) and smooth on a
+scale of 0.2 or more, the Gaussian has width r >= 1: Gauss-Legendre on [a, b], plus the tail Phi((h - b) / r),
+is exact to rounding.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
@@ -47,7 +34,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfcx, log_ndtr, logsumexp, ndtr, ndtri_exp
 
 from theory import validation
-from theory.model import Averaging, average, disjoint_labels, same_labels, single_model
 
 NODES = 96  # Gauss-Legendre nodes, enough for 1e-12 up to K = 10,000 (`python -m theory bench`)
 BLOCK = 4096  # values of x at a time: bounds the memory of the (x, node) table
@@ -56,11 +42,12 @@ LOG_DROP = 45.0  # e^-45 of the peak is below rounding
 
 
 def F_p(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None) -> NDArray | float:
-    """P(x + eta_j > 0 for all K - 1 wrong classes j), eta ~ N(0, Sigma): accuracy at margin x (paper, Def. of F_p).
+    """P(x + eta_j > 0 for all K - 1 wrong classes j), eta ~ N(0, Sigma): accuracy at margin x (paper, Def. of
+    F_p).
 
-    x: any shape, real or infinite. p in [0, 1], K = n_classes >= 2, n_labels = M >= K (default K; theory.model).
-    Gives the shape of x, values in [0, 1], absolute error below 1e-12 for K up to 10,000. p = 0 gives the step [x > 0].
-    Raises ValueError or TypeError for NaN or an argument out of range.
+    x: any shape, real or infinite. p in [0, 1], K = n_classes >= 2, n_labels = M >= K (default K;
+    theory.model). Gives the shape of x, values in [0, 1], absolute error below 1e-12 for K up to 10,000. p =
+    0 gives the step [x > 0]. Raises ValueError or TypeError for NaN or an argument out of range.
     """
     x, p, k, m = _arguments(x, p, n_classes, n_labels)
     if p == 0:
@@ -88,8 +75,8 @@ def dF_p_dx(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None)
 def log_F_p(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None) -> NDArray | float:
     """Natural logarithm of F_p, also where F_p underflows: error below 1e-12 max(1, |log F_p|).
 
-    The integrand's logarithm psi(u) = -(u - h)^2 / (2 r^2) + (K - 1) log Phi(u) is concave: its peak is found by
-    Newton's method, the points where it has fallen by 45 bound the integral. Arguments as in F_p.
+    The integrand's logarithm psi(u) = -(u - h)^2 / (2 r^2) + (K - 1) log Phi(u) is concave: its peak is found
+    by Newton's method, the points where it has fallen by 45 bound the integral. Arguments as in F_p.
     """
     x, p, k, m = _arguments(x, p, n_classes, n_labels)
     if p == 0:
@@ -102,7 +89,9 @@ def log_F_p(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None)
 
 
 def effective_features(counts: Sequence[int], weights: Sequence[float]) -> float:
-    """Kish's n_eff = (sum v)^2 / sum v^2, counts[g] features having vote weight weights[g]; 0 if all weights are 0."""
+    """Kish's n_eff = (sum v)^2 / sum v^2, counts[g] features having vote weight weights[g]; 0 if all weights
+    are 0.
+    """
     return _root_effective(counts, weights) ** 2
 
 
@@ -111,7 +100,8 @@ def clt_accuracy(
 ) -> float:
     """Accuracy in the limit of many features, F_p((1 - p) sum v / sqrt(sum v^2)), in [0, 1].
 
-    counts: (group,) features, >= 0; weights: (group,) their vote weights. Without any vote it is 1/K, a guess.
+    counts: (group,) features, >= 0; weights: (group,) their vote weights. Without any vote it is 1/K, a
+    guess.
     """
     p = validation.probability("p", p)
     k, m = validation.labels(n_classes, n_labels)
@@ -119,55 +109,6 @@ def clt_accuracy(
     if root == 0 and not any(count and weight for count, weight in zip(*validation.groups(counts, weights))):
         return 1 / k
     return float(F_p((1 - p) * root, p, k, m))
-
-
-@dataclass(frozen=True)
-class Terms:
-    """xi_1 (identical label sets), xi_2 (disjoint), each an accuracy difference in [-1, 1]."""
-
-    xi_1: float
-    xi_2: float
-
-    @property
-    def difference(self) -> float:
-        """xi_1 - xi_2: how much more averaging helps related tasks than unrelated ones."""
-        return self.xi_1 - self.xi_2
-
-
-@dataclass(frozen=True)
-class Proposition51:
-    """The terms of Proposition 5.1: as printed, and as they follow from the paper's Definition F.2."""
-
-    printed: Terms
-    weights: Terms
-    outputs: Terms
-
-
-def proposition_5_1(n: int, n_o: int, p: float, n_classes: int) -> Proposition51:
-    """Proposition 5.1 at alpha = 1/2 for n >= 1 features a task, 0 <= n_o <= n shared, p in [0, 1], K >= 2 classes."""
-    n = validation.integer("n", n, 1)
-    n_o = validation.integer("n_o", n_o, 0, n)
-    p = validation.probability("p", p)
-    margins = (1 - p) * np.array([np.sqrt(2) * n / np.sqrt(n + n_o), np.sqrt(n)])
-    averaged, single = np.asarray(F_p(margins, p, n_classes))
-    return Proposition51(
-        printed=Terms(float(averaged - single), 0.0),
-        weights=_terms(n, n_o, p, n_classes, "weights"),
-        outputs=_terms(n, n_o, p, n_classes, "outputs"),
-    )
-
-
-def _terms(n: int, n_o: int, p: float, n_classes: int, averaging: Averaging) -> Terms:
-    """Both tasks gain alike, since they have n features each: xi is the gain on task a."""
-
-    def xi(tasks):
-        averaged = average(tasks, averaging, 0.5, "a")
-        alone = single_model(tasks, "a", "a")
-        return clt_accuracy(averaged.counts, averaged.weights, p, n_classes) - clt_accuracy(
-            alone.counts, alone.weights, p, n_classes
-        )
-
-    return Terms(xi(same_labels(n, n_o, n_classes)), xi(disjoint_labels(n, n_o, n_classes)))
 
 
 def _root_effective(counts: Sequence[int], weights: Sequence[float]) -> float:
@@ -180,7 +121,9 @@ def _root_effective(counts: Sequence[int], weights: Sequence[float]) -> float:
     return float(np.sqrt(float(total * total / squares))) * (1 if total > 0 else -1)
 
 
-def _arguments(x: ArrayLike, p: float, n_classes: int, n_labels: int | None) -> tuple[NDArray, float, int, int]:
+def _arguments(
+    x: ArrayLike, p: float, n_classes: int, n_labels: int | None
+) -> tuple[NDArray, float, int, int]:
     x = np.asarray(x, dtype=float)
     if np.isnan(x).any():
         raise ValueError("x must be real or infinite numbers, not NaN.")
@@ -204,7 +147,7 @@ def _legendre() -> tuple[NDArray, NDArray]:
 
 @lru_cache(maxsize=64)
 def _transition(k: int) -> tuple[NDArray, NDArray, NDArray, float]:
-    """Nodes on [a, b], where Phi^(k-1) goes from 0 to 1, weighted values of it and of its derivative, and b."""
+    """Nodes on [a, b], where Phi^(k-1) goes from 0 to 1, weighted values of it and of its slope, and b."""
     exponent = k - 1
     a = float(ndtri_exp(-LOG_DROP / exponent))
     b = -float(ndtri_exp(-LOG_DROP - np.log(exponent)))
@@ -228,7 +171,7 @@ def _smooth(h: NDArray, r: float, nodes: NDArray, values: NDArray) -> NDArray:
 
 
 def _log_integral(h: NDArray, r: float, k: int) -> NDArray:
-    """log of int phi((u - h)/r)/r Phi(u)^(k-1) du for finite h (any shape, flattened by the caller's mask)."""
+    """(h,) log of int phi((u - h)/r)/r Phi(u)^(k-1) du for finite h."""
     exponent = k - 1
     b = _transition(k)[3]
 
@@ -245,7 +188,9 @@ def _log_integral(h: NDArray, r: float, k: int) -> NDArray:
         half = 0.5 * (right - left)
         values = psi((0.5 * (left + right)) + half * points[:, None])
         with np.errstate(divide="ignore"):  # an empty piece is log 0
-            pieces.append(logsumexp(values, b=weights[:, None], axis=0) + np.log(half / (r * np.sqrt(2 * np.pi))))
+            pieces.append(
+                logsumexp(values, b=weights[:, None], axis=0) + np.log(half / (r * np.sqrt(2 * np.pi)))
+            )
     return logsumexp(pieces, axis=0)
 
 
@@ -264,7 +209,9 @@ def _peak(h: NDArray, r: float, exponent: int) -> NDArray:
     for _ in range(100):
         mills = _inverse_mills(u)
         slope = (h - u) / r**2 + exponent * mills
-        mills_falls = np.where(u < -1e4, 1.0, mills * (u + mills))  # = 1 - 1/u^2 + ..: rounding would drown it
+        mills_falls = np.where(
+            u < -1e4, 1.0, mills * (u + mills)
+        )  # = 1 - 1/u^2 + ..: rounding would drown it
         step = slope / (1 / r**2 + exponent * mills_falls)
         u = u + step
         if np.all(np.abs(step) <= 1e-9 * (1 + np.abs(u))):
@@ -273,7 +220,7 @@ def _peak(h: NDArray, r: float, exponent: int) -> NDArray:
 
 
 def _fallen(psi, peak: NDArray, sign: float) -> NDArray:
-    """A point on one side of the peak (sign -1 or +1) where the concave psi has fallen by 45, to within 2 %."""
+    """A point left (sign -1) or right (+1) of the peak where the concave psi has fallen by 45 or more."""
     goal = psi(peak) - LOG_DROP
     near, far = np.zeros_like(peak), np.full_like(peak, 1e-3)
     while np.any(short := psi(peak + sign * far) > goal):

@@ -1,8 +1,9 @@
 """Coefficients of products of generating functions by Cauchy's integral: the machinery of theory.exact.
 
-In each group's variable t the coefficient of t^n is a mean over points of a circle, as many as keep the neighbouring
-coefficients that a finite sum adds (aliases) below ALIAS. The radius is a little below the saddle point n: aliases are
-then small and the wanted coefficient is still large, so rounding stays near 1e-14.
+In each group's variable t the coefficient of t^n is a mean over points of a circle, as many as keep the
+neighbouring coefficients that a finite sum adds (aliases) below ALIAS. The radius is a little below the
+saddle point n: aliases are then small and the wanted coefficient is still large, so rounding stays near
+1e-14.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ NEGLIGIBLE = 1e-21  # Poisson weights below this are left out
 
 @dataclass(frozen=True)
 class Circle:
-    """Points t = radius e^(i angle); `multiplicity` counts a point and its conjugate; `mass` is Poisson(radius) at n."""
+    """Points t = radius e^(i angle); `multiplicity` counts a point and its conjugate; `mass` is
+    Poisson(radius) at n.
+    """
 
     n: int
     radius: float
@@ -26,7 +29,9 @@ class Circle:
     mass: float
 
     def poisson(self, pi: float) -> tuple[NDArray, NDArray]:
-        """(votes,) numbers of votes that matter, and (point, votes) their Poisson(pi radius) weights with phases."""
+        """(votes,) numbers of votes that matter, and (point, votes) their Poisson(pi radius) weights with
+        phases.
+        """
         votes = np.arange(self.n + 1)
         size = np.exp(xlogy(votes, pi * self.radius) - pi * self.radius - gammaln(votes + 1))
         votes = votes[size > NEGLIGIBLE]
@@ -52,7 +57,8 @@ class Circle:
 
 @dataclass(frozen=True)
 class Scores:
-    """Score distribution of one class at every point of the contour, made score by score (the whole table is too big).
+    """Score distribution of one class at every point of the contour, made score by score (the whole table is
+    too big).
 
     first: (points of all but the last circle, partial score); last: (points of the last circle, votes);
     terms: for each score, in rising order, the columns of `first` and of `last` whose products add up to it.
@@ -68,13 +74,17 @@ class Scores:
         for weight, circle in zip(weights[:-1], circles[:-1]):
             votes, table = circle.poisson(pi)
             terms = _score_terms(partial, weight, votes)
-            columns = [np.einsum("xj,yj->xy", first[:, i], table[:, j]).reshape(-1) for i, j in terms.values()]
+            columns = [
+                np.einsum("xj,yj->xy", first[:, i], table[:, j]).reshape(-1) for i, j in terms.values()
+            ]
             first, partial = np.stack(columns, axis=1), list(terms)
         votes, table = circles[-1].poisson(pi)
         return Scores(first, table, _score_terms(partial, weights[-1], votes))
 
     def at(self, score: int) -> NDArray | None:
-        """(points of all but the last circle, points of the last) f_s at this score; None where it cannot occur."""
+        """(points of all but the last circle, points of the last) f_s at this score; None where it cannot
+        occur.
+        """
         if score not in self.terms:
             return None
         columns, votes = self.terms[score]
@@ -82,7 +92,9 @@ class Scores:
 
 
 def _score_terms(partial: list[int], weight: int, votes: NDArray) -> dict[int, tuple[list[int], list[int]]]:
-    """partial[i] + weight * votes[j] -> all such (i, j), scores rising. Python integers, since they may exceed 64 bits."""
+    """partial[i] + weight * votes[j] -> all such (i, j), scores rising. Python integers, since they may
+    exceed 64 bits.
+    """
     terms: dict[int, tuple[list[int], list[int]]] = {}
     for j, number in enumerate(votes.tolist()):
         for i, score in enumerate(partial):
@@ -93,14 +105,18 @@ def _score_terms(partial: list[int], weight: int, votes: NDArray) -> dict[int, t
 
 
 def coefficient(values: NDArray, circles: list[Circle], lost: float) -> float:
-    """prod_g n_g! [t^n] of the function with these values, times e^(lost t) for votes that go to no competing class.
+    """prod_g n_g! [t^n] of the function with these values, times e^(lost t) for votes that go to no competing
+    class.
 
-    values: (points of all but the last circle, points of the last), scaled by the e^(-pi radius) of the classes' votes.
+    values: (points of all but the last circle, points of the last), scaled by the e^(-pi radius) of the
+    classes' votes.
     """
     factors = []
     for circle in circles:
         size = circle.multiplicity / circle.multiplicity.sum() / circle.mass
-        factors.append(size * np.exp(lost * circle.radius * np.expm1(1j * circle.angles) - 1j * circle.n * circle.angles))
+        factors.append(
+            size * np.exp(lost * circle.radius * np.expm1(1j * circle.angles) - 1j * circle.n * circle.angles)
+        )
     weighted = values.reshape([len(factor) for factor in factors])
     for factor in reversed(factors):
         weighted = weighted @ factor

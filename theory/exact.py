@@ -1,20 +1,23 @@
 r"""Exact accuracy at a finite number of features: no limit, no sampling.
 
-P(the right class has the highest score, ties split evenly among the tied classes), for groups of features with vote
-weights as in theory.model. Let the votes of group g be split at random over the classes. The exponential generating
-function in t = (t_1, .., t_G) of the votes of one class that make up score s is
+P(the right class has the highest score, ties split evenly among the tied classes), for groups of features
+with vote weights as in theory.model. Let the votes of group g be split at random over the classes. The
+exponential generating function in t = (t_1, .., t_G) of the votes of one class that make up score s is
 
-    f_s(t) = sum_{c: v.c = s} prod_g (pi t_g)^c_g / c_g!,     pi = 1 - p + p/K for the right class, p/K for a wrong one.
+    f_s(t) = sum_{c: v.c = s} prod_g (pi t_g)^c_g / c_g!,     pi = 1 - p + p/K for the right class, p/K for a
+    wrong one.
 
-With B_s = sum_{s' < s} f_s', the right class at score s, m = K - 1 exchangeable wrong classes, and j of them level with
-it, an even split of ties is the integral over u of (B_s + u f_s)^m, since int u^j du = 1 / (j + 1):
+With B_s = sum_{s' < s} f_s', the right class at score s, m = K - 1 exchangeable wrong classes, and j of them
+level with it, an even split of ties is the integral over u of (B_s + u f_s)^m, since
+int u^j du = 1 / (j + 1):
 
     accuracy = prod_g n_g! [t^n] sum_s right_s(t) int_0^1 (B_s(t) + u f_s(t))^m du.
 
-The coefficient [t^n] is taken by Cauchy's integral on circles |t_g| = rho_g n_g near the saddle point (rho_g a little
-below 1): trapezoidal sums converge geometrically there, and scaled by e^(-|t|) every factor is a Poisson probability
-times a phase, so nothing overflows. Scores are compared as integers: weights are taken as exact fractions and scaled by
-their common denominator, so that ties are ties; weights without a common scale simply make more score levels.
+The coefficient [t^n] is taken by Cauchy's integral on circles |t_g| = rho_g n_g near the saddle point (rho_g
+a little below 1): trapezoidal sums converge geometrically there, and scaled by e^(-|t|) every factor is a
+Poisson probability times a phase, so nothing overflows. Scores are compared as integers: weights are taken as
+exact fractions and scaled by their common denominator, so that ties are ties; weights without a common scale
+simply make more score levels.
 """
 
 from collections.abc import Sequence
@@ -38,11 +41,13 @@ def exact_accuracy(
     n_classes: int,
     n_labels: int | None = None,
 ) -> float:
-    """Accuracy of counts[g] >= 0 features with vote weight weights[g] (any sign), p in [0, 1], K = n_classes >= 2.
+    """Accuracy of counts[g] >= 0 features with vote weight weights[g] (any sign), p in [0, 1], K = n_classes
+    >= 2.
 
-    n_labels = M >= K: see theory.model. Absolute error below 1e-12. Floats are taken as the binary fractions they are:
-    use fractions.Fraction for decimal weights that should tie. Without any vote it is 1/K.
-    ValueError where three or more groups without a common scale would take too long (simulate_accuracy does those).
+    n_labels = M >= K: see theory.model. Absolute error below 1e-12. Floats are taken as the binary fractions
+    they are: use fractions.Fraction for decimal weights that should tie. Without any vote it is 1/K.
+    ValueError where three or more groups without a common scale would take too long (simulate_accuracy does
+    those).
     """
     counts, weights = validation.groups(counts, weights)
     k, m = validation.labels(n_classes, n_labels)
@@ -51,7 +56,8 @@ def exact_accuracy(
 
 
 def exact_task_accuracy(votes: Votes, p: float, n_labels: int | None = None) -> float:
-    """Accuracy of an averaged model on one task (theory.model.average), also with partly overlapping label sets.
+    """Accuracy of an averaged model on one task (theory.model.average), also with partly overlapping label
+    sets.
 
     The right class is drawn uniformly from the task's K classes: n_common of one kind, n_own of the other.
     p, n_labels, errors as in exact_accuracy.
@@ -70,7 +76,9 @@ def exact_task_accuracy(votes: Votes, p: float, n_labels: int | None = None) -> 
 
 
 def integer_weights(vectors: Sequence[Sequence[Fraction]]) -> list[tuple[int, ...]]:
-    """The vectors of exact weights times one positive factor that makes all of them integers without common divisor."""
+    """The vectors of exact weights times one positive factor that makes all of them integers without common
+    divisor.
+    """
     flat = [weight for vector in vectors for weight in vector]
     scale = lcm(*(weight.denominator for weight in flat))
     divisor = gcd(*(int(weight * scale) for weight in flat)) or 1
@@ -88,7 +96,9 @@ def _merged(wrong: list[tuple[int, list[Fraction]]]) -> list[tuple[int, list[Fra
 def _accuracy(
     counts: list[int], right: list[Fraction], wrong: list[tuple[int, list[Fraction]]], p: float, m: int
 ) -> float:
-    """P(right class first) with `wrong` = [(number of classes, their weights)] and failed votes spread over m labels."""
+    """P(right class first) with `wrong` = [(number of classes, their weights)] and failed votes spread over m
+    labels.
+    """
     counts, vectors = _distinct_groups(counts, [right, *(weights for _, weights in wrong)])
     if not counts:
         return 1 / (1 + sum(number for number, _ in wrong))
@@ -110,13 +120,16 @@ def _check_size(weights: tuple[int, ...], pi: float, circles: list[Circle]) -> N
         points *= len(circle.angles)
         if points * len(scores) > MAX_CELLS:
             raise ValueError(
-                f"counts and weights make more than {len(scores) - 1} different scores in {len(circles)} groups, too many "
-                "for an exact answer: use weights with a small common scale (1, 2, 4), fewer groups, or simulate_accuracy."
+                f"counts and weights make {len(scores)} or more different scores in {len(circles)} groups, "
+                "too many for an exact answer: use weights with a small common scale (1, 2, 4), "
+                "fewer groups, or simulate_accuracy."
             )
 
 
-def _distinct_groups(counts: list[int], vectors: list[list[Fraction]]) -> tuple[list[int], list[tuple[int, ...]]]:
-    """Groups with equal weights joined, those without votes left out, the largest last; weights as integers."""
+def _distinct_groups(
+    counts: list[int], vectors: list[list[Fraction]]
+) -> tuple[list[int], list[tuple[int, ...]]]:
+    """Groups of equal weights joined, those without votes left out, the largest last; integer weights."""
     joined: dict[tuple[Fraction, ...], int] = {}
     for count, *weights in zip(counts, *vectors):
         if count and any(weights):
@@ -145,14 +158,17 @@ def _even_split(below: list[NDArray], level: list[NDArray | None], numbers: list
     """int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels."""
     if len(level) == 2 and all(f is not None for f in level):
         return _gauss_split(below, level, numbers)
-    factors = [b**number if f is None else _power_mean(b, f, number) for b, f, number in zip(below, level, numbers)]
+    factors = [
+        b**number if f is None else _power_mean(b, f, number) for b, f, number in zip(below, level, numbers)
+    ]
     return prod(factors[1:], start=factors[0])
 
 
 def _power_mean(b: NDArray, f: NDArray, number: int) -> NDArray:
     """int_0^1 (b + u f)^m du = T_{m+1} / (m + 1), T_q = sum_{j<q} (b + f)^j b^(q-1-j), by doubling q.
 
-    T_{2q} = T_q ((b + f)^q + b^q), T_{q+1} = (b + f) T_q + b^q: unlike ((b + f)^q - b^q) / f, safe for small f.
+    T_{2q} = T_q ((b + f)^q + b^q), T_{q+1} = (b + f) T_q + b^q: unlike ((b + f)^q - b^q) / f, safe for small
+    f.
     """
     above = b + f
     top, bottom, total = above, b, np.ones_like(b)
@@ -164,9 +180,11 @@ def _power_mean(b: NDArray, f: NDArray, number: int) -> NDArray:
 
 
 def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: list[int]) -> NDArray:
-    """The same integral for two kinds of classes: a polynomial in u, exact with enough Gauss-Legendre nodes."""
+    """The integral for two kinds of classes: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
     nodes, weights = np.polynomial.legendre.leggauss(sum(numbers) // 2 + 1)
     return sum(
-        0.5 * weight * prod((b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers))
+        0.5
+        * weight
+        * prod((b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers))
         for node, weight in zip(nodes, weights)
     )

@@ -1,4 +1,6 @@
-"""Accuracy on task a against accuracy on task b as the ratio goes from one model to the other; where averaging helps."""
+"""Accuracy on task a against accuracy on task b as the ratio goes from one model to the other; where
+averaging helps.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -14,11 +16,15 @@ from theory.validation import Number
 def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float) -> NDArray:
     """(ratio, 2) exact accuracies on a and on b of (1 - alpha) a + alpha b, alpha in [0, 1] the share of b.
 
-    Fractions as alphas make decimal weights tie as they should. With disjoint labels and averaged weights, accuracy on a
-    falls from that of n_a features to that of the n_o shared ones as alpha nears 1, and at 1 jumps to a guess.
+    Fractions as alphas make decimal weights tie as they should. With disjoint labels and averaged weights,
+    accuracy on a falls from that of n_a features to that of the n_o shared ones as alpha nears 1, and at 1
+    jumps to a guess.
     """
     return np.array(
-        [[exact_task_accuracy(average(tasks, averaging, alpha, task), p) for task in ("a", "b")] for alpha in alphas]
+        [
+            [exact_task_accuracy(average(tasks, averaging, alpha, task), p) for task in ("a", "b")]
+            for alpha in alphas
+        ]
     )
 
 
@@ -30,7 +36,8 @@ def closed_form_accuracy(votes: Votes, p: float) -> float:
 def gain(
     tasks: Tasks, averaging: Averaging, alpha: Number, p: float, accuracy: Callable[[Votes, float], float]
 ) -> float:
-    """xi, in [-1, 1]: what averaging adds to each task's own model, mean over the two tasks (paper, section 5).
+    """xi, in [-1, 1]: what averaging adds to each task's own model, mean over the two tasks (paper, section
+    5).
 
     accuracy: exact_task_accuracy or closed_form_accuracy. Positive: averaging helps.
     """
@@ -42,7 +49,8 @@ def gain(
 
 
 def pareto(points: ArrayLike) -> NDArray:
-    """Indices of the points, (point, 2), that no other point equals or exceeds in both coordinates, first falling.
+    """Indices of the points, (point, 2), that no other point equals or exceeds in both coordinates, first
+    falling.
 
     Of equal points one stays.
     """
@@ -54,7 +62,9 @@ def pareto(points: ArrayLike) -> NDArray:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Area that the points, (point, 2), dominate above a reference point, (2,); both coordinates better when larger."""
+    """Area that the points, (point, 2), dominate above a reference point, (2,); both coordinates better when
+    larger.
+    """
     above = np.asarray(points, dtype=float) - np.asarray(reference, dtype=float)
     above = above[(above > 0).all(axis=1)]
     if not len(above):

@@ -1,32 +1,36 @@
 r"""The layered model: one ratio per layer, and when unequal ratios beat equal ones. The theory beside AMA.
 
-A model has L layers; layer l has its own features and its own block (w^l, Phi^l), averaged with its own ratio alpha_l,
-and the layers' scores add up: score(k) = sum_l w^l(k)^T sum_i Phi^l_i x_i. Orthonormality keeps the layers apart, so
-theory.model's vote weights hold layer by layer with alpha_l for alpha. Within a layer a part q_l of the features
-reads concepts that both tasks have (there Y_a = Y_b), the rest reads each task's own (Y_a, Y_b disjoint). With weights
+A model has L layers; layer l has its own features and its own block (w^l, Phi^l), averaged with its own ratio
+alpha_l, and the layers' scores add up: score(k) = sum_l w^l(k)^T sum_i Phi^l_i x_i. Orthonormality keeps the
+layers apart, so theory.model's vote weights hold layer by layer with alpha_l for alpha. Within a layer a part
+q_l of the features reads concepts that both tasks have (there Y_a = Y_b), the rest reads each task's own
+(Y_a, Y_b disjoint). With weights
 
-    common part: a's own (1 - alpha)^2, b's own alpha^2, shared 1 (both tasks);
-    own part, task a: a's own (1 - alpha)^2, shared 1 - alpha, b's own 0;  task b: b's own alpha^2, shared alpha.
+    common part: a's own (1 - alpha)^2, b's own alpha^2, shared 1 (both tasks); own part, task a: a's own (1 -
+    alpha)^2, shared 1 - alpha, b's own 0;  task b: b's own alpha^2, shared alpha.
 
-The factor (1 - alpha) that drops out for one layer does not between layers, so no ratio ends in a guess. "Low layers share,
-high ones do not" is q_1 >= .. >= q_L. Accuracy is F_p((1 - p) sqrt(n_eff)) with one n_eff per task (theory.closed_form).
+The factor (1 - alpha) that drops out for one layer does not between layers, so no ratio ends in a guess. "Low
+layers share, high ones do not" is q_1 >= .. >= q_L. Accuracy is F_p((1 - p) sqrt(n_eff)) with one n_eff per
+task (theory.closed_form).
 
 **When unequal ratios win.** F_p rises, so whether one choice of ratios beats another on both tasks depends on
-(n_eff_a, n_eff_b) alone: *neither on p nor on K*. Let g_a, g_b in R^L be the gradients of n_eff_a, n_eff_b at an inner
-point. Some direction raises both unless g_b = -c g_a for some c >= 0 or one of them is 0 (two half-spaces meet unless
-they are opposite). At equal ratios this asks that every layer trades a for b at the same rate,
-(d n_eff_b / d alpha_l) / (d n_eff_a / d alpha_l) the same for all l. Layers alike in overlap do so by symmetry; layers that
-differ in overlap generally do not, and then *every such equal-ratio point is beaten on both tasks by unequal ones*
-(at alpha = 1/2 with tasks of one size, g_b = -g_a by symmetry, and equal ratios are critical).
-At a fixed mean ratio, AMA's constraint, the same holds for the gradients with their means over layers removed. If layers
-differ in q_l alone, a layer's gradient is affine in q_l; what is left of g_a and g_b is then parallel, and whether
-unequal ratios of the same mean help both is one sign: in the tables they never do, what one task gains the other pays.
-An exception with equal ratios best of all: no shared features, q_l arbitrary, averaged weights, alpha = 1/2, where all
-features that serve a task carry the same weight and both n_eff reach their maximum at once.
+(n_eff_a, n_eff_b) alone: *neither on p nor on K*. Let g_a, g_b in R^L be the gradients of n_eff_a, n_eff_b at
+an inner point. Some direction raises both unless g_b = -c g_a for some c >= 0 or one of them is 0 (two
+half-spaces meet unless they are opposite). At equal ratios this asks that every layer trades a for b at the
+same rate, (d n_eff_b / d alpha_l) / (d n_eff_a / d alpha_l) the same for all l. Layers alike in overlap do so
+by symmetry; layers that differ in overlap generally do not, and then *every such equal-ratio point is beaten
+on both tasks by unequal ones* (at alpha = 1/2 with tasks of one size, g_b = -g_a by symmetry, and equal
+ratios are critical). At a fixed mean ratio, AMA's constraint, the same holds for the gradients with their
+means over layers removed. If layers differ in q_l alone, a layer's gradient is affine in q_l; what is left of
+g_a and g_b is then parallel, and whether unequal ratios of the same mean help both is one sign: in the tables
+they never do, what one task gains the other pays. An exception with equal ratios best of all: no shared
+features, q_l arbitrary, averaged weights, alpha = 1/2, where all features that serve a task carry the same
+weight and both n_eff reach their maximum at once.
 
-Assumed: scores of layers add (features of later layers do not depend on earlier ones), every feature fails with the same p,
-classifiers of all layers have the same scale, and many features. The last one matters: the CLT's error at 24 features
-is as large as what unequal ratios gain, so there sampled votes do not show it; at some hundred features they do.
+Assumed: scores of layers add (features of later layers do not depend on earlier ones), every feature fails
+with the same p, classifiers of all layers have the same scale, and many features. The last one matters: with
+averaged weights and 24 features the limit's error is as large as what unequal ratios gain, and sampled votes
+do not show the gain; with some hundred features they do (results/theory/layered_sampled.csv).
 """
 
 from collections.abc import Sequence
@@ -48,7 +52,8 @@ COMPLEX_STEP = 1e-30  # derivatives of polynomials along the imaginary axis have
 
 @dataclass(frozen=True)
 class Layer:
-    """n features per task in this layer, a part `shared` of them used by both, a part `common` on common concepts.
+    """n features per task in this layer, a part `shared` of them used by both, a part `common` on common
+    concepts.
 
     n > 0 (need not be whole: only the limit of many features is used); shared, common in [0, 1].
     """
@@ -76,14 +81,16 @@ def falling_layers(
     n_layers = validation.integer("n_layers", n_layers, 2)
     steps = np.linspace(0, 1, n_layers)
     return tuple(
-        Layer(n, float((1 - t) * shared[0] + t * shared[1]), float((1 - t) * common[0] + t * common[1])) for t in steps
+        Layer(n, float((1 - t) * shared[0] + t * shared[1]), float((1 - t) * common[0] + t * common[1]))
+        for t in steps
     )
 
 
 def layer_votes(
     layers: Sequence[Layer], alphas: Sequence[Number | NDArray], averaging: Averaging, tested_on: Task
 ) -> tuple[list[float], list[Number | NDArray]]:
-    """(group,) counts and vote weights of all layers' features for one task, alphas[l] the ratio (or ratios) of layer l.
+    """(group,) counts and vote weights of all layers' features for one task, alphas[l] the ratio (or ratios)
+    of layer l.
 
     Counts that are whole numbers are ints, so that the groups can be handed to simulate_accuracy.
     """
@@ -101,7 +108,9 @@ def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, avera
     """(.., 2) n_eff for tasks a and b at ratios alphas, (.., layer), each in [0, 1]."""
     alphas = np.asarray(alphas)
     if alphas.shape[-1:] != (len(layers),):
-        raise ValueError(f"alphas must have {len(layers)} ratios, one per layer, in its last axis, not shape {alphas.shape}.")
+        raise ValueError(
+            f"alphas must have {len(layers)} ratios, one per layer, in the last axis; shape: {alphas.shape}."
+        )
     if not np.all((alphas.real >= 0) & (alphas.real <= 1)):
         raise ValueError(f"alphas must be numbers in [0, 1], not {alphas}.")
     by_task = []
@@ -113,9 +122,13 @@ def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, avera
     return np.stack(by_task, axis=-1)
 
 
-def accuracies(layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: int, averaging: Averaging) -> NDArray:
+def accuracies(
+    layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: int, averaging: Averaging
+) -> NDArray:
     """(.., 2) accuracies on a and b in the limit of many features, at ratios alphas, (.., layer)."""
-    return np.asarray(F_p((1 - p) * np.sqrt(effective_features_by_task(layers, alphas, averaging)), p, n_classes))
+    return np.asarray(
+        F_p((1 - p) * np.sqrt(effective_features_by_task(layers, alphas, averaging)), p, n_classes)
+    )
 
 
 def effective_gradients(layers: Sequence[Layer], alphas: ArrayLike, averaging: Averaging) -> NDArray:
@@ -124,10 +137,14 @@ def effective_gradients(layers: Sequence[Layer], alphas: ArrayLike, averaging: A
     return effective_features_by_task(layers, steps, averaging).imag.T / COMPLEX_STEP
 
 
-def raising_direction(layers: Sequence[Layer], alpha: float, averaging: Averaging, fixed_mean: bool) -> NDArray | None:
-    """(layer,) unit direction from equal ratios alpha in (0, 1) along which both n_eff rise at first; None if there is none.
+def raising_direction(
+    layers: Sequence[Layer], alpha: float, averaging: Averaging, fixed_mean: bool
+) -> NDArray | None:
+    """(layer,) unit direction from equal ratios alpha in (0, 1) along which both n_eff rise at first; None if
+    there is none.
 
-    The bisector of the gradients; with fixed_mean, of their projections on directions that keep the mean ratio.
+    The bisector of the gradients; with fixed_mean, of their projections on directions that keep the mean
+    ratio.
     """
     gradients = effective_gradients(layers, np.full(len(layers), alpha), averaging)
     size = np.linalg.norm(gradients, axis=1)
@@ -144,10 +161,11 @@ def raising_direction(layers: Sequence[Layer], alpha: float, averaging: Averagin
 def best_ratios(
     layers: Sequence[Layer], mean: float, p: float, n_classes: int, averaging: Averaging, weight_b: float
 ) -> NDArray:
-    """(layer,) ratios in [0, 1] of the given mean that maximise (1 - weight_b) accuracy_a + weight_b accuracy_b.
+    """(layer,) ratios in [0, 1] of the given mean that maximise (1 - weight_b) accuracy_a + weight_b
+    accuracy_b.
 
-    weight_b = 1 is AMA's aim (the new model's task), 1/2 the paper's xi. p in (0, 1). Sequential quadratic programming
-    from the equal ratios and from every layer pushed up or down; the best end point is taken.
+    weight_b = 1 is AMA's aim (the new model's task), 1/2 the paper's xi. p in (0, 1). Sequential quadratic
+    programming from the equal ratios and from every layer pushed up or down; the best end point is taken.
     """
     mean = validation.real("mean", mean, 0, 1)
     weight = np.array([1 - validation.real("weight_b", weight_b, 0, 1), weight_b], dtype=float)
@@ -157,7 +175,9 @@ def best_ratios(
         n_eff = effective_features_by_task(layers, alphas, averaging)
         root = np.sqrt(n_eff)
         slope = weight * dF_p_dx((1 - p) * root, p, n_classes) * (1 - p) / (2 * np.where(root == 0, 1, root))
-        return -weight @ F_p((1 - p) * root, p, n_classes), -slope @ effective_gradients(layers, alphas, averaging)
+        return -weight @ F_p((1 - p) * root, p, n_classes), -slope @ effective_gradients(
+            layers, alphas, averaging
+        )
 
     room = min(mean, 1 - mean)
     starts = [np.full(len(layers), mean)]
@@ -169,9 +189,19 @@ def best_ratios(
 
 
 def _descend(loss, start: NDArray, mean: float) -> NDArray:
-    constraint = {"type": "eq", "fun": lambda a: a.mean() - mean, "jac": lambda a: np.full(len(a), 1 / len(a))}
+    constraint = {
+        "type": "eq",
+        "fun": lambda a: a.mean() - mean,
+        "jac": lambda a: np.full(len(a), 1 / len(a)),
+    }
     found = minimize(
-        loss, start, jac=True, method="SLSQP", bounds=[(0, 1)] * len(start), constraints=constraint, options={"ftol": 1e-12}
+        loss,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * len(start),
+        constraints=constraint,
+        options={"ftol": 1e-12},
     )
     return np.clip(found.x, 0, 1)
 
@@ -195,7 +225,8 @@ class LayeredFronts:
 def layered_fronts(
     layers: Sequence[Layer], p: float, n_classes: int, averaging: Averaging, steps: int = 40
 ) -> LayeredFronts:
-    """Both fronts on a grid of `steps` intervals a layer; equal ratios are among the unequal ones, so the area never falls.
+    """Both fronts on a grid of `steps` intervals a layer; equal ratios are among the unequal ones, so the
+    area never falls.
 
     The work is steps^L: meant for two or three layers (more: group layers into parts, as AMA does).
     """
@@ -217,9 +248,11 @@ def layered_fronts(
 
 
 def largest_lift(fronts: LayeredFronts) -> tuple[float, NDArray, NDArray]:
-    """How far unequal ratios rise above the equal front: (lift, equal ratios, unequal ratios) where it is largest.
+    """How far unequal ratios rise above the equal front: (lift, equal ratios, unequal ratios) where it is
+    largest.
 
-    lift: the smaller of the two tasks' gains in accuracy, maximal over pairs of points; 0 if no point is beaten.
+    lift: the smaller of the two tasks' gains in accuracy, maximal over pairs of points; 0 if no point is
+    beaten.
     """
     gains = np.minimum(*(fronts.unequal[:, None, task] - fronts.equal[None, :, task] for task in (0, 1)))
     unequal, equal = np.unravel_index(np.argmax(gains), gains.shape)

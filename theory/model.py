@@ -1,17 +1,20 @@
-r"""Two tasks, their feature sets, and how strongly each feature votes in an averaged model (paper, section 5, appendix F).
+r"""Two tasks, their feature sets, and how strongly each feature votes in an averaged model (paper, section 5,
+appendix F).
 
-The model of the data. A label y of M has N weak features x_i | y ~ N(mu_i Q_i y, sigma^2 I): feature i shows class
-q_i = Q_i y, which is y itself with probability 1 - p and a class drawn uniformly with probability p; the mu_i(k) are
-orthonormal over all (i, k). So, without noise, x_i = mu_i(q_i): *feature i votes for class q_i*.
+The model of the data. A label y of M has N weak features x_i | y ~ N(mu_i Q_i y, sigma^2 I): feature i shows
+class q_i = Q_i y, which is y itself with probability 1 - p and a class drawn uniformly with probability p;
+the mu_i(k) are orthonormal over all (i, k). So, without noise, x_i = mu_i(q_i): *feature i votes for class
+q_i*.
 
-Which classes a failed vote is drawn from. The paper's text draws it from all M labels, its covariance Sigma from the K
-classes of the task itself: Sigma_ii = p (K + 2 - pK) / K follows from P(right) = 1 - p + p/K and P(wrong class) = p/K.
-Sigma is what Proposition 5.1 uses, so K is the default; everywhere `n_labels = M` gives the text's reading, with
-p/M in place of p/K and p (M - K) / M of the votes lost to classes that do not compete.
+Which classes a failed vote is drawn from. The paper's text draws it from all M labels, its covariance Sigma
+from the K classes of the task itself: Sigma_ii = p (K + 2 - pK) / K follows from P(right) = 1 - p + p/K and
+P(wrong class) = p/K. Sigma is what Proposition 5.1 uses, so K is the default; everywhere `n_labels = M` gives
+the text's reading, with p/M in place of p/K and p (M - K) / M of the votes lost to classes that do not
+compete.
 
-The classifier. f = (w, Phi): score of class k is w(k)^T sum_i Phi_i x_i. Training a task with classes Y on the features
-Phi in {0, 1}^N gives w(k) = sum_{i: Phi_i = 1} mu_i(k) for k in Y (a factor and a term common to all classes of Y do
-not change which class is highest) and w(k) = 0 for other k. By orthonormality
+The classifier. f = (w, Phi): score of class k is w(k)^T sum_i Phi_i x_i. Training a task with classes Y on
+the features Phi in {0, 1}^N gives w(k) = sum_{i: Phi_i = 1} mu_i(k) for k in Y (a factor and a term common to
+all classes of Y do not change which class is highest) and w(k) = 0 for other k. By orthonormality
 
     score(k) = sum_i v_i(k) [q_i = k],    v_i(k) = w_i(k) Phi_i,
 
@@ -24,12 +27,14 @@ The averages, ratio alpha the share of b, a_i and b_i in {0, 1} for "i belongs t
     outputs:  score = (1 - alpha) score_a + alpha score_b, so
               v_i(k) = (1 - alpha) a_i a_i [k in Y_a] + alpha b_i b_i [k in Y_b].
 
-At alpha = 1/2, Y_a = Y_b (case 1; times 4, or 2 for outputs): the weight average gives shared features 4 and others 1,
-the output average 2 and 1. With Y_a, Y_b disjoint (case 2) and k in Y_a: the weight average gives shared features 2 and
-a's own 1 (b's own 0), since Phi_a + Phi_b doubles the shared ones; the output average leaves a's scores as they were.
+At alpha = 1/2, Y_a = Y_b (case 1; times 4, or 2 for outputs): the weight average gives shared features 4 and
+others 1, the output average 2 and 1. With Y_a, Y_b disjoint (case 2) and k in Y_a: the weight average gives
+shared features 2 and a's own 1 (b's own 0), since Phi_a + Phi_b doubles the shared ones; the output average
+leaves a's scores as they were.
 
-With partly overlapping label sets, 0 < |Y_a and Y_b| < K, v_i(k) differs between classes of both tasks and classes of one.
-The term common to all classes of Y then matters: it is taken to be 0, as in the paper's formula for w.
+With partly overlapping label sets, 0 < |Y_a and Y_b| < K, v_i(k) differs between classes of both tasks and
+classes of one. The term common to all classes of Y then matters: it is taken to be 0, as in the paper's
+formula for w.
 """
 
 from collections.abc import Callable
@@ -51,8 +56,8 @@ class Tasks:
     """Two classification tasks.
 
     n_classes: K >= 2, classes of each task. n_a, n_b: number of features of each task's classifier, >= 0.
-    n_o: features that both use, 0 <= n_o <= min(n_a, n_b). n_classes_o: classes that both tasks have, in [0, K];
-    K is the paper's case 1 (Y_a = Y_b), 0 its case 2 (disjoint).
+    n_o: features that both use, 0 <= n_o <= min(n_a, n_b). n_classes_o: classes that both tasks have, in [0,
+    K]; K is the paper's case 1 (Y_a = Y_b), 0 its case 2 (disjoint).
     """
 
     n_classes: int
@@ -70,7 +75,9 @@ class Tasks:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Number of features of a only, b only, and of both: the order of every group of features in this package."""
+        """Number of features of a only, b only, and of both: the order of every group of features in this
+        package.
+        """
         return self.n_a - self.n_o, self.n_b - self.n_o, self.n_o
 
 
@@ -89,7 +96,8 @@ class Votes:
     """How the features vote when a model is tested on one task.
 
     counts: (group,) number of features. common: (group,) their vote weight for a class that both tasks have;
-    own: (group,) for a class that only the tested task has. n_common, n_own: how many such classes; their sum is K.
+    own: (group,) for a class that only the tested task has. n_common, n_own: how many such classes; their sum
+    is K.
     """
 
     counts: tuple[int, ...]
@@ -100,7 +108,9 @@ class Votes:
 
     @property
     def weights(self) -> tuple[Number, ...]:
-        """(group,) the one vote weight per group, if all classes of the task are of one kind; else ValueError."""
+        """(group,) the one vote weight per group, if all classes of the task are of one kind; else
+        ValueError.
+        """
         if self.n_own == 0 or self.common == self.own:
             return self.common
         if self.n_common == 0:

@@ -1,7 +1,8 @@
-"""The same accuracies by sampling: votes alone, and the features x themselves with noise. The check on theory.exact.
+"""The same accuracies by sampling: votes alone, and the features x themselves with noise. The check on
+theory.exact.
 
-Samples are drawn in chunks, so that memory does not grow with their number. Ties are split evenly: a sample in which
-the right class is level with j others counts 1 / (j + 1).
+Samples are drawn in chunks, so that memory does not grow with their number. Ties are split evenly: a sample
+in which the right class is level with j others counts 1 / (j + 1).
 """
 
 from collections.abc import Callable, Sequence
@@ -27,10 +28,13 @@ def simulate_accuracy(
     rng: np.random.Generator,
     n_labels: int | None = None,
 ) -> tuple[float, float]:
-    """(estimate, standard error) of the accuracy from n_samples >= 2 drawn votes; arguments else as in exact_accuracy.
+    """(estimate, standard error) of the accuracy from n_samples >= 2 drawn votes; arguments else as in
+    exact_accuracy.
 
-    Weights are compared exactly, as integers on their common scale. TypeError unless rng is a numpy Generator.
+    Weights are compared exactly, as integers on their common scale. TypeError unless rng is a numpy
+    Generator.
     """
+
     def draw(votes: Callable[[int], NDArray], size: int) -> NDArray:
         return votes(size)[0]
 
@@ -47,9 +51,11 @@ def simulate_difference(
     rng: np.random.Generator,
     n_labels: int | None = None,
 ) -> tuple[float, float]:
-    """(estimate, standard error) of accuracy with `weights` minus accuracy with `baseline`, the same votes counted twice.
+    """(estimate, standard error) of accuracy with `weights` minus accuracy with `baseline`, the same votes
+    counted twice.
 
-    Arguments as in simulate_accuracy. The common votes make the standard error smaller than that of two separate runs.
+    Arguments as in simulate_accuracy. The common votes make the standard error smaller than that of two
+    separate runs.
     """
 
     def draw(votes: Callable[[int], NDArray], size: int) -> NDArray:
@@ -68,14 +74,19 @@ def simulate_features(
     n_samples: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """(estimate, standard error) of task a's accuracy from sampled features x_i ~ N(mu_i(q_i), sigma^2 I), sigma >= 0.
+    """(estimate, standard error) of task a's accuracy from sampled features x_i ~ N(mu_i(q_i), sigma^2 I),
+    sigma >= 0.
 
-    Nothing of theory.model's reduction to vote weights is used: the mu_i(k) are a random orthonormal basis, the classifiers
-    are the vectors w_a(k), w_b(k) and masks Phi_a, Phi_b, averaged as such. As sigma falls the accuracy tends to the
-    exact one (noise splits ties evenly). The dimension is (features) x (classes of both tasks): for small cases.
+    Nothing of theory.model's reduction to vote weights is used: the mu_i(k) are a random orthonormal basis,
+    the classifiers are the vectors w_a(k), w_b(k) and masks Phi_a, Phi_b, averaged as such. As sigma falls
+    the accuracy tends to the exact one (noise splits ties evenly). The dimension is (features) x (classes of
+    both tasks): for small cases.
     """
     p, sigma = validation.probability("p", p), float(validation.real("sigma", sigma, 0, np.finfo(float).max))
-    alpha, n_samples = float(validation.real("alpha", alpha, 0, 1)), validation.integer("n_samples", n_samples, 2)
+    alpha, n_samples = (
+        float(validation.real("alpha", alpha, 0, 1)),
+        validation.integer("n_samples", n_samples, 2),
+    )
     if averaging not in ("weights", "outputs"):
         raise ValueError(f"averaging must be 'weights' or 'outputs', not {averaging!r}.")
     centres = orthonormal_features(sum(tasks.counts), label_count(tasks), validation.generator(rng))
@@ -86,7 +97,10 @@ def simulate_features(
         right = rng.integers(k, size=size)
         x = sample_features(centres, right, np.arange(k), p, sigma, rng)
         if averaging == "weights":
-            scores = np.einsum("snd,n->sd", x, (1 - alpha) * phi_a + alpha * phi_b) @ ((1 - alpha) * w_a + alpha * w_b).T
+            scores = (
+                np.einsum("snd,n->sd", x, (1 - alpha) * phi_a + alpha * phi_b)
+                @ ((1 - alpha) * w_a + alpha * w_b).T
+            )
         else:
             scores = (1 - alpha) * np.einsum("snd,n->sd", x, phi_a) @ w_a.T
             scores += alpha * np.einsum("snd,n->sd", x, phi_b) @ w_b.T
@@ -96,7 +110,7 @@ def simulate_features(
 
 
 def credit(scores: NDArray, right: NDArray) -> NDArray:
-    """(sample,) 1 / (number of classes level with the right one at the top), or 0; scores: (sample, class)."""
+    """(sample,) 1 / (number of classes level with the right one at the top), or 0; scores: (sample, K)."""
     best = scores.max(axis=1)
     reached = scores[np.arange(len(scores)), right] == best
     return reached / (scores == best[:, None]).sum(axis=1)
@@ -114,7 +128,9 @@ def orthonormal_features(n_features: int, n_labels: int, rng: np.random.Generato
     return basis.reshape(n_features, n_labels, dimension)
 
 
-def ideal_classifiers(tasks: Tasks, centres: NDArray) -> tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray]]:
+def ideal_classifiers(
+    tasks: Tasks, centres: NDArray
+) -> tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray]]:
     """(w_a, Phi_a), (w_b, Phi_b) with w(k) = sum_i Phi_i mu_i(k) for the task's own classes, else 0.
 
     w: (label, dimension), Phi: (feature,), features in the order of tasks.counts.
@@ -133,7 +149,8 @@ def sample_features(
 ) -> NDArray:
     """(sample, feature, dimension) features x_i of samples with the given right labels.
 
-    right: (sample,) labels; classes: (K,) the labels a failed feature shows one of, drawn uniformly (theory.model).
+    right: (sample,) labels; classes: (K,) the labels a failed feature shows one of, drawn uniformly
+    (theory.model).
     """
     size, n_features, dimension = len(right), centres.shape[0], centres.shape[2]
     failed = rng.random((size, n_features)) < p
@@ -145,9 +162,18 @@ def sample_features(
 
 
 def _sampled(
-    draw: Callable, counts: Sequence, vectors: list[Sequence], p: float, n_classes: int, n_samples: int, rng, n_labels
+    draw: Callable,
+    counts: Sequence,
+    vectors: list[Sequence],
+    p: float,
+    n_classes: int,
+    n_samples: int,
+    rng,
+    n_labels,
 ) -> tuple[float, float]:
-    """Mean and standard error of draw(votes, size), where votes(size) gives the (vector, sample) credits of common votes."""
+    """Mean and standard error of draw(votes, size), where votes(size) gives the (vector, sample) credits of
+    common votes.
+    """
     vectors = [validation.groups(counts, weights)[1] for weights in vectors]
     counts, _ = validation.groups(counts, vectors[0])
     k, m = validation.labels(n_classes, n_labels)
@@ -162,7 +188,9 @@ def _sampled(
         scores = np.zeros((len(scaled), size, k), dtype=scaled.dtype)
         for count, weights in zip(counts, scaled.T):
             if count and any(weights):
-                scores += np.multiply.outer(weights, rng.multinomial(count, chances, size=size)[:, :k].astype(scaled.dtype))
+                scores += np.multiply.outer(
+                    weights, rng.multinomial(count, chances, size=size)[:, :k].astype(scaled.dtype)
+                )
         right = np.zeros(size, dtype=int)
         return np.stack([credit(each, right) for each in scores])
 
@@ -170,7 +198,9 @@ def _sampled(
 
 
 def _estimate(draw: Callable[[int], NDArray], n_samples: int, values_each: int) -> tuple[float, float]:
-    """Mean and standard error of n_samples draws in chunks, by their sum and sum of squares (values lie in [-1, 1])."""
+    """Mean and standard error of n_samples draws in chunks, by their sum and sum of squares (values lie in
+    [-1, 1]).
+    """
     chunk = max(1, CHUNK_VALUES // values_each)
     total = squares = 0.0
     for start in range(0, n_samples, chunk):

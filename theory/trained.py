@@ -1,8 +1,9 @@
 """Classifiers really fitted to sampled features, then averaged: how near training comes to the vote weights.
 
-Each task's classifier minimises mean cross-entropy + ridge ||w||^2 over samples of its own classes, on x Phi; then w and Phi
-are averaged (weights), or the two scores (outputs), and both tasks are tested on fresh samples. Nothing here knows the
-vote weights: only theory.model.Tasks says which features and classes a task has.
+Each task's classifier minimises mean cross-entropy + ridge ||w||^2 over samples of its own classes, on x Phi;
+then w and Phi are averaged (weights), or the two scores (outputs), and both tasks are tested on fresh
+samples. Nothing here knows the vote weights: only theory.model.Tasks says which features and classes a task
+has.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class Setting:
 
 
 def fit_classifier(x: NDArray, y: NDArray, n_classes: int, ridge: float) -> NDArray:
-    """(class, dimension) weights minimising mean cross-entropy + ridge ||w||^2 (paper, Definition F.1), by L-BFGS.
+    """(class, dimension) weights minimising mean cross-entropy + ridge ||w||^2 (paper, Definition F.1), by
+    L-BFGS.
 
     x: (sample, dimension); y: (sample,) in [0, n_classes). Convex, so the start (zero) does not matter.
     """
@@ -48,18 +50,24 @@ def fit_classifier(x: NDArray, y: NDArray, n_classes: int, ridge: float) -> NDAr
         log_share = scores - logsumexp(scores, axis=1, keepdims=True)
         slope = np.exp(log_share)
         slope[rows, y] -= 1
-        return -log_share[rows, y].mean() + ridge * flat @ flat, (slope.T @ x / len(y) + 2 * ridge * w).reshape(-1)
+        return -log_share[rows, y].mean() + ridge * flat @ flat, (
+            slope.T @ x / len(y) + 2 * ridge * w
+        ).reshape(-1)
 
-    found = minimize(loss, np.zeros(n_classes * dimension), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    found = minimize(
+        loss, np.zeros(n_classes * dimension), jac=True, method="L-BFGS-B", options={"maxiter": 500}
+    )
     return found.x.reshape(n_classes, dimension)
 
 
 def trained_accuracies(
     tasks: Tasks, setting: Setting, alpha: float, n_test: int, rng: np.random.Generator
 ) -> dict[str, tuple[float, float]]:
-    """{"single", "weights", "outputs"}: (accuracy, standard error), mean over both tasks on n_test samples each.
+    """{"single", "weights", "outputs"}: (accuracy, standard error), mean over both tasks on n_test samples
+    each.
 
-    The standard error is that of the test samples; training's own spread is seen by calling with other generators.
+    The standard error is that of the test samples; training's own spread is seen by calling with other
+    generators.
     """
     n_test = validation.integer("n_test", n_test, 2)
     alpha = float(validation.real("alpha", alpha, 0, 1))
@@ -70,7 +78,9 @@ def trained_accuracies(
     for task, first in enumerate((0, offset)):
         right = rng.integers(k, size=setting.n_train)
         groups = _sample_groups(tasks, first + right, first, setting, rng)
-        w[task, first : first + k] = fit_classifier(np.tensordot(groups, masks[task], (1, 0)), right, k, setting.ridge)
+        w[task, first : first + k] = fit_classifier(
+            np.tensordot(groups, masks[task], (1, 0)), right, k, setting.ridge
+        )
     return {
         name: _mean_and_error(np.concatenate(values))
         for name, values in _tested(tasks, setting, alpha, n_test, w, masks, rng).items()
@@ -78,7 +88,13 @@ def trained_accuracies(
 
 
 def _tested(
-    tasks: Tasks, setting: Setting, alpha: float, n_test: int, w: NDArray, masks: NDArray, rng: np.random.Generator
+    tasks: Tasks,
+    setting: Setting,
+    alpha: float,
+    n_test: int,
+    w: NDArray,
+    masks: NDArray,
+    rng: np.random.Generator,
 ) -> dict[str, list[NDArray]]:
     """Credits of each model on test samples of both tasks, in chunks."""
     k, offset = tasks.n_classes, label_count(tasks) - tasks.n_classes
@@ -96,11 +112,13 @@ def _tested(
     return credits
 
 
-def _sample_groups(tasks: Tasks, right: NDArray, first: int, setting: Setting, rng: np.random.Generator) -> NDArray:
+def _sample_groups(
+    tasks: Tasks, right: NDArray, first: int, setting: Setting, rng: np.random.Generator
+) -> NDArray:
     """(sample, group, dimension) sums of x_i over a's own, b's own and the shared features.
 
-    mu_i(k) is a unit vector of the standard basis: training and testing are the same in any orthonormal basis. The sum
-    of n_g noises is one noise of sqrt(n_g) times the size.
+    mu_i(k) is a unit vector of the standard basis: training and testing are the same in any orthonormal
+    basis. The sum of n_g noises is one noise of sqrt(n_g) times the size.
     """
     n_features, n_labels, size = sum(tasks.counts), label_count(tasks), len(right)
     failed = rng.random((size, n_features)) < setting.p

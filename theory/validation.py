@@ -1,4 +1,6 @@
-"""Checks of arguments shared by the package: each raises one sentence with the argument, its value and what is allowed."""
+"""Checks of arguments shared by the package: each raises one sentence with the argument, its value and what
+is allowed.
+"""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +38,9 @@ def probability(name: str, value: object) -> float:
 
 
 def labels(n_classes: object, n_labels: object) -> tuple[int, int]:
-    """(K, M): the number of classes, K >= 2, and of labels that a failed vote is drawn from, M >= K (default M = K)."""
+    """(K, M): the number of classes, K >= 2, and of labels that a failed vote is drawn from, M >= K (default
+    M = K).
+    """
     k = integer("n_classes", n_classes, 2)
     return k, k if n_labels is None else integer("n_labels", n_labels, k)
 
@@ -44,25 +48,31 @@ def labels(n_classes: object, n_labels: object) -> tuple[int, int]:
 def generator(rng: object) -> np.random.Generator:
     """`rng` itself; anything but a Generator is an error, so that no seed is used twice unnoticed."""
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator (numpy.random.default_rng(seed)), not {rng!r}.")
+        raise TypeError(
+            f"rng must be a numpy.random.Generator (numpy.random.default_rng(seed)), not {rng!r}."
+        )
     return rng
 
 
 def groups(counts: Sequence, weights: Sequence) -> tuple[list[int], list[Fraction]]:
     """Feature groups as lists of equal length: counts >= 0, and weights as *exact* fractions.
 
-    A float counts as the binary fraction that it is: 0.1 is not 1/10. Hand in fractions.Fraction where ties between
-    decimal weights matter.
+    A float counts as the binary fraction that it is: 0.1 is not 1/10. Hand in fractions.Fraction where ties
+    between decimal weights matter.
     """
     counts, weights = _as_list("counts", counts), _as_list("weights", weights)
     if len(counts) != len(weights):
-        raise ValueError(f"counts and weights must have the same length, not {len(counts)} and {len(weights)}.")
+        raise ValueError(
+            f"counts and weights must have the same length, not {len(counts)} and {len(weights)}."
+        )
     return [integer("counts", count, 0) for count in counts], [_fraction(weight) for weight in weights]
 
 
 def _as_list(name: str, values: object) -> list:
     if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or np.ndim(values) != 1:
-        raise TypeError(f"{name} must be a one-dimensional sequence of numbers, one per group, not {values!r}.")
+        raise TypeError(
+            f"{name} must be a one-dimensional sequence of numbers, one per group, not {values!r}."
+        )
     return list(values)
 
 
