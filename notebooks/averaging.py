@@ -76,10 +76,10 @@ panels.ratio_legend(fig, sorted(set(paths.path(FAIR, "ma")["step"])))
 style.save(fig, "fig_fronts")
 
 # %% [markdown]
-# The same as numbers: the gap between the two paths at equal reward, at each learning rate. Filled marks
-# compare at the same rate. Open marks compare averaging at each rate with early stopping at *its* best rate,
-# which is the harder test: who can choose the learning rate may not need averaging. That rate is chosen on
-# the first seed.
+# The same as numbers: the gap between the two paths at equal reward, at each learning rate. Circles compare
+# at the same rate, squares compare averaging at each rate with early stopping at *its* best rate, which is
+# the harder test: who can choose the learning rate may not need averaging. That rate is chosen on the first
+# seed.
 
 # %%
 if RATES:
