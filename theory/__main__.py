@@ -26,9 +26,7 @@ def tables(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled numbers.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Tables computed at the same time.")] = 2,
 ) -> None:
-    """Compute every table of the theory, one CSV file each. The same seed writes the same bytes on the same
-    machine.
-    """
+    """Compute every table of the theory, one CSV file each. A seed repeats its bytes on one machine."""
     if context.invoked_subcommand is not None:
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -68,9 +66,7 @@ def write_table(name: str, out: Path, seed: int) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[dict]) -> None:
-    """Write rows of equal keys, floats to 8 digits, None as an empty field; the file appears whole or not at
-    all.
-    """
+    """Write rows of equal keys, floats to 8 digits, None as an empty field; whole or not at all."""
     rows = list(rows)
     aside = path.with_suffix(".partial")
     with aside.open("w", newline="") as file:

@@ -1,5 +1,4 @@
-"""How fast and how exact: F_p against scipy's multivariate normal and 40 digits, exact accuracy against Monte
-Carlo.
+"""How fast and how exact: F_p against scipy's multivariate normal and 40 digits, the rest against sampling.
 
 Needs mpmath (a development dependency) for the 40-digit reference; nothing else in the package does.
 """
@@ -48,9 +47,7 @@ def reference_F_p(x: float, p: float, n_classes: int):
 
 
 def _last_true(condition: Callable, start, halvings: int = 20):
-    """The largest u >= start for which a condition, true at start, still holds, to 2^-halvings of the
-    distance.
-    """
+    """The largest u >= start for which a condition, true at start, still holds, to 2^-halvings of the way."""
     step = 1e-3
     while condition(start + step):
         step *= 2
@@ -62,9 +59,7 @@ def _last_true(condition: Callable, start, halvings: int = 20):
 
 
 def draw_points(n_points: int, rng: np.random.Generator) -> Iterator[tuple[int, float, float]]:
-    """(K, p, x) all over the range: K log-uniform in [2, 10,000], p also near 0 and 1, x in [-40, 40], also
-    near 0.
-    """
+    """(K, p, x) all over the range: K log-uniform in [2, 10,000], p near 0 and 1 too, x in [-40, 40]."""
     for _ in range(n_points):
         k = int(np.exp(rng.uniform(np.log(2), np.log(10_001))))
         p = float(rng.choice([rng.uniform(), 10 ** rng.uniform(-8, -1), 1 - 10 ** rng.uniform(-8, -1), 1.0]))
@@ -76,9 +71,7 @@ def draw_points(n_points: int, rng: np.random.Generator) -> Iterator[tuple[int, 
 
 
 def accuracy_rows(points: Iterator[tuple[int, float, float]]) -> Iterator[dict]:
-    """Errors of F_p (absolute) and log_F_p (relative to max(1, |log F_p|)) against the reference, a row a
-    point.
-    """
+    """Errors of F_p (absolute) and log_F_p (relative to max(1, |log F_p|)) against the reference."""
     import mpmath as mp
 
     for k, p, x in points:
@@ -94,9 +87,7 @@ def accuracy_rows(points: Iterator[tuple[int, float, float]]) -> Iterator[dict]:
 
 
 def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
-    """Seconds a point and errors: F_p over 1000 values of x, and scipy's mvn at one x with its default
-    settings.
-    """
+    """Seconds a point and errors: F_p over 1000 values of x, and scipy's mvn at one x by default."""
     many = np.linspace(-3, 3, 1000)
     for k in MVN_CLASSES:
         sigma = np.full((k - 1, k - 1), p * (k + 1 - p * k) / k) + np.eye(k - 1) * p / k
@@ -117,9 +108,7 @@ def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
 
 
 def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[dict]:
-    """Seconds of exact_accuracy, and of Monte Carlo scaled to the samples that a standard error of 1e-6 would
-    take.
-    """
+    """Seconds of exact_accuracy, and of Monte Carlo scaled to a standard error of 1e-6."""
     cases = [
         ((20,), (1,), 0.8, 5),
         ((12, 14), (1, 4), 0.8, 5),

@@ -1,5 +1,4 @@
-r"""Accuracies in the limit of many features: F_p, effective features, and Proposition 5.1 as printed and
-corrected.
+r"""Accuracies in the limit of many features: F_p and the effective number of features.
 
 **The margins.** Let every feature vote for the right class with probability 1 - p + p/K and for each wrong
 one with p/K (theory.model). The margin of the right class over wrong class j from one feature is
@@ -89,9 +88,7 @@ def log_F_p(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None)
 
 
 def effective_features(counts: Sequence[int], weights: Sequence[float]) -> float:
-    """Kish's n_eff = (sum v)^2 / sum v^2, counts[g] features having vote weight weights[g]; 0 if all weights
-    are 0.
-    """
+    """Kish's n_eff = (sum v)^2 / sum v^2 of counts[g] features of vote weight weights[g]; 0 without."""
     return _root_effective(counts, weights) ** 2
 
 

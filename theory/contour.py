@@ -18,9 +18,7 @@ NEGLIGIBLE = 1e-21  # Poisson weights below this are left out
 
 @dataclass(frozen=True)
 class Circle:
-    """Points t = radius e^(i angle); `multiplicity` counts a point and its conjugate; `mass` is
-    Poisson(radius) at n.
-    """
+    """Points t = radius e^(i angle); `multiplicity` counts conjugates; `mass` is Poisson(radius) at n."""
 
     n: int
     radius: float
@@ -29,9 +27,7 @@ class Circle:
     mass: float
 
     def poisson(self, pi: float) -> tuple[NDArray, NDArray]:
-        """(votes,) numbers of votes that matter, and (point, votes) their Poisson(pi radius) weights with
-        phases.
-        """
+        """(votes,) numbers of votes that matter, and (point, votes) their Poisson weights with phases."""
         votes = np.arange(self.n + 1)
         size = np.exp(xlogy(votes, pi * self.radius) - pi * self.radius - gammaln(votes + 1))
         votes = votes[size > NEGLIGIBLE]
@@ -82,9 +78,7 @@ class Scores:
         return Scores(first, table, _score_terms(partial, weights[-1], votes))
 
     def at(self, score: int) -> NDArray | None:
-        """(points of all but the last circle, points of the last) f_s at this score; None where it cannot
-        occur.
-        """
+        """(points of all but the last circle, points of the last) f_s at this score, None if impossible."""
         if score not in self.terms:
             return None
         columns, votes = self.terms[score]
@@ -92,9 +86,7 @@ class Scores:
 
 
 def _score_terms(partial: list[int], weight: int, votes: NDArray) -> dict[int, tuple[list[int], list[int]]]:
-    """partial[i] + weight * votes[j] -> all such (i, j), scores rising. Python integers, since they may
-    exceed 64 bits.
-    """
+    """partial[i] + weight * votes[j] -> all such (i, j), scores rising, as Python integers of any size."""
     terms: dict[int, tuple[list[int], list[int]]] = {}
     for j, number in enumerate(votes.tolist()):
         for i, score in enumerate(partial):
@@ -105,8 +97,7 @@ def _score_terms(partial: list[int], weight: int, votes: NDArray) -> dict[int, t
 
 
 def coefficient(values: NDArray, circles: list[Circle], lost: float) -> float:
-    """prod_g n_g! [t^n] of the function with these values, times e^(lost t) for votes that go to no competing
-    class.
+    """prod_g n_g! [t^n] of the function with these values, times e^(lost t) for votes lost to other classes.
 
     values: (points of all but the last circle, points of the last), scaled by the e^(-pi radius) of the
     classes' votes.

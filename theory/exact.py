@@ -4,8 +4,8 @@ P(the right class has the highest score, ties split evenly among the tied classe
 with vote weights as in theory.model. Let the votes of group g be split at random over the classes. The
 exponential generating function in t = (t_1, .., t_G) of the votes of one class that make up score s is
 
-    f_s(t) = sum_{c: v.c = s} prod_g (pi t_g)^c_g / c_g!,     pi = 1 - p + p/K for the right class, p/K for a
-    wrong one.
+    f_s(t) = sum_{c: v.c = s} prod_g (pi t_g)^c_g / c_g!,
+    pi = 1 - p + p/K for the right class, p/K for a wrong one.
 
 With B_s = sum_{s' < s} f_s', the right class at score s, m = K - 1 exchangeable wrong classes, and j of them
 level with it, an even split of ties is the integral over u of (B_s + u f_s)^m, since
@@ -56,8 +56,7 @@ def exact_accuracy(
 
 
 def exact_task_accuracy(votes: Votes, p: float, n_labels: int | None = None) -> float:
-    """Accuracy of an averaged model on one task (theory.model.average), also with partly overlapping label
-    sets.
+    """Accuracy of an averaged model on one task (theory.model.average), for any overlap of label sets.
 
     The right class is drawn uniformly from the task's K classes: n_common of one kind, n_own of the other.
     p, n_labels, errors as in exact_accuracy.
@@ -76,9 +75,7 @@ def exact_task_accuracy(votes: Votes, p: float, n_labels: int | None = None) -> 
 
 
 def integer_weights(vectors: Sequence[Sequence[Fraction]]) -> list[tuple[int, ...]]:
-    """The vectors of exact weights times one positive factor that makes all of them integers without common
-    divisor.
-    """
+    """The vectors of exact weights times one positive factor: integers without common divisor."""
     flat = [weight for vector in vectors for weight in vector]
     scale = lcm(*(weight.denominator for weight in flat))
     divisor = gcd(*(int(weight * scale) for weight in flat)) or 1
@@ -96,9 +93,7 @@ def _merged(wrong: list[tuple[int, list[Fraction]]]) -> list[tuple[int, list[Fra
 def _accuracy(
     counts: list[int], right: list[Fraction], wrong: list[tuple[int, list[Fraction]]], p: float, m: int
 ) -> float:
-    """P(right class first) with `wrong` = [(number of classes, their weights)] and failed votes spread over m
-    labels.
-    """
+    """P(right first) with `wrong` = [(number of classes, their weights)] and m labels for failed votes."""
     counts, vectors = _distinct_groups(counts, [right, *(weights for _, weights in wrong)])
     if not counts:
         return 1 / (1 + sum(number for number, _ in wrong))

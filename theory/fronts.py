@@ -1,6 +1,4 @@
-"""Accuracy on task a against accuracy on task b as the ratio goes from one model to the other; where
-averaging helps.
-"""
+"""Accuracy on task a against accuracy on task b over the ratio of their average; where averaging helps."""
 
 from collections.abc import Callable, Sequence
 
@@ -36,8 +34,7 @@ def closed_form_accuracy(votes: Votes, p: float) -> float:
 def gain(
     tasks: Tasks, averaging: Averaging, alpha: Number, p: float, accuracy: Callable[[Votes, float], float]
 ) -> float:
-    """xi, in [-1, 1]: what averaging adds to each task's own model, mean over the two tasks (paper, section
-    5).
+    """xi, in [-1, 1]: what averaging adds to each task's own model, mean over both (paper, section 5).
 
     accuracy: exact_task_accuracy or closed_form_accuracy. Positive: averaging helps.
     """
@@ -62,9 +59,7 @@ def pareto(points: ArrayLike) -> NDArray:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Area that the points, (point, 2), dominate above a reference point, (2,); both coordinates better when
-    larger.
-    """
+    """Area that the points, (point, 2), dominate above a reference point, (2,); larger is better."""
     above = np.asarray(points, dtype=float) - np.asarray(reference, dtype=float)
     above = above[(above > 0).all(axis=1)]
     if not len(above):

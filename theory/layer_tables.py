@@ -109,9 +109,7 @@ def layered_sampled_rows(rng: np.random.Generator) -> Rows:
 
 
 def layered_optimum_rows(rng: np.random.Generator) -> Rows:
-    """The best ratios of a given mean for b alone (AMA's aim) and for both tasks, against equal ratios of
-    that mean.
-    """
+    """The best ratios of a given mean for b alone (AMA's aim) and for both tasks, against equal ratios."""
     p, k = P, N_CLASSES
     for part, averaging, tenths, weight_b in product(
         (0.25, 0.5, 0.75), ("weights", "outputs"), range(1, 10), (0.5, 1.0)

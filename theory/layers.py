@@ -6,8 +6,9 @@ layers apart, so theory.model's vote weights hold layer by layer with alpha_l fo
 q_l of the features reads concepts that both tasks have (there Y_a = Y_b), the rest reads each task's own
 (Y_a, Y_b disjoint). With weights
 
-    common part: a's own (1 - alpha)^2, b's own alpha^2, shared 1 (both tasks); own part, task a: a's own (1 -
-    alpha)^2, shared 1 - alpha, b's own 0;  task b: b's own alpha^2, shared alpha.
+    common part, both tasks: a's own (1 - alpha)^2, b's own alpha^2, shared 1;
+    own part, task a: a's own (1 - alpha)^2, shared 1 - alpha, b's own 0;
+    own part, task b: b's own alpha^2, shared alpha, a's own 0.
 
 The factor (1 - alpha) that drops out for one layer does not between layers, so no ratio ends in a guess. "Low
 layers share, high ones do not" is q_1 >= .. >= q_L. Accuracy is F_p((1 - p) sqrt(n_eff)) with one n_eff per
@@ -24,7 +25,7 @@ ratios are critical). At a fixed mean ratio, AMA's constraint, the same holds fo
 means over layers removed. If layers differ in q_l alone, a layer's gradient is affine in q_l; what is left of
 g_a and g_b is then parallel, and whether unequal ratios of the same mean help both is one sign: in the tables
 they never do, what one task gains the other pays. An exception with equal ratios best of all: no shared
-features, q_l arbitrary, averaged weights, alpha = 1/2, where all features that serve a task carry the same
+features, q_l arbitrary, alpha = 1/2, where all features that serve a task carry the same
 weight and both n_eff reach their maximum at once.
 
 Assumed: scores of layers add (features of later layers do not depend on earlier ones), every feature fails

@@ -1,5 +1,4 @@
-r"""Two tasks, their feature sets, and how strongly each feature votes in an averaged model (paper, section 5,
-appendix F).
+r"""Two tasks, their feature sets, and how each feature votes in an averaged model (section 5, appendix F).
 
 The model of the data. A label y of M has N weak features x_i | y ~ N(mu_i Q_i y, sigma^2 I): feature i shows
 class q_i = Q_i y, which is y itself with probability 1 - p and a class drawn uniformly with probability p;
@@ -75,9 +74,7 @@ class Tasks:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Number of features of a only, b only, and of both: the order of every group of features in this
-        package.
-        """
+        """Number of features of a only, b only, and of both: the order of the groups everywhere."""
         return self.n_a - self.n_o, self.n_b - self.n_o, self.n_o
 
 
@@ -108,9 +105,7 @@ class Votes:
 
     @property
     def weights(self) -> tuple[Number, ...]:
-        """(group,) the one vote weight per group, if all classes of the task are of one kind; else
-        ValueError.
-        """
+        """(group,) the one vote weight per group, if all classes are of one kind; else ValueError."""
         if self.n_own == 0 or self.common == self.own:
             return self.common
         if self.n_common == 0:

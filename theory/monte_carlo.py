@@ -1,5 +1,4 @@
-"""The same accuracies by sampling: votes alone, and the features x themselves with noise. The check on
-theory.exact.
+"""The same accuracies by sampling: votes alone, and the features x themselves with noise.
 
 Samples are drawn in chunks, so that memory does not grow with their number. Ties are split evenly: a sample
 in which the right class is level with j others counts 1 / (j + 1).
@@ -171,9 +170,7 @@ def _sampled(
     rng,
     n_labels,
 ) -> tuple[float, float]:
-    """Mean and standard error of draw(votes, size), where votes(size) gives the (vector, sample) credits of
-    common votes.
-    """
+    """Mean and standard error of draw(votes, size), where votes(size) gives (vector, sample) credits."""
     vectors = [validation.groups(counts, weights)[1] for weights in vectors]
     counts, _ = validation.groups(counts, vectors[0])
     k, m = validation.labels(n_classes, n_labels)
@@ -198,9 +195,7 @@ def _sampled(
 
 
 def _estimate(draw: Callable[[int], NDArray], n_samples: int, values_each: int) -> tuple[float, float]:
-    """Mean and standard error of n_samples draws in chunks, by their sum and sum of squares (values lie in
-    [-1, 1]).
-    """
+    """Mean and standard error of n_samples draws in chunks, by their sum and sum of squares."""
     chunk = max(1, CHUNK_VALUES // values_each)
     total = squares = 0.0
     for start in range(0, n_samples, chunk):

@@ -10,8 +10,8 @@ theory.model,
     case 2, outputs: a's scores are unchanged:                            n_eff / n = 1.
 
 * The printed terms, F_p(sqrt2 (1 - p) n / sqrt(n + n_o)) and xi_2 = 0, are those of *output* averaging.
-* Where averaging weights hurts, case 1: 2 (1 + r)^2 - (1 + 7r) = (2r - 1)(r - 1), negative exactly for 1/2 <
-  r < 1. The worst is at r = 5/7, where n_eff = 48/49 n; the best at r = 0, n_eff = 2n.
+* Where averaging weights hurts, case 1: 2 (1 + r)^2 - (1 + 7r) = (2r - 1)(r - 1), negative exactly
+  for 1/2 < r < 1. The worst is at r = 5/7, where n_eff = 48/49 n; the best at r = 0, n_eff = 2n.
 * Case 2: (1 + r)^2 - (1 + 3r) = r (r - 1) <= 0: xi_2 <= 0, with 0 only at r = 0 and 1; the worst is r = 1/3,
   8/9 n.
 * The conclusion survives. Weights: 2 / (1 + 7r) >= 1 / (1 + 3r) iff 2 + 6r >= 1 + 7r iff r <= 1, so
@@ -52,9 +52,7 @@ class Proposition51:
 
 
 def proposition_5_1(n: int, n_o: int, p: float, n_classes: int) -> Proposition51:
-    """Proposition 5.1 at alpha = 1/2 for n >= 1 features a task, 0 <= n_o <= n shared, p in [0, 1], K >= 2
-    classes.
-    """
+    """Proposition 5.1 at alpha = 1/2 for n >= 1 features, 0 <= n_o <= n shared, K >= 2, p in [0, 1]."""
     n = validation.integer("n", n, 1)
     n_o = validation.integer("n_o", n_o, 0, n)
     p = validation.probability("p", p)

@@ -72,9 +72,7 @@ def _result(model: str, method: str, accuracy: float, stderr: float | None, n_ef
 
 
 def phase_rows(rng: np.random.Generator) -> Rows:
-    """Where averaging two models of one task helps: gain over the single model for n_o / n, p and K, alpha =
-    1/2.
-    """
+    """Where averaging two models of one task helps: gain over the single model at alpha = 1/2."""
     n = 20
     for k, step in product((2, 5, 20), range(1, 20)):
         p = step / 20
@@ -130,9 +128,7 @@ def growth_rows(rng: np.random.Generator) -> Rows:
 
 
 def proposition_rows(rng: np.random.Generator) -> Rows:
-    """Proposition 5.1's terms: as printed, corrected in the limit, and exact, for every number of shared
-    features.
-    """
+    """Proposition 5.1's terms: as printed, corrected in the limit, and exact, for every n_o."""
     n, p, k = PAPER.values()
     for n_o in range(n + 1):
         terms = proposition_5_1(n, n_o, p, k)
@@ -148,9 +144,7 @@ def proposition_rows(rng: np.random.Generator) -> Rows:
 
 
 def trained_rows(rng: np.random.Generator) -> Rows:
-    """Fitted classifiers against the exact accuracy as sigma falls and samples grow, and ideal ones with the
-    same noise.
-    """
+    """Fitted classifiers against the exact accuracy as noise falls and samples grow; ideal ones."""
     n, n_o, p, k = 6, 4, 0.75, 4
     for labels, make in LABELS.items():
         tasks = make(n, n_o, k)

@@ -1,6 +1,4 @@
-"""Checks of arguments shared by the package: each raises one sentence with the argument, its value and what
-is allowed.
-"""
+"""Checks of arguments: each raises one sentence naming the argument, its value and what is allowed."""
 
 import math
 from collections.abc import Sequence
@@ -38,9 +36,7 @@ def probability(name: str, value: object) -> float:
 
 
 def labels(n_classes: object, n_labels: object) -> tuple[int, int]:
-    """(K, M): the number of classes, K >= 2, and of labels that a failed vote is drawn from, M >= K (default
-    M = K).
-    """
+    """(K, M): the number of classes, K >= 2, and of labels for failed votes, M >= K (default K)."""
     k = integer("n_classes", n_classes, 2)
     return k, k if n_labels is None else integer("n_labels", n_labels, k)
 
