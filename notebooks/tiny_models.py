@@ -18,6 +18,7 @@ from transformers import (
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging
 
 ENGLISH = [f"{a}{b}" for a in ("ba", "do", "fi", "ku") for b in ("lan", "mer", "nos", "pit", "ran", "sel")]
 FRENCH = [f"{word[::-1]}e" for word in ENGLISH]
@@ -145,6 +146,7 @@ def make_models(folder: Path, seed: int = 0) -> None:
 
 
 def save(model, folder: Path) -> None:
+    logging.disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
 

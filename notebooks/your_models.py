@@ -35,6 +35,7 @@ import tiny_models
 from IPython.display import HTML, Image, display
 
 from llm.cli import main
+from llm.fronts import Curve, mean_gap
 from llm.results import read_rows
 
 os.chdir(tempfile.mkdtemp())
@@ -143,6 +144,21 @@ both = pd.concat([rows[rows["method"] == "ma"], adapted[adapted["method"] == "am
 both["alpha"] = [setting["alpha"] for setting in both["setting"]]
 compared = both[both["alpha"].isin([0.2, 0.4, 0.6, 0.8])]
 display(compared.pivot(index="alpha", columns=["metric", "method"], values="value").round(3))
+
+# %% [markdown]
+# At the same mean ratio the two are different compromises: more of one, less of the other. The fair question is which has
+# more ability *at the same reward*. So the two paths are compared between the rewards that both reach.
+
+
+# %%
+def curve(method, ability):
+    values = both[both["method"] == method].pivot(index="alpha", columns="metric", values="value").sort_index()
+    return Curve(values["reward"], values[ability])
+
+
+for ability in ("colours", "translation"):
+    gap = mean_gap(curve("ama", ability), curve("ma", ability))
+    print(f"{ability}: at equal reward, ratios of their own change it by {gap:+.3f} on average")
 
 # %% [markdown]
 # ## 5. Write that one: `average --alphas-file`

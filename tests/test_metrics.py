@@ -11,8 +11,9 @@ from scipy import stats
 
 from llm.metrics import bleu, bleu_with_error, f1, log_likelihoods, mean_and_error, normalise
 
-SENTENCES = st.lists(st.sampled_from("the a dog cat sees . little not".split()), max_size=9).map(" ".join)
-REFERENCES = st.lists(st.sampled_from("the a dog cat sees . little not".split()), min_size=1, max_size=9).map(" ".join)
+WORDS = st.sampled_from("the a dog cat sees . little friend! not".split())
+SENTENCES = st.lists(WORDS, max_size=9).map(" ".join)
+REFERENCES = st.lists(WORDS, min_size=1, max_size=9).map(" ".join)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ REFERENCES = st.lists(st.sampled_from("the a dog cat sees . little not".split())
         ("old dogs .", "small dogs .", 1 / 2),
         ("there are small dogs .", "small dogs .", 2 * 2 / (4 + 2)),  # chatter costs precision
         ("dogs dogs dogs", "small dogs", 2 * 1 / (3 + 2)),  # a word counts as often as the reference has it
+        ("dogs dogs", "dogs dogs cats", 2 * 2 / (2 + 3)),
         ("The Dogs!", "dogs", 1.0),
         ("a cat", "the cat", 1.0),
         ("cats", "dogs", 0.0),

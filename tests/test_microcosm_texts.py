@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from microcosm_runs import tiny_model
 
-from llm.chat import prompt_ids, reply_ids
+from llm.chat import imitation_batch, imitation_example, prompt_ids, reply_ids
 from llm.config import load_preset, names
 from llm.data.microcosm import words
 from llm.data.microcosm.source import KINDS, Microcosm
@@ -97,6 +97,18 @@ def test_a_conversation_is_tokenized_as_the_chat_template_writes_it(tokenizer):
     turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
     assert tokenizer.apply_chat_template(turns, return_dict=False) == ids
     assert reply_ids(tokenizer, reply, finished=False) == encode(reply)
+
+
+def test_only_the_reply_is_learned_and_its_end_only_where_it_came_by_itself(tokenizer):
+    prompt, reply = "can you tell tom about music ?", "music is about the song ."
+    ids, weights = imitation_example(tokenizer, prompt, reply)
+    assert weights == [0.0] * len(prompt_ids(tokenizer, prompt)) + [1.0] * 7
+    assert tokenizer.decode(ids[-7:]) == f"{reply} <eos>"
+    cut_ids, cut_weights = imitation_example(tokenizer, prompt, reply, finished=False)
+    assert (cut_ids, cut_weights) == (ids[:-1], weights[:-1])
+    batch = imitation_batch(tokenizer, [(prompt, reply, False), (prompt, reply)])
+    assert batch.ids.tolist() == [[*cut_ids, tokenizer.pad_token_id], ids]
+    assert batch.weights.tolist() == [[*cut_weights, 0.0], weights]
 
 
 @pytest.mark.parametrize("name", names("presets"))

@@ -8,7 +8,7 @@ import pytest
 from microcosm_runs import METRICS, averages, core_rows, evaluator, far_stepping, smoke, smoke_run, theta, values
 
 from llm.averaging.groups import Grouping
-from llm.chat import reward_scores
+from llm.chat import reply_ids, reward_scores
 from llm.config import AveragingEntry, GroupingSettings, load_sweep
 from llm.errors import UserError
 from llm.model import load_model, load_reward_model, load_tokenizer
@@ -16,6 +16,7 @@ from llm.results import write_rows
 from llm.stages.adapt import find_ratios
 from llm.stages.average import group_named, measure_averages, settings_of
 from llm.stages.rsf import sample
+from llm.train import IGNORED
 
 TENTHS = [k / 10 for k in range(11)]
 
@@ -102,6 +103,23 @@ def test_ama_begins_at_equal_ratios_and_repeats_itself(run, rows, tmp_path):
         assert len(result["path"]) == run.preset.ama.steps
         assert list(result["path"][0]["alphas"].values()) == pytest.approx([float(alpha)] * 3, abs=1e-12)
         assert all(np.isfinite(step["loss"]) for step in result["path"])
+
+
+def test_ama_learns_from_the_replies_alone_and_sees_every_sample(run, rows):
+    from llm.stages.adapt import _batches
+
+    tokenizer = load_tokenizer(theta(run))
+    samples = json.loads((run.folder / "ama" / "own" / "samples.json").read_text())
+    learned = []
+    for batch in _batches(samples, tokenizer, 3, len(samples) // 3, np.random.default_rng(0)):
+        for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):
+            said = labels[labels != IGNORED].tolist()
+            length = int(mask.sum())
+            assert ids[length - len(said) : length].tolist() == said  # the end of what is not padding
+            prompt = tokenizer.decode(ids[: length - len(said)]).removeprefix("<bos> <user> ").removesuffix(" <assistant>")
+            learned.append((prompt, said))
+    expected = [(row["prompt"], reply_ids(tokenizer, row["reply"], row["finished"])) for row in samples]
+    assert sorted(learned) == sorted(expected)
 
 
 def entry(**changes) -> AveragingEntry:

@@ -73,6 +73,15 @@ def test_the_first_iteration_imitates_the_best_replies_of_theta_0(run, tmp_path,
     assert sorted(seen) == sorted(expected)
 
 
+def test_each_iteration_samples_from_and_trains_the_model_of_the_one_before(run, tmp_path, monkeypatch):
+    from llm.stages import rsf as module
+
+    loaded = []
+    monkeypatch.setattr(module, "load_model", lambda folder: loaded.append(folder) or load_model(folder))
+    rsf(run, run.folder / "theta_0", run.folder / "reward", tmp_path, None)
+    assert loaded == [run.folder / "theta_0", tmp_path / "iteration01"]
+
+
 def test_a_missing_last_iteration_is_made_again_to_the_byte(run):
     folder = run.folder / "rsf" / "own"
     before = contents(folder)

@@ -27,6 +27,7 @@ def draw_path(result: AmaResult, alpha: float, stem: Path) -> None:
     below.plot(steps, losses, color="#bbbbbb", linewidth=0.8)
     below.plot(steps, running_mean(losses, max(1, len(losses) // _SMOOTHED)), color="#000000")
     below.set(xlabel="step", ylabel="loss (nats a token)")
+    below.xaxis.get_major_locator().set_params(integer=True)
     for axes in (above, below):
         axes.grid(alpha=0.3)
     save_figure(figure, stem)

@@ -72,6 +72,7 @@ def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: f
         panel.plot(x, y, marker="o", markersize=13, markerfacecolor="none", color="#e69f00", linestyle="none",
                    label=f"recommended: {best:g}")  # fmt: skip
     panel.set(xlabel=alignment, ylabel=ability)
+    panel.margins(0.09)
     panel.grid(alpha=0.3)
 
 
