@@ -57,7 +57,7 @@ def layered_gain_rows(rng: np.random.Generator) -> Rows:
         row = {"profile": name, "shared": part, "model": averaging, "p": p, "n_classes": k}
         row |= {"equal_area": fronts.equal_area, "unequal_area": fronts.unequal_area, "largest_lift": lift}
         row |= {"equal_alpha": float(equal[0])} | _ratios(unequal)
-        inner = [float(each[0]) for each in fronts.equal_ratios[::20] if 0 < each[0] < 1]
+        inner = [float(each[0]) for each in fronts.equal_ratios[1:-1][::20] if 0 < each[0] < 1]
         for fixed, column in ((False, "beaten"), (True, "beaten_same_mean")):
             raised = [raising_direction(layers, alpha, averaging, fixed) is not None for alpha in inner]
             row[column] = sum(raised) / len(raised) if raised else None
