@@ -136,23 +136,24 @@ print(f"likelihood gained: {loss['gain']:.4f} nats a token, {'more' if sure else
 
 # %%
 AMA = "--method ama --data ratios.samples.jsonl --keep 300 --draw 200 --lr 0.2"
-run(f"front {MODELS} {TASKS} {AMA} --alphas 0.2:0.8:0.2 --batch 150 --epochs 10 --out front-ama")
+run(f"front {MODELS} {TASKS} {AMA} --alphas 0.2:0.8:0.1 --batch 150 --epochs 10 --out front-ama")
 
 # %%
 adapted = read_rows("front-ama/rows.jsonl")
 both = pd.concat([rows[rows["method"] == "ma"], adapted[adapted["method"] == "ama"]])
 both["alpha"] = [setting["alpha"] for setting in both["setting"]]
-compared = both[both["alpha"].isin([0.2, 0.4, 0.6, 0.8])]
+compared = both[both["alpha"].isin(both.loc[both["method"] == "ama", "alpha"])]
 display(compared.pivot(index="alpha", columns=["metric", "method"], values="value").round(3))
 
 # %% [markdown]
 # At the same mean ratio the two are different compromises: more of one, less of the other. The fair question is which has
-# more ability *at the same reward*. So the two paths are compared between the rewards that both reach.
+# more ability *at the same reward*. So the two paths, over the same mean ratios, are compared between the rewards that
+# both reach.
 
 
 # %%
 def curve(method, ability):
-    values = both[both["method"] == method].pivot(index="alpha", columns="metric", values="value").sort_index()
+    values = compared[compared["method"] == method].pivot(index="alpha", columns="metric", values="value").sort_index()
     return Curve(values["reward"], values[ability])
 
 
