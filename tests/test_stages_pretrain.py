@@ -73,13 +73,14 @@ def test_conversations_of_instruction_tuning_are_mixed_by_their_shares():
     assert abs(translations - 300) < 4 * np.sqrt(400 * 0.75 * 0.25)
 
 
-@pytest.mark.parametrize(("shift", "share"), [(0, 1.0), (1, 0.0)])
-def test_a_check_is_passed_where_every_token_of_the_answer_is_the_likeliest(shift, share):
-    """Asked of a reader who knows the whole text, and of one who always says the next word of the vocabulary."""
+@pytest.mark.parametrize(("wrong", "share"), [(slice(0), 1.0), (slice(None), 0.0), (slice(-2, -1), 0.0)])
+def test_a_check_is_passed_where_every_token_of_the_answer_is_the_likeliest(wrong, share):
+    """Asked of a reader who knows the whole text, of one who knows none of it and of one who misses the last word."""
 
     def knows(input_ids):
-        following = (torch.cat([input_ids[:, 1:], input_ids[:, :1]], dim=1) + shift) % 600
-        return SimpleNamespace(logits=F.one_hot(following, 600).float())
+        following = torch.cat([input_ids[:, 1:], input_ids[:, :1]], dim=1)
+        following[:, wrong] += 1
+        return SimpleNamespace(logits=F.one_hot(following, 700).float())
 
     assert check(Run(smoke(), 0, None), knows) == dict.fromkeys(CHECKS, share)
 
