@@ -16,7 +16,8 @@ BIN       := .venv/bin
 READY     := .venv/installed
 # Where a run of one's own puts its rows, figures and notebooks, beside the committed ones.
 FRESH     := out/results
-WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --config preset=$(PRESET) seeds="$(SEEDS)" results=$(FRESH)
+# A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
+WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset=$(PRESET) seeds="$(SEEDS)" results=$(FRESH)
 
 .PHONY: help reproduce test figures pretrain theory clean
 .DEFAULT_GOAL := help
