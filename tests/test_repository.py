@@ -189,7 +189,7 @@ def test_every_target_sets_itself_up_first(target, tmp_path):
 def test_options_of_make_reach_the_workflow():
     command = ["make", "-n", "reproduce", "SEEDS=3 4", "PRESET=smoke", "TARGET=all", "CORES=5"]
     plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert re.search(r'snakemake --cores 5 --config preset=smoke seeds="3 4" .*-- all\n', plan)
+    assert re.search(r'snakemake --cores 5 --nolock --rerun-incomplete --config preset=smoke seeds="3 4" .*-- all\n', plan)
     command = ["make", "-n", "-B", "test", "TORCH=torch==2.13.0 --index-url https://example.org"]
     plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "torch==2.13.0 --index-url https://example.org\n" in plan
