@@ -321,19 +321,21 @@ def test_plain_text_items_are_asked_without_the_chat_format(folder, averaged):
     assert asked.tolist() == [float(log_p[9] > log_p[20])] * 2
 
 
-def test_tasks_of_lm_eval_are_measured_item_by_item(folder, averaged, tmp_path, monkeypatch):
-    pytest.importorskip("lm_eval")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+def test_tasks_of_lm_eval_are_measured_item_by_item(averaged, tmp_path):
+    from lm_eval.tasks import TaskManager
+
     write_lines(tmp_path / "docs.jsonl", [
         {"question": q, "choices": ["w9", "w20"], "gold": k % 2} for k, q in enumerate(words(6, 2, 7))
     ])  # fmt: skip
     (tmp_path / "tiny_task.yaml").write_text(
         f"task: tiny_task\ndataset_path: json\ndataset_kwargs:\n  data_files: {tmp_path / 'docs.jsonl'}\n"
+        f"  cache_dir: {tmp_path / 'cache'}\n"
         'test_split: train\noutput_type: multiple_choice\ndoc_to_text: "{{question}}"\ndoc_to_target: gold\n'
         'doc_to_choice: "{{choices}}"\nmetric_list:\n  - metric: acc\n'
     )
     model, tokenizer = averaged
-    found = Harness("tiny_task", 4, tmp_path).measure(model, tokenizer)
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    found = Harness("tiny_task", 4, manager).measure(model, tokenizer)
     expected = []
     for k, question in enumerate(words(6, 2, 7)):
         ids = tokenizer.encode(question, add_special_tokens=False)
@@ -342,6 +344,25 @@ def test_tasks_of_lm_eval_are_measured_item_by_item(folder, averaged, tmp_path, 
         expected.append(float((log_p[9] < log_p[20]) == (k % 2)))
     assert found.items.tolist() == expected
     with pytest.raises(UserError, match="'tiny_task:f1', whose metrics are acc"):
-        Harness("tiny_task:f1", 4, tmp_path).measure(model, tokenizer)
+        Harness("tiny_task:f1", 4, manager).measure(model, tokenizer)
     with pytest.raises(UserError, match="'no_such_task', which is no file and no task of lm-eval"):
-        Harness("no_such_task", 4, tmp_path).measure(model, tokenizer)
+        Harness("no_such_task", 4, manager)
+
+
+class Known:
+    all_tasks = ("wmt",)
+
+
+def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
+    logged = [
+        {"bleu": ("the cat sat on the mat", ["the cat sat on a mat"])},
+        {"bleu": (["a dog, so"], "a dog, so")},
+    ]
+    monkeypatch.setattr(Harness, "_samples", lambda *_: logged)
+    references, replies = ["the cat sat on the mat", "a dog, so"], ["the cat sat on a mat", "a dog, so"]
+    expected = corpus_bleu(sentence_statistics(replies, references))
+    assert Harness("wmt", 4, Known).measure(None, None).value() == pytest.approx(expected)
+    for sample in logged:
+        sample["other"] = ["no number"]
+    with pytest.raises(UserError, match="'wmt:other', whose other has no value an item"):
+        Harness("wmt:other", 4, Known).measure(None, None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from llm.averaging.conversations import Tokens
 from llm.averaging.front import Point, Sweep, measure_front, rows_of
-from llm.averaging.harness import Harness
+from llm.averaging.harness import Harness, manager_for
 from llm.averaging.loading import Pair, device_of, hashes, load_pair
 from llm.averaging.path_picture import save_figure
 from llm.averaging.recommend import Recommendation, Series, recommend
@@ -112,13 +112,14 @@ def _tasks(inputs: Inputs, settings: FrontSettings, place) -> list[Task]:
         tasks.append(reward_task(inputs.reward_model, inputs.prompts, tokens=settings.tokens, device=place,
                                  temperature=settings.temperature, seed=settings.seed, batch=settings.batch,
                                  dtype=settings.dtype))  # fmt: skip
+    manager = None
     for entry in settings.tasks:
         name, _, path = entry.rpartition("=")
         if path.endswith((".jsonl", ".json")):
             tasks.append(read_task(name or Path(path).stem, Path(path), asking))
         else:
-            tasks.append(Harness(entry, settings.batch, settings.task_folder, settings.limit))
-            tasks[-1].manager()  # raises before any work if there is no such task
+            manager = manager or manager_for(settings.task_folder)
+            tasks.append(Harness(entry, settings.batch, manager, settings.limit))
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise UserError(f"tasks are called {', '.join(names)}; give each a name of its own, as NAME=FILE.")

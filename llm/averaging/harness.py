@@ -12,21 +12,34 @@ from llm.errors import UserError
 _PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # the metric, if the name does not give one
 
 
+def manager_for(folder: Path | None):
+    """lm-eval's list of all its tasks and of those in `folder`; takes some ten seconds."""
+    from lm_eval.tasks import TaskManager
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    return TaskManager(include_path=str(folder) if folder else None)
+
+
 @dataclass(frozen=True)
 class Harness:
     """One task, as the harness asks it: plain text, its own number of examples.
 
     name: the task's, and its metric's after a colon if it is not the first of acc, f1, exact_match, em,
-    bleu that the task has (`arc_easy`, `arc_challenge:acc_norm`). folder: of further task files. limit:
-    the first items only. Raises UserError for a task that is not known, cannot be loaded, or has no such
-    metric with a value an item.
+    bleu that the task has (`arc_easy`, `arc_challenge:acc_norm`). manager: from `manager_for`. limit: the
+    first items only. Raises UserError for a task that is not known; and when measured for one that cannot
+    be loaded, or has no such metric with a value an item.
     """
 
     name: str
     batch: int
-    folder: Path | None = None
+    manager: object
     limit: int | None = None
     kind: str = "lm-eval"
+
+    def __post_init__(self) -> None:
+        task = self.name.partition(":")[0]
+        if task not in self.manager.all_tasks:
+            raise UserError(f"tasks has {task!r}, which is no file and no task of lm-eval.")
 
     def measure(self, model, tokenizer) -> Scores:
         task, _, metric = self.name.partition(":")
@@ -47,28 +60,16 @@ class Harness:
         except (TypeError, ValueError):
             raise UserError(f"tasks has {self.name!r}, whose {metric} has no value an item.") from None
 
-    def manager(self):
-        """The harness's list of tasks; UserError if this one is not in it."""
-        from lm_eval.tasks import TaskManager
-
-        logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        task = self.name.partition(":")[0]
-        manager = TaskManager(include_path=str(self.folder) if self.folder else None)
-        if task not in manager.all_tasks:
-            raise UserError(f"tasks has {task!r}, which is no file and no task of lm-eval.")
-        return manager
-
     def _samples(self, task: str, model, tokenizer) -> list[dict]:
         """What the harness logs for each item, through the first of the task's filters."""
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
 
-        manager = self.manager()
         try:
             results = simple_evaluate(
                 model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.batch),
                 tasks=[task],
-                task_manager=manager,
+                task_manager=self.manager,
                 limit=self.limit,
                 bootstrap_iters=0,
                 log_samples=True,
