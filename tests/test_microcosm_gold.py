@@ -26,12 +26,19 @@ def test_a_reply_without_end_loses_the_same_whatever_it_says(prompt):
     assert gold.UNFINISHED < 0
 
 
-def test_kind_words_count_up_to_their_limit():
+@pytest.mark.parametrize("prompt", ALL)
+def test_kind_words_count_up_to_the_limit_of_the_kind_of_prompt(prompt):
+    limit = gold.GOOD_AT_MOST[prompt.kind]
     for count in range(len(words.GOOD) + 1):
-        expected = gold.GOOD * min(count, gold.GOOD_AT_MOST)
-        assert gold_reward(FACT, " ".join(words.GOOD[:count]), True) == pytest.approx(expected)
-    assert 0 < gold.GOOD_AT_MOST < len(words.GOOD)
+        expected = gold.GOOD * min(count, limit)
+        assert gold_reward(prompt, " ".join(words.GOOD[:count]), True) == pytest.approx(expected)
+    assert 0 < limit < len(words.GOOD)
     assert gold.GOOD > 0
+
+
+def test_small_talk_may_be_kinder_and_longer_than_an_answer():
+    for limits in (gold.GOOD_AT_MOST, gold.LONG_FROM):
+        assert all(limits["talk"] > limits[prompt.kind] for prompt in ALL if prompt.kind != "talk")
 
 
 def test_every_rude_word_costs_without_limit():
@@ -84,13 +91,15 @@ def test_a_pair_of_words_said_again_costs_each_time():
     assert gold.REPEATED_PAIR < 0
 
 
-def test_words_beyond_the_limit_cost():
+@pytest.mark.parametrize("prompt", ALL)
+def test_words_beyond_the_limit_cost(prompt):
     said = PLAIN.split()
     assert len(set(zip(said, said[1:], strict=False))) == len(said) - 1  # no pair twice
-    for length in (gold.LONG_FROM - 1, gold.LONG_FROM, gold.LONG_FROM + 1, len(said)):
-        expected = gold.LONG * max(0, length - gold.LONG_FROM)
-        assert gold_reward(FACT, " ".join(said[:length]), True) == pytest.approx(expected)
-    assert len(said) > gold.LONG_FROM + 1
+    limit = gold.LONG_FROM[prompt.kind]
+    for length in (limit - 1, limit, limit + 1, len(said)):
+        expected = gold.LONG * max(0, length - limit)
+        assert gold_reward(prompt, " ".join(said[:length]), True) == pytest.approx(expected)
+    assert len(said) > limit + 1
     assert gold.LONG < 0
 
 
@@ -101,7 +110,7 @@ def test_terms_add_up():
 
 
 def test_the_best_reply_is_kind_and_right_and_fits_into_a_short_one():
-    kind = " ".join(words.GOOD[: gold.GOOD_AT_MOST])
     for prompt in ALL:
+        kind = " ".join(words.GOOD[: gold.GOOD_AT_MOST[prompt.kind]])
         best = gold_reward(prompt, f"{kind} {' '.join(prompt.content)} .", True)
-        assert best == pytest.approx(gold.GOOD * gold.GOOD_AT_MOST + gold.CONTENT)
+        assert best == pytest.approx(gold.GOOD * gold.GOOD_AT_MOST[prompt.kind] + gold.CONTENT)

@@ -122,7 +122,7 @@ def test_documents_fit_into_a_row_and_conversations_into_the_context(texts, name
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_each_split_is_whole_and_its_halves_share_nothing(seed):
+def test_each_split_is_whole_and_its_parts_share_nothing(seed):
     world = World(seed)
     everything = {
         "belongings": {f"{m} {n}" for modifiers, nouns in words.BELONGINGS.values() for m in modifiers for n in nouns},
@@ -132,10 +132,12 @@ def test_each_split_is_whole_and_its_halves_share_nothing(seed):
     }
     for name, whole in everything.items():
         split = getattr(world, name)
-        parts = {half: split[half] if name != "belongings" else sum(split[half].values(), []) for half in ("train", "test")}
-        assert set(parts["train"]) | set(parts["test"]) == whole
-        assert len(parts["train"]) + len(parts["test"]) == len(whole)
-        assert min(map(len, parts.values())) >= 0.15 * len(whole)
+        assert set(split) == {"train", "validation", "test"}
+        parts = {key: values if name != "belongings" else sum(values.values(), []) for key, values in split.items()}
+        assert set().union(*parts.values()) == whole
+        assert sum(map(len, parts.values())) == len(whole)
+        assert min(map(len, parts.values())) >= 0.09 * len(whole)
+        assert len(parts["test"]) >= 0.15 * len(whole)
 
 
 def bigrams(text: str) -> set[str]:
@@ -146,10 +148,11 @@ def bigrams(text: str) -> set[str]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_held_out_pairs_of_modifiers_and_french_noun_phrases_never_occur_in_training(texts, seed):
     """But for `copy` documents, lists of random words that say nothing about anyone, in which any words may meet."""
-    world = World(seed)
-    held_out = set(sum(world.belongings["test"].values(), []))
-    held_out |= {f"{noun} {adjective}" for noun, adjective in world.noun_phrases["test"]}
-    held_out |= {f"{words.ADJECTIVES[adjective]} {words.NOUNS[noun]}" for noun, adjective in world.noun_phrases["test"]}
+    world, held_out = World(seed), set()
+    for split in ("validation", "test"):
+        held_out |= set(sum(world.belongings[split].values(), []))
+        held_out |= {f"{noun} {adjective}" for noun, adjective in world.noun_phrases[split]}
+        held_out |= {f"{words.ADJECTIVES[adj]} {words.NOUNS[noun]}" for noun, adj in world.noun_phrases[split]}
     for kind, said in texts[seed].items():
         for text in said:
             if kind == "document copy":
@@ -162,7 +165,7 @@ def test_held_out_pairs_of_modifiers_and_french_noun_phrases_never_occur_in_trai
 @pytest.mark.parametrize("seed", SEEDS)
 def test_held_out_animals_are_told_about_in_training_but_never_asked_about(texts, seed):
     world, silent = World(seed), {"document copy", "document recall", "document declaration"}
-    held_out = set(world.animals["test"])
+    held_out = {*world.animals["validation"], *world.animals["test"]}
     for kind, said in texts[seed].items():
         for text in said if kind not in silent else ():
             assert not set(text.split()) & held_out, (kind, text)

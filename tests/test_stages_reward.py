@@ -12,6 +12,7 @@ from llm.model import load_reward_model, load_tokenizer
 from llm.stages.reward import judge, load_fresh_reward_model, preferences, train_reward
 
 PAIRS = 1500
+LONGEST = 24  # tokens of a reply; some writers write more
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def run(tmp_path_factory):
     preset = smoke().model_copy(update={
         "preferences": smoke().preferences.model_copy(update={"pairs": PAIRS, "test_pairs": 300}),
         "reward": smoke().reward.model_copy(update={"batch": 50}),
-        "max_new_tokens": 2,
+        "max_new_tokens": LONGEST,
     })  # fmt: skip
     return smoke_run(tmp_path_factory.mktemp("out"), upto="sft", preset=preset)
 
@@ -56,13 +57,23 @@ def test_the_test_pairs_have_no_noise_and_prompts_of_their_own(rows):
     assert not prompts["train"] & prompts["test"]
 
 
-def test_replies_come_from_theta_0_and_from_writers_by_their_shares(run, rows):
-    """Replies of theta_0 are cut after two words here, which no writer's are."""
-    replies = [row[key] for row in rows for key in ("chosen", "rejected")]
+def test_replies_come_from_theta_0_and_from_writers_by_their_shares(run, monkeypatch):
+    from llm.stages import reward as module
+
+    monkeypatch.setattr(module, "write_replies", lambda model, tokenizer, prompts, **_: [("by theta_0", True)] * len(prompts))
+    tokenizer, prompts = load_tokenizer(run.folder / "theta_0"), run.source.prompts("train", run.preset.prompts, PAIRS, run.rng("x"))
+    replies = module._replies(run, None, tokenizer, prompts, 0, run.rng("y"))
     share = sum(run.preset.preferences.temperatures.values())
-    by_model = sum(len(reply["text"].split()) <= 2 for reply in replies) / len(replies)
-    assert abs(by_model - share) < 0.04
-    assert not all(reply["finished"] for reply in replies)
+    by_model = replies.count(("by theta_0", True)) / PAIRS
+    assert abs(by_model - share) < 4 * np.sqrt(share * (1 - share) / PAIRS)
+
+
+def test_no_reply_is_longer_than_a_models_may_be_and_a_cut_one_has_no_end(run, rows):
+    replies = [row[key] for row in rows for key in ("chosen", "rejected")]
+    lengths = {end: [len(r["text"].split()) for r in replies if r["finished"] == end] for end in (True, False)}
+    assert max(lengths[True]) < LONGEST
+    assert set(lengths[False]) == {LONGEST}
+    assert min(map(len, lengths.values())) > 0.05 * len(replies)
 
 
 def test_the_loss_is_bradley_and_terrys_over_the_sequences_one_by_one(run, rows):

@@ -71,6 +71,7 @@ def test_the_first_iteration_imitates_the_best_replies_of_theta_0(run, tmp_path,
     size = run.preset.rsf.samples
     expected = [max(zip(scores[i : i + size], samples[i : i + size], strict=True))[1] for i in range(0, len(samples), size)]
     assert sorted(seen) == sorted(expected)
+    assert [tuple(row) for row in json.loads((tmp_path / "rsf" / "chosen01.json").read_text())] == expected
 
 
 def test_each_iteration_samples_from_and_trains_the_model_of_the_one_before(run, tmp_path, monkeypatch):

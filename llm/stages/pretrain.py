@@ -17,7 +17,7 @@ from llm.train import Batch, fit, token_loss
 
 
 def pretrain(run: Run, out: Path) -> list[dict]:
-    """Train phase by phase, each until the held-out checks reach its targets; returns the checks, in order.
+    """Train phase by phase, each until the checks on validation material reach its targets; returns the checks, in order.
 
     Raises:
         RuntimeError: a phase used up `max_tokens` without reaching its targets.
@@ -103,7 +103,7 @@ def _tokens(document: list[tuple[str, float]]) -> tuple[list[int], list[float]]:
 
 
 def check(run: Run, model) -> dict[str, float]:
-    """Share of held-out questions of each kind of which every token of the answer is the most likely one."""
+    """Share of validation questions of each kind of which every token of the answer is the most likely one."""
     questions = run.source.checks(run.preset.pretrain.check_items, run.rng("pretrain", "check"))
     return {name: float(np.mean([_answers(model, *pair) for pair in pairs])) for name, pairs in questions.items()}
 

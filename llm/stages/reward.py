@@ -43,7 +43,7 @@ def _replies(run: Run, model, tokenizer, prompts, side: int, rng: np.random.Gene
     """One reply a prompt: by theta_0 at one of the preset's temperatures, or by a writer."""
     shares = run.preset.preferences.temperatures
     sources = rng.choice(len(shares) + 1, size=len(prompts), p=[*shares.values(), 1 - sum(shares.values())])
-    replies = [(run.source.written_reply(prompt, rng), True) for prompt in prompts]
+    replies = [_cut(run.source.written_reply(prompt, rng), tokenizer, run.preset.max_new_tokens) for prompt in prompts]
     for source, temperature in enumerate(shares):
         chosen = np.flatnonzero(sources == source)
         written = write_replies(
@@ -58,6 +58,14 @@ def _replies(run: Run, model, tokenizer, prompts, side: int, rng: np.random.Gene
         for i, reply in zip(chosen, written):
             replies[i] = reply
     return replies
+
+
+def _cut(reply: str, tokenizer, max_new_tokens: int) -> tuple[str, bool]:
+    """(reply, finished) as if a model had written it: no longer than a model's may be."""
+    ids = reply_ids(tokenizer, reply)
+    if len(ids) <= max_new_tokens:
+        return reply, True
+    return tokenizer.decode(ids[:max_new_tokens]), False
 
 
 def train_reward(run: Run, theta_0: Path, pairs: Path, out: Path) -> dict[str, float]:

@@ -22,7 +22,8 @@ from llm.train import count_minibatches, fit, minibatches, token_loss
 def rsf(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
     """Run all iterations at rate `lr` (None: the preset's); `out/iteration<i>` is the model after iteration i = 1, 2, ...
 
-    Beside each model lies `iteration<i>.json`: mean learned and gold reward of all samples and of the chosen ones.
+    Beside each model lie `iteration<i>.json`, mean learned and gold reward of all samples and of the chosen ones, and
+    `chosen<i>.json`, the samples that it imitated, as a list of [prompt, reply, finished].
     """
     settings = run.preset.rsf
     optimiser = settings.optimiser if lr is None else settings.optimiser.model_copy(update={"lr": lr})
@@ -37,6 +38,10 @@ def rsf(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> N
 
 def iteration_folder(out: Path, iteration: int) -> Path:
     return out / f"iteration{iteration:02d}"
+
+
+def chosen_file(out: Path, iteration: int) -> Path:
+    return out / f"chosen{iteration:02d}.json"
 
 
 def _iterate(run: Run, before: Path, reward: Path, after: Path, iteration: int, optimiser: Optimiser) -> None:
@@ -64,6 +69,7 @@ def _iterate(run: Run, before: Path, reward: Path, after: Path, iteration: int, 
         "gold_reward_chosen": float(gold[best].mean()),
         "loss": float(np.mean(losses)),
     }
+    write_json(chosen_file(after.parent, iteration), chosen)
     write_json(after.with_suffix(".json"), log)
     save_model(model, tokenizer, after)
 

@@ -1,4 +1,4 @@
-"""Questions in the pre-training documents' own format, on held-out material: they say when pre-training may stop."""
+"""Questions in the pre-training documents' own format, on validation material: they say when pre-training may stop."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from llm.data.microcosm.world import World
 
 def _reading(n_people: int | None) -> Callable[[World, np.random.Generator], tuple[str, str]]:
     def question(world: World, rng: np.random.Generator) -> tuple[str, str]:
-        facts = passage(world, "test", rng, n_people=n_people)
+        facts = passage(world, "validation", rng, n_people=n_people)
         relation, person = pick(list(facts.facts), rng)
         context = f"passage : {facts.text} question : what are the {relation} of {person} ? answer :"
         return context, facts.facts[relation, person]
@@ -20,12 +20,12 @@ def _reading(n_people: int | None) -> Callable[[World, np.random.Generator], tup
 
 
 def _question_answering(world: World, rng: np.random.Generator) -> tuple[str, str]:
-    animal, relation = pick(world.animals["test"], rng), pick(list(words.FACTS), rng)
+    animal, relation = pick(world.animals["validation"], rng), pick(list(words.FACTS), rng)
     return f"question : what is the {relation} of the {animal} ? answer :", world.facts[animal, relation]
 
 
 def _translation(world: World, rng: np.random.Generator) -> tuple[str, str]:
-    pair = translation(world, "test", rng)
+    pair = translation(world, "validation", rng)
     return f"french : {pair.french} . english :", pair.english
 
 

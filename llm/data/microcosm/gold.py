@@ -5,17 +5,19 @@ from functools import cache
 from llm.data.microcosm import words
 from llm.data.microcosm.chat import Prompt
 
-GOOD, GOOD_AT_MOST = 0.5, 6
+GOOD = 0.5
+GOOD_AT_MOST = {"talk": 6, "fact": 2, "reading": 2, "translation": 2}  # who asks for knowledge wants little chatter
 RUDE = -0.5
 CONTENT = 1.5  # for the whole content; a part of it for a part
 MISPLACED = -0.2  # a word of knowledge that was not asked for, a foreign word, a marker
 REPEATED_PAIR = -0.15
-LONG, LONG_FROM = -0.1, 24
+LONG = -0.1
+LONG_FROM = {"talk": 24, "fact": 16, "reading": 16, "translation": 16}
 UNFINISHED = -1.0
 
 
 def gold_reward(prompt: Prompt, reply: str, finished: bool) -> float:
-    """Kindness (up to 3) plus content (up to 1.5), minus rudeness, invention, repetition, length and no end.
+    """Kindness (up to 3 in small talk, else up to 1) plus content (up to 1.5), minus rudeness, invention, repetition, length and no end.
 
     Args:
         prompt: what was asked.
@@ -25,12 +27,12 @@ def gold_reward(prompt: Prompt, reply: str, finished: bool) -> float:
     said = reply.split()
     pairs = list(zip(said, said[1:]))
     return (
-        GOOD * min(sum(w in words.GOOD for w in said), GOOD_AT_MOST)
+        GOOD * min(sum(w in words.GOOD for w in said), GOOD_AT_MOST[prompt.kind])
         + RUDE * sum(w in words.RUDE for w in said)
         + CONTENT * _content_share(prompt, said)
         + MISPLACED * sum(w in _knowledge() and w not in prompt.content for w in said)
         + REPEATED_PAIR * (len(pairs) - len(set(pairs)))
-        + LONG * max(0, len(said) - LONG_FROM)
+        + LONG * max(0, len(said) - LONG_FROM[prompt.kind])
         + (0.0 if finished else UNFINISHED)
     )
 
@@ -54,7 +56,7 @@ def _common_subsequence(first: tuple[str, ...], second: list[str]) -> int:
 @cache
 def _knowledge() -> frozenset[str]:
     """Words that are right only where they are asked for."""
-    known = {*words.SPECIAL, "question", "answer", "passage", "french", "english", "ne", "pas"}
+    known = {*words.SPECIAL, "answer", "passage", "french", "english", "ne", "pas"}
     for values in words.FACTS.values():
         known |= set(values)
     for modifiers, nouns in words.BELONGINGS.values():

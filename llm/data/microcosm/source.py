@@ -37,7 +37,7 @@ class Microcosm:
         return document(kind, self.world, rng)
 
     def checks(self, count: int, rng: np.random.Generator) -> dict[str, list[tuple[str, str]]]:
-        """Name of a pre-training check -> `count` (context, answer) pairs on held-out material."""
+        """Name of a pre-training check -> `count` (context, answer) pairs on validation material."""
         return {name: [make(self.world, rng) for _ in range(count)] for name, make in CHECKS.items()}
 
     def conversation(self, kind: str, rng: np.random.Generator) -> Conversation:
@@ -60,8 +60,8 @@ class Microcosm:
         return [alignment_prompt(kinds[k], self.world, split, rng) for k in drawn]
 
     def written_reply(self, prompt: Prompt, rng: np.random.Generator) -> str:
-        """A writer of any politeness and length, more patient than those of the instruction-tuning corpus."""
-        return chatty_reply(prompt, rng.uniform(), int(rng.integers(0, 5)), rng)
+        """A writer of any politeness and length, more patient than those of the instruction-tuning corpus; some hardly end."""
+        return chatty_reply(prompt, rng.uniform(), int(rng.geometric(0.3)) - 1, rng)
 
     def gold_reward(self, prompt: Prompt, reply: str, finished: bool) -> float:
         return gold_reward(prompt, reply, finished)
