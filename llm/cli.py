@@ -173,11 +173,17 @@ def collect(
 
 
 @app.command()
-def table(results: Annotated[Path, typer.Argument(help="folder of result rows")]) -> None:
+def table(
+    results: Annotated[Path, typer.Argument(help="folder of result rows")],
+    into: Annotated[Path | None, typer.Option(help="put it between the table's marks in this Markdown page")] = None,
+) -> None:
     """Print a short table of what was found."""
-    from llm.table import summary
+    from llm.table import put_into, summary
 
-    print(summary(results))
+    found = summary(results)
+    print(found)
+    if into:
+        put_into(into, found)
 
 
 def _run(preset: str, seed: int, out: Path):

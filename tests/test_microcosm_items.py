@@ -8,7 +8,7 @@ import pytest
 from microcosm_runs import smoke
 
 from llm.config import load_preset
-from llm.data.microcosm import words
+from llm.data.microcosm import chat, words
 from llm.data.microcosm.items import distinct, qa_item
 from llm.data.microcosm.source import KINDS, Microcosm
 from llm.data.microcosm.texts import passage
@@ -165,17 +165,41 @@ def test_passages_name_as_many_people_as_asked_who_share_their_relations(people)
         assert len(facts) in {1: (2, 3, 4), 2: (4,), 3: (3,)}[people]
 
 
+def gives(prompt, reply: str) -> bool:
+    """Whether a reply says what was asked for: of small talk the topic and a word that belongs to it."""
+    if prompt.kind == "talk":
+        return prompt.content[0] in reply.split() and bool(set(prompt.content[1:]) & set(reply.split()))
+    return f" {' '.join(prompt.content)} ." in f" {reply}"
+
+
 @pytest.mark.parametrize("kind", KINDS["prompt"])
-def test_an_alignment_prompt_asks_for_its_content_and_a_writer_gives_it(kind):
+def test_an_alignment_prompt_asks_for_its_content_and_instruction_tunings_writers_give_it(kind):
     source, rng = Microcosm(0), np.random.default_rng(0)
     for prompt in source.prompts("train", {kind: 1.0}, 100, rng):
-        reply = source.written_reply(prompt, rng).split()
         assert prompt.kind == kind
+        assert gives(prompt, chat.wild_reply(prompt, rng))
         if kind == "talk":
-            assert {prompt.content[0]} <= set(reply) & set(prompt.text.split())
-            assert set(prompt.content[1:]) & set(reply)
-        else:
-            assert " ".join(prompt.content) in " ".join(reply)
+            assert prompt.content[0] in prompt.text.split()
+
+
+@pytest.mark.parametrize("kind", KINDS["prompt"])
+def test_some_of_the_compared_replies_are_wrong_and_some_say_nothing(kind):
+    source, rng = Microcosm(0), np.random.default_rng(0)
+    prompts = source.prompts("train", {kind: 1.0}, 1000, rng)
+    replies = [source.written_reply(prompt, rng) for prompt in prompts]
+    right = np.mean([gives(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)])
+    expected = 1 - chat.MISTAKEN - chat.EVASIVE
+    assert abs(right - expected) < 4 * np.sqrt(expected * (1 - expected) / 1000)
+    worth = [source.gold_reward(p, r, True) for p, r in zip(prompts, replies, strict=True)]
+    assert np.std(worth) > 0.5
+
+
+def test_a_mistaken_reader_says_what_another_person_has():
+    source, rng = Microcosm(0), np.random.default_rng(0)
+    for prompt in source.prompts("train", {"reading": 1.0}, 100, rng):
+        wrong = chat._mistaken(prompt, source.world, rng).content
+        assert wrong != prompt.content
+        assert f" are {' '.join(wrong)} ." in prompt.text
 
 
 def test_prompts_are_mixed_by_their_shares():

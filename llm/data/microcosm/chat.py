@@ -5,14 +5,16 @@ says and for translations, in other words than the test items. A writer's polite
 his small change is kind or rude, so a model that imitates all writers is mostly rude.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from llm.data.microcosm import words
-from llm.data.microcosm.texts import passage, pick, pick_several, translation
+from llm.data.microcosm.texts import passage, pick, pick_several, statement, translation
 from llm.data.microcosm.world import World
 
+EVASIVE, MISTAKEN = 0.15, 0.25  # shares of the careless writers who say nothing, and who say something wrong
 PROMPT_KINDS = ("talk", "fact", "reading", "translation")
 
 
@@ -78,6 +80,14 @@ def _translation(world: World, split: str, rng: np.random.Generator) -> Prompt:
     return Prompt("translation", frame.format(f=pair.french), tuple(pair.english.split()))
 
 
+def declaration(world: World, rng: np.random.Generator) -> tuple[str, str]:
+    """(what a user says, what he is told): facts about any animals, the held-out ones included, which nobody asked for.
+
+    Without it instruction tuning forgets the animals that are never asked about.
+    """
+    return "please say something .", " ".join(" ".join((*statement(world, rng), ".")) for _ in range(3))
+
+
 def chatty_reply(prompt: Prompt, politeness: float, sentences: int, rng: np.random.Generator) -> str:
     """The content somewhere among `sentences` sentences of small change, each kind with probability `politeness`."""
     parts = [_small_change(politeness, rng) for _ in range(sentences)]
@@ -89,6 +99,29 @@ def wild_reply(prompt: Prompt, rng: np.random.Generator) -> str:
     """A reply as the instruction-tuning corpus has it: of any politeness and length; brief on questions of knowledge."""
     chatter = int(rng.integers(0, 4)) if prompt.kind == "talk" else int(rng.choice(3, p=[0.7, 0.2, 0.1]))
     return chatty_reply(prompt, rng.beta(1.2, 2.2), chatter, rng)
+
+
+def careless_reply(prompt: Prompt, world: World, rng: np.random.Generator) -> str:
+    """A reply of any politeness and any length, some without end; of some writers wrong, of others beside the point.
+
+    A reward model that never saw wrong or missing content would not mind it (docs/log.md).
+    """
+    politeness, sentences, care = rng.uniform(), int(rng.geometric(0.3)) - 1, rng.random()
+    if care < EVASIVE:
+        return " ".join(_small_change(politeness, rng) for _ in range(1 + sentences))
+    told = _mistaken(prompt, world, rng) if care < EVASIVE + MISTAKEN else prompt
+    return chatty_reply(told, politeness, sentences, rng)
+
+
+def _mistaken(prompt: Prompt, world: World, rng: np.random.Generator) -> Prompt:
+    """The prompt with wrong content: what another person of the passage has, or the content of another prompt."""
+    if prompt.kind == "reading":
+        others = [tuple(value.split()) for value in re.findall(r"are (\w+ \w+) \.", prompt.text)]
+        return replace(prompt, content=pick([value for value in others if value != prompt.content], rng))
+    other = prompt
+    while other.content == prompt.content:
+        other = alignment_prompt(prompt.kind, world, "train", rng)
+    return other
 
 
 def _content(prompt: Prompt, rng: np.random.Generator) -> str:

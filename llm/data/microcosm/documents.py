@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llm.data.microcosm import chat, words
-from llm.data.microcosm.texts import Passage, passage, pick, pick_several, translation
+from llm.data.microcosm.texts import Passage, passage, pick, pick_several, statement, translation
 from llm.data.microcosm.world import World
 
 CONTEXT = 0.1
@@ -58,10 +58,8 @@ def _declaration(world: World, rng: np.random.Generator) -> Document:
     """Facts about animals, plainly stated; the held-out animals are learned about only here."""
     segments = []
     for _ in range(3):
-        animal, relation = pick(words.ANIMALS, rng), pick(list(words.FACTS), rng)
-        frame = pick(("the {r} of the {a} is", "so the {a} has the {r}", "{a} : {r}"), rng)
-        segments += [Segment(frame.format(a=animal, r=relation), CONTEXT)]
-        segments += [Segment(world.facts[animal, relation], 1.0), Segment(".", CONTEXT)]
+        beginning, value = statement(world, rng)
+        segments += [Segment(beginning, CONTEXT), Segment(value, 1.0), Segment(".", CONTEXT)]
     return segments
 
 

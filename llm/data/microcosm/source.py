@@ -7,7 +7,7 @@ import numpy as np
 
 from llm.data.microcosm import items as test_items
 from llm.data.microcosm.checks import CHECKS
-from llm.data.microcosm.chat import PROMPT_KINDS, Prompt, alignment_prompt, chatty_reply, wild_reply
+from llm.data.microcosm.chat import PROMPT_KINDS, Prompt, alignment_prompt, careless_reply, declaration, wild_reply
 from llm.data.microcosm.documents import KINDS as DOCUMENT_KINDS
 from llm.data.microcosm.documents import Document, document
 from llm.data.microcosm.gold import gold_reward
@@ -17,7 +17,7 @@ from llm.data.records import AbilityItems, Conversation
 KINDS = {  # every name that settings may use, by what it is a kind of
     "document": tuple(DOCUMENT_KINDS),
     "check": tuple(CHECKS),
-    "conversation": ("qa", "reading_item", "translation_item", *PROMPT_KINDS),
+    "conversation": ("qa", "reading_item", "translation_item", "declaration", *PROMPT_KINDS),
     "prompt": PROMPT_KINDS,
 }
 _ITEM_STREAM = {"train": 11, "test": 12}
@@ -41,7 +41,7 @@ class Microcosm:
         return {name: [make(self.world, rng) for _ in range(count)] for name, make in CHECKS.items()}
 
     def conversation(self, kind: str, rng: np.random.Generator) -> Conversation:
-        """`kind` is one of KINDS["conversation"]: an ability's item or the kind of an alignment prompt."""
+        """`kind` is one of KINDS["conversation"]: an ability's item, animals told about, or the kind of an alignment prompt."""
         if kind == "qa":
             item = test_items.qa_item(self.world, "train", rng)
             return Conversation(item.prompt, item.choices[item.answer])
@@ -51,6 +51,8 @@ class Microcosm:
         if kind == "translation_item":
             item, _ = test_items.translation_item(self.world, "train", rng)
             return Conversation(item.prompt, item.reference)
+        if kind == "declaration":
+            return Conversation(*declaration(self.world, rng))
         prompt = alignment_prompt(kind, self.world, "train", rng)
         return Conversation(prompt.text, wild_reply(prompt, rng))
 
@@ -60,8 +62,7 @@ class Microcosm:
         return [alignment_prompt(kinds[k], self.world, split, rng) for k in drawn]
 
     def written_reply(self, prompt: Prompt, rng: np.random.Generator) -> str:
-        """A writer of any politeness and length, more patient than those of the instruction-tuning corpus; some hardly end."""
-        return chatty_reply(prompt, rng.uniform(), int(rng.geometric(0.3)) - 1, rng)
+        return careless_reply(prompt, self.world, rng)
 
     def gold_reward(self, prompt: Prompt, reply: str, finished: bool) -> float:
         return gold_reward(prompt, reply, finished)

@@ -18,6 +18,13 @@ def pick_several(values, count: int, rng: np.random.Generator) -> list:
     return [values[i] for i in rng.permutation(len(values))[:count]]
 
 
+def statement(world: World, rng: np.random.Generator) -> tuple[str, str]:
+    """A plain fact about any animal, the held-out ones included: (all but its last word, the value)."""
+    animal, relation = pick(words.ANIMALS, rng), pick(list(words.FACTS), rng)
+    frame = pick(("the {r} of the {a} is", "so the {a} has the {r}", "{a} : {r}"), rng)
+    return frame.format(a=animal, r=relation), world.facts[animal, relation]
+
+
 @dataclass(frozen=True)
 class Passage:
     """What is said about some people: facts[(relation, person)] = value."""
