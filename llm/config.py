@@ -243,7 +243,7 @@ class Preset(Settings):
     def _dpo_has_a_step_an_iteration(self) -> Self:
         steps = -(-self.preferences.pairs // self.dpo.batch) * self.dpo.epochs
         if self.dpo.iterations > steps:
-            raise _refused(f"dpo.iterations = {self.dpo.iterations} is not allowed; allowed are 1 to {steps}, the number of steps")
+            raise _refused(f"dpo.iterations = {self.dpo.iterations} is not allowed; allowed are 1 to {steps}, the steps")
         return self
 
 
@@ -285,7 +285,7 @@ class AveragingEntry(Settings):
 
 
 class Sweep(Settings):
-    """What is compared: algorithms, learning rates of each (the preset's own is `null`), and what is averaged after each."""
+    """What is compared: algorithms, learning rates (the preset's own is `null`), and what is averaged after each."""
 
     name: str
     rlhf: Annotated[tuple[Algorithm, ...], Field(min_length=1)]

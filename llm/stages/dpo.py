@@ -36,8 +36,8 @@ class Pairs:
 def dpo(run: Run, theta_0: Path, preferences: Path, out: Path, lr: float | None) -> None:
     """Train at rate `lr` (None: the preset's); `out/iteration<i>` is the model after stretch i = 1, 2, ...
 
-    Beside each model lie `iteration<i>.json`, the mean loss and the share of pairs that the policy itself ranks rightly, and
-    `training<i>.safetensors`, the optimiser.
+    Beside each model lie `iteration<i>.json`, the mean loss and the share of pairs that the policy itself ranks rightly
+    before it learns from them, and `training<i>.safetensors`, the optimiser.
 
     Args:
         preferences: the file of pairs that stage `reward` wrote; the rows of split "train" are used.
@@ -101,7 +101,8 @@ def with_reference(theta_0, tokenizer, batches: list[list[dict]]) -> list[Pairs]
 def pair_batch(tokenizer, rows: list[dict]) -> Batch:
     """Every row's preferred reply, then every row's other reply."""
     sides = ("chosen", "rejected")
-    return imitation_batch(tokenizer, [(row["prompt"], row[s]["text"], row[s]["finished"]) for s in sides for row in rows])
+    replies = [(row["prompt"], row[side]["text"], row[side]["finished"]) for side in sides for row in rows]
+    return imitation_batch(tokenizer, replies)
 
 
 def margins(log_probs: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:

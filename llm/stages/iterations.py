@@ -1,4 +1,4 @@
-"""What the stages of alignment leave behind: a model an iteration, and beside it what training needs to go on from there."""
+"""What the stages of alignment leave behind: a model an iteration, and beside it what training needs to go on."""
 
 import json
 import os
@@ -41,7 +41,9 @@ def write_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer)
     from safetensors.torch import save_file
 
     tensors = {
-        f"{name}.{key}": tensor.detach().clone() for name, part in parts.items() for key, tensor in _tensors(part).items()
+        f"{name}.{key}": tensor.detach().clone()
+        for name, part in parts.items()
+        for key, tensor in _tensors(part).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
