@@ -243,7 +243,8 @@ class Preset(Settings):
     def _dpo_has_a_step_an_iteration(self) -> Self:
         steps = -(-self.preferences.pairs // self.dpo.batch) * self.dpo.epochs
         if self.dpo.iterations > steps:
-            raise _refused(f"dpo.iterations = {self.dpo.iterations} is not allowed; allowed are 1 to {steps}, the steps")
+            wanted = self.dpo.iterations
+            raise _refused(f"dpo.iterations = {wanted} is not allowed; allowed are 1 to {steps}, the number of steps")
         return self
 
 

@@ -91,7 +91,7 @@ def test_a_file_of_ones_own_is_read_by_its_path(tmp_path):
         ("preferences.temperatures", {1.0: 0.9, 1.5: 0.2}, "preferences.temperatures: the shares sum to 1.1; allowed is at most 1"),
         ("preferences.temperatures", {0.0: 0.5}, "preferences.temperatures.0.0.* = 0.0 is not allowed: .* greater than 0"),
         ("model.hidden_size", 18, "model: hidden_size = 18 is not allowed with heads = 2; allowed are multiples of 2 heads"),
-        ("dpo.iterations", 4, "dpo.iterations = 4 is not allowed; allowed are 1 to 3, the steps"),
+        ("dpo.iterations", 4, "dpo.iterations = 4 is not allowed; allowed are 1 to 3, the number of steps"),
         ("ppo.baseline", "mean", "ppo.baseline.* = 'mean' is not allowed: "),
         ("ppo.collapse.critic_loss", 1.0, "ppo.collapse.critic_loss = 1.0 is not allowed: .* greater than 1"),
         ("evaluate.qa", 1, "evaluate.qa = 1 is not allowed: Input should be greater than or equal to 2"),

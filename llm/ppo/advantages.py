@@ -1,7 +1,7 @@
 """From a reward a reply to an advantage a token: KL penalty, generalised advantage estimation, whitening.
 
-All tensors are (rows, length); `mask` is 1 on the tokens of the reply, one stretch a row, and 0 elsewhere. A reply is an
-episode: nothing follows its last token.
+All tensors are (rows, length); `mask` is 1 on the tokens of the reply, one stretch a row, and 0 elsewhere. A reply is
+an episode: nothing follows its last token.
 """
 
 import torch

@@ -11,9 +11,9 @@ from llm.train import Batch
 class Critic(torch.nn.Module):
     """The reward model's body and head, read at every token, less the reward baseline.
 
-    It begins at the reward model rather than at theta_0 with a new head: what the learned reward thinks of an unfinished
-    reply is already a fair guess of what it will think of the whole, whereas a new head has first to learn the reward, and
-    until then its noise goes into every advantage.
+    It begins at the reward model rather than at theta_0 with a new head: what the learned reward thinks of an
+    unfinished reply is already a fair guess of what it will think of the whole, whereas a new head has first to learn
+    the reward, and until then its noise goes into every advantage.
     """
 
     def __init__(self, reward_model, baseline: float):

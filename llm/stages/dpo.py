@@ -1,8 +1,8 @@
-"""DPO, direct preference optimisation (Rafailov et al., arXiv 2305.18290): from theta_0 to theta without a reward model.
+"""DPO, direct preference optimisation (Rafailov et al., arXiv 2305.18290): theta_0 to theta without a reward model.
 
 One training run over the preference pairs that the reward model was fitted to, cut into `iterations` equal stretches of
-steps with a checkpoint after each. A checkpoint is the model and, beside it, the optimiser, and the order of the pairs is
-drawn anew from the run's seed, so a killed run goes on at the last checkpoint and ends with the same bytes.
+steps with a checkpoint after each. A checkpoint is the model and, beside it, the optimiser, and the order of the pairs
+is drawn anew from the run's seed, so a killed run goes on at the last checkpoint and ends with the same bytes.
 """
 
 import json
@@ -106,7 +106,7 @@ def pair_batch(tokenizer, rows: list[dict]) -> Batch:
 
 
 def margins(log_probs: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
-    """Implicit reward beta log(pi / pi_0) of the preferred reply less that of the other; (2 pairs,) twice -> (pairs,)."""
+    """Reward beta log(pi / pi_0) of the preferred reply less that of the other; (2 pairs,) twice -> (pairs,)."""
     chosen, rejected = (beta * (log_probs - reference)).chunk(2)
     return chosen - rejected
 

@@ -2,12 +2,12 @@
 
 Each iteration lets the model write to fresh prompts, rewards each reply (learned reward less a baseline, and a penalty
 for every token by how much likelier it is than under theta_0), and improves the policy and the critic on them. When
-iteration i looks like a collapse, training starts again from the model of iteration i - `back` with a fresh critic, which
-learns alone for one iteration before the policy is updated again (paper.md section 3).
+iteration i looks like a collapse, training starts again from the model of iteration i - `back` with a fresh critic,
+which learns alone for one iteration before the policy is updated again (paper.md section 3).
 
 An iteration is a pure function of the model and the training file before it and of how many restarts there were, which
-its log says. So a killed run goes on at the first iteration that is missing or older than what it was made from, and ends
-with the same bytes.
+its log says. So a killed run goes on at the first iteration that is missing or older than what it was made from, and
+ends with the same bytes.
 """
 
 from dataclasses import dataclass
@@ -66,12 +66,12 @@ class Learner:
 
 
 def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
-    """Run all iterations, the policy at rate `lr` (None: the preset's); `out/iteration<i>` is the model after i = 1, 2, ...
+    """Run all iterations, the policy at rate `lr` (None: the preset's); `out/iteration<i>` is the model after i = 1, ...
 
-    Beside each model lie `training<i>.safetensors`, the critic and both optimisers, and `iteration<i>.json`: mean learned
-    and gold reward, length (tokens) and share of unfinished replies, and KL from theta_0 (nats a reply), all of the
-    replies that the model before it wrote; the losses; how many "restarts" there have been so far; whether it began with
-    a "fresh_critic"; and, where it looks like a "collapse", by what.
+    Beside each model lie `training<i>.safetensors`, the critic and both optimisers, and `iteration<i>.json`: mean
+    learned and gold reward, length (tokens) and share of unfinished replies, and KL from theta_0 (nats a reply), all of
+    the replies that the model before it wrote; the losses; how many "restarts" there have been so far; whether it began
+    with a "fresh_critic"; and, where it looks like a "collapse", by what.
     """
     settings = run.preset.ppo
     if lr is not None:

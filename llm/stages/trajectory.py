@@ -1,4 +1,4 @@
-"""What is measured of the models that training itself made: theta_0, every iteration of alignment, theta; and chance."""
+"""What is measured of the models that training itself made: theta_0, each iteration of alignment, theta; and chance."""
 
 import json
 from math import sqrt
