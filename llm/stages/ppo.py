@@ -66,7 +66,7 @@ class Learner:
 
 
 def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
-    """Run all iterations, the policy at rate `lr` (None: the preset's); `out/iteration<i>` is the model after i = 1, ...
+    """Run all iterations, the policy at rate `lr` (None: the preset's); `out/iteration<i>` is the model after i = 1, 2 ...
 
     Beside each model lie `training<i>.safetensors`, the critic and both optimisers, and `iteration<i>.json`: mean
     learned and gold reward, length (tokens) and share of unfinished replies, and KL from theta_0 (nats a reply), all of
