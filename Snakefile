@@ -1,11 +1,13 @@
-# The graph of the experiment: what depends on what. Seeds, learning rates and sweep entries are wildcards.
+# The graph of the experiment: what depends on what. Seeds, algorithms, learning rates and sweep entries are wildcards.
 #   snakemake --cores 2 --config preset=microcosm seeds="0 1 2" results=out/results -- core
 
 import shlex
 import sys
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
-from llm.config import load_preset, load_sweep, names
+from llm.config import Algorithm, load_preset, load_sweep, names
 
 PRESET = config.get("preset", "microcosm")
 SEEDS = str(config.get("seeds", "0")).split()
@@ -25,13 +27,24 @@ def rates(sweep):
     return ["own" if lr is None else f"{lr:g}" for lr in sweep.learning_rates]
 
 
+def has_baseline(sweep):
+    """Every number has one row, so theta_0's rows stand only beside those of RSF at the preset's own rate."""
+    return "rsf" in sweep.rlhf and None in sweep.learning_rates
+
+
 def sweep_rows(sweep):
     """Every file of rows that a sweep is made of, for one seed."""
-    files = [run / "rows" / "baseline.jsonl"] if None in sweep.learning_rates else []
-    for lr in rates(sweep):
-        files += [run / "rows" / lr / "trajectory.jsonl"]
-        files += [run / "rows" / lr / f"{entry.label}.jsonl" for entry in sweep.averaging]
+    files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep) else []
+    for rlhf, lr in product(sweep.rlhf, rates(sweep)):
+        files += [run / "rows" / rlhf / lr / "trajectory.jsonl"]
+        files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in sweep.averaging]
     return files
+
+
+def theta(wildcards):
+    """The model after the last iteration."""
+    last = getattr(preset, wildcards.rlhf).iterations
+    return str(run / wildcards.rlhf / wildcards.lr / f"iteration{last:02d}" / "config.json").format(seed=wildcards.seed)
 
 
 def shipped_weights(wildcards):
@@ -41,7 +54,9 @@ def shipped_weights(wildcards):
 
 wildcard_constraints:
     seed=r"\d+",
+    rlhf="|".join(get_args(Algorithm)),
     lr=r"own|[0-9.e+-]+",
+    last=r"\d+",
     sweep="|".join(sweeps),
 
 
@@ -91,13 +106,13 @@ rule reward:
         "{llm} reward " + common
 
 
-rule rsf:
+rule align:
     input:
         rules.reward.output,
     output:
-        run / "rsf" / "{lr}" / f"iteration{preset.rsf.iterations:02d}" / "config.json",
+        run / "{rlhf}" / "{lr}" / "iteration{last}" / "config.json",
     shell:
-        "{llm} rsf --lr {wildcards.lr} " + common
+        "{llm} align --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
 rule baseline:
@@ -111,25 +126,25 @@ rule baseline:
 
 rule trajectory:
     input:
-        rules.rsf.output,
+        theta,
     output:
-        run / "rows" / "{lr}" / "trajectory.jsonl",
+        run / "rows" / "{rlhf}" / "{lr}" / "trajectory.jsonl",
     shell:
-        "{llm} trajectory --lr {wildcards.lr} " + common
+        "{llm} trajectory --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
 rule average:
     input:
-        rules.rsf.output,
+        theta,
     output:
-        run / "rows" / "{lr}" / "{entry}.jsonl",
+        run / "rows" / "{rlhf}" / "{lr}" / "{entry}.jsonl",
     params:
         sweep=lambda w: next(
             name for name, sweep in sweeps.items()
-            if w.lr in rates(sweep) and w.entry in [e.label for e in sweep.averaging]
+            if w.rlhf in sweep.rlhf and w.lr in rates(sweep) and w.entry in [e.label for e in sweep.averaging]
         ),
     shell:
-        "{llm} sweep {params.sweep} --entry {wildcards.entry} --lr {wildcards.lr} " + common
+        "{llm} sweep {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
 ruleorder: trajectory > average

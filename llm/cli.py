@@ -6,7 +6,7 @@ is printed as one sentence with exit code 2.
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -44,10 +44,30 @@ def _seed(text: str | int) -> int:
     return seed
 
 
+def _rate(text: str) -> str:
+    try:
+        rate = 1.0 if text == "own" else float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1:
+        raise UserError(f"lr = {text!r} is not allowed; give `own` or a number in (0, 1]")
+    return text
+
+
+def _rlhf(text: str) -> str:
+    from llm.config import Algorithm
+
+    known = get_args(Algorithm)
+    if text not in known:
+        raise UserError(f"rlhf = {text!r} is unknown; allowed are {', '.join(known)}")
+    return text
+
+
 Preset = Annotated[str, typer.Option(help="name of a preset in llm/presets, or a YAML file")]
 Seed = Annotated[int, typer.Option(parser=_seed, metavar="INTEGER", help="the seed of the world and of every random choice")]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
-Rate = Annotated[str, typer.Option(help="RSF's learning rate, or `own` for the preset's")]
+Rlhf = Annotated[str, typer.Option(parser=_rlhf, metavar="NAME", help="algorithm of alignment: rsf, dpo or ppo")]
+Rate = Annotated[str, typer.Option(parser=_rate, metavar="NUMBER", help="its learning rate, or `own` for the preset's")]
 
 
 def main() -> None:
@@ -109,12 +129,13 @@ def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"))
 
 
 @app.command()
-def rsf(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), lr: Rate = "own") -> None:
-    """theta: best of n, iterated; goes on where a killed run stopped."""
-    from llm.stages import rsf as stage
+def align(
+    preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), rlhf: Rlhf = "rsf", lr: Rate = "own"
+) -> None:
+    """theta: best of n (rsf), dpo or ppo; goes on where a killed run stopped."""
+    from llm.stages import align as stage
 
-    run = _run(preset, seed, out)
-    stage.rsf(run, run.folder / "theta_0", run.folder / "reward", run.folder / "rsf" / lr, _rate(lr))
+    stage.align(_run(preset, seed, out), rlhf, lr)
 
 
 @app.command()
@@ -128,14 +149,16 @@ def baseline(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"
 
 
 @app.command()
-def trajectory(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), lr: Rate = "own") -> None:
-    """Measure every iteration of RSF."""
+def trajectory(
+    preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), rlhf: Rlhf = "rsf", lr: Rate = "own"
+) -> None:
+    """Measure every iteration of alignment."""
     from llm.results import write_rows
     from llm.stages import trajectory as stage
 
     run = _run(preset, seed, out)
-    rows = stage.measure_trajectory(_evaluator(run), run.folder / "rsf" / lr, _rate(lr))
-    write_rows(run.folder / "rows" / lr / "trajectory.jsonl", rows)
+    rows = stage.measure_trajectory(_evaluator(run), rlhf, lr)
+    write_rows(run.folder / "rows" / rlhf / lr / "trajectory.jsonl", rows)
 
 
 @app.command()
@@ -145,20 +168,21 @@ def sweep(
     preset: Preset = "microcosm",
     seed: Seed = 0,
     out: Out = Path("out"),
+    rlhf: Rlhf = "rsf",
     lr: Rate = "own",
 ) -> None:
     """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
     from llm.config import load_sweep
     from llm.results import write_rows
     from llm.stages import adapt, average
-    from llm.stages.trajectory import theta_folder
+    from llm.stages.align import learning_rate, theta_folder
 
     run, chosen = _run(preset, seed, out), load_sweep(name).entry(entry)
-    theta, found = theta_folder(run, run.folder / "rsf" / lr), {}
+    theta, found = theta_folder(run, rlhf, lr), {}
     if chosen.method == "ama":
-        found = adapt.ratios_of(run, theta, chosen, run.folder / "ama" / lr)
-    rows = average.measure_averages(_evaluator(run), theta, chosen, _rate(lr), found)
-    write_rows(run.folder / "rows" / lr / f"{chosen.label}.jsonl", rows)
+        found = adapt.ratios_of(run, theta, chosen, run.folder / "ama" / rlhf / lr)
+    rows = average.measure_averages(_evaluator(run), theta, rlhf, chosen, learning_rate(lr), found)
+    write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
 
 
 @app.command()
@@ -197,15 +221,3 @@ def _evaluator(run):
     from llm.stages.evaluate import Evaluator
 
     return Evaluator(run, run.folder / "theta_0", run.folder / "reward")
-
-
-def _rate(text: str) -> float | None:
-    if text == "own":
-        return None
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 1:
-        raise UserError(f"lr = {text!r} is not allowed; give `own` or a number in (0, 1]")
-    return rate

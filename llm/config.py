@@ -38,6 +38,7 @@ def _check_kinds(key: str, given: dict[str, float], allowed: tuple[str, ...]) ->
             raise _refused(f"{key} = {kind!r} is an unknown name; allowed are {', '.join(allowed)}")
 
 
+Algorithm = Literal["rsf", "dpo", "ppo"]  # of alignment: `llm.stages.align`
 Count = Annotated[int, Field(ge=1)]
 Items = Annotated[int, Field(ge=2)]  # a standard error needs two
 Positive = Annotated[float, Field(gt=0)]
@@ -152,6 +153,46 @@ class Rsf(Settings):
     optimiser: Optimiser
 
 
+class Dpo(Settings):
+    """Direct preference optimisation; the optimiser's cosine spans the whole run."""
+
+    beta: Positive  # how strongly the policy is held to theta_0 (the paper's KL coefficient)
+    iterations: Count  # checkpoints, equally spaced over the epochs
+    epochs: Count
+    batch: Count  # pairs a step
+    optimiser: Optimiser
+
+
+class Collapse(Settings):
+    """When PPO counts as collapsed: an iteration against the mean of the `window` before it; and what is done then."""
+
+    window: Count
+    reward_drop: Positive  # a mean reward lower by more than this
+    shortest: Share  # replies shorter than this share of the usual length
+    cut_off: Share  # a share of unfinished replies higher by more than this
+    critic_loss: Annotated[float, Field(gt=1)]  # a critic's loss higher by more than this factor
+    back: Count  # iterations that a restart goes back
+    restarts: Annotated[int, Field(ge=0)]  # at most
+
+
+class Ppo(Settings):
+    """Proximal policy optimisation; the optimisers' cosines span all iterations."""
+
+    iterations: Count
+    prompts: Count  # replies collected an iteration, one a prompt
+    epochs: Count  # over the replies of an iteration
+    batch: Count
+    eta: Annotated[float, Field(ge=0)]  # KL penalty in the reward
+    gamma: Share
+    gae_lambda: Share
+    clip: Positive  # of the ratio of policies
+    value_clip: Positive  # of the critic's change, in the unit of the reward
+    baseline: float | Literal["theta_0"]  # taken from every reward; theta_0: the mean reward of its replies
+    optimiser: Optimiser
+    critic_optimiser: Optimiser
+    collapse: Collapse
+
+
 class Ama(Settings):
     prompts: Count
     samples: Count
@@ -184,6 +225,8 @@ class Preset(Settings):
     preferences: Preferences
     reward: Reward
     rsf: Rsf
+    dpo: Dpo
+    ppo: Ppo
     ama: Ama
     evaluate: Evaluate
 
@@ -194,6 +237,14 @@ class Preset(Settings):
             _check_kinds(f"pretrain.phases.{phase.name}.targets", phase.targets, KINDS["check"])
         _check_kinds("sft.mixture", self.sft.mixture, KINDS["conversation"])
         _check_kinds("prompts", self.prompts, KINDS["prompt"])
+        return self
+
+    @model_validator(mode="after")
+    def _dpo_has_a_step_an_iteration(self) -> Self:
+        steps = -(-self.preferences.pairs // self.dpo.batch) * self.dpo.epochs
+        if self.dpo.iterations > steps:
+            wanted = self.dpo.iterations
+            raise _refused(f"dpo.iterations = {wanted} is not allowed; allowed are 1 to {steps}, the number of steps")
         return self
 
 
@@ -235,9 +286,10 @@ class AveragingEntry(Settings):
 
 
 class Sweep(Settings):
-    """What is compared: RSF's learning rates (the preset's own is `null`) and what is averaged after each."""
+    """What is compared: algorithms, learning rates (the preset's own is `null`), and what is averaged after each."""
 
     name: str
+    rlhf: Annotated[tuple[Algorithm, ...], Field(min_length=1)]
     learning_rates: Annotated[tuple[Rate | None, ...], Field(min_length=1)]
     averaging: tuple[AveragingEntry, ...]
 

@@ -13,8 +13,9 @@ from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.files import write_json
 from llm.model import build_model
 from llm.run import Run
-from llm.stages import average, pretrain, reward, rsf, sft, trajectory
+from llm.stages import average, pretrain, reward, sft, trajectory
 from llm.stages.adapt import ratios_of
+from llm.stages.align import align, theta_folder
 from llm.stages.evaluate import Evaluator
 
 METRICS = ("reward", "gold_reward", "length", "qa", "reading_f1", "bleu")
@@ -48,7 +49,7 @@ def smoke_run(out: Path, seed: int = 0, upto: str = "rsf", preset=None) -> Run:
         "pretrain": lambda: pretrain.pretrain(run, folder / "pretrained"),
         "sft": lambda: sft.sft(run, folder / "pretrained", folder / "theta_0"),
         "reward": lambda: make_reward(run),
-        "rsf": lambda: rsf.rsf(run, folder / "theta_0", folder / "reward", folder / "rsf" / "own", None),
+        "rsf": lambda: align(run, "rsf", "own"),
     }
     for stage in STAGES[: STAGES.index(upto) + 1]:
         stages[stage]()
@@ -67,20 +68,20 @@ def evaluator(run: Run) -> Evaluator:
 
 
 def theta(run: Run) -> Path:
-    return trajectory.theta_folder(run, run.folder / "rsf" / "own")
+    return theta_folder(run, "rsf", "own")
 
 
 def averages(run: Run, label: str) -> list[dict]:
     """The rows of one entry of the sweep "core"."""
     entry = load_sweep("core").entry(label)
-    found = ratios_of(run, theta(run), entry, run.folder / "ama" / "own") if entry.method == "ama" else {}
-    return average.measure_averages(evaluator(run), theta(run), entry, None, found)
+    found = ratios_of(run, theta(run), entry, run.folder / "ama" / "rsf" / "own") if entry.method == "ama" else {}
+    return average.measure_averages(evaluator(run), theta(run), "rsf", entry, None, found)
 
 
 def core_rows(run: Run) -> list[dict]:
     """Every row of the sweep "core", as the stages give them."""
     rows = trajectory.measure_baseline(evaluator(run))
-    rows += trajectory.measure_trajectory(evaluator(run), run.folder / "rsf" / "own", None)
+    rows += trajectory.measure_trajectory(evaluator(run), "rsf", "own")
     return rows + [row for entry in load_sweep("core").averaging for row in averages(run, entry.label)]
 
 

@@ -38,7 +38,7 @@ def refused(capsys, monkeypatch, *arguments) -> str:
 
 
 @pytest.mark.parametrize("seed", ["-1", "one", "1.5", "4294967296"])
-@pytest.mark.parametrize("stage", ["show", "pretrain", "rsf"])
+@pytest.mark.parametrize("stage", ["show", "pretrain", "align"])
 def test_a_bad_seed_is_refused(capsys, monkeypatch, stage, seed):
     sentence = refused(capsys, monkeypatch, stage, "--preset", "smoke", "--seed", seed)
     assert sentence == f"seed = '{seed}' is not allowed; give a whole number from 0 to 4294967295"
@@ -46,11 +46,17 @@ def test_a_bad_seed_is_refused(capsys, monkeypatch, stage, seed):
 
 @pytest.mark.parametrize("lr", ["0", "-1e-3", "2", "nan", "fast", ""])
 def test_a_bad_learning_rate_is_refused(capsys, monkeypatch, tmp_path, lr):
-    sentence = refused(capsys, monkeypatch, "rsf", "--preset", "smoke", "--out", tmp_path, "--lr", lr)
+    sentence = refused(capsys, monkeypatch, "align", "--preset", "smoke", "--out", tmp_path, "--lr", lr)
     assert sentence == f"lr = {lr!r} is not allowed; give `own` or a number in (0, 1]"
 
 
-@pytest.mark.parametrize("stage", ["show", "pretrain", "sft", "reward", "rsf", "baseline", "trajectory"])
+@pytest.mark.parametrize("stage", [["align"], ["trajectory"], ["sweep", "core", "--entry", "ma"]])
+def test_an_unknown_algorithm_is_refused_with_the_known_ones(capsys, monkeypatch, tmp_path, stage):
+    sentence = refused(capsys, monkeypatch, *stage, "--preset", "smoke", "--out", tmp_path, "--rlhf", "grpo")
+    assert sentence == "rlhf = 'grpo' is unknown; allowed are rsf, dpo, ppo"
+
+
+@pytest.mark.parametrize("stage", ["show", "pretrain", "sft", "reward", "align", "baseline", "trajectory"])
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys, monkeypatch, stage):
     sentence = refused(capsys, monkeypatch, stage, "--preset", "huge")
     assert sentence.startswith("preset = 'huge' is unknown; allowed are microcosm, smoke")
@@ -59,7 +65,10 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(capsys, monkeypatch, s
 @pytest.mark.parametrize(
     ("stage", "missing"),
     [
-        (["sft"], "pretrained"), (["reward"], "theta_0"), (["rsf"], "theta_0"), (["baseline"], "theta_0"),
+        (["sft"], "pretrained"), (["reward"], "theta_0"), (["align"], "theta_0"), (["baseline"], "theta_0"),
+        (["align", "--rlhf", "dpo"], "theta_0"), (["align", "--rlhf", "ppo"], "theta_0"),
+        (["trajectory", "--rlhf", "dpo"], "dpo/own/iteration01"),
+        (["sweep", "algorithms", "--rlhf", "ppo", "--entry", "ma"], "ppo/own/iteration03"),
         (["trajectory"], "rsf/own/iteration01"), (["sweep", "core", "--entry", "ma"], "rsf/own/iteration02"),
         (["sweep", "core", "--entry", "ama"], "rsf/own/iteration02"), (["trajectory", "--lr", "0.5"], "rsf/0.5/iteration01"),
     ],
@@ -90,9 +99,9 @@ def test_shipped_weights_are_taken_as_they_are(monkeypatch, tmp_path):
 
 def test_an_unknown_sweep_or_entry_is_refused_with_the_known_ones(capsys, monkeypatch):
     sentence = refused(capsys, monkeypatch, "sweep", "magic", "--entry", "ma", "--preset", "smoke")
-    assert sentence.startswith("sweep = 'magic' is unknown; allowed are core, learning-rates")
+    assert sentence.startswith("sweep = 'magic' is unknown; allowed are algorithms, core, learning-rates")
     sentence = refused(capsys, monkeypatch, "sweep", "core", "--entry", "magic", "--preset", "smoke")
-    assert sentence == "entry = 'magic' is not in the sweep core; allowed are ma, parts, ama, ama-own-embeddings"
+    assert sentence == "entry = 'magic' is not in the sweep core; allowed are ma, part-input, part-middle, part-output, part-embeddings, ama, ama-own-embeddings"
 
 
 def test_collect_refuses_missing_and_damaged_files_and_leaves_nothing(capsys, monkeypatch, tmp_path):
@@ -125,5 +134,5 @@ def test_help_lists_the_stages_and_loads_nothing_heavy():
     assert done.returncode == 0, done.stderr
     *shown, loaded = done.stdout.splitlines()
     assert loaded == "loaded: []"
-    for stage in ("show", "pretrain", "sft", "reward", "rsf", "baseline", "trajectory", "sweep", "collect", "table"):
+    for stage in ("show", "pretrain", "sft", "reward", "align", "baseline", "trajectory", "sweep", "collect", "table"):
         assert any(re.match(rf"\W*{stage}\b", line) for line in shown), stage

@@ -91,6 +91,9 @@ def test_a_file_of_ones_own_is_read_by_its_path(tmp_path):
         ("preferences.temperatures", {1.0: 0.9, 1.5: 0.2}, "preferences.temperatures: the shares sum to 1.1; allowed is at most 1"),
         ("preferences.temperatures", {0.0: 0.5}, "preferences.temperatures.0.0.* = 0.0 is not allowed: .* greater than 0"),
         ("model.hidden_size", 18, "model: hidden_size = 18 is not allowed with heads = 2; allowed are multiples of 2 heads"),
+        ("dpo.iterations", 4, "dpo.iterations = 4 is not allowed; allowed are 1 to 3, the number of steps"),
+        ("ppo.baseline", "mean", "ppo.baseline.* = 'mean' is not allowed: "),
+        ("ppo.collapse.critic_loss", 1.0, "ppo.collapse.critic_loss = 1.0 is not allowed: .* greater than 1"),
         ("evaluate.qa", 1, "evaluate.qa = 1 is not allowed: Input should be greater than or equal to 2"),
     ],
 )  # fmt: skip
@@ -111,6 +114,9 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
         ("averaging.1.part_names", [], "averaging.1: part_names = .. is not allowed with method part"),
         ("averaging.0.part_names", ["input"], "averaging.0: part_names = .'input'. is not allowed with method ma"),
         ("averaging.1.label", "ma", "averaging has the label 'ma' more than once; allowed are different labels"),
+        ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed: .*'rsf', 'dpo' or 'ppo'"),
+        ("rlhf", [], "rlhf = .. is not allowed: "),
+        ("rlhf", None, "the key rlhf is missing; every key must be given"),
         ("learning_rates", [-1.0], "learning_rates.0 = -1.0 is not allowed: "),
     ],
 )  # fmt: skip

@@ -80,7 +80,7 @@ def test_amas_ratios_have_their_mean_and_stay_within_0_and_1(rows):
 
 def test_amas_samples_are_thetas_best_by_the_learned_reward(run, rows):
     settings = run.preset.ama
-    drawn = json.loads((run.folder / "ama" / "own" / "samples.json").read_text())
+    drawn = json.loads((run.folder / "ama" / "rsf" / "own" / "samples.json").read_text())
     model, tokenizer = load_model(theta(run)), load_tokenizer(theta(run))
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, run.rng("adapt"))
     samples = sample(run, model, tokenizer, prompts, settings.samples, 1.0, ("adapt",))
@@ -95,8 +95,8 @@ def test_amas_samples_are_thetas_best_by_the_learned_reward(run, rows):
 
 def test_ama_begins_at_equal_ratios_and_repeats_itself(run, rows, tmp_path):
     entry = load_sweep("core").entry("ama")
-    first = json.loads((run.folder / "ama" / "own" / "ama.json").read_text())
-    samples = run.folder / "ama" / "own" / "samples.json"
+    first = json.loads((run.folder / "ama" / "rsf" / "own" / "ama.json").read_text())
+    samples = run.folder / "ama" / "rsf" / "own" / "samples.json"
     find_ratios(run, run.folder / "theta_0", theta(run), samples, entry, tmp_path / "again.json")
     assert json.loads((tmp_path / "again.json").read_text()) == first
     for alpha, result in first.items():
@@ -109,7 +109,7 @@ def test_ama_learns_from_the_replies_alone_and_sees_every_sample(run, rows):
     from llm.stages.adapt import _batches
 
     tokenizer = load_tokenizer(theta(run))
-    samples = json.loads((run.folder / "ama" / "own" / "samples.json").read_text())
+    samples = json.loads((run.folder / "ama" / "rsf" / "own" / "samples.json").read_text())
     learned = []
     for batch in _batches(samples, tokenizer, 3, len(samples) // 3, np.random.default_rng(0)):
         for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):
@@ -150,16 +150,17 @@ def test_a_head_tied_to_the_embeddings_is_no_group_of_its_own(run):
     assert smoke().model.tied_embeddings
     grouping = GroupingSettings(parts=3, embeddings="own", norm="mean", head="own")
     with pytest.raises(UserError, match="part_names = 'head' is no group of this model; allowed are part1, .* embeddings"):
-        measure_averages(evaluator(run), theta(run), entry(grouping=grouping, part_names=["head"]), None, {})
+        measure_averages(evaluator(run), theta(run), "rsf", entry(grouping=grouping, part_names=["head"]), None, {})
 
 
 def test_the_learning_rate_becomes_part_of_the_setting_unless_it_is_the_presets(run):
     one = entry(part_names=["input"], alphas=[1.0])
-    assert {json.dumps(row["setting"]) for row in measure_averages(evaluator(run), theta(run), one, None, {})} == {
+    assert {json.dumps(row["setting"]) for row in measure_averages(evaluator(run), theta(run), "dpo", one, None, {})} == {
         '{"part": "input", "alpha": 1.0}'
     }
-    rows = measure_averages(evaluator(run), theta(run), one, 2e-3, {})
+    rows = measure_averages(evaluator(run), theta(run), "dpo", one, 2e-3, {})
     assert {row["setting"]["lr"] for row in rows} == {0.002}
+    assert {row["rlhf"] for row in rows} == {"dpo"}
 
 
 def test_embeddings_and_head_of_an_untied_model_are_averaged_each_with_its_own_ratio(tmp_path):
@@ -169,6 +170,6 @@ def test_embeddings_and_head_of_an_untied_model_are_averaged_each_with_its_own_r
     theta_0, _ = evaluator(run).measure(load_model(run.folder / "theta_0"))
     assert values(ma, "ma", alpha=0.0) == {metric: (m.value, m.stderr) for metric, m in theta_0.items()}
     grouping = GroupingSettings(parts=3, embeddings="theta", norm="theta", head="own")
-    rows = measure_averages(evaluator(run), theta(run), entry(grouping=grouping, part_names=["head"], alphas=[0.0, 1.0]), None, {})
+    rows = measure_averages(evaluator(run), theta(run), "rsf", entry(grouping=grouping, part_names=["head"], alphas=[0.0, 1.0]), None, {})
     assert values(rows, "part", alpha=1.0) == values(ma, "ma", alpha=1.0)
     assert values(rows, "part", alpha=0.0)["reward"] != values(rows, "part", alpha=1.0)["reward"]

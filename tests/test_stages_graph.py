@@ -12,7 +12,7 @@ from pathlib import Path
 from microcosm_runs import METRICS, core_rows, smoke_run, timeless, values
 
 REPOSITORY = Path(__file__).parents[1]
-JOBS = {"pretrain": 1, "sft": 1, "reward": 1, "rsf": 1, "baseline": 1, "trajectory": 1, "average": 4, "collect": 1}
+JOBS = {"pretrain": 1, "sft": 1, "reward": 1, "align": 1, "baseline": 1, "trajectory": 1, "average": 7, "collect": 1}
 BARS = r"(pretrain: \w+|sft|reward|rsf, lr [\d.e-]+): +\d+%\|.*\d+/\d+ \[.*\]"
 RESULT = r"reward model: accuracy [\d.]+, correlation with gold -?[\d.]+"
 

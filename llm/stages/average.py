@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llm.averaging.average import mix_, tied
 from llm.averaging.groups import PART_NAMES, Grouping, assign, labels, ratios
-from llm.config import AveragingEntry
+from llm.config import Algorithm, AveragingEntry
 from llm.errors import UserError
 from llm.model import load_model
 from llm.stages.evaluate import Evaluator
@@ -14,11 +14,17 @@ from llm.stages.rows import rows_of
 
 
 def measure_averages(
-    evaluator: Evaluator, theta: Path, entry: AveragingEntry, lr: float | None, found: dict[float, dict[str, float]]
+    evaluator: Evaluator,
+    theta: Path,
+    rlhf: Algorithm,
+    entry: AveragingEntry,
+    lr: float | None,
+    found: dict[float, dict[str, float]],
 ) -> list[dict]:
     """Result rows of every setting of an entry.
 
     Args:
+        rlhf: the algorithm that made theta.
         lr: the learning rate theta was made with, None for the preset's own; it becomes part of the setting.
         found: mean ratio -> ratios of the groups, as AMA found them; empty for other methods.
     """
@@ -32,7 +38,7 @@ def measure_averages(
         mix_(model, state_0, state, ratios(assignment, alphas))
         measured, seconds = evaluator.measure(model)
         setting = setting if lr is None else {**setting, "lr": lr}
-        rows += rows_of(evaluator.run, "rsf", entry.method, setting, measured, seconds)
+        rows += rows_of(evaluator.run, rlhf, entry.method, setting, measured, seconds)
     return rows
 
 

@@ -5,7 +5,6 @@ Each iteration samples n replies to fresh prompts, keeps the best of each n by t
 the model before it, so a killed run goes on at the first iteration that is missing or older than what it was made from.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from llm.config import Optimiser
 from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer, require_model, save_model
 from llm.run import Run
+from llm.stages.iterations import iteration_folder, log_file
 from llm.train import count_minibatches, fit, minibatches, token_loss
 
 
@@ -34,10 +34,6 @@ def rsf(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> N
         if not up_to_date(after / "config.json", before / "config.json", reward / "config.json"):
             _iterate(run, before, reward, after, iteration, optimiser)
         before = after
-
-
-def iteration_folder(out: Path, iteration: int) -> Path:
-    return out / f"iteration{iteration:02d}"
 
 
 def chosen_file(out: Path, iteration: int) -> Path:
@@ -70,7 +66,7 @@ def _iterate(run: Run, before: Path, reward: Path, after: Path, iteration: int, 
         "loss": float(np.mean(losses)),
     }
     write_json(chosen_file(after.parent, iteration), chosen)
-    write_json(after.with_suffix(".json"), log)
+    write_json(log_file(after.parent, iteration), log)
     save_model(model, tokenizer, after)
 
 
@@ -93,8 +89,3 @@ def best_of(scores: np.ndarray) -> np.ndarray:
     """(prompts, samples) rewards -> for each prompt the flat index of its best sample; the first of equals."""
     prompts, samples = scores.shape
     return np.arange(prompts) * samples + scores.argmax(axis=1)
-
-
-def training_log(out: Path) -> list[dict]:
-    """What every finished iteration wrote about itself, in order."""
-    return [json.loads(path.read_text()) for path in sorted(out.glob("iteration*.json"))]

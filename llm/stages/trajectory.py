@@ -1,14 +1,15 @@
-"""What is measured of the models that training itself made: theta_0, every iteration of RSF, theta; and chance."""
+"""What is measured of the models that training itself made: theta_0, each iteration of alignment, theta; and chance."""
 
 import json
 from math import sqrt
-from pathlib import Path
 
+from llm.config import Algorithm
 from llm.model import load_model
 from llm.run import Run
+from llm.stages.align import aligned_folder, iterations, learning_rate
 from llm.stages.evaluate import Evaluator, Measurement, chance
+from llm.stages.iterations import iteration_folder
 from llm.stages.rows import rows_of
-from llm.stages.rsf import iteration_folder
 
 
 def measure_baseline(evaluator: Evaluator) -> list[dict]:
@@ -30,19 +31,14 @@ def _reward_model(judged: dict[str, float]) -> dict[str, Measurement]:
     }
 
 
-def measure_trajectory(evaluator: Evaluator, rsf: Path, lr: float | None) -> list[dict]:
+def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str) -> list[dict]:
     """Rows of early stopping at every iteration, and of theta, the last one."""
-    run, rows = evaluator.run, []
-    rate = {} if lr is None else {"lr": lr}
-    last = run.preset.rsf.iterations
+    run, rows, lr = evaluator.run, [], learning_rate(rate)
+    setting = {} if lr is None else {"lr": lr}
+    folder, last = aligned_folder(run, rlhf, rate), iterations(run, rlhf)
     for iteration in range(1, last + 1):
-        measured, seconds = evaluator.measure(load_model(iteration_folder(rsf, iteration)))
-        rows += rows_of(run, "rsf", "early-stopping", {"iteration": iteration, **rate}, measured, seconds)
+        measured, seconds = evaluator.measure(load_model(iteration_folder(folder, iteration)))
+        rows += rows_of(run, rlhf, "early-stopping", {"iteration": iteration, **setting}, measured, seconds)
         if iteration == last:
-            rows += rows_of(run, "rsf", "theta", rate, measured, seconds)
+            rows += rows_of(run, rlhf, "theta", setting, measured, seconds)
     return rows
-
-
-def theta_folder(run: Run, rsf: Path) -> Path:
-    """The model after the last iteration."""
-    return iteration_folder(rsf, run.preset.rsf.iterations)

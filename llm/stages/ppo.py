@@ -1,0 +1,202 @@
+"""PPO, proximal policy optimisation (Schulman et al., arXiv 1707.06347): from theta_0 to theta.
+
+Each iteration lets the model write to fresh prompts, rewards each reply (learned reward less a baseline, and a penalty
+for every token by how much likelier it is than under theta_0), and improves the policy and the critic on them. When
+iteration i looks like a collapse, training starts again from the model of iteration i - `back` with a fresh critic,
+which learns alone for one iteration before the policy is updated again (paper.md section 3).
+
+An iteration is a pure function of the model and the training file before it and of how many restarts there were, which
+its log says. So a killed run goes on at the first iteration that is missing or older than what it was made from, and
+ends with the same bytes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from llm.chat import imitation_batch, reward_scores
+from llm.config import Optimiser, Ppo
+from llm.files import write_json
+from llm.log_probs import token_log_probs
+from llm.model import load_model, load_reward_model, load_tokenizer, require_model, save_model
+from llm.ppo.collapse import collapse
+from llm.ppo.critic import Critic, fresh_critic
+from llm.ppo.experience import Experience, experience
+from llm.ppo.losses import policy_loss, value_loss
+from llm.run import Run
+from llm.stages.iterations import (
+    is_made,
+    iteration_folder,
+    log_file,
+    read_log,
+    read_training,
+    training_file,
+    write_training,
+)
+from llm.stages.rsf import sample
+from llm.train import count_minibatches, fit, minibatches, optimiser_for
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What stays the same from iteration to iteration."""
+
+    run: Run
+    settings: Ppo
+    theta_0: Path
+    reward: Path
+    out: Path
+    baseline: float
+
+    def before(self, iteration: int) -> Path:
+        """The model that an iteration starts from."""
+        return self.theta_0 if iteration == 1 else iteration_folder(self.out, iteration - 1)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A policy or a critic with its optimiser."""
+
+    model: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    settings: Optimiser
+
+
+def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
+    """Run all iterations, the policy at rate `lr` (None: the preset's); `out/iteration<i>` is the model after i = 1, 2 ...
+
+    Beside each model lie `training<i>.safetensors`, the critic and both optimisers, and `iteration<i>.json`: mean
+    learned and gold reward, length (tokens) and share of unfinished replies, and KL from theta_0 (nats a reply), all of
+    the replies that the model before it wrote; the losses; how many "restarts" there have been so far; whether it began
+    with a "fresh_critic"; and, where it looks like a "collapse", by what.
+    """
+    settings = run.preset.ppo
+    if lr is not None:
+        settings = settings.model_copy(update={"optimiser": settings.optimiser.model_copy(update={"lr": lr})})
+    require_model(theta_0)
+    require_model(reward)
+    inputs = Inputs(run, settings, theta_0, reward, out, _baseline(run, theta_0, reward))
+    bar = tqdm(total=settings.iterations, desc=f"ppo, lr {settings.optimiser.lr:g}", unit="iteration")
+    iteration, restarts = 1, 0
+    while iteration <= settings.iterations:
+        if not _is_up_to_date(inputs, iteration, restarts):
+            _iterate(inputs, iteration, restarts)
+        log = read_log(out, iteration)
+        restarts = log["restarts"]
+        if log["collapse"] and restarts < settings.collapse.restarts:
+            restarts += 1
+            iteration = max(0, iteration - settings.collapse.back)
+        bar.update(iteration - bar.n)
+        iteration += 1
+    bar.close()
+
+
+def _is_up_to_date(inputs: Inputs, iteration: int, restarts: int) -> bool:
+    made_from = (inputs.before(iteration) / "config.json", inputs.reward / "config.json")
+    return is_made(inputs.out, iteration, *made_from) and read_log(inputs.out, iteration)["restarts"] >= restarts
+
+
+def _baseline(run: Run, theta_0: Path, reward: Path) -> float:
+    """What is taken from every reward: the setting, or the mean learned reward of replies by theta_0."""
+    settings = run.preset.ppo
+    if settings.baseline != "theta_0":
+        return settings.baseline
+    prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, run.rng("ppo", "baseline"))
+    tokenizer = load_tokenizer(theta_0)
+    replies = sample(run, load_model(theta_0), tokenizer, prompts, 1, 1.0, ("ppo", "baseline"))
+    return float(reward_scores(load_reward_model(reward), tokenizer, replies, run.preset.evaluate.batch).mean())
+
+
+def _iterate(inputs: Inputs, iteration: int, restarts: int) -> None:
+    """One iteration; where `restarts` has grown since the one before, with a fresh critic and the policy left alone."""
+    logs = [read_log(inputs.out, i) for i in range(1, iteration)]
+    restarted = restarts > (logs[-1]["restarts"] if logs else 0)
+    actor, critic = _learners(inputs, iteration, restarted)
+    tokenizer, rng = load_tokenizer(inputs.theta_0), inputs.run.rng("ppo", iteration, restarts)
+    collected, log = _collect(inputs, actor.model, critic.model, tokenizer, rng, ("ppo", iteration, restarts))
+    settings = inputs.settings
+    replies = list(range(len(collected.log_probs)))
+    batches = [collected.rows(chosen) for chosen in minibatches(replies, settings.batch, settings.epochs, rng)]
+    log |= {
+        "iteration": iteration,
+        "lr": settings.optimiser.lr,
+        "restarts": restarts,
+        "fresh_critic": restarted or iteration == 1,
+        "policy_loss": None if restarted else _update(settings, actor, batches, _policy_loss(settings), iteration),
+        "critic_loss": _update(settings, critic, batches, _critic_loss(settings), iteration),
+    }
+    log["collapse"] = collapse([*logs, log], settings.collapse)
+    write_json(log_file(inputs.out, iteration), log)
+    write_training(
+        training_file(inputs.out, iteration),
+        actor=actor.optimiser,
+        critic=critic.model,
+        critic_optimiser=critic.optimiser,
+    )
+    save_model(actor.model, tokenizer, iteration_folder(inputs.out, iteration))
+
+
+def _learners(inputs: Inputs, iteration: int, restarted: bool) -> tuple[Learner, Learner]:
+    """Policy and critic as the iteration before left them; the critic is a fresh one after a restart."""
+    model, critic = load_model(inputs.before(iteration)), fresh_critic(inputs.reward, inputs.baseline)
+    settings = inputs.settings
+    actor = Learner(model, optimiser_for(model, settings.optimiser), settings.optimiser)
+    judge = Learner(critic, optimiser_for(critic, settings.critic_optimiser), settings.critic_optimiser)
+    if iteration > 1:
+        before = training_file(inputs.out, iteration - 1)
+        read_training(before, actor=actor.optimiser)
+        if not restarted:
+            read_training(before, critic=judge.model, critic_optimiser=judge.optimiser)
+    return actor, judge
+
+
+def _collect(
+    inputs: Inputs, actor, critic: Critic, tokenizer, rng: np.random.Generator, purpose: tuple
+) -> tuple[Experience, dict]:
+    """What the policy writes to fresh prompts, and what is to be said of it in the log."""
+    run, settings = inputs.run, inputs.settings
+    prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
+    replies = sample(run, actor, tokenizer, prompts, 1, 1.0, purpose)
+    scores = reward_scores(load_reward_model(inputs.reward), tokenizer, replies, run.preset.evaluate.batch)
+    gold = [run.source.gold_reward(prompt, reply, done) for prompt, (_, reply, done) in zip(prompts, replies)]
+    batch, theta_0 = imitation_batch(tokenizer, replies), load_model(inputs.theta_0)
+    collected = experience(actor, critic, theta_0, batch, scores - inputs.baseline, settings, run.preset.evaluate.batch)
+    return collected, {
+        "reward": float(scores.double().mean()),
+        "gold_reward": float(np.mean(gold)),
+        "length": float(collected.mask.sum(dim=1).mean()),
+        "unfinished": float(np.mean([not done for _, _, done in replies])),
+        "kl": float((collected.log_probs - collected.reference).sum(dim=1).double().mean()),
+    }
+
+
+def _update(settings: Ppo, learner: Learner, batches: list[Experience], loss, iteration: int) -> float:
+    """Train on every batch; the mean loss."""
+    steps = count_minibatches(settings.prompts, settings.batch, settings.epochs)
+    losses = fit(
+        learner.model,
+        batches,
+        loss,
+        learner.settings,
+        steps=steps * settings.iterations,
+        optimiser=learner.optimiser,
+        first_step=steps * (iteration - 1),
+    )
+    return float(np.mean(list(losses)))
+
+
+def _policy_loss(settings: Ppo):
+    def loss(actor, e: Experience) -> torch.Tensor:
+        return policy_loss(token_log_probs(actor, e.batch), e.log_probs, e.advantages, e.mask, settings.clip)
+
+    return loss
+
+
+def _critic_loss(settings: Ppo):
+    def loss(critic: Critic, e: Experience) -> torch.Tensor:
+        return value_loss(critic(e.batch), e.values, e.returns, e.mask, settings.value_clip)
+
+    return loss
