@@ -30,8 +30,20 @@ def sweep_rows(sweep):
     files = [run / "rows" / "baseline.jsonl"] if None in sweep.learning_rates else []
     for lr in rates(sweep):
         files += [run / "rows" / lr / "trajectory.jsonl"]
-        files += [run / "rows" / lr / f"{entry.label}.jsonl" for entry in sweep.averaging]
+        files += [run / "rows" / lr / f"{entry.label}.jsonl" for entry in (*sweep.averaging, *sweep.training)]
     return files
+
+
+def sweep_with(kind, wildcards):
+    """The first sweep that has the entry of that label, among its entries of a kind, at that learning rate."""
+    return next(
+        name for name, sweep in sweeps.items()
+        if wildcards.lr in rates(sweep) and wildcards.entry in [entry.label for entry in getattr(sweep, kind)]
+    )
+
+
+def labels(kind):
+    return "|".join(entry.label for sweep in sweeps.values() for entry in getattr(sweep, kind))
 
 
 def shipped_weights(wildcards):
@@ -123,16 +135,25 @@ rule average:
         rules.rsf.output,
     output:
         run / "rows" / "{lr}" / "{entry}.jsonl",
+    wildcard_constraints:
+        entry=labels("averaging"),
     params:
-        sweep=lambda w: next(
-            name for name, sweep in sweeps.items()
-            if w.lr in rates(sweep) and w.entry in [e.label for e in sweep.averaging]
-        ),
+        sweep=lambda w: sweep_with("averaging", w),
     shell:
         "{llm} sweep {params.sweep} --entry {wildcards.entry} --lr {wildcards.lr} " + common
 
 
-ruleorder: trajectory > average
+rule mitigate:
+    input:
+        str(rules.rsf.output[0]).replace("{lr}", "own"),
+    output:
+        run / "rows" / "{lr}" / "{entry}.jsonl",
+    wildcard_constraints:
+        entry=labels("training"),
+    params:
+        sweep=lambda w: sweep_with("training", w),
+    shell:
+        "{llm} mitigate {params.sweep} --entry {wildcards.entry} --lr {wildcards.lr} " + common
 
 
 rule collect:
