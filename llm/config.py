@@ -176,9 +176,15 @@ class Oracle(Settings):
     """Search of Omega on a lattice: every point on `screen` prompts, the best `finalists` of them on `prompts`."""
 
     step: Rate  # between neighbouring ratios
-    screen: Count
+    screen: Items
     finalists: Count
-    prompts: Count
+    prompts: Items
+
+    @model_validator(mode="after")
+    def _screen_is_part_of_the_prompts(self) -> Self:
+        if self.screen > self.prompts:
+            raise _refused(f"screen = {self.screen} is not allowed with prompts = {self.prompts}; allowed is at most as many")
+        return self
 
 
 class Evaluate(Settings):
