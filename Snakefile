@@ -27,9 +27,9 @@ def rates(sweep):
 
 def sweep_rows(sweep):
     """Every file of rows that a sweep is made of, for one seed."""
-    files = [run / "rows" / "baseline.jsonl"] if None in sweep.learning_rates else []
+    files = [run / "rows" / "baseline.jsonl"] if sweep.trajectory and None in sweep.learning_rates else []
     for lr in rates(sweep):
-        files += [run / "rows" / lr / "trajectory.jsonl"]
+        files += [run / "rows" / lr / "trajectory.jsonl"] if sweep.trajectory else []
         files += [run / "rows" / lr / f"{entry.label}.jsonl" for entry in (*sweep.averaging, *sweep.training)]
     return files
 

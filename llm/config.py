@@ -324,6 +324,7 @@ class Sweep(Settings):
 
     name: str
     learning_rates: Annotated[tuple[Rate | None, ...], Field(min_length=1)]
+    trajectory: bool  # whether the rows of alignment itself are part of it; each row belongs to one sweep
     averaging: tuple[AveragingEntry, ...]
     training: tuple[TrainingEntry, ...]
 

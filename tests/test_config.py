@@ -121,6 +121,7 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
         ("averaging.0.method", "oracle", "averaging.0: chosen_by = .. is not allowed with method oracle"),
         ("averaging.0.method", "adamerging", "averaging.0: grouping.parts = 3 is not allowed with method adamerging, .*; allowed is layers"),
         ("averaging.0.grouping.parts", "layer", "averaging.0.grouping.parts.* = 'layer' is not allowed: "),
+        ("trajectory", None, "the key trajectory is missing; every key must be given"),
         ("learning_rates", [-1.0], "learning_rates.0 = -1.0 is not allowed: "),
     ],
 )  # fmt: skip
