@@ -183,7 +183,8 @@ class Oracle(Settings):
     @model_validator(mode="after")
     def _screen_is_part_of_the_prompts(self) -> Self:
         if self.screen > self.prompts:
-            raise _refused(f"screen = {self.screen} is not allowed with prompts = {self.prompts}; allowed is at most as many")
+            raise _refused(f"screen = {self.screen} is not allowed with prompts = {self.prompts}; "
+                           "allowed is at most as many")  # fmt: skip
         return self
 
 
@@ -266,7 +267,8 @@ class AveragingEntry(Settings):
                            "which has a ratio for each layer; allowed is layers")  # fmt: skip
         for alpha, added in ((alpha, added) for alpha in self.alphas for row in self.offsets for added in row):
             if not 0 <= alpha + added <= 1:
-                raise _refused(f"offsets = {added:g} is not allowed with alpha = {alpha:g}; allowed are sums in [0, 1]")
+                raise _refused(f"offsets = {added:g} is not allowed with alpha = {alpha:g}; "
+                               "allowed are sums in [0, 1]")  # fmt: skip
         return self
 
     @model_validator(mode="after")
@@ -309,18 +311,20 @@ class TrainingEntry(Settings):
                 raise _refused(f"{key} = {_short(value)} is not allowed with method {self.method}, "
                                f"which must be given {', '.join(needed) or 'no option'}")  # fmt: skip
         if self.method == "sma" and max(self.strengths) > 1:
-            raise _refused(f"strengths = {max(self.strengths):g} is not allowed with method sma; allowed are decays in [0, 1]")
+            raise _refused(f"strengths = {max(self.strengths):g} is not allowed with method sma; "
+                           "allowed are decays in [0, 1]")  # fmt: skip
         return self
 
     def settings(self) -> list[dict]:
         """What identifies each model of the entry beyond its method, as the rows say it."""
         varied = {"strength": self.strengths} if self.strengths else {"rank": self.ranks} if self.ranks else {}
-        fixed = {key: getattr(self, key) for key in ("interval", "targets", "lora_alpha") if getattr(self, key) is not None}
+        options = {key: getattr(self, key) for key in ("interval", "targets", "lora_alpha")}
+        fixed = {key: value for key, value in options.items() if value is not None}
         return [{key: value, **fixed} for key, values in varied.items() for value in values] or [{}]
 
 
 class Sweep(Settings):
-    """What is compared: learning rates (the preset's own is `null`), what is averaged after RSF at each, what is trained at each."""
+    """What is compared: learning rates (the preset's own is `null`), and what is averaged after RSF, or trained, at each."""
 
     name: str
     learning_rates: Annotated[tuple[Rate | None, ...], Field(min_length=1)]
@@ -333,7 +337,8 @@ class Sweep(Settings):
         labels = [entry.label for entry in (*self.averaging, *self.training)]
         for label in labels:
             if labels.count(label) > 1:
-                raise _refused(f"averaging and training have the label {label!r} more than once; allowed are different labels")
+                raise _refused(f"averaging and training have the label {label!r} more than once; "
+                               "allowed are different labels")  # fmt: skip
         return self
 
     def entry(self, label: str) -> AveragingEntry:
