@@ -29,22 +29,34 @@ def rates(sweep):
 
 def has_baseline(sweep):
     """Every number has one row, so theta_0's rows stand only beside those of RSF at the preset's own rate."""
-    return "rsf" in sweep.rlhf and None in sweep.learning_rates
+    return sweep.trajectory and "rsf" in sweep.rlhf and None in sweep.learning_rates
 
 
 def sweep_rows(sweep):
     """Every file of rows that a sweep is made of, for one seed."""
     files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep) else []
     for rlhf, lr in product(sweep.rlhf, rates(sweep)):
-        files += [run / "rows" / rlhf / lr / "trajectory.jsonl"]
-        files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in sweep.averaging]
+        files += [run / "rows" / rlhf / lr / "trajectory.jsonl"] if sweep.trajectory else []
+        files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in (*sweep.averaging, *sweep.training)]
     return files
 
 
-def theta(wildcards):
+def theta(seed, rlhf, lr):
     """The model after the last iteration."""
-    last = getattr(preset, wildcards.rlhf).iterations
-    return str(run / wildcards.rlhf / wildcards.lr / f"iteration{last:02d}" / "config.json").format(seed=wildcards.seed)
+    return str(run / rlhf / lr / f"iteration{getattr(preset, rlhf).iterations:02d}" / "config.json").format(seed=seed)
+
+
+def sweep_with(kind, wildcards):
+    """The first sweep that has the entry of that label, among its entries of a kind, at that algorithm and learning rate."""
+    return next(
+        name for name, sweep in sweeps.items()
+        if wildcards.rlhf in sweep.rlhf and wildcards.lr in rates(sweep)
+        and wildcards.entry in [entry.label for entry in getattr(sweep, kind)]
+    )
+
+
+def labels(kind):
+    return "|".join(sorted({entry.label for sweep in sweeps.values() for entry in getattr(sweep, kind)}))
 
 
 def shipped_weights(wildcards):
@@ -126,7 +138,7 @@ rule baseline:
 
 rule trajectory:
     input:
-        theta,
+        lambda w: theta(w.seed, w.rlhf, w.lr),
     output:
         run / "rows" / "{rlhf}" / "{lr}" / "trajectory.jsonl",
     shell:
@@ -135,19 +147,28 @@ rule trajectory:
 
 rule average:
     input:
-        theta,
+        lambda w: theta(w.seed, w.rlhf, w.lr),
     output:
         run / "rows" / "{rlhf}" / "{lr}" / "{entry}.jsonl",
+    wildcard_constraints:
+        entry=labels("averaging"),
     params:
-        sweep=lambda w: next(
-            name for name, sweep in sweeps.items()
-            if w.rlhf in sweep.rlhf and w.lr in rates(sweep) and w.entry in [e.label for e in sweep.averaging]
-        ),
+        sweep=lambda w: sweep_with("averaging", w),
     shell:
         "{llm} sweep {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
-ruleorder: trajectory > average
+rule mitigate:
+    input:
+        lambda w: theta(w.seed, "rsf", "own"),
+    output:
+        run / "rows" / "{rlhf}" / "{lr}" / "{entry}.jsonl",
+    wildcard_constraints:
+        entry=labels("training"),
+    params:
+        sweep=lambda w: sweep_with("training", w),
+    shell:
+        "{llm} mitigate {params.sweep} --entry {wildcards.entry} --lr {wildcards.lr} " + common
 
 
 rule collect:

@@ -174,15 +174,39 @@ def sweep(
     """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
     from llm.config import load_sweep
     from llm.results import write_rows
-    from llm.stages import adapt, average
+    from llm.stages import adapt, average, oracle
     from llm.stages.align import learning_rate, theta_folder
 
     run, chosen = _run(preset, seed, out), load_sweep(name).entry(entry)
+    evaluator, folder = _evaluator(run), run.folder / "ama" / rlhf / lr
     theta, found = theta_folder(run, rlhf, lr), {}
-    if chosen.method == "ama":
-        found = adapt.ratios_of(run, theta, chosen, run.folder / "ama" / rlhf / lr)
-    rows = average.measure_averages(_evaluator(run), theta, rlhf, chosen, learning_rate(lr), found)
+    if chosen.method in ("ama", "adamerging"):
+        found = adapt.ratios_of(run, theta, chosen, folder)
+    elif chosen.method == "oracle":
+        found = oracle.oracle_ratios(evaluator, theta, chosen, folder)
+    rows = average.measure_averages(evaluator, theta, rlhf, chosen, learning_rate(lr), found)
     write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
+
+
+@app.command()
+def mitigate(
+    name: Annotated[str, typer.Argument(help="name of a sweep in llm/sweeps, or a YAML file")],
+    entry: Annotated[str, typer.Option(help="label of the sweep's training entry")],
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    lr: Rate = "own",
+) -> None:
+    """Train theta_0 on RSF's samples in every way that a training entry of a sweep lists, and measure each model."""
+    from llm.config import load_sweep
+    from llm.results import write_rows
+    from llm.stages.align import learning_rate
+    from llm.stages.mitigate import measure_trained
+
+    run, chosen = _run(preset, seed, out), load_sweep(name).training_entry(entry)
+    trained = run.folder / "mitigations" / lr
+    rows = measure_trained(_evaluator(run), run.folder / "rsf" / "own", chosen, learning_rate(lr), trained)
+    write_rows(run.folder / "rows" / "rsf" / lr / f"{chosen.label}.jsonl", rows)
 
 
 @app.command()

@@ -37,12 +37,22 @@ def pad_right(examples: list[tuple[list[int], list[float]]], pad_id: int) -> Bat
 
 def token_loss(model, batch: Batch) -> torch.Tensor:
     """Weighted mean of -log p(token | those before it), in nats; logits are made only where the weight is not 0."""
+    logits, weights = counted_logits(model, batch), counted_weights(batch)
+    losses = F.cross_entropy(logits, batch.ids[:, 1:][batch.weights[:, 1:] > 0], reduction="none")
+    return (losses * weights).sum() / batch.weights[:, 1:].sum()
+
+
+def counted_logits(model, batch: Batch) -> torch.Tensor:
+    """Logits of the tokens whose weight is not 0, row by row; (counted tokens, vocabulary), in at least fp32."""
     hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state[:, :-1]
+    logits = model.lm_head(hidden[batch.weights[:, 1:] > 0])
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def counted_weights(batch: Batch) -> torch.Tensor:
+    """The weights that `counted_logits` go with; (counted tokens,)."""
     weights = batch.weights[:, 1:]
-    counted = weights > 0
-    logits = model.lm_head(hidden[counted]).float()
-    losses = F.cross_entropy(logits, batch.ids[:, 1:][counted], reduction="none")
-    return (losses * weights[counted]).sum() / weights.sum()
+    return weights[weights > 0]
 
 
 def optimiser_for(model, settings: Optimiser) -> torch.optim.AdamW:

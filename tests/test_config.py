@@ -49,9 +49,11 @@ def test_every_preset_loads_and_holds_exactly_what_its_file_says(name):
 def test_every_sweep_loads_and_each_entry_is_found_by_its_label(name):
     sweep = config.load_sweep(name)
     assert sweep.name == name
-    assert {"core", "learning-rates"} <= set(SWEEPS)
+    assert {"core", "learning-rates", "mitigations", "ratios"} <= set(SWEEPS)
     for entry in sweep.averaging:
         assert sweep.entry(entry.label) is entry
+    for entry in sweep.training:
+        assert sweep.training_entry(entry.label) is entry
     with pytest.raises(UserError, match=f"entry = 'magic' is not in the sweep {name}; allowed are "):
         sweep.entry("magic")
 
@@ -94,6 +96,8 @@ def test_a_file_of_ones_own_is_read_by_its_path(tmp_path):
         ("dpo.iterations", 4, "dpo.iterations = 4 is not allowed; allowed are 1 to 3, the number of steps"),
         ("ppo.baseline", "mean", "ppo.baseline.* = 'mean' is not allowed: "),
         ("ppo.collapse.critic_loss", 1.0, "ppo.collapse.critic_loss = 1.0 is not allowed: .* greater than 1"),
+        ("oracle.screen", 5, "oracle: screen = 5 is not allowed with prompts = 4; allowed is at most as many"),
+        ("distil.epochs", None, "the key distil.epochs is missing; every key must be given"),
         ("evaluate.qa", 1, "evaluate.qa = 1 is not allowed: Input should be greater than or equal to 2"),
     ],
 )  # fmt: skip
@@ -108,15 +112,22 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
     ("keys", "value", "sentence"),
     [
         ("averaging.0.alphas", [0.5, 1.5], "averaging.0.alphas.1 = 1.5 is not allowed: .* less than or equal to 1"),
-        ("averaging.0.method", "magic", "averaging.0.method = 'magic' is not allowed: .*'ma', 'part' or 'ama'"),
+        ("averaging.0.method", "magic", "averaging.0.method = 'magic' is not allowed: .*'ma', 'part', 'pattern', .* or 'oracle'"),
         ("averaging.0.grouping.head", "left", "averaging.0.grouping.head = 'left' is not allowed: .*'first', 'last'"),
         ("averaging.1.part_names", ["inputs"], "averaging.1: part_names = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$"),
         ("averaging.1.part_names", [], "averaging.1: part_names = .. is not allowed with method part"),
         ("averaging.0.part_names", ["input"], "averaging.0: part_names = .'input'. is not allowed with method ma"),
-        ("averaging.1.label", "ma", "averaging has the label 'ma' more than once; allowed are different labels"),
         ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed: .*'rsf', 'dpo' or 'ppo'"),
         ("rlhf", [], "rlhf = .. is not allowed: "),
         ("rlhf", None, "the key rlhf is missing; every key must be given"),
+        ("averaging.1.label", "ma", "averaging and training have the label 'ma' more than once; allowed are different labels"),
+        ("averaging.0.offsets", [[0.1]], "averaging.0: offsets = .*0.1.* is not allowed with method ma; `pattern` needs at least one"),
+        ("averaging.0.chosen_by", ["reward"], "averaging.0: chosen_by = .*reward.* is not allowed with method ma; `oracle` needs"),
+        ("averaging.0.method", "pattern", "averaging.0: offsets = .. is not allowed with method pattern"),
+        ("averaging.0.method", "oracle", "averaging.0: chosen_by = .. is not allowed with method oracle"),
+        ("averaging.0.method", "adamerging", "averaging.0: grouping.parts = 3 is not allowed with method adamerging, .*; allowed is layers"),
+        ("averaging.0.grouping.parts", "layer", "averaging.0.grouping.parts.* = 'layer' is not allowed: "),
+        ("trajectory", None, "the key trajectory is missing; every key must be given"),
         ("learning_rates", [-1.0], "learning_rates.0 = -1.0 is not allowed: "),
     ],
 )  # fmt: skip
@@ -124,6 +135,47 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
     with pytest.raises(UserError, match=sentence) as caught:
         config.load_sweep(written(tmp_path, changed(packaged("sweeps", "core"), keys, value)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "sentence"),
+    [
+        ("training", None, "the key training is missing; every key must be given"),
+        ("training.1.label", "distilled", "averaging and training have the label 'distilled' more than once"),
+        ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'er'"),
+        ("training.1.strengths", [-0.1], "training.1.strengths.0 = -0.1 is not allowed: .*greater than or equal to 0"),
+        ("training.1.strengths", [], "training.1: strengths = \\(\\) is not allowed with method l1, which must be given strengths$"),
+        ("training.0.strengths", [0.1], "training.0: strengths = \\(0.1,\\) is not allowed with method distilled, which must be given no option$"),
+        ("training.1.ranks", [4], "training.1: ranks = \\(4,\\) is not allowed with method l1"),
+        ("training.4.targets", "attention", "training.4.targets = 'attention' is not allowed: .*'mlp' or 'mlp.attention'"),
+        ("training.4.lora_alpha", None, "training.4: lora_alpha = None is not allowed with method lora, .* ranks, targets, lora_alpha$"),
+        ("training.4.ranks", [0], "training.4.ranks.0 = 0 is not allowed: "),
+        ("training.6.interval", None, "training.6: interval = None is not allowed with method sma"),
+        ("training.6.strengths", [0.5, 1.5], "training.6: strengths = 1.5 is not allowed with method sma; allowed are decays in .0, 1."),
+    ],
+)  # fmt: skip
+def test_a_wrong_training_entry_is_one_sentence_that_names_key_value_and_what_is_allowed(tmp_path, keys, value, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_sweep(written(tmp_path, changed(packaged("sweeps", "mitigations"), keys, value)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pattern_may_not_leave_0_to_1(tmp_path):
+    wrong = changed(packaged("sweeps", "ratios"), "averaging.0.alphas", [0.05])
+    with pytest.raises(UserError, match="averaging.0: offsets = -0.1 is not allowed with alpha = 0.05; allowed are sums in .0, 1."):
+        config.load_sweep(written(tmp_path, wrong))
+
+
+def test_the_settings_of_a_training_entry_say_all_that_its_models_are_made_with():
+    sweep = config.load_sweep("mitigations")
+    assert sweep.training_entry("distilled").settings() == [{}]
+    assert sweep.training_entry("er").settings() == [{"strength": strength} for strength in (0.25, 0.5, 1.0, 2.0, 4.0)]
+    sma = sweep.training_entry("sma")
+    assert sma.settings() == [{"strength": strength, "interval": sma.interval} for strength in sma.strengths]
+    lora = sweep.training_entry("lora-mlp")
+    assert lora.settings()[-1] == {"rank": lora.ranks[-1], "targets": "mlp", "lora_alpha": lora.lora_alpha}
+    with pytest.raises(UserError, match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, er$"):
+        sweep.training_entry("magic")
 
 
 @pytest.mark.parametrize(

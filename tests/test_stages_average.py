@@ -19,6 +19,7 @@ from llm.stages.rsf import sample
 from llm.train import IGNORED
 
 TENTHS = [k / 10 for k in range(11)]
+GROUPING = Grouping(3, "part", "own", "theta", "theta")
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +130,15 @@ def entry(**changes) -> AveragingEntry:
 
 def test_settings_say_which_ratio_each_group_gets():
     groups = ["part1", "part2", "part3", "embeddings"]
-    assert list(settings_of(entry(), groups, {})) == [
+    assert list(settings_of(entry(), GROUPING, groups, {})) == [
         ({"part": "middle", "alpha": 0.25}, {"part1": 1.0, "part2": 0.25, "part3": 1.0, "embeddings": 1.0})
     ]
-    (setting, alphas), = settings_of(entry(method="ma", part_names=[]), groups, {})
+    (setting, alphas), = settings_of(entry(method="ma", part_names=[]), GROUPING, groups, {})
     assert (setting, alphas) == ({"alpha": 0.25}, dict.fromkeys(groups, 0.25))
     found = dict(zip(groups, (0.1, 0.2, 0.3, 0.4), strict=True))
-    (setting, alphas), = settings_of(entry(method="ama", part_names=[]), groups, {0.25: found})
+    (setting, alphas), = settings_of(entry(method="ama", part_names=[]), GROUPING, groups, {0.25: found})
     assert alphas == found
-    assert setting == {"alpha": 0.25, "alphas": found, **asdict(Grouping(3, "part", "own", "theta", "theta"))}
+    assert setting == {"alpha": 0.25, "alphas": found, **asdict(GROUPING)}
 
 
 def test_a_part_that_the_model_does_not_have_is_refused():

@@ -17,12 +17,12 @@ BARS = r"(pretrain: \w+|sft|reward|rsf, lr [\d.e-]+): +\d+%\|.*\d+/\d+ \[.*\]"
 RESULT = r"reward model: accuracy [\d.]+, correlation with gold -?[\d.]+"
 
 
-def graph(folder: Path, *options: str) -> subprocess.Popen:
-    """Snakemake on the core sweep for seed 0, working in `folder`, in a process group of its own."""
+def graph(folder: Path, *options: str, target: str = "core") -> subprocess.Popen:
+    """Snakemake on a target for seed 0, working in `folder`, in a process group of its own."""
     arguments = ["--snakefile", REPOSITORY / "Snakefile", "--directory", folder, "--cores", "2", *options]
     settings = ["preset=smoke", "seeds=0", f"out={folder / 'out'}", f"results={folder / 'results'}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *map(str, arguments), "--config", *settings, "--", "core"],
+        [sys.executable, "-m", "snakemake", *map(str, arguments), "--config", *settings, "--", target],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -49,6 +49,16 @@ def check_dry_run(said: str) -> None:
     """Every job is listed, and how often."""
     counted = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
     assert counted == {name: str(count) for name, count in (JOBS | {"core": 1, "total": sum(JOBS.values()) + 1}).items()}
+
+
+def test_the_sweeps_of_mitigations_and_ratios_train_and_average_after_one_rsf_run_and_measure_nothing_of_cores_again(tmp_path):
+    for target, jobs in (("mitigations", {"mitigate": 8}), ("ratios", {"average": 5})):
+        said = output(graph(tmp_path, "--dry-run", target=target))
+        counted = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+        expected = dict.fromkeys(("pretrain", "sft", "reward", "rsf", "collect", target), 1) | jobs
+        assert counted == {name: str(count) for name, count in (expected | {"total": sum(expected.values())}).items()}
+        inputs = re.findall(r"(?:rule mitigate|rule average):\n    input: (.*)\n", said)
+        assert set(inputs) == {str(tmp_path / "out/smoke/seed0/rsf/own/iteration02/config.json")}
 
 
 def check_complete(rows: list[dict]) -> None:

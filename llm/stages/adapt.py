@@ -1,4 +1,5 @@
-"""AMA on the microcosm: D_theta sampled from theta, then the ratios that make it likeliest (paper.md section 5)."""
+"""AMA on the microcosm: D_theta sampled from theta, then the ratios that make it likeliest (paper.md section 5); and
+AdaMerging, the same on labelled items of one ability."""
 
 import json
 from collections.abc import Iterator
@@ -7,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llm.averaging.adamerging import labelled
 from llm.averaging.ama import optimise_ratios
 from llm.averaging.average import tied
-from llm.averaging.groups import Grouping, assign
+from llm.averaging.groups import assign
 from llm.chat import imitation_batch, reward_scores
 from llm.config import AveragingEntry
 from llm.files import up_to_date, write_json
@@ -21,12 +23,26 @@ from llm.train import IGNORED
 
 def ratios_of(run: Run, theta: Path, entry: AveragingEntry, folder: Path) -> dict[float, dict[str, float]]:
     """Mean ratio -> ratios of the groups; samples and optimises what `folder` does not hold yet, or an older run's."""
-    samples, found = folder / "samples.json", folder / f"{entry.label}.json"
-    if not up_to_date(samples, theta / "config.json", run.folder / "reward" / "config.json"):
-        draw_samples(run, theta, run.folder / "reward", samples)
-    if not up_to_date(found, samples, run.folder / "theta_0" / "config.json"):
-        find_ratios(run, run.folder / "theta_0", theta, samples, entry, found)
+    found, theta_0 = folder / f"{entry.label}.json", run.folder / "theta_0"
+    samples = _labelled(run, folder) if entry.method == "adamerging" else _sampled(run, theta, folder)
+    if not up_to_date(found, samples, theta_0 / "config.json", theta / "config.json"):
+        find_ratios(run, theta_0, theta, samples, entry, found)
     return {float(alpha): result["alphas"] for alpha, result in json.loads(found.read_text()).items()}
+
+
+def _sampled(run: Run, theta: Path, folder: Path) -> Path:
+    samples, reward = folder / "samples.json", run.folder / "reward"
+    if not up_to_date(samples, theta / "config.json", reward / "config.json"):
+        draw_samples(run, theta, reward, samples)
+    return samples
+
+
+def _labelled(run: Run, folder: Path) -> Path:
+    """As many training items of reading comprehension, with their answers, as AMA has samples."""
+    samples, counts = folder / "labelled.json", {"qa": 0, "reading": run.preset.ama.draw, "translation": 0}
+    if not samples.is_file():
+        write_json(samples, labelled(run.source.items("train", counts).reading))
+    return samples
 
 
 def draw_samples(run: Run, theta: Path, reward: Path, out: Path) -> None:
@@ -45,11 +61,11 @@ def draw_samples(run: Run, theta: Path, reward: Path, out: Path) -> None:
 
 
 def find_ratios(run: Run, theta_0: Path, theta: Path, samples: Path, entry: AveragingEntry, out: Path) -> None:
-    """For each mean ratio of an AMA entry the ratios of the groups: {"<alpha>": {"alphas": {group: ratio}, "path": [..]}}."""
+    """For each mean ratio of an entry the ratios of the groups: {"<alpha>": {"alphas": {group: ratio}, "path": [..]}}."""
     model, tokenizer = load_model(theta), load_tokenizer(theta)
     state_0 = {name: tensor.clone() for name, tensor in load_model(theta_0).state_dict().items()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assignment = assign(state, Grouping(**entry.grouping.model_dump()), tied(model.state_dict()))
+    assignment = assign(state, entry.grouping.of_layers(run.preset.model.layers), tied(model.state_dict()))
     rows = json.loads(samples.read_text())
     settings = run.preset.ama
     found = {}

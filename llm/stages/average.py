@@ -1,4 +1,5 @@
-"""Averages of theta_0 and theta, mixed in memory and measured: MA, single parts, AMA (paper.md sections 4, 5)."""
+"""Averages of theta_0 and theta, mixed in memory and measured: with ratios that a sweep says (MA, single parts, the
+patterns of figure 9) or that were found before (AMA, AdaMerging, the oracle) (paper.md sections 4, 5)."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,28 +14,32 @@ from llm.stages.evaluate import Evaluator
 from llm.stages.rows import rows_of
 
 
+# mean ratio -> ratios of the groups; of the oracle (mean ratio, which reward chose) -> ratios
+Found = dict[float, dict[str, float]] | dict[tuple[float, str], dict[str, float]]
+
+
 def measure_averages(
     evaluator: Evaluator,
     theta: Path,
     rlhf: Algorithm,
     entry: AveragingEntry,
     lr: float | None,
-    found: dict[float, dict[str, float]],
+    found: Found,
 ) -> list[dict]:
     """Result rows of every setting of an entry.
 
     Args:
         rlhf: the algorithm that made theta.
         lr: the learning rate theta was made with, None for the preset's own; it becomes part of the setting.
-        found: mean ratio -> ratios of the groups, as AMA found them; empty for other methods.
+        found: what a method that looks for its ratios has found; empty for the others.
     """
     model = load_model(theta)
     state_0 = {name: tensor.clone() for name, tensor in load_model(evaluator.theta_0).state_dict().items()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    grouping = Grouping(**entry.grouping.model_dump())
+    grouping = entry.grouping.of_layers(evaluator.run.preset.model.layers)
     assignment = assign(state, grouping, tied(model.state_dict()))
     rows = []
-    for setting, alphas in settings_of(entry, labels(assignment), found):
+    for setting, alphas in settings_of(entry, grouping, labels(assignment), found):
         mix_(model, state_0, state, ratios(assignment, alphas))
         measured, seconds = evaluator.measure(model)
         setting = setting if lr is None else {**setting, "lr": lr}
@@ -43,7 +48,7 @@ def measure_averages(
 
 
 def settings_of(
-    entry: AveragingEntry, groups: list[str], found: dict[float, dict[str, float]]
+    entry: AveragingEntry, grouping: Grouping, groups: list[str], found: Found
 ) -> Iterator[tuple[dict, dict[str, float]]]:
     """(setting as written into the rows, ratio of each group) for every setting of an entry."""
     for alpha in entry.alphas:
@@ -53,9 +58,24 @@ def settings_of(
             for name in entry.part_names:
                 group = group_named(name, groups)
                 yield {"part": name, "alpha": alpha}, {g: alpha if g == group else 1.0 for g in groups}
+        elif entry.method == "pattern":
+            for offsets in entry.offsets:
+                alphas = _pattern(alpha, offsets, groups)
+                yield {**asdict(grouping), "alphas": alphas}, alphas
+        elif entry.method == "oracle":
+            for judge in entry.chosen_by:
+                alphas = found[alpha, judge]
+                yield {"alpha": alpha, "chosen_by": judge, **asdict(grouping), "alphas": alphas}, alphas
         else:
             alphas = found[alpha]
-            yield {"alpha": alpha, **asdict(Grouping(**entry.grouping.model_dump())), "alphas": alphas}, alphas
+            yield {"alpha": alpha, **asdict(grouping), "alphas": alphas}, alphas
+
+
+def _pattern(alpha: float, offsets: tuple[float, ...], groups: list[str]) -> dict[str, float]:
+    """alpha plus each group's offset, rounded to what was meant (0.4 - 0.1 is 0.3)."""
+    if len(offsets) != len(groups):
+        raise UserError(f"offsets = {list(offsets)} is not allowed; allowed is one for each of {', '.join(groups)}")
+    return {group: round(alpha + offset, 12) for group, offset in zip(groups, offsets, strict=True)}
 
 
 def group_named(name: str, groups: list[str]) -> str:

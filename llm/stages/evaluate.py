@@ -60,14 +60,15 @@ class Evaluator:
     def measure(self, model) -> tuple[dict[str, Measurement], float]:
         """(metric -> measurement, seconds it took). Metrics: reward, gold_reward, length, qa, reading_f1, bleu."""
         start = time.perf_counter()
-        measured = self._dialogue(model) | self._abilities(model)
+        measured = self.dialogue(model, self.prompts) | self._abilities(model)
         return measured, time.perf_counter() - start
 
-    def _dialogue(self, model) -> dict[str, Measurement]:
-        replies = self._write(model, [prompt.text for prompt in self.prompts], temperature=1.0)
-        triples = [(prompt.text, *reply) for prompt, reply in zip(self.prompts, replies)]
+    def dialogue(self, model, prompts: list) -> dict[str, Measurement]:
+        """Metrics reward, gold_reward, length of one sampled reply a prompt, by the same random numbers at every call."""
+        replies = self._write(model, [prompt.text for prompt in prompts], temperature=1.0)
+        triples = [(prompt.text, *reply) for prompt, reply in zip(prompts, replies)]
         learned = reward_scores(self.reward_model, self.tokenizer, triples, self.run.preset.evaluate.batch)
-        gold = [self.run.source.gold_reward(prompt, *reply) for prompt, reply in zip(self.prompts, replies)]
+        gold = [self.run.source.gold_reward(prompt, *reply) for prompt, reply in zip(prompts, replies)]
         return {
             "reward": Measurement.mean(learned.double().numpy()),
             "gold_reward": Measurement.mean(np.array(gold)),

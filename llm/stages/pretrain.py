@@ -77,11 +77,10 @@ def _batches(run: Run, phase: Phase) -> Iterator[Batch]:
 def packed_batch(run: Run, mixture: dict[str, float], rng: np.random.Generator) -> Batch:
     """Whole documents, one after the other in each row (a document is never cut: the cut part could not be learned)."""
     rows, length = run.preset.pretrain.rows, run.preset.pretrain.row_length
-    kinds, shares = list(mixture), np.array(list(mixture.values()))
     ids, weights = np.zeros((rows, length), np.int64), np.zeros((rows, length), np.float32)
     row = column = 0
     while True:
-        tokens, token_weights = _tokens(run.source.document(kinds[rng.choice(len(kinds), p=shares / shares.sum())], rng))
+        tokens, token_weights = draw_document(run, mixture, rng)
         if column + len(tokens) > length:
             row, column = row + 1, 0
         if row == rows:
@@ -93,9 +92,11 @@ def packed_batch(run: Run, mixture: dict[str, float], rng: np.random.Generator) 
     return Batch(ids, torch.ones_like(ids), torch.from_numpy(weights))
 
 
-def _tokens(document: list[tuple[str, float]]) -> tuple[list[int], list[float]]:
+def draw_document(run: Run, mixture: dict[str, float], rng: np.random.Generator) -> tuple[list[int], list[float]]:
+    """(ids, weights) of a document of a random kind, from <bos> on."""
+    kinds, shares = list(mixture), np.array(list(mixture.values()))
     ids, weights = encode("<bos>"), [0.0]
-    for text, weight in document:
+    for text, weight in run.source.document(kinds[rng.choice(len(kinds), p=shares / shares.sum())], rng):
         piece = encode(text)
         ids += piece
         weights += [weight] * len(piece)

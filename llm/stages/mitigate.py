@@ -1,0 +1,90 @@
+"""Mitigations in distillation style: theta_0 fine-tuned on all the samples that RSF chose on its way (the paper, section 4).
+
+Every method trains on the same samples in the same order, and differs from the plain one, `distilled`, by its penalty or
+hook alone (`llm.mitigations`).
+"""
+
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from llm.chat import imitation_example
+from llm.config import Optimiser, TrainingEntry
+from llm.files import up_to_date
+from llm.mitigations.mitigation import Materials, Mitigation
+from llm.mitigations.table import METHODS
+from llm.model import load_model, load_tokenizer, save_model
+from llm.run import Run
+from llm.stages.evaluate import Evaluator
+from llm.stages.pretrain import draw_document
+from llm.stages.rows import rows_of
+from llm.stages.rsf import chosen_file
+from llm.train import count_minibatches, fit, minibatches, pad_right, token_loss
+
+Sample = tuple[str, str, bool]  # prompt, reply, finished
+
+
+def measure_trained(evaluator: Evaluator, rsf: Path, entry: TrainingEntry, lr: float | None, out: Path) -> list[dict]:
+    """Result rows of every setting of an entry; its models are trained first where `out` lacks them or has older ones.
+
+    Args:
+        rsf: the folder of the RSF run whose chosen samples are imitated.
+        lr: the rate to train with, None for the preset's own; it becomes part of the setting.
+    """
+    rows = []
+    for setting in entry.settings():
+        model = out / entry.method / "-".join(f"{key}{value}" for key, value in setting.items() or {"plain": ""}.items())
+        train(evaluator.run, rsf, entry.method, setting, lr, model)
+        measured, seconds = evaluator.measure(load_model(model))
+        setting = setting if lr is None else {**setting, "lr": lr}
+        rows += rows_of(evaluator.run, "rsf", entry.method, setting, measured, seconds)
+    return rows
+
+
+def train(run: Run, rsf: Path, method: str, setting: dict, lr: float | None, out: Path) -> None:
+    """The model folder `out`, unless it is there and newer than theta_0 and all of RSF's chosen samples."""
+    files = [chosen_file(rsf, iteration) for iteration in range(1, run.preset.rsf.iterations + 1)]
+    theta_0 = run.folder / "theta_0"
+    if up_to_date(out / "config.json", theta_0 / "config.json", *files):
+        return
+    samples = [tuple(sample) for file in files for sample in json.loads(file.read_text())]
+    optimiser = run.preset.distil.optimiser
+    optimiser = optimiser if lr is None else optimiser.model_copy(update={"lr": lr})
+    tokenizer = load_tokenizer(theta_0)
+    model = distil(run, load_model(theta_0), tokenizer, samples, method, setting, optimiser)
+    save_model(model, tokenizer, out)
+
+
+def distil(run: Run, model, tokenizer, samples: list[Sample], method: str, setting: dict, optimiser: Optimiser):
+    """`model` (theta_0), trained on the samples by a method of `llm.mitigations.table`; returns a plain model."""
+    settings = run.preset.distil
+    theta_0 = type(model)(model.config).eval().requires_grad_(False)
+    theta_0.load_state_dict(model.state_dict())
+    mitigation = METHODS[method](setting, _materials(run))
+    trained = mitigation.wrap(model)
+    batches = (
+        pad_right(mitigation.mix([imitation_example(tokenizer, *sample) for sample in batch]), tokenizer.pad_token_id)
+        for batch in minibatches(samples, settings.batch, settings.epochs, run.rng("distil"))
+    )
+    steps = count_minibatches(len(samples), settings.batch, settings.epochs)
+    losses = fit(trained, batches, _loss(mitigation, theta_0), optimiser, steps=steps)
+    bar = tqdm(losses, total=steps, desc=" ".join([method, *map(str, setting.values())]), unit="step")
+    for loss in bar:
+        mitigation.after_step(trained, theta_0)
+        bar.set_postfix(loss=f"{loss:.3f}")
+    return mitigation.merge(trained)
+
+
+def _loss(mitigation: Mitigation, theta_0):
+    def loss(model, batch):
+        plain = token_loss(model, batch)
+        return plain if mitigation.penalty is None else plain + mitigation.penalty(model, theta_0, batch)
+
+    return loss
+
+
+def _materials(run: Run) -> Materials:
+    """Documents of pre-training's last phase, and a seed; each from a stream of its own."""
+    rng, mixture = run.rng("distil", "documents"), run.preset.pretrain.phases[-1].mixture
+    return Materials(lambda: draw_document(run, mixture, rng), int(run.rng("distil", "weights").integers(2**62)))

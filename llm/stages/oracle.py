@@ -1,0 +1,58 @@
+"""AMA's oracle on the microcosm: the ratios that the reward itself prefers, learned or gold (the paper, eq. 3).
+
+Rewards are of training prompts: the first `oracle.screen` of `oracle.prompts` for all points of the lattice, all of them
+for the finalists. Prompts and random numbers are the same for every point, so the comparison is paired.
+"""
+
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from llm.averaging.average import mix_, tied
+from llm.averaging.groups import assign, labels, ratios
+from llm.averaging.oracle import lattice, search
+from llm.config import AveragingEntry
+from llm.files import up_to_date, write_json
+from llm.model import load_model
+from llm.stages.evaluate import Evaluator
+
+
+def oracle_ratios(
+    evaluator: Evaluator, theta: Path, entry: AveragingEntry, folder: Path
+) -> dict[tuple[float, str], dict[str, float]]:
+    """(mean ratio, name of the reward) -> ratios of the groups; `folder` keeps what was found for each mean ratio."""
+    found = {}
+    for alpha in entry.alphas:
+        file = folder / f"{entry.label}-{alpha:g}.json"
+        made_from = [model / "config.json" for model in (evaluator.theta_0, theta, evaluator.reward)]
+        if not up_to_date(file, *made_from):
+            write_json(file, search_omega(evaluator, theta, entry, alpha))
+        best = json.loads(file.read_text())
+        found |= {(alpha, judge): best[judge] for judge in entry.chosen_by}
+    return found
+
+
+def search_omega(evaluator: Evaluator, theta: Path, entry: AveragingEntry, alpha: float) -> dict[str, dict[str, float]]:
+    """Name of each reward that the entry asks -> its best ratios of the groups with the mean `alpha`."""
+    run, model = evaluator.run, load_model(theta)
+    state_0 = {name: tensor.clone() for name, tensor in load_model(evaluator.theta_0).state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assignment = assign(state, entry.grouping.of_layers(run.preset.model.layers), tied(model.state_dict()))
+    groups, settings = labels(assignment), run.preset.oracle
+    prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, run.rng("oracle"))
+    points = lattice(len(groups), alpha, settings.step)
+    bar = tqdm(total=len(points), desc=f"oracle, alpha {alpha:g}", unit="point")
+
+    def rewards(point: tuple[float, ...], count: int) -> dict[str, float]:
+        mix_(model, state_0, state, ratios(assignment, dict(zip(groups, point, strict=True))))
+        measured = evaluator.dialogue(model, prompts[:count])
+        return {judge: measured[judge].value for judge in entry.chosen_by}
+
+    def screen(point: tuple[float, ...]) -> dict[str, float]:
+        bar.update()
+        return rewards(point, settings.screen)
+
+    best = search(points, screen, lambda point: rewards(point, settings.prompts), settings.finalists)
+    bar.close()
+    return {judge: dict(zip(groups, point, strict=True)) for judge, point in best.items()}
