@@ -40,7 +40,7 @@ def search(
     judge: Callable[[tuple[float, ...]], dict[str, float]],
     finalists: int,
 ) -> dict[str, tuple[float, ...]]:
-    """Name of each reward -> the point at which it is highest; of equal points the first.
+    """Name of each reward -> the point at which it is highest; of equal points the one that screened best.
 
     screen: point -> every reward, cheap and noisy; asked about all points. judge: the same, better; asked about the
     `finalists` points of each reward that screened best.
