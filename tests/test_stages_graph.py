@@ -55,7 +55,7 @@ def test_the_sweeps_of_mitigations_and_ratios_train_and_average_after_one_rsf_ru
     for target, jobs in (("mitigations", {"mitigate": 8}), ("ratios", {"average": 5})):
         said = output(graph(tmp_path, "--dry-run", target=target))
         counted = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
-        expected = dict.fromkeys(("pretrain", "sft", "reward", "rsf", "collect", target), 1) | jobs
+        expected = dict.fromkeys(("pretrain", "sft", "reward", "align", "collect", target), 1) | jobs
         assert counted == {name: str(count) for name, count in (expected | {"total": sum(expected.values())}).items()}
         inputs = re.findall(r"(?:rule mitigate|rule average):\n    input: (.*)\n", said)
         assert set(inputs) == {str(tmp_path / "out/smoke/seed0/rsf/own/iteration02/config.json")}
