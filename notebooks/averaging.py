@@ -244,6 +244,28 @@ for part in PARTS:
 print("Many ratios are tried here: about one interval in forty lies above 0 by chance alone.")
 
 # %% [markdown]
+# Averaging one part only is a method of its own, with a path from $\theta$ down to the model whose part is put
+# back. The same comparison as with early stopping: at equal reward, over the rewards that both paths reach, is
+# it above averaging everything?
+
+# %%
+AVERAGED = paths.path(ROWS, "ma")
+for part in PARTS:
+    for reward in paths.REWARDS:
+        gaps = {
+            a: paths.gap(paths.curves(PART_PATHS[part], a, reward), paths.curves(AVERAGED, a, reward))
+            for a in paths.ABILITIES
+        }
+        words = [
+            f"{panels.WORDS[a]} {panels.number(found, a)}, "
+            + panels.verdict(found, {"above": "above", "below": "BELOW", "undecided": "undecided"})
+            for a, found in gaps.items()
+        ]
+        print(f"{style.LOOKS[f'part-{part}'].label} minus MA, at equal {style.METRICS[reward]}: " + "; ".join(words))
+        if reward == "reward":
+            FOUND.append((f"{part} alone: above MA", gaps))
+
+# %% [markdown]
 # ## A ratio for each part: adaptive averaging
 #
 # AMA keeps the mean of the three ratios at $\alpha$ and finds those that make $\theta$'s best replies most
@@ -253,7 +275,6 @@ print("Many ratios are tried here: about one interval in forty lies above 0 by c
 # %%
 AMA = {key: paths.path(ROWS, "ama", parts=3, level="part", embeddings=key) for key in ("first", "own")}
 AMA_LOOKS = {"first": style.LOOKS["ama"], "own": style.LOOKS["ama-own-embeddings"]}
-AVERAGED = paths.path(ROWS, "ma")
 START = paths.theta_0(ROWS)
 shown = [(panels.anchored(AVERAGED, START), MA)]
 shown += [(panels.anchored(path, START), AMA_LOOKS[key]) for key, path in AMA.items()]
