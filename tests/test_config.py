@@ -1,6 +1,7 @@
 """Settings: everything that comes with the package loads; everything wrong is one sentence."""
 
 import copy
+from importlib import resources
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ PRESETS, SWEEPS = config.names("presets"), config.names("sweeps")
 
 
 def packaged(folder: str, name: str) -> dict:
-    return yaml.safe_load(config.resources.files("llm").joinpath(folder, f"{name}.yaml").read_text())
+    return yaml.safe_load(resources.files("llm").joinpath(folder, f"{name}.yaml").read_text())
 
 
 def written(tmp_path, settings) -> str:
