@@ -1,4 +1,4 @@
-# The graph of the experiment: what depends on what. Seeds, algorithms, learning rates and sweep entries are wildcards.
+# The graph of the experiment: what depends on what. Seeds, algorithms, learning rates, penalties and sweep entries are wildcards.
 #   snakemake --cores 2 --config preset=microcosm seeds="0 1 2" results=out/results -- core
 
 import shlex
@@ -41,9 +41,18 @@ def sweep_rows(sweep):
     return files
 
 
-def theta(seed, rlhf, lr):
+def theta(seed, rlhf, lr, eta="own"):
     """The model after the last iteration."""
-    return str(run / rlhf / lr / f"iteration{getattr(preset, rlhf).iterations:02d}" / "config.json").format(seed=seed)
+    folder = run / rlhf / lr / ("" if eta == "own" else f"eta{eta}")
+    return str(folder / f"iteration{getattr(preset, rlhf).iterations:02d}" / "config.json").format(seed=seed)
+
+
+def trained_after(wildcards):
+    """What a training entry needs: RSF's samples; for `kl`, which is PPO, every one of its models."""
+    entry = sweeps[sweep_with("training", wildcards)].training_entry(wildcards.entry)
+    if entry.method != "kl":
+        return theta(wildcards.seed, "rsf", "own")
+    return [theta(wildcards.seed, "ppo", wildcards.lr, preset.ppo.name_of(eta)) for eta in entry.strengths]
 
 
 def sweep_with(kind, wildcards):
@@ -68,6 +77,7 @@ wildcard_constraints:
     seed=r"\d+",
     rlhf="|".join(get_args(Algorithm)),
     lr=r"own|[0-9.e+-]+",
+    eta=r"[0-9.e+-]+",
     last=r"\d+",
     sweep="|".join(sweeps),
 
@@ -127,6 +137,15 @@ rule align:
         "{llm} align --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
+rule penalise:
+    input:
+        rules.reward.output,
+    output:
+        run / "ppo" / "{lr}" / "eta{eta}" / "iteration{last}" / "config.json",
+    shell:
+        "{llm} align --rlhf ppo --lr {wildcards.lr} --eta {wildcards.eta} " + common
+
+
 rule baseline:
     input:
         rules.reward.output,
@@ -160,7 +179,7 @@ rule average:
 
 rule mitigate:
     input:
-        lambda w: theta(w.seed, "rsf", "own"),
+        trained_after,
     output:
         run / "rows" / "{rlhf}" / "{lr}" / "{entry}.jsonl",
     wildcard_constraints:

@@ -143,7 +143,7 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
     [
         ("training", None, "the key training is missing; every key must be given"),
         ("training.1.label", "distilled", "averaging and training have the label 'distilled' more than once"),
-        ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'er'"),
+        ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'kl'"),
         ("training.1.strengths", [-0.1], "training.1.strengths.0 = -0.1 is not allowed: .*greater than or equal to 0"),
         ("training.1.strengths", [], "training.1: strengths = \\(\\) is not allowed with method l1, which must be given strengths$"),
         ("training.0.strengths", [0.1], "training.0: strengths = \\(0.1,\\) is not allowed with method distilled, which must be given no option$"),
@@ -152,6 +152,8 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
         ("training.4.lora_alpha", None, "training.4: lora_alpha = None is not allowed with method lora, .* ranks, targets, lora_alpha$"),
         ("training.4.ranks", [0], "training.4.ranks.0 = 0 is not allowed: "),
         ("training.6.interval", None, "training.6: interval = None is not allowed with method sma"),
+        ("training.7.method", "kl", "rlhf = .'rsf'. is not allowed with training entries of method kl; allowed is .'ppo'.$"),
+        ("rlhf", ["ppo"], "rlhf = .'ppo'. is not allowed with training entries of method distilled; allowed is .'rsf'.$"),
         ("training.6.strengths", [0.5, 1.5], "training.6: strengths = 1.5 is not allowed with method sma; allowed are decays in .0, 1."),
     ],
 )  # fmt: skip

@@ -51,14 +51,16 @@ def check_dry_run(said: str) -> None:
     assert counted == {name: str(count) for name, count in (JOBS | {"core": 1, "total": sum(JOBS.values()) + 1}).items()}
 
 
-def test_the_sweeps_of_mitigations_and_ratios_train_and_average_after_one_rsf_run_and_measure_nothing_of_cores_again(tmp_path):
-    for target, jobs in (("mitigations", {"mitigate": 8}), ("ratios", {"average": 5})):
+def test_the_other_sweeps_train_and_average_after_one_run_of_alignment_and_measure_nothing_of_cores_again(tmp_path):
+    ends = {target: ["rsf/own/iteration02"] for target in ("mitigations", "ratios")}
+    ends["kl-penalty"] = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/", "eta1.5/")]
+    for target, jobs in (("mitigations", {"mitigate": 8}), ("ratios", {"average": 5}), ("kl-penalty", {"penalise": 4, "mitigate": 1})):
         said = output(graph(tmp_path, "--dry-run", target=target))
-        counted = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+        counted = dict(re.findall(r"^([\w-]+) +(\d+)$", said, flags=re.MULTILINE))
         expected = dict.fromkeys(("pretrain", "sft", "reward", "align", "collect", target), 1) | jobs
         assert counted == {name: str(count) for name, count in (expected | {"total": sum(expected.values())}).items()}
         inputs = re.findall(r"(?:rule mitigate|rule average):\n    input: (.*)\n", said)
-        assert set(inputs) == {str(tmp_path / "out/smoke/seed0/rsf/own/iteration02/config.json")}
+        assert set(inputs) == {", ".join(str(tmp_path / "out/smoke/seed0" / end / "config.json") for end in ends[target])}
 
 
 def check_complete(rows: list[dict]) -> None:

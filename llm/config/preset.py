@@ -150,6 +150,10 @@ class Ppo(Settings):
     critic_optimiser: Optimiser
     collapse: Collapse
 
+    def name_of(self, eta: float) -> str:
+        """What folders and the graph call a penalty: `own` for the preset's, so that it is not trained twice."""
+        return "own" if eta == self.eta else f"{eta:g}"
+
 
 class Distil(Settings):
     """Fine-tuning of theta_0 on all samples that RSF chose, with or without a mitigation."""

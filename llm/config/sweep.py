@@ -71,15 +71,19 @@ TRAINING_OPTIONS = {  # what each method that changes training must be given, an
     "lora": ("ranks", "targets", "lora_alpha"),
     "sma": ("strengths", "interval"),
     "er": ("strengths",),
+    "kl": ("strengths",),
 }
 
 
 class TrainingEntry(Settings):
-    """One family of models trained from theta_0 on RSF's samples: every strength, or rank, is one setting."""
+    """One family of models trained from theta_0: every strength, or rank, is one setting.
 
-    method: Literal["distilled", "l1", "l2", "kd", "lora", "sma", "er"]
+    All methods imitate RSF's samples, but for `kl`, which is PPO with other penalties eta.
+    """
+
+    method: Literal["distilled", "l1", "l2", "kd", "lora", "sma", "er", "kl"]
     label: str
-    strengths: tuple[Annotated[float, Field(ge=0)], ...] = ()  # lambda; of `sma` the average's decay
+    strengths: tuple[Annotated[float, Field(ge=0)], ...] = ()  # lambda; of `sma` the average's decay, of `kl` eta
     interval: Count | None = None  # steps from reset to reset
     ranks: tuple[Count, ...] = ()
     targets: Literal["mlp", "mlp+attention"] | None = None  # the matrices that get adapters
@@ -109,7 +113,8 @@ class TrainingEntry(Settings):
 class Sweep(Settings):
     """What is compared: algorithms, learning rates (the preset's own is `null`), and what is averaged after, or trained at, each.
 
-    Training entries imitate the samples that RSF chose, so they go with `rlhf: [rsf]` alone.
+    Training entries imitate the samples that RSF chose, so they go with `rlhf: [rsf]` alone; those of method `kl` are PPO
+    itself and go with `rlhf: [ppo]`.
     """
 
     name: str
@@ -129,9 +134,12 @@ class Sweep(Settings):
         return self
 
     @model_validator(mode="after")
-    def _training_imitates_rsf(self) -> Self:
-        if self.training and self.rlhf != ("rsf",):
-            raise refused(f"rlhf = {list(self.rlhf)} is not allowed with training entries; allowed is ['rsf']")
+    def _training_has_its_algorithm(self) -> Self:
+        for entry in self.training:
+            allowed = "ppo" if entry.method == "kl" else "rsf"
+            if self.rlhf != (allowed,):
+                raise refused(f"rlhf = {list(self.rlhf)} is not allowed with training entries of method {entry.method}; "
+                               f"allowed is ['{allowed}']")  # fmt: skip
         return self
 
     def entry(self, label: str) -> AveragingEntry:
