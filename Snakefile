@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import get_args
 
+from snakemake.exceptions import WorkflowError
+
 from llm.config import Algorithm, load_preset, load_sweep, names
 
 PRESET = config.get("preset", "microcosm")
@@ -33,12 +35,20 @@ def has_baseline(sweep):
 
 
 def sweep_rows(sweep):
-    """Every file of rows that a sweep is made of, for one seed."""
+    """Every file of rows that a sweep is made of, for one seed; ratios that the preset's model does not have are left out."""
     files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep) else []
+    entries = [entry for entry in sweep.averaging if entry.grouping.fits(preset.model)] + [*sweep.training]
     for rlhf, lr in product(sweep.rlhf, rates(sweep)):
         files += [run / "rows" / rlhf / lr / "trajectory.jsonl"] if sweep.trajectory else []
-        files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in (*sweep.averaging, *sweep.training)]
+        files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in entries]
     return files
+
+
+def results_of(name):
+    """The files that a sweep ends with."""
+    if not sweep_rows(sweeps[name]):
+        raise WorkflowError(f"sweep = {name} is not allowed with preset = {preset.name}, whose head is tied to its embeddings")
+    return [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for seed in SEEDS]
 
 
 def theta(seed, rlhf, lr, eta="own"):
@@ -84,7 +94,7 @@ wildcard_constraints:
 
 rule all:
     input:
-        [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for name in sweeps for seed in SEEDS],
+        [results_of(name) for name, sweep in sweeps.items() if sweep_rows(sweep)],
 
 
 for name in sweeps:
@@ -93,7 +103,7 @@ for name in sweeps:
         name:
             name
         input:
-            [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for seed in SEEDS],
+            lambda wildcards, rule=name: results_of(rule),
 
 
 rule pretrained:

@@ -66,7 +66,7 @@ def test_an_unknown_algorithm_is_refused_with_the_known_ones(capsys, monkeypatch
 @pytest.mark.parametrize("stage", ["show", "pretrain", "sft", "reward", "align", "baseline", "trajectory"])
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys, monkeypatch, stage):
     sentence = refused(capsys, monkeypatch, stage, "--preset", "huge")
-    assert sentence.startswith("preset = 'huge' is unknown; allowed are microcosm, smoke")
+    assert sentence.startswith(f"preset = 'huge' is unknown; allowed are {', '.join(names('presets'))}, or the path")
 
 
 @pytest.mark.parametrize(

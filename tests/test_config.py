@@ -42,8 +42,37 @@ def test_every_preset_loads_and_holds_exactly_what_its_file_says(name):
     preset = config.load_preset(name)
     assert preset.name == name
     assert config.Preset.model_validate(preset.model_dump()) == preset
-    assert set(packaged("presets", name)) == set(config.Preset.model_fields)
-    assert {"microcosm", "smoke"} <= set(PRESETS)
+    if "base" not in packaged("presets", name):
+        assert set(packaged("presets", name)) == set(config.Preset.model_fields)
+    assert {"microcosm", "microcosm-untied", "smoke"} <= set(PRESETS)
+
+
+def test_a_preset_may_say_what_differs_from_another(tmp_path):
+    """Groups of settings are merged key by key; a mixture is replaced as a whole."""
+    given = {"base": "smoke", "name": "mine", "ppo": {"eta": 0.3, "collapse": {"window": 7}}, "prompts": {"talk": 1.0}}
+    base, found = config.load_preset("smoke"), config.load_preset(written(tmp_path, given))
+    assert (found.name, found.ppo.eta, found.ppo.collapse.window, found.prompts) == ("mine", 0.3, 7, {"talk": 1.0})
+    collapse = base.ppo.collapse.model_copy(update={"window": 7})
+    ppo = base.ppo.model_copy(update={"eta": 0.3, "collapse": collapse})
+    assert found == base.model_copy(update={"name": "mine", "ppo": ppo, "prompts": {"talk": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"base": "smoke"}, "the key name is missing; every key must be given"),
+        ({"base": "huge", "name": "x"}, "preset = 'huge' is unknown; allowed are microcosm"),
+        ({"base": "microcosm-untied", "name": "x"}, "base = 'microcosm-untied' is not allowed; allowed are presets that are complete"),
+        ({"base": "smoke", "name": "x", "ppo": {"etas": 1}}, "ppo: etas = 1 is an unknown key; allowed are iterations, "),
+        ({"base": "smoke", "name": "x", "ppo": 3}, "ppo.* = 3 is not allowed: "),
+        ({"base": "smoke", "name": "x", "bases": "smoke"}, "bases = 'smoke' is an unknown key"),
+        ({"base": "smoke", "name": "x", "ppo": {"eta": -1.0}}, "ppo.eta = -1.0 is not allowed: .* greater than or equal to 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_change_to_another_preset_is_one_sentence(tmp_path, given, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_preset(written(tmp_path, given))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -193,7 +222,7 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, sentence):
 
 @pytest.mark.parametrize("name", ["nope", "nope.yaml", "core"])
 def test_an_unknown_preset_is_refused_with_the_known_ones(name):
-    with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are microcosm, smoke, or the path"):
+    with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are microcosm, microcosm-untied, smoke, or the path"):
         config.load_preset(name)
 
 

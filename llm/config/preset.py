@@ -1,4 +1,5 @@
-"""Presets: how big a run is. A preset is complete, so whoever reads it has read every number of a run."""
+"""Presets: how big a run is. A preset is complete, so whoever reads it has read every number of a run; its file may name
+another one and say what differs (`llm.config.files`)."""
 
 from typing import Annotated, Literal, Self
 
