@@ -2,6 +2,7 @@
 
 import copy
 from importlib import resources
+from itertools import product
 
 import pytest
 import yaml
@@ -86,6 +87,26 @@ def test_every_sweep_loads_and_each_entry_is_found_by_its_label(name):
         assert sweep.training_entry(entry.label) is entry
     with pytest.raises(UserError, match=f"entry = 'magic' is not in the sweep {name}; allowed are "):
         sweep.entry("magic")
+
+
+def test_every_file_of_rows_belongs_to_one_sweep():
+    """Else a number would have two rows, or the graph would not know which sweep's entry makes a file."""
+    files = [
+        (rlhf, lr, label)
+        for sweep in map(config.load_sweep, SWEEPS)
+        for rlhf, lr in product(sweep.rlhf, sweep.learning_rates)
+        for label in [entry.label for entry in (*sweep.averaging, *sweep.training)] + ["trajectory"] * sweep.trajectory
+    ]
+    assert len(set(files)) == len(files)
+
+
+def test_the_mitigations_at_other_rates_are_those_of_mitigations_at_some_of_their_strengths():
+    own, other, rsf = (config.load_sweep(name) for name in ("mitigations", "mitigation-rates", "learning-rates"))
+    assert other.learning_rates == rsf.learning_rates
+    assert [(entry.label, entry.method) for entry in other.training] == [(entry.label, entry.method) for entry in own.training]
+    for entry in other.training:
+        settings = own.training_entry(entry.label).settings()
+        assert entry.settings() == (settings if entry.method == "distilled" else [settings[1], settings[3]])
 
 
 def test_settings_cannot_be_changed_after_loading():
