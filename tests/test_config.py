@@ -103,7 +103,9 @@ def test_every_file_of_rows_belongs_to_one_sweep():
 def test_the_mitigations_at_other_rates_are_those_of_mitigations_at_some_of_their_strengths():
     own, other, rsf = (config.load_sweep(name) for name in ("mitigations", "mitigation-rates", "learning-rates"))
     assert other.learning_rates == rsf.learning_rates
-    assert [(entry.label, entry.method) for entry in other.training] == [(entry.label, entry.method) for entry in own.training]
+    assert [(entry.label, entry.method) for entry in other.training] == [
+        (entry.label, entry.method) for entry in own.training if not entry.label.endswith("-scales")
+    ]
     for entry in other.training:
         settings = own.training_entry(entry.label).settings()
         assert entry.settings() == (settings if entry.method == "distilled" else [settings[1], settings[3]])
@@ -199,7 +201,7 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
         ("training.0.strengths", [0.1], "training.0: strengths = \\(0.1,\\) is not allowed with method distilled, which must be given no option$"),
         ("training.1.ranks", [4], "training.1: ranks = \\(4,\\) is not allowed with method l1"),
         ("training.4.targets", "attention", "training.4.targets = 'attention' is not allowed: .*'mlp' or 'mlp.attention'"),
-        ("training.4.lora_alpha", None, "training.4: lora_alpha = None is not allowed with method lora, .* ranks, targets, lora_alpha$"),
+        ("training.4.lora_alphas", None, "training.4: lora_alphas = \\(\\) is not allowed with method lora, .* ranks, targets, lora_alphas$"),
         ("training.4.ranks", [0], "training.4.ranks.0 = 0 is not allowed: "),
         ("training.6.interval", None, "training.6: interval = None is not allowed with method sma"),
         ("training.7.method", "kl", "rlhf = .'rsf'. is not allowed with training entries of method kl; allowed is .'ppo'.$"),
@@ -226,8 +228,8 @@ def test_the_settings_of_a_training_entry_say_all_that_its_models_are_made_with(
     sma = sweep.training_entry("sma")
     assert sma.settings() == [{"strength": strength, "interval": sma.interval} for strength in sma.strengths]
     lora = sweep.training_entry("lora-mlp")
-    assert lora.settings()[-1] == {"rank": lora.ranks[-1], "targets": "mlp", "lora_alpha": lora.lora_alpha}
-    with pytest.raises(UserError, match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, er$"):
+    assert lora.settings()[-1] == {"rank": lora.ranks[-1], "targets": "mlp", "lora_alpha": lora.lora_alphas[-1]}
+    with pytest.raises(UserError, match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, lora-mlp-attention-scales$"):
         sweep.training_entry("magic")
 
 

@@ -54,7 +54,7 @@ def check_dry_run(said: str) -> None:
 def test_the_other_sweeps_train_and_average_after_one_run_of_alignment_and_measure_nothing_of_cores_again(tmp_path):
     ends = {target: ["rsf/own/iteration02"] for target in ("mitigations", "mitigation-rates", "ratios")}
     ends["kl-penalty"] = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/", "eta1.5/")]
-    for target, jobs in (("mitigations", {"mitigate": 8}), ("ratios", {"average": 5}), ("kl-penalty", {"penalise": 4, "mitigate": 1}),
+    for target, jobs in (("mitigations", {"mitigate": 10}), ("ratios", {"average": 5}), ("kl-penalty", {"penalise": 4, "mitigate": 1}),
                          ("mitigation-rates", {"mitigate": 16})):  # fmt: skip
         said = output(graph(tmp_path, "--dry-run", target=target))
         counted = dict(re.findall(r"^([\w-]+) +(\d+)$", said, flags=re.MULTILINE))

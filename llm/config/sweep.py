@@ -1,5 +1,6 @@
 """Sweeps: what is compared, over algorithms, learning rates, ways to average and ways to train."""
 
+from itertools import product
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -81,7 +82,7 @@ TRAINING_OPTIONS = {  # what each method that changes training must be given, an
     "l1": ("strengths",),
     "l2": ("strengths",),
     "kd": ("strengths",),
-    "lora": ("ranks", "targets", "lora_alpha"),
+    "lora": ("ranks", "targets", "lora_alphas"),
     "sma": ("strengths", "interval"),
     "er": ("strengths",),
     "kl": ("strengths",),
@@ -100,12 +101,12 @@ class TrainingEntry(Settings):
     interval: Count | None = None  # steps from reset to reset
     ranks: tuple[Count, ...] = ()
     targets: Literal["mlp", "mlp+attention"] | None = None  # the matrices that get adapters
-    lora_alpha: Positive | None = None
+    lora_alphas: tuple[Positive, ...] = ()  # each goes with every rank
 
     @model_validator(mode="after")
     def _options_are_the_methods(self) -> Self:
         needed = TRAINING_OPTIONS[self.method]
-        for key in ("strengths", "interval", "ranks", "targets", "lora_alpha"):
+        for key in ("strengths", "interval", "ranks", "targets", "lora_alphas"):
             value = getattr(self, key)
             if (value not in ((), None)) != (key in needed):
                 raise refused(f"{key} = {short(value)} is not allowed with method {self.method}, "
@@ -117,10 +118,11 @@ class TrainingEntry(Settings):
 
     def settings(self) -> list[dict]:
         """What identifies each model of the entry beyond its method, as the rows say it."""
-        varied = {"strength": self.strengths} if self.strengths else {"rank": self.ranks} if self.ranks else {}
-        options = {key: getattr(self, key) for key in ("interval", "targets", "lora_alpha")}
+        varied = {"strength": self.strengths, "rank": self.ranks, "lora_alpha": self.lora_alphas}
+        lists = {key: values for key, values in varied.items() if values}
+        options = {"interval": self.interval, "targets": self.targets}
         fixed = {key: value for key, value in options.items() if value is not None}
-        return [{key: value, **fixed} for key, values in varied.items() for value in values] or [{}]
+        return [dict(zip(lists, values)) | fixed for values in product(*lists.values())]
 
 
 class Sweep(Settings):
