@@ -60,6 +60,19 @@ def test_bf16_models_are_within_one_unit_even_where_they_nearly_cancel(ratio, se
     assert units(mixed(left, right, ratio), left, right, ratio) <= 1
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(128, 255), st.integers(128, 255), st.floats(10, 40), st.booleans())
+@example(128, 128, 18.0, True)
+def test_bf16_sums_are_within_one_unit_however_far_they_cancel(first, second, bits, below):
+    """Of all pairs of significands, one cancels but for 2^-bits of the terms; others come near by chance."""
+    ratio = first / (first + second)
+    ratio *= 1 + (-1 if below else 1) * 2.0**-bits
+    significands = torch.arange(128.0, 256.0)
+    left, right = torch.cartesian_prod(significands, -significands).T.bfloat16()
+    left, right = torch.cat([left, left, left / 2]), torch.cat([right, right / 2, right])
+    assert units(mixed(left, right, ratio), left, right, ratio) <= 1
+
+
 def test_fp32_alone_would_not_do():
     """So the test above has teeth."""
     left, right = weights(0, 0.8)
