@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llm.averaging import arithmetic
 from llm.averaging.arithmetic import NotFinite, all_finite, mix, narrow
-from llm.averaging.average import average
+from llm.averaging.weights import average
 
 RATIOS = st.floats(0, 1) | st.sampled_from([0.0, 0.2, 0.25, 1 / 3, 0.5, 0.8, 1.0, 1e-9, 1 - 2**-53, 5e-324])
 

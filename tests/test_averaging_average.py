@@ -8,7 +8,7 @@ from averaging_models import ARCHITECTURES, TYPES, make, reference, ulp, values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.averaging.average import average, mix_, tied
+from llm.averaging.weights import average, mix_, tied
 from llm.averaging.groups import Grouping, assign, labels, ratios
 from llm.errors import UserError
 

@@ -11,7 +11,7 @@ from averaging_models import command
 from safetensors.torch import load_file
 
 from llm.averaging import front as module
-from llm.averaging.average import average
+from llm.averaging.weights import average
 from llm.averaging.harness import Harness
 from llm.averaging.loading import load_causal, load_tokenizer
 from llm.averaging.sampling import exchange, rewards, write_replies

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from llm.averaging.adapt_settings import AdaptSettings
-from llm.averaging.average import tied
+from llm.averaging.weights import tied
 from llm.averaging.conversations import Tokens, batch_of, pad_id
 from llm.averaging.descent import AmaResult, AmaState, descend
 from llm.averaging.engine import Engine, engine_for

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 import torch.nn.functional as F
 
-from llm.averaging.average import mix_
+from llm.averaging.weights import mix_
 from llm.averaging.descent import AmaResult, AmaState, descend, shares
 from llm.averaging.groups import labels, ratios
 from llm.averaging.parameterise import placement

@@ -1,6 +1,6 @@
 """The weighted sum on raw safetensors data, with numpy alone: importing torch would take longer.
 
-Sums are done in fp64 and rounded to the output's type (through fp32 for the 16-bit ones), as in `average.py`;
+Sums are done in fp64 and rounded to the output's type (through fp32 for the 16-bit ones), as in `weights.py`;
 for two bf16 models in fp32 where that is exact enough (see `_mix_bf16`).
 """
 

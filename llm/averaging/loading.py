@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import torch
 
-from llm.averaging.average import tied
+from llm.averaging.weights import tied
 from llm.averaging.compatible import check_config, check_tokenizers
 from llm.averaging.folders import read_folder
 from llm.averaging.groups import Grouping, assign

@@ -10,7 +10,7 @@ import torch
 
 from llm.averaging.adamerging import labelled
 from llm.averaging.ama import optimise_ratios
-from llm.averaging.average import tied
+from llm.averaging.weights import tied
 from llm.averaging.groups import assign
 from llm.chat import imitation_batch, reward_scores
 from llm.config import AveragingEntry

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.averaging.average import mix_, tied
+from llm.averaging.weights import mix_, tied
 from llm.averaging.groups import assign, labels, ratios
 from llm.averaging.oracle import lattice, search
 from llm.config import AveragingEntry
