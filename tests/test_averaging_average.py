@@ -8,8 +8,8 @@ from averaging_models import ARCHITECTURES, TYPES, make, reference, ulp, values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.averaging.weights import average, mix_, tied
 from llm.averaging.groups import Grouping, assign, labels, ratios
+from llm.averaging.weights import average, mix_, tied
 from llm.errors import UserError
 
 @pytest.mark.parametrize("dtype", TYPES)
