@@ -11,9 +11,9 @@ from microcosm_runs import METRICS, evaluator, far_stepping, smoke_run, theta, t
 
 from llm.averaging.adamerging import labelled
 from llm.averaging.ama import ratio_gradient, reply_loss
-from llm.averaging.average import mix_
 from llm.averaging.groups import Grouping, assign, labels, ratios
 from llm.averaging.oracle import lattice
+from llm.averaging.weights import mix_
 from llm.config import AveragingEntry, GroupingSettings, load_sweep
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.data.records import GenerationItem

@@ -10,8 +10,8 @@ import torch
 
 from llm.averaging.adamerging import labelled
 from llm.averaging.ama import optimise_ratios
-from llm.averaging.average import tied
 from llm.averaging.groups import assign
+from llm.averaging.weights import tied
 from llm.chat import imitation_batch, reward_scores
 from llm.config import AveragingEntry
 from llm.files import up_to_date, write_json

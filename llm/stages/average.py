@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from llm.averaging.average import mix_, tied
 from llm.averaging.groups import PART_NAMES, Grouping, assign, labels, ratios
+from llm.averaging.weights import mix_, tied
 from llm.config import Algorithm, AveragingEntry
 from llm.errors import UserError
 from llm.model import load_model

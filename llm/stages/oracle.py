@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.averaging.average import mix_, tied
 from llm.averaging.groups import assign, labels, ratios
 from llm.averaging.oracle import lattice, search
+from llm.averaging.weights import mix_, tied
 from llm.config import AveragingEntry
 from llm.files import up_to_date, write_json
 from llm.model import load_model
