@@ -1,9 +1,9 @@
 """Paths of models, taken from result rows: along RSF's iterations, along the ratio of an averaging method.
 
-The notebooks on RSF and the table read the same rows through this file. A *path* is a frame of rows with a
-column `step`: the iteration of early stopping (0 is theta_0), or the ratio alpha of an averaging method (the
-share of the post-RLHF model; 0 is theta_0 and 1 is theta). Learning rates are numbers, or None for the
-preset's own. `mean_ability` is a metric made here: the mean of the abilities, BLEU taken in [0, 1].
+The notebooks, the table and the ledger of claims read the same rows through this file. A *path* is a frame of
+rows with a column `step`: the iteration of early stopping (0 is theta_0), or the ratio alpha of an averaging
+method (the share of the post-RLHF model; 0 is theta_0 and 1 is theta). Learning rates are numbers, or None for
+the preset's own. Paths of methods that change training stand in `llm.families`; rows are read in `llm.measured`.
 """
 
 from collections.abc import Iterable
@@ -14,76 +14,23 @@ import pandas as pd
 
 from llm.errors import UserError
 from llm.fronts import Curve, Interval, choose_setting, compare, curve_hypervolume, curves_of, t_interval
-from llm.results import read_rows, setting_key
+from llm.measured import ABILITIES, REWARDS, after, read_preset
 
-REWARDS = ("reward", "gold_reward")
-ABILITIES = ("qa", "reading_f1", "bleu")
-TOP = {"qa": 1.0, "reading_f1": 1.0, "bleu": 100.0}
-SETTINGS = {
-    "theta_0": set(),
-    "chance": set(),
-    "theta": {"lr"},
-    "early-stopping": {"lr", "iteration"},
-    "ma": {"lr", "alpha"},
-    "part": {"lr", "alpha", "part"},
-    "ama": {"lr", "alpha", "alphas", "parts", "level", "embeddings", "norm", "head"},
-}
-COLUMNS = ("lr", "iteration", "alpha", "part", "parts", "level", "embeddings", "norm", "head")
+__all__ = [
+    "ABILITIES", "REWARDS", "areas", "at", "best_rate", "best_step", "curves", "difference", "gap", "load", "path",
+    "path_areas", "rates", "saturation", "seeds", "swept", "theta_0", "value",
+]  # fmt: skip
+
 SATURATED = 0.02  # of the reward's rise: nearer to its peak than this, the reward counts as saturated
 NORMAL = 1.96  # half a 95 % interval in standard errors, where the error is known (over items)
 
 
 def load(results: Path) -> pd.DataFrame:
-    """The rows of RSF and of averaging after it, of one preset, with a column for each entry of the settings.
+    """The rows of RSF and of averaging after it, of one preset, as `llm.measured.after` gives them.
 
-    Other experiments in the same folder are left out. Columns added: lr, iteration, alpha, part, parts,
-    level, embeddings, norm, head (None or NaN where a setting has none). Rows added: `mean_ability`. Raises
-    UserError for rows of several presets, and for a setting measured on some seeds or metrics only.
+    Raises UserError for rows of several presets, and for a setting measured on some seeds or metrics only.
     """
-    rows = read_rows(results)
-    if rows["preset"].nunique() > 1:
-        raise UserError(
-            f"results: {results} holds rows of {', '.join(sorted(set(rows['preset'])))}; give one."
-        )
-    known = np.array([method in SETTINGS and set(setting) <= SETTINGS[method]
-                      for method, setting in zip(rows["method"], rows["setting"], strict=True)])  # fmt: skip
-    rows = rows[known & rows["rlhf"].isin(["none", "rsf"]) & (rows["split"] == "test")].reset_index(drop=True)
-    if "theta_0" not in set(rows["method"]):
-        raise UserError(f"results: {results} has no rows of method theta_0; run the sweep `core` first.")
-    for name in COLUMNS:
-        rows[name] = [setting.get(name) for setting in rows["setting"]]
-    rows["lr"] = rows["lr"].astype(float)
-    _check_complete(rows)
-    return pd.concat([rows, _mean_abilities(rows)], ignore_index=True)
-
-
-def _check_complete(rows: pd.DataFrame) -> None:
-    """Every setting of a sweep is there for each of its seeds and each metric (AMA's ratios may differ)."""
-    models = rows[rows["method"] != "chance"]
-    for _, sweep in models.groupby(models["lr"].notna() & (models["method"] != "theta_0")):
-        wanted = {(seed, metric) for seed in set(sweep["seed"]) for metric in (*REWARDS, *ABILITIES)}
-        for key, group in sweep.groupby(["method", *COLUMNS], dropna=False):
-            missing = sorted(wanted - set(zip(group["seed"], group["metric"], strict=True)))
-            if missing:
-                setting = {
-                    name: value for name, value in zip(COLUMNS, key[1:], strict=True) if pd.notna(value)
-                }
-                raise UserError(
-                    f"results: no row for method = {key[0]}, setting = {setting_key(setting)}, "
-                    f"seed = {missing[0][0]}, metric = {missing[0][1]}; every seed needs the same rows."
-                )
-
-
-def _mean_abilities(rows: pd.DataFrame) -> pd.DataFrame:
-    abilities = rows[rows["metric"].isin(ABILITIES)]
-    top = abilities["metric"].map(TOP)
-    scaled = abilities.assign(value=abilities["value"] / top, squared=(abilities["stderr"] / top) ** 2)
-    groups = scaled.groupby(["method", "setting_key", "seed"], sort=False)
-    first = groups.first().reset_index()
-    mean, error = groups["value"].mean(), np.sqrt(groups["squared"].sum(min_count=1)) / groups.size()
-    return first.assign(metric="mean_ability", value=mean.to_numpy(), stderr=error.to_numpy()).drop(
-        columns="squared"
-    )[rows.columns]
+    return after(read_preset(results), "rsf")
 
 
 def seeds(rows: pd.DataFrame) -> list[int]:
@@ -126,6 +73,11 @@ def path(rows: pd.DataFrame, method: str, lr: float | None = None, **where: obje
         pieces, ends = [theta_0(rows).assign(step=0.0)], [0.0]
     if method != "early-stopping":
         pieces, ends = [*pieces, rows[at_rate & (rows["method"] == "theta")].assign(step=1.0)], [*ends, 1.0]
+    for piece, end in zip(pieces, ends, strict=True):
+        if lacking := set(chosen["seed"]) - set(piece["seed"]):
+            raise UserError(
+                f"results: method = {method}, seed = {min(lacking)} has rows, but {'theta' if end else 'theta_0'} has none."
+            )
     whole = pd.concat([*pieces, chosen[~chosen["step"].isin(ends)]])
     return whole[whole["seed"].isin(set(chosen["seed"]))].sort_values(["step", "seed"])
 
@@ -138,8 +90,9 @@ def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
 
 def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int, Curve]:
     """One curve for each seed of a path (`llm.fronts`)."""
-    settings = [{"step": step} for step in path["step"]]
-    return curves_of(path.assign(setting=settings), along="step", ability=ability, reward=reward)
+    needed = path.loc[path["metric"].isin([ability, reward]), ["seed", "metric", "value", "step"]]
+    settings = [{"step": step} for step in needed["step"]]
+    return curves_of(needed.assign(setting=settings), along="step", ability=ability, reward=reward)
 
 
 def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
@@ -211,7 +164,12 @@ def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[fl
 
 def areas(rows: pd.DataFrame, method: str, lr: float | None, reward: str = "reward") -> dict[int, float]:
     """For each seed a path's hypervolume in (reward, mean ability), above theta_0's reward and chance."""
-    by_seed = curves(path(rows, method, lr), "mean_ability", reward)
+    return path_areas(rows, path(rows, method, lr), reward)
+
+
+def path_areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward") -> dict[int, float]:
+    """The same of any path of models; `rows` hold theta_0 and chance."""
+    by_seed = curves(models, "mean_ability", reward)
     return {seed: _area(rows, seed, curve, reward) for seed, curve in by_seed.items()}
 
 
