@@ -1,9 +1,10 @@
-"""Paths of models, taken from result rows: along RSF's iterations, along the ratio of an averaging method.
+"""Paths of models, taken from result rows: along an algorithm's iterations, a ratio, a strength.
 
-The notebooks on RSF and the table read the same rows through this file. A *path* is a frame of rows with a
-column `step`: the iteration of early stopping (0 is theta_0), or the ratio alpha of an averaging method (the
-share of the post-RLHF model; 0 is theta_0 and 1 is theta). Learning rates are numbers, or None for the
-preset's own. `mean_ability` is a metric made here: the mean of the abilities, BLEU taken in [0, 1].
+The notebooks and the table read the same rows through this file. A *path* is a frame of rows with a column
+`step`, in whose order it leaves theta_0: the iteration of early stopping (0 is theta_0), the ratio alpha of an
+averaging method (the share of the post-RLHF model; 0 is theta_0 and 1 is theta), a penalty's strength with
+its sign turned (-infinity is theta_0), LoRA's rank. Learning rates are numbers, or None for the preset's own. `mean_ability` is a metric made here:
+the mean of the abilities, BLEU taken in [0, 1].
 """
 
 from collections.abc import Iterable
@@ -13,65 +14,42 @@ import numpy as np
 import pandas as pd
 
 from llm.errors import UserError
+from llm.families import check_complete, known, with_columns
 from llm.fronts import Curve, Interval, choose_setting, compare, curve_hypervolume, curves_of, t_interval
-from llm.results import read_rows, setting_key
+from llm.results import read_rows
 
 REWARDS = ("reward", "gold_reward")
 ABILITIES = ("qa", "reading_f1", "bleu")
 TOP = {"qa": 1.0, "reading_f1": 1.0, "bleu": 100.0}
-SETTINGS = {
-    "theta_0": set(),
-    "chance": set(),
-    "theta": {"lr"},
-    "early-stopping": {"lr", "iteration"},
-    "ma": {"lr", "alpha"},
-    "part": {"lr", "alpha", "part"},
-    "ama": {"lr", "alpha", "alphas", "parts", "level", "embeddings", "norm", "head"},
-}
-COLUMNS = ("lr", "iteration", "alpha", "part", "parts", "level", "embeddings", "norm", "head")
 SATURATED = 0.02  # of the reward's rise: nearer to its peak than this, the reward counts as saturated
+ENDS = {  # setting that a path runs along -> the step of theta_0, and the path's last model with its step
+    "iteration": (0.0, None),
+    "alpha": (0.0, ("theta", 1.0)),
+    "strength": (-np.inf, ("distilled", 0.0)),
+    "rank": (0.0, None),
+}
 NORMAL = 1.96  # half a 95 % interval in standard errors, where the error is known (over items)
 
 
-def load(results: Path) -> pd.DataFrame:
-    """The rows of RSF and of averaging after it, of one preset, with a column for each entry of the settings.
+def load(results: Path, rlhf: str = "rsf") -> pd.DataFrame:
+    """The rows of one preset that belong to an algorithm: its own, those of every method after it, theta_0 and chance.
 
-    Other experiments in the same folder are left out. Columns added: lr, iteration, alpha, part, parts,
-    level, embeddings, norm, head (None or NaN where a setting has none). Rows added: `mean_ability`. Raises
-    UserError for rows of several presets, and for a setting measured on some seeds or metrics only.
+    Experiments that are no family of `llm.families` are left out. Columns added: `family`, and one for each entry of the
+    settings (None or NaN where a setting has none). Rows added: `mean_ability`. Raises UserError for rows of several
+    presets, and for a setting measured on some seeds or metrics only.
     """
     rows = read_rows(results)
     if rows["preset"].nunique() > 1:
         raise UserError(
             f"results: {results} holds rows of {', '.join(sorted(set(rows['preset'])))}; give one."
         )
-    known = np.array([method in SETTINGS and set(setting) <= SETTINGS[method]
-                      for method, setting in zip(rows["method"], rows["setting"], strict=True)])  # fmt: skip
-    rows = rows[known & rows["rlhf"].isin(["none", "rsf"]) & (rows["split"] == "test")].reset_index(drop=True)
+    ours = np.array([known(*one) for one in zip(rows["method"], rows["setting"], strict=True)])
+    rows = rows[ours & rows["rlhf"].isin(["none", rlhf]) & (rows["split"] == "test")].reset_index(drop=True)
     if "theta_0" not in set(rows["method"]):
         raise UserError(f"results: {results} has no rows of method theta_0; run the sweep `core` first.")
-    for name in COLUMNS:
-        rows[name] = [setting.get(name) for setting in rows["setting"]]
-    rows["lr"] = rows["lr"].astype(float)
-    _check_complete(rows)
+    rows = with_columns(rows)
+    check_complete(rows, (*REWARDS, *ABILITIES))
     return pd.concat([rows, _mean_abilities(rows)], ignore_index=True)
-
-
-def _check_complete(rows: pd.DataFrame) -> None:
-    """Every setting of a sweep is there for each of its seeds and each metric (AMA's ratios may differ)."""
-    models = rows[rows["method"] != "chance"]
-    for _, sweep in models.groupby(models["lr"].notna() & (models["method"] != "theta_0")):
-        wanted = {(seed, metric) for seed in set(sweep["seed"]) for metric in (*REWARDS, *ABILITIES)}
-        for key, group in sweep.groupby(["method", *COLUMNS], dropna=False):
-            missing = sorted(wanted - set(zip(group["seed"], group["metric"], strict=True)))
-            if missing:
-                setting = {
-                    name: value for name, value in zip(COLUMNS, key[1:], strict=True) if pd.notna(value)
-                }
-                raise UserError(
-                    f"results: no row for method = {key[0]}, setting = {setting_key(setting)}, "
-                    f"seed = {missing[0][0]}, metric = {missing[0][1]}; every seed needs the same rows."
-                )
 
 
 def _mean_abilities(rows: pd.DataFrame) -> pd.DataFrame:
@@ -111,8 +89,10 @@ def theta_0(rows: pd.DataFrame) -> pd.DataFrame:
 def path(rows: pd.DataFrame, method: str, lr: float | None = None, **where: object) -> pd.DataFrame:
     """The rows of `method` at a learning rate, and those of the models that the path begins and ends with.
 
-    Early stopping begins with theta_0; ma and ama go from theta_0 to theta; part (give part="input", ..) ends
-    with theta. `where` chooses by settings. Column added: step. Raises UserError where there are no rows.
+    Early stopping begins with theta_0; methods with a ratio go from theta_0 to theta; part (give part="input", ..) ends
+    with theta; methods with a strength go from theta_0, which an infinite strength gives, to `distilled`, which has none
+    (PPO's penalty, kl, has no such end); LoRA begins with theta_0, as a rank of 0. `where` chooses by settings. Column
+    added: step. Raises UserError where there are no rows.
     """
     at_rate = rows["lr"].isna() if lr is None else rows["lr"] == lr
     chosen = rows[at_rate & (rows["method"] == method)]
@@ -120,14 +100,29 @@ def path(rows: pd.DataFrame, method: str, lr: float | None = None, **where: obje
         chosen = chosen[chosen[key] == value]
     if chosen.empty:
         raise UserError(f"results: no rows for method = {method}, lr = {lr or 'own'}, {where}.")
-    chosen = chosen.assign(step=chosen["iteration" if method == "early-stopping" else "alpha"].astype(float))
-    pieces, ends = [], []
-    if method != "part":
-        pieces, ends = [theta_0(rows).assign(step=0.0)], [0.0]
-    if method != "early-stopping":
-        pieces, ends = [*pieces, rows[at_rate & (rows["method"] == "theta")].assign(step=1.0)], [*ends, 1.0]
-    whole = pd.concat([*pieces, chosen[~chosen["step"].isin(ends)]])
+    along = next(name for name in ENDS if chosen[name].notna().any())
+    sign = -1.0 if along == "strength" else 1.0  # so that every path runs away from theta_0
+    chosen = chosen.assign(step=sign * chosen[along].astype(float))
+    first, last = ENDS[along]
+    ends = {} if method == "part" else {first: rows["method"] == "theta_0"}
+    if last is not None and method != "kl":
+        name, step = last
+        ends[step] = at_rate & (rows["method"] == name)
+    pieces = [rows[which].assign(step=step) for step, which in ends.items() if which.any()]
+    whole = pd.concat([*pieces, chosen[~chosen["step"].isin([piece["step"].iloc[0] for piece in pieces])]])
     return whole[whole["seed"].isin(set(chosen["seed"]))].sort_values(["step", "seed"])
+
+
+def of_family(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The path of a family (`llm.families`) at the preset's own learning rate; the bare rows of one that has no path
+    (`distilled`, which is one model, and `pattern`).
+    """
+    chosen = rows[(rows["family"] == name) & rows["lr"].isna()]
+    if chosen.empty:
+        raise UserError(f"results: no rows for {name} at the preset's own learning rate.")
+    if chosen[list(ENDS)].isna().all(axis=None):
+        return chosen
+    return path(rows, chosen["method"].iloc[0], family=name)
 
 
 def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
@@ -138,8 +133,9 @@ def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
 
 def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int, Curve]:
     """One curve for each seed of a path (`llm.fronts`)."""
-    settings = [{"step": step} for step in path["step"]]
-    return curves_of(path.assign(setting=settings), along="step", ability=ability, reward=reward)
+    both = path[path["metric"].isin((reward, ability))]
+    settings = [{"step": step} for step in both["step"]]
+    return curves_of(both.assign(setting=settings), along="step", ability=ability, reward=reward)
 
 
 def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
@@ -184,6 +180,20 @@ def gap(first: dict[int, Curve], second: dict[int, Curve]) -> Interval | None:
         if max(low, other_low) >= min(high, other_high):
             return None
     return compare(first, second)
+
+
+def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: str = "reward") -> Interval:
+    """Ability of some models minus that of a rival's path at the same reward, averaged over the models of each seed.
+
+    A model beyond the rewards that the rival's cut path reaches is compared with its nearest end.
+    """
+    per_seed = []
+    for seed in seeds(models):
+        path = rival[seed].cut()
+        own = models[models["seed"] == seed].pivot(index="setting_key", columns="metric", values="value")
+        rewards = np.clip(own[reward], path.rewards.min(), path.rewards.max())
+        per_seed.append(float(np.mean(own[ability] - path.at(rewards))))
+    return t_interval(per_seed)
 
 
 def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[float, float]]:

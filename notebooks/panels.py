@@ -15,7 +15,10 @@ from matplotlib.figure import Figure
 from llm.fronts import Interval
 from llm.paths import ABILITIES, REWARDS
 
-DIGITS = {"reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1}
+DIGITS = {
+    "reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1, "win_rate": 3,
+    "area": 3,
+}  # fmt: skip
 WORDS = {
     "reward": "learned reward",
     "gold_reward": "gold reward",
@@ -24,6 +27,7 @@ WORDS = {
     "bleu": "translation",
     "mean_ability": "mean ability",
     "length": "length of a reply",
+    "win_rate": "win rate",
 }
 AXIS = {"qa": "question answering\n(accuracy)", "reading_f1": "reading comprehension\n(F1)",
         "bleu": "translation\n(BLEU)"}  # fmt: skip
@@ -131,13 +135,13 @@ def seed_count(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str) -> None:
-    """Write into a figure of `anchored` paths what it was drawn from."""
-    if n_seeds == 1:
-        style.stamp(fig, preset, n_seeds)
-    else:
-        bars = f"standard error of the difference to ${anchor}$ over {seed_count(n_seeds)}"
-        style.foot(fig, f"{preset}; error bars: {bars}")
+def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, areas: bool = False) -> None:
+    """Write into a figure of `anchored` paths what it was drawn from; `areas`: it compares areas too."""
+    bars = "standard error over items"
+    if n_seeds > 1:
+        bars = f"standard error of the difference to ${anchor}$ over seeds"
+    bars += "; areas: 95 % over seeds, thin Student's t, thick bootstrap" if areas and n_seeds > 1 else ""
+    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}")
 
 
 def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:
