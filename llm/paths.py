@@ -40,9 +40,7 @@ def load(results: Path, rlhf: str = "rsf") -> pd.DataFrame:
     """
     rows = read_rows(results)
     if rows["preset"].nunique() > 1:
-        raise UserError(
-            f"results: {results} holds rows of {', '.join(sorted(set(rows['preset'])))}; give one."
-        )
+        raise UserError(f"results: {results} holds rows of {', '.join(sorted(set(rows['preset'])))}; give one.")
     ours = np.array([known(*one) for one in zip(rows["method"], rows["setting"], strict=True)])
     rows = rows[ours & rows["rlhf"].isin(["none", rlhf]) & (rows["split"] == "test")].reset_index(drop=True)
     if "theta_0" not in set(rows["method"]):
@@ -182,8 +180,8 @@ def gap(first: dict[int, Curve], second: dict[int, Curve]) -> Interval | None:
     return compare(first, second)
 
 
-def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: str = "reward") -> Interval:
-    """Ability of some models minus that of a rival's path at the same reward, averaged over the models of each seed.
+def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: str = "reward") -> list[float]:
+    """For each seed the ability of some models minus that of a rival's path at the same reward, averaged over the models.
 
     A model beyond the rewards that the rival's cut path reaches is compared with its nearest end.
     """
@@ -193,7 +191,7 @@ def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: st
         own = models[models["seed"] == seed].pivot(index="setting_key", columns="metric", values="value")
         rewards = np.clip(own[reward], path.rewards.min(), path.rewards.max())
         per_seed.append(float(np.mean(own[ability] - path.at(rewards))))
-    return t_interval(per_seed)
+    return per_seed
 
 
 def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[float, float]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from llm.bootstrap import bootstrap_seeds
 from llm.errors import UserError
@@ -59,7 +60,6 @@ def volumes(
     return found
 
 
-def advantage(found: Volumes, method: str, rival: str, rng: np.random.Generator) -> Advantage:
-    """The share of `method` minus that of `rival`, paired over seeds."""
-    differences = [found[method][seed] - found[rival][seed] for seed in sorted(found[rival])]
+def advantage(differences: ArrayLike, rng: np.random.Generator) -> Advantage:
+    """The mean of paired differences, (seeds,), with both intervals."""
     return Advantage(t_interval(differences), bootstrap_seeds(differences, rng))

@@ -54,3 +54,8 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
         for rlhf, by_name in found.items()
     }
 
+
+
+def alike(rows: pd.DataFrame, path: pd.DataFrame) -> pd.DataFrame:
+    """The rows of those seeds that a path has."""
+    return rows[rows["seed"].isin(set(path["seed"]))]

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 
 from llm import paths
 from llm.fronts import pareto_front
-from llm.volumes import Advantage, advantage, volumes
+from llm.volumes import Advantage, Volumes, advantage, volumes
 
-LEAST, LINE = 0.75, 0.24  # inches; height of the row of areas without, and with each, of its lines
-STARS = ("theta_0", "theta")
+LEAST, LINE = 0.85, 0.24  # inches; height of the row of areas without, and with each, of its lines
+AREA, LIFT = "area under the front", "ability at equal reward"
 FILLED = {"reward": True, "gold_reward": False}  # marks of the areas by each reward
 
 
@@ -27,6 +27,7 @@ class Line:
     """A line of panels, one an ability: paths of some seeds by family, and the rows that hold their theta_0 and chance.
 
     Seeds are moved so that their models of the method `anchor`, theta_0 or theta, lie at one point (`panels.anchored`).
+    `stars` says which of the two are marked.
     """
 
     reward: str
@@ -34,6 +35,7 @@ class Line:
     rows: pd.DataFrame
     title: str = ""
     anchor: str = "theta_0"
+    stars: tuple[str, ...] = ("theta_0", "theta")
 
     @property
     def seeds(self) -> list[int]:
@@ -47,12 +49,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Contest:
-    """A family's area minus its rival's: (reward, ability) -> advantage, None where nothing can be compared."""
+    """A family's `kind`, by default its area, minus its rival's: (reward, ability) -> advantage, None where nothing can be
+    compared.
+    """
 
     family: str
     against: str
     mark: str
     found: Mapping[tuple[str, str], Advantage | None]
+    kind: str = AREA
 
     @property
     def name(self) -> str:
@@ -63,9 +68,9 @@ class Contest:
         return style.look(self.against).short
 
 
-def both_rewards(found: Mapping[str, pd.DataFrame], rows: pd.DataFrame) -> list[Line]:
-    """The same paths against the learned and against the gold reward."""
-    return [Line(reward, found, rows) for reward in paths.REWARDS]
+def both_rewards(found: Mapping[str, pd.DataFrame], rows: pd.DataFrame, **options) -> list[Line]:
+    """The same paths against the learned and against the gold reward; `options` of `Line`."""
+    return [Line(reward, found, rows, **options) for reward in paths.REWARDS]
 
 
 def contests(
@@ -73,7 +78,8 @@ def contests(
 ) -> list[Contest]:
     """The areas of all paths, or of those in `of`, against that of `rival`; `mark` goes before their names.
 
-    Where both run along a ratio the rival is taken at the method's own ratios, so that both are equally coarse.
+    Where both run along a ratio the rival is taken at the method's own ratios, if it has them all, so that both are
+    equally coarse.
     """
     names = [name for name in (found if of is None else of) if name != rival]
     coarse = {f"{rival} at {name}": as_coarse(found[rival], found[name]) for name in names}
@@ -83,26 +89,34 @@ def contests(
         for reward in paths.REWARDS
         for ability in paths.ABILITIES
     }
+
+    def against(name: str, area: Volumes | None) -> Advantage | None:
+        rivals = area and area[f"{rival} at {name}"]
+        return area and advantage([area[name][seed] - rivals[seed] for seed in rivals], np.random.default_rng(0))
+
+    return [Contest(name, rival, mark, {key: against(name, area) for key, area in areas.items()}) for name in names]
+
+
+def lifts(found: Mapping[str, pd.DataFrame], rival: str = "ma") -> list[Contest]:
+    """The abilities of families of single models minus those of `rival` at the same reward (`llm.paths.lift`)."""
+
+    def against(models: pd.DataFrame, reward: str, ability: str) -> Advantage:
+        curves = paths.curves(found[rival], ability, reward)
+        return advantage(paths.lift(models, curves, ability, reward), np.random.default_rng(0))
+
     return [
-        Contest(
-            name,
-            rival,
-            mark,
-            {
-                key: None if area is None else advantage(area, name, f"{rival} at {name}", np.random.default_rng(0))
-                for key, area in areas.items()
-            },
-        )
-        for name in names
+        Contest(name, rival, "", {(r, a): against(models, r, a) for r in paths.REWARDS for a in paths.ABILITIES}, LIFT)
+        for name, models in found.items()
+        if name != rival
     ]
 
 
 def as_coarse(path: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """A path along a ratio at the ratios of another such path, and its own ends; any other path as it is."""
-    if not (has_ratio(path) and has_ratio(other)):
+    """A path along a ratio at the ratios of another such path, if it has them all; any other path as it is."""
+    wanted = set(other["step"])
+    if not (has_ratio(path) and has_ratio(other) and wanted <= set(path["step"])):
         return path
-    ends = path["step"].isin([path["step"].min(), path["step"].max()])
-    return path[ends | path["step"].isin(set(other["step"]))]
+    return path[path["step"].isin(wanted)]
 
 
 def figure(lines: Sequence[Line], compared: Sequence[Contest], preset: str, columns: int = 4) -> Figure:
@@ -132,7 +146,7 @@ def draw_line(line: Line, axes: Iterable[Axes]) -> None:
     for ability, ax in zip(paths.ABILITIES, axes, strict=True):
         for name, path in line.paths.items():
             draw_front(ax, panels.anchored(path, line.models(line.anchor)), line.reward, ability, style.look(name))
-        for name in STARS:
+        for name in line.stars:
             draw_star(ax, line, ability, name)
         panels.floor(ax, line.models("chance"), ability)
         ax.set_xlabel(style.METRICS[line.reward], fontsize=8)
@@ -192,7 +206,7 @@ def draw_contests(compared: Sequence[Contest], axes: Iterable[Axes]) -> None:
         ax.set_ylim(-len(compared) + 0.4, 0.6)
         ax.set_yticks([-place for place in range(len(compared))], [contest.name for contest in compared], fontsize=7)
         ax.tick_params(axis="x", labelsize=7)
-        ax.set_xlabel(f"area under the front, minus {compared[0].rival}'s", fontsize=7.5)
+        ax.set_xlabel(f"{compared[0].kind},\nminus {compared[0].rival}'s", fontsize=8)
         ax.locator_params(axis="x", nbins=5)
     for ax in list(axes)[1:]:
         ax.tick_params(labelleft=False)
@@ -216,12 +230,12 @@ def legend(fig: Figure, lines: Sequence[Line], compared: Sequence[Contest], colu
     ]
     handles += [
         plt.Line2D([], [], color=style.look(name).colour, linestyle="none", marker="*", markersize=8, label=style.look(name).label)
-        for name in STARS
+        for name in lines[0].stars
     ]
     if compared:
         handles += [
             plt.Line2D([], [], color="#555555", marker="o", linewidth=0.9, markerfacecolor="#555555" if filled else "white",
-                       label=f"area by {style.METRICS[reward]}")
+                       label=f"below: by {style.METRICS[reward]}")
             for reward, filled in FILLED.items()
         ]  # fmt: skip
     fig.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=7.5)

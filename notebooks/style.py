@@ -55,6 +55,10 @@ LOOKS: Mapping[str, Look] = {  # by the families of `llm.families`
     "oracle-reward": Look("oracle, learned reward", "#00695c", "-", "oracle, learned"),
     "oracle-gold_reward": Look("oracle, gold reward", "#5a189a", "-", "oracle, gold"),
     "adamerging": Look("AdaMerging", "#cdb843", "--"),
+    "pattern-output-less": Look(r"$(a,\,a,\,a-.1)$", "#7b3fb5"),
+    "pattern-rest-less": Look(r"$(a,\,a-.1,\,a-.1)$", "#c8791a"),
+    "pattern-output-more": Look(r"$(a,\,a,\,a+.1)$", "#b79be0"),
+    "pattern-rest-more": Look(r"$(a,\,a+.1,\,a+.1)$", "#f0bf6b"),
     "distilled": Look("distilled, no penalty", "#444444", "-", "distilled"),
     "l1": Look("L1 penalty", "#332288", "--", "L1"),
     "l2": Look("L2 penalty", "#6fc7b5", "--", "L2"),
@@ -73,7 +77,7 @@ THEORY_LOOKS: Mapping[str, Look] = {
     "weights": Look("weights averaged", LOOKS["ma"].colour),
     "outputs": Look("outputs averaged", LOOKS["ama"].colour),
 }
-QUARTERS = {0.25: "d", 0.75: "8"}
+QUARTERS = {0.25: "d", 0.75: (4, 1, 0)}
 TENTHS = ("s", "v", "^", "<", ">", "o", "p", "h", "P", "X", "D")
 METRICS = {
     "reward": "learned reward",
@@ -132,7 +136,7 @@ def look(family: str) -> Look:
     return LOOKS[family]
 
 
-def marker(alpha: float) -> str:
+def marker(alpha: float) -> str | tuple[int, int, int]:
     """The marker of a ratio in [0, 1]: one for each tenth and each quarter, a dot for others."""
     tenth = round(10 * alpha)
     if 0 <= tenth <= 10 and abs(10 * alpha - tenth) < 1e-9:
