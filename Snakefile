@@ -1,4 +1,4 @@
-# The graph of the experiment: what depends on what. Seeds, algorithms, learning rates and sweep entries are wildcards.
+# The graph of the experiment: what depends on what. Seeds, algorithms, learning rates, penalties and sweep entries are wildcards.
 #   snakemake --cores 2 --config preset=microcosm seeds="0 1 2" results=out/results -- core
 
 import shlex
@@ -6,6 +6,8 @@ import sys
 from itertools import product
 from pathlib import Path
 from typing import get_args
+
+from snakemake.exceptions import WorkflowError
 
 from llm.config import Algorithm, load_preset, load_sweep, names
 
@@ -33,17 +35,34 @@ def has_baseline(sweep):
 
 
 def sweep_rows(sweep):
-    """Every file of rows that a sweep is made of, for one seed."""
+    """Every file of rows that a sweep is made of, for one seed; ratios that the preset's model does not have are left out."""
     files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep) else []
+    entries = [entry for entry in sweep.averaging if entry.grouping.fits(preset.model)] + [*sweep.training]
     for rlhf, lr in product(sweep.rlhf, rates(sweep)):
         files += [run / "rows" / rlhf / lr / "trajectory.jsonl"] if sweep.trajectory else []
-        files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in (*sweep.averaging, *sweep.training)]
+        files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in entries]
     return files
 
 
-def theta(seed, rlhf, lr):
+def results_of(name):
+    """The files that a sweep ends with."""
+    if not sweep_rows(sweeps[name]):
+        raise WorkflowError(f"sweep = {name} is not allowed with preset = {preset.name}, whose head is tied to its embeddings")
+    return [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for seed in SEEDS]
+
+
+def theta(seed, rlhf, lr, eta="own"):
     """The model after the last iteration."""
-    return str(run / rlhf / lr / f"iteration{getattr(preset, rlhf).iterations:02d}" / "config.json").format(seed=seed)
+    folder = run / rlhf / lr / ("" if eta == "own" else f"eta{eta}")
+    return str(folder / f"iteration{getattr(preset, rlhf).iterations:02d}" / "config.json").format(seed=seed)
+
+
+def trained_after(wildcards):
+    """What a training entry needs: RSF's samples; for `kl`, which is PPO, every one of its models."""
+    entry = sweeps[sweep_with("training", wildcards)].training_entry(wildcards.entry)
+    if entry.method != "kl":
+        return theta(wildcards.seed, "rsf", "own")
+    return [theta(wildcards.seed, "ppo", wildcards.lr, preset.ppo.name_of(eta)) for eta in entry.strengths]
 
 
 def sweep_with(kind, wildcards):
@@ -68,13 +87,14 @@ wildcard_constraints:
     seed=r"\d+",
     rlhf="|".join(get_args(Algorithm)),
     lr=r"own|[0-9.e+-]+",
+    eta=r"[0-9.e+-]+",
     last=r"\d+",
     sweep="|".join(sweeps),
 
 
 rule all:
     input:
-        [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for name in sweeps for seed in SEEDS],
+        [results_of(name) for name, sweep in sweeps.items() if sweep_rows(sweep)],
 
 
 for name in sweeps:
@@ -83,7 +103,7 @@ for name in sweeps:
         name:
             name
         input:
-            [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for seed in SEEDS],
+            lambda wildcards, rule=name: results_of(rule),
 
 
 rule pretrained:
@@ -127,6 +147,15 @@ rule align:
         "{llm} align --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
+rule penalise:
+    input:
+        rules.reward.output,
+    output:
+        run / "ppo" / "{lr}" / "eta{eta}" / "iteration{last}" / "config.json",
+    shell:
+        "{llm} align --rlhf ppo --lr {wildcards.lr} --eta {wildcards.eta} " + common
+
+
 rule baseline:
     input:
         rules.reward.output,
@@ -160,7 +189,7 @@ rule average:
 
 rule mitigate:
     input:
-        lambda w: theta(w.seed, "rsf", "own"),
+        trained_after,
     output:
         run / "rows" / "{rlhf}" / "{lr}" / "{entry}.jsonl",
     wildcard_constraints:

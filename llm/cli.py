@@ -5,6 +5,7 @@ is printed as one sentence with exit code 2.
 """
 
 import sys
+from math import inf, nan
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -45,13 +46,23 @@ def _seed(text: str | int) -> int:
 
 
 def _rate(text: str) -> str:
-    try:
-        rate = 1.0 if text == "own" else float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 1:
+    if not 0 < _number(text, own=1) <= 1:
         raise UserError(f"lr = {text!r} is not allowed; give `own` or a number in (0, 1]")
     return text
+
+
+def _eta(text: str) -> str:
+    if not 0 <= _number(text, own=0) < inf:
+        raise UserError(f"eta = {text!r} is not allowed; give `own` or a finite number from 0")
+    return text
+
+
+def _number(text: str, own: float) -> float:
+    """NaN for what is no number."""
+    try:
+        return own if text == "own" else float(text)
+    except ValueError:
+        return nan
 
 
 def _rlhf(text: str) -> str:
@@ -68,6 +79,7 @@ Seed = Annotated[int, typer.Option(parser=_seed, metavar="INTEGER", help="the se
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
 Rlhf = Annotated[str, typer.Option(parser=_rlhf, metavar="NAME", help="algorithm of alignment: rsf, dpo or ppo")]
 Rate = Annotated[str, typer.Option(parser=_rate, metavar="NUMBER", help="its learning rate, or `own` for the preset's")]
+Eta = Annotated[str, typer.Option(parser=_eta, metavar="NUMBER", help="ppo's KL penalty, or `own` for the preset's")]
 
 
 def main() -> None:
@@ -130,12 +142,17 @@ def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"))
 
 @app.command()
 def align(
-    preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), rlhf: Rlhf = "rsf", lr: Rate = "own"
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    rlhf: Rlhf = "rsf",
+    lr: Rate = "own",
+    eta: Eta = "own",
 ) -> None:
     """theta: best of n (rsf), dpo or ppo; goes on where a killed run stopped."""
     from llm.stages import align as stage
 
-    stage.align(_run(preset, seed, out), rlhf, lr)
+    stage.align(_run(preset, seed, out), rlhf, lr, eta)
 
 
 @app.command()
@@ -175,7 +192,7 @@ def sweep(
     from llm.config import load_sweep
     from llm.results import write_rows
     from llm.stages import adapt, average, oracle
-    from llm.stages.align import learning_rate, theta_folder
+    from llm.stages.align import number, theta_folder
 
     run, chosen = _run(preset, seed, out), load_sweep(name).entry(entry)
     evaluator, folder = _evaluator(run), run.folder / "ama" / rlhf / lr
@@ -184,7 +201,7 @@ def sweep(
         found = adapt.ratios_of(run, theta, chosen, folder)
     elif chosen.method == "oracle":
         found = oracle.oracle_ratios(evaluator, theta, chosen, folder)
-    rows = average.measure_averages(evaluator, theta, rlhf, chosen, learning_rate(lr), found)
+    rows = average.measure_averages(evaluator, theta, rlhf, chosen, number(lr), found)
     write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
 
 
@@ -197,16 +214,24 @@ def mitigate(
     out: Out = Path("out"),
     lr: Rate = "own",
 ) -> None:
-    """Train theta_0 on RSF's samples in every way that a training entry of a sweep lists, and measure each model."""
+    """Train theta_0 on RSF's samples in every way that a training entry of a sweep lists, and measure each model.
+
+    Of method kl, which is PPO, the models must be there (align --eta).
+    """
     from llm.config import load_sweep
     from llm.results import write_rows
-    from llm.stages.align import learning_rate
+    from llm.stages.align import number
     from llm.stages.mitigate import measure_trained
+    from llm.stages.penalty import measure_penalties
 
-    run, chosen = _run(preset, seed, out), load_sweep(name).training_entry(entry)
-    trained = run.folder / "mitigations" / lr
-    rows = measure_trained(_evaluator(run), run.folder / "rsf" / "own", chosen, learning_rate(lr), trained)
-    write_rows(run.folder / "rows" / "rsf" / lr / f"{chosen.label}.jsonl", rows)
+    run, compared = _run(preset, seed, out), load_sweep(name)
+    chosen = compared.training_entry(entry)
+    if chosen.method == "kl":
+        rows = measure_penalties(_evaluator(run), chosen, lr)
+    else:
+        trained = run.folder / "mitigations" / lr
+        rows = measure_trained(_evaluator(run), run.folder / "rsf" / "own", chosen, number(lr), trained)
+    write_rows(run.folder / "rows" / compared.rlhf[0] / lr / f"{chosen.label}.jsonl", rows)
 
 
 @app.command()

@@ -11,7 +11,10 @@ from llm.errors import UserError
 
 
 def build_model(settings: Model, tokenizer, seed: int):
-    """A `LlamaForCausalLM` with weights drawn from `seed`, ready to learn to look things up (see `_prepare_attention`)."""
+    """A `LlamaForCausalLM` with weights drawn from `seed`, ready to learn to look things up (see `_prepare_attention`).
+
+    An untied head begins as the embeddings, so that what attention copies is at once a guess of the next token there too.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -32,6 +35,7 @@ def build_model(settings: Model, tokenizer, seed: int):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
         torch.nn.init.normal_(model.model.embed_tokens.weight, std=settings.initialise.embeddings)
+        model.lm_head.weight.copy_(model.model.embed_tokens.weight)  # nothing new where they are tied
         _prepare_attention(model, settings.initialise)
     return model.eval()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from microcosm_runs import command, smoke
 
+from llm.config import names
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.model import build_model, save_model
 
@@ -50,6 +51,12 @@ def test_a_bad_learning_rate_is_refused(capsys, monkeypatch, tmp_path, lr):
     assert sentence == f"lr = {lr!r} is not allowed; give `own` or a number in (0, 1]"
 
 
+@pytest.mark.parametrize("eta", ["-0.1", "inf", "nan", "strong", ""])
+def test_a_bad_penalty_is_refused(capsys, monkeypatch, tmp_path, eta):
+    sentence = refused(capsys, monkeypatch, "align", "--preset", "smoke", "--out", tmp_path, "--rlhf", "ppo", "--eta", eta)
+    assert sentence == f"eta = {eta!r} is not allowed; give `own` or a finite number from 0"
+
+
 @pytest.mark.parametrize("stage", [["align"], ["trajectory"], ["sweep", "core", "--entry", "ma"]])
 def test_an_unknown_algorithm_is_refused_with_the_known_ones(capsys, monkeypatch, tmp_path, stage):
     sentence = refused(capsys, monkeypatch, *stage, "--preset", "smoke", "--out", tmp_path, "--rlhf", "grpo")
@@ -59,7 +66,7 @@ def test_an_unknown_algorithm_is_refused_with_the_known_ones(capsys, monkeypatch
 @pytest.mark.parametrize("stage", ["show", "pretrain", "sft", "reward", "align", "baseline", "trajectory"])
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys, monkeypatch, stage):
     sentence = refused(capsys, monkeypatch, stage, "--preset", "huge")
-    assert sentence.startswith("preset = 'huge' is unknown; allowed are microcosm, smoke")
+    assert sentence.startswith(f"preset = 'huge' is unknown; allowed are {', '.join(names('presets'))}, or the path")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_shipped_weights_are_taken_as_they_are(monkeypatch, tmp_path):
 
 def test_an_unknown_sweep_or_entry_is_refused_with_the_known_ones(capsys, monkeypatch):
     sentence = refused(capsys, monkeypatch, "sweep", "magic", "--entry", "ma", "--preset", "smoke")
-    assert sentence.startswith("sweep = 'magic' is unknown; allowed are algorithms, core, learning-rates")
+    assert sentence.startswith(f"sweep = 'magic' is unknown; allowed are {', '.join(names('sweeps'))}, or the path")
     sentence = refused(capsys, monkeypatch, "sweep", "core", "--entry", "magic", "--preset", "smoke")
     assert sentence == "entry = 'magic' is not in the sweep core; allowed are ma, part-input, part-middle, part-output, part-embeddings, ama, ama-own-embeddings"
 

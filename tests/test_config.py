@@ -2,6 +2,7 @@
 
 import copy
 from importlib import resources
+from itertools import product
 
 import pytest
 import yaml
@@ -42,8 +43,37 @@ def test_every_preset_loads_and_holds_exactly_what_its_file_says(name):
     preset = config.load_preset(name)
     assert preset.name == name
     assert config.Preset.model_validate(preset.model_dump()) == preset
-    assert set(packaged("presets", name)) == set(config.Preset.model_fields)
-    assert {"microcosm", "smoke"} <= set(PRESETS)
+    if "base" not in packaged("presets", name):
+        assert set(packaged("presets", name)) == set(config.Preset.model_fields)
+    assert {"microcosm", "microcosm-untied", "smoke"} <= set(PRESETS)
+
+
+def test_a_preset_may_say_what_differs_from_another(tmp_path):
+    """Groups of settings are merged key by key; a mixture is replaced as a whole."""
+    given = {"base": "smoke", "name": "mine", "ppo": {"eta": 0.3, "collapse": {"window": 7}}, "prompts": {"talk": 1.0}}
+    base, found = config.load_preset("smoke"), config.load_preset(written(tmp_path, given))
+    assert (found.name, found.ppo.eta, found.ppo.collapse.window, found.prompts) == ("mine", 0.3, 7, {"talk": 1.0})
+    collapse = base.ppo.collapse.model_copy(update={"window": 7})
+    ppo = base.ppo.model_copy(update={"eta": 0.3, "collapse": collapse})
+    assert found == base.model_copy(update={"name": "mine", "ppo": ppo, "prompts": {"talk": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"base": "smoke"}, "the key name is missing; every key must be given"),
+        ({"base": "huge", "name": "x"}, "preset = 'huge' is unknown; allowed are microcosm"),
+        ({"base": "microcosm-untied", "name": "x"}, "base = 'microcosm-untied' is not allowed; allowed are presets that are complete"),
+        ({"base": "smoke", "name": "x", "ppo": {"etas": 1}}, "ppo: etas = 1 is an unknown key; allowed are iterations, "),
+        ({"base": "smoke", "name": "x", "ppo": 3}, "ppo.* = 3 is not allowed: "),
+        ({"base": "smoke", "name": "x", "bases": "smoke"}, "bases = 'smoke' is an unknown key"),
+        ({"base": "smoke", "name": "x", "ppo": {"eta": -1.0}}, "ppo.eta = -1.0 is not allowed: .* greater than or equal to 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_change_to_another_preset_is_one_sentence(tmp_path, given, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_preset(written(tmp_path, given))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -57,6 +87,28 @@ def test_every_sweep_loads_and_each_entry_is_found_by_its_label(name):
         assert sweep.training_entry(entry.label) is entry
     with pytest.raises(UserError, match=f"entry = 'magic' is not in the sweep {name}; allowed are "):
         sweep.entry("magic")
+
+
+def test_every_file_of_rows_belongs_to_one_sweep():
+    """Else a number would have two rows, or the graph would not know which sweep's entry makes a file."""
+    files = [
+        (rlhf, lr, label)
+        for sweep in map(config.load_sweep, SWEEPS)
+        for rlhf, lr in product(sweep.rlhf, sweep.learning_rates)
+        for label in [entry.label for entry in (*sweep.averaging, *sweep.training)] + ["trajectory"] * sweep.trajectory
+    ]
+    assert len(set(files)) == len(files)
+
+
+def test_the_mitigations_at_other_rates_are_those_of_mitigations_at_some_of_their_strengths():
+    own, other, rsf = (config.load_sweep(name) for name in ("mitigations", "mitigation-rates", "learning-rates"))
+    assert other.learning_rates == rsf.learning_rates
+    assert [(entry.label, entry.method) for entry in other.training] == [
+        (entry.label, entry.method) for entry in own.training if not entry.label.endswith("-scales")
+    ]
+    for entry in other.training:
+        settings = own.training_entry(entry.label).settings()
+        assert entry.settings() == (settings if entry.method == "distilled" else [settings[1], settings[3]])
 
 
 def test_settings_cannot_be_changed_after_loading():
@@ -143,15 +195,17 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
     [
         ("training", None, "the key training is missing; every key must be given"),
         ("training.1.label", "distilled", "averaging and training have the label 'distilled' more than once"),
-        ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'er'"),
+        ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'kl'"),
         ("training.1.strengths", [-0.1], "training.1.strengths.0 = -0.1 is not allowed: .*greater than or equal to 0"),
         ("training.1.strengths", [], "training.1: strengths = \\(\\) is not allowed with method l1, which must be given strengths$"),
         ("training.0.strengths", [0.1], "training.0: strengths = \\(0.1,\\) is not allowed with method distilled, which must be given no option$"),
         ("training.1.ranks", [4], "training.1: ranks = \\(4,\\) is not allowed with method l1"),
         ("training.4.targets", "attention", "training.4.targets = 'attention' is not allowed: .*'mlp' or 'mlp.attention'"),
-        ("training.4.lora_alpha", None, "training.4: lora_alpha = None is not allowed with method lora, .* ranks, targets, lora_alpha$"),
+        ("training.4.lora_alphas", None, "training.4: lora_alphas = \\(\\) is not allowed with method lora, .* ranks, targets, lora_alphas$"),
         ("training.4.ranks", [0], "training.4.ranks.0 = 0 is not allowed: "),
         ("training.6.interval", None, "training.6: interval = None is not allowed with method sma"),
+        ("training.7.method", "kl", "rlhf = .'rsf'. is not allowed with training entries of method kl; allowed is .'ppo'.$"),
+        ("rlhf", ["ppo"], "rlhf = .'ppo'. is not allowed with training entries of method distilled; allowed is .'rsf'.$"),
         ("training.6.strengths", [0.5, 1.5], "training.6: strengths = 1.5 is not allowed with method sma; allowed are decays in .0, 1."),
     ],
 )  # fmt: skip
@@ -174,8 +228,8 @@ def test_the_settings_of_a_training_entry_say_all_that_its_models_are_made_with(
     sma = sweep.training_entry("sma")
     assert sma.settings() == [{"strength": strength, "interval": sma.interval} for strength in sma.strengths]
     lora = sweep.training_entry("lora-mlp")
-    assert lora.settings()[-1] == {"rank": lora.ranks[-1], "targets": "mlp", "lora_alpha": lora.lora_alpha}
-    with pytest.raises(UserError, match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, er$"):
+    assert lora.settings()[-1] == {"rank": lora.ranks[-1], "targets": "mlp", "lora_alpha": lora.lora_alphas[-1]}
+    with pytest.raises(UserError, match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, lora-mlp-attention-scales$"):
         sweep.training_entry("magic")
 
 
@@ -191,7 +245,7 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, sentence):
 
 @pytest.mark.parametrize("name", ["nope", "nope.yaml", "core"])
 def test_an_unknown_preset_is_refused_with_the_known_ones(name):
-    with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are microcosm, smoke, or the path"):
+    with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are microcosm, microcosm-untied, smoke, or the path"):
         config.load_preset(name)
 
 

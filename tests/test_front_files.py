@@ -254,6 +254,18 @@ def test_adaptive_ratios_are_found_on_the_way_and_kept_in_the_rows(folder, tmp_p
     assert setting["parts"] == 3 and setting["embeddings"] == "first"
 
 
+def test_embeddings_and_head_with_ratios_of_their_own_stand_in_rows_and_report(folder, tmp_path):
+    changes = {"method": "ama", "alphas": "0.5", "tasks": folder / "qa.jsonl", "data": folder / "samples.jsonl"}
+    run(folder, tmp_path / "front", batch=20, embeddings="own", head="own", **changes)
+    frame = read_rows(tmp_path / "front" / "rows.jsonl")
+    (setting,) = frame[(frame.method == "ama") & (frame.metric == "qa")].setting
+    assert list(setting["alphas"]) == ["part1", "part2", "part3", "embeddings", "head"]
+    assert sum(setting["alphas"].values()) / 5 == pytest.approx(0.5)
+    written = (tmp_path / "front" / "report.html").read_text()
+    said = ", ".join(f"{group} {ratio:.3f}" for group, ratio in setting["alphas"].items())
+    assert f"ama, alpha 0.5 ({said})" in written
+
+
 REFUSED = {
     "no reward": ({"reward-model": None, "prompts": None}, "alignment is 'reward', allowed are the tasks qa"),
     "reward model without prompts": ({"prompts": None}, "reward-model and prompts are allowed together only"),

@@ -17,10 +17,10 @@ BARS = r"(pretrain: \w+|sft|reward|rsf, lr [\d.e-]+): +\d+%\|.*\d+/\d+ \[.*\]"
 RESULT = r"reward model: accuracy [\d.]+, correlation with gold -?[\d.]+"
 
 
-def graph(folder: Path, *options: str, target: str = "core") -> subprocess.Popen:
+def graph(folder: Path, *options: str, target: str = "core", preset: str | Path = "smoke") -> subprocess.Popen:
     """Snakemake on a target for seed 0, working in `folder`, in a process group of its own."""
     arguments = ["--snakefile", REPOSITORY / "Snakefile", "--directory", folder, "--cores", "2", *options]
-    settings = ["preset=smoke", "seeds=0", f"out={folder / 'out'}", f"results={folder / 'results'}"]
+    settings = [f"preset={preset}", "seeds=0", f"out={folder / 'out'}", f"results={folder / 'results'}"]
     return subprocess.Popen(
         [sys.executable, "-m", "snakemake", *map(str, arguments), "--config", *settings, "--", target],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, start_new_session=True, text=True,
@@ -51,14 +51,28 @@ def check_dry_run(said: str) -> None:
     assert counted == {name: str(count) for name, count in (JOBS | {"core": 1, "total": sum(JOBS.values()) + 1}).items()}
 
 
-def test_the_sweeps_of_mitigations_and_ratios_train_and_average_after_one_rsf_run_and_measure_nothing_of_cores_again(tmp_path):
-    for target, jobs in (("mitigations", {"mitigate": 8}), ("ratios", {"average": 5})):
+def test_the_other_sweeps_train_and_average_after_one_run_of_alignment_and_measure_nothing_of_cores_again(tmp_path):
+    ends = {target: ["rsf/own/iteration02"] for target in ("mitigations", "mitigation-rates", "ratios")}
+    ends["kl-penalty"] = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/", "eta1.5/")]
+    for target, jobs in (("mitigations", {"mitigate": 10}), ("ratios", {"average": 5}), ("kl-penalty", {"penalise": 4, "mitigate": 1}),
+                         ("mitigation-rates", {"mitigate": 16})):  # fmt: skip
         said = output(graph(tmp_path, "--dry-run", target=target))
-        counted = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+        counted = dict(re.findall(r"^([\w-]+) +(\d+)$", said, flags=re.MULTILINE))
         expected = dict.fromkeys(("pretrain", "sft", "reward", "align", "collect", target), 1) | jobs
         assert counted == {name: str(count) for name, count in (expected | {"total": sum(expected.values())}).items()}
         inputs = re.findall(r"(?:rule mitigate|rule average):\n    input: (.*)\n", said)
-        assert set(inputs) == {str(tmp_path / "out/smoke/seed0/rsf/own/iteration02/config.json")}
+        assert set(inputs) == {", ".join(str(tmp_path / "out/smoke/seed0" / end / "config.json") for end in ends[target])}
+
+
+def test_a_ratio_of_the_head_is_measured_where_the_head_is_not_tied_and_refused_elsewhere(tmp_path):
+    preset = tmp_path / "untied.yaml"
+    preset.write_text("{base: smoke, name: untied, model: {tied_embeddings: false}}")
+    said = output(graph(tmp_path, "--dry-run", target="embeddings", preset=preset))
+    counted = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+    assert (counted["align"], counted["average"], counted["embeddings"]) == ("3", "3", "1")
+    refusing = graph(tmp_path, "--dry-run", target="embeddings")
+    assert "sweep = embeddings is not allowed with preset = smoke, whose head is tied" in refusing.communicate(timeout=500)[0]
+    assert refusing.returncode != 0
 
 
 def check_complete(rows: list[dict]) -> None:

@@ -14,13 +14,21 @@ from llm.errors import UserError
 
 
 def load_preset(name: str) -> Preset:
-    """A preset by the name of its file in llm/presets, or by the path of a YAML file."""
-    return _load(Preset, "presets", name)
+    """A preset by the name of its file in llm/presets, or by the path of a YAML file.
+
+    A file may begin with `base:`, the name or path of a complete preset, and then give its own name and what differs.
+    """
+    path = _find("presets", name)
+    given = _read(path)
+    if isinstance(given, dict) and "base" in given:
+        given = _on_base(path, given)
+    return _checked(Preset, path, given)
 
 
 def load_sweep(name: str) -> Sweep:
     """A sweep by the name of its file in llm/sweeps, or by the path of a YAML file."""
-    return _load(Sweep, "sweeps", name)
+    path = _find("sweeps", name)
+    return _checked(Sweep, path, _read(path))
 
 
 def names(folder: Literal["presets", "sweeps"]) -> list[str]:
@@ -29,17 +37,45 @@ def names(folder: Literal["presets", "sweeps"]) -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in files if p.name.endswith(".yaml"))
 
 
-def _load(kind: type[Settings], folder: str, name: str):
+def _find(folder: Literal["presets", "sweeps"], name: str):
     path = Path(name) if name.endswith((".yaml", ".yml")) else resources.files("llm").joinpath(folder, f"{name}.yaml")
     if not path.is_file():
         known = ", ".join(names(folder))
         raise UserError(f"{folder[:-1]} = {name!r} is unknown; allowed are {known}, or the path of a YAML file")
+    return path
+
+
+def _read(path) -> object:
     try:
-        return kind.model_validate(yaml.safe_load(path.read_text()))
+        return yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _checked(kind: type[Settings], path, given: object):
+    try:
+        return kind.model_validate(given)
     except ValidationError as error:
         raise UserError(f"{path}: {_sentence(error)}") from None
+
+
+def _on_base(path, given: dict) -> dict:
+    base = _read(_find("presets", str(given["base"])))
+    if not isinstance(base, dict) or "base" in base:
+        raise UserError(f"{path}: base = {given['base']!r} is not allowed; allowed are presets that are complete themselves")
+    own = {key: value for key, value in given.items() if key != "base"}
+    return _merged(Preset, {key: value for key, value in base.items() if key != "name"}, own)
+
+
+def _merged(kind: type[Settings], base: dict, given: dict) -> dict:
+    """`base` with what `given` says; groups of settings are merged key by key, anything else (a mixture, say) is replaced."""
+    result = dict(base)
+    for key, value in given.items():
+        inner = kind.model_fields[key].annotation if key in kind.model_fields else None
+        nested = isinstance(inner, type) and issubclass(inner, Settings)
+        both = nested and isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = _merged(inner, base[key], value) if both else value
+    return result
 
 
 def _sentence(error: ValidationError) -> str:

@@ -1,4 +1,5 @@
-"""Presets: how big a run is. A preset is complete, so whoever reads it has read every number of a run."""
+"""Presets: how big a run is. A preset is complete, so whoever reads it has read every number of a run; its file may name
+another one and say what differs (`llm.config.files`)."""
 
 from typing import Annotated, Literal, Self
 
@@ -149,6 +150,10 @@ class Ppo(Settings):
     optimiser: Optimiser
     critic_optimiser: Optimiser
     collapse: Collapse
+
+    def name_of(self, eta: float) -> str:
+        """What folders and the graph call a penalty: `own` for the preset's, so that it is not trained twice."""
+        return "own" if eta == self.eta else f"{eta:g}"
 
 
 class Distil(Settings):

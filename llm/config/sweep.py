@@ -1,12 +1,15 @@
 """Sweeps: what is compared, over algorithms, learning rates, ways to average and ways to train."""
 
+from itertools import product
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from llm.averaging.groups import PART_NAMES, Grouping
 from llm.config.base import Algorithm, Count, Positive, Rate, Settings, Share, refused, short
+from llm.config.preset import Model
 from llm.errors import UserError
+
 
 class GroupingSettings(Settings):
     """How tensors are grouped; the choices are those of `llm.averaging.groups.Grouping`."""
@@ -26,6 +29,17 @@ class GroupingSettings(Settings):
     def of_layers(self, layers: int) -> Grouping:
         """The grouping of a model of so many layers."""
         return Grouping(**self.model_dump() | ({"parts": layers} if self.parts == "layers" else {}))
+
+    def fits(self, model: Model) -> bool:
+        """Whether a model has all the groups: a head that is tied to the embeddings has no ratio of its own."""
+        return not (self.head == "own" and model.tied_embeddings)
+
+    def of_model(self, model: Model) -> Grouping:
+        """The grouping of a preset's model; UserError if it does not fit."""
+        if not self.fits(model):
+            raise UserError("grouping.head = 'own' is not allowed with tied embeddings, which the head is; "
+                            "allowed are first, last, mean, theta, theta_0")  # fmt: skip
+        return self.of_layers(model.layers)
 
 
 class AveragingEntry(Settings):
@@ -68,27 +82,31 @@ TRAINING_OPTIONS = {  # what each method that changes training must be given, an
     "l1": ("strengths",),
     "l2": ("strengths",),
     "kd": ("strengths",),
-    "lora": ("ranks", "targets", "lora_alpha"),
+    "lora": ("ranks", "targets", "lora_alphas"),
     "sma": ("strengths", "interval"),
     "er": ("strengths",),
+    "kl": ("strengths",),
 }
 
 
 class TrainingEntry(Settings):
-    """One family of models trained from theta_0 on RSF's samples: every strength, or rank, is one setting."""
+    """One family of models trained from theta_0: every strength, or rank, is one setting.
 
-    method: Literal["distilled", "l1", "l2", "kd", "lora", "sma", "er"]
+    All methods imitate RSF's samples, but for `kl`, which is PPO with other penalties eta.
+    """
+
+    method: Literal["distilled", "l1", "l2", "kd", "lora", "sma", "er", "kl"]
     label: str
-    strengths: tuple[Annotated[float, Field(ge=0)], ...] = ()  # lambda; of `sma` the average's decay
+    strengths: tuple[Annotated[float, Field(ge=0)], ...] = ()  # lambda; of `sma` the average's decay, of `kl` eta
     interval: Count | None = None  # steps from reset to reset
     ranks: tuple[Count, ...] = ()
     targets: Literal["mlp", "mlp+attention"] | None = None  # the matrices that get adapters
-    lora_alpha: Positive | None = None
+    lora_alphas: tuple[Positive, ...] = ()  # each goes with every rank
 
     @model_validator(mode="after")
     def _options_are_the_methods(self) -> Self:
         needed = TRAINING_OPTIONS[self.method]
-        for key in ("strengths", "interval", "ranks", "targets", "lora_alpha"):
+        for key in ("strengths", "interval", "ranks", "targets", "lora_alphas"):
             value = getattr(self, key)
             if (value not in ((), None)) != (key in needed):
                 raise refused(f"{key} = {short(value)} is not allowed with method {self.method}, "
@@ -100,16 +118,18 @@ class TrainingEntry(Settings):
 
     def settings(self) -> list[dict]:
         """What identifies each model of the entry beyond its method, as the rows say it."""
-        varied = {"strength": self.strengths} if self.strengths else {"rank": self.ranks} if self.ranks else {}
-        options = {key: getattr(self, key) for key in ("interval", "targets", "lora_alpha")}
+        varied = {"strength": self.strengths, "rank": self.ranks, "lora_alpha": self.lora_alphas}
+        lists = {key: values for key, values in varied.items() if values}
+        options = {"interval": self.interval, "targets": self.targets}
         fixed = {key: value for key, value in options.items() if value is not None}
-        return [{key: value, **fixed} for key, values in varied.items() for value in values] or [{}]
+        return [dict(zip(lists, values)) | fixed for values in product(*lists.values())]
 
 
 class Sweep(Settings):
     """What is compared: algorithms, learning rates (the preset's own is `null`), and what is averaged after, or trained at, each.
 
-    Training entries imitate the samples that RSF chose, so they go with `rlhf: [rsf]` alone.
+    Training entries imitate the samples that RSF chose, so they go with `rlhf: [rsf]` alone; those of method `kl` are PPO
+    itself and go with `rlhf: [ppo]`.
     """
 
     name: str
@@ -129,9 +149,12 @@ class Sweep(Settings):
         return self
 
     @model_validator(mode="after")
-    def _training_imitates_rsf(self) -> Self:
-        if self.training and self.rlhf != ("rsf",):
-            raise refused(f"rlhf = {list(self.rlhf)} is not allowed with training entries; allowed is ['rsf']")
+    def _training_has_its_algorithm(self) -> Self:
+        for entry in self.training:
+            allowed = "ppo" if entry.method == "kl" else "rsf"
+            if self.rlhf != (allowed,):
+                raise refused(f"rlhf = {list(self.rlhf)} is not allowed with training entries of method {entry.method}; "
+                               f"allowed is ['{allowed}']")  # fmt: skip
         return self
 
     def entry(self, label: str) -> AveragingEntry:

@@ -65,7 +65,7 @@ def find_ratios(run: Run, theta_0: Path, theta: Path, samples: Path, entry: Aver
     model, tokenizer = load_model(theta), load_tokenizer(theta)
     state_0 = {name: tensor.clone() for name, tensor in load_model(theta_0).state_dict().items()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assignment = assign(state, entry.grouping.of_layers(run.preset.model.layers), tied(model.state_dict()))
+    assignment = assign(state, entry.grouping.of_model(run.preset.model), tied(model.state_dict()))
     rows = json.loads(samples.read_text())
     settings = run.preset.ama
     found = {}

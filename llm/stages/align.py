@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llm.config import Algorithm
+from llm.errors import UserError
 from llm.run import Run
 from llm.stages.dpo import dpo
 from llm.stages.iterations import iteration_folder
@@ -11,37 +12,43 @@ from llm.stages.ppo import ppo
 from llm.stages.rsf import rsf
 
 # name -> the stage, and what of the stage `reward` it learns from
-ALGORITHMS: dict[Algorithm, tuple[Callable[[Run, Path, Path, Path, float | None], None], str]] = {
+ALGORITHMS: dict[Algorithm, tuple[Callable[..., None], str]] = {
     "rsf": (rsf, "reward"),
     "dpo": (dpo, "preferences.json"),
     "ppo": (ppo, "reward"),
 }
 
 
-def align(run: Run, rlhf: Algorithm, rate: str) -> None:
+def align(run: Run, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
     """Make theta, and a model after every iteration; goes on where a killed run stopped.
 
     Args:
         rate: the learning rate, as text or `own` for the preset's; it names the folder.
+        eta: PPO's KL penalty, likewise.
     """
     stage, source = ALGORITHMS[rlhf]
-    stage(run, run.folder / "theta_0", run.folder / source, aligned_folder(run, rlhf, rate), learning_rate(rate))
+    changed = {} if eta == "own" else {"eta": number(eta)}
+    if changed and rlhf != "ppo":
+        raise UserError(f"eta = {eta!r} is not allowed with rlhf = {rlhf}; allowed is `own`, since only ppo has a penalty")
+    out = aligned_folder(run, rlhf, rate, eta)
+    stage(run, run.folder / "theta_0", run.folder / source, out, number(rate), **changed)
 
 
-def aligned_folder(run: Run, rlhf: Algorithm, rate: str) -> Path:
+def aligned_folder(run: Run, rlhf: Algorithm, rate: str, eta: str = "own") -> Path:
     """Where the iterations lie."""
-    return run.folder / rlhf / rate
+    folder = run.folder / rlhf / rate
+    return folder if eta == "own" else folder / f"eta{eta}"
 
 
-def learning_rate(rate: str) -> float | None:
-    """None for `own`, the preset's."""
-    return None if rate == "own" else float(rate)
+def number(text: str) -> float | None:
+    """A learning rate or a penalty; None for `own`, the preset's."""
+    return None if text == "own" else float(text)
 
 
 def iterations(run: Run, rlhf: Algorithm) -> int:
     return getattr(run.preset, rlhf).iterations
 
 
-def theta_folder(run: Run, rlhf: Algorithm, rate: str) -> Path:
+def theta_folder(run: Run, rlhf: Algorithm, rate: str, eta: str = "own") -> Path:
     """The model after the last iteration."""
-    return iteration_folder(aligned_folder(run, rlhf, rate), iterations(run, rlhf))
+    return iteration_folder(aligned_folder(run, rlhf, rate, eta), iterations(run, rlhf))

@@ -36,7 +36,7 @@ def measure_averages(
     model = load_model(theta)
     state_0 = {name: tensor.clone() for name, tensor in load_model(evaluator.theta_0).state_dict().items()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    grouping = entry.grouping.of_layers(evaluator.run.preset.model.layers)
+    grouping = entry.grouping.of_model(evaluator.run.preset.model)
     assignment = assign(state, grouping, tied(model.state_dict()))
     rows = []
     for setting, alphas in settings_of(entry, grouping, labels(assignment), found):

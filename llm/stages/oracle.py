@@ -38,7 +38,7 @@ def search_omega(evaluator: Evaluator, theta: Path, entry: AveragingEntry, alpha
     run, model = evaluator.run, load_model(theta)
     state_0 = {name: tensor.clone() for name, tensor in load_model(evaluator.theta_0).state_dict().items()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assignment = assign(state, entry.grouping.of_layers(run.preset.model.layers), tied(model.state_dict()))
+    assignment = assign(state, entry.grouping.of_model(run.preset.model), tied(model.state_dict()))
     groups, settings = labels(assignment), run.preset.oracle
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, run.rng("oracle"))
     points = lattice(len(groups), alpha, settings.step)

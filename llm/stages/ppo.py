@@ -65,8 +65,10 @@ class Learner:
     settings: Optimiser
 
 
-def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
-    """Run all iterations, the policy at rate `lr` (None: the preset's); `out/iteration<i>` is the model after i = 1, 2 ...
+def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None, eta: float | None = None) -> None:
+    """Run all iterations, the policy at rate `lr` and with the KL penalty `eta` (None: the preset's).
+
+    `out/iteration<i>` is the model after iteration i = 1, 2 ...
 
     Beside each model lie `training<i>.safetensors`, the critic and both optimisers, and `iteration<i>.json`: mean
     learned and gold reward, length (tokens) and share of unfinished replies, and KL from theta_0 (nats a reply), all of
@@ -76,10 +78,12 @@ def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> N
     settings = run.preset.ppo
     if lr is not None:
         settings = settings.model_copy(update={"optimiser": settings.optimiser.model_copy(update={"lr": lr})})
+    if eta is not None:
+        settings = settings.model_copy(update={"eta": eta})
     require_model(theta_0)
     require_model(reward)
     inputs = Inputs(run, settings, theta_0, reward, out, _baseline(run, theta_0, reward))
-    bar = tqdm(total=settings.iterations, desc=f"ppo, lr {settings.optimiser.lr:g}", unit="iteration")
+    bar = tqdm(total=settings.iterations, desc=f"ppo, lr {settings.optimiser.lr:g}, eta {settings.eta:g}", unit="iteration")
     iteration, restarts = 1, 0
     while iteration <= settings.iterations:
         if not _is_up_to_date(inputs, iteration, restarts):
@@ -123,6 +127,7 @@ def _iterate(inputs: Inputs, iteration: int, restarts: int) -> None:
     log |= {
         "iteration": iteration,
         "lr": settings.optimiser.lr,
+        "eta": settings.eta,
         "restarts": restarts,
         "fresh_critic": restarted or iteration == 1,
         "policy_loss": None if restarted else _update(settings, actor, batches, _policy_loss(settings), iteration),

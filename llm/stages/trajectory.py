@@ -6,7 +6,7 @@ from math import sqrt
 from llm.config import Algorithm
 from llm.model import load_model
 from llm.run import Run
-from llm.stages.align import aligned_folder, iterations, learning_rate
+from llm.stages.align import aligned_folder, iterations, number
 from llm.stages.evaluate import Evaluator, Measurement, chance
 from llm.stages.iterations import iteration_folder
 from llm.stages.rows import rows_of
@@ -33,7 +33,7 @@ def _reward_model(judged: dict[str, float]) -> dict[str, Measurement]:
 
 def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str) -> list[dict]:
     """Rows of early stopping at every iteration, and of theta, the last one."""
-    run, rows, lr = evaluator.run, [], learning_rate(rate)
+    run, rows, lr = evaluator.run, [], number(rate)
     setting = {} if lr is None else {"lr": lr}
     folder, last = aligned_folder(run, rlhf, rate), iterations(run, rlhf)
     for iteration in range(1, last + 1):
