@@ -1,102 +1,66 @@
-"""Families of models in result rows: everything that one entry of a sweep measures goes by one name.
+"""Paths of methods that are no averages of theta_0 and theta, taken from result rows as in `llm.paths`.
 
-A family is a method and, where a method is measured in several ways, the way: "ma", "part-input", "ama" (three parts, the
-embeddings with the first), "ama-own-embeddings", "ama-6", "lora-mlp-attention", "oracle-gold_reward".
+A method that changes training has a strength: with none of it the model is `distilled` (the same training
+without the method), with ever more of it the model stays at theta_0. A path of such models goes from theta_0
+to `distilled`, as reward rises.
 """
 
-from collections.abc import Mapping
-
-import numpy as np
 import pandas as pd
-from pydantic import JsonValue
 
 from llm.errors import UserError
-from llm.results import setting_key
+from llm.measured import GROUPING, SETTINGS
+from llm.paths import theta_0
 
-GROUPING = ("parts", "level", "embeddings", "norm", "head")
-STRENGTH = {"lr", "strength"}
-RATIOS = {"lr", "alpha", "alphas", *GROUPING}
-SETTINGS = {  # what may identify a model of each method; rows of other settings are other experiments
-    "theta_0": set(),
-    "chance": set(),
-    "theta": {"lr"},
-    "early-stopping": {"lr", "iteration"},
-    "ma": {"lr", "alpha"},
-    "part": {"lr", "alpha", "part"},
-    "ama": RATIOS,
-    "adamerging": RATIOS,
-    "oracle": RATIOS | {"chosen_by"},
-    "pattern": RATIOS - {"alpha"},
+TRAINED = {
     "distilled": {"lr"},
-    "l1": STRENGTH,
-    "l2": STRENGTH,
-    "kd": STRENGTH,
-    "er": STRENGTH,
-    "kl": STRENGTH,
-    "sma": STRENGTH | {"interval"},
+    **dict.fromkeys(("l1", "l2", "kd", "er", "kl"), {"lr", "strength"}),
+    "sma": {"lr", "strength", "interval"},
     "lora": {"lr", "rank", "targets", "lora_alpha"},
 }
-COLUMNS = (
-    "lr", "iteration", "alpha", "part", "chosen_by", "strength", "interval", "rank", "targets", "lora_alpha", *GROUPING,
-    "pattern",
-)  # fmt: skip
-CORE = ("theta", "early-stopping", "ma", "part-", "ama", "ama-own-embeddings")  # measured together, of each algorithm
+FAMILIES = {
+    **SETTINGS,
+    **TRAINED,
+    "pattern": {"lr", "alphas", *GROUPING},
+    "adamerging": SETTINGS["ama"],
+}
+NOT_THETA_0 = ("er",)  # replay without end is training on the old data, not theta_0
+NOT_DISTILLED = ("kl",)  # PPO's penalty: without it the model would be another PPO
 
 
-def family(method: str, setting: Mapping[str, JsonValue]) -> str:
-    """The name of a row's family."""
-    if method == "part":
-        return f"part-{setting['part']}"
-    if method == "oracle":
-        return f"oracle-{setting['chosen_by']}"
-    if method == "lora":
-        return f"lora-{setting['targets'].replace('+', '-')}"
-    if method == "ama":
-        parts = "" if setting["parts"] == 3 else f"-{setting['parts']}"
-        return f"ama{parts}" + ("" if setting["embeddings"] == "first" else f"-{setting['embeddings']}-embeddings")
-    return method
+def strengths(rows: pd.DataFrame, method: str, lr: float | None = None, **where: object) -> pd.DataFrame:
+    """The models of a method that changes training, at a learning rate, from theta_0 over the strongest to none of it.
 
-
-def known(method: str, setting: Mapping[str, JsonValue]) -> bool:
-    """Whether a row belongs to a family at all."""
-    return method in SETTINGS and set(setting) <= SETTINGS[method]
-
-
-def with_columns(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `family` and a column for each of `COLUMNS`, None or NaN where a setting has none.
-
-    `pattern` is the list of a pattern's ratios as text, for example "0.2 0.2 0.1".
+    Step 0 is theta_0, 1 the strongest, and so on; the last is `distilled`. Experience replay does not begin with
+    theta_0, and PPO's KL penalty does not end with `distilled`. Of LoRA the smallest lora_alpha is the strongest, and with
+    the same one the lowest rank. `rows` from `llm.measured.after`; `where` chooses by settings. Raises UserError where
+    there are no rows.
     """
-    columns = {name: [setting.get(name) for setting in rows["setting"]] for name in COLUMNS}
-    columns["lr"] = np.array(columns["lr"], dtype=float)
-    both = list(zip(rows["method"], rows["setting"], strict=True))
-    columns["pattern"] = [
-        " ".join(f"{ratio:g}" for ratio in setting["alphas"].values()) if method == "pattern" else None
-        for method, setting in both
-    ]
-    return rows.assign(**columns, family=[family(*one) for one in both])
+    at_rate = rows["lr"].isna() if lr is None else rows["lr"] == lr
+    chosen = rows[at_rate & (rows["method"] == method)]
+    for key, value in where.items():
+        chosen = chosen[chosen[key] == value]
+    if chosen.empty:
+        raise UserError(f"results: no rows for method = {method}, lr = {lr or 'own'}, {where}.")
+    by, weaker = (["lora_alpha", "rank"], True) if method == "lora" else (["strength"], False)
+    order = chosen[by].drop_duplicates().sort_values(by, ascending=weaker).reset_index(drop=True)
+    place = {values: step for step, values in enumerate(order.itertuples(index=False, name=None), 1)}
+    pieces = [chosen.assign(step=[float(place[values]) for values in chosen[by].itertuples(index=False, name=None)])]
+    if method not in NOT_THETA_0:
+        pieces.append(theta_0(rows).assign(step=0.0))
+    if method not in NOT_DISTILLED:
+        pieces.append(rows[at_rate & (rows["method"] == "distilled")].assign(step=len(order) + 1.0))
+    if lacking := set(chosen["seed"]) - set.intersection(*(set(piece["seed"]) for piece in pieces)):
+        raise UserError(f"results: method = {method}, seed = {min(lacking)} has rows, but an end of its path has none.")
+    whole = pd.concat(pieces)
+    return whole[whole["seed"].isin(set(chosen["seed"]))].sort_values(["step", "seed"])
 
 
-def check_complete(rows: pd.DataFrame, metrics: tuple[str, ...]) -> None:
-    """Every setting is there for each seed of its sweep and each metric (AMA's ratios may differ); else UserError.
+def pattern(rows: pd.DataFrame, offsets: str) -> pd.DataFrame:
+    """The models whose ratios differ from the first part's by `offsets` ("0 0 -0.1"); step: the first part's ratio.
 
-    The families of `CORE` are one sweep at a learning rate; every other family is taken alone. theta_0 is needed for
-    every seed.
+    Raises UserError where there are no rows.
     """
-    models = rows[rows["method"] != "chance"]
-    at_other_rate = models["lr"].notna()
-    for _, sweep in models.groupby([models["family"].map(_sweep), at_other_rate]):
-        start = (sweep["method"] == "theta_0").all()
-        wanted = {(seed, metric) for seed in set((rows if start else sweep)["seed"]) for metric in metrics}
-        for key, group in sweep.groupby(["method", *COLUMNS], dropna=False):
-            missing = sorted(wanted - set(zip(group["seed"], group["metric"], strict=True)))
-            if missing:
-                setting = {name: value for name, value in zip(COLUMNS, key[1:], strict=True) if pd.notna(value)}
-                raise UserError(
-                    f"results: no row for method = {key[0]}, setting = {setting_key(setting)}, "
-                    f"seed = {missing[0][0]}, metric = {missing[0][1]}; every seed needs the same rows."
-                )
-
-
-def _sweep(family: str) -> str:
-    return "core" if family in CORE or family.startswith("part-") else family
+    chosen = rows[rows["lr"].isna() & (rows["method"] == "pattern") & (rows["offsets"] == offsets)]
+    if chosen.empty:
+        raise UserError(f"results: no rows for method = pattern, offsets = {offsets}.")
+    return chosen.assign(step=chosen["alpha"].astype(float)).sort_values(["step", "seed"])

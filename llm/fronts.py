@@ -11,7 +11,7 @@ Differences are paired over seeds. Intervals are 95 %, from Student's t over see
 over seeds and items.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
@@ -99,30 +99,32 @@ def curves_of(
     `start`: rows of the model that every path leaves from (theta_0), put first. Raises UserError where a
     point has one of the two metrics only, or more than one row of it.
     """
+    points = _points_of(frame, along, (reward, ability))
     result = {}
     for seed in sorted(set(frame["seed"])):
-        points = [
-            _series(select(frame, seed=seed, metric=metric), along, f"seed {seed}, {metric}")
-            for metric in (reward, ability)
-        ]
-        unpaired = points[0].index.symmetric_difference(points[1].index)
-        if len(unpaired):
+        rewards, abilities = (points.get((seed, metric), {}) for metric in (reward, ability))
+        if unpaired := sorted(rewards.keys() ^ abilities.keys()):
             raise UserError(
                 f"results: seed {seed}, {along} = {unpaired[0]} needs both {reward} and {ability}."
             )
         first = [[_single(start, seed, metric)] if start is not None else [] for metric in (reward, ability)]
-        result[seed] = Curve(*(np.concatenate([a, b.to_numpy()]) for a, b in zip(first, points, strict=True)))
+        result[seed] = Curve(*(a + [b[step] for step in sorted(b)] for a, b in zip(first, (rewards, abilities), strict=True)))
     return result
 
 
-def _series(rows: pd.DataFrame, along: str, what: str) -> pd.Series:
-    values = expand_setting(rows, along).set_index(along)["value"].sort_index()
-    if values.index.has_duplicates:
-        again = values.index[values.index.duplicated()][0]
-        raise UserError(
-            f"results: {what} has more than one row at {along} = {again}; select one setting first."
-        )
-    return values
+def _points_of(frame: pd.DataFrame, along: str, metrics: Sequence[str]) -> dict[tuple[int, str], dict[float, float]]:
+    """(seed, metric) -> step -> value."""
+    points: dict[tuple[int, str], dict[float, float]] = {}
+    rows = frame[frame["metric"].isin(metrics)]
+    steps = expand_setting(rows, along)[along]
+    for seed, metric, step, value in zip(rows["seed"], rows["metric"], steps, rows["value"], strict=True):
+        path = points.setdefault((seed, metric), {})
+        if step in path:
+            raise UserError(
+                f"results: seed {seed}, {metric} has more than one row at {along} = {step}; select one setting first."
+            )
+        path[step] = value
+    return points
 
 
 def _single(rows: pd.DataFrame, seed: int, metric: str) -> float:

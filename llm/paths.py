@@ -1,10 +1,9 @@
-"""Paths of models, taken from result rows: along an algorithm's iterations, a ratio, a strength.
+"""Paths of models, taken from result rows: along RSF's iterations, along the ratio of an averaging method.
 
-The notebooks and the table read the same rows through this file. A *path* is a frame of rows with a column
-`step`, in whose order it leaves theta_0: the iteration of early stopping (0 is theta_0), the ratio alpha of an
-averaging method (the share of the post-RLHF model; 0 is theta_0 and 1 is theta), a penalty's strength with
-its sign turned (-infinity is theta_0), LoRA's rank. Learning rates are numbers, or None for the preset's own. `mean_ability` is a metric made here:
-the mean of the abilities, BLEU taken in [0, 1].
+The notebooks, the table and the ledger of claims read the same rows through this file. A *path* is a frame of
+rows with a column `step`: the iteration of early stopping (0 is theta_0), or the ratio alpha of an averaging
+method (the share of the post-RLHF model; 0 is theta_0 and 1 is theta). Learning rates are numbers, or None for
+the preset's own. Paths of methods that change training stand in `llm.families`; rows are read in `llm.measured`.
 """
 
 from collections.abc import Iterable
@@ -14,52 +13,24 @@ import numpy as np
 import pandas as pd
 
 from llm.errors import UserError
-from llm.families import check_complete, known, with_columns
 from llm.fronts import Curve, Interval, choose_setting, compare, curve_hypervolume, curves_of, t_interval
-from llm.results import read_rows
+from llm.measured import ABILITIES, REWARDS, after, read_preset
 
-REWARDS = ("reward", "gold_reward")
-ABILITIES = ("qa", "reading_f1", "bleu")
-TOP = {"qa": 1.0, "reading_f1": 1.0, "bleu": 100.0}
+__all__ = [
+    "ABILITIES", "REWARDS", "areas", "at", "best_rate", "best_step", "curves", "difference", "gap", "load", "path",
+    "path_areas", "rates", "saturation", "seeds", "swept", "theta_0", "value",
+]  # fmt: skip
+
 SATURATED = 0.02  # of the reward's rise: nearer to its peak than this, the reward counts as saturated
-ENDS = {  # setting that a path runs along -> the step of theta_0, and the path's last model with its step
-    "iteration": (0.0, None),
-    "alpha": (0.0, ("theta", 1.0)),
-    "strength": (-np.inf, ("distilled", 0.0)),
-    "rank": (0.0, None),
-}
 NORMAL = 1.96  # half a 95 % interval in standard errors, where the error is known (over items)
 
 
-def load(results: Path, rlhf: str = "rsf") -> pd.DataFrame:
-    """The rows of one preset that belong to an algorithm: its own, those of every method after it, theta_0 and chance.
+def load(results: Path) -> pd.DataFrame:
+    """The rows of RSF and of averaging after it, of one preset, as `llm.measured.after` gives them.
 
-    Experiments that are no family of `llm.families` are left out. Columns added: `family`, and one for each entry of the
-    settings (None or NaN where a setting has none). Rows added: `mean_ability`. Raises UserError for rows of several
-    presets, and for a setting measured on some seeds or metrics only.
+    Raises UserError for rows of several presets, and for a setting measured on some seeds or metrics only.
     """
-    rows = read_rows(results)
-    if rows["preset"].nunique() > 1:
-        raise UserError(f"results: {results} holds rows of {', '.join(sorted(set(rows['preset'])))}; give one.")
-    ours = np.array([known(*one) for one in zip(rows["method"], rows["setting"], strict=True)])
-    rows = rows[ours & rows["rlhf"].isin(["none", rlhf]) & (rows["split"] == "test")].reset_index(drop=True)
-    if "theta_0" not in set(rows["method"]):
-        raise UserError(f"results: {results} has no rows of method theta_0; run the sweep `core` first.")
-    rows = with_columns(rows)
-    check_complete(rows, (*REWARDS, *ABILITIES))
-    return pd.concat([rows, _mean_abilities(rows)], ignore_index=True)
-
-
-def _mean_abilities(rows: pd.DataFrame) -> pd.DataFrame:
-    abilities = rows[rows["metric"].isin(ABILITIES)]
-    top = abilities["metric"].map(TOP)
-    scaled = abilities.assign(value=abilities["value"] / top, squared=(abilities["stderr"] / top) ** 2)
-    groups = scaled.groupby(["method", "setting_key", "seed"], sort=False)
-    first = groups.first().reset_index()
-    mean, error = groups["value"].mean(), np.sqrt(groups["squared"].sum(min_count=1)) / groups.size()
-    return first.assign(metric="mean_ability", value=mean.to_numpy(), stderr=error.to_numpy()).drop(
-        columns="squared"
-    )[rows.columns]
+    return after(read_preset(results), "rsf")
 
 
 def seeds(rows: pd.DataFrame) -> list[int]:
@@ -87,10 +58,8 @@ def theta_0(rows: pd.DataFrame) -> pd.DataFrame:
 def path(rows: pd.DataFrame, method: str, lr: float | None = None, **where: object) -> pd.DataFrame:
     """The rows of `method` at a learning rate, and those of the models that the path begins and ends with.
 
-    Early stopping begins with theta_0; methods with a ratio go from theta_0 to theta; part (give part="input", ..) ends
-    with theta; methods with a strength go from theta_0, which an infinite strength gives, to `distilled`, which has none
-    (PPO's penalty, kl, has no such end); LoRA begins with theta_0, as a rank of 0. `where` chooses by settings. Column
-    added: step. Raises UserError where there are no rows.
+    Early stopping begins with theta_0; ma and ama go from theta_0 to theta; part (give part="input", ..) ends
+    with theta. `where` chooses by settings. Column added: step. Raises UserError where there are no rows.
     """
     at_rate = rows["lr"].isna() if lr is None else rows["lr"] == lr
     chosen = rows[at_rate & (rows["method"] == method)]
@@ -98,29 +67,19 @@ def path(rows: pd.DataFrame, method: str, lr: float | None = None, **where: obje
         chosen = chosen[chosen[key] == value]
     if chosen.empty:
         raise UserError(f"results: no rows for method = {method}, lr = {lr or 'own'}, {where}.")
-    along = next(name for name in ENDS if chosen[name].notna().any())
-    sign = -1.0 if along == "strength" else 1.0  # so that every path runs away from theta_0
-    chosen = chosen.assign(step=sign * chosen[along].astype(float))
-    first, last = ENDS[along]
-    ends = {} if method == "part" else {first: rows["method"] == "theta_0"}
-    if last is not None and method != "kl":
-        name, step = last
-        ends[step] = at_rate & (rows["method"] == name)
-    pieces = [rows[which].assign(step=step) for step, which in ends.items() if which.any()]
-    whole = pd.concat([*pieces, chosen[~chosen["step"].isin([piece["step"].iloc[0] for piece in pieces])]])
+    chosen = chosen.assign(step=chosen["iteration" if method == "early-stopping" else "alpha"].astype(float))
+    pieces, ends = [], []
+    if method != "part":
+        pieces, ends = [theta_0(rows).assign(step=0.0)], [0.0]
+    if method != "early-stopping":
+        pieces, ends = [*pieces, rows[at_rate & (rows["method"] == "theta")].assign(step=1.0)], [*ends, 1.0]
+    for piece, end in zip(pieces, ends, strict=True):
+        if lacking := set(chosen["seed"]) - set(piece["seed"]):
+            raise UserError(
+                f"results: method = {method}, seed = {min(lacking)} has rows, but {'theta' if end else 'theta_0'} has none."
+            )
+    whole = pd.concat([*pieces, chosen[~chosen["step"].isin(ends)]])
     return whole[whole["seed"].isin(set(chosen["seed"]))].sort_values(["step", "seed"])
-
-
-def of_family(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The path of a family (`llm.families`) at the preset's own learning rate; the bare rows of one that has no path
-    (`distilled`, which is one model, and `pattern`).
-    """
-    chosen = rows[(rows["family"] == name) & rows["lr"].isna()]
-    if chosen.empty:
-        raise UserError(f"results: no rows for {name} at the preset's own learning rate.")
-    if chosen[list(ENDS)].isna().all(axis=None):
-        return chosen
-    return path(rows, chosen["method"].iloc[0], family=name)
 
 
 def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
@@ -131,9 +90,9 @@ def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
 
 def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int, Curve]:
     """One curve for each seed of a path (`llm.fronts`)."""
-    both = path[path["metric"].isin((reward, ability))]
-    settings = [{"step": step} for step in both["step"]]
-    return curves_of(both.assign(setting=settings), along="step", ability=ability, reward=reward)
+    needed = path.loc[path["metric"].isin([ability, reward]), ["seed", "metric", "value", "step"]]
+    settings = [{"step": step} for step in needed["step"]]
+    return curves_of(needed.assign(setting=settings), along="step", ability=ability, reward=reward)
 
 
 def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
@@ -180,20 +139,6 @@ def gap(first: dict[int, Curve], second: dict[int, Curve]) -> Interval | None:
     return compare(first, second)
 
 
-def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: str = "reward") -> list[float]:
-    """For each seed the ability of some models minus that of a rival's path at the same reward, averaged over the models.
-
-    A model beyond the rewards that the rival's cut path reaches is compared with its nearest end.
-    """
-    per_seed = []
-    for seed in seeds(models):
-        path = rival[seed].cut()
-        own = models[models["seed"] == seed].pivot(index="setting_key", columns="metric", values="value")
-        rewards = np.clip(own[reward], path.rewards.min(), path.rewards.max())
-        per_seed.append(float(np.mean(own[ability] - path.at(rewards))))
-    return per_seed
-
-
 def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[float, float]]:
     """For each seed the last step before the reward saturates, and the first at which it has.
 
@@ -211,7 +156,12 @@ def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[fl
 
 def areas(rows: pd.DataFrame, method: str, lr: float | None, reward: str = "reward") -> dict[int, float]:
     """For each seed a path's hypervolume in (reward, mean ability), above theta_0's reward and chance."""
-    by_seed = curves(path(rows, method, lr), "mean_ability", reward)
+    return path_areas(rows, path(rows, method, lr), reward)
+
+
+def path_areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward") -> dict[int, float]:
+    """The same of any path of models; `rows` hold theta_0 and chance."""
+    by_seed = curves(models, "mean_ability", reward)
     return {seed: _area(rows, seed, curve, reward) for seed, curve in by_seed.items()}
 
 

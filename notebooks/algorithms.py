@@ -20,8 +20,8 @@
 # and thick by the bootstrap, which is too narrow with few seeds.
 
 # %%
+import available
 import findings
-import measured
 import panels
 import pareto
 import style
@@ -31,12 +31,12 @@ from llm.config import load_preset
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = measured.frames()
+FRAMES = available.frames()
 SWEEPS = {"rsf": ("rsf", "core"), "dpo": ("dpo", "algorithms"), "ppo": ("ppo", "algorithms")}
 
 
 def of_all(*families):
-    """What `measured.find` needs to give these families of all three algorithms."""
+    """What `available.find` needs to give these families of all three algorithms."""
     return {where: families for where in SWEEPS.values()}
 
 
@@ -47,7 +47,7 @@ def of_all(*families):
 # $\theta_0$ and are judged by the same reward model.
 
 # %%
-found = measured.find(FRAMES, of_all("early-stopping", "ma"))
+found = available.find(FRAMES, of_all("early-stopping", "ma"))
 if found:
     TRAINED = {rlhf: found[rlhf]["early-stopping"] for rlhf in SWEEPS}
     AGAINST_RSF = pareto.contests(TRAINED, FRAMES["rsf"], "rsf")
@@ -121,7 +121,7 @@ def against_ma(found, families):
 
 PARTS = ("part-input", "part-middle", "part-output")
 AT_THETA = {"anchor": "theta", "stars": ("theta",)}
-parts = measured.find(FRAMES, of_all("ma", *PARTS))
+parts = available.find(FRAMES, of_all("ma", *PARTS))
 if parts:
     ONE_PART = against_ma(parts, PARTS)
     fig = by_algorithm(parts, PARTS, "reward", sum(ONE_PART.values(), []), **AT_THETA)
@@ -156,7 +156,7 @@ if parts:
 
 # %%
 ADAPTED = ("ama", "ama-own-embeddings")
-adapted = measured.find(FRAMES, of_all("ma", *ADAPTED))
+adapted = available.find(FRAMES, of_all("ma", *ADAPTED))
 if adapted:
     AMA = against_ma(adapted, ADAPTED)
     fig = by_algorithm(adapted, ("ma", *ADAPTED), "reward", sum(AMA.values(), []))

@@ -11,7 +11,7 @@
 # | early stopping | takes an earlier iteration of RLHF |
 # | L1, L2 penalty | adds $\lambda\,\Vert\theta-\theta_0\Vert_1$ or $\lambda\,\Vert\theta-\theta_0\Vert_2^2$ to the loss |
 # | knowledge distillation (KD) | adds $\lambda\,\Vert\pi_\theta-\pi_{\theta_0}\Vert_2^2$: what the model says must not change much |
-# | LoRA | trains small matrices beside the weights, of a given rank |
+# | LoRA | trains small matrices beside the weights, of a given rank and scale |
 # | stochastic moving averaging (SMA) | resets the weights to a moving average of themselves again and again |
 # | experience replay (ER) | mixes old data, of pre-training, into the new |
 # | KL reward penalty | takes $\eta\,\log(\pi_\theta/\pi_{\theta_0})$ off the reward (PPO) |
@@ -29,8 +29,8 @@
 # %%
 import panels
 import pareto
+import available
 import findings
-import measured
 import style
 
 from llm import paths
@@ -38,7 +38,7 @@ from llm.config import load_preset
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = measured.frames()
+FRAMES = available.frames()
 RSF, PPO = FRAMES["rsf"], FRAMES["ppo"]
 CORE, MITIGATIONS = ("rsf", "core"), ("rsf", "mitigations")
 
@@ -52,7 +52,7 @@ CORE, MITIGATIONS = ("rsf", "core"), ("rsf", "mitigations")
 
 # %%
 METHODS = ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
-found = measured.find(FRAMES, {CORE: ("ma", "early-stopping"), MITIGATIONS: (*METHODS, "distilled")})
+found = available.find(FRAMES, {CORE: ("ma", "early-stopping"), MITIGATIONS: (*METHODS, "distilled")})
 if found:
     WITHOUT = {name: path for name, path in found["rsf"].items() if name != "distilled"}
     AGAINST_MA = pareto.contests(WITHOUT, RSF)
@@ -90,7 +90,7 @@ if found:
 # better one for question answering and translation, but not for reading comprehension.
 
 # %%
-found = measured.find(FRAMES, {CORE: ("ma",), MITIGATIONS: ("er",)})
+found = available.find(FRAMES, {CORE: ("ma",), MITIGATIONS: ("er",)})
 if found:
     REPLAY = found["rsf"]
     AGAINST_MA = pareto.contests(REPLAY, RSF)
@@ -109,7 +109,7 @@ if found:
 # $\eta$.
 
 # %%
-found = measured.find(
+found = available.find(
     FRAMES, {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
 )
 if found:
@@ -128,11 +128,11 @@ if found:
 # Every model above, with the strength that gave it: means over seeds.
 
 # %%
-found = measured.find(FRAMES, {MITIGATIONS: (*METHODS, "er")})
+found = available.find(FRAMES, {MITIGATIONS: (*METHODS, "er")})
 if found:
     for name, path in found["rsf"].items():
-        told = path[~path["method"].isin(["theta_0", "distilled"])]
-        table = told.pivot_table(index="step", columns="metric", values="value")[list((*paths.REWARDS, *paths.ABILITIES))]
-        kind = "rank" if name.startswith("lora") else "strength"
-        print(f"{style.look(name).label}, by {kind}")
-        print(table.rename(index=lambda step: f"{abs(step):g}", columns=panels.WORDS).round(3).to_string(), end="\n\n")
+        told = path[path["family"] == name]
+        by = ["lora_alpha", "rank"] if name.startswith("lora") else ["strength"]
+        table = told.pivot_table(index=by, columns="metric", values="value")[[*paths.REWARDS, *paths.ABILITIES]]
+        print(style.look(name).label)
+        print(table.rename(columns=panels.WORDS).round(3).to_string(), end="\n\n")

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from llm import paths
 from llm.fronts import Interval
+from llm.measured import TOP
 from llm.paths import ABILITIES, REWARDS
 
 DIGITS = {
@@ -135,7 +136,7 @@ def interval_mark(
 
 def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: style.Look, shape: str, filled: bool) -> None:
     """A metric along a path minus that of theta, the path's end, with 95 % intervals; abilities in hundredths of their top."""
-    scale = 100 / paths.TOP[metric] if metric in paths.TOP else 1.0
+    scale = 100 / TOP[metric] if metric in TOP else 1.0
     steps = sorted(set(path["step"]))
     found = [paths.difference(paths.at(path, step), paths.at(path, 1), metric) for step in steps]
     mean = scale * np.array([one.mean for one in found])

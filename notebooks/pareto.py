@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from llm import paths
 from llm.fronts import pareto_front
-from llm.volumes import Advantage, Volumes, advantage, volumes
+from llm.volumes import Advantage, Volumes, advantage, lift, volumes
 
 LEAST, LINE = 0.85, 0.24  # inches; height of the row of areas without, and with each, of its lines
 AREA, LIFT = "area under the front", "ability at equal reward"
@@ -98,11 +98,11 @@ def contests(
 
 
 def lifts(found: Mapping[str, pd.DataFrame], rival: str = "ma") -> list[Contest]:
-    """The abilities of families of single models minus those of `rival` at the same reward (`llm.paths.lift`)."""
+    """The abilities of families of single models minus those of `rival` at the same reward (`llm.volumes.lift`)."""
 
     def against(models: pd.DataFrame, reward: str, ability: str) -> Advantage:
         curves = paths.curves(found[rival], ability, reward)
-        return advantage(paths.lift(models, curves, ability, reward), np.random.default_rng(0))
+        return advantage(lift(models, curves, ability, reward), np.random.default_rng(0))
 
     return [
         Contest(name, rival, "", {(r, a): against(models, r, a) for r in paths.REWARDS for a in paths.ABILITIES}, LIFT)

@@ -12,6 +12,7 @@ from shapes import arrow, blank, box, label
 
 from llm import paths
 from llm.fronts import Interval
+from llm.measured import TOP
 
 MODELS = (
     (r"$\theta_{\mathrm{pre}}$", "pre-trained:\ncontinues text"),
@@ -20,17 +21,17 @@ MODELS = (
 )
 STEPS = ("instruction tuning", "RLHF")
 SIDES = {"above": "#0072b2", "below": style.LOOKS["theta"].colour, "undecided": "#7f7f7f"}
-WIDE, HIGH, FAR = 2.3, 1.05, 3.9  # a box, and from one to the next
+WIDE, HIGH, FAR = 2.3, 1.05, 4.2  # a box, and from one to the next
 
 
 def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure:
     """The steps above, the changes from theta_0 to theta (rewards and abilities by metric) below."""
     fig, axes = plt.subplot_mosaic(
-        [["steps", "steps"], ["rewards", "abilities"]], figsize=(style.WIDTH, 3.6), height_ratios=[1.15, 1], width_ratios=[1, 1.35]
+        [["steps", "steps"], ["rewards", "abilities"]], figsize=(style.WIDTH, 3.3), height_ratios=[1, 1], width_ratios=[1, 1.35]
     )
     draw_steps(axes["steps"])
     draw_changes(axes["rewards"], {metric: changes[metric] for metric in paths.REWARDS}, "reward")
-    scaled = {ability: hundredths(changes[ability], paths.TOP[ability]) for ability in paths.ABILITIES}
+    scaled = {ability: hundredths(changes[ability], TOP[ability]) for ability in paths.ABILITIES}
     draw_changes(axes["abilities"], scaled, "abilities, of 100")
     panels.stamp_differences(fig, preset, n_seeds)
     return fig

@@ -28,9 +28,9 @@
 # %%
 from itertools import product
 
+import available
 import findings
 import matplotlib.pyplot as plt
-import measured
 import numpy as np
 import pandas as pd
 import panels
@@ -42,7 +42,7 @@ from llm.config import load_preset
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = measured.frames()
+FRAMES = available.frames()
 ROWS = FRAMES["rsf"]
 CORE, RATIOS = ("rsf", "core"), ("rsf", "ratios")
 TOLD = (*paths.REWARDS, *paths.ABILITIES)
@@ -50,7 +50,7 @@ TOLD = (*paths.REWARDS, *paths.ABILITIES)
 
 def fronts(needs, rival="ma", columns=4):
     """The paths that are needed, their contests with MA, and the figure; (None, None, None) where rows are missing."""
-    found = measured.find(FRAMES, needs)
+    found = available.find(FRAMES, needs)
     if not found:
         return None, None, None
     compared = pareto.contests(found["rsf"], ROWS, rival)
@@ -65,6 +65,8 @@ def fronts(needs, rival="ma", columns=4):
 
 # %%
 AMA = ("ama", "ama-own-embeddings")
+if (HEAD := "ama-own-embeddings-head") in set(ROWS["family"]):  # of models whose head is not the embeddings again
+    AMA = (*AMA, HEAD)
 three, compared, fig = fronts({CORE: ("ma", *AMA)})
 if three:
     style.save(fig, "fig05-left")
@@ -113,7 +115,7 @@ TITLES = {
     "abilities (of 100),\nminus $\\theta$'s": " of the part",
     "the embeddings' ratio\nthat AMA finds": ", the mean ratio",
 }
-found = measured.find(FRAMES, {CORE: ("part-embeddings", "part-input", *AMA)})
+found = available.find(FRAMES, {CORE: ("part-embeddings", "part-input", *AMA)})
 if found:
     EMBEDDINGS = found["rsf"]
     fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL + 0.5))
@@ -121,8 +123,8 @@ if found:
         for metric in TOLD:
             ax, shape = axes[int(metric in paths.ABILITIES)], SHAPES[metric]
             panels.change_line(ax, EMBEDDINGS[name], metric, style.look(name), shape, metric != "gold_reward")
-    for name, group in zip(AMA, ("part1", "embeddings"), strict=True):
-        panels.ratio_line(axes[2], EMBEDDINGS[name], group, style.look(name))
+    for name in AMA:
+        panels.ratio_line(axes[2], EMBEDDINGS[name], "part1" if name == "ama" else "embeddings", style.look(name))
     for ax, (title, mean) in zip(axes, TITLES.items(), strict=True):
         ax.set_title(title, fontsize=8.5)
         ax.set_xlabel(r"$\alpha$" + mean, fontsize=8)
@@ -187,7 +189,7 @@ if oracle:
 # reward*, averaged over $a$.
 
 # %%
-found = measured.find(FRAMES, {CORE: ("ma",), RATIOS: ("pattern",)})
+found = available.find(FRAMES, {CORE: ("ma",), RATIOS: ("pattern",)})
 if found:
     PATTERNS = {"ma": found["rsf"]["ma"], **findings.patterns(found["rsf"]["pattern"])}
     compared = pareto.lifts(PATTERNS)
@@ -233,12 +235,12 @@ def ringed(shown):
     fig = pareto.figure(pareto.both_rewards(shown, ROWS), (), PRESET.name, columns=3)
     for ax, (reward, ability) in zip(fig.axes, product(paths.REWARDS, paths.ABILITIES), strict=True):
         for (name, path), alpha in product(shown.items(), READINGS):
-            model = panels.anchored(paths.at(path, alpha), measured.alike(paths.theta_0(ROWS), path))
+            model = panels.anchored(paths.at(path, alpha), available.alike(paths.theta_0(ROWS), path))
             panels.ring(ax, model, reward, ability, f"{alpha:g}" if name == next(iter(shown)) else "")
     return fig
 
 
-whole = measured.find(FRAMES, {CORE: ("ma", *AMA)})
+whole = available.find(FRAMES, {CORE: ("ma", *AMA)})
 if whole:
     fig = ringed({"ma": whole["rsf"]["ma"]})
     style.save(fig, "fig10")

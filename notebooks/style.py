@@ -40,7 +40,7 @@ class Look:
         return self.abbreviation or self.label
 
 
-LOOKS: Mapping[str, Look] = {  # by the families of `llm.families`
+LOOKS: Mapping[str, Look] = {  # by the families of `llm.named.family`
     "theta_0": Look(r"$\theta_0$ (before RLHF)", "#000000", "-", r"$\theta_0$"),
     "theta": Look(r"$\theta$ (after RLHF)", "#7a0019", "-", r"$\theta$"),
     "early-stopping": Look("early stopping", "#7f7f7f"),
@@ -51,6 +51,7 @@ LOOKS: Mapping[str, Look] = {  # by the families of `llm.families`
     "part-embeddings": Look("embeddings only", "#4b2e83", ":", "embeddings"),
     "ama": Look("adaptive averaging (AMA)", "#d55e00", "-", "AMA"),
     "ama-own-embeddings": Look("AMA, embeddings apart", "#dd8fbe", "-", "AMA, emb. apart"),
+    "ama-own-embeddings-head": Look("AMA, embeddings and head apart", "#9c2f5d", "-", "AMA, + head apart"),
     "ama-6": Look("AMA, K = 6", "#8c3b00"),
     "oracle-reward": Look("oracle, learned reward", "#00695c", "-", "oracle, learned"),
     "oracle-gold_reward": Look("oracle, gold reward", "#5a189a", "-", "oracle, gold"),
@@ -128,7 +129,7 @@ def figures() -> Path:
 
 
 def look(family: str) -> Look:
-    """The look of a family of models (`llm.families`), or of an algorithm; AMA with any other K looks as with 6."""
+    """The look of a family of models (`llm.named.family`), or of an algorithm; AMA with any other K looks as with 6."""
     if re.fullmatch(r"ama-\d+", family):
         return replace(LOOKS["ama-6"], label=f"AMA, K = {family.removeprefix('ama-')}")
     if family not in LOOKS:

@@ -1,11 +1,13 @@
 """Made-up result rows of a plausible shape for every sweep, to try what draws them. The numbers mean nothing."""
 
 import zlib
+from itertools import product
 
 import numpy as np
 
 from llm.config import load_preset, load_sweep
 from llm.results import setting_key, write_rows
+from llm.stages.average import settings_of
 
 PRESET = load_preset("microcosm")
 ERRORS = {"reward": 0.05, "gold_reward": 0.05, "length": 0.3, "qa": 0.015, "reading_f1": 0.01, "bleu": 1.0, "win_rate": 0.02}
@@ -13,7 +15,7 @@ SPREAD = {"reward": 0.05, "gold_reward": 0.05, "length": 0.2, "qa": 0.006, "read
 COST = {"rsf": 1.0, "dpo": 0.55, "ppo": 0.75}  # what an algorithm forgets
 REACH = {"rsf": 1.0, "dpo": 0.75, "ppo": 0.9}  # how far its reward rises
 PARTS = {"input": (0.0, 0.75), "middle": (0.02, 0.35), "output": (0.03, 0.3), "embeddings": (0.85, 0.9)}
-KEPT = {"l1": 0.50, "l2": 0.55, "kd": 0.45, "lora-mlp": 0.6, "lora-mlp-attention": 0.5, "sma": 0.6, "er": 0.3}
+KEPT = {"l1": 0.50, "l2": 0.55, "kd": 0.45, "lora": 0.6, "sma": 0.6, "er": 0.3}
 
 
 def model(rise, forgotten, seed):
@@ -53,47 +55,35 @@ def ratios(groups, alpha, rng):
 
 
 def of_averaging(seed, rlhf, entry, rate):
-    grouping = {**entry.grouping.model_dump(), "level": "part"}
-    grouping["parts"] = PRESET.model.layers if grouping["parts"] == "layers" else grouping["parts"]
-    groups = [f"part{k + 1}" for k in range(grouping["parts"])]
-    groups += ["embeddings"] if grouping["embeddings"] == "own" else []
+    grouping = entry.grouping.of_layers(PRESET.model.layers)
+    groups = [f"part{k + 1}" for k in range(grouping.parts)]
+    groups += [key for key in ("embeddings", "head") if getattr(grouping, key) == "own"]
     bonus = {"ama": 0.15, "adamerging": -0.1, "oracle": 0.25}.get(entry.method, 0.0)
     rng = np.random.default_rng([seed, zlib.crc32(f"{rlhf} {entry.label}".encode())])
-    for alpha in entry.alphas:
-        if entry.method == "ma":
-            yield {"alpha": alpha, **rate}, averaged(rlhf, alpha, 0.0, seed)
-        elif entry.method == "part":
-            for name in entry.part_names:
-                reward, saved = PARTS[name]
-                values = model(REACH[rlhf] * (1 - reward * (1 - alpha)), COST[rlhf] * (1 - saved * (1 - alpha)), seed)
-                yield {"part": name, "alpha": alpha, **rate}, values
-        elif entry.method == "pattern":
-            for offsets in entry.offsets:
-                alphas = {group: round(alpha + offset, 12) for group, offset in zip(groups, offsets, strict=True)}
-                unequal = 0.1 * (len(set(alphas.values())) > 1)
-                yield {**grouping, "alphas": alphas}, averaged(rlhf, float(np.mean(list(alphas.values()))), unequal, seed)
+    keys = product(entry.alphas, entry.chosen_by) if entry.chosen_by else entry.alphas
+    found = {key: ratios(groups, key[0] if entry.chosen_by else key, rng) for key in keys}
+    for setting, alphas in settings_of(entry, grouping, groups, found):
+        alpha = setting.get("alpha", float(np.mean(list(alphas.values()))))
+        if entry.method == "part":
+            reward, saved = PARTS[setting["part"]]
+            values = model(REACH[rlhf] * (1 - reward * (1 - alpha)), COST[rlhf] * (1 - saved * (1 - alpha)), seed)
         else:
-            for judge in entry.chosen_by or (None,):
-                chosen = {} if judge is None else {"chosen_by": judge}
-                setting = {"alpha": alpha, **chosen, **grouping, "alphas": ratios(groups, alpha, rng), **rate}
-                yield setting, averaged(rlhf, alpha, bonus, seed)
+            unequal = 0.1 * (entry.method == "pattern" and len(set(alphas.values())) > 1)
+            values = averaged(rlhf, alpha, bonus + unequal, seed)
+        yield {**setting, **rate}, values
 
 
-def of_training(seed, rlhf, entry):
+def of_training(seed, rlhf, entry, rate):
     settings = entry.settings()
-    if entry.method == "distilled":
-        yield {}, model(0.85, 0.55, seed)
-        return
     for place, setting in enumerate(settings):
-        weak = (place + 0.5) / len(settings)
-        weak = weak if entry.method == "lora" else 1 - weak
-        yield setting, model(0.85 * weak, 0.55 * weak ** (1.5 - KEPT[entry.label]), seed)
-
-
-def of_penalties(seed, etas):
-    for place, eta in enumerate(etas):
-        weak = 1 - place / len(etas)
-        yield {"strength": eta}, model(REACH["ppo"] * weak, COST["ppo"] * weak**1.6, seed)
+        weak = 1 - place / (len(settings) + 1)
+        if entry.method == "lora":
+            weak = 0.95 - 0.18 * np.log10(32 / setting["lora_alpha"]) + 0.02 * np.log2(setting["rank"]) / 6
+        if entry.method == "kl":
+            values = model(REACH["ppo"] * weak, COST["ppo"] * weak**1.6, seed)
+        else:
+            values = model(0.85 * weak, 0.55 * weak ** (1.5 - KEPT.get(entry.method, 0.0)), seed)
+        yield {**setting, **rate}, values
 
 
 def of_trajectory(seed, rlhf, rate):
@@ -113,9 +103,6 @@ def baseline(seed):
 
 def sweep_rows(name, seed):
     """All rows of a sweep for one seed."""
-    if name == "kl-penalty":
-        made = of_penalties(seed, [0.05, 0.1, 0.2, 0.5, 1.5])
-        return [row for setting, values in made for row in rows_of(seed, "ppo", "kl", setting, values)]
     sweep, rows = load_sweep(name), []
     for rlhf in sweep.rlhf:
         for lr in sweep.learning_rates:
@@ -126,7 +113,7 @@ def sweep_rows(name, seed):
                 for setting, values in of_averaging(seed, rlhf, entry, rate):
                     rows += rows_of(seed, rlhf, entry.method, setting, values)
             for entry in sweep.training:
-                for setting, values in of_training(seed, rlhf, entry):
+                for setting, values in of_training(seed, rlhf, entry, rate):
                     rows += rows_of(seed, rlhf, entry.method, setting, values)
     return rows + (baseline(seed) if name == "core" else [])
 

@@ -9,22 +9,24 @@ import pandas as pd
 import panels
 import style
 
-from llm import paths
 from llm.config import Algorithm
+from llm.measured import read_preset
+from llm.named import of_family, with_families
 
 Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 
 
 def frames() -> dict[str, pd.DataFrame]:
-    """The rows of each algorithm (`llm.paths.load`); of one that was not measured only theta_0 and chance."""
-    return {rlhf: paths.load(style.results(), rlhf) for rlhf in get_args(Algorithm)}
+    """The rows of each algorithm (`llm.named.with_families`); of one that was not measured only theta_0 and chance."""
+    rows = read_preset(style.results())
+    return {rlhf: with_families(rows, rlhf) for rlhf in get_args(Algorithm)}
 
 
 def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Iterable[str]]) -> Paths | None:
     """The paths of the families that are needed, of those seeds that have them all.
 
     Args:
-        needs: (algorithm, sweep) -> families (`llm.families`).
+        needs: (algorithm, sweep) -> families (`llm.named.family`).
     Returns:
         algorithm -> family -> path; None, after a sentence that says what is missing, where any of them has no rows or
         no seed has them all.
@@ -43,7 +45,7 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
         return None
     found: Paths = {rlhf: {} for rlhf, _ in needs}
     for (rlhf, _), families in needs.items():
-        found[rlhf] |= {name: paths.of_family(frames[rlhf], name) for name in families}
+        found[rlhf] |= {name: of_family(frames[rlhf], name) for name in families}
     common = set.intersection(*(set(path["seed"]) for by_name in found.values() for path in by_name.values()))
     if not common:
         sweeps = panels.several(sorted({f"`{sweep}`" for _, sweep in needs}))
