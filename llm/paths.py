@@ -117,9 +117,17 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Interv
     interval = t_interval([value(first, seed, metric) - value(second, seed, metric) for seed in common])
     if len(common) > 1:
         return interval
-    errors = [rows.loc[rows["metric"] == metric, "stderr"].iloc[0] for rows in (first, second)]
-    half = NORMAL * float(np.hypot(*errors))
+    half = NORMAL * items_error(first, second, metric)
     return Interval(interval.mean, interval.mean - half, interval.mean + half, interval.per_seed)
+
+
+def items_error(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> float:
+    """Standard error, over test items, of the mean over seeds of first - second: of these very runs, not of others.
+
+    The items are taken as independent; the same ones are asked of both models, so it is rather too large.
+    """
+    errors = [rows.loc[rows["metric"] == metric, "stderr"] for rows in (first, second)]
+    return float(np.sqrt(sum((error**2).sum() for error in errors)) / len(seeds(first)))
 
 
 def gap(first: dict[int, Curve], second: dict[int, Curve]) -> Interval | None:

@@ -179,18 +179,27 @@ else:
 # lost *on the way up*. The reward is called **saturated** at the first iteration at which the learned reward
 # is within a small share of its whole rise from the highest value that the run reaches; the iteration before
 # it is still on the way up. That model and the last one, $\theta$, are compared with $\theta_0$ seed by seed.
+#
+# Two kinds of error answer two questions. *Over seeds*: would another world, another reward model, another run
+# show it too, and how much of it? The intervals are of this kind. *Over items*: have these very runs lost
+# something, or did the test items just fall badly? A loss may be beyond doubt in every run made and its mean
+# size still be uncertain, since runs differ.
 
 # %%
 BEST_RATE = "best learning rate for early stopping"
 SHOWN = {"up": ("before saturation", "#0072b2"), "end": ("last iteration", style.LOOKS["theta"].colour)}
 
 
-def compared(rows: pd.DataFrame, lr: float | None) -> dict[tuple[str, str], object]:
-    """(which model, metric) -> difference to theta_0."""
+def stopped(rows: pd.DataFrame, lr: float | None) -> dict[str, pd.DataFrame]:
+    """Which model -> its rows."""
     path = paths.path(rows, "early-stopping", lr)
     before = {seed: steps[0] for seed, steps in paths.saturation(path).items()}
-    models = {"up": paths.at(path, before), "end": paths.at(path, path["step"].max())}
-    start = paths.theta_0(rows)
+    return {"up": paths.at(path, before), "end": paths.at(path, path["step"].max())}
+
+
+def compared(rows: pd.DataFrame, lr: float | None) -> dict[tuple[str, str], object]:
+    """(which model, metric) -> difference to theta_0."""
+    start, models = paths.theta_0(rows), stopped(rows, lr)
     return {(name, m): paths.difference(model, start, m) for name, model in models.items() for m in TOLD}
 
 
@@ -230,13 +239,16 @@ print(
     + panels.several([f"{step} (seed {s})" for s, step in before.items()])
     + "."
 )
+STOPPED, FIRST = stopped(FAIR, best), paths.theta_0(FAIR)
+ITEMS = {(name, m): TAX[best][name, m].mean / paths.items_error(STOPPED[name], FIRST, m) for name in MODELS for m in TOLD}
 report = pd.DataFrame(
     [
         {
             "model": MODELS[name],
             "metric": panels.WORDS[metric],
             "difference to theta_0": panels.number(found, metric),
-            "in standard errors": f"{panels.standard_errors(found):.1f}" if len(SEEDS) > 1 else "-",
+            "/ error over seeds": f"{panels.standard_errors(found):.1f}" if len(SEEDS) > 1 else "-",
+            "/ error over items": f"{ITEMS[name, metric]:.1f}",
         }
         for (name, metric), found in TAX[best].items()
     ]
@@ -257,6 +269,17 @@ for name, where in MODELS.items():
         print(
             f"  Below theta_0 by more than 3 standard errors over seeds: {panels.several(clear or ['none'])}."
         )
+    lost = [panels.WORDS[a] for a in paths.ABILITIES if ITEMS[name, a] < -3]
+    print(
+        f"  Of these {panels.seed_count(len(paths.seeds(FAIR)))} alone, by more than 3 standard errors over items: "
+        f"{panels.several(lost or ['none'])}."
+    )
+    each = {a: int((TAX[best][name, a].per_seed < 0).sum()) for a in paths.ABILITIES}
+    print(
+        "  Seeds on which it is below: "
+        + panels.several([f"{panels.WORDS[a]} {count} of {len(paths.seeds(FAIR))}" for a, count in each.items()])
+        + "."
+    )
     if RATES and len(others) < len(paths.seeds(FAIR)):
         found = compared(HELD, best)
         words = [

@@ -107,6 +107,14 @@ def test_differences_are_paired_so_that_offsets_between_seeds_do_not_count(tmp_p
         paths.difference(theta, paths.theta_0(rows[rows["seed"] < 2]), "reward")
 
 
+def test_the_error_over_items_is_that_of_the_mean_over_seeds(tmp_path):
+    rows = three_seeds(tmp_path)
+    theta = paths.at(paths.path(rows, "ma"), 1)
+    errors = [paths.items_error(theta[theta["seed"] == seed], paths.theta_0(rows[rows["seed"] == seed]), "qa") for seed in range(3)]
+    assert errors == pytest.approx([0.02 * math.sqrt(2)] * 3)
+    assert paths.items_error(theta, paths.theta_0(rows), "qa") == pytest.approx(0.02 * math.sqrt(2 / 3))
+
+
 def test_with_one_seed_the_interval_is_over_items(tmp_path):
     rows = load(tmp_path, core(0))
     rise = paths.difference(paths.at(paths.path(rows, "ma"), 1), paths.theta_0(rows), "qa")
