@@ -27,26 +27,28 @@ NOT_THETA_0 = ("er",)  # replay without end is training on the old data, not the
 NOT_DISTILLED = ("kl",)  # PPO's penalty: without it the model would be another PPO
 
 
-def strengths(rows: pd.DataFrame, method: str, **where: object) -> pd.DataFrame:
-    """The models of a method that changes training, from theta_0 over the strongest to none of it.
+def strengths(rows: pd.DataFrame, method: str, lr: float | None = None, **where: object) -> pd.DataFrame:
+    """The models of a method that changes training, at a learning rate, from theta_0 over the strongest to none of it.
 
     Step 0 is theta_0, 1 the strongest, and so on; the last is `distilled`. Experience replay does not begin with
-    theta_0, and PPO's KL penalty does not end with `distilled`. Of LoRA the lowest rank is the strongest.
-    `rows` from `llm.measured.after`; `where` chooses by settings. Raises UserError where there are no rows.
+    theta_0, and PPO's KL penalty does not end with `distilled`. Of LoRA the smallest lora_alpha is the strongest, and with
+    the same one the lowest rank. `rows` from `llm.measured.after`; `where` chooses by settings. Raises UserError where
+    there are no rows.
     """
-    chosen = rows[rows["lr"].isna() & (rows["method"] == method)]
+    at_rate = rows["lr"].isna() if lr is None else rows["lr"] == lr
+    chosen = rows[at_rate & (rows["method"] == method)]
     for key, value in where.items():
         chosen = chosen[chosen[key] == value]
     if chosen.empty:
-        raise UserError(f"results: no rows for method = {method}, {where}.")
-    strength = -chosen["rank"] if method == "lora" else chosen["strength"]
-    order = strength.astype(float).rank(method="dense", ascending=False)
-    pieces = [chosen.assign(step=order)]
+        raise UserError(f"results: no rows for method = {method}, lr = {lr or 'own'}, {where}.")
+    by, weaker = (["lora_alpha", "rank"], True) if method == "lora" else (["strength"], False)
+    order = chosen[by].drop_duplicates().sort_values(by, ascending=weaker).reset_index(drop=True)
+    place = {values: step for step, values in enumerate(order.itertuples(index=False, name=None), 1)}
+    pieces = [chosen.assign(step=[float(place[values]) for values in chosen[by].itertuples(index=False, name=None)])]
     if method not in NOT_THETA_0:
         pieces.append(theta_0(rows).assign(step=0.0))
     if method not in NOT_DISTILLED:
-        distilled = rows[rows["lr"].isna() & (rows["method"] == "distilled")]
-        pieces.append(distilled.assign(step=order.max() + 1))
+        pieces.append(rows[at_rate & (rows["method"] == "distilled")].assign(step=len(order) + 1.0))
     if lacking := set(chosen["seed"]) - set.intersection(*(set(piece["seed"]) for piece in pieces)):
         raise UserError(f"results: method = {method}, seed = {min(lacking)} has rows, but an end of its path has none.")
     whole = pd.concat(pieces)

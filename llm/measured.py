@@ -26,7 +26,7 @@ SETTINGS = {
     "part": {"lr", "alpha", "part"},
     "ama": {"lr", "alpha", "alphas", *GROUPING},
 }
-STEPS = ("iteration", "alpha", "strength", "rank")  # what tells the models of one family apart
+STEPS = ("iteration", "alpha", "strength", "rank", "lora_alpha")  # what tells the models of one family apart
 COLUMNS = ("lr", *STEPS, "part", "parts", "level", "embeddings", "norm", "head", "targets", "interval", "offsets")
 
 

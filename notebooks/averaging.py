@@ -11,12 +11,12 @@
 # together make a path in the plane of reward and ability. A method is good if its path runs high: much
 # ability at the same reward.
 #
-# Four questions, each answered by intervals and not by looks:
+# Two questions, each answered by intervals and not by looks:
 #
 # 1. Is averaging better than simply stopping RLHF earlier, also when the learning rate is chosen well?
 # 2. Which layers matter: the input, the middle or the output part?
-# 3. Does it help to choose a ratio for each part (*adaptive* averaging, AMA)?
-# 4. Is the ratio that the paper recommends a good one?
+#
+# The notebook on ratios goes on from here: several ratios instead of one, and which ratio to take.
 #
 # How paths are compared: each is cut at its highest reward (going on only loses), the abilities of two paths
 # are subtracted at equal reward, and the differences are averaged over all rewards that both paths reach.
@@ -26,6 +26,7 @@
 # %%
 from itertools import product
 
+import findings
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -232,12 +233,7 @@ for part in PARTS:
         }
         words = [f"{word} at alpha {panels.several(where)}" for word, where in told.items() if where]
         print(f"  {panels.WORDS[metric]}: {'; '.join(words) or 'undecided at every alpha'}")
-    both = [
-        f"{a:g}" for a in alphas
-        if CHANGE[part, a, "reward"].verdict == "above"
-        and all(CHANGE[part, a, m].verdict != "below" for m in paths.ABILITIES)
-        and any(CHANGE[part, a, m].verdict == "above" for m in paths.ABILITIES)
-    ]  # fmt: skip
+    both = [f"{alpha:g}" for alpha in findings.both_rise(PART_PATHS[part])]
     won = f"at alpha {panels.several(both)}" if both else "at no alpha"
     print(f"  Learned reward and an ability both above theta, no ability below: {won}.")
     FOUND.append((f"{part} put back: above theta", {m: CHANGE[part, 0.0, m] for m in TOLD}))
@@ -264,103 +260,6 @@ for part in PARTS:
         print(f"{style.LOOKS[f'part-{part}'].label} minus MA, at equal {style.METRICS[reward]}: " + "; ".join(words))
         if reward == "reward":
             FOUND.append((f"{part} alone: above MA", gaps))
-
-# %% [markdown]
-# ## A ratio for each part: adaptive averaging
-#
-# AMA keeps the mean of the three ratios at $\alpha$ and finds those that make $\theta$'s best replies most
-# likely. In the paper the embeddings share the ratio of the input part. Here they are also tried as a fourth
-# part with a ratio of its own (figure 5 of the paper, left, on RSF).
-
-# %%
-AMA = {key: paths.path(ROWS, "ama", parts=3, level="part", embeddings=key) for key in ("first", "own")}
-AMA_LOOKS = {"first": style.LOOKS["ama"], "own": style.LOOKS["ama-own-embeddings"]}
-START = paths.theta_0(ROWS)
-shown = [(panels.anchored(AVERAGED, START), MA)]
-shown += [(panels.anchored(path, START), AMA_LOOKS[key]) for key, path in AMA.items()]
-fig = panels.grid(shown, ROWS, alphas=True)
-panels.legend(fig, fig.axes, 3)
-panels.stamp_anchored(fig, PRESET.name, len(SEEDS), r"\theta_0")
-panels.ratio_legend(fig, sorted(set(AVERAGED["step"])))
-style.save(fig, "fig05-left")
-
-# %% [markdown]
-# The ratios that were found, and the gap between the paths. MA is taken at the same mean ratios as AMA, so
-# that both paths are equally coarse; both begin at $\theta_0$ and end at $\theta$.
-
-# %%
-for key, path in AMA.items():
-    ratios = path.drop_duplicates(["step", "seed"]).dropna(subset=["alpha"])
-    ratios = ratios[ratios["method"] == "ama"].sort_values(["step", "seed"])
-    table = pd.DataFrame([{"mean alpha": s, "seed": seed, **found["alphas"]} for s, seed, found in
-                          zip(ratios["step"], ratios["seed"], ratios["setting"], strict=True)])  # fmt: skip
-    print(f"{AMA_LOOKS[key].label}: the ratios found")
-    print(table.round(2).to_string(index=False))
-for key, path in AMA.items():
-    coarse = AVERAGED[AVERAGED["step"].isin(set(path["step"]))]
-    for reward in paths.REWARDS:
-        gaps = {
-            a: paths.gap(paths.curves(path, a, reward), paths.curves(coarse, a, reward))
-            for a in paths.ABILITIES
-        }
-        print(f"{AMA_LOOKS[key].label} minus MA, at equal {style.METRICS[reward]}:")
-        for ability, found in gaps.items():
-            words = panels.verdict(
-                found, {"above": "AMA is above", "below": "AMA is BELOW", "undecided": "undecided"}
-            )
-            print(f"  {panels.WORDS[ability]}: {panels.number(found, ability)}, {words}")
-        if reward == "reward":
-            FOUND.append((f"{AMA_LOOKS[key].label}: above MA", gaps))
-
-# %% [markdown]
-# ## The recommended ratio
-#
-# The paper recommends one ratio, 0.2, as lowering the tax without lowering the reward. By its equations that
-# is a share of 0.2 of $\theta$; the authors' code counts the other way round, which makes it a share of 0.8.
-# Both readings, as differences to $\theta$:
-
-# %%
-READINGS = (0.8, 0.2)
-METHODS = {"ma": (AVERAGED, MA), **{key: (AMA[key], AMA_LOOKS[key]) for key in AMA}}
-AGAINST = {
-    (name, alpha, metric): paths.difference(paths.at(path, alpha), paths.at(path, 1), metric)
-    for name, (path, _) in METHODS.items()
-    for alpha in READINGS
-    for metric in TOLD
-}
-fig, axes = plt.subplots(1, 5, figsize=(style.WIDTH, style.PANEL))
-for ax, metric in zip(axes, TOLD, strict=True):
-    ax.axhline(0, color=style.LOOKS["theta"].colour, linewidth=0.8)
-    for place, (name, (_, look)) in enumerate(METHODS.items()):
-        for column, alpha in enumerate(READINGS):
-            where, found = column + 0.22 * (place - 1), AGAINST[name, alpha, metric]
-            panels.interval_mark(ax, where, found, look.colour, look.label if column == 0 else "_")
-    ax.set_xticks(range(len(READINGS)), [f"{alpha:g}" for alpha in READINGS])
-    ax.set_xlim(-0.5, len(READINGS) - 0.5)
-    ax.set_xlabel(r"$\alpha$")
-    ax.set_title(panels.WORDS[metric].replace(" ", "\n"), fontsize=8)
-    ax.tick_params(labelsize=7)
-axes[0].set_ylabel(r"difference to $\theta$")
-panels.legend(fig, axes, 3)
-panels.stamp_differences(fig, PRESET.name, len(SEEDS))
-style.save(fig, "fig_recommended")
-
-# %%
-for name, (_, look) in METHODS.items():
-    for alpha in READINGS:
-        found = {metric: AGAINST[name, alpha, metric] for metric in TOLD}
-        better = [panels.WORDS[a] for a in paths.ABILITIES if found[a].verdict == "above"]
-        kept = {"above": "rises", "below": "falls", "undecided": "does not change beyond its interval"}
-        rewards = [
-            f"the {panels.WORDS[m]} {kept[found[m].verdict]} ({panels.number(found[m], m)})"
-            for m in paths.REWARDS
-        ]
-        print(
-            f"{look.label}, a share of {alpha:g} of theta: {'; '.join(rewards)}; "
-            f"abilities above theta: {panels.several(better or ['none'])}."
-        )
-        if name == "ma":
-            FOUND.append((f"MA, alpha {alpha:g}: above theta", found))
 
 # %% [markdown]
 # ## What holds and what does not

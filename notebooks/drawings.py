@@ -20,44 +20,19 @@ import numpy as np
 import style
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from shapes import INK, arrow, blank, box, label
 
 style.use()
 PARTS = ("input", "middle", "output")
 LAYERS = 2  # drawn in each part
 STEP, LAYER = 0.34, 0.28  # from one layer to the next, and the height of one
 BETWEEN = 0.38  # parts
-GREY, RED, INK = "#c9ced6", "#b5475c", "#222222"
+GREY, RED = "#c9ced6", "#b5475c"
 
 
 def blend(alpha: float) -> str:
     """The colour of an average: alpha of theta's red, the rest of theta_0's grey."""
     return to_hex((1 - alpha) * np.array(to_rgb(GREY)) + alpha * np.array(to_rgb(RED)))
-
-
-def label(ax: Axes, x: float, y: float, text: str, **kind) -> None:
-    """Text around (x, y)."""
-    ax.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 8, "color": INK, "zorder": 4, **kind})
-
-
-def box(ax: Axes, x: float, y: float, width: float, height: float, **kind) -> None:
-    """A rounded box with its lower left corner at (x, y)."""
-    look = {"facecolor": "white", "edgecolor": INK, "linewidth": 0.7, "zorder": 2, **kind}
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06", **look))
-
-
-def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], **kind) -> None:
-    """An arrow between two points."""
-    look = {
-        "color": INK,
-        "linewidth": 0.8,
-        "mutation_scale": 8,
-        "shrinkA": 1,
-        "shrinkB": 1,
-        "zorder": 3,
-        **kind,
-    }
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", **look))
 
 
 def bottom(part: int) -> float:
@@ -93,12 +68,6 @@ def frame(ax: Axes, x: float, width: float, part: int) -> None:
     height = STEP * (LAYERS - 1) + LAYER + 0.2
     colour = style.LOOKS[f"part-{PARTS[part]}"].colour
     box(ax, x - 0.12, bottom(part) - 0.1, width + 0.24, height, edgecolor=colour, linewidth=1.7, zorder=1)
-
-
-def blank(ax: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
-    """No axes, only the drawing within these limits."""
-    ax.set(xlim=x, ylim=y, aspect="equal")
-    ax.axis("off")
 
 
 # %% [markdown]

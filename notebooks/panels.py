@@ -12,10 +12,15 @@ import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llm import paths
 from llm.fronts import Interval
+from llm.measured import TOP
 from llm.paths import ABILITIES, REWARDS
 
-DIGITS = {"reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1}
+DIGITS = {
+    "reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1, "win_rate": 3,
+    "area": 3,
+}  # fmt: skip
 WORDS = {
     "reward": "learned reward",
     "gold_reward": "gold reward",
@@ -24,9 +29,11 @@ WORDS = {
     "bleu": "translation",
     "mean_ability": "mean ability",
     "length": "length of a reply",
+    "win_rate": "win rate",
 }
 AXIS = {"qa": "question answering\n(accuracy)", "reading_f1": "reading comprehension\n(F1)",
         "bleu": "translation\n(BLEU)"}  # fmt: skip
+SHORT = {"qa": "QA", "reading_f1": "reading", "bleu": "translation", "reward": "learned", "gold_reward": "gold"}
 ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height below its lowest point
 
 
@@ -127,17 +134,47 @@ def interval_mark(
         ax.plot([x] * len(found.per_seed), found.per_seed, ".", color=colour, markersize=3, alpha=0.6)
 
 
+def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: style.Look, shape: str, filled: bool) -> None:
+    """A metric along a path minus that of theta, the path's end, with 95 % intervals; abilities in hundredths of their top."""
+    scale = 100 / TOP[metric] if metric in TOP else 1.0
+    steps = sorted(set(path["step"]))
+    found = [paths.difference(paths.at(path, step), paths.at(path, 1), metric) for step in steps]
+    mean = scale * np.array([one.mean for one in found])
+    half = scale * np.nan_to_num([one.high - one.mean for one in found])
+    face = shown.colour if filled else "white"
+    ax.errorbar(steps, mean, yerr=half, color=shown.colour, linestyle=shown.line, marker=shape, markersize=3,
+                markerfacecolor=face, elinewidth=0.6, linewidth=1, label=f"{shown.short}, {SHORT[metric]}")  # fmt: skip
+
+
+def ratio_line(ax: Axes, path: pd.DataFrame, group: str, shown: style.Look) -> None:
+    """The ratio that a method found for a group of weights, against the mean ratio: seeds as dots, their mean as a line."""
+    models = path[path["alpha"].notna()].drop_duplicates(["alpha", "seed"])
+    models = models.assign(ratio=[setting.get("alphas", {}).get(group, np.nan) for setting in models["setting"]])
+    mean = models.groupby("alpha")["ratio"].mean()
+    ax.plot(mean.index, mean, color=shown.colour, linestyle=shown.line, marker="o", markersize=3.5, label=shown.label)
+    ax.plot(models["alpha"], models["ratio"], ".", color=shown.colour, markersize=3, alpha=0.6)
+    ax.set(xlim=(0, 1), ylim=(-0.03, 1.03))
+
+
+def ring(ax: Axes, model: pd.DataFrame, reward: str, ability: str, text: str) -> None:
+    """A ring around a model, of one row a seed and metric, with a text beside it."""
+    mean = model.groupby("metric")["value"].mean()
+    ax.plot(mean[reward], mean[ability], "o", color="#222222", markerfacecolor="none", markersize=9, markeredgewidth=1)
+    ax.annotate(text, (mean[reward], mean[ability]), (-6, -11), textcoords="offset points", ha="right", fontsize=7)
+
+
 def seed_count(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str) -> None:
-    """Write into a figure of `anchored` paths what it was drawn from."""
-    if n_seeds == 1:
-        style.stamp(fig, preset, n_seeds)
-    else:
-        bars = f"standard error of the difference to ${anchor}$ over {seed_count(n_seeds)}"
-        style.foot(fig, f"{preset}; error bars: {bars}")
+def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, areas: bool = False) -> None:
+    """Write into a figure of `anchored` paths what it was drawn from; `areas`: it compares areas, or
+    abilities, below."""
+    bars = "standard error over items"
+    if n_seeds > 1:
+        bars = f"standard error of the difference to ${anchor}$ over seeds"
+    bars += "; below: 95 % over seeds, thin Student's t, thick bootstrap" if areas and n_seeds > 1 else ""
+    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}")
 
 
 def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:
@@ -145,6 +182,11 @@ def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True)
     over_seeds = "seeds, paired" + ("; small dots: single seeds" if dots else "")
     bars = over_seeds if n_seeds > 1 else "items, taken as independent"
     style.foot(fig, f"{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {bars}")
+
+
+def stamp_ratios(fig: Figure, preset: str, n_seeds: int) -> None:
+    """Write into a figure of `ratio_line`s what it was drawn from."""
+    style.foot(fig, f"{preset}, {seed_count(n_seeds)}" + ("; lines: means; dots: single seeds" if n_seeds > 1 else ""))
 
 
 def number(found: Interval | None, metric: str) -> str:

@@ -7,8 +7,9 @@ it.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,6 +19,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llm.files import write_text
+
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 7.0  # inches; a page's text width
 PANEL = 2.6  # inches; height of a panel
@@ -25,38 +28,57 @@ PANEL = 2.6  # inches; height of a panel
 
 @dataclass(frozen=True)
 class Look:
-    """Name, colour and line of a method."""
+    """Name, colour, line and short name of a method."""
 
     label: str
     colour: str
     line: str = "-"
+    abbreviation: str = ""
+
+    @property
+    def short(self) -> str:
+        return self.abbreviation or self.label
 
 
-LOOKS: Mapping[str, Look] = {
-    "theta_0": Look(r"$\theta_0$ (before RLHF)", "#000000"),
-    "theta": Look(r"$\theta$ (after RLHF)", "#7a0019"),
+LOOKS: Mapping[str, Look] = {  # by the families of `llm.named.family`
+    "theta_0": Look(r"$\theta_0$ (before RLHF)", "#000000", "-", r"$\theta_0$"),
+    "theta": Look(r"$\theta$ (after RLHF)", "#7a0019", "-", r"$\theta$"),
     "early-stopping": Look("early stopping", "#7f7f7f"),
-    "ma": Look("model averaging (MA)", "#0072b2"),
-    "part-input": Look("input part only", "#009e73"),
-    "part-middle": Look("middle part only", "#e69f00"),
-    "part-output": Look("output part only", "#56b4e9"),
-    "part-embeddings": Look("embeddings only", "#4b2e83", ":"),
-    "ama": Look("adaptive averaging (AMA)", "#d55e00"),
-    "ama-own-embeddings": Look("AMA, embeddings apart", "#dd8fbe"),
-    "l1": Look("L1 penalty", "#332288", "--"),
-    "l2": Look("L2 penalty", "#6fc7b5", "--"),
-    "kd": Look("knowledge distillation", "#117733", "--"),
-    "lora": Look("LoRA", "#999933", "--"),
-    "sma": Look("stochastic moving averaging", "#4a2c12", "--"),
-    "er": Look("experience replay", "#882255", "--"),
-    "kl": Look("KL reward penalty", "#e39be3", "--"),
+    "ma": Look("model averaging (MA)", "#0072b2", "-", "MA"),
+    "part-input": Look("input part only", "#009e73", "-", "input part"),
+    "part-middle": Look("middle part only", "#e69f00", "-", "middle part"),
+    "part-output": Look("output part only", "#56b4e9", "-", "output part"),
+    "part-embeddings": Look("embeddings only", "#4b2e83", ":", "embeddings"),
+    "ama": Look("adaptive averaging (AMA)", "#d55e00", "-", "AMA"),
+    "ama-own-embeddings": Look("AMA, embeddings apart", "#dd8fbe", "-", "AMA, emb. apart"),
+    "ama-own-embeddings-head": Look("AMA, embeddings and head apart", "#9c2f5d", "-", "AMA, + head apart"),
+    "ama-6": Look("AMA, K = 6", "#8c3b00"),
+    "oracle-reward": Look("oracle, learned reward", "#00695c", "-", "oracle, learned"),
+    "oracle-gold_reward": Look("oracle, gold reward", "#5a189a", "-", "oracle, gold"),
     "adamerging": Look("AdaMerging", "#cdb843", "--"),
+    "pattern-output-less": Look(r"$(a,\,a,\,a-.1)$", "#7b3fb5"),
+    "pattern-rest-less": Look(r"$(a,\,a-.1,\,a-.1)$", "#c8791a"),
+    "pattern-output-more": Look(r"$(a,\,a,\,a+.1)$", "#b79be0"),
+    "pattern-rest-more": Look(r"$(a,\,a+.1,\,a+.1)$", "#f0bf6b"),
+    "distilled": Look("distilled, no penalty", "#444444", "-", "distilled"),
+    "l1": Look("L1 penalty", "#332288", "--", "L1"),
+    "l2": Look("L2 penalty", "#6fc7b5", "--", "L2"),
+    "kd": Look("knowledge distillation", "#117733", "--", "KD"),
+    "lora-mlp": Look("LoRA, MLP", "#999933", "--"),
+    "lora-mlp-attention": Look("LoRA, MLP + attention", "#6a32e5", "--", "LoRA, + att."),
+    "sma": Look("stochastic moving averaging", "#4a2c12", "--", "SMA"),
+    "er": Look("experience replay", "#882255", "--", "ER"),
+    "kl": Look("KL reward penalty", "#e39be3", "--", "KL"),
+    "rsf": Look("RSF", "#0b6e4f"),
+    "dpo": Look("DPO", "#e0a100"),
+    "ppo": Look("PPO", "#7d3c98"),
 }
 THEORY_LOOKS: Mapping[str, Look] = {
     "single": Look("one model alone", "#000000"),
     "weights": Look("weights averaged", LOOKS["ma"].colour),
     "outputs": Look("outputs averaged", LOOKS["ama"].colour),
 }
+QUARTERS = {0.25: "d", 0.75: (4, 1, 0)}
 TENTHS = ("s", "v", "^", "<", ">", "o", "p", "h", "P", "X", "D")
 METRICS = {
     "reward": "learned reward",
@@ -65,6 +87,7 @@ METRICS = {
     "reading_f1": "reading comprehension (F1)",
     "bleu": "translation (BLEU)",
     "length": "length of a reply (tokens)",
+    "win_rate": r"win rate against $\theta_0$ (gold reward)",
 }
 
 
@@ -105,24 +128,21 @@ def figures() -> Path:
     return ROOT / (os.environ.get("FIGURES") or "figures")
 
 
-def look(method: str, setting: Mapping | None = None) -> Look:
-    """The look of a row's method; a part and AMA's grouping of the embeddings, in `setting`, have looks of
-    their own.
-    """
-    setting = setting or {}
-    if method == "part":
-        method = f"part-{setting['part']}"
-    if method == "ama" and setting.get("embeddings") == "own":
-        method = "ama-own-embeddings"
-    if method not in LOOKS:
-        raise KeyError(f"method = {method!r} has no look; allowed are {', '.join(LOOKS)}")
-    return LOOKS[method]
+def look(family: str) -> Look:
+    """The look of a family of models (`llm.named.family`), or of an algorithm; AMA with any other K looks as with 6."""
+    if re.fullmatch(r"ama-\d+", family):
+        return replace(LOOKS["ama-6"], label=f"AMA, K = {family.removeprefix('ama-')}")
+    if family not in LOOKS:
+        raise KeyError(f"{family!r} has no look; allowed are {', '.join(LOOKS)}")
+    return LOOKS[family]
 
 
-def marker(alpha: float) -> str:
-    """The marker of a ratio in [0, 1]: one for each tenth, a dot for others."""
+def marker(alpha: float) -> str | tuple[int, int, int]:
+    """The marker of a ratio in [0, 1]: one for each tenth and each quarter, a dot for others."""
     tenth = round(10 * alpha)
-    return TENTHS[tenth] if 0 <= tenth <= 10 and abs(10 * alpha - tenth) < 1e-9 else "."
+    if 0 <= tenth <= 10 and abs(10 * alpha - tenth) < 1e-9:
+        return TENTHS[tenth]
+    return QUARTERS.get(round(alpha, 9), ".")
 
 
 def over_seeds(frame: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
@@ -191,3 +211,8 @@ def save(fig: Figure, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     fig.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})
+
+
+def write(text: str, name: str) -> None:
+    """Write NAME.md into the folder of figures."""
+    write_text(figures() / f"{name}.md", text)

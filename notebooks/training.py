@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import panels
+import procedure
 import style
 
 from llm import paths
@@ -65,13 +66,24 @@ for block in samples(Run(PRESET, SEEDS[0], Path("out")), 1).split("\n"):
     print(textwrap.fill(block, 110, subsequent_indent="      ") if block else "")
 
 # %% [markdown]
+# ## What the last step does
+#
+# Figure 1 of the paper: the three steps, and below them what RLHF, the last of them, changed here.
+
+# %%
+STOPPING = paths.path(ROWS, "early-stopping")
+LAST = paths.at(STOPPING, STOPPING["step"].max())
+CHANGE = {metric: paths.difference(LAST, paths.theta_0(ROWS), metric) for metric in (*TOLD, "length")}
+fig = procedure.figure(CHANGE, PRESET.name, len(SEEDS))
+style.save(fig, "fig01")
+
+# %% [markdown]
 # ## Along the training
 #
 # Figure 12 of the paper: every iteration of RSF measured. Thick lines are means over seeds, thin ones single
 # seeds; a seed changes the world's facts, pre-training, the reward model and RSF.
 
 # %%
-STOPPING = paths.path(ROWS, "early-stopping")
 fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
 for ax, metric in zip(axes.flat, (*TOLD, "length"), strict=True):
     mean = panels.points(STOPPING, metric)
@@ -90,8 +102,6 @@ style.stamp(fig, PRESET.name, len(SEEDS))
 style.save(fig, "fig12")
 
 # %%
-LAST = paths.at(STOPPING, STOPPING["step"].max())
-CHANGE = {metric: paths.difference(LAST, paths.theta_0(ROWS), metric) for metric in (*TOLD, "length")}
 MOVED = {"above": "rises", "below": "falls", "undecided": "may have moved either way"}
 print(
     f"From theta_0 to theta, {STOPPING['step'].max():.0f} iterations at learning rate {panels.rate(OWN)}, "

@@ -28,11 +28,15 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
         "core": core,
         "learning-rates": [row for lr in (1e-4, 1e-3) for row in at_rate(seed, lr, 1.5 * cost, power)],
         "algorithms": algorithms,
-        "mitigations": trained(seed, cost),
+        "mitigations": trained(seed, cost, load_sweep("mitigations").training),
+        "mitigation-rates": [
+            row | {"setting": {**row["setting"], "lr": lr}}
+            for lr in (1e-4, 1e-3) for row in trained(seed, 1.5 * cost, load_sweep("mitigation-rates").training)
+        ],
         "ratios": averaged(seed, "rsf", cost, power, load_sweep("ratios").averaging),
         "kl-penalty": [
-            row for eta, rise in {0.05: 0.9, 0.1: 0.6, 0.2: 0.3}.items()
-            for row in rows_of(seed, "kl", {"strength": eta}, made(rise, cost * rise, seed), "ppo")
+            row for place, setting in enumerate(load_sweep("kl-penalty").training[0].settings())
+            for row in rows_of(seed, "kl", setting, made(0.9 - 0.2 * place, cost * (0.9 - 0.2 * place), seed), "ppo")
         ],
     }  # fmt: skip
 
@@ -85,15 +89,16 @@ def average(method, setting, alphas, rlhf, cost, power, seed):
     return made(top * alpha, cost * alpha ** (faster * power), seed)
 
 
-def trained(seed, cost):
+def trained(seed, cost, entries):
+    """Rises go evenly from the strongest to 0.8, of `distilled`; replay keeps more reading comprehension."""
     rows = []
-    for entry in load_sweep("mitigations").training:
-        settings = entry.settings()
-        for place, setting in enumerate(settings):
-            order = place if entry.method == "lora" else len(settings) - 1 - place  # from the strongest
-            rise = 0.8 * (order + 1) / (len(settings) + 1) if setting else 0.8
-            less = {"reading_f1": 0.1 * cost * rise} if entry.method == "er" else {}
-            rows += rows_of(seed, entry.method, setting, made(rise, cost * rise, seed, **less))
+    for method, targets in dict.fromkeys((entry.method, entry.targets) for entry in entries):
+        settings = [s for e in entries if (e.method, e.targets) == (method, targets) for s in e.settings()]
+        settings.sort(key=lambda s: (s["lora_alpha"], s["rank"]) if "rank" in s else -s.get("strength", 0))
+        for order, setting in enumerate(settings, 1):
+            rise = 0.8 * order / (len(settings) + 1) if setting else 0.8
+            less = {"reading_f1": 0.1 * cost * rise} if method == "er" else {}
+            rows += rows_of(seed, method, setting, made(rise, cost * rise, seed, **less))
     return rows
 
 

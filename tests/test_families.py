@@ -5,7 +5,7 @@ import pytest
 from rsf_rows import core, model, rows_of, write
 
 from llm import families, paths
-from llm.config import load_sweep
+from llm.config import load_sweep, names
 from llm.errors import UserError
 from llm.measured import after, read_preset
 
@@ -26,12 +26,20 @@ def test_a_path_of_strengths_goes_from_theta_0_over_the_strongest_to_none_of_it(
     assert found == pytest.approx({0: 0, **{k: 3.2 * k / 6 for k in range(1, 6)}, 6: 3.2})
 
 
-def test_of_lora_the_lowest_rank_is_the_strongest_and_targets_are_kept_apart(rows):
+def test_of_lora_the_smallest_scale_and_then_the_lowest_rank_is_the_strongest_and_targets_are_kept_apart(rows):
     for targets in ("mlp", "mlp+attention"):
         path = families.strengths(rows, "lora", targets=targets)
-        assert path.loc[path["step"] == 1, "rank"].unique().tolist() == [1]
-        assert path.loc[path["step"] == 5, "rank"].unique().tolist() == [64]
-        assert len(rewards(path)) == 7
+        inner = path[(path["seed"] == 0) & (path["metric"] == "reward") & (path["method"] == "lora")]
+        found = list(zip(inner["lora_alpha"], inner["rank"], strict=True))
+        assert found == [(0.125, 16), (0.5, 16), (2, 16), (8, 16), (32, 1), (32, 4), (32, 16), (32, 64)]
+        assert rewards(path) == pytest.approx({step: 3.2 * step / 9 for step in range(10)})
+
+
+def test_each_learning_rate_has_a_path_of_its_own(tmp_path):
+    sweeps = ("core", "mitigations", "mitigation-rates")
+    found = after(read_preset(claim_rows.write(tmp_path, {1: 0.5}, sweeps)), "rsf", families.FAMILIES)
+    assert rewards(families.strengths(found, "kd", 1e-3)) == pytest.approx({step: 3.2 * step / 3 for step in range(4)})
+    assert len(rewards(families.strengths(found, "kd"))) == 7
 
 
 def test_replay_without_end_is_not_theta_0(rows):
@@ -44,7 +52,7 @@ def test_replay_without_end_is_not_theta_0(rows):
 def test_ppos_penalty_does_not_end_with_a_model_distilled_from_rsf(tmp_path):
     folder = claim_rows.write(tmp_path, {1: 0.5}, ("core", "kl-penalty"))
     path = families.strengths(after(read_preset(folder), "ppo", families.FAMILIES), "kl")
-    assert rewards(path) == pytest.approx({0: 0, 1: 1.2, 2: 2.4, 3: 3.6})
+    assert rewards(path) == pytest.approx({0: 0, 1: 0.4, 2: 1.2, 3: 2.0, 4: 2.8, 5: 3.6})
 
 
 def test_patterns_are_told_apart_by_what_they_add(rows):
@@ -57,7 +65,7 @@ def test_patterns_are_told_apart_by_what_they_add(rows):
         families.pattern(rows, "0 1 1")
 
 
-@pytest.mark.parametrize("sweep", ["core", "algorithms", "mitigations", "ratios"])
+@pytest.mark.parametrize("sweep", names("sweeps"))
 def test_the_methods_of_every_sweep_are_known(sweep):
     listed = load_sweep(sweep)
     methods = {entry.method for entry in (*listed.averaging, *listed.training)} - {"oracle"}

@@ -1,0 +1,63 @@
+"""Which rows are there. A cell takes the paths that it draws from `find`; where rows are missing, `find` says which sweep
+they come from, and the cell draws nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+import pandas as pd
+import panels
+import style
+
+from llm.config import Algorithm
+from llm.measured import read_preset
+from llm.named import of_family, with_families
+
+Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
+
+
+def frames() -> dict[str, pd.DataFrame]:
+    """The rows of each algorithm (`llm.named.with_families`); of one that was not measured only theta_0 and chance."""
+    rows = read_preset(style.results())
+    return {rlhf: with_families(rows, rlhf) for rlhf in get_args(Algorithm)}
+
+
+def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Iterable[str]]) -> Paths | None:
+    """The paths of the families that are needed, of those seeds that have them all.
+
+    Args:
+        needs: (algorithm, sweep) -> families (`llm.named.family`).
+    Returns:
+        algorithm -> family -> path; None, after a sentence that says what is missing, where any of them has no rows or
+        no seed has them all.
+    """
+    needs = {key: list(families) for key, families in needs.items()}
+    there = {rlhf: set(rows.loc[rows["lr"].isna(), "family"]) for rlhf, rows in frames.items()}
+    lacking = {
+        (rlhf, sweep): absent
+        for (rlhf, sweep), families in needs.items()
+        if (absent := [name for name in families if name not in there[rlhf]])
+    }
+    if lacking:
+        wanted = [f"`{sweep}` ({rlhf.upper()}: {', '.join(absent)})" for (rlhf, sweep), absent in lacking.items()]
+        sweeps = " ".join(dict.fromkeys(sweep for _, sweep in lacking))
+        print(f'Not measured yet, so nothing is drawn here: {panels.several(wanted)}. To measure: make reproduce TARGET="{sweeps}"')
+        return None
+    found: Paths = {rlhf: {} for rlhf, _ in needs}
+    for (rlhf, _), families in needs.items():
+        found[rlhf] |= {name: of_family(frames[rlhf], name) for name in families}
+    common = set.intersection(*(set(path["seed"]) for by_name in found.values() for path in by_name.values()))
+    if not common:
+        sweeps = panels.several(sorted({f"`{sweep}`" for _, sweep in needs}))
+        print(f"No seed has the rows of all of {sweeps}, so nothing is drawn here.")
+        return None
+    return {
+        rlhf: {name: path[path["seed"].isin(common)] for name, path in by_name.items()}
+        for rlhf, by_name in found.items()
+    }
+
+
+
+def alike(rows: pd.DataFrame, path: pd.DataFrame) -> pd.DataFrame:
+    """The rows of those seeds that a path has."""
+    return rows[rows["seed"].isin(set(path["seed"]))]

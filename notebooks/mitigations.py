@@ -1,0 +1,138 @@
+# %% [markdown]
+# # Other ways to pay less tax
+#
+# RLHF takes a language model from $\theta_0$ to $\theta$: its replies earn more reward, and some of what it
+# could do before is lost. That loss is the *alignment tax*. The notebook on averaging shows one remedy, which
+# needs no training: average the weights of the two models (MA), with $\alpha$ as the share of $\theta$. This
+# notebook sets it against remedies that change the training itself:
+#
+# | method | what it does |
+# |---|---|
+# | early stopping | takes an earlier iteration of RLHF |
+# | L1, L2 penalty | adds $\lambda\,\Vert\theta-\theta_0\Vert_1$ or $\lambda\,\Vert\theta-\theta_0\Vert_2^2$ to the loss |
+# | knowledge distillation (KD) | adds $\lambda\,\Vert\pi_\theta-\pi_{\theta_0}\Vert_2^2$: what the model says must not change much |
+# | LoRA | trains small matrices beside the weights, of a given rank and scale |
+# | stochastic moving averaging (SMA) | resets the weights to a moving average of themselves again and again |
+# | experience replay (ER) | mixes old data, of pre-training, into the new |
+# | KL reward penalty | takes $\eta\,\log(\pi_\theta/\pi_{\theta_0})$ off the reward (PPO) |
+#
+# Each has a strength, and each strength gives a model: reward to the right, ability upwards. So a method is a
+# path again, from $\theta_0$, where it is infinitely strong, to the model of plain training, where it does
+# nothing. A method is good if its path runs high.
+#
+# How they are compared: the **front** of a method are its models that no other of its models beats in both
+# reward and ability. The area below it, above chance and to the right of $\theta_0$'s reward, is given as a
+# share of the ideal (1: the highest reward that any of the methods reaches, at no tax). Areas are subtracted
+# seed by seed, and the intervals (95 %) are over these differences. With few seeds Student's t is the honest
+# one (thin bars); the bootstrap over seeds (thick bars) is then too narrow.
+
+# %%
+import panels
+import pareto
+import available
+import findings
+import style
+
+from llm import paths
+from llm.config import load_preset
+
+style.use()
+PRESET = load_preset(style.preset())
+FRAMES = available.frames()
+RSF, PPO = FRAMES["rsf"], FRAMES["ppo"]
+CORE, MITIGATIONS = ("rsf", "core"), ("rsf", "mitigations")
+
+# %% [markdown]
+# ## Without old data
+#
+# Figure 3 of the paper. L1, L2, KD, LoRA and SMA are trained as in the paper, in *distillation style*: RSF runs
+# until its reward is stable, and $\theta_0$ is then fine-tuned on all the replies that RSF chose on its way,
+# with the method's extra term. Hollow marks are models that another one of the same method beats in both.
+# Above: the learned reward, which training sees. Below it: the gold reward, which nobody sees in practice.
+
+# %%
+METHODS = ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
+found = available.find(FRAMES, {CORE: ("ma", "early-stopping"), MITIGATIONS: (*METHODS, "distilled")})
+if found:
+    WITHOUT = {name: path for name, path in found["rsf"].items() if name != "distilled"}
+    AGAINST_MA = pareto.contests(WITHOUT, RSF)
+    fig = pareto.figure(pareto.both_rewards(WITHOUT, RSF), AGAINST_MA, PRESET.name)
+    style.save(fig, "fig03")
+
+# %%
+if found:
+    print(findings.tables(WITHOUT, AGAINST_MA))
+    print()
+    print(findings.sentences(AGAINST_MA))
+
+# %% [markdown]
+# Distillation itself is not free: it imitates the earlier, worse replies as well. What plain distillation, with
+# no penalty, keeps of the rise of RSF's learned reward, and what it has lost of each ability:
+
+# %%
+if found:
+    plain = found["rsf"]["distilled"]
+    theta_0 = paths.theta_0(RSF)
+    theta_0 = theta_0[theta_0["seed"].isin(paths.seeds(plain))]
+    theta = paths.at(found["rsf"]["ma"], 1)
+    for metric in (*paths.REWARDS, *paths.ABILITIES):
+        distilled, full = (paths.difference(model, theta_0, metric) for model in (plain, theta))
+        print(
+            f"{panels.WORDS[metric]}, minus theta_0's: distilled {panels.number(distilled, metric)}, "
+            f"theta {panels.number(full, metric)}"
+        )
+
+# %% [markdown]
+# ## With old data: experience replay
+#
+# Figure 7 of the paper. If the data of pre-training are at hand, they can be mixed into the alignment: here up
+# to four documents of pre-training for each reply. In the paper averaging, which needs no data, is still the
+# better one for question answering and translation, but not for reading comprehension.
+
+# %%
+found = available.find(FRAMES, {CORE: ("ma",), MITIGATIONS: ("er",)})
+if found:
+    REPLAY = found["rsf"]
+    AGAINST_MA = pareto.contests(REPLAY, RSF)
+    fig = pareto.figure(pareto.both_rewards(REPLAY, RSF), AGAINST_MA, PRESET.name, columns=3)
+    style.save(fig, "fig07")
+    print(findings.tables(REPLAY, AGAINST_MA))
+    print()
+    print(findings.sentences(AGAINST_MA))
+
+# %% [markdown]
+# ## PPO and its KL penalty
+#
+# Figure 8 of the paper. PPO, another algorithm of RLHF, has a brake of its own: every reply's reward is
+# lowered by $\eta\,\log(\pi_\theta/\pi_{\theta_0})$, so that a stronger $\eta$ keeps the model nearer to
+# $\theta_0$. Each $\eta$ is a whole run of PPO. MA averages $\theta_0$ with the PPO model of the preset's own
+# $\eta$.
+
+# %%
+found = available.find(
+    FRAMES, {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
+)
+if found:
+    PENALTY = found["ppo"]
+    AGAINST_MA = pareto.contests(PENALTY, PPO)
+    fig = pareto.figure(pareto.both_rewards(PENALTY, PPO), AGAINST_MA, PRESET.name, columns=3)
+    style.save(fig, "fig08")
+    print(f"MA and early stopping: PPO with eta = {PRESET.ppo.eta:g}.")
+    print(findings.tables(PENALTY, AGAINST_MA))
+    print()
+    print(findings.sentences(AGAINST_MA))
+
+# %% [markdown]
+# ## The strengths
+#
+# Every model above, with the strength that gave it: means over seeds.
+
+# %%
+found = available.find(FRAMES, {MITIGATIONS: (*METHODS, "er")})
+if found:
+    for name, path in found["rsf"].items():
+        told = path[path["family"] == name]
+        by = ["lora_alpha", "rank"] if name.startswith("lora") else ["strength"]
+        table = told.pivot_table(index=by, columns="metric", values="value")[[*paths.REWARDS, *paths.ABILITIES]]
+        print(style.look(name).label)
+        print(table.rename(columns=panels.WORDS).round(3).to_string(), end="\n\n")

@@ -1,0 +1,71 @@
+"""Figure 1: the three steps that make a chat model, and what the last of them does to its reward and its abilities."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import panels
+import style
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from shapes import arrow, blank, box, label
+
+from llm import paths
+from llm.fronts import Interval
+from llm.measured import TOP
+
+MODELS = (
+    (r"$\theta_{\mathrm{pre}}$", "pre-trained:\ncontinues text"),
+    (r"$\theta_0$", "instruction-tuned:\nanswers what is asked"),
+    (r"$\theta$", "aligned:\nanswers as people prefer"),
+)
+STEPS = ("instruction tuning", "RLHF")
+SIDES = {"above": "#0072b2", "below": style.LOOKS["theta"].colour, "undecided": "#7f7f7f"}
+WIDE, HIGH, FAR = 2.3, 1.05, 4.2  # a box, and from one to the next
+
+
+def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure:
+    """The steps above, the changes from theta_0 to theta (rewards and abilities by metric) below."""
+    fig, axes = plt.subplot_mosaic(
+        [["steps", "steps"], ["rewards", "abilities"]], figsize=(style.WIDTH, 3.3), height_ratios=[1, 1], width_ratios=[1, 1.35]
+    )
+    draw_steps(axes["steps"])
+    draw_changes(axes["rewards"], {metric: changes[metric] for metric in paths.REWARDS}, "reward")
+    scaled = {ability: hundredths(changes[ability], TOP[ability]) for ability in paths.ABILITIES}
+    draw_changes(axes["abilities"], scaled, "abilities, of 100")
+    panels.stamp_differences(fig, preset, n_seeds)
+    return fig
+
+
+def hundredths(change: Interval, top: float) -> Interval:
+    """A change of an ability in hundredths of its highest value."""
+    scale = 100 / top
+    return Interval(scale * change.mean, scale * change.low, scale * change.high, scale * change.per_seed)
+
+
+def draw_steps(ax: Axes) -> None:
+    for place, (name, text) in enumerate(MODELS):
+        x = FAR * place
+        box(ax, x, 0, WIDE, HIGH, facecolor="#eef1f5" if place < 2 else "#f3dfe3")
+        label(ax, x + WIDE / 2, 0.74 * HIGH, name, fontsize=12)
+        label(ax, x + WIDE / 2, 0.31 * HIGH, text, fontsize=7)
+    for place, text in enumerate(STEPS):
+        start, end = FAR * place + WIDE, FAR * (place + 1)
+        arrow(ax, (start, HIGH / 2), (end, HIGH / 2), mutation_scale=11)
+        label(ax, (start + end) / 2, HIGH / 2 + 0.2, text, fontsize=8)
+    label(ax, FAR + WIDE + (FAR - WIDE) / 2, -0.3, "changes the reward and, as a side effect, the abilities:\nthe alignment tax", fontsize=8)
+    blank(ax, (-0.1, 2 * FAR + WIDE + 0.1), (-0.6, HIGH + 0.1))
+
+
+def draw_changes(ax: Axes, changes: Mapping[str, Interval], what: str) -> None:
+    """A bar for each metric, with its 95 % interval and single seeds."""
+    for place, change in enumerate(changes.values()):
+        ax.barh(-place, change.mean, height=0.55, color=SIDES[change.verdict], alpha=0.55)
+        ax.plot([change.low, change.high], [-place] * 2, color="#222222", linewidth=1.1)
+        if len(change.per_seed) > 1:
+            ax.plot(change.per_seed, np.full(len(change.per_seed), -place), ".", color="#222222", markersize=3)
+    ax.axvline(0, color="#222222", linewidth=0.8)
+    ax.set_yticks([-place for place in range(len(changes))], [panels.WORDS[metric] for metric in changes], fontsize=8)
+    ax.set_ylim(-len(changes) + 0.4, 0.6)
+    ax.set_xlabel(rf"{what}: $\theta$ minus $\theta_0$", fontsize=8)
+    ax.tick_params(axis="x", labelsize=7)
