@@ -60,8 +60,9 @@ def of_averaging(seed, rlhf, entry, rate):
     groups += [key for key in ("embeddings", "head") if getattr(grouping, key) == "own"]
     bonus = {"ama": 0.15, "adamerging": -0.1, "oracle": 0.25}.get(entry.method, 0.0)
     rng = np.random.default_rng([seed, zlib.crc32(f"{rlhf} {entry.label}".encode())])
-    keys = product(entry.alphas, entry.chosen_by) if entry.chosen_by else entry.alphas
-    found = {key: ratios(groups, key[0] if entry.chosen_by else key, rng) for key in keys}
+    chosen = [{"chosen_by": judge} for judge in entry.chosen_by] or [{}]
+    looking = entry.alphas if entry.method in ("ama", "adamerging", "oracle") else ()
+    found = [({"alpha": alpha, **by}, ratios(groups, alpha, rng)) for alpha, by in product(looking, chosen)]
     for setting, alphas in settings_of(entry, grouping, groups, found):
         alpha = setting.get("alpha", float(np.mean(list(alphas.values()))))
         if entry.method == "part":
