@@ -1,10 +1,15 @@
-"""Batched sampling with a key-value cache that drops finished rows."""
+"""Batched sampling with a key-value cache that drops finished rows; for the microcosm's own models also one that lets others
+take their place, reads a prompt once however many replies it gets, and skips what transformers does around each step."""
 
 from dataclasses import dataclass
 
 import torch
 
+from llm.decode import is_supported, read, read_on
+
 COMPACT_BELOW = 0.75  # drop finished rows once fewer than this share of the rows is still being written
+ABREAST = 160  # replies of a Llama on a processor that are written side by side: their keys and values should fit its caches
+REFILL = 16  # finished ones among them are replaced when there are so many
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,11 @@ def generate(
     replies: list[Reply | None] = [None] * len(prompts)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        batch = _generate_batch(model, [prompts[i] for i in rows], max_new_tokens, end_id, pad_id, temperature, rng)
+        some, limits = [prompts[i] for i in rows], (max_new_tokens, end_id)
+        if is_supported(model):
+            batch = _Abreast(model, some, *limits, temperature, rng).write()
+        else:
+            batch = _generate_batch(model, some, *limits, pad_id, temperature, rng)
         for i, reply in zip(rows, batch):
             replies[i] = reply
     return replies
@@ -86,6 +95,76 @@ def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature,
             use_cache=True,
         )
     return [Reply(ids, done) for ids, done in zip(written, finished)]
+
+
+class _Abreast:
+    """Continues a batch of prompts, `ABREAST` of them at a time; slot k writes the reply to prompt `rows[k]`.
+
+    The replies are those of `_generate_batch` (up to rounding): the random number of a prompt's step does not depend on who
+    is written when.
+    """
+
+    def __init__(self, model, prompts, max_new_tokens: int, end_id: int, temperature: float, rng) -> None:
+        distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        self.known, self.first = read(model, list(distinct))
+        self.source = torch.tensor([distinct[tuple(prompt)] for prompt in prompts])
+        self.model, self.end_id, self.temperature, self.rng = model, end_id, temperature, rng
+        self.written = torch.full((len(prompts), max_new_tokens), end_id)
+        self.lengths = torch.zeros(len(prompts), dtype=torch.long)  # of the replies, with the end token
+        self.uniform: list[torch.Tensor] = []  # for each step, a number a prompt
+        slots = min(ABREAST, len(prompts))
+        self.rows, self.tokens = torch.zeros(slots, dtype=torch.long), torch.zeros(slots, dtype=torch.long)
+        self.going = torch.zeros(slots, dtype=torch.bool)
+        self.memory = self.known.room_for(slots, int(self.known.lengths.max()) + max_new_tokens)
+        self.begun = 0  # prompts so far
+
+    def write(self) -> list[Reply]:
+        while True:
+            ended = (~self.going).nonzero()[:, 0]
+            waiting = len(self.written) - self.begun
+            if waiting and (len(ended) >= REFILL or len(ended) == len(self.going)):
+                self._begin(ended[:waiting])
+                continue
+            if len(ended) == len(self.going):
+                break
+            if not waiting and self.going.float().mean() < COMPACT_BELOW:
+                self._drop()
+            logits = read_on(self.model, self.memory, self.tokens)
+            self.memory.lengths += self.going
+            going = self.going.nonzero()[:, 0]
+            self._say(going, logits[going])
+        finished = self.written.gather(1, self.lengths[:, None] - 1)[:, 0] == self.end_id
+        ends = (self.lengths - finished.long()).tolist()
+        return [Reply(ids[:end], done) for ids, end, done in zip(self.written.tolist(), ends, finished.tolist())]
+
+    def _begin(self, slots: torch.Tensor) -> None:
+        """The next prompts, in these slots."""
+        rows = torch.arange(self.begun, self.begun + len(slots))
+        self.begun += len(slots)
+        self.rows[slots] = rows
+        self.memory.put(slots, self.known, self.source[rows])
+        self._say(slots, self.first[self.source[rows]])
+
+    def _say(self, slots: torch.Tensor, logits: torch.Tensor) -> None:
+        """Choose the next token of these slots."""
+        rows = self.rows[slots]
+        steps = self.lengths[rows]
+        tokens = _choose(logits, self.temperature, self._uniform(steps, rows) if self.temperature > 0 else None)
+        self.written[rows, steps] = tokens
+        self.lengths[rows] += 1
+        self.tokens[slots] = tokens
+        self.going[slots] = (tokens != self.end_id) & (steps + 1 < self.written.shape[1])
+
+    def _uniform(self, steps: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        while len(self.uniform) <= int(steps.max()):
+            self.uniform.append(torch.rand(len(self.written), generator=self.rng))
+        return torch.stack(self.uniform)[steps, rows]
+
+    def _drop(self) -> None:
+        """Make finished replies' slots go away."""
+        kept = self.going.nonzero()[:, 0]
+        self.memory, self.rows, self.tokens = self.memory.keep(kept), self.rows[kept], self.tokens[kept]
+        self.going = self.going[kept]
 
 
 def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None) -> torch.Tensor:

@@ -7,8 +7,11 @@ import pytest
 import torch
 from microcosm_runs import tiny_model
 from scipy import stats
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from llm import decode
 from llm import generate as module
+from llm.averaging.loading import OnProcessor
 from llm.generate import generate, left_pad, positions
 
 PAD = 0
@@ -23,6 +26,14 @@ def model():
     with torch.no_grad():
         made.lm_head.weight.normal_(0, 0.9, generator=torch.Generator().manual_seed(0))
     return made
+
+
+@pytest.fixture(params=["abreast", "general"])
+def way(request, monkeypatch):
+    """Both ways of writing: the one for models like this, and the one for any model."""
+    if request.param == "general":
+        monkeypatch.setattr(module, "is_supported", lambda model: False)
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +52,7 @@ def write(model, prompts, end_id, temperature=0.0, seed=0, **options):
     return generate(model, prompts, end_id=end_id, **options)
 
 
-def test_greedy_replies_are_those_of_transformers(model, end):
+def test_greedy_replies_are_those_of_transformers(model, end, way):
     replies = write(model, PROMPTS, end)
     ids, mask = left_pad(PROMPTS, PAD)
     theirs = model.generate(
@@ -54,14 +65,62 @@ def test_greedy_replies_are_those_of_transformers(model, end):
     assert {reply.finished for reply in replies} == {True, False}
 
 
-def test_padding_on_the_left_changes_nothing(model, end):
+def test_who_is_written_together_changes_nothing(model, end, way):
     alone = [write(model, [prompt], end)[0] for prompt in PROMPTS]
     assert write(model, PROMPTS, end) == alone
     assert write(model, PROMPTS, end, batch_size=5) == alone
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3])
+def test_both_ways_write_the_same_replies_and_draw_as_many_numbers(model, end, temperature, monkeypatch):
+    """However many are written side by side and whenever finished ones are replaced."""
+    prompts = [prompt for prompt in PROMPTS for _ in range(3)]
+    replies, states = [], []
+    for supported, abreast, refill in ((False, 0, 0), (True, 100, 1), (True, 5, 1), (True, 7, 4), (True, 1, 16)):
+        monkeypatch.setattr(module, "is_supported", lambda model, supported=supported: supported)
+        monkeypatch.setattr(module, "ABREAST", abreast)
+        monkeypatch.setattr(module, "REFILL", refill)
+        rng = torch.Generator().manual_seed(7)
+        replies.append(write(model, prompts, end, temperature, rng=rng, batch_size=20))
+        states.append(rng.get_state().tolist())
+    assert all(other == replies[0] for other in replies)
+    assert all(other == states[0] for other in states)
+    assert len({tuple(reply.ids) for reply in replies[0]}) > (len(PROMPTS) if temperature else 5)
+
+
+def test_prompts_are_read_and_continued_as_by_the_model_itself(model):
+    """Logits of every step, of texts of different lengths side by side, with reading in several pieces."""
+    prompts = sorted(map(tuple, PROMPTS), key=len)
+    memory, logits = decode.read(model, prompts)
+    room = memory.room_for(len(prompts), 20)
+    room.put(torch.arange(len(prompts)), memory, torch.arange(len(prompts)))
+    texts = [list(prompt) for prompt in prompts]
+    for token in (11, 300, 7):
+        for text, row in zip(texts, logits, strict=True):
+            torch.testing.assert_close(row, model(torch.tensor([text])).logits[0, -1], rtol=1e-4, atol=1e-4)
+            text.append(token)
+        logits = decode.read_on(model, room, torch.full((len(prompts),), token))
+        room.lengths += 1
+    kept = room.keep(torch.tensor([3, 8]))
+    again = decode.read_on(model, kept, torch.tensor([9, 9]))
+    for text, row in zip((texts[3], texts[8]), again, strict=True):
+        torch.testing.assert_close(row, model(torch.tensor([[*text, 9]])).logits[0, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_other_models_are_written_with_in_the_general_way(model):
+    assert decode.is_supported(model)
+    grouped = LlamaForCausalLM(LlamaConfig(vocab_size=600, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+                                           num_attention_heads=4, num_key_value_heads=2))  # fmt: skip
+    assert not decode.is_supported(grouped)
+    assert not decode.is_supported(OnProcessor(model))
+    replies = write(grouped.eval(), PROMPTS[:2], end_id=-1, max_new_tokens=3)
+    assert [len(reply.ids) for reply in replies] == [3, 3]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
 def test_dropping_finished_rows_changes_nothing(model, end, temperature, monkeypatch):
+    monkeypatch.setattr(module, "is_supported", lambda model: False)
+
     def rows_and_replies(compact_below):
         rows = []
         hook = model.register_forward_pre_hook(lambda _, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True)
@@ -78,19 +137,19 @@ def test_dropping_finished_rows_changes_nothing(model, end, temperature, monkeyp
     assert sum(always) <= sum(default) <= sum(never)
 
 
-def test_replies_come_in_the_order_of_their_prompts(model, end):
+def test_replies_come_in_the_order_of_their_prompts(model, end, way):
     backwards = write(model, PROMPTS[::-1], end)
     assert backwards[::-1] == write(model, PROMPTS, end)
 
 
-def test_the_same_seed_gives_the_same_replies_and_another_seed_others(model):
+def test_the_same_seed_gives_the_same_replies_and_another_seed_others(model, way):
     first, again, other = (write(model, PROMPTS, end_id=-1, temperature=1.0, seed=seed) for seed in (3, 3, 4))
     assert first == again
     assert all(one.ids != two.ids for one, two in zip(first, other, strict=True))
 
 
 @pytest.mark.parametrize("temperature", [0.7, 2.0])
-def test_tokens_are_sampled_with_the_softmaxs_probabilities(model, temperature):
+def test_tokens_are_sampled_with_the_softmaxs_probabilities(model, temperature, way):
     prompt, draws = PROMPTS[0], 3000
     replies = write(model, [prompt] * draws, end_id=-1, temperature=temperature, max_new_tokens=1, batch_size=draws)
     with torch.no_grad():
@@ -103,7 +162,7 @@ def test_tokens_are_sampled_with_the_softmaxs_probabilities(model, temperature):
     assert stats.chisquare(*grouped).pvalue > 1e-4
 
 
-def test_a_reply_that_is_cut_is_not_finished_and_an_end_at_once_is_an_empty_reply(model):
+def test_a_reply_that_is_cut_is_not_finished_and_an_end_at_once_is_an_empty_reply(model, way):
     first = write(model, PROMPTS[:1], end_id=-1, max_new_tokens=3)[0]
     assert (len(first.ids), first.finished) == (3, False)
     ended = write(model, PROMPTS[:1], end_id=first.ids[0], max_new_tokens=3)[0]
