@@ -13,6 +13,10 @@ from llm.config import Algorithm
 from llm.measured import read_preset
 from llm.named import of_family, with_families
 
+MEANS = {
+    "win_rate": "share of prompts to which the reply has more gold reward than theta_0's, equal ones counted half",
+    "gold_reward": "mean over the prompts; these rows hold no win rates",
+}
 Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 
 
@@ -61,3 +65,12 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
 def alike(rows: pd.DataFrame, path: pd.DataFrame) -> pd.DataFrame:
     """The rows of those seeds that a path has."""
     return rows[rows["seed"].isin(set(path["seed"]))]
+
+
+def judge(found: Mapping[str, pd.DataFrame]) -> str:
+    """The metric that stands in for a judge's win rate: `win_rate` if all models of the paths have it, else the gold reward."""
+    for path in found.values():
+        models = {metric: set(zip(rows["seed"], rows["step"], strict=True)) for metric, rows in path.groupby("metric")}
+        if models.get("win_rate") != models["gold_reward"]:
+            return "gold_reward"
+    return "win_rate"

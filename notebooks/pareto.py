@@ -169,7 +169,7 @@ def draw_front(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: s
     for step, point, best in zip(x.index, where, on_front, strict=True):
         shape = style.marker(step) if has_ratio(path) else "o"
         face = shown.colour if best else "white"
-        ax.plot(*point, shape, color=shown.colour, markerfacecolor=face, markersize=3.8, markeredgewidth=0.8)
+        ax.plot(*point, marker=shape, color=shown.colour, markerfacecolor=face, markersize=3.8, markeredgewidth=0.8)
 
 
 def has_ratio(path: pd.DataFrame) -> bool:

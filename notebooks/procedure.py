@@ -21,13 +21,13 @@ MODELS = (
 )
 STEPS = ("instruction tuning", "RLHF")
 SIDES = {"above": "#0072b2", "below": style.LOOKS["theta"].colour, "undecided": "#7f7f7f"}
-WIDE, HIGH, FAR = 2.3, 1.05, 4.2  # a box, and from one to the next
+WIDE, HIGH, FAR = 2.5, 1.05, 4.4  # a box, and from one to the next
 
 
 def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure:
     """The steps above, the changes from theta_0 to theta (rewards and abilities by metric) below."""
     fig, axes = plt.subplot_mosaic(
-        [["steps", "steps"], ["rewards", "abilities"]], figsize=(style.WIDTH, 3.3), height_ratios=[1, 1], width_ratios=[1, 1.35]
+        [["steps", "steps"], ["rewards", "abilities"]], figsize=(style.WIDTH, 3.1), height_ratios=[0.9, 1], width_ratios=[1, 1.35]
     )
     draw_steps(axes["steps"])
     draw_changes(axes["rewards"], {metric: changes[metric] for metric in paths.REWARDS}, "reward")

@@ -200,10 +200,10 @@ if found:
     print(findings.sentences(compared))
     print()
     print("Each pattern by itself, by the learned reward:")
-    for text, models in found["rsf"]["pattern"].groupby("pattern"):
-        if len(set(text.split())) > 1:
-            (single,) = pareto.lifts({"ma": PATTERNS["ma"], **findings.patterns(models)})
-            print(f"  ({text.replace(' ', ', ')}): {findings.sides(single, 'reward')}")
+    for _, models in found["rsf"]["pattern"].groupby("setting_key"):
+        for single in pareto.lifts({"ma": PATTERNS["ma"], **findings.patterns(models)}):
+            shares = ", ".join(f"{ratio:g}" for ratio in models["setting"].iloc[0]["alphas"].values())
+            print(f"  ({shares}): {findings.sides(single, 'reward')}")
 
 # %% [markdown]
 # ## Tuned on one ability: AdaMerging
