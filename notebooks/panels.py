@@ -84,6 +84,7 @@ def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
     low, high = ax.get_ylim()
     if chance > low - ROOM * (high - low):
         style.chance_line(ax, chance)
+        ax.set_ylim(bottom=min(low, chance - 0.04 * (high - low)))
         return
     ax.annotate(
         f"chance {chance:.{DIGITS[ability] - 1}f}, below",
@@ -104,7 +105,7 @@ def legend(fig: Figure, axes: np.ndarray, columns: int) -> None:
 def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
     """Which marker is which ratio, above the foot of the figure; to be called after `style.stamp`."""
     inch = 1 / fig.get_figheight()
-    fig.get_layout_engine().set(rect=(0, 0.4 * inch, 1, 1 - 0.4 * inch))
+    fig.get_layout_engine().set(rect=(0, 0.48 * inch, 1, 1 - 0.48 * inch))
     blank = plt.Line2D([], [], linestyle="none", label=r"$\alpha$:")
     shapes = [
         plt.Line2D([], [], color="#555555", linestyle="none", marker=style.marker(a), label=f"{a:g}")
@@ -113,7 +114,7 @@ def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
     fig.legend(
         handles=[blank, *shapes],
         loc="lower center",
-        bbox_to_anchor=(0.5, 0.12 * inch),
+        bbox_to_anchor=(0.5, 0.2 * inch),
         ncols=1 + len(alphas),
         fontsize=7,
         columnspacing=0.8,
@@ -173,8 +174,8 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, areas: b
     bars = "standard error over items"
     if n_seeds > 1:
         bars = f"standard error of the difference to ${anchor}$ over seeds"
-    bars += "; below: 95 % over seeds, thin Student's t, thick bootstrap" if areas and n_seeds > 1 else ""
-    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}")
+    below = "95 % over seeds, thin by Student's t, thick by the bootstrap" if n_seeds > 1 else "one seed, so no intervals"
+    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}" + (f"\nlowest: {below}" if areas else ""))
 
 
 def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:

@@ -129,7 +129,7 @@ if found:
         ax.set_title(title, fontsize=8.5)
         ax.set_xlabel(r"$\alpha$" + mean, fontsize=8)
         ax.tick_params(labelsize=7)
-        ax.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2 if ax is not axes[2] else 1)
+        ax.legend(fontsize=5.8, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=1 if ax is axes[2] else 2, columnspacing=0.8)
     panels.stamp_differences(fig, PRESET.name, len(paths.seeds(EMBEDDINGS["ama"])), dots=False)
     style.save(fig, "fig_embeddings")
 

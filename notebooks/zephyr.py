@@ -80,11 +80,11 @@ if found:
     NOTE = f"{PRESET.name}, DPO, {seeds}; value +- standard error over {over}; {panels.WORDS[JUDGE]}: {available.MEANS[JUDGE]}"
     print(NOTE)
     print(TABLE.to_string(index=False))
-    style.write(
+    TEXT = (
         f"# Table 1 of the paper, and its counterpart\n\nThe paper's values, copied, not measured here:\n\n{findings.markdown(PAPER)}\n"
-        f"The counterpart, not a reproduction ({NOTE}):\n\n{findings.markdown(TABLE)}",
-        "table1",
+        f"The counterpart, not a reproduction ({NOTE}):\n\n{findings.markdown(TABLE)}"
     )
+    style.write(TEXT, "table1")
 
 # %% [markdown]
 # What the paper's table says is that AMA beats $\theta$ in every column. Here, as differences to $\theta$ with
@@ -113,11 +113,11 @@ if found:
     JUDGE = available.judge(SHOWN)
     averaged = {"ma": pareto.as_coarse(SHOWN["ma"], SHOWN["ama"]), **{name: SHOWN[name] for name in AMA}}
     lines = [
-        pareto.Line(JUDGE, {name: SHOWN[name] for name in PARTS}, DPO, "one part"),
+        pareto.Line(JUDGE, {name: SHOWN[name] for name in PARTS}, DPO, "one part", "theta", ("theta",)),
         pareto.Line(JUDGE, averaged, DPO, "all parts"),
     ]
     AGAINST_MA = pareto.contests(SHOWN, DPO)
-    fig = pareto.figure(lines, AGAINST_MA, f"{PRESET.name}, DPO (a counterpart, not Zephyr)")
+    fig = pareto.figure(lines, AGAINST_MA, f"{PRESET.name}'s DPO, a counterpart of Zephyr")
     style.save(fig, "fig06")
     print(findings.tables(SHOWN, AGAINST_MA))
     print()
