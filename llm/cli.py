@@ -196,7 +196,7 @@ def sweep(
 
     run, chosen = _run(preset, seed, out), load_sweep(name).entry(entry)
     evaluator, folder = _evaluator(run), run.folder / "ama" / rlhf / lr
-    theta, found = theta_folder(run, rlhf, lr), {}
+    theta, found = theta_folder(run, rlhf, lr), []
     if chosen.method in ("ama", "adamerging"):
         found = adapt.ratios_of(run, theta, chosen, folder)
     elif chosen.method == "oracle":

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -20,6 +21,8 @@ _GPT2 = {
 _OPT = {
     key: value for key, value in _COMMON.items() if key != "intermediate_size"
 } | {"ffn_dim": 24, "word_embed_proj_dim": 8, "max_position_embeddings": 32}  # fmt: skip
+
+TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # as safetensors calls them
 
 # name -> (configuration class, settings): tied and untied, biases, learned positions, projections, experts
 ARCHITECTURES = {
@@ -99,3 +102,12 @@ def ulp(reference: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def reference(theta_0: torch.Tensor, theta: torch.Tensor, ratio: float) -> torch.Tensor:
     """(1 - ratio) theta_0 + ratio theta in fp64."""
     return (1 - ratio) * theta_0.double() + ratio * theta.double()
+
+
+def values(dtype: torch.dtype, seed: int, count: int = 4096) -> torch.Tensor:
+    """Values over the type's whole range, subnormal ones and zeros of both signs included, all finite."""
+    bits = np.random.default_rng(seed).integers(0, 2**16, count).astype(np.uint16)
+    if dtype == torch.float32:
+        bits = np.random.default_rng(seed).integers(0, 2**32, count).astype(np.uint32)
+    tensor = torch.from_numpy(bits.view(np.int32 if dtype == torch.float32 else np.int16)).view(dtype)
+    return torch.where(torch.isfinite(tensor), tensor, torch.tensor(-0.0, dtype=dtype))

@@ -74,7 +74,7 @@ def theta(run: Run) -> Path:
 def averages(run: Run, label: str) -> list[dict]:
     """The rows of one entry of the sweep "core"."""
     entry = load_sweep("core").entry(label)
-    found = ratios_of(run, theta(run), entry, run.folder / "ama" / "rsf" / "own") if entry.method == "ama" else {}
+    found = ratios_of(run, theta(run), entry, run.folder / "ama" / "rsf" / "own") if entry.method == "ama" else []
     return average.measure_averages(evaluator(run), theta(run), "rsf", entry, None, found)
 
 

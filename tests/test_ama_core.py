@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from microcosm_runs import tiny_model
 
 from llm.averaging.ama import IGNORED, optimise_ratios, ratio_gradient, reply_loss
-from llm.averaging.average import average, tied
 from llm.averaging.groups import Grouping, assign, labels
 from llm.averaging.parameterise import on_omega
+from llm.averaging.weights import average, tied
 from llm.errors import UserError
 
 STEP = 1e-5

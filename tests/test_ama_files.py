@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from llm.averaging import adapt_files as module
 from llm.averaging.adapt_files import Sources, adapt_files
 from llm.averaging.adapt_settings import AdaptSettings
-from llm.averaging.average import average
 from llm.averaging.groups import Grouping, assign, ratios
+from llm.averaging.weights import average
 from llm.errors import UserError
 
 SETTINGS = AdaptSettings(alpha=0.6, batch=5, epochs=1.5, lr=0.2, check=40)

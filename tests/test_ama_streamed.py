@@ -9,9 +9,9 @@ from ama_models import batch, pair
 
 from llm.averaging import streamed
 from llm.averaging.ama import ratio_gradient, reply_loss
-from llm.averaging.average import average, tied
 from llm.averaging.engine import engine_for, reply_losses
 from llm.averaging.groups import Grouping, assign, labels, ratios
+from llm.averaging.weights import average, tied
 
 GROUPINGS = {
     "the paper's": Grouping(),

@@ -2,40 +2,20 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
-from averaging_models import ARCHITECTURES, make, reference, ulp
+from averaging_models import ARCHITECTURES, TYPES, make, reference, ulp, values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.averaging.arithmetic import all_finite, mix, narrow
-from llm.averaging.average import average, mix_, tied
 from llm.averaging.groups import Grouping, assign, labels, ratios
+from llm.averaging.weights import average, mix_, tied
 from llm.errors import UserError
-
-TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-
-
-def _values(dtype, seed, count=4096):
-    """Values over the type's whole range, subnormal ones and zeros of both signs included, all finite."""
-    bits = np.random.default_rng(seed).integers(0, 2**16, count).astype(np.uint16)
-    if dtype == torch.float32:
-        bits = np.random.default_rng(seed).integers(0, 2**32, count).astype(np.uint32)
-    tensor = torch.from_numpy(bits.view(np.int32 if dtype == torch.float32 else np.int16)).view(dtype)
-    return torch.where(torch.isfinite(tensor), tensor, torch.tensor(-0.0, dtype=dtype))
-
-
-def _stored(tensor):
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(np.uint16)
-    return tensor.numpy()
-
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("ratio", [0.2, 0.5, 0.8, 1e-3])
 def test_values_are_within_one_unit_in_the_last_place_of_fp64(dtype, ratio):
-    left, right = _values(dtype, 0), _values(dtype, 1)
+    left, right = values(dtype, 0), values(dtype, 1)
     result = average({"w": left}, {"w": right}, ratio)["w"]
     exact = reference(left, right, ratio)
     assert result.dtype == dtype
@@ -51,15 +31,6 @@ def test_values_hold_where_the_two_nearly_cancel():
     assert not torch.equal(result, single)
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-@given(ratio=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
-def test_files_and_memory_use_the_same_arithmetic(dtype, ratio, seed):
-    left, right = _values(dtype, seed, 300), _values(dtype, seed + 1, 300)
-    in_memory = average({"w": left}, {"w": right}, ratio)["w"]
-    in_files = mix(_stored(left), TYPES[dtype], _stored(right), TYPES[dtype], ratio)
-    assert _stored(in_memory).tobytes() == in_files.tobytes()
-
-
 @pytest.mark.parametrize("dtype", [*TYPES, torch.float64])
 @pytest.mark.parametrize("ratio", [0, 1, 0.0, 1.0])
 def test_the_ends_are_the_models_bit_by_bit(dtype, ratio):
@@ -73,7 +44,7 @@ def test_the_ends_are_the_models_bit_by_bit(dtype, ratio):
 @pytest.mark.parametrize("dtype", TYPES)
 @given(ratio=st.floats(0, 1))
 def test_what_both_models_agree_on_stays(dtype, ratio):
-    both = torch.cat([_values(dtype, 3, 500), torch.tensor([float("inf"), -float("inf"), -0.0], dtype=dtype)])
+    both = torch.cat([values(dtype, 3, 500), torch.tensor([float("inf"), -float("inf"), -0.0], dtype=dtype)])
     result = average({"w": both}, {"w": both.clone()}, ratio)["w"]
     assert torch.equal(result, both) and torch.equal(torch.signbit(result), torch.signbit(both))
 
@@ -142,22 +113,6 @@ def test_whole_numbers_must_agree():
 def test_types_may_differ_and_the_result_has_thetas():
     result = average({"w": torch.tensor([1.0])}, {"w": torch.tensor([2.0], dtype=torch.bfloat16)}, 0.25)["w"]
     assert result.dtype == torch.bfloat16 and result.item() == 1.25
-
-
-def test_rounding_to_16_bits_is_to_nearest_even():
-    values = np.concatenate([np.random.default_rng(0).normal(size=5000), 2.0 ** np.arange(-150, 127)])
-    values = np.concatenate([values, 1 + np.arange(64) / 2**9, -(1 + np.arange(64) / 2**12)])
-    tensor = torch.from_numpy(values)
-    for dtype, name in ((torch.bfloat16, "BF16"), (torch.float16, "F16")):
-        assert narrow(values, name).tobytes() == _stored(tensor.float().to(dtype)).tobytes()
-
-
-def test_nan_and_inf_are_found_in_every_type():
-    for dtype, name in (*TYPES.items(), (torch.float64, "F64")):
-        for value in (float("inf"), -float("inf"), float("nan"), -0.0):
-            finite = value == 0
-            assert all_finite(_stored(torch.tensor([1.0, value, 2.0], dtype=dtype)), name) == finite
-        assert all_finite(_stored(torch.tensor([torch.finfo(dtype).max], dtype=dtype)), name)
 
 
 W = torch.ones(2)

@@ -34,8 +34,9 @@ def _is_whole(out: Path, theta: Path) -> bool:
     assert sorted(file.name for file in out.glob("*.safetensors")) == shards
     for shard in shards:
         assert read_header(out / shard)[0] == read_header(theta / shard)[0]
+        assert (out / shard).stat().st_size == (theta / shard).stat().st_size
     report = json.loads((out / "averaging.json").read_text())
-    return set(report["hashes"]["out"]) == set(shards) and (out / "config.json").exists()
+    return set(report["hashes"]["theta"]) == set(shards) and (out / "config.json").exists()
 
 
 def test_kill_at_random_moments(pair, tmp_path):

@@ -11,12 +11,12 @@ from averaging_models import command
 from safetensors.torch import load_file
 
 from llm.averaging import front as module
-from llm.averaging.average import average
 from llm.averaging.harness import Harness
 from llm.averaging.loading import load_causal, load_tokenizer
 from llm.averaging.sampling import exchange, rewards, write_replies
 from llm.averaging.scores import corpus_bleu, sentence_statistics
 from llm.averaging.tasks import Asking, read_task
+from llm.averaging.weights import average
 from llm.errors import UserError
 from llm.metrics import f1
 from llm.results import read_rows

@@ -81,25 +81,29 @@ def test_amas_ratios_have_their_mean_and_stay_within_0_and_1(rows):
 
 def test_amas_samples_are_thetas_best_by_the_learned_reward(run, rows):
     settings = run.preset.ama
-    drawn = json.loads((run.folder / "ama" / "rsf" / "own" / "samples.json").read_text())
+    found = json.loads((run.folder / "ama" / "rsf" / "own" / "kept.json").read_text())
     model, tokenizer = load_model(theta(run)), load_tokenizer(theta(run))
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, run.rng("adapt"))
     samples = sample(run, model, tokenizer, prompts, settings.samples, 1.0, ("adapt",))
     scores = reward_scores(load_reward_model(run.folder / "reward"), tokenizer, samples, 100).tolist()
-    kept = sorted(zip(scores, samples, strict=True), reverse=True)[: settings.keep]
-    assert len(kept) < len(samples)
-    assert len(drawn) == settings.draw < settings.keep
-    for row in drawn:
-        score = next(s for s, said in kept if list(said) == [row["prompt"], row["reply"], row["finished"]])
+    least = sorted(scores, reverse=True)[settings.keep - 1]
+    assert settings.draw < settings.keep == len(found) < len(samples)
+    known = {said: score for said, score in zip(samples, scores, strict=True)}
+    for row in found:
+        score = known[row["prompt"], row["reply"], row["finished"]]
         assert row["reward"] == pytest.approx(score, abs=1e-5)
+        assert score >= least - 1e-5
+    assert [row["reward"] for row in found] != sorted((row["reward"] for row in found), reverse=True)
 
 
 def test_ama_begins_at_equal_ratios_and_repeats_itself(run, rows, tmp_path):
     entry = load_sweep("core").entry("ama")
     first = json.loads((run.folder / "ama" / "rsf" / "own" / "ama.json").read_text())
-    samples = run.folder / "ama" / "rsf" / "own" / "samples.json"
-    find_ratios(run, run.folder / "theta_0", theta(run), samples, entry, tmp_path / "again.json")
-    assert json.loads((tmp_path / "again.json").read_text()) == first
+    kept, few = run.folder / "ama" / "rsf" / "own" / "kept.json", tmp_path / "few.json"
+    few.write_text(json.dumps(json.loads(kept.read_text())[: run.preset.ama.draw]))
+    for samples in (kept, few):  # D_theta is the first `draw` of those kept
+        find_ratios(run, run.folder / "theta_0", theta(run), samples, entry, tmp_path / "again.json")
+        assert json.loads((tmp_path / "again.json").read_text()) == first
     for alpha, result in first.items():
         assert len(result["path"]) == run.preset.ama.steps
         assert list(result["path"][0]["alphas"].values()) == pytest.approx([float(alpha)] * 3, abs=1e-12)
@@ -110,7 +114,7 @@ def test_ama_learns_from_the_replies_alone_and_sees_every_sample(run, rows):
     from llm.stages.adapt import _batches
 
     tokenizer = load_tokenizer(theta(run))
-    samples = json.loads((run.folder / "ama" / "rsf" / "own" / "samples.json").read_text())
+    samples = json.loads((run.folder / "ama" / "rsf" / "own" / "kept.json").read_text())
     learned = []
     for batch in _batches(samples, tokenizer, 3, len(samples) // 3, np.random.default_rng(0)):
         for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):
@@ -130,13 +134,13 @@ def entry(**changes) -> AveragingEntry:
 
 def test_settings_say_which_ratio_each_group_gets():
     groups = ["part1", "part2", "part3", "embeddings"]
-    assert list(settings_of(entry(), GROUPING, groups, {})) == [
+    assert list(settings_of(entry(), GROUPING, groups, [])) == [
         ({"part": "middle", "alpha": 0.25}, {"part1": 1.0, "part2": 0.25, "part3": 1.0, "embeddings": 1.0})
     ]
-    (setting, alphas), = settings_of(entry(method="ma", part_names=[]), GROUPING, groups, {})
+    (setting, alphas), = settings_of(entry(method="ma", part_names=[]), GROUPING, groups, [])
     assert (setting, alphas) == ({"alpha": 0.25}, dict.fromkeys(groups, 0.25))
     found = dict(zip(groups, (0.1, 0.2, 0.3, 0.4), strict=True))
-    (setting, alphas), = settings_of(entry(method="ama", part_names=[]), GROUPING, groups, {0.25: found})
+    (setting, alphas), = settings_of(entry(method="ama", part_names=[]), GROUPING, groups, [({"alpha": 0.25}, found)])
     assert alphas == found
     assert setting == {"alpha": 0.25, "alphas": found, **asdict(GROUPING)}
 
@@ -151,15 +155,15 @@ def test_a_head_tied_to_the_embeddings_is_no_group_of_its_own(run):
     assert smoke().model.tied_embeddings
     grouping = GroupingSettings(parts=3, embeddings="own", norm="mean", head="own")
     with pytest.raises(UserError, match="grouping.head = 'own' is not allowed with tied embeddings"):
-        measure_averages(evaluator(run), theta(run), "rsf", entry(grouping=grouping, part_names=["head"]), None, {})
+        measure_averages(evaluator(run), theta(run), "rsf", entry(grouping=grouping, part_names=["head"]), None, [])
 
 
 def test_the_learning_rate_becomes_part_of_the_setting_unless_it_is_the_presets(run):
     one = entry(part_names=["input"], alphas=[1.0])
-    assert {json.dumps(row["setting"]) for row in measure_averages(evaluator(run), theta(run), "dpo", one, None, {})} == {
+    assert {json.dumps(row["setting"]) for row in measure_averages(evaluator(run), theta(run), "dpo", one, None, [])} == {
         '{"part": "input", "alpha": 1.0}'
     }
-    rows = measure_averages(evaluator(run), theta(run), "dpo", one, 2e-3, {})
+    rows = measure_averages(evaluator(run), theta(run), "dpo", one, 2e-3, [])
     assert {row["setting"]["lr"] for row in rows} == {0.002}
     assert {row["rlhf"] for row in rows} == {"dpo"}
 
@@ -171,6 +175,6 @@ def test_embeddings_and_head_of_an_untied_model_are_averaged_each_with_its_own_r
     theta_0, _ = evaluator(run).measure(load_model(run.folder / "theta_0"))
     assert values(ma, "ma", alpha=0.0) == {metric: (m.value, m.stderr) for metric, m in theta_0.items()}
     grouping = GroupingSettings(parts=3, embeddings="theta", norm="theta", head="own")
-    rows = measure_averages(evaluator(run), theta(run), "rsf", entry(grouping=grouping, part_names=["head"], alphas=[0.0, 1.0]), None, {})
+    rows = measure_averages(evaluator(run), theta(run), "rsf", entry(grouping=grouping, part_names=["head"], alphas=[0.0, 1.0]), None, [])
     assert values(rows, "part", alpha=1.0) == values(ma, "ma", alpha=1.0)
     assert values(rows, "part", alpha=0.0)["reward"] != values(rows, "part", alpha=1.0)["reward"]

@@ -163,4 +163,4 @@ def test_the_command_aligns_measures_and_averages_by_the_algorithms_name(run, mo
         assert {row["rlhf"] for row in rows} == {"dpo"}
         found[path.name] = len(rows) // len(METRICS)
     assert found == {"ama.jsonl": 4, "part-input.jsonl": 4, "trajectory.jsonl": 2 + 1}
-    assert (run.folder / "ama" / "dpo" / "own" / "samples.json").is_file()
+    assert (run.folder / "ama" / "dpo" / "own" / "kept.json").is_file()

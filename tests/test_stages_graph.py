@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from microcosm_runs import METRICS, core_rows, smoke_run, timeless, values
@@ -18,11 +19,11 @@ RESULT = r"reward model: accuracy [\d.]+, correlation with gold -?[\d.]+"
 
 
 def graph(folder: Path, *options: str, target: str = "core", preset: str | Path = "smoke") -> subprocess.Popen:
-    """Snakemake on a target for seed 0, working in `folder`, in a process group of its own."""
+    """Snakemake on targets for seed 0, working in `folder`, in a process group of its own."""
     arguments = ["--snakefile", REPOSITORY / "Snakefile", "--directory", folder, "--cores", "2", *options]
     settings = [f"preset={preset}", "seeds=0", f"out={folder / 'out'}", f"results={folder / 'results'}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *map(str, arguments), "--config", *settings, "--", target],
+        [sys.executable, "-m", "snakemake", *map(str, arguments), "--config", *settings, "--", *target.split()],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -52,16 +53,25 @@ def check_dry_run(said: str) -> None:
 
 
 def test_the_other_sweeps_train_and_average_after_one_run_of_alignment_and_measure_nothing_of_cores_again(tmp_path):
+<<<<<<< HEAD
     ends = {target: ["rsf/own/iteration02"] for target in ("mitigations", "mitigation-rates", "ratios")}
     ends["kl-penalty"] = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/", "eta1.5/")]
     for target, jobs in (("mitigations", {"mitigate": 10}), ("ratios", {"average": 5}), ("kl-penalty", {"penalise": 4, "mitigate": 1}),
                          ("mitigation-rates", {"mitigate": 16})):  # fmt: skip
         said = output(graph(tmp_path, "--dry-run", target=target))
+=======
+    after_rsf = {"mitigations": {"mitigate": 8}, "mitigation-rates": {"mitigate": 16}, "ratios": {"average": 5}}
+    penalties = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/", "eta1.5/")]
+    for jobs, ends in ((after_rsf, ["rsf/own/iteration02"]), ({"kl-penalty": {"penalise": 4, "mitigate": 1}}, penalties)):
+        said = output(graph(tmp_path, "--dry-run", target=" ".join(jobs)))
+>>>>>>> breadth
         counted = dict(re.findall(r"^([\w-]+) +(\d+)$", said, flags=re.MULTILINE))
-        expected = dict.fromkeys(("pretrain", "sft", "reward", "align", "collect", target), 1) | jobs
-        assert counted == {name: str(count) for name, count in (expected | {"total": sum(expected.values())}).items()}
+        expected = Counter(["pretrain", "sft", "reward", "align", *jobs]) + Counter(collect=len(jobs))
+        for counts in jobs.values():
+            expected.update(counts)
+        assert counted == {name: str(count) for name, count in [*expected.items(), ("total", expected.total())]}
         inputs = re.findall(r"(?:rule mitigate|rule average):\n    input: (.*)\n", said)
-        assert set(inputs) == {", ".join(str(tmp_path / "out/smoke/seed0" / end / "config.json") for end in ends[target])}
+        assert set(inputs) == {", ".join(str(tmp_path / "out/smoke/seed0" / end / "config.json") for end in ends)}
 
 
 def test_a_ratio_of_the_head_is_measured_where_the_head_is_not_tied_and_refused_elsewhere(tmp_path):

@@ -11,9 +11,9 @@ from microcosm_runs import METRICS, evaluator, far_stepping, smoke_run, theta, t
 
 from llm.averaging.adamerging import labelled
 from llm.averaging.ama import ratio_gradient, reply_loss
-from llm.averaging.average import mix_
 from llm.averaging.groups import Grouping, assign, labels, ratios
 from llm.averaging.oracle import lattice
+from llm.averaging.weights import mix_
 from llm.config import AveragingEntry, GroupingSettings, load_sweep
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.data.records import GenerationItem
@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 
 
 def rows_of(run, label):
-    entry, folder, found = SWEEP.entry(label), run.folder / "ama" / "rsf" / "own", {}
+    entry, folder, found = SWEEP.entry(label), run.folder / "ama" / "rsf" / "own", []
     if entry.method in ("ama", "adamerging"):
         found = ratios_of(run, theta(run), entry, folder)
     elif entry.method == "oracle":
@@ -126,7 +126,7 @@ def test_the_oracle_takes_the_point_of_the_lattice_with_the_highest_reward(run, 
             method="pattern", label="x", alphas=(0.0,), offsets=(point,), grouping=entry.grouping, part_names=(), chosen_by=()
         )
         monkeypatch.setattr(type(judge), "measure", lambda self, model: (self.dialogue(model, prompts), 0.0))
-        measured = measure_averages(judge, theta(run), "rsf", pattern, None, {})
+        measured = measure_averages(judge, theta(run), "rsf", pattern, None, [])
         rewards[point] = {row["metric"]: row["value"] for row in measured}
     assert len({row["reward"] for row in rewards.values()}) > 5
     for name in ("reward", "gold_reward"):
@@ -148,11 +148,11 @@ def test_the_oracles_search_is_kept(run, rows, monkeypatch):
 
     monkeypatch.setattr(oracle, "search_omega", None)
     found = oracle_ratios(evaluator(run), theta(run), SWEEP.entry("oracle"), run.folder / "ama" / "rsf" / "own")
-    assert [tuple(found[key].values()) for key in found] == shares(rows["oracle"])
+    assert [tuple(alphas.values()) for _, alphas in found] == shares(rows["oracle"])
 
 
 def test_a_pattern_with_another_number_of_offsets_than_groups_is_refused():
     grouping = GroupingSettings(parts=2, embeddings="first", norm="mean", head="mean")
     entry = AveragingEntry(method="pattern", label="x", alphas=(0.5,), grouping=grouping, offsets=((0.0, 0.1, 0.1),))
     with pytest.raises(UserError, match=r"offsets = \[0.0, 0.1, 0.1\] is not allowed; allowed is one for each of part1, part2"):
-        list(settings_of(entry, grouping.of_layers(6), ["part1", "part2"], {}))
+        list(settings_of(entry, grouping.of_layers(6), ["part1", "part2"], []))

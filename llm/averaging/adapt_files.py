@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from llm.averaging.adapt_settings import AdaptSettings
-from llm.averaging.average import tied
 from llm.averaging.conversations import Tokens, batch_of, pad_id
 from llm.averaging.descent import AmaResult, AmaState, descend
 from llm.averaging.engine import Engine, engine_for
@@ -26,6 +25,7 @@ from llm.averaging.path_picture import draw_path
 from llm.averaging.regulariser import middle_weights, penalty
 from llm.averaging.samples import batches, read_samples, select, tokenise
 from llm.averaging.sampling import draw_samples, read_prompts
+from llm.averaging.weights import tied
 from llm.errors import UserError
 from llm.files import write_text
 

@@ -94,15 +94,11 @@ def factors(pair: LowRank, transposed: bool, ratio: float) -> tuple[np.ndarray, 
     return (right.T, left.T) if transposed else (left, right)
 
 
-def merged_rows(
-    weight: TensorInfo, left: np.ndarray, right: np.ndarray, rows: range
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the base's weight as stored, flat, and these rows with left @ right added, in the same type."""
-    width = weight.shape[1]
-    stored = as_floats(weight.read(rows.start * width, rows.stop * width), weight.dtype)
-    sum_ = left[rows.start : rows.stop] @ right
-    sum_ += widen(stored, weight.dtype).reshape(len(rows), width)
-    return stored, narrow(sum_, weight.dtype).reshape(-1)
+def merged_rows(weight: TensorInfo, stored: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Rows of the base's weight, given as stored and flat, with left @ right added, in the same type."""
+    sum_ = left @ right
+    sum_ += widen(stored, weight.dtype).reshape(sum_.shape)
+    return narrow(sum_, weight.dtype).reshape(-1)
 
 
 def row_blocks(weight: TensorInfo) -> list[range]:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 import torch.nn.functional as F
 
-from llm.averaging.average import mix_
 from llm.averaging.descent import AmaResult, AmaState, descend, shares
 from llm.averaging.groups import labels, ratios
 from llm.averaging.parameterise import placement
+from llm.averaging.weights import mix_
 
 IGNORED = -100
 _BLOCK = 1 << 20  # elements widened at a time, so that temporaries stay small next to any layer

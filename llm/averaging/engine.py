@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from llm.averaging.ama import IGNORED, ratio_gradient
-from llm.averaging.average import mix_
 from llm.averaging.descent import Gradient, shares
 from llm.averaging.groups import labels, ratios
 from llm.averaging.streamed import Unmixable, mixing, streamed_gradient
+from llm.averaging.weights import mix_
 
 Losses = Callable[[Mapping[str, float], dict], torch.Tensor]
 

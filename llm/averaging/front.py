@@ -16,13 +16,13 @@ import torch
 
 from llm.averaging.adapt_settings import AdaptSettings
 from llm.averaging.ama import optimise_ratios
-from llm.averaging.average import mix_
 from llm.averaging.conversations import Tokens, pad_id
 from llm.averaging.groups import Grouping, label_of, labels, ratios
 from llm.averaging.loading import Pair
 from llm.averaging.samples import batches
 from llm.averaging.scores import Scores
 from llm.averaging.tasks import Task
+from llm.averaging.weights import mix_
 from llm.errors import UserError
 from llm.files import write_text
 

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import torch
 
-from llm.averaging.average import tied
 from llm.averaging.compatible import check_config, check_tokenizers
 from llm.averaging.folders import read_folder
 from llm.averaging.groups import Grouping, assign
+from llm.averaging.weights import tied
 from llm.errors import UserError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")

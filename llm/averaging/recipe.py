@@ -40,11 +40,11 @@ def uniform(alpha: float, grouping: Grouping) -> Recipe:
     return Recipe(replace(grouping, parts=1, level="part"), float(alpha))
 
 
-def in_order(alphas: str, grouping: Grouping, parts: int | None) -> Recipe:
-    """Comma-separated ratios in the order of the groups; K follows from their number if `parts` is None."""
+def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | None) -> Recipe:
+    """Ratios (text: with commas) in the order of the groups; K follows from their number if `parts` is None."""
     try:
-        values = [float(value) for value in alphas.split(",")]
-    except ValueError:
+        values = [float(value) for value in (alphas.split(",") if isinstance(alphas, str) else alphas)]
+    except (ValueError, TypeError):
         raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 and commas.") from None
     for place, value in enumerate(values, start=1):
         check_ratio(f"ratio {place} of alphas", value)

@@ -4,7 +4,6 @@ A header is trusted only after every type, shape and offset in it has been check
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -39,24 +38,24 @@ class TensorInfo:
     def itemsize(self) -> int:
         return _BITS[self.dtype] // 8
 
-    def read(self, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Stored values `first` to `last` (exclusive; all by default) as unsigned integers, shape (n,)."""
-        last = self.elements if last is None else last
-        return next(self.blocks(first, last, max(1, last - first)), np.empty(0, f"<u{self.itemsize}"))
+    def read(self, first: int = 0, last: int | None = None, buffer: np.ndarray | None = None) -> np.ndarray:
+        """Stored values `first` to `last` (exclusive; all by default) as unsigned integers, shape (n,).
 
-    def blocks(self, first: int, last: int, size: int) -> Iterator[np.ndarray]:
-        """The same in pieces of `size` values (the last one may be shorter)."""
+        They lie in `buffer` (bytes) if it is given and long enough.
+        """
+        last = self.elements if last is None else last
+        size = (last - first) * self.itemsize
+        fits = buffer is not None and size <= len(buffer)
+        data = buffer[:size] if fits else np.empty(size, np.uint8)
         with open(self.path, "rb", buffering=0) as file:
             file.seek(self.start + first * self.itemsize)
-            for start in range(first, last, size):
-                values = np.empty(min(size, last - start), f"<u{self.itemsize}")
-                view = memoryview(values).cast("B")
-                while view:
-                    count = file.readinto(view)
-                    if not count:
-                        raise UserError(f"{self.path} changed while {self.name} was read.")
-                    view = view[count:]
-                yield values
+            view = memoryview(data)
+            while view:
+                count = file.readinto(view)
+                if not count:
+                    raise UserError(f"{self.path} changed while {self.name} was read.")
+                view = view[count:]
+        return data.view(f"<u{self.itemsize}")
 
 
 def read_header(path: Path) -> tuple[bytes, list[TensorInfo]]:

@@ -1,24 +1,20 @@
 """Writing a model folder aside, in a stream, and showing it only when it is whole."""
 
-import hashlib
 import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 
 from llm.averaging.folders import WeightFile
+from llm.averaging.pieces import SIZE, Piece
 from llm.errors import UserError
 
-Job = Callable[[], np.ndarray]  # makes the next few megabytes of a tensor's data
 _SPARE = 16 << 20  # bytes of room asked for beside the weights: configuration, tokenizer, card
-_HASHED = 1 << 18  # bytes hashed at a time
+_BUFFER = 8 * SIZE  # bytes: a piece of the widest type
 
 
 @contextmanager
@@ -53,63 +49,23 @@ def aside(out: Path, size: int) -> Iterator[Path]:
 def write_weights(
     files: list[WeightFile],
     folder: Path,
-    jobs: Callable[[str], Iterator[Job]],
+    pieces: Callable[[str], Iterator[Piece]],
     progress: Callable[[int], None],
-) -> dict[str, str]:
-    """Write each file's header and, after it, what `jobs(tensor name)` make, in the order of the header.
+) -> None:
+    """Write each file's header and, after it, what `pieces(tensor name)` describe, in the order of the header.
 
-    Jobs run on as many threads as there are processors; their results are written, and hashed, in order, so
-    that only a few of them are in memory at once.
     progress: called with each number of bytes written.
-    Returns file name -> SHA-256.
     """
-    hashes = {}
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        for file in files:
-            digest = hashlib.sha256(file.header)
-            with open(folder / file.path.name, "xb", buffering=0) as out:
-                out.write(file.header)
-                work = chain.from_iterable(jobs(tensor.name) for tensor in file.tensors)
-                for data in _in_order(pool, work, 2 * workers):
-                    view = memoryview(data).cast("B")
-                    digest.update(view)
-                    _write_all(out, view)
-                    progress(len(view))
-                if out.tell() != file.path.stat().st_size:
-                    raise UserError(f"{file.path} changed while it was read.")
-            hashes[file.path.name] = digest.hexdigest()
-    return hashes
-
-
-def hash_files(paths: list[Path], stop: Event) -> dict[str, str]:
-    """File name -> SHA-256 of each file, read in order; gives up when `stop` is set."""
-    hashes = {}
-    buffer = memoryview(bytearray(_HASHED))
-    for path in paths:
-        digest = hashlib.sha256()
-        with open(path, "rb", buffering=0) as file:
-            while not stop.is_set() and (count := file.readinto(buffer)):
-                digest.update(buffer[:count])
-        hashes[path.name] = digest.hexdigest()
-    return hashes
-
-
-def _in_order(pool: ThreadPoolExecutor, work: Iterator[Job], ahead: int) -> Iterator[np.ndarray]:
-    """Results of the jobs in their order, with at most `ahead` of them begun and not yet given out."""
-    pending: deque[Future] = deque()
-    try:
-        for job in work:
-            pending.append(pool.submit(job))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
-
-
-def _write_all(out, view: memoryview) -> None:
-    while len(view):
-        view = view[out.write(view) :]
+    buffers = [np.empty(_BUFFER, np.uint8) for _ in range(2)]  # used for every piece: new memory takes time
+    for file in files:
+        with open(folder / file.path.name, "xb", buffering=0) as out:
+            out.write(file.header)
+            for piece in chain.from_iterable(pieces(tensor.name) for tensor in file.tensors):
+                spans = zip((piece.theta_0, piece.theta), buffers, strict=True)
+                data = piece.make(*(span and span.read(buffer) for span, buffer in spans))
+                view = memoryview(data).cast("B")
+                progress(len(view))
+                while view:
+                    view = view[out.write(view) :]
+            if out.tell() != file.path.stat().st_size:
+                raise UserError(f"{file.path} changed while it was read.")

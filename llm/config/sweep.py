@@ -52,6 +52,8 @@ class AveragingEntry(Settings):
     part_names: tuple[str, ...] = ()  # which groups `part` averages one at a time; other methods have none
     offsets: tuple[tuple[float, ...], ...] = ()  # what `pattern` adds to alpha, group by group; likewise
     chosen_by: tuple[Literal["reward", "gold_reward"], ...] = ()  # the rewards that `oracle` asks; likewise
+    samples: tuple[Count | Literal["all"], ...] = ()  # how many `ama` learns from, of those kept; none given: `ama.draw`
+    regularisers: tuple[Annotated[float, Field(ge=0)], ...] = ()  # of `ama`, its coefficients; none given: no penalty
 
     @model_validator(mode="after")
     def _options_are_the_methods(self) -> Self:
@@ -59,6 +61,10 @@ class AveragingEntry(Settings):
             if bool(getattr(self, key)) != (self.method == method):
                 raise refused(f"{key} = {list(getattr(self, key))} is not allowed with method {self.method}; "
                                f"`{method}` needs at least one, other methods have none")  # fmt: skip
+        for key in ("samples", "regularisers"):
+            if getattr(self, key) and self.method != "ama":
+                raise refused(f"{key} = {list(getattr(self, key))} is not allowed with method {self.method}; "
+                               "only `ama` may have any")  # fmt: skip
         if self.method == "adamerging" and self.grouping.parts != "layers":
             raise refused(f"grouping.parts = {self.grouping.parts} is not allowed with method adamerging, "
                            "which has a ratio for each layer; allowed is layers")  # fmt: skip

@@ -3,6 +3,7 @@ AdaMerging, the same on labelled items of one ability."""
 
 import json
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +11,52 @@ import torch
 
 from llm.averaging.adamerging import labelled
 from llm.averaging.ama import optimise_ratios
-from llm.averaging.average import tied
 from llm.averaging.groups import assign
+from llm.averaging.regulariser import middle_weights, penalty
+from llm.averaging.weights import tied
 from llm.chat import imitation_batch, reward_scores
 from llm.config import AveragingEntry
+from llm.errors import UserError
 from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer
 from llm.run import Run
+from llm.stages.average import Found
 from llm.stages.rsf import sample
 from llm.train import IGNORED
 
 
-def ratios_of(run: Run, theta: Path, entry: AveragingEntry, folder: Path) -> dict[float, dict[str, float]]:
-    """Mean ratio -> ratios of the groups; samples and optimises what `folder` does not hold yet, or an older run's."""
-    found, theta_0 = folder / f"{entry.label}.json", run.folder / "theta_0"
+def ratios_of(run: Run, theta: Path, entry: AveragingEntry, folder: Path) -> Found:
+    """What an entry's models are called in rows, and their ratios; samples and optimises what `folder` lacks, or an older run's.
+
+    The setting is {"alpha"}, and "samples" and "regulariser" where the entry varies them.
+    """
+    theta_0, result = run.folder / "theta_0", []
     samples = _labelled(run, folder) if entry.method == "adamerging" else _sampled(run, theta, folder)
-    if not up_to_date(found, samples, theta_0 / "config.json", theta / "config.json"):
-        find_ratios(run, theta_0, theta, samples, entry, found)
-    return {float(alpha): result["alphas"] for alpha, result in json.loads(found.read_text()).items()}
+    for variant in _variants(entry, len(json.loads(samples.read_text()))):
+        name = "-".join([entry.label, *(f"{key}{value:g}" for key, value in variant.items())])
+        found = folder / f"{name}.json"
+        if not up_to_date(found, samples, theta_0 / "config.json", theta / "config.json"):
+            find_ratios(run, theta_0, theta, samples, entry, found, **variant)
+        content = json.loads(found.read_text())
+        result += [({"alpha": float(alpha), **variant}, of_alpha["alphas"]) for alpha, of_alpha in content.items()]
+    return result
+
+
+def _variants(entry: AveragingEntry, kept: int) -> list[dict]:
+    """Every combination of an entry's numbers of samples and coefficients; one of nothing where it varies neither."""
+    for count in entry.samples:
+        if count != "all" and count > kept:
+            raise UserError(f"samples = {count} is not allowed; allowed are 1 to {kept}, the number of samples kept, and all")
+    varied = {
+        "samples": [kept if count == "all" else count for count in entry.samples],
+        "regulariser": list(entry.regularisers),
+    }
+    varied = {key: values for key, values in varied.items() if values}
+    return [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]
 
 
 def _sampled(run: Run, theta: Path, folder: Path) -> Path:
-    samples, reward = folder / "samples.json", run.folder / "reward"
+    samples, reward = folder / "kept.json", run.folder / "reward"
     if not up_to_date(samples, theta / "config.json", reward / "config.json"):
         draw_samples(run, theta, reward, samples)
     return samples
@@ -46,8 +71,8 @@ def _labelled(run: Run, folder: Path) -> Path:
 
 
 def draw_samples(run: Run, theta: Path, reward: Path, out: Path) -> None:
-    """D_theta: `draw` of the `keep` samples of theta with the highest learned reward, as a JSON list of
-    {"prompt", "reply", "finished", "reward"}.
+    """The `keep` samples of theta with the highest learned reward in random order, of which D_theta is the first `draw`; a
+    JSON list of {"prompt", "reply", "finished", "reward"}.
     """
     settings, rng = run.preset.ama, run.rng("adapt")
     model, tokenizer = load_model(theta), load_tokenizer(theta)
@@ -55,24 +80,46 @@ def draw_samples(run: Run, theta: Path, reward: Path, out: Path) -> None:
     samples = sample(run, model, tokenizer, prompts, settings.samples, 1.0, ("adapt",))
     scores = reward_scores(load_reward_model(reward), tokenizer, samples, run.preset.evaluate.batch).numpy()
     best = np.argsort(-scores, kind="stable")[: settings.keep]
-    drawn = rng.permutation(best)[: settings.draw]
     keys = ("prompt", "reply", "finished")
-    write_json(out, [dict(zip(keys, samples[i])) | {"reward": float(scores[i])} for i in drawn])
+    write_json(out, [dict(zip(keys, samples[i])) | {"reward": float(scores[i])} for i in rng.permutation(best)])
 
 
-def find_ratios(run: Run, theta_0: Path, theta: Path, samples: Path, entry: AveragingEntry, out: Path) -> None:
-    """For each mean ratio of an entry the ratios of the groups: {"<alpha>": {"alphas": {group: ratio}, "path": [..]}}."""
+def find_ratios(
+    run: Run,
+    theta_0: Path,
+    theta: Path,
+    kept: Path,
+    entry: AveragingEntry,
+    out: Path,
+    samples: int | None = None,
+    regulariser: float = 0.0,
+) -> None:
+    """For each mean ratio of an entry the ratios of the groups: {"<alpha>": {"alphas": {group: ratio}, "path": [..]}}.
+
+    Args:
+        kept: the file of samples, of which the first `samples` (None: `ama.draw`) are learned from.
+        regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.regulariser`).
+    """
     model, tokenizer = load_model(theta), load_tokenizer(theta)
     state_0 = {name: tensor.clone() for name, tensor in load_model(theta_0).state_dict().items()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assignment = assign(state, entry.grouping.of_model(run.preset.model), tied(model.state_dict()))
-    rows = json.loads(samples.read_text())
     settings = run.preset.ama
+    rows = json.loads(kept.read_text())[: samples or settings.draw]
+    weights = middle_weights(assignment, {name: tensor.ndim for name, tensor in state.items()}, regulariser)
     found = {}
     for alpha in entry.alphas:
         batches = list(_batches(rows, tokenizer, settings.batch, settings.steps, run.rng("adapt", entry.label)))
         result = optimise_ratios(
-            model, state_0, state, assignment, alpha, batches, steps=settings.steps, lr=settings.lr
+            model,
+            state_0,
+            state,
+            assignment,
+            alpha,
+            batches,
+            steps=settings.steps,
+            lr=settings.lr,
+            regulariser=penalty(weights, alpha) if regulariser else None,
         )
         found[str(alpha)] = {"alphas": result.alphas, "path": result.path}
     write_json(out, found)

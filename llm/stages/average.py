@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from llm.averaging.average import mix_, tied
 from llm.averaging.groups import PART_NAMES, Grouping, assign, labels, ratios
+from llm.averaging.weights import mix_, tied
 from llm.config import Algorithm, AveragingEntry
 from llm.errors import UserError
 from llm.model import load_model
@@ -14,8 +14,8 @@ from llm.stages.evaluate import Evaluator
 from llm.stages.rows import rows_of
 
 
-# mean ratio -> ratios of the groups; of the oracle (mean ratio, which reward chose) -> ratios
-Found = dict[float, dict[str, float]] | dict[tuple[float, str], dict[str, float]]
+# what a method that looks for its ratios has found: (which model it is, as the rows say it; ratio of each group)
+Found = list[tuple[dict, dict[str, float]]]
 
 
 def measure_averages(
@@ -51,6 +51,8 @@ def settings_of(
     entry: AveragingEntry, grouping: Grouping, groups: list[str], found: Found
 ) -> Iterator[tuple[dict, dict[str, float]]]:
     """(setting as written into the rows, ratio of each group) for every setting of an entry."""
+    for named, alphas in found:
+        yield {**named, **asdict(grouping), "alphas": alphas}, alphas
     for alpha in entry.alphas:
         if entry.method == "ma":
             yield {"alpha": alpha}, dict.fromkeys(groups, alpha)
@@ -62,13 +64,6 @@ def settings_of(
             for offsets in entry.offsets:
                 alphas = _pattern(alpha, offsets, groups)
                 yield {**asdict(grouping), "alphas": alphas}, alphas
-        elif entry.method == "oracle":
-            for judge in entry.chosen_by:
-                alphas = found[alpha, judge]
-                yield {"alpha": alpha, "chosen_by": judge, **asdict(grouping), "alphas": alphas}, alphas
-        else:
-            alphas = found[alpha]
-            yield {"alpha": alpha, **asdict(grouping), "alphas": alphas}, alphas
 
 
 def _pattern(alpha: float, offsets: tuple[float, ...], groups: list[str]) -> dict[str, float]:

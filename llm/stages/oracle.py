@@ -9,27 +9,26 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.averaging.average import mix_, tied
 from llm.averaging.groups import assign, labels, ratios
 from llm.averaging.oracle import lattice, search
+from llm.averaging.weights import mix_, tied
 from llm.config import AveragingEntry
 from llm.files import up_to_date, write_json
 from llm.model import load_model
+from llm.stages.average import Found
 from llm.stages.evaluate import Evaluator
 
 
-def oracle_ratios(
-    evaluator: Evaluator, theta: Path, entry: AveragingEntry, folder: Path
-) -> dict[tuple[float, str], dict[str, float]]:
-    """(mean ratio, name of the reward) -> ratios of the groups; `folder` keeps what was found for each mean ratio."""
-    found = {}
+def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, folder: Path) -> Found:
+    """({"alpha", "chosen_by": name of the reward}, ratios of the groups); `folder` keeps what was found for each mean ratio."""
+    found = []
     for alpha in entry.alphas:
         file = folder / f"{entry.label}-{alpha:g}.json"
         made_from = [model / "config.json" for model in (evaluator.theta_0, theta, evaluator.reward)]
         if not up_to_date(file, *made_from):
             write_json(file, search_omega(evaluator, theta, entry, alpha))
         best = json.loads(file.read_text())
-        found |= {(alpha, judge): best[judge] for judge in entry.chosen_by}
+        found += [({"alpha": alpha, "chosen_by": judge}, best[judge]) for judge in entry.chosen_by]
     return found
 
 

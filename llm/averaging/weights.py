@@ -49,7 +49,7 @@ def mix_(
     """`average` written into a live module's parameters and persistent buffers; a tied weight once.
 
     The result is rounded to the module's own dtypes. theta_0 and theta need only the first of a tied weight's
-    names (the embeddings'), and must not share memory with the module.
+    names (the embeddings'). Either may be the module's own state dict; else they share no memory with it.
     Raises UserError if a tensor of the module is in neither model, or as `average` does.
     """
     live = module.state_dict(keep_vars=True)

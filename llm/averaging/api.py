@@ -1,0 +1,81 @@
+"""One call for averages of state dicts, live modules and model folders: `llm.averaging.average`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Real
+from os import PathLike
+from pathlib import Path
+
+from llm.averaging.groups import Grouping
+from llm.averaging.recipe import Recipe, in_order, resolve, uniform
+from llm.errors import UserError
+
+Ratios = Real | Sequence[Real] | Mapping[str, Real]
+
+
+def average(
+    theta_0,
+    theta,
+    ratios: Ratios,
+    *,
+    grouping: Grouping | None = None,
+    out: str | PathLike | None = None,
+    union: bool = False,
+    merge: bool = False,
+):
+    """(1 - ratio) theta_0 + ratio theta, each tensor once at its own ratio.
+
+    Args:
+        theta_0, theta: the models before and after RLHF: two state dicts; a module as theta, with a module or a
+            state dict as theta_0; or two local model folders, of which theta may be a LoRA adapter.
+        ratios: theta's share, in [0, 1]: one number; a sequence with one per group, in the order of `grouping`;
+            group label -> ratio; or, but for folders, tensor name -> ratio for every tensor.
+        grouping: what has a ratio in common; by default the layers in as many equal parts as a sequence has
+            ratios (a mapping: three), the embeddings with the first, final norm and head at the mean.
+        out, union, merge: of folders only, as in `files.average_files`: the new folder; whether vocabularies may
+            differ in size; whether an adapter becomes a full model.
+
+    Returns a new state dict, in theta's dtypes; the module theta, its weights overwritten; or the report on the
+    folder that was written. Tied weights take the embeddings' ratio. Ratio 0 gives theta_0 and 1 theta exactly.
+
+    Raises UserError if the models do not fit each other or the ratios, or a ratio is outside [0, 1].
+    """
+    folders = [isinstance(model, (str, PathLike)) for model in (theta_0, theta)]
+    if all(folders):
+        from llm.averaging.files import average_files
+
+        if out is None:
+            raise UserError("out is None, allowed with model folders is the folder to write.")
+        recipe = _recipe(ratios, grouping)
+        return average_files(Path(theta_0), Path(theta), Path(out), recipe, union=union, merge=merge)
+    if any(folders) or out is not None or union or merge:
+        raise UserError("out, union and merge are allowed if theta_0 and theta are both folders, and folders only then.")
+    return _in_memory(theta_0, theta, ratios, grouping)
+
+
+def _in_memory(theta_0, theta, ratios: Ratios, grouping: Grouping | None):
+    from torch.nn import Module
+
+    from llm.averaging.weights import average as average_states
+    from llm.averaging.weights import mix_, tied
+
+    kinds = [type(model).__name__ for model in (theta_0, theta) if not isinstance(model, (Mapping, Module))]
+    if kinds or (isinstance(theta_0, Module) and not isinstance(theta, Module)):
+        found = kinds[0] if kinds else "a module as theta_0 with a state dict as theta"
+        raise UserError(f"{found} cannot be averaged, allowed are state dicts, modules as theta, and folders.")
+    left = theta_0.state_dict() if isinstance(theta_0, Module) else theta_0
+    right = theta.state_dict() if isinstance(theta, Module) else theta
+    if not (isinstance(ratios, Mapping) and ratios.keys() <= right.keys()):
+        ratios = resolve(_recipe(ratios, grouping), right, tied(right)).ratios
+    if not isinstance(theta, Module):
+        return average_states(left, right, ratios)
+    mix_(theta, left, right, ratios)
+    return theta
+
+
+def _recipe(ratios: Ratios, grouping: Grouping | None) -> Recipe:
+    if isinstance(ratios, Mapping):
+        return Recipe(grouping or Grouping(), dict(ratios))
+    if isinstance(ratios, Sequence) and not isinstance(ratios, str):
+        return in_order(ratios, grouping or Grouping(), grouping and grouping.parts)
+    return uniform(ratios, replace(grouping or Grouping(), parts=1, level="part"))
