@@ -7,7 +7,9 @@ from typing import get_args
 
 import pandas as pd
 import panels
+import pareto
 import style
+from matplotlib.figure import Figure
 
 from llm.config import Algorithm
 from llm.measured import read_preset
@@ -60,6 +62,20 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
         for rlhf, by_name in found.items()
     }
 
+
+
+def fronts(
+    frames: Mapping[str, pd.DataFrame], preset: str, needs: Mapping[tuple[str, str], Iterable[str]], columns: int = 4
+) -> tuple[dict[str, pd.DataFrame], list[pareto.Contest], Figure] | tuple[None, None, None]:
+    """The paths of one algorithm's families that are needed, MA among them, their contests with MA, and the figure of their
+    fronts against both rewards; three times None, after a sentence, where rows are missing.
+    """
+    found = find(frames, needs)
+    if found is None:
+        return None, None, None
+    ((rlhf, by_name),) = found.items()
+    compared = pareto.contests(by_name, frames[rlhf])
+    return by_name, compared, pareto.figure(pareto.both_rewards(by_name, frames[rlhf]), compared, preset, columns)
 
 
 def alike(rows: pd.DataFrame, path: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from llm import paths
 from llm.fronts import Interval
 from llm.measured import TOP
 from llm.paths import ABILITIES, REWARDS
+from llm.volumes import Advantage
 
 DIGITS = {
     "reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1, "win_rate": 3,
@@ -157,11 +158,26 @@ def ratio_line(ax: Axes, path: pd.DataFrame, group: str, shown: style.Look) -> N
     ax.set(xlim=(0, 1), ylim=(-0.03, 1.03))
 
 
+def advantage_line(ax: Axes, x: Sequence[float], found: Sequence[Advantage | None], place: int, label: str) -> None:
+    """Advantages with their t intervals against a number on a logarithmic axis; lines at other places lie beside it."""
+    kept = [(number, one.t) for number, one in zip(x, found, strict=True) if one is not None]
+    shifted = [number * 1.07 ** (place - 1) for number, _ in kept]
+    mean = [one.mean for _, one in kept]
+    half = np.nan_to_num([one.high - one.mean for _, one in kept])
+    colour, shape = (("#d55e00", "o"), ("#56b4e9", "s"), ("#332288", "^"), ("#999933", "D"))[place % 4]
+    ax.errorbar(shifted, mean, yerr=half, color=colour, marker=shape, markersize=3.5, elinewidth=0.8, label=label)
+
+
 def ring(ax: Axes, model: pd.DataFrame, reward: str, ability: str, text: str) -> None:
-    """A ring around a model, of one row a seed and metric, with a text beside it."""
+    """A ring around a model, of one row a seed and metric, with a text where a front leaves room: below on its flat left,
+    beside it on its steep right.
+    """
     mean = model.groupby("metric")["value"].mean()
     ax.plot(mean[reward], mean[ability], "o", color="#222222", markerfacecolor="none", markersize=9, markeredgewidth=1)
-    ax.annotate(text, (mean[reward], mean[ability]), (-6, -11), textcoords="offset points", ha="right", fontsize=7)
+    low, high = ax.get_xlim()
+    flat = mean[reward] < low + 0.6 * (high - low)
+    place = {"xytext": (0, -13), "ha": "center"} if flat else {"xytext": (7, 0), "va": "center"}
+    ax.annotate(text, (mean[reward], mean[ability]), textcoords="offset points", fontsize=7, **place)
 
 
 def seed_count(count: int) -> str:

@@ -129,9 +129,14 @@ def figures() -> Path:
 
 
 def look(family: str) -> Look:
-    """The look of a family of models (`llm.named.family`), or of an algorithm; AMA with any other K looks as with 6."""
+    """The look of a family of models (`llm.named.family`), or of an algorithm.
+
+    AMA with any other K looks as with 6, and with any number of samples and regulariser as AMA.
+    """
     if re.fullmatch(r"ama-\d+", family):
         return replace(LOOKS["ama-6"], label=f"AMA, K = {family.removeprefix('ama-')}")
+    if varied := re.fullmatch(r"ama-samples-(.+)-regulariser-(.+)", family):
+        return replace(LOOKS["ama"], abbreviation=f"AMA, {varied[1]} samples, regulariser {varied[2]}")
     if family not in LOOKS:
         raise KeyError(f"{family!r} has no look; allowed are {', '.join(LOOKS)}")
     return LOOKS[family]

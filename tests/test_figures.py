@@ -23,19 +23,21 @@ from llm.measured import read_preset
 from llm.named import with_families
 
 NOTEBOOKS = Path(style.__file__).parent
-DRAWING = ("training", "averaging", "mitigations", "ratios", "algorithms", "zephyr")
-SWEEPS = ("core", "learning-rates", "algorithms", "mitigations", "mitigation-rates", "ratios", "kl-penalty")
+DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
+SWEEPS = ("core", "learning-rates", "algorithms", "mitigations", "mitigation-rates", "ratios", "ama-samples", "kl-penalty")
 SAVE = re.compile(r'style\.save\(fig, "([^"]+)"\)')
 OF_CORE = {
     "training": {"fig01", "fig12"},
     "averaging": {"fig_fronts", "fig_advantage", "fig04-right", "fig_parts"},
     "mitigations": set(),
-    "ratios": {"fig05-left", "fig10", "fig11", "fig_embeddings", "fig_recommended"},
+    "ratios": {"fig05-left", "fig10", "fig11", "fig_recommended"},
+    "inside_ama": {"fig_embeddings"},
     "algorithms": set(),
     "zephyr": set(),
 }
 MISSING = {
-    "mitigations": ("mitigations", "kl-penalty"), "ratios": ("ratios",), "algorithms": ("algorithms",), "zephyr": ("algorithms",)
+    "mitigations": ("mitigations", "kl-penalty"), "ratios": ("ratios",), "inside_ama": ("ratios", "ama-samples"),
+    "algorithms": ("algorithms",), "zephyr": ("algorithms",),
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from llm.errors import UserError
 from llm.measured import read_preset
 from llm.named import NO_PATH, family, of_family, with_families
 
-SWEEPS = ("core", "algorithms", "mitigations", "ratios", "kl-penalty")
+SWEEPS = ("core", "algorithms", "mitigations", "ratios", "ama-samples", "kl-penalty")
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,8 @@ def test_ways_of_a_method_have_names_of_their_own():
     assert family("part", {"part": "input", "alpha": 0.1}) == "part-input"
     assert family("lora", {"targets": "mlp+attention", "rank": 4}) == "lora-mlp-attention"
     assert family("oracle", {**grouping, "chosen_by": "gold_reward"}) == "oracle-gold_reward"
+    varied = {**grouping, "samples": 50, "regulariser": 1e-3}
+    assert family("ama", varied) == "ama-samples-50-regulariser-0.001"
     assert family("ma", {"alpha": 0.1}) == "ma"
 
 
