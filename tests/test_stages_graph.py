@@ -53,18 +53,10 @@ def check_dry_run(said: str) -> None:
 
 
 def test_the_other_sweeps_train_and_average_after_one_run_of_alignment_and_measure_nothing_of_cores_again(tmp_path):
-<<<<<<< HEAD
-    ends = {target: ["rsf/own/iteration02"] for target in ("mitigations", "mitigation-rates", "ratios")}
-    ends["kl-penalty"] = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/", "eta1.5/")]
-    for target, jobs in (("mitigations", {"mitigate": 10}), ("ratios", {"average": 5}), ("kl-penalty", {"penalise": 4, "mitigate": 1}),
-                         ("mitigation-rates", {"mitigate": 16})):  # fmt: skip
-        said = output(graph(tmp_path, "--dry-run", target=target))
-=======
-    after_rsf = {"mitigations": {"mitigate": 8}, "mitigation-rates": {"mitigate": 16}, "ratios": {"average": 5}}
+    after_rsf = {"mitigations": {"mitigate": 10}, "mitigation-rates": {"mitigate": 16}, "ratios": {"average": 5}}
     penalties = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/", "eta1.5/")]
     for jobs, ends in ((after_rsf, ["rsf/own/iteration02"]), ({"kl-penalty": {"penalise": 4, "mitigate": 1}}, penalties)):
         said = output(graph(tmp_path, "--dry-run", target=" ".join(jobs)))
->>>>>>> breadth
         counted = dict(re.findall(r"^([\w-]+) +(\d+)$", said, flags=re.MULTILINE))
         expected = Counter(["pretrain", "sft", "reward", "align", *jobs]) + Counter(collect=len(jobs))
         for counts in jobs.values():
