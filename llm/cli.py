@@ -16,6 +16,8 @@ from llm.averaging.bench_adapt import bench_adapt
 from llm.averaging.cli_adapt import adapt_command
 from llm.averaging.cli_average import average_command
 from llm.averaging.cli_front import front_command
+from llm.bench.generate import bench_generate
+from llm.bench.train import bench_train
 from llm.errors import UserError
 
 LARGEST_SEED = 2**32 - 1
@@ -32,6 +34,8 @@ app.command("front", rich_help_panel=YOUR_MODELS)(front_command)
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
 bench.command("average")(bench_average)
 bench.command("adapt")(bench_adapt)
+bench.command("generate")(bench_generate)
+bench.command("train")(bench_train)
 app.add_typer(bench, name="bench", rich_help_panel=YOUR_MODELS)
 
 
