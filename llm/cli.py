@@ -284,6 +284,14 @@ def claims(
     print(render.text(found))
 
 
+@app.command()
+def span(results: Annotated[Path, typer.Argument(help="folder of result rows")]) -> None:
+    """Print whether the sweep of each mitigation spans its range, from no effect to theta_0's reward."""
+    from llm.span import spans, table
+
+    print(table(spans(results)))
+
+
 def _run(preset: str, seed: int, out: Path):
     from llm.config import load_preset
     from llm.run import Run

@@ -42,10 +42,15 @@ def family(method: str, setting: Mapping[str, JsonValue]) -> str:
 def with_families(rows: pd.DataFrame, rlhf: str) -> pd.DataFrame:
     """The rows of one algorithm, of all methods (`llm.measured.after`), with a column `family`, and `samples` and
     `regulariser` of AMA where a sweep varies them.
+
+    In a model of three layers a ratio for each layer is AMA with three parts, measured twice: the first rows count.
     """
     chosen = after(rows, rlhf, NAMED)
     varied = {key: [setting.get(key) for setting in chosen["setting"]] for key in ("samples", "regulariser")}
-    return chosen.assign(**varied, family=[family(*row) for row in zip(chosen["method"], chosen["setting"], strict=True)])
+    names = [family(*row) for row in zip(chosen["method"], chosen["setting"], strict=True)]
+    chosen = chosen.assign(**varied, family=names)
+    again = chosen["family"].eq("ama") & chosen.duplicated(["family", "lr", "alpha", "seed", "metric"])
+    return chosen[~again]
 
 
 def of_family(rows: pd.DataFrame, name: str) -> pd.DataFrame:

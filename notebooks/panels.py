@@ -35,7 +35,7 @@ WORDS = {
 AXIS = {"qa": "question answering\n(accuracy)", "reading_f1": "reading comprehension\n(F1)",
         "bleu": "translation\n(BLEU)"}  # fmt: skip
 SHORT = {"qa": "QA", "reading_f1": "reading", "bleu": "translation", "reward": "learned", "gold_reward": "gold"}
-ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height below its lowest point
+ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height outside of it
 
 
 def points(path: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -83,12 +83,13 @@ def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
     """The chance floor: a line where it is in or near the panel's range, else its value at the foot."""
     chance = float(rows.loc[(rows["method"] == "chance") & (rows["metric"] == ability), "value"].mean())
     low, high = ax.get_ylim()
-    if chance > low - ROOM * (high - low):
+    room, edge = ROOM * (high - low), 0.04 * (high - low)
+    if low - room < chance < high + room:
         style.chance_line(ax, chance)
-        ax.set_ylim(bottom=min(low, chance - 0.04 * (high - low)))
+        ax.set_ylim(min(low, chance - edge), max(high, chance + edge))
         return
     ax.annotate(
-        f"chance {chance:.{DIGITS[ability] - 1}f}, below",
+        f"chance {chance:.{DIGITS[ability] - 1}f}, {'below' if chance < low else 'above'}",
         (0.02, 0.05),
         xycoords="axes fraction",
         fontsize=6.5,

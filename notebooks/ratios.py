@@ -81,7 +81,7 @@ if three:
 # layers as its largest $K$: a ratio for each layer.
 
 # %%
-LAYERS = f"ama-{PRESET.model.layers}"
+LAYERS = "ama" if PRESET.model.layers == 3 else f"ama-{PRESET.model.layers}"
 more, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: (LAYERS,)})
 if more:
     style.save(fig, "fig05-right")

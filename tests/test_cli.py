@@ -141,5 +141,5 @@ def test_help_lists_the_stages_and_loads_nothing_heavy():
     assert done.returncode == 0, done.stderr
     *shown, loaded = done.stdout.splitlines()
     assert loaded == "loaded: []"
-    for stage in ("show", "pretrain", "sft", "reward", "align", "baseline", "trajectory", "sweep", "mitigate", "collect", "table"):
+    for stage in ("show", "pretrain", "sft", "reward", "align", "baseline", "trajectory", "sweep", "mitigate", "collect", "table", "span"):
         assert any(re.match(rf"\W*{stage}\b", line) for line in shown), stage

@@ -12,6 +12,7 @@ import available
 import made_rows
 import matplotlib.pyplot as plt
 import pandas as pd
+import panels
 import pareto
 import pytest
 import style
@@ -137,3 +138,21 @@ def test_a_rival_is_taken_at_the_methods_own_ratios_if_it_has_them(tmp_path):
     for other in (part, stopped):  # MA has no .5, and early stopping no ratio
         assert pareto.as_coarse(averaged, other) is averaged
     pd.testing.assert_frame_equal(pareto.as_coarse(stopped, fewer), stopped)
+
+
+@pytest.mark.parametrize(("range_", "said", "limits"), [
+    ((0.3, 0.9), "chance", (0.3, 0.9)),
+    ((0.5, 0.9), "chance", (0.4 - 0.04 * 0.4, 0.9)),
+    ((0.8, 0.9), "chance 0.40, below", (0.8, 0.9)),
+    ((0.0, 0.1), "chance 0.40, above", (0.0, 0.1)),
+    ((0.0, 0.3), "chance", (0.0, 0.4 + 0.04 * 0.3)),
+])  # fmt: skip
+def test_the_floor_is_a_line_where_it_is_near_and_a_text_where_it_is_far(range_, said, limits, tmp_path):
+    rows = paths.load(write(tmp_path, core(0)))  # chance is .4 in reading comprehension
+    fig, ax = plt.subplots()
+    ax.set_ylim(*range_)
+    panels.floor(ax, rows, "reading_f1")
+    assert [text.get_text() for text in ax.texts] == [said]
+    assert ax.get_ylim() == pytest.approx(limits)
+    assert len(ax.lines) == (said == "chance")
+    plt.close(fig)

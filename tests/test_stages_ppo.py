@@ -189,9 +189,46 @@ def test_a_run_stopped_anywhere_ends_with_the_bytes_of_an_undisturbed_one(run, t
             patch.setattr(module, "save_model", stopping(stop, late))
             with pytest.raises(Stopped):
                 ppo(collapsing, out)
-        assert (contents(out) == expected) == (stop == 5 and late)
+        assert (models(out) == models(tmp_path / "undisturbed")) == (stop == 5 and late)
+        assert contents(out) != expected  # there is always something left to do, if only to forget
         ppo(collapsing, out)
         assert contents(out) == expected, (stop, late)
+
+
+def models(out):
+    return [path.read_bytes() for path in sorted(out.glob("iteration*/model.safetensors"))]
+
+
+@pytest.mark.parametrize(("back", "restarts", "kept"), [(3, 0, [6]), (3, 1, [4, 5, 6]), (2, 2, [4, 5, 6]), (1, 2, [6]), (4, 2, [1, 2, 3, 4, 5, 6])])
+def test_only_what_training_may_start_again_from_is_kept(run, tmp_path, back, restarts, kept):
+    """The next is 7: a collapse of it goes back to the model of 7 - back, one of what is started then back - 1 further."""
+    collapse = run.preset.ppo.collapse.model_copy(update={"back": back, "restarts": restarts})
+    ppo(changed(run, iterations=6, collapse=collapse), tmp_path / "ppo")
+    assert [int(path.stem[-2:]) for path in sorted((tmp_path / "ppo").glob("training*"))] == kept
+
+
+def test_runs_that_collapse_again_at_once_find_what_they_start_from(run, tmp_path, monkeypatch):
+    """Every iteration from the fifth on, and every first one after a restart."""
+    made, real = [], module._iterate
+    monkeypatch.setattr(module, "_iterate", lambda inputs, i, restarts: made.append((i, restarts)) or real(inputs, i, restarts))
+    monkeypatch.setattr(module, "collapse", lambda logs, _: "made up" if len(logs) >= 5 or logs[-1]["policy_loss"] is None else None)
+    collapse = run.preset.ppo.collapse.model_copy(update={"back": 2, "restarts": 2})
+    ppo(changed(run, iterations=5, collapse=collapse), tmp_path / "ppo")
+    assert made == [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (4, 1), (3, 2), (4, 2), (5, 2)]
+
+
+def test_a_finished_run_needs_no_training_file_and_one_that_goes_on_makes_a_lost_one_again(run, tmp_path):
+    shorter, longer = (changed(run, iterations=count) for count in (4, 5))
+    ppo(longer, tmp_path / "whole")
+    out = tmp_path / "ppo"
+    ppo(shorter, out)
+    for file in out.glob("training*"):
+        file.unlink()
+    before = contents(out)
+    ppo(shorter, out)
+    assert contents(out) == before
+    ppo(longer, out)  # whose optimisers' rates are the same, since these are constant
+    assert models(out) == models(tmp_path / "whole")
 
 
 class Stopped(Exception):

@@ -10,8 +10,10 @@ from microcosm_runs import smoke, smoke_run
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.model import build_model
 from llm.run import Run
+from llm.stages.align import align
 
-WEIGHTS = ("pretrained", "theta_0", "reward", "rsf/own/iteration01", "rsf/own/iteration02")
+ALIGNED = [f"rsf/own/iteration0{i}" for i in (1, 2)] + [f"dpo/own/iteration0{i}" for i in (1, 2)] + [f"ppo/own/iteration0{i}" for i in (1, 2, 3)]
+WEIGHTS = ("pretrained", "theta_0", "reward", *ALIGNED)
 
 
 def weights(run):
@@ -26,6 +28,8 @@ def runs(tmp_path_factory):
         for spoil in (random.seed, np.random.seed, torch.manual_seed):
             spoil(noise)
         made[name] = smoke_run(tmp_path_factory.mktemp(name), seed)
+        for rlhf in ("dpo", "ppo"):
+            align(made[name], rlhf, "own")
     return made
 
 

@@ -51,7 +51,7 @@ def dpo(run: Run, theta_0: Path, preferences: Path, out: Path, lr: float | None)
     batches = _batches(run, settings, preferences)
     ends = [len(batches) * i // settings.iterations for i in range(settings.iterations + 1)]
     for i in tqdm(range(1, settings.iterations + 1), desc=f"dpo, lr {settings.optimiser.lr:g}", unit="iteration"):
-        if not is_made(out, i, before / "config.json", preferences):
+        if not is_made(out, i, before / "config.json", preferences, training_file(out, i)):
             _stretch(settings, theta_0, before, out, i, batches[ends[i - 1] : ends[i]], ends[i - 1], len(batches))
         before = iteration_folder(out, i)
 

@@ -28,12 +28,17 @@ def read_log(out: Path, iteration: int) -> dict:
 
 
 def is_made(out: Path, iteration: int, *inputs: Path) -> bool:
-    """Whether an iteration's model is there, with its log and its training file, all from `inputs` as they now are.
+    """Whether an iteration's model is there, with its log, all from `inputs` as they now are.
 
     The model is written last, so one that is older than its log belongs to an earlier, replaced iteration.
     """
-    made = iteration_folder(out, iteration) / "config.json"
-    return up_to_date(made, log_file(out, iteration), training_file(out, iteration), *inputs)
+    return up_to_date(iteration_folder(out, iteration) / "config.json", log_file(out, iteration), *inputs)
+
+
+def forget_training(out: Path, before: int) -> None:
+    """Remove the training files of iterations 1 to `before` - 1; the models and logs stay."""
+    for iteration in range(1, before):
+        training_file(out, iteration).unlink(missing_ok=True)
 
 
 def write_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) -> None:

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from llm.chat import imitation_batch, reward_scores
-from llm.config import Optimiser, Ppo
+from llm.config import Collapse, Optimiser, Ppo
 from llm.files import write_json
 from llm.log_probs import token_log_probs
 from llm.model import load_model, load_reward_model, load_tokenizer, require_model, save_model
@@ -28,6 +28,7 @@ from llm.ppo.experience import Experience, experience
 from llm.ppo.losses import policy_loss, value_loss
 from llm.run import Run
 from llm.stages.iterations import (
+    forget_training,
     is_made,
     iteration_folder,
     log_file,
@@ -68,12 +69,11 @@ class Learner:
 def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None, eta: float | None = None) -> None:
     """Run all iterations, the policy at rate `lr` and with the KL penalty `eta` (None: the preset's).
 
-    `out/iteration<i>` is the model after iteration i = 1, 2 ...
-
-    Beside each model lie `training<i>.safetensors`, the critic and both optimisers, and `iteration<i>.json`: mean
-    learned and gold reward, length (tokens) and share of unfinished replies, and KL from theta_0 (nats a reply), all of
-    the replies that the model before it wrote; the losses; how many "restarts" there have been so far; whether it began
-    with a "fresh_critic"; and, where it looks like a "collapse", by what.
+    `out/iteration<i>` is the model after iteration i = 1, 2 ... Beside each lies `iteration<i>.json`: mean learned and gold
+    reward, length (tokens) and share of unfinished replies, and KL from theta_0 (nats a reply), all of the replies that the
+    model before it wrote; the losses; how many "restarts" there have been so far; whether it began with a "fresh_critic";
+    and, where it looks like a "collapse", by what. Beside the last few, which training may have to go on or start again
+    from, lies `training<i>.safetensors` too, the critic and both optimisers.
     """
     settings = run.preset.ppo
     if lr is not None:
@@ -87,6 +87,7 @@ def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None, eta:
     iteration, restarts = 1, 0
     while iteration <= settings.iterations:
         if not _is_up_to_date(inputs, iteration, restarts):
+            iteration, restarts = _from_training(out, iteration, restarts)
             _iterate(inputs, iteration, restarts)
         log = read_log(out, iteration)
         restarts = log["restarts"]
@@ -95,7 +96,23 @@ def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None, eta:
             iteration = max(0, iteration - settings.collapse.back)
         bar.update(iteration - bar.n)
         iteration += 1
+        forget_training(out, _first_needed(iteration, restarts, settings.collapse))
     bar.close()
+
+
+def _first_needed(iteration: int, restarts: int, settings: Collapse) -> int:
+    """The first training file that may be read again, if this iteration comes next: were it and each one that is started again to
+    collapse at once, training would go back `back` - 1 further every time.
+    """
+    return iteration - 1 - max(0, settings.restarts - restarts) * (settings.back - 1)
+
+
+def _from_training(out: Path, iteration: int, restarts: int) -> tuple[int, int]:
+    """(iteration, restarts) to go on with: those given, or an earlier one where the training file between has been lost."""
+    first = iteration
+    while first > 1 and not training_file(out, first - 1).is_file():
+        first -= 1
+    return (iteration, restarts) if first == iteration else (first, read_log(out, first)["restarts"])
 
 
 def _is_up_to_date(inputs: Inputs, iteration: int, restarts: int) -> bool:
