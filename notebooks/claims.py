@@ -87,7 +87,8 @@ AXIS = r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + "\nin 
 axes[-1, 0].set_xlabel(AXIS, fontsize=8)
 marks = [plt.Line2D([], [], color=colour, marker="o", label=verdict) for verdict, colour in COLOURS.items()]
 fig.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=8)
-style.foot(fig, f"{LEDGER.preset}, {render.source(LEDGER)}; bars: 95 % intervals over seeds, paired")
+BARS = "bars: 95 % intervals over seeds, paired" if len(LEDGER.seeds) > 1 else "no intervals"
+style.foot(fig, f"{LEDGER.preset}, {render.source(LEDGER)}; {BARS}")
 inch = 1 / fig.get_figheight()
 fig.get_layout_engine().set(rect=(0, 0.15 * inch, 1, 1 - 0.15 * inch))
 style.save(fig, "fig_claims")
