@@ -26,10 +26,11 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo 'Options, for example: make reproduce SEEDS="0 1 2" PRESET=microcosm TARGET=core CORES=2'
 
-reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table
+reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
 	$(WORKFLOW) -- $(TARGET)
 	RESULTS=$(FRESH) FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks
 	$(BIN)/python -m llm table $(FRESH)/$(PRESET)
+	$(BIN)/python -m llm claims $(FRESH)/$(PRESET) --to $(FRESH)/claims.json
 	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(FRESH)/$(PRESET)"
 
 test: $(READY)  ## all tests, every notebook included, in less than 10 minutes

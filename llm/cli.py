@@ -255,12 +255,33 @@ def table(
     into: Annotated[Path | None, typer.Option(help="put it between the table's marks in this Markdown page")] = None,
 ) -> None:
     """Print a short table of what was found."""
-    from llm.table import put_into, summary
+    from llm.files import put_between
+    from llm.table import summary
 
     found = summary(results)
     print(found)
     if into:
-        put_into(into, found)
+        put_between(into, "table", f"```\n{found}\n```")
+
+
+@app.command()
+def claims(
+    results: Annotated[Path, typer.Argument(help="folder of result rows")],
+    theory: Annotated[Path, typer.Option(help="folder of the theory's tables")] = Path("results/theory"),
+    to: Annotated[Path | None, typer.Option(help="write every line of every claim into this JSON file")] = None,
+    into: Annotated[Path | None, typer.Option(help="put a table between the claims' marks in this Markdown page")] = None,
+) -> None:
+    """Say which of the paper's claims hold in the rows: the ledger of claims."""
+    from llm.claims import render
+    from llm.claims.ledger import ledger
+    from llm.files import put_between, write_text
+
+    found = ledger(results, theory)
+    if to:
+        write_text(to, render.as_json(found))
+    if into:
+        put_between(into, "claims", render.markdown(found, into.parent / "figures"))
+    print(render.text(found))
 
 
 @app.command()

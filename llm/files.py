@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from llm.errors import UserError
+
 
 def up_to_date(output: Path, *inputs: Path) -> bool:
     """Whether a file is there and not older than the files it was made from, which must be there too."""
@@ -27,3 +29,21 @@ def write_json(path: Path, value) -> None:
     else:
         text = json.dumps(value, indent=1) + "\n"
     write_text(path, text)
+
+
+def put_between(page: Path, name: str, text: str) -> None:
+    """Replace what stands between the marks <!-- name --> and <!-- end of name --> of a Markdown page.
+
+    Raises UserError, and leaves the page as it is, where it lacks one of the marks or has them in another order.
+    """
+    begin, end = marks(name)
+    before, found, rest = page.read_text().partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found and found_end):
+        raise UserError(f"page = {page} has no place for the {name}; it must hold the marks {begin} and {end}.")
+    write_text(page, f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def marks(name: str) -> tuple[str, str]:
+    """What stands before and after a part of a page that is made by a command."""
+    return f"<!-- {name} -->", f"<!-- end of {name} -->"

@@ -1,8 +1,8 @@
 """Families of models by name, for those who put many of them side by side.
 
 A family is what one entry of a sweep measures: its method and, where a method is measured in several ways, the way:
-"ma", "part-input", "ama" (three parts, the embeddings with the first), "ama-own-embeddings", "ama-6", "lora-mlp-attention",
-"oracle-gold_reward".
+"ma", "part-input", "ama" (three parts, the embeddings with the first), "ama-own-embeddings", "ama-6", "ama-samples-50-regulariser-0.001",
+"lora-mlp-attention", "oracle-gold_reward".
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,11 @@ from llm.families import FAMILIES, TRAINED, strengths
 from llm.measured import SETTINGS, after
 from llm.paths import path
 
-NAMED = {**FAMILIES, "oracle": SETTINGS["ama"] | {"chosen_by"}}
+NAMED = {
+    **FAMILIES,
+    "ama": SETTINGS["ama"] | {"samples", "regulariser"},
+    "oracle": SETTINGS["ama"] | {"chosen_by"},
+}
 NO_PATH = ("distilled", "pattern", "theta_0", "theta", "chance")
 
 
@@ -30,14 +34,23 @@ def family(method: str, setting: Mapping[str, JsonValue]) -> str:
     if method == "ama":
         own = [place for place in ("embeddings", "norm", "head") if setting[place] == "own"]
         parts = [] if setting["parts"] == 3 else [str(setting["parts"])]
-        return "-".join(["ama", *parts, *(["own", *own] if own else [])])
+        varied = [f"{key}-{setting[key]:g}" for key in ("samples", "regulariser") if key in setting]
+        return "-".join(["ama", *parts, *(["own", *own] if own else []), *varied])
     return method
 
 
 def with_families(rows: pd.DataFrame, rlhf: str) -> pd.DataFrame:
-    """The rows of one algorithm, of all methods (`llm.measured.after`), with a column `family`."""
+    """The rows of one algorithm, of all methods (`llm.measured.after`), with a column `family`, and `samples` and
+    `regulariser` of AMA where a sweep varies them.
+
+    In a model of three layers a ratio for each layer is AMA with three parts, measured twice: the first rows count.
+    """
     chosen = after(rows, rlhf, NAMED)
-    return chosen.assign(family=[family(*row) for row in zip(chosen["method"], chosen["setting"], strict=True)])
+    varied = {key: [setting.get(key) for setting in chosen["setting"]] for key in ("samples", "regulariser")}
+    names = [family(*row) for row in zip(chosen["method"], chosen["setting"], strict=True)]
+    chosen = chosen.assign(**varied, family=names)
+    again = chosen["family"].eq("ama") & chosen.duplicated(["family", "lr", "alpha", "seed", "metric"])
+    return chosen[~again]
 
 
 def of_family(rows: pd.DataFrame, name: str) -> pd.DataFrame:

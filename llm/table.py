@@ -7,14 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from llm import paths
-from llm.errors import UserError
-from llm.files import write_text
 from llm.fronts import Interval
 
 KEPT = 0.95  # of the reward's rise: what the best of a method must reach
 DIGITS = {"reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1}
 TITLES = dict(zip(DIGITS, ("learned reward", "gold reward", "QA", "reading F1", "BLEU"), strict=True))
-BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 NAME, CELL = 23, 15  # columns of a line's name and of each of its five cells
 
 
@@ -39,15 +36,6 @@ def summary(results: Path) -> str:
     lines += [_line(name, (_number(chosen, metric) for metric in TITLES)) for name, chosen in models.items()]
     best = f"best: the largest mean ability at {KEPT:.0%} or more of the rise of RSF's learned reward"
     return "\n".join([*lines, "", best, "", *_findings(rows)])
-
-
-def put_into(page: Path, table: str) -> None:
-    """Replace what stands between the marks <!-- table --> and <!-- end of table --> of a Markdown page."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"page = {page} has no place for a table; it must hold the marks {BEGIN} and {END}.")
-    write_text(page, f"{before}{BEGIN}\n```\n{table}\n```\n{END}{after}")
 
 
 def _models(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -7,12 +7,18 @@ from typing import get_args
 
 import pandas as pd
 import panels
+import pareto
 import style
+from matplotlib.figure import Figure
 
 from llm.config import Algorithm
 from llm.measured import read_preset
 from llm.named import of_family, with_families
 
+MEANS = {
+    "win_rate": "share of prompts to which the reply has more gold reward than theta_0's, equal ones counted half",
+    "gold_reward": "mean over the prompts; these rows hold no win rates",
+}
 Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 
 
@@ -58,6 +64,29 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
 
 
 
+def fronts(
+    frames: Mapping[str, pd.DataFrame], preset: str, needs: Mapping[tuple[str, str], Iterable[str]], columns: int = 4
+) -> tuple[dict[str, pd.DataFrame], list[pareto.Contest], Figure] | tuple[None, None, None]:
+    """The paths of one algorithm's families that are needed, MA among them, their contests with MA, and the figure of their
+    fronts against both rewards; three times None, after a sentence, where rows are missing.
+    """
+    found = find(frames, needs)
+    if found is None:
+        return None, None, None
+    ((rlhf, by_name),) = found.items()
+    compared = pareto.contests(by_name, frames[rlhf])
+    return by_name, compared, pareto.figure(pareto.both_rewards(by_name, frames[rlhf]), compared, preset, columns)
+
+
 def alike(rows: pd.DataFrame, path: pd.DataFrame) -> pd.DataFrame:
     """The rows of those seeds that a path has."""
     return rows[rows["seed"].isin(set(path["seed"]))]
+
+
+def judge(found: Mapping[str, pd.DataFrame]) -> str:
+    """The metric that stands in for a judge's win rate: `win_rate` if all models of the paths have it, else the gold reward."""
+    for path in found.values():
+        models = {metric: set(zip(rows["seed"], rows["step"], strict=True)) for metric, rows in path.groupby("metric")}
+        if models.get("win_rate") != models["gold_reward"]:
+            return "gold_reward"
+    return "win_rate"

@@ -107,6 +107,19 @@ def sentences(compared: Sequence[pareto.Contest]) -> str:
     )
 
 
+def value(rows: pd.DataFrame, metric: str) -> str:
+    """Mean of a metric and its standard error over seeds, over items with one seed; `rows` of one model a seed."""
+    (found,) = style.over_seeds(rows[rows["metric"] == metric], "metric").itertuples()
+    digits = panels.DIGITS[metric]
+    return f"{found.mean:.{digits}f} +- {found.error:.{digits}f}"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of texts as Markdown."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
 def plain(name: str) -> str:
     """A name without its mathematical typesetting."""
     return name.replace("$", "").replace("\\,", " ")

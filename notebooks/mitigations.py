@@ -39,7 +39,7 @@ from llm.config import load_preset
 style.use()
 PRESET = load_preset(style.preset())
 FRAMES = available.frames()
-RSF, PPO = FRAMES["rsf"], FRAMES["ppo"]
+RSF = FRAMES["rsf"]
 CORE, MITIGATIONS = ("rsf", "core"), ("rsf", "mitigations")
 
 # %% [markdown]
@@ -90,15 +90,12 @@ if found:
 # better one for question answering and translation, but not for reading comprehension.
 
 # %%
-found = available.find(FRAMES, {CORE: ("ma",), MITIGATIONS: ("er",)})
-if found:
-    REPLAY = found["rsf"]
-    AGAINST_MA = pareto.contests(REPLAY, RSF)
-    fig = pareto.figure(pareto.both_rewards(REPLAY, RSF), AGAINST_MA, PRESET.name, columns=3)
+replay, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma",), MITIGATIONS: ("er",)}, columns=3)
+if replay:
     style.save(fig, "fig07")
-    print(findings.tables(REPLAY, AGAINST_MA))
+    print(findings.tables(replay, compared))
     print()
-    print(findings.sentences(AGAINST_MA))
+    print(findings.sentences(compared))
 
 # %% [markdown]
 # ## PPO and its KL penalty
@@ -109,18 +106,14 @@ if found:
 # $\eta$.
 
 # %%
-found = available.find(
-    FRAMES, {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
-)
-if found:
-    PENALTY = found["ppo"]
-    AGAINST_MA = pareto.contests(PENALTY, PPO)
-    fig = pareto.figure(pareto.both_rewards(PENALTY, PPO), AGAINST_MA, PRESET.name, columns=3)
+NEEDED = {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
+penalty, compared, fig = available.fronts(FRAMES, PRESET.name, NEEDED, columns=3)
+if penalty:
     style.save(fig, "fig08")
     print(f"MA and early stopping: PPO with eta = {PRESET.ppo.eta:g}.")
-    print(findings.tables(PENALTY, AGAINST_MA))
+    print(findings.tables(penalty, compared))
     print()
-    print(findings.sentences(AGAINST_MA))
+    print(findings.sentences(compared))
 
 # %% [markdown]
 # ## The strengths

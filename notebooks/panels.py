@@ -16,6 +16,7 @@ from llm import paths
 from llm.fronts import Interval
 from llm.measured import TOP
 from llm.paths import ABILITIES, REWARDS
+from llm.volumes import Advantage
 
 DIGITS = {
     "reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1, "win_rate": 3,
@@ -34,7 +35,7 @@ WORDS = {
 AXIS = {"qa": "question answering\n(accuracy)", "reading_f1": "reading comprehension\n(F1)",
         "bleu": "translation\n(BLEU)"}  # fmt: skip
 SHORT = {"qa": "QA", "reading_f1": "reading", "bleu": "translation", "reward": "learned", "gold_reward": "gold"}
-ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height below its lowest point
+ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height outside of it
 
 
 def points(path: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -82,11 +83,13 @@ def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
     """The chance floor: a line where it is in or near the panel's range, else its value at the foot."""
     chance = float(rows.loc[(rows["method"] == "chance") & (rows["metric"] == ability), "value"].mean())
     low, high = ax.get_ylim()
-    if chance > low - ROOM * (high - low):
+    room, edge = ROOM * (high - low), 0.04 * (high - low)
+    if low - room < chance < high + room:
         style.chance_line(ax, chance)
+        ax.set_ylim(min(low, chance - edge), max(high, chance + edge))
         return
     ax.annotate(
-        f"chance {chance:.{DIGITS[ability] - 1}f}, below",
+        f"chance {chance:.{DIGITS[ability] - 1}f}, {'below' if chance < low else 'above'}",
         (0.02, 0.05),
         xycoords="axes fraction",
         fontsize=6.5,
@@ -104,7 +107,7 @@ def legend(fig: Figure, axes: np.ndarray, columns: int) -> None:
 def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
     """Which marker is which ratio, above the foot of the figure; to be called after `style.stamp`."""
     inch = 1 / fig.get_figheight()
-    fig.get_layout_engine().set(rect=(0, 0.4 * inch, 1, 1 - 0.4 * inch))
+    fig.get_layout_engine().set(rect=(0, 0.48 * inch, 1, 1 - 0.48 * inch))
     blank = plt.Line2D([], [], linestyle="none", label=r"$\alpha$:")
     shapes = [
         plt.Line2D([], [], color="#555555", linestyle="none", marker=style.marker(a), label=f"{a:g}")
@@ -113,7 +116,7 @@ def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
     fig.legend(
         handles=[blank, *shapes],
         loc="lower center",
-        bbox_to_anchor=(0.5, 0.12 * inch),
+        bbox_to_anchor=(0.5, 0.2 * inch),
         ncols=1 + len(alphas),
         fontsize=7,
         columnspacing=0.8,
@@ -156,11 +159,26 @@ def ratio_line(ax: Axes, path: pd.DataFrame, group: str, shown: style.Look) -> N
     ax.set(xlim=(0, 1), ylim=(-0.03, 1.03))
 
 
+def advantage_line(ax: Axes, x: Sequence[float], found: Sequence[Advantage | None], place: int, label: str) -> None:
+    """Advantages with their t intervals against a number on a logarithmic axis; lines at other places lie beside it."""
+    kept = [(number, one.t) for number, one in zip(x, found, strict=True) if one is not None]
+    shifted = [number * 1.07 ** (place - 1) for number, _ in kept]
+    mean = [one.mean for _, one in kept]
+    half = np.nan_to_num([one.high - one.mean for _, one in kept])
+    colour, shape = (("#d55e00", "o"), ("#56b4e9", "s"), ("#332288", "^"), ("#999933", "D"))[place % 4]
+    ax.errorbar(shifted, mean, yerr=half, color=colour, marker=shape, markersize=3.5, elinewidth=0.8, label=label)
+
+
 def ring(ax: Axes, model: pd.DataFrame, reward: str, ability: str, text: str) -> None:
-    """A ring around a model, of one row a seed and metric, with a text beside it."""
+    """A ring around a model, of one row a seed and metric, with a text where a front leaves room: below on its flat left,
+    beside it on its steep right.
+    """
     mean = model.groupby("metric")["value"].mean()
     ax.plot(mean[reward], mean[ability], "o", color="#222222", markerfacecolor="none", markersize=9, markeredgewidth=1)
-    ax.annotate(text, (mean[reward], mean[ability]), (-6, -11), textcoords="offset points", ha="right", fontsize=7)
+    low, high = ax.get_xlim()
+    flat = mean[reward] < low + 0.6 * (high - low)
+    place = {"xytext": (0, -13), "ha": "center"} if flat else {"xytext": (7, 0), "va": "center"}
+    ax.annotate(text, (mean[reward], mean[ability]), textcoords="offset points", fontsize=7, **place)
 
 
 def seed_count(count: int) -> str:
@@ -173,8 +191,8 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, areas: b
     bars = "standard error over items"
     if n_seeds > 1:
         bars = f"standard error of the difference to ${anchor}$ over seeds"
-    bars += "; below: 95 % over seeds, thin Student's t, thick bootstrap" if areas and n_seeds > 1 else ""
-    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}")
+    below = "95 % over seeds, thin by Student's t, thick by the bootstrap" if n_seeds > 1 else "one seed, so no intervals"
+    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}" + (f"\nlowest: {below}" if areas else ""))
 
 
 def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:

@@ -129,6 +129,9 @@ def figure(lines: Sequence[Line], compared: Sequence[Contest], preset: str, colu
     for line, across in zip(lines, axes, strict=False):
         draw_line(line, across)
     align(axes[: len(lines)])
+    for line, across in zip(lines, axes, strict=False):
+        for ability, ax in zip(paths.ABILITIES, across, strict=True):
+            panels.floor(ax, line.models("chance"), ability)
     for ability, ax in zip(paths.ABILITIES, axes[0], strict=True):
         ax.set_title(panels.AXIS[ability], fontsize=9)
     if compared:
@@ -143,12 +146,13 @@ def figure(lines: Sequence[Line], compared: Sequence[Contest], preset: str, colu
 
 def draw_line(line: Line, axes: Iterable[Axes]) -> None:
     """One line of panels."""
+    home = line.models(line.anchor)
+    moved = {name: panels.anchored(path, home) for name, path in line.paths.items()}
     for ability, ax in zip(paths.ABILITIES, axes, strict=True):
-        for name, path in line.paths.items():
-            draw_front(ax, panels.anchored(path, line.models(line.anchor)), line.reward, ability, style.look(name))
+        for name, path in moved.items():
+            draw_front(ax, path, line.reward, ability, style.look(name))
         for name in line.stars:
             draw_star(ax, line, ability, name)
-        panels.floor(ax, line.models("chance"), ability)
         ax.set_xlabel(style.METRICS[line.reward], fontsize=8)
         ax.tick_params(labelsize=7)
     if line.title:
@@ -169,7 +173,7 @@ def draw_front(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: s
     for step, point, best in zip(x.index, where, on_front, strict=True):
         shape = style.marker(step) if has_ratio(path) else "o"
         face = shown.colour if best else "white"
-        ax.plot(*point, shape, color=shown.colour, markerfacecolor=face, markersize=3.8, markeredgewidth=0.8)
+        ax.plot(*point, marker=shape, color=shown.colour, markerfacecolor=face, markersize=3.8, markeredgewidth=0.8)
 
 
 def has_ratio(path: pd.DataFrame) -> bool:
@@ -186,13 +190,15 @@ def draw_star(ax: Axes, line: Line, ability: str, method: str) -> None:
 
 
 def align(axes: np.ndarray) -> None:
-    """The same abilities in each column, the same rewards in each line."""
+    """The same abilities in each column and the same rewards in each line, wide enough for all of their panels."""
     for line in axes:
-        for ax in line[1:]:
-            ax.sharex(line[0])
+        limits = np.array([ax.get_xlim() for ax in line])
+        for ax in line:
+            ax.set_xlim(limits[:, 0].min(), limits[:, 1].max())
     for column in axes.T:
-        for ax in column[1:]:
-            ax.sharey(column[0])
+        limits = np.array([ax.get_ylim() for ax in column])
+        for ax in column:
+            ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())
 
 
 def draw_contests(compared: Sequence[Contest], axes: Iterable[Axes]) -> None:
@@ -230,12 +236,12 @@ def legend(fig: Figure, lines: Sequence[Line], compared: Sequence[Contest], colu
     ]
     handles += [
         plt.Line2D([], [], color=style.look(name).colour, linestyle="none", marker="*", markersize=8, label=style.look(name).label)
-        for name in lines[0].stars
+        for name in dict.fromkeys(star for line in lines for star in line.stars)
     ]
     if compared:
         handles += [
             plt.Line2D([], [], color="#555555", marker="o", linewidth=0.9, markerfacecolor="#555555" if filled else "white",
-                       label=f"below: by {style.METRICS[reward]}")
+                       label=f"lowest: by {style.METRICS[reward]}")
             for reward, filled in FILLED.items()
         ]  # fmt: skip
-    fig.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=7.5)
+    fig.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=7.2)

@@ -21,13 +21,13 @@ MODELS = (
 )
 STEPS = ("instruction tuning", "RLHF")
 SIDES = {"above": "#0072b2", "below": style.LOOKS["theta"].colour, "undecided": "#7f7f7f"}
-WIDE, HIGH, FAR = 2.3, 1.05, 4.2  # a box, and from one to the next
+WIDE, HIGH, FAR = 2.6, 1.05, 4.6  # a box, and from one to the next
 
 
 def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure:
     """The steps above, the changes from theta_0 to theta (rewards and abilities by metric) below."""
     fig, axes = plt.subplot_mosaic(
-        [["steps", "steps"], ["rewards", "abilities"]], figsize=(style.WIDTH, 3.3), height_ratios=[1, 1], width_ratios=[1, 1.35]
+        [["steps", "steps"], ["rewards", "abilities"]], figsize=(style.WIDTH, 3.1), height_ratios=[0.9, 1], width_ratios=[1, 1.35]
     )
     draw_steps(axes["steps"])
     draw_changes(axes["rewards"], {metric: changes[metric] for metric in paths.REWARDS}, "reward")
@@ -48,11 +48,11 @@ def draw_steps(ax: Axes) -> None:
         x = FAR * place
         box(ax, x, 0, WIDE, HIGH, facecolor="#eef1f5" if place < 2 else "#f3dfe3")
         label(ax, x + WIDE / 2, 0.74 * HIGH, name, fontsize=12)
-        label(ax, x + WIDE / 2, 0.31 * HIGH, text, fontsize=7)
+        label(ax, x + WIDE / 2, 0.31 * HIGH, text, fontsize=6.7)
     for place, text in enumerate(STEPS):
         start, end = FAR * place + WIDE, FAR * (place + 1)
         arrow(ax, (start, HIGH / 2), (end, HIGH / 2), mutation_scale=11)
-        label(ax, (start + end) / 2, HIGH / 2 + 0.2, text, fontsize=8)
+        label(ax, (start + end) / 2, HIGH / 2 + 0.2, text, fontsize=7.2)
     label(ax, FAR + WIDE + (FAR - WIDE) / 2, -0.3, "changes the reward and, as a side effect, the abilities:\nthe alignment tax", fontsize=8)
     blank(ax, (-0.1, 2 * FAR + WIDE + 0.1), (-0.6, HIGH + 0.1))
 

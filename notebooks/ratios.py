@@ -10,13 +10,14 @@
 # the mean of the ratios at $\alpha$, and takes those ratios under which $\theta$'s best replies are likeliest.
 # Nothing is trained but $K$ numbers.
 #
-# Five questions:
+# Four questions:
 #
 # 1. Does AMA beat MA, and do more parts help?
-# 2. What should the embeddings get, which AMA ties to the input part?
-# 3. Is the likelihood of good replies a good stand-in for the reward itself?
-# 4. Do ratios that are merely unequal, or that were tuned on one ability (AdaMerging), do as well?
-# 5. Is the ratio that the paper recommends a good one?
+# 2. Do ratios do as well that are merely unequal?
+# 3. Do ratios that were tuned on one ability (AdaMerging)?
+# 4. Is the ratio that the paper recommends a good one?
+#
+# What AMA does inside, and how far it is from the best, is told in a notebook of its own.
 #
 # In the figures a method's **front** are its models that no other of its models beats in both reward and
 # ability (hollow marks are beaten). The area below it, above chance and to the right of $\theta_0$'s reward, is
@@ -31,8 +32,6 @@ from itertools import product
 import available
 import findings
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
 import panels
 import pareto
 import style
@@ -48,15 +47,6 @@ CORE, RATIOS = ("rsf", "core"), ("rsf", "ratios")
 TOLD = (*paths.REWARDS, *paths.ABILITIES)
 
 
-def fronts(needs, rival="ma", columns=4):
-    """The paths that are needed, their contests with MA, and the figure; (None, None, None) where rows are missing."""
-    found = available.find(FRAMES, needs)
-    if not found:
-        return None, None, None
-    compared = pareto.contests(found["rsf"], ROWS, rival)
-    return found["rsf"], compared, pareto.figure(pareto.both_rewards(found["rsf"], ROWS), compared, PRESET.name, columns)
-
-
 # %% [markdown]
 # ## Three parts
 #
@@ -67,7 +57,7 @@ def fronts(needs, rival="ma", columns=4):
 AMA = ("ama", "ama-own-embeddings")
 if (HEAD := "ama-own-embeddings-head") in set(ROWS["family"]):  # of models whose head is not the embeddings again
     AMA = (*AMA, HEAD)
-three, compared, fig = fronts({CORE: ("ma", *AMA)})
+three, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", *AMA)})
 if three:
     style.save(fig, "fig05-left")
     print(findings.tables(three, compared))
@@ -91,8 +81,8 @@ if three:
 # layers as its largest $K$: a ratio for each layer.
 
 # %%
-LAYERS = f"ama-{PRESET.model.layers}"
-more, compared, fig = fronts({CORE: ("ma", "ama"), RATIOS: (LAYERS,)})
+LAYERS = "ama" if PRESET.model.layers == 3 else f"ama-{PRESET.model.layers}"
+more, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: (LAYERS,)})
 if more:
     style.save(fig, "fig05-right")
     print(findings.tables(more, compared))
@@ -100,84 +90,6 @@ if more:
     print(findings.sentences(compared))
     print()
     print(findings.sentences(pareto.contests(more, ROWS, "ama", of=(LAYERS,))))
-
-# %% [markdown]
-# ## The embeddings
-#
-# In the microcosm's models the embeddings are used at both ends, to read and to write. Left and middle: average
-# them alone and leave everything else at $\theta$; the input part is shown beside them. Right: the ratio that AMA
-# gives them, tied to the input part or apart.
-
-# %%
-SHAPES = dict(zip(TOLD, "ooos^", strict=True))
-TITLES = {
-    "reward,\nminus $\\theta$'s": " of the part",
-    "abilities (of 100),\nminus $\\theta$'s": " of the part",
-    "the embeddings' ratio\nthat AMA finds": ", the mean ratio",
-}
-found = available.find(FRAMES, {CORE: ("part-embeddings", "part-input", *AMA)})
-if found:
-    EMBEDDINGS = found["rsf"]
-    fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL + 0.5))
-    for name in ("part-embeddings", "part-input"):
-        for metric in TOLD:
-            ax, shape = axes[int(metric in paths.ABILITIES)], SHAPES[metric]
-            panels.change_line(ax, EMBEDDINGS[name], metric, style.look(name), shape, metric != "gold_reward")
-    for name in AMA:
-        panels.ratio_line(axes[2], EMBEDDINGS[name], "part1" if name == "ama" else "embeddings", style.look(name))
-    for ax, (title, mean) in zip(axes, TITLES.items(), strict=True):
-        ax.set_title(title, fontsize=8.5)
-        ax.set_xlabel(r"$\alpha$" + mean, fontsize=8)
-        ax.tick_params(labelsize=7)
-        ax.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2 if ax is not axes[2] else 1)
-    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(EMBEDDINGS["ama"])), dots=False)
-    style.save(fig, "fig_embeddings")
-
-# %%
-if found:
-    path = EMBEDDINGS["part-embeddings"]
-    for metric in TOLD:
-        change = paths.difference(paths.at(path, 0), paths.at(path, 1), metric)
-        MOVED = {"above": "rises", "below": "falls", "undecided": "may move either way"}
-        print(f"With theta_0's embeddings in theta the {panels.WORDS[metric]} {MOVED[change.verdict]}: {panels.number(change, metric)}")
-
-# %% [markdown]
-# ## The proxy and the oracle
-#
-# AMA maximises the likelihood of good replies because the reward cannot be differentiated through the replies.
-# In the microcosm it can be asked directly: the **oracle** tries all ratios on a lattice with the same mean and
-# takes those with the highest reward on training prompts, learned or gold. What AMA has less than the oracle is
-# the price of the proxy; what the oracle by the learned reward has less *gold* reward than the oracle by the
-# gold reward is the price of a learned judge.
-
-# %%
-ORACLES = ("oracle-reward", "oracle-gold_reward")
-oracle, compared, fig = fronts({CORE: ("ma", "ama"), RATIOS: ORACLES})
-if oracle:
-    style.save(fig, "fig_oracle")
-    print(findings.tables(oracle, compared))
-    print()
-    print(findings.sentences(compared))
-    print()
-    print(findings.sentences(pareto.contests(oracle, ROWS, "oracle-reward", of=("ama",))))
-
-# %%
-if oracle:
-    CHOSEN = ("ama", *ORACLES)
-    fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL), sharey=True)
-    for ax, (group, part) in zip(axes, (("part1", "input"), ("part2", "middle"), ("part3", "output")), strict=True):
-        for name in CHOSEN:
-            panels.ratio_line(ax, oracle[name], group, style.look(name))
-        ax.plot([0, 1], [0, 1], ":", color="#555555", linewidth=1, label="all parts alike (MA)")
-        ax.set_title(f"ratio of the {part} part", fontsize=9)
-        ax.set_xlabel(r"$\alpha$, the mean ratio")
-    panels.legend(fig, axes, 4)
-    panels.stamp_ratios(fig, PRESET.name, len(paths.seeds(oracle["ama"])))
-    style.save(fig, "fig_oracle-ratios")
-    for alpha in sorted(set(oracle["ama"]["alpha"].dropna())):
-        for reward, best in zip(paths.REWARDS, ORACLES, strict=True):
-            cost = paths.difference(paths.at(oracle["ama"], alpha), paths.at(oracle[best], alpha), reward)
-            print(f"alpha {alpha:g}, {panels.WORDS[reward]} on test prompts: AMA minus its oracle {panels.number(cost, reward)}")
 
 # %% [markdown]
 # ## Unequal ratios
@@ -200,10 +112,10 @@ if found:
     print(findings.sentences(compared))
     print()
     print("Each pattern by itself, by the learned reward:")
-    for text, models in found["rsf"]["pattern"].groupby("pattern"):
-        if len(set(text.split())) > 1:
-            (single,) = pareto.lifts({"ma": PATTERNS["ma"], **findings.patterns(models)})
-            print(f"  ({text.replace(' ', ', ')}): {findings.sides(single, 'reward')}")
+    for _, models in found["rsf"]["pattern"].groupby("setting_key"):
+        for single in pareto.lifts({"ma": PATTERNS["ma"], **findings.patterns(models)}):
+            shares = ", ".join(f"{ratio:g}" for ratio in models["setting"].iloc[0]["alphas"].values())
+            print(f"  ({shares}): {findings.sides(single, 'reward')}")
 
 # %% [markdown]
 # ## Tuned on one ability: AdaMerging
@@ -212,7 +124,7 @@ if found:
 # ability likely, here of reading comprehension. The paper finds that the other abilities then gain nothing.
 
 # %%
-tuned, compared, fig = fronts({CORE: ("ma", "ama"), RATIOS: ("adamerging",)})
+tuned, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: ("adamerging",)})
 if tuned:
     style.save(fig, "fig15")
     print(findings.tables(tuned, compared))

@@ -56,9 +56,9 @@ LOOKS: Mapping[str, Look] = {  # by the families of `llm.named.family`
     "oracle-reward": Look("oracle, learned reward", "#00695c", "-", "oracle, learned"),
     "oracle-gold_reward": Look("oracle, gold reward", "#5a189a", "-", "oracle, gold"),
     "adamerging": Look("AdaMerging", "#cdb843", "--"),
-    "pattern-output-less": Look(r"$(a,\,a,\,a-.1)$", "#7b3fb5"),
+    "pattern-output-less": Look(r"$(a,\,a,\,a-.1)$", "#1b7d4f"),
     "pattern-rest-less": Look(r"$(a,\,a-.1,\,a-.1)$", "#c8791a"),
-    "pattern-output-more": Look(r"$(a,\,a,\,a+.1)$", "#b79be0"),
+    "pattern-output-more": Look(r"$(a,\,a,\,a+.1)$", "#8fd3b5"),
     "pattern-rest-more": Look(r"$(a,\,a+.1,\,a+.1)$", "#f0bf6b"),
     "distilled": Look("distilled, no penalty", "#444444", "-", "distilled"),
     "l1": Look("L1 penalty", "#332288", "--", "L1"),
@@ -87,7 +87,7 @@ METRICS = {
     "reading_f1": "reading comprehension (F1)",
     "bleu": "translation (BLEU)",
     "length": "length of a reply (tokens)",
-    "win_rate": r"win rate against $\theta_0$ (gold reward)",
+    "win_rate": "win rate by gold reward",
 }
 
 
@@ -129,9 +129,14 @@ def figures() -> Path:
 
 
 def look(family: str) -> Look:
-    """The look of a family of models (`llm.named.family`), or of an algorithm; AMA with any other K looks as with 6."""
+    """The look of a family of models (`llm.named.family`), or of an algorithm.
+
+    AMA with any other K looks as with 6, and with any number of samples and regulariser as AMA.
+    """
     if re.fullmatch(r"ama-\d+", family):
         return replace(LOOKS["ama-6"], label=f"AMA, K = {family.removeprefix('ama-')}")
+    if varied := re.fullmatch(r"ama-samples-(.+)-regulariser-(.+)", family):
+        return replace(LOOKS["ama"], abbreviation=f"AMA, {varied[1]} samples, regulariser {varied[2]}")
     if family not in LOOKS:
         raise KeyError(f"{family!r} has no look; allowed are {', '.join(LOOKS)}")
     return LOOKS[family]
@@ -198,8 +203,9 @@ def stamp(fig: Figure, preset: str, n_seeds: int) -> None:
 
 
 def foot(fig: Figure, text: str) -> None:
-    """A small line of text at the foot of the figure."""
-    fig.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
+    """Small text, of one or two lines, at the foot of the figure."""
+    room = max(0.035, 0.12 * (1 + text.count("\n")) / fig.get_figheight())
+    fig.get_layout_engine().set(rect=(0, room, 1, 1 - room))
     fig.text(0.995, 0.005, text, ha="right", va="bottom", fontsize=6.5, color="#555555")
 
 

@@ -240,7 +240,11 @@ print(
     + "."
 )
 STOPPED, FIRST = stopped(FAIR, best), paths.theta_0(FAIR)
-ITEMS = {(name, m): TAX[best][name, m].mean / paths.items_error(STOPPED[name], FIRST, m) for name in MODELS for m in TOLD}
+ITEMS = {
+    (name, m): TAX[best][name, m].mean / (paths.items_error(STOPPED[name], FIRST, m) or np.nan)  # no error, no number
+    for name in MODELS
+    for m in TOLD
+}
 report = pd.DataFrame(
     [
         {

@@ -63,11 +63,10 @@ def averaged(seed, rlhf, cost, power, entries):
     for entry in entries:
         grouping = entry.grouping.of_layers(6)
         groups = [f"part{k}" for k in range(1, grouping.parts + 1)] + GROUPS[grouping.embeddings]
-        found = []
-        if entry.method in ("ama", "adamerging", "oracle"):
-            chosen = [{"chosen_by": judge} for judge in entry.chosen_by] or [{}]
-            found = [({"alpha": alpha, **by}, dict.fromkeys(groups, alpha)) for alpha in entry.alphas for by in chosen]
-        for setting, alphas in settings_of(entry, grouping, groups, found):
+        looked_for = entry.method in ("ama", "adamerging", "oracle")
+        judges = [{"chosen_by": judge} for judge in entry.chosen_by] or [{}]
+        found = [({"alpha": alpha, **judge}, dict.fromkeys(groups, alpha)) for alpha in entry.alphas for judge in judges]
+        for setting, alphas in settings_of(entry, grouping, groups, found if looked_for else []):
             values = average(entry.method, setting, alphas, rlhf, cost, power, seed)
             rows += rows_of(seed, entry.method, setting, values, rlhf)
     return rows

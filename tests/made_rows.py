@@ -60,9 +60,13 @@ def of_averaging(seed, rlhf, entry, rate):
     groups += [key for key in ("embeddings", "head") if getattr(grouping, key) == "own"]
     bonus = {"ama": 0.15, "adamerging": -0.1, "oracle": 0.25}.get(entry.method, 0.0)
     rng = np.random.default_rng([seed, zlib.crc32(f"{rlhf} {entry.label}".encode())])
-    chosen = [{"chosen_by": judge} for judge in entry.chosen_by] or [{}]
-    looking = entry.alphas if entry.method in ("ama", "adamerging", "oracle") else ()
-    found = [({"alpha": alpha, **by}, ratios(groups, alpha, rng)) for alpha, by in product(looking, chosen)]
+    found = []
+    if entry.method in ("ama", "adamerging", "oracle"):
+        varied = {"chosen_by": entry.chosen_by, "samples": [800 if n == "all" else n for n in entry.samples],
+                  "regulariser": entry.regularisers}  # fmt: skip
+        lists = {key: values for key, values in varied.items() if values}
+        named = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+        found = [({"alpha": alpha, **more}, ratios(groups, alpha, rng)) for alpha in entry.alphas for more in named]
     for setting, alphas in settings_of(entry, grouping, groups, found):
         alpha = setting.get("alpha", float(np.mean(list(alphas.values()))))
         if entry.method == "part":

@@ -18,7 +18,7 @@ from llm.stages.adapt import ratios_of
 from llm.stages.align import align, theta_folder
 from llm.stages.evaluate import Evaluator
 
-METRICS = ("reward", "gold_reward", "length", "qa", "reading_f1", "bleu")
+METRICS = ("reward", "gold_reward", "length", "win_rate", "qa", "reading_f1", "bleu")
 STAGES = ("pretrain", "sft", "reward", "rsf")
 
 

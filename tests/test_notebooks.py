@@ -10,7 +10,7 @@ import pytest
 import run
 
 NOTEBOOKS = Path(run.__file__).parent
-SAVE = re.compile(r'style\.save\(\w+, "([^"]+)"\)')
+SAVE = re.compile(r'style\.(?:save|write)\(\w+, "([^"]+)"\)')
 
 
 @pytest.mark.parametrize("name", run.names())
@@ -43,7 +43,7 @@ def test_every_figure_has_exactly_one_producer():
     ]
     assert sorted(saved) == sorted(set(saved))
     drawn = {
-        path.stem for path in (NOTEBOOKS.parent / "figures").iterdir() if path.suffix in (".pdf", ".png")
+        path.stem for path in (NOTEBOOKS.parent / "figures").iterdir() if path.suffix in (".pdf", ".png", ".md")
     }
     assert drawn <= set(saved)
 

@@ -8,7 +8,7 @@ from math import exp, log1p
 
 import pytest
 import torch
-from microcosm_runs import command, smoke_run, tiny_model
+from microcosm_runs import METRICS, command, smoke_run, tiny_model
 
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.errors import UserError
@@ -161,6 +161,6 @@ def test_the_command_aligns_measures_and_averages_by_the_algorithms_name(run, mo
     for path in sorted((run.folder / "rows" / "dpo" / "own").iterdir()):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         assert {row["rlhf"] for row in rows} == {"dpo"}
-        found[path.name] = len(rows) // 6
+        found[path.name] = len(rows) // len(METRICS)
     assert found == {"ama.jsonl": 4, "part-input.jsonl": 4, "trajectory.jsonl": 2 + 1}
     assert (run.folder / "ama" / "dpo" / "own" / "kept.json").is_file()

@@ -83,3 +83,15 @@ def test_measuring_a_model_twice_gives_the_same_numbers_and_prompts_are_held_out
     for prompt in asked:
         assert any(topic == prompt.content[0] and person in prompt.text.split() for topic, person in held_out)
     assert len(asked) > 5
+
+
+def test_the_win_rate_counts_the_prompts_whose_reply_is_worth_more_than_theta_0s(run):
+    measuring, model = evaluator(run), load_model(run.folder / "theta_0")
+    itself = measuring.measure(model)[0]["win_rate"]
+    assert (itself.value, itself.stderr, itself.n) == (0.5, 0, 30)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(-3)
+    own, rival = (measuring.dialogue(one, measuring.prompts)["gold_reward"].items for one in (model, load_model(run.folder / "theta_0")))
+    won, lost = (sum(a > b for a, b in zip(*pair)) for pair in ((own, rival), (rival, own)))
+    assert 0 < won + lost < 2 * 30
+    assert measuring.measure(model)[0]["win_rate"].value == pytest.approx((won + (30 - won - lost) / 2) / 30)

@@ -125,7 +125,7 @@ def test_every_training_entry_of_the_sweeps_runs_and_its_rows_are_complete(run, 
         rows += measure_trained(evaluator(run), run.folder / "rsf" / "own", entry, None, tmp_path)
         for setting in entry.settings():
             assert set(values(rows, entry.method, **setting)) == set(METRICS)
-    assert len(rows) == 6 * sum(len(entry.settings()) for entry in load_sweep("mitigations").training)
+    assert len(rows) == len(METRICS) * sum(len(entry.settings()) for entry in load_sweep("mitigations").training)
     assert all(np.isfinite(row["value"]) for row in rows)
     assert {row["rlhf"] for row in rows} == {"rsf"}
     write_rows(tmp_path / "rows.jsonl", rows)
@@ -138,4 +138,4 @@ def test_the_command_writes_the_rows_with_the_rate_in_the_setting(run, monkeypat
     assert done == 0
     rows = [json.loads(line) for line in (run.folder / "rows" / "rsf" / "0.02" / "distilled.jsonl").read_text().splitlines()]
     assert {row["metric"] for row in rows} == set(METRICS)
-    assert [row["setting"] for row in rows] == [{"lr": 0.02}] * 6
+    assert [row["setting"] for row in rows] == [{"lr": 0.02}] * len(METRICS)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from microcosm_runs import METRICS, evaluator, far_stepping, smoke, smoke_run, theta
 
-from llm.averaging.weights import mix_
 from llm.averaging.groups import assign, labels, ratios
+from llm.averaging.weights import mix_
 from llm.config import GroupingSettings, load_preset, load_sweep
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.errors import UserError

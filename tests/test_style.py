@@ -18,10 +18,16 @@ VISION = {
 TOGETHER = [
     ("theta_0", "theta", "early-stopping", "ma", "ama", "ama-own-embeddings"),
     ("theta_0", "theta", "part-input", "part-middle", "part-output", "part-embeddings"),
-    ("early-stopping", "ma", "l1", "l2", "kd", "lora", "sma"),
+    ("early-stopping", "ma", "l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma"),
     ("ma", "ama", "adamerging"),
+    ("ma", "ama", "ama-6"),
+    ("ma", "ama", "ama-own-embeddings", "ama-own-embeddings-head"),
+    ("ma", "ama", "oracle-reward", "oracle-gold_reward"),
+    ("ma", "pattern-output-less", "pattern-rest-less", "pattern-output-more", "pattern-rest-more"),
+    ("ma", "part-input", "part-middle", "part-output", "ama", "ama-own-embeddings"),
+    ("rsf", "dpo", "ppo"),
     ("ma", "er"),
-    ("ma", "kl"),
+    ("ma", "early-stopping", "kl"),
 ]
 XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
@@ -53,9 +59,10 @@ def test_every_method_has_a_colour_of_its_own_and_every_tenth_a_marker():
 
 
 def test_parts_and_groupings_have_looks_of_their_own_and_unknown_methods_are_refused():
-    assert style.look("part", {"part": "input", "alpha": 0.1}) is style.LOOKS["part-input"]
-    assert style.look("ama", {"embeddings": "own"}) is style.LOOKS["ama-own-embeddings"]
-    assert style.look("ama", {"embeddings": "first"}) is style.LOOKS["ama"]
+    assert style.look("part-input") is style.LOOKS["part-input"]
+    assert style.look("ama-own-embeddings").short == "AMA, emb. apart"
+    assert style.look("early-stopping").short == "early stopping"
+    assert (style.look("ama-12").label, style.look("ama-12").colour) == ("AMA, K = 12", style.LOOKS["ama-6"].colour)
     with pytest.raises(KeyError, match="'magic' has no look; allowed are theta_0"):
         style.look("magic")
 

@@ -9,7 +9,8 @@ import pytest
 from rsf_rows import core, model, rows_of, write
 
 from llm.errors import UserError
-from llm.table import BEGIN, CELL, END, NAME, put_into, summary
+from llm.files import marks
+from llm.table import CELL, NAME, summary
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -103,19 +104,5 @@ def test_the_command_prints_the_table_and_needs_no_torch(tmp_path):
 
 def test_the_readmes_table_is_that_of_the_committed_rows():
     text = (REPOSITORY / "README.md").read_text()
-    assert f"{BEGIN}\n```\n{summary(REPOSITORY / 'results' / 'microcosm')}\n```\n{END}" in text
-
-
-def test_a_table_takes_the_place_of_an_older_one_in_a_page(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
-    put_into(page, "new")
-    assert page.read_text() == f"above\n{BEGIN}\n```\nnew\n```\n{END}\nbelow\n"
-
-
-def test_a_page_without_the_marks_is_refused_and_left_as_it_is(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"above\n{END}\n{BEGIN}\n")
-    with pytest.raises(UserError, match="page.md has no place for a table"):
-        put_into(page, "new")
-    assert page.read_text() == f"above\n{END}\n{BEGIN}\n"
+    begin, end = marks("table")
+    assert f"{begin}\n```\n{summary(REPOSITORY / 'results' / 'microcosm')}\n```\n{end}" in text

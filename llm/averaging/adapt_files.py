@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from llm.averaging.adapt_settings import AdaptSettings
+from llm.averaging.adapt_state import RunState
 from llm.averaging.conversations import Tokens, batch_of, pad_id
 from llm.averaging.descent import AmaResult, AmaState, descend
 from llm.averaging.engine import Engine, engine_for
@@ -92,7 +93,7 @@ def adapt_files(
     else:
         read_prompts(sources.prompts)
     described = sources.described()
-    state = _State.open(out, {"sources": described, "alpha": settings.alpha, "settings": settings.described(),
+    state = RunState.open(out, {"sources": described, "alpha": settings.alpha, "settings": settings.described(),
                               "grouping": asdict(settings.grouping)})  # fmt: skip
     try:
         data = sources.data or _sampled(pair, sources, out, settings, place, progress)
@@ -131,7 +132,7 @@ def _optimised(
     tokens: list[Tokens],
     settings: AdaptSettings,
     device: torch.device,
-    state: "_State",
+    state: RunState,
     save_every: int,
     progress: Progress,
 ) -> tuple[AmaResult, dict]:
@@ -222,38 +223,6 @@ def _exchange(pair: Pair) -> None:
     live = pair.model.state_dict(keep_vars=True)
     for name in live.keys() - tied(live).keys():
         live[name].data, pair.theta[name] = pair.theta[name], live[name].data
-
-
-@dataclass(frozen=True)
-class _State:
-    """The state file: whose run it is, and how far that has come."""
-
-    path: Path
-    run: dict
-    reached: AmaState | None
-
-    @classmethod
-    def open(cls, out: Path, run: dict) -> "_State":
-        """The state that a run with these very arguments has left, or the beginning of one."""
-        path = out.with_name(f".{out.name}.state")
-        run = json.loads(json.dumps(run))
-        if path.exists():
-            found = json.loads(path.read_text("utf-8"))
-            if found["run"] != run:
-                raise UserError(
-                    f"out is {str(out)!r}, for which {path.name} holds a run with other arguments; "
-                    "finish that one, or remove the file."
-                )
-            return cls(path, run, AmaState(**found["reached"]) if found["reached"] else None)
-        if out.with_suffix(".samples.jsonl").exists() and "prompts" in run["sources"]:
-            raise UserError(f"{out.with_suffix('.samples.jsonl')} exists; give it as --data, or remove it.")
-        state = cls(path, run, None)
-        state.save(None)
-        return state
-
-    def save(self, reached: AmaState | None) -> None:
-        content = {"run": self.run, "reached": asdict(reached) if reached else None}
-        write_text(self.path, json.dumps(content))
 
 
 def _check_out(out: Path) -> None:

@@ -1,8 +1,9 @@
 """`python -m llm bench average`: whole-process time and peak memory of `average`, against the physical limit.
 
-The limit is the time of reading both models and writing one, by `cat` and `cp`. Compared too is mergekit's
-linear merge, where its command is given (a development-only dependency). Each program is a process of its
-own, timed from start to end, the programs taking turns so that a busy machine is equally busy for all.
+The limit is the time of reading both models and writing one, by `cat` and `cp`; start-up is that of averaging two
+models of next to no size. Compared too is mergekit's linear merge, where its command is given (a development-only
+dependency). Each program is a process of its own, timed from start to end, the programs taking turns so that a
+busy machine is equally busy for all.
 """
 
 import json
@@ -20,6 +21,7 @@ import typer
 from llm.errors import UserError
 
 _WIDTH, _INNER, _HEADS = 1024, 3584, 16  # a Llama whose layers have 15.2 million parameters each
+_TINY = 300_000  # parameters: no layers, a few tokens
 _CHUNK = 1 << 22
 # A small process in between, since Linux counts the memory of who starts a program as the program's own.
 _LAUNCH = """
@@ -46,16 +48,35 @@ def bench_average(
     if not 20 <= parameters <= 100_000:
         raise UserError(f"parameters is {parameters:g}, allowed are 20 to 100000 (millions).")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as work:
-        print(json.dumps(measure(Path(work), round(parameters * 1e6), repeats, cold, mergekit), indent=1))
+        print(table(measure(Path(work), round(parameters * 1e6), repeats, cold, mergekit)))
+
+
+def table(found: dict) -> str:
+    """What `measure` found as a Markdown table and a line a goal."""
+    state = "dropped from the page cache before each run" if found["cold"] else "in the page cache"
+    lines = [
+        f"Two models of {found['model_bytes'] / 1e6:.0f} MB (bf16), {state}; best of "
+        f"{len(found['programs']['average']['seconds'])} runs, all of them in brackets.",
+        "",
+        "| program | seconds | processor seconds | peak memory, MB |",
+        "|---|---|---|---|",
+    ]
+    for name, row in found["programs"].items():
+        runs = ", ".join(f"{seconds:.2f}" for seconds in row["seconds"])
+        lines.append(f"| {name} | {min(row['seconds']):.2f} ({runs}) | {min(row['processor_seconds']):.2f} "
+                     f"| {row['peak_megabytes']:.0f} |")  # fmt: skip
+    return "\n".join([*lines, "", *(f"* {goal}: {value:g}" for goal, value in found["goals"].items())])
 
 
 def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Path | None) -> dict:
     """Program -> {"seconds": one per repeat, "processor_seconds": likewise, "peak_megabytes": the largest}.
 
-    Also the bytes of one model and of its largest tensor, and the ratios of best times that are the goals.
+    Also the bytes of one model and of its largest tensor, and the goals: ratios of best times, and memory.
     """
     models = [work / name for name in ("theta_0", "theta")]
     largest = max(write_model(model, parameters, seed) for seed, model in enumerate(models))
+    for model in models:
+        write_model(model.with_name(f"tiny-{model.name}"), _TINY, 0)
     programs = _programs(work, mergekit)
     found = {name: {"seconds": [], "processor_seconds": [], "peak_megabytes": 0.0} for name in programs}
     for _ in range(repeats):
@@ -72,6 +93,8 @@ def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Pat
     goals = {"average less start-up, over the limit": round((best["average"] - best["start-up"]) / limit, 2)}
     if mergekit is not None:
         goals["mergekit over average"] = round(best["mergekit"] / best["average"], 2)
+    memory = found["average"]["peak_megabytes"] - largest / 1e6
+    goals["average's peak memory less the largest tensor, MB"] = round(memory, 1)
     size = (models[0] / "model.safetensors").stat().st_size
     sizes = {"model_bytes": size, "largest_tensor_bytes": largest}
     return sizes | {"cold": cold, "programs": found, "goals": goals}
@@ -124,13 +147,16 @@ def _config(layers: int, tokens: int) -> dict:
 def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
     """Program -> its command line; all write work/out."""
     weights = [str(work / name / "model.safetensors") for name in ("theta_0", "theta")]
-    models = ["--theta-0", str(work / "theta_0"), "--theta", str(work / "theta")]
-    llm = [sys.executable, "-m", "llm", "average"]
+    average = {
+        size: [sys.executable, "-m", "llm", "average", "--alpha", str(_SHARES["theta"]), "--out", str(work / "out"),
+               "--theta-0", str(work / f"{size}theta_0"), "--theta", str(work / f"{size}theta")]
+        for size in ("", "tiny-")
+    }  # fmt: skip
     programs = {
         "read both": ["cat", *weights],
         "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")],
-        "start-up": [*llm, "--help"],
-        "average": [*llm, *models, "--alpha", str(_SHARES["theta"]), "--out", str(work / "out")],
+        "start-up": average["tiny-"],
+        "average": average[""],
     }
     if mergekit is not None:
         sources = [{"model": str(work / name), "parameters": {"weight": w}} for name, w in _SHARES.items()]

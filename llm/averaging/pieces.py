@@ -12,7 +12,7 @@ from llm.averaging.arithmetic import STORAGE, NotFinite, all_finite, as_floats, 
 from llm.averaging.safetensors_files import TensorInfo
 from llm.errors import UserError
 
-SIZE = 1 << 18  # values of a piece: few enough for a core's cache to hold, enough for Python's share to be small
+SIZE = 1 << 19  # values of a piece: few enough for the caches, enough for Python's share of the time to be small
 Stored = np.ndarray  # unsigned integers or floats, flat, as `arithmetic.STORAGE` says
 
 

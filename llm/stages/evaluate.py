@@ -14,7 +14,7 @@ import numpy as np
 from llm.chat import prompt_ids, reply_ids, reward_scores, write_replies
 from llm.data.records import AbilityItems, ChoiceItem
 from llm.metrics import bleu_with_error, f1, log_likelihoods, mean_and_error
-from llm.model import load_reward_model, load_tokenizer
+from llm.model import load_model, load_reward_model, load_tokenizer
 from llm.run import Run
 
 
@@ -57,10 +57,23 @@ class Evaluator:
         preset = self.run.preset
         return self.run.source.prompts("test", preset.prompts, preset.evaluate.prompts, self.run.rng("evaluate"))
 
+    @cached_property
+    def rival_gold(self) -> np.ndarray:
+        """Gold reward of theta_0's own reply to each of the prompts, (prompts,)."""
+        return self.dialogue(load_model(self.theta_0), self.prompts)["gold_reward"].items
+
     def measure(self, model) -> tuple[dict[str, Measurement], float]:
-        """(metric -> measurement, seconds it took). Metrics: reward, gold_reward, length, qa, reading_f1, bleu."""
+        """(metric -> measurement, seconds it took).
+
+        Metrics: reward, gold_reward, length, win_rate (the share of prompts to which the model's reply has more gold reward
+        than theta_0's; equal ones count half), qa, reading_f1, bleu.
+        """
+        rival = self.rival_gold  # before the clock starts: it is measured once for all models
         start = time.perf_counter()
-        measured = self.dialogue(model, self.prompts) | self._abilities(model)
+        measured = self.dialogue(model, self.prompts)
+        gold = measured["gold_reward"].items
+        measured["win_rate"] = Measurement.mean(np.where(gold == rival, 0.5, (gold > rival).astype(float)))
+        measured |= self._abilities(model)
         return measured, time.perf_counter() - start
 
     def dialogue(self, model, prompts: list) -> dict[str, Measurement]:
