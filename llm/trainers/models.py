@@ -94,7 +94,7 @@ def _with_adapters(model, lora: Lora | None, seed: int):
         return model
     from llm.mitigations.lora import lora as make
 
-    wrapped = make(lora.rank, lora.targets, lora.alpha, seed, lora.dropout).wrap(model)
+    wrapped = make(lora.rank, lora.targets, lora.lora_alpha, seed, lora.dropout).wrap(model)
     if hasattr(wrapped, "score"):  # the head of a reward model is new, so it has to learn
         wrapped.score.requires_grad_(True)
     return wrapped

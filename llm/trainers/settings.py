@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llm.config import Optimiser, Ppo
+from llm.config import Collapse, Optimiser
 from llm.config.base import Count, Positive, Rate, Settings, Share
 
 Launcher = Literal["none", "ddp", "fsdp", "zero3"]
@@ -29,14 +29,12 @@ class Hardware(Settings):
     sampler: Literal["transformers", "vllm"]
 
 
-class Descent(Settings):
+class Adam(Settings):
     """AdamW with a linear warm-up over a share of the steps and then a cosine to 0, or a constant rate."""
 
     lr: Rate
-    batch: Count  # rows a step, over all processes
-    epochs: Count
-    warmup: Annotated[float, Field(ge=0, lt=1)]  # share of the steps
-    decay: Literal["cosine", "constant"]
+    warmup_share: Annotated[float, Field(ge=0, lt=1)]
+    schedule: Literal["cosine", "constant"]
     betas: tuple[Share, Share]
     weight_decay: Annotated[float, Field(ge=0)]
     clip: Positive
@@ -48,16 +46,24 @@ class Descent(Settings):
             betas=self.betas,
             weight_decay=self.weight_decay,
             clip=self.clip,
-            warmup_steps=math.ceil(self.warmup * steps),
-            final_share=0.0 if self.decay == "cosine" else 1.0,
+            warmup_steps=math.ceil(self.warmup_share * steps),
+            final_share=0.0 if self.schedule == "cosine" else 1.0,
         )
+
+
+class Descent(Settings):
+    """How often everything is learned, and in what steps."""
+
+    batch: Count  # rows a step, over all processes
+    epochs: Count
+    optimiser: Adam
 
 
 class Lora(Settings):
     """Train low-rank changes only (`llm.mitigations.lora`); they are merged into an ordinary model at the end."""
 
     rank: Count
-    alpha: Positive
+    lora_alpha: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
     targets: Literal["mlp", "mlp+attention"]
 
@@ -110,8 +116,20 @@ class RsfSettings(Training):
     descent: Descent
 
 
-class PpoSettings(Ppo):
-    """The microcosm's PPO (`llm.stages.ppo`) with what real models need besides; its temperature should be 1."""
+class PpoSettings(Training):
+    """Proximal policy optimisation; `llm.config.Ppo` explains the keys. The schedules span all iterations."""
 
-    writing: Writing
-    lora: Lora | None
+    iterations: Count
+    prompts: Count  # replies collected an iteration, one a prompt
+    epochs: Count
+    batch: Count
+    eta: Annotated[float, Field(ge=0)]
+    gamma: Share
+    gae_lambda: Share
+    clip: Positive
+    value_clip: Positive
+    baseline: float
+    writing: Writing  # its temperature should be 1: the ratio of policies is one at temperature 1
+    optimiser: Adam
+    critic_optimiser: Adam
+    collapse: Collapse

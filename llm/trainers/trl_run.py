@@ -14,20 +14,20 @@ from llm.trainers.settings import Descent, Hardware
 
 def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, seed: int, **own):
     """The trainer's `config` (SFTConfig, ...), with the options that are its own."""
-    made = split(descent.batch, hardware)
+    made, adam = split(descent.batch, hardware), descent.optimiser
     taken = {"use_configured_state": True} if prepare_state(hardware) else {}
     return config(
         output_dir=str(checkpoint_folder(out)),
         per_device_train_batch_size=made.per_device,
         gradient_accumulation_steps=made.accumulation,
         num_train_epochs=descent.epochs,
-        learning_rate=descent.lr,
-        lr_scheduler_type="cosine" if descent.decay == "cosine" else "constant_with_warmup",
-        warmup_steps=descent.warmup,
-        adam_beta1=descent.betas[0],
-        adam_beta2=descent.betas[1],
-        weight_decay=descent.weight_decay,
-        max_grad_norm=descent.clip,
+        learning_rate=adam.lr,
+        lr_scheduler_type="cosine" if adam.schedule == "cosine" else "constant_with_warmup",
+        warmup_steps=adam.warmup_share,
+        adam_beta1=adam.betas[0],
+        adam_beta2=adam.betas[1],
+        weight_decay=adam.weight_decay,
+        max_grad_norm=adam.clip,
         optim="adamw_torch_fused",
         seed=seed,
         data_seed=seed,
