@@ -20,7 +20,7 @@ from llm.trainers.models import Start, load_tokenizer, write_model
 from llm.trainers.ppo_learner import PpoLearner, fresh_learner, take_fresh_critic
 from llm.trainers.ppo_replies import collect
 from llm.trainers.processes import make_accelerator, require_device
-from llm.trainers.sampling import fitting
+from llm.trainers.sampling import fitting, samples_folder
 from llm.trainers.settings import Hardware, PpoSettings
 from llm.trainers.tokens import Message, context_of
 
@@ -43,6 +43,24 @@ class Inputs:
         return self.start.model if iteration == 1 else str(iteration_folder(self.out, iteration - 1))
 
 
+@dataclass
+class _Run:
+    """One learner at a time, that of the iteration that was made last."""
+
+    inputs: Inputs
+    learner: PpoLearner
+
+    def iterate(self, iteration: int, restarts: int) -> None:
+        if self.learner.after != iteration - 1:
+            if iteration == 1:
+                self.inputs.accelerator.free_memory()
+                self.learner = fresh_learner(self.inputs)
+            else:
+                self.learner.load(_training(self.inputs.out, iteration - 1), iteration - 1)
+        _iterate(self.inputs, self.learner, iteration, restarts)
+        self.learner.after = iteration
+
+
 def ppo(start: Start, reward: Path, prompts: list[list[Message]], settings: PpoSettings, hardware: Hardware, out: Path) -> None:
     """Run all iterations; `out/iteration<i>` is the model after iteration i = 1, 2, ...
 
@@ -63,11 +81,11 @@ def ppo(start: Start, reward: Path, prompts: list[list[Message]], settings: PpoS
     if len(short) < settings.prompts:
         raise UserError(f"prompts = {settings.prompts} is not allowed: there are {len(short)}; allowed are 1 to {len(short)}")
     inputs = Inputs(make_accelerator(hardware, made), made, start, reward, short, settings, hardware, out)
-    learner = fresh_learner(inputs)
+    run = _Run(inputs, fresh_learner(inputs))
     trail = Trail(
         is_current=lambda iteration, restarts: _is_current(inputs, iteration, restarts),
         has_training=lambda iteration: _training(out, iteration).is_dir(),
-        make=lambda iteration, restarts: _iterate(inputs, learner, iteration, restarts),
+        make=run.iterate,
         log=lambda iteration: read_log(out, iteration),
         forget=lambda iteration: _forget(inputs, iteration),
     )
@@ -93,17 +111,16 @@ def _forget(inputs: Inputs, before: int) -> None:
 
 
 def _iterate(inputs: Inputs, learner: PpoLearner, iteration: int, restarts: int) -> None:
-    """One iteration; where `restarts` has grown since the one before, with a fresh critic and the policy left alone."""
+    """One iteration of a learner that stands behind the one before; where `restarts` has grown since the one before, with a fresh critic and the policy left alone."""
     from llm.ppo.collapse import collapse
 
     settings, accelerator = inputs.settings, inputs.accelerator
     logs = [read_log(inputs.out, i) for i in range(1, iteration)]
     restarted = restarts > (logs[-1]["restarts"] if logs else 0)
-    if iteration > 1:
-        learner.load(_training(inputs.out, iteration - 1))
     if restarted:
         take_fresh_critic(learner, inputs.reward, settings.baseline)
-    folder = inputs.out / f".samples{iteration:02d}-{restarts}"
+    told = (inputs.settings, inputs.start, inputs.prompts, restarts)
+    folder = samples_folder(inputs.out, inputs.before(iteration), iteration, told)
     replies = collect(inputs, learner, inputs.before(iteration), [iteration, restarts], folder)
     policy, critic = learner.improve(inputs, replies.experience, [iteration, restarts], iteration, frozen=restarted)
     log = replies.log | {

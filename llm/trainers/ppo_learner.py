@@ -17,16 +17,21 @@ from llm.trainers.modules import ActorCritic, part
 from llm.trainers.settings import PpoSettings
 
 
-@dataclass(frozen=True)
+@dataclass
 class PpoLearner:
-    """learner: of an `ActorCritic`, the optimiser's first group being the policy's, its second the critic's."""
+    """learner: of an `ActorCritic`, the optimiser's first group being the policy's, its second the critic's.
+
+    after: the iteration that it stands behind, 0 for none.
+    """
 
     learner: Learner
     origin: Origin  # of the policy
+    after: int = 0
 
-    def load(self, state: Path) -> None:
-        """Go on from a state that `accelerator.save_state` has written."""
+    def load(self, state: Path, iteration: int) -> None:
+        """Go on from the state that `accelerator.save_state` has written after an iteration."""
         self.learner.accelerator.load_state(str(state))
+        self.after = iteration
 
     def policy(self) -> dict:
         """The policy's weights, whole in the main process only; every process must ask."""

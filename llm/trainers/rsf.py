@@ -5,8 +5,6 @@ It begins from the model folder that the one before has left, so a killed run go
 within it with the replies that are not there. With LoRA every iteration merges its adapters and the next begins new ones.
 """
 
-import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from llm.trainers.judging import padded, rewards
 from llm.trainers.loop import Learner, Objective, fit
 from llm.trainers.models import Start, load_tokenizer, load_trained, write_model
 from llm.trainers.processes import make_accelerator, require_device
-from llm.trainers.sampling import Sample, fitting, write_samples
+from llm.trainers.sampling import Sample, fitting, samples_folder, write_samples
 from llm.trainers.settings import Hardware, RsfSettings
 from llm.trainers.tokens import Message, context_of, prompt_ids
 
@@ -75,7 +73,8 @@ def _iterate(inputs: Inputs, before: str, after: Path, iteration: int) -> None:
     settings, accelerator = inputs.settings, inputs.accelerator
     rng = np.random.default_rng([inputs.start.seed, iteration])
     drawn = [inputs.prompts[i] for i in rng.permutation(len(inputs.prompts))[: settings.prompts]]
-    tokenizer, folder = load_tokenizer(before), _samples_folder(inputs, before, iteration)
+    tokenizer = load_tokenizer(before)
+    folder = samples_folder(inputs.out, before, iteration, (settings, inputs.start, inputs.prompts))
     asked, seed = [prompt_ids(tokenizer, prompt) for prompt in drawn], [inputs.start.seed, iteration]
     samples = write_samples(accelerator, before, asked, settings.samples, settings.writing, inputs.hardware, seed, folder)
     scores = np.array(rewards(accelerator, inputs.reward, samples, inputs.hardware))
@@ -95,14 +94,6 @@ def _iterate(inputs: Inputs, before: str, after: Path, iteration: int) -> None:
         write_json(log_file(inputs.out, iteration), log)
         write_model(state, origin, inputs.hardware.dtype, after)
         shutil.rmtree(folder)
-
-
-def _samples_folder(inputs: Inputs, before: str, iteration: int) -> Path:
-    """Named after all that the samples follow from, so that those of another run are not taken for this one's."""
-    made = Path(before) / "config.json"
-    told = [repr(inputs.settings), before, made.stat().st_mtime_ns if made.is_file() else 0, inputs.prompts, inputs.start.seed, iteration]
-    name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
-    return inputs.out / f".samples{iteration:02d}-{name}"
 
 
 def _imitate(inputs: Inputs, before: str, chosen: list[Sample], iteration: int):

@@ -4,6 +4,7 @@ Prompts are dealt out in chunks, and a chunk's replies follow from the seed and 
 process writes them. A finished chunk is a file that appears whole; a killed run goes on with those that are missing.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,17 @@ def write_samples(
             write_text(_file(folder, i), "".join(json.dumps(vars(row)) + "\n" for row in rows))
     accelerator.wait_for_everyone()
     return [Sample(**json.loads(line)) for i in range(len(parts)) for line in _file(folder, i).read_text().splitlines()]
+
+
+def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
+    """A folder named after all that samples follow from, so that those of another run are not taken for this one's.
+
+    told: settings and whatever else shapes them, by its `repr`.
+    """
+    made = Path(model) / "config.json"
+    age = made.stat().st_mtime_ns if made.is_file() else 0
+    name = hashlib.sha256(repr((told, model, age)).encode()).hexdigest()[:12]
+    return out / f".samples{iteration:02d}-{name}"
 
 
 def _file(folder: Path, chunk: int) -> Path:
