@@ -16,8 +16,8 @@ def sentences(hardware: Hardware) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        lower = ["per_device_batch" if hardware.per_device_batch > 1 else "", "generation_batch" if hardware.generation_batch > 1 else ""]
-        advice = " or ".join(filter(None, lower)) or "the length of the texts"
+        lower = [key for key in ("per_device_batch", "generation_batch") if getattr(hardware, key) > 1]
+        advice = " or ".join(lower) or "the length of the texts"
         more = "" if hardware.checkpointing else ", set checkpointing"
         raise UserError(
             f"per_device_batch = {hardware.per_device_batch} with generation_batch = {hardware.generation_batch} does not fit "

@@ -61,11 +61,13 @@ class _Run:
         self.learner.after = iteration
 
 
-def ppo(start: Start, reward: Path, prompts: list[list[Message]], settings: PpoSettings, hardware: Hardware, out: Path) -> None:
+def ppo(
+    start: Start, reward: Path, prompts: list[list[Message]], settings: PpoSettings, hardware: Hardware, out: Path
+) -> None:
     """Run all iterations; `out/iteration<i>` is the model after iteration i = 1, 2, ...
 
-    Beside each lies `iteration<i>.json`, with what `llm.stages.ppo.ppo` says there, except for the gold reward, which real data lack. Beside the
-    last few lies `training<i>`, the state that training may have to go on or start again from.
+    Beside each lies `iteration<i>.json`, with what `llm.stages.ppo.ppo` says there, except for the gold reward, which real data
+    lack. Beside the last few lies `training<i>`, the state that training may have to go on or start again from.
 
     Args:
         reward: the folder of the reward model, which the critic begins as.
@@ -75,7 +77,9 @@ def ppo(start: Start, reward: Path, prompts: list[list[Message]], settings: PpoS
 
     require_device(hardware)
     if hardware.launcher == "zero3":
-        raise UserError("launcher = 'zero3' is not allowed with ppo, whose critic is put in place anew after a collapse; allowed are none, ddp, fsdp")
+        raise UserError(
+            "launcher = 'zero3' is not allowed with ppo, whose critic is put in place anew after a collapse; allowed are none, ddp, fsdp"
+        )
     made, tokenizer = split(settings.batch, hardware), load_tokenizer(start.model)
     short = fitting(tokenizer, prompts, settings.writing, context_of(AutoConfig.from_pretrained(start.model)))
     if len(short) < settings.prompts:
