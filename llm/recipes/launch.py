@@ -34,7 +34,8 @@ def launch(job: Job, to: Path) -> None:
         raise UserError(refusal_file(to).read_text())
     if done.returncode:
         raise UserError(
-            f"training ended with exit code {done.returncode}; its own messages stand above, and the same command goes on from where it was"
+            f"training ended with exit code {done.returncode}, and its own messages stand above; "
+            "the same command goes on from where it was"
         )
 
 

@@ -115,7 +115,10 @@ def _forget(inputs: Inputs, before: int) -> None:
 
 
 def _iterate(inputs: Inputs, learner: PpoLearner, iteration: int, restarts: int) -> None:
-    """One iteration of a learner that stands behind the one before; where `restarts` has grown since the one before, with a fresh critic and the policy left alone."""
+    """One iteration, of a learner that stands behind the one before.
+
+    Where `restarts` has grown since then, it is done with a fresh critic, and the policy is left alone.
+    """
     from llm.ppo.collapse import collapse
 
     settings, accelerator = inputs.settings, inputs.accelerator
