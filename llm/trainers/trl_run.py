@@ -20,7 +20,7 @@ def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, see
     """The trainer's `config` (SFTConfig, ...), with the options that are its own."""
     made, adam = split(descent.batch, hardware), descent.optimiser
     taken = {"use_configured_state": True} if prepare_state(hardware) else {}
-    arguments = config(
+    told = config(
         output_dir=str(checkpoint_folder(out)),
         per_device_train_batch_size=made.per_device,
         gradient_accumulation_steps=made.accumulation,
@@ -47,8 +47,8 @@ def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, see
         ddp_find_unused_parameters=False,
         **own,
     )
-    arguments.fsdp_plugin_args = sharding(hardware)
-    return arguments
+    told.fsdp_plugin_args = sharding(hardware)
+    return told
 
 
 def dataset(rows: list[dict], key: str):
