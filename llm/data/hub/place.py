@@ -3,24 +3,27 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from llm.errors import UserError
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set of the hub: its folder below a data_dir, its id on the hub, and the columns that are read."""
+    """A data set: its folder below a data_dir, its id and its kind of files on the hub, and the columns that are read."""
 
     folder: str
     hub: str
     columns: tuple[str, ...]
+    kind: Literal["json", "parquet"] = "json"
 
 
 @dataclass(frozen=True)
 class Place:
     """Where to read from.
 
-    data_dir: a folder with one folder a data set, its files named as on the hub; None: the hub.
+    data_dir: a folder with one folder a data set, its files named as on the hub, though all may be in JSON or all in
+        Parquet there; None: the hub.
     cache: where `datasets` keeps what it has converted; None: its own place (HF_HOME says where).
     """
 
@@ -48,14 +51,15 @@ def rows(data: DataSet, files: Sequence[str], place: Place, streaming: bool = Fa
 def _load(data: DataSet, found: list[str], place: Place, streaming: bool) -> Iterator[dict]:
     from datasets import load_dataset
 
-    kind = "parquet" if found[0].endswith(".parquet") else "json"
+    local = place.data_dir is not None
+    kind = ("parquet" if found[0].endswith(".parquet") else "json") if local else data.kind
     cache = None if place.cache is None else str(place.cache)
     try:
         yield from load_dataset(kind, data_files=found, split="train", cache_dir=cache, streaming=streaming)
     except Exception as error:  # of the network, the hub, the file system and the readers: a dozen unrelated types
         empty = isinstance(error, StopIteration)
         reason = "no rows" if empty else " ".join(str(error.__cause__ or error).split())
-        if place.data_dir is None:
+        if not local:
             raise UserError(
                 f"data set {data.hub} cannot be read from the hub ({reason}); "
                 f"give a data_dir that holds its files in the folder {data.folder}."

@@ -9,7 +9,7 @@ from llm.data.hub.parsed import Malformed, Parsed, parse, text_of
 from llm.data.hub.place import DataSet, Place, rows
 from llm.errors import UserError
 
-DATA = DataSet("slimpajama", "DKYoon/SlimPajama-6B", ("text",))
+DATA = DataSet("slimpajama", "DKYoon/SlimPajama-6B", ("text",), kind="parquet")
 FILES = "data/train-*"
 
 

@@ -33,8 +33,8 @@ def split(train: Sequence[Record], test: Sequence[Record], validation: float) ->
     """
     asked = {turns_of(record.prompt) for record in test}
     fresh = [record for record in train if turns_of(record.prompt) not in asked]
-    held_out = [record for record in fresh if _place(record.prompt) < validation]
-    kept = [record for record in fresh if _place(record.prompt) >= validation]
+    held_out = [record for record in fresh if _position(record.prompt) < validation]
+    kept = [record for record in fresh if _position(record.prompt) >= validation]
     return Splits(kept, held_out, list(test), len(train) - len(fresh))
 
 
@@ -44,7 +44,7 @@ def distinct_prompts(records: Sequence[Record]) -> tuple[list[Prompt], int]:
     return prompts, len(records) - len(prompts)
 
 
-def _place(prompt: Prompt) -> float:
+def _position(prompt: Prompt) -> float:
     """A number in [0, 1) that the first user turn decides."""
     opening = next(turn.content for turn in turns_of(prompt) if turn.role == "user")
     return int.from_bytes(sha256(opening.encode()).digest()[:6]) / 2**48

@@ -27,13 +27,13 @@ from dataclasses import dataclass
 from llm.errors import UserError
 
 OWN = "own"
-_REPLY_ENDED_BY_EOS = "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
 _CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
     "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
 )
+_CHATML_OPENED = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+_CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,18 @@ TEMPLATES = {
     ),
     "zephyr": Template(
         "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' }}"
-        "{% if message['role'] == 'assistant' %}"
-        + _REPLY_ENDED_BY_EOS
-        + "{% else %}{{ message['content'] + eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
+        "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+        "{% else %}{{ message['content'] + eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
     ),
     "zephyr-gemma": Template(
-        "{{ bos_token }}" + _CHATML + "{% else %}{{ eos_token }}{% endif %}", ("<|im_start|>", "<|im_end|>")
+        "{{ bos_token }}" + _CHATML + _CHATML_OPENED + "{% else %}{{ eos_token }}{% endif %}", _CHATML_TOKENS
     ),
     "smollm2": Template(
         "{% if messages[0]['role'] != 'system' %}"
         "{{ '<|im_start|>system\\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\\n' }}"
-        "{% endif %}" + _CHATML + "{% endif %}",
-        ("<|im_start|>", "<|im_end|>"),
+        "{% endif %}" + _CHATML + _CHATML_OPENED + "{% endif %}",
+        _CHATML_TOKENS,
     ),
 }
 NAMES = (*TEMPLATES, OWN)
