@@ -1,9 +1,9 @@
 """Lengths in tokens of a tokenizer's chat format: what fits a context, and what is done with what does not.
 
-Prompts that are too long are left out, as the paper's code does (those beyond 256 tokens), or refused where each one
-counts. Conversations to imitate lose whole turns from the end, so that every reply that is learned has its end. LMFlow
-instead joins all texts and cuts them into blocks of 2048 tokens; FastChat, which ShareGPT was gathered for, also cuts
-between turns.
+Prompts that are too long are left out, as in the paper's code (those beyond 256 tokens: its raft_aligner.py), or refused
+where each one counts. Conversations to imitate lose whole turns from the end, so that every reply that is learned has its
+end: FastChat, with which ShareGPT first became training data, also cuts between turns (split_long_conversation.py), but
+makes a conversation of each piece. LMFlow instead joins all texts and cuts them into blocks, of 2048 tokens in the paper.
 """
 
 from bisect import bisect_right

@@ -1,8 +1,9 @@
 """Pre-training text for experience replay: documents of SlimPajama, RedPajama without its duplicates.
 
-Rows {"text", ...}. The paper replays "pre-training data"; its authors' code names RedPajama (`togethercomputer`) files
-of 100 and 200 M tokens, documents of 2048 tokens and more. Read here is a sample of SlimPajama of 6 G tokens with its
-mixture of sources, shuffled, so that the first documents are a sample of them all.
+Rows {"text", ...}. The paper replays "pre-training data"; its code (examples/sample_data.py) names `togethercomputer`
+files, by their names 100 and 200 M tokens of RedPajama in documents of 2048 tokens and more. Read here is a sample of
+SlimPajama of 6 G tokens with its mixture of sources, shuffled by its makers, so that the first documents are a sample of
+them all.
 """
 
 from llm.data.hub.parsed import Malformed, Parsed, parse, text_of

@@ -1,8 +1,9 @@
 """ShareGPT: conversations with ChatGPT that their users made public, for instruction tuning.
 
 Rows {"id", "conversations": [{"from": "human" or "gpt" or "system", "value": text}, ...]}. The paper tunes on "ShareGPT"
-without a version; its authors' code names a file of their own, `sharegpt_en_10w.json` (100,000 English conversations,
-github.com/avalonstrel/Mitigating-the-Alignment-Tax-of-RLHF). Read here is the cleaned set that others train on.
+without a version; its code (github.com/avalonstrel/Mitigating-the-Alignment-Tax-of-RLHF, examples/sample_data.py) names
+a file `sharegpt_en_10w.json`, by its name 100,000 English conversations, which is not public. Read here is the cleaned
+set on the hub that others train on.
 """
 
 from llm.data.hub.dialogue import split_reply
