@@ -135,11 +135,7 @@ class Route:
         """The rows of the method itself, without the ends of its path."""
         if self.rlhf not in book.rows:
             raise Missing(f"sweep {self.sweep}")
-        chosen = book.rows[self.rlhf]
-        chosen = chosen[chosen["method"] == self.method]
-        for key, value in self.where.items():
-            chosen = chosen[chosen[key] == value]
-        return chosen
+        return paths.of_method(book.rows[self.rlhf], self.method, **self.where)
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
