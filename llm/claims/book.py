@@ -45,6 +45,11 @@ class Book:
         return rows[rows["method"].isin(["theta_0", "chance"])]
 
     @property
+    def overall(self) -> str:
+        """The metric that sums the abilities up: `IN_TAXES`, or their mean where there is no tax to measure in."""
+        return IN_TAXES if IN_TAXES in self.units else "mean_ability"
+
+    @property
     def seeds(self) -> list[int]:
         return sorted({seed for rows in self.rows.values() for seed in paths.seeds(rows)})
 
