@@ -27,3 +27,8 @@ def rows_of(
         }
         for metric, measurement in measured.items()
     ]
+
+
+def with_rate(setting: dict, lr: float | None) -> dict:
+    """A setting with the learning rate, which is part of it where it is not the preset's own (None)."""
+    return setting if lr is None else {**setting, "lr": lr}
