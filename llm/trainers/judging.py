@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from llm.averaging.conversations import end_id
 from llm.trainers.models import load_frozen, load_tokenizer
 from llm.trainers.processes import gathered
 from llm.trainers.sampling import Sample
@@ -14,10 +15,10 @@ def rewards(accelerator, reward: str | Path, samples: list[Sample], hardware: Ha
     import torch
 
     model, tokenizer = load_frozen(reward, "reward", hardware, accelerator.device), load_tokenizer(reward)
-    end_id, pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    end, pad = end_id(tokenizer), tokenizer.pad_token_id
 
     def judge(some: list[Sample]) -> list[float]:
-        batch = padded([(sample.prompt_ids, sample.with_end(end_id)) for sample in some], pad_id, accelerator.device)
+        batch = padded([(sample.prompt_ids, sample.with_end(end)) for sample in some], pad, accelerator.device)
         with torch.no_grad():
             return model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, 0].float().tolist()
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llm.averaging.conversations import end_id
 from llm.log_probs import token_log_probs
 from llm.ppo.experience import Experience, judged
 from llm.train import Batch
+from llm.trainers.batches import Split
 from llm.trainers.judging import in_shares, padded, rewards
 from llm.trainers.loop import passes
-from llm.trainers.batches import Split
 from llm.trainers.models import load_frozen, load_tokenizer
 from llm.trainers.ppo_learner import PpoLearner
 from llm.trainers.processes import gathered
@@ -40,10 +41,11 @@ def collect(inputs, learner: PpoLearner, before: str, seed: list[int], folder: P
     asked = [prompt_ids(tokenizer, inputs.prompts[i]) for i in drawn]
     samples = write_samples(accelerator, before, asked, 1, settings.writing, hardware, numbers, folder)
     scores = torch.tensor(rewards(accelerator, inputs.reward, samples, hardware))
-    pairs = [(sample.prompt_ids, sample.with_end(tokenizer.eos_token_id)) for sample in samples]
+    end = end_id(tokenizer)
+    pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in samples]
     batch = padded(pairs, tokenizer.pad_token_id, "cpu")
     log_probs, values = _said_by_learner(learner, pairs, batch, tokenizer.pad_token_id, hardware.generation_batch)
-    reference = _said_by_theta_0(inputs, samples, tokenizer, batch)
+    reference = _said_by_theta_0(inputs, samples, end, tokenizer.pad_token_id, batch)
     found = judged(batch, log_probs, reference, values, scores - settings.baseline, settings)
     log = {
         "reward": float(scores.double().mean()),
@@ -68,14 +70,14 @@ def _said_by_learner(learner: PpoLearner, pairs: list, batch: Batch, pad_id: int
     return tuple(_table([row[which] for row in ordered], batch) for which in (1, 2))
 
 
-def _said_by_theta_0(inputs, samples: list[Sample], tokenizer, batch: Batch) -> torch.Tensor:
+def _said_by_theta_0(inputs, samples: list[Sample], end: int, pad: int, batch: Batch) -> torch.Tensor:
     accelerator = inputs.accelerator
     theta_0 = load_frozen(inputs.start.model, "causal", inputs.hardware, accelerator.device)
 
     @torch.no_grad()
     def ask(some: list[Sample]) -> list[list[float]]:
-        pairs = [(sample.prompt_ids, sample.with_end(tokenizer.eos_token_id)) for sample in some]
-        return token_log_probs(theta_0, padded(pairs, tokenizer.pad_token_id, accelerator.device)).tolist()
+        pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in some]
+        return token_log_probs(theta_0, padded(pairs, pad, accelerator.device)).tolist()
 
     return _table(in_shares(accelerator, samples, ask, inputs.hardware.generation_batch), batch)
 

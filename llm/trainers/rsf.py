@@ -100,15 +100,17 @@ def _imitate(inputs: Inputs, before: str, chosen: list[Sample], iteration: int):
     """(losses, the trained model's weights, its origin); the weights are whole in the main process only."""
     import numpy as np
 
+    from llm.averaging.conversations import end_id
     from llm.train import count_minibatches, minibatches
+    from llm.trainers.modules import part
 
     descent, accelerator = inputs.settings.descent, inputs.accelerator
     steps = count_minibatches(len(chosen), descent.batch, descent.epochs)
     learner, origin = _learner(inputs, before, steps, iteration)
-    end_id, pad_id = origin.tokenizer.eos_token_id, origin.tokenizer.pad_token_id
+    end, pad = end_id(origin.tokenizer), origin.tokenizer.pad_token_id
     objective = Objective(
-        collate=lambda rows: padded([(row.prompt_ids, row.with_end(end_id)) for row in rows], pad_id, accelerator.device),
-        count=lambda row: len(row.with_end(end_id)),
+        collate=lambda rows: padded([(row.prompt_ids, row.with_end(end)) for row in rows], pad, accelerator.device),
+        count=lambda row: len(row.with_end(end)),
         loss=lambda module, batch: module(batch),
     )
     rng = np.random.default_rng([inputs.start.seed, iteration, 1])
@@ -116,9 +118,6 @@ def _imitate(inputs: Inputs, before: str, chosen: list[Sample], iteration: int):
     losses = [loss for (loss,) in fit(learner, batches, objective, inputs.split, steps=steps)]
     state = accelerator.get_state_dict(learner.module)
     accelerator.free_memory()
-
-    from llm.trainers.modules import part
-
     return losses, part(state, "model"), origin
 
 

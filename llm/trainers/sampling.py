@@ -106,15 +106,17 @@ def _transformers_writer(
     import torch
     from transformers import GenerationConfig
 
+    from llm.averaging.conversations import end_id
     from llm.generate import left_pad
     from llm.trainers.models import load_frozen, load_tokenizer
 
     writer, tokenizer = load_frozen(model, "causal", hardware, accelerator.device), load_tokenizer(model)
+    end = end_id(tokenizer)
     require_room(writing.prompt_tokens + writing.max_new_tokens, context_of(writer.config), "prompt_tokens + max_new_tokens")
     # Everything that shapes the distribution is said, so that nothing of a model's own generation settings is left.
     writer.generation_config = GenerationConfig(
         do_sample=True, temperature=writing.temperature, top_k=0, top_p=1.0, max_new_tokens=writing.max_new_tokens,
-        num_return_sequences=samples, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        num_return_sequences=samples, eos_token_id=end, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     devices = [accelerator.device] if accelerator.device.type == "cuda" else []
     for chunk, prompts in asked.items():
@@ -122,13 +124,13 @@ def _transformers_writer(
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             torch.manual_seed(int(np.random.default_rng([*seed, chunk]).integers(2**62)))
             written = writer.generate(input_ids=ids.to(accelerator.device), attention_mask=mask.to(accelerator.device))
-        replies = [_ended(row, tokenizer) for row in written[:, ids.shape[1] :].tolist()]
+        replies = [_ended(row, end, tokenizer) for row in written[:, ids.shape[1] :].tolist()]
         yield chunk, [replies[k : k + samples] for k in range(0, len(replies), samples)]
 
 
-def _ended(ids: list[int], tokenizer) -> tuple[list[int], bool, str]:
-    finished = tokenizer.eos_token_id in ids
-    kept = ids[: ids.index(tokenizer.eos_token_id)] if finished else ids
+def _ended(ids: list[int], end: int, tokenizer) -> tuple[list[int], bool, str]:
+    finished = end in ids
+    kept = ids[: ids.index(end)] if finished else ids
     return kept, finished, tokenizer.decode(kept, skip_special_tokens=True)
 
 

@@ -36,9 +36,12 @@ def answer(
     All are written before the first is given. The engine takes what the GPU has left beside what this process holds.
     """
     require_vllm()
+    from llm.averaging.conversations import end_id
+    from llm.trainers.models import load_tokenizer
+
     flat = [(prompt, _seed([*seed, chunk, place])) for chunk, prompts in asked.items() for place, prompt in enumerate(prompts)]
     job = {"model": model, "prompts": flat, "samples": samples, "writing": writing.model_dump(), "dtype": hardware.dtype}
-    job["memory"] = _memory(gpu)
+    job |= {"memory": _memory(gpu), "end": end_id(load_tokenizer(model))}
     with tempfile.TemporaryDirectory(prefix="vllm-") as folder:
         asking, said = Path(folder) / "job.json", Path(folder) / "answers.json"
         asking.write_text(json.dumps(job))
@@ -79,16 +82,17 @@ def _write(job: dict) -> list[list[tuple[list[int], bool, str]]]:
     engine = LLM(
         model=job["model"], dtype=dtype, max_model_len=length, gpu_memory_utilization=job["memory"], generation_config="vllm"
     )
-    end_id = engine.get_tokenizer().eos_token_id
-    shape = {"n": job["samples"], "temperature": writing.temperature, "top_p": 1.0, "top_k": 0, "max_tokens": writing.max_new_tokens}
+    # Its own end tokens are left aside: a reply ends as it does for the other sampler.
+    ends = {"stop_token_ids": [job["end"]], "ignore_eos": True, "max_tokens": writing.max_new_tokens}
+    shape = {"n": job["samples"], "temperature": writing.temperature, "top_p": 1.0, "top_k": 0} | ends
     asked = [SamplingParams(**shape, seed=seed) for _, seed in job["prompts"]]
     outputs = engine.generate([{"prompt_token_ids": prompt} for prompt, _ in job["prompts"]], asked)
-    return [[_reply(one, end_id) for one in output.outputs] for output in outputs]
+    return [[_reply(one, job["end"]) for one in output.outputs] for output in outputs]
 
 
-def _reply(one, end_id: int) -> tuple[list[int], bool, str]:
+def _reply(one, end: int) -> tuple[list[int], bool, str]:
     ids = list(one.token_ids)
-    return (ids[:-1] if ids and ids[-1] == end_id else ids), one.finish_reason == "stop", one.text
+    return (ids[:-1] if ids and ids[-1] == end else ids), one.finish_reason == "stop", one.text
 
 
 def _seed(numbers: list[int]) -> int:
