@@ -105,6 +105,23 @@ def save_model(model, tokenizer, folder: Path) -> None:
     replace_folder(aside, folder)
 
 
+def link_folder(folder: Path, to: Path) -> None:
+    """Make `to` hold the files of `folder` without copying their bytes, whole or not at all; where no hard links can be made,
+    they are copied.
+    """
+    to.parent.mkdir(parents=True, exist_ok=True)
+    aside = to.parent / f".{to.name}.partial-{os.getpid()}"
+    shutil.copytree(folder, aside, copy_function=_link)
+    replace_folder(aside, to)
+
+
+def _link(source: str, to: str) -> None:
+    try:
+        os.link(os.path.realpath(source), to)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, to)
+
+
 def replace_folder(aside: Path, folder: Path) -> None:
     """Put a finished folder in place of an old one (of which nothing is kept, nor ever only a part is there)."""
     if not folder.exists():

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from llm.config import Preset
+from llm.config import LocalPreset, MicrocosmPreset, Preset
 from llm.data.records import Source
 
 AnyKind = TypeVar("AnyKind", bound=Preset)  # the kind of preset that a stage takes
@@ -38,6 +38,10 @@ class Run(Generic[AnyKind]):
 
     def torch_rng(self, *purpose: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(int(self.rng("torch", *purpose).integers(2**62)))
+
+
+LocalRun = Run[LocalPreset]
+MicrocosmRun = Run[MicrocosmPreset]
 
 
 def _number(purpose: str | int) -> int:

@@ -7,8 +7,11 @@ from pydantic import AfterValidator, Field, model_validator
 from llm.config.base import Count, Items, Positive, Rate, Settings, Share, refused
 
 
+ROUNDING = 1e-9  # how far from what was meant a sum of shares may be
+
+
 def _shares(shares: dict[float, float]) -> dict[float, float]:
-    if sum(shares.values()) > 1:
+    if sum(shares.values()) > 1 + ROUNDING:
         raise refused(f"the shares sum to {sum(shares.values()):g}; allowed is at most 1")
     return shares
 
@@ -32,6 +35,12 @@ class Preferences(Settings):
     # temperature -> share of the replies that theta_0 writes at it; the rest is by the source's own writers
     temperatures: Annotated[dict[Positive, Share], Field(min_length=1), AfterValidator(_shares)]
     noise_scale: Annotated[float, Field(gt=0)]  # P(label agrees) = sigmoid(noise_scale * |gold difference|)
+
+    @property
+    def written_share(self) -> float:
+        """The share of the replies that the source's own writers write."""
+        rest = 1 - sum(self.temperatures.values())
+        return rest if rest > ROUNDING else 0.0
 
 
 class Reward(Settings):

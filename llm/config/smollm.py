@@ -10,8 +10,6 @@ from llm.config.base import Items, refused
 from llm.config.preset import Evaluate, LocalPreset, PublicModel
 from llm.data.records import Source
 
-_WHOLE = 1e-9  # how far from 1 a sum of shares may be
-
 
 class SmollmEvaluate(Evaluate):
     text: Items  # pieces of ordinary text
@@ -31,8 +29,7 @@ class SmollmPreset(LocalPreset):
 
     @model_validator(mode="after")
     def _theta_0_writes_every_reply(self) -> Self:
-        total = sum(self.preferences.temperatures.values())
-        if abs(total - 1) > _WHOLE:
-            raise refused(f"preferences.temperatures = {self.preferences.temperatures} is not allowed: the shares sum to {total:g}; "
-                           "allowed is 1, since only theta_0 writes replies")  # fmt: skip
+        if self.preferences.written_share:
+            raise refused(f"preferences.temperatures = {self.preferences.temperatures} is not allowed: the shares sum to "
+                           f"{1 - self.preferences.written_share:g}; allowed is 1, since only theta_0 writes replies")  # fmt: skip
         return self
