@@ -9,7 +9,7 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from llm.config import Algorithm, load_preset, load_sweep, names
+from llm.config import Algorithm, load_preset, load_sweep, names, runnable, why_empty
 
 PRESET = config.get("preset", "microcosm")
 SEEDS = str(config.get("seeds", "0")).split()
@@ -18,7 +18,8 @@ RETRAIN = str(config.get("retrain", "no")) == "yes"
 OUT = Path(config.get("out", "out"))
 
 preset = load_preset(PRESET)
-sweeps = {name: load_sweep(name) for name in names("sweeps")}
+every_sweep = {name: load_sweep(name) for name in names("sweeps")}
+sweeps = {name: runnable(sweep, preset) for name, sweep in every_sweep.items() if not why_empty(sweep, preset)}
 run = OUT / preset.name / "seed{seed}"
 shipped = Path("weights") / preset.name
 llm = f"{shlex.quote(sys.executable)} -m llm"
@@ -30,14 +31,14 @@ def rates(sweep):
 
 
 def has_baseline(sweep):
-    """Every number has one row, so theta_0's rows stand only beside those of RSF at the preset's own rate."""
-    return sweep.trajectory and "rsf" in sweep.rlhf and None in sweep.learning_rates
+    """Every number has one row, so theta_0's rows stand only beside those of the preset's first algorithm at its own rate."""
+    return sweep.trajectory and preset.algorithms[0] in sweep.rlhf and None in sweep.learning_rates
 
 
 def sweep_rows(sweep):
-    """Every file of rows that a sweep is made of, for one seed; ratios that the preset's model does not have are left out."""
+    """Every file of rows that a sweep is made of, for one seed."""
     files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep) else []
-    entries = [entry for entry in sweep.averaging if entry.grouping.fits(preset.model)] + [*sweep.training]
+    entries = [*sweep.averaging, *sweep.training]
     for rlhf, lr in product(sweep.rlhf, rates(sweep)):
         files += [run / "rows" / rlhf / lr / "trajectory.jsonl"] if sweep.trajectory else []
         files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in entries]
@@ -46,15 +47,15 @@ def sweep_rows(sweep):
 
 def results_of(name):
     """The files that a sweep ends with."""
-    if not sweep_rows(sweeps[name]):
-        raise WorkflowError(f"sweep = {name} is not allowed with preset = {preset.name}, whose head is tied to its embeddings")
+    if name not in sweeps:
+        raise WorkflowError(f"sweep = {name} is not allowed with preset = {preset.name}, {why_empty(every_sweep[name], preset)}")
     return [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for seed in SEEDS]
 
 
 def theta(seed, rlhf, lr, eta="own"):
     """The model after the last iteration."""
     folder = run / rlhf / lr / ("" if eta == "own" else f"eta{eta}")
-    return str(folder / f"iteration{getattr(preset, rlhf).iterations:02d}" / "config.json").format(seed=seed)
+    return str(folder / f"iteration{preset.iterations(rlhf):02d}" / "config.json").format(seed=seed)
 
 
 def trained_after(wildcards):
@@ -94,10 +95,10 @@ wildcard_constraints:
 
 rule all:
     input:
-        [results_of(name) for name, sweep in sweeps.items() if sweep_rows(sweep)],
+        [results_of(name) for name in sweeps],
 
 
-for name in sweeps:
+for name in every_sweep:
 
     rule:
         name:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llm.commands.options import Out, Preset, Rate, Rlhf, Seed, Sweep
-from llm.commands.runs import evaluator_of, run_of
+from llm.commands.runs import evaluator_of, microcosm_run, run_of
 
 
 def sweep(
@@ -53,7 +53,7 @@ def mitigate(
     from llm.stages.mitigate import measure_trained
     from llm.stages.penalty import measure_penalties
 
-    run, compared = run_of(preset, seed, out), load_sweep(name)
+    run, compared = microcosm_run(preset, seed, out), load_sweep(name)
     chosen = compared.training_entry(entry)
     if chosen.method == "kl":
         rows = measure_penalties(evaluator_of(run), chosen, lr)

@@ -2,12 +2,32 @@
 
 from pathlib import Path
 
+from llm.errors import UserError
+
 
 def run_of(preset: str, seed: int, out: Path):
-    from llm.config import load_preset
+    """A run of any preset whose models our own loop trains."""
+    from llm.config import LocalPreset
+
+    return _run(LocalPreset, preset, seed, out)
+
+
+def microcosm_run(preset: str, seed: int, out: Path):
+    """For what only the microcosm has."""
+    from llm.config import MicrocosmPreset
+
+    return _run(MicrocosmPreset, preset, seed, out)
+
+
+def _run(kind: type, name: str, seed: int, out: Path):
+    from llm.config import load_preset, names
     from llm.run import Run
 
-    return Run(load_preset(preset), seed, out)
+    preset = load_preset(name)
+    if not isinstance(preset, kind):
+        known = ", ".join(other for other in names("presets") if isinstance(load_preset(other), kind))
+        raise UserError(f"preset = {name!r} is not allowed with this command; allowed are {known}")
+    return Run(preset, seed, out)
 
 
 def evaluator_of(run):

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from llm.commands.options import Eta, Out, Preset, Rate, Rlhf, Seed
-from llm.commands.runs import evaluator_of, run_of
+from llm.commands.runs import evaluator_of, microcosm_run, run_of
 
 
 def show(preset: Preset = "microcosm", seed: Seed = 0, count: Annotated[int, typer.Option(min=1)] = 2) -> None:
     """Print samples of everything the models read: documents, conversations, alignment prompts, test items."""
     from llm.show import samples
 
-    print(samples(run_of(preset, seed, Path("out")), count))
+    print(samples(microcosm_run(preset, seed, Path("out")), count))
 
 
 def pretrain(
@@ -22,15 +22,10 @@ def pretrain(
     out: Out = Path("out"),
     shipped: Annotated[Path | None, typer.Option(help="take shipped weights from this folder instead")] = None,
 ) -> None:
-    """theta_pre: train from random weights, or copy shipped ones."""
-    from llm.files import write_json
+    """theta_pre: train from random weights, or take shipped or fetched ones."""
     from llm.stages import pretrain as stage
 
-    run = run_of(preset, seed, out)
-    if shipped is None:
-        write_json(run.folder / "pretrained.json", stage.pretrain(run, run.folder / "pretrained"))
-    else:
-        stage.take_shipped(run, shipped, run.folder / "pretrained")
+    stage.make_pretrained(run_of(preset, seed, out), shipped)
 
 
 def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:

@@ -1,12 +1,12 @@
 """The kind of preset `data: hub`: the paper's own models, of billions of parameters, trained on GPUs by `llm.trainers` on data
 from the Hugging Face hub or from local folders (paper.md section 3)."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm.config.base import Algorithm, Items, Rate, Settings, refused
-from llm.config.hub_sections import Finetuning, Hardware, HubAma, HubDpo, HubPpo, HubReward, HubRsf, HubSources
+from llm.config.base import Algorithm, Items, Settings, TrainingMethod, refused
+from llm.config.hub_sections import Finetuning, Hardware, HubAma, HubDpo, HubPpo, HubReward, HubRsf
 from llm.config.preset import Preset, PublicModel
 
 
@@ -46,7 +46,7 @@ class HubPreset(Preset):
     model: PublicModel
     models: HubModels
     template: str  # of chats: a name of `llm.data.hub.templates`
-    sources: HubSources
+    data_dir: str | None  # a folder that holds the data sets' files (`llm.data.hub.place`); null: the hub
     hardware: Hardware
     sft: Finetuning | None = None  # on ShareGPT
     warm_start: Finetuning | None = None  # on HH-RLHF's chosen replies, before PPO
@@ -57,6 +57,8 @@ class HubPreset(Preset):
     aligned_by: Algorithm | None = None  # how a theta that is there already was made
     ama: HubAma
     evaluate: HubEvaluate
+
+    training_methods: ClassVar[tuple[TrainingMethod, ...]] = ("kl",)
 
     @property
     def is_trained(self) -> bool:

@@ -85,7 +85,6 @@ class HubPpo(Settings):
     optimiser: Adam
     critic_optimiser: Adam
     collapse: Collapse
-    seeds: Count  # runs, of which the one with the highest reward counts
     lora: Lora | None
 
     def name_of(self, eta: float) -> str:
@@ -117,15 +116,6 @@ class HubAma(Settings):
     lr: dict[Algorithm, Rate]  # for the theta of each algorithm
     warmup_share: Share
     eps: Share
-
-
-class HubSources(Settings):
-    """Data sets: hub ids, or local folders that hold the same files."""
-
-    preferences: str  # HH-RLHF
-    alpaca: str | None  # AlpacaEval's prompts
-    conversations: str | None = None  # ShareGPT, for instruction tuning
-    replay: str | None = None  # documents of pre-training
 
 
 class Hardware(Settings):

@@ -1,11 +1,11 @@
 """The kind of preset `data: microcosm`: a small synthetic world, and a model trained in it from nothing."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from llm.config.base import Count, Items, Mixture, Rate, Settings, Share, refused
+from llm.config.base import Count, Items, Mixture, Rate, Settings, Share, TrainingMethod, refused
 from llm.config.preset import Evaluate, LocalPreset, Shape, check_kinds
 from llm.config.sections import Distil, Optimiser, Ppo
 from llm.data.microcosm.source import KINDS, Microcosm
@@ -79,6 +79,7 @@ class MicrocosmPreset(LocalPreset):
     evaluate: MicrocosmEvaluate
 
     takes_numbers_of_sweeps: ClassVar[bool] = True
+    training_methods: ClassVar[tuple[TrainingMethod, ...]] = get_args(TrainingMethod)
 
     def source(self, seed: int, out: Path) -> Microcosm:
         return Microcosm(seed)

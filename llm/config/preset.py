@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Self, get_args
 
 from pydantic import Field, model_validator
 
-from llm.config.base import Algorithm, Count, Items, Mixture, Settings, refused
+from llm.config.base import Algorithm, AveragingMethod, Count, Items, Mixture, Settings, TrainingMethod, refused
 from llm.config.sections import Ama, Dpo, Oracle, Preferences, Reward, Rsf
 from llm.data.records import Source
 from llm.errors import UserError
@@ -47,8 +47,10 @@ class Preset(Settings):
     data: str
     model: Shape
 
-    # Learning rates and penalties of sweeps that are numbers, not the preset's own, are laid out for the microcosm.
-    takes_numbers_of_sweeps: ClassVar[bool] = False
+    # What of the sweeps a kind can run (`llm.config.runnable`)
+    takes_numbers_of_sweeps: ClassVar[bool] = False  # learning rates other than the preset's own
+    averaging_methods: ClassVar[tuple[AveragingMethod, ...]] = ("ma", "part", "pattern", "ama")
+    training_methods: ClassVar[tuple[TrainingMethod, ...]] = ()
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:
@@ -89,6 +91,8 @@ class LocalPreset(Preset):
     ama: Ama
     oracle: Oracle
     evaluate: Evaluate
+
+    averaging_methods: ClassVar[tuple[AveragingMethod, ...]] = get_args(AveragingMethod)
 
     @abstractmethod
     def source(self, seed: int, out: Path) -> Source:

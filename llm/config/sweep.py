@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from llm.averaging.groups import PART_NAMES, Grouping
-from llm.config.base import Algorithm, Count, Positive, Rate, Settings, Share, refused, short
+from llm.config.base import Algorithm, AveragingMethod, Count, Positive, Rate, Settings, Share, TrainingMethod, refused, short
 from llm.config.preset import Shape
 from llm.errors import UserError
 
@@ -45,7 +45,7 @@ class GroupingSettings(Settings):
 class AveragingEntry(Settings):
     """One family of averaged models: every combination of its lists is one setting."""
 
-    method: Literal["ma", "part", "pattern", "ama", "adamerging", "oracle"]
+    method: AveragingMethod
     label: str
     alphas: Annotated[tuple[Share, ...], Field(min_length=1)]
     grouping: GroupingSettings
@@ -101,7 +101,7 @@ class TrainingEntry(Settings):
     All methods imitate RSF's samples, but for `kl`, which is PPO with other penalties eta.
     """
 
-    method: Literal["distilled", "l1", "l2", "kd", "lora", "sma", "er", "kl"]
+    method: TrainingMethod
     label: str
     strengths: tuple[Annotated[float, Field(ge=0)], ...] = ()  # lambda; of `sma` the average's decay, of `kl` eta
     interval: Count | None = None  # steps from reset to reset

@@ -8,12 +8,34 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from llm.config import Phase
+from llm.config import Phase, SmollmPreset
 from llm.data.microcosm.tokenizer import build_tokenizer, encode
 from llm.errors import UserError
-from llm.model import build_model, load_model, load_tokenizer, save_model
-from llm.run import MicrocosmRun
+from llm.files import write_json
+from llm.model import build_model, link_folder, load_model, load_tokenizer, save_model
+from llm.run import LocalRun, MicrocosmRun, Run
 from llm.train import Batch, fit, token_loss
+
+
+def make_pretrained(run: LocalRun, shipped: Path | None) -> None:
+    """`pretrained` in the run's folder: trained here, or copied from `shipped`; a public model is taken as it was fetched."""
+    out = run.folder / "pretrained"
+    if isinstance(run.preset, SmollmPreset):
+        if shipped is not None:
+            raise UserError(f"shipped = {shipped} is not allowed with preset = {run.preset.name}; its weights are fetched")
+        take_fetched(run, out)
+    elif shipped is None:
+        write_json(run.folder / "pretrained.json", pretrain(run, out))
+    else:
+        take_shipped(run, shipped, out)
+
+
+def take_fetched(run: Run[SmollmPreset], out: Path) -> None:
+    """The fetched model, by hard links."""
+    folder = run.preset.pretrained(run.out)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model folder {folder} is missing; run `python -m llm fetch {run.preset.fetched}` first")
+    link_folder(folder, out)
 
 
 def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
