@@ -34,8 +34,7 @@ def manager_for(names: Sequence[str], folder: Path | None = None):
 def load_tasks(manager, wanted: str | dict, tokens: int | None = None) -> dict:
     """Name -> task, with its data: one, or the tasks of a group.
 
-    wanted: a name, or {"task": name} with settings that replace the task's own. tokens: new tokens of an answer, instead of
-    the task's own number.
+    wanted: a name, or a group as lm-eval describes it. tokens: new tokens of an answer, instead of the task's own number.
     """
     tasks = manager.load([wanted])["tasks"]
     for task in tasks.values():

@@ -78,8 +78,9 @@ class Suite:
         if data is not None:
             rows = local_data(data, name)
             splits = dict.fromkeys(("train", "validation", "test"), rows)  # a task takes the one it knows
-            with self._readable(name):
-                return load_tasks(manager, {"task": name, "custom_dataset": lambda **_: splits}, tokens)[name]
+            replaced = {"task": name, "custom_dataset": lambda **_: splits}
+            with self._readable(name):  # only as part of a group do lm-eval's tasks keep what is not replaced
+                return load_tasks(manager, {"group": "local", "task": [replaced]}, tokens)[name]
         try:
             return load_tasks(manager, name, tokens)[name]
         except (OSError, ValueError) as error:
