@@ -9,7 +9,7 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from llm.config import Algorithm, load_preset, load_sweep, names, runnable, why_empty
+from llm.config import Algorithm, eta_name, load_preset, load_sweep, names, runnable, why_empty
 
 PRESET = config.get("preset", "microcosm")
 SEEDS = str(config.get("seeds", "0")).split()
@@ -63,7 +63,7 @@ def trained_after(wildcards):
     entry = sweeps[sweep_with("training", wildcards)].training_entry(wildcards.entry)
     if entry.method != "kl":
         return theta(wildcards.seed, "rsf", "own")
-    return [theta(wildcards.seed, "ppo", wildcards.lr, preset.ppo.name_of(eta)) for eta in entry.strengths]
+    return [theta(wildcards.seed, "ppo", wildcards.lr, eta_name(preset.ppo.eta, eta)) for eta in entry.strengths]
 
 
 def sweep_with(kind, wildcards):

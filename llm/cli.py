@@ -15,6 +15,7 @@ from llm.averaging.cli_average import average_command
 from llm.averaging.cli_front import front_command
 from llm.bench.generate import bench_generate
 from llm.bench.train import bench_train
+from llm.benchmarks.cli import add_to as add_benchmarks
 from llm.commands import comparisons, results, training
 from llm.errors import UserError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("average", rich_help_panel=YOUR_MODELS)(average_command)
 app.command("adapt", rich_help_panel=YOUR_MODELS)(adapt_command)
 app.command("front", rich_help_panel=YOUR_MODELS)(front_command)
+add_benchmarks(app, YOUR_MODELS)
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
 bench.command("average")(bench_average)
 bench.command("adapt")(bench_adapt)

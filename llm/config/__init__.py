@@ -10,12 +10,12 @@ from llm.config.kinds import AnyPreset
 from llm.config.microcosm import Initialise, MicrocosmPreset, Model, Phase
 from llm.config.preset import LocalPreset, Preset, PublicModel, Shape
 from llm.config.runnable import runnable, why_empty
-from llm.config.sections import Collapse, Dpo, Optimiser, Ppo
+from llm.config.sections import Collapse, Dpo, Optimiser, Ppo, eta_name
 from llm.config.smollm import SmollmPreset
 from llm.config.sweep import TRAINING_OPTIONS, AveragingEntry, GroupingSettings, Sweep, TrainingEntry
 
 __all__ = [
     "TRAINING_OPTIONS", "Algorithm", "AnyPreset", "AveragingEntry", "Collapse", "Dpo", "GroupingSettings", "HubPreset", "Initialise",
     "LocalPreset", "MicrocosmPreset", "Model", "Optimiser", "Phase", "Ppo", "Preset", "PublicModel", "Shape", "SmollmPreset", "Sweep",
-    "TrainingEntry", "load_preset", "load_sweep", "names", "runnable", "why_empty",
+    "TrainingEntry", "eta_name", "load_preset", "load_sweep", "names", "runnable", "why_empty",
 ]  # fmt: skip

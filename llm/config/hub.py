@@ -1,42 +1,14 @@
 """The kind of preset `data: hub`: the paper's own models, of billions of parameters, trained on GPUs by `llm.trainers` on data
 from the Hugging Face hub or from local folders (paper.md section 3)."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from llm.config.base import Algorithm, Items, Settings, TrainingMethod, refused
-from llm.config.hub_sections import Finetuning, Hardware, HubAma, HubDpo, HubPpo, HubReward, HubRsf
+from llm.config.base import Algorithm, Positive, TrainingMethod, refused
+from llm.config.hub_sections import HubAma, HubEvaluate, HubModels, HubReward
 from llm.config.preset import Preset, PublicModel
-
-
-class HubModels(Settings):
-    """Hub ids or local folders: either `pretrained`, from which everything is trained, or two models that are there already."""
-
-    pretrained: str | None = None
-    theta_0: str | None = None
-    theta: str | None = None
-    reward: str | None = None  # a reward model that is there already, to judge models that are
-
-    @model_validator(mode="after")
-    def _either_or(self) -> Self:
-        given = tuple(key for key in ("pretrained", "theta_0", "theta", "reward") if getattr(self, key) is not None)
-        if given not in (("pretrained",), ("theta_0", "theta", "reward")):
-            raise refused(f"{', '.join(given) or 'no model'} given is not allowed; "
-                           "allowed are pretrained alone, or theta_0, theta and reward")  # fmt: skip
-        return self
-
-
-class HubEvaluate(Settings):
-    """What is measured: the reward of sampled replies, and the abilities as lm-eval tasks, each ability the mean of its tasks."""
-
-    prompts: Items  # of held-out HH-RLHF
-    alpaca_prompts: int  # of AlpacaEval, compared with theta_0's replies by PairRM; 0 for none
-    temperature: Annotated[float, Field(gt=0)]
-    max_new_tokens: Annotated[int, Field(ge=1)]
-    tasks: dict[Literal["qa", "reading", "translation"], Annotated[tuple[str, ...], Field(min_length=1)]]
-    limit: Annotated[int, Field(ge=2)] | None  # items of each task; null: all
-    batch: Annotated[int, Field(ge=1)]  # sequences a GPU
+from llm.trainers.settings import DpoSettings, Hardware, PpoSettings, RsfSettings, SftSettings
 
 
 class HubPreset(Preset):
@@ -48,12 +20,13 @@ class HubPreset(Preset):
     template: str  # of chats: a name of `llm.data.hub.templates`
     data_dir: str | None  # a folder that holds the data sets' files (`llm.data.hub.place`); null: the hub
     hardware: Hardware
-    sft: Finetuning | None = None  # on ShareGPT
-    warm_start: Finetuning | None = None  # on HH-RLHF's chosen replies, before PPO
+    memory_gb: Positive  # of each GPU, in 2**30 bytes
+    sft: SftSettings | None = None  # on ShareGPT
+    warm_start: SftSettings | None = None  # on HH-RLHF, before PPO
     reward: HubReward | None = None
-    rsf: HubRsf | None = None
-    ppo: HubPpo | None = None
-    dpo: HubDpo | None = None
+    rsf: RsfSettings | None = None
+    ppo: PpoSettings | None = None
+    dpo: DpoSettings | None = None
     aligned_by: Algorithm | None = None  # how a theta that is there already was made
     ama: HubAma
     evaluate: HubEvaluate

@@ -1,104 +1,36 @@
-"""Sections of presets of the paper's models (paper.md section 3). Every `batch` is the global one: what a GPU gets at a time, and how
-often gradients are accumulated, follow from it and from the number of processes (`Hardware.micro_batch`)."""
+"""Sections of presets of the paper's models that are not settings of a trainer (`llm.trainers.settings`): models, AMA, measuring."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from llm.config.base import Algorithm, Count, Positive, Rate, Settings, Share
-from llm.config.sections import Collapse
-from llm.errors import UserError
-
-
-class Adam(Settings):
-    """AdamW with linear warm-up over a share of the steps, then a constant rate or a cosine to 0."""
-
-    lr: Rate
-    warmup_share: Share
-    schedule: Literal["cosine", "constant"]
-    betas: tuple[Share, Share]
-    weight_decay: Annotated[float, Field(ge=0)]
-    clip: Positive
+from llm.benchmarks.table import BENCHMARKS
+from llm.config.base import Algorithm, Count, Items, Positive, Rate, Settings, Share, refused
+from llm.trainers.settings import RewardSettings, SftSettings
 
 
-class Finetuning(Settings):
-    """Imitation of conversations."""
+class HubModels(Settings):
+    """Hub ids or local folders: either `pretrained`, from which everything is trained, or models that are there already."""
 
-    epochs: Count
-    batch: Count  # conversations a step
-    block: Count  # tokens of an example; longer ones are cut
-    optimiser: Adam
+    pretrained: str | None = None
+    theta_0: str | None = None
+    theta: str | None = None
+    reward: str | None = None  # a reward model, which judges theta and AMA's samples
 
-
-class BradleyTerry(Settings):
-    epochs: Count
-    batch: Count  # pairs a step
-    block: Count
-    optimiser: Adam
+    @model_validator(mode="after")
+    def _either_or(self) -> Self:
+        given = tuple(key for key in ("pretrained", "theta_0", "theta", "reward") if getattr(self, key) is not None)
+        if given not in (("pretrained",), ("theta_0", "theta", "reward")):
+            raise refused(f"{', '.join(given) or 'no model'} is not allowed; "
+                           "allowed are pretrained alone, or theta_0, theta and reward")  # fmt: skip
+        return self
 
 
 class HubReward(Settings):
     """The reward model: a tuning step, then the Bradley-Terry fit."""
 
-    sft: Finetuning
-    bradley_terry: BradleyTerry
-
-
-class Lora(Settings):
-    """Low-rank adapters in place of training all weights."""
-
-    rank: Count
-    lora_alpha: Positive
-    dropout: Share
-    targets: Literal["mlp", "mlp+attention"]
-
-
-class HubRsf(Settings):
-    iterations: Count
-    prompts: Count  # an iteration
-    samples: Count  # a prompt, of which the best is imitated
-    temperature: Positive
-    max_new_tokens: Count
-    epochs: Count
-    batch: Count
-    block: Count
-    optimiser: Adam
-    lora: Lora | None
-
-
-class HubPpo(Settings):
-    """As `llm.config.sections.Ppo`, which explains the keys."""
-
-    iterations: Count
-    prompts: Count  # replies collected an iteration
-    temperature: Positive
-    max_new_tokens: Count
-    epochs: Count
-    batch: Count
-    block: Count
-    eta: Annotated[float, Field(ge=0)]
-    gamma: Share
-    gae_lambda: Share
-    clip: Positive
-    value_clip: Positive
-    baseline: float
-    optimiser: Adam
-    critic_optimiser: Adam
-    collapse: Collapse
-    lora: Lora | None
-
-    def name_of(self, eta: float) -> str:
-        """What folders and the graph call a penalty: `own` for the preset's."""
-        return "own" if eta == self.eta else f"{eta:g}"
-
-
-class HubDpo(Settings):
-    beta: Positive
-    iterations: Count  # checkpoints, equally spaced over the epochs; the last one is theta
-    epochs: Count
-    batch: Count  # pairs a step
-    block: Count
-    optimiser: Adam
+    sft: SftSettings
+    bradley_terry: RewardSettings
 
 
 class HubAma(Settings):
@@ -112,30 +44,26 @@ class HubAma(Settings):
     draw: Count
     epochs: Count
     batch: Count
-    block: Count
+    block: Count  # tokens of prompt and reply
     lr: dict[Algorithm, Rate]  # for the theta of each algorithm
     warmup_share: Share
     eps: Share
 
 
-class Hardware(Settings):
-    """What a run is planned for; `python -m llm plan --gpus --memory-gb` asks about other machines."""
+class HubEvaluate(Settings):
+    """What is measured: the reward of sampled replies, PairRM's win rate over theta_0, and lm-eval's tasks."""
 
-    gpus: Count
-    memory_gb: Positive  # of each GPU, in 2**30 bytes
-    launcher: Literal["fsdp", "zero3"]
-    dtype: Literal["bfloat16"]
-    micro_batch: Count  # sequences that a GPU reads at a time, where the global batch allows
+    prompts: Items  # of held-out HH-RLHF
+    alpaca_prompts: Annotated[int, Field(ge=0)]  # of AlpacaEval, judged by PairRM; 0 for none
+    temperature: Positive
+    max_new_tokens: Count
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]  # an ability is the mean of its tasks (`llm.benchmarks.table`)
+    limit: Items | None  # items of each task; null: all
+    batch: Count  # sequences a GPU at a time
 
-    def accumulation(self, batch: int, gpus: int | None = None) -> tuple[int, int]:
-        """(sequences a GPU at a time, steps of accumulation) of a global batch, whose product with the GPUs is the batch exactly.
-
-        The batch a GPU is the largest divisor that does not exceed `micro_batch`. Raises UserError where the GPUs do not divide the
-        batch.
-        """
-        gpus = gpus or self.gpus
-        if batch % gpus:
-            raise UserError(f"gpus = {gpus} is not allowed with a global batch of {batch}; allowed are its divisors")
-        share = batch // gpus
-        own = max(size for size in range(1, min(share, self.micro_batch) + 1) if share % size == 0)
-        return own, share // own
+    @model_validator(mode="after")
+    def _tasks_are_known(self) -> Self:
+        for task in self.tasks:
+            if task not in BENCHMARKS:
+                raise refused(f"tasks = {task!r} is an unknown name; allowed are {', '.join(BENCHMARKS)}")
+        return self

@@ -10,6 +10,11 @@ from llm.config.base import Count, Items, Positive, Rate, Settings, Share, refus
 ROUNDING = 1e-9  # how far from what was meant a sum of shares may be
 
 
+def eta_name(own: float, eta: float) -> str:
+    """What folders and the graph call a penalty of PPO: `own` for the preset's."""
+    return "own" if eta == own else f"{eta:g}"
+
+
 def _shares(shares: dict[float, float]) -> dict[float, float]:
     if sum(shares.values()) > 1 + ROUNDING:
         raise refused(f"the shares sum to {sum(shares.values()):g}; allowed is at most 1")
@@ -100,7 +105,7 @@ class Ppo(Settings):
 
     def name_of(self, eta: float) -> str:
         """What folders and the graph call a penalty: `own` for the preset's, so that it is not trained twice."""
-        return "own" if eta == self.eta else f"{eta:g}"
+        return eta_name(self.eta, eta)
 
 
 class Distil(Settings):
