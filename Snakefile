@@ -9,7 +9,7 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from llm.config import Algorithm, eta_name, load_preset, load_sweep, names, runnable, why_empty
+from llm.config import Algorithm, eta_name, has_baseline, load_preset, load_sweep, names, runnable, why_empty
 
 PRESET = config.get("preset", "microcosm")
 SEEDS = str(config.get("seeds", "0")).split()
@@ -30,14 +30,9 @@ def rates(sweep):
     return ["own" if lr is None else f"{lr:g}" for lr in sweep.learning_rates]
 
 
-def has_baseline(sweep):
-    """Every number has one row, so theta_0's rows stand only beside those of the preset's first algorithm at its own rate."""
-    return sweep.trajectory and preset.algorithms[0] in sweep.rlhf and None in sweep.learning_rates
-
-
 def sweep_rows(sweep):
     """Every file of rows that a sweep is made of, for one seed."""
-    files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep) else []
+    files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep, preset) else []
     entries = [*sweep.averaging, *sweep.training]
     for rlhf, lr in product(sweep.rlhf, rates(sweep)):
         files += [run / "rows" / rlhf / lr / "trajectory.jsonl"] if sweep.trajectory else []

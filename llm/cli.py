@@ -16,7 +16,7 @@ from llm.averaging.cli_front import front_command
 from llm.bench.generate import bench_generate
 from llm.bench.train import bench_train
 from llm.benchmarks.cli import add_to as add_benchmarks
-from llm.commands import comparisons, results, training
+from llm.commands import comparisons, plan, results, training
 from llm.errors import UserError
 
 YOUR_MODELS = "Your own models"
@@ -37,6 +37,7 @@ bench.command("generate")(bench_generate)
 bench.command("train")(bench_train)
 app.add_typer(bench, name="bench", rich_help_panel=YOUR_MODELS)
 for command in (
+    plan.plan,
     training.show,
     training.pretrain,
     training.sft,

@@ -9,7 +9,7 @@ from llm.config.hub import HubPreset
 from llm.config.kinds import AnyPreset
 from llm.config.microcosm import Initialise, MicrocosmPreset, Model, Phase
 from llm.config.preset import LocalPreset, Preset, PublicModel, Shape
-from llm.config.runnable import runnable, why_empty
+from llm.config.runnable import has_baseline, runnable, why_empty
 from llm.config.sections import Collapse, Dpo, Optimiser, Ppo, eta_name
 from llm.config.smollm import SmollmPreset
 from llm.config.sweep import TRAINING_OPTIONS, AveragingEntry, GroupingSettings, Sweep, TrainingEntry
@@ -17,5 +17,5 @@ from llm.config.sweep import TRAINING_OPTIONS, AveragingEntry, GroupingSettings,
 __all__ = [
     "TRAINING_OPTIONS", "Algorithm", "AnyPreset", "AveragingEntry", "Collapse", "Dpo", "GroupingSettings", "HubPreset", "Initialise",
     "LocalPreset", "MicrocosmPreset", "Model", "Optimiser", "Phase", "Ppo", "Preset", "PublicModel", "Shape", "SmollmPreset", "Sweep",
-    "TrainingEntry", "eta_name", "load_preset", "load_sweep", "names", "runnable", "why_empty",
+    "TrainingEntry", "eta_name", "has_baseline", "load_preset", "load_sweep", "names", "runnable", "why_empty",
 ]  # fmt: skip

@@ -23,6 +23,13 @@ def runnable(sweep: Sweep, preset: Preset) -> Sweep:
     )  # fmt: skip
 
 
+def has_baseline(sweep: Sweep, preset: Preset) -> bool:
+    """Whether theta_0's rows belong to a sweep: every number has one row, so they stand beside those of the preset's first algorithm
+    at its own rate alone.
+    """
+    return sweep.trajectory and preset.algorithms[0] in sweep.rlhf and None in sweep.learning_rates
+
+
 def why_empty(sweep: Sweep, preset: Preset) -> str | None:
     """Half a sentence about a preset that can run nothing of a sweep; None if it can."""
     part = runnable(sweep, preset)
