@@ -11,7 +11,7 @@ from microcosm_runs import command
 from llm.config import LocalPreset, PublicModel, load_preset, load_sweep, names, why_empty
 from llm.plan import hub, local
 from llm.plan.report import GB, Device, costs, require_room
-from llm.plan.shape import ADAM, FULL, HALF, activations, cache, gathered, parameters, training_state
+from llm.plan.shape import ADAM, FULL, HALF, activations, cache, gathered, layer_activations, parameters, training_state
 from llm.plan.steps import Step, models, steps
 from llm.plan.work import Speed, Work, gpu_speed
 
@@ -21,7 +21,7 @@ SHAPES = {
     "wide heads": {"heads": 2, "kv_heads": 1, "head_size": 48, "tied_embeddings": False},
 }  # fmt: skip
 SIZES = {"layers": 3, "hidden_size": 64, "intermediate_size": 160, "vocabulary": 96, "context": 64}
-FACTOR = 1.1  # of the estimate of activations
+FACTOR = 1.05  # of the estimate of activations
 
 
 def shape(name: str = "grouped", **changes) -> PublicModel:
@@ -80,14 +80,12 @@ def test_the_estimate_of_activations_is_near_what_a_backward_pass_keeps(name, ch
     sizes = shape(name)
     model = model_of(sizes).train()
     if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     ids = torch.randint(0, sizes.vocabulary, (3, 40))
     measured, estimated = kept_for_backward(model, ids), activations(sizes, ids.numel(), FULL, checkpointing)
-    if checkpointing:  # what is computed again is kept layer by layer, so what was kept is not a sum that stands at once
-        once = activations(sizes, ids.numel(), FULL, True) - activations(sizes, ids.numel(), FULL, False) / sizes.layers
-        assert once < estimated < measured
-    else:
-        assert 1 / FACTOR < estimated / measured < FACTOR
+    if checkpointing:  # the one layer that is computed again is not seen here; without checkpointing it is, three times
+        estimated -= layer_activations(sizes, ids.numel(), FULL)
+    assert 1 / FACTOR < estimated / measured < FACTOR
 
 
 def test_the_cache_holds_what_a_model_writes_into_it():
@@ -161,7 +159,7 @@ def test_twice_the_samples_take_longer_and_more_gpus_hold_more():
         (["--preset", "zephyr-7b-beta", "--gpus", "1", "--memory-gb", "24"], r"memory_gb = 24 is not allowed with preset = zephyr-7b-beta, whose step `average dpo ama` takes [\d.]+ GB; allowed are at least \d+"),
         (["--preset", "openllama-3b"], "gpus = 0 is not allowed with preset = openllama-3b, which is planned for 4; allowed are at least"),
         (["--preset", "openllama-3b", "--gpus", "8", "--memory-gb", "80"], "processes = 8 is not allowed with batch = 12, the global batch"),
-        (["--preset", "smollm2-135m", "--memory-gb", "1"], "memory_gb = 1 is not allowed with preset = smollm2-135m, whose step `reward` takes"),
+        (["--preset", "smollm2-135m", "--memory-gb", "1"], "memory_gb = 1 is not allowed with preset = smollm2-135m, whose step `align dpo` takes"),
         (["--preset", "zephyr-7b-beta", "--sweep", "core"], "sweep = core is not allowed with preset = zephyr-7b-beta, whose models are aligned by dpo"),
     ],
 )  # fmt: skip

@@ -35,11 +35,11 @@ def gathered(shape: PublicModel, gpus: int) -> float:
 def layer_activations(shape: PublicModel, tokens: int, width: int) -> float:
     """Bytes that one layer keeps for its backward pass; `width`: bytes of a number.
 
-    A token leaves six vectors of the hidden size (in and out of both norms, and their scaled outputs), five of all heads
-    (queries; keys and values repeated for each head; attention's output in two layouts), and four of the MLP's width.
+    A token leaves six vectors of the hidden size (into both norms, out of them before and after their scale), queries and
+    attention's output, keys and values, and four vectors of the MLP's width.
     """
-    heads = shape.heads * shape.head_size
-    return width * tokens * (6 * shape.hidden_size + 5 * heads + 4 * shape.intermediate_size)
+    attention = 2 * (shape.heads + shape.kv_heads) * shape.head_size
+    return width * tokens * (6 * shape.hidden_size + attention + 4 * shape.intermediate_size)
 
 
 def activations(shape: PublicModel, tokens: int, width: int, checkpointing: bool) -> float:

@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 
 from llm.errors import UserError
+from llm.trainers.batches import Split
 from llm.trainers.settings import Hardware
 
 # Sampling takes some processes longer than others, and by default those that wait give up after ten minutes.
@@ -45,7 +46,7 @@ def prepare_state(hardware: Hardware) -> bool:
     return True
 
 
-def make_accelerator(hardware: Hardware, accumulation: int):
+def make_accelerator(hardware: Hardware, split: Split):
     """An `accelerate.Accelerator` for our own loops; the recipe of the launch says how models are spread."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -54,10 +55,20 @@ def make_accelerator(hardware: Hardware, accumulation: int):
     if not prepare_state(hardware):
         AcceleratorState._reset_state(reset_partial_state=True)
     # Gradients are reduced after every pass: kept whole until the last one they would take as much memory as the model.
-    plugin = GradientAccumulationPlugin(num_steps=accumulation, sync_each_batch=True, sync_with_dataloader=False)
-    return Accelerator(
+    plugin = GradientAccumulationPlugin(num_steps=split.accumulation, sync_each_batch=True, sync_with_dataloader=False)
+    accelerator = Accelerator(
         cpu=hardware.device == "cpu",
         mixed_precision="bf16" if hardware.dtype == "bf16" else "no",
         gradient_accumulation_plugin=plugin,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
+    if accelerator.state.deepspeed_plugin is not None:  # it would else learn this from a data loader, and there is none
+        accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = split.per_device
+    return accelerator
+
+
+def gathered(accelerator, mine: list) -> list:
+    """The elements of all processes' lists, in every process."""
+    from accelerate.utils import gather_object
+
+    return gather_object(mine)
