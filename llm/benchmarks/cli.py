@@ -40,20 +40,21 @@ def benchmark_command(
     """
     from llm.benchmarks.table import parse_tasks
 
-    names = parse_tasks(tasks)
-    _check_new(to)
+    names, called = parse_tasks(tasks), name or model.resolve().name
+    _check(to, called, seed, rlhf)
     from time import perf_counter
 
     import numpy as np
 
-    from llm.benchmarks.models import from_folder
-    from llm.benchmarks.suite import Suite, SuiteSettings
+    from llm.benchmarks.models import check_folder, from_folder
+    from llm.benchmarks.suite import SuiteSettings, load_suite
 
-    suite = Suite(SuiteSettings(names, limit, tokens, data, chat, cut))
+    check_folder(model)
+    suite = load_suite(SuiteSettings(names, limit, tokens, data, chat, cut))
     lm = from_folder(model, batch=batch, dtype=dtype, device=device, backend=backend)
     start = perf_counter()
     measured = suite.measure(lm, np.random.default_rng(seed))
-    _write(to, name or model.resolve().name, seed, rlhf, {}, measured, perf_counter() - start)
+    _write(to, called, seed, rlhf, {}, measured, perf_counter() - start)
 
 
 def replies_command(
@@ -98,8 +99,8 @@ def win_rate_command(
     from llm.benchmarks.alpaca import paired, read_outputs
     from llm.benchmarks.pairrm import PairRM, win_rate
 
-    _check_new(to)
     own, other, start = read_outputs(outputs), read_outputs(rival), perf_counter()
+    _check(to, own.generator, seed, rlhf)
     measured = {"win_rate": win_rate(PairRM(ranker, batch, device), *paired(own, other))}
     setting = {"ranker": Path(ranker).name, "rival": other.generator}
     _write(to, own.generator, seed, rlhf, setting, measured, perf_counter() - start)
@@ -110,6 +111,15 @@ def add_to(app: typer.Typer, panel: str) -> None:
     commands = {"benchmark": benchmark_command, "replies": replies_command, "win-rate": win_rate_command}
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
+
+
+def _check(to: Path, name: str, seed: int, rlhf: str) -> None:
+    """Refuse at once what would be refused when the rows are written."""
+    from llm.results import parse_row
+
+    _check_new(to)
+    named = {"preset": name, "seed": seed, "rlhf": rlhf, "method": "model", "setting": {}, "metric": "qa", "split": "test"}
+    parse_row(named | {"value": 0.0, "stderr": None, "n": 1, "seconds": 0.0, "version": "0"}, "the rows to write")
 
 
 def _check_new(path: Path) -> None:

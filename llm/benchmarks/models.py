@@ -43,7 +43,7 @@ def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tupl
     """
     import torch
 
-    _check_folder(folder)
+    check_folder(folder)
     place = device_of(device)
     try:
         model = load_causal(folder, dtype_on(dtype, place), "model").to(place)
@@ -52,7 +52,8 @@ def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tupl
     return model, load_tokenizer(folder)
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """UserError unless the folder holds a whole model, as far as can be told without reading its weights."""
     if read_folder(folder, "model").is_adapter:
         raise UserError(f"model is {str(folder)!r}, an adapter; put it into its model first (`average`, alpha 1).")
 
@@ -62,7 +63,7 @@ def _by_vllm(folder: Path, dtype: str, device: str):
         raise UserError("backend is 'vllm', which is not installed; install the extra `gpu`, or take hf.")
     if device != "auto":
         raise UserError(f"device is {device!r}, allowed with backend vllm is auto.")
-    _check_folder(folder)
+    check_folder(folder)
     from lm_eval.models.vllm_causallms import VLLM
 
     return VLLM(pretrained=str(folder), dtype=dtype, batch_size="auto")

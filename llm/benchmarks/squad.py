@@ -1,4 +1,4 @@
-"""SQuAD v1.1's scores, by the definition of its own script (Rajpurkar et al., arXiv 1606.05250), for `tasks/squad_v1_f1.yaml`.
+"""SQuAD v1.1's scores, as its own script defines them (Rajpurkar et al., arXiv 1606.05250), for `tasks/squad_v1_f1.yaml`.
 
 `llm.metrics.f1` is that of SQuAD v2's script. The two differ in one case: of a right answer of which articles and
 punctuation leave no word, v1.1 gives an equally empty reply an F1 of 0 (and an exact match of 1), v2 gives it 1.

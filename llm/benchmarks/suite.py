@@ -1,9 +1,8 @@
-"""The paper's abilities of a real model, by lm-eval (paper, section 2): qa, reading_f1 and bleu, and every task's own number."""
+"""The paper's abilities of a real model, by lm-eval (paper, section 2): qa, reading_f1, bleu, and each task's own number."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from math import sqrt
 from pathlib import Path
 
@@ -43,23 +42,24 @@ class SuiteSettings:
 
 @dataclass(frozen=True)
 class Suite:
-    """Tasks that are loaded once and measured on any number of models, all on the same items."""
+    """Tasks that are loaded once (`load_suite`) and measured on any number of models, all on the same items.
+
+    tasks: name -> lm-eval's task with its data.
+    """
 
     settings: SuiteSettings
-
-    @cached_property
-    def tasks(self) -> dict:
-        """Name -> lm-eval's task with its data; UserError for data that are not there or do not fit."""
-        manager = manager_for(self.settings.tasks)
-        return {name: self._load(manager, name) for name in self.settings.tasks}
+    tasks: Mapping[str, object]
 
     def measure(self, lm, rng: np.random.Generator) -> dict[str, Measurement]:
         """Metric -> measurement: of each task (by its name, and its further numbers by theirs), and of each ability
         whose tasks are all asked for: qa and reading_f1 in [0, 1], bleu in [0, 100].
 
         lm: from `llm.benchmarks.models`. rng: of the bootstrap that gives BLEU's standard error. Raises UserError for
-        prompts that are too long for the model, a device that is too small, and a task with a single item.
+        prompts that are too long for the model, a chat format that it does not have, a device that is too small, and a
+        task with a single item.
         """
+        if self.settings.chat and not lm.tokenizer.chat_template:
+            raise UserError("chat is asked for, but the model's tokenizer has no chat template; ask in plain text.")
         for name, task in self.tasks.items():
             self._check_lengths(lm, name, task)
         found: dict[str, Measurement] = {}
@@ -73,47 +73,53 @@ class Suite:
                 found[ours] = Measurement(scores.value(), scores.stderr(rng), len(scores.items), items)
         return found | ability_means(found)
 
-    def _load(self, manager, name: str):
-        data, tokens = self.settings.data, self.settings.tokens
-        if data is not None:
-            rows = local_data(data, name)
-            splits = dict.fromkeys(("train", "validation", "test"), rows)  # a task takes the one it knows
-            replaced = {"task": name, "custom_dataset": lambda **_: splits}
-            with self._readable(name):  # only as part of a group do lm-eval's tasks keep what is not replaced
-                return load_tasks(manager, {"group": "local", "task": [replaced]}, tokens)[name]
-        try:
-            return load_tasks(manager, name, tokens)[name]
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"the task {name} needs the data set {BENCHMARKS[name].data}, which is neither here nor could be fetched "
-                f"({first_line(error)}); give a folder with {name}.jsonl or {name}.parquet as data."
-            ) from None
-
     def _check_lengths(self, lm, name: str, task) -> None:
         """lm-eval would cut the beginning of a prompt with no more than a warning in its log."""
         chat, context = self.settings.chat, lm.max_length
-        with self._readable(name):
+        with _readable(name, self.settings):
             task.build_all_requests(
                 limit=self.settings.limit,
                 apply_chat_template=chat,
                 chat_template=lm.apply_chat_template if chat else None,
             )
         needs = [_tokens(lm, *request.args, self.settings.cut) for request in task.instances]
-        if max(needs) > context:
+        long = sum(need > context for need in needs)
+        if long:
             raise UserError(
-                f"the task {name} has {sum(need > context for need in needs)} of {len(needs)} prompts that are too long: with "
-                f"their answers they need up to {max(needs)} tokens, the model takes {context}; allow fewer tokens an answer, "
-                "or let them be cut."
+                f"the task {name} has {long} of {len(needs)} prompts that are too long: with their answers they need up to "
+                f"{max(needs)} tokens, the model takes {context}; allow fewer tokens an answer, or let prompts be cut."
             )
 
-    @contextmanager
-    def _readable(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # a task's own code and templates raise anything on rows they do not expect
-            where = self.settings.data or BENCHMARKS[name].data
-            kind = type(error).__name__
-            raise UserError(f"the task {name} cannot read the rows of {where} ({kind}: {first_line(error)}).") from None
+
+def load_suite(settings: SuiteSettings) -> Suite:
+    """The tasks with their data; UserError for data that are not there or do not fit their task."""
+    manager = manager_for(settings.tasks)
+    return Suite(settings, {name: _load(manager, name, settings) for name in settings.tasks})
+
+
+def _load(manager, name: str, settings: SuiteSettings):
+    if settings.data is not None:
+        rows = local_data(settings.data, name)
+        splits = dict.fromkeys(("train", "validation", "test"), rows)  # a task takes the one it knows
+        replaced = {"task": name, "custom_dataset": lambda **_: splits}
+        with _readable(name, settings):  # only as part of a group do lm-eval's tasks keep what is not replaced
+            return load_tasks(manager, {"group": "local", "task": [replaced]}, settings.tokens)[name]
+    try:
+        return load_tasks(manager, name, settings.tokens)[name]
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the task {name} needs the data set {BENCHMARKS[name].data}, which is neither here nor could be fetched "
+            f"({first_line(error)}); give a folder with {name}.jsonl or {name}.parquet as data."
+        ) from None
+
+
+@contextmanager
+def _readable(name: str, settings: SuiteSettings) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a task's own code and templates raise anything on rows they do not expect
+        where, kind = settings.data or BENCHMARKS[name].data, type(error).__name__
+        raise UserError(f"the task {name} cannot read the rows of {where} ({kind}: {first_line(error)}).") from None
 
 
 def _tokens(lm, text: str, rest: str | Mapping, cut: bool) -> int:

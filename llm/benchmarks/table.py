@@ -10,9 +10,9 @@ from llm.errors import UserError
 class Benchmark:
     """One task.
 
-    ability: our name of the metric that its number is averaged into. metric: lm-eval's name of the number. data: the data set's
-    name on the hub. columns: what one of its rows must have. folder: where the task is described, among lm-eval's own tasks;
-    None for `llm/benchmarks/tasks`. further: other numbers of the task, lm-eval's name -> ours.
+    ability: our name of the metric that its number is averaged into. metric: lm-eval's name of the number. data: the data
+    set's name on the hub. columns: what one of its rows must have. folder: where the task is described, among lm-eval's own
+    tasks; None for `llm/benchmarks/tasks`. further: other numbers of the task, lm-eval's name -> ours.
     """
 
     ability: str
