@@ -19,6 +19,7 @@ from llm.averaging.cli_front import front_command
 from llm.bench.generate import bench_generate
 from llm.bench.train import bench_train
 from llm.errors import UserError
+from llm.fetch.cli import fetch_command
 
 LARGEST_SEED = 2**32 - 1
 YOUR_MODELS = "Your own models"
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command("average", rich_help_panel=YOUR_MODELS)(average_command)
 app.command("adapt", rich_help_panel=YOUR_MODELS)(adapt_command)
 app.command("front", rich_help_panel=YOUR_MODELS)(front_command)
+app.command("fetch", rich_help_panel=YOUR_MODELS)(fetch_command)
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
 bench.command("average")(bench_average)
 bench.command("adapt")(bench_adapt)
