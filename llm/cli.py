@@ -18,6 +18,7 @@ from llm.bench.train import bench_train
 from llm.benchmarks.cli import add_to as add_benchmarks
 from llm.commands import comparisons, plan, results, training
 from llm.errors import UserError
+from llm.fetch.cli import fetch_command
 
 YOUR_MODELS = "Your own models"
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command("average", rich_help_panel=YOUR_MODELS)(average_command)
 app.command("adapt", rich_help_panel=YOUR_MODELS)(adapt_command)
 app.command("front", rich_help_panel=YOUR_MODELS)(front_command)
 add_benchmarks(app, YOUR_MODELS)
+app.command("fetch", rich_help_panel=YOUR_MODELS)(fetch_command)
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
 bench.command("average")(bench_average)
 bench.command("adapt")(bench_adapt)

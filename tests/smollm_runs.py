@@ -9,6 +9,7 @@ import torch
 from llm.config import SmollmPreset, load_preset
 from llm.config.tiny import tiny
 from llm.data.records import AbilityItems, ChoiceItem, GenerationItem
+from llm.fetch.catalogue import FETCHABLE
 from llm.model import save_model
 from llm.run import Run
 
@@ -81,6 +82,11 @@ def tiny_preset() -> LettersPreset:
     return LettersPreset.model_validate(given | {"model": given["model"] | {"vocabulary": len(tokenizer())}})
 
 
+def fetched_folder(out: Path) -> Path:
+    """Where `python -m llm fetch smollm2-135m` puts its model."""
+    return out / FETCHABLE["smollm2-135m"][0].folder
+
+
 def fetched_run(out: Path, seed: int = 0) -> Run[LettersPreset]:
     """A run whose model is there as if it had been fetched."""
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -94,5 +100,5 @@ def fetched_run(out: Path, seed: int = 0) -> Run[LettersPreset]:
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        save_model(LlamaForCausalLM(config), tokenizer(), run.preset.pretrained(out))
+        save_model(LlamaForCausalLM(config), tokenizer(), fetched_folder(out))
     return run

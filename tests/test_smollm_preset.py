@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from microcosm_runs import evaluator, make_reward, theta, values
-from smollm_runs import fetched_run, tiny_preset
+from smollm_runs import fetched_folder, fetched_run, tiny_preset
 
 from llm.config import load_preset, load_sweep
 from llm.errors import UserError
@@ -43,17 +43,18 @@ def entry_rows(run, sweep: str, label: str) -> list[dict]:
 
 
 def test_theta_0_is_the_fetched_model_without_a_second_copy_of_its_weights(run):
-    fetched = run.preset.pretrained(run.out)
+    fetched = fetched_folder(run.out)
     for folder in (run.folder / "pretrained", run.folder / "theta_0"):
         assert {path.name for path in folder.iterdir()} == {path.name for path in fetched.iterdir()}
         assert all(path.samefile(fetched / path.name) for path in folder.iterdir())
 
 
 def test_training_leaves_the_fetched_model_as_it_was(run):
-    fetched, after = load_model(run.preset.pretrained(run.out)).state_dict(), load_model(theta(run)).state_dict()
+    fetched, after = load_model(fetched_folder(run.out)).state_dict(), load_model(theta(run)).state_dict()
     assert fetched.keys() == after.keys()
     assert any(not torch.equal(fetched[name], after[name]) for name in fetched)
-    again = load_model(fetched_run(run.out / "again").preset.pretrained(run.out / "again")).state_dict()
+    fetched_run(run.out / "again")
+    again = load_model(fetched_folder(run.out / "again")).state_dict()
     assert all(torch.equal(fetched[name], again[name]) for name in fetched)
 
 
@@ -110,7 +111,7 @@ def test_dpo_learns_from_the_same_pairs_and_ppo_is_refused(run):
 
 def test_a_model_that_was_not_fetched_is_one_sentence(tmp_path):
     run = Run(tiny_preset(), 0, tmp_path)
-    with pytest.raises(UserError, match="model folder .* is missing; run `python -m llm fetch smollm2-135m` first"):
+    with pytest.raises(UserError, match="model = 'smollm2-135m' is not at .*; give `python -m llm fetch smollm2-135m --to .*` first"):
         pretrain.make_pretrained(run, shipped=None)
     with pytest.raises(UserError, match="shipped = .* is not allowed with preset = smollm2-135m-tiny; its weights are fetched"):
         pretrain.make_pretrained(run, shipped=tmp_path)

@@ -19,18 +19,14 @@ class SmollmPreset(LocalPreset):
     """Everything about the size of a run on a public model. It is theta_0 as it is: there is no pre-training and no tuning."""
 
     data: Literal["smollm2"]
-    fetched: str  # what `python -m llm fetch` calls the model and its data
+    pretrained: str  # the model: a name of `python -m llm fetch`, a local folder, or a hub id (`llm.fetch.resolve`)
     model: PublicModel
     evaluate: SmollmEvaluate
 
     def source(self, seed: int, out: Path) -> Source:
         from llm.data.smollm.source import smollm_source
 
-        return smollm_source(seed, out / "fetched" / self.fetched)
-
-    def pretrained(self, out: Path) -> Path:
-        """The fetched model; `out`: the folder of all runs."""
-        return out / "fetched" / self.fetched / "model"
+        return smollm_source(seed, out)
 
     @model_validator(mode="after")
     def _theta_0_writes_every_reply(self) -> Self:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from llm.config import Phase, SmollmPreset
 from llm.data.microcosm.tokenizer import build_tokenizer, encode
 from llm.errors import UserError
+from llm.fetch.resolve import resolve_model
 from llm.files import write_json
 from llm.model import build_model, link_folder, load_model, load_tokenizer, save_model
 from llm.run import LocalRun, MicrocosmRun, Run
@@ -31,11 +32,8 @@ def make_pretrained(run: LocalRun, shipped: Path | None) -> None:
 
 
 def take_fetched(run: Run[SmollmPreset], out: Path) -> None:
-    """The fetched model, by hard links."""
-    folder = run.preset.pretrained(run.out)
-    if not (folder / "config.json").is_file():
-        raise UserError(f"model folder {folder} is missing; run `python -m llm fetch {run.preset.fetched}` first")
-    link_folder(folder, out)
+    """The preset's model, fetched before, by hard links; UserError if it is not there."""
+    link_folder(resolve_model(run.preset.pretrained, run.out), out)
 
 
 def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
