@@ -10,6 +10,8 @@ from typing import get_args
 from snakemake.exceptions import WorkflowError
 
 from llm.config import Algorithm, eta_name, has_baseline, load_preset, load_sweep, names, runnable, why_empty
+from llm.plan.resources import resources as planned
+from llm.plan.steps import Step
 
 PRESET = config.get("preset", "microcosm")
 SEEDS = str(config.get("seeds", "0")).split()
@@ -79,6 +81,24 @@ def shipped_weights(wildcards):
     return f"--shipped {folder}" if folder.is_dir() and not RETRAIN else ""
 
 
+def asks(rule):
+    """A rule's resources, by the plan: gpu, mem_mb (of the computer), runtime (minutes)."""
+
+    def of(key):
+        def resource(wildcards):
+            lr, eta = ("own" if wildcards.get(name) is None else wildcards[name] for name in ("lr", "eta"))
+            rlhf = "ppo" if rule == "penalise" else wildcards.get("rlhf")
+            kind = {"average": "averaging", "mitigate": "training"}.get(rule)
+            entries = getattr(sweeps[sweep_with(kind, wildcards)], kind) if kind else ()
+            entry = next((entry for entry in entries if entry.label == wildcards.entry), None)
+            step = Step(rule, rlhf, *(None if text == "own" else float(text) for text in (lr, eta)), entry)
+            return planned(preset, step)[key]
+
+        return resource
+
+    return {key: of(key) for key in ("gpu", "mem_mb", "runtime")}
+
+
 wildcard_constraints:
     seed=r"\d+",
     rlhf="|".join(get_args(Algorithm)),
@@ -112,6 +132,8 @@ rule pretrain:
         run / "pretrained" / "config.json",
     params:
         shipped=shipped_weights,
+    resources:
+        **asks("pretrain"),
     shell:
         "{llm} pretrain " + common + " {params.shipped}"
 
@@ -121,6 +143,8 @@ rule sft:
         rules.pretrain.output,
     output:
         run / "theta_0" / "config.json",
+    resources:
+        **asks("sft"),
     shell:
         "{llm} sft " + common
 
@@ -130,6 +154,8 @@ rule reward:
         rules.sft.output,
     output:
         run / "reward.json",
+    resources:
+        **asks("reward"),
     shell:
         "{llm} reward " + common
 
@@ -139,6 +165,8 @@ rule align:
         rules.reward.output,
     output:
         run / "{rlhf}" / "{lr}" / "iteration{last}" / "config.json",
+    resources:
+        **asks("align"),
     shell:
         "{llm} align --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
@@ -148,6 +176,8 @@ rule penalise:
         rules.reward.output,
     output:
         run / "ppo" / "{lr}" / "eta{eta}" / "iteration{last}" / "config.json",
+    resources:
+        **asks("penalise"),
     shell:
         "{llm} align --rlhf ppo --lr {wildcards.lr} --eta {wildcards.eta} " + common
 
@@ -157,6 +187,8 @@ rule baseline:
         rules.reward.output,
     output:
         run / "rows" / "baseline.jsonl",
+    resources:
+        **asks("baseline"),
     shell:
         "{llm} baseline " + common
 
@@ -166,6 +198,8 @@ rule trajectory:
         lambda w: theta(w.seed, w.rlhf, w.lr),
     output:
         run / "rows" / "{rlhf}" / "{lr}" / "trajectory.jsonl",
+    resources:
+        **asks("trajectory"),
     shell:
         "{llm} trajectory --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
@@ -179,6 +213,8 @@ rule average:
         entry=labels("averaging"),
     params:
         sweep=lambda w: sweep_with("averaging", w),
+    resources:
+        **asks("average"),
     shell:
         "{llm} sweep {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
@@ -192,6 +228,8 @@ rule mitigate:
         entry=labels("training"),
     params:
         sweep=lambda w: sweep_with("training", w),
+    resources:
+        **asks("mitigate"),
     shell:
         "{llm} mitigate {params.sweep} --entry {wildcards.entry} --lr {wildcards.lr} " + common
 
