@@ -101,6 +101,7 @@ def test_what_a_preset_cannot_run_is_left_out_of_a_sweep_and_the_microcosm_runs_
         ("zephyr-7b-beta", {"aligned_by": None}, "the key aligned_by is missing; it must be given with models.theta"),
         ("openllama-3b", {"model": {"kv_heads": 5}}, "model: kv_heads = 5 is not allowed with heads = 32; allowed are its divisors"),
         ("openllama-3b", {"evaluate": {"tasks": ["chess"]}}, "evaluate: tasks = 'chess' is an unknown name; allowed are arc_easy"),
+        ("openllama-3b", {"template": "alpaca"}, "template = 'alpaca' is an unknown name; allowed are openllama, zephyr"),
         ("openllama-3b", {"rsf": {"descent": {"batch": 0}}}, "rsf.descent.batch = 0 is not allowed: .* greater than or equal to 1"),
         ("openllama-3b", {"reward": {"sft": {"blocks": 1}}}, "reward.sft: blocks = 1 is an unknown key; allowed are"),
     ],

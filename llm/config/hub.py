@@ -8,6 +8,7 @@ from pydantic import model_validator
 from llm.config.base import Algorithm, Positive, TrainingMethod, refused
 from llm.config.hub_sections import HubAma, HubEvaluate, HubModels, HubReward
 from llm.config.preset import Preset, PublicModel
+from llm.data.hub.templates import NAMES
 from llm.trainers.settings import DpoSettings, Hardware, PpoSettings, RsfSettings, SftSettings
 
 
@@ -45,6 +46,12 @@ class HubPreset(Preset):
     def iterations(self, rlhf: Algorithm) -> int:
         """How many models an algorithm leaves behind; a theta that is there already is the only one."""
         return super().iterations(rlhf) if self.is_trained else 1
+
+    @model_validator(mode="after")
+    def _template_is_known(self) -> Self:
+        if self.template not in NAMES:
+            raise refused(f"template = {self.template!r} is an unknown name; allowed are {', '.join(NAMES)}")
+        return self
 
     @model_validator(mode="after")
     def _stages_go_with_models(self) -> Self:
