@@ -89,7 +89,7 @@ class PairRM:
         try:
             model, report = Network.from_pretrained(self.source, output_loading_info=True)
             tokenizer = AutoTokenizer.from_pretrained(self.source)
-        except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as error:
             raise UserError(
                 f"ranker is {self.source!r}, which is no PairRM that is here or could be fetched ({first_line(error)}); "
                 f"give a folder that holds {PAIRRM}."
