@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     """With everything up to theta done."""
     run = fetched_run(tmp_path_factory.mktemp("out"))
     pretrain.make_pretrained(run, shipped=None)
-    sft.sft(run, run.folder / "pretrained", run.folder / "theta_0")
+    sft.make_theta_0(run)
     make_reward(run)
     align(run, "rsf", "own")
     return run

@@ -17,6 +17,7 @@ class HubPreset(Preset):
 
     data: Literal["hub"]
     model: PublicModel
+    architecture: Literal["LlamaForCausalLM", "MistralForCausalLM", "GemmaForCausalLM"]
     models: HubModels
     template: str  # of chats: a name of `llm.data.hub.templates`
     data_dir: str | None  # a folder that holds the data sets' files (`llm.data.hub.place`); null: the hub

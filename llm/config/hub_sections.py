@@ -9,8 +9,14 @@ from llm.config.base import Algorithm, Count, Items, Positive, Rate, Settings, S
 from llm.trainers.settings import RewardSettings, SftSettings
 
 
+RANDOM = "random"
+
+
 class HubModels(Settings):
-    """Hub ids or local folders: either `pretrained`, from which everything is trained, or models that are there already."""
+    """Hub ids or local folders: either `pretrained`, from which everything is trained, or models that are there already.
+
+    `random` is a model of the preset's sizes with random weights, for tests.
+    """
 
     pretrained: str | None = None
     theta_0: str | None = None
@@ -54,7 +60,8 @@ class HubEvaluate(Settings):
     """What is measured: the reward of sampled replies, PairRM's win rate over theta_0, and lm-eval's tasks."""
 
     prompts: Items  # of held-out HH-RLHF
-    alpaca_prompts: Annotated[int, Field(ge=0)]  # of AlpacaEval, judged by PairRM; 0 for none
+    alpaca_prompts: Annotated[int, Field(ge=0)]  # of AlpacaEval, answered and compared with theta_0's replies; 0 for none
+    ranker: str  # PairRM, which compares them: a hub id or a local folder
     temperature: Positive
     max_new_tokens: Count
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]  # an ability is the mean of its tasks (`llm.benchmarks.table`)

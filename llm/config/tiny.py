@@ -2,6 +2,7 @@
 
 from llm.config.base import Settings
 from llm.config.hub import HubPreset
+from llm.config.hub_sections import RANDOM
 from llm.config.smollm import SmollmPreset
 
 SHAPE = {  # three layers, since the sweeps part them in three; fewer key heads than heads, as the models have
@@ -20,9 +21,38 @@ SMOLLM = {
 }  # fmt: skip
 
 
-def tiny(preset: SmollmPreset) -> SmollmPreset:
-    """The preset with "-tiny" after its name, small numbers, and a model of `SHAPE` whose weights are random."""
-    changed = {"model": SHAPE, **SMOLLM}
+_SHORT = {"temperature": 1.0, "max_new_tokens": 6, "prompt_tokens": 600}
+_DESCENT = {"descent": _TRAINED}
+HARDWARE = {
+    "device": "cpu", "launcher": "none", "processes": 1, "per_device_batch": 2, "generation_batch": 8, "dtype": "fp32",
+    "checkpoint_steps": 2, "sampler": "transformers",
+}  # fmt: skip
+HUB = {
+    "hardware": HARDWARE,
+    "sft": {"block": 128, **_DESCENT},
+    "warm_start": {"block": 128, **_DESCENT},
+    "reward": {"sft": {"block": 128, **_DESCENT}, "bradley_terry": {"length": 1000, **_DESCENT}},
+    "rsf": _SAMPLED | _DESCENT | {"writing": _SHORT},
+    "ppo": {"iterations": 2, "prompts": 4, "writing": _SHORT, **_TRAINED},
+    "dpo": {"length": 1000, **_DESCENT},
+    "ama": _AMA | {"batch": 2, "max_new_tokens": 6},
+    "evaluate": {"prompts": 4, "limit": 2, "max_new_tokens": 6, "batch": 4},
+}  # fmt: skip
+BYTES = 261  # tokens of the tokenizer of random models, one a byte (`llm.hub.start`); so texts are long
+
+
+def tiny(preset: SmollmPreset | HubPreset, data_dir: str | None = None) -> SmollmPreset | HubPreset:
+    """The preset with "-tiny" after its name, small numbers, and models of `SHAPE`, of random weights where it is a hub preset.
+
+    data_dir: where the data sets of a hub preset are.
+    """
+    if isinstance(preset, SmollmPreset):
+        changed = {"model": SHAPE, **SMOLLM}
+    else:
+        models = {key: RANDOM for key, name in preset.models.model_dump().items() if name is not None}
+        sections = {key: value for key, value in HUB.items() if getattr(preset, key) is not None}
+        shape = SHAPE | {"context": 8192, "vocabulary": BYTES}
+        changed = {"model": shape, "models": models, "data_dir": data_dir, **sections}
     return _updated(preset, changed).model_copy(update={"name": f"{preset.name}-tiny"})
 
 

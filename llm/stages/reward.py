@@ -9,10 +9,20 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from llm.chat import prompt_ids, reply_ids, reward_scores, sequence_scores, write_replies
-from llm.files import write_json
+from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer, save_model
 from llm.run import LocalRun
 from llm.train import count_minibatches, fit, minibatches
+
+
+def make_reward(run: LocalRun) -> None:
+    """`preferences.json`, unless it is there and newer than theta_0, the model `reward`, and `reward.json` with what `judge` says of it."""
+    theta_0, pairs = run.folder / "theta_0", run.folder / "preferences.json"
+    if not up_to_date(pairs, theta_0 / "config.json"):
+        preferences(run, theta_0, pairs)
+    judged = train_reward(run, theta_0, pairs, run.folder / "reward")
+    write_json(run.folder / "reward.json", judged)
+    print(f"reward model: accuracy {judged['accuracy']:.3f}, correlation with gold {judged['correlation']:.3f}")
 
 
 def preferences(run: LocalRun, theta_0: Path, out: Path) -> None:

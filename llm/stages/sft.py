@@ -12,15 +12,18 @@ from llm.run import LocalRun, MicrocosmRun
 from llm.train import fit, token_loss
 
 
-def sft(run: LocalRun, pretrained: Path, out: Path) -> None:
-    """theta_0: tuned here, or, where the preset has no section `sft`, the pretrained model itself (hard links, no second copy)."""
+def make_theta_0(run: LocalRun) -> None:
+    """`theta_0` in the run's folder: tuned here, or, where the preset has no section `sft`, the pretrained model itself (hard links,
+    no second copy).
+    """
+    pretrained, theta_0 = run.folder / "pretrained", run.folder / "theta_0"
     if isinstance(run.preset, MicrocosmPreset):
-        tune(run, pretrained, out)
+        sft(run, pretrained, theta_0)
     else:
-        link_folder(require_model(pretrained), out)
+        link_folder(require_model(pretrained), theta_0)
 
 
-def tune(run: MicrocosmRun, pretrained: Path, out: Path) -> None:
+def sft(run: MicrocosmRun, pretrained: Path, out: Path) -> None:
     """Imitate conversations of the preset's mixture; the loss counts the replies only."""
     settings = run.preset.sft
     model, tokenizer = load_model(pretrained), load_tokenizer(pretrained)
