@@ -99,7 +99,15 @@ def test_the_cache_holds_what_a_model_writes_into_it():
     assert size(held) == cache(sizes, 21)
 
 
-@pytest.mark.parametrize(("name", "count"), [("openllama-3b", 3_426_473_600), ("zephyr-7b-beta", 7_241_732_096), ("zephyr-7b-gemma", 8_537_680_896), ("smollm2-135m", 134_515_008)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("openllama-3b", 3_426_473_600),
+        ("zephyr-7b-beta", 7_241_732_096),
+        ("zephyr-7b-gemma", 8_537_680_896),
+        ("smollm2-135m", 134_515_008),
+    ],
+)
 def test_the_presets_models_have_their_published_numbers_of_parameters(name, count):
     assert parameters(load_preset(name).model) == count
 

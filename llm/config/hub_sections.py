@@ -66,6 +66,7 @@ class HubEvaluate(Settings):
     max_new_tokens: Count
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]  # an ability is the mean of its tasks (`llm.benchmarks.table`)
     limit: Items | None  # items of each task; null: all
+    answer_tokens: Count | None  # new tokens of an answer; null: lm-eval's own, 256
     batch: Count  # sequences a GPU at a time
 
     @model_validator(mode="after")

@@ -64,7 +64,7 @@ def _samples(run: Run[HubPreset], theta: Path, file: Path) -> Path:
     prompts = [prompt for prompt in drawn for _ in range(ama.samples)]
     model, rng = load_model(theta).to(judging.device(run.preset)), run.torch_rng("adapt")
     replies = judging.write(model, load_tokenizer(theta), prompts, ama.max_new_tokens, ama.temperature, rng, batch)
-    rewards = judging.scores(run.preset, reward, prompts, replies)
+    rewards = judging.scores(judging.load_judge(run.preset, reward), prompts, replies, batch)
     rows = [
         {"messages": judging.said(prompt, reply), "reward": float(score), "finished": finished}
         for prompt, (reply, finished), score in zip(prompts, replies, rewards, strict=True)

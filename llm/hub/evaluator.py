@@ -11,7 +11,7 @@ import numpy as np
 
 from llm.benchmarks.models import in_memory
 from llm.benchmarks.pairrm import PairRM, win_rate
-from llm.benchmarks.suite import Suite, SuiteSettings
+from llm.benchmarks.suite import Suite, SuiteSettings, load_suite
 from llm.benchmarks.table import BENCHMARKS
 from llm.config import HubPreset
 from llm.data.hub import alpaca_eval
@@ -39,6 +39,10 @@ class HubEvaluator:
         return load_tokenizer(self.theta_0)
 
     @cached_property
+    def judge(self) -> tuple:
+        return judging.load_judge(self.run.preset, self.reward)
+
+    @cached_property
     def prompts(self) -> list[judging.Prompt]:
         """Of HH-RLHF's test split, so many at random as the preset says, or all."""
         found = read_prompts(pairs(self.run, "test-prompts"))
@@ -47,9 +51,9 @@ class HubEvaluator:
 
     @cached_property
     def suite(self) -> Suite:
-        preset = self.run.preset
+        preset, settings = self.run.preset, self.run.preset.evaluate
         data = Path(preset.data_dir) / "benchmarks" if preset.data_dir else None
-        return Suite(SuiteSettings(preset.evaluate.tasks, preset.evaluate.limit, None, data))
+        return load_suite(SuiteSettings(settings.tasks, settings.limit, settings.answer_tokens, data))
 
     @cached_property
     def instructions(self) -> list[str]:
@@ -77,7 +81,7 @@ class HubEvaluator:
     def _dialogue(self, model) -> dict[str, Measurement]:
         replies = self._write(model, self.prompts)
         return {
-            "reward": Measurement.mean(judging.scores(self.run.preset, self.reward, self.prompts, replies)),
+            "reward": Measurement.mean(judging.scores(self.judge, self.prompts, replies, self.run.preset.evaluate.batch)),
             "length": Measurement.mean(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
         }
 

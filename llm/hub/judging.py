@@ -1,7 +1,6 @@
 """Replies and what a reward model says of them, on the device that the preset's hardware names."""
 
 import json
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,8 @@ def write(model, tokenizer, prompts: list[Prompt], tokens: int, temperature: flo
     )
 
 
-@cache
-def scorer(preset: HubPreset, folder: Path) -> tuple:
-    """(reward model, its tokenizer), loaded once."""
+def load_judge(preset: HubPreset, folder: Path) -> tuple:
+    """(reward model, its tokenizer)."""
     return load_scorer(folder, dtype(preset), device(preset))
 
 
@@ -46,15 +44,16 @@ def said(prompt: Prompt, reply: str) -> list[Message]:
     return messages((*prompt, Turn("assistant", reply)))
 
 
-def scores(preset: HubPreset, reward: Path, prompts: list[Prompt], replies: list[Reply]) -> np.ndarray:
-    """Learned rewards, (prompts,)."""
+def scores(judge: tuple, prompts: list[Prompt], replies: list[Reply], batch: int) -> np.ndarray:
+    """Learned rewards, (prompts,); `judge` from `load_judge`."""
     talks = [(said(prompt, reply), finished) for prompt, (reply, finished) in zip(prompts, replies, strict=True)]
-    return rewards(*scorer(preset, reward), talks, preset.evaluate.batch)
+    return rewards(*judge, talks, batch)
 
 
 def accuracy(run: Run[HubPreset], reward: Path) -> dict[str, float]:
     """"accuracy": the share of held-out pairs whose chosen reply has the higher reward; "n": how many pairs."""
     rows = [json.loads(line) for line in pairs(run, "test").read_text().splitlines()]
     prompts = [tuple(Turn(**turn) for turn in row["prompt"]) for row in rows]
-    chosen, rejected = (scores(run.preset, reward, prompts, [(row[side], True) for row in rows]) for side in ("chosen", "rejected"))
+    judge, batch = load_judge(run.preset, reward), run.preset.evaluate.batch
+    chosen, rejected = (scores(judge, prompts, [(row[side], True) for row in rows], batch) for side in ("chosen", "rejected"))
     return {"accuracy": float((chosen > rejected).mean()), "n": len(rows)}

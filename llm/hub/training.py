@@ -56,7 +56,7 @@ def align(run: Run[HubPreset], rlhf: Algorithm, rate: str, eta: str = "own") -> 
     preset, out = run.preset, aligned_folder(run, rlhf, rate, eta)
     preset.iterations(rlhf)  # refuses an algorithm that the preset has no section for
     if rate != "own":
-        raise UserError(f"lr = {rate!r} is not allowed with preset = {preset.name}; allowed is `own`: give another rate by a preset of your own")
+        raise UserError(f"lr = {rate!r} is not allowed with preset = {preset.name}; allowed is `own`, and a preset of yours may have another")
     if eta != "own" and rlhf != "ppo":
         raise UserError(f"eta = {eta!r} is not allowed with rlhf = {rlhf}; allowed is `own`, since only ppo has a penalty")
     if not preset.is_trained:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from llm.config import Algorithm, AveragingEntry, Preset, Sweep, TrainingEntry, eta_name, has_baseline, runnable
 
@@ -19,7 +20,8 @@ class Step:
 
     @property
     def name(self) -> str:
-        said = (self.rule, self.rlhf, self.lr and f"lr {self.lr:g}", self.eta is not None and f"eta {self.eta:g}", self.entry and self.entry.label)
+        numbers = [f"{key} {value:g}" for key, value in (("lr", self.lr), ("eta", self.eta)) if value is not None]
+        said = (self.rule, self.rlhf, *numbers, self.entry and self.entry.label)
         return " ".join(part for part in said if part)
 
 
@@ -67,9 +69,6 @@ def models(preset: Preset, step: Step) -> int:
     if isinstance(step.entry, TrainingEntry):
         return len(step.entry.settings())
     if isinstance(step.entry, AveragingEntry):
-        lists = (step.entry.alphas, step.entry.part_names, step.entry.offsets, step.entry.chosen_by, step.entry.samples, step.entry.regularisers)
-        count = 1
-        for varied in lists:
-            count *= max(1, len(varied))
-        return count
+        lists = ("alphas", "part_names", "offsets", "chosen_by", "samples", "regularisers")
+        return prod(max(1, len(getattr(step.entry, key))) for key in lists)
     return 1 if step.rule == "baseline" else 0

@@ -5,7 +5,6 @@ from math import sqrt
 
 from llm.config import Algorithm
 from llm.model import load_model
-from llm.run import LocalRun
 from llm.stages.align import aligned_folder, number
 from llm.stages.evaluate import Evaluator, Measurement, chance
 from llm.stages.iterations import iteration_folder
