@@ -17,7 +17,7 @@ class Imitator(torch.nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Mean of -log p over the tokens that count, in nats; (1,)."""
-        return token_loss(self.model, batch)[None]
+        return torch.stack([token_loss(self.model, batch)])
 
 
 class ActorCritic(torch.nn.Module):
@@ -30,7 +30,7 @@ class ActorCritic(torch.nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """log p of each of ids[:, 1:] (0 outside of replies) and V of the text before it; (rows, length - 1) each."""
-        return token_log_probs(self.actor, batch), self.critic(batch)
+        return token_log_probs(self.actor, batch), self.critic(batch).clone()  # FSDP2 wants no views
 
 
 def part(state: dict, name: str) -> dict:
