@@ -11,9 +11,7 @@ import torch
 
 from llm.averaging.adamerging import labelled
 from llm.averaging.ama import optimise_ratios
-from llm.averaging.groups import assign
 from llm.averaging.regulariser import middle_weights, penalty
-from llm.averaging.weights import tied
 from llm.chat import imitation_batch, reward_scores
 from llm.config import AveragingEntry
 from llm.errors import UserError
@@ -21,6 +19,7 @@ from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer
 from llm.run import Run
 from llm.stages.average import Found
+from llm.stages.between import load_between
 from llm.stages.rsf import sample
 from llm.train import IGNORED
 
@@ -100,21 +99,18 @@ def find_ratios(
         kept: the file of samples, of which the first `samples` (None: `ama.draw`) are learned from.
         regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.regulariser`).
     """
-    model, tokenizer = load_model(theta), load_tokenizer(theta)
-    state_0 = {name: tensor.clone() for name, tensor in load_model(theta_0).state_dict().items()}
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assignment = assign(state, entry.grouping.of_model(run.preset.model), tied(model.state_dict()))
+    tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, entry.grouping.of_model(run.preset.model))
     settings = run.preset.ama
     rows = json.loads(kept.read_text())[: samples or settings.draw]
-    weights = middle_weights(assignment, {name: tensor.ndim for name, tensor in state.items()}, regulariser)
+    weights = middle_weights(between.assignment, {name: tensor.ndim for name, tensor in between.theta.items()}, regulariser)
     found = {}
     for alpha in entry.alphas:
         batches = list(_batches(rows, tokenizer, settings.batch, settings.steps, run.rng("adapt", entry.label)))
         result = optimise_ratios(
-            model,
-            state_0,
-            state,
-            assignment,
+            between.model,
+            between.theta_0,
+            between.theta,
+            between.assignment,
             alpha,
             batches,
             steps=settings.steps,

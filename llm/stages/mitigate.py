@@ -18,7 +18,7 @@ from llm.model import load_model, load_tokenizer, save_model
 from llm.run import Run
 from llm.stages.evaluate import Evaluator
 from llm.stages.pretrain import draw_document
-from llm.stages.rows import rows_of
+from llm.stages.rows import rows_of, with_rate
 from llm.stages.rsf import chosen_file
 from llm.train import count_minibatches, fit, minibatches, pad_right, token_loss
 
@@ -37,8 +37,7 @@ def measure_trained(evaluator: Evaluator, rsf: Path, entry: TrainingEntry, lr: f
         model = out / entry.method / "-".join(f"{key}{value}" for key, value in setting.items() or {"plain": ""}.items())
         train(evaluator.run, rsf, entry.method, setting, lr, model)
         measured, seconds = evaluator.measure(load_model(model))
-        setting = setting if lr is None else {**setting, "lr": lr}
-        rows += rows_of(evaluator.run, "rsf", entry.method, setting, measured, seconds)
+        rows += rows_of(evaluator.run, "rsf", entry.method, with_rate(setting, lr), measured, seconds)
     return rows
 
 

@@ -8,7 +8,7 @@ from llm.config import TrainingEntry
 from llm.model import load_model
 from llm.stages.align import number, theta_folder
 from llm.stages.evaluate import Evaluator
-from llm.stages.rows import rows_of
+from llm.stages.rows import rows_of, with_rate
 
 
 def measure_penalties(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> list[dict]:
@@ -21,6 +21,5 @@ def measure_penalties(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> 
     for setting in entry.settings():
         theta = theta_folder(run, "ppo", rate, run.preset.ppo.name_of(setting["strength"]))
         measured, seconds = evaluator.measure(load_model(theta))
-        setting = setting if lr is None else {**setting, "lr": lr}
-        rows += rows_of(run, "ppo", entry.method, setting, measured, seconds)
+        rows += rows_of(run, "ppo", entry.method, with_rate(setting, lr), measured, seconds)
     return rows

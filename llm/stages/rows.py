@@ -34,3 +34,8 @@ def named_rows(
         }
         for metric, measurement in measured.items()
     ]
+
+
+def with_rate(setting: dict, lr: float | None) -> dict:
+    """A setting with the learning rate, which is part of it where it is not the preset's own (None)."""
+    return setting if lr is None else {**setting, "lr": lr}

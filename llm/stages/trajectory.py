@@ -9,7 +9,7 @@ from llm.run import Run
 from llm.stages.align import aligned_folder, iterations, number
 from llm.stages.evaluate import Evaluator, Measurement, chance
 from llm.stages.iterations import iteration_folder
-from llm.stages.rows import rows_of
+from llm.stages.rows import rows_of, with_rate
 
 
 def measure_baseline(evaluator: Evaluator) -> list[dict]:
@@ -34,7 +34,7 @@ def _reward_model(judged: dict[str, float]) -> dict[str, Measurement]:
 def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str) -> list[dict]:
     """Rows of early stopping at every iteration, and of theta, the last one."""
     run, rows, lr = evaluator.run, [], number(rate)
-    setting = {} if lr is None else {"lr": lr}
+    setting = with_rate({}, lr)
     folder, last = aligned_folder(run, rlhf, rate), iterations(run, rlhf)
     for iteration in range(1, last + 1):
         measured, seconds = evaluator.measure(load_model(iteration_folder(folder, iteration)))
