@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
+from llm.averaging.cli_options import Device, Dtype, Seed
+
 Folder = Annotated[Path, typer.Argument(help="Model folder.")]
 To = Annotated[Path, typer.Option("--to", help="File to write; it must not exist yet.")]
 Batch = Annotated[int, typer.Option(help="Sequences at a time.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..")]
 Name = Annotated[str | None, typer.Option(help="Name of the model in what is written; default: its folder's.")]
-Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 Rlhf = Annotated[str, typer.Option(help="How the model was aligned: rsf, dpo, ppo; none if not, or not known.")]
 
 
