@@ -9,7 +9,7 @@ import pandas as pd
 
 from llm.errors import UserError
 from llm.measured import GROUPING, SETTINGS
-from llm.paths import theta_0
+from llm.paths import at_rate, models_of, of_method, theta_0
 
 TRAINED = {
     "distilled": {"lr"},
@@ -35,12 +35,7 @@ def strengths(rows: pd.DataFrame, method: str, lr: float | None = None, **where:
     the same one the lowest rank. `rows` from `llm.measured.after`; `where` chooses by settings. Raises UserError where
     there are no rows.
     """
-    at_rate = rows["lr"].isna() if lr is None else rows["lr"] == lr
-    chosen = rows[at_rate & (rows["method"] == method)]
-    for key, value in where.items():
-        chosen = chosen[chosen[key] == value]
-    if chosen.empty:
-        raise UserError(f"results: no rows for method = {method}, lr = {lr or 'own'}, {where}.")
+    chosen = models_of(rows, method, lr, **where)
     by, weaker = (["lora_alpha", "rank"], True) if method == "lora" else (["strength"], False)
     order = chosen[by].drop_duplicates().sort_values(by, ascending=weaker).reset_index(drop=True)
     place = {values: step for step, values in enumerate(order.itertuples(index=False, name=None), 1)}
@@ -48,7 +43,7 @@ def strengths(rows: pd.DataFrame, method: str, lr: float | None = None, **where:
     if method not in NOT_THETA_0:
         pieces.append(theta_0(rows).assign(step=0.0))
     if method not in NOT_DISTILLED:
-        pieces.append(rows[at_rate & (rows["method"] == "distilled")].assign(step=len(order) + 1.0))
+        pieces.append(of_method(at_rate(rows, lr), "distilled").assign(step=len(order) + 1.0))
     if lacking := set(chosen["seed"]) - set.intersection(*(set(piece["seed"]) for piece in pieces)):
         raise UserError(f"results: method = {method}, seed = {min(lacking)} has rows, but an end of its path has none.")
     whole = pd.concat(pieces)
@@ -60,7 +55,7 @@ def pattern(rows: pd.DataFrame, offsets: str) -> pd.DataFrame:
 
     Raises UserError where there are no rows.
     """
-    chosen = rows[rows["lr"].isna() & (rows["method"] == "pattern") & (rows["offsets"] == offsets)]
+    chosen = of_method(at_rate(rows, None), "pattern", offsets=offsets)
     if chosen.empty:
         raise UserError(f"results: no rows for method = pattern, offsets = {offsets}.")
     return chosen.assign(step=chosen["alpha"].astype(float)).sort_values(["step", "seed"])

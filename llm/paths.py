@@ -17,8 +17,8 @@ from llm.fronts import Curve, Interval, choose_setting, compare, curve_hypervolu
 from llm.measured import ABILITIES, REWARDS, after, read_preset
 
 __all__ = [
-    "ABILITIES", "REWARDS", "areas", "at", "best_rate", "best_step", "curves", "difference", "gap", "load", "path",
-    "path_areas", "rates", "saturation", "seeds", "swept", "theta_0", "value",
+    "ABILITIES", "REWARDS", "areas", "at", "at_rate", "best_rate", "best_step", "curves", "difference", "gap", "load",
+    "models_of", "of_method", "path", "path_areas", "rates", "saturation", "seeds", "swept", "theta_0", "value",
 ]  # fmt: skip
 
 SATURATED = 0.02  # of the reward's rise: nearer to its peak than this, the reward counts as saturated
@@ -52,7 +52,27 @@ def rates(rows: pd.DataFrame, own: float) -> list[float | None]:
 
 
 def theta_0(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["method"] == "theta_0"]
+    return of_method(rows, "theta_0")
+
+
+def of_method(rows: pd.DataFrame, method: str, **where: object) -> pd.DataFrame:
+    """The rows of a method; `where` chooses by settings."""
+    chosen = rows[rows["method"] == method]
+    for key, value in where.items():
+        chosen = chosen[chosen[key] == value]
+    return chosen
+
+
+def at_rate(rows: pd.DataFrame, lr: float | None) -> pd.DataFrame:
+    return rows[rows["lr"].isna() if lr is None else rows["lr"] == lr]
+
+
+def models_of(rows: pd.DataFrame, method: str, lr: float | None = None, **where: object) -> pd.DataFrame:
+    """The rows of a method at a learning rate; UserError where there are none."""
+    chosen = of_method(at_rate(rows, lr), method, **where)
+    if chosen.empty:
+        raise UserError(f"results: no rows for method = {method}, lr = {lr or 'own'}, {where}.")
+    return chosen
 
 
 def path(rows: pd.DataFrame, method: str, lr: float | None = None, **where: object) -> pd.DataFrame:
@@ -61,18 +81,13 @@ def path(rows: pd.DataFrame, method: str, lr: float | None = None, **where: obje
     Early stopping begins with theta_0; ma and ama go from theta_0 to theta; part (give part="input", ..) ends
     with theta. `where` chooses by settings. Column added: step. Raises UserError where there are no rows.
     """
-    at_rate = rows["lr"].isna() if lr is None else rows["lr"] == lr
-    chosen = rows[at_rate & (rows["method"] == method)]
-    for key, value in where.items():
-        chosen = chosen[chosen[key] == value]
-    if chosen.empty:
-        raise UserError(f"results: no rows for method = {method}, lr = {lr or 'own'}, {where}.")
+    chosen = models_of(rows, method, lr, **where)
     chosen = chosen.assign(step=chosen["iteration" if method == "early-stopping" else "alpha"].astype(float))
     pieces, ends = [], []
     if method != "part":
         pieces, ends = [theta_0(rows).assign(step=0.0)], [0.0]
     if method != "early-stopping":
-        pieces, ends = [*pieces, rows[at_rate & (rows["method"] == "theta")].assign(step=1.0)], [*ends, 1.0]
+        pieces, ends = [*pieces, of_method(at_rate(rows, lr), "theta").assign(step=1.0)], [*ends, 1.0]
     for piece, end in zip(pieces, ends, strict=True):
         if lacking := set(chosen["seed"]) - set(piece["seed"]):
             raise UserError(
@@ -174,7 +189,7 @@ def path_areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward")
 
 
 def _area(rows: pd.DataFrame, seed: int, curve: Curve, reward: str) -> float:
-    floor = value(rows[rows["method"] == "chance"], seed, "mean_ability")
+    floor = value(of_method(rows, "chance"), seed, "mean_ability")
     return curve_hypervolume(curve, (value(theta_0(rows), seed, reward), floor))
 
 

@@ -83,9 +83,8 @@ def _span(
     frame: pd.DataFrame, steps: pd.DataFrame, rlhf: str, name: str, rate: float | None, without: str, to_theta_0: bool
 ) -> Span:
     seeds = set(steps["seed"])
-    at_rate = frame["lr"].isna() if rate is None else frame["lr"] == rate
-    top = frame[at_rate & (frame["method"] == without) & frame["seed"].isin(seeds)]
-    bottom = frame[(frame["method"] == "theta_0") & frame["seed"].isin(seeds)]
+    top, bottom = paths.of_method(paths.at_rate(frame, rate), without), paths.theta_0(frame)
+    top, bottom = (ends[ends["seed"].isin(seeds)] for ends in (top, bottom))
     width = paths.difference(top, bottom, METRIC).mean
 
     def end(step: float, reference: pd.DataFrame, called: str, aimed_at: bool) -> End:

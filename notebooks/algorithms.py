@@ -46,16 +46,21 @@ def of_all(*families):
 # Figure 14 of the paper. First the algorithms by themselves, every iteration a model; all begin at the same
 # $\theta_0$ and are judged by the same reward model.
 
+
 # %%
+def against_rsf(models):
+    """The three algorithms' models side by side; what they are against RSF's is printed."""
+    rows = FRAMES["rsf"]
+    compared = pareto.contests(models, rows, "rsf")
+    print(findings.report(models, compared))
+    return pareto.figure(pareto.both_rewards(models, rows, stars=("theta_0",)), compared, PRESET.name)
+
+
 found = available.find(FRAMES, of_all("early-stopping", "ma"))
 if found:
     TRAINED = {rlhf: found[rlhf]["early-stopping"] for rlhf in SWEEPS}
-    AGAINST_RSF = pareto.contests(TRAINED, FRAMES["rsf"], "rsf")
-    fig = pareto.figure(pareto.both_rewards(TRAINED, FRAMES["rsf"], stars=("theta_0",)), AGAINST_RSF, PRESET.name, columns=4)
+    fig = against_rsf(TRAINED)
     style.save(fig, "fig14")
-    print(findings.tables(TRAINED, AGAINST_RSF))
-    print()
-    print(findings.sentences(AGAINST_RSF))
 
 # %% [markdown]
 # What each algorithm pays: its last model against $\theta_0$.
@@ -77,13 +82,8 @@ if found:
 
 # %%
 if found:
-    AVERAGED = {rlhf: found[rlhf]["ma"] for rlhf in SWEEPS}
-    AGAINST_RSF = pareto.contests(AVERAGED, FRAMES["rsf"], "rsf")
-    fig = pareto.figure(pareto.both_rewards(AVERAGED, FRAMES["rsf"], stars=("theta_0",)), AGAINST_RSF, PRESET.name, columns=4)
+    fig = against_rsf({rlhf: found[rlhf]["ma"] for rlhf in SWEEPS})
     style.save(fig, "fig14-averaged")
-    print(findings.tables(AVERAGED, AGAINST_RSF))
-    print()
-    print(findings.sentences(AGAINST_RSF))
 
 # %% [markdown]
 # And is averaging worth it for each of them, against stopping earlier?
@@ -173,7 +173,5 @@ if adapted:
 # %%
 if adapted:
     for rlhf, compared in AMA.items():
-        print(findings.tables(adapted[rlhf], compared))
-        print()
-        print(findings.sentences(compared))
+        print(findings.report(adapted[rlhf], compared))
         print()

@@ -63,7 +63,6 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
     }
 
 
-
 def fronts(
     frames: Mapping[str, pd.DataFrame], preset: str, needs: Mapping[tuple[str, str], Iterable[str]], columns: int = 4
 ) -> tuple[dict[str, pd.DataFrame], list[pareto.Contest], Figure] | tuple[None, None, None]:

@@ -34,7 +34,9 @@ import panels
 import style
 
 from llm import paths
+from llm.claims.book import Route, read_book
 from llm.config import load_preset
+from llm.rates import by_lead
 
 style.use()
 PRESET = load_preset(style.preset())
@@ -79,15 +81,14 @@ style.save(fig, "fig_fronts")
 # %% [markdown]
 # The same as numbers: the gap between the two paths at equal reward, at each learning rate. Circles compare
 # at the same rate, squares compare averaging at each rate with early stopping at *its* best rate, which is
-# the harder test: who can choose the learning rate may not need averaging. That rate is chosen on the first
-# seed.
+# the harder test: who can choose the learning rate may not need averaging. That rate, the one of the largest
+# area, is chosen on the first seed.
 
 # %%
 if RATES:
     best, others = paths.best_rate(FAIR, "early-stopping", RATES)
-    best_ma, _ = paths.best_rate(FAIR, "ma", RATES)
 else:
-    best, best_ma, others = None, None, SEEDS
+    best, others = None, SEEDS
 
 
 def gap(lr: float | None, rival: float | None, ability: str, reward: str, rows: pd.DataFrame = FAIR):
@@ -137,25 +138,33 @@ FOUND.append((f"MA above early stopping, lr {panels.rate(OWN)}", own))
 
 # %% [markdown]
 # The fairest comparison gives each method the learning rate that suits it, chosen on the first seed, and
-# looks at the others.
+# looks at the others. What suits is what is compared, the lead at equal reward: averaging takes the rate whose
+# smallest lead over early stopping, at any rate of that, is largest, and early stopping the rate that leaves it
+# least; the lead is counted in shares of the tax, as in the ledger of claims. The rate whose path encloses the largest area is another: a path may do so because it reaches the highest
+# reward, and lie below the other at every reward that both reach. That comparison is printed, too.
 
 # %%
 if RATES:
-    reported = FAIR[FAIR["seed"].isin(others)]
-    first = min(paths.seeds(FAIR))
-    print(f"Chosen on seed {first}: early stopping at {NAMES[best]}, averaging at {NAMES[best_ma]}.")
-    for title, rows in (
-        (f"seeds {panels.several(others)}", reported),
-        ("all seeds, the choosing one included", FAIR),
+    first, reported = min(paths.seeds(FAIR)), FAIR[FAIR["seed"].isin(others)]
+    book = read_book(style.results())
+    averaged, stopped = (
+        {lr: Route("rsf", method).models(book, lr) for lr in RATES} for method in ("ma", "early-stopping")
+    )
+    lead_ma, lead_stopping = by_lead(averaged, stopped, first, book.overall)
+    largest, _ = paths.best_rate(FAIR, "ma", RATES)
+    for how, (ma, rival), title, rows in (
+        ("by the lead", (lead_ma, lead_stopping), f"seeds {panels.several(others)}", reported),
+        ("by the lead", (lead_ma, lead_stopping), "all seeds, the choosing one included", FAIR),
+        ("by their areas", (largest, best), f"seeds {panels.several(others)}", reported),
     ):
-        print(f"MA minus early stopping, each at its best rate, {title}:")
+        print(f"MA at {NAMES[ma]} minus early stopping at {NAMES[rival]}, chosen {how} on seed {first}; {title}:")
         for reward in paths.REWARDS:
             for ability in paths.ABILITIES:
-                found = gap(best_ma, best, ability, reward, rows)
+                found = gap(ma, rival, ability, reward, rows)
                 verdict = panels.verdict(found, STANDS)
                 where = f"{panels.WORDS[ability]}, equal {style.METRICS[reward]}"
                 print(f"  {where}: {panels.number(found, ability)}, {verdict}")
-    fair = {ability: gap(best_ma, best, ability, "reward", reported) for ability in paths.ABILITIES}
+    fair = {ability: gap(lead_ma, lead_stopping, ability, "reward", reported) for ability in paths.ABILITIES}
     FOUND.append(("MA above early stopping, each at its best rate", fair))
 else:
     print("With one learning rate there is nothing to choose.")

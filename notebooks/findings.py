@@ -49,6 +49,11 @@ def tables(found: Mapping[str, pd.DataFrame], compared: Sequence[pareto.Contest]
     )
 
 
+def report(found: Mapping[str, pd.DataFrame], compared: Sequence[pareto.Contest]) -> str:
+    """The tables, and the sentences below them."""
+    return f"{tables(found, compared)}\n\n{sentences(compared)}"
+
+
 def lift_table(compared: Sequence[pareto.Contest]) -> str:
     """A line for each family and reward: what was compared, minus the rival's."""
     lines = {

@@ -92,9 +92,7 @@ ORACLES = ("oracle-reward", "oracle-gold_reward")
 oracle, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: ORACLES})
 if oracle:
     style.save(fig, "fig_oracle")
-    print(findings.tables(oracle, compared))
-    print()
-    print(findings.sentences(compared))
+    print(findings.report(oracle, compared))
     print()
     print(findings.sentences(pareto.contests(oracle, ROWS, "oracle-reward", of=("ama",))))
 

@@ -61,9 +61,7 @@ if found:
 
 # %%
 if found:
-    print(findings.tables(WITHOUT, AGAINST_MA))
-    print()
-    print(findings.sentences(AGAINST_MA))
+    print(findings.report(WITHOUT, AGAINST_MA))
 
 # %% [markdown]
 # Distillation itself is not free: it imitates the earlier, worse replies as well. What plain distillation, with
@@ -93,9 +91,7 @@ if found:
 replay, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma",), MITIGATIONS: ("er",)}, columns=3)
 if replay:
     style.save(fig, "fig07")
-    print(findings.tables(replay, compared))
-    print()
-    print(findings.sentences(compared))
+    print(findings.report(replay, compared))
 
 # %% [markdown]
 # ## PPO and its KL penalty
@@ -111,9 +107,7 @@ penalty, compared, fig = available.fronts(FRAMES, PRESET.name, NEEDED, columns=3
 if penalty:
     style.save(fig, "fig08")
     print(f"MA and early stopping: PPO with eta = {PRESET.ppo.eta:g}.")
-    print(findings.tables(penalty, compared))
-    print()
-    print(findings.sentences(compared))
+    print(findings.report(penalty, compared))
 
 # %% [markdown]
 # ## The strengths

@@ -60,9 +60,7 @@ if (HEAD := "ama-own-embeddings-head") in set(ROWS["family"]):  # of models whos
 three, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", *AMA)})
 if three:
     style.save(fig, "fig05-left")
-    print(findings.tables(three, compared))
-    print()
-    print(findings.sentences(compared))
+    print(findings.report(three, compared))
 
 # %% [markdown]
 # The ratios that were found:
@@ -85,9 +83,7 @@ LAYERS = "ama" if PRESET.model.layers == 3 else f"ama-{PRESET.model.layers}"
 more, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: (LAYERS,)})
 if more:
     style.save(fig, "fig05-right")
-    print(findings.tables(more, compared))
-    print()
-    print(findings.sentences(compared))
+    print(findings.report(more, compared))
     print()
     print(findings.sentences(pareto.contests(more, ROWS, "ama", of=(LAYERS,))))
 
@@ -127,9 +123,7 @@ if found:
 tuned, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: ("adamerging",)})
 if tuned:
     style.save(fig, "fig15")
-    print(findings.tables(tuned, compared))
-    print()
-    print(findings.sentences(compared))
+    print(findings.report(tuned, compared))
 
 # %% [markdown]
 # ## The recommended ratio

@@ -119,6 +119,4 @@ if found:
     AGAINST_MA = pareto.contests(SHOWN, DPO)
     fig = pareto.figure(lines, AGAINST_MA, f"{PRESET.name}'s DPO, a counterpart of Zephyr")
     style.save(fig, "fig06")
-    print(findings.tables(SHOWN, AGAINST_MA))
-    print()
-    print(findings.sentences(AGAINST_MA))
+    print(findings.report(SHOWN, AGAINST_MA))

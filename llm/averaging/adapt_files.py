@@ -59,11 +59,7 @@ class Sources:
             if path
         }
         files = {"data": self.data, "prompts": self.prompts}
-        return folders | {
-            key: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-            for key, path in files.items()
-            if path
-        }
+        return folders | {key: _file(path) for key, path in files.items() if path}
 
 
 def adapt_files(
@@ -105,26 +101,27 @@ def adapt_files(
     except UserError:  # nothing to go on with
         state.path.unlink(missing_ok=True)
         raise
-    content = {
-        "groups": result.alphas,
-        "grouping": asdict(settings.grouping),
-        "alpha": settings.alpha,
-        "loss": comparison,
-        "samples": {
-            "file": data.name,
-            "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
-            "used": len(tokens),
-            "left_out": left_out,
-        },
-        "sources": described,
-        "settings": settings.described(),
-        "version": version("alignment-tax"),
-        "path": result.path,
-    }
+    used = _file(data) | {"used": len(tokens), "left_out": left_out}
+    content = _content(result, comparison, used, described, settings)
     draw_path(result, settings.alpha, out.with_suffix(".path"))
     write_text(out, _json(content))
     state.path.unlink(missing_ok=True)
     return content
+
+
+def _content(result: AmaResult, comparison: dict, samples: dict, sources: dict, settings: AdaptSettings) -> dict:
+    """What is written: the ratios, how they compare with equal ones, what they were made from, the way to them."""
+    return {
+        "groups": result.alphas,
+        "grouping": asdict(settings.grouping),
+        "alpha": settings.alpha,
+        "loss": comparison,
+        "samples": samples,
+        "sources": sources,
+        "settings": settings.described(),
+        "version": version("alignment-tax"),
+        "path": result.path,
+    }
 
 
 def _optimised(
@@ -223,6 +220,10 @@ def _exchange(pair: Pair) -> None:
     live = pair.model.state_dict(keep_vars=True)
     for name in live.keys() - tied(live).keys():
         live[name].data, pair.theta[name] = pair.theta[name], live[name].data
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _check_out(out: Path) -> None:

@@ -5,90 +5,44 @@ from typing import Annotated
 
 import typer
 
-_SAMPLES, _GROUPS, _DESCENT = "Samples", "Groups", "Optimisation"
+from llm.averaging.cli_options import Device, Dtype, Seed, Theta, Theta0, in_panel
+
+_samples, _groups, _descent = map(in_panel, ("Samples", "Groups", "Optimisation"))
 
 
 def adapt_command(
-    theta_0: Annotated[Path, typer.Option("--theta-0", help="Model folder before RLHF.")],
-    theta: Annotated[
-        Path, typer.Option("--theta", help="Model folder after RLHF, or a LoRA adapter on theta-0.")
-    ],
+    theta_0: Theta0,
+    theta: Theta,
     alpha: Annotated[float, typer.Option(help="Mean of the ratios: the share of theta, from 0 to 1.")],
     out: Annotated[Path, typer.Option("--out", help="JSON file to write; for `average --alphas-file`.")],
     data: Annotated[
-        Path | None,
-        typer.Option(
-            help='JSONL of theta\'s samples: {"prompt", "reply"} or {"messages"}, and "reward" if known.',
-            rich_help_panel=_SAMPLES,
-        ),
-    ] = None,  # fmt: skip
-    prompts: Annotated[
-        Path | None, typer.Option(help='Instead of --data: JSONL of {"prompt"}.', rich_help_panel=_SAMPLES)
+        Path | None, _samples(help='JSONL of theta\'s samples: {"prompt", "reply"} or {"messages"}, and "reward" if known.')
     ] = None,
-    reward_model: Annotated[
-        Path | None, typer.Option(help="With --prompts: folder of a reward model.", rich_help_panel=_SAMPLES)
-    ] = None,
-    samples: Annotated[
-        int, typer.Option(help="With --prompts: replies a prompt.", rich_help_panel=_SAMPLES)
-    ] = 8,
-    tokens: Annotated[
-        int, typer.Option(help="With --prompts: new tokens a reply at most.", rich_help_panel=_SAMPLES)
-    ] = 196,
-    temperature: Annotated[
-        float, typer.Option(help="With --prompts: sampling temperature.", rich_help_panel=_SAMPLES)
-    ] = 1.0,
-    keep: Annotated[int, typer.Option(help="Samples kept, by reward.", rich_help_panel=_SAMPLES)] = 5000,
-    draw: Annotated[
-        int, typer.Option(help="Samples drawn from those kept.", rich_help_panel=_SAMPLES)
-    ] = 2000,
-    max_length: Annotated[
-        int,
-        typer.Option(help="Tokens of prompt and reply; longer replies are cut.", rich_help_panel=_SAMPLES),
-    ] = 512,
-    parts: Annotated[
-        int, typer.Option(help="K, contiguous parts of the layers.", rich_help_panel=_GROUPS)
-    ] = 3,
-    level: Annotated[
-        str, typer.Option(help="A ratio per part, layer or module.", rich_help_panel=_GROUPS)
-    ] = "part",
-    embeddings: Annotated[
-        str, typer.Option(help="first, last, mean, own, theta or theta_0.", rich_help_panel=_GROUPS)
-    ] = "first",
-    norm: Annotated[
-        str, typer.Option(help="Final norm: as for embeddings.", rich_help_panel=_GROUPS)
-    ] = "mean",
-    head: Annotated[
-        str, typer.Option(help="Output head: as for embeddings.", rich_help_panel=_GROUPS)
-    ] = "mean",
-    epochs: Annotated[float, typer.Option(help="Passes over the samples.", rich_help_panel=_DESCENT)] = 1.0,
-    batch: Annotated[int, typer.Option(help="Samples a step.", rich_help_panel=_DESCENT)] = 8,
-    lr: Annotated[float, typer.Option(help="Adam's learning rate on s.", rich_help_panel=_DESCENT)] = 0.05,
-    warmup: Annotated[
-        float,
-        typer.Option(help="Share of the steps that warm up; a cosine follows.", rich_help_panel=_DESCENT),
-    ] = 0.03,
-    parameterisation: Annotated[
-        str, typer.Option(help="sigmoid, or paper (eq. 11).", rich_help_panel=_DESCENT)
-    ] = "sigmoid",
-    eps: Annotated[
-        float, typer.Option(help="With paper: bounds the ratios' spread.", rich_help_panel=_DESCENT)
-    ] = 0.0,
-    regulariser: Annotated[
-        float,
-        typer.Option(
-            help="Weight that keeps the middle near alpha; the authors' is 1e-4.", rich_help_panel=_DESCENT
-        ),
-    ] = 0.0,  # fmt: skip
-    squared: Annotated[
-        bool, typer.Option("--squared", help="With regulariser: squares.", rich_help_panel=_DESCENT)
-    ] = False,
-    check: Annotated[
-        int,
-        typer.Option(help="Samples on which found and equal ratios are compared.", rich_help_panel=_DESCENT),
-    ] = 256,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..")] = "auto",
+    prompts: Annotated[Path | None, _samples(help='Instead of --data: JSONL of {"prompt"}.')] = None,
+    reward_model: Annotated[Path | None, _samples(help="With --prompts: folder of a reward model.")] = None,
+    samples: Annotated[int, _samples(help="With --prompts: replies a prompt.")] = 8,
+    tokens: Annotated[int, _samples(help="With --prompts: new tokens a reply at most.")] = 196,
+    temperature: Annotated[float, _samples(help="With --prompts: sampling temperature.")] = 1.0,
+    keep: Annotated[int, _samples(help="Samples kept, by reward.")] = 5000,
+    draw: Annotated[int, _samples(help="Samples drawn from those kept.")] = 2000,
+    max_length: Annotated[int, _samples(help="Tokens of prompt and reply; longer replies are cut.")] = 512,
+    parts: Annotated[int, _groups(help="K, contiguous parts of the layers.")] = 3,
+    level: Annotated[str, _groups(help="A ratio per part, layer or module.")] = "part",
+    embeddings: Annotated[str, _groups(help="first, last, mean, own, theta or theta_0.")] = "first",
+    norm: Annotated[str, _groups(help="Final norm: as for embeddings.")] = "mean",
+    head: Annotated[str, _groups(help="Output head: as for embeddings.")] = "mean",
+    epochs: Annotated[float, _descent(help="Passes over the samples.")] = 1.0,
+    batch: Annotated[int, _descent(help="Samples a step.")] = 8,
+    lr: Annotated[float, _descent(help="Adam's learning rate on s.")] = 0.05,
+    warmup: Annotated[float, _descent(help="Share of the steps that warm up; a cosine follows.")] = 0.03,
+    parameterisation: Annotated[str, _descent(help="sigmoid, or paper (eq. 11).")] = "sigmoid",
+    eps: Annotated[float, _descent(help="With paper: bounds the ratios' spread.")] = 0.0,
+    regulariser: Annotated[float, _descent(help="Weight that keeps the middle near alpha; the authors' is 1e-4.")] = 0.0,
+    squared: Annotated[bool, _descent("--squared", help="With regulariser: squares.")] = False,
+    check: Annotated[int, _descent(help="Samples on which found and equal ratios are compared.")] = 256,
+    seed: Seed = 0,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
     save_every: Annotated[int, typer.Option(help="Steps between two saved states.")] = 10,
 ) -> None:
     """AMA: find the ratio of each part, with mean alpha, that makes theta's best replies likeliest.
@@ -100,31 +54,14 @@ def adapt_command(
     from llm.averaging.groups import Grouping
 
     settings = AdaptSettings(
-        alpha=alpha,
-        grouping=Grouping(parts, level, embeddings, norm, head),
-        keep=keep,
-        draw=draw,
-        epochs=epochs,
-        batch=batch,
-        lr=lr,
-        warmup=warmup,
-        max_length=max_length,
-        parameterisation=parameterisation,
-        eps=eps,
-        regulariser=regulariser,
-        squared=squared,
-        check=check,
-        seed=seed,
-        dtype=dtype,
-        samples=samples,
-        tokens=tokens,
-        temperature=temperature,
-    )
+        alpha=alpha, grouping=Grouping(parts, level, embeddings, norm, head), keep=keep, draw=draw, epochs=epochs,
+        batch=batch, lr=lr, warmup=warmup, max_length=max_length, parameterisation=parameterisation, eps=eps,
+        regulariser=regulariser, squared=squared, check=check, seed=seed, dtype=dtype, samples=samples,
+        tokens=tokens, temperature=temperature,
+    )  # fmt: skip
     sources = Sources(theta_0, theta, data, prompts, reward_model)
     with _Progress() as progress:
-        found = adapt_files(
-            sources, out, settings, device=device, save_every=save_every, progress=progress.show
-        )
+        found = adapt_files(sources, out, settings, device=device, save_every=save_every, progress=progress.show)
     _print(found, out)
 
 

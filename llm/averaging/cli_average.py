@@ -7,47 +7,26 @@ from typing import Annotated
 
 import typer
 
+from llm.averaging.cli_options import Theta0, in_panel
 from llm.errors import UserError
 
-_RATIOS = "Ratios"
+_ratios = in_panel("Ratios")
 
 
 def average_command(
-    theta_0: Annotated[Path, typer.Option("--theta-0", help="Model folder before RLHF.")],
+    theta_0: Theta0,
     theta: Annotated[Path, typer.Option("--theta", help="Model folder after RLHF, or LoRA adapter.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
-    alpha: Annotated[
-        float | None, typer.Option(help="Share of theta, from 0 to 1.", rich_help_panel=_RATIOS)
-    ] = None,
-    alphas: Annotated[
-        str | None, typer.Option(help="A ratio per part, such as 0.9,0.8,0.7.", rich_help_panel=_RATIOS)
-    ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(help="Average one part only: input, middle, output or number.", rich_help_panel=_RATIOS),
-    ] = None,
-    alphas_file: Annotated[
-        Path | None, typer.Option(help="Ratios that `adapt` has written (JSON).", rich_help_panel=_RATIOS)
-    ] = None,
-    parts: Annotated[
-        int | None, typer.Option(help="Number of parts; 3, or as many as --alphas.", rich_help_panel=_RATIOS)
-    ] = None,
-    level: Annotated[
-        str | None, typer.Option(help="A ratio per part, layer or module.", rich_help_panel=_RATIOS)
-    ] = None,
-    embeddings: Annotated[
-        str | None,
-        typer.Option(help="first (default), last, mean, own, theta or theta_0.", rich_help_panel=_RATIOS),
-    ] = None,
-    norm: Annotated[
-        str | None, typer.Option(help="Final norm: likewise; default mean.", rich_help_panel=_RATIOS)
-    ] = None,
-    head: Annotated[
-        str | None, typer.Option(help="Output head, if not tied: likewise.", rich_help_panel=_RATIOS)
-    ] = None,
-    vocab: Annotated[
-        str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")
-    ] = "same",
+    alpha: Annotated[float | None, _ratios(help="Share of theta, from 0 to 1.")] = None,
+    alphas: Annotated[str | None, _ratios(help="A ratio per part, such as 0.9,0.8,0.7.")] = None,
+    part: Annotated[str | None, _ratios(help="Average one part only: input, middle, output or number.")] = None,
+    alphas_file: Annotated[Path | None, _ratios(help="Ratios that `adapt` has written (JSON).")] = None,
+    parts: Annotated[int | None, _ratios(help="Number of parts; 3, or as many as --alphas.")] = None,
+    level: Annotated[str | None, _ratios(help="A ratio per part, layer or module.")] = None,
+    embeddings: Annotated[str | None, _ratios(help="first (default), last, mean, own, theta or theta_0.")] = None,
+    norm: Annotated[str | None, _ratios(help="Final norm: likewise; default mean.")] = None,
+    head: Annotated[str | None, _ratios(help="Output head, if not tied: likewise.")] = None,
+    vocab: Annotated[str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")] = "same",
     merge: Annotated[bool, typer.Option("--merge", help="Write a full model from an adapter.")] = False,
 ) -> None:
     """Average two models: (1 - alpha) theta_0 + alpha theta, tensor by tensor, in a stream."""

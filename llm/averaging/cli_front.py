@@ -5,87 +5,47 @@ from typing import Annotated
 
 import typer
 
-_TASKS, _PATH, _AMA = "Tasks", "Models between", "With --method ama"
+from llm.averaging.cli_options import Device, Dtype, Seed, Theta, Theta0, in_panel
+
+_tasks, _path, _ama = map(in_panel, ("Tasks", "Models between", "With --method ama"))
 
 
 def front_command(
-    theta_0: Annotated[Path, typer.Option("--theta-0", help="Model folder before RLHF.")],
-    theta: Annotated[
-        Path, typer.Option("--theta", help="Model folder after RLHF, or a LoRA adapter on theta-0.")
-    ],
-    tasks: Annotated[
-        str, typer.Option(help="Comma-separated: FILE.jsonl, NAME=FILE.jsonl, or names of lm-eval tasks.")
-    ],
+    theta_0: Theta0,
+    theta: Theta,
+    tasks: Annotated[str, typer.Option(help="Comma-separated: FILE.jsonl, NAME=FILE.jsonl, or names of lm-eval tasks.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; a stopped run goes on in it.")],
-    reward_model: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a reward model, for the task `reward`.", rich_help_panel=_TASKS),
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(help='With --reward-model: JSONL of {"prompt"}.', rich_help_panel=_TASKS)
-    ] = None,
-    alignment: Annotated[
-        str, typer.Option(help="The task that must not be lost.", rich_help_panel=_TASKS)
-    ] = "reward",
-    chat: Annotated[
-        bool, typer.Option(help="Local items in the chat format, or as plain text.", rich_help_panel=_TASKS)
-    ] = True,
-    task_tokens: Annotated[
-        int, typer.Option(help="New tokens of an answer to local items.", rich_help_panel=_TASKS)
-    ] = 64,
-    tokens: Annotated[
-        int, typer.Option(help="New tokens of a rewarded reply.", rich_help_panel=_TASKS)
-    ] = 196,
-    temperature: Annotated[float, typer.Option(help="Of rewarded replies.", rich_help_panel=_TASKS)] = 1.0,
-    limit: Annotated[
-        int | None, typer.Option(help="First items of each lm-eval task.", rich_help_panel=_TASKS)
-    ] = None,
-    task_folder: Annotated[
-        Path | None, typer.Option(help="Folder of further lm-eval task files.", rich_help_panel=_TASKS)
-    ] = None,
-    alphas: Annotated[
-        str, typer.Option(help="FIRST:LAST:STEP, or numbers and commas.", rich_help_panel=_PATH)
-    ] = "0:1:0.1",
-    method: Annotated[
-        str, typer.Option(help="ma (one ratio), ama (chosen per part), part.", rich_help_panel=_PATH)
-    ] = "ma",
-    part: Annotated[
-        str | None,
-        typer.Option(help="With --method part: input, middle, output or a number.", rich_help_panel=_PATH),
-    ] = None,
-    parts: Annotated[int, typer.Option(help="K, contiguous parts of the layers.", rich_help_panel=_PATH)] = 3,
-    level: Annotated[
-        str, typer.Option(help="A ratio per part, layer or module.", rich_help_panel=_PATH)
-    ] = "part",
-    embeddings: Annotated[
-        str, typer.Option(help="first, last, mean, own, theta or theta_0.", rich_help_panel=_PATH)
-    ] = "first",
-    norm: Annotated[
-        str | None, typer.Option(help="Final norm; default mean (part: theta).", rich_help_panel=_PATH)
-    ] = None,
-    head: Annotated[
-        str | None, typer.Option(help="Output head; default mean (part: theta).", rich_help_panel=_PATH)
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="JSONL of theta's samples, as for `adapt`.", rich_help_panel=_AMA)
-    ] = None,
-    keep: Annotated[int, typer.Option(help="Samples kept, by reward.", rich_help_panel=_AMA)] = 5000,
-    draw: Annotated[int, typer.Option(help="Samples drawn from those kept.", rich_help_panel=_AMA)] = 2000,
-    epochs: Annotated[float, typer.Option(help="Passes over the samples.", rich_help_panel=_AMA)] = 1.0,
-    lr: Annotated[float, typer.Option(help="Adam's learning rate on s.", rich_help_panel=_AMA)] = 0.05,
-    max_length: Annotated[int, typer.Option(help="Tokens of prompt and reply.", rich_help_panel=_AMA)] = 512,
+    reward_model: Annotated[Path | None, _tasks(help="Folder of a reward model, for the task `reward`.")] = None,
+    prompts: Annotated[Path | None, _tasks(help='With --reward-model: JSONL of {"prompt"}.')] = None,
+    alignment: Annotated[str, _tasks(help="The task that must not be lost.")] = "reward",
+    chat: Annotated[bool, _tasks(help="Local items in the chat format, or as plain text.")] = True,
+    task_tokens: Annotated[int, _tasks(help="New tokens of an answer to local items.")] = 64,
+    tokens: Annotated[int, _tasks(help="New tokens of a rewarded reply.")] = 196,
+    temperature: Annotated[float, _tasks(help="Of rewarded replies.")] = 1.0,
+    limit: Annotated[int | None, _tasks(help="First items of each lm-eval task.")] = None,
+    task_folder: Annotated[Path | None, _tasks(help="Folder of further lm-eval task files.")] = None,
+    alphas: Annotated[str, _path(help="FIRST:LAST:STEP, or numbers and commas.")] = "0:1:0.1",
+    method: Annotated[str, _path(help="ma (one ratio), ama (chosen per part), part.")] = "ma",
+    part: Annotated[str | None, _path(help="With --method part: input, middle, output or a number.")] = None,
+    parts: Annotated[int, _path(help="K, contiguous parts of the layers.")] = 3,
+    level: Annotated[str, _path(help="A ratio per part, layer or module.")] = "part",
+    embeddings: Annotated[str, _path(help="first, last, mean, own, theta or theta_0.")] = "first",
+    norm: Annotated[str | None, _path(help="Final norm; default mean (part: theta).")] = None,
+    head: Annotated[str | None, _path(help="Output head; default mean (part: theta).")] = None,
+    data: Annotated[Path | None, _ama(help="JSONL of theta's samples, as for `adapt`.")] = None,
+    keep: Annotated[int, _ama(help="Samples kept, by reward.")] = 5000,
+    draw: Annotated[int, _ama(help="Samples drawn from those kept.")] = 2000,
+    epochs: Annotated[float, _ama(help="Passes over the samples.")] = 1.0,
+    lr: Annotated[float, _ama(help="Adam's learning rate on s.")] = 0.05,
+    max_length: Annotated[int, _ama(help="Tokens of prompt and reply.")] = 512,
     batch: Annotated[int, typer.Option(help="Sequences at a time.")] = 16,
     confidence: Annotated[float, typer.Option(help="Of the intervals and of the test.")] = 0.95,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..")] = "auto",
-    name: Annotated[
-        str | None, typer.Option(help="Preset in the rows; default: the folder of theta.")
-    ] = None,
-    rlhf: Annotated[
-        str, typer.Option(help="How theta was aligned: rsf, dpo, ppo; none if not known.")
-    ] = "none",
+    seed: Seed = 0,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    name: Annotated[str | None, typer.Option(help="Preset in the rows; default: the folder of theta.")] = None,
+    rlhf: Annotated[str, typer.Option(help="How theta was aligned: rsf, dpo, ppo; none if not known.")] = "none",
 ) -> None:
     """Measure models between theta_0 and theta, draw alignment against ability, and recommend a ratio.
 

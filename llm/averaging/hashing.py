@@ -5,7 +5,6 @@ takes megabytes at a time: for less it would wait for Python's lock again and ag
 """
 
 import hashlib
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from llm.averaging.folders import read_json
-from llm.averaging.groups import Grouping, assign, check_ratio, label_of, labels, part_ends, ratios
+from llm.averaging.groups import Grouping, assign, check_ratio, label_of, labels, ratios
 from llm.errors import UserError
 
 EVERYTHING = "all"  # the label of every tensor when one ratio serves the whole model

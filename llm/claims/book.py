@@ -45,6 +45,11 @@ class Book:
         return rows[rows["method"].isin(["theta_0", "chance"])]
 
     @property
+    def overall(self) -> str:
+        """The metric that sums the abilities up: `IN_TAXES`, or their mean where there is no tax to measure in."""
+        return IN_TAXES if IN_TAXES in self.units else "mean_ability"
+
+    @property
     def seeds(self) -> list[int]:
         return sorted({seed for rows in self.rows.values() for seed in paths.seeds(rows)})
 
@@ -135,11 +140,7 @@ class Route:
         """The rows of the method itself, without the ends of its path."""
         if self.rlhf not in book.rows:
             raise Missing(f"sweep {self.sweep}")
-        chosen = book.rows[self.rlhf]
-        chosen = chosen[chosen["method"] == self.method]
-        for key, value in self.where.items():
-            chosen = chosen[chosen[key] == value]
-        return chosen
+        return paths.of_method(book.rows[self.rlhf], self.method, **self.where)
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,22 +1,20 @@
 """Two paths compared with each at its best learning rate: chosen on the first seed, reported on the others.
 
 Whether averaging is better depends on the rate (who can choose it may not need averaging), so this is the harder comparison,
-and the one that decides. "Best" must mean what is compared, the lead at equal reward: a rate may enclose the largest area
-because it reaches the highest reward, and lie below at all others. So the first path takes the rate whose smallest lead over
-the second, at any rate of it, is largest; the second takes the rate that comes nearest to that, or beats it. What each
-rate of the largest area gives (`llm.paths.best_rate`) is told beside it.
+and the one that decides. The rates are chosen by the lead at equal reward (`llm.rates`); what the rates of the largest areas
+give is told beside it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 
 import pandas as pd
 
 from llm import paths
 from llm.claims.book import Book, Route, choosing, of_seeds
-from llm.claims.front import Side, front_lines, gap, pair
+from llm.claims.front import Side, front_lines, pair
 from llm.claims.line import IN_TAXES, Line
+from llm.rates import by_lead
 
 
 @dataclass(frozen=True)
@@ -58,17 +56,8 @@ class AheadAtBestRates:
         return lines + self._lines(book, *own, "both at the preset's own learning rate", False)[:1]
 
     def _best(self, book: Book, rates: list[float | None], seed: int) -> tuple[float | None, float | None]:
-        """The first path's rate whose smallest lead on the seed is largest, and the second's that leaves this lead."""
-        known = IN_TAXES if IN_TAXES in book.units else "mean_ability"
-
-        def lead(lr: float | None, rival: float | None) -> float:
-            models = self.first.models(book, lr), self.second.models(book, rival)
-            found = gap(*(of_seeds(path, [seed]) for path in models), known, "reward")
-            return found.mean if found else inf
-
-        leads = {lr: {rival: lead(lr, rival) for rival in rates} for lr in rates}
-        best = max(rates, key=lambda lr: min(leads[lr].values()))
-        return best, min(rates, key=lambda rival: leads[best][rival])
+        first, second = ({lr: route.models(book, lr) for lr in rates} for route in (self.first, self.second))
+        return by_lead(first, second, seed, book.overall)
 
     def _lines(self, book: Book, first: pd.DataFrame, second: pd.DataFrame, note: str, deciding: bool) -> list[Line]:
         deciding = deciding and self.deciding

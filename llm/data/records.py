@@ -1,16 +1,28 @@
 """The few record types that every data source gives, whatever it reads."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """One user turn and the reply to imitate."""
+class Turn:
+    """What one side said."""
 
-    prompt: str
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+# What the assistant answers: the turns so far, the user's last, or a text, which is one user turn.
+Prompt = str | tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A prompt and the reply to imitate."""
+
+    prompt: Prompt
     reply: str
 
 
@@ -18,7 +30,7 @@ class Conversation:
 class Preference:
     """Two replies to one prompt, as a labeller ordered them."""
 
-    prompt: str
+    prompt: Prompt
     chosen: str
     rejected: str
 
@@ -41,12 +53,32 @@ class GenerationItem:
 
 
 @dataclass(frozen=True)
+class ComparisonItem:
+    """A prompt to which a judge compares a reply with `reference`; `part` of its collection it belongs to."""
+
+    prompt: Prompt
+    reference: str
+    part: str
+
+
+@dataclass(frozen=True)
 class AbilityItems:
-    """The held-out items of the three abilities."""
+    """The held-out items of each ability; an ability that a source does not have has none."""
 
     qa: list[ChoiceItem]
     reading: list[GenerationItem]
-    translation: list[GenerationItem]
+    translation: list[GenerationItem] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)  # ordinary text, of at least two tokens a piece, to be found likely
+
+
+def turns_of(prompt: Prompt) -> tuple[Turn, ...]:
+    """A prompt as turns."""
+    return (Turn("user", prompt),) if isinstance(prompt, str) else prompt
+
+
+def messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
+    """Turns as chat templates take them."""
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 class Source(Protocol):
@@ -68,4 +100,7 @@ class Source(Protocol):
         """The true reward of a reply; `finished` says whether it ended by itself."""
 
     def items(self, split: str, counts: dict[str, int]) -> AbilityItems:
-        """Items of the three abilities; the same for every caller."""
+        """So many items of each ability named; the same for every caller. Of split "train" for AdaMerging, else "test"."""
+
+    def guesses(self, split: str, counts: dict[str, int]) -> dict[str, list[tuple[str, str]]]:
+        """(what a guesser without the ability says, reference) pairs of the generated abilities: the chance floors."""

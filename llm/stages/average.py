@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from llm.averaging.groups import PART_NAMES, Grouping, assign, labels, ratios
-from llm.averaging.weights import mix_, tied
+from llm.averaging.groups import PART_NAMES, Grouping, labels
 from llm.config import Algorithm, AveragingEntry
 from llm.errors import UserError
-from llm.model import load_model
+from llm.stages.between import load_between
 from llm.stages.evaluate import Evaluator
-from llm.stages.rows import rows_of
-
+from llm.stages.rows import rows_of, with_rate
 
 # what a method that looks for its ratios has found: (which model it is, as the rows say it; ratio of each group)
 Found = list[tuple[dict, dict[str, float]]]
@@ -33,17 +31,11 @@ def measure_averages(
         lr: the learning rate theta was made with, None for the preset's own; it becomes part of the setting.
         found: what a method that looks for its ratios has found; empty for the others.
     """
-    model = load_model(theta)
-    state_0 = {name: tensor.clone() for name, tensor in load_model(evaluator.theta_0).state_dict().items()}
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     grouping = entry.grouping.of_model(evaluator.run.preset.model)
-    assignment = assign(state, grouping, tied(model.state_dict()))
-    rows = []
-    for setting, alphas in settings_of(entry, grouping, labels(assignment), found):
-        mix_(model, state_0, state, ratios(assignment, alphas))
-        measured, seconds = evaluator.measure(model)
-        setting = setting if lr is None else {**setting, "lr": lr}
-        rows += rows_of(evaluator.run, rlhf, entry.method, setting, measured, seconds)
+    between, rows = load_between(evaluator.theta_0, theta, grouping), []
+    for setting, alphas in settings_of(entry, grouping, labels(between.assignment), found):
+        measured, seconds = evaluator.measure(between.mix(alphas))
+        rows += rows_of(evaluator.run, rlhf, entry.method, with_rate(setting, lr), measured, seconds)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""AMA's oracle on the microcosm: the ratios that the reward itself prefers, learned or gold (the paper, eq. 3).
+"""AMA's oracle: the ratios that the reward itself prefers, learned or gold (the paper, eq. 3).
 
 Rewards are of training prompts: the first `oracle.screen` of `oracle.prompts` for all points of the lattice, all of them
 for the finalists. Prompts and random numbers are the same for every point, so the comparison is paired.
@@ -9,13 +9,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.averaging.groups import assign, labels, ratios
+from llm.averaging.groups import labels
 from llm.averaging.oracle import lattice, search
-from llm.averaging.weights import mix_, tied
 from llm.config import AveragingEntry
 from llm.files import up_to_date, write_json
-from llm.model import load_model
 from llm.stages.average import Found
+from llm.stages.between import load_between
 from llm.stages.evaluate import Evaluator
 
 
@@ -34,17 +33,15 @@ def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, fold
 
 def search_omega(evaluator: Evaluator, theta: Path, entry: AveragingEntry, alpha: float) -> dict[str, dict[str, float]]:
     """Name of each reward that the entry asks -> its best ratios of the groups with the mean `alpha`."""
-    run, model = evaluator.run, load_model(theta)
-    state_0 = {name: tensor.clone() for name, tensor in load_model(evaluator.theta_0).state_dict().items()}
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assignment = assign(state, entry.grouping.of_model(run.preset.model), tied(model.state_dict()))
-    groups, settings = labels(assignment), run.preset.oracle
+    run = evaluator.run
+    between = load_between(evaluator.theta_0, theta, entry.grouping.of_model(run.preset.model))
+    groups, settings = labels(between.assignment), run.preset.oracle
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, run.rng("oracle"))
     points = lattice(len(groups), alpha, settings.step)
     bar = tqdm(total=len(points), desc=f"oracle, alpha {alpha:g}", unit="point")
 
     def rewards(point: tuple[float, ...], count: int) -> dict[str, float]:
-        mix_(model, state_0, state, ratios(assignment, dict(zip(groups, point, strict=True))))
+        model = between.mix(dict(zip(groups, point, strict=True)))
         measured = evaluator.dialogue(model, prompts[:count])
         return {judge: measured[judge].value for judge in entry.chosen_by}
 

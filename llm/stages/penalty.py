@@ -4,11 +4,11 @@ The models are made by the stage `ppo`, every eta with the same prompts and rand
 run, after the preset's iterations and whatever restarts its rule of collapse has asked for: no best iteration is chosen.
 """
 
-from llm.config import TrainingEntry
+from llm.config import TrainingEntry, eta_name
 from llm.model import load_model
 from llm.stages.align import number, theta_folder
 from llm.stages.evaluate import Evaluator
-from llm.stages.rows import rows_of
+from llm.stages.rows import rows_of, with_rate
 
 
 def measure_penalties(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> list[dict]:
@@ -19,8 +19,7 @@ def measure_penalties(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> 
     """
     run, rows, lr = evaluator.run, [], number(rate)
     for setting in entry.settings():
-        theta = theta_folder(run, "ppo", rate, run.preset.ppo.name_of(setting["strength"]))
+        theta = theta_folder(run, "ppo", rate, eta_name(run.preset.ppo.eta, setting["strength"]))
         measured, seconds = evaluator.measure(load_model(theta))
-        setting = setting if lr is None else {**setting, "lr": lr}
-        rows += rows_of(run, "ppo", entry.method, setting, measured, seconds)
+        rows += rows_of(run, "ppo", entry.method, with_rate(setting, lr), measured, seconds)
     return rows

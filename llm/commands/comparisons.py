@@ -1,0 +1,62 @@
+"""The commands that make what an entry of a sweep lists, and measure it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm.commands.options import Out, Preset, Rate, Rlhf, Seed, Sweep
+from llm.commands.runs import microcosm_run, run_of, stages_of
+
+
+def sweep(
+    name: Sweep,
+    entry: Annotated[str, typer.Option(help="label of the sweep's entry to measure")],
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    rlhf: Rlhf = "rsf",
+    lr: Rate = "own",
+) -> None:
+    """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
+    from llm.config import load_sweep
+    from llm.results import write_rows
+    from llm.stages.align import number, theta_folder
+    from llm.stages.average import measure_averages
+
+    run, chosen = run_of(preset, seed, out), load_sweep(name).entry(entry)
+    stages, theta = stages_of(run), theta_folder(run, rlhf, lr)
+    evaluator = stages.evaluator(run)
+    found = stages.ratios(evaluator, theta, rlhf, chosen, run.folder / "ama" / rlhf / lr)
+    rows = measure_averages(evaluator, theta, rlhf, chosen, number(lr), found)
+    write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
+
+
+def mitigate(
+    name: Sweep,
+    entry: Annotated[str, typer.Option(help="label of the sweep's training entry")],
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    lr: Rate = "own",
+) -> None:
+    """Train theta_0 on RSF's samples in every way that a training entry of a sweep lists, and measure each model.
+
+    Of method kl, which is PPO, the models must be there (align --eta).
+    """
+    from llm.config import load_sweep
+    from llm.results import write_rows
+    from llm.stages.align import number
+    from llm.stages.mitigate import measure_trained
+    from llm.stages.penalty import measure_penalties
+
+    compared = load_sweep(name)
+    chosen = compared.training_entry(entry)
+    run = run_of(preset, seed, out) if chosen.method == "kl" else microcosm_run(preset, seed, out)
+    evaluator = stages_of(run).evaluator(run)
+    if chosen.method == "kl":
+        rows = measure_penalties(evaluator, chosen, lr)
+    else:
+        trained = run.folder / "mitigations" / lr
+        rows = measure_trained(evaluator, run.folder / "rsf" / "own", chosen, number(lr), trained)
+    write_rows(run.folder / "rows" / compared.rlhf[0] / lr / f"{chosen.label}.jsonl", rows)

@@ -1,0 +1,60 @@
+"""The options that several commands share, each refused by one sentence where its value is not allowed."""
+
+from math import inf, nan
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from llm.errors import UserError
+
+LARGEST_SEED = 2**32 - 1
+
+
+def _seed(text: str | int) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed = {text!r} is not allowed; give a whole number from 0 to {LARGEST_SEED}")
+    return seed
+
+
+def _rate(text: str) -> str:
+    if not 0 < _number(text, own=1) <= 1:
+        raise UserError(f"lr = {text!r} is not allowed; give `own` or a number in (0, 1]")
+    return text
+
+
+def _eta(text: str) -> str:
+    if not 0 <= _number(text, own=0) < inf:
+        raise UserError(f"eta = {text!r} is not allowed; give `own` or a finite number from 0")
+    return text
+
+
+def _number(text: str, own: float) -> float:
+    """NaN for what is no number."""
+    try:
+        return own if text == "own" else float(text)
+    except ValueError:
+        return nan
+
+
+def _rlhf(text: str) -> str:
+    from llm.config import Algorithm
+
+    known = get_args(Algorithm)
+    if text not in known:
+        raise UserError(f"rlhf = {text!r} is unknown; allowed are {', '.join(known)}")
+    return text
+
+
+Preset = Annotated[str, typer.Option(help="name of a preset in llm/presets, or a YAML file")]
+Seed = Annotated[int, typer.Option(parser=_seed, metavar="INTEGER", help="the seed of the world and of every random choice")]
+Out = Annotated[Path, typer.Option(help="folder of all runs")]
+Rlhf = Annotated[str, typer.Option(parser=_rlhf, metavar="NAME", help="algorithm of alignment: rsf, dpo or ppo")]
+Rate = Annotated[str, typer.Option(parser=_rate, metavar="NUMBER", help="its learning rate, or `own` for the preset's")]
+Eta = Annotated[str, typer.Option(parser=_eta, metavar="NUMBER", help="ppo's KL penalty, or `own` for the preset's")]
+Sweep = Annotated[str, typer.Argument(help="name of a sweep in llm/sweeps, or a YAML file")]
+Results = Annotated[Path, typer.Argument(help="folder of result rows")]

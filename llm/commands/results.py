@@ -1,0 +1,58 @@
+"""The commands that read result rows: collect them, and say what was found."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm.commands.options import Results
+
+
+def collect(
+    sources: Annotated[list[Path], typer.Argument(help="row files")],
+    to: Annotated[Path, typer.Option(help="the file that gets all their rows")],
+) -> None:
+    """Check rows and put them into one file."""
+    from llm.results import collect_rows
+
+    collect_rows(sources, to)
+
+
+def table(
+    results: Results,
+    into: Annotated[Path | None, typer.Option(help="put it between the table's marks in this Markdown page")] = None,
+) -> None:
+    """Print a short table of what was found."""
+    from llm.files import put_between
+    from llm.table import summary
+
+    found = summary(results)
+    print(found)
+    if into:
+        put_between(into, "table", f"```\n{found}\n```")
+
+
+def claims(
+    results: Results,
+    theory: Annotated[Path, typer.Option(help="folder of the theory's tables")] = Path("results/theory"),
+    to: Annotated[Path | None, typer.Option(help="write every line of every claim into this JSON file")] = None,
+    into: Annotated[Path | None, typer.Option(help="put a table between the claims' marks in this Markdown page")] = None,
+) -> None:
+    """Say which of the paper's claims hold in the rows: the ledger of claims."""
+    from llm.claims import render
+    from llm.claims.ledger import ledger
+    from llm.files import put_between, write_text
+
+    found = ledger(results, theory)
+    if to:
+        write_text(to, render.as_json(found))
+    if into:
+        put_between(into, "claims", render.markdown(found, into.parent / "figures"))
+    print(render.text(found))
+
+
+def span(results: Results) -> None:
+    """Print whether the sweep of each mitigation spans its range, from no effect to theta_0's reward."""
+    from llm.span import spans, table
+
+    print(table(spans(results)))

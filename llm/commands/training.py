@@ -1,0 +1,73 @@
+"""The commands that make a run's models and measure them on the way, stage by stage."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm.commands.options import Eta, Out, Preset, Rate, Rlhf, Seed
+from llm.commands.runs import microcosm_run, run_of, stages_of
+
+
+def show(preset: Preset = "microcosm", seed: Seed = 0, count: Annotated[int, typer.Option(min=1)] = 2) -> None:
+    """Print samples of everything the models read: documents, conversations, alignment prompts, test items."""
+    from llm.show import samples
+
+    print(samples(microcosm_run(preset, seed, Path("out")), count))
+
+
+def pretrain(
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    shipped: Annotated[Path | None, typer.Option(help="take shipped weights from this folder instead")] = None,
+) -> None:
+    """theta_pre: train from random weights, or take shipped, fetched or public ones."""
+    run = run_of(preset, seed, out)
+    stages_of(run).pretrain(run, shipped)
+
+
+def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+    """theta_0: instruction tuning."""
+    run = run_of(preset, seed, out)
+    stages_of(run).sft(run)
+
+
+def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+    """Preference pairs and the reward model fitted to them; prints its held-out accuracy."""
+    run = run_of(preset, seed, out)
+    stages_of(run).reward(run)
+
+
+def align(
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    rlhf: Rlhf = "rsf",
+    lr: Rate = "own",
+    eta: Eta = "own",
+) -> None:
+    """theta: best of n (rsf), dpo or ppo; goes on where a killed run stopped."""
+    run = run_of(preset, seed, out)
+    stages_of(run).align(run, rlhf, lr, eta)
+
+
+def baseline(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+    """Measure theta_0 and the chance floors."""
+    from llm.results import write_rows
+
+    run = run_of(preset, seed, out)
+    stages = stages_of(run)
+    write_rows(run.folder / "rows" / "baseline.jsonl", stages.measure_baseline(stages.evaluator(run)))
+
+
+def trajectory(
+    preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), rlhf: Rlhf = "rsf", lr: Rate = "own"
+) -> None:
+    """Measure every iteration of alignment."""
+    from llm.results import write_rows
+    from llm.stages.trajectory import measure_trajectory
+
+    run = run_of(preset, seed, out)
+    rows = measure_trajectory(stages_of(run).evaluator(run), rlhf, lr)
+    write_rows(run.folder / "rows" / rlhf / lr / "trajectory.jsonl", rows)

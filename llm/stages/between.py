@@ -1,0 +1,35 @@
+"""theta_0 and theta side by side, and a live model for the weights between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from llm.averaging.groups import Grouping, assign, ratios
+from llm.averaging.weights import mix_, tied
+from llm.model import load_model
+
+
+@dataclass(frozen=True)
+class Between:
+    """model: live, with theta's weights until it is mixed. theta_0, theta: state dicts that share no memory with it.
+    assignment: tensor name -> group.
+    """
+
+    model: torch.nn.Module
+    theta_0: Mapping[str, torch.Tensor]
+    theta: Mapping[str, torch.Tensor]
+    assignment: Mapping[str, str]
+
+    def mix(self, alphas: Mapping[str, float]) -> torch.nn.Module:
+        """The model, averaged with a ratio for each group."""
+        mix_(self.model, self.theta_0, self.theta, ratios(self.assignment, alphas))
+        return self.model
+
+
+def load_between(theta_0: Path, theta: Path, grouping: Grouping) -> Between:
+    """Both model folders, the tensors grouped."""
+    model = load_model(theta)
+    states = [{name: tensor.clone() for name, tensor in one.state_dict().items()} for one in (load_model(theta_0), model)]
+    return Between(model, *states, assign(states[1], grouping, tied(model.state_dict())))
