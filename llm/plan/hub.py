@@ -19,6 +19,7 @@ class Sizes:
     conversations: int = 94_000  # ShareGPT
     conversation: int = 1_500
     pairs: int = 161_000  # HH-RLHF, helpful and harmless
+    test_pairs: int = 8_500
     prompt: int = 150
     reply: int = 80
     # lm-eval's tasks in all: the seven tasks' items with all of their choices, and answers that are written
@@ -33,7 +34,7 @@ SIZES = Sizes()
 def cost(preset: HubPreset, step: Step, peak: float = PEAK) -> Cost:
     """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
     gpus = preset.hardware.processes if step.rule in ("sft", "reward", "align", "penalise") and preset.is_trained else 1
-    if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "reward", "align")):
+    if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "align")):
         return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
     speed = gpu_speed(preset.model, peak, preset.hardware.checkpointing)
     return Cost(gpus, memory(preset, step), speed.hours(work(preset, step)) / gpus, *_disk(preset, step))
@@ -45,8 +46,10 @@ def work(preset: HubPreset, step: Step) -> Work:
     if step.rule == "sft":
         return Work(trained=SIZES.conversations * SIZES.conversation * preset.sft.descent.epochs)
     if step.rule == "reward":
-        settings = preset.reward
-        return Work(trained=SIZES.pairs * whole * (settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs))
+        judged, settings = Work(read=2 * SIZES.test_pairs * whole), preset.reward
+        if settings is None:
+            return judged
+        return judged + Work(trained=SIZES.pairs * whole * (settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs))
     if step.rule in ("align", "penalise"):
         return _alignment(preset, step, whole)
     found = _measuring(preset) * models(preset, step)
@@ -92,6 +95,8 @@ def memory(preset: HubPreset, step: Step) -> float:
         return _training(preset, preset.sft.descent.batch, preset.sft.block)
     if step.rule == "reward":
         settings = preset.reward
+        if settings is None:
+            return whole + activations(shape, preset.evaluate.batch * SIZES.prompt, HALF, checkpointing=True)
         tuned = _training(preset, settings.sft.descent.batch, settings.sft.block)
         return max(tuned, _training(preset, settings.bradley_terry.descent.batch, 2 * settings.bradley_terry.length))
     if step.rule in ("align", "penalise"):
@@ -135,7 +140,7 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
     if step.rule == "sft":
         return folder, state
     if step.rule == "reward":
-        return 2 * folder, state
+        return (2 * folder, state) if preset.is_trained else (_fetched(preset, step), 0.0)
     if step.rule in ("align", "penalise"):
         warm = folder if step.rlhf == "ppo" else 0.0
         return preset.iterations(step.rlhf) * folder + warm, state * (2 if step.rlhf == "ppo" else 1)

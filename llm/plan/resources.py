@@ -4,7 +4,7 @@ from math import ceil
 
 from llm.config import HubPreset, Preset
 from llm.plan import hub, local
-from llm.plan.shape import FULL, parameters
+from llm.plan.shape import FULL, HALF, parameters
 from llm.plan.steps import Step
 
 SLACK = 2  # the time asked for, over the time planned
@@ -15,11 +15,12 @@ MB = 1e6
 def resources(preset: Preset, step: Step) -> dict[str, int]:
     """gpu: GPUs; mem_mb: memory of the computer, in MB; runtime: minutes, after which a scheduler may stop the job.
 
-    A process of a training run reads the whole model in fp32 before it keeps its share.
+    A process of a training run reads the whole model in fp32 before it keeps its share; an average is mixed of theta_0 and
+    theta there, in bf16, with a copy of both.
     """
     if isinstance(preset, HubPreset):
-        cost = hub.cost(preset, step)
-        memory = max(1, cost.gpus) * (local.PROGRAM + FULL * parameters(preset.model))
+        cost, count = hub.cost(preset, step), parameters(preset.model)
+        memory = max(max(1, cost.gpus) * (local.PROGRAM + FULL * count), local.PROGRAM + 4 * HALF * count)
     else:
         cost = local.cost(preset, step)
         memory = cost.memory
