@@ -249,7 +249,7 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, sentence):
 
 @pytest.mark.parametrize("name", ["nope", "nope.yaml", "core"])
 def test_an_unknown_preset_is_refused_with_the_known_ones(name):
-    with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are microcosm, microcosm-untied, smoke, or the path"):
+    with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are {', '.join(PRESETS)}, or the path"):
         config.load_preset(name)
 
 
