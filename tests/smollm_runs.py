@@ -48,7 +48,7 @@ class Letters:
     seed: int
 
     def prompts(self, split: str, mixture: dict[str, float], count: int, rng: np.random.Generator) -> list[Opening]:
-        assert set(mixture) == {"opening"}
+        assert set(mixture) == {"question", "opinion", "story"}
         return [Opening(self._word(rng)) for _ in range(count)]
 
     def written_reply(self, prompt: Opening, rng: np.random.Generator) -> str:

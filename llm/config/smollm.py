@@ -7,8 +7,8 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from llm.config.base import Items, refused
-from llm.config.preset import Evaluate, LocalPreset, PublicModel
-from llm.data.records import Source
+from llm.config.preset import Evaluate, LocalPreset, PublicModel, check_kinds
+from llm.data.smollm.source import KINDS, SmollmSource, smollm_source
 
 
 class SmollmEvaluate(Evaluate):
@@ -23,10 +23,13 @@ class SmollmPreset(LocalPreset):
     model: PublicModel
     evaluate: SmollmEvaluate
 
-    def source(self, seed: int, out: Path) -> Source:
-        from llm.data.smollm.source import smollm_source
-
+    def source(self, seed: int, out: Path) -> SmollmSource:
         return smollm_source(seed, out)
+
+    @model_validator(mode="after")
+    def _kinds_are_known(self) -> Self:
+        check_kinds("prompts", self.prompts, KINDS["prompt"])
+        return self
 
     @model_validator(mode="after")
     def _theta_0_writes_every_reply(self) -> Self:
