@@ -108,6 +108,10 @@ wildcard_constraints:
     sweep="|".join(sweeps),
 
 
+localrules:
+    collect,
+
+
 rule all:
     input:
         [results_of(name) for name in sweeps],
