@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llm.averaging.conversations import Message
+from llm.averaging.conversations import Message, context_ids, end_id, pad_id
 from llm.averaging.loading import OnProcessor, device_of, load_scorer
 from llm.averaging.sampling import rewards
-from llm.chat import write_replies
 from llm.config import HubPreset
 from llm.data.records import Turn, messages
+from llm.generate import generate
 from llm.hub.data import pairs
 from llm.run import Run
 
@@ -28,10 +28,18 @@ def dtype(preset: HubPreset) -> str:
 
 
 def write(model, tokenizer, prompts: list[Prompt], tokens: int, temperature: float, rng: torch.Generator, batch: int) -> list[Reply]:
-    """A reply to each prompt, by the same random numbers whichever model it is."""
-    return write_replies(
-        OnProcessor(model), tokenizer, prompts, max_new_tokens=tokens, temperature=temperature, rng=rng, batch_size=batch
+    """A reply to each prompt, by the same random numbers whichever model it is; it ends with the token that the chat template puts there."""
+    replies = generate(
+        OnProcessor(model),
+        [context_ids(tokenizer, messages(prompt)) for prompt in prompts],
+        max_new_tokens=tokens,
+        end_id=end_id(tokenizer),
+        pad_id=pad_id(tokenizer),
+        temperature=temperature,
+        rng=rng,
+        batch_size=batch,
     )
+    return [(tokenizer.decode(reply.ids, skip_special_tokens=True), reply.finished) for reply in replies]
 
 
 def load_judge(preset: HubPreset, folder: Path) -> tuple:
