@@ -2,15 +2,14 @@
 
 import torch
 
+from llm.data.records import Prompt, messages, turns_of
 from llm.generate import Reply, generate, left_pad
 from llm.train import pad_right
 
 
-def prompt_ids(tokenizer, prompt: str) -> list[int]:
-    """One user turn and the start of the assistant's."""
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
+def prompt_ids(tokenizer, prompt: Prompt) -> list[int]:
+    """The turns so far and the start of the assistant's."""
+    text = tokenizer.apply_chat_template(messages(turns_of(prompt)), tokenize=False, add_generation_prompt=True)
     return tokenizer.encode(text, add_special_tokens=False)
 
 
@@ -19,7 +18,7 @@ def reply_ids(tokenizer, reply: str, finished: bool = True) -> list[int]:
     return tokenizer.encode(reply, add_special_tokens=False) + [tokenizer.eos_token_id] * finished
 
 
-def imitation_example(tokenizer, prompt: str, reply: str, finished: bool = True) -> tuple[list[int], list[float]]:
+def imitation_example(tokenizer, prompt: Prompt, reply: str, finished: bool = True) -> tuple[list[int], list[float]]:
     """(ids, weights) of a conversation of which only the reply is learned, its end only if it came by itself."""
     context, answer = prompt_ids(tokenizer, prompt), reply_ids(tokenizer, reply, finished)
     return context + answer, [0.0] * len(context) + [1.0] * len(answer)
@@ -31,7 +30,7 @@ def imitation_batch(tokenizer, replies: list[tuple]):
 
 
 def write_replies(
-    model, tokenizer, prompts: list[str], *, max_new_tokens: int, temperature: float, rng=None, batch_size: int
+    model, tokenizer, prompts: list[Prompt], *, max_new_tokens: int, temperature: float, rng=None, batch_size: int
 ) -> list[tuple[str, bool]]:
     """(reply, finished) for each prompt."""
     replies: list[Reply] = generate(
@@ -48,7 +47,7 @@ def write_replies(
 
 
 @torch.no_grad()
-def reward_scores(reward_model, tokenizer, replies: list[tuple[str, str, bool]], batch_size: int) -> torch.Tensor:
+def reward_scores(reward_model, tokenizer, replies: list[tuple[Prompt, str, bool]], batch_size: int) -> torch.Tensor:
     """Learned reward of each (prompt, reply, finished); shape (replies,)."""
     sequences = [prompt_ids(tokenizer, p) + reply_ids(tokenizer, r, done) for p, r, done in replies]
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))

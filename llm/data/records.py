@@ -1,16 +1,28 @@
 """The few record types that every data source gives, whatever it reads."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """One user turn and the reply to imitate."""
+class Turn:
+    """What one side said."""
 
-    prompt: str
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+# What the assistant answers: the turns so far, the user's last, or a text, which is one user turn.
+Prompt = str | tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A prompt and the reply to imitate."""
+
+    prompt: Prompt
     reply: str
 
 
@@ -18,7 +30,7 @@ class Conversation:
 class Preference:
     """Two replies to one prompt, as a labeller ordered them."""
 
-    prompt: str
+    prompt: Prompt
     chosen: str
     rejected: str
 
@@ -41,12 +53,31 @@ class GenerationItem:
 
 
 @dataclass(frozen=True)
+class ComparisonItem:
+    """A prompt to which a judge compares a reply with `reference`; `part` of its collection it belongs to."""
+
+    prompt: Prompt
+    reference: str
+    part: str
+
+
+@dataclass(frozen=True)
 class AbilityItems:
     """The held-out items of the three abilities."""
 
     qa: list[ChoiceItem]
     reading: list[GenerationItem]
     translation: list[GenerationItem]
+
+
+def turns_of(prompt: Prompt) -> tuple[Turn, ...]:
+    """A prompt as turns."""
+    return (Turn("user", prompt),) if isinstance(prompt, str) else prompt
+
+
+def messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
+    """Turns as chat templates take them."""
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 class Source(Protocol):

@@ -1,0 +1,44 @@
+"""HH-RLHF: which of two replies people found more helpful or less harmful (Bai et al., arXiv 2204.05862).
+
+Rows {"chosen", "rejected"}: whole conversations as text, alike up to the last reply, in four parts, each split into
+train and test by its authors (hub and github.com/anthropics/hh-rlhf: `<part>/<split>.jsonl.gz`). The conversations
+hold offensive text.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from llm.data.hub.dialogue import split_reply
+from llm.data.hub.parsed import Malformed, Parsed, parse, text_of
+from llm.data.hub.place import DataSet, Place, rows
+from llm.data.records import Preference, Turn
+
+DATA = DataSet("hh-rlhf", "Anthropic/hh-rlhf", ("chosen", "rejected"))
+PARTS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
+
+_MARK = re.compile(r"\n\n(Human|Assistant):")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def preferences(split: Literal["train", "test"], place: Place, parts: Sequence[str] = PARTS) -> Parsed[Preference]:
+    """The pairs of a split of the given parts; the paper uses helpful and harmless ones together."""
+    files = [f"{part}/{split}.jsonl.gz" for part in parts]
+    return parse(f"{DATA.folder}, {split}", rows(DATA, files, place), preference)
+
+
+def preference(row: dict) -> Preference:
+    """Raises Malformed."""
+    (prompt, chosen), (other_prompt, rejected) = (split_reply(_turns(row, side)) for side in DATA.columns)
+    if prompt != other_prompt:
+        raise Malformed("chosen and rejected differ in the prompt")
+    if chosen == rejected:
+        raise Malformed("identical replies")
+    return Preference(prompt, chosen, rejected)
+
+
+def _turns(row: dict, side: str) -> list[Turn]:
+    before, *parts = _MARK.split(text_of(row, side))
+    if before.strip():
+        raise Malformed("text before the first turn")
+    return [Turn(_ROLES[who], said.strip()) for who, said in zip(parts[::2], parts[1::2])]
