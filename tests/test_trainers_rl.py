@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from trainer_models import PROMPTS, hardware, same, tokenizer, weights, writing
 from trainer_runs import gradients, make_models, ppo_run, ppo_settings, rsf_run, start
 
@@ -24,6 +24,7 @@ from llm.trainers.loop import passes
 from llm.trainers.ppo_learner import fresh_learner, take_fresh_critic
 from llm.trainers.processes import make_accelerator, note_slow
 from llm.trainers.sampling import Sample, fitting, write_samples
+from llm.trainers.settings import PpoSettings
 from llm.trainers.vllm_writer import _environment
 
 
@@ -209,14 +210,18 @@ def test_a_fresh_critic_is_the_reward_model_less_the_baseline_and_nothing_is_rem
     assert not torch.equal(learner.learner.module.critic.state_dict()["head.weight"], made["head.weight"])
     take_fresh_critic(learner, folder / "reward", 0.5)
     assert all(torch.equal(value, made[key]) for key, value in learner.learner.module.critic.state_dict().items())
-    remembered = [sum(float(t.abs().sum()) for p in group["params"] for t in optimiser.optimizer.state[p].values()) for group in optimiser.param_groups]
-    assert remembered[0] > 0 and remembered[1] == 0
+    of_policy, of_critic = (
+        sum(float(t.abs().sum()) for p in group["params"] for t in optimiser.optimizer.state[p].values())
+        for group in optimiser.param_groups
+    )
+    assert of_policy > 0 and of_critic == 0
     inputs.accelerator.free_memory()
 
 
 def test_a_full_gpu_and_other_faults_are_one_sentence(folder, tmp_path):
     full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    with pytest.raises(UserError, match="per_device_batch = 4 with generation_batch = 1 does not fit .* lower per_device_batch, set checkpointing, or"):
+    told = "per_device_batch = 4 with generation_batch = 1 does not fit .* lower per_device_batch, set checkpointing, or"
+    with pytest.raises(UserError, match=told):
         with sentences(hardware(per_device_batch=4, generation_batch=1)):
             raise full
     with pytest.raises(UserError, match="launcher = 'zero3' is not allowed with ppo"):
@@ -226,6 +231,8 @@ def test_a_full_gpu_and_other_faults_are_one_sentence(folder, tmp_path):
     accelerator = make_accelerator(hardware(), Split(1, 1))
     with pytest.raises(UserError, match="sampler = 'vllm' is not allowed: vLLM is not installed"):
         write_samples(accelerator, folder / "model", [[2, 3]], 1, writing(), hardware(sampler="vllm"), [0], tmp_path / "s")
+    with pytest.raises(ValidationError, match="writing.temperature = 0.7 is not allowed with ppo"):
+        PpoSettings.model_validate(ppo_settings(1).model_dump() | {"writing": writing(temperature=0.7).model_dump()})
     assert note_slow(hardware(dtype="bf16")) and note_slow(hardware()) is None
 
 
@@ -239,4 +246,8 @@ def test_vllm_is_started_outside_of_the_launch_on_a_gpu_of_its_own(monkeypatch):
     assert not {"RANK", "ACCELERATE_USE_FSDP"} & made.keys()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "6"
-    assert np.all([sampling.chunks_of(5, 2, hardware(generation_batch=4)) == [range(0, 2), range(2, 4), range(4, 5)]])
+
+
+def test_chunks_are_prompts_whose_replies_fit_into_a_batch():
+    assert sampling.chunks_of(5, 2, hardware(generation_batch=4)) == [range(0, 2), range(2, 4), range(4, 5)]
+    assert sampling.chunks_of(2, 9, hardware(generation_batch=4)) == [range(0, 1), range(1, 2)]

@@ -16,6 +16,7 @@ from llm.errors import UserError
 from llm.files import write_text
 from llm.trainers.__main__ import refusal_file
 from llm.trainers.jobs import Job
+from llm.trainers.processes import note_slow
 from llm.trainers.settings import Hardware
 
 FOLDER = Path(__file__).parent
@@ -24,13 +25,18 @@ FOLDER = Path(__file__).parent
 def launch(job: Job, to: Path) -> None:
     """Write the job to the file `to`, run it, and wait; UserError with its own sentence if it refuses, or where it failed."""
     require_launcher(job.hardware)
+    if note := note_slow(job.hardware):
+        print(note)
     write_text(to, job.model_dump_json(indent=1) + "\n")
     refusal_file(to).unlink(missing_ok=True)
     done = subprocess.run(command(job.hardware, to), env=environment(job.hardware))
     if refusal_file(to).is_file():
         raise UserError(refusal_file(to).read_text())
     if done.returncode:
-        raise UserError(f"training ended with exit code {done.returncode}; its own messages stand above, and the same command goes on from where it was")
+        raise UserError(
+            f"training ended with exit code {done.returncode}, and its own messages stand above; "
+            "the same command goes on from where it was"
+        )
 
 
 def command(hardware: Hardware, job: Path) -> list[str]:
@@ -79,8 +85,8 @@ def require_gpus(hardware: Hardware) -> None:
     """UserError if there are fewer GPUs than processes."""
     import torch
 
-    if torch.cuda.device_count() < hardware.processes:
+    if (here := torch.cuda.device_count()) < hardware.processes:
+        allowed = f"1 to {here}" if here else "settings with device = cpu"
         raise UserError(
-            f"processes = {hardware.processes} is not allowed: torch can use {torch.cuda.device_count()} GPUs here, and each process takes one; "
-            f"allowed are {'1 to ' + str(torch.cuda.device_count()) if torch.cuda.device_count() else 'settings with device = cpu'}"
+            f"processes = {hardware.processes} is not allowed: torch can use {here} GPUs here, and each process takes one; allowed are {allowed}"
         )

@@ -14,9 +14,9 @@ def checkpoint_folder(out: Path) -> Path:
     return out.parent / f".{out.name}.checkpoints"
 
 
-def identity(settings: object, model: str, rows: list, seed: int) -> str:
-    """A name for what a run trains on: states of another one are of no use to it."""
-    text = json.dumps([repr(settings), str(model), rows, seed], sort_keys=True)
+def identity(settings: object, launcher: str, model: str, rows: list, seed: int) -> str:
+    """A name for what a run trains on, and for how states are written: those of another one are of no use to it."""
+    text = json.dumps([repr(settings), launcher, str(model), rows, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -16,8 +16,8 @@ def sentences(hardware: Hardware) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        lower = ["per_device_batch" if hardware.per_device_batch > 1 else "", "generation_batch" if hardware.generation_batch > 1 else ""]
-        advice = " or ".join(filter(None, lower)) or "the length of the texts"
+        lower = [key for key in ("per_device_batch", "generation_batch") if getattr(hardware, key) > 1]
+        advice = " or ".join(lower) or "the length of the texts"
         more = "" if hardware.checkpointing else ", set checkpointing"
         raise UserError(
             f"per_device_batch = {hardware.per_device_batch} with generation_batch = {hardware.generation_batch} does not fit "
@@ -27,14 +27,13 @@ def sentences(hardware: Hardware) -> Iterator[None]:
 
 def find_model(model: str | Path) -> str:
     """A folder, or the id of a model on the hub; UserError if it is neither here nor can be had."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from transformers import AutoConfig
 
     if (Path(model) / "config.json").is_file():
         return str(model)
     try:
-        hf_hub_download(str(model), "config.json")
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        AutoConfig.from_pretrained(str(model))
+    except (OSError, ValueError) as error:
         raise UserError(
             f"model = {str(model)!r} is no folder with a config.json and could not be had from the hub ({type(error).__name__}); "
             "allowed are a model folder, or the id of a model that is public or already downloaded"

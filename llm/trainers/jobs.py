@@ -29,13 +29,18 @@ class Job(Settings):
 def read_job(path: Path) -> Job:
     """UserError for a file that is missing, no JSON, or has keys or values that are not allowed."""
     try:
-        return Job.model_validate(json.loads(path.read_text()))
+        return Job.model_validate(_json(path.read_text(), f"job {path}"))
     except FileNotFoundError:
         raise UserError(f"job {path} is missing; give the file that `llm.recipes.launch` writes") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"job {path} is not valid JSON: {error}") from None
     except ValidationError as error:
         raise UserError(f"{path}: {sentence(error)}") from None
+
+
+def _json(text: str, what: str):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{what} is not valid JSON: {error}") from None
 
 
 def sentence(error: ValidationError) -> str:
@@ -71,7 +76,9 @@ def _trainer(job: Job):
 
 def _reward(job: Job) -> tuple[Path, ...]:
     if (job.reward is not None) != (job.trainer in ("rsf", "ppo")):
-        raise UserError(f"reward = {str(job.reward)!r} is not allowed with trainer = {job.trainer}; rsf and ppo need one, the others have none")
+        raise UserError(
+            f"reward = {str(job.reward)!r} is not allowed with trainer = {job.trainer}; rsf and ppo need one, the others have none"
+        )
     return () if job.reward is None else (job.reward,)
 
 
@@ -83,8 +90,9 @@ def _rows(job: Job) -> list:
     wanted = {key} if key else {"prompt", "chosen", "rejected"}
     rows = []
     for number, line in enumerate(job.data.read_text().splitlines(), 1):
-        row = json.loads(line)
+        row = _json(line, f"data = {job.data}, line {number}")
         if not wanted <= row.keys():
-            raise UserError(f"data = {job.data}, line {number} has the keys {', '.join(row)}; allowed are {', '.join(sorted(wanted))}")
+            names = ", ".join(sorted(wanted))
+            raise UserError(f"data = {job.data}, line {number} has the keys {', '.join(row)}; allowed are {names}")
         rows.append(row[key] if key else row)
     return rows

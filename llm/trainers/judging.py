@@ -3,18 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from llm.trainers.models import load_frozen
+from llm.trainers.models import load_frozen, load_tokenizer
 from llm.trainers.processes import gathered
 from llm.trainers.sampling import Sample
 from llm.trainers.settings import Hardware
 
 
 def rewards(accelerator, reward: str | Path, samples: list[Sample], hardware: Hardware) -> list[float]:
-    """The learned reward of each sample, the same list in every process."""
+    """The learned reward of each sample, the same list in every process. The reward model has the tokens of the one that wrote."""
     import torch
 
-    model = load_frozen(reward, "reward", hardware, accelerator.device)
-    end_id, pad_id = model.config.eos_token_id, model.config.pad_token_id
+    model, tokenizer = load_frozen(reward, "reward", hardware, accelerator.device), load_tokenizer(reward)
+    end_id, pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
 
     def judge(some: list[Sample]) -> list[float]:
         batch = padded([(sample.prompt_ids, sample.with_end(end_id)) for sample in some], pad_id, accelerator.device)

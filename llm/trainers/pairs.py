@@ -1,5 +1,6 @@
 """Pairs of replies to a prompt, as token ids."""
 
+from llm.trainers.processes import say
 from llm.trainers.tokens import pair_ids
 
 
@@ -8,5 +9,5 @@ def tokenised(tokenizer, pairs: list[dict], length: int) -> list[dict[str, list[
     rows = [pair_ids(tokenizer, pair) for pair in pairs]
     kept = [row for row in rows if len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) <= length]
     if len(kept) < len(rows):
-        print(f"{len(rows) - len(kept)} of {len(rows)} pairs are longer than {length} tokens and left out")
+        say(f"{len(rows) - len(kept)} of {len(rows)} pairs are longer than {length} tokens and left out")
     return kept

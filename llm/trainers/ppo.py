@@ -61,11 +61,13 @@ class _Run:
         self.learner.after = iteration
 
 
-def ppo(start: Start, reward: Path, prompts: list[list[Message]], settings: PpoSettings, hardware: Hardware, out: Path) -> None:
+def ppo(
+    start: Start, reward: Path, prompts: list[list[Message]], settings: PpoSettings, hardware: Hardware, out: Path
+) -> None:
     """Run all iterations; `out/iteration<i>` is the model after iteration i = 1, 2, ...
 
-    Beside each lies `iteration<i>.json`, with what `llm.stages.ppo.ppo` says there, except for the gold reward, which real data lack. Beside the
-    last few lies `training<i>`, the state that training may have to go on or start again from.
+    Beside each lies `iteration<i>.json`, with what `llm.stages.ppo.ppo` says there, except for the gold reward, which real data
+    lack. Beside the last few lies `training<i>`, the state that training may have to go on or start again from.
 
     Args:
         reward: the folder of the reward model, which the critic begins as.
@@ -75,7 +77,9 @@ def ppo(start: Start, reward: Path, prompts: list[list[Message]], settings: PpoS
 
     require_device(hardware)
     if hardware.launcher == "zero3":
-        raise UserError("launcher = 'zero3' is not allowed with ppo, whose critic is put in place anew after a collapse; allowed are none, ddp, fsdp")
+        raise UserError(
+            "launcher = 'zero3' is not allowed with ppo, whose critic is put in place anew after a collapse; allowed are none, ddp, fsdp"
+        )
     made, tokenizer = split(settings.batch, hardware), load_tokenizer(start.model)
     short = fitting(tokenizer, prompts, settings.writing, context_of(AutoConfig.from_pretrained(start.model)))
     if len(short) < settings.prompts:
@@ -111,7 +115,10 @@ def _forget(inputs: Inputs, before: int) -> None:
 
 
 def _iterate(inputs: Inputs, learner: PpoLearner, iteration: int, restarts: int) -> None:
-    """One iteration of a learner that stands behind the one before; where `restarts` has grown since the one before, with a fresh critic and the policy left alone."""
+    """One iteration, of a learner that stands behind the one before.
+
+    Where `restarts` has grown since then, it is done with a fresh critic, and the policy is left alone.
+    """
     from llm.ppo.collapse import collapse
 
     settings, accelerator = inputs.settings, inputs.accelerator

@@ -22,6 +22,12 @@ def require_device(hardware: Hardware) -> None:
         raise UserError(f"processes = {hardware.processes} is not allowed in a launch of {launched}; allowed is {launched}")
 
 
+def say(text: str) -> None:
+    """Print what all processes would say, once."""
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(text)
+
+
 def note_slow(hardware: Hardware) -> str | None:
     """What is allowed but should be known."""
     if hardware.device == "cpu" and hardware.dtype == "bf16":

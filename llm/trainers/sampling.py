@@ -11,6 +11,7 @@ from pathlib import Path
 
 from llm.errors import UserError
 from llm.files import write_text
+from llm.trainers.processes import say
 from llm.trainers.settings import Hardware, Writing
 from llm.trainers.tokens import Message, context_of, prompt_ids, require_room
 
@@ -39,9 +40,11 @@ def fitting(tokenizer, prompts: list[list[Message]], writing: Writing, context: 
     require_room(writing.prompt_tokens + writing.max_new_tokens, context, "prompt_tokens + max_new_tokens")
     kept = [prompt for prompt in prompts if len(prompt_ids(tokenizer, prompt)) <= writing.prompt_tokens]
     if not kept:
-        raise UserError(f"prompts: none of {len(prompts)} has at most prompt_tokens = {writing.prompt_tokens} tokens; allowed is at least 1")
+        raise UserError(
+            f"prompts: none of {len(prompts)} has at most prompt_tokens = {writing.prompt_tokens} tokens; allowed is at least 1"
+        )
     if len(kept) < len(prompts):
-        print(f"{len(prompts) - len(kept)} of {len(prompts)} prompts are longer than {writing.prompt_tokens} tokens and left out")
+        say(f"{len(prompts) - len(kept)} of {len(prompts)} prompts are longer than {writing.prompt_tokens} tokens and left out")
     return kept
 
 
@@ -52,7 +55,14 @@ def chunks_of(prompts: int, samples: int, hardware: Hardware) -> list[range]:
 
 
 def write_samples(
-    accelerator, model: str | Path, prompts: list[list[int]], samples: int, writing: Writing, hardware: Hardware, seed: list[int], folder: Path
+    accelerator,
+    model: str | Path,
+    prompts: list[list[int]],
+    samples: int,
+    writing: Writing,
+    hardware: Hardware,
+    seed: list[int],
+    folder: Path,
 ) -> list[Sample]:
     """`samples` replies to each prompt, prompt by prompt, the same list in every process.
 
@@ -88,7 +98,9 @@ def _file(folder: Path, chunk: int) -> Path:
     return folder / f"chunk{chunk:05d}.jsonl"
 
 
-def _transformers_writer(accelerator, model, asked: dict[int, list[list[int]]], samples: int, writing: Writing, hardware: Hardware, seed: list[int]):
+def _transformers_writer(
+    accelerator, model, asked: dict[int, list[list[int]]], samples: int, writing: Writing, hardware: Hardware, seed: list[int]
+):
     """(chunk, for each prompt its replies as (ids, finished, text)) by `generate` of transformers."""
     import numpy as np
     import torch
@@ -120,7 +132,9 @@ def _ended(ids: list[int], tokenizer) -> tuple[list[int], bool, str]:
     return kept, finished, tokenizer.decode(kept, skip_special_tokens=True)
 
 
-def _vllm_writer(accelerator, model, asked: dict[int, list[list[int]]], samples: int, writing: Writing, hardware: Hardware, seed: list[int]):
+def _vllm_writer(
+    accelerator, model, asked: dict[int, list[list[int]]], samples: int, writing: Writing, hardware: Hardware, seed: list[int]
+):
     """The same by vLLM, in a process of its own on this process's GPU, whose memory is free again when it ends."""
     from llm.trainers.vllm_writer import answer
 

@@ -4,11 +4,11 @@ Results depend on the first only (up to rounding): every batch is the global one
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from llm.config.base import Count, Positive, Rate, Settings, Share
+from llm.config.base import Count, Positive, Rate, Settings, Share, refused
 from llm.config.sections import Collapse, Optimiser
 
 Launcher = Literal["none", "ddp", "fsdp", "zero3"]
@@ -129,7 +129,14 @@ class PpoSettings(Training):
     clip: Positive
     value_clip: Positive
     baseline: float
-    writing: Writing  # its temperature should be 1: the ratio of policies is one at temperature 1
+    writing: Writing
     optimiser: Adam
     critic_optimiser: Adam
     collapse: Collapse
+
+    @model_validator(mode="after")
+    def _temperature_is_one(self) -> Self:
+        if self.writing.temperature != 1:
+            raise refused(f"writing.temperature = {self.writing.temperature:g} is not allowed with ppo, which compares "
+                           "probabilities at temperature 1; allowed is 1")  # fmt: skip
+        return self

@@ -1,4 +1,8 @@
-"""One run of a TRL trainer: our settings in its words, going on after a kill, and ordinary model folders at the end."""
+"""One run of a TRL trainer: our settings in its words, going on after a kill, and ordinary model folders at the end.
+
+An epoch's last batch may be smaller than the others. On several processes, accelerate then fills each one's share up with rows
+from the beginning, so there, and only there, the number of processes matters.
+"""
 
 import shutil
 from pathlib import Path
@@ -55,20 +59,24 @@ def dataset(rows: list[dict], key: str):
     return Dataset.from_list(rows)
 
 
-def fit(trainer, origin: Origin, start: Start, hardware: Hardware, settings, rows: list[dict], out: Path, ends: dict[int, Path]) -> list[float]:
+def fit(
+    trainer, origin: Origin, start: Start, hardware: Hardware, settings, rows: list[dict], out: Path, ends: dict[int, Path]
+) -> list[float]:
     """Train to the end from wherever an earlier run got to; the loss of every step.
 
     Args:
         rows: what `trainer` was given, to tell this run from others.
-        ends: step -> the folder that the model after it goes to. Of steps beyond the last one nothing is written.
+        ends: step -> the folder that the model after it goes to; the last one is the run's last.
     """
     accelerator, folder = trainer.accelerator, checkpoint_folder(out)
     if accelerator.is_main_process:
-        keep_own(folder, identity(settings, start.model, rows, start.seed))
+        keep_own(folder, identity(settings, hardware.launcher, start.model, rows, start.seed))
     accelerator.wait_for_everyone()
     trainer.add_callback(_leaves(trainer, origin, hardware, ends))
     trainer.add_callback(marks(accelerator))
     trainer.train(resume_from_checkpoint=latest(folder))
+    if trainer.state.global_step != max(ends):
+        raise RuntimeError(f"the trainer made {trainer.state.global_step} steps, not {max(ends)}")
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     if accelerator.is_main_process:
         write_json(out.parent / f"{out.name}.log.json", trainer.state.log_history)

@@ -17,6 +17,8 @@ from llm.trainers.settings import Hardware, Writing
 # What tells a process its place in a launch; vLLM would take it for its own.
 LAUNCH = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
+LAUNCHERS = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_")
+
 
 def require_vllm() -> None:
     """UserError if vLLM is not installed."""
@@ -29,16 +31,24 @@ def require_vllm() -> None:
 def answer(
     gpu: int, model: str, asked: dict[int, list[list[int]]], samples: int, writing: Writing, hardware: Hardware, seed: list[int]
 ) -> Iterator[tuple[int, list[list[tuple[list[int], bool, str]]]]]:
-    """(chunk, for each of its prompts the replies as (ids without the end token, finished, text)), all written before the first is given."""
+    """(chunk, for each of its prompts the replies as (ids without the end token, finished, text)).
+
+    All are written before the first is given. The engine takes what the GPU has left beside what this process holds.
+    """
     require_vllm()
     flat = [(prompt, _seed([*seed, chunk, place])) for chunk, prompts in asked.items() for place, prompt in enumerate(prompts)]
     job = {"model": model, "prompts": flat, "samples": samples, "writing": writing.model_dump(), "dtype": hardware.dtype}
+    job["memory"] = _memory(gpu)
     with tempfile.TemporaryDirectory(prefix="vllm-") as folder:
         asking, said = Path(folder) / "job.json", Path(folder) / "answers.json"
         asking.write_text(json.dumps(job))
-        done = subprocess.run([sys.executable, "-m", "llm.trainers.vllm_writer", str(asking), str(said)], env=_environment(gpu))
+        program = [sys.executable, "-m", "llm.trainers.vllm_writer", str(asking), str(said)]
+        done = subprocess.run(program, env=_environment(gpu))
         if done.returncode:
-            raise UserError(f"vLLM ended with exit code {done.returncode}; its own messages stand above, and sampler = transformers does without it")
+            raise UserError(
+                f"sampler = 'vllm' ended with exit code {done.returncode}, and its own messages stand above; "
+                "allowed too is transformers, which does without it"
+            )
         answers = iter(json.loads(said.read_text()))
     for chunk, prompts in asked.items():
         yield chunk, [[(ids, finished, text) for ids, finished, text in next(answers)] for _ in prompts]
@@ -46,9 +56,18 @@ def answer(
 
 def _environment(gpu: int) -> dict[str, str]:
     """This process's environment outside of the launch, with one GPU: the one of that number among those that are visible."""
-    kept = {key: value for key, value in os.environ.items() if key not in LAUNCH and not key.startswith(("ACCELERATE_", "FSDP_", "TORCHELASTIC_"))}
+    kept = {key: value for key, value in os.environ.items() if key not in LAUNCH and not key.startswith(LAUNCHERS)}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return kept | {"CUDA_VISIBLE_DEVICES": visible[gpu] if gpu < len(visible) and visible[gpu] else str(gpu)}
+
+
+def _memory(gpu: int) -> float:
+    """The share of the GPU's memory that an engine may take: nine tenths of what is free."""
+    import torch
+
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info(gpu)
+    return 0.9 * free / total
 
 
 def _write(job: dict) -> list[list[tuple[list[int], bool, str]]]:
@@ -57,7 +76,9 @@ def _write(job: dict) -> list[list[tuple[list[int], bool, str]]]:
     writing = Writing(**job["writing"])
     dtype = "bfloat16" if job["dtype"] == "bf16" else "float32"
     length = writing.prompt_tokens + writing.max_new_tokens
-    engine = LLM(model=job["model"], dtype=dtype, max_model_len=length, generation_config="vllm")
+    engine = LLM(
+        model=job["model"], dtype=dtype, max_model_len=length, gpu_memory_utilization=job["memory"], generation_config="vllm"
+    )
     end_id = engine.get_tokenizer().eos_token_id
     shape = {"n": job["samples"], "temperature": writing.temperature, "top_p": 1.0, "top_k": 0, "max_tokens": writing.max_new_tokens}
     asked = [SamplingParams(**shape, seed=seed) for _, seed in job["prompts"]]
