@@ -41,6 +41,7 @@ def main(folder: Path) -> None:
 
     split, out = hardware(launcher="fsdp", processes=2), folder / "fsdp"
     gradients(folder, out / "gradients.pt", split)
+    gradients(folder, out / "gradients-bf16.pt", split.model_copy(update={"dtype": "bf16"}))
     sft_run(folder, out / "whole", split)
     stopped_sft(folder, out / "resumed", split)
     sft_run(folder, out / "resumed", split)

@@ -57,6 +57,14 @@ def test_sharded_over_two_processes_a_global_batch_has_the_gradient_that_one_fin
     assert largest_difference(one, two) < 1e-6
 
 
+def test_sharded_in_bf16_the_loss_is_not_rounded_to_it(folder, sharded):
+    gradients(folder, folder / "gradients.pt", ALONE)
+    exact, found = torch.load(folder / "gradients.pt"), torch.load(sharded / "gradients-bf16.pt")
+    loss = found.pop("loss")
+    assert loss == pytest.approx(exact.pop("loss"), rel=0.01) and loss != torch.tensor(loss).bfloat16().item()
+    assert largest_difference(exact, found) < 0.03 * max(float(change.abs().max()) for change in exact.values())
+
+
 def test_a_sharded_run_that_was_stopped_ends_with_the_same_bytes_and_with_what_one_process_makes(folder, sharded):
     assert same(sharded / "whole", sharded / "resumed")
     assert not list(sharded.glob(".*"))

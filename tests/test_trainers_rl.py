@@ -132,15 +132,11 @@ def test_rsf_imitates_the_best_reply_to_each_prompt(whole):
     assert len({json.dumps(prompt) for prompt, _, _ in chosen}) == 3 and all(prompt in PROMPTS for prompt, _, _ in chosen)
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_rsf_goes_on_where_it_was_killed(whole, tmp_path, monkeypatch, times):
-    calls = []
-
-    def killed(*arguments):
-        calls.append(arguments)
-        if len(calls) == times:
+def test_rsf_goes_on_where_it_was_killed(whole, tmp_path, monkeypatch):
+    def killed(state, origin, dtype, to):
+        if to.name == "iteration02":
             raise Stopped
-        return written(*arguments)
+        written(state, origin, dtype, to)
 
     written = rsf_module.write_model
     with monkeypatch.context() as patch:

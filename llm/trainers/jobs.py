@@ -2,13 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
 from llm.config.base import Settings, short
 from llm.errors import UserError
-from llm.trainers.settings import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings
+from llm.trainers.settings import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings, Trainer
 
 KINDS = {"sft": SftSettings, "reward": RewardSettings, "dpo": DpoSettings, "rsf": RsfSettings, "ppo": PpoSettings}
 
@@ -16,7 +15,7 @@ KINDS = {"sft": SftSettings, "reward": RewardSettings, "dpo": DpoSettings, "rsf"
 class Job(Settings):
     """Who trains what on which data. settings: of the class that `KINDS` names; its keys are checked when it runs."""
 
-    trainer: Literal["sft", "reward", "dpo", "rsf", "ppo"]
+    trainer: Trainer
     settings: dict
     hardware: Hardware
     model: str

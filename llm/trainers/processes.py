@@ -52,11 +52,25 @@ def prepare_state(hardware: Hardware) -> bool:
     return True
 
 
+def sharding(hardware: Hardware) -> dict | None:
+    """Options of accelerate's FSDP plugin beside those of the recipe; None where it has to be told nothing.
+
+    Left alone, accelerate makes FSDP round to bf16 what a model returns, log-probabilities and losses among it, and the gradients that are
+    added up. Here only the weights that compute are bf16.
+    """
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    if hardware.launcher != "fsdp" or hardware.dtype != "bf16":
+        return None
+    return {"mixed_precision_policy": MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)}
+
+
 def make_accelerator(hardware: Hardware, split: Split):
     """An `accelerate.Accelerator` for our own loops; the recipe of the launch says how models are spread."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
+    from accelerate.utils import FullyShardedDataParallelPlugin, GradientAccumulationPlugin, InitProcessGroupKwargs
 
     if not prepare_state(hardware):
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -66,6 +80,7 @@ def make_accelerator(hardware: Hardware, split: Split):
         cpu=hardware.device == "cpu",
         mixed_precision="bf16" if hardware.dtype == "bf16" else "no",
         gradient_accumulation_plugin=plugin,
+        fsdp_plugin=FullyShardedDataParallelPlugin(**options) if (options := sharding(hardware)) else None,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     if accelerator.state.deepspeed_plugin is not None:  # it would else learn this from a data loader, and there is none

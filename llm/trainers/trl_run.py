@@ -12,7 +12,7 @@ from llm.files import write_json
 from llm.trainers.batches import split
 from llm.trainers.checkpoints import checkpoint_folder, identity, keep_own, latest, marks
 from llm.trainers.models import Origin, Start, write_model
-from llm.trainers.processes import prepare_state
+from llm.trainers.processes import prepare_state, sharding
 from llm.trainers.settings import Descent, Hardware
 
 
@@ -20,7 +20,7 @@ def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, see
     """The trainer's `config` (SFTConfig, ...), with the options that are its own."""
     made, adam = split(descent.batch, hardware), descent.optimiser
     taken = {"use_configured_state": True} if prepare_state(hardware) else {}
-    return config(
+    told = config(
         output_dir=str(checkpoint_folder(out)),
         per_device_train_batch_size=made.per_device,
         gradient_accumulation_steps=made.accumulation,
@@ -47,6 +47,8 @@ def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, see
         ddp_find_unused_parameters=False,
         **own,
     )
+    told.fsdp_plugin_args = sharding(hardware)
+    return told
 
 
 def dataset(rows: list[dict], key: str):
