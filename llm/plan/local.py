@@ -1,4 +1,4 @@
-"""Costs of the presets that our own loop runs on a processor, one step a core, from speeds that were measured on one."""
+"""Costs of the presets that our own loop runs on a processor, one step a core, at rough speeds of one."""
 
 from dataclasses import dataclass
 
@@ -23,26 +23,27 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """speed: one thread of an AMD EPYC processor."""
+class Pace:
+    """speed: roughly one thread's of a server processor, for an estimate; SmolLM2's comes from one short trial, the microcosm's is
+    a guess near what its stages take."""
 
     speed: Speed
     lengths: Lengths
 
 
-MEASURED = {
-    "microcosm": Measured(Speed(trained=8_000, read=20_000, written=5_000), Lengths(prompt=15, choices=80, passage=50, text=0)),
-    "smollm2": Measured(Speed(trained=83, read=300, written=124), Lengths(prompt=45, choices=90, passage=200, text=128)),
+PACES = {
+    "microcosm": Pace(Speed(trained=8_000, read=20_000, written=5_000), Lengths(prompt=15, choices=80, passage=50, text=0)),
+    "smollm2": Pace(Speed(trained=83, read=300, written=124), Lengths(prompt=45, choices=90, passage=200, text=128)),
 }
 
 
 def cost(preset: LocalPreset, step: Step) -> Cost:
     """Of one step, on one core."""
-    shape, measured = shape_of(preset), MEASURED[preset.data]
+    shape, pace = shape_of(preset), PACES[preset.data]
     return Cost(
         gpus=0,
-        memory=PROGRAM + _memory(preset, shape, step, measured.lengths),
-        hours=measured.speed.hours(work(preset, step, measured.lengths)),
+        memory=PROGRAM + _memory(preset, shape, step, pace.lengths),
+        hours=pace.speed.hours(work(preset, step, pace.lengths)),
         disk=_disk(preset, shape, step),
     )
 

@@ -38,7 +38,7 @@ def text(preset: Preset, planned: list[tuple[Step, Cost]], seeds: int) -> str:
     hours = seeds * sum(cost.gpu_hours if needs_gpus else cost.hours for cost in all_costs)
     disk = seeds * sum(cost.disk for cost in all_costs) + max(cost.scratch for cost in all_costs)
     unit, place = ("GPU hours", "on a GPU") if needs_gpus else ("core hours", "of a step")
-    how = "by operations a token and assumed utilisation" if needs_gpus else "by measured speeds of one core"
+    how = "by operations a token and assumed utilisation" if needs_gpus else "by rough speeds of one core"
     peak = max(cost.memory for cost in all_costs) / GB
     return "\n".join([
         *lines,
