@@ -12,7 +12,7 @@ def token_log_probs(model, batch: Batch) -> torch.Tensor:
     counted = batch.weights[:, 1:] > 0
     logits = model.lm_head(hidden[counted]).float()
     chosen = -F.cross_entropy(logits, batch.ids[:, 1:][counted], reduction="none")
-    return torch.zeros(counted.shape, dtype=chosen.dtype).masked_scatter(counted, chosen)
+    return torch.zeros(counted.shape, dtype=chosen.dtype, device=chosen.device).masked_scatter(counted, chosen)
 
 
 def reply_log_probs(model, batch: Batch) -> torch.Tensor:

@@ -12,13 +12,16 @@ ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_pro
 TARGETS = {"mlp": MLP, "mlp+attention": MLP + ATTENTION}
 
 
-def lora(rank: int, targets: str, lora_alpha: float, seed: int) -> Mitigation:
-    """rank: >= 1. targets: a key of `TARGETS`. lora_alpha: > 0. seed: of A's random first weights (B begins at 0)."""
+def lora(rank: int, targets: str, lora_alpha: float, seed: int, dropout: float = 0.0) -> Mitigation:
+    """rank: >= 1. targets: a key of `TARGETS`. lora_alpha: > 0. seed: of A's random first weights (B begins at 0).
+
+    dropout: of what goes into the adapters while they learn, in [0, 1).
+    """
 
     def wrap(model):
         from peft import LoraConfig, inject_adapter_in_model
 
-        settings = LoraConfig(r=rank, lora_alpha=lora_alpha, lora_dropout=0.0, target_modules=list(TARGETS[targets]))
+        settings = LoraConfig(r=rank, lora_alpha=lora_alpha, lora_dropout=dropout, target_modules=list(TARGETS[targets]))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return inject_adapter_in_model(settings, model)

@@ -47,6 +47,16 @@ def experience(actor, critic, theta_0, batch: Batch, scores: torch.Tensor, setti
         torch.cat([look(model, _rows(batch, start, size)) for start in range(0, len(batch.ids), size)])
         for model, look in ((actor, token_log_probs), (theta_0, token_log_probs), (critic, lambda c, b: c(b)))
     )
+    return judged(batch, log_probs, reference, values, scores, settings)
+
+
+def judged(
+    batch: Batch, log_probs: torch.Tensor, reference: torch.Tensor, values: torch.Tensor, scores: torch.Tensor, settings: Ppo
+) -> Experience:
+    """The same of what the policy, theta_0 and the critic have said of every token of ids[:, 1:], (rows, length - 1) each.
+
+    settings: anything with PPO's `eta`, `gamma` and `gae_lambda`.
+    """
     mask = (batch.weights[:, 1:] > 0).float()
     rewards = token_rewards(scores, log_probs, reference, mask, settings.eta)
     advantages, returns = gae(rewards, values, mask, settings.gamma, settings.gae_lambda)

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from llm.chat import imitation_batch, reward_scores
-from llm.config import Collapse, Optimiser, Ppo
+from llm.config import Optimiser, Ppo
 from llm.files import write_json
 from llm.log_probs import token_log_probs
 from llm.model import load_model, load_reward_model, load_tokenizer, require_model, save_model
@@ -26,7 +26,8 @@ from llm.ppo.collapse import collapse
 from llm.ppo.critic import Critic, fresh_critic
 from llm.ppo.experience import Experience, experience
 from llm.ppo.losses import policy_loss, value_loss
-from llm.run import Run
+from llm.ppo.restarts import Trail, walk
+from llm.run import MicrocosmRun
 from llm.stages.iterations import (
     forget_training,
     is_made,
@@ -45,7 +46,7 @@ from llm.train import count_minibatches, fit, minibatches, optimiser_for
 class Inputs:
     """What stays the same from iteration to iteration."""
 
-    run: Run
+    run: MicrocosmRun
     settings: Ppo
     theta_0: Path
     reward: Path
@@ -66,7 +67,7 @@ class Learner:
     settings: Optimiser
 
 
-def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None, eta: float | None = None) -> None:
+def ppo(run: MicrocosmRun, theta_0: Path, reward: Path, out: Path, lr: float | None, eta: float | None = None) -> None:
     """Run all iterations, the policy at rate `lr` and with the KL penalty `eta` (None: the preset's).
 
     `out/iteration<i>` is the model after iteration i = 1, 2 ... Beside each lies `iteration<i>.json`: mean learned and gold
@@ -83,36 +84,17 @@ def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None, eta:
     require_model(theta_0)
     require_model(reward)
     inputs = Inputs(run, settings, theta_0, reward, out, _baseline(run, theta_0, reward))
+    trail = Trail(
+        is_current=lambda iteration, restarts: _is_up_to_date(inputs, iteration, restarts),
+        has_training=lambda iteration: training_file(out, iteration).is_file(),
+        make=lambda iteration, restarts: _iterate(inputs, iteration, restarts),
+        log=lambda iteration: read_log(out, iteration),
+        forget=lambda iteration: forget_training(out, iteration),
+    )
     bar = tqdm(total=settings.iterations, desc=f"ppo, lr {settings.optimiser.lr:g}, eta {settings.eta:g}", unit="iteration")
-    iteration, restarts = 1, 0
-    while iteration <= settings.iterations:
-        if not _is_up_to_date(inputs, iteration, restarts):
-            iteration, restarts = _from_training(out, iteration, restarts)
-            _iterate(inputs, iteration, restarts)
-        log = read_log(out, iteration)
-        restarts = log["restarts"]
-        if log["collapse"] and restarts < settings.collapse.restarts:
-            restarts += 1
-            iteration = max(0, iteration - settings.collapse.back)
-        bar.update(iteration - bar.n)
-        iteration += 1
-        forget_training(out, _first_needed(iteration, restarts, settings.collapse))
+    for standing in walk(settings.iterations, settings.collapse, trail):
+        bar.update(standing - bar.n)
     bar.close()
-
-
-def _first_needed(iteration: int, restarts: int, settings: Collapse) -> int:
-    """The first training file that may be read again, if this iteration comes next: were it and each one that is started again to
-    collapse at once, training would go back `back` - 1 further every time.
-    """
-    return iteration - 1 - max(0, settings.restarts - restarts) * (settings.back - 1)
-
-
-def _from_training(out: Path, iteration: int, restarts: int) -> tuple[int, int]:
-    """(iteration, restarts) to go on with: those given, or an earlier one where the training file between has been lost."""
-    first = iteration
-    while first > 1 and not training_file(out, first - 1).is_file():
-        first -= 1
-    return (iteration, restarts) if first == iteration else (first, read_log(out, first)["restarts"])
 
 
 def _is_up_to_date(inputs: Inputs, iteration: int, restarts: int) -> bool:
@@ -120,7 +102,7 @@ def _is_up_to_date(inputs: Inputs, iteration: int, restarts: int) -> bool:
     return is_made(inputs.out, iteration, *made_from) and read_log(inputs.out, iteration)["restarts"] >= restarts
 
 
-def _baseline(run: Run, theta_0: Path, reward: Path) -> float:
+def _baseline(run: MicrocosmRun, theta_0: Path, reward: Path) -> float:
     """What is taken from every reward: the setting, or the mean learned reward of replies by theta_0."""
     settings = run.preset.ppo
     if settings.baseline != "theta_0":
