@@ -9,7 +9,9 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from llm.config import Algorithm, load_preset, load_sweep, names
+from llm.config import Algorithm, eta_name, has_baseline, load_preset, load_sweep, names, runnable, why_empty
+from llm.plan.resources import resources as planned
+from llm.plan.steps import Step
 
 PRESET = config.get("preset", "microcosm")
 SEEDS = str(config.get("seeds", "0")).split()
@@ -18,7 +20,8 @@ RETRAIN = str(config.get("retrain", "no")) == "yes"
 OUT = Path(config.get("out", "out"))
 
 preset = load_preset(PRESET)
-sweeps = {name: load_sweep(name) for name in names("sweeps")}
+every_sweep = {name: load_sweep(name) for name in names("sweeps")}
+sweeps = {name: runnable(sweep, preset) for name, sweep in every_sweep.items() if not why_empty(sweep, preset)}
 run = OUT / preset.name / "seed{seed}"
 shipped = Path("weights") / preset.name
 llm = f"{shlex.quote(sys.executable)} -m llm"
@@ -29,15 +32,10 @@ def rates(sweep):
     return ["own" if lr is None else f"{lr:g}" for lr in sweep.learning_rates]
 
 
-def has_baseline(sweep):
-    """Every number has one row, so theta_0's rows stand only beside those of RSF at the preset's own rate."""
-    return sweep.trajectory and "rsf" in sweep.rlhf and None in sweep.learning_rates
-
-
 def sweep_rows(sweep):
-    """Every file of rows that a sweep is made of, for one seed; ratios that the preset's model does not have are left out."""
-    files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep) else []
-    entries = [entry for entry in sweep.averaging if entry.grouping.fits(preset.model)] + [*sweep.training]
+    """Every file of rows that a sweep is made of, for one seed."""
+    files = [run / "rows" / "baseline.jsonl"] if has_baseline(sweep, preset) else []
+    entries = [*sweep.averaging, *sweep.training]
     for rlhf, lr in product(sweep.rlhf, rates(sweep)):
         files += [run / "rows" / rlhf / lr / "trajectory.jsonl"] if sweep.trajectory else []
         files += [run / "rows" / rlhf / lr / f"{entry.label}.jsonl" for entry in entries]
@@ -46,15 +44,15 @@ def sweep_rows(sweep):
 
 def results_of(name):
     """The files that a sweep ends with."""
-    if not sweep_rows(sweeps[name]):
-        raise WorkflowError(f"sweep = {name} is not allowed with preset = {preset.name}, whose head is tied to its embeddings")
+    if name not in sweeps:
+        raise WorkflowError(f"sweep = {name} is not allowed with preset = {preset.name}, {why_empty(every_sweep[name], preset)}")
     return [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for seed in SEEDS]
 
 
 def theta(seed, rlhf, lr, eta="own"):
     """The model after the last iteration."""
     folder = run / rlhf / lr / ("" if eta == "own" else f"eta{eta}")
-    return str(folder / f"iteration{getattr(preset, rlhf).iterations:02d}" / "config.json").format(seed=seed)
+    return str(folder / f"iteration{preset.iterations(rlhf):02d}" / "config.json").format(seed=seed)
 
 
 def trained_after(wildcards):
@@ -62,7 +60,7 @@ def trained_after(wildcards):
     entry = sweeps[sweep_with("training", wildcards)].training_entry(wildcards.entry)
     if entry.method != "kl":
         return theta(wildcards.seed, "rsf", "own")
-    return [theta(wildcards.seed, "ppo", wildcards.lr, preset.ppo.name_of(eta)) for eta in entry.strengths]
+    return [theta(wildcards.seed, "ppo", wildcards.lr, eta_name(preset.ppo.eta, eta)) for eta in entry.strengths]
 
 
 def sweep_with(kind, wildcards):
@@ -83,6 +81,24 @@ def shipped_weights(wildcards):
     return f"--shipped {folder}" if folder.is_dir() and not RETRAIN else ""
 
 
+def asks(rule):
+    """A rule's resources, by the plan: gpu, mem_mb (of the computer), runtime (minutes)."""
+
+    def of(key):
+        def resource(wildcards):
+            lr, eta = ("own" if wildcards.get(name) is None else wildcards[name] for name in ("lr", "eta"))
+            rlhf = "ppo" if rule == "penalise" else wildcards.get("rlhf")
+            kind = {"average": "averaging", "mitigate": "training"}.get(rule)
+            entries = getattr(sweeps[sweep_with(kind, wildcards)], kind) if kind else ()
+            entry = next((entry for entry in entries if entry.label == wildcards.entry), None)
+            step = Step(rule, rlhf, *(None if text == "own" else float(text) for text in (lr, eta)), entry)
+            return planned(preset, step)[key]
+
+        return resource
+
+    return {key: of(key) for key in ("gpu", "mem_mb", "runtime")}
+
+
 wildcard_constraints:
     seed=r"\d+",
     rlhf="|".join(get_args(Algorithm)),
@@ -92,12 +108,16 @@ wildcard_constraints:
     sweep="|".join(sweeps),
 
 
+localrules:
+    collect,
+
+
 rule all:
     input:
-        [results_of(name) for name, sweep in sweeps.items() if sweep_rows(sweep)],
+        [results_of(name) for name in sweeps],
 
 
-for name in sweeps:
+for name in every_sweep:
 
     rule:
         name:
@@ -116,6 +136,8 @@ rule pretrain:
         run / "pretrained" / "config.json",
     params:
         shipped=shipped_weights,
+    resources:
+        **asks("pretrain"),
     shell:
         "{llm} pretrain " + common + " {params.shipped}"
 
@@ -125,6 +147,8 @@ rule sft:
         rules.pretrain.output,
     output:
         run / "theta_0" / "config.json",
+    resources:
+        **asks("sft"),
     shell:
         "{llm} sft " + common
 
@@ -134,6 +158,8 @@ rule reward:
         rules.sft.output,
     output:
         run / "reward.json",
+    resources:
+        **asks("reward"),
     shell:
         "{llm} reward " + common
 
@@ -143,6 +169,8 @@ rule align:
         rules.reward.output,
     output:
         run / "{rlhf}" / "{lr}" / "iteration{last}" / "config.json",
+    resources:
+        **asks("align"),
     shell:
         "{llm} align --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
@@ -152,6 +180,8 @@ rule penalise:
         rules.reward.output,
     output:
         run / "ppo" / "{lr}" / "eta{eta}" / "iteration{last}" / "config.json",
+    resources:
+        **asks("penalise"),
     shell:
         "{llm} align --rlhf ppo --lr {wildcards.lr} --eta {wildcards.eta} " + common
 
@@ -161,6 +191,8 @@ rule baseline:
         rules.reward.output,
     output:
         run / "rows" / "baseline.jsonl",
+    resources:
+        **asks("baseline"),
     shell:
         "{llm} baseline " + common
 
@@ -170,6 +202,8 @@ rule trajectory:
         lambda w: theta(w.seed, w.rlhf, w.lr),
     output:
         run / "rows" / "{rlhf}" / "{lr}" / "trajectory.jsonl",
+    resources:
+        **asks("trajectory"),
     shell:
         "{llm} trajectory --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
@@ -183,6 +217,8 @@ rule average:
         entry=labels("averaging"),
     params:
         sweep=lambda w: sweep_with("averaging", w),
+    resources:
+        **asks("average"),
     shell:
         "{llm} sweep {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
@@ -196,6 +232,8 @@ rule mitigate:
         entry=labels("training"),
     params:
         sweep=lambda w: sweep_with("training", w),
+    resources:
+        **asks("mitigate"),
     shell:
         "{llm} mitigate {params.sweep} --entry {wildcards.entry} --lr {wildcards.lr} " + common
 

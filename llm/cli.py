@@ -15,8 +15,10 @@ from llm.averaging.cli_average import average_command
 from llm.averaging.cli_front import front_command
 from llm.bench.generate import bench_generate
 from llm.bench.train import bench_train
-from llm.commands import comparisons, results, training
+from llm.benchmarks.cli import add_to as add_benchmarks
+from llm.commands import comparisons, plan, results, training
 from llm.errors import UserError
+from llm.fetch.cli import fetch_command
 
 YOUR_MODELS = "Your own models"
 app = typer.Typer(
@@ -28,6 +30,8 @@ app = typer.Typer(
 app.command("average", rich_help_panel=YOUR_MODELS)(average_command)
 app.command("adapt", rich_help_panel=YOUR_MODELS)(adapt_command)
 app.command("front", rich_help_panel=YOUR_MODELS)(front_command)
+add_benchmarks(app, YOUR_MODELS)
+app.command("fetch", rich_help_panel=YOUR_MODELS)(fetch_command)
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
 bench.command("average")(bench_average)
 bench.command("adapt")(bench_adapt)
@@ -35,6 +39,7 @@ bench.command("generate")(bench_generate)
 bench.command("train")(bench_train)
 app.add_typer(bench, name="bench", rich_help_panel=YOUR_MODELS)
 for command in (
+    plan.plan,
     training.show,
     training.pretrain,
     training.sft,

@@ -49,8 +49,7 @@ def is_supported(model) -> bool:
 
     if type(model) is not LlamaForCausalLM or model.device.type != "cpu" or model.dtype not in (torch.float32, torch.float64):
         return False
-    config = model.config
-    return config.num_key_value_heads == config.num_attention_heads and config.rope_parameters["rope_type"] == "default"
+    return model.config.rope_parameters["rope_type"] == "default"
 
 
 def read(model, prompts: list[tuple[int, ...]]) -> tuple[Memory, torch.Tensor]:
@@ -90,10 +89,12 @@ def read_on(model, memory: Memory, tokens: torch.Tensor) -> torch.Tensor:
         attention, x = layer.self_attn, layer.input_layernorm(hidden)
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
         query, key, value = (part(x).view(len(x), -1, attention.head_dim) for part in projections)
-        query, key = _rotated(torch.cat([query * attention.scaling, key], dim=1), cos, sin).chunk(2, dim=1)
+        sizes = query.shape[1], key.shape[1]
+        query, key = _rotated(torch.cat([query * attention.scaling, key], dim=1), cos, sin).split(sizes, dim=1)
         keys[rows, :, places], values[rows, :, places] = key, value
-        scores = (query[:, :, None] @ keys[:, :, :columns].transpose(2, 3))[:, :, 0] + ahead  # (rows, heads, columns)
-        heads = scores.softmax(dim=-1)[:, :, None] @ values[:, :, :columns]
+        groups = query.unflatten(1, (key.shape[1], -1))  # (rows, key heads, query heads that share each, head size)
+        scores = groups @ keys[:, :, :columns].transpose(2, 3) + ahead[:, None]
+        heads = scores.softmax(dim=-1) @ values[:, :, :columns]
         hidden = hidden + attention.o_proj(heads.flatten(1))
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return model.lm_head(inner.norm(hidden))

@@ -33,31 +33,35 @@ def f1(reply: str, reference: str) -> float:
 
 def bleu(replies: list[str], references: list[str]) -> float:
     """Corpus BLEU by sacrebleu, in [0, 100]; texts are already separated into words."""
-    return _corpus_bleu(_bleu_statistics(replies, references))
+    return corpus_bleu(bleu_statistics(replies, references))
 
 
 def bleu_with_error(
     replies: list[str], references: list[str], rng: np.random.Generator, resamples: int = 200
 ) -> tuple[float, float]:
     """(BLEU, its standard error by bootstrap over sentences)."""
-    statistics = _bleu_statistics(replies, references)
+    statistics = bleu_statistics(replies, references)
     rows = rng.integers(len(replies), size=(resamples, len(replies)))
-    return _corpus_bleu(statistics), float(np.std([_corpus_bleu(statistics[r]) for r in rows], ddof=1))
+    return corpus_bleu(statistics), float(np.std([corpus_bleu(statistics[r]) for r in rows], ddof=1))
 
 
-def _bleu_statistics(replies: list[str], references: list[str]) -> np.ndarray:
-    """(sentences, 2 + 4 + 4): lengths of reply and reference, matching and possible n-grams for n = 1..4."""
+def bleu_statistics(replies: list[str], references: list[str], tokenize: str = "none") -> np.ndarray:
+    """(sentences, 2 + 4 + 4): lengths of reply and reference, matching and possible n-grams for n = 1..4.
+
+    tokenize: sacrebleu's way to separate words, "13a" for text as people write it, "none" where spaces do it already.
+    """
     from sacrebleu.metrics import BLEU
 
-    metric = BLEU(tokenize="none", effective_order=True)
-    scores = [metric.sentence_score(reply, [reference]) for reply, reference in zip(replies, references)]
+    metric = BLEU(tokenize=tokenize, effective_order=True)
+    scores = [metric.sentence_score(reply, [reference]) for reply, reference in zip(replies, references, strict=True)]
     return np.array([[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores])
 
 
-def _corpus_bleu(statistics: np.ndarray) -> float:
+def corpus_bleu(statistics: np.ndarray) -> float:
+    """sacrebleu's corpus BLEU, in [0, 100], from the statistics (sentences, 10) of its sentences."""
     from sacrebleu.metrics import BLEU
 
-    reply, reference, *grams = statistics.sum(axis=0).tolist()
+    reply, reference, *grams = (int(total) for total in statistics.sum(axis=0))
     return BLEU.compute_bleu(grams[:4], grams[4:], reply, reference, smooth_method="exp").score
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -103,6 +104,26 @@ def save_model(model, tokenizer, folder: Path) -> None:
     model.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
     replace_folder(aside, folder)
+
+
+def link_folder(folder: Path, to: Path, finish: Callable[[Path], None] = lambda aside: None) -> None:
+    """Make `to` hold the files of `folder` without copying their bytes, whole or not at all; where no hard links can be made,
+    they are copied.
+
+    finish: may change the new folder before it is put in place; files that it writes must be new ones.
+    """
+    to.parent.mkdir(parents=True, exist_ok=True)
+    aside = to.parent / f".{to.name}.partial-{os.getpid()}"
+    shutil.copytree(folder, aside, copy_function=_link)
+    finish(aside)
+    replace_folder(aside, to)
+
+
+def _link(source: str, to: str) -> None:
+    try:
+        os.link(os.path.realpath(source), to)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, to)
 
 
 def replace_folder(aside: Path, folder: Path) -> None:

@@ -4,19 +4,22 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
-from llm.config import Preset
-from llm.data.microcosm.source import Microcosm
+from llm.config import LocalPreset, MicrocosmPreset, Preset
+from llm.data.records import Source
+
+AnyKind = TypeVar("AnyKind", bound=Preset)  # the kind of preset that a stage takes
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[AnyKind]):
     """Where the outputs of (preset, seed) lie: `out/<preset>/seed<seed>/...`."""
 
-    preset: Preset
+    preset: AnyKind
     seed: int
     out: Path
 
@@ -25,8 +28,9 @@ class Run:
         return self.out / self.preset.name / f"seed{self.seed}"
 
     @cached_property
-    def source(self) -> Microcosm:
-        return Microcosm(self.seed)
+    def source(self) -> Source:
+        """The data of this seed, which the preset's kind decides; the same object at every use."""
+        return self.preset.source(self.seed, self.out)
 
     def rng(self, *purpose: str | int) -> np.random.Generator:
         """A stream of its own for each purpose, so that no stage depends on how much another has drawn."""
@@ -34,6 +38,10 @@ class Run:
 
     def torch_rng(self, *purpose: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(int(self.rng("torch", *purpose).integers(2**62)))
+
+
+LocalRun = Run[LocalPreset]
+MicrocosmRun = Run[MicrocosmPreset]
 
 
 def _number(purpose: str | int) -> int:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from llm.run import Run
+from llm.run import MicrocosmRun
 
 
-def samples(run: Run, count: int) -> str:
+def samples(run: MicrocosmRun, count: int) -> str:
     """`count` documents, conversations, alignment prompts with a written reply, and test items of each kind."""
     rng, source, preset = run.rng("show"), run.source, run.preset
     blocks = []

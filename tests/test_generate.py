@@ -107,13 +107,32 @@ def test_prompts_are_read_and_continued_as_by_the_model_itself(model):
         torch.testing.assert_close(row, model(torch.tensor([[*text, 9]])).logits[0, -1], rtol=1e-4, atol=1e-4)
 
 
+def grouped(**changes):
+    """Four heads that share the keys and values of two."""
+    settings = {"vocab_size": 600, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "initializer_range": 0.5}  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LlamaForCausalLM(LlamaConfig(**settings | changes)).eval()
+
+
+def test_heads_that_share_keys_and_values_are_read_on_as_transformers_does():
+    model = grouped()
+    assert decode.is_supported(model)
+    texts = sorted((tuple(prompt) for prompt in PROMPTS), key=len)
+    known, _ = decode.read(model, texts)
+    memory = known.room_for(len(texts), int(known.lengths.max()) + 1)
+    memory.put(torch.arange(len(texts)), known, torch.arange(len(texts)))
+    for text, row in zip(texts, decode.read_on(model, memory, torch.full((len(texts),), 9)), strict=True):
+        torch.testing.assert_close(row, model(torch.tensor([[*text, 9]])).logits[0, -1], rtol=1e-4, atol=1e-4)
+
+
 def test_other_models_are_written_with_in_the_general_way(model):
     assert decode.is_supported(model)
-    grouped = LlamaForCausalLM(LlamaConfig(vocab_size=600, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
-                                           num_attention_heads=4, num_key_value_heads=2))  # fmt: skip
-    assert not decode.is_supported(grouped)
+    stretched = grouped(rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4})
+    assert not decode.is_supported(stretched)
     assert not decode.is_supported(OnProcessor(model))
-    replies = write(grouped.eval(), PROMPTS[:2], end_id=-1, max_new_tokens=3)
+    replies = write(stretched, PROMPTS[:2], end_id=-1, max_new_tokens=3)
     assert [len(reply.ids) for reply in replies] == [3, 3]
 
 

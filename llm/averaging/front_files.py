@@ -10,18 +10,20 @@ import numpy as np
 
 from llm.averaging.conversations import Tokens
 from llm.averaging.front import Point, Sweep, measure_front, rows_of
-from llm.averaging.harness import Harness, manager_for
+from llm.averaging.harness import Harness
 from llm.averaging.loading import Pair, device_of, hashes, load_pair
 from llm.averaging.path_picture import save_figure
 from llm.averaging.recommend import Recommendation, Series, recommend
 from llm.averaging.report import draw_front, report, sentence
 from llm.averaging.samples import read_samples, select, tokenise
 from llm.averaging.tasks import Asking, Task, read_task, reward_task
+from llm.benchmarks.running import manager_for
 from llm.errors import UserError
 from llm.files import write_json, write_text
 from llm.results import write_rows
 
 RLHF = ("none", "rsf", "dpo", "ppo")
+_FILES = (".jsonl", ".json")  # of tasks that are no names of lm-eval's
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,13 @@ def _tasks(inputs: Inputs, settings: FrontSettings, place) -> list[Task]:
         tasks.append(reward_task(inputs.reward_model, inputs.prompts, tokens=settings.tokens, device=place,
                                  temperature=settings.temperature, seed=settings.seed, batch=settings.batch,
                                  dtype=settings.dtype))  # fmt: skip
-    manager = None
+    named = [entry for entry in settings.tasks if not entry.endswith(_FILES)]
+    manager = manager_for([entry.partition(":")[0] for entry in named], settings.task_folder) if named else None
     for entry in settings.tasks:
         name, _, path = entry.rpartition("=")
-        if path.endswith((".jsonl", ".json")):
+        if path.endswith(_FILES):
             tasks.append(read_task(name or Path(path).stem, Path(path), asking))
         else:
-            manager = manager or manager_for(settings.task_folder)
             tasks.append(Harness(entry, settings.batch, manager, settings.limit))
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):

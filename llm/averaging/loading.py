@@ -14,7 +14,7 @@ from llm.averaging.compatible import check_config, check_tokenizers
 from llm.averaging.folders import read_folder
 from llm.averaging.groups import Grouping, assign
 from llm.averaging.weights import tied
-from llm.errors import UserError
+from llm.errors import UserError, first_line
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -49,19 +49,25 @@ def device_of(name: str) -> torch.device:
         ) from None
 
 
-def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device) -> Pair:
-    """Check that the two folders belong together and load both; theta may be a LoRA adapter on theta_0.
-
-    dtype: "auto" is fp32 on a processor, which has no fast arithmetic for less, and what is stored on an
-    accelerator. Raises UserError for folders that are missing, damaged or do not fit; never runs code
-    from a folder.
+def dtype_on(dtype: str, device: torch.device) -> str:
+    """What transformers is told: "auto" is fp32 on a processor, which has no fast arithmetic for less, and
+    what is stored on an accelerator. UserError for a type that is not in `DTYPES`.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype is {dtype!r}, allowed are {', '.join(DTYPES)}.")
+    return dtype if dtype != "auto" else "float32" if device.type == "cpu" else "auto"
+
+
+def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device) -> Pair:
+    """Check that the two folders belong together and load both; theta may be a LoRA adapter on theta_0.
+
+    dtype: as for `dtype_on`. Raises UserError for folders that are missing, damaged or do not fit; never
+    runs code from a folder.
+    """
+    wanted = dtype_on(dtype, device)
     base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
     if base.is_adapter:
         raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
-    wanted = dtype if dtype != "auto" else "float32" if device.type == "cpu" else "auto"
     if other.is_adapter:
         notes, aligned = [], _with_adapter(theta_0, theta, wanted)
     else:
@@ -94,9 +100,8 @@ def load_scorer(folder: Path, dtype: str, device: torch.device):
     kind = ", ".join(config.get("architectures") or ["no architecture"])
     if "SequenceClassification" not in kind:
         raise UserError(f"reward-model is {str(folder)!r}, a {kind}; allowed are sequence classifiers.")
-    wanted = dtype if dtype != "auto" else "float32" if device.type == "cpu" else "auto"
     model, tokenizer = (
-        _load(AutoModelForSequenceClassification, folder, wanted, "reward-model"),
+        _load(AutoModelForSequenceClassification, folder, dtype_on(dtype, device), "reward-model"),
         load_tokenizer(folder),
     )
     if model.config.num_labels != 1:
@@ -116,7 +121,7 @@ def load_tokenizer(folder: Path):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"the tokenizer in {str(folder)!r} cannot be loaded ({_first_line(error)})."
+            f"the tokenizer in {str(folder)!r} cannot be loaded ({first_line(error)})."
         ) from None
 
 
@@ -165,7 +170,7 @@ def _load(kind, folder: Path, dtype: str, name: str):
         ).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
-            f"{name} is {str(folder)!r}, which transformers cannot load ({_first_line(error)})."
+            f"{name} is {str(folder)!r}, which transformers cannot load ({first_line(error)})."
         ) from None
 
 
@@ -177,7 +182,7 @@ def _with_adapter(theta_0: Path, theta: Path, dtype: str):
         return PeftModel.from_pretrained(base, theta).merge_and_unload().eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
-            f"theta is {str(theta)!r}, an adapter that does not fit ({_first_line(error)})."
+            f"theta is {str(theta)!r}, an adapter that does not fit ({first_line(error)})."
         ) from None
 
 
@@ -194,7 +199,3 @@ def _check_shapes(theta_0: dict[str, torch.Tensor], theta: dict[str, torch.Tenso
             raise UserError(
                 f"{name} has shape {shapes[0]} in theta-0 and {shapes[1]} in theta; they must be equal."
             )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

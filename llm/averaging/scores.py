@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llm.metrics import bleu_statistics, corpus_bleu
+
 MEAN, BLEU = "mean", "bleu"
 _RESAMPLES = 200  # for the standard error of a corpus metric
 
@@ -47,19 +49,5 @@ def full_scale(statistic: str) -> float:
 
 
 def sentence_statistics(replies: list[str], references: list[str]) -> NDArray[np.float64]:
-    """(sentences, 10): lengths of reply and reference, then matching and possible n-grams, n = 1..4
-    (sacrebleu, 13a).
-    """
-    from sacrebleu.metrics import BLEU as SacreBleu
-
-    metric = SacreBleu(effective_order=True)
-    scores = [metric.sentence_score(*pair) for pair in zip(replies, [[r] for r in references], strict=True)]
-    return np.array([[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores], dtype=np.float64)
-
-
-def corpus_bleu(statistics: NDArray[np.float64]) -> float:
-    """sacrebleu's corpus BLEU, in [0, 100], from the statistics (sentences, 10) of its sentences."""
-    from sacrebleu.metrics import BLEU as SacreBleu
-
-    reply, reference, *grams = (int(total) for total in statistics.sum(axis=0))
-    return SacreBleu.compute_bleu(grams[:4], grams[4:], reply, reference, smooth_method="exp").score
+    """(sentences, 10): what corpus BLEU is made of (`llm.metrics`), for text as people write it (sacrebleu's 13a)."""
+    return bleu_statistics(replies, references, tokenize="13a").astype(np.float64)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llm.commands.options import Out, Preset, Rate, Rlhf, Seed, Sweep
-from llm.commands.runs import evaluator_of, run_of
+from llm.commands.runs import microcosm_run, run_of, stages_of
 
 
 def sweep(
@@ -21,17 +21,14 @@ def sweep(
     """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
     from llm.config import load_sweep
     from llm.results import write_rows
-    from llm.stages import adapt, average, oracle
     from llm.stages.align import number, theta_folder
+    from llm.stages.average import measure_averages
 
     run, chosen = run_of(preset, seed, out), load_sweep(name).entry(entry)
-    evaluator, folder = evaluator_of(run), run.folder / "ama" / rlhf / lr
-    theta, found = theta_folder(run, rlhf, lr), []
-    if chosen.method in ("ama", "adamerging"):
-        found = adapt.ratios_of(run, theta, chosen, folder)
-    elif chosen.method == "oracle":
-        found = oracle.oracle_ratios(evaluator, theta, chosen, folder)
-    rows = average.measure_averages(evaluator, theta, rlhf, chosen, number(lr), found)
+    stages, theta = stages_of(run), theta_folder(run, rlhf, lr)
+    evaluator = stages.evaluator(run)
+    found = stages.ratios(evaluator, theta, rlhf, chosen, run.folder / "ama" / rlhf / lr)
+    rows = measure_averages(evaluator, theta, rlhf, chosen, number(lr), found)
     write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
 
 
@@ -53,11 +50,13 @@ def mitigate(
     from llm.stages.mitigate import measure_trained
     from llm.stages.penalty import measure_penalties
 
-    run, compared = run_of(preset, seed, out), load_sweep(name)
+    compared = load_sweep(name)
     chosen = compared.training_entry(entry)
+    run = run_of(preset, seed, out) if chosen.method == "kl" else microcosm_run(preset, seed, out)
+    evaluator = stages_of(run).evaluator(run)
     if chosen.method == "kl":
-        rows = measure_penalties(evaluator_of(run), chosen, lr)
+        rows = measure_penalties(evaluator, chosen, lr)
     else:
         trained = run.folder / "mitigations" / lr
-        rows = measure_trained(evaluator_of(run), run.folder / "rsf" / "own", chosen, number(lr), trained)
+        rows = measure_trained(evaluator, run.folder / "rsf" / "own", chosen, number(lr), trained)
     write_rows(run.folder / "rows" / compared.rlhf[0] / lr / f"{chosen.label}.jsonl", rows)

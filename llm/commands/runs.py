@@ -2,15 +2,40 @@
 
 from pathlib import Path
 
+from llm.errors import UserError
+
 
 def run_of(preset: str, seed: int, out: Path):
-    from llm.config import load_preset
+    """A run of any preset."""
+    from llm.config import Preset
+
+    return _run(Preset, preset, seed, out)
+
+
+def microcosm_run(preset: str, seed: int, out: Path):
+    """For what only the microcosm has."""
+    from llm.config import MicrocosmPreset
+
+    return _run(MicrocosmPreset, preset, seed, out)
+
+
+def stages_of(run):
+    """The stages of the run's kind of preset: `llm.stages.local` or `llm.hub.stages`, modules with the same functions."""
+    from llm.config import HubPreset
+
+    if isinstance(run.preset, HubPreset):
+        from llm.hub import stages
+    else:
+        from llm.stages import local as stages
+    return stages
+
+
+def _run(kind: type, name: str, seed: int, out: Path):
+    from llm.config import load_preset, names
     from llm.run import Run
 
-    return Run(load_preset(preset), seed, out)
-
-
-def evaluator_of(run):
-    from llm.stages.evaluate import Evaluator
-
-    return Evaluator(run, run.folder / "theta_0", run.folder / "reward")
+    preset = load_preset(name)
+    if not isinstance(preset, kind):
+        known = ", ".join(other for other in names("presets") if isinstance(load_preset(other), kind))
+        raise UserError(f"preset = {name!r} is not allowed with this command; allowed are {known}")
+    return Run(preset, seed, out)

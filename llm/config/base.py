@@ -17,6 +17,8 @@ def _with_weight(mixture: dict[str, float]) -> dict[str, float]:
 
 
 Algorithm = Literal["rsf", "dpo", "ppo"]  # of alignment: `llm.stages.align`
+AveragingMethod = Literal["ma", "part", "pattern", "ama", "adamerging", "oracle"]
+TrainingMethod = Literal["distilled", "l1", "l2", "kd", "lora", "sma", "er", "kl"]  # those that change training
 Count = Annotated[int, Field(ge=1)]
 Items = Annotated[int, Field(ge=2)]  # a standard error needs two
 Positive = Annotated[float, Field(gt=0)]

@@ -1,20 +1,22 @@
 """Presets and sweeps read from their YAML files, in one place."""
 
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from llm.config.base import Settings, short
+from llm.config.kinds import ANY_PRESET, KINDS, AnyPreset
 from llm.config.preset import Preset
 from llm.config.sweep import Sweep
 from llm.errors import UserError
 
 
-def load_preset(name: str) -> Preset:
-    """A preset by the name of its file in llm/presets, or by the path of a YAML file.
+def load_preset(name: str) -> AnyPreset:
+    """A preset by the name of its file in llm/presets, or by the path of a YAML file; its key `data` says of which kind it is.
 
     A file may begin with `base:`, the name or path of a complete preset, and then give its own name and what differs.
     """
@@ -22,13 +24,13 @@ def load_preset(name: str) -> Preset:
     given = _read(path)
     if isinstance(given, dict) and "base" in given:
         given = _on_base(path, given)
-    return _checked(Preset, path, given)
+    return _checked(ANY_PRESET, path, given)
 
 
 def load_sweep(name: str) -> Sweep:
     """A sweep by the name of its file in llm/sweeps, or by the path of a YAML file."""
     path = _find("sweeps", name)
-    return _checked(Sweep, path, _read(path))
+    return _checked(TypeAdapter(Sweep), path, _read(path))
 
 
 def names(folder: Literal["presets", "sweeps"]) -> list[str]:
@@ -52,9 +54,9 @@ def _read(path) -> object:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def _checked(kind: type[Settings], path, given: object):
+def _checked(kind: TypeAdapter, path, given: object):
     try:
-        return kind.model_validate(given)
+        return kind.validate_python(given)
     except ValidationError as error:
         raise UserError(f"{path}: {_sentence(error)}") from None
 
@@ -64,26 +66,43 @@ def _on_base(path, given: dict) -> dict:
     if not isinstance(base, dict) or "base" in base:
         raise UserError(f"{path}: base = {given['base']!r} is not allowed; allowed are presets that are complete themselves")
     own = {key: value for key, value in given.items() if key != "base"}
-    return _merged(Preset, {key: value for key, value in base.items() if key != "name"}, own)
+    kind = KINDS.get(str(base.get("data")), Preset)
+    return _merged(kind, {key: value for key, value in base.items() if key != "name"}, own)
 
 
 def _merged(kind: type[Settings], base: dict, given: dict) -> dict:
     """`base` with what `given` says; groups of settings are merged key by key, anything else (a mixture, say) is replaced."""
     result = dict(base)
     for key, value in given.items():
-        inner = kind.model_fields[key].annotation if key in kind.model_fields else None
-        nested = isinstance(inner, type) and issubclass(inner, Settings)
-        both = nested and isinstance(value, dict) and isinstance(base.get(key), dict)
+        inner = _group(kind, key)
+        both = inner is not None and isinstance(value, dict) and isinstance(base.get(key), dict)
         result[key] = _merged(inner, base[key], value) if both else value
     return result
+
+
+def _group(kind: type[Settings], key: str) -> type[Settings] | None:
+    """The settings that a key is a group of, whether it may be left out or not; None for any other key."""
+    annotation = kind.model_fields[key].annotation if key in kind.model_fields else None
+    choices = get_args(annotation) or (annotation,)
+    return next((choice for choice in choices if isinstance(choice, type) and issubclass(choice, Settings)), None)
 
 
 def _sentence(error: ValidationError) -> str:
     """The first problem: key, value, what is allowed."""
     first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "union_tag_not_found":
+        return "the key data is missing; every key must be given"
+    if first["type"] == "union_tag_invalid":
+        return f"data = {first['input']['data']!r} is not allowed: Input should be {_either(KINDS)}"
+    parts = first["loc"][1:] if first["loc"] and first["loc"][0] in KINDS else first["loc"]  # the kind is no key
+    key = ".".join(map(str, parts))
     if first["type"] == "missing":
         return f"the key {key} is missing; every key must be given"
     if first["type"] == "refused":
         return f"{key}: {first['msg']}" if key else first["msg"]
     return f"{key or 'the file'} = {short(first['input'])} is not allowed: {first['msg']}"
+
+
+def _either(names: Iterable[str]) -> str:
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}"

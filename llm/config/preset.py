@@ -1,213 +1,86 @@
 """Presets: how big a run is. A preset is complete, so whoever reads it has read every number of a run; its file may name
-another one and say what differs (`llm.config.files`)."""
+another one and say what differs (`llm.config.files`).
 
-from typing import Annotated, Literal, Self
+What presets of all kinds have stands here; a kind is a file of its own, named by the key `data` (`llm.config.kinds`)."""
 
-from pydantic import AfterValidator, Field, model_validator
+from abc import abstractmethod
+from pathlib import Path
+from typing import Annotated, ClassVar, Self, get_args
 
-from llm.config.base import Count, Items, Mixture, Positive, Rate, Settings, Share, refused
-from llm.data.microcosm.source import KINDS
+from pydantic import Field, model_validator
 
-
-def _shares(shares: dict[float, float]) -> dict[float, float]:
-    if sum(shares.values()) > 1:
-        raise refused(f"the shares sum to {sum(shares.values()):g}; allowed is at most 1")
-    return shares
-
-
-def _check_kinds(key: str, given: dict[str, float], allowed: tuple[str, ...]) -> None:
-    for kind in given:
-        if kind not in allowed:
-            raise refused(f"{key} = {kind!r} is an unknown name; allowed are {', '.join(allowed)}")
+from llm.config.base import Algorithm, AveragingMethod, Count, Items, Mixture, Settings, TrainingMethod, refused
+from llm.config.sections import Ama, Dpo, Oracle, Preferences, Reward, Rsf
+from llm.data.records import Source
+from llm.errors import UserError
 
 
-class Initialise(Settings):
-    """Scales of the first weights (`llm.model.build_model`)."""
+class Shape(Settings):
+    """What averaging needs to know of a model."""
 
-    weights: Rate
-    embeddings: Rate
-    query_key: Annotated[float, Field(gt=0)]
-    value_output: Annotated[float, Field(gt=0)]
-    look_back: Annotated[float, Field(gt=0)]
+    layers: Count
+    tied_embeddings: bool  # whether the output head is the embeddings
 
 
-class Model(Settings):
-    """A `LlamaForCausalLM` made from nothing."""
+class PublicModel(Shape):
+    """The sizes of a model that others have trained, written down so that they are known before it is downloaded."""
 
     hidden_size: Count
     intermediate_size: Count
-    layers: Count
     heads: Count
-    context: Count
-    tied_embeddings: bool
-    initialise: Initialise
+    kv_heads: Count
+    head_size: Annotated[int, Field(ge=2, multiple_of=2)]  # rotary positions turn pairs of numbers
+    vocabulary: Count
+    context: Count  # tokens
 
     @model_validator(mode="after")
-    def _heads_are_even(self) -> Self:
-        if self.hidden_size % (2 * self.heads):
-            raise refused(f"hidden_size = {self.hidden_size} is not allowed with heads = {self.heads}; "
-                           "allowed are multiples of 2 heads (rotary positions turn pairs of numbers)")  # fmt: skip
+    def _heads_share_keys_evenly(self) -> Self:
+        if self.heads % self.kv_heads:
+            raise refused(f"kv_heads = {self.kv_heads} is not allowed with heads = {self.heads}; allowed are its divisors")
         return self
-
-
-class Optimiser(Settings):
-    """AdamW, with linear warm-up and then a constant rate or a cosine to `final_share` of it."""
-
-    lr: Rate
-    betas: tuple[Share, Share]
-    weight_decay: Annotated[float, Field(ge=0)]
-    clip: Annotated[float, Field(gt=0)]
-    warmup_steps: Annotated[int, Field(ge=0)]
-    final_share: Share
-
-
-class Phase(Settings):
-    """A stretch of pre-training on one mixture of document kinds; it ends at its targets or at `max_tokens`."""
-
-    name: str
-    mixture: Mixture
-    targets: dict[str, Share]
-    max_tokens: Count
-    optimiser: Optimiser
-
-
-class Pretrain(Settings):
-    rows: Count
-    row_length: Count
-    check_every: Count
-    check_items: Count
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
-
-
-class Sft(Settings):
-    mixture: Mixture
-    steps: Count
-    batch: Count
-    optimiser: Optimiser
-
-
-class Preferences(Settings):
-    """Where compared replies come from, and how noisy the labels are."""
-
-    pairs: Count
-    test_pairs: Count
-    # temperature -> share of the replies that theta_0 writes at it; the rest is by the source's own writers
-    temperatures: Annotated[dict[Positive, Share], Field(min_length=1), AfterValidator(_shares)]
-    noise_scale: Annotated[float, Field(gt=0)]  # P(label agrees) = sigmoid(noise_scale * |gold difference|)
-
-
-class Reward(Settings):
-    batch: Count
-    epochs: Count
-    optimiser: Optimiser
-
-
-class Rsf(Settings):
-    iterations: Count
-    prompts: Count
-    samples: Count
-    temperature: Annotated[float, Field(gt=0)]
-    epochs: Count
-    batch: Count
-    optimiser: Optimiser
-
-
-class Dpo(Settings):
-    """Direct preference optimisation; the optimiser's cosine spans the whole run."""
-
-    beta: Positive  # how strongly the policy is held to theta_0 (the paper's KL coefficient)
-    iterations: Count  # checkpoints, equally spaced over the epochs
-    epochs: Count
-    batch: Count  # pairs a step
-    optimiser: Optimiser
-
-
-class Collapse(Settings):
-    """When PPO counts as collapsed: an iteration against the mean of the `window` before it; and what is done then."""
-
-    window: Count
-    reward_drop: Positive  # a mean reward lower by more than this
-    shortest: Share  # replies shorter than this share of the usual length
-    cut_off: Share  # a share of unfinished replies higher by more than this
-    critic_loss: Annotated[float, Field(gt=1)]  # a critic's loss higher by more than this factor
-    back: Count  # iterations that a restart goes back
-    restarts: Annotated[int, Field(ge=0)]  # at most
-
-
-class Ppo(Settings):
-    """Proximal policy optimisation; the optimisers' cosines span all iterations."""
-
-    iterations: Count
-    prompts: Count  # replies collected an iteration, one a prompt
-    epochs: Count  # over the replies of an iteration
-    batch: Count
-    eta: Annotated[float, Field(ge=0)]  # KL penalty in the reward
-    gamma: Share
-    gae_lambda: Share
-    clip: Positive  # of the ratio of policies
-    value_clip: Positive  # of the critic's change, in the unit of the reward
-    baseline: float | Literal["theta_0"]  # taken from every reward; theta_0: the mean reward of its replies
-    optimiser: Optimiser
-    critic_optimiser: Optimiser
-    collapse: Collapse
-
-    def name_of(self, eta: float) -> str:
-        """What folders and the graph call a penalty: `own` for the preset's, so that it is not trained twice."""
-        return "own" if eta == self.eta else f"{eta:g}"
-
-
-class Distil(Settings):
-    """Fine-tuning of theta_0 on all samples that RSF chose, with or without a mitigation."""
-
-    epochs: Count
-    batch: Count
-    optimiser: Optimiser
-
-
-class Ama(Settings):
-    """How ratios are optimised. AdaMerging takes `draw` labelled items instead of samples, and the rest as it is."""
-
-    prompts: Count
-    samples: Count
-    keep: Count
-    draw: Count
-    steps: Count
-    batch: Count
-    lr: Rate
-
-
-class Oracle(Settings):
-    """Search of Omega on a lattice: every point on `screen` prompts, the best `finalists` of them on `prompts`."""
-
-    step: Rate  # between neighbouring ratios
-    screen: Items
-    finalists: Count
-    prompts: Items
-
-    @model_validator(mode="after")
-    def _screen_is_part_of_the_prompts(self) -> Self:
-        if self.screen > self.prompts:
-            raise refused(f"screen = {self.screen} is not allowed with prompts = {self.prompts}; "
-                           "allowed is at most as many")  # fmt: skip
-        return self
-
-
-class Evaluate(Settings):
-    prompts: Items
-    qa: Items
-    reading: Items
-    translation: Items
-    batch: Count
 
 
 class Preset(Settings):
-    """Everything about the size of a run."""
+    """What presets of all kinds have."""
 
     name: str
-    data: Literal["microcosm"]
-    model: Model
-    pretrain: Pretrain
-    sft: Sft
+    data: str
+    model: Shape
+
+    # What of the sweeps a kind can run (`llm.config.runnable`)
+    takes_numbers_of_sweeps: ClassVar[bool] = False  # learning rates other than the preset's own
+    averaging_methods: ClassVar[tuple[AveragingMethod, ...]] = ("ma", "part", "pattern", "ama")
+    training_methods: ClassVar[tuple[TrainingMethod, ...]] = ()
+
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """The algorithms of alignment that the preset has a section for."""
+        return tuple(name for name in get_args(Algorithm) if getattr(self, name, None) is not None)
+
+    def iterations(self, rlhf: Algorithm) -> int:
+        """How many models an algorithm leaves behind; UserError if the preset has no section for it."""
+        if rlhf not in self.algorithms:
+            raise UserError(f"rlhf = {rlhf!r} is not allowed with preset = {self.name}; allowed are {', '.join(self.algorithms)}")
+        return getattr(self, rlhf).iterations
+
+
+class Evaluate(Settings):
+    """How much is measured of each model; every kind of preset adds items of the abilities that its data have."""
+
+    prompts: Items
+    qa: Items
+    reading: Items
+    batch: Count
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Ability (a list of `llm.data.records.AbilityItems`) -> items; those that a preset's data lack are left out."""
+        return {name: count for name, count in self.model_dump().items() if name not in ("prompts", "batch")}
+
+
+class LocalPreset(Preset):
+    """Models small enough to be trained and measured in memory by our own loop (`llm.train`)."""
+
     prompts: Mixture  # of alignment prompts, by kind
     max_new_tokens: Count
     generation_batch: Count
@@ -215,20 +88,15 @@ class Preset(Settings):
     reward: Reward
     rsf: Rsf
     dpo: Dpo
-    ppo: Ppo
-    distil: Distil
     ama: Ama
     oracle: Oracle
     evaluate: Evaluate
 
-    @model_validator(mode="after")
-    def _kinds_are_known(self) -> Self:
-        for phase in self.pretrain.phases:
-            _check_kinds(f"pretrain.phases.{phase.name}.mixture", phase.mixture, KINDS["document"])
-            _check_kinds(f"pretrain.phases.{phase.name}.targets", phase.targets, KINDS["check"])
-        _check_kinds("sft.mixture", self.sft.mixture, KINDS["conversation"])
-        _check_kinds("prompts", self.prompts, KINDS["prompt"])
-        return self
+    averaging_methods: ClassVar[tuple[AveragingMethod, ...]] = get_args(AveragingMethod)
+
+    @abstractmethod
+    def source(self, seed: int, out: Path) -> Source:
+        """The data of one seed. `out`: the folder of all runs, where fetched data lie too."""
 
     @model_validator(mode="after")
     def _dpo_has_a_step_an_iteration(self) -> Self:
@@ -237,3 +105,10 @@ class Preset(Settings):
             wanted = self.dpo.iterations
             raise refused(f"dpo.iterations = {wanted} is not allowed; allowed are 1 to {steps}, the number of steps")
         return self
+
+
+def check_kinds(key: str, given: dict[str, float], allowed: tuple[str, ...]) -> None:
+    """Refuse the first name of a mixture that is not among those allowed."""
+    for kind in given:
+        if kind not in allowed:
+            raise refused(f"{key} = {kind!r} is an unknown name; allowed are {', '.join(allowed)}")

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from llm.averaging.groups import PART_NAMES, Grouping
-from llm.config.base import Algorithm, Count, Positive, Rate, Settings, Share, refused, short
-from llm.config.preset import Model
+from llm.config.base import Algorithm, AveragingMethod, Count, Positive, Rate, Settings, Share, TrainingMethod, refused, short
+from llm.config.preset import Shape
 from llm.errors import UserError
 
 
@@ -30,11 +30,11 @@ class GroupingSettings(Settings):
         """The grouping of a model of so many layers."""
         return Grouping(**self.model_dump() | ({"parts": layers} if self.parts == "layers" else {}))
 
-    def fits(self, model: Model) -> bool:
+    def fits(self, model: Shape) -> bool:
         """Whether a model has all the groups: a head that is tied to the embeddings has no ratio of its own."""
         return not (self.head == "own" and model.tied_embeddings)
 
-    def of_model(self, model: Model) -> Grouping:
+    def of_model(self, model: Shape) -> Grouping:
         """The grouping of a preset's model; UserError if it does not fit."""
         if not self.fits(model):
             raise UserError("grouping.head = 'own' is not allowed with tied embeddings, which the head is; "
@@ -45,7 +45,7 @@ class GroupingSettings(Settings):
 class AveragingEntry(Settings):
     """One family of averaged models: every combination of its lists is one setting."""
 
-    method: Literal["ma", "part", "pattern", "ama", "adamerging", "oracle"]
+    method: AveragingMethod
     label: str
     alphas: Annotated[tuple[Share, ...], Field(min_length=1)]
     grouping: GroupingSettings
@@ -101,7 +101,7 @@ class TrainingEntry(Settings):
     All methods imitate RSF's samples, but for `kl`, which is PPO with other penalties eta.
     """
 
-    method: Literal["distilled", "l1", "l2", "kd", "lora", "sma", "er", "kl"]
+    method: TrainingMethod
     label: str
     strengths: tuple[Annotated[float, Field(ge=0)], ...] = ()  # lambda; of `sma` the average's decay, of `kl` eta
     interval: Count | None = None  # steps from reset to reset

@@ -1,6 +1,6 @@
 """The few record types that every data source gives, whatever it reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -63,11 +63,12 @@ class ComparisonItem:
 
 @dataclass(frozen=True)
 class AbilityItems:
-    """The held-out items of the three abilities."""
+    """The held-out items of each ability; an ability that a source does not have has none."""
 
     qa: list[ChoiceItem]
     reading: list[GenerationItem]
-    translation: list[GenerationItem]
+    translation: list[GenerationItem] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)  # ordinary text, of at least two tokens a piece, to be found likely
 
 
 def turns_of(prompt: Prompt) -> tuple[Turn, ...]:
@@ -99,4 +100,7 @@ class Source(Protocol):
         """The true reward of a reply; `finished` says whether it ended by itself."""
 
     def items(self, split: str, counts: dict[str, int]) -> AbilityItems:
-        """Items of the three abilities; the same for every caller."""
+        """So many items of each ability named; the same for every caller. Of split "train" for AdaMerging, else "test"."""
+
+    def guesses(self, split: str, counts: dict[str, int]) -> dict[str, list[tuple[str, str]]]:
+        """(what a guesser without the ability says, reference) pairs of the generated abilities: the chance floors."""

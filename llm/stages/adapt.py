@@ -1,4 +1,4 @@
-"""AMA on the microcosm: D_theta sampled from theta, then the ratios that make it likeliest (paper.md section 5); and
+"""AMA by our own loop: D_theta sampled from theta, then the ratios that make it likeliest (paper.md section 5); and
 AdaMerging, the same on labelled items of one ability."""
 
 import json
@@ -17,14 +17,14 @@ from llm.config import AveragingEntry
 from llm.errors import UserError
 from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer
-from llm.run import Run
+from llm.run import LocalRun
 from llm.stages.average import Found
 from llm.stages.between import load_between
 from llm.stages.rsf import sample
 from llm.train import IGNORED
 
 
-def ratios_of(run: Run, theta: Path, entry: AveragingEntry, folder: Path) -> Found:
+def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -> Found:
     """What an entry's models are called in rows, and their ratios; samples and optimises what `folder` lacks, or an older run's.
 
     The setting is {"alpha"}, and "samples" and "regulariser" where the entry varies them.
@@ -54,22 +54,23 @@ def _variants(entry: AveragingEntry, kept: int) -> list[dict]:
     return [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]
 
 
-def _sampled(run: Run, theta: Path, folder: Path) -> Path:
+def _sampled(run: LocalRun, theta: Path, folder: Path) -> Path:
     samples, reward = folder / "kept.json", run.folder / "reward"
     if not up_to_date(samples, theta / "config.json", reward / "config.json"):
         draw_samples(run, theta, reward, samples)
     return samples
 
 
-def _labelled(run: Run, folder: Path) -> Path:
+def _labelled(run: LocalRun, folder: Path) -> Path:
     """As many training items of reading comprehension, with their answers, as AMA has samples."""
-    samples, counts = folder / "labelled.json", {"qa": 0, "reading": run.preset.ama.draw, "translation": 0}
+    samples = folder / "labelled.json"
+    counts = dict.fromkeys(run.preset.evaluate.counts, 0) | {"reading": run.preset.ama.draw}
     if not samples.is_file():
         write_json(samples, labelled(run.source.items("train", counts).reading))
     return samples
 
 
-def draw_samples(run: Run, theta: Path, reward: Path, out: Path) -> None:
+def draw_samples(run: LocalRun, theta: Path, reward: Path, out: Path) -> None:
     """The `keep` samples of theta with the highest learned reward in random order, of which D_theta is the first `draw`; a
     JSON list of {"prompt", "reply", "finished", "reward"}.
     """
@@ -84,7 +85,7 @@ def draw_samples(run: Run, theta: Path, reward: Path, out: Path) -> None:
 
 
 def find_ratios(
-    run: Run,
+    run: LocalRun,
     theta_0: Path,
     theta: Path,
     kept: Path,

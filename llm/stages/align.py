@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llm.config import Algorithm
 from llm.errors import UserError
-from llm.run import Run
+from llm.run import LocalRun
 from llm.stages.dpo import dpo
 from llm.stages.iterations import iteration_folder
 from llm.stages.ppo import ppo
@@ -19,13 +19,14 @@ ALGORITHMS: dict[Algorithm, tuple[Callable[..., None], str]] = {
 }
 
 
-def align(run: Run, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
+def align(run: LocalRun, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
     """Make theta, and a model after every iteration; goes on where a killed run stopped.
 
     Args:
         rate: the learning rate, as text or `own` for the preset's; it names the folder.
         eta: PPO's KL penalty, likewise.
     """
+    run.preset.iterations(rlhf)  # refuses an algorithm that the preset has no section for
     stage, source = ALGORITHMS[rlhf]
     changed = {} if eta == "own" else {"eta": number(eta)}
     if changed and rlhf != "ppo":
@@ -34,7 +35,7 @@ def align(run: Run, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
     stage(run, run.folder / "theta_0", run.folder / source, out, number(rate), **changed)
 
 
-def aligned_folder(run: Run, rlhf: Algorithm, rate: str, eta: str = "own") -> Path:
+def aligned_folder(run: LocalRun, rlhf: Algorithm, rate: str, eta: str = "own") -> Path:
     """Where the iterations lie."""
     folder = run.folder / rlhf / rate
     return folder if eta == "own" else folder / f"eta{eta}"
@@ -45,10 +46,6 @@ def number(text: str) -> float | None:
     return None if text == "own" else float(text)
 
 
-def iterations(run: Run, rlhf: Algorithm) -> int:
-    return getattr(run.preset, rlhf).iterations
-
-
-def theta_folder(run: Run, rlhf: Algorithm, rate: str, eta: str = "own") -> Path:
+def theta_folder(run: LocalRun, rlhf: Algorithm, rate: str, eta: str = "own") -> Path:
     """The model after the last iteration."""
-    return iteration_folder(aligned_folder(run, rlhf, rate, eta), iterations(run, rlhf))
+    return iteration_folder(aligned_folder(run, rlhf, rate, eta), run.preset.iterations(rlhf))

@@ -20,7 +20,7 @@ from llm.errors import UserError
 from llm.files import write_json
 from llm.log_probs import reply_log_probs
 from llm.model import load_model, load_tokenizer, require_model, save_model
-from llm.run import Run
+from llm.run import LocalRun
 from llm.stages.iterations import is_made, iteration_folder, log_file, read_training, training_file, write_training
 from llm.train import Batch, fit, minibatches, optimiser_for
 
@@ -33,7 +33,7 @@ class Pairs:
     reference: torch.Tensor  # (2 pairs,)
 
 
-def dpo(run: Run, theta_0: Path, preferences: Path, out: Path, lr: float | None) -> None:
+def dpo(run: LocalRun, theta_0: Path, preferences: Path, out: Path, lr: float | None) -> None:
     """Train at rate `lr` (None: the preset's); `out/iteration<i>` is the model after stretch i = 1, 2, ...
 
     Beside each model lie `iteration<i>.json`, the mean loss and the share of pairs that the policy itself ranks rightly
@@ -56,7 +56,7 @@ def dpo(run: Run, theta_0: Path, preferences: Path, out: Path, lr: float | None)
         before = iteration_folder(out, i)
 
 
-def _batches(run: Run, settings: Dpo, preferences: Path) -> list[list[dict]]:
+def _batches(run: LocalRun, settings: Dpo, preferences: Path) -> list[list[dict]]:
     """The pairs of every step of the run, in order."""
     rows = [row for row in json.loads(preferences.read_text()) if row["split"] == "train"]
     return list(minibatches(rows, settings.batch, settings.epochs, run.rng("dpo")))

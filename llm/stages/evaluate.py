@@ -1,4 +1,4 @@
-"""Measuring a model: learned and gold reward on held-out prompts, and the three abilities on held-out items.
+"""Measuring a model: learned and gold reward on held-out prompts, and the abilities on held-out items.
 
 The abilities are asked in the chat format and the whole reply counts, so chatter costs F1 and BLEU. Prompts, items and
 random numbers are the same for every model of a run, so differences between models are paired.
@@ -7,6 +7,7 @@ random numbers are the same for every model of a run, so differences between mod
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from llm.chat import prompt_ids, reply_ids, reward_scores, write_replies
 from llm.data.records import AbilityItems, ChoiceItem
 from llm.metrics import bleu_with_error, f1, log_likelihoods, mean_and_error
 from llm.model import load_model, load_reward_model, load_tokenizer
-from llm.run import Run
+from llm.run import LocalRun
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Measurement:
 class Evaluator:
     """Everything that stays the same from model to model of one run."""
 
-    run: Run
+    run: LocalRun
     theta_0: Path
     reward: Path
 
@@ -50,7 +51,7 @@ class Evaluator:
 
     @cached_property
     def items(self) -> AbilityItems:
-        return self.run.source.items("test", ability_counts(self.run))
+        return self.run.source.items("test", self.run.preset.evaluate.counts)
 
     @cached_property
     def prompts(self) -> list:
@@ -66,7 +67,7 @@ class Evaluator:
         """(metric -> measurement, seconds it took).
 
         Metrics: reward, gold_reward, length, win_rate (the share of prompts to which the model's reply has more gold reward
-        than theta_0's; equal ones count half), qa, reading_f1, bleu.
+        than theta_0's; equal ones count half), and of the abilities that have items: qa, reading_f1, bleu, log_likelihood.
         """
         rival = self.rival_gold  # before the clock starts: it is measured once for all models
         start = time.perf_counter()
@@ -89,19 +90,30 @@ class Evaluator:
         }
 
     def _abilities(self, model) -> dict[str, Measurement]:
-        reading, translation = self.items.reading, self.items.translation
-        replies = [
-            reply for reply, _ in self._write(model, [item.prompt for item in reading + translation], temperature=0.0)
-        ]
-        scores = [f1(reply, item.reference) for reply, item in zip(replies, reading)]
-        translations, references = replies[len(reading) :], [item.reference for item in translation]
-        return {
-            "qa": Measurement.mean(self._choices(model, self.items.qa)),
-            "reading_f1": Measurement.mean(np.array(scores)),
-            "bleu": Measurement(
-                *bleu_with_error(translations, references, self.run.rng("evaluate", "bleu")), n=len(references)
-            ),
-        }
+        items, measured = self.items, {}
+        replies = [reply for reply, _ in self._write(model, [i.prompt for i in items.reading + items.translation], temperature=0.0)]
+        answers, translations = replies[: len(items.reading)], replies[len(items.reading) :]
+        if items.qa:
+            measured["qa"] = Measurement.mean(self._choices(model, items.qa))
+        if items.reading:
+            measured["reading_f1"] = Measurement.mean(
+                np.array([f1(reply, item.reference) for reply, item in zip(answers, items.reading)])
+            )
+        if items.translation:
+            references = [item.reference for item in items.translation]
+            rng = self.run.rng("evaluate", "bleu")
+            measured["bleu"] = Measurement(*bleu_with_error(translations, references, rng), n=len(references))
+        if items.text:
+            measured["log_likelihood"] = Measurement.mean(self._likely(model, items.text))
+        return measured
+
+    def _likely(self, model, texts: list[str]) -> np.ndarray:
+        """Of each text the mean log p of a token given those before it, in nats; the first token is given, (texts,)."""
+        tokens = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        preset, longest = self.run.preset, max(map(len, tokens))
+        rows = max(1, preset.evaluate.batch * preset.max_new_tokens // longest)  # no more logits at a time than replies have
+        sums = log_likelihoods(model, [(ids[:1], ids[1:]) for ids in tokens], self.tokenizer.pad_token_id, rows)
+        return sums / np.array([len(ids) - 1 for ids in tokens])
 
     def _choices(self, model, items: list[ChoiceItem]) -> np.ndarray:
         """1 where the right choice is the likeliest reply, else 0."""
@@ -128,18 +140,20 @@ class Evaluator:
         )
 
 
-def ability_counts(run: Run) -> dict[str, int]:
-    evaluate = run.preset.evaluate
-    return {"qa": evaluate.qa, "reading": evaluate.reading, "translation": evaluate.translation}
-
-
-def chance(run: Run) -> dict[str, Measurement]:
-    """What guessing gives: a choice at random, a value of the right relation at random, an unrelated translation."""
-    counts = ability_counts(run)
+def chance(run: LocalRun) -> dict[str, Measurement]:
+    """What guessing gives of each ability that has items: a choice at random, a value of the right relation at random, an
+    unrelated translation, every token of the vocabulary alike.
+    """
+    counts, measured = run.preset.evaluate.counts, {}
     items, guesses = run.source.items("test", counts), run.source.guesses("test", counts)
-    replies, references = zip(*guesses["translation"])
-    return {
-        "qa": Measurement.mean(np.array([1 / len(item.choices) for item in items.qa])),
-        "reading_f1": Measurement.mean(np.array([f1(*pair) for pair in guesses["reading"]])),
-        "bleu": Measurement(*bleu_with_error(list(replies), list(references), run.rng("chance")), n=len(references)),
-    }
+    if items.qa:
+        measured["qa"] = Measurement.mean(np.array([1 / len(item.choices) for item in items.qa]))
+    if items.reading:
+        measured["reading_f1"] = Measurement.mean(np.array([f1(*pair) for pair in guesses["reading"]]))
+    if items.translation:
+        replies, references = zip(*guesses["translation"])
+        found = bleu_with_error(list(replies), list(references), run.rng("chance"))
+        measured["bleu"] = Measurement(*found, n=len(references))
+    if items.text:
+        measured["log_likelihood"] = Measurement(-log(run.preset.model.vocabulary), 0.0, n=len(items.text))
+    return measured

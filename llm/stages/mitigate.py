@@ -15,7 +15,7 @@ from llm.files import up_to_date
 from llm.mitigations.mitigation import Materials, Mitigation
 from llm.mitigations.table import METHODS
 from llm.model import load_model, load_tokenizer, save_model
-from llm.run import Run
+from llm.run import MicrocosmRun
 from llm.stages.evaluate import Evaluator
 from llm.stages.pretrain import draw_document
 from llm.stages.rows import rows_of, with_rate
@@ -41,7 +41,7 @@ def measure_trained(evaluator: Evaluator, rsf: Path, entry: TrainingEntry, lr: f
     return rows
 
 
-def train(run: Run, rsf: Path, method: str, setting: dict, lr: float | None, out: Path) -> None:
+def train(run: MicrocosmRun, rsf: Path, method: str, setting: dict, lr: float | None, out: Path) -> None:
     """The model folder `out`, unless it is there and newer than theta_0 and all of RSF's chosen samples."""
     files = [chosen_file(rsf, iteration) for iteration in range(1, run.preset.rsf.iterations + 1)]
     theta_0 = run.folder / "theta_0"
@@ -55,7 +55,7 @@ def train(run: Run, rsf: Path, method: str, setting: dict, lr: float | None, out
     save_model(model, tokenizer, out)
 
 
-def distil(run: Run, model, tokenizer, samples: list[Sample], method: str, setting: dict, optimiser: Optimiser):
+def distil(run: MicrocosmRun, model, tokenizer, samples: list[Sample], method: str, setting: dict, optimiser: Optimiser):
     """`model` (theta_0), trained on the samples by a method of `llm.mitigations.table`; returns a plain model."""
     settings = run.preset.distil
     theta_0 = type(model)(model.config).eval().requires_grad_(False)
@@ -83,7 +83,7 @@ def _loss(mitigation: Mitigation, theta_0):
     return loss
 
 
-def _materials(run: Run) -> Materials:
+def _materials(run: MicrocosmRun) -> Materials:
     """Documents of pre-training's last phase, and a seed; each from a stream of its own."""
     rng, mixture = run.rng("distil", "documents"), run.preset.pretrain.phases[-1].mixture
     return Materials(lambda: draw_document(run, mixture, rng), int(run.rng("distil", "weights").integers(2**62)))

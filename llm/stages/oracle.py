@@ -1,4 +1,4 @@
-"""AMA's oracle on the microcosm: the ratios that the reward itself prefers, learned or gold (the paper, eq. 3).
+"""AMA's oracle: the ratios that the reward itself prefers, learned or gold (the paper, eq. 3).
 
 Rewards are of training prompts: the first `oracle.screen` of `oracle.prompts` for all points of the lattice, all of them
 for the finalists. Prompts and random numbers are the same for every point, so the comparison is paired.

@@ -4,7 +4,7 @@ The models are made by the stage `ppo`, every eta with the same prompts and rand
 run, after the preset's iterations and whatever restarts its rule of collapse has asked for: no best iteration is chosen.
 """
 
-from llm.config import TrainingEntry
+from llm.config import TrainingEntry, eta_name
 from llm.model import load_model
 from llm.stages.align import number, theta_folder
 from llm.stages.evaluate import Evaluator
@@ -19,7 +19,7 @@ def measure_penalties(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> 
     """
     run, rows, lr = evaluator.run, [], number(rate)
     for setting in entry.settings():
-        theta = theta_folder(run, "ppo", rate, run.preset.ppo.name_of(setting["strength"]))
+        theta = theta_folder(run, "ppo", rate, eta_name(run.preset.ppo.eta, setting["strength"]))
         measured, seconds = evaluator.measure(load_model(theta))
         rows += rows_of(run, "ppo", entry.method, with_rate(setting, lr), measured, seconds)
     return rows

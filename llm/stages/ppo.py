@@ -27,7 +27,7 @@ from llm.ppo.critic import Critic, fresh_critic
 from llm.ppo.experience import Experience, experience
 from llm.ppo.losses import policy_loss, value_loss
 from llm.ppo.restarts import Trail, walk
-from llm.run import Run
+from llm.run import MicrocosmRun
 from llm.stages.iterations import (
     forget_training,
     is_made,
@@ -46,7 +46,7 @@ from llm.train import count_minibatches, fit, minibatches, optimiser_for
 class Inputs:
     """What stays the same from iteration to iteration."""
 
-    run: Run
+    run: MicrocosmRun
     settings: Ppo
     theta_0: Path
     reward: Path
@@ -67,7 +67,7 @@ class Learner:
     settings: Optimiser
 
 
-def ppo(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None, eta: float | None = None) -> None:
+def ppo(run: MicrocosmRun, theta_0: Path, reward: Path, out: Path, lr: float | None, eta: float | None = None) -> None:
     """Run all iterations, the policy at rate `lr` and with the KL penalty `eta` (None: the preset's).
 
     `out/iteration<i>` is the model after iteration i = 1, 2 ... Beside each lies `iteration<i>.json`: mean learned and gold
@@ -102,7 +102,7 @@ def _is_up_to_date(inputs: Inputs, iteration: int, restarts: int) -> bool:
     return is_made(inputs.out, iteration, *made_from) and read_log(inputs.out, iteration)["restarts"] >= restarts
 
 
-def _baseline(run: Run, theta_0: Path, reward: Path) -> float:
+def _baseline(run: MicrocosmRun, theta_0: Path, reward: Path) -> float:
     """What is taken from every reward: the setting, or the mean learned reward of replies by theta_0."""
     settings = run.preset.ppo
     if settings.baseline != "theta_0":

@@ -8,15 +8,35 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from llm.config import Phase
+from llm.config import Phase, SmollmPreset
 from llm.data.microcosm.tokenizer import build_tokenizer, encode
 from llm.errors import UserError
-from llm.model import build_model, load_model, load_tokenizer, save_model
-from llm.run import Run
+from llm.fetch.resolve import resolve_model
+from llm.files import write_json
+from llm.model import build_model, link_folder, load_model, load_tokenizer, save_model
+from llm.run import LocalRun, MicrocosmRun, Run
 from llm.train import Batch, fit, token_loss
 
 
-def pretrain(run: Run, out: Path) -> list[dict]:
+def make_pretrained(run: LocalRun, shipped: Path | None) -> None:
+    """`pretrained` in the run's folder: trained here, or copied from `shipped`; a public model is taken as it was fetched."""
+    out = run.folder / "pretrained"
+    if isinstance(run.preset, SmollmPreset):
+        if shipped is not None:
+            raise UserError(f"shipped = {shipped} is not allowed with preset = {run.preset.name}; its weights are fetched")
+        take_fetched(run, out)
+    elif shipped is None:
+        write_json(run.folder / "pretrained.json", pretrain(run, out))
+    else:
+        take_shipped(run, shipped, out)
+
+
+def take_fetched(run: Run[SmollmPreset], out: Path) -> None:
+    """The preset's model, fetched before, by hard links; UserError if it is not there."""
+    link_folder(resolve_model(run.preset.pretrained, run.out), out)
+
+
+def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
     """Train phase by phase, each until the checks on validation material reach its targets; returns the checks, in order.
 
     Raises:
@@ -33,7 +53,7 @@ def pretrain(run: Run, out: Path) -> list[dict]:
     return history
 
 
-def take_shipped(run: Run, shipped: Path, out: Path) -> None:
+def take_shipped(run: MicrocosmRun, shipped: Path, out: Path) -> None:
     """Copy the weights that come with the project (made by `pretrain`, at their preset and seed)."""
     model, tokenizer = load_model(shipped), load_tokenizer(shipped)
     wanted = build_model(run.preset.model, build_tokenizer(), seed=run.seed)
@@ -42,7 +62,7 @@ def take_shipped(run: Run, shipped: Path, out: Path) -> None:
     save_model(model, tokenizer, out)
 
 
-def _train_phase(run: Run, phase: Phase, model) -> list[dict]:
+def _train_phase(run: MicrocosmRun, phase: Phase, model) -> list[dict]:
     settings = run.preset.pretrain
     step_tokens = settings.rows * settings.row_length
     steps = -(-phase.max_tokens // step_tokens)
@@ -68,13 +88,13 @@ def _reached(checks: dict, phase: Phase) -> bool:
     return all(checks[name] >= target for name, target in phase.targets.items())
 
 
-def _batches(run: Run, phase: Phase) -> Iterator[Batch]:
+def _batches(run: MicrocosmRun, phase: Phase) -> Iterator[Batch]:
     rng = run.rng("pretrain", phase.name)
     for _ in count():
         yield packed_batch(run, phase.mixture, rng)
 
 
-def packed_batch(run: Run, mixture: dict[str, float], rng: np.random.Generator) -> Batch:
+def packed_batch(run: MicrocosmRun, mixture: dict[str, float], rng: np.random.Generator) -> Batch:
     """Whole documents, one after the other in each row (a document is never cut: the cut part could not be learned)."""
     rows, length = run.preset.pretrain.rows, run.preset.pretrain.row_length
     ids, weights = np.zeros((rows, length), np.int64), np.zeros((rows, length), np.float32)
@@ -92,7 +112,7 @@ def packed_batch(run: Run, mixture: dict[str, float], rng: np.random.Generator) 
     return Batch(ids, torch.ones_like(ids), torch.from_numpy(weights))
 
 
-def draw_document(run: Run, mixture: dict[str, float], rng: np.random.Generator) -> tuple[list[int], list[float]]:
+def draw_document(run: MicrocosmRun, mixture: dict[str, float], rng: np.random.Generator) -> tuple[list[int], list[float]]:
     """(ids, weights) of a document of a random kind, from <bos> on."""
     kinds, shares = list(mixture), np.array(list(mixture.values()))
     ids, weights = encode("<bos>"), [0.0]
@@ -103,7 +123,7 @@ def draw_document(run: Run, mixture: dict[str, float], rng: np.random.Generator)
     return ids, weights
 
 
-def check(run: Run, model) -> dict[str, float]:
+def check(run: MicrocosmRun, model) -> dict[str, float]:
     """Share of validation questions of each kind of which every token of the answer is the most likely one."""
     questions = run.source.checks(run.preset.pretrain.check_items, run.rng("pretrain", "check"))
     return {name: float(np.mean([_answers(model, *pair) for pair in pairs])) for name, pairs in questions.items()}

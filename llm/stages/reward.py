@@ -9,13 +9,23 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from llm.chat import prompt_ids, reply_ids, reward_scores, sequence_scores, write_replies
-from llm.files import write_json
+from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer, save_model
-from llm.run import Run
+from llm.run import LocalRun
 from llm.train import count_minibatches, fit, minibatches
 
 
-def preferences(run: Run, theta_0: Path, out: Path) -> None:
+def make_reward(run: LocalRun) -> None:
+    """`preferences.json`, unless it is there and newer than theta_0, the model `reward`, and `reward.json` with what `judge` says of it."""
+    theta_0, pairs = run.folder / "theta_0", run.folder / "preferences.json"
+    if not up_to_date(pairs, theta_0 / "config.json"):
+        preferences(run, theta_0, pairs)
+    judged = train_reward(run, theta_0, pairs, run.folder / "reward")
+    write_json(run.folder / "reward.json", judged)
+    print(f"reward model: accuracy {judged['accuracy']:.3f}, correlation with gold {judged['correlation']:.3f}")
+
+
+def preferences(run: LocalRun, theta_0: Path, out: Path) -> None:
     """Pairs of replies to training prompts, labelled by the gold reward with noise; the test pairs' labels have none.
 
     Each row: {"split", "prompt", "chosen", "rejected" (text, finished, gold)}.
@@ -39,18 +49,19 @@ def preferences(run: Run, theta_0: Path, out: Path) -> None:
     write_json(out, rows)
 
 
-def _replies(run: Run, model, tokenizer, prompts, side: int, rng: np.random.Generator) -> list[tuple[str, bool]]:
+def _replies(run: LocalRun, model, tokenizer, prompts, side: int, rng: np.random.Generator) -> list[tuple[str, bool]]:
     """One reply a prompt: by theta_0 at one of the preset's temperatures, or by a writer."""
-    shares = run.preset.preferences.temperatures
-    sources = rng.choice(len(shares) + 1, size=len(prompts), p=[*shares.values(), 1 - sum(shares.values())])
-    replies = [_cut(run.source.written_reply(prompt, rng), tokenizer, run.preset.max_new_tokens) for prompt in prompts]
+    shares, longest = run.preset.preferences.temperatures, run.preset.max_new_tokens
+    rest = run.preset.preferences.written_share
+    sources = rng.choice(len(shares) + 1, size=len(prompts), p=[*shares.values(), rest])
+    replies = [_cut(run.source.written_reply(prompt, rng), tokenizer, longest) if rest else ("", False) for prompt in prompts]
     for source, temperature in enumerate(shares):
         chosen = np.flatnonzero(sources == source)
         written = write_replies(
             model,
             tokenizer,
             [prompts[i].text for i in chosen],
-            max_new_tokens=run.preset.max_new_tokens,
+            max_new_tokens=longest,
             temperature=temperature,
             rng=run.torch_rng("preferences", side, source),
             batch_size=run.preset.generation_batch,
@@ -68,7 +79,7 @@ def _cut(reply: str, tokenizer, max_new_tokens: int) -> tuple[str, bool]:
     return tokenizer.decode(ids[:max_new_tokens]), False
 
 
-def train_reward(run: Run, theta_0: Path, pairs: Path, out: Path) -> dict[str, float]:
+def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[str, float]:
     """Fit theta_0's body with a new linear head to the training pairs; returns what `judge` measures.
 
     Loss: -log sigmoid(r(chosen) - r(rejected)) (Bradley and Terry).

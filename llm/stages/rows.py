@@ -9,11 +9,18 @@ from llm.stages.evaluate import Measurement
 def rows_of(
     run: Run, rlhf: str, method: str, setting: dict, measured: dict[str, Measurement], seconds: float
 ) -> list[dict]:
-    """One row a metric (schema: `llm.results`); `seconds` is the time of all of them together."""
+    """One row a metric of a model of a run; `seconds` is the time of all of them together."""
+    return named_rows(run.preset.name, run.seed, rlhf, method, setting, measured, seconds)
+
+
+def named_rows(
+    preset: str, seed: int, rlhf: str, method: str, setting: dict, measured: dict[str, Measurement], seconds: float
+) -> list[dict]:
+    """One row a metric (schema: `llm.results`) of any model; `preset` is the name under which it is compared."""
     return [
         {
-            "preset": run.preset.name,
-            "seed": run.seed,
+            "preset": preset,
+            "seed": seed,
             "rlhf": rlhf,
             "method": method,
             "setting": setting,

@@ -14,12 +14,12 @@ from llm.chat import imitation_batch, reward_scores, write_replies
 from llm.config import Optimiser
 from llm.files import up_to_date, write_json
 from llm.model import load_model, load_reward_model, load_tokenizer, require_model, save_model
-from llm.run import Run
+from llm.run import LocalRun
 from llm.stages.iterations import iteration_folder, log_file
 from llm.train import count_minibatches, fit, minibatches, token_loss
 
 
-def rsf(run: Run, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
+def rsf(run: LocalRun, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
     """Run all iterations at rate `lr` (None: the preset's); `out/iteration<i>` is the model after iteration i = 1, 2, ...
 
     Beside each model lie `iteration<i>.json`, mean learned and gold reward of all samples and of the chosen ones, and
@@ -40,7 +40,7 @@ def chosen_file(out: Path, iteration: int) -> Path:
     return out / f"chosen{iteration:02d}.json"
 
 
-def _iterate(run: Run, before: Path, reward: Path, after: Path, iteration: int, optimiser: Optimiser) -> None:
+def _iterate(run: LocalRun, before: Path, reward: Path, after: Path, iteration: int, optimiser: Optimiser) -> None:
     settings = run.preset.rsf
     model, tokenizer = load_model(before), load_tokenizer(before)
     rng = run.rng("rsf", iteration)
@@ -70,7 +70,7 @@ def _iterate(run: Run, before: Path, reward: Path, after: Path, iteration: int, 
     save_model(model, tokenizer, after)
 
 
-def sample(run: Run, model, tokenizer, prompts, count: int, temperature: float, purpose: tuple) -> list[tuple[str, str, bool]]:
+def sample(run: LocalRun, model, tokenizer, prompts, count: int, temperature: float, purpose: tuple) -> list[tuple[str, str, bool]]:
     """`count` replies to each prompt, prompt by prompt: (prompt, reply, finished)."""
     texts = [prompt.text for prompt in prompts for _ in range(count)]
     replies = write_replies(

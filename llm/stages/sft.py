@@ -6,12 +6,24 @@ import numpy as np
 from tqdm import tqdm
 
 from llm.chat import imitation_batch
-from llm.model import load_model, load_tokenizer, save_model
-from llm.run import Run
+from llm.config import MicrocosmPreset
+from llm.model import link_folder, load_model, load_tokenizer, require_model, save_model
+from llm.run import LocalRun, MicrocosmRun
 from llm.train import fit, token_loss
 
 
-def sft(run: Run, pretrained: Path, out: Path) -> None:
+def make_theta_0(run: LocalRun) -> None:
+    """`theta_0` in the run's folder: tuned here, or, where the preset has no section `sft`, the pretrained model itself (hard links,
+    no second copy).
+    """
+    pretrained, theta_0 = run.folder / "pretrained", run.folder / "theta_0"
+    if isinstance(run.preset, MicrocosmPreset):
+        sft(run, pretrained, theta_0)
+    else:
+        link_folder(require_model(pretrained), theta_0)
+
+
+def sft(run: MicrocosmRun, pretrained: Path, out: Path) -> None:
     """Imitate conversations of the preset's mixture; the loss counts the replies only."""
     settings = run.preset.sft
     model, tokenizer = load_model(pretrained), load_tokenizer(pretrained)
@@ -22,7 +34,7 @@ def sft(run: Run, pretrained: Path, out: Path) -> None:
     save_model(model, tokenizer, out)
 
 
-def _batches(run: Run, tokenizer):
+def _batches(run: MicrocosmRun, tokenizer):
     settings, rng = run.preset.sft, run.rng("sft")
     kinds, shares = list(settings.mixture), np.array(list(settings.mixture.values()))
     for _ in range(settings.steps):

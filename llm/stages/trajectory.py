@@ -5,8 +5,7 @@ from math import sqrt
 
 from llm.config import Algorithm
 from llm.model import load_model
-from llm.run import Run
-from llm.stages.align import aligned_folder, iterations, number
+from llm.stages.align import aligned_folder, number
 from llm.stages.evaluate import Evaluator, Measurement, chance
 from llm.stages.iterations import iteration_folder
 from llm.stages.rows import rows_of, with_rate
@@ -35,7 +34,7 @@ def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str) -> list
     """Rows of early stopping at every iteration, and of theta, the last one."""
     run, rows, lr = evaluator.run, [], number(rate)
     setting = with_rate({}, lr)
-    folder, last = aligned_folder(run, rlhf, rate), iterations(run, rlhf)
+    folder, last = aligned_folder(run, rlhf, rate), run.preset.iterations(rlhf)
     for iteration in range(1, last + 1):
         measured, seconds = evaluator.measure(load_model(iteration_folder(folder, iteration)))
         rows += rows_of(run, rlhf, "early-stopping", {"iteration": iteration, **setting}, measured, seconds)

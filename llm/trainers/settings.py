@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm.config import Collapse, Optimiser
 from llm.config.base import Count, Positive, Rate, Settings, Share, refused
+from llm.config.sections import Collapse, Optimiser
 
 Launcher = Literal["none", "ddp", "fsdp", "zero3"]
 Trainer = Literal["sft", "reward", "dpo", "rsf", "ppo"]

@@ -1,0 +1,144 @@
+"""Sections of presets that our own training loop runs: one of a stage each."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from llm.config.base import Count, Items, Positive, Rate, Settings, Share, refused
+
+
+ROUNDING = 1e-9  # how far from what was meant a sum of shares may be
+
+
+def eta_name(own: float, eta: float) -> str:
+    """What folders and the graph call a penalty of PPO: `own` for the preset's."""
+    return "own" if eta == own else f"{eta:g}"
+
+
+def _shares(shares: dict[float, float]) -> dict[float, float]:
+    if sum(shares.values()) > 1 + ROUNDING:
+        raise refused(f"the shares sum to {sum(shares.values()):g}; allowed is at most 1")
+    return shares
+
+
+class Optimiser(Settings):
+    """AdamW, with linear warm-up and then a constant rate or a cosine to `final_share` of it."""
+
+    lr: Rate
+    betas: tuple[Share, Share]
+    weight_decay: Annotated[float, Field(ge=0)]
+    clip: Annotated[float, Field(gt=0)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    final_share: Share
+
+
+class Preferences(Settings):
+    """Where compared replies come from, and how noisy the labels are."""
+
+    pairs: Count
+    test_pairs: Count
+    # temperature -> share of the replies that theta_0 writes at it; the rest is by the source's own writers
+    temperatures: Annotated[dict[Positive, Share], Field(min_length=1), AfterValidator(_shares)]
+    noise_scale: Annotated[float, Field(gt=0)]  # P(label agrees) = sigmoid(noise_scale * |gold difference|)
+
+    @property
+    def written_share(self) -> float:
+        """The share of the replies that the source's own writers write."""
+        rest = 1 - sum(self.temperatures.values())
+        return rest if rest > ROUNDING else 0.0
+
+
+class Reward(Settings):
+    batch: Count
+    epochs: Count
+    optimiser: Optimiser
+
+
+class Rsf(Settings):
+    iterations: Count
+    prompts: Count
+    samples: Count
+    temperature: Annotated[float, Field(gt=0)]
+    epochs: Count
+    batch: Count
+    optimiser: Optimiser
+
+
+class Dpo(Settings):
+    """Direct preference optimisation; the optimiser's cosine spans the whole run."""
+
+    beta: Positive  # how strongly the policy is held to theta_0 (the paper's KL coefficient)
+    iterations: Count  # checkpoints, equally spaced over the epochs
+    epochs: Count
+    batch: Count  # pairs a step
+    optimiser: Optimiser
+
+
+class Collapse(Settings):
+    """When PPO counts as collapsed: an iteration against the mean of the `window` before it; and what is done then."""
+
+    window: Count
+    reward_drop: Positive  # a mean reward lower by more than this
+    shortest: Share  # replies shorter than this share of the usual length
+    cut_off: Share  # a share of unfinished replies higher by more than this
+    critic_loss: Annotated[float, Field(gt=1)]  # a critic's loss higher by more than this factor
+    back: Count  # iterations that a restart goes back
+    restarts: Annotated[int, Field(ge=0)]  # at most
+
+
+class Ppo(Settings):
+    """Proximal policy optimisation; the optimisers' cosines span all iterations."""
+
+    iterations: Count
+    prompts: Count  # replies collected an iteration, one a prompt
+    epochs: Count  # over the replies of an iteration
+    batch: Count
+    eta: Annotated[float, Field(ge=0)]  # KL penalty in the reward
+    gamma: Share
+    gae_lambda: Share
+    clip: Positive  # of the ratio of policies
+    value_clip: Positive  # of the critic's change, in the unit of the reward
+    baseline: float | Literal["theta_0"]  # taken from every reward; theta_0: the mean reward of its replies
+    optimiser: Optimiser
+    critic_optimiser: Optimiser
+    collapse: Collapse
+
+    def name_of(self, eta: float) -> str:
+        """What folders and the graph call a penalty: `own` for the preset's, so that it is not trained twice."""
+        return eta_name(self.eta, eta)
+
+
+class Distil(Settings):
+    """Fine-tuning of theta_0 on all samples that RSF chose, with or without a mitigation."""
+
+    epochs: Count
+    batch: Count
+    optimiser: Optimiser
+
+
+class Ama(Settings):
+    """How ratios are optimised. AdaMerging takes `draw` labelled items instead of samples, and the rest as it is."""
+
+    prompts: Count
+    samples: Count
+    keep: Count
+    draw: Count
+    steps: Count
+    batch: Count
+    lr: Rate
+
+
+class Oracle(Settings):
+    """Search of Omega on a lattice: every point on `screen` prompts, the best `finalists` of them on `prompts`."""
+
+    step: Rate  # between neighbouring ratios
+    screen: Items
+    finalists: Count
+    prompts: Items
+
+    @model_validator(mode="after")
+    def _screen_is_part_of_the_prompts(self) -> Self:
+        if self.screen > self.prompts:
+            raise refused(f"screen = {self.screen} is not allowed with prompts = {self.prompts}; "
+                           "allowed is at most as many")  # fmt: skip
+        return self

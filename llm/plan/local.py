@@ -1,0 +1,153 @@
+"""Costs of the presets that our own loop runs on a processor, one step a core, at rough speeds of one."""
+
+from dataclasses import dataclass
+
+from llm.averaging.oracle import lattice
+from llm.config import AveragingEntry, LocalPreset, MicrocosmPreset, PublicModel, TrainingEntry
+from llm.plan.shape import ADAM, FULL, activations, parameters, training_state
+from llm.plan.steps import Cost, Step, models
+from llm.plan.work import Speed, Work
+
+PROGRAM = 0.7 * 2**30  # bytes of Python with torch and transformers
+WITHIN = 3  # groups of most groupings: of the lattice that the oracle searches
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens, typical ones. choices: of an item's question with all of its choices. passage: of an item's text and question."""
+
+    prompt: int
+    choices: int
+    passage: int
+    text: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """speed: roughly one thread's of a server processor, for an estimate; SmolLM2's comes from one short trial, the microcosm's is
+    a guess near what its stages take."""
+
+    speed: Speed
+    lengths: Lengths
+
+
+PACES = {
+    "microcosm": Pace(Speed(trained=8_000, read=20_000, written=5_000), Lengths(prompt=15, choices=80, passage=50, text=0)),
+    "smollm2": Pace(Speed(trained=83, read=300, written=124), Lengths(prompt=45, choices=90, passage=200, text=128)),
+}
+
+
+def cost(preset: LocalPreset, step: Step) -> Cost:
+    """Of one step, on one core."""
+    shape, pace = shape_of(preset), PACES[preset.data]
+    return Cost(
+        gpus=0,
+        memory=PROGRAM + _memory(preset, shape, step, pace.lengths),
+        hours=pace.speed.hours(work(preset, step, pace.lengths)),
+        disk=_disk(preset, shape, step),
+    )
+
+
+def shape_of(preset: LocalPreset) -> PublicModel:
+    """The sizes of the preset's model; the microcosm's biases, under 1 %, are left out."""
+    if not isinstance(preset, MicrocosmPreset):
+        return preset.model
+    from llm.data.microcosm.words import vocabulary
+
+    model = preset.model
+    return PublicModel(
+        **model.model_dump(exclude={"initialise"}),
+        kv_heads=model.heads,
+        head_size=model.hidden_size // model.heads,
+        vocabulary=len(vocabulary()),
+    )
+
+
+def work(preset: LocalPreset, step: Step, lengths: Lengths) -> Work:
+    """Upper bounds: replies are as long as they may be, and pre-training uses all of its tokens."""
+    reply = preset.max_new_tokens
+    whole = lengths.prompt + reply
+    if step.rule == "pretrain":
+        phases = preset.pretrain.phases if isinstance(preset, MicrocosmPreset) else ()
+        return Work(trained=sum(phase.max_tokens for phase in phases))
+    if step.rule == "sft":
+        return Work(trained=preset.sft.steps * preset.sft.batch * whole if isinstance(preset, MicrocosmPreset) else 0)
+    if step.rule == "reward":
+        settings = preset.preferences
+        written = Work(read=lengths.prompt, written=reply) * (2 * (settings.pairs + settings.test_pairs))
+        return written + Work(trained=2 * settings.pairs * preset.reward.epochs * whole)
+    if step.rule in ("align", "penalise"):
+        return _alignment(preset, step, whole, sampled=_judged(lengths, reply))
+    entry = step.entry
+    found = _measuring(preset, lengths) * models(preset, step)
+    if isinstance(entry, TrainingEntry) and entry.method != "kl":
+        imitated = preset.rsf.iterations * preset.rsf.prompts * preset.distil.epochs
+        found += Work(trained=imitated * whole) * models(preset, step)
+    if isinstance(entry, AveragingEntry) and entry.method in ("ama", "adamerging"):
+        ama = preset.ama
+        found += Work(trained=ama.steps * ama.batch * (whole if entry.method == "ama" else lengths.passage)) * models(preset, step)
+        found += _judged(lengths, reply) * (ama.prompts * ama.samples if entry.method == "ama" else 0)
+    if isinstance(entry, AveragingEntry) and entry.method == "oracle":
+        found += _judged(lengths, reply) * _searched(preset, entry)
+    return found
+
+
+def _judged(lengths: Lengths, reply: int) -> Work:
+    """One reply, written and read by the reward model."""
+    return Work(read=2 * lengths.prompt + reply, written=reply)
+
+
+def _alignment(preset: LocalPreset, step: Step, whole: int, sampled: Work) -> Work:
+    if step.rlhf == "dpo":
+        tokens = 2 * preset.preferences.pairs * whole
+        return Work(trained=tokens * preset.dpo.epochs, read=tokens)
+    if step.rlhf == "rsf":
+        settings = preset.rsf
+        once = sampled * (settings.prompts * settings.samples) + Work(trained=settings.prompts * settings.epochs * whole)
+        return once * settings.iterations
+    settings = preset.ppo
+    once = sampled + Work(trained=2 * settings.epochs * whole, read=2 * whole)  # policy and critic; theta_0 and the critic before
+    return once * (settings.prompts * settings.iterations)
+
+
+def _measuring(preset: LocalPreset, lengths: Lengths) -> Work:
+    counts, reply = preset.evaluate.counts, preset.max_new_tokens
+    asked = counts["reading"] + counts.get("translation", 0)
+    items = Work(
+        read=counts["qa"] * lengths.choices + asked * lengths.passage + counts.get("text", 0) * lengths.text, written=asked * reply
+    )
+    return _judged(lengths, reply) * preset.evaluate.prompts + items
+
+
+def _searched(preset: LocalPreset, entry: AveragingEntry) -> int:
+    """Replies that the oracle asks for."""
+    settings = preset.oracle
+    points = sum(len(lattice(WITHIN, alpha, settings.step)) for alpha in entry.alphas)
+    return points * settings.screen + len(entry.alphas) * len(entry.chosen_by) * settings.finalists * settings.prompts
+
+
+def _memory(preset: LocalPreset, shape: PublicModel, step: Step, lengths: Lengths) -> float:
+    """Bytes of weights, what training adds to them, and activations or logits."""
+    weights, whole = FULL * parameters(shape), lengths.prompt + preset.max_new_tokens
+    if step.rule in ("sft", "pretrain", "reward") or step.rlhf and step.rule in ("align", "penalise"):
+        batch = getattr(preset, step.rlhf or step.rule, None)
+        rows = getattr(batch, "rows", None) or getattr(batch, "batch", 0)
+        pairs = 2 if step.rule == "reward" or step.rlhf == "dpo" else 1
+        trained = training_state(shape) * (2 if step.rlhf == "ppo" else 1)
+        frozen = weights * {"rsf": 1, "dpo": 1, "ppo": 2}.get(step.rlhf, 0)
+        return trained + frozen + activations(shape, pairs * rows * whole, FULL, checkpointing=False)
+    logits = FULL * 2 * preset.evaluate.batch * preset.max_new_tokens * shape.vocabulary  # as they come, and as log-probabilities
+    copies = 5 if step.rule == "average" else 2  # theta, both states, the mix and the reward model; or a model and that
+    return copies * weights + logits
+
+
+def _disk(preset: LocalPreset, shape: PublicModel, step: Step) -> float:
+    folder = FULL * parameters(shape)
+    is_made_here = isinstance(preset, MicrocosmPreset)  # else theta_0 is the fetched model, by hard links
+    kept = {"pretrain": folder * is_made_here, "sft": folder * is_made_here, "reward": folder}
+    if step.rule in ("align", "penalise"):
+        states = {"rsf": 0, "dpo": ADAM, "ppo": 2 * ADAM + FULL}[step.rlhf] * parameters(shape)
+        return preset.iterations(step.rlhf) * (folder + states)
+    if isinstance(step.entry, TrainingEntry) and step.entry.method != "kl":
+        return models(preset, step) * folder
+    return kept.get(step.rule, 0.0)
