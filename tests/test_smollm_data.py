@@ -172,7 +172,10 @@ def test_missing_files_say_what_to_do(tmp_path):
     assert str(where) in str(refusal.value)
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", '{"question": "a", "options": "A. b\\nB. c"}', '{"question": 1, "options": "x", "answer": "y"}'])
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[1]", '{"question": "a", "options": "A. b\\nB. c"}', '{"question": 1, "options": "x", "answer": "y"}'],
+)
 def test_a_malformed_row_is_refused_with_its_line(folder, line):
     with (folder / "piqa.jsonl").open("a") as file:
         file.write(line + "\n")

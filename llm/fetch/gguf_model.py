@@ -6,7 +6,7 @@ from llm.fetch.gguf_tokenizer import read_tokenizer
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Write config, fp32 weights (safetensors) and tokenizer of a GGUF file into `folder`; a Llama of 135M takes 1.6 GB of memory.
+    """Write config, fp32 weights (safetensors) and tokenizer of a GGUF file into `folder`; 135M weights take 1.6 GB of memory.
 
     The weights are what the quantised numbers stand for, exactly, so the model is as good as the file, not as the model that
     was quantised. transformers refuses to save what it has read from GGUF, so they go into a model made afresh.

@@ -32,7 +32,8 @@ def resolve_model(name: str, out: Path = Path("out")) -> Path:
         return folder
     if not HUB_ID.fullmatch(name):
         raise UserError(
-            f"model = {name!r} is no folder; allowed are {', '.join(FETCHABLE)}, the path of a model folder, or a hub id owner/model"
+            f"model = {name!r} is no folder; allowed are {', '.join(FETCHABLE)}, the path of a model folder, or a hub id "
+            "owner/model"
         )
     return _from_hub(name)
 

@@ -32,12 +32,17 @@ def choices(folder: Path, part: str) -> list[ChoiceItem]:
 def _choice(row: dict[str, str], folder: Path) -> ChoiceItem:
     ways, right = options(row["options"]), option(row["answer"])
     if right not in ways:
-        raise UserError(f"data folder {folder} asks {row['question']!r} in PIQA without its right answer; delete it and fetch it again")
+        raise UserError(
+            f"data folder {folder} asks {row['question']!r} in PIQA without its right answer; delete it and fetch it again"
+        )
     return ChoiceItem(row["question"].strip(), tuple(ways), ways.index(right))
 
 
 def readings(folder: Path, part: str) -> list[tuple[GenerationItem, str]]:
-    """DisflQA (Gupta et al. 2021), each with its passage: a SQuAD question that its asker corrects while asking, if the passage answers it."""
+    """DisflQA (Gupta et al. 2021), each with its passage: SQuAD questions that the asker corrects while asking.
+
+    Those that the passage does not answer are left out.
+    """
     rows = read_rows(folder / "disflqa.jsonl", ("passage", "question", "answer"))
     found = []
     for row in belonging(rows, part, ITEMS, lambda row: row["passage"]):
@@ -48,7 +53,7 @@ def readings(folder: Path, part: str) -> list[tuple[GenerationItem, str]]:
 
 
 def texts(folder: Path, part: str) -> list[str]:
-    """Beginnings of BBC news articles (XSum, Narayan et al. 2018), all of the same number of words; shorter articles are left out."""
+    """Beginnings of BBC news articles (XSum, Narayan et al. 2018) of TEXT_WORDS words; shorter articles are left out."""
     rows = read_rows(folder / "xsum.jsonl", ("document",))
     articles = [row["document"].split() for row in belonging(rows, part, ITEMS, lambda row: row["document"])]
     return [" ".join(words[:TEXT_WORDS]) for words in articles if len(words) >= TEXT_WORDS]

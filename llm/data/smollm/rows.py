@@ -40,4 +40,6 @@ def option(text: str) -> str:
 
 
 def _malformed(file: Path, number: int, columns: tuple[str, ...]) -> UserError:
-    return UserError(f"data file {file} has no row with the texts {', '.join(columns)} at line {number}; delete its folder and fetch it again")
+    return UserError(
+        f"data file {file} has no row with the texts {', '.join(columns)} at line {number}; delete its folder and fetch it again"
+    )
