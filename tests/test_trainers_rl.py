@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from trainer_models import PROMPTS, hardware, same, tokenizer, weights, writing
 from trainer_runs import gradients, make_models, ppo_run, ppo_settings, rsf_run, start
 
+from llm.config.trainers import PpoSettings
 from llm.errors import UserError
 from llm.model import load_model
 from llm.train import token_loss
@@ -24,7 +25,6 @@ from llm.trainers.loop import passes
 from llm.trainers.ppo_learner import fresh_learner, take_fresh_critic
 from llm.trainers.processes import make_accelerator, note_slow
 from llm.trainers.sampling import Sample, fitting, write_samples
-from llm.trainers.settings import PpoSettings
 from llm.trainers.vllm_writer import _environment
 
 

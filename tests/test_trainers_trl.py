@@ -6,13 +6,13 @@ import pytest
 import torch
 from trainer_models import CONVERSATIONS, PAIRS, descent, hardware, same, save_model, tokenizer, weights
 
+from llm.config.trainers import DpoSettings, Lora, RewardSettings, SftSettings
 from llm.errors import UserError
 from llm.model import load_model, load_reward_model, load_tokenizer
 from llm.trainers import checkpoints, trl_run
 from llm.trainers.dpo import dpo
 from llm.trainers.models import Start
 from llm.trainers.reward import reward
-from llm.trainers.settings import DpoSettings, Lora, RewardSettings, SftSettings
 from llm.trainers.sft import IGNORED, blocks, sft
 from llm.trainers.tokens import conversation_ids, pair_ids, prompt_ids
 

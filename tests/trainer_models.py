@@ -7,7 +7,7 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from llm.trainers.settings import Adam, Descent, Hardware, Writing
+from llm.config.trainers import Adam, Descent, Hardware, Writing
 
 KINDS = {"llama": "LlamaConfig", "mistral": "MistralConfig", "gemma": "GemmaConfig"}
 TEMPLATE = (

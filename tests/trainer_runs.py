@@ -6,8 +6,8 @@ import torch
 from trainer_models import CONVERSATIONS, PROMPTS, adam, descent, save_model, tokenizer, writing
 
 from llm.config import Collapse
+from llm.config.trainers import Hardware, PpoSettings, RsfSettings, SftSettings
 from llm.trainers.models import Start
-from llm.trainers.settings import Hardware, PpoSettings, RsfSettings, SftSettings
 
 
 def make_models(folder: Path) -> None:

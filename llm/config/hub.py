@@ -8,8 +8,8 @@ from pydantic import model_validator
 from llm.config.base import Algorithm, Positive, TrainingMethod, refused
 from llm.config.hub_sections import HubAma, HubEvaluate, HubModels, HubReward
 from llm.config.preset import Preset, PublicModel
+from llm.config.trainers import DpoSettings, Hardware, PpoSettings, RsfSettings, SftSettings
 from llm.data.hub.templates import NAMES
-from llm.trainers.settings import DpoSettings, Hardware, PpoSettings, RsfSettings, SftSettings
 
 
 class HubPreset(Preset):

@@ -1,4 +1,4 @@
-"""Sections of presets of the paper's models that are not settings of a trainer (`llm.trainers.settings`): models, AMA, measuring."""
+"""Sections of presets of the paper's models that are not settings of a trainer (`llm.config.trainers`): models, AMA, measuring."""
 
 from typing import Annotated, Self
 
@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from llm.benchmarks.table import BENCHMARKS
 from llm.config.base import Algorithm, Count, Items, Positive, Rate, Settings, Share, refused
-from llm.trainers.settings import RewardSettings, SftSettings
+from llm.config.trainers import RewardSettings, SftSettings
 
 
 RANDOM = "random"

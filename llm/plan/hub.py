@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from llm.config import AveragingEntry, HubPreset
+from llm.config.trainers import Hardware
 from llm.plan.shape import FULL, HALF, activations, cache, gathered, parameters, training_state
 from llm.plan.steps import Cost, Step, models
 from llm.plan.work import Work, gpu_speed
 from llm.trainers.batches import split
-from llm.trainers.settings import Hardware
 
 PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import yaml
 
+from llm.config.trainers import Hardware
 from llm.errors import UserError
 from llm.files import write_text
 from llm.trainers.__main__ import refusal_file
 from llm.trainers.jobs import Job
 from llm.trainers.processes import note_slow
-from llm.trainers.settings import Hardware
 
 FOLDER = Path(__file__).parent
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from llm.config.trainers import Hardware
 from llm.errors import UserError
-from llm.trainers.settings import Hardware
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from llm.config.trainers import DpoSettings, Hardware
 from llm.errors import UserError
 from llm.stages.iterations import iteration_folder
 from llm.trainers.models import Start, load_tokenizer, load_trained
 from llm.trainers.pairs import tokenised
 from llm.trainers.processes import require_device
-from llm.trainers.settings import DpoSettings, Hardware
 from llm.trainers.tokens import context_of, require_room
 from llm.trainers.trl_run import arguments, dataset, fit, steps_of
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from llm.config.trainers import Hardware
 from llm.errors import UserError
-from llm.trainers.settings import Hardware
 
 
 @contextmanager

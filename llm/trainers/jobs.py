@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llm.config.base import Settings, short
+from llm.config.trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings, Trainer
 from llm.errors import UserError
-from llm.trainers.settings import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings, Trainer
 
 KINDS = {"sft": SftSettings, "reward": RewardSettings, "dpo": DpoSettings, "rsf": RsfSettings, "ppo": PpoSettings}
 

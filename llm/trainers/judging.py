@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llm.averaging.conversations import end_id
+from llm.config.trainers import Hardware
 from llm.trainers.models import load_frozen, load_tokenizer
 from llm.trainers.processes import gathered
 from llm.trainers.sampling import Sample
-from llm.trainers.settings import Hardware
 
 
 def rewards(accelerator, reward: str | Path, samples: list[Sample], hardware: Hardware) -> list[float]:

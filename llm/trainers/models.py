@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llm.config.trainers import Hardware, Lora
 from llm.model import save_model
 from llm.trainers.faults import find_model
-from llm.trainers.settings import Hardware, Lora
 
 Head = Literal["causal", "reward"]
 

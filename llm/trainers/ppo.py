@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm.config.trainers import Hardware, PpoSettings
 from llm.errors import UserError
 from llm.files import write_json
 from llm.ppo.restarts import Trail, walk
@@ -21,7 +22,6 @@ from llm.trainers.ppo_learner import PpoLearner, fresh_learner, take_fresh_criti
 from llm.trainers.ppo_replies import collect
 from llm.trainers.processes import make_accelerator, require_device
 from llm.trainers.sampling import fitting, samples_folder
-from llm.trainers.settings import Hardware, PpoSettings
 from llm.trainers.tokens import Message, context_of
 
 

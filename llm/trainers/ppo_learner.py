@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llm.config.trainers import PpoSettings
 from llm.ppo.critic import fresh_critic
 from llm.ppo.experience import Experience
 from llm.ppo.losses import policy_loss, value_loss
@@ -14,7 +15,6 @@ from llm.train import Batch, count_minibatches, minibatches
 from llm.trainers.loop import Learner, Objective, fit
 from llm.trainers.models import Origin, load_trained
 from llm.trainers.modules import ActorCritic, part
-from llm.trainers.settings import PpoSettings
 
 
 @dataclass

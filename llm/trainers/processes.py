@@ -3,9 +3,9 @@
 import os
 from datetime import timedelta
 
+from llm.config.trainers import Hardware
 from llm.errors import UserError
 from llm.trainers.batches import Split
-from llm.trainers.settings import Hardware
 
 # Sampling takes some processes longer than others, and by default those that wait give up after ten minutes.
 PATIENCE = timedelta(hours=12)

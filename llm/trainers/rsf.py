@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm.config.trainers import Hardware, RsfSettings
 from llm.errors import UserError
 from llm.files import up_to_date, write_json
 from llm.stages.iterations import iteration_folder, log_file
@@ -18,7 +19,6 @@ from llm.trainers.loop import Learner, Objective, fit
 from llm.trainers.models import Start, load_tokenizer, load_trained, write_model
 from llm.trainers.processes import make_accelerator, require_device
 from llm.trainers.sampling import Sample, fitting, samples_folder, write_samples
-from llm.trainers.settings import Hardware, RsfSettings
 from llm.trainers.tokens import Message, context_of, prompt_ids
 
 

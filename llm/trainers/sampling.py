@@ -9,10 +9,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm.config.trainers import Hardware, Writing
 from llm.errors import UserError
 from llm.files import write_text
 from llm.trainers.processes import say
-from llm.trainers.settings import Hardware, Writing
 from llm.trainers.tokens import Message, context_of, prompt_ids, require_room
 
 

@@ -9,10 +9,10 @@ nothing else. Here the last block of the stream is kept, shorter than the others
 
 from pathlib import Path
 
+from llm.config.trainers import Hardware, SftSettings
 from llm.errors import UserError
 from llm.trainers.models import Start, load_tokenizer, load_trained
 from llm.trainers.processes import require_device
-from llm.trainers.settings import Hardware, SftSettings
 from llm.trainers.tokens import Message, context_of, conversation_ids, require_room
 from llm.trainers.trl_run import arguments, dataset, fit, steps_of
 

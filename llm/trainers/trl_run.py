@@ -7,13 +7,13 @@ from the beginning, so there, and only there, the number of processes matters.
 import shutil
 from pathlib import Path
 
+from llm.config.trainers import Descent, Hardware
 from llm.errors import UserError
 from llm.files import write_json
 from llm.trainers.batches import split
 from llm.trainers.checkpoints import checkpoint_folder, identity, keep_own, latest, marks
 from llm.trainers.models import Origin, Start, write_model
 from llm.trainers.processes import prepare_state, sharding
-from llm.trainers.settings import Descent, Hardware
 
 
 def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, seed: int, **own):

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from llm.config.trainers import Hardware, Writing
 from llm.errors import UserError
-from llm.trainers.settings import Hardware, Writing
 
 # What tells a process its place in a launch; vLLM would take it for its own.
 LAUNCH = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "MASTER_ADDR", "MASTER_PORT")
