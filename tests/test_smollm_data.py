@@ -62,6 +62,7 @@ def test_readings_hold_a_tidy_passage_and_leave_out_what_cannot_be_answered():
     )
     assert 'the "landing board".' in found["at dawn"][1]
     assert "The well-known bridge" in found["nine"][1]
+    assert found["about 1,500 degrees"][1].endswith("The mix melts at about 1,500 degrees and weighs 2.5 tonnes.")
     assert all(reference in passage for reference, (_, passage) in found.items())
 
 

@@ -15,6 +15,8 @@ READING = "Text: {passage}\n\nQuestion: {question}\n\nGive only the answer, in a
 UNANSWERABLE = "unknown"
 # DisflQA's texts come with spaces between words and punctuation marks
 _SPACES = (
+    (re.compile(r"(\d) , (?=\d{3}\b)"), r"\1,"),
+    (re.compile(r"(\d) \. (?=\d)"), r"\1."),
     (re.compile(r" ([.,;:!?%)\]])"), r"\1"),
     (re.compile(r"([(\[]) "), r"\1"),
     (re.compile(r" ' (s|t|re|ve|m|ll|d)\b"), r"'\1"),
