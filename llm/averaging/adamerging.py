@@ -8,9 +8,9 @@ answers that are right instead of replies that are well rewarded, and that every
 
 from collections.abc import Iterable
 
-from llm.data.records import GenerationItem
+from llm.data.records import ChoiceItem, GenerationItem
 
 
-def labelled(items: Iterable[GenerationItem]) -> list[dict]:
+def labelled(items: Iterable[GenerationItem | ChoiceItem]) -> list[dict]:
     """Items with their right answers in the form of AMA's samples: {"prompt", "reply", "finished"}."""
     return [{"prompt": item.prompt, "reply": item.reference, "finished": True} for item in items]

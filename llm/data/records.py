@@ -43,6 +43,11 @@ class ChoiceItem:
     choices: tuple[str, ...]
     answer: int
 
+    @property
+    def reference(self) -> str:
+        """The right choice."""
+        return self.choices[self.answer]
+
 
 @dataclass(frozen=True)
 class GenerationItem:
@@ -66,7 +71,7 @@ class AbilityItems:
     """The held-out items of each ability; an ability that a source does not have has none."""
 
     qa: list[ChoiceItem]
-    reading: list[GenerationItem]
+    reading: list[GenerationItem] | list[ChoiceItem]  # with choices, the likeliest counts as the reply
     translation: list[GenerationItem] = field(default_factory=list)
     text: list[str] = field(default_factory=list)  # ordinary text, of at least two tokens a piece, to be found likely
 

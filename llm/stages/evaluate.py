@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from llm.chat import prompt_ids, reply_ids, reward_scores, write_replies
+from llm.choices import choice_log_likelihoods
 from llm.data.records import AbilityItems, ChoiceItem
 from llm.metrics import bleu_with_error, f1, log_likelihoods, mean_and_error
 from llm.model import load_model, load_reward_model, load_tokenizer
@@ -91,10 +92,10 @@ class Evaluator:
 
     def _abilities(self, model) -> dict[str, Measurement]:
         items, measured = self.items, {}
-        replies = [reply for reply, _ in self._write(model, [i.prompt for i in items.reading + items.translation], temperature=0.0)]
-        answers, translations = replies[: len(items.reading)], replies[len(items.reading) :]
+        answers, translations = self._answers(model)
         if items.qa:
-            measured["qa"] = Measurement.mean(self._choices(model, items.qa))
+            right = self._choices(model, items.qa) == np.array([item.answer for item in items.qa])
+            measured["qa"] = Measurement.mean(right.astype(float))
         if items.reading:
             measured["reading_f1"] = Measurement.mean(
                 np.array([f1(reply, item.reference) for reply, item in zip(answers, items.reading)])
@@ -107,6 +108,15 @@ class Evaluator:
             measured["log_likelihood"] = Measurement.mean(self._likely(model, items.text))
         return measured
 
+    def _answers(self, model) -> tuple[list[str], list[str]]:
+        """Greedy replies to the items of reading and translation; where reading has choices, the likeliest of them."""
+        reading, translation, chosen = self.items.reading, self.items.translation, []
+        if reading and isinstance(reading[0], ChoiceItem):
+            chosen = [item.choices[choice] for item, choice in zip(reading, self._choices(model, reading))]
+            reading = []
+        replies = [reply for reply, _ in self._write(model, [item.prompt for item in reading + translation], temperature=0.0)]
+        return chosen + replies[: len(reading)], replies[len(reading) :]
+
     def _likely(self, model, texts: list[str]) -> np.ndarray:
         """Of each text the mean log p of a token given those before it, in nats; the first token is given, (texts,)."""
         tokens = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
@@ -116,16 +126,14 @@ class Evaluator:
         return sums / np.array([len(ids) - 1 for ids in tokens])
 
     def _choices(self, model, items: list[ChoiceItem]) -> np.ndarray:
-        """1 where the right choice is the likeliest reply, else 0."""
+        """The number of each item's likeliest reply, (items,)."""
         tokenizer = self.tokenizer
-        pairs = [
-            (prompt_ids(tokenizer, item.prompt), reply_ids(tokenizer, choice, finished=False))
+        asked = [
+            (prompt_ids(tokenizer, item.prompt), [reply_ids(tokenizer, choice, finished=False) for choice in item.choices])
             for item in items
-            for choice in item.choices
         ]
-        scores = log_likelihoods(model, pairs, tokenizer.pad_token_id, self.run.preset.evaluate.batch)
-        chosen = scores.reshape(len(items), -1).argmax(axis=1)
-        return (chosen == np.array([item.answer for item in items])).astype(float)
+        scores = choice_log_likelihoods(model, asked, tokenizer.pad_token_id, self.run.preset.evaluate.batch)
+        return np.array([of_item.argmax() for of_item in scores])
 
     def _write(self, model, prompts: list[str], temperature: float) -> list[tuple[str, bool]]:
         preset = self.run.preset

@@ -1,17 +1,16 @@
-"""The abilities' items: PIQA by log-likelihood, DisflQA by F1, and news text to be found likely."""
+"""The abilities' items: PIQA and DisflQA, chosen by log-likelihood, and news text to be found likely."""
 
 import re
 from pathlib import Path
 
-import numpy as np
-
-from llm.data.records import ChoiceItem, GenerationItem
-from llm.data.smollm.parts import ITEMS, belonging
+from llm.data.records import ChoiceItem
+from llm.data.smollm.parts import ITEMS, belonging, place_of
 from llm.data.smollm.rows import option, options, read_rows
 from llm.errors import UserError
 
 TEXT_WORDS = 96  # of a text, from its beginning; about 128 tokens
-READING = "Text: {passage}\n\nQuestion: {question}\n\nGive only the answer, in as few words as possible."
+READING = "{passage}\n\n{question}"
+N_ANSWERS = 8  # to choose from: the right one and those of other passages
 UNANSWERABLE = "unknown"
 # DisflQA's texts come with spaces between words and punctuation marks
 _SPACES = (
@@ -40,18 +39,23 @@ def _choice(row: dict[str, str], folder: Path) -> ChoiceItem:
     return ChoiceItem(row["question"].strip(), tuple(ways), ways.index(right))
 
 
-def readings(folder: Path, part: str) -> list[tuple[GenerationItem, str]]:
-    """DisflQA (Gupta et al. 2021), each with its passage: SQuAD questions that the asker corrects while asking.
+def readings(folder: Path, part: str) -> list[ChoiceItem]:
+    """DisflQA (Gupta et al. 2021): which answer is in the text? The others answer other questions of the part.
 
-    Those that the passage does not answer are left out.
+    Its questions are SQuAD's, spoken and corrected while they are asked; those that the passage does not answer are left out.
+    A model of this size cannot say the answer (docs/log.md), but can find it.
     """
-    rows = read_rows(folder / "disflqa.jsonl", ("passage", "question", "answer"))
-    found = []
-    for row in belonging(rows, part, ITEMS, lambda row: row["passage"]):
-        if row["answer"] != UNANSWERABLE:
-            passage, question, answer = (tidy(row[name]) for name in ("passage", "question", "answer"))
-            found.append((GenerationItem(READING.format(passage=passage, question=question), answer), passage))
-    return found
+    rows = belonging(read_rows(folder / "disflqa.jsonl", ("passage", "question", "answer")), part, ITEMS, lambda row: row["passage"])
+    told = [{name: tidy(text) for name, text in row.items()} for row in rows if row["answer"] != UNANSWERABLE]
+    return [_reading(row, told[place + 1 :] + told[:place]) for place, row in enumerate(told)]
+
+
+def _reading(row: dict[str, str], following: list[dict[str, str]]) -> ChoiceItem:
+    """With the answers of the rows that come next which stand neither in its passage nor in its answer."""
+    known = f"{row['passage']}\n{row['answer']}".lower()
+    wrong = dict.fromkeys(other["answer"] for other in following if other["answer"].lower() not in known)
+    answers = sorted([row["answer"], *list(wrong)[: N_ANSWERS - 1]], key=lambda answer: place_of(row["question"] + answer))
+    return ChoiceItem(READING.format(**row), tuple(answers), answers.index(row["answer"]))
 
 
 def texts(folder: Path, part: str) -> list[str]:
@@ -59,13 +63,6 @@ def texts(folder: Path, part: str) -> list[str]:
     rows = read_rows(folder / "xsum.jsonl", ("document",))
     articles = [row["document"].split() for row in belonging(rows, part, ITEMS, lambda row: row["document"])]
     return [" ".join(words[:TEXT_WORDS]) for words in articles if len(words) >= TEXT_WORDS]
-
-
-def guess(reference: str, passage: str, rng: np.random.Generator) -> str:
-    """What somebody says who cannot read but knows how long the answer is: words that stand together in the passage."""
-    words, length = passage.split(), len(reference.split())
-    start = int(rng.integers(max(1, len(words) - length + 1)))
-    return " ".join(words[start : start + length])
 
 
 def tidy(text: str) -> str:

