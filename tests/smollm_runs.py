@@ -8,7 +8,7 @@ import torch
 
 from llm.config import SmollmPreset, load_preset
 from llm.config.tiny import tiny
-from llm.data.records import AbilityItems, ChoiceItem, GenerationItem
+from llm.data.records import AbilityItems, ChoiceItem
 from llm.fetch.catalogue import FETCHABLE
 from llm.model import save_model
 from llm.run import Run
@@ -60,8 +60,8 @@ class Letters:
     def items(self, split: str, counts: dict[str, int]) -> AbilityItems:
         rng = np.random.default_rng([self.seed, split == "test"])
         return AbilityItems(
-            qa=[ChoiceItem(self._word(rng), ("a b", "c d"), int(rng.integers(2))) for _ in range(counts["qa"])],
-            reading=[GenerationItem(self._word(rng), "h g") for _ in range(counts["reading"])],
+            qa=[ChoiceItem(self._word(rng), ("a b", "c d"), int(rng.integers(2)), is_plain=True) for _ in range(counts["qa"])],
+            reading=[ChoiceItem(self._word(rng), ("h g", "a", "g c b"), int(rng.integers(3))) for _ in range(counts["reading"])],
             text=[self._word(rng) for _ in range(counts["text"])],
         )
 

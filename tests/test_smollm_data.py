@@ -39,11 +39,12 @@ def column(file: str, name: str) -> list[str]:
 
 def test_choices_are_goals_with_their_ways_and_the_right_one():
     found = {item.prompt: item for part in PARTS for item in items.choices(FOLDER, part)}
-    assert sorted(found) == sorted(column("piqa.jsonl", "question"))
-    soup, boots = found["keep soup warm on a walk"], found["dry wet boots overnight"]
-    assert (soup.choices, soup.answer) == (("pour it into a paper bag", "pour it into a closed flask"), 1)
-    assert (boots.choices, boots.answer) == (("fill them with newspaper", "fill them with water"), 0)
+    assert sorted(found) == sorted(f"Goal: {goal}\nSolution:" for goal in column("piqa.jsonl", "question"))
+    soup, boots = (found[f"Goal: {goal}\nSolution:"] for goal in ("keep soup warm on a walk", "dry wet boots overnight"))
+    assert (soup.choices, soup.answer) == ((" pour it into a paper bag", " pour it into a closed flask"), 1)
+    assert (boots.choices, boots.answer) == ((" fill them with newspaper", " fill them with water"), 0)
     assert {item.answer for item in found.values()} == {0, 1}
+    assert all(item.is_plain for item in found.values())
 
 
 def test_readings_hold_a_tidy_passage_and_leave_out_what_cannot_be_answered():

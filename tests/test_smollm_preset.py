@@ -9,8 +9,10 @@ import torch
 from microcosm_runs import evaluator, make_reward, theta, values
 from smollm_runs import fetched_folder, fetched_run, tiny_preset
 
+from llm.chat import prompt_ids
 from llm.config import load_preset, load_sweep
 from llm.errors import UserError
+from llm.metrics import f1
 from llm.model import load_model, load_tokenizer
 from llm.results import read_rows, write_rows
 from llm.run import Run
@@ -87,6 +89,30 @@ def test_every_model_of_the_core_is_measured_by_the_abilities_that_the_preset_ha
 def test_ratios_are_found_by_labelled_items_and_by_the_reward_too(run, label):
     for row in entry_rows(run, "ratios", label):
         assert np.mean([row["setting"]["alphas"][f"part{k}"] for k in (1, 2, 3)]) == pytest.approx(row["setting"]["alpha"], abs=1e-6)
+
+
+def test_choices_go_on_a_plain_text_or_reply_to_a_chat_and_the_likeliest_is_the_answer(run):
+    measuring, model, tokenizer = evaluator(run), load_model(theta(run)), load_tokenizer(theta(run))
+    measured, _ = measuring.measure(model)
+    for items, name, score in (
+        (measuring.items.qa, "qa", lambda item, chosen: float(chosen == item.reference)),
+        (measuring.items.reading, "reading_f1", lambda item, chosen: f1(chosen, item.reference)),
+    ):
+        contexts = [tokenizer.encode(item.prompt) if name == "qa" else prompt_ids(tokenizer, item.prompt) for item in items]
+        places = [likeliest(model, tokenizer, ids, item.choices) for ids, item in zip(contexts, items, strict=True)]
+        chosen = [item.choices[place] for item, place in zip(items, places)]
+        wanted = [score(item, said) for item, said in zip(items, chosen, strict=True)]
+        assert measured[name].items.tolist() == pytest.approx(wanted)
+
+
+def likeliest(model, tokenizer, context: list[int], choices: tuple[str, ...]) -> int:
+    scores = []
+    for choice in choices:
+        ids = torch.tensor([context + tokenizer.encode(choice)])
+        with torch.no_grad():
+            logs = torch.log_softmax(model(ids).logits[0, len(context) - 1 : -1], dim=-1)
+        scores.append(logs.gather(1, ids[0, len(context) :, None]).sum().item())
+    return int(np.argmax(scores))
 
 
 def test_the_likelihood_of_text_is_the_mean_over_its_tokens_but_the_first(run):

@@ -37,11 +37,12 @@ class Preference:
 
 @dataclass(frozen=True)
 class ChoiceItem:
-    """Multiple choice: `choices[answer]` is right. Scored by log-likelihood."""
+    """Multiple choice: `choices[answer]` is right. Scored by log-likelihood: of a reply, or where `is_plain` of more text."""
 
     prompt: str
     choices: tuple[str, ...]
     answer: int
+    is_plain: bool = False
 
     @property
     def reference(self) -> str:

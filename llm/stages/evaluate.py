@@ -1,7 +1,7 @@
 """Measuring a model: learned and gold reward on held-out prompts, and the abilities on held-out items.
 
-The abilities are asked in the chat format and the whole reply counts, so chatter costs F1 and BLEU. Prompts, items and
-random numbers are the same for every model of a run, so differences between models are paired.
+The abilities are asked in the chat format (but for plain choices) and the whole reply counts, so chatter costs F1 and BLEU.
+Prompts, items and random numbers are the same for every model of a run, so differences between models are paired.
 """
 
 import time
@@ -126,10 +126,13 @@ class Evaluator:
         return sums / np.array([len(ids) - 1 for ids in tokens])
 
     def _choices(self, model, items: list[ChoiceItem]) -> np.ndarray:
-        """The number of each item's likeliest reply, (items,)."""
+        """The number of each item's likeliest choice, (items,)."""
         tokenizer = self.tokenizer
         asked = [
-            (prompt_ids(tokenizer, item.prompt), [reply_ids(tokenizer, choice, finished=False) for choice in item.choices])
+            (
+                tokenizer.encode(item.prompt, add_special_tokens=False) if item.is_plain else prompt_ids(tokenizer, item.prompt),
+                [reply_ids(tokenizer, choice, finished=False) for choice in item.choices],
+            )
             for item in items
         ]
         scores = choice_log_likelihoods(model, asked, tokenizer.pad_token_id, self.run.preset.evaluate.batch)
