@@ -24,8 +24,8 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Pace:
-    """speed: roughly one thread's of a server processor, for an estimate; SmolLM2's comes from one short trial, the microcosm's is
-    a guess near what its stages take."""
+    """speed: roughly one thread's of a server processor, for an estimate; SmolLM2's was measured (docs/log.md), the microcosm's
+    is a guess near what its stages take."""
 
     speed: Speed
     lengths: Lengths
@@ -33,7 +33,7 @@ class Pace:
 
 PACES = {
     "microcosm": Pace(Speed(trained=8_000, read=20_000, written=5_000), Lengths(prompt=15, choices=80, passage=50, text=0)),
-    "smollm2": Pace(Speed(trained=83, read=300, written=124), Lengths(prompt=45, choices=90, passage=200, text=128)),
+    "smollm2": Pace(Speed(trained=67, read=200, written=115), Lengths(prompt=53, choices=55, passage=290, text=125)),
 }
 
 
