@@ -139,7 +139,7 @@ def test_missing_folders_and_files_are_named(copied):
         (b"", "harmless-base/test.jsonl is empty; needed are rows with the columns chosen, rejected."),
         (b'{"prompt": "a", "chosen": "b"}\n', "hh-rlhf has the columns prompt, chosen; needed are chosen, rejected."),
         (b"\n", r"test.jsonl cannot be read \(.* no data!\); needed are rows in JSON or Parquet."),
-        (gzip.compress(b""), r"test.jsonl cannot be read \(no rows\); needed are rows in JSON or Parquet."),
+        (gzip.compress(b"", mtime=0), r"test.jsonl cannot be read \(no rows\); needed are rows in JSON or Parquet."),
         (b'{"chosen": "a", \n', r"test.jsonl cannot be read \(.*\); needed are rows in JSON or Parquet."),
     ],
 )
