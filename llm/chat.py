@@ -54,11 +54,11 @@ def reward_scores(reward_model, tokenizer, replies: list[tuple[Prompt, str, bool
     scores = torch.empty(len(sequences))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        scores[rows] = sequence_scores(reward_model, [sequences[i] for i in rows], tokenizer.pad_token_id)
+        scores[rows] = sequence_scores(reward_model, [sequences[i] for i in rows], tokenizer.pad_token_id).cpu()
     return scores
 
 
 def sequence_scores(reward_model, sequences: list[list[int]], pad_id: int) -> torch.Tensor:
     """Learned reward of each token sequence, with gradient; shape (sequences,)."""
-    ids, mask = left_pad(sequences, pad_id)
+    ids, mask = left_pad(sequences, pad_id, reward_model.device)
     return reward_model(input_ids=ids, attention_mask=mask).logits[:, 0].float()

@@ -34,20 +34,20 @@ def choice_log_likelihoods(
 
 @torch.no_grad()
 def _read_once(model, asked: list[tuple[list[int], list[list[int]]]], pad_id: int) -> list[np.ndarray]:
-    contexts, context_mask = left_pad([context for context, _ in asked], pad_id)
+    contexts, context_mask = left_pad([context for context, _ in asked], pad_id, model.device)
     read = model(
         input_ids=contexts, attention_mask=context_mask, position_ids=positions(context_mask), use_cache=True, logits_to_keep=1
     )
     counts = torch.tensor([len(choices) for _, choices in asked])
-    owner = torch.arange(len(asked)).repeat_interleave(counts)  # of each choice
+    owner = torch.arange(len(asked)).repeat_interleave(counts).to(model.device)  # of each choice
     read.past_key_values.batch_select_indices(owner)
     choices = [choice for _, choices in asked for choice in choices]
-    ids = pad_sequence([torch.tensor(choice) for choice in choices], batch_first=True, padding_value=pad_id)
+    ids = pad_sequence([torch.tensor(choice) for choice in choices], batch_first=True, padding_value=pad_id).to(model.device)
     mask = torch.cat([context_mask[owner], torch.ones_like(ids)], dim=1)  # what stands right of a choice changes nothing in it
     after = model(
         input_ids=ids, attention_mask=mask, position_ids=positions(mask)[:, -ids.shape[1] :], past_key_values=read.past_key_values
     ).logits
     logits = torch.cat([read.logits[owner], after[:, :-1]], dim=1).float()  # (choices, longest, vocabulary)
-    chosen = F.log_softmax(logits, dim=-1).gather(2, ids[:, :, None])[:, :, 0].double()
+    chosen = F.log_softmax(logits, dim=-1).gather(2, ids[:, :, None])[:, :, 0].double().cpu()
     sums = [row[: len(choice)].sum().item() for row, choice in zip(chosen, choices)]
     return np.split(np.array(sums), counts.cumsum(0)[:-1])

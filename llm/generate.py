@@ -63,14 +63,14 @@ def generate(
 
 
 def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature, rng) -> list[Reply]:
-    ids, mask = left_pad(prompts, pad_id)
+    ids, mask = left_pad(prompts, pad_id, model.device)
     written: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     alive = torch.arange(len(prompts))  # which prompt each row of the cache belongs to
     output = model(input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True, logits_to_keep=1)
     for step in range(max_new_tokens):
         uniform = torch.rand(len(prompts), generator=rng) if temperature > 0 else None
-        token = _choose(output.logits[:, -1], temperature, uniform[alive] if uniform is not None else None)
+        token = _choose(output.logits[:, -1], temperature, uniform[alive].to(ids.device) if uniform is not None else None)
         for row, value in zip(alive.tolist(), token.tolist()):
             if finished[row]:
                 continue
@@ -84,8 +84,9 @@ def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature,
         cache = output.past_key_values
         if going.float().mean() < COMPACT_BELOW:
             keep = going.nonzero().squeeze(1)
+            alive, keep = alive[keep], keep.to(ids.device)
             cache.batch_select_indices(keep)
-            alive, token, mask = alive[keep], token[keep], mask[keep]
+            token, mask = token[keep], mask[keep]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         output = model(
             input_ids=token[:, None],
@@ -176,7 +177,9 @@ def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | No
     return (cumulative <= uniform[:, None].double()).sum(dim=-1)
 
 
-def left_pad(sequences: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+def left_pad(
+    sequences: list[list[int]], pad_id: int, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids, mask), each (rows, longest); the padding stands on the left."""
     longest = max(map(len, sequences))
     ids = torch.full((len(sequences), longest), pad_id)
@@ -184,7 +187,7 @@ def left_pad(sequences: list[list[int]], pad_id: int) -> tuple[torch.Tensor, tor
     for row, sequence in enumerate(sequences):
         ids[row, longest - len(sequence) :] = torch.tensor(sequence)
         mask[row, longest - len(sequence) :] = 1
-    return ids, mask
+    return ids.to(device), mask.to(device)
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from llm.train import Batch
 
 def token_log_probs(model, batch: Batch) -> torch.Tensor:
     """log p(token | those before it) in nats of ids[:, 1:], (rows, length - 1); 0 where the token's weight is 0."""
+    batch = batch.to(model.device)
     hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state[:, :-1]
     counted = batch.weights[:, 1:] > 0
     logits = model.lm_head(hidden[counted]).float()

@@ -74,12 +74,12 @@ def log_likelihoods(
     result = np.empty(len(pairs))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        ids, mask = left_pad([pairs[i][0] + pairs[i][1] for i in rows], pad_id)
+        ids, mask = left_pad([pairs[i][0] + pairs[i][1] for i in rows], pad_id, model.device)
         longest = max(len(pairs[i][1]) for i in rows)
         logits = model(
             input_ids=ids, attention_mask=mask, position_ids=positions(mask), logits_to_keep=longest + 1
         ).logits[:, :-1]
-        chosen = F.log_softmax(logits.float(), dim=-1).gather(2, ids[:, -longest:, None]).squeeze(2)
+        chosen = F.log_softmax(logits.float(), dim=-1).gather(2, ids[:, -longest:, None]).squeeze(2).cpu()
         for row, i in enumerate(rows):
             result[i] = chosen[row, longest - len(pairs[i][1]) :].double().sum().item()
     return result

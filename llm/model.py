@@ -75,20 +75,20 @@ def _orthonormal_rows(rows: int, columns: int) -> torch.Tensor:
     return torch.linalg.qr(torch.randn(columns, rows))[0].T
 
 
-def load_model(folder: Path):
+def load_model(folder: Path, device: torch.device | str = "cpu"):
     """A causal language model in evaluation mode."""
     from transformers import AutoModelForCausalLM
 
     _quiet()
-    return AutoModelForCausalLM.from_pretrained(require_model(folder)).eval()
+    return AutoModelForCausalLM.from_pretrained(require_model(folder)).to(device).eval()
 
 
-def load_reward_model(folder: Path):
+def load_reward_model(folder: Path, device: torch.device | str = "cpu"):
     """A sequence classifier with one output, in evaluation mode."""
     from transformers import AutoModelForSequenceClassification
 
     _quiet()
-    return AutoModelForSequenceClassification.from_pretrained(require_model(folder), num_labels=1).eval()
+    return AutoModelForSequenceClassification.from_pretrained(require_model(folder), num_labels=1).to(device).eval()
 
 
 def load_tokenizer(folder: Path):

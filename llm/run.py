@@ -11,6 +11,7 @@ import torch
 
 from llm.config import LocalPreset, MicrocosmPreset, Preset
 from llm.data.records import Source
+from llm.errors import UserError
 
 AnyKind = TypeVar("AnyKind", bound=Preset)  # the kind of preset that a stage takes
 
@@ -31,6 +32,15 @@ class Run(Generic[AnyKind]):
     def source(self) -> Source:
         """The data of this seed, which the preset's kind decides; the same object at every use."""
         return self.preset.source(self.seed, self.out)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the models of the run are trained and measured; UserError if the preset asks for a GPU and there is none."""
+        if self.preset.device == "gpu" and not torch.cuda.is_available():
+            raise UserError(
+                f"device = 'gpu' of preset {self.preset.name} is not allowed: this machine has no GPU that torch can use; allowed is cpu"
+            )
+        return torch.device("cuda" if self.preset.device == "gpu" else "cpu")
 
     def rng(self, *purpose: str | int) -> np.random.Generator:
         """A stream of its own for each purpose, so that no stage depends on how much another has drawn."""

@@ -21,6 +21,9 @@ class Batch:
     mask: torch.Tensor
     weights: torch.Tensor
 
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(self.ids.to(device), self.mask.to(device), self.weights.to(device))
+
 
 def pad_right(examples: list[tuple[list[int], list[float]]], pad_id: int) -> Batch:
     """Examples of (ids, weights) as one batch; padding on the right has weight 0 and is masked."""
@@ -37,6 +40,7 @@ def pad_right(examples: list[tuple[list[int], list[float]]], pad_id: int) -> Bat
 
 def token_loss(model, batch: Batch) -> torch.Tensor:
     """Weighted mean of -log p(token | those before it), in nats; logits are made only where the weight is not 0."""
+    batch = batch.to(model.device)
     logits, weights = counted_logits(model, batch), counted_weights(batch)
     losses = F.cross_entropy(logits, batch.ids[:, 1:][batch.weights[:, 1:] > 0], reduction="none")
     return (losses * weights).sum() / batch.weights[:, 1:].sum()

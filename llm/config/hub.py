@@ -36,6 +36,10 @@ class HubPreset(Preset):
     training_methods: ClassVar[tuple[TrainingMethod, ...]] = ("kl",)
 
     @property
+    def needs_gpus(self) -> bool:
+        return True
+
+    @property
     def is_trained(self) -> bool:
         """Whether the models are trained here, not only averaged and measured."""
         return self.models.pretrained is not None

@@ -71,6 +71,7 @@ class MicrocosmPreset(LocalPreset):
     """Everything about the size of a run in the microcosm."""
 
     data: Literal["microcosm"]
+    device: Literal["cpu"]  # a GPU has little to do for models this small
     model: Model
     pretrain: Pretrain
     sft: Sft

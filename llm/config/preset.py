@@ -5,7 +5,7 @@ What presets of all kinds have stands here; a kind is a file of its own, named b
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, ClassVar, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -53,6 +53,11 @@ class Preset(Settings):
     training_methods: ClassVar[tuple[TrainingMethod, ...]] = ()
 
     @property
+    @abstractmethod
+    def needs_gpus(self) -> bool:
+        """Whether a run is planned for GPUs, and not for a computer's cores."""
+
+    @property
     def algorithms(self) -> tuple[Algorithm, ...]:
         """The algorithms of alignment that the preset has a section for."""
         return tuple(name for name in get_args(Algorithm) if getattr(self, name, None) is not None)
@@ -81,6 +86,7 @@ class Evaluate(Settings):
 class LocalPreset(Preset):
     """Models small enough to be trained and measured in memory by our own loop (`llm.train`)."""
 
+    device: Literal["cpu", "gpu"]  # where models are trained and measured
     prompts: Mixture  # of alignment prompts, by kind
     max_new_tokens: Count
     generation_batch: Count
@@ -93,6 +99,10 @@ class LocalPreset(Preset):
     evaluate: Evaluate
 
     averaging_methods: ClassVar[tuple[AveragingMethod, ...]] = get_args(AveragingMethod)
+
+    @property
+    def needs_gpus(self) -> bool:
+        return self.device == "gpu"
 
     @abstractmethod
     def source(self, seed: int, out: Path) -> Source:

@@ -2,7 +2,7 @@
 
 import os
 
-from llm.config import HubPreset, Preset
+from llm.config import Preset
 from llm.plan.hub import PEAK
 from llm.plan.report import GB, Device
 
@@ -10,7 +10,7 @@ from llm.plan.report import GB, Device
 def device_for(preset: Preset, gpus: int | None, memory_gb: float | None, tflops: float | None) -> Device:
     """The GPUs that torch sees, or the computer's memory for presets that need none; what is given goes before what is there."""
     peak = PEAK if tflops is None else tflops * 1e12
-    if not isinstance(preset, HubPreset):
+    if not preset.needs_gpus:
         return Device(0, _given(memory_gb, _computer), peak)
     return Device(_visible() if gpus is None else gpus, _given(memory_gb, _smallest), peak)
 

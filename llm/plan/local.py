@@ -1,4 +1,4 @@
-"""Costs of the presets that our own loop runs on a processor, one step a core, at rough speeds of one."""
+"""Costs of the presets that our own loop runs, one step a core or a GPU, at rough speeds of one."""
 
 from dataclasses import dataclass
 
@@ -24,25 +24,27 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Pace:
-    """speed: roughly one thread's of a server processor, for an estimate; SmolLM2's was measured (docs/log.md), the microcosm's
-    is a guess near what its stages take."""
+    """speed: roughly one thread's of a server processor, or an H100's, for an estimate; SmolLM2's was measured (docs/log.md), the
+    microcosm's is a guess near what its stages take."""
 
     speed: Speed
     lengths: Lengths
 
 
-PACES = {
-    "microcosm": Pace(Speed(trained=8_000, read=20_000, written=5_000), Lengths(prompt=15, choices=80, passage=50, text=0)),
-    "smollm2": Pace(Speed(trained=67, read=200, written=115), Lengths(prompt=53, choices=55, passage=290, text=125)),
+SMOLLM2 = Lengths(prompt=53, choices=55, passage=290, text=125)
+PACES = {  # by a preset's data and device
+    ("microcosm", "cpu"): Pace(Speed(trained=8_000, read=20_000, written=5_000), Lengths(prompt=15, choices=80, passage=50, text=0)),
+    ("smollm2", "cpu"): Pace(Speed(trained=67, read=200, written=115), SMOLLM2),
+    ("smollm2", "gpu"): Pace(Speed(trained=15_000, read=45_000, written=6_000), SMOLLM2),
 }
 
 
 def cost(preset: LocalPreset, step: Step) -> Cost:
-    """Of one step, on one core."""
-    shape, pace = shape_of(preset), PACES[preset.data]
+    """Of one step, on one core or one GPU."""
+    shape, pace = shape_of(preset), PACES[preset.data, preset.device]
     return Cost(
-        gpus=0,
-        memory=PROGRAM + _memory(preset, shape, step, pace.lengths),
+        gpus=int(preset.needs_gpus),
+        memory=PROGRAM * (not preset.needs_gpus) + _memory(preset, shape, step, pace.lengths),
         hours=pace.speed.hours(work(preset, step, pace.lengths)),
         disk=_disk(preset, shape, step),
     )

@@ -30,15 +30,14 @@ def costs(preset: Preset, sweeps: list[Sweep], peak: float = hub.PEAK) -> list[t
 
 def text(preset: Preset, planned: list[tuple[Step, Cost]], seeds: int) -> str:
     """A line a step, then the sums. Disk is what is left behind, and at the end also what the largest step takes meanwhile."""
-    needs_gpus = isinstance(preset, HubPreset)
     lines = [HEAD]
     for step, cost in planned:
         lines.append(f"{step.name:44} {cost.gpus:4} {cost.hours:8.2f} {cost.memory / GB:11.1f} {cost.disk / GB:9.2f}")
     all_costs = [cost for _, cost in planned]
-    hours = seeds * sum(cost.gpu_hours if needs_gpus else cost.hours for cost in all_costs)
+    hours = seeds * sum(cost.gpu_hours if preset.needs_gpus else cost.hours for cost in all_costs)
     disk = seeds * sum(cost.disk for cost in all_costs) + max(cost.scratch for cost in all_costs)
-    unit, place = ("GPU hours", "on a GPU") if needs_gpus else ("core hours", "of a step")
-    how = "by operations a token and assumed utilisation" if needs_gpus else "by rough speeds of one core"
+    unit, place = ("GPU hours", "on a GPU") if preset.needs_gpus else ("core hours", "of a step")
+    how = "by operations a token and assumed utilisation" if isinstance(preset, HubPreset) else f"by rough speeds of one {'GPU' if preset.needs_gpus else 'core'}"
     peak = max(cost.memory for cost in all_costs) / GB
     return "\n".join([
         *lines,
@@ -50,7 +49,7 @@ def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Devic
     """UserError that names the step that takes most, if the device is too small for it."""
     step, largest = max(planned, key=lambda pair: pair[1].memory)
     wanted = ceil(largest.memory / GB)
-    if isinstance(preset, HubPreset) and max(cost.gpus for _, cost in planned) > device.gpus:
+    if preset.needs_gpus and max(cost.gpus for _, cost in planned) > device.gpus:
         needed = max(cost.gpus for _, cost in planned)
         raise UserError(f"gpus = {device.gpus} is not allowed with preset = {preset.name}, which is planned for {needed}; "
                         "allowed are at least as many, or --gpus and --memory-gb for the plan of another machine")  # fmt: skip

@@ -23,5 +23,5 @@ def resources(preset: Preset, step: Step) -> dict[str, int]:
         memory = max(max(1, cost.gpus) * (local.PROGRAM + FULL * count), local.PROGRAM + 4 * HALF * count)
     else:
         cost = local.cost(preset, step)
-        memory = cost.memory
+        memory = cost.memory + local.PROGRAM * preset.needs_gpus  # a model is read here before it goes to the GPU
     return {"gpu": cost.gpus, "mem_mb": ceil(memory / MB), "runtime": LEAST + ceil(SLACK * 60 * cost.hours)}

@@ -75,10 +75,10 @@ def draw_samples(run: LocalRun, theta: Path, reward: Path, out: Path) -> None:
     JSON list of {"prompt", "reply", "finished", "reward"}.
     """
     settings, rng = run.preset.ama, run.rng("adapt")
-    model, tokenizer = load_model(theta), load_tokenizer(theta)
+    model, tokenizer = load_model(theta, run.device), load_tokenizer(theta)
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
     samples = sample(run, model, tokenizer, prompts, settings.samples, 1.0, ("adapt",))
-    scores = reward_scores(load_reward_model(reward), tokenizer, samples, run.preset.evaluate.batch).numpy()
+    scores = reward_scores(load_reward_model(reward, run.device), tokenizer, samples, run.preset.evaluate.batch).numpy()
     best = np.argsort(-scores, kind="stable")[: settings.keep]
     keys = ("prompt", "reply", "finished")
     write_json(out, [dict(zip(keys, samples[i])) | {"reward": float(scores[i])} for i in rng.permutation(best)])
@@ -100,13 +100,15 @@ def find_ratios(
         kept: the file of samples, of which the first `samples` (None: `ama.draw`) are learned from.
         regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.regulariser`).
     """
-    tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, entry.grouping.of_model(run.preset.model))
+    grouping = entry.grouping.of_model(run.preset.model)
+    tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device)
     settings = run.preset.ama
     rows = json.loads(kept.read_text())[: samples or settings.draw]
     weights = middle_weights(between.assignment, {name: tensor.ndim for name, tensor in between.theta.items()}, regulariser)
     found = {}
     for alpha in entry.alphas:
-        batches = list(_batches(rows, tokenizer, settings.batch, settings.steps, run.rng("adapt", entry.label)))
+        drawn = _batches(rows, tokenizer, settings.batch, settings.steps, run.rng("adapt", entry.label))
+        batches = [{name: part.to(run.device) for name, part in batch.items()} for batch in drawn]
         result = optimise_ratios(
             between.model,
             between.theta_0,

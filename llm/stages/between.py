@@ -28,8 +28,9 @@ class Between:
         return self.model
 
 
-def load_between(theta_0: Path, theta: Path, grouping: Grouping) -> Between:
+def load_between(theta_0: Path, theta: Path, grouping: Grouping, device: torch.device | str = "cpu") -> Between:
     """Both model folders, the tensors grouped."""
-    model = load_model(theta)
-    states = [{name: tensor.clone() for name, tensor in one.state_dict().items()} for one in (load_model(theta_0), model)]
+    model = load_model(theta, device)
+    both = load_model(theta_0, device), model
+    states = [{name: tensor.clone() for name, tensor in one.state_dict().items()} for one in both]
     return Between(model, *states, assign(states[1], grouping, tied(model.state_dict())))

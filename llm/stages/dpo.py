@@ -52,7 +52,7 @@ def dpo(run: LocalRun, theta_0: Path, preferences: Path, out: Path, lr: float | 
     ends = [len(batches) * i // settings.iterations for i in range(settings.iterations + 1)]
     for i in tqdm(range(1, settings.iterations + 1), desc=f"dpo, lr {settings.optimiser.lr:g}", unit="iteration"):
         if not is_made(out, i, before / "config.json", preferences, training_file(out, i)):
-            _stretch(settings, theta_0, before, out, i, batches[ends[i - 1] : ends[i]], ends[i - 1], len(batches))
+            _stretch(run, settings, theta_0, before, out, i, batches[ends[i - 1] : ends[i]], ends[i - 1], len(batches))
         before = iteration_folder(out, i)
 
 
@@ -63,14 +63,14 @@ def _batches(run: LocalRun, settings: Dpo, preferences: Path) -> list[list[dict]
 
 
 def _stretch(
-    settings: Dpo, theta_0: Path, before: Path, out: Path, iteration: int, batches: list, first: int, steps: int
+    run: LocalRun, settings: Dpo, theta_0: Path, before: Path, out: Path, iteration: int, batches: list, first: int, steps: int
 ) -> None:
     """Steps `first` to `first + len(batches)` of `steps`."""
-    model, tokenizer = load_model(before), load_tokenizer(before)
+    model, tokenizer = load_model(before, run.device), load_tokenizer(before)
     optimiser = optimiser_for(model, settings.optimiser)
     if iteration > 1:
         read_training(training_file(out, iteration - 1), optimiser=optimiser)
-    pairs = with_reference(load_model(theta_0), tokenizer, batches)
+    pairs = with_reference(load_model(theta_0, run.device), tokenizer, batches)
     right: list[torch.Tensor] = []
 
     def loss(model, pairs: Pairs) -> torch.Tensor:

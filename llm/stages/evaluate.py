@@ -48,7 +48,7 @@ class Evaluator:
 
     @cached_property
     def reward_model(self):
-        return load_reward_model(self.reward)
+        return load_reward_model(self.reward, self.run.device)
 
     @cached_property
     def items(self) -> AbilityItems:
@@ -62,7 +62,7 @@ class Evaluator:
     @cached_property
     def rival_gold(self) -> np.ndarray:
         """Gold reward of theta_0's own reply to each of the prompts, (prompts,)."""
-        return self.dialogue(load_model(self.theta_0), self.prompts)["gold_reward"].items
+        return self.dialogue(load_model(self.theta_0, self.run.device), self.prompts)["gold_reward"].items
 
     def measure(self, model) -> tuple[dict[str, Measurement], float]:
         """(metric -> measurement, seconds it took).

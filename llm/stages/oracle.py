@@ -34,7 +34,7 @@ def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, fold
 def search_omega(evaluator: Evaluator, theta: Path, entry: AveragingEntry, alpha: float) -> dict[str, dict[str, float]]:
     """Name of each reward that the entry asks -> its best ratios of the groups with the mean `alpha`."""
     run = evaluator.run
-    between = load_between(evaluator.theta_0, theta, entry.grouping.of_model(run.preset.model))
+    between = load_between(evaluator.theta_0, theta, entry.grouping.of_model(run.preset.model), run.device)
     groups, settings = labels(between.assignment), run.preset.oracle
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, run.rng("oracle"))
     points = lattice(len(groups), alpha, settings.step)

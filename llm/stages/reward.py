@@ -32,7 +32,7 @@ def preferences(run: LocalRun, theta_0: Path, out: Path) -> None:
     """
     settings = run.preset.preferences
     rng = run.rng("preferences")
-    model, tokenizer = load_model(theta_0), load_tokenizer(theta_0)
+    model, tokenizer = load_model(theta_0, run.device), load_tokenizer(theta_0)
     splits = ["train"] * settings.pairs + ["test"] * settings.test_pairs
     prompts = run.source.prompts("train", run.preset.prompts, settings.pairs, rng)
     prompts += run.source.prompts("test", run.preset.prompts, settings.test_pairs, rng)
@@ -86,7 +86,7 @@ def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[s
     """
     settings = run.preset.reward
     tokenizer = load_tokenizer(theta_0)
-    model = load_fresh_reward_model(theta_0, seed=run.seed)
+    model = load_fresh_reward_model(theta_0, seed=run.seed).to(run.device)
     rows = json.loads(pairs.read_text())
     examples = [_pair_ids(tokenizer, row) for row in rows if row["split"] == "train"]
     steps = count_minibatches(len(examples), settings.batch, settings.epochs)

@@ -42,11 +42,11 @@ def chosen_file(out: Path, iteration: int) -> Path:
 
 def _iterate(run: LocalRun, before: Path, reward: Path, after: Path, iteration: int, optimiser: Optimiser) -> None:
     settings = run.preset.rsf
-    model, tokenizer = load_model(before), load_tokenizer(before)
+    model, tokenizer = load_model(before, run.device), load_tokenizer(before)
     rng = run.rng("rsf", iteration)
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
     samples = sample(run, model, tokenizer, prompts, settings.samples, settings.temperature, ("rsf", iteration))
-    scores = reward_scores(load_reward_model(reward), tokenizer, samples, run.preset.evaluate.batch).numpy()
+    scores = reward_scores(load_reward_model(reward, run.device), tokenizer, samples, run.preset.evaluate.batch).numpy()
     best = best_of(scores.reshape(len(prompts), settings.samples))
     chosen = [samples[i] for i in best]
     batches = (
