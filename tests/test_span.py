@@ -1,6 +1,7 @@
 """Whether sweeps span their range, on rows whose every number is known."""
 
 import math
+from pathlib import Path
 
 import claim_rows
 import pytest
@@ -78,6 +79,11 @@ def test_the_table_says_all_of_it(folder, monkeypatch, capsys):
     assert lines[l1 + 1] == "2 strongest strength 0.03 theta_0 +0.533 +- 0.100 +17% not".split()
     assert "not, nor meant to" in said
     assert "rsf l2, lr 0.001" in said
+
+
+def test_the_readme_of_the_sweeps_says_what_the_committed_rows_say():
+    here = Path(__file__).resolve().parents[1]
+    assert table(spans(here / "results" / "microcosm")).rstrip() in (here / "llm" / "sweeps" / "README.md").read_text()
 
 
 def test_rows_without_a_mitigation_are_refused(tmp_path):

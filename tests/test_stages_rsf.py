@@ -78,7 +78,7 @@ def test_each_iteration_samples_from_and_trains_the_model_of_the_one_before(run,
     from llm.stages import rsf as module
 
     loaded = []
-    monkeypatch.setattr(module, "load_model", lambda folder: loaded.append(folder) or load_model(folder))
+    monkeypatch.setattr(module, "load_model", lambda folder, *device: loaded.append(folder) or load_model(folder, *device))
     rsf(run, run.folder / "theta_0", run.folder / "reward", tmp_path, None)
     assert loaded == [run.folder / "theta_0", tmp_path / "iteration01"]
 

@@ -141,6 +141,8 @@ class OnProcessor:
     processor.
     """
 
+    device = torch.device("cpu")  # where tensors come from and go to
+
     def __init__(self, model) -> None:
         self._model = model
         self._known = set(inspect.signature(model.forward).parameters)

@@ -38,6 +38,11 @@ class HubEvaluator:
     def tokenizer(self):
         return load_tokenizer(self.theta_0)
 
+    @property
+    def mixed_on(self) -> str:
+        """The device where averages are mixed: the computer's memory has room for theta_0 and theta."""
+        return "cpu"
+
     @cached_property
     def judge(self) -> tuple:
         return judging.load_judge(self.run.preset, self.reward)

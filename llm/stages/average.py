@@ -32,7 +32,7 @@ def measure_averages(
         found: what a method that looks for its ratios has found; empty for the others.
     """
     grouping = entry.grouping.of_model(evaluator.run.preset.model)
-    between, rows = load_between(evaluator.theta_0, theta, grouping, evaluator.run.device), []
+    between, rows = load_between(evaluator.theta_0, theta, grouping, evaluator.mixed_on), []
     for setting, alphas in settings_of(entry, grouping, labels(between.assignment), found):
         measured, seconds = evaluator.measure(between.mix(alphas))
         rows += rows_of(evaluator.run, rlhf, entry.method, with_rate(setting, lr), measured, seconds)

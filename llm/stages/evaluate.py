@@ -11,6 +11,7 @@ from math import log
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from llm.chat import prompt_ids, reply_ids, reward_scores, write_replies
 from llm.choices import choice_log_likelihoods
@@ -41,6 +42,11 @@ class Evaluator:
     run: LocalRun
     theta_0: Path
     reward: Path
+
+    @property
+    def mixed_on(self) -> torch.device:
+        """The device where averages are mixed."""
+        return self.run.device
 
     @cached_property
     def tokenizer(self):
