@@ -213,7 +213,7 @@ def draw_contests(compared: Sequence[Contest], axes: Iterable[Axes]) -> None:
         ax.set_yticks([-place for place in range(len(compared))], [contest.name for contest in compared], fontsize=7)
         ax.tick_params(axis="x", labelsize=7)
         ax.set_xlabel(f"{compared[0].kind},\nminus {compared[0].rival}'s", fontsize=8)
-        ax.locator_params(axis="x", nbins=5)
+        ax.locator_params(axis="x", nbins=4)
     for ax in list(axes)[1:]:
         ax.tick_params(labelleft=False)
 
