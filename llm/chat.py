@@ -13,6 +13,12 @@ def prompt_ids(tokenizer, prompt: Prompt) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False)
 
 
+def ids_of_prompts(tokenizer, prompts: list[Prompt]) -> list[list[int]]:
+    """`prompt_ids` of each; one that is there many times, as when it gets several replies, is written only once."""
+    known = {prompt: prompt_ids(tokenizer, prompt) for prompt in dict.fromkeys(prompts)}
+    return [known[prompt] for prompt in prompts]
+
+
 def reply_ids(tokenizer, reply: str, finished: bool = True) -> list[int]:
     """A reply, with the end token if it ended by itself."""
     return tokenizer.encode(reply, add_special_tokens=False) + [tokenizer.eos_token_id] * finished
@@ -35,7 +41,7 @@ def write_replies(
     """(reply, finished) for each prompt."""
     replies: list[Reply] = generate(
         model,
-        [prompt_ids(tokenizer, prompt) for prompt in prompts],
+        ids_of_prompts(tokenizer, prompts),
         max_new_tokens=max_new_tokens,
         end_id=tokenizer.eos_token_id,
         pad_id=tokenizer.pad_token_id,
@@ -49,7 +55,8 @@ def write_replies(
 @torch.no_grad()
 def reward_scores(reward_model, tokenizer, replies: list[tuple[Prompt, str, bool]], batch_size: int) -> torch.Tensor:
     """Learned reward of each (prompt, reply, finished); shape (replies,)."""
-    sequences = [prompt_ids(tokenizer, p) + reply_ids(tokenizer, r, done) for p, r, done in replies]
+    contexts = ids_of_prompts(tokenizer, [prompt for prompt, _, _ in replies])
+    sequences = [context + reply_ids(tokenizer, r, done) for context, (_, r, done) in zip(contexts, replies)]
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     scores = torch.empty(len(sequences))
     for start in range(0, len(order), batch_size):

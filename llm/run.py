@@ -11,7 +11,7 @@ import torch
 
 from llm.config import LocalPreset, MicrocosmPreset, Preset
 from llm.data.records import Source
-from llm.errors import UserError
+from llm.devices import require_gpu
 
 AnyKind = TypeVar("AnyKind", bound=Preset)  # the kind of preset that a stage takes
 
@@ -36,11 +36,11 @@ class Run(Generic[AnyKind]):
     @cached_property
     def device(self) -> torch.device:
         """Where the models of the run are trained and measured; UserError if the preset asks for a GPU and there is none."""
-        if self.preset.device == "gpu" and not torch.cuda.is_available():
-            raise UserError(
-                f"device = 'gpu' of preset {self.preset.name} is not allowed: this machine has no GPU that torch can use; allowed is cpu"
-            )
-        return torch.device("cuda" if self.preset.device == "gpu" else "cpu")
+        if self.preset.device == "cpu":
+            return torch.device("cpu")
+        require_gpu(f"device = 'gpu' of preset {self.preset.name}")
+        torch.set_float32_matmul_precision("high")  # TF32: a small model in fp32 is otherwise bound by its products
+        return torch.device("cuda")
 
     def rng(self, *purpose: str | int) -> np.random.Generator:
         """A stream of its own for each purpose, so that no stage depends on how much another has drawn."""

@@ -49,6 +49,11 @@ class Preferences(Settings):
 
 
 class Reward(Settings):
+    """The head of one output begins with what a body of normal activations is spread by (`drawn`), or silent (`zero`): a drawn
+    one gives replies of a large body rewards that differ by as much as what is learned (docs/log.md).
+    """
+
+    head: Literal["drawn", "zero"]
     batch: Count
     epochs: Count
     optimiser: Optimiser

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[s
     """
     settings = run.preset.reward
     tokenizer = load_tokenizer(theta_0)
-    model = load_fresh_reward_model(theta_0, seed=run.seed).to(run.device)
+    model = load_fresh_reward_model(theta_0, settings.head, seed=run.seed).to(run.device)
     rows = json.loads(pairs.read_text())
     examples = [_pair_ids(tokenizer, row) for row in rows if row["split"] == "train"]
     steps = count_minibatches(len(examples), settings.batch, settings.epochs)
@@ -99,11 +100,14 @@ def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[s
     return judge(model, tokenizer, [row for row in rows if row["split"] == "test"], run.preset.evaluate.batch)
 
 
-def load_fresh_reward_model(theta_0: Path, seed: int):
-    """theta_0's body with a new head of one output, drawn from `seed`."""
+def load_fresh_reward_model(theta_0: Path, head: Literal["drawn", "zero"], seed: int):
+    """theta_0's body with a new head of one output, drawn from `seed` or zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return load_reward_model(theta_0)
+        model = load_reward_model(theta_0)
+    if head == "zero":
+        torch.nn.init.zeros_(model.score.weight)
+    return model
 
 
 def _bradley_terry(pad_id: int):

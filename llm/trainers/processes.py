@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 
 from llm.config.trainers import Hardware
+from llm.devices import require_gpu
 from llm.errors import UserError
 from llm.trainers.batches import Split
 
@@ -13,10 +14,8 @@ PATIENCE = timedelta(hours=12)
 
 def require_device(hardware: Hardware) -> None:
     """UserError where the hardware is not that of the settings, or of the launch."""
-    import torch
-
-    if hardware.device == "gpu" and torch.cuda.device_count() < 1:
-        raise UserError("device = 'gpu' is not allowed: this machine has no GPU that torch can use; allowed is cpu")
+    if hardware.device == "gpu":
+        require_gpu("device = 'gpu'")
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched != hardware.processes:
         raise UserError(f"processes = {hardware.processes} is not allowed in a launch of {launched}; allowed is {launched}")
