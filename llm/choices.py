@@ -2,11 +2,10 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from llm.generate import left_pad, positions
-from llm.metrics import log_likelihoods
+from llm.metrics import log_likelihoods, sums_of, token_log_likelihoods
 
 LONG = 32  # tokens; shorter questions are read again with each choice, which costs less than to keep what was read
 
@@ -35,8 +34,8 @@ def choice_log_likelihoods(
 @torch.no_grad()
 def _read_once(model, asked: list[tuple[list[int], list[list[int]]]], pad_id: int) -> list[np.ndarray]:
     contexts, context_mask = left_pad([context for context, _ in asked], pad_id, model.device)
-    read = model(
-        input_ids=contexts, attention_mask=context_mask, position_ids=positions(context_mask), use_cache=True, logits_to_keep=1
+    read = model.model(
+        input_ids=contexts, attention_mask=context_mask, position_ids=positions(context_mask), use_cache=True
     )
     counts = torch.tensor([len(choices) for _, choices in asked])
     owner = torch.arange(len(asked)).repeat_interleave(counts).to(model.device)  # of each choice
@@ -44,10 +43,11 @@ def _read_once(model, asked: list[tuple[list[int], list[list[int]]]], pad_id: in
     choices = [choice for _, choices in asked for choice in choices]
     ids = pad_sequence([torch.tensor(choice) for choice in choices], batch_first=True, padding_value=pad_id).to(model.device)
     mask = torch.cat([context_mask[owner], torch.ones_like(ids)], dim=1)  # what stands right of a choice changes nothing in it
-    after = model(
+    after = model.model(
         input_ids=ids, attention_mask=mask, position_ids=positions(mask)[:, -ids.shape[1] :], past_key_values=read.past_key_values
-    ).logits
-    logits = torch.cat([read.logits[owner], after[:, :-1]], dim=1).float()  # (choices, longest, vocabulary)
-    chosen = F.log_softmax(logits, dim=-1).gather(2, ids[:, :, None])[:, :, 0].double().cpu()
-    sums = [row[: len(choice)].sum().item() for row, choice in zip(chosen, choices)]
-    return np.split(np.array(sums), counts.cumsum(0)[:-1])
+    ).last_hidden_state
+    before = torch.cat([read.last_hidden_state[owner, -1:], after[:, :-1]], dim=1)  # of each token of a choice
+    lengths = torch.tensor([len(choice) for choice in choices])
+    chosen = (torch.arange(ids.shape[1]) < lengths[:, None]).to(model.device)
+    scores = token_log_likelihoods(model.lm_head(before[chosen]), ids[chosen])  # not of the padding: it would be most of it
+    return np.split(sums_of(scores, lengths.tolist()), counts.cumsum(0)[:-1])

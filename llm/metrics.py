@@ -75,14 +75,25 @@ def log_likelihoods(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         ids, mask = left_pad([pairs[i][0] + pairs[i][1] for i in rows], pad_id, model.device)
-        longest = max(len(pairs[i][1]) for i in rows)
+        lengths = torch.tensor([len(pairs[i][1]) for i in rows])
+        longest = int(lengths.max())
         logits = model(
             input_ids=ids, attention_mask=mask, position_ids=positions(mask), logits_to_keep=longest + 1
         ).logits[:, :-1]
-        chosen = F.log_softmax(logits.float(), dim=-1).gather(2, ids[:, -longest:, None]).squeeze(2).cpu()
-        for row, i in enumerate(rows):
-            result[i] = chosen[row, longest - len(pairs[i][1]) :].double().sum().item()
+        counted = (torch.arange(longest) >= longest - lengths[:, None]).to(model.device)
+        scores = token_log_likelihoods(logits[counted], ids[:, -longest:][counted])
+        result[rows] = sums_of(scores, lengths.tolist())
     return result
+
+
+def token_log_likelihoods(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """log p of each token in nats, from the logits before it, (tokens, vocabulary); double, on the processor, (tokens,)."""
+    return -F.cross_entropy(logits.float(), ids, reduction="none").double().cpu()
+
+
+def sums_of(values: torch.Tensor, lengths: list[int]) -> np.ndarray:
+    """Sums over one stretch of values after the other."""
+    return np.array([stretch.sum().item() for stretch in values.split(lengths)])
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:

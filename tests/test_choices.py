@@ -31,13 +31,13 @@ def model():
 @pytest.fixture
 def read(model, monkeypatch):
     """How many tokens each call of the model reads."""
-    counts, forward = [], model.forward
+    counts, forward = [], model.model.forward
 
     def counting(**given):
         counts.append(given["input_ids"].numel())
         return forward(**given)
 
-    monkeypatch.setattr(model, "forward", counting)
+    monkeypatch.setattr(model.model, "forward", counting)
     return counts
 
 
