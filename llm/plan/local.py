@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from llm.averaging.oracle import lattice
 from llm.config import AveragingEntry, LocalPreset, MicrocosmPreset, PublicModel, TrainingEntry
-from llm.plan.shape import ADAM, FULL, activations, parameters, training_state
+from llm.plan.shape import ADAM, FULL, HALF, activations, cache, parameters, training_state
 from llm.plan.steps import Cost, Step, models
 from llm.plan.work import Speed, Work
 
@@ -14,12 +14,16 @@ WITHIN = 3  # groups of most groupings: of the lattice that the oracle searches
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens, typical ones. choices: of an item's question with all of its choices. passage: of an item's text and question."""
+    """Tokens, typical ones. choices: of an item's question with all of its choices. passage: of an item's text and question.
+    The longest ones decide what must be held at a time.
+    """
 
     prompt: int
     choices: int
     passage: int
     text: int
+    longest_prompt: int
+    longest_passage: int
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,10 @@ class Pace:
     lengths: Lengths
 
 
-SMOLLM2 = Lengths(prompt=53, choices=55, passage=290, text=125)
+MICROCOSM = Lengths(prompt=15, choices=80, passage=50, text=0, longest_prompt=45, longest_passage=45)
+SMOLLM2 = Lengths(prompt=53, choices=55, passage=290, text=125, longest_prompt=82, longest_passage=808)
 PACES = {  # by a preset's data and device
-    ("microcosm", "cpu"): Pace(Speed(trained=8_000, read=20_000, written=5_000), Lengths(prompt=15, choices=80, passage=50, text=0)),
+    ("microcosm", "cpu"): Pace(Speed(trained=8_000, read=20_000, written=5_000), MICROCOSM),
     ("smollm2", "cpu"): Pace(Speed(trained=67, read=200, written=115), SMOLLM2),
     ("smollm2", "gpu"): Pace(Speed(trained=15_000, read=45_000, written=6_000), SMOLLM2),
 }
@@ -129,8 +134,10 @@ def _searched(preset: LocalPreset, entry: AveragingEntry) -> int:
 
 
 def _memory(preset: LocalPreset, shape: PublicModel, step: Step, lengths: Lengths) -> float:
-    """Bytes of weights, what training adds to them, and activations or logits."""
-    weights, whole = FULL * parameters(shape), lengths.prompt + preset.max_new_tokens
+    """Bytes of weights, what training adds to them, and activations, or what measuring holds: logits, or the keys and values of
+    the longest questions, once for each of their choices, whichever is more.
+    """
+    weights, whole = FULL * parameters(shape), lengths.longest_prompt + preset.max_new_tokens
     if step.rule in ("sft", "pretrain", "reward") or step.rlhf and step.rule in ("align", "penalise"):
         batch = getattr(preset, step.rlhf or step.rule, None)
         rows = getattr(batch, "rows", None) or getattr(batch, "batch", 0)
@@ -139,8 +146,9 @@ def _memory(preset: LocalPreset, shape: PublicModel, step: Step, lengths: Length
         frozen = weights * {"rsf": 1, "dpo": 1, "ppo": 2}.get(step.rlhf, 0)
         return trained + frozen + activations(shape, pairs * rows * whole, FULL, checkpointing=False)
     logits = FULL * 2 * preset.evaluate.batch * preset.max_new_tokens * shape.vocabulary  # as they come, and as log-probabilities
+    questions = FULL / HALF * cache(shape, preset.evaluate.batch * lengths.longest_passage)
     copies = 5 if step.rule == "average" else 2  # theta, both states, the mix and the reward model; or a model and that
-    return copies * weights + logits
+    return copies * weights + max(logits, questions)
 
 
 def _disk(preset: LocalPreset, shape: PublicModel, step: Step) -> float:
