@@ -16,7 +16,7 @@ from llm.averaging.cli_front import front_command
 from llm.bench.generate import bench_generate
 from llm.bench.train import bench_train
 from llm.benchmarks.cli import add_to as add_benchmarks
-from llm.commands import comparisons, plan, results, training
+from llm.commands import comparisons, plan, results, tiny, training
 from llm.errors import UserError
 from llm.fetch.cli import fetch_command
 
@@ -40,6 +40,7 @@ bench.command("train")(bench_train)
 app.add_typer(bench, name="bench", rich_help_panel=YOUR_MODELS)
 for command in (
     plan.plan,
+    tiny.tiny,
     training.show,
     training.pretrain,
     training.sft,

@@ -11,9 +11,7 @@ DATA = Path(__file__).parent / "data"
 
 
 def tiny_preset(name: str) -> HubPreset:
-    """Without a win rate, whose ranker is tested elsewhere."""
-    preset = tiny(load_preset(name), str(DATA))
-    return preset.model_copy(update={"evaluate": preset.evaluate.model_copy(update={"alpaca_prompts": 0})})
+    return tiny(load_preset(name), str(DATA))
 
 
 def run_of(name: str, out: Path, upto: str | None = None) -> Run[HubPreset]:

@@ -93,6 +93,18 @@ def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, caps
         stages.sft(Run(nowhere, 0, tmp_path))
 
 
+def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeypatch, capsys):
+    for name in CLASSES:
+        to = tmp_path / f"{name}.yaml"
+        assert command(monkeypatch, "tiny", name, "--data-dir", DATA, "--to", to) == 0
+        assert load_preset(str(to)) == tiny_preset(name)
+    assert command(monkeypatch, "tiny", "microcosm", "--data-dir", DATA, "--to", tmp_path / "x.yaml") == 2
+    assert "preset = 'microcosm' is not allowed; allowed are openllama-3b, openllama-3b-lora, zephyr-7b-beta" in capsys.readouterr().err
+    assert command(monkeypatch, "tiny", "openllama-3b", "--data-dir", tmp_path / "no", "--to", tmp_path / "x.yaml") == 2
+    assert "is no folder; give one with the data sets' files" in capsys.readouterr().err
+    assert not (tmp_path / "x.yaml").exists()
+
+
 def test_a_tiny_preset_is_of_the_same_kind_and_keeps_what_it_does_not_shrink():
     for name in CLASSES:
         large, small = load_preset(name), tiny(load_preset(name), str(DATA))

@@ -36,7 +36,7 @@ HUB = {
     "ppo": {"iterations": 2, "prompts": 4, "writing": _SHORT, **_TRAINED},
     "dpo": {"length": 1000, **_DESCENT},
     "ama": _AMA | {"batch": 2, "max_new_tokens": 6},
-    "evaluate": {"prompts": 4, "limit": 2, "answer_tokens": 6, "max_new_tokens": 6, "batch": 4},
+    "evaluate": {"prompts": 4, "limit": 2, "answer_tokens": 6, "max_new_tokens": 6, "batch": 4, "alpaca_prompts": 0},  # no ranker can be made on the spot
 }  # fmt: skip
 BYTES = 261  # tokens of the tokenizer of random models, one a byte (`llm.hub.start`); so texts are long
 
