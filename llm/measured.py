@@ -1,6 +1,6 @@
 """The rows of one preset as frames that paths of models are chosen from (`llm.paths`, `llm.families`).
 
-`mean_ability` is a metric made here: the mean of the abilities, BLEU taken in [0, 1].
+`mean_ability` is a metric made here: the mean of the abilities that have a best value, each in units of it. A log-likelihood has none and is left out.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ from llm.errors import UserError
 from llm.results import read_rows, setting_key
 
 REWARDS = ("reward", "gold_reward")
-ABILITIES = ("qa", "reading_f1", "bleu")
-TOP = {"qa": 1.0, "reading_f1": 1.0, "bleu": 100.0}
+ABILITIES = ("qa", "reading_f1", "bleu")  # the paper's, and the microcosm's
+KNOWN = (*ABILITIES, "log_likelihood")
+TOP = {"qa": 1.0, "reading_f1": 1.0, "bleu": 100.0}  # the best value
 GROUPING = {"parts", "level", "embeddings", "norm", "head"}
 SETTINGS = {
     "theta_0": set(),
@@ -40,6 +41,12 @@ def read_preset(results: Path) -> pd.DataFrame:
     if "theta_0" not in set(rows["method"]):
         raise UserError(f"results: {results} has no rows of method theta_0; run the sweep `core` first.")
     return rows
+
+
+def abilities(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The abilities that were measured of theta_0, in the order of `KNOWN`."""
+    measured = set(rows.loc[rows["method"] == "theta_0", "metric"])
+    return tuple(ability for ability in KNOWN if ability in measured)
 
 
 def after(rows: pd.DataFrame, rlhf: str, settings: Mapping[str, set[str]] = SETTINGS) -> pd.DataFrame:
@@ -71,7 +78,7 @@ def _check_complete(rows: pd.DataFrame) -> None:
     """Every setting of a family is there for each of the family's seeds and each reward and ability that the preset has
     (AMA's ratios may differ).
     """
-    metrics = set(rows["metric"]) & {*REWARDS, *ABILITIES}
+    metrics = set(rows["metric"]) & {*REWARDS, *KNOWN}
     families = ["method", "lr", *(name for name in COLUMNS if name not in ("lr", *STEPS))]
     for family, models in rows[rows["method"] != "chance"].groupby(families, dropna=False):
         wanted = set(product(set(models["seed"]), metrics))
@@ -87,7 +94,7 @@ def _check_complete(rows: pd.DataFrame) -> None:
 
 
 def _mean_abilities(rows: pd.DataFrame) -> pd.DataFrame:
-    abilities = rows[rows["metric"].isin(ABILITIES)]
+    abilities = rows[rows["metric"].isin(TOP)]
     top = abilities["metric"].map(TOP)
     scaled = abilities.assign(value=abilities["value"] / top, squared=(abilities["stderr"] / top) ** 2)
     groups = scaled.groupby(["method", "setting_key", "seed"], sort=False)

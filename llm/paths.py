@@ -14,10 +14,10 @@ import pandas as pd
 
 from llm.errors import UserError
 from llm.fronts import Curve, Interval, choose_setting, compare, curve_hypervolume, curves_of, t_interval
-from llm.measured import ABILITIES, REWARDS, after, read_preset
+from llm.measured import ABILITIES, REWARDS, abilities, after, read_preset
 
 __all__ = [
-    "ABILITIES", "REWARDS", "areas", "at", "at_rate", "best_rate", "best_step", "curves", "difference", "gap", "load",
+    "ABILITIES", "REWARDS", "abilities", "areas", "at", "at_rate", "best_rate", "best_step", "curves", "difference", "gap", "load",
     "models_of", "of_method", "path", "path_areas", "rates", "saturation", "seeds", "swept", "theta_0", "value",
 ]  # fmt: skip
 

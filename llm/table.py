@@ -1,7 +1,7 @@
 """A short table of what was found: theta_0, theta, and the best of early stopping and of averaging."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,9 +10,9 @@ from llm import paths
 from llm.fronts import Interval
 
 KEPT = 0.95  # of the reward's rise: what the best of a method must reach
-DIGITS = {"reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1}
-TITLES = dict(zip(DIGITS, ("learned reward", "gold reward", "QA", "reading F1", "BLEU"), strict=True))
-NAME, CELL = 23, 15  # columns of a line's name and of each of its five cells
+DIGITS = {"reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "log_likelihood": 3}
+TITLES = dict(zip(DIGITS, ("learned reward", "gold reward", "QA", "reading F1", "BLEU", "nats a token"), strict=True))
+NAME, CELL = 23, 15  # columns of a line's name and of each of its cells
 
 
 def summary(results: Path) -> str:
@@ -24,7 +24,7 @@ def summary(results: Path) -> str:
     learning rate. Raises UserError for rows that are missing or damaged.
     """
     rows = paths.load(results)
-    models = _models(rows)
+    metrics, models = (*paths.REWARDS, *paths.abilities(rows)), _models(rows)
     seeds = len(paths.seeds(rows))
     over = (
         f"{seeds} seeds; value +- standard error over seeds"
@@ -32,10 +32,10 @@ def summary(results: Path) -> str:
         else ("1 seed; value +- standard error over items")
     )
     head = f"{rows['preset'].iloc[0]}, {over}; RSF at the preset's learning rate"
-    lines = [head, "", _line("", TITLES.values())]
-    lines += [_line(name, (_number(chosen, metric) for metric in TITLES)) for name, chosen in models.items()]
+    lines = [head, "", _line("", (TITLES[metric] for metric in metrics))]
+    lines += [_line(name, (_number(chosen, metric) for metric in metrics)) for name, chosen in models.items()]
     best = f"best: the largest mean ability at {KEPT:.0%} or more of the rise of RSF's learned reward"
-    return "\n".join([*lines, "", best, "", *_findings(rows)])
+    return "\n".join([*lines, "", best, "", *_findings(rows, metrics)])
 
 
 def _models(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -72,18 +72,18 @@ def _line(name: str, cells: Iterable[str]) -> str:
     return (f"{name:<{NAME}}" + "".join(f"{cell:>{CELL}}" for cell in cells)).rstrip()
 
 
-def _findings(rows: pd.DataFrame) -> list[str]:
+def _findings(rows: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
     stopping, averaging = paths.path(rows, "early-stopping"), paths.path(rows, "ma")
     theta, theta_0 = paths.at(averaging, 1), paths.theta_0(rows)
     gaps = {
         ability: paths.gap(paths.curves(averaging, ability), paths.curves(stopping, ability))
-        for ability in paths.ABILITIES
+        for ability in paths.abilities(rows)
     }
-    changes = (_interval(paths.difference(theta, theta_0, metric), metric) for metric in TITLES)
+    changes = (_interval(paths.difference(theta, theta_0, metric), metric) for metric in metrics)
     return [
-        _line("95 % intervals", TITLES.values()),
+        _line("95 % intervals", (TITLES[metric] for metric in metrics)),
         _line("theta - theta_0", changes),
-        _line("averaging - early", (_interval(gaps.get(metric), metric) for metric in TITLES)),
+        _line("averaging - early", (_interval(gaps.get(metric), metric) for metric in metrics)),
         "  stopping, at equal learned reward, mean over the rewards that both reach",
     ]
 

@@ -20,7 +20,7 @@ from llm.volumes import Advantage
 
 DIGITS = {
     "reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1, "win_rate": 3,
-    "area": 3,
+    "area": 3, "log_likelihood": 3,
 }  # fmt: skip
 WORDS = {
     "reward": "learned reward",
@@ -28,13 +28,14 @@ WORDS = {
     "qa": "question answering",
     "reading_f1": "reading comprehension",
     "bleu": "translation",
+    "log_likelihood": "log-likelihood of text",
     "mean_ability": "mean ability",
     "length": "length of a reply",
     "win_rate": "win rate",
 }
 AXIS = {"qa": "question answering\n(accuracy)", "reading_f1": "reading comprehension\n(F1)",
-        "bleu": "translation\n(BLEU)"}  # fmt: skip
-SHORT = {"qa": "QA", "reading_f1": "reading", "bleu": "translation", "reward": "learned", "gold_reward": "gold"}
+        "bleu": "translation\n(BLEU)", "log_likelihood": "log-likelihood of text\n(nats a token)"}  # fmt: skip
+SHORT = {"qa": "QA", "reading_f1": "reading", "bleu": "translation", "log_likelihood": "text", "reward": "learned", "gold_reward": "gold"}
 ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height outside of it
 
 

@@ -86,7 +86,8 @@ METRICS = {
     "qa": "question answering (accuracy)",
     "reading_f1": "reading comprehension (F1)",
     "bleu": "translation (BLEU)",
-    "length": "length of a reply (tokens)",
+    "length": "length of a reply (words)",
+    "log_likelihood": "log-likelihood (nats a token)",
     "win_rate": "win rate by gold reward",
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rsf_rows import core, model, rows_of, write
 
+from llm import paths
 from llm.errors import UserError
 from llm.files import marks
 from llm.table import CELL, NAME, summary
@@ -102,7 +103,23 @@ def test_the_command_prints_the_table_and_needs_no_torch(tmp_path):
     assert printed == summary(folder) + "\n"
 
 
-def test_the_readmes_table_is_that_of_the_committed_rows():
+@pytest.mark.parametrize("preset", ["microcosm", "smollm2-135m-gpu"])
+def test_the_readmes_tables_are_those_of_the_committed_rows(preset):
     text = (REPOSITORY / "README.md").read_text()
-    begin, end = marks("table")
-    assert f"{begin}\n```\n{summary(REPOSITORY / 'results' / 'microcosm')}\n```\n{end}" in text
+    begin, end = marks(f"table of {preset}")
+    assert f"{begin}\n```\n{summary(REPOSITORY / 'results' / preset)}\n```\n{end}" in text
+
+
+def test_abilities_are_those_that_were_measured_and_a_log_likelihood_is_in_no_mean(tmp_path):
+    rows = [
+        row | ({"metric": "log_likelihood", "value": row["value"] / 10 - 13} if row["metric"] == "bleu" else {})
+        for seed in range(3)
+        for row in core(seed)
+    ]
+    loaded = paths.load(write(tmp_path, rows))
+    assert paths.abilities(loaded) == ("qa", "reading_f1", "log_likelihood")
+    start = paths.theta_0(loaded).set_index(["seed", "metric"])["value"]
+    assert start[0, "mean_ability"] == pytest.approx((start[0, "qa"] + start[0, "reading_f1"]) / 2)
+    table = summary(tmp_path)
+    assert "BLEU" not in table
+    assert cells(table, "theta_0, before RLHF")[4].startswith(f"{start[0, 'log_likelihood']:.1f}")

@@ -20,7 +20,7 @@ def collect(
 
 def table(
     results: Results,
-    into: Annotated[Path | None, typer.Option(help="put it between the table's marks in this Markdown page")] = None,
+    into: Annotated[Path | None, typer.Option(help="put it between the marks of `table of <folder>` in this Markdown page")] = None,
 ) -> None:
     """Print a short table of what was found."""
     from llm.files import put_between
@@ -29,7 +29,7 @@ def table(
     found = summary(results)
     print(found)
     if into:
-        put_between(into, "table", f"```\n{found}\n```")
+        put_between(into, f"table of {results.resolve().name}", f"```\n{found}\n```")
 
 
 def claims(

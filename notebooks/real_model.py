@@ -1,0 +1,201 @@
+# %% [markdown]
+# # A model that nobody here trained
+#
+# The microcosm is made by us from its first word on. Is what it shows true of a model that somebody else made?
+# **SmolLM2-135M-Instruct** is a chat model of 135 million parameters, trained on two trillion tokens of ordinary
+# text by Hugging Face; here it is $\theta_0$ as it was published (rounded to four bits, as it was fetched).
+#
+# It is aligned to be cheerful. The *gold reward* of a reply is its sentiment by VADER, a word list with rules, in
+# $[-1, 1]$. As everywhere in this project, training sees only a *learned reward*, a model fitted to noisy
+# comparisons of $\theta_0$'s own replies. Alignment is RSF on questions, opinions and beginnings of stories.
+#
+# Nothing in cheerfulness asks for what is measured besides: **PIQA** (which of two ways to do something works),
+# **reading** (questions on Wikipedia passages, the likeliest of eight answers, F1), and the **log-likelihood of
+# news text**, in nats a token: how well the model still knows its language.
+#
+# Seeds differ in the prompts, the comparisons, the reward model and every sample. $\theta_0$ and the items are the
+# same for all, so intervals over seeds say how much a run matters, and nothing about other models. That $\theta_0$
+# was aligned by its makers already is a difference from the paper, too.
+
+# %%
+from itertools import product
+
+import matplotlib.pyplot as plt
+import numpy as np
+import panels
+import style
+
+from llm import paths
+from llm.config import load_preset
+
+style.use()
+ASKED = load_preset(style.preset())
+IS_ASKED = ASKED.data == "smollm2"
+PRESET = ASKED if IS_ASKED else load_preset("smollm2-135m-gpu")
+ROWS = paths.load(style.results() if IS_ASKED else style.results(PRESET.name))
+SEEDS = paths.seeds(ROWS)
+ABILITIES = paths.abilities(ROWS)
+TOLD = (*paths.REWARDS, *ABILITIES)
+START = paths.theta_0(ROWS)
+STOPPING, MA = paths.path(ROWS, "early-stopping"), paths.path(ROWS, "ma")
+print(f"{PRESET.name}, {panels.seed_count(len(SEEDS))}: {PRESET.rsf.iterations} iterations of RSF, {PRESET.rsf.prompts} prompts x "
+      f"{PRESET.rsf.samples} replies each, at learning rate {panels.rate(PRESET.rsf.optimiser.lr)}.")  # fmt: skip
+
+# %% [markdown]
+# ## The tax
+#
+# Thick: means over seeds; thin: single seeds.
+
+# %%
+fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
+for ax, metric in zip(axes.flat, (*TOLD, "length"), strict=True):
+    mean = panels.points(STOPPING, metric)
+    shown = style.LOOKS["theta"]
+    for seed in SEEDS if len(SEEDS) > 1 else ():
+        single = panels.points(STOPPING[STOPPING["seed"] == seed], metric)
+        ax.plot(single.index, single["mean"], color=shown.colour, linewidth=0.6, alpha=0.45)
+    ax.errorbar(mean.index, mean["mean"], yerr=mean["error"], color=shown.colour, marker="o", elinewidth=0.8)
+    ax.set_title(style.METRICS[metric], fontsize=9)
+    if metric in ABILITIES:
+        panels.floor(ax, ROWS, metric)
+for ax in axes[-1]:
+    ax.set_xlabel(r"RSF iteration (0: $\theta_0$)")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+style.stamp(fig, PRESET.name, len(SEEDS))
+style.save(fig, "fig_smollm2_tax")
+
+# %%
+THETA = paths.at(STOPPING, STOPPING["step"].max())
+MOVED = {"above": "rises", "below": "falls", "undecided": "may have moved either way"}
+print("From theta_0 to theta, with 95 % intervals over seeds; in brackets the standard error over items of these very runs:")
+for metric in (*TOLD, "length"):
+    change = paths.difference(THETA, START, metric)
+    error = paths.items_error(THETA, START, metric)
+    print(f"  {panels.WORDS[metric]} {panels.verdict(change, MOVED)}: {panels.number(change, metric)} "
+          f"({error:.{panels.DIGITS[metric]}f})")  # fmt: skip
+
+# %% [markdown]
+# ## Averaging against early stopping, and AMA against both
+#
+# Early stopping's models and averages of $\theta_0$ and $\theta$, against the learned reward (above), which training
+# saw, and the gold reward (below), which it did not.
+
+# %%
+AMA = {name: paths.path(ROWS, "ama", embeddings=embeddings) for name, embeddings in (("ama", "first"), ("ama-own-embeddings", "own"))}
+FRONTS = {"early-stopping": STOPPING, "ma": MA, **AMA}
+fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2.1 * style.PANEL), sharex="row", sharey="col")
+for reward, line in zip(paths.REWARDS, axes, strict=True):
+    for ability, ax in zip(ABILITIES, line, strict=True):
+        for name, path in FRONTS.items():
+            panels.trade_off(ax, panels.anchored(path, START), reward, ability, style.look(name))
+        ax.set_xlabel(style.METRICS[reward])
+for ability, ax in zip(ABILITIES, axes[0], strict=True):
+    ax.set_title(panels.AXIS[ability], fontsize=9)
+panels.legend(fig, axes, 2)
+panels.stamp_anchored(fig, PRESET.name, len(SEEDS), r"\theta_0")
+style.save(fig, "fig_smollm2_fronts")
+
+# %% [markdown]
+# How far one lies above the other at equal reward, averaged over the rewards that both reach:
+
+# %%
+PAIRS = {
+    "MA - early stopping": (MA, STOPPING, "ma"),
+    "AMA - MA": (AMA["ama"], MA, "ama"),
+    "AMA, embeddings apart - MA": (AMA["ama-own-embeddings"], MA, "ama-own-embeddings"),
+}
+GAPS = {
+    (pair, reward, ability): paths.gap(paths.curves(first, ability, reward), paths.curves(second, ability, reward))
+    for (pair, (first, second, _)), reward, ability in product(PAIRS.items(), paths.REWARDS, ABILITIES)
+}
+fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL + 0.2))
+for ability, ax in zip(ABILITIES, axes, strict=True):
+    ax.axhline(0, color="#000000", linewidth=0.8)
+    for place, (pair, (_, _, name)) in enumerate(PAIRS.items()):
+        for reward, offset, shape in zip(paths.REWARDS, (-0.12, 0.12), "os", strict=True):
+            shown = style.look(name)
+            panels.interval_mark(ax, place + offset, GAPS[pair, reward, ability], shown.colour, "_", shape)
+    ax.set_xticks(range(len(PAIRS)), ["MA -\nearly stopping", "AMA -\nMA", "AMA, emb.\napart - MA"], fontsize=7)
+    ax.set_xlim(-0.5, len(PAIRS) - 0.5)
+    ax.set_title(panels.AXIS[ability], fontsize=9)
+for reward, shape in zip(paths.REWARDS, "os", strict=True):
+    axes[0].plot([], [], shape, color="#555555", label=f"at equal {panels.WORDS[reward]}")
+panels.legend(fig, axes, 2)
+panels.stamp_differences(fig, PRESET.name, len(SEEDS))
+style.save(fig, "fig_smollm2_gaps")
+
+# %%
+SIDES = {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"}
+for (pair, reward, ability), found in GAPS.items():
+    first, second = pair.rsplit(" - ", 1)
+    print(f"At equal {panels.WORDS[reward]}, {panels.WORDS[ability]}: {first} {panels.verdict(found, SIDES)} {second}, "
+          f"{panels.number(found, ability)}")  # fmt: skip
+SAVED = "log_likelihood"
+tax = -paths.difference(THETA, START, SAVED).mean
+gap = GAPS["MA - early stopping", "reward", SAVED]
+print(f"Of the tax on {panels.WORDS[SAVED]}, {tax:.2f} nats a token, averaging saves {gap.mean / tax:.0%} more than early stopping does, "
+      "on the way up (mean over the rewards that both reach).")  # fmt: skip
+
+# %% [markdown]
+# ## One part only
+#
+# One third of the layers (or the embeddings) is averaged, or put back to $\theta_0$ at $\alpha = 0$; all else stays
+# at $\theta$. Figure 4 of the paper for this model.
+
+# %%
+PARTS = {f"part-{name}": paths.path(ROWS, "part", part=name) for name in ("input", "middle", "output", "embeddings")}
+PART_SEEDS = set.intersection(*(set(path["seed"]) for path in PARTS.values()))
+fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL + 0.3))
+THETA_OF = THETA[THETA["seed"].isin(PART_SEEDS)]
+for ability, ax in zip(ABILITIES, axes, strict=True):
+    for name, path in {"ma": MA[MA["seed"].isin(PART_SEEDS)], **PARTS}.items():
+        panels.trade_off(ax, panels.anchored(path, THETA_OF), "reward", ability, style.look(name))
+    ax.set_xlabel(style.METRICS["reward"])
+    ax.set_title(panels.AXIS[ability], fontsize=9)
+panels.legend(fig, axes, 3)
+panels.stamp_anchored(fig, PRESET.name, len(PART_SEEDS), r"\theta")
+style.save(fig, "fig_smollm2_parts")
+
+# %%
+print(f"Change from theta, mean over {panels.seed_count(len(PART_SEEDS))}:")
+for name, path in PARTS.items():
+    reset = paths.at(path, 0)
+    told = [f"{panels.WORDS[m]} {paths.difference(reset, THETA_OF, m).mean:+.{panels.DIGITS[m]}f}" for m in TOLD]
+    print(f"  {style.look(name).short} at theta_0: {', '.join(told)}")
+for name, path in PARTS.items():
+    over = paths.gap(paths.curves(path, SAVED), paths.curves(MA[MA["seed"].isin(PART_SEEDS)], SAVED))
+    print(f"  {style.look(name).short} - MA at equal learned reward, {panels.WORDS[SAVED]}: {panels.number(over, SAVED)}")
+if len(PART_SEEDS) < len(SEEDS):
+    missing = panels.several(sorted(set(SEEDS) - PART_SEEDS))
+    print(f"Seed {missing} was not measured with single parts; two seeds give no interval worth its name.")
+
+# %% [markdown]
+# ## What ratios AMA finds
+#
+# For each mean ratio, AMA looks for the ratios of the groups which make the samples with the highest learned reward
+# likeliest. Above with the embeddings in the input part, as in the paper; below with a ratio of their own.
+
+# %%
+GROUPS = ("part1", "part2", "part3", "embeddings")
+TITLES = ("input part", "middle part", "output part", "embeddings")
+fig, axes = plt.subplots(1, 4, figsize=(style.WIDTH, 0.9 * style.PANEL), sharey=True)
+for group, title, ax in zip(GROUPS, TITLES, axes, strict=True):
+    ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
+    for name, path in AMA.items():
+        if name == "ama-own-embeddings" or group != "embeddings":
+            panels.ratio_line(ax, path, group, style.look(name))
+    ax.set_title(title, fontsize=9)
+    ax.set_xlabel(r"mean ratio $\alpha$", fontsize=8)
+axes[0].set_ylabel("ratio found")
+panels.legend(fig, axes, 2)
+panels.stamp_ratios(fig, PRESET.name, len(SEEDS))
+style.save(fig, "fig_smollm2_ratios")
+
+# %%
+for name, path in AMA.items():
+    models = path[path["alpha"].notna()].drop_duplicates(["alpha", "seed"])
+    for group, title in zip(GROUPS, TITLES, strict=True):
+        ratios = np.array([setting["alphas"].get(group, np.nan) for setting in models["setting"]])
+        if not np.isnan(ratios).all():
+            over = ratios - models["alpha"].to_numpy()
+            print(f"{style.look(name).short}, {title}: ratio - mean ratio from {over.min():+.2f} to {over.max():+.2f}, mean {over.mean():+.2f}")
