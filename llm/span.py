@@ -6,7 +6,6 @@ own one), at its strongest that of theta_0; otherwise its curve is a piece of it
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import get_args
 
@@ -45,21 +44,22 @@ class End:
 
 @dataclass(frozen=True)
 class Span:
-    """A sweep's two ends. rate: the learning rate where it is not the preset's own."""
+    """A sweep's two ends."""
 
     rlhf: str
     method: str
-    rate: float | None
     seeds: int
     mildest: End
     strongest: End
 
 
 def spans(results: Path) -> list[Span]:
-    """Every sweep of a mitigation in a folder of rows of one preset; UserError where an end's reference is missing."""
+    """Every sweep of a mitigation in a folder of rows of one preset, at its own learning rate; at other rates there are fewer
+    strengths, which need not span anything. UserError where an end's reference is missing.
+    """
     rows, found = read_preset(results), []
     for rlhf in get_args(Algorithm):
-        frame = after(rows, rlhf, FAMILIES)
+        frame = paths.at_rate(after(rows, rlhf, FAMILIES), None)
         for method in TRAINED:
             chosen = frame[(frame["method"] == method) & (frame["rlhf"] == rlhf)]
             if method != "distilled" and len(chosen):
@@ -71,19 +71,19 @@ def spans(results: Path) -> list[Span]:
 
 
 def _spans_of(frame: pd.DataFrame, chosen: pd.DataFrame, rlhf: str, method: str) -> Iterator[Span]:
-    for lr, targets in chosen[["lr", "targets"]].drop_duplicates().itertuples(index=False, name=None):
-        rate, where = None if isnan(lr) else lr, {} if pd.isna(targets) else {"targets": targets}
-        path = strengths(frame, method, rate, **where)
+    for targets in chosen["targets"].drop_duplicates():
+        where = {} if pd.isna(targets) else {"targets": targets}
+        path = strengths(frame, method, **where)
         name = " ".join([method, *where.values()])
         without = "theta" if method in NOT_DISTILLED else "distilled"
-        yield _span(frame, path[path["method"] == method], rlhf, name, rate, without, method not in NOT_THETA_0)
+        yield _span(frame, path[path["method"] == method], rlhf, name, without, method not in NOT_THETA_0)
 
 
 def _span(
-    frame: pd.DataFrame, steps: pd.DataFrame, rlhf: str, name: str, rate: float | None, without: str, to_theta_0: bool
+    frame: pd.DataFrame, steps: pd.DataFrame, rlhf: str, name: str, without: str, to_theta_0: bool
 ) -> Span:
     seeds = set(steps["seed"])
-    top, bottom = paths.of_method(paths.at_rate(frame, rate), without), paths.theta_0(frame)
+    top, bottom = paths.of_method(frame, without), paths.theta_0(frame)
     top, bottom = (ends[ends["seed"].isin(seeds)] for ends in (top, bottom))
     width = paths.difference(top, bottom, METRIC).mean
 
@@ -93,7 +93,7 @@ def _span(
         return End(_setting(model), called, change, paths.items_error(model, reference, METRIC), change / width, aimed_at)
 
     mildest, strongest = end(steps["step"].max(), top, without, True), end(steps["step"].min(), bottom, "theta_0", to_theta_0)
-    return Span(rlhf, name, rate, len(seeds), mildest, strongest)
+    return Span(rlhf, name, len(seeds), mildest, strongest)
 
 
 def _setting(model: pd.DataFrame) -> str:
@@ -109,7 +109,7 @@ def table(found: list[Span]) -> str:
     )
     lines = [head, _line("", "seeds", "end", "setting", "against", "difference", "of range", "verdict")]
     for span in found:
-        name = f"{span.rlhf} {span.method}" + ("" if span.rate is None else f", lr {span.rate:g}")
+        name = f"{span.rlhf} {span.method}"
         for where, end in (("mildest", span.mildest), ("strongest", span.strongest)):
             difference = f"{end.difference:+.3f} +- {end.stderr:.3f}"
             lines.append(_line(name, str(span.seeds), where, end.setting, end.reference, difference, f"{end.share:+.0%}", _verdict(end)))

@@ -123,3 +123,40 @@ if found:
         table = told.pivot_table(index=by, columns="metric", values="value")[[*paths.REWARDS, *paths.ABILITIES]]
         print(style.look(name).label)
         print(table.rename(columns=panels.WORDS).round(3).to_string(), end="\n\n")
+
+# %% [markdown]
+# ## At other learning rates
+#
+# A rival deserves the learning rate that suits it. RSF itself was run at three, with early stopping and MA after
+# each; the methods of the distillation style were trained at the same three, on the samples that RSF chose at the
+# preset's own rate (so only the student's rate differs), at fewer strengths. Only strengths that every rate has are
+# compared here. Below: the lead of MA, its mean ability minus the method's at equal learned reward; at its best,
+# each has the rate that suits it in this comparison, chosen on the first seed and told on the others.
+
+# %%
+import matplotlib.pyplot as plt
+import rated
+
+RATES = paths.rates(RSF[RSF["family"] == "l1"], PRESET.distil.optimiser.lr)
+NAMES = {lr: "lr " + panels.rate(PRESET.distil.optimiser.lr if lr is None else lr) for lr in RATES}
+COMPARED = ("ma", "early-stopping", *METHODS, "er")
+at_rates = {name: rated.at_rates(RSF, name, RATES) for name in COMPARED}
+if len(RATES) > 1 and all(at_rates.values()):
+    common = set.intersection(*(set(path["seed"]) for models in at_rates.values() for path in models.values()))
+    at_rates = {name: {lr: path[path["seed"].isin(common)] for lr, path in models.items()} for name, models in at_rates.items()}
+    fig = pareto.figure(rated.fronts_of(RSF, at_rates, NAMES), [], PRESET.name)
+    style.save(fig, "fig_mitigation_rates")
+else:
+    at_rates = None
+    print('Not measured yet, so nothing is drawn here: several learning rates. To measure: make reproduce TARGET="learning-rates mitigation-rates"')
+
+# %%
+if at_rates:
+    LEADS = rated.leads(at_rates)
+    fig, axes = plt.subplots(1, len(RATES) + 1, figsize=(style.WIDTH, style.PANEL + 0.2), sharey=True)
+    rated.draw_leads(axes, LEADS, {**{lr: f"both at {name}" for lr, name in NAMES.items()}, "best": "each at its best"})
+    fig.suptitle("mean ability of MA minus the method's, at equal learned reward", fontsize=9)
+    panels.stamp_differences(fig, PRESET.name, len(common))
+    style.save(fig, "fig_mitigation_leads")
+    for name, at in LEADS.items():
+        print(rated.told(name, at, at_rates, NAMES))

@@ -36,7 +36,7 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
         "ratios": averaged(seed, "rsf", cost, power, load_sweep("ratios").averaging),
         "kl-penalty": [
             row for place, setting in enumerate(load_sweep("kl-penalty").training[0].settings())
-            for row in rows_of(seed, "kl", setting, made(0.9 - 0.2 * place, cost * (0.9 - 0.2 * place), seed), "ppo")
+            for row in rows_of(seed, "kl", setting, made(0.9 - 0.16 * place, cost * (0.9 - 0.16 * place), seed), "ppo")
         ],
     }  # fmt: skip
 

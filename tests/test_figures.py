@@ -37,7 +37,7 @@ OF_CORE = {
     "zephyr": set(),
 }
 MISSING = {
-    "mitigations": ("mitigations", "kl-penalty"), "ratios": ("ratios",), "inside_ama": ("ratios", "ama-samples"),
+    "mitigations": ("mitigations", "kl-penalty", "learning-rates", "mitigation-rates"), "ratios": ("ratios",), "inside_ama": ("ratios", "ama-samples"),
     "algorithms": ("algorithms",), "zephyr": ("algorithms",),
 }  # fmt: skip
 
