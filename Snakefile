@@ -9,7 +9,7 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from llm.config import Algorithm, eta_name, has_baseline, load_preset, load_sweep, names, runnable, why_empty
+from llm.config import Algorithm, LocalPreset, eta_name, has_baseline, load_preset, load_sweep, names, runnable, why_empty
 from llm.plan.resources import resources as planned
 from llm.plan.steps import Step
 
@@ -99,6 +99,14 @@ def asks(rule):
     return {key: of(key) for key in ("gpu", "mem_mb", "runtime")}
 
 
+def moved_by():
+    """The algorithms with AMA among the preset's sweeps, whose movement is measured; of presets of our own loop."""
+    return list(dict.fromkeys(rlhf for name in ("core", "algorithms") if name in sweeps for rlhf in sweeps[name].rlhf))
+
+
+MOVEMENTS = [RESULTS / preset.name / f"movement-seed{seed}.json" for seed in SEEDS] if isinstance(preset, LocalPreset) else []
+
+
 wildcard_constraints:
     seed=r"\d+",
     rlhf="|".join(get_args(Algorithm)),
@@ -110,11 +118,13 @@ wildcard_constraints:
 
 localrules:
     collect,
+    movement,
 
 
 rule all:
     input:
         [results_of(name) for name in sweeps],
+        MOVEMENTS,
 
 
 for name in every_sweep:
@@ -236,6 +246,17 @@ rule mitigate:
         **asks("mitigate"),
     shell:
         "{llm} mitigate {params.sweep} --entry {wildcards.entry} --lr {wildcards.lr} " + common
+
+
+rule movement:
+    input:
+        [run / "rows" / rlhf / "own" / "ama.jsonl" for rlhf in moved_by()],
+    output:
+        RESULTS / preset.name / "movement-seed{seed}.json",
+    params:
+        rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in moved_by()),
+    shell:
+        "{llm} movement {params.rlhf} --to {output} " + common
 
 
 rule collect:

@@ -48,6 +48,7 @@ for command in (
     training.align,
     training.baseline,
     training.trajectory,
+    training.movement,
     comparisons.sweep,
     comparisons.mitigate,
     results.collect,

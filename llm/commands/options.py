@@ -41,7 +41,7 @@ def _number(text: str, own: float) -> float:
         return nan
 
 
-def _rlhf(text: str) -> str:
+def known_rlhf(text: str) -> str:
     from llm.config import Algorithm
 
     known = get_args(Algorithm)
@@ -53,7 +53,7 @@ def _rlhf(text: str) -> str:
 Preset = Annotated[str, typer.Option(help="name of a preset in llm/presets, or a YAML file")]
 Seed = Annotated[int, typer.Option(parser=_seed, metavar="INTEGER", help="the seed of the world and of every random choice")]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
-Rlhf = Annotated[str, typer.Option(parser=_rlhf, metavar="NAME", help="algorithm of alignment: rsf, dpo or ppo")]
+Rlhf = Annotated[str, typer.Option(parser=known_rlhf, metavar="NAME", help="algorithm of alignment: rsf, dpo or ppo")]
 Rate = Annotated[str, typer.Option(parser=_rate, metavar="NUMBER", help="its learning rate, or `own` for the preset's")]
 Eta = Annotated[str, typer.Option(parser=_eta, metavar="NUMBER", help="ppo's KL penalty, or `own` for the preset's")]
 Sweep = Annotated[str, typer.Argument(help="name of a sweep in llm/sweeps, or a YAML file")]

@@ -19,6 +19,13 @@ def microcosm_run(preset: str, seed: int, out: Path):
     return _run(MicrocosmPreset, preset, seed, out)
 
 
+def local_run(preset: str, seed: int, out: Path):
+    """For what our own loop's presets have."""
+    from llm.config import LocalPreset
+
+    return _run(LocalPreset, preset, seed, out)
+
+
 def stages_of(run):
     """The stages of the run's kind of preset: `llm.stages.local` or `llm.hub.stages`, modules with the same functions."""
     from llm.config import HubPreset

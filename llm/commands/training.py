@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from llm.commands.options import Eta, Out, Preset, Rate, Rlhf, Seed
-from llm.commands.runs import microcosm_run, run_of, stages_of
+from llm.commands.options import Eta, Out, Preset, Rate, Rlhf, Seed, known_rlhf
+from llm.commands.runs import local_run, microcosm_run, run_of, stages_of
 
 
 def show(preset: Preset = "microcosm", seed: Seed = 0, count: Annotated[int, typer.Option(min=1)] = 2) -> None:
@@ -71,3 +71,17 @@ def trajectory(
     run = run_of(preset, seed, out)
     rows = measure_trajectory(stages_of(run).evaluator(run), rlhf, lr)
     write_rows(run.folder / "rows" / rlhf / lr / "trajectory.jsonl", rows)
+
+
+def movement(
+    to: Annotated[Path, typer.Option(help="the JSON file to write")],
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    rlhf: Annotated[list[str], typer.Option(parser=known_rlhf, metavar="NAME", help="algorithms whose theta is there, and whose AMA")] = ("rsf",),
+) -> None:
+    """Measure how far alignment moved each layer, and each token's embedding."""
+    from llm.files import write_json
+    from llm.stages.movement import measure_movement
+
+    write_json(to, measure_movement(local_run(preset, seed, out), list(rlhf)))

@@ -1,0 +1,122 @@
+"""AMA with groups of their own for embeddings and head: is it better, in models that tie them and in models that do not?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import panels
+import pareto
+import style
+from matplotlib.axes import Axes
+
+from llm import paths
+from llm.config import Algorithm
+from llm.measured import read_preset
+from llm.named import of_family, with_families
+from llm.volumes import Advantage, advantage, volumes
+
+APART = ("ama-own-embeddings", "ama-own-embeddings-head")
+RIVALS = ("ma", "ama")
+Frames = dict[str, pd.DataFrame]  # algorithm -> rows with families
+
+
+@dataclass(frozen=True)
+class Duel:
+    """The area under a family's front (mean ability against a reward, share of the ideal) minus that of its rival, at the same
+    ratios.
+    """
+
+    preset: str
+    rlhf: str
+    family: str
+    rival: str
+    reward: str
+    seeds: int
+    found: Advantage
+
+
+def frames_of(results: Path) -> Frames:
+    """The rows of each algorithm; none where the folder has no rows."""
+    if not any(results.glob("*.jsonl")):
+        return {}
+    rows = read_preset(results)
+    return {rlhf: with_families(rows, rlhf) for rlhf in get_args(Algorithm)}
+
+
+def duels(frames: Frames, preset: str) -> list[Duel]:
+    """Every family with groups of its own that was measured, against MA and against the paper's AMA, by both rewards."""
+    found = []
+    for rlhf, rows in frames.items():
+        there = set(rows.loc[rows["lr"].isna(), "family"])
+        for family in APART:
+            if there >= {family, *RIVALS}:
+                found += [duel(rows, preset, rlhf, family, rival, reward) for rival in RIVALS for reward in paths.REWARDS]
+    return [one for one in found if one]
+
+
+def duel(rows: pd.DataFrame, preset: str, rlhf: str, family: str, rival: str, reward: str) -> Duel | None:
+    """None where some seed has no ideal (`llm.volumes`)."""
+    first, second = of_family(rows, family), of_family(rows, rival)
+    common = set(first["seed"]) & set(second["seed"])
+    first, second = (path[path["seed"].isin(common)] for path in (first, pareto.as_coarse(second, first)))
+    ends = [chosen[chosen["seed"].isin(common)] for chosen in (paths.theta_0(rows), paths.of_method(rows, "chance"))]
+    area = volumes({family: first, rival: second}, *ends, "mean_ability", reward)
+    if area is None:
+        return None
+    difference = [area[family][seed] - area[rival][seed] for seed in sorted(common)]
+    return Duel(preset, rlhf, family, rival, reward, len(common), advantage(difference, np.random.default_rng(0)))
+
+
+def names(found: list[Duel]) -> list[tuple[str, str, str]]:
+    """(preset, algorithm, family) of the lines, in order."""
+    return list(dict.fromkeys((one.preset, one.rlhf, one.family) for one in found))
+
+
+def draw(axes: Mapping[str, Axes], found: list[Duel], called: Mapping[str, str]) -> None:
+    """A panel for each rival, a line for each preset, algorithm and family; filled: by the learned reward, hollow: by gold."""
+    lines = names(found)
+    for rival, ax in axes.items():
+        ax.axvline(0, color="#555555", linewidth=0.8)
+        for one in found:
+            if one.rival == rival:
+                shift = 0.17 if one.reward == "reward" else -0.17
+                height = shift - lines.index((one.preset, one.rlhf, one.family))
+                pareto.draw_advantage(ax, height, one.found, style.look(one.family).colour, pareto.FILLED[one.reward])
+        labels = [f"{called[preset]} {style.look(rlhf).label}: {style.look(family).short}" for preset, rlhf, family in lines]
+        ax.set_yticks([-place for place in range(len(lines))], labels, fontsize=7)
+        ax.set_ylim(-len(lines) + 0.4, 0.6)
+        ax.tick_params(axis="x", labelsize=7)
+        ax.set_title(f"minus {style.look(rival).short}'s", fontsize=9)
+
+
+def told(one: Duel, called: Mapping[str, str]) -> str:
+    side = panels.verdict(one.found.t, {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"})
+    return (
+        f"{called[one.preset]} {style.look(one.rlhf).label}, {panels.WORDS[one.reward]}: {style.look(one.family).short} {side} "
+        f"{style.look(one.rival).short}, {panels.number(one.found.t, 'area')} of the ideal area, {panels.seed_count(one.seeds)}"
+    )
+
+
+def answer(found: list[Duel]) -> str:
+    """Whether a group of its own should be the default: only if it is above both rivals by both rewards, wherever it was tried."""
+    lines = []
+    for family in dict.fromkeys(one.family for one in found):
+        sides = [one.found.t.verdict for one in found if one.family == family]
+        wins = all(side == "above" for side in sides)
+        verdict = "so it should be the default" if wins else "so the paper's grouping stays the default"
+        counted = ", ".join(f"{sides.count(side)} {word}" for side, word in (("above", "above"), ("below", "below"), ("undecided", "undecided")))
+        lines.append(f"{style.look(family).short}: of {len(sides)} comparisons {counted}; {verdict}.")
+    return "\n".join(lines)
+
+
+def groups(movements: list[dict], rlhf: str) -> pd.DataFrame:
+    """How far each group moved, (seeds, groups), relative to its size."""
+    return pd.DataFrame([{group: one["relative"] for group, one in m["rlhf"][rlhf]["groups"].items()} for m in movements if rlhf in m["rlhf"]])
+
+
+def shares(movements: list[dict], rlhf: str, group: str) -> list[float]:
+    """A group's share of the squared change, a number a seed."""
+    return [m["rlhf"][rlhf]["groups"][group]["share"] for m in movements if rlhf in m["rlhf"] and group in m["rlhf"][rlhf]["groups"]]

@@ -1,0 +1,103 @@
+# %% [markdown]
+# # A ratio of their own for the embeddings
+#
+# The paper's AMA cuts the layers of a model into parts and gives each its own ratio $\alpha$ (the share of
+# $\theta$); the token embeddings go with the first part. But alignment may do to the embeddings something else
+# than to the layers beside them. This notebook, which goes beyond the paper, asks what it does to them, and whether
+# averaging gains by giving them a ratio of their own, in models whose head is *tied* to the embeddings (the same
+# table is read and written with) and in models with an *untied* head, which can have a ratio of its own as well.
+
+# %%
+import apart
+import matplotlib.pyplot as plt
+import numpy as np
+import panels
+import style
+
+from llm.stages.movement import read_movements
+
+style.use()
+CALLED = {style.preset(): "tied", f"{style.preset()}-untied": "untied"}
+FOLDERS = {name: style.results().parent / name for name in CALLED}
+FRAMES = {name: apart.frames_of(folder) for name, folder in FOLDERS.items()}
+MOVED = {name: read_movements(folder) for name, folder in FOLDERS.items()}
+for name, frames in FRAMES.items():
+    if not frames:
+        print(f"Not measured yet: preset {name}. To measure: make reproduce PRESET={name} TARGET=all")
+
+# %% [markdown]
+# ## What alignment does to them
+#
+# How far each group of weights moved, $\Vert\theta-\theta_0\Vert\,/\,\Vert\theta_0\Vert$; dots are seeds.
+
+# %%
+SHOWN = {name: moved for name, moved in MOVED.items() if moved}
+if SHOWN:
+    fig, axes = plt.subplots(1, len(SHOWN), figsize=(style.WIDTH, style.PANEL + 0.2), sharey=True, squeeze=False)
+    for ax, (name, moved) in zip(axes[0], SHOWN.items(), strict=True):
+        for rlhf in moved[0]["rlhf"]:
+            table = apart.groups(moved, rlhf)
+            order = ["embeddings", *(g for g in table if g.startswith("layer")), *(g for g in ("norm", "head") if g in table)]
+            colour = style.look(rlhf).colour
+            ax.plot(range(len(order)), table[order].mean(), color=colour, label=style.look(rlhf).label, marker="o")
+            for _, seed in table.iterrows():
+                ax.plot(range(len(order)), seed[order], ".", color=colour, markersize=3, alpha=0.6)
+        ax.set_xticks(range(len(order)), [g.removeprefix("layer") for g in order], fontsize=7, rotation=30)
+        ax.set_title(f"{name} ({CALLED[name]}), {panels.seed_count(len(moved))}", fontsize=9)
+    axes[0, 0].set_ylabel("relative movement")
+    panels.legend(fig, axes, 3)
+    style.foot(fig, f"{', '.join(SHOWN)}; lines: means over seeds; dots: single seeds; numbers: layers")
+    style.save(fig, "fig_movement")
+
+# %%
+for name, moved in SHOWN.items():
+    for rlhf in moved[0]["rlhf"]:
+        share = apart.shares(moved, rlhf, "embeddings")
+        used, unused, related = (
+            np.array([one["rlhf"][rlhf][key] for one in moved], dtype=float) for key in ("used", "unused", "correlation")
+        )
+        print(
+            f"{CALLED[name]} {style.look(rlhf).label}: the embeddings make {min(share):.0%} to {max(share):.0%} of the squared change. Tokens in "
+            f"AMA's samples moved by {used.mean():.4f} of their size, all others by {unused.mean():.4f} (ratio {min(unused / used):.1f} to "
+            f"{max(unused / used):.1f} over seeds); rank correlation of movement and occurrences {min(related):+.2f} to {max(related):+.2f}"
+        )
+    first = moved[0]
+    for rlhf, one in first["rlhf"].items():
+        print(f"  seed {first['seed']}, {style.look(rlhf).label}, moved most: {' '.join(token for token, *_ in one['tokens'][:16])}")
+
+# %% [markdown]
+# Where the table is tied, each step of training pushes down the scores of all words that are *not* written, and with
+# them the embeddings by which the same words are read. Words that the aligned model's replies never use, such as
+# most animals and the unfriendly words, can therefore move more than the words that it says. That is a way for alignment to
+# touch abilities that its samples never mention.
+#
+# ## Does a ratio of their own pay?
+#
+# The area under the front, mean ability against reward as a share of the ideal, of AMA with groups of their own minus
+# that of MA, and minus that of the paper's AMA, at the same mean ratios.
+
+# %%
+DUELS = [one for name, frames in FRAMES.items() for one in apart.duels(frames, name)]
+if DUELS:
+    lines = len(apart.names(DUELS))
+    fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 1.1 + 0.3 * lines), sharey=True)
+    apart.draw(dict(zip(apart.RIVALS, axes, strict=True)), DUELS, CALLED)
+    axes[1].tick_params(labelleft=False)
+    fig.legend(
+        handles=[
+            plt.Line2D([], [], color="#555555", marker="o", linewidth=0.9, markerfacecolor=face, label=f"by {panels.WORDS[reward]}")
+            for reward, face in (("reward", "#555555"), ("gold_reward", "white"))
+        ],
+        loc="outside upper center",
+        ncols=2,
+        fontsize=8,
+    )
+    seeds = sorted({one.seeds for one in DUELS})
+    style.foot(fig, f"{' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds; 95 % over seeds, thin by Student's t, thick by the bootstrap")
+    style.save(fig, "fig_apart")
+
+# %%
+for one in DUELS:
+    print(apart.told(one, CALLED))
+print()
+print(apart.answer(DUELS))
