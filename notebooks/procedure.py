@@ -53,8 +53,8 @@ def draw_steps(ax: Axes) -> None:
         start, end = FAR * place + WIDE, FAR * (place + 1)
         arrow(ax, (start, HIGH / 2), (end, HIGH / 2), mutation_scale=11)
         label(ax, (start + end) / 2, HIGH / 2 + 0.2, text, fontsize=7.2)
-    label(ax, FAR + WIDE + (FAR - WIDE) / 2, -0.3, "changes the reward and, as a side effect, the abilities:\nthe alignment tax", fontsize=8)
-    blank(ax, (-0.1, 2 * FAR + WIDE + 0.1), (-0.6, HIGH + 0.1))
+    label(ax, FAR + WIDE + (FAR - WIDE) / 2, -0.42, "changes the reward and, as a side effect, the abilities:\nthe alignment tax", fontsize=8)
+    blank(ax, (-0.1, 2 * FAR + WIDE + 0.1), (-0.75, HIGH + 0.1))
 
 
 def draw_changes(ax: Axes, changes: Mapping[str, Interval], what: str) -> None:
