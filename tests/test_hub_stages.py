@@ -17,6 +17,7 @@ from llm.model import load_model, load_tokenizer
 from llm.run import Run
 from llm.stages.align import theta_folder
 from llm.stages.average import measure_averages
+from llm.stages.trajectory import measure_trajectory
 
 METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *BENCHMARKS, "squad_v1_em", "drop_em"}
 CLASSES = {"openllama-3b": "LlamaForCausalLM", "zephyr-7b-beta": "MistralForCausalLM", "zephyr-7b-gemma": "GemmaForCausalLM"}
@@ -54,8 +55,9 @@ def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_some
     stages.reward(run)
     stages.align(run, "rsf", "own")
     assert (run.folder / "reward" / "config.json").stat().st_mtime_ns == before
-    rows = averages(run, "rsf", "ma", (0.5,))
-    assert set(values(rows, "ma")) == METRICS
+    rows = averages(run, "rsf", "ma", (0.5,)) + measure_trajectory(stages.evaluator(run), "rsf", "own")
+    assert set(values(rows, "ma")) == set(values(rows, "early-stopping", iteration=1)) == METRICS
+    assert values(rows, "early-stopping", iteration=2) == values(rows, "theta")
 
 
 def test_the_weights_of_a_local_model_are_linked_and_its_tokenizer_gets_the_presets_template(tmp_path):

@@ -40,7 +40,7 @@ class HubEvaluator:
 
     @property
     def mixed_on(self) -> str:
-        """The device where averages are mixed: the computer's memory has room for theta_0 and theta."""
+        """The device where models to be measured are loaded, and averages mixed: the computer's memory has room for theta_0 and theta."""
         return "cpu"
 
     @cached_property

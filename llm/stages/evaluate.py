@@ -45,7 +45,7 @@ class Evaluator:
 
     @property
     def mixed_on(self) -> torch.device:
-        """The device where averages are mixed."""
+        """The device where models to be measured are loaded, and averages mixed."""
         return self.run.device
 
     @cached_property

@@ -14,7 +14,7 @@ from llm.stages.rows import rows_of, with_rate
 def measure_baseline(evaluator: Evaluator) -> list[dict]:
     """Rows of theta_0, of the chance floors and of the reward model."""
     run = evaluator.run
-    measured, seconds = evaluator.measure(load_model(evaluator.theta_0, run.device))
+    measured, seconds = evaluator.measure(load_model(evaluator.theta_0, evaluator.mixed_on))
     rows = rows_of(run, "none", "theta_0", {}, measured, seconds)
     rows += rows_of(run, "none", "chance", {}, chance(run), 0.0)
     judged = json.loads((run.folder / "reward.json").read_text())
@@ -36,7 +36,7 @@ def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str) -> list
     setting = with_rate({}, lr)
     folder, last = aligned_folder(run, rlhf, rate), run.preset.iterations(rlhf)
     for iteration in range(1, last + 1):
-        measured, seconds = evaluator.measure(load_model(iteration_folder(folder, iteration), run.device))
+        measured, seconds = evaluator.measure(load_model(iteration_folder(folder, iteration), evaluator.mixed_on))
         rows += rows_of(run, rlhf, "early-stopping", {"iteration": iteration, **setting}, measured, seconds)
         if iteration == last:
             rows += rows_of(run, rlhf, "theta", setting, measured, seconds)
