@@ -89,7 +89,7 @@ def draw(axes: Mapping[str, Axes], found: list[Duel], called: Mapping[str, str])
         ax.set_yticks([-place for place in range(len(lines))], labels, fontsize=7)
         ax.set_ylim(-len(lines) + 0.4, 0.6)
         ax.tick_params(axis="x", labelsize=7)
-        ax.set_title(f"minus {style.look(rival).short}'s", fontsize=9)
+        ax.set_title(f"area under the front,\nminus {style.look(rival).short}'s", fontsize=9)
 
 
 def told(one: Duel, called: Mapping[str, str]) -> str:

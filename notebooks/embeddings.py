@@ -69,7 +69,9 @@ for name, moved in SHOWN.items():
 # Where the table is tied, each step of training pushes down the scores of all words that are *not* written, and with
 # them the embeddings by which the same words are read. Words that the aligned model's replies never use, such as
 # most animals and the unfriendly words, can therefore move more than the words that it says. That is a way for alignment to
-# touch abilities that its samples never mention.
+# touch abilities that its samples never mention. If this is the reason, it must be gone where the head has a table of its own:
+# then a word that is not written is pushed down in the head alone, and of the embeddings only those of words that are read
+# (in prompts or replies) get any gradient.
 #
 # ## Does a ratio of their own pay?
 #
@@ -80,7 +82,7 @@ for name, moved in SHOWN.items():
 DUELS = [one for name, frames in FRAMES.items() for one in apart.duels(frames, name)]
 if DUELS:
     lines = len(apart.names(DUELS))
-    fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 1.1 + 0.3 * lines), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 1.3 + 0.3 * lines), sharey=True)
     apart.draw(dict(zip(apart.RIVALS, axes, strict=True)), DUELS, CALLED)
     axes[1].tick_params(labelleft=False)
     fig.legend(
