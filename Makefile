@@ -17,6 +17,8 @@ READY     := .venv/installed
 # Where a run of one's own puts its rows, figures and notebooks, beside the committed ones.
 FRESH     := out/results
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
+# The folder of its rows: a preset may be a file, which must have the preset's name.
+ROWS      := $(FRESH)/$(notdir $(basename $(PRESET)))
 WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset=$(PRESET) seeds="$(SEEDS)" results=$(FRESH)
 
 .PHONY: help reproduce test figures pretrain theory clean
@@ -29,9 +31,9 @@ help:  ## list the targets
 reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
 	$(WORKFLOW) -- $(TARGET)
 	RESULTS=$(FRESH) FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks
-	$(BIN)/python -m llm table $(FRESH)/$(PRESET)
-	$(BIN)/python -m llm claims $(FRESH)/$(PRESET) --to $(FRESH)/claims.json
-	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(FRESH)/$(PRESET)"
+	$(BIN)/python -m llm table $(ROWS)
+	$(BIN)/python -m llm claims $(ROWS) --to $(FRESH)/claims.json
+	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(ROWS)"
 
 test: $(READY)  ## all tests, every notebook included, in less than 10 minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal

@@ -43,6 +43,12 @@ def read_preset(results: Path) -> pd.DataFrame:
     return rows
 
 
+def rewards(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The rewards that were measured of theta_0: a public reward model has no gold reward beside it."""
+    measured = set(rows.loc[rows["method"] == "theta_0", "metric"])
+    return tuple(reward for reward in REWARDS if reward in measured)
+
+
 def abilities(rows: pd.DataFrame) -> tuple[str, ...]:
     """The abilities that were measured of theta_0, in the order of `KNOWN`."""
     measured = set(rows.loc[rows["method"] == "theta_0", "metric"])

@@ -14,11 +14,11 @@ import pandas as pd
 
 from llm.errors import UserError
 from llm.fronts import Curve, Interval, choose_setting, compare, curve_hypervolume, curves_of, t_interval
-from llm.measured import ABILITIES, REWARDS, abilities, after, read_preset
+from llm.measured import ABILITIES, REWARDS, abilities, after, read_preset, rewards
 
 __all__ = [
     "ABILITIES", "REWARDS", "abilities", "areas", "at", "at_rate", "best_rate", "best_step", "curves", "difference", "gap", "load",
-    "models_of", "of_method", "path", "path_areas", "rates", "saturation", "seeds", "swept", "theta_0", "value",
+    "models_of", "of_method", "path", "path_areas", "rates", "rewards", "saturation", "seeds", "swept", "theta_0", "value",
 ]  # fmt: skip
 
 SATURATED = 0.02  # of the reward's rise: nearer to its peak than this, the reward counts as saturated

@@ -24,7 +24,7 @@ def summary(results: Path) -> str:
     learning rate. Raises UserError for rows that are missing or damaged.
     """
     rows = paths.load(results)
-    metrics, models = (*paths.REWARDS, *paths.abilities(rows)), _models(rows)
+    metrics, models = (*paths.rewards(rows), *paths.abilities(rows)), _models(rows)
     seeds = len(paths.seeds(rows))
     over = (
         f"{seeds} seeds; value +- standard error over seeds"

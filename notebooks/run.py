@@ -1,6 +1,6 @@
 """Convert notebooks/NAME.py (the source) to notebooks/NAME.ipynb and execute it.
 
-    python notebooks/run.py [NAME ...] [--to FOLDER]     all of them where no name is given
+    python notebooks/run.py [NAME ...] [--to FOLDER]     all that are on PRESET where no name is given
 
 What changes from run to run (times, random cell ids, how output was cut into pieces) is taken out, so that
 the same input gives the same bytes. A notebook appears whole or not at all.
@@ -17,12 +17,20 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from llm.config import load_preset
+
 HERE = Path(__file__).resolve().parent
 
 
 def names() -> list[str]:
     """All notebook sources: the files here that begin with a cell."""
     return sorted(path.stem for path in HERE.glob("*.py") if path.read_text().startswith("# %%"))
+
+
+def wanted() -> list[str]:
+    """The notebooks on the preset asked for by PRESET: of one that is no microcosm, the one that draws any preset's rows."""
+    preset = load_preset(os.environ.get("PRESET") or "microcosm")
+    return names() if preset.data == "microcosm" else ["real_model"]
 
 
 def convert(name: str) -> NotebookNode:
@@ -79,13 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks to run, without .py (all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks to run, without .py (all that are on PRESET)")
     parser.add_argument("--to", type=Path, default=HERE, help="folder of the executed notebooks (here)")
     asked = parser.parse_args()
     unknown = sorted(set(asked.names) - set(names()))
     if unknown:
         sys.exit(f"error: there is no notebook {unknown[0]!r}; allowed are {', '.join(names())}")
-    with tqdm(asked.names or names(), unit="notebook") as bar:
+    with tqdm(asked.names or wanted(), unit="notebook") as bar:
         for name in bar:
             bar.set_description(name)
             write(execute(convert(name)), asked.to / f"{name}.ipynb")

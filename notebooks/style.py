@@ -19,6 +19,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llm.config import load_preset
 from llm.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,13 +116,13 @@ def use() -> None:
 
 
 def preset() -> str:
-    """Which preset's results to draw."""
+    """Which preset's results to draw: its name, or the path of its file."""
     return os.environ.get("PRESET") or "microcosm"
 
 
 def results(name: str | None = None) -> Path:
     """Folder of the preset's result rows, or results/NAME for what no preset changes (`theory`)."""
-    return ROOT / "results" / name if name else ROOT / (os.environ.get("RESULTS") or "results") / preset()
+    return ROOT / "results" / name if name else ROOT / (os.environ.get("RESULTS") or "results") / load_preset(preset()).name
 
 
 def figures() -> Path:

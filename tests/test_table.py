@@ -9,6 +9,7 @@ import pytest
 from rsf_rows import core, model, rows_of, write
 
 from llm import paths
+from llm.claims.ledger import ledger
 from llm.errors import UserError
 from llm.files import marks
 from llm.table import CELL, NAME, summary
@@ -123,3 +124,16 @@ def test_abilities_are_those_that_were_measured_and_a_log_likelihood_is_in_no_me
     table = summary(tmp_path)
     assert "BLEU" not in table
     assert cells(table, "theta_0, before RLHF")[4].startswith(f"{start[0, 'log_likelihood']:.1f}")
+
+
+def test_a_preset_without_a_gold_reward_has_a_table_and_a_ledger(tmp_path):
+    rows = [row for seed in range(3) for row in core(seed) if row["metric"] != "gold_reward"]
+    table = summary(write(tmp_path, rows))
+    assert "gold" not in table
+    assert cells(table, "theta_0, before RLHF")[1].startswith("0.900")
+    assert [entry.claim.name for entry in ledger(tmp_path, tmp_path).entries][0] == "The tax"
+
+
+def test_a_preset_with_other_abilities_has_a_ledger_too(tmp_path):
+    rows = [row for seed in range(3) for row in core(seed) if row["metric"] != "bleu"]
+    assert len(ledger(write(tmp_path, rows), tmp_path).entries) > 10

@@ -99,7 +99,8 @@ def front_lines(
     """The deciding line, in `metric` at equal learned reward, and those told beside it."""
     seeds = paths.seeds(first)
     told = [(metric, "reward")]
-    told += [(ability, "reward") for ability in (*paths.ABILITIES, "mean_ability") if metric == IN_TAXES]
+    there = [ability for ability in paths.ABILITIES if ability in set(first["metric"])]
+    told += [(ability, "reward") for ability in (*there, "mean_ability") if metric == IN_TAXES]
     told += [(metric, "gold_reward")] if "gold_reward" in set(first["metric"]) else []
     lines = []
     for place, (ability, reward) in enumerate(told):
