@@ -130,17 +130,22 @@ if found:
 # A rival deserves the learning rate that suits it. RSF itself was run at three, with early stopping and MA after
 # each; the methods of the distillation style were trained at the same three, on the samples that RSF chose at the
 # preset's own rate (so only the student's rate differs), at fewer strengths. Only strengths that every rate has are
-# compared here. Below: the lead of MA, its mean ability minus the method's at equal learned reward; at its best,
-# each has the rate that suits it in this comparison, chosen on the first seed and told on the others.
+# compared here. Below: the lead of MA, its abilities minus the method's at equal learned reward, in shares of what RSF
+# took of each (the tax); at its best, each has the rate that suits it in this comparison, chosen on the first seed and
+# told on the others.
 
 # %%
 import matplotlib.pyplot as plt
 import rated
 
+from llm.claims.book import read_book, with_taxes
+
 RATES = paths.rates(RSF[RSF["family"] == "l1"], PRESET.distil.optimiser.lr)
 NAMES = {lr: "lr " + panels.rate(PRESET.distil.optimiser.lr if lr is None else lr) for lr in RATES}
 COMPARED = ("ma", "early-stopping", *METHODS, "er")
-at_rates = {name: rated.at_rates(RSF, name, RATES) for name in COMPARED}
+BOOK = read_book(style.results())
+TAXED = with_taxes(RSF, BOOK.units)
+at_rates = {name: rated.at_rates(TAXED, name, RATES) for name in COMPARED}
 if len(RATES) > 1 and all(at_rates.values()):
     common = set.intersection(*(set(path["seed"]) for models in at_rates.values() for path in models.values()))
     at_rates = {name: {lr: path[path["seed"].isin(common)] for lr, path in models.items()} for name, models in at_rates.items()}
@@ -152,11 +157,11 @@ else:
 
 # %%
 if at_rates:
-    LEADS = rated.leads(at_rates)
+    LEADS = rated.leads(at_rates, BOOK.overall)
     fig, axes = plt.subplots(1, len(RATES) + 1, figsize=(style.WIDTH, style.PANEL + 0.2), sharey=True)
     rated.draw_leads(axes, LEADS, {**{lr: f"both at {name}" for lr, name in NAMES.items()}, "best": "each at its best"})
-    fig.suptitle("mean ability of MA minus the method's, at equal learned reward", fontsize=9)
+    fig.suptitle("MA's abilities minus the method's at equal learned reward, in taxes", fontsize=9)
     panels.stamp_differences(fig, PRESET.name, len(common))
     style.save(fig, "fig_mitigation_leads")
     for name, at in LEADS.items():
-        print(rated.told(name, at, at_rates, NAMES))
+        print(rated.told(name, at, at_rates, NAMES, BOOK.overall))

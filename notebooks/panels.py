@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm import paths
+from llm.claims.line import IN_TAXES
 from llm.fronts import Interval
 from llm.measured import TOP
 from llm.paths import ABILITIES, REWARDS
@@ -20,7 +21,7 @@ from llm.volumes import Advantage
 
 DIGITS = {
     "reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1, "win_rate": 3,
-    "area": 3, "log_likelihood": 3,
+    "area": 3, "log_likelihood": 3, IN_TAXES: 2,
 }  # fmt: skip
 WORDS = {
     "reward": "learned reward",

@@ -42,8 +42,10 @@ def _settings(path: pd.DataFrame, name: str) -> set[tuple]:
     return set(_keys(path[path["family"] == name]))
 
 
-def leads(found: Mapping[str, AtRates], rival: str = "ma") -> dict[str, dict[float | str | None, Interval | None]]:
-    """name -> rate, or "best" -> mean ability of `rival` minus that of the method at equal learned reward.
+def leads(
+    found: Mapping[str, AtRates], metric: str = "mean_ability", rival: str = "ma"
+) -> dict[str, dict[float | str | None, Interval | None]]:
+    """name -> rate, or "best" -> `metric` of `rival` minus that of the method at equal learned reward.
 
     At a rate both have it. At their best, each has the rate that `llm.rates.by_lead` chooses on the first seed; the
     interval is over the others.
@@ -52,20 +54,21 @@ def leads(found: Mapping[str, AtRates], rival: str = "ma") -> dict[str, dict[flo
     for name, models in found.items():
         if name == rival:
             continue
-        result[name] = {lr: _gap(found[rival][lr], models[lr]) for lr in models}
-        first, second, others = best(found, name, rival)
-        result[name]["best"] = _gap(*(path[path["seed"].isin(others)] for path in (found[rival][first], models[second])))
+        result[name] = {lr: _gap(found[rival][lr], models[lr], metric) for lr in models}
+        first, second, others = best(found, name, metric, rival)
+        at_best = (path[path["seed"].isin(others)] for path in (found[rival][first], models[second]))
+        result[name]["best"] = _gap(*at_best, metric)
     return result
 
 
-def best(found: Mapping[str, AtRates], name: str, rival: str = "ma") -> tuple[float | None, float | None, list[int]]:
+def best(found: Mapping[str, AtRates], name: str, metric: str = "mean_ability", rival: str = "ma") -> tuple[float | None, float | None, list[int]]:
     """The rival's best rate, the method's, and the seeds that they were not chosen on (that one, if it is the only one)."""
     seeds = paths.seeds(found[name][None])
-    return *by_lead(found[rival], found[name], seeds[0]), seeds[1:] or seeds
+    return *by_lead(found[rival], found[name], seeds[0], metric), seeds[1:] or seeds
 
 
-def _gap(first: pd.DataFrame, second: pd.DataFrame) -> Interval | None:
-    return paths.gap(paths.curves(first, "mean_ability"), paths.curves(second, "mean_ability"))
+def _gap(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Interval | None:
+    return paths.gap(paths.curves(first, metric), paths.curves(second, metric))
 
 
 def fronts_of(rows: pd.DataFrame, found: Mapping[str, AtRates], titles: Mapping[float | None, str]) -> list[pareto.Line]:
@@ -101,13 +104,13 @@ def draw_leads(axes: Sequence[Axes], found: Mapping[str, Mapping], titles: Mappi
     axes[0].set_ylim(-len(found) + 0.5, 0.5)
 
 
-def told(name: str, at: Mapping, found: Mapping[str, AtRates], names: Mapping[float | None, str]) -> str:
+def told(name: str, at: Mapping, found: Mapping[str, AtRates], names: Mapping[float | None, str], metric: str = "mean_ability") -> str:
     """One sentence about a method."""
     words = {"above": "MA above it", "below": "MA BELOW it", "undecided": "not distinguishable"}
-    each = [f"at {names[lr]} {panels.number(one, 'mean_ability')}, {panels.verdict(one, words)}" for lr, one in at.items() if lr != "best"]
-    first, second, others = best(found, name)
+    each = [f"at {names[lr]} {panels.number(one, metric)}, {panels.verdict(one, words)}" for lr, one in at.items() if lr != "best"]
+    first, second, others = best(found, name, metric)
     return (
         f"{style.look(name).short}: {'; '.join(each)}; MA at {names[first]} and it at {names[second]} (chosen on seed "
-        f"{min(paths.seeds(found[name][None]))}, told on {panels.seed_count(len(others))}) {panels.number(at['best'], 'mean_ability')}, "
+        f"{min(paths.seeds(found[name][None]))}, told on {panels.seed_count(len(others))}) {panels.number(at['best'], metric)}, "
         f"{panels.verdict(at['best'], words)}"
     )

@@ -71,7 +71,7 @@ def make_book(rows: pd.DataFrame) -> Book:
         raise UserError("results: there are no rows of any algorithm; run the sweep `core` first.")
     frames = {rlhf: after(rows, rlhf, FAMILIES) for rlhf in algorithms}
     units = _units(frames["rsf" if "rsf" in frames else algorithms[0]])
-    return Book(rows["preset"].iloc[0], {rlhf: _with_taxes(frame, units) for rlhf, frame in frames.items()}, units)
+    return Book(rows["preset"].iloc[0], {rlhf: with_taxes(frame, units) for rlhf, frame in frames.items()}, units)
 
 
 def _units(rows: pd.DataFrame) -> dict[str, float]:
@@ -90,7 +90,8 @@ def _units(rows: pd.DataFrame) -> dict[str, float]:
     return {metric: float(size) for metric, size in units.items() if size > 0}
 
 
-def _with_taxes(rows: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:
+def with_taxes(rows: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:
+    """The rows, and of each model `IN_TAXES` where there is a tax."""
     taxed = rows[rows["metric"].isin(set(units) & set(paths.ABILITIES))]
     if taxed.empty:
         return rows
