@@ -13,6 +13,7 @@ import pandas as pd
 
 from llm import paths
 
+STRENGTHS = ["strength", "rank", "lora_alpha"]  # what tells the models of a method that changes training apart
 Models = Mapping[float | None, pd.DataFrame]  # learning rate, None for the preset's own -> a path of models
 
 
@@ -30,6 +31,23 @@ def by_lead(first: Models, second: Models, seed: int, metric: str = "mean_abilit
     leads = {lr: {rival: lead(lr, rival) for rival in second} for lr in first}
     best = max(leads, key=lambda lr: min(leads[lr].values()))
     return best, min(leads[best], key=lambda rival: leads[best][rival])
+
+
+def same_strengths(models: Models, method: str) -> dict[float | None, pd.DataFrame]:
+    """The paths of a method with those of its models only whose strength was measured at every rate.
+
+    A path is interpolated between its models, so that a rate with more of them would be measured more finely than the others:
+    no fair choice. The ends of a path (theta_0, plain distillation), and paths that have no strengths, stay whole.
+    """
+    common = set.intersection(*(set(_strengths(path[path["method"] == method])) for path in models.values()))
+    return {
+        lr: path[[key in common or other for key, other in zip(_strengths(path), path["method"] != method, strict=True)]]
+        for lr, path in models.items()
+    }
+
+
+def _strengths(path: pd.DataFrame) -> list[tuple]:
+    return list(path[STRENGTHS].fillna(-1.0).itertuples(index=False, name=None))
 
 
 def _curves(models: pd.DataFrame, seed: int, metric: str) -> dict:

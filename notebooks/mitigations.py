@@ -27,6 +27,7 @@
 # one (thin bars); the bootstrap over seeds (thick bars) is then too narrow.
 
 # %%
+import pandas as pd
 import panels
 import pareto
 import available
@@ -130,38 +131,47 @@ if found:
 # A rival deserves the learning rate that suits it. RSF itself was run at three, with early stopping and MA after
 # each; the methods of the distillation style were trained at the same three, on the samples that RSF chose at the
 # preset's own rate (so only the student's rate differs), at fewer strengths. Only strengths that every rate has are
-# compared here. Below: the lead of MA, its abilities minus the method's at equal learned reward, in shares of what RSF
-# took of each (the tax); at its best, each has the rate that suits it in this comparison, chosen on the first seed and
-# told on the others.
+# compared here, or a rate would win by being measured more finely.
 
 # %%
-import matplotlib.pyplot as plt
 import rated
 
 from llm.claims.book import read_book, with_taxes
 
-RATES = paths.rates(RSF[RSF["family"] == "l1"], PRESET.distil.optimiser.lr)
-NAMES = {lr: "lr " + panels.rate(PRESET.distil.optimiser.lr if lr is None else lr) for lr in RATES}
 COMPARED = ("ma", "early-stopping", *METHODS, "er")
 BOOK = read_book(style.results())
 TAXED = with_taxes(RSF, BOOK.units)
-at_rates = {name: rated.at_rates(TAXED, name, RATES) for name in COMPARED}
-if len(RATES) > 1 and all(at_rates.values()):
-    common = set.intersection(*(set(path["seed"]) for models in at_rates.values() for path in models.values()))
-    at_rates = {name: {lr: path[path["seed"].isin(common)] for lr, path in models.items()} for name, models in at_rates.items()}
+at_rates = rated.find(TAXED, COMPARED, PRESET)
+if at_rates:
+    NAMES = {lr: "lr " + panels.rate(lr or PRESET.distil.optimiser.lr) for lr in at_rates["ma"]}
     fig = pareto.figure(rated.fronts_of(RSF, at_rates, NAMES), [], PRESET.name)
     style.save(fig, "fig_mitigation_rates")
-else:
-    at_rates = None
-    print('Not measured yet, so nothing is drawn here: several learning rates. To measure: make reproduce TARGET="learning-rates mitigation-rates"')
+
+# %% [markdown]
+# How far MA, and early stopping, lie above each method (to the right of 0): in ability at equal learned reward, in
+# shares of what RSF took of each ability (the tax), as the ledger of claims counts; and in area under the front. In the last column each has its best rate, chosen on the first seed and told on
+# the others, so that the choice cannot flatter itself. What is best depends on what is compared. By area it is the
+# rate of the largest area. At equal reward a rate of a large area may lie low everywhere; there the one
+# takes the rate whose smallest lead over the other, at any rate of it, is largest, and the other the rate that leaves
+# this lead.
 
 # %%
 if at_rates:
-    LEADS = rated.leads(at_rates, BOOK.overall)
-    fig, axes = plt.subplots(1, len(RATES) + 1, figsize=(style.WIDTH, style.PANEL + 0.2), sharey=True)
-    rated.draw_leads(axes, LEADS, {**{lr: f"both at {name}" for lr, name in NAMES.items()}, "best": "each at its best"})
-    fig.suptitle("MA's abilities minus the method's at equal learned reward, in taxes", fontsize=9)
-    panels.stamp_differences(fig, PRESET.name, len(common))
+    MEASURES = {rated.LEAD[BOOK.overall]: {rival: rated.leads(at_rates, BOOK.overall, rival) for rival in rated.RIVALS}}
+    enclosed = {rival: rated.areas(at_rates, RSF, rival) for rival in rated.RIVALS}
+    MEASURES |= {rated.AREA: enclosed} if all(enclosed.values()) else {}
+    fig = rated.figure(MEASURES, {lr: f"both at {name}" for lr, name in NAMES.items()}, PRESET.name)
     style.save(fig, "fig_mitigation_leads")
-    for name, at in LEADS.items():
-        print(rated.told(name, at, at_rates, NAMES, BOOK.overall))
+
+# %%
+if at_rates:
+    for what, by_rival in MEASURES.items():
+        metric = "area" if what == rated.AREA else BOOK.overall
+        print(what.replace("\n", " ").capitalize() + ", both at the same rate:")
+        print(pd.concat([rated.table(duels, rival, metric, NAMES) for rival, duels in by_rival.items()]).to_string())
+        print("Each at its best:")
+        for rival, duels in by_rival.items():
+            for name, duel in duels.items():
+                print("  " + rated.told(name, rival, duel, metric, NAMES) + ".")
+        print()
+    print(rated.highest(at_rates, NAMES))

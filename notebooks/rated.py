@@ -1,77 +1,128 @@
-"""Methods at several learning rates: each family's path at each rate, and MA's lead over it."""
+"""Methods at several learning rates: each family's path at each rate, and how far MA and early stopping lie above it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 
-import numpy as np
+import matplotlib.pyplot as plt
 import pandas as pd
 import panels
 import pareto
 import style
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from llm import paths
+from llm.claims.line import IN_TAXES
+from llm.config import Preset
 from llm.families import TRAINED, strengths
-from llm.fronts import Interval
-from llm.rates import by_lead
+from llm.fronts import Interval, t_interval
+from llm.rates import by_lead, same_strengths
+from llm.volumes import volumes
 
-SETTING = ["strength", "rank", "lora_alpha"]  # what tells the models of a method apart
-AtRates = dict[float | None, pd.DataFrame]  # learning rate, None for the preset's own -> path
+Rate = float | None  # a learning rate, None for the preset's own
+AtRates = dict[Rate, pd.DataFrame]  # learning rate -> path
+LEAD = {IN_TAXES: "ability at equal learned\nreward, in taxes", "mean_ability": "mean ability at\nequal learned reward"}
+AREA = "area under the front,\nshare of the ideal"
+RIVALS = {"ma": True, "early-stopping": False}  # whether their marks are filled
+WORDS = {"above": "above it", "below": "BELOW it", "undecided": "not distinguishable"}
+CUT = 1.3  # a panel reaches at most this many times as far as the second longest bars
 
 
-def at_rates(rows: pd.DataFrame, name: str, rates: Sequence[float | None]) -> AtRates | None:
-    """A family's paths, of the strengths that it has at every rate, so that no rate is measured more finely; None where a rate
-    has no rows. `rows` from `llm.named.with_families`.
+@dataclass(frozen=True)
+class Duel:
+    """A rival minus a method.
+
+    at: both at the same rate, over all seeds. rates: the rival's best and the method's, chosen on the seed `chosen_on`; best:
+    at these, over the other seeds (that one, if it is the only one). None where nothing can be compared.
     """
-    chosen = rows[rows["family"] == name]
-    if not all((chosen["lr"].isna() if lr is None else chosen["lr"] == lr).any() for lr in rates):
+
+    at: dict[Rate, Interval | None]
+    rates: tuple[Rate, Rate]
+    chosen_on: int
+    best: Interval | None
+
+
+def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, AtRates] | None:
+    """The paths of families at every rate that all of them have, in rising order, of the seeds that have them all; None,
+    after a sentence, where that is no rate but the preset's own, or no seed. `rows` from `llm.named.with_families`.
+    """
+    families = [rows[rows["family"] == name] for name in names]
+    others = set.intersection(*(set(chosen["lr"].dropna()) for chosen in families))
+    if not others or any(chosen["lr"].notna().all() for chosen in families):
+        print("Not measured yet, so nothing is drawn here: every method at several learning rates. "
+              'To measure: make reproduce TARGET="learning-rates mitigations mitigation-rates"')  # fmt: skip
         return None
-    method = chosen["method"].iloc[0]
-    if method not in TRAINED:
-        return {lr: paths.path(rows, method, lr, family=name) for lr in rates}
-    found = {lr: strengths(rows, method, lr, family=name) for lr in rates}
-    common = set.intersection(*(_settings(path, name) for path in found.values()))
-    return {lr: path[np.array([row in common for row in _keys(path)]) | path["family"].ne(name)] for lr, path in found.items()}
+    rates = paths.rates(rows[rows["lr"].isna() | rows["lr"].isin(others)], preset.distil.optimiser.lr)
+    found = {name: at_rates(rows, name, rates) for name in names}
+    common = set.intersection(*(set(path["seed"]) for models in found.values() for path in models.values()))
+    if not common:
+        print("No seed has the rows of every method at several learning rates, so nothing is drawn here.")
+        return None
+    return {name: {lr: path[path["seed"].isin(common)] for lr, path in models.items()} for name, models in found.items()}
 
 
-def _keys(path: pd.DataFrame) -> list[tuple]:
-    return list(path[SETTING].fillna(-1.0).itertuples(index=False, name=None))
+def at_rates(rows: pd.DataFrame, name: str, rates: Sequence[Rate]) -> AtRates:
+    """A family's paths, of the strengths that it has at every rate."""
+    method = rows.loc[rows["family"] == name, "method"].iloc[0]
+    path = strengths if method in TRAINED else paths.path
+    return same_strengths({lr: path(rows, method, lr, family=name) for lr in rates}, method)
 
 
-def _settings(path: pd.DataFrame, name: str) -> set[tuple]:
-    return set(_keys(path[path["family"] == name]))
-
-
-def leads(
-    found: Mapping[str, AtRates], metric: str = "mean_ability", rival: str = "ma"
-) -> dict[str, dict[float | str | None, Interval | None]]:
-    """name -> rate, or "best" -> `metric` of `rival` minus that of the method at equal learned reward.
-
-    At a rate both have it. At their best, each has the rate that `llm.rates.by_lead` chooses on the first seed; the
-    interval is over the others.
-    """
+def leads(found: Mapping[str, AtRates], metric: str, rival: str) -> dict[str, Duel]:
+    """A metric at equal learned reward, of a rival minus that of every other method; rates as `llm.rates.by_lead` chooses."""
+    chosen_on, others = _choosing(found)
     result = {}
-    for name, models in found.items():
-        if name == rival:
-            continue
-        result[name] = {lr: _gap(found[rival][lr], models[lr], metric) for lr in models}
-        first, second, others = best(found, name, metric, rival)
+    for name, models in _others(found, rival):
+        first, second = by_lead(found[rival], models, chosen_on, metric)
         at_best = (path[path["seed"].isin(others)] for path in (found[rival][first], models[second]))
-        result[name]["best"] = _gap(*at_best, metric)
+        at = {lr: _gap(found[rival][lr], models[lr], metric) for lr in models}
+        result[name] = Duel(at, (first, second), chosen_on, _gap(*at_best, metric))
     return result
 
 
-def best(found: Mapping[str, AtRates], name: str, metric: str = "mean_ability", rival: str = "ma") -> tuple[float | None, float | None, list[int]]:
-    """The rival's best rate, the method's, and the seeds that they were not chosen on (that one, if it is the only one)."""
-    seeds = paths.seeds(found[name][None])
-    return *by_lead(found[rival], found[name], seeds[0], metric), seeds[1:] or seeds
+def areas(found: Mapping[str, AtRates], rows: pd.DataFrame, rival: str) -> dict[str, Duel] | None:
+    """The area under the front of a rival minus that of every other method; each has the rate of its own largest area.
+
+    As shares of one ideal for all methods and rates (`llm.volumes`); `rows` hold theta_0 and chance. None where there is none.
+    """
+    chosen_on, others = _choosing(found)
+    every = {(name, lr): path for name, models in found.items() for lr, path in models.items()}
+    start, chance = (rows[(rows["method"] == method) & rows["seed"].isin({chosen_on, *others})] for method in ("theta_0", "chance"))
+    shares = volumes(every, start, chance, "mean_ability")
+    if shares is None:
+        return None
+
+    def minus(first: tuple[str, Rate], second: tuple[str, Rate], seeds: Sequence[int]) -> Interval:
+        return t_interval([shares[first][seed] - shares[second][seed] for seed in seeds])
+
+    def largest(name: str) -> Rate:
+        return max(found[name], key=lambda lr: shares[name, lr][chosen_on])
+
+    result = {}
+    for name, models in _others(found, rival):
+        at = {lr: minus((rival, lr), (name, lr), list(shares[name, lr])) for lr in models}
+        rates = largest(rival), largest(name)
+        result[name] = Duel(at, rates, chosen_on, minus((rival, rates[0]), (name, rates[1]), others))
+    return result
+
+
+def _choosing(found: Mapping[str, AtRates]) -> tuple[int, list[int]]:
+    """The seed that rates are chosen on, and those that they are told on."""
+    seeds = paths.seeds(next(iter(found["ma"].values())))
+    return seeds[0], seeds[1:] or seeds
+
+
+def _others(found: Mapping[str, AtRates], rival: str) -> list[tuple[str, AtRates]]:
+    """The methods that a rival is held against; MA against early stopping is told once, as MA's."""
+    return [(name, models) for name, models in found.items() if name not in {"ma", rival}]
 
 
 def _gap(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Interval | None:
     return paths.gap(paths.curves(first, metric), paths.curves(second, metric))
 
 
-def fronts_of(rows: pd.DataFrame, found: Mapping[str, AtRates], titles: Mapping[float | None, str]) -> list[pareto.Line]:
+def fronts_of(rows: pd.DataFrame, found: Mapping[str, AtRates], titles: Mapping[Rate, str]) -> list[pareto.Line]:
     """A line of panels for each rate, against the learned reward."""
     return [
         pareto.Line("reward", {name: models[lr] for name, models in found.items()}, rows, title, stars=("theta_0",))
@@ -79,38 +130,84 @@ def fronts_of(rows: pd.DataFrame, found: Mapping[str, AtRates], titles: Mapping[
     ]
 
 
-def draw_leads(axes: Sequence[Axes], found: Mapping[str, Mapping], titles: Mapping[float | str | None, str]) -> None:
-    """A panel for each rate and one for the best, a line for each method. Replay reaches few rewards, so that its interval may
-    be much wider than the others'; it is cut.
-    """
-    for ax, (key, title) in zip(axes, titles.items(), strict=True):
-        ax.axvline(0, color="#555555", linewidth=0.8)
-        for place, (name, at) in enumerate(found.items()):
-            lead, colour = at[key], style.look(name).colour
-            if lead is not None:
-                ax.plot([lead.low, lead.high], [-place] * 2, color=colour, linewidth=1.1)
-                ax.plot(lead.per_seed, [-place] * len(lead.per_seed), ".", color=colour, markersize=3, alpha=0.6)
-                ax.plot(lead.mean, -place, "o", color=colour)
-        others = [at[key] for name, at in found.items() if name != "er" and at[key] is not None]
-        edge = 1.15 * max(max(abs(lead.low), abs(lead.high)) for lead in others)
-        if isfinite(edge):
-            ax.set_xlim(-edge, edge)
+def figure(measures: Mapping[str, Mapping[str, Mapping[str, Duel]]], titles: Mapping[Rate, str], preset: str) -> Figure:
+    """A line of panels for each measure, a panel for each rate and one for the best. `measures`: what -> rival -> method -> duel."""
+    names = list(next(iter(measures.values()))["ma"])
+    size = style.WIDTH, style.PANEL * len(measures) + 0.5
+    fig, axes = plt.subplots(len(measures), len(titles) + 1, figsize=size, sharey=True, squeeze=False)
+    for line, (what, by_rival) in zip(axes, measures.items(), strict=True):
+        for ax, lr in zip(line, titles, strict=False):
+            draw(ax, names, {rival: {name: duel.at[lr] for name, duel in duels.items()} for rival, duels in by_rival.items()})
+        draw(line[-1], names, {rival: {name: duel.best for name, duel in duels.items()} for rival, duels in by_rival.items()})
+        line[0].set_ylabel(what, fontsize=8)
+    duel = next(iter(measures.values()))["ma"][names[0]]
+    told_on = next((len(found.per_seed) for found in (duel.best,) if found), 0)
+    seeds = max(len(found.per_seed) for found in duel.at.values() if found)
+    for ax, title in zip(axes[0], (*titles.values(), f"each at its best,\ntold on {panels.seed_count(told_on)}"), strict=True):
         ax.set_title(title, fontsize=8)
-        ax.set_yticks([-place for place in range(len(found))], [style.look(name).short for name in found], fontsize=7)
-        ax.tick_params(axis="x", labelsize=7)
-        ax.locator_params(axis="x", nbins=4)
-    for ax in axes[1:]:
-        ax.tick_params(labelleft=False)
-    axes[0].set_ylim(-len(found) + 0.5, 0.5)
+    axes[0, 0].set_yticks([-place for place in range(len(names))], [style.look(name).short for name in names])
+    axes[0, 0].set_ylim(-len(names) + 0.4, 0.6)
+    marks = [
+        plt.Line2D([], [], color="#555555", marker="o", linewidth=1.1, markersize=4, markerfacecolor="#555555" if filled else "white",
+                   label=f"{style.look(rival).short} minus the method")
+        for rival, filled in RIVALS.items()
+    ]  # fmt: skip
+    fig.legend(handles=marks, loc="outside upper center", ncols=2, fontsize=8)
+    panels.stamp_differences(fig, preset, seeds)
+    return fig
 
 
-def told(name: str, at: Mapping, found: Mapping[str, AtRates], names: Mapping[float | None, str], metric: str = "mean_ability") -> str:
-    """One sentence about a method."""
-    words = {"above": "MA above it", "below": "MA BELOW it", "undecided": "not distinguishable"}
-    each = [f"at {names[lr]} {panels.number(one, metric)}, {panels.verdict(one, words)}" for lr, one in at.items() if lr != "best"]
-    first, second, others = best(found, name, metric)
+def draw(ax: Axes, names: Sequence[str], found: Mapping[str, Mapping[str, Interval | None]]) -> None:
+    """One panel, a line for each method: the rivals' differences. Where one method's bars are much longer than all the
+    others' (replay reaches few rewards), they leave the panel.
+    """
+    ax.axvline(0, color="#555555", linewidth=0.8)
+    for rival, differences in found.items():
+        for name, one in differences.items():
+            if one is not None:
+                height = -names.index(name) + (0.18 if RIVALS[rival] else -0.18)
+                colour = style.look(name).colour
+                ax.plot([one.low, one.high], [height] * 2, color=colour, linewidth=1.1)
+                ax.plot(one.per_seed, [height] * len(one.per_seed), ".", color=colour, markersize=2.5, alpha=0.6)
+                ax.plot(one.mean, height, "o", color=colour, markerfacecolor=colour if RIVALS[rival] else "white", markersize=4)
+    reach = sorted(max(_reach(by_name.get(name)) for by_name in found.values()) for name in names)
+    if edge := min(reach[-1], CUT * reach[-2]):
+        ax.set_xlim(-1.1 * edge, 1.1 * edge)
+    ax.tick_params(labelsize=7)
+    ax.locator_params(axis="x", nbins=4)
+
+
+def _reach(found: Interval | None) -> float:
+    """How far an interval goes from 0, or its mean where it has no ends."""
+    return max(abs(end) for end in (found.mean, found.low, found.high) if isfinite(end)) if found else 0.0
+
+
+def highest(found: Mapping[str, AtRates], names: Mapping[Rate, str]) -> str:
+    """How far each method gets in learned reward at any rate: what it does not reach counts in areas, and not at equal reward."""
+    told = []
+    for name, models in found.items():
+        means = {lr: float(panels.points(path, "reward")["mean"].max()) for lr, path in models.items()}
+        best = max(means, key=lambda lr: means[lr])
+        told.append(f"{style.look(name).short} {means[best]:.2f} (at {names[best]})")
+    ends = "those of methods that change training end with plain distillation"
+    return f"Highest learned reward on each path ({ends}), means over seeds: " + ", ".join(told) + "."
+
+
+def table(duels: Mapping[str, Duel], rival: str, metric: str, names: Mapping[Rate, str]) -> pd.DataFrame:
+    """A line a method: what the rival is ahead by at each rate."""
+    return pd.DataFrame({
+        f"{style.look(rival).short} minus {style.look(name).short}": {
+            names[lr]: panels.number(one, metric) + (f", {WORDS[one.verdict]}" if one else "") for lr, one in duel.at.items()
+        }
+        for name, duel in duels.items()
+    }).T  # fmt: skip
+
+
+def told(name: str, rival: str, duel: Duel, metric: str, names: Mapping[Rate, str]) -> str:
+    """One sentence about a rival and a method, each at its best."""
+    first, second = (names[lr] for lr in duel.rates)
+    seeds = f", told on {panels.seed_count(len(duel.best.per_seed))}" if duel.best else ""
     return (
-        f"{style.look(name).short}: {'; '.join(each)}; MA at {names[first]} and it at {names[second]} (chosen on seed "
-        f"{min(paths.seeds(found[name][None]))}, told on {panels.seed_count(len(others))}) {panels.number(at['best'], metric)}, "
-        f"{panels.verdict(at['best'], words)}"
+        f"{style.look(rival).short} at {first} minus {style.look(name).short} at {second} (chosen on seed {duel.chosen_on}{seeds}): "
+        f"{panels.number(duel.best, metric)}, {panels.verdict(duel.best, WORDS)}"
     )

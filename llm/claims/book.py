@@ -21,8 +21,10 @@ from llm.claims.line import AREA, IN_TAXES, Missing
 from llm.errors import UserError
 from llm.families import FAMILIES, TRAINED, pattern, strengths
 from llm.measured import TOP, after, read_preset
+from llm.rates import same_strengths
 
 LEAST_TAX = 0.005
+COLUMNS = ["seed", "metric", "value", "step"]  # of a path
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,13 @@ class Route:
         """
         key = self.rlhf, self.method, lr, *sorted(self.where.items())
         if key not in book._paths:
-            book._paths[key] = self._models(book, lr)
+            book._paths[key] = self._whole(book, lr)[COLUMNS]
         return book._paths[key]
+
+    def alike(self, book: Book, rates: Iterable[float | None]) -> dict[float | None, pd.DataFrame]:
+        """The paths at several rates, of the strengths that all of them have, to choose a rate by (`llm.rates`)."""
+        whole = {lr: self._whole(book, lr) for lr in rates}
+        return {lr: path[COLUMNS] for lr, path in same_strengths(whole, self.method).items()}
 
     def rates(self, book: Book) -> dict[float | None, set[int]]:
         """The learning rates that there are models of this path at, with their seeds."""
@@ -127,15 +134,13 @@ class Route:
         found: dict[float | None, set[int]] = {float(lr): set(rows["seed"]) for lr, rows in others.groupby("lr")}
         return ({None: set(own["seed"])} if len(own) else {}) | found
 
-    def _models(self, book: Book, lr: float | None) -> pd.DataFrame:
+    def _whole(self, book: Book, lr: float | None) -> pd.DataFrame:
         if lr not in self.rates(book):
             raise Missing(f"sweep {self.sweep}")
         rows = book.rows[self.rlhf]
         if self.method == "pattern":
-            path = pattern(rows, **self.where)
-        else:
-            path = (strengths if self.method in TRAINED else paths.path)(rows, self.method, lr, **self.where)
-        return path[["seed", "metric", "value", "step"]]
+            return pattern(rows, **self.where)
+        return (strengths if self.method in TRAINED else paths.path)(rows, self.method, lr, **self.where)
 
     def _rows(self, book: Book) -> pd.DataFrame:
         """The rows of the method itself, without the ends of its path."""
