@@ -149,11 +149,12 @@ if at_rates:
 
 # %% [markdown]
 # How far MA, and early stopping, lie above each method (to the right of 0): in ability at equal learned reward, in
-# shares of what RSF took of each ability (the tax), as the ledger of claims counts; and in area under the front. In the last column each has its best rate, chosen on the first seed and told on
-# the others, so that the choice cannot flatter itself. What is best depends on what is compared. By area it is the
-# rate of the largest area. At equal reward a rate of a large area may lie low everywhere; there the one
-# takes the rate whose smallest lead over the other, at any rate of it, is largest, and the other the rate that leaves
-# this lead.
+# shares of what RSF took of each ability (the tax), as the ledger of claims counts; and in area under the front. In
+# the last column each has its best rate, chosen on the first seed and told on the others, so that the choice cannot
+# flatter itself. What is best depends on what is compared. By area it is the rate of the largest area. At equal
+# reward a rate of a large area may lie low everywhere; there the one takes the rate whose smallest lead over the
+# other, at any rate of it, is largest, and the other the rate that leaves this lead. (The ledger chooses by the same
+# strengths and then tells the whole front at the chosen rate, so that its numbers differ a little.)
 
 # %%
 if at_rates:

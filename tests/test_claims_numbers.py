@@ -84,7 +84,7 @@ def test_a_change_is_paired_and_has_the_interval_of_students_t(tmp_path):
 def test_a_model_is_compared_with_a_path_at_its_own_reward(tmp_path):
     book = book_of(tmp_path)
     (line,) = AheadOf("MA", MA, Model(L2, 3.0), "bleu").lines(book)
-    rise, tenths = 0.4, np.linspace(0, 1, 11)
+    rise, tenths = 0.8 * 3 / 7, np.linspace(0, 1, 11)  # the third of six strengths
     expected = [100 * (cost * rise - chord(2, tenths, cost)(rise)) for cost in COSTS.values()]
     assert numbers(line) == pytest.approx(student(expected), abs=1e-5)
 
@@ -147,6 +147,21 @@ def test_methods_choose_among_the_rates_that_both_were_measured_at(tmp_path):
     assert lines[0].note == "learning rates own and own, chosen on seed 1; one seed, so no interval"
     assert lines[0].seeds == (2,)
     assert lines[-1].seeds == (0, 1, 2)
+
+
+def test_a_rate_is_chosen_at_the_strengths_that_all_rates_have_and_told_with_all_of_its_own(tmp_path):
+    """At its own rate L2 loses less, but for the strengths that no other rate has: there it has lost everything."""
+    folder = claim_rows.write(tmp_path, COSTS, ("core", "learning-rates", "mitigations", "mitigation-rates"))
+    rows = read_preset(folder)
+    before = AheadAtBestRates("MA", MA, L2).lines(make_book(rows))
+    only_own = np.array([method == "l2" and "lr" not in setting and setting["strength"] not in (1e-2, 1.0)
+                         for method, setting in zip(rows["method"], rows["setting"], strict=True)])  # fmt: skip
+    rows.loc[only_own & rows["metric"].isin(["qa", "reading_f1", "bleu"]), "value"] = 0.0
+    after = AheadAtBestRates("MA", MA, L2).lines(make_book(rows))
+    assert [lines[0].note for lines in (before, after)] == ["learning rates own and own, chosen on seed 0"] * 2
+    areas = [next(line.note for line in lines if "largest areas" in line.note) for lines in (before, after)]
+    assert areas == ["learning rates own and own, of the largest areas on seed 0"] * 2
+    assert after[0].estimate > before[0].estimate + 0.5
 
 
 def test_an_ability_without_tax_has_no_unit_and_no_say_in_taxes(tmp_path):
