@@ -154,7 +154,8 @@ if at_rates:
 # flatter itself. What is best depends on what is compared. By area it is the rate of the largest area. At equal
 # reward a rate of a large area may lie low everywhere; there the one takes the rate whose smallest lead over the
 # other, at any rate of it, is largest, and the other the rate that leaves this lead. (The ledger chooses by the same
-# strengths and then tells the whole front at the chosen rate, so that its numbers differ a little.)
+# strengths and then tells the whole front at the chosen rate, so that its numbers differ a little.) Replay reaches few
+# rewards, so its bars may leave the panels.
 
 # %%
 if at_rates:
