@@ -23,7 +23,7 @@ def rewards(path, seed=1):
 
 def test_a_path_of_strengths_goes_from_theta_0_over_the_strongest_to_none_of_it(rows):
     found = rewards(families.strengths(rows, "l2"))
-    assert found == pytest.approx({0: 0, **{k: 3.2 * k / 6 for k in range(1, 6)}, 6: 3.2})
+    assert found == pytest.approx({0: 0, **{k: 3.2 * k / 7 for k in range(1, 7)}, 7: 3.2})
 
 
 def test_of_lora_the_smallest_scale_and_then_the_lowest_rank_is_the_strongest_and_targets_are_kept_apart(rows):
@@ -31,8 +31,8 @@ def test_of_lora_the_smallest_scale_and_then_the_lowest_rank_is_the_strongest_an
         path = families.strengths(rows, "lora", targets=targets)
         inner = path[(path["seed"] == 0) & (path["metric"] == "reward") & (path["method"] == "lora")]
         found = list(zip(inner["lora_alpha"], inner["rank"], strict=True))
-        assert found == [(0.125, 16), (0.5, 16), (2, 16), (8, 16), (32, 1), (32, 4), (32, 16), (32, 64)]
-        assert rewards(path) == pytest.approx({step: 3.2 * step / 9 for step in range(10)})
+        assert found == [(0.125, 16), (0.5, 16), (2, 16), (8, 16), (32, 1), (32, 4), (32, 16), (32, 64), (128, 16)]
+        assert rewards(path) == pytest.approx({step: 3.2 * step / 10 for step in range(11)})
 
 
 def test_each_learning_rate_has_a_path_of_its_own(tmp_path):
@@ -52,7 +52,7 @@ def test_replay_without_end_is_not_theta_0(rows):
 def test_ppos_penalty_does_not_end_with_a_model_distilled_from_rsf(tmp_path):
     folder = claim_rows.write(tmp_path, {1: 0.5}, ("core", "kl-penalty"))
     path = families.strengths(after(read_preset(folder), "ppo", families.FAMILIES), "kl")
-    assert rewards(path) == pytest.approx({0: 0, 1: 0.4, 2: 1.2, 3: 2.0, 4: 2.8, 5: 3.6})
+    assert rewards(path) == pytest.approx({0: 0, **{step: 0.4 + 0.64 * (step - 1) for step in range(1, 7)}})
 
 
 def test_patterns_are_told_apart_by_what_they_add(rows):
