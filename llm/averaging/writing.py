@@ -33,11 +33,11 @@ def aside(out: Path, size: int) -> Iterator[Path]:
         room = f"{free / 1e9:.2f} GB are free, but {(size + _SPARE) / 1e9:.2f} GB are needed"
         raise UserError(f"out is {str(out)!r}, where {room}.")
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
-    try:
-        partial.mkdir()
-    except OSError as error:
-        raise UserError(f"out is {str(out)!r}, and writing beside it failed: {error}.") from None
-    try:
+    try:  # from here on, since a stop may come right after the folder is made
+        try:
+            partial.mkdir()
+        except OSError as error:
+            raise UserError(f"out is {str(out)!r}, and writing beside it failed: {error}.") from None
         yield partial
         os.rename(partial, out)
     except OSError as error:
