@@ -149,6 +149,27 @@ def test_models_of_seven_billion_parameters_are_told_once_their_rows_are_beside_
     assert entry.deciding[0].verdict == "undecided"  # one model: no interval over seeds
 
 
+def test_what_a_preset_has_no_rows_of_is_not_measured_and_a_log_likelihood_is_told_without_deciding(tmp_path):
+    made = [row for seed, cost in COSTS.items() for sweep in claim_rows.world(seed, cost).values() for row in sweep]
+    rows = [
+        row | ({"metric": "log_likelihood", "value": row["value"] / 10 - 13} if row["metric"] == "bleu" else {})
+        for row in made
+        if row["metric"] != "gold_reward"
+    ]
+    found = ledger(rsf_rows.write(tmp_path, rows), THEORY)
+    lines = [line for entry in found.entries for line in entry.lines]
+    assert {line.part for line in lines if line.missing == "rows of bleu"} == {
+        line.part for line in lines if line.part.startswith("translation")
+    }
+    assert not {"bleu", "gold_reward"} & {line.metric for line in lines}
+    told = [line for line in lines if line.metric == "log_likelihood"]
+    assert told and not any(line.deciding for line in told)
+    assert "needs rows of bleu" in render.text(found)
+    tax = next(line for line in told if line.part == "abilities: DPO's theta above RSF's")
+    assert tax.estimate == pytest.approx(0.3 * 10 * np.mean(list(COSTS.values())))  # DPO takes 0.7 of what RSF takes
+    assert render.number(tax).endswith("nats a token")
+
+
 def routes(value):
     """Every Route within a comparison."""
     if isinstance(value, Route):

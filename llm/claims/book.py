@@ -7,7 +7,8 @@ The units, each one number for the whole preset, from RSF at the preset's own le
 * an area: the rise of the reward times theta_0's mean ability above chance, what a front without any tax has.
 
 `IN_TAXES` is a metric made from them: the mean over the abilities of ability / tax. A difference of 1 in it
-is the whole tax in every ability. An ability whose tax is below `LEAST_TAX` of its range is left out of it.
+is the whole tax in every ability. An ability whose tax is below `LEAST_TAX` of its range is left out of it, and so is a
+log-likelihood, which has no range and is none of the abilities that the claims are about.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ from llm import paths
 from llm.claims.line import AREA, IN_TAXES, Missing
 from llm.errors import UserError
 from llm.families import FAMILIES, TRAINED, pattern, strengths
-from llm.measured import TOP, after, read_preset
+from llm.measured import KNOWN, TOP, after, read_preset
 from llm.rates import same_strengths
 
 LEAST_TAX = 0.005
@@ -45,6 +46,16 @@ class Book:
         """The rows of theta_0 and chance, which the rows of every algorithm hold."""
         rows = next(iter(self.rows.values()))
         return rows[rows["method"].isin(["theta_0", "chance"])]
+
+    @property
+    def metrics(self) -> set[str]:
+        """What was measured of theta_0, and what is made of it here."""
+        return set(self.ground["metric"])
+
+    def need(self, metric: str) -> None:
+        """Raises Missing for an ability that this preset has no rows of."""
+        if metric in KNOWN and metric not in self.metrics:
+            raise Missing(f"rows of {metric}")
 
     @property
     def overall(self) -> str:

@@ -11,8 +11,9 @@ from llm import paths
 from llm.claims.book import Book, Route, choosing, paired
 from llm.claims.line import IN_TAXES, Line, measured
 from llm.fronts import Interval, t_interval
+from llm.measured import KNOWN
 
-COMPANIONS = {"reward": ("gold_reward",), IN_TAXES: paths.ABILITIES}  # told beside it, without deciding
+COMPANIONS = {"reward": ("gold_reward",), IN_TAXES: KNOWN}  # told beside it where they were measured, without deciding
 LAST = inf  # the last step of a path
 
 
@@ -38,6 +39,7 @@ class Change:
     deciding: bool = True
 
     def lines(self, book: Book) -> list[Line]:
+        book.need(self.metric)
         models = self.first, self.second
         pair = paired(*(model.route.models(book) for model in models), self._rows_of())
         every = paths.seeds(pair[0])
@@ -54,7 +56,7 @@ class Change:
         told = [(self.metric, seeds, note, self.deciding)]
         if len(seeds) < len(every):
             told.append((self.metric, every, f"{note}, which is counted too", False))
-        told += [(metric, seeds, note, False) for metric in COMPANIONS.get(self.metric, ())]
+        told += [(metric, seeds, note, False) for metric in COMPANIONS.get(self.metric, ()) if metric in book.metrics]
         return [self._line(book, ends, *one) for one in told]
 
     def _rows_of(self) -> str:
@@ -63,13 +65,13 @@ class Change:
     def _line(self, book: Book, ends: list[pd.DataFrame], metric: str, seeds: list[int], note: str, deciding: bool) -> Line:
         found = difference(*ends, metric, seeds)
         bound = -self.kept * book.units.get(metric, 0.0)
-        note = note if found else "not measured in these rows, or no tax to measure it in"
+        note = note if found else "no tax to measure it in"
         return measured(self.part, metric, found, seeds, side=self.side, bound=bound, unit=book.units.get(metric),
                         deciding=deciding, note=note)  # fmt: skip
 
 
 def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str, seeds: list[int]) -> Interval | None:
-    """first - second, a model a seed each, with Student's t interval over seeds; None where nobody has the metric."""
+    """first - second, a model a seed each, with Student's t interval over seeds; None where no model has the metric."""
     if metric not in set(first["metric"]):
         return None
     return t_interval([paths.value(first, seed, metric) - paths.value(second, seed, metric) for seed in seeds])

@@ -16,6 +16,7 @@ from llm.claims.book import Book, Route, choosing, of_seeds, paired
 from llm.claims.change import Model
 from llm.claims.line import AREA, IN_TAXES, Line, measured
 from llm.fronts import Interval, t_interval
+from llm.measured import KNOWN
 
 Side = Literal["above", "below"]
 
@@ -36,6 +37,7 @@ class Ahead:
     deciding: bool = True
 
     def lines(self, book: Book) -> list[Line]:
+        book.need(self.metric)
         first, second = pair(book, self.first, self.second)
         if self.same_steps:
             second = second[second["step"].isin(set(first["step"]))]
@@ -52,6 +54,7 @@ class SomeAhead:
     metric: str = IN_TAXES
 
     def lines(self, book: Book) -> list[Line]:
+        book.need(self.metric)
         pairs = [pair(book, route, self.second) for route in self.candidates]
         seeds = sorted(set.intersection(*(set(paths.seeds(first)) for first, _ in pairs)))
         chosen_on, others = choosing(seeds)
@@ -75,6 +78,7 @@ class AheadOf:
     metric: str = IN_TAXES
 
     def lines(self, book: Book) -> list[Line]:
+        book.need(self.metric)
         first, second = pair(book, self.first, self.model.route)
         point, seeds, metric = paths.at(second, self.model.step), paths.seeds(first), _known(book, self.metric)
         found = None
@@ -99,7 +103,7 @@ def front_lines(
     """The deciding line, in `metric` at equal learned reward, and those told beside it."""
     seeds = paths.seeds(first)
     told = [(metric, "reward")]
-    there = [ability for ability in paths.ABILITIES if ability in set(first["metric"])]
+    there = [ability for ability in KNOWN if ability in set(first["metric"])]
     told += [(ability, "reward") for ability in (*there, "mean_ability") if metric == IN_TAXES]
     told += [(metric, "gold_reward")] if "gold_reward" in set(first["metric"]) else []
     lines = []

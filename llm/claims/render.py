@@ -14,6 +14,7 @@ UNITS = {  # metric -> digits, words
     "qa": (3, "accuracy"),
     "reading_f1": (3, "F1"),
     "bleu": (1, "BLEU"),
+    "log_likelihood": (3, "nats a token"),
     "mean_ability": (3, "mean ability"),
     IN_TAXES: (2, "of the tax"),
     AREA: (2, "reward x ability"),
