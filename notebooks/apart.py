@@ -89,6 +89,7 @@ def draw(axes: Mapping[str, Axes], found: list[Duel], called: Mapping[str, str])
         ax.set_yticks([-place for place in range(len(lines))], labels, fontsize=7)
         ax.set_ylim(-len(lines) + 0.4, 0.6)
         ax.tick_params(axis="x", labelsize=7)
+        ax.locator_params(axis="x", nbins=5)
         ax.set_title(f"area under the front,\nminus {style.look(rival).short}'s", fontsize=9)
 
 

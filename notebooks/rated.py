@@ -178,8 +178,8 @@ def draw(ax: Axes, names: Sequence[str], found: Mapping[str, Mapping[str, Interv
 
 
 def _reach(found: Interval | None) -> float:
-    """How far an interval goes from 0, or its mean where it has no ends."""
-    return max(abs(end) for end in (found.mean, found.low, found.high) if isfinite(end)) if found else 0.0
+    """How far an interval and its seeds go from 0, or its mean where it has no ends."""
+    return max(abs(end) for end in (found.low, found.high, *found.per_seed) if isfinite(end)) if found else 0.0
 
 
 def highest(found: Mapping[str, AtRates], names: Mapping[Rate, str]) -> str:
