@@ -73,7 +73,8 @@ def sweep_with(kind, wildcards):
 
 
 def labels(kind):
-    return "|".join(sorted({entry.label for sweep in sweeps.values() for entry in getattr(sweep, kind)}))
+    """What matches the labels of all entries of a kind, and nothing where there are none (an empty pattern would match any)."""
+    return "|".join(sorted({entry.label for sweep in sweeps.values() for entry in getattr(sweep, kind)})) or "(?!)"
 
 
 def shipped_weights(wildcards):
