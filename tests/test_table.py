@@ -132,3 +132,8 @@ def test_a_preset_without_a_gold_reward_has_a_table_and_a_ledger(tmp_path):
     assert "gold" not in table
     assert cells(table, "theta_0, before RLHF")[1].startswith("0.900")
     assert [entry.claim.name for entry in ledger(tmp_path, tmp_path).entries][0] == "The tax"
+
+
+def test_a_preset_with_other_abilities_has_a_ledger_too(tmp_path):
+    rows = [row for seed in range(3) for row in core(seed) if row["metric"] != "bleu"]
+    assert len(ledger(write(tmp_path, rows), tmp_path).entries) > 10

@@ -39,7 +39,6 @@ class Change:
     deciding: bool = True
 
     def lines(self, book: Book) -> list[Line]:
-        book.need(self.metric)
         models = self.first, self.second
         pair = paired(*(model.route.models(book) for model in models), self._rows_of())
         every = paths.seeds(pair[0])

@@ -37,7 +37,6 @@ class Ahead:
     deciding: bool = True
 
     def lines(self, book: Book) -> list[Line]:
-        book.need(self.metric)
         first, second = pair(book, self.first, self.second)
         if self.same_steps:
             second = second[second["step"].isin(set(first["step"]))]
@@ -54,7 +53,6 @@ class SomeAhead:
     metric: str = IN_TAXES
 
     def lines(self, book: Book) -> list[Line]:
-        book.need(self.metric)
         pairs = [pair(book, route, self.second) for route in self.candidates]
         seeds = sorted(set.intersection(*(set(paths.seeds(first)) for first, _ in pairs)))
         chosen_on, others = choosing(seeds)
@@ -78,7 +76,6 @@ class AheadOf:
     metric: str = IN_TAXES
 
     def lines(self, book: Book) -> list[Line]:
-        book.need(self.metric)
         first, second = pair(book, self.first, self.model.route)
         point, seeds, metric = paths.at(second, self.model.step), paths.seeds(first), _known(book, self.metric)
         found = None

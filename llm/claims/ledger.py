@@ -57,6 +57,7 @@ def make_ledger(book: Book, claims: Sequence[Claim] = CLAIMS) -> Ledger:
 
 def _lines(comparison: Comparison, book: Book) -> list[Line]:
     try:
+        book.need(getattr(comparison, "metric", ""))
         return comparison.lines(book)
     except Missing as error:
         return [Line(comparison.part, deciding=getattr(comparison, "deciding", True), missing=str(error))]

@@ -37,7 +37,6 @@ class AheadAtBestRates:
     needs: str = ""
 
     def lines(self, book: Book) -> list[Line]:
-        book.need(self.metric)
         own = pair(book, self.first, self.second)
         rates, every = self._rates(book)
         if len(rates) == 1:
