@@ -20,6 +20,7 @@ RETRAIN = str(config.get("retrain", "no")) == "yes"
 OUT = Path(config.get("out", "out"))
 
 preset = load_preset(PRESET)
+threads_before = preset.threads if isinstance(preset, LocalPreset) else 1  # of the steps that all others wait for
 every_sweep = {name: load_sweep(name) for name in names("sweeps")}
 sweeps = {name: runnable(sweep, preset) for name, sweep in every_sweep.items() if not why_empty(sweep, preset)}
 run = OUT / preset.name / "seed{seed}"
@@ -147,6 +148,7 @@ rule pretrain:
         run / "pretrained" / "config.json",
     params:
         shipped=shipped_weights,
+    threads: threads_before
     resources:
         **asks("pretrain"),
     shell:
@@ -158,6 +160,7 @@ rule sft:
         rules.pretrain.output,
     output:
         run / "theta_0" / "config.json",
+    threads: threads_before
     resources:
         **asks("sft"),
     shell:
@@ -169,6 +172,7 @@ rule reward:
         rules.sft.output,
     output:
         run / "reward.json",
+    threads: threads_before
     resources:
         **asks("reward"),
     shell:
@@ -180,6 +184,7 @@ rule align:
         rules.reward.output,
     output:
         run / "{rlhf}" / "{lr}" / "iteration{last}" / "config.json",
+    threads: threads_before
     resources:
         **asks("align"),
     shell:
@@ -191,6 +196,7 @@ rule penalise:
         rules.reward.output,
     output:
         run / "ppo" / "{lr}" / "eta{eta}" / "iteration{last}" / "config.json",
+    threads: threads_before
     resources:
         **asks("penalise"),
     shell:

@@ -84,10 +84,18 @@ def test_what_a_preset_cannot_run_is_left_out_of_a_sweep_and_the_microcosm_runs_
     for name in ("core", "algorithms", "mitigations", "mitigation-rates", "learning-rates", "ratios", "kl-penalty", "ama-samples"):
         assert runnable(load_sweep(name), microcosm) == load_sweep(name)
     assert runnable(load_sweep("algorithms"), smollm).rlhf == ("dpo",)
-    assert runnable(load_sweep("core"), smollm) == load_sweep("core")
+    assert [entry.label for entry in runnable(load_sweep("core"), smollm).averaging] == [e.label for e in load_sweep("core").averaging]
     assert why_empty(load_sweep("learning-rates"), smollm) == "which is run at its own learning rates"
     assert why_empty(load_sweep("mitigations"), smollm) == "which has none of the methods distilled, l1, l2, kd, lora, sma, er"
     assert why_empty(load_sweep("kl-penalty"), smollm) == "whose models are aligned by rsf, dpo"
+
+
+@pytest.mark.parametrize(("name", "alphas"), [("smollm2-135m", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)), ("smollm2-135m-gpu", None)])
+def test_where_models_are_slow_to_measure_single_parts_have_fewer_ratios_and_nothing_else_has(name, alphas):
+    whole = load_sweep("core")
+    for thinned, entry in zip(runnable(whole, load_preset(name)).averaging, whole.averaging, strict=True):
+        fewer = {"alphas": alphas} if alphas and entry.method == "part" else {}
+        assert thinned == entry.model_copy(update=fewer)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,13 @@ def test_the_same_graph_runs_every_preset_and_asks_for_what_the_plan_says(tmp_pa
     assert asked(said)["average"]["gpu"] == (0 if name == "smollm2-135m" else 1)
 
 
+@pytest.mark.parametrize(("name", "threads"), [("smollm2-135m", {"pretrain", "sft", "reward", "align"}), ("microcosm", set())])
+def test_what_all_wait_for_takes_the_presets_threads_and_what_runs_side_by_side_one(tmp_path: Path, name, threads):
+    said = output(graph(tmp_path, "--dry-run", target="core", preset=name))
+    several = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    threads: 2$", said, flags=re.MULTILINE)
+    assert set(several) == threads
+
+
 def test_time_asked_for_leaves_room_and_memory_holds_a_model_for_each_process():
     preset = load_preset("openllama-3b")
     found = resources(preset, Step("sft"))

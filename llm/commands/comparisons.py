@@ -19,12 +19,13 @@ def sweep(
     lr: Rate = "own",
 ) -> None:
     """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
-    from llm.config import load_sweep
+    from llm.config import load_sweep, runnable
     from llm.results import write_rows
     from llm.stages.align import number, theta_folder
     from llm.stages.average import measure_averages
 
-    run, chosen = run_of(preset, seed, out), load_sweep(name).entry(entry)
+    run = run_of(preset, seed, out)
+    chosen = runnable(load_sweep(name), run.preset).entry(entry)
     stages, theta = stages_of(run), theta_folder(run, rlhf, lr)
     evaluator = stages.evaluator(run)
     found = stages.ratios(evaluator, theta, rlhf, chosen, run.folder / "ama" / rlhf / lr)

@@ -87,6 +87,8 @@ class LocalPreset(Preset):
     """Models small enough to be trained and measured in memory by our own loop (`llm.train`)."""
 
     device: Literal["cpu", "gpu"]  # where models are trained and measured
+    threads: Count  # of the steps that all others wait for, up to alignment; the others run side by side, with one each
+    thin_parts: Count  # 1: single parts at all of a sweep's ratios; k: at every k-th of them, from the first
     prompts: Mixture  # of alignment prompts, by kind
     max_new_tokens: Count
     generation_batch: Count

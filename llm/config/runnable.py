@@ -1,13 +1,14 @@
 """Which part of a sweep a preset can run: sweeps are shared by all kinds of presets, and what one cannot run is left out."""
 
-from llm.config.preset import Preset
-from llm.config.sweep import Sweep
+from llm.config.preset import LocalPreset, Preset
+from llm.config.sweep import AveragingEntry, Sweep
 
 
 def runnable(sweep: Sweep, preset: Preset) -> Sweep:
     """The sweep without what the preset has no section, no ratio or no method for; its lists may be empty (`why_empty`).
 
-    Learning rates that are numbers are laid out for the microcosm, so other kinds run sweeps at their own rate alone.
+    Learning rates that are numbers are laid out for the microcosm, so other kinds run sweeps at their own rate alone. Where models
+    are slow to measure, a preset takes fewer ratios of single parts (`thin_parts`).
     """
     rates = sweep.learning_rates if preset.takes_numbers_of_sweeps else [lr for lr in sweep.learning_rates if lr is None]
     return sweep.model_copy(
@@ -15,12 +16,18 @@ def runnable(sweep: Sweep, preset: Preset) -> Sweep:
             "rlhf": tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms),
             "learning_rates": tuple(rates),
             "averaging": tuple(
-                entry for entry in sweep.averaging
+                _thinned(entry, preset) for entry in sweep.averaging
                 if entry.method in preset.averaging_methods and entry.grouping.fits(preset.model)
             ),
             "training": tuple(entry for entry in sweep.training if entry.method in preset.training_methods),
         }
     )  # fmt: skip
+
+
+def _thinned(entry: AveragingEntry, preset: Preset) -> AveragingEntry:
+    if entry.method != "part" or not isinstance(preset, LocalPreset):
+        return entry
+    return entry.model_copy(update={"alphas": entry.alphas[:: preset.thin_parts]})
 
 
 def has_baseline(sweep: Sweep, preset: Preset) -> bool:
