@@ -90,7 +90,7 @@ def test_what_a_preset_cannot_run_is_left_out_of_a_sweep_and_the_microcosm_runs_
     assert why_empty(load_sweep("kl-penalty"), smollm) == "whose models are aligned by rsf, dpo"
 
 
-@pytest.mark.parametrize(("name", "alphas"), [("smollm2-135m", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)), ("smollm2-135m-gpu", None)])
+@pytest.mark.parametrize(("name", "alphas"), [("smollm2-135m", (0.0, 0.5, 1.0)), ("smollm2-135m-gpu", None)])
 def test_where_models_are_slow_to_measure_single_parts_have_fewer_ratios_and_nothing_else_has(name, alphas):
     whole = load_sweep("core")
     for thinned, entry in zip(runnable(whole, load_preset(name)).averaging, whole.averaging, strict=True):
