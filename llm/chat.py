@@ -56,8 +56,8 @@ def write_replies(
 def reward_scores(reward_model, tokenizer, replies: list[tuple[Prompt, str, bool]], batch_size: int) -> torch.Tensor:
     """Learned reward of each (prompt, reply, finished); shape (replies,)."""
     contexts = ids_of_prompts(tokenizer, [prompt for prompt, _, _ in replies])
-    sequences = [context + reply_ids(tokenizer, r, done) for context, (_, r, done) in zip(contexts, replies)]
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    sequences = [(context, reply_ids(tokenizer, r, done)) for context, (_, r, done) in zip(contexts, replies)]
+    order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
     scores = torch.empty(len(sequences))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
@@ -65,7 +65,19 @@ def reward_scores(reward_model, tokenizer, replies: list[tuple[Prompt, str, bool
     return scores
 
 
-def sequence_scores(reward_model, sequences: list[list[int]], pad_id: int) -> torch.Tensor:
-    """Learned reward of each token sequence, with gradient; shape (sequences,)."""
-    ids, mask = left_pad(sequences, pad_id, reward_model.device)
-    return reward_model(input_ids=ids, attention_mask=mask).logits[:, 0].float()
+def sequence_scores(reward_model, sequences: list[tuple[list[int], list[int]]], pad_id: int) -> torch.Tensor:
+    """Learned reward of each (prompt, reply), token ids, with gradient; shape (sequences,)."""
+    return head_outputs(reward_model, sequences, pad_id)[:, 0].float()
+
+
+def head_outputs(reward_model, sequences: list[tuple[list[int], list[int]]], pad_id: int) -> torch.Tensor:
+    """What the model's head reads at the last token of each (prompt, reply), or in the mean over the reply's tokens where the
+    model says `reward_pooling`; shape (sequences, outputs).
+    """
+    ids, mask = left_pad([context + reply for context, reply in sequences], pad_id, reward_model.device)
+    if getattr(reward_model.config, "reward_pooling", "last") == "last":
+        return reward_model(input_ids=ids, attention_mask=mask).logits
+    read = reward_model.score(reward_model.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state)
+    lengths = torch.tensor([[max(1, len(reply))] for _, reply in sequences], device=ids.device)
+    of_reply = torch.arange(ids.shape[1], device=ids.device) >= ids.shape[1] - lengths
+    return (read * of_reply[:, :, None]).sum(dim=1) / lengths

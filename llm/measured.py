@@ -106,6 +106,6 @@ def _mean_abilities(rows: pd.DataFrame) -> pd.DataFrame:
     groups = scaled.groupby(["method", "setting_key", "seed"], sort=False)
     first = groups.first().reset_index()
     mean, error = groups["value"].mean(), np.sqrt(groups["squared"].sum(min_count=1)) / groups.size()
-    return first.assign(metric="mean_ability", value=mean.to_numpy(), stderr=error.to_numpy()).drop(
+    return first.assign(metric="mean_ability", value=mean.to_numpy(), stderr=error.to_numpy(), items=None).drop(
         columns="squared"
     )[rows.columns]

@@ -83,12 +83,13 @@ def load_model(folder: Path, device: torch.device | str = "cpu"):
     return AutoModelForCausalLM.from_pretrained(require_model(folder)).to(device).eval()
 
 
-def load_reward_model(folder: Path, device: torch.device | str = "cpu"):
-    """A sequence classifier with one output, in evaluation mode."""
+def load_reward_model(folder: Path, device: torch.device | str = "cpu", layers: int | None = None):
+    """A sequence classifier with one output, in evaluation mode; of the folder's first `layers`, None: of all."""
     from transformers import AutoModelForSequenceClassification
 
     _quiet()
-    return AutoModelForSequenceClassification.from_pretrained(require_model(folder), num_labels=1).to(device).eval()
+    fewer = {} if layers is None else {"num_hidden_layers": layers}
+    return AutoModelForSequenceClassification.from_pretrained(require_model(folder), num_labels=1, **fewer).to(device).eval()
 
 
 def load_tokenizer(folder: Path):

@@ -112,19 +112,22 @@ def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int
 
 def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
     """The one number that `rows` have for a seed and a metric."""
-    values = rows.loc[(rows["seed"] == seed) & (rows["metric"] == metric), "value"]
-    if len(values) != 1:
+    return float(_row(rows, seed, metric)["value"])
+
+
+def _row(rows: pd.DataFrame, seed: int, metric: str) -> pd.Series:
+    found = rows[(rows["seed"] == seed) & (rows["metric"] == metric)]
+    if len(found) != 1:
         raise UserError(
-            f"results: {len(values)} rows for seed = {seed}, metric = {metric}; there must be one."
+            f"results: {len(found)} rows for seed = {seed}, metric = {metric}; there must be one."
         )
-    return float(values.iloc[0])
+    return found.iloc[0]
 
 
 def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Interval:
     """first - second, one model a seed each, paired over seeds, with its 95 % interval.
 
-    With one seed the interval is that over items, taken as independent: the same items are asked of both
-    models, so it is rather too wide.
+    With one seed the interval is that over items (`items_error`).
     """
     common = seeds(first)
     if common != seeds(second):
@@ -139,10 +142,18 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Interv
 def items_error(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> float:
     """Standard error, over test items, of the mean over seeds of first - second: of these very runs, not of others.
 
-    The items are taken as independent; the same ones are asked of both models, so it is rather too large.
+    The same items are asked of both models: where rows keep them, it is that of the items' differences. Elsewhere they are
+    taken as independent, so it is rather too large.
     """
-    errors = [rows.loc[rows["metric"] == metric, "stderr"] for rows in (first, second)]
-    return float(np.sqrt(sum((error**2).sum() for error in errors)) / len(seeds(first)))
+    errors = [_items_error(*(_row(rows, seed, metric) for rows in (first, second))) for seed in seeds(first)]
+    return float(np.sqrt(np.sum(np.square(errors))) / len(errors))
+
+
+def _items_error(first: pd.Series, second: pd.Series) -> float:
+    if isinstance(first.get("items"), list) and isinstance(second.get("items"), list):
+        between = np.subtract(first["items"], second["items"])
+        return between.std(ddof=1) / np.sqrt(len(between))
+    return np.hypot(first["stderr"], second["stderr"])
 
 
 def gap(first: dict[int, Curve], second: dict[int, Curve]) -> Interval | None:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from llm.errors import UserError
 
 IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
 
 Text = Annotated[str, Field(min_length=1, description="a non-empty string")]
+DECIMALS = 5  # of an item's contribution
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0")]
 
 
@@ -31,6 +32,8 @@ class Row(BaseModel):
     [0, 100], length in tokens, rewards unbounded. `stderr` is the standard error over the `n` items of the
     row, never over seeds. `setting` is what identifies the model beyond its method, for example {"part":
     "input", "alpha": 0.2}; alpha is the post-RLHF share. `seconds` is the wall-clock time of the measurement.
+    `items` (in the rows of presets that keep them) is what each item contributed, to `DECIMALS` places, in an order that is
+    the same for all models of a seed: `value` is its mean.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -49,6 +52,19 @@ class Row(BaseModel):
     split: Text
     seconds: NotNegative
     version: Text
+    items: Annotated[
+        list[Annotated[float, Field(allow_inf_nan=False)]] | None,
+        Field(description="a list of n finite numbers whose mean is the value, or left out"),
+    ] = None
+
+    @field_validator("items")
+    @classmethod
+    def _make_the_value(cls, items: list[float] | None, info: ValidationInfo) -> list[float] | None:
+        if items is None or not {"n", "value"} <= info.data.keys():
+            return items
+        if len(items) != info.data["n"] or abs(sum(items) / len(items) - info.data["value"]) > 10.0**-DECIMALS:
+            raise ValueError("not the items of the value")
+        return items
 
 
 def setting_key(setting: Mapping[str, JsonValue]) -> str:
@@ -134,8 +150,12 @@ def write_rows(path: str | Path, rows: Iterable[Row | Mapping[str, Any]]) -> Non
             raise UserError(f"{path.name}: two rows for {_name(_identity(row))}; each number has one row.")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    aside.write_text("".join(row.model_dump_json() + "\n" for _, row in sorted(by_identity.items())))
+    aside.write_text("".join(_line(row) + "\n" for _, row in sorted(by_identity.items())))
     aside.replace(path)
+
+
+def _line(row: Row) -> str:
+    return row.model_dump_json(exclude={"items"} if row.items is None else None)
 
 
 def collect_rows(sources: Iterable[str | Path], to: str | Path) -> None:

@@ -197,10 +197,15 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, areas: b
     style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}" + (f"\nlowest: {below}" if areas else ""))
 
 
-def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:
-    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown."""
+def keeps_items(rows: pd.DataFrame) -> bool:
+    """Whether single models can be compared item by item."""
+    return bool(rows["items"].notna().any())
+
+
+def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True, items: bool = False) -> None:
+    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown; `items`: rows keep theirs."""
     over_seeds = "seeds, paired" + ("; small dots: single seeds" if dots else "")
-    bars = over_seeds if n_seeds > 1 else "items, taken as independent"
+    bars = over_seeds if n_seeds > 1 else "items, " + ("paired" if items else "taken as independent")
     style.foot(fig, f"{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {bars}")
 
 

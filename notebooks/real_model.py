@@ -28,7 +28,7 @@ import numpy as np
 import panels
 import style
 
-from llm import paths
+from llm import paired, paths
 from llm.config import Algorithm, load_preset
 from llm.measured import after, read_preset
 
@@ -73,13 +73,19 @@ style.save(fig, "fig_real_tax")
 # %%
 THETA = paths.at(STOPPING, STOPPING["step"].max())
 MOVED = {"above": "rises", "below": "falls", "undecided": "may have moved either way"}
-OVER = "seeds" if len(SEEDS) > 1 else "items"
-print(f"From theta_0 to theta, with 95 % intervals over {OVER}; in brackets the standard error over items of these very runs:")
-for metric in (*TOLD, "length"):
-    change = paths.difference(THETA, START, metric)
-    error = paths.items_error(THETA, START, metric)
-    print(f"  {panels.WORDS[metric]} {panels.verdict(change, MOVED)}: {panels.number(change, metric)} "
-          f"({error:.{panels.DIGITS[metric]}f})")  # fmt: skip
+
+
+def tell_changes(theta, start):
+    """Print how far every metric moved from theta_0 to theta."""
+    over = "seeds" if start["seed"].nunique() > 1 else "items"
+    print(f"From theta_0 to theta, with 95 % intervals over {over}; in brackets the standard error over items of these very runs:")
+    for metric in (*TOLD, "length"):
+        change, error = paths.difference(theta, start, metric), paths.items_error(theta, start, metric)
+        print(f"  {panels.WORDS[metric]} {panels.verdict(change, MOVED)}: {panels.number(change, metric)} "
+              f"({error:.{panels.DIGITS[metric]}f})")  # fmt: skip
+
+
+tell_changes(THETA, START)
 
 # %% [markdown]
 # ## Averaging against early stopping, and AMA against both
@@ -88,7 +94,10 @@ for metric in (*TOLD, "length"):
 # saw, and the gold reward (below), which it did not.
 
 # %%
-AMA = {name: paths.path(ROWS, "ama", embeddings=embeddings) for name, embeddings in (("ama", "first"), ("ama-own-embeddings", "own"))}
+def fronts_of(rows):
+    """Every path of models from theta_0 to theta, by the name of its look."""
+    ama = {name: paths.path(rows, "ama", embeddings=embeddings) for name, embeddings in (("ama", "first"), ("ama-own-embeddings", "own"))}
+    return {"early-stopping": paths.path(rows, "early-stopping"), "ma": paths.path(rows, "ma"), **ama}
 
 
 def draw_fronts(fronts, anchor):
@@ -105,7 +114,8 @@ def draw_fronts(fronts, anchor):
     return fig, axes
 
 
-fig, axes = draw_fronts({"early-stopping": STOPPING, "ma": MA, **AMA}, START)
+FRONTS = fronts_of(ROWS)
+fig, axes = draw_fronts(FRONTS, START)
 panels.legend(fig, axes, 2)
 panels.stamp_anchored(fig, PRESET.name, len(SEEDS), r"\theta_0")
 style.save(fig, "fig_real_fronts")
@@ -114,19 +124,26 @@ style.save(fig, "fig_real_fronts")
 # How far one lies above the other at equal reward, averaged over the rewards that both reach:
 
 # %%
-PAIRS = {
-    "MA - early stopping": (MA, STOPPING, "ma"),
-    "AMA - MA": (AMA["ama"], MA, "ama"),
-    "AMA, embeddings apart - MA": (AMA["ama-own-embeddings"], MA, "ama-own-embeddings"),
+PAIRS = {  # what is said of two fronts -> their names; the first gives the look
+    "MA - early stopping": ("ma", "early-stopping"),
+    "AMA - MA": ("ama", "ma"),
+    "AMA, embeddings apart - MA": ("ama-own-embeddings", "ma"),
 }
-GAPS = {
-    (pair, reward, ability): paths.gap(paths.curves(first, ability, reward), paths.curves(second, ability, reward))
-    for (pair, (first, second, _)), reward, ability in product(PAIRS.items(), REWARDS, ABILITIES)
-}
+
+
+def gaps_of(fronts):
+    """(pair, reward, ability) -> how far the first front of the pair lies above the second."""
+    return {
+        (pair, reward, ability): paired.gap(fronts[first], fronts[second], ability, reward)
+        for (pair, (first, second)), reward, ability in product(PAIRS.items(), REWARDS, ABILITIES)
+    }
+
+
+GAPS = gaps_of(FRONTS)
 fig, axes = plt.subplots(1, len(ABILITIES), figsize=(style.WIDTH, style.PANEL + 0.2))
 for ability, ax in zip(ABILITIES, axes, strict=True):
     ax.axhline(0, color="#000000", linewidth=0.8)
-    for place, (pair, (_, _, name)) in enumerate(PAIRS.items()):
+    for place, (pair, (name, _)) in enumerate(PAIRS.items()):
         for reward, offset, shape in zip(REWARDS, (-0.12, 0.12), "os", strict=False):
             shown = style.look(name)
             panels.interval_mark(ax, place + offset, GAPS[pair, reward, ability], shown.colour, "_", shape)
@@ -136,15 +153,21 @@ for ability, ax in zip(ABILITIES, axes, strict=True):
 for reward, shape in zip(REWARDS, "os", strict=False):
     axes[0].plot([], [], shape, color="#555555", label=f"at equal {panels.WORDS[reward]}")
 panels.legend(fig, axes, 2)
-panels.stamp_differences(fig, PRESET.name, len(SEEDS))
+panels.stamp_differences(fig, PRESET.name, len(SEEDS), items=panels.keeps_items(ROWS))
 style.save(fig, "fig_real_gaps")
 
 # %%
 SIDES = {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"}
-for (pair, reward, ability), found in GAPS.items():
-    first, second = pair.rsplit(" - ", 1)
-    print(f"At equal {panels.WORDS[reward]}, {panels.WORDS[ability]}: {first} {panels.verdict(found, SIDES)} {second}, "
-          f"{panels.number(found, ability)}")  # fmt: skip
+
+
+def tell_gaps(gaps):
+    for (pair, reward, ability), found in gaps.items():
+        first, second = pair.rsplit(" - ", 1)
+        print(f"At equal {panels.WORDS[reward]}, {panels.WORDS[ability]}: {first} {panels.verdict(found, SIDES)} {second}, "
+              f"{panels.number(found, ability)}")  # fmt: skip
+
+
+tell_gaps(GAPS)
 # What averaging saves is asked of the ability that RLHF takes most clearly from, in standard errors over items.
 SAVED = min(ABILITIES, key=lambda a: paths.difference(THETA, START, a).mean / paths.items_error(THETA, START, a))
 tax = -paths.difference(THETA, START, SAVED).mean
@@ -183,7 +206,7 @@ for name, path in PARTS.items():
         print(f"    that is {1 + change['reward'] / RISE:.0%} of the learned reward's rise kept, {-change[SAVED] / TAX:.0%} of the tax "
               f"on {panels.WORDS[SAVED]} given back")  # fmt: skip
 for name, path in PARTS.items():
-    over = paths.gap(paths.curves(path, SAVED), paths.curves(MA_OF, SAVED))
+    over = paired.gap(path, MA_OF, SAVED)
     print(f"  {style.look(name).short} - MA at equal learned reward, {panels.WORDS[SAVED]}: {panels.number(over, SAVED)}")
 if lacking := sorted(set(SEEDS) - PART_SEEDS):
     print(f"Not measured with single parts: seed {panels.several(lacking)}. So all of this is of {panels.seed_count(len(PART_SEEDS))}.")
@@ -195,6 +218,7 @@ if lacking := sorted(set(SEEDS) - PART_SEEDS):
 # likeliest. Above with the embeddings in the input part, as in the paper; below with a ratio of their own.
 
 # %%
+AMA = {name: FRONTS[name] for name in ("ama", "ama-own-embeddings")}
 GROUPS = ("part1", "part2", "part3", "embeddings")
 TITLES = ("input part", "middle part", "output part", "embeddings")
 fig, axes = plt.subplots(1, 4, figsize=(style.WIDTH, 0.9 * style.PANEL), sharey=True)

@@ -62,6 +62,20 @@ def test_a_written_row_reads_back_exactly(tmp_path_factory, value, stderr, n, al
     assert math.isnan(back["stderr"]) if stderr is None else back["stderr"] == stderr
 
 
+@given(st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 5)), min_size=1, max_size=30))
+def test_items_read_back_exactly_and_rows_without_them_have_no_such_key(tmp_path_factory, items):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_rows(path, [row(value=sum(items) / len(items), n=len(items), items=items), row(metric="bleu")])
+    assert ["items" in line for line in path.read_text().splitlines()] == [False, True]
+    assert list(read_rows(path)["items"]) == [None, items]
+
+
+@pytest.mark.parametrize("items", [[], [0.9], [0.9, 0.8], [math.nan, 0.9], "0.9"])
+def test_items_that_are_not_the_values_are_refused(items):
+    with pytest.raises(UserError, match="^here: items = .* is not allowed; it must be a list of n finite numbers whose mean is the value"):
+        parse_row(row(n=2, items=items), "here")
+
+
 @given(st.permutations(grid()))
 def test_the_order_of_rows_does_not_change_the_bytes(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("rows")

@@ -80,6 +80,10 @@ def test_every_model_of_the_core_is_measured_by_the_abilities_that_the_preset_ha
     write_rows(tmp_path / "core.jsonl", rows)
     read = read_rows(tmp_path / "core.jsonl")
     assert set(read["preset"]) == {"smollm2-135m-tiny"}
+    with_items = read[read["items"].notna()]
+    assert set(with_items["metric"]) == METRICS
+    assert with_items["items"].map(np.mean).to_numpy() == pytest.approx(with_items["value"].to_numpy(), abs=1e-5)
+    assert set(with_items["method"]) == {"theta_0", "chance", "theta", "early-stopping", "ma", "part", "ama"}
     assert {method: int(count) for method, count in read[read["metric"] == "qa"]["method"].value_counts().items()} == {
         "theta_0": 1, "chance": 1, "theta": 1, "early-stopping": 2, "ma": 11, "part": 11, "ama": 4,
     }  # fmt: skip

@@ -9,7 +9,8 @@ from microcosm_runs import smoke, smoke_run
 
 from llm.chat import prompt_ids, reply_ids, reward_scores, sequence_scores
 from llm.model import load_reward_model, load_tokenizer
-from llm.stages.reward import judge, load_fresh_reward_model, preferences, train_reward
+from llm.stages.reward import judge, preferences, train_reward
+from llm.stages.reward_head import load_fresh_reward_model
 
 PAIRS = 1500
 LONGEST = 24  # tokens of a reply; some writers write more
@@ -79,20 +80,20 @@ def test_no_reply_is_longer_than_a_models_may_be_and_a_cut_one_has_no_end(run, r
 def test_the_loss_is_bradley_and_terrys_over_the_sequences_one_by_one(run, rows):
     from llm.stages.reward import _bradley_terry, _pair_ids
 
-    tokenizer, model = load_tokenizer(run.folder / "theta_0"), load_fresh_reward_model(run.folder / "theta_0", "drawn", seed=3)
+    tokenizer, model = load_tokenizer(run.folder / "theta_0"), load_fresh_reward_model(run.folder / "theta_0", run.preset.reward, seed=3)
     chosen = [_pair_ids(tokenizer, row) for row in rows[:9]]
     with torch.no_grad():
-        alone = [[model(input_ids=torch.tensor([ids])).logits.item() for ids in pair] for pair in chosen]
+        alone = [[model(input_ids=torch.tensor([context + reply])).logits.item() for context, reply in pair] for pair in chosen]
         loss = _bradley_terry(tokenizer.pad_token_id)(model, chosen).item()
     assert loss == pytest.approx(np.mean([np.log1p(np.exp(bad - good)) for good, bad in alone]), rel=1e-5)
     assert np.std(alone) > 0
 
 
 def test_a_score_does_not_depend_on_the_sequences_beside_it(run, rows):
-    tokenizer, model = load_tokenizer(run.folder / "theta_0"), load_fresh_reward_model(run.folder / "theta_0", "drawn", seed=3)
+    tokenizer, model = load_tokenizer(run.folder / "theta_0"), load_fresh_reward_model(run.folder / "theta_0", run.preset.reward, seed=3)
     replies = [(row["prompt"], row["chosen"]["text"], row["chosen"]["finished"]) for row in rows[:25]]
     together = reward_scores(model, tokenizer, replies, batch_size=7).numpy()
-    ids = [prompt_ids(tokenizer, p) + reply_ids(tokenizer, r, done) for p, r, done in replies]
+    ids = [(prompt_ids(tokenizer, p), reply_ids(tokenizer, r, done)) for p, r, done in replies]
     with torch.no_grad():
         alone = [sequence_scores(model, [one], tokenizer.pad_token_id).item() for one in ids]
     assert together.tolist() == pytest.approx(alone, abs=1e-5)
@@ -101,7 +102,7 @@ def test_a_score_does_not_depend_on_the_sequences_beside_it(run, rows):
 
 def test_a_zero_head_knows_nothing_yet_and_leaves_the_body_as_it_was(run, rows):
     theta_0 = run.folder / "theta_0"
-    drawn, zero = (load_fresh_reward_model(theta_0, head, seed=3) for head in ("drawn", "zero"))
+    drawn, zero = (load_fresh_reward_model(theta_0, run.preset.reward.model_copy(update={"head": head}), seed=3) for head in ("drawn", "zero"))
     replies = [(row["prompt"], row["chosen"]["text"], row["chosen"]["finished"]) for row in rows[:25]]
     assert not reward_scores(zero, load_tokenizer(theta_0), replies, batch_size=7).any()
     different = [name for name, tensor in drawn.state_dict().items() if not torch.equal(tensor, zero.state_dict()[name])]
@@ -112,7 +113,7 @@ def test_fitting_lowers_the_loss_on_pairs_and_begins_from_theta_0(run, pairs, ro
     judged = train_reward(run, run.folder / "theta_0", pairs, tmp_path / "reward")
     fitted, tokenizer = load_reward_model(tmp_path / "reward"), load_tokenizer(tmp_path / "reward")
     assert judged == judge(fitted, tokenizer, [row for row in rows if row["split"] == "test"], run.preset.evaluate.batch)
-    fresh = load_fresh_reward_model(run.folder / "theta_0", "drawn", seed=run.seed)
+    fresh = load_fresh_reward_model(run.folder / "theta_0", run.preset.reward, seed=run.seed)
     before = judge(fresh, tokenizer, [row for row in rows if row["split"] == "test"], 500)
     assert judged["accuracy"] > before["accuracy"] + 0.05
     assert judged["accuracy"] > 0.6

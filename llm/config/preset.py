@@ -58,6 +58,11 @@ class Preset(Settings):
         """Whether a run is planned for GPUs, and not for a computer's cores."""
 
     @property
+    def keeps_items(self) -> bool:
+        """Whether result rows hold what each item contributed."""
+        return False
+
+    @property
     def algorithms(self) -> tuple[Algorithm, ...]:
         """The algorithms of alignment that the preset has a section for."""
         return tuple(name for name in get_args(Algorithm) if getattr(self, name, None) is not None)
@@ -76,11 +81,12 @@ class Evaluate(Settings):
     qa: Items
     reading: Items
     batch: Count
+    keep_items: bool  # whether rows hold what each item contributed, so that models of a single seed can be compared item by item
 
     @property
     def counts(self) -> dict[str, int]:
         """Ability (a list of `llm.data.records.AbilityItems`) -> items; those that a preset's data lack are left out."""
-        return {name: count for name, count in self.model_dump().items() if name not in ("prompts", "batch")}
+        return self.model_dump(exclude={"prompts", "batch", "keep_items"})
 
 
 class LocalPreset(Preset):
@@ -106,9 +112,19 @@ class LocalPreset(Preset):
     def needs_gpus(self) -> bool:
         return self.device == "gpu"
 
+    @property
+    def keeps_items(self) -> bool:
+        return self.evaluate.keep_items
+
     @abstractmethod
     def source(self, seed: int, out: Path) -> Source:
         """The data of one seed. `out`: the folder of all runs, where fetched data lie too."""
+
+    @model_validator(mode="after")
+    def _reward_has_no_more_layers_than_the_model(self) -> Self:
+        if self.reward.layers and self.reward.layers > self.model.layers:
+            raise refused(f"reward.layers = {self.reward.layers} is not allowed; allowed are 1 to {self.model.layers}, the model's")
+        return self
 
     @model_validator(mode="after")
     def _dpo_has_a_step_an_iteration(self) -> Self:

@@ -50,13 +50,25 @@ class Preferences(Settings):
 
 class Reward(Settings):
     """The head of one output begins with what a body of normal activations is spread by (`drawn`), or silent (`zero`): a drawn
-    one gives replies of a large body rewards that differ by as much as what is learned (docs/log.md).
+    one gives replies of a large body rewards that differ by as much as what is learned (docs/log.md). Or it is `fitted` to the
+    pairs before the body is trained, if it is at all: few pairs say too little for a body (docs/log.md).
     """
 
-    head: Literal["drawn", "zero"]
+    head: Literal["drawn", "zero", "fitted"]
+    penalty: Positive | None  # of a fitted head, on its squared size (`llm.stages.reward_head`)
+    layers: Count | None  # theta_0's first ones that the reward model is made of; null: all
+    pooling: Literal["last", "mean"]  # whether the head reads the last token, or the mean over the reply's
     batch: Count
-    epochs: Count
+    epochs: Annotated[int, Field(ge=0)]  # over the pairs, with all weights; 0: the head alone is fitted
     optimiser: Optimiser
+
+    @model_validator(mode="after")
+    def _something_is_fitted(self) -> Self:
+        if (self.head == "fitted") != (self.penalty is not None):
+            raise refused(f"penalty = {self.penalty} is not allowed with head {self.head}; a fitted head needs one, others have none")
+        if self.epochs == 0 and self.head != "fitted":
+            raise refused(f"epochs = 0 is not allowed with head {self.head}; allowed are integers >= 1, and 0 with a fitted head")
+        return self
 
 
 class Rsf(Settings):

@@ -14,7 +14,7 @@ _AMA = {"prompts": 16, "samples": 2, "keep": 16, "draw": 6}
 SMOLLM = {
     "max_new_tokens": 6, "generation_batch": 8,
     "preferences": {"pairs": 12, "test_pairs": 6},
-    "reward": _TRAINED, "rsf": _SAMPLED | _TRAINED, "dpo": {"iterations": 2, **_TRAINED},
+    "reward": _TRAINED | {"layers": 2}, "rsf": _SAMPLED | _TRAINED, "dpo": {"iterations": 2, **_TRAINED},
     "ama": _AMA | {"steps": 2, "batch": 3},
     "oracle": {"step": 0.2, "screen": 2, "finalists": 2, "prompts": 4},
     "evaluate": {"prompts": 4, "qa": 4, "reading": 4, "text": 3, "batch": 8},

@@ -82,9 +82,10 @@ def work(preset: LocalPreset, step: Step, lengths: Lengths) -> Work:
     if step.rule == "reward":
         settings = preset.preferences
         written = Work(read=lengths.prompt, written=reply) * (2 * (settings.pairs + settings.test_pairs))
-        return written + Work(trained=2 * settings.pairs * preset.reward.epochs * whole)
+        learned = Work(read=whole * (preset.reward.head == "fitted"), trained=whole * preset.reward.epochs)
+        return written + learned * (2 * settings.pairs * _depth(preset))
     if step.rule in ("align", "penalise"):
-        return _alignment(preset, step, whole, sampled=_judged(lengths, reply))
+        return _alignment(preset, step, whole, sampled=_judged(preset, lengths))
     entry = step.entry
     found = _measuring(preset, lengths) * models(preset, step)
     if isinstance(entry, TrainingEntry) and entry.method != "kl":
@@ -93,15 +94,21 @@ def work(preset: LocalPreset, step: Step, lengths: Lengths) -> Work:
     if isinstance(entry, AveragingEntry) and entry.method in ("ama", "adamerging"):
         ama = preset.ama
         found += Work(trained=ama.steps * ama.batch * (whole if entry.method == "ama" else lengths.passage)) * models(preset, step)
-        found += _judged(lengths, reply) * (ama.prompts * ama.samples if entry.method == "ama" else 0)
+        found += _judged(preset, lengths) * (ama.prompts * ama.samples if entry.method == "ama" else 0)
     if isinstance(entry, AveragingEntry) and entry.method == "oracle":
-        found += _judged(lengths, reply) * _searched(preset, entry)
+        found += _judged(preset, lengths) * _searched(preset, entry)
     return found
 
 
-def _judged(lengths: Lengths, reply: int) -> Work:
+def _judged(preset: LocalPreset, lengths: Lengths) -> Work:
     """One reply, written and read by the reward model."""
-    return Work(read=2 * lengths.prompt + reply, written=reply)
+    reply = preset.max_new_tokens
+    return Work(read=lengths.prompt + (lengths.prompt + reply) * _depth(preset), written=reply)
+
+
+def _depth(preset: LocalPreset) -> float:
+    """The reward model's share of the layers."""
+    return (preset.reward.layers or preset.model.layers) / preset.model.layers
 
 
 def _alignment(preset: LocalPreset, step: Step, whole: int, sampled: Work) -> Work:
@@ -123,7 +130,7 @@ def _measuring(preset: LocalPreset, lengths: Lengths) -> Work:
     items = Work(
         read=counts["qa"] * lengths.choices + asked * lengths.passage + counts.get("text", 0) * lengths.text, written=asked * reply
     )
-    return _judged(lengths, reply) * preset.evaluate.prompts + items
+    return _judged(preset, lengths) * preset.evaluate.prompts + items
 
 
 def _searched(preset: LocalPreset, entry: AveragingEntry) -> int:
@@ -138,7 +145,8 @@ def _memory(preset: LocalPreset, shape: PublicModel, step: Step, lengths: Length
     the longest questions, once for each of their choices, whichever is more.
     """
     weights, whole = FULL * parameters(shape), lengths.longest_prompt + preset.max_new_tokens
-    if step.rule in ("sft", "pretrain", "reward") or step.rlhf and step.rule in ("align", "penalise"):
+    reads_only = step.rule == "reward" and not preset.reward.epochs
+    if not reads_only and (step.rule in ("sft", "pretrain", "reward") or step.rlhf and step.rule in ("align", "penalise")):
         batch = getattr(preset, step.rlhf or step.rule, None)
         rows = getattr(batch, "rows", None) or getattr(batch, "batch", 0)
         pairs = 2 if step.rule == "reward" or step.rlhf == "dpo" else 1

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,8 +10,9 @@ from tqdm import tqdm
 
 from llm.chat import prompt_ids, reply_ids, reward_scores, sequence_scores, write_replies
 from llm.files import up_to_date, write_json
-from llm.model import load_model, load_reward_model, load_tokenizer, save_model
+from llm.model import load_model, load_tokenizer, save_model
 from llm.run import LocalRun
+from llm.stages.reward_head import Pair, fit_head, load_fresh_reward_model
 from llm.train import count_minibatches, fit, minibatches
 
 
@@ -87,11 +87,13 @@ def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[s
     """
     settings = run.preset.reward
     tokenizer = load_tokenizer(theta_0)
-    model = load_fresh_reward_model(theta_0, settings.head, seed=run.seed).to(run.device)
+    model = load_fresh_reward_model(theta_0, settings, seed=run.seed).to(run.device)
     rows = json.loads(pairs.read_text())
     examples = [_pair_ids(tokenizer, row) for row in rows if row["split"] == "train"]
+    if settings.head == "fitted":
+        fit_head(model, examples, tokenizer.pad_token_id, settings.penalty, run.preset.evaluate.batch)
     steps = count_minibatches(len(examples), settings.batch, settings.epochs)
-    batches = minibatches(examples, settings.batch, settings.epochs, run.rng("reward"), length=lambda pair: max(map(len, pair)))
+    batches = minibatches(examples, settings.batch, settings.epochs, run.rng("reward"), length=_longer)
     losses = fit(model, batches, _bradley_terry(tokenizer.pad_token_id), settings.optimiser, steps=steps)
     bar = tqdm(losses, total=steps, desc="reward", unit="step")
     for loss in bar:
@@ -100,28 +102,22 @@ def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[s
     return judge(model, tokenizer, [row for row in rows if row["split"] == "test"], run.preset.evaluate.batch)
 
 
-def load_fresh_reward_model(theta_0: Path, head: Literal["drawn", "zero"], seed: int):
-    """theta_0's body with a new head of one output, drawn from `seed` or zero."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = load_reward_model(theta_0)
-    if head == "zero":
-        torch.nn.init.zeros_(model.score.weight)
-    return model
-
-
 def _bradley_terry(pad_id: int):
-    def loss(model, pairs: list[tuple[list[int], list[int]]]) -> torch.Tensor:
+    def loss(model, pairs: list[Pair]) -> torch.Tensor:
         scores = sequence_scores(model, [p[0] for p in pairs] + [p[1] for p in pairs], pad_id)
         return -F.logsigmoid(scores[: len(pairs)] - scores[len(pairs) :]).mean()
 
     return loss
 
 
-def _pair_ids(tokenizer, row: dict) -> tuple[list[int], list[int]]:
+def _pair_ids(tokenizer, row: dict) -> Pair:
     context = prompt_ids(tokenizer, row["prompt"])
-    chosen, rejected = (context + reply_ids(tokenizer, row[k]["text"], row[k]["finished"]) for k in ("chosen", "rejected"))
+    chosen, rejected = ((context, reply_ids(tokenizer, row[k]["text"], row[k]["finished"])) for k in ("chosen", "rejected"))
     return chosen, rejected
+
+
+def _longer(pair: Pair) -> int:
+    return max(len(context) + len(reply) for context, reply in pair)
 
 
 def judge(model, tokenizer, rows: list[dict], batch_size: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from llm.results import DECIMALS
 from llm.run import Run
 from llm.stages.evaluate import Measurement
 
@@ -10,7 +11,15 @@ def rows_of(
     run: Run, rlhf: str, method: str, setting: dict, measured: dict[str, Measurement], seconds: float
 ) -> list[dict]:
     """One row a metric of a model of a run; `seconds` is the time of all of them together."""
-    return named_rows(run.preset.name, run.seed, rlhf, method, setting, measured, seconds)
+    rows = named_rows(run.preset.name, run.seed, rlhf, method, setting, measured, seconds)
+    if not run.preset.keeps_items:
+        return rows
+    return [row | _items(measurement) for row, measurement in zip(rows, measured.values(), strict=True)]
+
+
+def _items(measurement: Measurement) -> dict[str, list[float]]:
+    """What each item contributed, of a metric that is the mean of its items."""
+    return {} if measurement.items is None else {"items": measurement.items.round(DECIMALS).tolist()}
 
 
 def named_rows(
