@@ -95,7 +95,7 @@ def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[s
     steps = count_minibatches(len(examples), settings.batch, settings.epochs)
     batches = minibatches(examples, settings.batch, settings.epochs, run.rng("reward"), length=_longer)
     losses = fit(model, batches, _bradley_terry(tokenizer.pad_token_id), settings.optimiser, steps=steps)
-    bar = tqdm(losses, total=steps, desc="reward", unit="step")
+    bar = tqdm(losses, total=steps, desc="reward", unit="step", disable=not steps)
     for loss in bar:
         bar.set_postfix(loss=f"{loss:.3f}")
     save_model(model, tokenizer, out)
