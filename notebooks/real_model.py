@@ -95,9 +95,13 @@ tell_changes(THETA, START)
 
 # %%
 def fronts_of(rows):
-    """Every path of models from theta_0 to theta, by the name of its look."""
-    ama = {name: paths.path(rows, "ama", embeddings=embeddings) for name, embeddings in (("ama", "first"), ("ama-own-embeddings", "own"))}
-    return {"early-stopping": paths.path(rows, "early-stopping"), "ma": paths.path(rows, "ma"), **ama}
+    """Every path of models from theta_0 to theta that was measured, by the name of its look."""
+    known = {
+        "early-stopping": ("early-stopping", {}), "ma": ("ma", {}),
+        "ama": ("ama", {"embeddings": "first"}), "ama-own-embeddings": ("ama", {"embeddings": "own"}),
+    }  # fmt: skip
+    measured = {name: of for name, of in known.items() if not paths.of_method(rows, of[0], **of[1]).empty}
+    return {name: paths.path(rows, method, **where) for name, (method, where) in measured.items()}
 
 
 def draw_fronts(fronts, anchor):
@@ -136,6 +140,7 @@ def gaps_of(fronts):
     return {
         (pair, reward, ability): paired.gap(fronts[first], fronts[second], ability, reward)
         for (pair, (first, second)), reward, ability in product(PAIRS.items(), REWARDS, ABILITIES)
+        if first in fronts and second in fronts
     }
 
 
@@ -242,3 +247,24 @@ for name, path in AMA.items():
         if not np.isnan(ratios).all():
             over = ratios - models["alpha"].to_numpy()
             print(f"{style.look(name).short}, {title}: ratio - mean ratio from {over.min():+.2f} to {over.max():+.2f}, mean {over.mean():+.2f}")
+
+# %% [markdown]
+# ## The same on a laptop
+#
+# Preset `smollm2-135m` is the same model, the same data and the same graph at numbers that two cores can do: fewer
+# comparisons, prompts and items, and one seed. Its rows keep what every item contributed, so its models are compared
+# item by item. The intervals are over items: they say what is more than the luck of the items, nothing about other runs.
+
+# %%
+SMALL = load_preset("smollm2-135m")
+LAPTOP = after(read_preset(style.results(SMALL.name)), RLHF) if ASKED.data == "microcosm" else ROWS.head(0)
+if LAPTOP.empty:
+    print("Drawn beside the rows of smollm2-135m-gpu alone, that is, where PRESET is not set.")
+else:
+    SMALL_FRONTS, SMALL_START = fronts_of(LAPTOP), paths.theta_0(LAPTOP)
+    fig, axes = draw_fronts(SMALL_FRONTS, SMALL_START)
+    panels.legend(fig, axes, 2)
+    panels.stamp_anchored(fig, SMALL.name, 1, r"\theta_0")
+    style.save(fig, "fig_real_laptop")
+    tell_changes(paths.of_method(LAPTOP, "theta"), SMALL_START)
+    tell_gaps(gaps_of(SMALL_FRONTS))
