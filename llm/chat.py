@@ -1,6 +1,7 @@
 """From words to token ids, through the tokenizer's own chat template."""
 
 import torch
+from tqdm import tqdm
 
 from llm.data.records import Prompt, messages, turns_of
 from llm.generate import Reply, generate, left_pad
@@ -57,12 +58,21 @@ def reward_scores(reward_model, tokenizer, replies: list[tuple[Prompt, str, bool
     """Learned reward of each (prompt, reply, finished); shape (replies,)."""
     contexts = ids_of_prompts(tokenizer, [prompt for prompt, _, _ in replies])
     sequences = [(context, reply_ids(tokenizer, r, done)) for context, (_, r, done) in zip(contexts, replies)]
+    return batched_outputs(reward_model, sequences, tokenizer.pad_token_id, batch_size)[:, 0]
+
+
+@torch.no_grad()
+def batched_outputs(
+    reward_model, sequences: list[tuple[list[int], list[int]]], pad_id: int, batch_size: int, bar: str | None = None
+) -> torch.Tensor:
+    """`head_outputs`, those of similar length together, on the processor; (sequences, outputs). bar: the name of a progress bar."""
     order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
-    scores = torch.empty(len(sequences))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        scores[rows] = sequence_scores(reward_model, [sequences[i] for i in rows], tokenizer.pad_token_id).cpu()
-    return scores
+    starts = tqdm(range(0, len(order), batch_size), desc=bar, unit="batch", disable=bar is None)
+    batches = ([sequences[i] for i in order[start : start + batch_size]] for start in starts)
+    found = torch.cat([head_outputs(reward_model, batch, pad_id).float().cpu() for batch in batches])
+    in_order = torch.empty_like(found)
+    in_order[order] = found
+    return in_order
 
 
 def sequence_scores(reward_model, sequences: list[tuple[list[int], list[int]]], pad_id: int) -> torch.Tensor:

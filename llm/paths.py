@@ -112,11 +112,11 @@ def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int
 
 def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
     """The one number that `rows` have for a seed and a metric."""
-    return float(_row(rows, seed, metric)["value"])
+    return float(_only(rows, seed, metric, "value"))
 
 
-def _row(rows: pd.DataFrame, seed: int, metric: str) -> pd.Series:
-    found = rows[(rows["seed"] == seed) & (rows["metric"] == metric)]
+def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> object:
+    found = rows.loc[(rows["seed"] == seed) & (rows["metric"] == metric), column]
     if len(found) != 1:
         raise UserError(
             f"results: {len(found)} rows for seed = {seed}, metric = {metric}; there must be one."
@@ -145,15 +145,16 @@ def items_error(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> float
     The same items are asked of both models: where rows keep them, it is that of the items' differences. Elsewhere they are
     taken as independent, so it is rather too large.
     """
-    errors = [_items_error(*(_row(rows, seed, metric) for rows in (first, second))) for seed in seeds(first)]
+    errors = [_items_error(first, second, seed, metric) for seed in seeds(first)]
     return float(np.sqrt(np.sum(np.square(errors))) / len(errors))
 
 
-def _items_error(first: pd.Series, second: pd.Series) -> float:
-    if isinstance(first.get("items"), list) and isinstance(second.get("items"), list):
-        between = np.subtract(first["items"], second["items"])
+def _items_error(first: pd.DataFrame, second: pd.DataFrame, seed: int, metric: str) -> float:
+    items = [_only(rows, seed, metric, "items") for rows in (first, second)]
+    if all(isinstance(of_model, list) for of_model in items):
+        between = np.subtract(*items)
         return between.std(ddof=1) / np.sqrt(len(between))
-    return np.hypot(first["stderr"], second["stderr"])
+    return np.hypot(*(_only(rows, seed, metric, "stderr") for rows in (first, second)))
 
 
 def gap(first: dict[int, Curve], second: dict[int, Curve]) -> Interval | None:

@@ -100,8 +100,11 @@ def fronts_of(rows):
         "early-stopping": ("early-stopping", {}), "ma": ("ma", {}),
         "ama": ("ama", {"embeddings": "first"}), "ama-own-embeddings": ("ama", {"embeddings": "own"}),
     }  # fmt: skip
-    measured = {name: of for name, of in known.items() if not paths.of_method(rows, of[0], **of[1]).empty}
-    return {name: paths.path(rows, method, **where) for name, (method, where) in measured.items()}
+    return {
+        name: paths.path(rows, method, **where)
+        for name, (method, where) in known.items()
+        if not paths.of_method(rows, method, **where).empty
+    }
 
 
 def draw_fronts(fronts, anchor):

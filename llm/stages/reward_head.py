@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from tqdm import tqdm
 
-from llm.chat import head_outputs
+from llm.chat import batched_outputs
 from llm.config.sections import Reward
 from llm.model import load_reward_model
 
@@ -45,14 +44,9 @@ def fit_head(model, pairs: list[Pair], pad_id: int, penalty: float, batch_size: 
         model.score.weight.copy_(torch.from_numpy(found)[None])
 
 
-@torch.no_grad()
 def _features(model, replies: list[tuple[list[int], list[int]]], pad_id: int, batch_size: int) -> np.ndarray:
     """What the head is to read of each reply; (replies, hidden size)."""
-    order = sorted(range(len(replies)), key=lambda i: sum(map(len, replies[i])))
-    found, head = np.empty((len(replies), model.config.hidden_size)), model.score
-    model.score = torch.nn.Identity()
-    for start in tqdm(range(0, len(order), batch_size), desc="reward, head", unit="batch"):
-        rows = order[start : start + batch_size]
-        found[rows] = head_outputs(model, [replies[i] for i in rows], pad_id).double().cpu().numpy()
+    head, model.score = model.score, torch.nn.Identity()
+    found = batched_outputs(model, replies, pad_id, batch_size, bar="reward, head")
     model.score = head
-    return found
+    return found.double().numpy()
