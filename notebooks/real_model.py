@@ -95,16 +95,9 @@ tell_changes(THETA, START)
 
 # %%
 def fronts_of(rows):
-    """Every path of models from theta_0 to theta that was measured, by the name of its look."""
-    known = {
-        "early-stopping": ("early-stopping", {}), "ma": ("ma", {}),
-        "ama": ("ama", {"embeddings": "first"}), "ama-own-embeddings": ("ama", {"embeddings": "own"}),
-    }  # fmt: skip
-    return {
-        name: paths.path(rows, method, **where)
-        for name, (method, where) in known.items()
-        if not paths.of_method(rows, method, **where).empty
-    }
+    """Every path of models from theta_0 to theta, by the name of its look."""
+    ama = {name: paths.path(rows, "ama", embeddings=embeddings) for name, embeddings in (("ama", "first"), ("ama-own-embeddings", "own"))}
+    return {"early-stopping": paths.path(rows, "early-stopping"), "ma": paths.path(rows, "ma"), **ama}
 
 
 def draw_fronts(fronts, anchor):
@@ -143,7 +136,6 @@ def gaps_of(fronts):
     return {
         (pair, reward, ability): paired.gap(fronts[first], fronts[second], ability, reward)
         for (pair, (first, second)), reward, ability in product(PAIRS.items(), REWARDS, ABILITIES)
-        if first in fronts and second in fronts
     }
 
 
@@ -191,31 +183,47 @@ if tax > 0 and gap:
 # at $\theta$. Figure 4 of the paper for this model, against both rewards; MA goes on to $\theta_0$ beyond the left edge.
 
 # %%
-PARTS = {f"part-{name}": paths.path(ROWS, "part", part=name) for name in ("input", "middle", "output", "embeddings")}
+def parts_of(rows):
+    """The path of each part that is averaged alone, by the name of its look."""
+    return {f"part-{name}": paths.path(rows, "part", part=name) for name in ("input", "middle", "output", "embeddings")}
+
+
+def draw_parts(parts, ma, theta):
+    """Single parts and MA, from theta on, as wide as the parts reach."""
+    fig, axes = draw_fronts({"ma": ma, **parts}, theta)
+    for reward, line in zip(REWARDS, axes, strict=True):
+        reached = [panels.points(panels.anchored(path, theta), reward)["mean"] for path in parts.values()]
+        low, high = min(map(min, reached)), max(map(max, reached))
+        line[0].set_xlim(low - 0.15 * (high - low), high + 0.1 * (high - low))
+    panels.legend(fig, axes, 3)
+    return fig
+
+
+PARTS = parts_of(ROWS)
 PART_SEEDS = set.intersection(*(set(path["seed"]) for path in PARTS.values()))
 START_OF, THETA_OF, MA_OF = (rows[rows["seed"].isin(PART_SEEDS)] for rows in (START, THETA, MA))
-fig, axes = draw_fronts({"ma": MA_OF, **PARTS}, THETA_OF)
-for reward, line in zip(REWARDS, axes, strict=True):
-    reached = [panels.points(panels.anchored(path, THETA_OF), reward)["mean"] for path in PARTS.values()]
-    low, high = min(map(min, reached)), max(map(max, reached))
-    line[0].set_xlim(low - 0.15 * (high - low), high + 0.1 * (high - low))
-panels.legend(fig, axes, 3)
+fig = draw_parts(PARTS, MA_OF, THETA_OF)
 panels.stamp_anchored(fig, PRESET.name, len(PART_SEEDS), r"\theta")
 style.save(fig, "fig_real_parts")
 
 # %%
-print(f"Change from theta, mean over {panels.seed_count(len(PART_SEEDS))}:")
-RISE, TAX = (paths.difference(THETA_OF, START_OF, metric).mean for metric in ("reward", SAVED))
-for name, path in PARTS.items():
-    change = {metric: paths.difference(paths.at(path, 0), THETA_OF, metric).mean for metric in TOLD}
-    told = [f"{panels.WORDS[metric]} {change[metric]:+.{panels.DIGITS[metric]}f}" for metric in TOLD]
-    print(f"  {style.look(name).short} at theta_0: {', '.join(told)}")
-    if RISE > 0 > TAX:
-        print(f"    that is {1 + change['reward'] / RISE:.0%} of the learned reward's rise kept, {-change[SAVED] / TAX:.0%} of the tax "
-              f"on {panels.WORDS[SAVED]} given back")  # fmt: skip
-for name, path in PARTS.items():
-    over = paired.gap(path, MA_OF, SAVED)
-    print(f"  {style.look(name).short} - MA at equal learned reward, {panels.WORDS[SAVED]}: {panels.number(over, SAVED)}")
+def tell_parts(parts, start, theta, ma):
+    """Print what it does to put each part alone back to theta_0, and how its path compares with MA's."""
+    print(f"Change from theta, mean over {panels.seed_count(theta['seed'].nunique())}:")
+    rise, tax = (paths.difference(theta, start, metric).mean for metric in ("reward", SAVED))
+    for name, path in parts.items():
+        change = {metric: paths.difference(paths.at(path, 0), theta, metric).mean for metric in TOLD}
+        told = [f"{panels.WORDS[metric]} {change[metric]:+.{panels.DIGITS[metric]}f}" for metric in TOLD]
+        print(f"  {style.look(name).short} at theta_0: {', '.join(told)}")
+        if rise > 0 > tax:
+            print(f"    that is {1 + change['reward'] / rise:.0%} of the learned reward's rise kept, {-change[SAVED] / tax:.0%} of the tax "
+                  f"on {panels.WORDS[SAVED]} given back")  # fmt: skip
+    for name, path in parts.items():
+        over = paired.gap(path, ma, SAVED)
+        print(f"  {style.look(name).short} - MA at equal learned reward, {panels.WORDS[SAVED]}: {panels.number(over, SAVED)}")
+
+
+tell_parts(PARTS, START_OF, THETA_OF, MA_OF)
 if lacking := sorted(set(SEEDS) - PART_SEEDS):
     print(f"Not measured with single parts: seed {panels.several(lacking)}. So all of this is of {panels.seed_count(len(PART_SEEDS))}.")
 
@@ -264,10 +272,15 @@ LAPTOP = after(read_preset(style.results(SMALL.name)), RLHF) if ASKED.data == "m
 if LAPTOP.empty:
     print("Drawn beside the rows of smollm2-135m-gpu alone, that is, where PRESET is not set.")
 else:
-    SMALL_FRONTS, SMALL_START = fronts_of(LAPTOP), paths.theta_0(LAPTOP)
+    SMALL_FRONTS, SMALL_PARTS = fronts_of(LAPTOP), parts_of(LAPTOP)
+    SMALL_START, SMALL_THETA = paths.theta_0(LAPTOP), paths.of_method(LAPTOP, "theta")
     fig, axes = draw_fronts(SMALL_FRONTS, SMALL_START)
     panels.legend(fig, axes, 2)
     panels.stamp_anchored(fig, SMALL.name, 1, r"\theta_0")
     style.save(fig, "fig_real_laptop")
-    tell_changes(paths.of_method(LAPTOP, "theta"), SMALL_START)
+    fig = draw_parts(SMALL_PARTS, SMALL_FRONTS["ma"], SMALL_THETA)
+    panels.stamp_anchored(fig, SMALL.name, 1, r"\theta")
+    style.save(fig, "fig_real_laptop-parts")
+    tell_changes(SMALL_THETA, SMALL_START)
     tell_gaps(gaps_of(SMALL_FRONTS))
+    tell_parts(SMALL_PARTS, SMALL_START, SMALL_THETA, SMALL_FRONTS["ma"])
