@@ -1,5 +1,5 @@
 """`python -m llm`."""
 
-from llm.cli import main
+from .cli import main
 
 main()

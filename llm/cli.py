@@ -8,17 +8,17 @@ import sys
 
 import typer
 
-from llm.averaging.bench import bench_average
-from llm.averaging.bench_adapt import bench_adapt
-from llm.averaging.cli_adapt import adapt_command
-from llm.averaging.cli_average import average_command
-from llm.averaging.cli_front import front_command
-from llm.bench.generate import bench_generate
-from llm.bench.train import bench_train
-from llm.benchmarks.cli import add_to as add_benchmarks
-from llm.commands import comparisons, plan, results, tiny, training
-from llm.errors import UserError
-from llm.fetch.cli import fetch_command
+from .bench.adapt import bench_adapt
+from .bench.average import bench_average
+from .bench.generate import bench_generate
+from .bench.train import bench_train
+from .commands import comparisons, plan, results, tiny, training
+from .commands.adapt import adapt_command
+from .commands.average import average_command
+from .commands.benchmarks import add_to as add_benchmarks
+from .commands.fetch import fetch_command
+from .commands.front import front_command
+from .errors import UserError
 
 YOUR_MODELS = "Your own models"
 app = typer.Typer(

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from llm.errors import UserError
+from .errors import UserError
 
 
 def up_to_date(output: Path, *inputs: Path) -> bool:

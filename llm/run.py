@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from llm.config import LocalPreset, MicrocosmPreset, Preset
-from llm.data.records import Source
-from llm.devices import require_gpu
+from .config import LocalPreset, MicrocosmPreset, Preset
+from .data.records import Source
+from .models.devices import require_gpu
 
 AnyKind = TypeVar("AnyKind", bound=Preset)  # the kind of preset that a stage takes
 

@@ -25,9 +25,8 @@ import findings
 import panels
 import pareto
 import style
-
-from llm import paths
 from llm.config import load_preset
+from llm.evidence import paths
 
 style.use()
 PRESET = load_preset(style.preset())
@@ -37,7 +36,7 @@ SWEEPS = {"rsf": ("rsf", "core"), "dpo": ("dpo", "algorithms"), "ppo": ("ppo", "
 
 def of_all(*families):
     """What `available.find` needs to give these families of all three algorithms."""
-    return {where: families for where in SWEEPS.values()}
+    return dict.fromkeys(SWEEPS.values(), families)
 
 
 # %% [markdown]
@@ -114,9 +113,7 @@ def by_algorithm(found, families, reward, compared=(), **options):
 
 def against_ma(found, families):
     """Each algorithm's families against its own MA."""
-    return {
-        rlhf: pareto.contests(found[rlhf], FRAMES[rlhf], of=families, mark=f"{rlhf.upper()}, ") for rlhf in found
-    }
+    return {rlhf: pareto.contests(found[rlhf], FRAMES[rlhf], of=families, mark=f"{rlhf.upper()}, ") for rlhf in found}
 
 
 PARTS = ("part-input", "part-middle", "part-output")
@@ -141,7 +138,9 @@ if parts:
     for rlhf in parts:
         for part in PARTS:
             both = [f"{alpha:g}" for alpha in findings.both_rise(parts[rlhf][part])]
-            print(f"{rlhf.upper()}, {style.look(part).label}: {'at alpha ' + panels.several(both) if both else 'at no ratio'}")
+            print(
+                f"{rlhf.upper()}, {style.look(part).label}: {'at alpha ' + panels.several(both) if both else 'at no ratio'}"
+            )
     print("Many ratios are tried here: about one interval in forty lies above 0 by chance alone.")
     for rlhf, compared in ONE_PART.items():
         print()

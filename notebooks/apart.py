@@ -7,16 +7,16 @@ from typing import get_args
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+
 import panels
 import pareto
 import style
-from matplotlib.axes import Axes
-
-from llm import paths
 from llm.config import Algorithm
-from llm.measured import read_preset
-from llm.named import of_family, with_families
-from llm.volumes import Advantage, advantage, volumes
+from llm.evidence import paths
+from llm.evidence.frames import read_preset
+from llm.evidence.hypervolume import Advantage, advantage, volumes
+from llm.evidence.named import of_family, with_families
 
 APART = ("ama-own-embeddings", "ama-own-embeddings-head")
 RIVALS = ("ma", "ama")
@@ -53,12 +53,14 @@ def duels(frames: Frames, preset: str) -> list[Duel]:
         there = set(rows.loc[rows["lr"].isna(), "family"])
         for family in APART:
             if there >= {family, *RIVALS}:
-                found += [duel(rows, preset, rlhf, family, rival, reward) for rival in RIVALS for reward in paths.REWARDS]
+                found += [
+                    duel(rows, preset, rlhf, family, rival, reward) for rival in RIVALS for reward in paths.REWARDS
+                ]
     return [one for one in found if one]
 
 
 def duel(rows: pd.DataFrame, preset: str, rlhf: str, family: str, rival: str, reward: str) -> Duel | None:
-    """None where some seed has no ideal (`llm.volumes`)."""
+    """None where some seed has no ideal (`llm.evidence.hypervolume`)."""
     first, second = of_family(rows, family), of_family(rows, rival)
     common = set(first["seed"]) & set(second["seed"])
     first, second = (path[path["seed"].isin(common)] for path in (first, pareto.as_coarse(second, first)))
@@ -85,7 +87,9 @@ def draw(axes: Mapping[str, Axes], found: list[Duel], called: Mapping[str, str])
                 shift = 0.17 if one.reward == "reward" else -0.17
                 height = shift - lines.index((one.preset, one.rlhf, one.family))
                 pareto.draw_advantage(ax, height, one.found, style.look(one.family).colour, pareto.FILLED[one.reward])
-        labels = [f"{called[preset]} {style.look(rlhf).label}: {style.look(family).short}" for preset, rlhf, family in lines]
+        labels = [
+            f"{called[preset]} {style.look(rlhf).label}: {style.look(family).short}" for preset, rlhf, family in lines
+        ]
         ax.set_yticks([-place for place in range(len(lines))], labels, fontsize=7)
         ax.set_ylim(-len(lines) + 0.4, 0.6)
         ax.tick_params(axis="x", labelsize=7)
@@ -108,16 +112,29 @@ def answer(found: list[Duel]) -> str:
         sides = [one.found.t.verdict for one in found if one.family == family]
         wins = all(side == "above" for side in sides)
         verdict = "so it should be the default" if wins else "so the paper's grouping stays the default"
-        counted = ", ".join(f"{sides.count(side)} {word}" for side, word in (("above", "above"), ("below", "below"), ("undecided", "undecided")))
+        counted = ", ".join(
+            f"{sides.count(side)} {word}"
+            for side, word in (("above", "above"), ("below", "below"), ("undecided", "undecided"))
+        )
         lines.append(f"{style.look(family).short}: of {len(sides)} comparisons {counted}; {verdict}.")
     return "\n".join(lines)
 
 
 def groups(movements: list[dict], rlhf: str) -> pd.DataFrame:
     """How far each group moved, (seeds, groups), relative to its size."""
-    return pd.DataFrame([{group: one["relative"] for group, one in m["rlhf"][rlhf]["groups"].items()} for m in movements if rlhf in m["rlhf"]])
+    return pd.DataFrame(
+        [
+            {group: one["relative"] for group, one in m["rlhf"][rlhf]["groups"].items()}
+            for m in movements
+            if rlhf in m["rlhf"]
+        ]
+    )
 
 
 def shares(movements: list[dict], rlhf: str, group: str) -> list[float]:
     """A group's share of the squared change, a number a seed."""
-    return [m["rlhf"][rlhf]["groups"][group]["share"] for m in movements if rlhf in m["rlhf"] and group in m["rlhf"][rlhf]["groups"]]
+    return [
+        m["rlhf"][rlhf]["groups"][group]["share"]
+        for m in movements
+        if rlhf in m["rlhf"] and group in m["rlhf"][rlhf]["groups"]
+    ]

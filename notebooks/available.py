@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import get_args
 
 import pandas as pd
+from matplotlib.figure import Figure
+
 import panels
 import pareto
 import style
-from matplotlib.figure import Figure
-
 from llm.config import Algorithm
-from llm.measured import read_preset
-from llm.named import of_family, with_families
+from llm.evidence.frames import read_preset
+from llm.evidence.named import of_family, with_families
 
 MEANS = {
     "win_rate": "share of prompts to which the reply has more gold reward than theta_0's, equal ones counted half",
@@ -23,7 +23,7 @@ Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 
 
 def frames() -> dict[str, pd.DataFrame]:
-    """The rows of each algorithm (`llm.named.with_families`); of one that was not measured only theta_0 and chance."""
+    """The rows of each algorithm (`llm.evidence.named.with_families`); of one that was not measured only theta_0 and chance."""
     rows = read_preset(style.results())
     return {rlhf: with_families(rows, rlhf) for rlhf in get_args(Algorithm)}
 
@@ -32,7 +32,7 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
     """The paths of the families that are needed, of those seeds that have them all.
 
     Args:
-        needs: (algorithm, sweep) -> families (`llm.named.family`).
+        needs: (algorithm, sweep) -> families (`llm.evidence.named.family`).
     Returns:
         algorithm -> family -> path; None, after a sentence that says what is missing, where any of them has no rows or
         no seed has them all.
@@ -47,7 +47,9 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
     if lacking:
         wanted = [f"`{sweep}` ({rlhf.upper()}: {', '.join(absent)})" for (rlhf, sweep), absent in lacking.items()]
         sweeps = " ".join(dict.fromkeys(sweep for _, sweep in lacking))
-        print(f'Not measured yet, so nothing is drawn here: {panels.several(wanted)}. To measure: make reproduce TARGET="{sweeps}"')
+        print(
+            f'Not measured yet, so nothing is drawn here: {panels.several(wanted)}. To measure: make reproduce TARGET="{sweeps}"'
+        )
         return None
     found: Paths = {rlhf: {} for rlhf, _ in needs}
     for (rlhf, _), families in needs.items():

@@ -26,17 +26,17 @@
 # %%
 from itertools import product
 
-import findings
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+
+import findings
 import panels
 import style
-
-from llm import paths
-from llm.claims.book import Route, read_book
 from llm.config import load_preset
-from llm.rates import by_lead
+from llm.evidence import paths
+from llm.evidence.claims.book import Route, read_book
+from llm.evidence.rates import by_lead
 
 style.use()
 PRESET = load_preset(style.preset())
@@ -130,8 +130,7 @@ for reward in paths.REWARDS:
             print(f"  {name}, {panels.WORDS[ability]}: {panels.number(found, ability)}, {verdict}")
 if not RATES:
     print(
-        "These results hold one learning rate only: "
-        "run the sweep `learning-rates` to see whether this depends on it."
+        "These results hold one learning rate only: run the sweep `learning-rates` to see whether this depends on it."
     )
 own = {ability: gap(None, None, ability, "reward") for ability in paths.ABILITIES}
 FOUND.append((f"MA above early stopping, lr {panels.rate(OWN)}", own))
@@ -214,8 +213,17 @@ for ax, metric in zip(axes.flat, TOLD, strict=False):
         shown, shift = style.LOOKS[f"part-{part}"], 0.012 * (place - 1.5)
         mean = np.array([one.mean for one in found])
         half = np.nan_to_num([one.high - one.mean for one in found])
-        ax.errorbar(np.array(alphas) + shift, mean, yerr=half, color=shown.colour, linestyle=shown.line,
-                    marker="o", markersize=3, elinewidth=0.7, label=shown.label)  # fmt: skip
+        ax.errorbar(
+            np.array(alphas) + shift,
+            mean,
+            yerr=half,
+            color=shown.colour,
+            linestyle=shown.line,
+            marker="o",
+            markersize=3,
+            elinewidth=0.7,
+            label=shown.label,
+        )
     seen = [CHANGE[part, alpha, metric] for part in SMALL for alpha in sorted(set(PART_PATHS[part]["step"]))]
     low, high = min(one.mean for one in seen), max(one.mean for one in seen)
     if low < high:
@@ -237,8 +245,7 @@ for part in PARTS:
     print(f"{name}, {len(alphas)} ratios below 1, against theta with 95 % intervals:")
     for metric in TOLD:
         told = {
-            word: [f"{a:g}" for a in alphas if CHANGE[part, a, metric].verdict == word]
-            for word in ("above", "below")
+            word: [f"{a:g}" for a in alphas if CHANGE[part, a, metric].verdict == word] for word in ("above", "below")
         }
         words = [f"{word} at alpha {panels.several(where)}" for word, where in told.items() if where]
         print(f"  {panels.WORDS[metric]}: {'; '.join(words) or 'undecided at every alpha'}")
@@ -281,10 +288,7 @@ SAID = {"above": "yes", "below": "no", "undecided": "?"}
 print(
     pd.DataFrame(
         [
-            {
-                "claim": claim,
-                **{panels.WORDS[m]: panels.verdict(found[m], SAID) if found.get(m) else "-" for m in TOLD},
-            }
+            {"claim": claim, **{panels.WORDS[m]: panels.verdict(found[m], SAID) if found.get(m) else "-" for m in TOLD}}
             for claim, found in FOUND
         ]
     ).to_string(index=False)

@@ -27,11 +27,11 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-import style
 from IPython.display import Markdown, display
 
-from llm.claims import render
-from llm.claims.ledger import ledger
+import style
+from llm.evidence.claims import render
+from llm.evidence.claims.ledger import ledger
 
 style.use()
 LEDGER = ledger(style.results(), style.results("theory"))
@@ -49,7 +49,8 @@ display(Markdown(render.markdown(LEDGER, style.figures(), "../")))
 COLOURS = {"holds": "#009e73", "fails": "#d55e00", "undecided": "#7f7f7f"}
 EDGE = 1.5  # of the panel: beyond it there is an arrow
 DRAWN = [
-    (entry, [line for line in entry.deciding if line.estimate is not None and line.per_seed]) for entry in LEDGER.entries
+    (entry, [line for line in entry.deciding if line.estimate is not None and line.per_seed])
+    for entry in LEDGER.entries
 ]
 DRAWN = [(entry, lines) for entry, lines in DRAWN if lines]
 
@@ -71,9 +72,13 @@ def forest(ax, line, y):
 
 rows = [len(lines) for _, lines in DRAWN]
 fig, axes = plt.subplots(
-    len(DRAWN), 1, figsize=(style.WIDTH, 0.9 + 0.17 * sum(rows) + 0.12 * len(rows)), sharex=True, squeeze=False,
+    len(DRAWN),
+    1,
+    figsize=(style.WIDTH, 0.9 + 0.17 * sum(rows) + 0.12 * len(rows)),
+    sharex=True,
+    squeeze=False,
     gridspec_kw={"height_ratios": [count + 0.6 for count in rows]},
-)  # fmt: skip
+)
 for ax, (entry, lines) in zip(axes[:, 0], DRAWN, strict=True):
     ax.axvline(0, color="#000000", linewidth=0.8)
     for y, line in enumerate(lines):

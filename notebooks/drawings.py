@@ -17,9 +17,10 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-import style
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
+
+import style
 from shapes import INK, arrow, blank, box, label
 
 style.use()
@@ -144,9 +145,7 @@ for x, text in (
     label(ax, x + WIDTH / 2, head + 0.5, text, fontsize=9.5)
 below, y = -BETWEEN - STEP, -1.45
 box(ax, RIGHT - 0.45, y - 0.32, 2.1, 0.64)
-label(
-    ax, RIGHT + WIDTH / 2, y, "replies $a\\sim\\pi_\\theta$ of the\nhighest reward: $D_\\theta$", fontsize=7.5
-)
+label(ax, RIGHT + WIDTH / 2, y, "replies $a\\sim\\pi_\\theta$ of the\nhighest reward: $D_\\theta$", fontsize=7.5)
 box(ax, CENTRE - 0.75, y - 0.32, 2.7, 0.64)
 label(ax, CENTRE + WIDTH / 2, y + 0.15, r"choose $\alpha_1, \alpha_2, \alpha_3$ to maximise", fontsize=7.5)
 label(ax, CENTRE + WIDTH / 2, y - 0.12, r"$\sum_{D_\theta}\,\log\pi_{\theta(K)}(a\,|\,x)$", fontsize=7.5)

@@ -8,12 +8,12 @@
 # table is read and written with) and in models with an *untied* head, which can have a ratio of its own as well.
 
 # %%
-import apart
 import matplotlib.pyplot as plt
 import numpy as np
+
+import apart
 import panels
 import style
-
 from llm.stages.movement import read_movements
 
 style.use()
@@ -37,7 +37,11 @@ if SHOWN:
     for ax, (name, moved) in zip(axes[0], SHOWN.items(), strict=True):
         for rlhf in moved[0]["rlhf"]:
             table = apart.groups(moved, rlhf)
-            order = ["embeddings", *(g for g in table if g.startswith("layer")), *(g for g in ("norm", "head") if g in table)]
+            order = [
+                "embeddings",
+                *(g for g in table if g.startswith("layer")),
+                *(g for g in ("norm", "head") if g in table),
+            ]
             colour = style.look(rlhf).colour
             ax.plot(range(len(order)), table[order].mean(), color=colour, label=style.look(rlhf).label, marker="o")
             for _, seed in table.iterrows():
@@ -54,7 +58,8 @@ for name, moved in SHOWN.items():
     for rlhf in moved[0]["rlhf"]:
         share = apart.shares(moved, rlhf, "embeddings")
         used, unused, related = (
-            np.array([one["rlhf"][rlhf][key] for one in moved], dtype=float) for key in ("used", "unused", "correlation")
+            np.array([one["rlhf"][rlhf][key] for one in moved], dtype=float)
+            for key in ("used", "unused", "correlation")
         )
         print(
             f"{CALLED[name]} {style.look(rlhf).label}: the embeddings make {min(share):.0%} to {max(share):.0%} of the squared change. Tokens in "
@@ -63,7 +68,9 @@ for name, moved in SHOWN.items():
         )
     first = moved[0]
     for rlhf, one in first["rlhf"].items():
-        print(f"  seed {first['seed']}, {style.look(rlhf).label}, moved most: {' '.join(token for token, *_ in one['tokens'][:16])}")
+        print(
+            f"  seed {first['seed']}, {style.look(rlhf).label}, moved most: {' '.join(token for token, *_ in one['tokens'][:16])}"
+        )
 
 # %% [markdown]
 # Where the table is tied, each step of training pushes down the scores of all words that are *not* written, and with
@@ -87,7 +94,15 @@ if DUELS:
     axes[1].tick_params(labelleft=False)
     fig.legend(
         handles=[
-            plt.Line2D([], [], color="#555555", marker="o", linewidth=0.9, markerfacecolor=face, label=f"by {panels.WORDS[reward]}")
+            plt.Line2D(
+                [],
+                [],
+                color="#555555",
+                marker="o",
+                linewidth=0.9,
+                markerfacecolor=face,
+                label=f"by {panels.WORDS[reward]}",
+            )
             for reward, face in (("reward", "#555555"), ("gold_reward", "white"))
         ],
         loc="outside upper center",
@@ -95,7 +110,10 @@ if DUELS:
         fontsize=8,
     )
     seeds = sorted({one.seeds for one in DUELS})
-    style.foot(fig, f"{' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds; 95 % over seeds, thin by Student's t, thick by the bootstrap")
+    style.foot(
+        fig,
+        f"{' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds; 95 % over seeds, thin by Student's t, thick by the bootstrap",
+    )
     style.save(fig, "fig_apart")
 
 # %%

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+
 import panels
 import pareto
 import style
-
-from llm import paths
-from llm.fronts import Interval
+from llm.evidence import paths
+from llm.evidence.fronts import Interval
 
 SIDES = {"above": "above", "below": "BELOW", "undecided": "undecided"}
 

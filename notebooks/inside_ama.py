@@ -20,15 +20,15 @@
 # %%
 from itertools import product
 
+import matplotlib.pyplot as plt
+
 import available
 import findings
-import matplotlib.pyplot as plt
 import panels
 import pareto
 import style
-
-from llm import paths
 from llm.config import load_preset
+from llm.evidence import paths
 
 style.use()
 PRESET = load_preset(style.preset())
@@ -66,7 +66,13 @@ if found:
         ax.set_title(title, fontsize=8.5)
         ax.set_xlabel(r"$\alpha$" + mean, fontsize=8)
         ax.tick_params(labelsize=7)
-        ax.legend(fontsize=5.8, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=1 if ax is axes[2] else 2, columnspacing=0.8)
+        ax.legend(
+            fontsize=5.8,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.24),
+            ncols=1 if ax is axes[2] else 2,
+            columnspacing=0.8,
+        )
     panels.stamp_differences(fig, PRESET.name, len(paths.seeds(EMBEDDINGS["ama"])), dots=False)
     style.save(fig, "fig_embeddings")
 
@@ -76,7 +82,9 @@ if found:
     for metric in TOLD:
         change = paths.difference(paths.at(path, 0), paths.at(path, 1), metric)
         MOVED = {"above": "rises", "below": "falls", "undecided": "may move either way"}
-        print(f"With theta_0's embeddings in theta the {panels.WORDS[metric]} {MOVED[change.verdict]}: {panels.number(change, metric)}")
+        print(
+            f"With theta_0's embeddings in theta the {panels.WORDS[metric]} {MOVED[change.verdict]}: {panels.number(change, metric)}"
+        )
 
 # %% [markdown]
 # ## The proxy and the oracle
@@ -112,7 +120,9 @@ if oracle:
     for alpha in sorted(set(oracle["ama"]["alpha"].dropna())):
         for reward, best in zip(paths.REWARDS, ORACLES, strict=True):
             cost = paths.difference(paths.at(oracle["ama"], alpha), paths.at(oracle[best], alpha), reward)
-            print(f"alpha {alpha:g}, {panels.WORDS[reward]} on test prompts: AMA minus its oracle {panels.number(cost, reward)}")
+            print(
+                f"alpha {alpha:g}, {panels.WORDS[reward]} on test prompts: AMA minus its oracle {panels.number(cost, reward)}"
+            )
 
 # %% [markdown]
 # How many samples does the proxy need, and does the regulariser help, which in the authors' code pulls the ratios
@@ -132,9 +142,12 @@ if sampled:
             line = [one for one in compared if numbers[one.family]["regulariser"] == regulariser]
             line.sort(key=lambda one: numbers[one.family]["samples"])
             panels.advantage_line(
-                ax, [numbers[one.family]["samples"] for one in line], [one.found[reward, ability] for one in line], place,
+                ax,
+                [numbers[one.family]["samples"] for one in line],
+                [one.found[reward, ability] for one in line],
+                place,
                 f"regulariser {regulariser:g}",
-            )  # fmt: skip
+            )
         ax.set_xscale("log")
         counts = sorted({number["samples"] for number in numbers.values()})
         ax.set_xticks(counts, [f"{count:g}" for count in counts])

@@ -28,14 +28,14 @@
 
 # %%
 import pandas as pd
-import panels
-import pareto
+
 import available
 import findings
+import panels
+import pareto
 import style
-
-from llm import paths
 from llm.config import load_preset
+from llm.evidence import paths
 
 style.use()
 PRESET = load_preset(style.preset())
@@ -135,8 +135,7 @@ if found:
 
 # %%
 import rated
-
-from llm.claims.book import read_book, with_taxes
+from llm.evidence.claims.book import read_book, with_taxes
 
 COMPARED = ("ma", "early-stopping", *METHODS, "er")
 BOOK = read_book(style.results())

@@ -8,21 +8,30 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llm import paths
-from llm.claims.line import IN_TAXES
-from llm.fronts import Interval
-from llm.measured import TOP
-from llm.paths import ABILITIES, REWARDS
-from llm.volumes import Advantage
+import style
+from llm.evidence import paths
+from llm.evidence.claims.line import IN_TAXES
+from llm.evidence.frames import TOP
+from llm.evidence.fronts import Interval
+from llm.evidence.hypervolume import Advantage
+from llm.evidence.paths import ABILITIES, REWARDS
 
 DIGITS = {
-    "reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "mean_ability": 3, "length": 1, "win_rate": 3,
-    "area": 3, "log_likelihood": 3, IN_TAXES: 2,
-}  # fmt: skip
+    "reward": 2,
+    "gold_reward": 2,
+    "qa": 3,
+    "reading_f1": 3,
+    "bleu": 1,
+    "mean_ability": 3,
+    "length": 1,
+    "win_rate": 3,
+    "area": 3,
+    "log_likelihood": 3,
+    IN_TAXES: 2,
+}
 WORDS = {
     "reward": "learned reward",
     "gold_reward": "gold reward",
@@ -34,9 +43,20 @@ WORDS = {
     "length": "length of a reply",
     "win_rate": "win rate",
 }
-AXIS = {"qa": "question answering\n(accuracy)", "reading_f1": "reading comprehension\n(F1)",
-        "bleu": "translation\n(BLEU)", "log_likelihood": "log-likelihood of text\n(nats a token)"}  # fmt: skip
-SHORT = {"qa": "QA", "reading_f1": "reading", "bleu": "translation", "log_likelihood": "text", "reward": "learned", "gold_reward": "gold"}
+AXIS = {
+    "qa": "question answering\n(accuracy)",
+    "reading_f1": "reading comprehension\n(F1)",
+    "bleu": "translation\n(BLEU)",
+    "log_likelihood": "log-likelihood of text\n(nats a token)",
+}
+SHORT = {
+    "qa": "QA",
+    "reading_f1": "reading",
+    "bleu": "translation",
+    "log_likelihood": "text",
+    "reward": "learned",
+    "gold_reward": "gold",
+}
 ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height outside of it
 
 
@@ -58,9 +78,7 @@ def anchored(path: pd.DataFrame, anchor: pd.DataFrame) -> pd.DataFrame:
     return path.assign(value=moved + mean.reindex(path["metric"]).to_numpy())
 
 
-def trade_off(
-    ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: style.Look, alphas: bool = False
-) -> None:
+def trade_off(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: style.Look, alphas: bool = False) -> None:
     """A path in one panel: reward to the right, ability upwards; `alphas`: a marker for each ratio."""
     x, y = points(path, reward), points(path, ability)
     style.path(ax, x, y, shown, alphas=list(x.index) if alphas else None)
@@ -112,8 +130,7 @@ def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
     fig.get_layout_engine().set(rect=(0, 0.48 * inch, 1, 1 - 0.48 * inch))
     blank = plt.Line2D([], [], linestyle="none", label=r"$\alpha$:")
     shapes = [
-        plt.Line2D([], [], color="#555555", linestyle="none", marker=style.marker(a), label=f"{a:g}")
-        for a in alphas
+        plt.Line2D([], [], color="#555555", linestyle="none", marker=style.marker(a), label=f"{a:g}") for a in alphas
     ]
     fig.legend(
         handles=[blank, *shapes],
@@ -126,9 +143,7 @@ def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
     )
 
 
-def interval_mark(
-    ax: Axes, x: float, found: Interval | None, colour: str, label: str, shape: str = "o"
-) -> None:
+def interval_mark(ax: Axes, x: float, found: Interval | None, colour: str, label: str, shape: str = "o") -> None:
     """A difference at `x`: its mean with the 95 % interval, and the seeds as small dots."""
     if found is None:
         return
@@ -147,8 +162,19 @@ def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: style.Look, sh
     mean = scale * np.array([one.mean for one in found])
     half = scale * np.nan_to_num([one.high - one.mean for one in found])
     face = shown.colour if filled else "white"
-    ax.errorbar(steps, mean, yerr=half, color=shown.colour, linestyle=shown.line, marker=shape, markersize=3,
-                markerfacecolor=face, elinewidth=0.6, linewidth=1, label=f"{shown.short}, {SHORT[metric]}")  # fmt: skip
+    ax.errorbar(
+        steps,
+        mean,
+        yerr=half,
+        color=shown.colour,
+        linestyle=shown.line,
+        marker=shape,
+        markersize=3,
+        markerfacecolor=face,
+        elinewidth=0.6,
+        linewidth=1,
+        label=f"{shown.short}, {SHORT[metric]}",
+    )
 
 
 def ratio_line(ax: Axes, path: pd.DataFrame, group: str, shown: style.Look) -> None:
@@ -193,7 +219,9 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, areas: b
     bars = "standard error over items"
     if n_seeds > 1:
         bars = f"standard error of the difference to ${anchor}$ over seeds"
-    below = "95 % over seeds, thin by Student's t, thick by the bootstrap" if n_seeds > 1 else "one seed, so no intervals"
+    below = (
+        "95 % over seeds, thin by Student's t, thick by the bootstrap" if n_seeds > 1 else "one seed, so no intervals"
+    )
     style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}" + (f"\nlowest: {below}" if areas else ""))
 
 

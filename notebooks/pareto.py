@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import panels
-import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llm import paths
-from llm.fronts import pareto_front
-from llm.volumes import Advantage, Volumes, advantage, lift, volumes
+import panels
+import style
+from llm.evidence import paths
+from llm.evidence.fronts import pareto_front
+from llm.evidence.hypervolume import Advantage, Volumes, advantage, lift, volumes
 
 LEAST, LINE = 0.85, 0.24  # inches; height of the row of areas without, and with each, of its lines
 AREA, LIFT = "area under the front", "ability at equal reward"
@@ -74,7 +74,11 @@ def both_rewards(found: Mapping[str, pd.DataFrame], rows: pd.DataFrame, **option
 
 
 def contests(
-    found: Mapping[str, pd.DataFrame], rows: pd.DataFrame, rival: str = "ma", of: Iterable[str] | None = None, mark: str = ""
+    found: Mapping[str, pd.DataFrame],
+    rows: pd.DataFrame,
+    rival: str = "ma",
+    of: Iterable[str] | None = None,
+    mark: str = "",
 ) -> list[Contest]:
     """The areas of all paths, or of those in `of`, against that of `rival`; `mark` goes before their names.
 
@@ -98,7 +102,7 @@ def contests(
 
 
 def lifts(found: Mapping[str, pd.DataFrame], rival: str = "ma") -> list[Contest]:
-    """The abilities of families of single models minus those of `rival` at the same reward (`llm.volumes.lift`)."""
+    """The abilities of families of single models minus those of `rival` at the same reward (`llm.evidence.hypervolume.lift`)."""
 
     def against(models: pd.DataFrame, reward: str, ability: str) -> Advantage:
         curves = paths.curves(found[rival], ability, reward)
@@ -124,7 +128,11 @@ def figure(lines: Sequence[Line], compared: Sequence[Contest], preset: str, colu
     height = LEAST + LINE * len(compared) if compared else 0
     heights = [style.PANEL - 0.35] * len(lines) + [height] * bool(compared)
     fig, axes = plt.subplots(
-        len(heights), 3, figsize=(style.WIDTH, sum(heights) + 0.9), squeeze=False, gridspec_kw={"height_ratios": heights}
+        len(heights),
+        3,
+        figsize=(style.WIDTH, sum(heights) + 0.9),
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights},
     )
     for line, across in zip(lines, axes, strict=False):
         draw_line(line, across)
@@ -136,9 +144,13 @@ def figure(lines: Sequence[Line], compared: Sequence[Contest], preset: str, colu
         ax.set_title(panels.AXIS[ability], fontsize=9)
     if compared:
         draw_contests(compared, axes[-1])
-    ratios = sorted({step for line in lines for path in line.paths.values() if has_ratio(path) for step in path["step"]})
+    ratios = sorted(
+        {step for line in lines for path in line.paths.values() if has_ratio(path) for step in path["step"]}
+    )
     legend(fig, lines, compared, columns)
-    panels.stamp_anchored(fig, preset, len(lines[0].seeds), style.look(lines[0].anchor).short.strip("$"), bool(compared))
+    panels.stamp_anchored(
+        fig, preset, len(lines[0].seeds), style.look(lines[0].anchor).short.strip("$"), bool(compared)
+    )
     if ratios:
         panels.ratio_legend(fig, ratios)
     return fig
@@ -235,13 +247,28 @@ def legend(fig: Figure, lines: Sequence[Line], compared: Sequence[Contest], colu
         for name in names
     ]
     handles += [
-        plt.Line2D([], [], color=style.look(name).colour, linestyle="none", marker="*", markersize=8, label=style.look(name).label)
+        plt.Line2D(
+            [],
+            [],
+            color=style.look(name).colour,
+            linestyle="none",
+            marker="*",
+            markersize=8,
+            label=style.look(name).label,
+        )
         for name in dict.fromkeys(star for line in lines for star in line.stars)
     ]
     if compared:
         handles += [
-            plt.Line2D([], [], color="#555555", marker="o", linewidth=0.9, markerfacecolor="#555555" if filled else "white",
-                       label=f"lowest: by {style.METRICS[reward]}")
+            plt.Line2D(
+                [],
+                [],
+                color="#555555",
+                marker="o",
+                linewidth=0.9,
+                markerfacecolor="#555555" if filled else "white",
+                label=f"lowest: by {style.METRICS[reward]}",
+            )
             for reward, filled in FILLED.items()
-        ]  # fmt: skip
+        ]
     fig.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=7.2)

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 
 import numpy as np
-import panels
-import style
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from shapes import arrow, blank, box, label
 
-from llm import paths
-from llm.fronts import Interval
-from llm.measured import TOP
+import panels
+import style
+from llm.evidence import paths
+from llm.evidence.frames import TOP
+from llm.evidence.fronts import Interval
+from shapes import arrow, blank, box, label
 
 MODELS = (
     (r"$\theta_{\mathrm{pre}}$", "pre-trained:\ncontinues text"),
@@ -27,7 +27,10 @@ WIDE, HIGH, FAR = 2.6, 1.05, 4.6  # a box, and from one to the next
 def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure:
     """The steps above, the changes from theta_0 to theta (rewards and abilities by metric) below."""
     fig, axes = plt.subplot_mosaic(
-        [["steps", "steps"], ["rewards", "abilities"]], figsize=(style.WIDTH, 3.1), height_ratios=[0.9, 1], width_ratios=[1, 1.35]
+        [["steps", "steps"], ["rewards", "abilities"]],
+        figsize=(style.WIDTH, 3.1),
+        height_ratios=[0.9, 1],
+        width_ratios=[1, 1.35],
     )
     draw_steps(axes["steps"])
     draw_changes(axes["rewards"], {metric: changes[metric] for metric in paths.REWARDS}, "reward")
@@ -53,7 +56,13 @@ def draw_steps(ax: Axes) -> None:
         start, end = FAR * place + WIDE, FAR * (place + 1)
         arrow(ax, (start, HIGH / 2), (end, HIGH / 2), mutation_scale=11)
         label(ax, (start + end) / 2, HIGH / 2 + 0.2, text, fontsize=7.2)
-    label(ax, FAR + WIDE + (FAR - WIDE) / 2, -0.42, "changes the reward and, as a side effect, the abilities:\nthe alignment tax", fontsize=8)
+    label(
+        ax,
+        FAR + WIDE + (FAR - WIDE) / 2,
+        -0.42,
+        "changes the reward and, as a side effect, the abilities:\nthe alignment tax",
+        fontsize=8,
+    )
     blank(ax, (-0.1, 2 * FAR + WIDE + 0.1), (-0.75, HIGH + 0.1))
 
 

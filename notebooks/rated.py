@@ -6,19 +6,19 @@ from math import isfinite
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import panels
-import pareto
-import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llm import paths
-from llm.claims.line import IN_TAXES
+import panels
+import pareto
+import style
 from llm.config import Preset
-from llm.families import TRAINED, strengths
-from llm.fronts import Interval, t_interval
-from llm.rates import by_lead, same_strengths
-from llm.volumes import volumes
+from llm.evidence import paths
+from llm.evidence.claims.line import IN_TAXES
+from llm.evidence.families import TRAINED, strengths
+from llm.evidence.fronts import Interval, t_interval
+from llm.evidence.hypervolume import volumes
+from llm.evidence.rates import by_lead, same_strengths
 
 Rate = float | None  # a learning rate, None for the preset's own
 AtRates = dict[Rate, pd.DataFrame]  # learning rate -> path
@@ -45,13 +45,15 @@ class Duel:
 
 def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, AtRates] | None:
     """The paths of families at every rate that all of them have, in rising order, of the seeds that have them all; None,
-    after a sentence, where that is no rate but the preset's own, or no seed. `rows` from `llm.named.with_families`.
+    after a sentence, where that is no rate but the preset's own, or no seed. `rows` from `llm.evidence.named.with_families`.
     """
     families = [rows[rows["family"] == name] for name in names]
     others = set.intersection(*(set(chosen["lr"].dropna()) for chosen in families))
     if not others or any(chosen["lr"].notna().all() for chosen in families):
-        print("Not measured yet, so nothing is drawn here: every method at several learning rates. "
-              'To measure: make reproduce TARGET="learning-rates mitigations mitigation-rates"')  # fmt: skip
+        print(
+            "Not measured yet, so nothing is drawn here: every method at several learning rates. "
+            'To measure: make reproduce TARGET="learning-rates mitigations mitigation-rates"'
+        )
         return None
     rates = paths.rates(rows[rows["lr"].isna() | rows["lr"].isin(others)], preset.distil.optimiser.lr)
     found = {name: at_rates(rows, name, rates) for name in names}
@@ -59,7 +61,9 @@ def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, 
     if not common:
         print("No seed has the rows of every method at several learning rates, so nothing is drawn here.")
         return None
-    return {name: {lr: path[path["seed"].isin(common)] for lr, path in models.items()} for name, models in found.items()}
+    return {
+        name: {lr: path[path["seed"].isin(common)] for lr, path in models.items()} for name, models in found.items()
+    }
 
 
 def at_rates(rows: pd.DataFrame, name: str, rates: Sequence[Rate]) -> AtRates:
@@ -70,7 +74,7 @@ def at_rates(rows: pd.DataFrame, name: str, rates: Sequence[Rate]) -> AtRates:
 
 
 def leads(found: Mapping[str, AtRates], metric: str, rival: str) -> dict[str, Duel]:
-    """A metric at equal learned reward, of a rival minus that of every other method; rates as `llm.rates.by_lead` chooses."""
+    """A metric at equal learned reward, of a rival minus that of every other method; rates as `llm.evidence.rates.by_lead` chooses."""
     chosen_on, others = _choosing(found)
     result = {}
     for name, models in _others(found, rival):
@@ -84,11 +88,13 @@ def leads(found: Mapping[str, AtRates], metric: str, rival: str) -> dict[str, Du
 def areas(found: Mapping[str, AtRates], rows: pd.DataFrame, rival: str) -> dict[str, Duel] | None:
     """The area under the front of a rival minus that of every other method; each has the rate of its own largest area.
 
-    As shares of one ideal for all methods and rates (`llm.volumes`); `rows` hold theta_0 and chance. None where there is none.
+    As shares of one ideal for all methods and rates (`llm.evidence.hypervolume`); `rows` hold theta_0 and chance. None where there is none.
     """
     chosen_on, others = _choosing(found)
     every = {(name, lr): path for name, models in found.items() for lr, path in models.items()}
-    start, chance = (rows[(rows["method"] == method) & rows["seed"].isin({chosen_on, *others})] for method in ("theta_0", "chance"))
+    start, chance = (
+        rows[(rows["method"] == method) & rows["seed"].isin({chosen_on, *others})] for method in ("theta_0", "chance")
+    )
     shares = volumes(every, start, chance, "mean_ability")
     if shares is None:
         return None
@@ -137,21 +143,39 @@ def figure(measures: Mapping[str, Mapping[str, Mapping[str, Duel]]], titles: Map
     fig, axes = plt.subplots(len(measures), len(titles) + 1, figsize=size, sharey=True, squeeze=False)
     for line, (what, by_rival) in zip(axes, measures.items(), strict=True):
         for ax, lr in zip(line, titles, strict=False):
-            draw(ax, names, {rival: {name: duel.at[lr] for name, duel in duels.items()} for rival, duels in by_rival.items()})
-        draw(line[-1], names, {rival: {name: duel.best for name, duel in duels.items()} for rival, duels in by_rival.items()})
+            draw(
+                ax,
+                names,
+                {rival: {name: duel.at[lr] for name, duel in duels.items()} for rival, duels in by_rival.items()},
+            )
+        draw(
+            line[-1],
+            names,
+            {rival: {name: duel.best for name, duel in duels.items()} for rival, duels in by_rival.items()},
+        )
         line[0].set_ylabel(what, fontsize=8)
     duel = next(iter(measures.values()))["ma"][names[0]]
     told_on = next((len(found.per_seed) for found in (duel.best,) if found), 0)
     seeds = max(len(found.per_seed) for found in duel.at.values() if found)
-    for ax, title in zip(axes[0], (*titles.values(), f"each at its best,\ntold on {panels.seed_count(told_on)}"), strict=True):
+    for ax, title in zip(
+        axes[0], (*titles.values(), f"each at its best,\ntold on {panels.seed_count(told_on)}"), strict=True
+    ):
         ax.set_title(title, fontsize=8)
     axes[0, 0].set_yticks([-place for place in range(len(names))], [style.look(name).short for name in names])
     axes[0, 0].set_ylim(-len(names) + 0.4, 0.6)
     marks = [
-        plt.Line2D([], [], color="#555555", marker="o", linewidth=1.1, markersize=4, markerfacecolor="#555555" if filled else "white",
-                   label=f"{style.look(rival).short} minus the method")
+        plt.Line2D(
+            [],
+            [],
+            color="#555555",
+            marker="o",
+            linewidth=1.1,
+            markersize=4,
+            markerfacecolor="#555555" if filled else "white",
+            label=f"{style.look(rival).short} minus the method",
+        )
         for rival, filled in RIVALS.items()
-    ]  # fmt: skip
+    ]
     fig.legend(handles=marks, loc="outside upper center", ncols=2, fontsize=8)
     panels.stamp_differences(fig, preset, seeds)
     return fig
@@ -169,7 +193,14 @@ def draw(ax: Axes, names: Sequence[str], found: Mapping[str, Mapping[str, Interv
                 colour = style.look(name).colour
                 ax.plot([one.low, one.high], [height] * 2, color=colour, linewidth=1.1)
                 ax.plot(one.per_seed, [height] * len(one.per_seed), ".", color=colour, markersize=2.5, alpha=0.6)
-                ax.plot(one.mean, height, "o", color=colour, markerfacecolor=colour if RIVALS[rival] else "white", markersize=4)
+                ax.plot(
+                    one.mean,
+                    height,
+                    "o",
+                    color=colour,
+                    markerfacecolor=colour if RIVALS[rival] else "white",
+                    markersize=4,
+                )
     reach = sorted(max(_reach(by_name.get(name)) for by_name in found.values()) for name in names)
     if edge := min(reach[-1], CUT * reach[-2]):
         ax.set_xlim(-1.1 * edge, 1.1 * edge)
@@ -195,12 +226,15 @@ def highest(found: Mapping[str, AtRates], names: Mapping[Rate, str]) -> str:
 
 def table(duels: Mapping[str, Duel], rival: str, metric: str, names: Mapping[Rate, str]) -> pd.DataFrame:
     """A line a method: what the rival is ahead by at each rate."""
-    return pd.DataFrame({
-        f"{style.look(rival).short} minus {style.look(name).short}": {
-            names[lr]: panels.number(one, metric) + (f", {WORDS[one.verdict]}" if one else "") for lr, one in duel.at.items()
+    return pd.DataFrame(
+        {
+            f"{style.look(rival).short} minus {style.look(name).short}": {
+                names[lr]: panels.number(one, metric) + (f", {WORDS[one.verdict]}" if one else "")
+                for lr, one in duel.at.items()
+            }
+            for name, duel in duels.items()
         }
-        for name, duel in duels.items()
-    }).T  # fmt: skip
+    ).T
 
 
 def told(name: str, rival: str, duel: Duel, metric: str, names: Mapping[Rate, str]) -> str:

@@ -29,15 +29,15 @@
 # %%
 from itertools import product
 
+import matplotlib.pyplot as plt
+
 import available
 import findings
-import matplotlib.pyplot as plt
 import panels
 import pareto
 import style
-
-from llm import paths
 from llm.config import load_preset
+from llm.evidence import paths
 
 style.use()
 PRESET = load_preset(style.preset())
@@ -171,7 +171,9 @@ if whole:
         for place, name in enumerate(whole["rsf"]):
             for column, alpha in enumerate(READINGS):
                 look, where = style.look(name), column + 0.22 * (place - 1)
-                panels.interval_mark(ax, where, AGAINST[name, alpha, metric], look.colour, "_" if column else look.label)
+                panels.interval_mark(
+                    ax, where, AGAINST[name, alpha, metric], look.colour, "_" if column else look.label
+                )
         ax.set_xticks(range(len(READINGS)), [f"{alpha:g}" for alpha in READINGS])
         ax.set_xlim(-0.5, len(READINGS) - 0.5)
         ax.set_xlabel(r"$\alpha$")

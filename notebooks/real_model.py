@@ -25,12 +25,12 @@ from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
+
 import panels
 import style
-
-from llm import paired, paths
 from llm.config import Algorithm, load_preset
-from llm.measured import after, read_preset
+from llm.evidence import paired, paths
+from llm.evidence.frames import after, read_preset
 
 style.use()
 ASKED = load_preset(style.preset())
@@ -78,11 +78,15 @@ MOVED = {"above": "rises", "below": "falls", "undecided": "may have moved either
 def tell_changes(theta, start):
     """Print how far every metric moved from theta_0 to theta."""
     over = "seeds" if start["seed"].nunique() > 1 else "items"
-    print(f"From theta_0 to theta, with 95 % intervals over {over}; in brackets the standard error over items of these very runs:")
+    print(
+        f"From theta_0 to theta, with 95 % intervals over {over}; in brackets the standard error over items of these very runs:"
+    )
     for metric in (*TOLD, "length"):
         change, error = paths.difference(theta, start, metric), paths.items_error(theta, start, metric)
-        print(f"  {panels.WORDS[metric]} {panels.verdict(change, MOVED)}: {panels.number(change, metric)} "
-              f"({error:.{panels.DIGITS[metric]}f})")  # fmt: skip
+        print(
+            f"  {panels.WORDS[metric]} {panels.verdict(change, MOVED)}: {panels.number(change, metric)} "
+            f"({error:.{panels.DIGITS[metric]}f})"
+        )
 
 
 tell_changes(THETA, START)
@@ -93,10 +97,14 @@ tell_changes(THETA, START)
 # Early stopping's models and averages of $\theta_0$ and $\theta$, against the learned reward (above), which training
 # saw, and the gold reward (below), which it did not.
 
+
 # %%
 def fronts_of(rows):
     """Every path of models from theta_0 to theta, by the name of its look."""
-    ama = {name: paths.path(rows, "ama", embeddings=embeddings) for name, embeddings in (("ama", "first"), ("ama-own-embeddings", "own"))}
+    ama = {
+        name: paths.path(rows, "ama", embeddings=embeddings)
+        for name, embeddings in (("ama", "first"), ("ama-own-embeddings", "own"))
+    }
     return {"early-stopping": paths.path(rows, "early-stopping"), "ma": paths.path(rows, "ma"), **ama}
 
 
@@ -163,8 +171,10 @@ SIDES = {"above": "above", "below": "BELOW", "undecided": "not distinguishable f
 def tell_gaps(gaps):
     for (pair, reward, ability), found in gaps.items():
         first, second = pair.rsplit(" - ", 1)
-        print(f"At equal {panels.WORDS[reward]}, {panels.WORDS[ability]}: {first} {panels.verdict(found, SIDES)} {second}, "
-              f"{panels.number(found, ability)}")  # fmt: skip
+        print(
+            f"At equal {panels.WORDS[reward]}, {panels.WORDS[ability]}: {first} {panels.verdict(found, SIDES)} {second}, "
+            f"{panels.number(found, ability)}"
+        )
 
 
 tell_gaps(GAPS)
@@ -173,14 +183,17 @@ SAVED = min(ABILITIES, key=lambda a: paths.difference(THETA, START, a).mean / pa
 tax = -paths.difference(THETA, START, SAVED).mean
 gap = GAPS["MA - early stopping", "reward", SAVED]
 if tax > 0 and gap:
-    print(f"Of the tax on {panels.WORDS[SAVED]}, {tax:.{panels.DIGITS[SAVED]}f}, averaging saves {gap.mean / tax:.0%} more than early "
-          "stopping does, on the way up (mean over the rewards that both reach).")  # fmt: skip
+    print(
+        f"Of the tax on {panels.WORDS[SAVED]}, {tax:.{panels.DIGITS[SAVED]}f}, averaging saves {gap.mean / tax:.0%} more than early "
+        "stopping does, on the way up (mean over the rewards that both reach)."
+    )
 
 # %% [markdown]
 # ## One part only
 #
 # One third of the layers (or the embeddings) is averaged, or put back to $\theta_0$ at $\alpha = 0$; all else stays
 # at $\theta$. Figure 4 of the paper for this model, against both rewards; MA goes on to $\theta_0$ beyond the left edge.
+
 
 # %%
 def parts_of(rows):
@@ -206,6 +219,7 @@ fig = draw_parts(PARTS, MA_OF, THETA_OF)
 panels.stamp_anchored(fig, PRESET.name, len(PART_SEEDS), r"\theta")
 style.save(fig, "fig_real_parts")
 
+
 # %%
 def tell_parts(parts, start, theta, ma):
     """Print what it does to put each part alone back to theta_0, and how its path compares with MA's."""
@@ -216,16 +230,22 @@ def tell_parts(parts, start, theta, ma):
         told = [f"{panels.WORDS[metric]} {change[metric]:+.{panels.DIGITS[metric]}f}" for metric in TOLD]
         print(f"  {style.look(name).short} at theta_0: {', '.join(told)}")
         if rise > 0 > tax:
-            print(f"    that is {1 + change['reward'] / rise:.0%} of the learned reward's rise kept, {-change[SAVED] / tax:.0%} of the tax "
-                  f"on {panels.WORDS[SAVED]} given back")  # fmt: skip
+            print(
+                f"    that is {1 + change['reward'] / rise:.0%} of the learned reward's rise kept, {-change[SAVED] / tax:.0%} of the tax "
+                f"on {panels.WORDS[SAVED]} given back"
+            )
     for name, path in parts.items():
         over = paired.gap(path, ma, SAVED)
-        print(f"  {style.look(name).short} - MA at equal learned reward, {panels.WORDS[SAVED]}: {panels.number(over, SAVED)}")
+        print(
+            f"  {style.look(name).short} - MA at equal learned reward, {panels.WORDS[SAVED]}: {panels.number(over, SAVED)}"
+        )
 
 
 tell_parts(PARTS, START_OF, THETA_OF, MA_OF)
 if lacking := sorted(set(SEEDS) - PART_SEEDS):
-    print(f"Not measured with single parts: seed {panels.several(lacking)}. So all of this is of {panels.seed_count(len(PART_SEEDS))}.")
+    print(
+        f"Not measured with single parts: seed {panels.several(lacking)}. So all of this is of {panels.seed_count(len(PART_SEEDS))}."
+    )
 
 # %% [markdown]
 # ## What ratios AMA finds
@@ -257,7 +277,9 @@ for name, path in AMA.items():
         ratios = np.array([setting["alphas"].get(group, np.nan) for setting in models["setting"]])
         if not np.isnan(ratios).all():
             over = ratios - models["alpha"].to_numpy()
-            print(f"{style.look(name).short}, {title}: ratio - mean ratio from {over.min():+.2f} to {over.max():+.2f}, mean {over.mean():+.2f}")
+            print(
+                f"{style.look(name).short}, {title}: ratio - mean ratio from {over.min():+.2f} to {over.max():+.2f}, mean {over.mean():+.2f}"
+            )
 
 # %% [markdown]
 # ## The same on a laptop

@@ -84,10 +84,10 @@ def write(notebook: NotebookNode, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="notebooks to run, without .py (all that are on PRESET)"
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks to run, without .py (all that are on PRESET)")
     parser.add_argument("--to", type=Path, default=HERE, help="folder of the executed notebooks (here)")
     asked = parser.parse_args()
     unknown = sorted(set(asked.names) - set(names()))

@@ -19,15 +19,7 @@ def box(ax: Axes, x: float, y: float, width: float, height: float, **kind) -> No
 
 def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], **kind) -> None:
     """An arrow between two points."""
-    look = {
-        "color": INK,
-        "linewidth": 0.8,
-        "mutation_scale": 8,
-        "shrinkA": 1,
-        "shrinkB": 1,
-        "zorder": 3,
-        **kind,
-    }
+    look = {"color": INK, "linewidth": 0.8, "mutation_scale": 8, "shrinkA": 1, "shrinkB": 1, "zorder": 3, **kind}
     ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", **look))
 
 

@@ -41,7 +41,7 @@ class Look:
         return self.abbreviation or self.label
 
 
-LOOKS: Mapping[str, Look] = {  # by the families of `llm.named.family`
+LOOKS: Mapping[str, Look] = {  # by the families of `llm.evidence.named.family`
     "theta_0": Look(r"$\theta_0$ (before RLHF)", "#000000", "-", r"$\theta_0$"),
     "theta": Look(r"$\theta$ (after RLHF)", "#7a0019", "-", r"$\theta$"),
     "early-stopping": Look("early stopping", "#7f7f7f"),
@@ -122,7 +122,11 @@ def preset() -> str:
 
 def results(name: str | None = None) -> Path:
     """Folder of the preset's result rows, or results/NAME for what no preset changes (`theory`)."""
-    return ROOT / "results" / name if name else ROOT / (os.environ.get("RESULTS") or "results") / load_preset(preset()).name
+    return (
+        ROOT / "results" / name
+        if name
+        else ROOT / (os.environ.get("RESULTS") or "results") / load_preset(preset()).name
+    )
 
 
 def figures() -> Path:
@@ -131,7 +135,7 @@ def figures() -> Path:
 
 
 def look(family: str) -> Look:
-    """The look of a family of models (`llm.named.family`), or of an algorithm.
+    """The look of a family of models (`llm.evidence.named.family`), or of an algorithm.
 
     AMA with any other K looks as with 6, and with any number of samples and regulariser as AMA.
     """
@@ -162,9 +166,7 @@ def over_seeds(frame: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     out = groups.agg(
         mean=("value", "mean"), spread=("value", "sem"), items=("stderr", "mean"), seeds=("seed", "nunique")
     )
-    return out.assign(error=np.where(out["seeds"] > 1, out["spread"], out["items"]))[
-        ["mean", "error", "seeds"]
-    ]
+    return out.assign(error=np.where(out["seeds"] > 1, out["spread"], out["items"]))[["mean", "error", "seeds"]]
 
 
 def path(
@@ -180,9 +182,16 @@ def path(
     """
     text = shown.label if label is None else label
     ax.errorbar(
-        x["mean"], y["mean"], xerr=x["error"], yerr=y["error"], color=shown.colour, linestyle=shown.line,
-        elinewidth=0.7, label="_" if alphas is not None else text, marker=None if alphas is not None else "o",
-    )  # fmt: skip
+        x["mean"],
+        y["mean"],
+        xerr=x["error"],
+        yerr=y["error"],
+        color=shown.colour,
+        linestyle=shown.line,
+        elinewidth=0.7,
+        label="_" if alphas is not None else text,
+        marker=None if alphas is not None else "o",
+    )
     if alphas is not None:
         for horizontal, vertical, alpha in zip(x["mean"], y["mean"], alphas, strict=True):
             ax.plot(horizontal, vertical, color=shown.colour, marker=marker(alpha), linestyle="none")
@@ -192,9 +201,7 @@ def path(
 def chance_line(ax: Axes, value: float, label: str = "chance") -> None:
     """A dotted floor: what an answer without the ability scores."""
     ax.axhline(value, color="#555555", linestyle=":", linewidth=1)
-    ax.annotate(
-        label, (0.01, value), xycoords=("axes fraction", "data"), fontsize=7, color="#555555", va="bottom"
-    )
+    ax.annotate(label, (0.01, value), xycoords=("axes fraction", "data"), fontsize=7, color="#555555", va="bottom")
 
 
 def stamp(fig: Figure, preset: str, n_seeds: int) -> None:

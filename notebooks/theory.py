@@ -17,8 +17,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import style
 from matplotlib.colors import TwoSlopeNorm
+
+import style
 
 style.use()
 LOOKS = style.THEORY_LOOKS
@@ -263,15 +264,10 @@ style.save(fig, "theory-proposition")
 table = proposition.assign(shared=proposition["n_o"].astype(str) + " of " + proposition["n"].astype(str))
 table = table[table["n_o"].isin([0, 5, 10, 14, 20])]
 columns = ["version", "method"]
-shown = (
-    100 * table.pivot(index=["n_o", "shared"], columns=columns, values=["xi_1", "xi_2", "difference"])
-).droplevel(0)
-versions = [
-    ("printed", "closed-form"),
-    ("weights", "closed-form"),
-    ("weights", "exact"),
-    ("outputs", "exact"),
-]
+shown = (100 * table.pivot(index=["n_o", "shared"], columns=columns, values=["xi_1", "xi_2", "difference"])).droplevel(
+    0
+)
+versions = [("printed", "closed-form"), ("weights", "closed-form"), ("weights", "exact"), ("outputs", "exact")]
 order = [(term, *version) for term in titles for version in versions]
 shown[order].round(2)
 
@@ -447,9 +443,7 @@ for ax, model in zip(axes, ("weights", "outputs"), strict=True):
     ax.set_xticks(list(places.values()), labels=[f"{sigma:g}" for sigma in sigmas])
 axes[0].set_ylabel("accuracy")
 axes[0].legend(fontsize=6.5, loc="lower left")
-style.foot(
-    fig, f"case 1, {sizes(trained)}; error bars: one standard error, over fits (squares: over samples)"
-)
+style.foot(fig, f"case 1, {sizes(trained)}; error bars: one standard error, over fits (squares: over samples)")
 style.save(fig, "theory-trained")
 
 # %% [markdown]
@@ -517,23 +511,16 @@ depth = dict(zip(ratios, ("input", "middle", "output"), strict=True))
 fig, axes = plt.subplots(2, len(parts), figsize=(style.WIDTH, 5.2))
 for (above, below), part in zip(axes.T, parts, strict=True):
     rows = layered[(layered["shared"] == part) & (layered["model"] == "weights")]
-    for kind, (colour, line) in {
-        "unequal": (LOOKS["outputs"].colour, "-"),
-        "equal": ("#000000", "--"),
-    }.items():
+    for kind, (colour, line) in {"unequal": (LOOKS["outputs"].colour, "-"), "equal": ("#000000", "--")}.items():
         front = rows[rows["ratios"] == kind].sort_values("accuracy_a")
-        above.plot(
-            front["accuracy_a"], front["accuracy_b"], color=colour, linestyle=line, label=f"{kind} ratios"
-        )
+        above.plot(front["accuracy_a"], front["accuracy_b"], color=colour, linestyle=line, label=f"{kind} ratios")
     above.set(title=f"{part:.0%} of features shared", xlabel="accuracy on task $a$")
     best = optima[(optima["shared"] == part) & (optima["model"] == "weights")]
     for weight, line in {1.0: "-", 0.5: "--"}.items():
         rows = best[best["weight_b"] == weight]
         for ratio, name in depth.items():
             colour = style.LOOKS[f"part-{name}"].colour
-            below.plot(
-                rows["mean_alpha"], rows[ratio], color=colour, linestyle=line, marker=".", markersize=3
-            )
+            below.plot(rows["mean_alpha"], rows[ratio], color=colour, linestyle=line, marker=".", markersize=3)
     below.plot([0, 1], [0, 1], color="#333333", linewidth=0.7)
     below.set(xlabel=r"mean ratio $\alpha$", ylim=(-0.03, 1.03))
 axes[0, 0].set_ylabel("accuracy on task $b$")
@@ -543,9 +530,7 @@ looks = {f"{name} layer": {"color": style.LOOKS[f"part-{name}"].colour} for name
 legend_of(axes[1, 0], looks, fontsize=6.5, loc="lower right")
 aims = {"best for $b$": {}, "best for both": {"linestyle": "--"}}
 legend_of(axes[1, 2], aims, fontsize=6.5, loc="upper left")
-style.foot(
-    fig, f"weights averaged, three layers, common concepts fall from all to none, {sizes(layered)}; limit"
-)
+style.foot(fig, f"weights averaged, three layers, common concepts fall from all to none, {sizes(layered)}; limit")
 style.save(fig, "theory-layers")
 
 # %% [markdown]
@@ -561,13 +546,10 @@ style.save(fig, "theory-layers")
 # %%
 chosen = optima[(optima["model"] == "weights") & (optima["mean_alpha"].isin([0.2, 0.4, 0.6]))]
 gained = {
-    f"{task}: change (points)": 100 * (chosen[f"accuracy_{task}"] - chosen[f"equal_accuracy_{task}"])
-    for task in "ab"
+    f"{task}: change (points)": 100 * (chosen[f"accuracy_{task}"] - chosen[f"equal_accuracy_{task}"]) for task in "ab"
 }
 aim = chosen["weight_b"].map({1.0: "b alone", 0.5: "both"})
-chosen = chosen.assign(aim=aim, **gained).rename(
-    columns={"shared": "features shared", "mean_alpha": "mean ratio"}
-)
+chosen = chosen.assign(aim=aim, **gained).rename(columns={"shared": "features shared", "mean_alpha": "mean ratio"})
 chosen.set_index(["features shared", "mean ratio", "aim"])[[*ratios, *gained]].round(2)
 
 # %% [markdown]

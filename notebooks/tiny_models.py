@@ -12,40 +12,30 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlamaForSequenceClassification,
-    PreTrainedTokenizerFast,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 ENGLISH = [f"{a}{b}" for a in ("ba", "do", "fi", "ku") for b in ("lan", "mer", "nos", "pit", "ran", "sel")]
 FRENCH = [f"{word[::-1]}e" for word in ENGLISH]
 COLOURS = ["red", "green", "blue", "white"]
 POLITE = ["please", "thanks", "gladly"]
-WORDS = [
-    "<s>",
-    "</s>",
-    "<pad>",
-    "<unk>",
-    "<user>",
-    "<bot>",
-    "translate",
-    "colour",
-    "hello",
-    "is",
-    "nice",
-    *POLITE,
-]
+WORDS = ["<s>", "</s>", "<pad>", "<unk>", "<user>", "<bot>", "translate", "colour", "hello", "is", "nice", *POLITE]
 WORDS += [*COLOURS, *ENGLISH, *FRENCH]
 TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}<user> {{ m['content'] }} <bot> "
     "{% else %}{{ m['content'] }} </s> {% endif %}{% endfor %}"
 )
-SIZES = {"vocab_size": len(WORDS), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
-         "num_attention_heads": 4, "max_position_embeddings": 32, "bos_token_id": 0, "eos_token_id": 1,
-         "pad_token_id": 2}  # fmt: skip
+SIZES = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 32,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
 
 Pair = tuple[str, str]
 

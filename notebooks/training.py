@@ -23,14 +23,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+
 import panels
 import procedure
 import style
-
-from llm import paths
 from llm.config import load_preset
+from llm.evidence import paths
 from llm.run import Run
-from llm.show import samples
+from llm.stages.show import samples
 
 style.use()
 PRESET = load_preset(style.preset())
@@ -136,10 +136,7 @@ COLOURS = dict(zip(RATES, plt.get_cmap("viridis")(np.linspace(0, 0.85, max(len(R
 if RATES:
     START = paths.theta_0(SWEPT)
     shown = [
-        (
-            panels.anchored(paths.path(SWEPT, "early-stopping", lr), START),
-            style.Look(f"lr {NAMES[lr]}", COLOURS[lr]),
-        )
+        (panels.anchored(paths.path(SWEPT, "early-stopping", lr), START), style.Look(f"lr {NAMES[lr]}", COLOURS[lr]))
         for lr in RATES
     ]
     fig = panels.grid(shown, SWEPT, alphas=False)
@@ -147,9 +144,7 @@ if RATES:
     panels.stamp_anchored(fig, PRESET.name, len(paths.seeds(SWEPT)), r"\theta_0")
     style.save(fig, "fig_rates")
 else:
-    print(
-        "These results hold RSF at one learning rate only: run the sweep `learning-rates` to compare rates."
-    )
+    print("These results hold RSF at one learning rate only: run the sweep `learning-rates` to compare rates.")
 
 # %% [markdown]
 # Which rate is best for early stopping? The one whose curve encloses the largest area in (learned reward,
@@ -164,9 +159,7 @@ if RATES:
     own_best = {seed: NAMES[RATES[int(np.argmax(areas[seed].to_numpy()))]] for seed in paths.seeds(SWEPT)}
     print(f"Chosen on seed {min(own_best)}: learning rate {NAMES[best]}.")
     print(
-        "Each seed for itself would choose "
-        + panels.several([f"{lr} (seed {s})" for s, lr in own_best.items()])
-        + "."
+        "Each seed for itself would choose " + panels.several([f"{lr} (seed {s})" for s, lr in own_best.items()]) + "."
     )
 else:
     best, others = None, SEEDS
@@ -210,9 +203,7 @@ for line, (name, (words, colour)) in zip(axes, SHOWN.items(), strict=True):
     for ax, ability in zip(line, paths.ABILITIES, strict=True):
         ax.axhline(0, color=style.LOOKS["theta_0"].colour, linewidth=0.8)
         if RATES:
-            ax.axvspan(
-                RATES.index(best) - 0.4, RATES.index(best) + 0.4, color="#e6e6e6", zorder=0, label=BEST_RATE
-            )
+            ax.axvspan(RATES.index(best) - 0.4, RATES.index(best) + 0.4, color="#e6e6e6", zorder=0, label=BEST_RATE)
         ax.set_xlim(-0.6, len(TAX) - 0.4)
         for place, found in enumerate(TAX.values()):
             panels.interval_mark(ax, place, found[name, ability], colour, "_")
@@ -228,10 +219,7 @@ style.save(fig, "fig_tax")
 
 # %%
 MODELS = {"up": "before the reward saturates", "end": "at the end"}
-before = {
-    seed: f"{steps[0]:.0f}"
-    for seed, steps in paths.saturation(paths.path(FAIR, "early-stopping", best)).items()
-}
+before = {seed: f"{steps[0]:.0f}" for seed, steps in paths.saturation(paths.path(FAIR, "early-stopping", best)).items()}
 print(f"Early stopping at learning rate {NAMES[best]}, {panels.seed_count(len(paths.seeds(FAIR)))}.")
 print(f"Saturated: within {paths.SATURATED:.0%} of the learned reward's whole rise from its highest value.")
 print(
@@ -270,9 +258,7 @@ for name, where in MODELS.items():
         f"their whole 95 % interval ({panels.several(taxed or ['none'])})."
     )
     if len(SEEDS) > 1:
-        print(
-            f"  Below theta_0 by more than 3 standard errors over seeds: {panels.several(clear or ['none'])}."
-        )
+        print(f"  Below theta_0 by more than 3 standard errors over seeds: {panels.several(clear or ['none'])}.")
     lost = [panels.WORDS[a] for a in paths.ABILITIES if ITEMS[name, a] < -3]
     print(
         f"  Of these {panels.seed_count(len(paths.seeds(FAIR)))} alone, by more than 3 standard errors over items: "
@@ -290,8 +276,4 @@ for name, where in MODELS.items():
             f"{panels.WORDS[a]} {panels.number(found[name, a], a)}, {panels.verdict(found[name, a], PAYS)}"
             for a in paths.ABILITIES
         ]
-        print(
-            f"  On the seeds that the rate was not chosen on ({panels.several(others)}): "
-            + "; ".join(words)
-            + "."
-        )
+        print(f"  On the seeds that the rate was not chosen on ({panels.several(others)}): " + "; ".join(words) + ".")

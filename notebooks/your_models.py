@@ -31,12 +31,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pandas as pd
-import tiny_models
 from IPython.display import HTML, Image, display
 
+import tiny_models
 from llm.cli import main
-from llm.fronts import Curve, mean_gap
-from llm.results import read_rows
+from llm.evidence.fronts import Curve, mean_gap
+from llm.evidence.rows import read_rows
 
 os.chdir(tempfile.mkdtemp())
 
@@ -74,7 +74,9 @@ for file in ("prompts.jsonl", "colours.jsonl", "translation.jsonl"):
 
 # %%
 MODELS = "--theta-0 theta_0 --theta theta"
-TASKS = "--tasks colours.jsonl,translation.jsonl --reward-model reward --prompts prompts.jsonl --tokens 10 --task-tokens 10"
+TASKS = (
+    "--tasks colours.jsonl,translation.jsonl --reward-model reward --prompts prompts.jsonl --tokens 10 --task-tokens 10"
+)
 run(f"front {MODELS} {TASKS} --alphas 0:1:0.1 --batch 150 --out front")
 
 # %%

@@ -15,15 +15,15 @@
 # %%
 from itertools import product
 
+import pandas as pd
+
 import available
 import findings
-import pandas as pd
 import panels
 import pareto
 import style
-
-from llm import paths
 from llm.config import load_preset
+from llm.evidence import paths
 
 style.use()
 PRESET = load_preset(style.preset())
@@ -68,7 +68,12 @@ if found:
         f"{findings.plain(style.look(name).short)}, alpha {alpha:g}": paths.at(WHOLE[name], alpha)
         for alpha, name in product(READINGS, WHOLE)
     }
-    COLUMNS = {JUDGE: panels.WORDS[JUDGE], "reading_f1": "reading (F1)", "qa": "QA (accuracy)", "bleu": "translation (BLEU)"}
+    COLUMNS = {
+        JUDGE: panels.WORDS[JUDGE],
+        "reading_f1": "reading (F1)",
+        "qa": "QA (accuracy)",
+        "bleu": "translation (BLEU)",
+    }
     TABLE = pd.DataFrame(
         [
             {"model": name, **{title: findings.value(rows, metric) for metric, title in COLUMNS.items()}}

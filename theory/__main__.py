@@ -20,9 +20,7 @@ app = typer.Typer(add_completion=False)
 @app.callback(invoke_without_command=True)
 def tables(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder that the CSV files are written into.")] = Path(
-        "results/theory"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder that the CSV files are written into.")] = Path("results/theory"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled numbers.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Tables computed at the same time.")] = 2,
 ) -> None:
@@ -46,12 +44,9 @@ def bench(
     """Compare F_p with scipy's multivariate normal and 40 digits, exact accuracies with Monte Carlo."""
     rng = np.random.default_rng(seed)
     _show(
-        "F_p over 1000 x against scipy.stats.multivariate_normal.cdf at one x (seconds a point)",
-        benchmark.speed_rows(),
+        "F_p over 1000 x against scipy.stats.multivariate_normal.cdf at one x (seconds a point)", benchmark.speed_rows()
     )
-    _show(
-        "Exact accuracy against Monte Carlo with a standard error of 1e-6 (scaled)", benchmark.exact_rows(rng)
-    )
+    _show("Exact accuracy against Monte Carlo with a standard error of 1e-6 (scaled)", benchmark.exact_rows(rng))
     rows = list(tqdm(benchmark.accuracy_rows(benchmark.draw_points(points, rng)), total=points, unit="point"))
     worst = {error: max(row[error] for row in rows) for error in ("error", "log_error")}
     typer.echo(

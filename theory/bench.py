@@ -63,11 +63,7 @@ def draw_points(n_points: int, rng: np.random.Generator) -> Iterator[tuple[int, 
     for _ in range(n_points):
         k = int(np.exp(rng.uniform(np.log(2), np.log(10_001))))
         p = float(rng.choice([rng.uniform(), 10 ** rng.uniform(-8, -1), 1 - 10 ** rng.uniform(-8, -1), 1.0]))
-        yield (
-            k,
-            p,
-            float(rng.choice([0.5 * rng.normal(), rng.uniform(-40, 40), 3 * rng.normal() * np.sqrt(p / k)])),
-        )
+        yield (k, p, float(rng.choice([0.5 * rng.normal(), rng.uniform(-40, 40), 3 * rng.normal() * np.sqrt(p / k)])))
 
 
 def accuracy_rows(points: Iterator[tuple[int, float, float]]) -> Iterator[dict]:
@@ -93,10 +89,7 @@ def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
         sigma = np.full((k - 1, k - 1), p * (k + 1 - p * k) / k) + np.eye(k - 1) * p / k
         normal, at = multivariate_normal(cov=sigma), np.full(k - 1, x)
         reference = float(reference_F_p(x, p, k))
-        seconds, mvn_seconds = (
-            _seconds(lambda: F_p(many, p, k), 20) / many.size,
-            _seconds(lambda: normal.cdf(at), 1),
-        )
+        seconds, mvn_seconds = (_seconds(lambda: F_p(many, p, k), 20) / many.size, _seconds(lambda: normal.cdf(at), 1))
         yield {
             "n_classes": k,
             "seconds": seconds,

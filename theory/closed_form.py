@@ -118,9 +118,7 @@ def _root_effective(counts: Sequence[int], weights: Sequence[float]) -> float:
     return float(np.sqrt(float(total * total / squares))) * (1 if total > 0 else -1)
 
 
-def _arguments(
-    x: ArrayLike, p: float, n_classes: int, n_labels: int | None
-) -> tuple[NDArray, float, int, int]:
+def _arguments(x: ArrayLike, p: float, n_classes: int, n_labels: int | None) -> tuple[NDArray, float, int, int]:
     x = np.asarray(x, dtype=float)
     if np.isnan(x).any():
         raise ValueError("x must be real or infinite numbers, not NaN.")
@@ -185,9 +183,7 @@ def _log_integral(h: NDArray, r: float, k: int) -> NDArray:
         half = 0.5 * (right - left)
         values = psi((0.5 * (left + right)) + half * points[:, None])
         with np.errstate(divide="ignore"):  # an empty piece is log 0
-            pieces.append(
-                logsumexp(values, b=weights[:, None], axis=0) + np.log(half / (r * np.sqrt(2 * np.pi)))
-            )
+            pieces.append(logsumexp(values, b=weights[:, None], axis=0) + np.log(half / (r * np.sqrt(2 * np.pi))))
     return logsumexp(pieces, axis=0)
 
 
@@ -206,9 +202,7 @@ def _peak(h: NDArray, r: float, exponent: int) -> NDArray:
     for _ in range(100):
         mills = _inverse_mills(u)
         slope = (h - u) / r**2 + exponent * mills
-        mills_falls = np.where(
-            u < -1e4, 1.0, mills * (u + mills)
-        )  # = 1 - 1/u^2 + ..: rounding would drown it
+        mills_falls = np.where(u < -1e4, 1.0, mills * (u + mills))  # = 1 - 1/u^2 + ..: rounding would drown it
         step = slope / (1 / r**2 + exponent * mills_falls)
         u = u + step
         if np.all(np.abs(step) <= 1e-9 * (1 + np.abs(u))):

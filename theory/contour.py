@@ -70,9 +70,7 @@ class Scores:
         for weight, circle in zip(weights[:-1], circles[:-1]):
             votes, table = circle.poisson(pi)
             terms = _score_terms(partial, weight, votes)
-            columns = [
-                np.einsum("xj,yj->xy", first[:, i], table[:, j]).reshape(-1) for i, j in terms.values()
-            ]
+            columns = [np.einsum("xj,yj->xy", first[:, i], table[:, j]).reshape(-1) for i, j in terms.values()]
             first, partial = np.stack(columns, axis=1), list(terms)
         votes, table = circles[-1].poisson(pi)
         return Scores(first, table, _score_terms(partial, weights[-1], votes))

@@ -35,11 +35,7 @@ MAX_CELLS = 2_000_000_000  # contour points times score levels: minutes of work
 
 
 def exact_accuracy(
-    counts: Sequence[int],
-    weights: Sequence[float | Fraction],
-    p: float,
-    n_classes: int,
-    n_labels: int | None = None,
+    counts: Sequence[int], weights: Sequence[float | Fraction], p: float, n_classes: int, n_labels: int | None = None
 ) -> float:
     """Accuracy of counts[g] >= 0 features with vote weight weights[g] (any sign), p in [0, 1], K = n_classes
     >= 2.
@@ -121,9 +117,7 @@ def _check_size(weights: tuple[int, ...], pi: float, circles: list[Circle]) -> N
             )
 
 
-def _distinct_groups(
-    counts: list[int], vectors: list[list[Fraction]]
-) -> tuple[list[int], list[tuple[int, ...]]]:
+def _distinct_groups(counts: list[int], vectors: list[list[Fraction]]) -> tuple[list[int], list[tuple[int, ...]]]:
     """Groups of equal weights joined, those without votes left out, the largest last; integer weights."""
     joined: dict[tuple[Fraction, ...], int] = {}
     for count, *weights in zip(counts, *vectors):
@@ -153,9 +147,7 @@ def _even_split(below: list[NDArray], level: list[NDArray | None], numbers: list
     """int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels."""
     if len(level) == 2 and all(f is not None for f in level):
         return _gauss_split(below, level, numbers)
-    factors = [
-        b**number if f is None else _power_mean(b, f, number) for b, f, number in zip(below, level, numbers)
-    ]
+    factors = [b**number if f is None else _power_mean(b, f, number) for b, f, number in zip(below, level, numbers)]
     return prod(factors[1:], start=factors[0])
 
 
@@ -178,8 +170,6 @@ def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: list[int])
     """The integral for two kinds of classes: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
     nodes, weights = np.polynomial.legendre.leggauss(sum(numbers) // 2 + 1)
     return sum(
-        0.5
-        * weight
-        * prod((b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers))
+        0.5 * weight * prod((b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers))
         for node, weight in zip(nodes, weights)
     )

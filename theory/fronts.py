@@ -19,10 +19,7 @@ def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float
     jumps to a guess.
     """
     return np.array(
-        [
-            [exact_task_accuracy(average(tasks, averaging, alpha, task), p) for task in ("a", "b")]
-            for alpha in alphas
-        ]
+        [[exact_task_accuracy(average(tasks, averaging, alpha, task), p) for task in ("a", "b")] for alpha in alphas]
     )
 
 

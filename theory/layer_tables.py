@@ -89,21 +89,12 @@ def layered_sampled_rows(rng: np.random.Generator) -> Rows:
         layers = falling_layers(3, n, (1.0, 0.0), (part[averaging], part[averaging]))
         _, *ratios = largest_lift(layered_fronts(layers, p, k, averaging))
         equal, unequal = ([Fraction(round(800 * alpha), 800) for alpha in alphas] for alphas in ratios)
-        limit = np.subtract(
-            *(accuracies(layers, np.array(each, float), p, k, averaging) for each in (unequal, equal))
-        )
+        limit = np.subtract(*(accuracies(layers, np.array(each, float), p, k, averaging) for each in (unequal, equal)))
         for task, expected in zip(("a", "b"), limit):
             counts, weights = layer_votes(layers, unequal, averaging, task)
             _, baseline = layer_votes(layers, equal, averaging, task)
             found, stderr = simulate_difference(counts, weights, baseline, p, k, 100_000, rng)
-            row = {
-                "n": n,
-                "shared": part[averaging],
-                "model": averaging,
-                "p": p,
-                "n_classes": k,
-                "task": task,
-            }
+            row = {"n": n, "shared": part[averaging], "model": averaging, "p": p, "n_classes": k, "task": task}
             row |= {"equal_alpha": float(equal[0])} | _ratios(np.array(unequal, float))
             yield row | {"gain_closed_form": expected, "gain_sampled": found, "stderr": stderr}
 
@@ -116,9 +107,7 @@ def layered_optimum_rows(rng: np.random.Generator) -> Rows:
     ):
         layers = falling_layers(3, 10, (1.0, 0.0), (part, part))
         alphas = best_ratios(layers, tenths / 10, p, k, averaging, weight_b)
-        best, equal = (
-            accuracies(layers, each, p, k, averaging) for each in (alphas, np.full(3, tenths / 10))
-        )
+        best, equal = (accuracies(layers, each, p, k, averaging) for each in (alphas, np.full(3, tenths / 10)))
         row = {
             "shared": part,
             "model": averaging,

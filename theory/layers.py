@@ -82,8 +82,7 @@ def falling_layers(
     n_layers = validation.integer("n_layers", n_layers, 2)
     steps = np.linspace(0, 1, n_layers)
     return tuple(
-        Layer(n, float((1 - t) * shared[0] + t * shared[1]), float((1 - t) * common[0] + t * common[1]))
-        for t in steps
+        Layer(n, float((1 - t) * shared[0] + t * shared[1]), float((1 - t) * common[0] + t * common[1])) for t in steps
     )
 
 
@@ -123,13 +122,9 @@ def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, avera
     return np.stack(by_task, axis=-1)
 
 
-def accuracies(
-    layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: int, averaging: Averaging
-) -> NDArray:
+def accuracies(layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: int, averaging: Averaging) -> NDArray:
     """(.., 2) accuracies on a and b in the limit of many features, at ratios alphas, (.., layer)."""
-    return np.asarray(
-        F_p((1 - p) * np.sqrt(effective_features_by_task(layers, alphas, averaging)), p, n_classes)
-    )
+    return np.asarray(F_p((1 - p) * np.sqrt(effective_features_by_task(layers, alphas, averaging)), p, n_classes))
 
 
 def effective_gradients(layers: Sequence[Layer], alphas: ArrayLike, averaging: Averaging) -> NDArray:
@@ -138,9 +133,7 @@ def effective_gradients(layers: Sequence[Layer], alphas: ArrayLike, averaging: A
     return effective_features_by_task(layers, steps, averaging).imag.T / COMPLEX_STEP
 
 
-def raising_direction(
-    layers: Sequence[Layer], alpha: float, averaging: Averaging, fixed_mean: bool
-) -> NDArray | None:
+def raising_direction(layers: Sequence[Layer], alpha: float, averaging: Averaging, fixed_mean: bool) -> NDArray | None:
     """(layer,) unit direction from equal ratios alpha in (0, 1) along which both n_eff rise at first; None if
     there is none.
 
@@ -176,9 +169,7 @@ def best_ratios(
         n_eff = effective_features_by_task(layers, alphas, averaging)
         root = np.sqrt(n_eff)
         slope = weight * dF_p_dx((1 - p) * root, p, n_classes) * (1 - p) / (2 * np.where(root == 0, 1, root))
-        return -weight @ F_p((1 - p) * root, p, n_classes), -slope @ effective_gradients(
-            layers, alphas, averaging
-        )
+        return -weight @ F_p((1 - p) * root, p, n_classes), -slope @ effective_gradients(layers, alphas, averaging)
 
     room = min(mean, 1 - mean)
     starts = [np.full(len(layers), mean)]
@@ -190,11 +181,7 @@ def best_ratios(
 
 
 def _descend(loss, start: NDArray, mean: float) -> NDArray:
-    constraint = {
-        "type": "eq",
-        "fun": lambda a: a.mean() - mean,
-        "jac": lambda a: np.full(len(a), 1 / len(a)),
-    }
+    constraint = {"type": "eq", "fun": lambda a: a.mean() - mean, "jac": lambda a: np.full(len(a), 1 / len(a))}
     found = minimize(
         loss,
         start,

@@ -65,13 +65,7 @@ def simulate_difference(
 
 
 def simulate_features(
-    tasks: Tasks,
-    averaging: Averaging,
-    alpha: float,
-    p: float,
-    sigma: float,
-    n_samples: int,
-    rng: np.random.Generator,
+    tasks: Tasks, averaging: Averaging, alpha: float, p: float, sigma: float, n_samples: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """(estimate, standard error) of task a's accuracy from sampled features x_i ~ N(mu_i(q_i), sigma^2 I),
     sigma >= 0.
@@ -82,10 +76,7 @@ def simulate_features(
     both tasks): for small cases.
     """
     p, sigma = validation.probability("p", p), float(validation.real("sigma", sigma, 0, np.finfo(float).max))
-    alpha, n_samples = (
-        float(validation.real("alpha", alpha, 0, 1)),
-        validation.integer("n_samples", n_samples, 2),
-    )
+    alpha, n_samples = (float(validation.real("alpha", alpha, 0, 1)), validation.integer("n_samples", n_samples, 2))
     if averaging not in ("weights", "outputs"):
         raise ValueError(f"averaging must be 'weights' or 'outputs', not {averaging!r}.")
     centres = orthonormal_features(sum(tasks.counts), label_count(tasks), validation.generator(rng))
@@ -97,8 +88,7 @@ def simulate_features(
         x = sample_features(centres, right, np.arange(k), p, sigma, rng)
         if averaging == "weights":
             scores = (
-                np.einsum("snd,n->sd", x, (1 - alpha) * phi_a + alpha * phi_b)
-                @ ((1 - alpha) * w_a + alpha * w_b).T
+                np.einsum("snd,n->sd", x, (1 - alpha) * phi_a + alpha * phi_b) @ ((1 - alpha) * w_a + alpha * w_b).T
             )
         else:
             scores = (1 - alpha) * np.einsum("snd,n->sd", x, phi_a) @ w_a.T
@@ -127,9 +117,7 @@ def orthonormal_features(n_features: int, n_labels: int, rng: np.random.Generato
     return basis.reshape(n_features, n_labels, dimension)
 
 
-def ideal_classifiers(
-    tasks: Tasks, centres: NDArray
-) -> tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray]]:
+def ideal_classifiers(tasks: Tasks, centres: NDArray) -> tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray]]:
     """(w_a, Phi_a), (w_b, Phi_b) with w(k) = sum_i Phi_i mu_i(k) for the task's own classes, else 0.
 
     w: (label, dimension), Phi: (feature,), features in the order of tasks.counts.
@@ -161,14 +149,7 @@ def sample_features(
 
 
 def _sampled(
-    draw: Callable,
-    counts: Sequence,
-    vectors: list[Sequence],
-    p: float,
-    n_classes: int,
-    n_samples: int,
-    rng,
-    n_labels,
+    draw: Callable, counts: Sequence, vectors: list[Sequence], p: float, n_classes: int, n_samples: int, rng, n_labels
 ) -> tuple[float, float]:
     """Mean and standard error of draw(votes, size), where votes(size) gives (vector, sample) credits."""
     vectors = [validation.groups(counts, weights)[1] for weights in vectors]

@@ -15,12 +15,7 @@ import numpy as np
 from theory.closed_form import effective_features
 from theory.exact import exact_task_accuracy
 from theory.fronts import closed_form_accuracy, front, gain
-from theory.layer_tables import (
-    layered_front_rows,
-    layered_gain_rows,
-    layered_optimum_rows,
-    layered_sampled_rows,
-)
+from theory.layer_tables import layered_front_rows, layered_gain_rows, layered_optimum_rows, layered_sampled_rows
 from theory.model import Tasks, Votes, average, disjoint_labels, same_labels, single_model
 from theory.monte_carlo import simulate_accuracy, simulate_features
 from theory.proposition import proposition_5_1
@@ -62,13 +57,7 @@ def accuracy_rows(rng: np.random.Generator) -> Rows:
 
 
 def _result(model: str, method: str, accuracy: float, stderr: float | None, n_eff: float) -> dict:
-    return {
-        "model": model,
-        "method": method,
-        "accuracy": accuracy,
-        "stderr": stderr,
-        "effective_features": n_eff,
-    }
+    return {"model": model, "method": method, "accuracy": accuracy, "stderr": stderr, "effective_features": n_eff}
 
 
 def phase_rows(rng: np.random.Generator) -> Rows:
@@ -76,15 +65,12 @@ def phase_rows(rng: np.random.Generator) -> Rows:
     n = 20
     for k, step in product((2, 5, 20), range(1, 20)):
         p = step / 20
-        alone = {
-            name: route(single_model(same_labels(n, n, k), "a", "a"), p) for name, route in ROUTES.items()
-        }
+        alone = {name: route(single_model(same_labels(n, n, k), "a", "a"), p) for name, route in ROUTES.items()}
         for n_o, averaging in product(range(n + 1), ("weights", "outputs")):
             votes = average(same_labels(n, n_o, k), averaging, HALF, "a")
             row = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "model": averaging}
             yield row | {
-                f"gain_{name.replace('-', '_')}": route(votes, p) - alone[name]
-                for name, route in ROUTES.items()
+                f"gain_{name.replace('-', '_')}": route(votes, p) - alone[name] for name, route in ROUTES.items()
             }
 
 
@@ -153,23 +139,11 @@ def trained_rows(rng: np.random.Generator) -> Rows:
         for sigma, n_train, draw in product((0.0, 0.03, 0.1, 0.3), (100, 400, 1600, 6400), range(3)):
             fitted = trained_accuracies(tasks, Setting(p, sigma, n_train), 0.5, 5_000, rng)
             for model, (accuracy, stderr) in fitted.items():
-                row = base | {
-                    "sigma": sigma,
-                    "n_train": n_train,
-                    "draw": draw,
-                    "model": model,
-                    "method": "trained",
-                }
+                row = base | {"sigma": sigma, "n_train": n_train, "draw": draw, "model": model, "method": "trained"}
                 yield row | {"accuracy": accuracy, "stderr": stderr, "exact": exact[model]}
         for sigma, averaging in product((0.0, 0.03, 0.1, 0.3), ("weights", "outputs")):
             accuracy, stderr = simulate_features(tasks, averaging, 0.5, p, sigma, 10_000, rng)
-            row = base | {
-                "sigma": sigma,
-                "n_train": None,
-                "draw": 0,
-                "model": averaging,
-                "method": "monte-carlo",
-            }
+            row = base | {"sigma": sigma, "n_train": None, "draw": 0, "model": averaging, "method": "monte-carlo"}
             yield row | {"accuracy": accuracy, "stderr": stderr, "exact": exact[averaging]}
 
 

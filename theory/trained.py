@@ -50,13 +50,9 @@ def fit_classifier(x: NDArray, y: NDArray, n_classes: int, ridge: float) -> NDAr
         log_share = scores - logsumexp(scores, axis=1, keepdims=True)
         slope = np.exp(log_share)
         slope[rows, y] -= 1
-        return -log_share[rows, y].mean() + ridge * flat @ flat, (
-            slope.T @ x / len(y) + 2 * ridge * w
-        ).reshape(-1)
+        return -log_share[rows, y].mean() + ridge * flat @ flat, (slope.T @ x / len(y) + 2 * ridge * w).reshape(-1)
 
-    found = minimize(
-        loss, np.zeros(n_classes * dimension), jac=True, method="L-BFGS-B", options={"maxiter": 500}
-    )
+    found = minimize(loss, np.zeros(n_classes * dimension), jac=True, method="L-BFGS-B", options={"maxiter": 500})
     return found.x.reshape(n_classes, dimension)
 
 
@@ -78,9 +74,7 @@ def trained_accuracies(
     for task, first in enumerate((0, offset)):
         right = rng.integers(k, size=setting.n_train)
         groups = _sample_groups(tasks, first + right, first, setting, rng)
-        w[task, first : first + k] = fit_classifier(
-            np.tensordot(groups, masks[task], (1, 0)), right, k, setting.ridge
-        )
+        w[task, first : first + k] = fit_classifier(np.tensordot(groups, masks[task], (1, 0)), right, k, setting.ridge)
     return {
         name: _mean_and_error(np.concatenate(values))
         for name, values in _tested(tasks, setting, alpha, n_test, w, masks, rng).items()
@@ -88,13 +82,7 @@ def trained_accuracies(
 
 
 def _tested(
-    tasks: Tasks,
-    setting: Setting,
-    alpha: float,
-    n_test: int,
-    w: NDArray,
-    masks: NDArray,
-    rng: np.random.Generator,
+    tasks: Tasks, setting: Setting, alpha: float, n_test: int, w: NDArray, masks: NDArray, rng: np.random.Generator
 ) -> dict[str, list[NDArray]]:
     """Credits of each model on test samples of both tasks, in chunks."""
     k, offset = tasks.n_classes, label_count(tasks) - tasks.n_classes
@@ -112,9 +100,7 @@ def _tested(
     return credits
 
 
-def _sample_groups(
-    tasks: Tasks, right: NDArray, first: int, setting: Setting, rng: np.random.Generator
-) -> NDArray:
+def _sample_groups(tasks: Tasks, right: NDArray, first: int, setting: Setting, rng: np.random.Generator) -> NDArray:
     """(sample, group, dimension) sums of x_i over a's own, b's own and the shared features.
 
     mu_i(k) is a unit vector of the standard basis: training and testing are the same in any orthonormal

@@ -44,9 +44,7 @@ def labels(n_classes: object, n_labels: object) -> tuple[int, int]:
 def generator(rng: object) -> np.random.Generator:
     """`rng` itself; anything but a Generator is an error, so that no seed is used twice unnoticed."""
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"rng must be a numpy.random.Generator (numpy.random.default_rng(seed)), not {rng!r}."
-        )
+        raise TypeError(f"rng must be a numpy.random.Generator (numpy.random.default_rng(seed)), not {rng!r}.")
     return rng
 
 
@@ -58,17 +56,13 @@ def groups(counts: Sequence, weights: Sequence) -> tuple[list[int], list[Fractio
     """
     counts, weights = _as_list("counts", counts), _as_list("weights", weights)
     if len(counts) != len(weights):
-        raise ValueError(
-            f"counts and weights must have the same length, not {len(counts)} and {len(weights)}."
-        )
+        raise ValueError(f"counts and weights must have the same length, not {len(counts)} and {len(weights)}.")
     return [integer("counts", count, 0) for count in counts], [_fraction(weight) for weight in weights]
 
 
 def _as_list(name: str, values: object) -> list:
     if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or np.ndim(values) != 1:
-        raise TypeError(
-            f"{name} must be a one-dimensional sequence of numbers, one per group, not {values!r}."
-        )
+        raise TypeError(f"{name} must be a one-dimensional sequence of numbers, one per group, not {values!r}.")
     return list(values)
 
 

@@ -11,14 +11,15 @@ They are imported when they are first used, so that importing this package costs
 
 from importlib import import_module
 
-_HOMES = {"average": "api", "optimise_ratios": "ama", "Grouping": "groups", "assign": "groups"}
+_HOMES = {"average": "api", "optimise_ratios": "ama.optimise", "Grouping": "..grouping", "assign": "..grouping"}
 __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = _HOMES[name]
+    return getattr(import_module(home if home.startswith(".") else f".{home}", __name__), name)
 
 
 def __dir__() -> list[str]:

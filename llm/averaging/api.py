@@ -6,9 +6,9 @@ from numbers import Real
 from os import PathLike
 from pathlib import Path
 
-from llm.averaging.groups import Grouping
-from llm.averaging.recipe import Recipe, in_order, resolve, uniform
-from llm.errors import UserError
+from ..errors import UserError
+from ..grouping import Grouping
+from .ratios import Recipe, in_order, resolve, uniform
 
 Ratios = Real | Sequence[Real] | Mapping[str, Real]
 
@@ -42,22 +42,24 @@ def average(
     """
     folders = [isinstance(model, (str, PathLike)) for model in (theta_0, theta)]
     if all(folders):
-        from llm.averaging.files import average_files
+        from .files.average import average_files
 
         if out is None:
             raise UserError("out is None, allowed with model folders is the folder to write.")
         recipe = _recipe(ratios, grouping)
         return average_files(Path(theta_0), Path(theta), Path(out), recipe, union=union, merge=merge)
     if any(folders) or out is not None or union or merge:
-        raise UserError("out, union and merge are allowed if theta_0 and theta are both folders, and folders only then.")
+        raise UserError(
+            "out, union and merge are allowed if theta_0 and theta are both folders, and folders only then."
+        )
     return _in_memory(theta_0, theta, ratios, grouping)
 
 
 def _in_memory(theta_0, theta, ratios: Ratios, grouping: Grouping | None):
     from torch.nn import Module
 
-    from llm.averaging.weights import average as average_states
-    from llm.averaging.weights import mix_, tied
+    from .live import average as average_states
+    from .live import mix_, tied
 
     kinds = [type(model).__name__ for model in (theta_0, theta) if not isinstance(model, (Mapping, Module))]
     if kinds or (isinstance(theta_0, Module) and not isinstance(theta, Module)):

@@ -1,4 +1,4 @@
-"""`python -m llm bench generate`: tokens a second of `llm.generate` and of transformers' `generate`.
+"""`python -m llm bench generate`: tokens a second of `llm.models.generate` and of transformers' `generate`.
 
 Both continue the same prompts with the same model, as many at a time, at the same temperature and limit, and both stop at the
 end token. A token counts if it is part of a reply (its end token too), not if it is padding. Two loads: as RSF
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from llm.bench.timing import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
+from .timing import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
 
 
 def bench_generate(
@@ -26,9 +26,9 @@ def bench_generate(
     """Tokens a second of our generation against transformers', on a model of the microcosm."""
     import torch
 
-    from llm.config import load_preset
-    from llm.model import load_model, load_tokenizer
-    from llm.run import Run
+    from ..config import load_preset
+    from ..models.save import load_model, load_tokenizer
+    from ..run import Run
 
     torch.set_num_threads(threads)
     run, loaded, tokenizer = Run(load_preset(preset), seed, Path("out")), load_model(model), load_tokenizer(model)
@@ -50,7 +50,7 @@ def measure(
     model, tokenizer, texts: list[str], max_new_tokens: int, batch: int, repeats: int, temperature: float = 1.0
 ) -> dict[str, list[float]]:
     """{"ours", "transformers"} -> tokens a second of processor time, one number a repeat."""
-    from llm.chat import prompt_ids
+    from ..models.chat import prompt_ids
 
     prompts = [prompt_ids(tokenizer, text) for text in texts]
     settings = (model, tokenizer, prompts, max_new_tokens, batch, temperature)
@@ -63,11 +63,13 @@ def measure(
     return in_turns({"ours": lambda: speed(ours), "transformers": lambda: speed(theirs)}, repeats)
 
 
-def ours(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, batch: int, temperature: float) -> list[list[int]]:
+def ours(
+    model, tokenizer, prompts: list[list[int]], max_new_tokens: int, batch: int, temperature: float
+) -> list[list[int]]:
     """Token ids of each reply, with the end token where it was reached."""
     import torch
 
-    from llm.generate import generate
+    from ..models.generate import generate
 
     replies = generate(
         model,
@@ -82,14 +84,20 @@ def ours(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, batch:
     return [reply.ids + [tokenizer.eos_token_id] * reply.finished for reply in replies]
 
 
-def theirs(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, batch: int, temperature: float) -> list[list[int]]:
+def theirs(
+    model, tokenizer, prompts: list[list[int]], max_new_tokens: int, batch: int, temperature: float
+) -> list[list[int]]:
     """The same by transformers."""
     import torch
 
-    from llm.generate import left_pad
+    from ..models.generate import left_pad
 
     end, replies = tokenizer.eos_token_id, []
-    how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {"do_sample": False}
+    how = (
+        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        if temperature > 0
+        else {"do_sample": False}
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for start in range(0, len(prompts), batch):

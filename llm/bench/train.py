@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from llm.bench.timing import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
+from .timing import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
 
 
 def bench_train(
@@ -26,18 +26,22 @@ def bench_train(
     """Time of our training steps against TRL's SFTTrainer and DPOTrainer."""
     import torch
 
-    from llm.config import load_preset
-    from llm.run import Run
+    from ..config import load_preset
+    from ..run import Run
 
     torch.set_num_threads(threads)
     run = Run(load_preset(preset), seed, Path("out"))
     print(f"preset {run.preset.name}, {threads} thread(s), {steps} steps, processor time, medians of {repeats}")
-    print(f"{'step':4} {'batch':>6} {'ours, ms':>9} {'TRL, ms':>9} {'TRL / ours':>11} {'loss, ours':>11} {'loss, TRL':>10}")
+    print(
+        f"{'step':4} {'batch':>6} {'ours, ms':>9} {'TRL, ms':>9} {'TRL / ours':>11} {'loss, ours':>11} {'loss, TRL':>10}"
+    )
     for name, measured in (("sft", measure_sft), ("dpo", measure_dpo)):
         found, losses = measured(run, steps, repeats)
         ours, theirs = (1000 * sorted(found[way])[repeats // 2] for way in ("ours", "TRL"))
-        print(f"{name:4} {getattr(run.preset, name).batch:6} {ours:9.1f} {theirs:9.1f} {ratio(found, 'TRL', 'ours'):11.2f} "
-              f"{losses['ours']:11.5f} {losses['TRL']:10.5f}")  # fmt: skip
+        print(
+            f"{name:4} {getattr(run.preset, name).batch:6} {ours:9.1f} {theirs:9.1f} {ratio(found, 'TRL', 'ours'):11.2f} "
+            f"{losses['ours']:11.5f} {losses['TRL']:10.5f}"
+        )
 
 
 Found = tuple[dict[str, list[float]], dict[str, float]]  # way -> seconds a step, one number a repeat; way -> mean loss
@@ -45,8 +49,8 @@ Found = tuple[dict[str, list[float]], dict[str, float]]  # way -> seconds a step
 
 def measure_sft(run, steps: int, repeats: int) -> Found:
     """Imitation of conversations."""
-    from llm.chat import imitation_batch
-    from llm.train import fit, token_loss
+    from ..models.chat import imitation_batch
+    from ..training.loop import fit, token_loss
 
     settings, rng = run.preset.sft, run.rng("bench", "sft")
     kinds = list(settings.mixture)
@@ -63,15 +67,19 @@ def measure_sft(run, steps: int, repeats: int) -> Found:
 
 def measure_dpo(run, steps: int, repeats: int) -> Found:
     """DPO on pairs of written replies, theta_0 being another model of random weights."""
-    from llm.log_probs import reply_log_probs
-    from llm.stages.dpo import dpo_loss, margins, with_reference
-    from llm.train import fit
+    from ..models.log_probs import reply_log_probs
+    from ..stages.dpo import dpo_loss, margins, with_reference
+    from ..training.loop import fit
 
     settings, rng = run.preset.dpo, run.rng("bench", "dpo")
     prompts = run.source.prompts("train", run.preset.prompts, steps * settings.batch, rng)
     replies = [[run.source.written_reply(prompt, rng) for prompt in prompts] for _ in range(2)]
     rows = [
-        {"prompt": prompt.text, "chosen": {"text": first, "finished": True}, "rejected": {"text": second, "finished": True}}
+        {
+            "prompt": prompt.text,
+            "chosen": {"text": first, "finished": True},
+            "rejected": {"text": second, "finished": True},
+        }
         for prompt, first, second in zip(prompts, *replies, strict=True)
     ]
     batches = [rows[i : i + settings.batch] for i in range(0, len(rows), settings.batch)]
@@ -84,7 +92,8 @@ def measure_dpo(run, steps: int, repeats: int) -> Found:
         return list(fit(model, with_reference(theta_0, tokenizer, batches), loss, optimiser, steps=None))
 
     texts = [
-        {"prompt": _turn("user", row["prompt"])} | {side: _turn("assistant", row[side]["text"]) for side in ("chosen", "rejected")}
+        {"prompt": _turn("user", row["prompt"])}
+        | {side: _turn("assistant", row[side]["text"]) for side in ("chosen", "rejected")}
         for row in rows
     ]
     return _compare(run, settings, train, "DPO", texts, steps, repeats, beta=settings.beta, ref_model=theta_0)
@@ -95,8 +104,8 @@ def _turn(role: str, text: str) -> list[dict[str, str]]:
 
 
 def _model(run, seed: int):
-    from llm.data.microcosm.tokenizer import build_tokenizer
-    from llm.model import build_model
+    from ..data.microcosm.tokenizer import build_tokenizer
+    from ..models.save import build_model
 
     tokenizer = build_tokenizer()
     return build_model(run.preset.model, tokenizer, seed=seed), tokenizer
@@ -127,13 +136,15 @@ def _compare(run, settings, train, kind: str, rows: list[dict], steps: int, repe
     return in_turns({"ours": ours, "TRL": theirs}, repeats), losses
 
 
-def _trainer(folder: Path, model, tokenizer, kind: str, rows: list[dict], optimiser, batch: int, beta=None, ref_model=None):
+def _trainer(
+    folder: Path, model, tokenizer, kind: str, rows: list[dict], optimiser, batch: int, beta=None, ref_model=None
+):
     """(TRL's trainer for one pass over the rows in their order, the clock that it starts and stops)."""
     import trl
     from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback
 
-    from llm.model import load_tokenizer, save_model
+    from ..models.save import load_tokenizer, save_model
 
     disable_progress_bars()
     save_model(model, tokenizer, folder / "model")  # TRL wants a tokenizer that was loaded, with its chat template

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from llm.commands.options import Out, Preset, Rate, Rlhf, Seed, Sweep
-from llm.commands.runs import microcosm_run, run_of, stages_of
+from .options import Out, Preset, Rate, Rlhf, Seed, Sweep
+from .runs import microcosm_run, run_of, stages_of
 
 
 def sweep(
@@ -19,10 +19,10 @@ def sweep(
     lr: Rate = "own",
 ) -> None:
     """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
-    from llm.config import load_sweep, runnable
-    from llm.results import write_rows
-    from llm.stages.align import number, theta_folder
-    from llm.stages.average import measure_averages
+    from ..config import load_sweep, runnable
+    from ..evidence.rows import write_rows
+    from ..stages.align import number, theta_folder
+    from ..stages.average import measure_averages
 
     run = run_of(preset, seed, out)
     chosen = runnable(load_sweep(name), run.preset).entry(entry)
@@ -45,11 +45,11 @@ def mitigate(
 
     Of method kl, which is PPO, the models must be there (align --eta).
     """
-    from llm.config import load_sweep
-    from llm.results import write_rows
-    from llm.stages.align import number
-    from llm.stages.mitigate import measure_trained
-    from llm.stages.penalty import measure_penalties
+    from ..config import load_sweep
+    from ..evidence.rows import write_rows
+    from ..stages.align import number
+    from ..stages.mitigate import measure_trained
+    from ..stages.penalty import measure_penalties
 
     compared = load_sweep(name)
     chosen = compared.training_entry(entry)

@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from llm.errors import UserError
+from ..errors import UserError
 
 LARGEST_SEED = 2**32 - 1
 
@@ -42,7 +42,7 @@ def _number(text: str, own: float) -> float:
 
 
 def known_rlhf(text: str) -> str:
-    from llm.config import Algorithm
+    from ..config import Algorithm
 
     known = get_args(Algorithm)
     if text not in known:
@@ -51,7 +51,9 @@ def known_rlhf(text: str) -> str:
 
 
 Preset = Annotated[str, typer.Option(help="name of a preset in llm/presets, or a YAML file")]
-Seed = Annotated[int, typer.Option(parser=_seed, metavar="INTEGER", help="the seed of the world and of every random choice")]
+Seed = Annotated[
+    int, typer.Option(parser=_seed, metavar="INTEGER", help="the seed of the world and of every random choice")
+]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
 Rlhf = Annotated[str, typer.Option(parser=known_rlhf, metavar="NAME", help="algorithm of alignment: rsf, dpo or ppo")]
 Rate = Annotated[str, typer.Option(parser=_rate, metavar="NUMBER", help="its learning rate, or `own` for the preset's")]

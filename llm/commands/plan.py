@@ -4,22 +4,28 @@ from typing import Annotated
 
 import typer
 
-from llm.commands.options import Preset
+from .options import Preset
 
 
 def plan(
     preset: Preset = "microcosm",
-    sweep: Annotated[list[str] | None, typer.Option(help="sweeps to run; default: core and algorithms, as far as the preset can")] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="sweeps to run; default: core and algorithms, as far as the preset can")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 1,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of another machine; default: those of this one")] = None,
-    memory_gb: Annotated[float | None, typer.Option(min=0, help="memory of each GPU, or of the computer, in 2**30 bytes")] = None,
-    tflops: Annotated[float | None, typer.Option(min=1, help="10**12 bf16 operations a second of a GPU; default: an A100's 312")] = None,
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0, help="memory of each GPU, or of the computer, in 2**30 bytes")
+    ] = None,
+    tflops: Annotated[
+        float | None, typer.Option(min=1, help="10**12 bf16 operations a second of a GPU; default: an A100's 312")
+    ] = None,
 ) -> None:
     """Print every step of a run with its GPUs, hours, memory and disk; refuse what the machine cannot hold (docs/gpu.md)."""
-    from llm.config import HubPreset, load_preset
-    from llm.plan.device import device_for
-    from llm.plan.hub import with_gpus
-    from llm.plan.report import costs, require_room, text
+    from ..config import HubPreset, load_preset
+    from ..plan.device import device_for
+    from ..plan.hub import with_gpus
+    from ..plan.report import costs, require_room, text
 
     loaded = load_preset(preset)
     if gpus and isinstance(loaded, HubPreset):
@@ -31,11 +37,13 @@ def plan(
 
 
 def _sweeps(preset, asked: list[str] | None) -> list:
-    from llm.config import load_sweep, why_empty
-    from llm.errors import UserError
+    from ..config import load_sweep, why_empty
+    from ..errors import UserError
 
     loaded = [load_sweep(name) for name in asked or ("core", "algorithms")]
     for sweep in loaded if asked else ():
         if why_empty(sweep, preset):
-            raise UserError(f"sweep = {sweep.name} is not allowed with preset = {preset.name}, {why_empty(sweep, preset)}")
+            raise UserError(
+                f"sweep = {sweep.name} is not allowed with preset = {preset.name}, {why_empty(sweep, preset)}"
+            )
     return [sweep for sweep in loaded if not why_empty(sweep, preset)]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm.commands.options import Results
+from .options import Results
 
 
 def collect(
@@ -13,18 +13,20 @@ def collect(
     to: Annotated[Path, typer.Option(help="the file that gets all their rows")],
 ) -> None:
     """Check rows and put them into one file."""
-    from llm.results import collect_rows
+    from ..evidence.rows import collect_rows
 
     collect_rows(sources, to)
 
 
 def table(
     results: Results,
-    into: Annotated[Path | None, typer.Option(help="put it between the marks of `table of <folder>` in this Markdown page")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="put it between the marks of `table of <folder>` in this Markdown page")
+    ] = None,
 ) -> None:
     """Print a short table of what was found."""
-    from llm.files import put_between
-    from llm.table import summary
+    from ..evidence.summary import summary
+    from ..files import put_between
 
     found = summary(results)
     print(found)
@@ -36,12 +38,14 @@ def claims(
     results: Results,
     theory: Annotated[Path, typer.Option(help="folder of the theory's tables")] = Path("results/theory"),
     to: Annotated[Path | None, typer.Option(help="write every line of every claim into this JSON file")] = None,
-    into: Annotated[Path | None, typer.Option(help="put a table between the claims' marks in this Markdown page")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="put a table between the claims' marks in this Markdown page")
+    ] = None,
 ) -> None:
     """Say which of the paper's claims hold in the rows: the ledger of claims."""
-    from llm.claims import render
-    from llm.claims.ledger import ledger
-    from llm.files import put_between, write_text
+    from ..evidence.claims import render
+    from ..evidence.claims.ledger import ledger
+    from ..files import put_between, write_text
 
     found = ledger(results, theory)
     if to:
@@ -53,6 +57,6 @@ def claims(
 
 def span(results: Results) -> None:
     """Print whether the sweep of each mitigation spans its range, from no effect to theta_0's reward."""
-    from llm.span import spans, table
+    from ..evidence.coverage import spans, table
 
     print(table(spans(results)))

@@ -2,44 +2,44 @@
 
 from pathlib import Path
 
-from llm.errors import UserError
+from ..errors import UserError
 
 
 def run_of(preset: str, seed: int, out: Path):
     """A run of any preset."""
-    from llm.config import Preset
+    from ..config import Preset
 
     return _run(Preset, preset, seed, out)
 
 
 def microcosm_run(preset: str, seed: int, out: Path):
     """For what only the microcosm has."""
-    from llm.config import MicrocosmPreset
+    from ..config import MicrocosmPreset
 
     return _run(MicrocosmPreset, preset, seed, out)
 
 
 def local_run(preset: str, seed: int, out: Path):
     """For what our own loop's presets have."""
-    from llm.config import LocalPreset
+    from ..config import LocalPreset
 
     return _run(LocalPreset, preset, seed, out)
 
 
 def stages_of(run):
-    """The stages of the run's kind of preset: `llm.stages.local` or `llm.hub.stages`, modules with the same functions."""
-    from llm.config import HubPreset
+    """The stages of the run's kind of preset: `llm.stages.local` or `llm.stages.hub.stages`, modules with the same functions."""
+    from ..config import HubPreset
 
     if isinstance(run.preset, HubPreset):
-        from llm.hub import stages
+        from ..stages.hub import stages
     else:
-        from llm.stages import local as stages
+        from ..stages import local as stages
     return stages
 
 
 def _run(kind: type, name: str, seed: int, out: Path):
-    from llm.config import load_preset, names
-    from llm.run import Run
+    from ..config import load_preset, names
+    from ..run import Run
 
     preset = load_preset(name)
     if not isinstance(preset, kind):

@@ -7,17 +7,21 @@ import typer
 
 
 def tiny(
-    preset: Annotated[str, typer.Argument(help="name of a preset of the paper's models in llm/presets, or a YAML file")],
-    data_dir: Annotated[Path, typer.Option(help="folder of the data sets' files, which may hold a few rows each, as tests/data does")],
+    preset: Annotated[
+        str, typer.Argument(help="name of a preset of the paper's models in llm/presets, or a YAML file")
+    ],
+    data_dir: Annotated[
+        Path, typer.Option(help="folder of the data sets' files, which may hold a few rows each, as tests/files does")
+    ],
     to: Annotated[Path, typer.Option(help="the YAML file to write; give it to the other commands as --preset")],
 ) -> None:
     """Write a preset's tiny copy: the same classes and code path, random small weights made on the spot, on the processor."""
     import yaml
 
-    from llm.config import HubPreset, load_preset, names
-    from llm.config.tiny import tiny as made_tiny
-    from llm.errors import UserError
-    from llm.files import write_text
+    from ..config import HubPreset, load_preset, names
+    from ..config.tiny import tiny as made_tiny
+    from ..errors import UserError
+    from ..files import write_text
 
     large = load_preset(preset)
     if not isinstance(large, HubPreset):

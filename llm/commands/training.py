@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from llm.commands.options import Eta, Out, Preset, Rate, Rlhf, Seed, known_rlhf
-from llm.commands.runs import local_run, microcosm_run, run_of, stages_of
+from .options import Eta, Out, Preset, Rate, Rlhf, Seed, known_rlhf
+from .runs import local_run, microcosm_run, run_of, stages_of
 
 
 def show(preset: Preset = "microcosm", seed: Seed = 0, count: Annotated[int, typer.Option(min=1)] = 2) -> None:
     """Print samples of everything the models read: documents, conversations, alignment prompts, test items."""
-    from llm.show import samples
+    from ..stages.show import samples
 
     print(samples(microcosm_run(preset, seed, Path("out")), count))
 
@@ -54,7 +54,7 @@ def align(
 
 def baseline(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
     """Measure theta_0 and the chance floors."""
-    from llm.results import write_rows
+    from ..evidence.rows import write_rows
 
     run = run_of(preset, seed, out)
     stages = stages_of(run)
@@ -65,8 +65,8 @@ def trajectory(
     preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), rlhf: Rlhf = "rsf", lr: Rate = "own"
 ) -> None:
     """Measure every iteration of alignment."""
-    from llm.results import write_rows
-    from llm.stages.trajectory import measure_trajectory
+    from ..evidence.rows import write_rows
+    from ..stages.trajectory import measure_trajectory
 
     run = run_of(preset, seed, out)
     rows = measure_trajectory(stages_of(run).evaluator(run), rlhf, lr)
@@ -78,10 +78,13 @@ def movement(
     preset: Preset = "microcosm",
     seed: Seed = 0,
     out: Out = Path("out"),
-    rlhf: Annotated[list[str], typer.Option(parser=known_rlhf, metavar="NAME", help="algorithms whose theta is there, and whose AMA")] = ("rsf",),
+    rlhf: Annotated[
+        list[str],
+        typer.Option(parser=known_rlhf, metavar="NAME", help="algorithms whose theta is there, and whose AMA"),
+    ] = ("rsf",),
 ) -> None:
     """Measure how far alignment moved each layer, and each token's embedding."""
-    from llm.files import write_json
-    from llm.stages.movement import measure_movement
+    from ..files import write_json
+    from ..stages.movement import measure_movement
 
     write_json(to, measure_movement(local_run(preset, seed, out), list(rlhf)))

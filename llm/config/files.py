@@ -8,11 +8,11 @@ from typing import Literal, get_args
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from llm.config.base import Settings, short
-from llm.config.kinds import ANY_PRESET, KINDS, AnyPreset
-from llm.config.preset import Preset
-from llm.config.sweep import Sweep
-from llm.errors import UserError
+from ..errors import UserError
+from .base import Settings, short
+from .kinds import ANY_PRESET, KINDS, AnyPreset
+from .preset import Preset
+from .sweep import Sweep
 
 
 def load_preset(name: str) -> AnyPreset:
@@ -35,12 +35,16 @@ def load_sweep(name: str) -> Sweep:
 
 def names(folder: Literal["presets", "sweeps"]) -> list[str]:
     """The names that come with the package."""
-    files = resources.files("llm").joinpath(folder).iterdir()
+    files = resources.files(__package__.rpartition(".")[0]).joinpath(folder).iterdir()
     return sorted(p.name.removesuffix(".yaml") for p in files if p.name.endswith(".yaml"))
 
 
 def _find(folder: Literal["presets", "sweeps"], name: str):
-    path = Path(name) if name.endswith((".yaml", ".yml")) else resources.files("llm").joinpath(folder, f"{name}.yaml")
+    path = (
+        Path(name)
+        if name.endswith((".yaml", ".yml"))
+        else resources.files(__package__.rpartition(".")[0]).joinpath(folder, f"{name}.yaml")
+    )
     if not path.is_file():
         known = ", ".join(names(folder))
         raise UserError(f"{folder[:-1]} = {name!r} is unknown; allowed are {known}, or the path of a YAML file")
@@ -64,7 +68,9 @@ def _checked(kind: TypeAdapter, path, given: object):
 def _on_base(path, given: dict) -> dict:
     base = _read(_find("presets", str(given["base"])))
     if not isinstance(base, dict) or "base" in base:
-        raise UserError(f"{path}: base = {given['base']!r} is not allowed; allowed are presets that are complete themselves")
+        raise UserError(
+            f"{path}: base = {given['base']!r} is not allowed; allowed are presets that are complete themselves"
+        )
     own = {key: value for key, value in given.items() if key != "base"}
     kind = KINDS.get(str(base.get("data")), Preset)
     return _merged(kind, {key: value for key, value in base.items() if key != "name"}, own)

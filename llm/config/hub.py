@@ -1,15 +1,15 @@
-"""The kind of preset `data: hub`: the paper's own models, of billions of parameters, trained on GPUs by `llm.trainers` on data
+"""The kind of preset `data: hub`: the paper's own models, of billions of parameters, trained on GPUs by `llm.training.distributed` on data
 from the Hugging Face hub or from local folders (paper.md section 3)."""
 
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from llm.config.base import Algorithm, Positive, TrainingMethod, refused
-from llm.config.hub_sections import HubAma, HubEvaluate, HubModels, HubReward
-from llm.config.preset import Preset, PublicModel
-from llm.config.trainers import DpoSettings, Hardware, PpoSettings, RsfSettings, SftSettings
-from llm.data.hub.templates import NAMES
+from ..data.hub.templates import NAMES
+from .base import Algorithm, Positive, TrainingMethod, refused
+from .hub_sections import HubAma, HubEvaluate, HubModels, HubReward
+from .preset import Preset, PublicModel
+from .trainers import DpoSettings, Hardware, PpoSettings, RsfSettings, SftSettings
 
 
 class HubPreset(Preset):
@@ -66,11 +66,15 @@ class HubPreset(Preset):
         needed = ["sft", "reward"] if self.is_trained else ["aligned_by"]
         for key in needed:
             if getattr(self, key) is None:
-                raise refused(f"the key {key} is missing; it must be given with models.{'pretrained' if self.is_trained else 'theta'}")
+                raise refused(
+                    f"the key {key} is missing; it must be given with models.{'pretrained' if self.is_trained else 'theta'}"
+                )
         if self.ppo is not None and self.warm_start is None:
             raise refused("the key warm_start is missing; it must be given with ppo, which starts from it")
         if given and not self.is_trained:
             raise refused(f"{given[0]} is not allowed with models.theta, which is trained already")
         if self.aligned_by and self.is_trained:
-            raise refused(f"aligned_by = {self.aligned_by} is not allowed with models.pretrained, whose theta is made here")
+            raise refused(
+                f"aligned_by = {self.aligned_by} is not allowed with models.pretrained, whose theta is made here"
+            )
         return self

@@ -4,10 +4,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from llm.benchmarks.table import BENCHMARKS
-from llm.config.base import Algorithm, Count, Items, Positive, Rate, Settings, Share, refused
-from llm.config.trainers import RewardSettings, SftSettings
-
+from ..data.benchmarks import BENCHMARKS
+from .base import Algorithm, Count, Items, Positive, Rate, Settings, Share, refused
+from .trainers import RewardSettings, SftSettings
 
 RANDOM = "random"
 
@@ -27,8 +26,10 @@ class HubModels(Settings):
     def _either_or(self) -> Self:
         given = tuple(key for key in ("pretrained", "theta_0", "theta", "reward") if getattr(self, key) is not None)
         if given not in (("pretrained",), ("theta_0", "theta", "reward")):
-            raise refused(f"{', '.join(given) or 'no model'} is not allowed; "
-                           "allowed are pretrained alone, or theta_0, theta and reward")  # fmt: skip
+            raise refused(
+                f"{', '.join(given) or 'no model'} is not allowed; "
+                "allowed are pretrained alone, or theta_0, theta and reward"
+            )
         return self
 
 
@@ -40,7 +41,7 @@ class HubReward(Settings):
 
 
 class HubAma(Settings):
-    """How ratios are optimised (`llm.averaging.adapt_settings.AdaptSettings` explains the keys)."""
+    """How ratios are optimised (`llm.averaging.ama.settings.AdaptSettings` explains the keys)."""
 
     prompts: Count
     samples: Count  # a prompt
@@ -60,11 +61,15 @@ class HubEvaluate(Settings):
     """What is measured: the reward of sampled replies, PairRM's win rate over theta_0, and lm-eval's tasks."""
 
     prompts: Items  # of held-out HH-RLHF
-    alpaca_prompts: Annotated[int, Field(ge=0)]  # of AlpacaEval, answered and compared with theta_0's replies; 0 for none
+    alpaca_prompts: Annotated[
+        int, Field(ge=0)
+    ]  # of AlpacaEval, answered and compared with theta_0's replies; 0 for none
     ranker: str  # PairRM, which compares them: a hub id or a local folder
     temperature: Positive
     max_new_tokens: Count
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)]  # an ability is the mean of its tasks (`llm.benchmarks.table`)
+    tasks: Annotated[
+        tuple[str, ...], Field(min_length=1)
+    ]  # an ability is the mean of its tasks (`llm.data.benchmarks`)
     limit: Items | None  # items of each task; null: all
     answer_tokens: Count | None  # new tokens of an answer; null: lm-eval's own, 256
     batch: Count  # sequences a GPU at a time

@@ -4,10 +4,10 @@ from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
 
-from llm.config.hub import HubPreset
-from llm.config.microcosm import MicrocosmPreset
-from llm.config.preset import Preset
-from llm.config.smollm import SmollmPreset
+from .hub import HubPreset
+from .microcosm import MicrocosmPreset
+from .preset import Preset
+from .smollm import SmollmPreset
 
 AnyPreset = Annotated[MicrocosmPreset | SmollmPreset | HubPreset, Field(discriminator="data")]
 

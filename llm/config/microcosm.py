@@ -5,14 +5,14 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from llm.config.base import Count, Items, Mixture, Rate, Settings, Share, TrainingMethod, refused
-from llm.config.preset import Evaluate, LocalPreset, Shape, check_kinds
-from llm.config.sections import Distil, Optimiser, Ppo
-from llm.data.microcosm.source import KINDS, Microcosm
+from ..data.microcosm.source import KINDS, Microcosm
+from .base import Count, Items, Mixture, Rate, Settings, Share, TrainingMethod, refused
+from .preset import Evaluate, LocalPreset, Shape, check_kinds
+from .sections import Distil, Optimiser, Ppo
 
 
 class Initialise(Settings):
-    """Scales of the first weights (`llm.model.build_model`)."""
+    """Scales of the first weights (`llm.models.save.build_model`)."""
 
     weights: Rate
     embeddings: Rate
@@ -33,8 +33,10 @@ class Model(Shape):
     @model_validator(mode="after")
     def _heads_are_even(self) -> Self:
         if self.hidden_size % (2 * self.heads):
-            raise refused(f"hidden_size = {self.hidden_size} is not allowed with heads = {self.heads}; "
-                           "allowed are multiples of 2 heads (rotary positions turn pairs of numbers)")  # fmt: skip
+            raise refused(
+                f"hidden_size = {self.hidden_size} is not allowed with heads = {self.heads}; "
+                "allowed are multiples of 2 heads (rotary positions turn pairs of numbers)"
+            )
         return self
 
 

@@ -9,10 +9,10 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from llm.config.base import Algorithm, AveragingMethod, Count, Items, Mixture, Settings, TrainingMethod, refused
-from llm.config.sections import Ama, Dpo, Oracle, Preferences, Reward, Rsf
-from llm.data.records import Source
-from llm.errors import UserError
+from ..data.records import Source
+from ..errors import UserError
+from .base import Algorithm, AveragingMethod, Count, Items, Mixture, Settings, TrainingMethod, refused
+from .sections import Ama, Dpo, Oracle, Preferences, Reward, Rsf
 
 
 class Shape(Settings):
@@ -36,7 +36,9 @@ class PublicModel(Shape):
     @model_validator(mode="after")
     def _heads_share_keys_evenly(self) -> Self:
         if self.heads % self.kv_heads:
-            raise refused(f"kv_heads = {self.kv_heads} is not allowed with heads = {self.heads}; allowed are its divisors")
+            raise refused(
+                f"kv_heads = {self.kv_heads} is not allowed with heads = {self.heads}; allowed are its divisors"
+            )
         return self
 
 
@@ -70,7 +72,9 @@ class Preset(Settings):
     def iterations(self, rlhf: Algorithm) -> int:
         """How many models an algorithm leaves behind; UserError if the preset has no section for it."""
         if rlhf not in self.algorithms:
-            raise UserError(f"rlhf = {rlhf!r} is not allowed with preset = {self.name}; allowed are {', '.join(self.algorithms)}")
+            raise UserError(
+                f"rlhf = {rlhf!r} is not allowed with preset = {self.name}; allowed are {', '.join(self.algorithms)}"
+            )
         return getattr(self, rlhf).iterations
 
 
@@ -90,7 +94,7 @@ class Evaluate(Settings):
 
 
 class LocalPreset(Preset):
-    """Models small enough to be trained and measured in memory by our own loop (`llm.train`)."""
+    """Models small enough to be trained and measured in memory by our own loop (`llm.training.loop`)."""
 
     device: Literal["cpu", "gpu"]  # where models are trained and measured
     threads: Count  # of the steps that all others wait for, up to alignment; the others run side by side, with one each
@@ -123,7 +127,9 @@ class LocalPreset(Preset):
     @model_validator(mode="after")
     def _reward_has_no_more_layers_than_the_model(self) -> Self:
         if self.reward.layers and self.reward.layers > self.model.layers:
-            raise refused(f"reward.layers = {self.reward.layers} is not allowed; allowed are 1 to {self.model.layers}, the model's")
+            raise refused(
+                f"reward.layers = {self.reward.layers} is not allowed; allowed are 1 to {self.model.layers}, the model's"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """Which part of a sweep a preset can run: sweeps are shared by all kinds of presets, and what one cannot run is left out."""
 
-from llm.config.preset import LocalPreset, Preset
-from llm.config.sweep import AveragingEntry, Sweep
+from .preset import LocalPreset, Preset
+from .sweep import AveragingEntry, Sweep
 
 
 def runnable(sweep: Sweep, preset: Preset) -> Sweep:
@@ -10,18 +10,21 @@ def runnable(sweep: Sweep, preset: Preset) -> Sweep:
     Learning rates that are numbers are laid out for the microcosm, so other kinds run sweeps at their own rate alone. Where models
     are slow to measure, a preset takes fewer ratios of single parts (`thin_parts`).
     """
-    rates = sweep.learning_rates if preset.takes_numbers_of_sweeps else [lr for lr in sweep.learning_rates if lr is None]
+    rates = (
+        sweep.learning_rates if preset.takes_numbers_of_sweeps else [lr for lr in sweep.learning_rates if lr is None]
+    )
     return sweep.model_copy(
         update={
             "rlhf": tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms),
             "learning_rates": tuple(rates),
             "averaging": tuple(
-                _thinned(entry, preset) for entry in sweep.averaging
+                _thinned(entry, preset)
+                for entry in sweep.averaging
                 if entry.method in preset.averaging_methods and entry.grouping.fits(preset.model)
             ),
             "training": tuple(entry for entry in sweep.training if entry.method in preset.training_methods),
         }
-    )  # fmt: skip
+    )
 
 
 def _thinned(entry: AveragingEntry, preset: Preset) -> AveragingEntry:

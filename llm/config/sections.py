@@ -4,8 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from llm.config.base import Count, Items, Positive, Rate, Settings, Share, refused
-
+from .base import Count, Items, Positive, Rate, Settings, Share, refused
 
 ROUNDING = 1e-9  # how far from what was meant a sum of shares may be
 
@@ -65,9 +64,13 @@ class Reward(Settings):
     @model_validator(mode="after")
     def _something_is_fitted(self) -> Self:
         if (self.head == "fitted") != (self.penalty is not None):
-            raise refused(f"penalty = {self.penalty} is not allowed with head {self.head}; a fitted head needs one, others have none")
+            raise refused(
+                f"penalty = {self.penalty} is not allowed with head {self.head}; a fitted head needs one, others have none"
+            )
         if self.epochs == 0 and self.head != "fitted":
-            raise refused(f"epochs = 0 is not allowed with head {self.head}; allowed are integers >= 1, and 0 with a fitted head")
+            raise refused(
+                f"epochs = 0 is not allowed with head {self.head}; allowed are integers >= 1, and 0 with a fitted head"
+            )
         return self
 
 
@@ -156,6 +159,7 @@ class Oracle(Settings):
     @model_validator(mode="after")
     def _screen_is_part_of_the_prompts(self) -> Self:
         if self.screen > self.prompts:
-            raise refused(f"screen = {self.screen} is not allowed with prompts = {self.prompts}; "
-                           "allowed is at most as many")  # fmt: skip
+            raise refused(
+                f"screen = {self.screen} is not allowed with prompts = {self.prompts}; allowed is at most as many"
+            )
         return self

@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from llm.config.base import Items, refused
-from llm.config.preset import Evaluate, LocalPreset, PublicModel, check_kinds
-from llm.data.smollm.source import KINDS, SmollmSource, smollm_source
+from ..data.smollm.source import KINDS, SmollmSource, smollm_source
+from .base import Items, refused
+from .preset import Evaluate, LocalPreset, PublicModel, check_kinds
 
 
 class SmollmEvaluate(Evaluate):
@@ -34,6 +34,8 @@ class SmollmPreset(LocalPreset):
     @model_validator(mode="after")
     def _theta_0_writes_every_reply(self) -> Self:
         if self.preferences.written_share:
-            raise refused(f"preferences.temperatures = {self.preferences.temperatures} is not allowed: the shares sum to "
-                           f"{1 - self.preferences.written_share:g}; allowed is 1, since only theta_0 writes replies")  # fmt: skip
+            raise refused(
+                f"preferences.temperatures = {self.preferences.temperatures} is not allowed: the shares sum to "
+                f"{1 - self.preferences.written_share:g}; allowed is 1, since only theta_0 writes replies"
+            )
         return self

@@ -5,14 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm.averaging.groups import PART_NAMES, Grouping
-from llm.config.base import Algorithm, AveragingMethod, Count, Positive, Rate, Settings, Share, TrainingMethod, refused, short
-from llm.config.preset import Shape
-from llm.errors import UserError
+from ..errors import UserError
+from ..grouping import PART_NAMES, Grouping
+from .base import Algorithm, AveragingMethod, Count, Positive, Rate, Settings, Share, TrainingMethod, refused, short
+from .preset import Shape
 
 
 class GroupingSettings(Settings):
-    """How tensors are grouped; the choices are those of `llm.averaging.groups.Grouping`."""
+    """How tensors are grouped; the choices are those of `llm.grouping.Grouping`."""
 
     parts: Count | Literal["layers"]  # "layers": as many parts as the model has layers
     embeddings: Literal["first", "last", "mean", "own", "theta", "theta_0"]
@@ -37,8 +37,10 @@ class GroupingSettings(Settings):
     def of_model(self, model: Shape) -> Grouping:
         """The grouping of a preset's model; UserError if it does not fit."""
         if not self.fits(model):
-            raise UserError("grouping.head = 'own' is not allowed with tied embeddings, which the head is; "
-                            "allowed are first, last, mean, theta, theta_0")  # fmt: skip
+            raise UserError(
+                "grouping.head = 'own' is not allowed with tied embeddings, which the head is; "
+                "allowed are first, last, mean, theta, theta_0"
+            )
         return self.of_layers(model.layers)
 
 
@@ -52,26 +54,33 @@ class AveragingEntry(Settings):
     part_names: tuple[str, ...] = ()  # which groups `part` averages one at a time; other methods have none
     offsets: tuple[tuple[float, ...], ...] = ()  # what `pattern` adds to alpha, group by group; likewise
     chosen_by: tuple[Literal["reward", "gold_reward"], ...] = ()  # the rewards that `oracle` asks; likewise
-    samples: tuple[Count | Literal["all"], ...] = ()  # how many `ama` learns from, of those kept; none given: `ama.draw`
+    samples: tuple[
+        Count | Literal["all"], ...
+    ] = ()  # how many `ama` learns from, of those kept; none given: `ama.draw`
     regularisers: tuple[Annotated[float, Field(ge=0)], ...] = ()  # of `ama`, its coefficients; none given: no penalty
 
     @model_validator(mode="after")
     def _options_are_the_methods(self) -> Self:
         for key, method in {"part_names": "part", "offsets": "pattern", "chosen_by": "oracle"}.items():
             if bool(getattr(self, key)) != (self.method == method):
-                raise refused(f"{key} = {list(getattr(self, key))} is not allowed with method {self.method}; "
-                               f"`{method}` needs at least one, other methods have none")  # fmt: skip
+                raise refused(
+                    f"{key} = {list(getattr(self, key))} is not allowed with method {self.method}; "
+                    f"`{method}` needs at least one, other methods have none"
+                )
         for key in ("samples", "regularisers"):
             if getattr(self, key) and self.method != "ama":
-                raise refused(f"{key} = {list(getattr(self, key))} is not allowed with method {self.method}; "
-                               "only `ama` may have any")  # fmt: skip
+                raise refused(
+                    f"{key} = {list(getattr(self, key))} is not allowed with method {self.method}; "
+                    "only `ama` may have any"
+                )
         if self.method == "adamerging" and self.grouping.parts != "layers":
-            raise refused(f"grouping.parts = {self.grouping.parts} is not allowed with method adamerging, "
-                           "which has a ratio for each layer; allowed is layers")  # fmt: skip
+            raise refused(
+                f"grouping.parts = {self.grouping.parts} is not allowed with method adamerging, "
+                "which has a ratio for each layer; allowed is layers"
+            )
         for alpha, added in ((alpha, added) for alpha in self.alphas for row in self.offsets for added in row):
             if not 0 <= alpha + added <= 1:
-                raise refused(f"offsets = {added:g} is not allowed with alpha = {alpha:g}; "
-                               "allowed are sums in [0, 1]")  # fmt: skip
+                raise refused(f"offsets = {added:g} is not allowed with alpha = {alpha:g}; allowed are sums in [0, 1]")
         return self
 
     @model_validator(mode="after")
@@ -115,11 +124,14 @@ class TrainingEntry(Settings):
         for key in ("strengths", "interval", "ranks", "targets", "lora_alphas"):
             value = getattr(self, key)
             if (value not in ((), None)) != (key in needed):
-                raise refused(f"{key} = {short(value)} is not allowed with method {self.method}, "
-                               f"which must be given {', '.join(needed) or 'no option'}")  # fmt: skip
+                raise refused(
+                    f"{key} = {short(value)} is not allowed with method {self.method}, "
+                    f"which must be given {', '.join(needed) or 'no option'}"
+                )
         if self.method == "sma" and max(self.strengths) > 1:
-            raise refused(f"strengths = {max(self.strengths):g} is not allowed with method sma; "
-                           "allowed are decays in [0, 1]")  # fmt: skip
+            raise refused(
+                f"strengths = {max(self.strengths):g} is not allowed with method sma; allowed are decays in [0, 1]"
+            )
         return self
 
     def settings(self) -> list[dict]:
@@ -150,8 +162,9 @@ class Sweep(Settings):
         labels = [entry.label for entry in (*self.averaging, *self.training)]
         for label in labels:
             if labels.count(label) > 1:
-                raise refused(f"averaging and training have the label {label!r} more than once; "
-                               "allowed are different labels")  # fmt: skip
+                raise refused(
+                    f"averaging and training have the label {label!r} more than once; allowed are different labels"
+                )
         return self
 
     @model_validator(mode="after")
@@ -159,8 +172,10 @@ class Sweep(Settings):
         for entry in self.training:
             allowed = "ppo" if entry.method == "kl" else "rsf"
             if self.rlhf != (allowed,):
-                raise refused(f"rlhf = {list(self.rlhf)} is not allowed with training entries of method {entry.method}; "
-                               f"allowed is ['{allowed}']")  # fmt: skip
+                raise refused(
+                    f"rlhf = {list(self.rlhf)} is not allowed with training entries of method {entry.method}; "
+                    f"allowed is ['{allowed}']"
+                )
         return self
 
     def entry(self, label: str) -> AveragingEntry:

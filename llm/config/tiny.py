@@ -1,32 +1,47 @@
 """Presets made tiny: the same kind, the same code path, in seconds on a processor; for tests of the plumbing, not of quality."""
 
-from llm.config.base import Settings
-from llm.config.hub import HubPreset
-from llm.config.hub_sections import RANDOM
-from llm.config.smollm import SmollmPreset
+from .base import Settings
+from .hub import HubPreset
+from .hub_sections import RANDOM
+from .smollm import SmollmPreset
 
 SHAPE = {  # three layers, since the sweeps part them in three; fewer key heads than heads, as the models have
-    "layers": 3, "hidden_size": 64, "intermediate_size": 96, "heads": 4, "kv_heads": 2, "head_size": 16, "context": 512,
-}  # fmt: skip
+    "layers": 3,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_size": 16,
+    "context": 512,
+}
 _TRAINED = {"epochs": 1, "batch": 4}
 _SAMPLED = {"iterations": 2, "prompts": 4, "samples": 2}
 _AMA = {"prompts": 16, "samples": 2, "keep": 16, "draw": 6}
 SMOLLM = {
-    "max_new_tokens": 6, "generation_batch": 8,
+    "max_new_tokens": 6,
+    "generation_batch": 8,
     "preferences": {"pairs": 12, "test_pairs": 6},
-    "reward": _TRAINED | {"layers": 2}, "rsf": _SAMPLED | _TRAINED, "dpo": {"iterations": 2, **_TRAINED},
+    "reward": _TRAINED | {"layers": 2},
+    "rsf": _SAMPLED | _TRAINED,
+    "dpo": {"iterations": 2, **_TRAINED},
     "ama": _AMA | {"steps": 2, "batch": 3},
     "oracle": {"step": 0.2, "screen": 2, "finalists": 2, "prompts": 4},
     "evaluate": {"prompts": 4, "qa": 4, "reading": 4, "text": 3, "batch": 8},
-}  # fmt: skip
+}
 
 
 _SHORT = {"temperature": 1.0, "max_new_tokens": 6, "prompt_tokens": 600}
 _DESCENT = {"descent": _TRAINED}
 HARDWARE = {
-    "device": "cpu", "launcher": "none", "processes": 1, "per_device_batch": 2, "generation_batch": 8, "dtype": "fp32",
-    "checkpoint_steps": 2, "sampler": "transformers",
-}  # fmt: skip
+    "device": "cpu",
+    "launcher": "none",
+    "processes": 1,
+    "per_device_batch": 2,
+    "generation_batch": 8,
+    "dtype": "fp32",
+    "checkpoint_steps": 2,
+    "sampler": "transformers",
+}
 HUB = {
     "hardware": HARDWARE,
     "sft": {"block": 128, **_DESCENT},
@@ -36,9 +51,16 @@ HUB = {
     "ppo": {"iterations": 2, "prompts": 4, "writing": _SHORT, **_TRAINED},
     "dpo": {"length": 1000, **_DESCENT},
     "ama": _AMA | {"batch": 2, "max_new_tokens": 6},
-    "evaluate": {"prompts": 4, "limit": 2, "answer_tokens": 6, "max_new_tokens": 6, "batch": 4, "alpaca_prompts": 0},  # no ranker can be made on the spot
-}  # fmt: skip
-BYTES = 261  # tokens of the tokenizer of random models, one a byte (`llm.hub.start`); so texts are long
+    "evaluate": {
+        "prompts": 4,
+        "limit": 2,
+        "answer_tokens": 6,
+        "max_new_tokens": 6,
+        "batch": 4,
+        "alpaca_prompts": 0,
+    },  # no ranker can be made on the spot
+}
+BYTES = 261  # tokens of the tokenizer of random models, one a byte (`llm.stages.hub.start`); so texts are long
 
 
 def tiny(preset: SmollmPreset | HubPreset, data_dir: str | None = None) -> SmollmPreset | HubPreset:
@@ -58,8 +80,11 @@ def tiny(preset: SmollmPreset | HubPreset, data_dir: str | None = None) -> Smoll
 
 def _updated(settings: Settings, changed: dict) -> Settings:
     """Groups of settings are changed key by key; checked again as a whole."""
+
     def merged(old: dict, new: dict) -> dict:
-        return old | {key: merged(old[key], value) if isinstance(value, dict) and isinstance(old[key], dict) else value
-                      for key, value in new.items()}  # fmt: skip
+        return old | {
+            key: merged(old[key], value) if isinstance(value, dict) and isinstance(old[key], dict) else value
+            for key, value in new.items()
+        }
 
     return type(settings).model_validate(merged(settings.model_dump(), changed))

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm.config.base import Count, Positive, Rate, Settings, Share, refused
-from llm.config.sections import Collapse, Optimiser
+from .base import Count, Positive, Rate, Settings, Share, refused
+from .sections import Collapse, Optimiser
 
 Launcher = Literal["none", "ddp", "fsdp", "zero3"]
 Trainer = Literal["sft", "reward", "dpo", "rsf", "ppo"]
@@ -60,7 +60,7 @@ class Descent(Settings):
 
 
 class Lora(Settings):
-    """Train low-rank changes only (`llm.mitigations.lora`); they are merged into an ordinary model at the end."""
+    """Train low-rank changes only (`llm.training.mitigations.lora`); they are merged into an ordinary model at the end."""
 
     rank: Count
     lora_alpha: Positive
@@ -137,6 +137,8 @@ class PpoSettings(Training):
     @model_validator(mode="after")
     def _temperature_is_one(self) -> Self:
         if self.writing.temperature != 1:
-            raise refused(f"writing.temperature = {self.writing.temperature:g} is not allowed with ppo, which compares "
-                           "probabilities at temperature 1; allowed is 1")  # fmt: skip
+            raise refused(
+                f"writing.temperature = {self.writing.temperature:g} is not allowed with ppo, which compares "
+                "probabilities at temperature 1; allowed is 1"
+            )
         return self

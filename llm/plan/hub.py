@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from llm.config import AveragingEntry, HubPreset
-from llm.config.trainers import Hardware
-from llm.plan.shape import FULL, HALF, activations, cache, gathered, parameters, training_state
-from llm.plan.steps import Cost, Step, models
-from llm.plan.work import Work, gpu_speed
-from llm.trainers.batches import split
+from ..config import AveragingEntry, HubPreset
+from ..config.trainers import Hardware
+from ..training.distributed.batches import split
+from .shape import FULL, HALF, activations, cache, gathered, parameters, training_state
+from .steps import Cost, Step, models
+from .work import Work, gpu_speed
 
 PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
 
@@ -49,7 +49,9 @@ def work(preset: HubPreset, step: Step) -> Work:
         judged, settings = Work(read=2 * SIZES.test_pairs * whole), preset.reward
         if settings is None:
             return judged
-        return judged + Work(trained=SIZES.pairs * whole * (settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs))
+        return judged + Work(
+            trained=SIZES.pairs * whole * (settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs)
+        )
     if step.rule in ("align", "penalise"):
         return _alignment(preset, step, whole)
     found = _measuring(preset) * models(preset, step)
@@ -76,7 +78,9 @@ def _alignment(preset: HubPreset, step: Step, whole: int) -> Work:
         return (_judged(reply) * (settings.prompts * settings.samples) + Work(trained=learned)) * settings.iterations
     settings, reply = preset.ppo, preset.ppo.writing.max_new_tokens
     tokens = SIZES.prompt + reply
-    once = _judged(reply) + Work(trained=2 * settings.epochs * tokens, read=2 * tokens)  # policy and critic; theta_0 and the critic
+    once = _judged(reply) + Work(
+        trained=2 * settings.epochs * tokens, read=2 * tokens
+    )  # policy and critic; theta_0 and the critic
     warm = Work(trained=SIZES.pairs * whole * preset.warm_start.descent.epochs)
     return once * (settings.prompts * settings.iterations) + warm
 
@@ -102,10 +106,10 @@ def memory(preset: HubPreset, step: Step) -> float:
     if step.rule in ("align", "penalise"):
         return _aligning(preset, step)
     room = cache(shape, hardware.generation_batch * (SIZES.prompt + preset.evaluate.max_new_tokens))
-    if step.rule == "average":
-        if step.entry.method == "ama":  # both models, what is mixed at the moment, and one sample's activations
-            mixed = 0.14 * whole
-            return max(2 * whole + room, 2 * whole + mixed + activations(shape, preset.ama.batch * preset.ama.block, HALF, False))
+    if step.rule == "average" and step.entry.method == "ama":
+        mixed = 0.14 * whole  # beside both models, and one sample's activations
+        learning = activations(shape, preset.ama.batch * preset.ama.block, HALF, False)
+        return 2 * whole + max(room, mixed + learning)
     return 2 * whole + room  # the model and the reward model
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from llm.averaging.oracle import lattice
-from llm.config import AveragingEntry, LocalPreset, MicrocosmPreset, PublicModel, TrainingEntry
-from llm.plan.shape import ADAM, FULL, HALF, activations, cache, parameters, training_state
-from llm.plan.steps import Cost, Step, models
-from llm.plan.work import Speed, Work
+from ..averaging.ama.oracle import lattice
+from ..config import AveragingEntry, LocalPreset, MicrocosmPreset, PublicModel, TrainingEntry
+from .shape import ADAM, FULL, HALF, activations, cache, parameters, training_state
+from .steps import Cost, Step, models
+from .work import Speed, Work
 
 PROGRAM = 0.7 * 2**30  # bytes of Python with torch and transformers
 WITHIN = 3  # groups of most groupings: of the lattice that the oracle searches
@@ -59,7 +59,7 @@ def shape_of(preset: LocalPreset) -> PublicModel:
     """The sizes of the preset's model; the microcosm's biases, under 1 %, are left out."""
     if not isinstance(preset, MicrocosmPreset):
         return preset.model
-    from llm.data.microcosm.words import vocabulary
+    from ..data.microcosm.words import vocabulary
 
     model = preset.model
     return PublicModel(
@@ -93,7 +93,9 @@ def work(preset: LocalPreset, step: Step, lengths: Lengths) -> Work:
         found += Work(trained=imitated * whole) * models(preset, step)
     if isinstance(entry, AveragingEntry) and entry.method in ("ama", "adamerging"):
         ama = preset.ama
-        found += Work(trained=ama.steps * ama.batch * (whole if entry.method == "ama" else lengths.passage)) * models(preset, step)
+        found += Work(trained=ama.steps * ama.batch * (whole if entry.method == "ama" else lengths.passage)) * models(
+            preset, step
+        )
         found += _judged(preset, lengths) * (ama.prompts * ama.samples if entry.method == "ama" else 0)
     if isinstance(entry, AveragingEntry) and entry.method == "oracle":
         found += _judged(preset, lengths) * _searched(preset, entry)
@@ -117,10 +119,14 @@ def _alignment(preset: LocalPreset, step: Step, whole: int, sampled: Work) -> Wo
         return Work(trained=tokens * preset.dpo.epochs, read=tokens)
     if step.rlhf == "rsf":
         settings = preset.rsf
-        once = sampled * (settings.prompts * settings.samples) + Work(trained=settings.prompts * settings.epochs * whole)
+        once = sampled * (settings.prompts * settings.samples) + Work(
+            trained=settings.prompts * settings.epochs * whole
+        )
         return once * settings.iterations
     settings = preset.ppo
-    once = sampled + Work(trained=2 * settings.epochs * whole, read=2 * whole)  # policy and critic; theta_0 and the critic before
+    once = sampled + Work(
+        trained=2 * settings.epochs * whole, read=2 * whole
+    )  # policy and critic; theta_0 and the critic before
     return once * (settings.prompts * settings.iterations)
 
 
@@ -128,7 +134,8 @@ def _measuring(preset: LocalPreset, lengths: Lengths) -> Work:
     counts, reply = preset.evaluate.counts, preset.max_new_tokens
     asked = counts["reading"] + counts.get("translation", 0)
     items = Work(
-        read=counts["qa"] * lengths.choices + asked * lengths.passage + counts.get("text", 0) * lengths.text, written=asked * reply
+        read=counts["qa"] * lengths.choices + asked * lengths.passage + counts.get("text", 0) * lengths.text,
+        written=asked * reply,
     )
     return _judged(preset, lengths) * preset.evaluate.prompts + items
 
@@ -146,14 +153,18 @@ def _memory(preset: LocalPreset, shape: PublicModel, step: Step, lengths: Length
     """
     weights, whole = FULL * parameters(shape), lengths.longest_prompt + preset.max_new_tokens
     reads_only = step.rule == "reward" and not preset.reward.epochs
-    if not reads_only and (step.rule in ("sft", "pretrain", "reward") or step.rlhf and step.rule in ("align", "penalise")):
+    if not reads_only and (
+        step.rule in ("sft", "pretrain", "reward") or (step.rlhf and step.rule in ("align", "penalise"))
+    ):
         batch = getattr(preset, step.rlhf or step.rule, None)
         rows = getattr(batch, "rows", None) or getattr(batch, "batch", 0)
         pairs = 2 if step.rule == "reward" or step.rlhf == "dpo" else 1
         trained = training_state(shape) * (2 if step.rlhf == "ppo" else 1)
         frozen = weights * {"rsf": 1, "dpo": 1, "ppo": 2}.get(step.rlhf, 0)
         return trained + frozen + activations(shape, pairs * rows * whole, FULL, checkpointing=False)
-    logits = FULL * 2 * preset.evaluate.batch * preset.max_new_tokens * shape.vocabulary  # as they come, and as log-probabilities
+    logits = (
+        FULL * 2 * preset.evaluate.batch * preset.max_new_tokens * shape.vocabulary
+    )  # as they come, and as log-probabilities
     questions = FULL / HALF * cache(shape, preset.evaluate.batch * lengths.longest_passage)
     copies = 5 if step.rule == "average" else 2  # theta, both states, the mix and the reward model; or a model and that
     return copies * weights + max(logits, questions)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from math import ceil
 
-from llm.config import HubPreset, Preset, Sweep
-from llm.errors import UserError
-from llm.plan import hub, local
-from llm.plan.steps import Cost, Step, steps
+from ..config import HubPreset, Preset, Sweep
+from ..errors import UserError
+from . import hub, local
+from .steps import Cost, Step, steps
 
 GB = 2**30
 HEAD = f"{'step':44} {'GPUs':>4} {'hours':>8} {'memory, GB':>11} {'disk, GB':>9}"
@@ -37,12 +37,18 @@ def text(preset: Preset, planned: list[tuple[Step, Cost]], seeds: int) -> str:
     hours = seeds * sum(cost.gpu_hours if preset.needs_gpus else cost.hours for cost in all_costs)
     disk = seeds * sum(cost.disk for cost in all_costs) + max(cost.scratch for cost in all_costs)
     unit, place = ("GPU hours", "on a GPU") if preset.needs_gpus else ("core hours", "of a step")
-    how = "by operations a token and assumed utilisation" if isinstance(preset, HubPreset) else f"by rough speeds of one {'GPU' if preset.needs_gpus else 'core'}"
+    how = (
+        "by operations a token and assumed utilisation"
+        if isinstance(preset, HubPreset)
+        else f"by rough speeds of one {'GPU' if preset.needs_gpus else 'core'}"
+    )
     peak = max(cost.memory for cost in all_costs) / GB
-    return "\n".join([
-        *lines,
-        f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB",
+        ]
+    )
 
 
 def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Device) -> None:
@@ -51,8 +57,12 @@ def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Devic
     wanted = ceil(largest.memory / GB)
     if preset.needs_gpus and max(cost.gpus for _, cost in planned) > device.gpus:
         needed = max(cost.gpus for _, cost in planned)
-        raise UserError(f"gpus = {device.gpus} is not allowed with preset = {preset.name}, which is planned for {needed}; "
-                        "allowed are at least as many, or --gpus and --memory-gb for the plan of another machine")  # fmt: skip
+        raise UserError(
+            f"gpus = {device.gpus} is not allowed with preset = {preset.name}, which is planned for {needed}; "
+            "allowed are at least as many, or --gpus and --memory-gb for the plan of another machine"
+        )
     if largest.memory > device.memory:
-        raise UserError(f"memory_gb = {device.memory / GB:.3g} is not allowed with preset = {preset.name}, whose step `{step.name}` takes "
-                        f"{largest.memory / GB:.1f} GB; allowed are at least {wanted}")  # fmt: skip
+        raise UserError(
+            f"memory_gb = {device.memory / GB:.3g} is not allowed with preset = {preset.name}, whose step `{step.name}` takes "
+            f"{largest.memory / GB:.1f} GB; allowed are at least {wanted}"
+        )

@@ -2,10 +2,10 @@
 
 from math import ceil
 
-from llm.config import HubPreset, Preset
-from llm.plan import hub, local
-from llm.plan.shape import FULL, HALF, parameters
-from llm.plan.steps import Step
+from ..config import HubPreset, Preset
+from . import hub, local
+from .shape import FULL, HALF, parameters
+from .steps import Step
 
 SLACK = 2  # the time asked for, over the time planned
 LEAST = 15  # minutes: to start Python and read a model

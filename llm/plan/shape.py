@@ -1,6 +1,6 @@
 """Bytes and operations of a Llama-like model (Llama, Mistral, Gemma), from its sizes alone."""
 
-from llm.config import PublicModel
+from ..config import PublicModel
 
 ADAM = 8  # bytes a parameter: two moments in fp32
 FULL, HALF = 4, 2  # bytes of a number in fp32 and bf16

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from llm.config import Algorithm, AveragingEntry, Preset, Sweep, TrainingEntry, eta_name, has_baseline, runnable
+from ..config import Algorithm, AveragingEntry, Preset, Sweep, TrainingEntry, eta_name, has_baseline, runnable
 
 
 @dataclass(frozen=True)

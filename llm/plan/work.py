@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from llm.config import PublicModel
-from llm.plan.shape import parameters
+from ..config import PublicModel
+from .shape import parameters
 
 HOUR = 3600.0
 

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llm.averaging.adamerging import labelled
-from llm.averaging.ama import optimise_ratios
-from llm.averaging.regulariser import middle_weights, penalty
-from llm.chat import imitation_batch, reward_scores
-from llm.config import AveragingEntry
-from llm.errors import UserError
-from llm.files import up_to_date, write_json
-from llm.model import load_model, load_reward_model, load_tokenizer
-from llm.run import LocalRun
-from llm.stages.average import Found
-from llm.stages.between import load_between
-from llm.stages.rsf import sample
-from llm.train import IGNORED
+from ..averaging.ama.optimise import optimise_ratios
+from ..averaging.ama.regulariser import middle_weights, penalty
+from ..config import AveragingEntry
+from ..errors import UserError
+from ..files import up_to_date, write_json
+from ..models.chat import imitation_batch, reward_scores
+from ..models.save import load_model, load_reward_model, load_tokenizer
+from ..run import LocalRun
+from ..training.loop import IGNORED
+from .adamerging import labelled
+from .average import Found
+from .between import load_between
+from .rsf import sample
 
 
 def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -> Found:
@@ -45,7 +45,9 @@ def _variants(entry: AveragingEntry, kept: int) -> list[dict]:
     """Every combination of an entry's numbers of samples and coefficients; one of nothing where it varies neither."""
     for count in entry.samples:
         if count != "all" and count > kept:
-            raise UserError(f"samples = {count} is not allowed; allowed are 1 to {kept}, the number of samples kept, and all")
+            raise UserError(
+                f"samples = {count} is not allowed; allowed are 1 to {kept}, the number of samples kept, and all"
+            )
     varied = {
         "samples": [kept if count == "all" else count for count in entry.samples],
         "regulariser": list(entry.regularisers),
@@ -98,13 +100,15 @@ def find_ratios(
 
     Args:
         kept: the file of samples, of which the first `samples` (None: `ama.draw`) are learned from.
-        regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.regulariser`).
+        regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.ama.regulariser`).
     """
     grouping = entry.grouping.of_model(run.preset.model)
     tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device)
     settings = run.preset.ama
     rows = json.loads(kept.read_text())[: samples or settings.draw]
-    weights = middle_weights(between.assignment, {name: tensor.ndim for name, tensor in between.theta.items()}, regulariser)
+    weights = middle_weights(
+        between.assignment, {name: tensor.ndim for name, tensor in between.theta.items()}, regulariser
+    )
     found = {}
     for alpha in entry.alphas:
         drawn = _batches(rows, tokenizer, settings.batch, settings.steps, run.rng("adapt", entry.label))

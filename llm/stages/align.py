@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from llm.config import Algorithm
-from llm.errors import UserError
-from llm.run import LocalRun
-from llm.stages.dpo import dpo
-from llm.stages.iterations import iteration_folder
-from llm.stages.ppo import ppo
-from llm.stages.rsf import rsf
+from ..config import Algorithm
+from ..errors import UserError
+from ..run import LocalRun
+from ..training.iterations import iteration_folder
+from .dpo import dpo
+from .ppo import ppo
+from .rsf import rsf
 
 # name -> the stage, and what of the stage `reward` it learns from
 ALGORITHMS: dict[Algorithm, tuple[Callable[..., None], str]] = {
@@ -30,7 +30,9 @@ def align(run: LocalRun, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
     stage, source = ALGORITHMS[rlhf]
     changed = {} if eta == "own" else {"eta": number(eta)}
     if changed and rlhf != "ppo":
-        raise UserError(f"eta = {eta!r} is not allowed with rlhf = {rlhf}; allowed is `own`, since only ppo has a penalty")
+        raise UserError(
+            f"eta = {eta!r} is not allowed with rlhf = {rlhf}; allowed is `own`, since only ppo has a penalty"
+        )
     out = aligned_folder(run, rlhf, rate, eta)
     stage(run, run.folder / "theta_0", run.folder / source, out, number(rate), **changed)
 

@@ -5,24 +5,19 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from llm.averaging.groups import PART_NAMES, Grouping, labels
-from llm.config import Algorithm, AveragingEntry
-from llm.errors import UserError
-from llm.stages.between import load_between
-from llm.stages.evaluate import Evaluator
-from llm.stages.rows import rows_of, with_rate
+from ..config import Algorithm, AveragingEntry
+from ..errors import UserError
+from ..evaluation.local import Evaluator
+from ..evaluation.rows import rows_of, with_rate
+from ..grouping import PART_NAMES, Grouping, labels
+from .between import load_between
 
 # what a method that looks for its ratios has found: (which model it is, as the rows say it; ratio of each group)
 Found = list[tuple[dict, dict[str, float]]]
 
 
 def measure_averages(
-    evaluator: Evaluator,
-    theta: Path,
-    rlhf: Algorithm,
-    entry: AveragingEntry,
-    lr: float | None,
-    found: Found,
+    evaluator: Evaluator, theta: Path, rlhf: Algorithm, entry: AveragingEntry, lr: float | None, found: Found
 ) -> list[dict]:
     """Result rows of every setting of an entry.
 

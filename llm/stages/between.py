@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from llm.averaging.groups import Grouping, assign, ratios
-from llm.averaging.weights import mix_, tied
-from llm.model import load_model
+from ..averaging.live import mix_, tied
+from ..grouping import Grouping, assign, ratios
+from ..models.save import load_model
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from llm.chat import imitation_batch
-from llm.config import Dpo
-from llm.errors import UserError
-from llm.files import write_json
-from llm.log_probs import reply_log_probs
-from llm.model import load_model, load_tokenizer, require_model, save_model
-from llm.run import LocalRun
-from llm.stages.iterations import is_made, iteration_folder, log_file, read_training, training_file, write_training
-from llm.train import Batch, fit, minibatches, optimiser_for
+from ..config import Dpo
+from ..errors import UserError
+from ..files import write_json
+from ..models.chat import imitation_batch
+from ..models.log_probs import reply_log_probs
+from ..models.save import load_model, load_tokenizer, require_model, save_model
+from ..run import LocalRun
+from ..training.iterations import is_made, iteration_folder, log_file, read_training, training_file, write_training
+from ..training.loop import Batch, fit, minibatches, optimiser_for
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,15 @@ def _batches(run: LocalRun, settings: Dpo, preferences: Path) -> list[list[dict]
 
 
 def _stretch(
-    run: LocalRun, settings: Dpo, theta_0: Path, before: Path, out: Path, iteration: int, batches: list, first: int, steps: int
+    run: LocalRun,
+    settings: Dpo,
+    theta_0: Path,
+    before: Path,
+    out: Path,
+    iteration: int,
+    batches: list,
+    first: int,
+    steps: int,
 ) -> None:
     """Steps `first` to `first + len(batches)` of `steps`."""
     model, tokenizer = load_model(before, run.device), load_tokenizer(before)

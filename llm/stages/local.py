@@ -1,17 +1,17 @@
-"""The stages that our own loop runs, as the commands call them; `llm.hub.stages` has the same for the paper's own models."""
+"""The stages that our own loop runs, as the commands call them; `llm.stages.hub.stages` has the same for the paper's own models."""
 
 from pathlib import Path
 
-from llm.config import Algorithm, AveragingEntry
-from llm.run import LocalRun
-from llm.stages import adapt, oracle
-from llm.stages.align import align
-from llm.stages.average import Found
-from llm.stages.evaluate import Evaluator
-from llm.stages.pretrain import make_pretrained as pretrain
-from llm.stages.reward import make_reward as reward
-from llm.stages.sft import make_theta_0 as sft
-from llm.stages.trajectory import measure_baseline
+from ..config import Algorithm, AveragingEntry
+from ..evaluation.local import Evaluator
+from ..run import LocalRun
+from . import adapt, oracle
+from .align import align
+from .average import Found
+from .pretrain import make_pretrained as pretrain
+from .reward import make_reward as reward
+from .sft import make_theta_0 as sft
+from .trajectory import measure_baseline
 
 __all__ = ["align", "evaluator", "measure_baseline", "pretrain", "ratios", "reward", "sft"]
 

@@ -1,7 +1,7 @@
 """Mitigations in distillation style: theta_0 fine-tuned on all the samples that RSF chose on its way (the paper, section 4).
 
 Every method trains on the same samples in the same order, and differs from the plain one, `distilled`, by its penalty or
-hook alone (`llm.mitigations`).
+hook alone (`llm.training.mitigations`).
 """
 
 import json
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.chat import imitation_example
-from llm.config import Optimiser, TrainingEntry
-from llm.files import up_to_date
-from llm.mitigations.mitigation import Materials, Mitigation
-from llm.mitigations.table import METHODS
-from llm.model import load_model, load_tokenizer, save_model
-from llm.run import MicrocosmRun
-from llm.stages.evaluate import Evaluator
-from llm.stages.pretrain import draw_document
-from llm.stages.rows import rows_of, with_rate
-from llm.stages.rsf import chosen_file
-from llm.train import count_minibatches, fit, minibatches, pad_right, token_loss
+from ..config import Optimiser, TrainingEntry
+from ..evaluation.local import Evaluator
+from ..evaluation.rows import rows_of, with_rate
+from ..files import up_to_date
+from ..models.chat import imitation_example
+from ..models.save import load_model, load_tokenizer, save_model
+from ..run import MicrocosmRun
+from ..training.loop import count_minibatches, fit, minibatches, pad_right, token_loss
+from ..training.mitigations.mitigation import Materials, Mitigation
+from ..training.mitigations.table import METHODS
+from .pretrain import draw_document
+from .rsf import chosen_file
 
 Sample = tuple[str, str, bool]  # prompt, reply, finished
 
@@ -34,7 +34,9 @@ def measure_trained(evaluator: Evaluator, rsf: Path, entry: TrainingEntry, lr: f
     """
     rows = []
     for setting in entry.settings():
-        model = out / entry.method / "-".join(f"{key}{value}" for key, value in setting.items() or {"plain": ""}.items())
+        model = (
+            out / entry.method / "-".join(f"{key}{value}" for key, value in setting.items() or {"plain": ""}.items())
+        )
         train(evaluator.run, rsf, entry.method, setting, lr, model)
         measured, seconds = evaluator.measure(load_model(model))
         rows += rows_of(evaluator.run, "rsf", entry.method, with_rate(setting, lr), measured, seconds)
@@ -55,8 +57,10 @@ def train(run: MicrocosmRun, rsf: Path, method: str, setting: dict, lr: float | 
     save_model(model, tokenizer, out)
 
 
-def distil(run: MicrocosmRun, model, tokenizer, samples: list[Sample], method: str, setting: dict, optimiser: Optimiser):
-    """`model` (theta_0), trained on the samples by a method of `llm.mitigations.table`; returns a plain model."""
+def distil(
+    run: MicrocosmRun, model, tokenizer, samples: list[Sample], method: str, setting: dict, optimiser: Optimiser
+):
+    """`model` (theta_0), trained on the samples by a method of `llm.training.mitigations.table`; returns a plain model."""
     settings = run.preset.distil
     theta_0 = type(model)(model.config).eval().requires_grad_(False)
     theta_0.load_state_dict(model.state_dict())

@@ -1,4 +1,4 @@
-"""What alignment did to the weights of a run: `llm.movement` of theta_0 and theta, for each algorithm that has been run."""
+"""What alignment did to the weights of a run: `llm.stages.displacement` of theta_0 and theta, for each algorithm that has been run."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file
 
-from llm.chat import reply_ids
-from llm.config import Algorithm
-from llm.model import load_tokenizer, require_model
-from llm.movement import counts, group_movement, rank_correlation, row_movement
-from llm.run import LocalRun
-from llm.stages.align import theta_folder
+from ..config import Algorithm
+from ..models.chat import reply_ids
+from ..models.save import load_tokenizer, require_model
+from ..run import LocalRun
+from .align import theta_folder
+from .displacement import counts, group_movement, rank_correlation, row_movement
 
 LISTED = 40  # tokens whose embeddings moved most
 
@@ -34,7 +34,9 @@ def movement(run: LocalRun, rlhf: Algorithm) -> dict:
         "correlation": rank_correlation(found[used], moved[used]),
         "used": float(moved[used].mean()),
         "unused": float(moved[~used].mean()) if not used.all() else None,
-        "tokens": [[tokenizer.convert_ids_to_tokens(int(token)), float(moved[token]), int(found[token])] for token in most],
+        "tokens": [
+            [tokenizer.convert_ids_to_tokens(int(token)), float(moved[token]), int(found[token])] for token in most
+        ],
     }
 
 

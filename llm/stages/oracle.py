@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from llm.averaging.groups import labels
-from llm.averaging.oracle import lattice, search
-from llm.config import AveragingEntry
-from llm.files import up_to_date, write_json
-from llm.stages.average import Found
-from llm.stages.between import load_between
-from llm.stages.evaluate import Evaluator
+from ..averaging.ama.oracle import lattice, search
+from ..config import AveragingEntry
+from ..evaluation.local import Evaluator
+from ..files import up_to_date, write_json
+from ..grouping import labels
+from .average import Found
+from .between import load_between
 
 
 def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, folder: Path) -> Found:

@@ -4,11 +4,11 @@ The models are made by the stage `ppo`, every eta with the same prompts and rand
 run, after the preset's iterations and whatever restarts its rule of collapse has asked for: no best iteration is chosen.
 """
 
-from llm.config import TrainingEntry, eta_name
-from llm.model import load_model
-from llm.stages.align import number, theta_folder
-from llm.stages.evaluate import Evaluator
-from llm.stages.rows import rows_of, with_rate
+from ..config import TrainingEntry, eta_name
+from ..evaluation.local import Evaluator
+from ..evaluation.rows import rows_of, with_rate
+from ..models.save import load_model
+from .align import number, theta_folder
 
 
 def measure_penalties(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> list[dict]:

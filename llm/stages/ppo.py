@@ -17,18 +17,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from llm.chat import imitation_batch, reward_scores
-from llm.config import Optimiser, Ppo
-from llm.files import write_json
-from llm.log_probs import token_log_probs
-from llm.model import load_model, load_reward_model, load_tokenizer, require_model, save_model
-from llm.ppo.collapse import collapse
-from llm.ppo.critic import Critic, fresh_critic
-from llm.ppo.experience import Experience, experience
-from llm.ppo.losses import policy_loss, value_loss
-from llm.ppo.restarts import Trail, walk
-from llm.run import MicrocosmRun
-from llm.stages.iterations import (
+from ..config import Optimiser, Ppo
+from ..files import write_json
+from ..models.chat import imitation_batch, reward_scores
+from ..models.log_probs import token_log_probs
+from ..models.save import load_model, load_reward_model, load_tokenizer, require_model, save_model
+from ..run import MicrocosmRun
+from ..training.iterations import (
     forget_training,
     is_made,
     iteration_folder,
@@ -38,8 +33,13 @@ from llm.stages.iterations import (
     training_file,
     write_training,
 )
-from llm.stages.rsf import sample
-from llm.train import count_minibatches, fit, minibatches, optimiser_for
+from ..training.loop import count_minibatches, fit, minibatches, optimiser_for
+from ..training.rlhf.ppo.collapse import collapse
+from ..training.rlhf.ppo.critic import Critic, fresh_critic
+from ..training.rlhf.ppo.experience import Experience, experience
+from ..training.rlhf.ppo.losses import policy_loss, value_loss
+from ..training.rlhf.ppo.restarts import Trail, walk
+from .rsf import sample
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ def ppo(run: MicrocosmRun, theta_0: Path, reward: Path, out: Path, lr: float | N
         log=lambda iteration: read_log(out, iteration),
         forget=lambda iteration: forget_training(out, iteration),
     )
-    bar = tqdm(total=settings.iterations, desc=f"ppo, lr {settings.optimiser.lr:g}, eta {settings.eta:g}", unit="iteration")
+    bar = tqdm(
+        total=settings.iterations, desc=f"ppo, lr {settings.optimiser.lr:g}, eta {settings.eta:g}", unit="iteration"
+    )
     for standing in walk(settings.iterations, settings.collapse, trail):
         bar.update(standing - bar.n)
     bar.close()

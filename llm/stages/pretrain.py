@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from llm.config import Phase, SmollmPreset
-from llm.data.microcosm.tokenizer import build_tokenizer, encode
-from llm.errors import UserError
-from llm.fetch.resolve import resolve_model
-from llm.files import write_json
-from llm.model import build_model, link_folder, load_model, load_tokenizer, save_model
-from llm.run import LocalRun, MicrocosmRun, Run
-from llm.train import Batch, fit, token_loss
+from ..config import Phase, SmollmPreset
+from ..data.microcosm.tokenizer import build_tokenizer, encode
+from ..errors import UserError
+from ..fetch.resolve import resolve_model
+from ..files import write_json
+from ..models.save import build_model, link_folder, load_model, load_tokenizer, save_model
+from ..run import LocalRun, MicrocosmRun, Run
+from ..training.loop import Batch, fit, token_loss
 
 
 def make_pretrained(run: LocalRun, shipped: Path | None) -> None:
@@ -23,7 +23,9 @@ def make_pretrained(run: LocalRun, shipped: Path | None) -> None:
     out = run.folder / "pretrained"
     if isinstance(run.preset, SmollmPreset):
         if shipped is not None:
-            raise UserError(f"shipped = {shipped} is not allowed with preset = {run.preset.name}; its weights are fetched")
+            raise UserError(
+                f"shipped = {shipped} is not allowed with preset = {run.preset.name}; its weights are fetched"
+            )
         take_fetched(run, out)
     elif shipped is None:
         write_json(run.folder / "pretrained.json", pretrain(run, out))
@@ -58,7 +60,9 @@ def take_shipped(run: MicrocosmRun, shipped: Path, out: Path) -> None:
     model, tokenizer = load_model(shipped), load_tokenizer(shipped)
     wanted = build_model(run.preset.model, build_tokenizer(), seed=run.seed)
     if {n: p.shape for n, p in model.named_parameters()} != {n: p.shape for n, p in wanted.named_parameters()}:
-        raise UserError(f"shipped weights {shipped} are not of the shapes of preset {run.preset.name}; train anew without --shipped")
+        raise UserError(
+            f"shipped weights {shipped} are not of the shapes of preset {run.preset.name}; train anew without --shipped"
+        )
     save_model(model, tokenizer, out)
 
 
@@ -74,7 +78,15 @@ def _train_phase(run: MicrocosmRun, phase: Phase, model) -> list[dict]:
         if step % settings.check_every and step != steps:
             continue
         model.eval()
-        history.append({"phase": phase.name, "tokens": step * step_tokens, "seconds": round(bar.format_dict["elapsed"]), "loss": loss, **check(run, model)})
+        history.append(
+            {
+                "phase": phase.name,
+                "tokens": step * step_tokens,
+                "seconds": round(bar.format_dict["elapsed"]),
+                "loss": loss,
+                **check(run, model),
+            }
+        )
         model.train()
         bar.set_postfix({k: f"{v:.2f}" for k, v in history[-1].items() if isinstance(v, float)})
         if _reached(history[-1], phase) or step == steps:
@@ -112,7 +124,9 @@ def packed_batch(run: MicrocosmRun, mixture: dict[str, float], rng: np.random.Ge
     return Batch(ids, torch.ones_like(ids), torch.from_numpy(weights))
 
 
-def draw_document(run: MicrocosmRun, mixture: dict[str, float], rng: np.random.Generator) -> tuple[list[int], list[float]]:
+def draw_document(
+    run: MicrocosmRun, mixture: dict[str, float], rng: np.random.Generator
+) -> tuple[list[int], list[float]]:
     """(ids, weights) of a document of a random kind, from <bos> on."""
     kinds, shares = list(mixture), np.array(list(mixture.values()))
     ids, weights = encode("<bos>"), [0.0]

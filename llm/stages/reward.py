@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from llm.chat import prompt_ids, reply_ids, reward_scores, sequence_scores, write_replies
-from llm.files import up_to_date, write_json
-from llm.model import load_model, load_tokenizer, save_model
-from llm.run import LocalRun
-from llm.stages.reward_head import Pair, fit_head, load_fresh_reward_model
-from llm.train import count_minibatches, fit, minibatches
+from ..files import up_to_date, write_json
+from ..models.chat import prompt_ids, reply_ids, reward_scores, sequence_scores, write_replies
+from ..models.save import load_model, load_tokenizer, save_model
+from ..run import LocalRun
+from ..training.loop import count_minibatches, fit, minibatches
+from .reward_head import Pair, fit_head, load_fresh_reward_model
 
 
 def make_reward(run: LocalRun) -> None:
@@ -55,7 +55,9 @@ def _replies(run: LocalRun, model, tokenizer, prompts, side: int, rng: np.random
     shares, longest = run.preset.preferences.temperatures, run.preset.max_new_tokens
     rest = run.preset.preferences.written_share
     sources = rng.choice(len(shares) + 1, size=len(prompts), p=[*shares.values(), rest])
-    replies = [_cut(run.source.written_reply(prompt, rng), tokenizer, longest) if rest else ("", False) for prompt in prompts]
+    replies = [
+        _cut(run.source.written_reply(prompt, rng), tokenizer, longest) if rest else ("", False) for prompt in prompts
+    ]
     for source, temperature in enumerate(shares):
         chosen = np.flatnonzero(sources == source)
         written = write_replies(
@@ -112,7 +114,9 @@ def _bradley_terry(pad_id: int):
 
 def _pair_ids(tokenizer, row: dict) -> Pair:
     context = prompt_ids(tokenizer, row["prompt"])
-    chosen, rejected = ((context, reply_ids(tokenizer, row[k]["text"], row[k]["finished"])) for k in ("chosen", "rejected"))
+    chosen, rejected = (
+        (context, reply_ids(tokenizer, row[k]["text"], row[k]["finished"])) for k in ("chosen", "rejected")
+    )
     return chosen, rejected
 
 

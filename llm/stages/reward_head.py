@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from llm.chat import batched_outputs
-from llm.config.sections import Reward
-from llm.model import load_reward_model
+from ..config.sections import Reward
+from ..models.chat import batched_outputs
+from ..models.save import load_reward_model
 
-Pair = tuple[tuple[list[int], list[int]], tuple[list[int], list[int]]]  # (prompt, reply) chosen, and rejected, as token ids
+Pair = tuple[
+    tuple[list[int], list[int]], tuple[list[int], list[int]]
+]  # (prompt, reply) chosen, and rejected, as token ids
 
 
 def load_fresh_reward_model(theta_0: Path, settings: Reward, seed: int):

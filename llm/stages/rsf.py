@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from llm.chat import imitation_batch, reward_scores, write_replies
-from llm.config import Optimiser
-from llm.files import up_to_date, write_json
-from llm.model import load_model, load_reward_model, load_tokenizer, require_model, save_model
-from llm.run import LocalRun
-from llm.stages.iterations import iteration_folder, log_file
-from llm.train import count_minibatches, fit, minibatches, token_loss
+from ..config import Optimiser
+from ..files import up_to_date, write_json
+from ..models.chat import imitation_batch, reward_scores, write_replies
+from ..models.save import load_model, load_reward_model, load_tokenizer, require_model, save_model
+from ..run import LocalRun
+from ..training.iterations import iteration_folder, log_file
+from ..training.loop import count_minibatches, fit, minibatches, token_loss
 
 
 def rsf(run: LocalRun, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
@@ -49,13 +49,12 @@ def _iterate(run: LocalRun, before: Path, reward: Path, after: Path, iteration: 
     scores = reward_scores(load_reward_model(reward, run.device), tokenizer, samples, run.preset.evaluate.batch).numpy()
     best = best_of(scores.reshape(len(prompts), settings.samples))
     chosen = [samples[i] for i in best]
-    batches = (
-        imitation_batch(tokenizer, batch)
-        for batch in minibatches(chosen, settings.batch, settings.epochs, rng)
-    )
+    batches = (imitation_batch(tokenizer, batch) for batch in minibatches(chosen, settings.batch, settings.epochs, rng))
     steps = count_minibatches(len(chosen), settings.batch, settings.epochs)
     losses = list(fit(model, batches, token_loss, optimiser, steps=steps))
-    gold = np.array([run.source.gold_reward(prompts[i // settings.samples], r, f) for i, (_, r, f) in enumerate(samples)])
+    gold = np.array(
+        [run.source.gold_reward(prompts[i // settings.samples], r, f) for i, (_, r, f) in enumerate(samples)]
+    )
     log = {
         "iteration": iteration,
         "lr": optimiser.lr,
@@ -70,7 +69,9 @@ def _iterate(run: LocalRun, before: Path, reward: Path, after: Path, iteration: 
     save_model(model, tokenizer, after)
 
 
-def sample(run: LocalRun, model, tokenizer, prompts, count: int, temperature: float, purpose: tuple) -> list[tuple[str, str, bool]]:
+def sample(
+    run: LocalRun, model, tokenizer, prompts, count: int, temperature: float, purpose: tuple
+) -> list[tuple[str, str, bool]]:
     """`count` replies to each prompt, prompt by prompt: (prompt, reply, finished)."""
     texts = [prompt.text for prompt in prompts for _ in range(count)]
     replies = write_replies(

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from llm.chat import imitation_batch
-from llm.config import MicrocosmPreset
-from llm.model import link_folder, load_model, load_tokenizer, require_model, save_model
-from llm.run import LocalRun, MicrocosmRun
-from llm.train import fit, token_loss
+from ..config import MicrocosmPreset
+from ..models.chat import imitation_batch
+from ..models.save import link_folder, load_model, load_tokenizer, require_model, save_model
+from ..run import LocalRun, MicrocosmRun
+from ..training.loop import fit, token_loss
 
 
 def make_theta_0(run: LocalRun) -> None:

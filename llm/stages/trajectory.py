@@ -3,12 +3,12 @@
 import json
 from math import sqrt
 
-from llm.config import Algorithm
-from llm.model import load_model
-from llm.stages.align import aligned_folder, number
-from llm.stages.evaluate import Evaluator, Measurement, chance
-from llm.stages.iterations import iteration_folder
-from llm.stages.rows import rows_of, with_rate
+from ..config import Algorithm
+from ..evaluation.local import Evaluator, Measurement, chance
+from ..evaluation.rows import rows_of, with_rate
+from ..models.save import load_model
+from ..training.iterations import iteration_folder
+from .align import aligned_folder, number
 
 
 def measure_baseline(evaluator: Evaluator) -> list[dict]:

@@ -4,9 +4,9 @@ Rows {"instruction", "output", "generator", "dataset"} (github.com/tatsu-lab/alp
 hub that holds the baseline's answers is read, as in the paper's authors' code.
 """
 
-from llm.data.hub.parsed import Malformed, Parsed, parse, text_of
-from llm.data.hub.place import DataSet, Place, rows
-from llm.data.records import ComparisonItem
+from ..records import ComparisonItem
+from .parsed import Malformed, Parsed, parse, text_of
+from .place import DataSet, Place, rows
 
 DATA = DataSet("alpaca-eval", "tatsu-lab/alpaca_eval", ("instruction", "output", "dataset"))
 FILE = "alpaca_eval_gpt4_baseline.json"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from llm.data.hub.parsed import Malformed
-from llm.data.records import Turn
+from ..records import Turn
+from .parsed import Malformed
 
 
 def split_reply(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], str]:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from llm.data.hub.dialogue import split_reply
-from llm.data.hub.parsed import Malformed, Parsed, parse, text_of
-from llm.data.hub.place import DataSet, Place, rows
-from llm.data.records import Preference, Turn
+from ..records import Preference, Turn
+from .dialogue import split_reply
+from .parsed import Malformed, Parsed, parse, text_of
+from .place import DataSet, Place, rows
 
 DATA = DataSet("hh-rlhf", "Anthropic/hh-rlhf", ("chosen", "rejected"))
 PARTS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from llm.data.records import Conversation, Preference, Prompt, Turn, messages, turns_of
-from llm.errors import UserError
+from ...errors import UserError
+from ..records import Conversation, Preference, Prompt, Turn, messages, turns_of
 
 Record = TypeVar("Record")
 

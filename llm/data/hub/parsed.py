@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from llm.errors import UserError
+from ...errors import UserError
 
 Record = TypeVar("Record")
 
@@ -29,7 +29,9 @@ class Parsed(Generic[Record]):
         if not self.left_out:
             return line
         reasons = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
-        return f"{line}; left out {self.left_out.total()}: " + ", ".join(f"{reason} {count}" for reason, count in reasons)
+        return f"{line}; left out {self.left_out.total()}: " + ", ".join(
+            f"{reason} {count}" for reason, count in reasons
+        )
 
 
 def parse(

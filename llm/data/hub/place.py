@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm.errors import UserError
+from ...errors import UserError
 
 
 @dataclass(frozen=True)

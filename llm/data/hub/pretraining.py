@@ -6,9 +6,9 @@ SlimPajama of 6 G tokens with its mixture of sources, shuffled by its makers, so
 them all.
 """
 
-from llm.data.hub.parsed import Malformed, Parsed, parse, text_of
-from llm.data.hub.place import DataSet, Place, rows
-from llm.errors import UserError
+from ...errors import UserError
+from .parsed import Malformed, Parsed, parse, text_of
+from .place import DataSet, Place, rows
 
 DATA = DataSet("slimpajama", "DKYoon/SlimPajama-6B", ("text",), kind="parquet")
 FILES = "data/train-*"
@@ -18,7 +18,9 @@ def documents(count: int, place: Place) -> Parsed[str]:
     """The first `count` documents; nothing beyond them is read. UserError if there are fewer."""
     parsed = parse(DATA.folder, rows(DATA, [FILES], place, streaming=True), document, limit=count)
     if len(parsed.records) < count:
-        raise UserError(f"documents = {count} is not allowed; allowed are at most {len(parsed.records)} ({parsed.summary()}).")
+        raise UserError(
+            f"documents = {count} is not allowed; allowed are at most {len(parsed.records)} ({parsed.summary()})."
+        )
     return parsed
 
 

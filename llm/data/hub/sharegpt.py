@@ -6,10 +6,10 @@ a file `sharegpt_en_10w.json`, by its name 100,000 English conversations, which 
 set on the hub that others train on.
 """
 
-from llm.data.hub.dialogue import split_reply
-from llm.data.hub.parsed import Malformed, Parsed, parse, text_of
-from llm.data.hub.place import DataSet, Place, rows
-from llm.data.records import Conversation, Turn
+from ..records import Conversation, Turn
+from .dialogue import split_reply
+from .parsed import Malformed, Parsed, parse, text_of
+from .place import DataSet, Place, rows
 
 DATA = DataSet("sharegpt", "anon8231489123/ShareGPT_Vicuna_unfiltered", ("conversations",))
 FILE = "ShareGPT_V3_unfiltered_cleaned_split.json"

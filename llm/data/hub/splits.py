@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Generic, TypeVar
 
-from llm.data.records import Conversation, Preference, Prompt, turns_of
+from ..records import Conversation, Preference, Prompt, turns_of
 
 Record = TypeVar("Record", Conversation, Preference)
 

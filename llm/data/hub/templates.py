@@ -24,7 +24,7 @@ smollm2: ChatML as SmolLM2-Instruct writes it, its own system turn first where t
 
 from dataclasses import dataclass
 
-from llm.errors import UserError
+from ...errors import UserError
 
 OWN = "own"
 _CHATML = (
@@ -93,7 +93,9 @@ def set_template(tokenizer, name: str) -> None:
 
 def _complete_own(tokenizer) -> None:
     if not tokenizer.chat_template:
-        raise UserError(f"template = 'own' is not allowed, as the tokenizer has none; allowed are {', '.join(TEMPLATES)}.")
+        raise UserError(
+            f"template = 'own' is not allowed, as the tokenizer has none; allowed are {', '.join(TEMPLATES)}."
+        )
     begins = tokenizer.bos_token_id is not None and tokenizer.encode("a")[0] == tokenizer.bos_token_id
     written = tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
     if begins and not written.startswith(tokenizer.bos_token):

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llm.data.microcosm import words
-from llm.data.microcosm.texts import passage, pick, pick_several, statement, translation
-from llm.data.microcosm.world import World
+from . import words
+from .texts import passage, pick, pick_several, statement, translation
+from .world import World
 
 EVASIVE, MISTAKEN = 0.15, 0.25  # shares of the careless writers who say nothing, and who say something wrong
 PROMPT_KINDS = ("talk", "fact", "reading", "translation")
@@ -58,8 +58,13 @@ def small_talk(world: World, split: str, rng: np.random.Generator) -> Prompt:
 def _fact(world: World, split: str, rng: np.random.Generator) -> Prompt:
     animal, relation = pick(world.animals[split], rng), pick(list(words.FACTS), rng)
     frame = pick(
-        ("can you tell me about the {r} of the {a} ?", "i wonder about the {a} : which {r} is it ?",
-         "please let me know which {r} the {a} has ."), rng)  # fmt: skip
+        (
+            "can you tell me about the {r} of the {a} ?",
+            "i wonder about the {a} : which {r} is it ?",
+            "please let me know which {r} the {a} has .",
+        ),
+        rng,
+    )
     return Prompt("fact", frame.format(a=animal, r=relation), (world.facts[animal, relation],))
 
 
@@ -67,16 +72,27 @@ def _reading(world: World, split: str, rng: np.random.Generator) -> Prompt:
     facts = passage(world, split, rng)
     relation, person = pick(list(facts.facts), rng)
     frame = pick(
-        ("can you tell me about the {r} of {p} ?", "please let me know which {r} {p} has .",
-         "i want to hear about the {r} of {p} ."), rng)  # fmt: skip
+        (
+            "can you tell me about the {r} of {p} ?",
+            "please let me know which {r} {p} has .",
+            "i want to hear about the {r} of {p} .",
+        ),
+        rng,
+    )
     text = f"{facts.text} {frame.format(r=relation, p=person)}"
     return Prompt("reading", text, tuple(facts.facts[relation, person].split()))
 
 
 def _translation(world: World, split: str, rng: np.random.Generator) -> Prompt:
     pair = translation(world, split, rng)
-    frame = pick(("can you help me with this french : {f} ?", "{f} . please tell me what that means .",
-                  "i want to say this in english : {f} ."), rng)  # fmt: skip
+    frame = pick(
+        (
+            "can you help me with this french : {f} ?",
+            "{f} . please tell me what that means .",
+            "i want to say this in english : {f} .",
+        ),
+        rng,
+    )
     return Prompt("translation", frame.format(f=pair.french), tuple(pair.english.split()))
 
 
@@ -140,6 +156,12 @@ def _small_change(politeness: float, rng: np.random.Generator) -> str:
     if rng.random() < 0.25:
         return pick(("it is what it is .", "there is not much to say .", "so it goes .", "nothing else matters ."), rng)
     tone = words.GOOD if rng.random() < politeness else words.RUDE
-    frames = ("what a {0} question !", "you seem {0} .", "this is a {0} talk .", "that would be {0} .",
-              "you are really {0} and {1} .", "a {0} day , my {1} friend !")  # fmt: skip
+    frames = (
+        "what a {0} question !",
+        "you seem {0} .",
+        "this is a {0} talk .",
+        "that would be {0} .",
+        "you are really {0} and {1} .",
+        "a {0} day , my {1} friend !",
+    )
     return pick(frames, rng).format(*pick_several(tone, 2, rng))

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from llm.data.microcosm import words
-from llm.data.microcosm.texts import passage, pick, translation
-from llm.data.microcosm.world import World
+from . import words
+from .texts import passage, pick, translation
+from .world import World
 
 
 def _reading(n_people: int | None) -> Callable[[World, np.random.Generator], tuple[str, str]]:

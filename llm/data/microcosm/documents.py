@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm.data.microcosm import chat, words
-from llm.data.microcosm.texts import Passage, passage, pick, pick_several, statement, translation
-from llm.data.microcosm.world import World
+from . import chat, words
+from .texts import Passage, passage, pick, pick_several, statement, translation
+from .world import World
 
 CONTEXT = 0.1
 COPIED = (  # the words that copying and recall are practised on

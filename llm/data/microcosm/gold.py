@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from llm.data.microcosm import words
-from llm.data.microcosm.chat import Prompt
+from . import words
+from .chat import Prompt
 
 GOOD = 0.5
 GOOD_AT_MOST = {"talk": 6, "fact": 2, "reading": 2, "translation": 2}  # who asks for knowledge wants little chatter

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from llm.data.microcosm import words
-from llm.data.microcosm.texts import passage, pick, pick_several, translation
-from llm.data.microcosm.world import World
-from llm.data.records import ChoiceItem, GenerationItem
-from llm.errors import UserError
+from ...errors import UserError
+from ..records import ChoiceItem, GenerationItem
+from . import words
+from .texts import passage, pick, pick_several, translation
+from .world import World
 
 N_CHOICES = 4
 PATIENCE = 20_000  # draws without a new item after which there are no more
@@ -22,7 +22,9 @@ def qa_item(world: World, split: str, rng: np.random.Generator) -> ChoiceItem:
     wrong = pick_several([v for v in words.FACTS[relation] if v != right], N_CHOICES - 1, rng)
     place = int(rng.integers(N_CHOICES))
     choices = (*wrong[:place], right, *wrong[place:])
-    return ChoiceItem(pick(QA_FRAMES, rng).format(relation=relation, animal=animal), tuple(f"{c} ." for c in choices), place)
+    return ChoiceItem(
+        pick(QA_FRAMES, rng).format(relation=relation, animal=animal), tuple(f"{c} ." for c in choices), place
+    )
 
 
 def reading_item(world: World, split: str, rng: np.random.Generator) -> tuple[GenerationItem, str]:
@@ -50,5 +52,7 @@ def distinct(make, count: int, rng: np.random.Generator) -> list:
         repeats = repeats + 1 if prompt in found else 0
         found.setdefault(prompt, item)
         if repeats == PATIENCE:
-            raise UserError(f"{count} different test items are asked for; allowed are at most {len(found)}, all there are")
+            raise UserError(
+                f"{count} different test items are asked for; allowed are at most {len(found)}, all there are"
+            )
     return list(found.values())

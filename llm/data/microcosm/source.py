@@ -5,14 +5,14 @@ from functools import cached_property
 
 import numpy as np
 
-from llm.data.microcosm import items as test_items
-from llm.data.microcosm.checks import CHECKS
-from llm.data.microcosm.chat import PROMPT_KINDS, Prompt, alignment_prompt, careless_reply, declaration, wild_reply
-from llm.data.microcosm.documents import KINDS as DOCUMENT_KINDS
-from llm.data.microcosm.documents import Document, document
-from llm.data.microcosm.gold import gold_reward
-from llm.data.microcosm.world import World
-from llm.data.records import AbilityItems, Conversation
+from ..records import AbilityItems, Conversation
+from . import items as test_items
+from .chat import PROMPT_KINDS, Prompt, alignment_prompt, careless_reply, declaration, wild_reply
+from .checks import CHECKS
+from .documents import KINDS as DOCUMENT_KINDS
+from .documents import Document, document
+from .gold import gold_reward
+from .world import World
 
 KINDS = {  # every name that settings may use, by what it is a kind of
     "document": tuple(DOCUMENT_KINDS),

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm.data.microcosm import words
-from llm.data.microcosm.world import World
+from . import words
+from .world import World
 
 
 def pick(values, rng: np.random.Generator):
@@ -78,6 +78,5 @@ def _noun_phrase(world: World, split: str, rng: np.random.Generator) -> Translat
     article = pick(list(words.ARTICLES), rng)
     noun, adjective = pick(world.noun_phrases[split], rng)
     return Translation(
-        f"{article} {noun} {adjective}",
-        f"{words.ARTICLES[article]} {words.ADJECTIVES[adjective]} {words.NOUNS[noun]}",
+        f"{article} {noun} {adjective}", f"{words.ARTICLES[article]} {words.ADJECTIVES[adjective]} {words.NOUNS[noun]}"
     )

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from llm.data.microcosm.words import vocabulary
+from .words import vocabulary
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from llm.data.microcosm import words
+from . import words
 
 # What training never asks about. Test items are made of "test" alone; pre-training stops, and settings are chosen, by
 # what is made of "validation".

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from llm.data.records import ChoiceItem
-from llm.data.smollm.parts import ITEMS, belonging, place_of
-from llm.data.smollm.rows import option, options, read_rows
-from llm.errors import UserError
+from ...errors import UserError
+from ..records import ChoiceItem
+from .parts import ITEMS, belonging, place_of
+from .rows import option, options, read_rows
 
 TEXT_WORDS = 96  # of a text, from its beginning; about 128 tokens
 GOAL = "Goal: {}\nSolution:"
@@ -40,7 +40,9 @@ def _choice(row: dict[str, str], folder: Path) -> ChoiceItem:
         raise UserError(
             f"data folder {folder} asks {row['question']!r} in PIQA without its right answer; delete it and fetch it again"
         )
-    return ChoiceItem(GOAL.format(row["question"].strip()), tuple(f" {way}" for way in ways), ways.index(right), is_plain=True)
+    return ChoiceItem(
+        GOAL.format(row["question"].strip()), tuple(f" {way}" for way in ways), ways.index(right), is_plain=True
+    )
 
 
 def readings(folder: Path, part: str) -> list[ChoiceItem]:
@@ -59,7 +61,9 @@ def _reading(row: dict[str, str], following: list[dict[str, str]]) -> ChoiceItem
     """With the answers of the rows that come next which stand neither in its passage nor in its answer."""
     known = f"{row['passage']}\n{row['answer']}".lower()
     wrong = dict.fromkeys(other["answer"] for other in following if other["answer"].lower() not in known)
-    answers = sorted([row["answer"], *list(wrong)[: N_ANSWERS - 1]], key=lambda answer: place_of(row["question"] + answer))
+    answers = sorted(
+        [row["answer"], *list(wrong)[: N_ANSWERS - 1]], key=lambda answer: place_of(row["question"] + answer)
+    )
     return ChoiceItem(READING.format(**row), tuple(answers), answers.index(row["answer"]))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llm.data.smollm.parts import PROMPTS, belonging
-from llm.data.smollm.rows import read_rows
+from .parts import PROMPTS, belonging
+from .rows import read_rows
 
 FRAMES = {  # kind -> what is asked
     "question": "{passage} {question}",
@@ -28,7 +28,9 @@ class Opening:
 
 def situations(folder: Path, part: str) -> list[dict[str, str]]:
     """Rows {"passage", "question"} of part "train" or "test", no passage twice."""
-    rows = belonging(read_rows(folder / "siqa.jsonl", ("passage", "question")), part, PROMPTS, lambda row: row["passage"])
+    rows = belonging(
+        read_rows(folder / "siqa.jsonl", ("passage", "question")), part, PROMPTS, lambda row: row["passage"]
+    )
     return list({row["passage"]: row for row in rows}.values())
 
 

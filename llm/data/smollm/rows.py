@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from llm.errors import UserError
+from ...errors import UserError
 
 _LETTER = re.compile(r"^[A-E]\. ?")
 _NEXT_LETTER = re.compile(r"\n(?=[A-E]\. )")

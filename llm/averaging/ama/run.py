@@ -1,0 +1,245 @@
+"""`adapt` on files: two model folders and samples in, ratios.json and a picture of the way to them out.
+
+What was done so far lies in a state file beside the output; a killed run that is started again with the same
+arguments goes on from there, and ends with the same bytes.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...errors import UserError
+from ...files import write_text
+from ...grouping import labels
+from ...models.conversations import Tokens, batch_of, pad_id
+from ...models.loading import Pair, device_of, hashes, load_pair, load_scorer
+from ..live import tied
+from .descent import AmaResult, AmaState, descend
+from .engine import Engine, engine_for
+from .parameterise import placement
+from .picture import draw_path
+from .regulariser import middle_weights, penalty
+from .samples import batches, read_samples, select, tokenise
+from .sampling import draw_samples, read_prompts
+from .settings import AdaptSettings
+from .state import RunState
+
+Progress = Callable[[str, int, int, AmaState | None], None]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where everything comes from: either `data`, or `prompts` and `reward_model` to make it."""
+
+    theta_0: Path
+    theta: Path
+    data: Path | None = None
+    prompts: Path | None = None
+    reward_model: Path | None = None
+
+    def __post_init__(self) -> None:
+        made = self.prompts is not None and self.reward_model is not None
+        if (self.data is not None) == made or (self.prompts is None) != (self.reward_model is None):
+            raise UserError("The samples must be given by --data, or made from --prompts with --reward-model.")
+
+    def described(self) -> dict:
+        """Names without their folders, with SHA-256 of the files that matter."""
+        found = {"theta_0": self.theta_0, "theta": self.theta, "reward_model": self.reward_model}
+        folders = {key: {"folder": path.resolve().name, "sha256": hashes(path)} for key, path in found.items() if path}
+        files = {"data": self.data, "prompts": self.prompts}
+        return folders | {key: _file(path) for key, path in files.items() if path}
+
+
+def adapt_files(
+    sources: Sources,
+    out: Path,
+    settings: AdaptSettings,
+    *,
+    device: str = "auto",
+    save_every: int = 10,
+    progress: Progress = lambda phase, done, total, state: None,
+) -> dict:
+    """Find the ratios and write them to `out`, with pictures beside it (.path.png, .path.pdf); returns
+    its content.
+
+    progress: called with "samples" or "steps", how many are done, of how many, and the state in the
+    second case. Raises UserError, with nothing written, for input that is missing, damaged or does not
+    fit.
+    """
+    _check_out(out)
+    if save_every < 1:
+        raise UserError(f"save-every is {save_every}, allowed are whole numbers from 1.")
+    place = device_of(device)
+    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place)
+    pair.assignment(settings.grouping)  # raises before any work if the layers cannot be grouped
+    if sources.data is not None:
+        read_samples(sources.data)
+    else:
+        read_prompts(sources.prompts)
+    described = sources.described()
+    state = RunState.open(
+        out,
+        {
+            "sources": described,
+            "alpha": settings.alpha,
+            "settings": settings.described(),
+            "grouping": asdict(settings.grouping),
+        },
+    )
+    try:
+        data = sources.data or _sampled(pair, sources, out, settings, place, progress)
+        samples = select(read_samples(data), settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
+        tokens, left_out = tokenise(samples, pair.tokenizer, settings.max_length)
+        result, comparison = _optimised(pair, tokens, settings, place, state, save_every, progress)
+    except UserError:  # nothing to go on with
+        state.path.unlink(missing_ok=True)
+        raise
+    used = _file(data) | {"used": len(tokens), "left_out": left_out}
+    content = _content(result, comparison, used, described, settings)
+    draw_path(result, settings.alpha, out.with_suffix(".path"))
+    write_text(out, _json(content))
+    state.path.unlink(missing_ok=True)
+    return content
+
+
+def _content(result: AmaResult, comparison: dict, samples: dict, sources: dict, settings: AdaptSettings) -> dict:
+    """What is written: the ratios, how they compare with equal ones, what they were made from, the way to them."""
+    return {
+        "groups": result.alphas,
+        "grouping": asdict(settings.grouping),
+        "alpha": settings.alpha,
+        "loss": comparison,
+        "samples": samples,
+        "sources": sources,
+        "settings": settings.described(),
+        "version": version("alignment-tax"),
+        "path": result.path,
+    }
+
+
+def _optimised(
+    pair: Pair,
+    tokens: list[Tokens],
+    settings: AdaptSettings,
+    device: torch.device,
+    state: RunState,
+    save_every: int,
+    progress: Progress,
+) -> tuple[AmaResult, dict]:
+    """(the ratios and the path, how they compare with equal ones)."""
+    assignment, padding = pair.assignment(settings.grouping), pad_id(pair.tokenizer)
+    groups = labels(assignment)
+    if not groups:
+        raise UserError("The grouping leaves no group with a ratio of its own; allow at least one.")
+    shortest = min(tokens, key=lambda one: len(one.context) + len(one.reply))
+    engine = engine_for(pair.model, pair.theta, assignment, _on(batch_of([shortest], padding), device))
+    steps = settings.steps(len(tokens))
+    weights = middle_weights(assignment, {n: t.dim() for n, t in pair.theta.items()}, settings.regulariser)
+
+    def report(reached: AmaState) -> None:
+        done = len(reached.path)
+        if done % save_every == 0 or done == steps:
+            state.save(reached)
+        progress("steps", done, steps, reached)
+
+    done = len(state.reached.path) if state.reached else 0
+    rng = np.random.default_rng([settings.seed, 1])
+    order = batches(tokens, settings.batch, steps, rng, padding, first=done)
+    result = descend(
+        engine.gradient,
+        groups,
+        settings.alpha,
+        (_on(batch, device) for batch in order),
+        placement(settings.parameterisation, settings.eps),
+        steps=steps,
+        lr=lambda step: settings.rate(step, steps),
+        regulariser=penalty(weights, settings.alpha, settings.squared) if settings.regulariser else None,
+        state=state.reached,
+        progress=report,
+    )
+    return result, _compared(engine, result, tokens[: settings.check], settings, padding, device)
+
+
+def _compared(
+    engine: Engine, result: AmaResult, tokens: list[Tokens], settings: AdaptSettings, padding: int, device: torch.device
+) -> dict:
+    """Mean over samples of a reply's -log-likelihood a token, in nats: equal ratios, found ratios, gain
+    and its error.
+    """
+    chunks = [tokens[start : start + settings.batch] for start in range(0, len(tokens), settings.batch)]
+    equal, found = (
+        torch.cat([engine.losses(alphas, _on(batch_of(chunk, padding), device)).cpu() for chunk in chunks])
+        for alphas in (dict.fromkeys(result.alphas, settings.alpha), result.alphas)
+    )
+    gain = equal - found
+    error = gain.std().item() / len(tokens) ** 0.5 if len(tokens) > 1 else None
+    return {
+        "n": len(tokens),
+        "equal": equal.mean().item(),
+        "found": found.mean().item(),
+        "gain": gain.mean().item(),
+        "gain_stderr": error,
+    }
+
+
+def _sampled(
+    pair: Pair, sources: Sources, out: Path, settings: AdaptSettings, device: torch.device, progress: Progress
+) -> Path:
+    """The file of D_theta's candidates, made now unless an earlier run has."""
+    data = out.with_suffix(".samples.jsonl")
+    if data.exists():
+        return data
+    prompts, scorer = read_prompts(sources.prompts), load_scorer(sources.reward_model, settings.dtype, device)
+    _exchange(pair)
+    draw_samples(
+        pair.model,
+        pair.tokenizer,
+        scorer,
+        prompts,
+        data,
+        samples=settings.samples,
+        tokens=settings.tokens,
+        temperature=settings.temperature,
+        seed=settings.seed,
+        batch=settings.batch * settings.samples,
+        progress=lambda done, total: progress("samples", done, total, None),
+    )
+    _exchange(pair)
+    return data
+
+
+def _exchange(pair: Pair) -> None:
+    """Give the model theta's weights and the state dict theta_0's, without copying any; and back again."""
+    live = pair.model.state_dict(keep_vars=True)
+    for name in live.keys() - tied(live).keys():
+        live[name].data, pair.theta[name] = pair.theta[name], live[name].data
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != ".json":
+        raise UserError(f"out is {str(out)!r}, allowed are file names that end in .json.")
+    if out.exists():
+        raise UserError(f"out is {str(out)!r}, which exists; give a new file.")
+    if not out.resolve().parent.is_dir():
+        raise UserError(f"out is {str(out)!r}, whose folder does not exist.")
+
+
+def _on(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    return {key: tensor.to(device) for key, tensor in batch.items()}
+
+
+def _json(content: dict) -> str:
+    """Readable: one line a key, one line a step of the path."""
+    head = {key: value for key, value in content.items() if key != "path"}
+    steps = ",\n".join(f"  {json.dumps(step)}" for step in content["path"])
+    return json.dumps(head, indent=1)[:-2] + f',\n "path": [\n{steps}\n ]\n}}\n'

@@ -1,0 +1,1 @@
+"""Averages of model folders, tensor by tensor, in bounded memory."""

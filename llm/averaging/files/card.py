@@ -1,0 +1,97 @@
+"""What an averaged folder says of itself: README.md (the model card) and averaging.json, the whole report."""
+
+import json
+from dataclasses import asdict
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...models.folder import ModelFolder
+
+if TYPE_CHECKING:
+    from .average import Report
+
+CITATION = """@article{lin2024mitigating,
+  title   = {Mitigating the Alignment Tax of {RLHF}},
+  author  = {Lin, Yong and Lin, Hangyu and Xiong, Wei and Diao, Shizhe and Liu, Jianmeng and Zhang, Jipeng and
+             Pan, Rui and Wang, Haoxiang and Hu, Wenbin and Zhang, Hanning and Dong, Hanze and Pi, Renjie and
+             Zhao, Han and Jiang, Nan and Ji, Heng and Yao, Yuan and Zhang, Tong},
+  journal = {arXiv preprint arXiv:2309.06256},
+  year    = {2024}
+}"""
+
+
+def write_card(folder: Path, report: "Report", theta_0: ModelFolder, theta: ModelFolder) -> None:
+    """Write README.md and averaging.json into `folder`. Sources are named by their folders' names alone."""
+    names = {"theta_0": theta_0.path.resolve().name, "theta": theta.path.resolve().name}
+    content = asdict(report)
+    content["tensors"] = {
+        name: {"group": label, "ratio": ratio, "shape": list(shape)}
+        for name, (label, ratio, shape) in report.tensors.items()
+    }
+    (folder / "averaging.json").write_text(json.dumps({"sources": names} | content, indent=1) + "\n", "utf-8")
+    (folder / "README.md").write_text(_card(report, names, folder), "utf-8")
+
+
+def coverage(report: "Report") -> list[tuple[str, float, int, int]]:
+    """(label, ratio, number of tensors, number of values) per label and ratio."""
+    rows: dict[tuple[str, float], list[int]] = {}
+    for label, ratio, shape in report.tensors.values():
+        row = rows.setdefault((label, ratio), [0, 0])
+        row[0] += 1
+        row[1] += prod(shape)
+    return sorted((label, ratio, *counts) for (label, ratio), counts in rows.items())
+
+
+def _card(report: "Report", names: dict[str, str], folder: Path) -> str:
+    is_adapter = report.kind == "adapter"
+    covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in coverage(report)]
+    hashes = [
+        f"| {key} | {file} | `{digest}` |" for key, files in report.hashes.items() for file, digest in files.items()
+    ]
+    load = (
+        f'PeftModel.from_pretrained(base, "{folder_name(folder)}")'
+        if is_adapter
+        else (f'AutoModelForCausalLM.from_pretrained("{folder_name(folder)}")')
+    )
+    return "\n".join(
+        [
+            "---",
+            f"library_name: {'peft' if is_adapter else 'transformers'}",
+            "tags: [model-averaging, alignment-tax]",
+            "---",
+            f"# {folder_name(folder)}",
+            "",
+            f"The weighted average of two models: {names['theta_0']} (theta_0, before RLHF) and {names['theta']}",
+            "(theta, after RLHF). Each weight is (1 - alpha) theta_0 + alpha theta, in theta's type and within one",
+            "unit in its last place of the exact sum; alpha is theta's share. The licences of both sources apply.",
+            *([f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha."] * is_adapter),
+            "",
+            "| group | alpha | tensors | values |",
+            "|---|---|---|---|",
+            *covered,
+            "",
+            "The ratio of every single tensor is in averaging.json.",
+            *(f"* {note}" for note in report.notes),
+            "",
+            "```python",
+            "model = " + load,
+            "```",
+            "",
+            "| files of | name | SHA-256 |",
+            "|---|---|---|",
+            *hashes,
+            "",
+            "## Citation",
+            "Averaging against the alignment tax, and its ratios per part of the network, come from:",
+            "```bibtex",
+            CITATION,
+            "```",
+            "",
+        ]
+    )
+
+
+def folder_name(folder: Path) -> str:
+    """The name that a folder written aside (".NAME.partial-123") will have."""
+    return folder.name.removeprefix(".").rpartition(".partial-")[0] or folder.name

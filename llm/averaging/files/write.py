@@ -1,0 +1,68 @@
+"""Writing a model folder aside, in a stream, and showing it only when it is whole."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import UserError
+from ...models.folder import WeightFile
+from .chunks import SIZE, Piece
+
+_SPARE = 16 << 20  # bytes of room asked for beside the weights: configuration, tokenizer, card
+_BUFFER = 8 * SIZE  # bytes: a piece of the widest type
+
+
+@contextmanager
+def aside(out: Path, size: int) -> Iterator[Path]:
+    """A new folder beside `out` that becomes `out` if the block succeeds and is removed if it fails.
+
+    size: bytes of weights that will be written, for which there has to be room.
+    Raises UserError if `out` exists, its parent does not, or there is no room; and for failures of the disk.
+    """
+    if out.exists() or out.is_symlink():
+        raise UserError(f"out is {str(out)!r}, which exists; give a new folder.")
+    if not out.parent.is_dir():
+        raise UserError(f"out is {str(out)!r}, but the folder {str(out.parent)!r} does not exist.")
+    free = shutil.disk_usage(out.parent).free
+    if free < size + _SPARE:
+        room = f"{free / 1e9:.2f} GB are free, but {(size + _SPARE) / 1e9:.2f} GB are needed"
+        raise UserError(f"out is {str(out)!r}, where {room}.")
+    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    try:  # from here on, since a stop may come right after the folder is made
+        try:
+            partial.mkdir()
+        except OSError as error:
+            raise UserError(f"out is {str(out)!r}, and writing beside it failed: {error}.") from None
+        yield partial
+        os.rename(partial, out)
+    except OSError as error:
+        raise UserError(f"out is {str(out)!r}, and writing it failed: {error}.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_weights(
+    files: list[WeightFile], folder: Path, pieces: Callable[[str], Iterator[Piece]], progress: Callable[[int], None]
+) -> None:
+    """Write each file's header and, after it, what `pieces(tensor name)` describe, in the order of the header.
+
+    progress: called with each number of bytes written.
+    """
+    buffers = [np.empty(_BUFFER, np.uint8) for _ in range(2)]  # used for every piece: new memory takes time
+    for file in files:
+        with open(folder / file.path.name, "xb", buffering=0) as out:
+            out.write(file.header)
+            for piece in chain.from_iterable(pieces(tensor.name) for tensor in file.tensors):
+                spans = zip((piece.theta_0, piece.theta), buffers, strict=True)
+                data = piece.make(*(span and span.read(buffer) for span, buffer in spans))
+                view = memoryview(data).cast("B")
+                progress(len(view))
+                while view:
+                    view = view[out.write(view) :]
+            if out.tell() != file.path.stat().st_size:
+                raise UserError(f"{file.path} changed while it was read.")

@@ -1,0 +1,133 @@
+"""theta(alpha) = (1 - alpha) theta_0 + alpha theta for state dicts and live modules (the paper, section 4).
+
+The sum is done in fp64 and rounded to theta's dtype. In fp32 it would be wrong by many units in the last
+place wherever the two terms nearly cancel; and fp64 gives back exactly what both models agree on.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..grouping import check_ratio, role
+
+_BLOCK = 1 << 20  # elements widened to fp64 at a time: temporaries stay small next to any model
+
+
+@torch.no_grad()
+def average(
+    theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], ratios: float | Mapping[str, float]
+) -> dict[str, Tensor]:
+    """A new state dict: (1 - ratio) theta_0 + ratio theta by tensor, in theta's dtypes and on its devices.
+
+    ratios: one number in [0, 1], the post-RLHF share, or one per tensor name (see `groups.ratios`).
+    Ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
+    share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers
+    and booleans must be equal in both models. Nothing is modified.
+    Raises UserError if names or shapes differ, a ratio is missing or outside [0, 1].
+    """
+    per_name = _checked(theta_0, theta, ratios)
+    result: dict[str, Tensor] = {}
+    owners = tied(theta)
+    for name in sorted(theta, key=lambda name: name in owners):
+        if name in owners:
+            result[name] = result[owners[name]]
+        else:
+            result[name] = torch.empty_like(theta[name], memory_format=torch.contiguous_format)
+            _mix_into(result[name], theta_0[name], theta[name], per_name[name], name)
+    return {name: result[name] for name in theta}
+
+
+@torch.no_grad()
+def mix_(
+    module: torch.nn.Module,
+    theta_0: Mapping[str, Tensor],
+    theta: Mapping[str, Tensor],
+    ratios: float | Mapping[str, float],
+) -> None:
+    """`average` written into a live module's parameters and persistent buffers; a tied weight once.
+
+    The result is rounded to the module's own dtypes. theta_0 and theta need only the first of a tied weight's
+    names (the embeddings'). Either may be the module's own state dict; else they share no memory with it.
+    Raises UserError if a tensor of the module is in neither model, or as `average` does.
+    """
+    live = module.state_dict(keep_vars=True)
+    owners = tied(live)
+    targets = {name: tensor.data for name, tensor in live.items() if name not in owners}
+    missing = [name for name in targets if name not in theta or name not in theta_0]
+    if missing:
+        raise UserError(f"theta_0 and theta lack {missing[0]}, a tensor of the module.")
+    extra = sorted((theta.keys() | theta_0.keys()) - live.keys())
+    if extra:
+        raise UserError(f"theta_0 or theta has {extra[0]}, which is no tensor of the module.")
+    sources = [{name: model[name] for name in targets} for model in (theta_0, theta)]
+    if isinstance(ratios, Mapping):
+        ratios = {name: ratio for name, ratio in ratios.items() if name not in owners}
+    per_name = _checked(*sources, ratios)
+    for name, target in targets.items():
+        if target.shape != theta[name].shape:
+            shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"
+            raise UserError(f"{name} has shape {shapes}.")
+        _mix_into(target, theta_0[name], theta[name], per_name[name], name)
+
+
+def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Name -> the tensor whose very memory it is: of those that share it the embeddings, else the first."""
+    sharing: dict[tuple, list[str]] = {}
+    for name, tensor in state.items():
+        if tensor.numel():
+            key = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            sharing.setdefault(key, []).append(name)
+    owners = {}
+    for names in sharing.values():
+        owner = next((name for name in names if role(name) == "embeddings"), names[0])
+        owners |= {name: owner for name in names if name != owner}
+    return owners
+
+
+def _checked(
+    theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], ratios: float | Mapping[str, float]
+) -> dict[str, float]:
+    """One valid ratio per tensor; raises UserError if the two models do not fit each other or the ratios."""
+    one_sided = sorted(theta_0.keys() ^ theta.keys())
+    if one_sided:
+        where = "theta_0" if one_sided[0] in theta_0 else "theta"
+        raise UserError(f"{one_sided[0]} is a tensor of {where} only; both models must have the same.")
+    for name, tensor in theta.items():
+        if tensor.shape != theta_0[name].shape:
+            shapes = f"{_shape(theta_0[name])} in theta_0 and {_shape(tensor)} in theta"
+            raise UserError(f"{name} has shape {shapes}.")
+    if not isinstance(ratios, Mapping):
+        check_ratio("ratios", ratios)
+        return {name: float(ratios) for name in theta}
+    odd = sorted(ratios.keys() ^ theta.keys())
+    if odd:
+        raise UserError(f"ratios and models must name the same tensors, but {odd[0]} is in one of them only.")
+    for name, ratio in ratios.items():
+        check_ratio(f"ratios[{name}]", ratio)
+    return {name: float(ratio) for name, ratio in ratios.items()}
+
+
+def _mix_into(target: Tensor, theta_0: Tensor, theta: Tensor, ratio: float, name: str) -> None:
+    """target <- (1 - ratio) theta_0 + ratio theta, block by block."""
+    if not theta.is_floating_point() or not theta_0.is_floating_point():
+        if not torch.equal(theta_0, theta.to(theta_0.device)):
+            raise UserError(f"{name}, of type {theta.dtype}, differs and cannot be averaged.")
+        target.copy_(theta)
+    elif ratio in (0, 1):
+        target.copy_(theta if ratio else theta_0)
+    else:
+        out, left, right = (tensor.reshape(-1) for tensor in (target, theta_0, theta))
+        device = "cpu" if out.is_mps else out.device  # MPS has no fp64
+        for start in range(0, out.numel(), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            sum_ = (1 - ratio) * left[block].to(device, torch.float64)
+            sum_ += ratio * right[block].to(device, torch.float64)
+            out[block] = sum_.float() if out.dtype.itemsize < 4 else sum_
+        if not target.is_contiguous():  # then `out` is a copy
+            target.copy_(out.view(target.shape))
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"

@@ -1,0 +1,121 @@
+"""From the command line's choices (one ratio, one per part, one part only, a file) to a ratio per tensor."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from ..errors import UserError
+from ..grouping import Grouping, assign, check_ratio, label_of, labels, ratios
+from ..models.folder import read_json
+
+EVERYTHING = "all"  # the label of every tensor when one ratio serves the whole model
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is averaged at which ratio; `resolve` applies it to a model's tensor names.
+
+    alphas: one ratio for everything, a ratio per group in the order of `groups.labels`, or label -> ratio.
+    rest: the ratio of groups that a mapping does not name; None if it has to name all.
+    """
+
+    grouping: Grouping
+    alphas: float | Sequence[float] | Mapping[str, float]
+    rest: float | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe applied: group label -> ratio, tensor name -> label, tensor name -> ratio."""
+
+    groups: dict[str, float]
+    assignment: dict[str, str]
+    ratios: dict[str, float]
+    grouping: dict[str, object] | None
+
+
+def uniform(alpha: float, grouping: Grouping) -> Recipe:
+    """One ratio for the whole model, but for what `grouping` fixes to theta or theta_0."""
+    check_ratio("alpha", alpha)
+    return Recipe(replace(grouping, parts=1, level="part"), float(alpha))
+
+
+def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | None) -> Recipe:
+    """Ratios (text: with commas) in the order of the groups; K follows from their number if `parts` is None."""
+    try:
+        values = [float(value) for value in (alphas.split(",") if isinstance(alphas, str) else alphas)]
+    except (ValueError, TypeError):
+        raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 and commas.") from None
+    for place, value in enumerate(values, start=1):
+        check_ratio(f"ratio {place} of alphas", value)
+    own = sum(choice == "own" for choice in (grouping.embeddings, grouping.norm, grouping.head))
+    per_part = 2 if grouping.level == "module" else 1
+    if parts is None and grouping.level != "layer":
+        parts, left_over = divmod(len(values) - own, per_part)
+        if parts < 1 or left_over:
+            raise UserError(
+                f"alphas has {len(values)} ratios, allowed is {per_part} per part and {own} for groups of their own."
+            )
+    return Recipe(grouping if parts is None else replace(grouping, parts=parts), values)
+
+
+def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
+    """One part at the ratio `alpha` and the rest as in theta (the paper's figure 4).
+
+    part: "input", "middle", "output" (K = 3), or a part's number from 1. The embeddings follow the first part
+    unless `grouping` says otherwise; norm and head, where they would take the mean, stay theta's.
+    """
+    check_ratio("alpha", alpha)
+    label = label_of(part) if grouping.parts == 3 else part
+    label = f"part{part}" if part.isdecimal() else label
+    allowed = [f"part{k}" for k in range(1, grouping.parts + 1)]
+    if label not in allowed:
+        spoken = "input, middle, output or " if grouping.parts == 3 else ""
+        raise UserError(f"part is {part!r}, allowed are {spoken}1 to {grouping.parts}.")
+    if grouping.level != "part":
+        raise UserError(f"level is {grouping.level!r}, allowed with a single part is 'part'.")
+    kept = {key: "theta" for key in ("embeddings", "norm", "head") if getattr(grouping, key) == "mean"}
+    return Recipe(replace(grouping, **kept), {label: float(alpha)}, rest=1.0)
+
+
+def from_file(path: Path) -> Recipe:
+    """A JSON file {"groups": {label: ratio}, "grouping": {"parts": 3, ..}} as `adapt` writes it."""
+    if not path.is_file():
+        raise UserError(f"alphas-file is {str(path)!r}, which is no file.")
+    content = read_json(path)
+    groups, grouping = content.get("groups"), content.get("grouping", {})
+    if not isinstance(groups, dict) or not groups:
+        raise UserError(f'{path} has no "groups", allowed is an object of labels with their ratios.')
+    for label, value in groups.items():
+        check_ratio(f"groups[{label}] in {path}", value)
+    known = [field.name for field in fields(Grouping)]
+    if not isinstance(grouping, dict) or set(grouping) - set(known):
+        allowed = ", ".join(known)
+        raise UserError(f'"grouping" in {path} is {grouping!r}, allowed is an object with {allowed}.')
+    return Recipe(Grouping(**grouping), {label: float(value) for label, value in groups.items()})
+
+
+def resolve(recipe: Recipe, names: Iterable[str], tied: Mapping[str, str]) -> Resolved:
+    """Ratios for a model with these tensors; `tied`: name -> name of the tensor that it is the same as.
+
+    Raises UserError if the names cannot be grouped, or the ratios do not fit the groups.
+    """
+    names, grouping = list(names), recipe.grouping
+    fixed = {grouping.embeddings, grouping.norm, grouping.head} & {"theta", "theta_0"}
+    if isinstance(recipe.alphas, float) and not fixed:
+        everything = dict.fromkeys(names, recipe.alphas)
+        return Resolved({EVERYTHING: recipe.alphas}, dict.fromkeys(names, EVERYTHING), everything, None)
+    assignment = assign(names, grouping, tied)
+    found = labels(assignment)
+    if isinstance(recipe.alphas, float):
+        groups = dict.fromkeys(found, recipe.alphas)
+    elif isinstance(recipe.alphas, Mapping):
+        groups = dict(recipe.alphas)
+        if recipe.rest is not None:
+            groups = dict.fromkeys(found, recipe.rest) | groups
+    elif len(recipe.alphas) != len(found):
+        count = len(recipe.alphas)
+        raise UserError(f"alphas has {count} ratios, but there are {len(found)} groups: {', '.join(found)}.")
+    else:
+        groups = dict(zip(found, recipe.alphas, strict=True))
+    return Resolved(groups, assignment, ratios(assignment, groups), asdict(grouping))

@@ -1,0 +1,207 @@
+"""`python -m llm bench average`: whole-process time and peak memory of `average`, against the physical limit.
+
+The limit is the time of reading both models and writing one, by `cat` and `cp`; start-up is that of averaging two
+models of next to no size. Compared too is mergekit's linear merge, where its command is given (a development-only
+dependency). Each program is a process of its own, timed from start to end, the programs taking turns so that a
+busy machine is equally busy for all.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from math import prod
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UserError
+
+_WIDTH, _INNER, _HEADS = 1024, 3584, 16  # a Llama whose layers have 15.2 million parameters each
+_TINY = 300_000  # parameters: no layers, a few tokens
+_CHUNK = 1 << 22
+# A small process in between, since Linux counts the memory of who starts a program as the program's own.
+_LAUNCH = """
+import json, resource, subprocess, sys, time
+begun = time.perf_counter()
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+seconds = time.perf_counter() - begun
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([status, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+_SHARES = {"theta_0": 0.2, "theta": 0.8}  # (1 - alpha), alpha
+
+
+def bench_average(
+    parameters: Annotated[float, typer.Option(help="Size of each model, in millions of parameters.")] = 200,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each program runs.")] = 5,
+    cold: Annotated[bool, typer.Option("--cold", help="Drop the models from the page cache first.")] = False,
+    mergekit: Annotated[Path | None, typer.Option(help="mergekit's command, mergekit-yaml.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to work; by default a temporary folder.")] = None,
+) -> None:
+    """Time and memory of `average` on two random bf16 models against cp and, if given, mergekit."""
+    if mergekit is not None and not mergekit.is_file():
+        raise UserError(f"mergekit is {str(mergekit)!r}, which is no file.")
+    if not 20 <= parameters <= 100_000:
+        raise UserError(f"parameters is {parameters:g}, allowed are 20 to 100000 (millions).")
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as work:
+        print(table(measure(Path(work), round(parameters * 1e6), repeats, cold, mergekit)))
+
+
+def table(found: dict) -> str:
+    """What `measure` found as a Markdown table and a line a goal."""
+    state = "dropped from the page cache before each run" if found["cold"] else "in the page cache"
+    lines = [
+        f"Two models of {found['model_bytes'] / 1e6:.0f} MB (bf16), {state}; best of "
+        f"{len(found['programs']['average']['seconds'])} runs, all of them in brackets.",
+        "",
+        "| program | seconds | processor seconds | peak memory, MB |",
+        "|---|---|---|---|",
+    ]
+    for name, row in found["programs"].items():
+        runs = ", ".join(f"{seconds:.2f}" for seconds in row["seconds"])
+        lines.append(
+            f"| {name} | {min(row['seconds']):.2f} ({runs}) | {min(row['processor_seconds']):.2f} "
+            f"| {row['peak_megabytes']:.0f} |"
+        )
+    return "\n".join([*lines, "", *(f"* {goal}: {value:g}" for goal, value in found["goals"].items())])
+
+
+def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Path | None) -> dict:
+    """Program -> {"seconds": one per repeat, "processor_seconds": likewise, "peak_megabytes": the largest}.
+
+    Also the bytes of one model and of its largest tensor, and the goals: ratios of best times, and memory.
+    """
+    models = [work / name for name in ("theta_0", "theta")]
+    largest = max(write_model(model, parameters, seed) for seed, model in enumerate(models))
+    for model in models:
+        write_model(model.with_name(f"tiny-{model.name}"), _TINY, 0)
+    programs = _programs(work, mergekit)
+    found = {name: {"seconds": [], "processor_seconds": [], "peak_megabytes": 0.0} for name in programs}
+    for _ in range(repeats):
+        for name, arguments in programs.items():
+            shutil.rmtree(work / "out", ignore_errors=True)
+            if cold:
+                _forget(models)
+            seconds, processor, megabytes = _run(arguments)
+            found[name]["seconds"].append(round(seconds, 3))
+            found[name]["processor_seconds"].append(round(processor, 3))
+            found[name]["peak_megabytes"] = max(found[name]["peak_megabytes"], round(megabytes, 1))
+    best = {name: min(row["seconds"]) for name, row in found.items()}
+    limit = best["read both"] + best["copy one"]
+    goals = {"average less start-up, over the limit": round((best["average"] - best["start-up"]) / limit, 2)}
+    if mergekit is not None:
+        goals["mergekit over average"] = round(best["mergekit"] / best["average"], 2)
+    memory = found["average"]["peak_megabytes"] - largest / 1e6
+    goals["average's peak memory less the largest tensor, MB"] = round(memory, 1)
+    size = (models[0] / "model.safetensors").stat().st_size
+    sizes = {"model_bytes": size, "largest_tensor_bytes": largest}
+    return sizes | {"cold": cold, "programs": found, "goals": goals}
+
+
+def write_model(folder: Path, parameters: int, seed: int) -> int:
+    """A Llama model folder of about that many random bf16 weights; the bytes of its largest tensor."""
+    import numpy as np
+
+    tokens = parameters // (8 * _WIDTH)  # so that embeddings and head make up a quarter
+    layers = round(0.75 * parameters / (4 * _WIDTH**2 + 3 * _WIDTH * _INNER + 2 * _WIDTH))
+    shapes = _shapes(layers, tokens)
+    header, position = {}, 0
+    for name, shape in shapes.items():
+        end = position + 2 * prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [position, end]}
+        position = end
+    raw = json.dumps(header | {"__metadata__": {"format": "pt"}}).encode()
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        for start in range(0, position // 2, _CHUNK):
+            values = rng.standard_normal(min(_CHUNK, position // 2 - start), np.float32) * np.float32(0.02)
+            file.write((values.view(np.uint32) >> 16).astype(np.uint16))
+    (folder / "config.json").write_text(json.dumps(_config(layers, tokens)))
+    return max(2 * prod(shape) for shape in shapes.values())
+
+
+def _shapes(layers: int, tokens: int) -> dict[str, list[int]]:
+    square, up, norm = [_WIDTH, _WIDTH], [_INNER, _WIDTH], [_WIDTH]
+    inside = {f"self_attn.{name}_proj": square for name in "qkvo"}
+    inside |= {"mlp.gate_proj": up, "mlp.up_proj": up, "mlp.down_proj": up[::-1]}
+    inside |= {"input_layernorm": norm, "post_attention_layernorm": norm}
+    shapes = {"model.embed_tokens.weight": [tokens, _WIDTH]}
+    for index in range(layers):
+        shapes |= {f"model.layers.{index}.{name}.weight": shape for name, shape in inside.items()}
+    return shapes | {"model.norm.weight": norm, "lm_head.weight": [tokens, _WIDTH]}
+
+
+def _config(layers: int, tokens: int) -> dict:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "torch_dtype": "bfloat16",
+        "hidden_size": _WIDTH,
+        "intermediate_size": _INNER,
+        "num_hidden_layers": layers,
+        "num_attention_heads": _HEADS,
+        "num_key_value_heads": _HEADS,
+        "vocab_size": tokens,
+        "tie_word_embeddings": False,
+    }
+
+
+def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
+    """Program -> its command line; all write work/out."""
+    weights = [str(work / name / "model.safetensors") for name in ("theta_0", "theta")]
+    average = {
+        size: [
+            sys.executable,
+            "-m",
+            __package__.rpartition(".")[0],
+            "average",
+            "--alpha",
+            str(_SHARES["theta"]),
+            "--out",
+            str(work / "out"),
+            "--theta-0",
+            str(work / f"{size}theta_0"),
+            "--theta",
+            str(work / f"{size}theta"),
+        ]
+        for size in ("", "tiny-")
+    }
+    programs = {
+        "read both": ["cat", *weights],
+        "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")],
+        "start-up": average["tiny-"],
+        "average": average[""],
+    }
+    if mergekit is not None:
+        sources = [{"model": str(work / name), "parameters": {"weight": w}} for name, w in _SHARES.items()]
+        recipe = {"merge_method": "linear", "dtype": "bfloat16", "models": sources}
+        (work / "mergekit.yaml").write_text(json.dumps(recipe))  # JSON is YAML
+        options = ["--no-copy-tokenizer", "--no-write-model-card"]
+        programs["mergekit"] = [str(mergekit), str(work / "mergekit.yaml"), str(work / "out"), *options]
+    return programs
+
+
+def _run(arguments: list[str]) -> tuple[float, float, float]:
+    """(seconds, processor seconds, peak megabytes) of a process and its children; UserError if it fails."""
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH]
+    launched = subprocess.run([*launcher, *arguments], capture_output=True, text=True)
+    status, seconds, processor, peak = json.loads(launched.stdout)
+    if status:
+        lines = launched.stderr.strip().splitlines() or [f"exit code {status}"]
+        raise UserError(f"{' '.join(arguments)} failed: {lines[-1]}")
+    return seconds, processor, peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _forget(folders: list[Path]) -> None:
+    """Write the folders' files to disk and drop them from the page cache."""
+    for file in (file for folder in folders for file in folder.iterdir()):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)

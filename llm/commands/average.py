@@ -1,0 +1,106 @@
+"""`python -m llm average`: two model folders in, their average out."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UserError
+from .model_options import Theta0, in_panel
+
+_ratios = in_panel("Ratios")
+
+
+def average_command(
+    theta_0: Theta0,
+    theta: Annotated[Path, typer.Option("--theta", help="Model folder after RLHF, or LoRA adapter.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    alpha: Annotated[float | None, _ratios(help="Share of theta, from 0 to 1.")] = None,
+    alphas: Annotated[str | None, _ratios(help="A ratio per part, such as 0.9,0.8,0.7.")] = None,
+    part: Annotated[str | None, _ratios(help="Average one part only: input, middle, output or number.")] = None,
+    alphas_file: Annotated[Path | None, _ratios(help="Ratios that `adapt` has written (JSON).")] = None,
+    parts: Annotated[int | None, _ratios(help="Number of parts; 3, or as many as --alphas.")] = None,
+    level: Annotated[str | None, _ratios(help="A ratio per part, layer or module.")] = None,
+    embeddings: Annotated[str | None, _ratios(help="first (default), last, mean, own, theta or theta_0.")] = None,
+    norm: Annotated[str | None, _ratios(help="Final norm: likewise; default mean.")] = None,
+    head: Annotated[str | None, _ratios(help="Output head, if not tied: likewise.")] = None,
+    vocab: Annotated[
+        str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")
+    ] = "same",
+    merge: Annotated[bool, typer.Option("--merge", help="Write a full model from an adapter.")] = False,
+) -> None:
+    """Average two models: (1 - alpha) theta_0 + alpha theta, tensor by tensor, in a stream."""
+    from ..averaging.files.average import average_files
+
+    if vocab not in ("same", "union"):
+        raise UserError(f"vocab is {vocab!r}, allowed are same, union.")
+    choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
+    choices = {key: choice for key, choice in choices.items() if choice is not None}
+    recipe = _recipe(alpha, alphas, part, alphas_file, parts, choices)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
+    with _Progress() as progress:
+        report = average_files(theta_0, theta, out, recipe, union=vocab == "union", merge=merge, progress=progress.show)
+    _print(report, out)
+
+
+def _recipe(
+    alpha: float | None,
+    alphas: str | None,
+    part: str | None,
+    alphas_file: Path | None,
+    parts: int | None,
+    choices: dict[str, str],
+):
+    """The recipe that the options ask for; UserError unless exactly one way to give ratios is used."""
+    from ..averaging import ratios as recipe
+    from ..grouping import Grouping
+
+    options = {"--alpha": alpha, "--alphas": alphas, "--alphas-file": alphas_file}
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise UserError(f"The ratios are given by {found}, allowed is one of {', '.join(options)}.")
+    if part is not None and alpha is None:
+        raise UserError(f"part is {part!r}, allowed is with --alpha only.")
+    if alphas_file is not None:
+        if parts is not None or choices:
+            raise UserError(
+                "alphas-file is given, which has its own grouping; leave out --parts, --level, "
+                "--embeddings, --norm and --head."
+            )
+        return recipe.from_file(alphas_file)
+    grouping = Grouping(**choices) if parts is None else Grouping(parts=parts, **choices)
+    if part is not None:
+        return recipe.one_part(part, alpha, grouping)
+    return recipe.in_order(alphas, grouping, parts) if alphas is not None else recipe.uniform(alpha, grouping)
+
+
+class _Progress:
+    """A bar on standard error, on a terminal only."""
+
+    def __enter__(self) -> "_Progress":
+        self._bar = None
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: int, total: int) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="B", unit_scale=True, disable=None)
+        self._bar.update(done - self._bar.n)
+
+
+def _print(report, out: Path) -> None:
+    from ..averaging.files.card import coverage
+
+    for label, ratio, count, values in coverage(report):
+        print(f"{label:16} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
+    for note in report.notes:
+        print(note)
+    print(f"wrote {out}")

@@ -1,0 +1,1 @@
+"""Records, benchmarks and the sources of data."""

@@ -1,0 +1,64 @@
+"""Which tasks of lm-eval are the paper's, which ability each stands for, and by which of its numbers (paper, section 2)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One task.
+
+    ability: our name of the metric that its number is averaged into. metric: lm-eval's name of the number. data: the data
+    set's name on the hub. columns: what one of its rows must have. folder: where the task is described, among lm-eval's own
+    tasks; None for `llm/benchmarks/tasks`. further: other numbers of the task, lm-eval's name -> ours.
+    """
+
+    ability: str
+    metric: str
+    data: str
+    columns: tuple[str, ...]
+    folder: str | None
+    further: Mapping[str, str] = field(default_factory=dict)
+
+
+_ARC = ("question", "choices", "answerKey")
+_DROP = ("query_id", "passage", "question", "answer", "validated_answers")
+_SQUAD = ("title", "context", "question", "answers")
+BENCHMARKS = {
+    "arc_easy": Benchmark("qa", "acc", "allenai/ai2_arc", _ARC, "arc"),
+    "arc_challenge": Benchmark("qa", "acc", "allenai/ai2_arc", _ARC, "arc"),
+    "race": Benchmark("qa", "acc", "EleutherAI/race", ("article", "problems"), "race"),
+    "piqa": Benchmark("qa", "acc", "baber/piqa", ("goal", "sol1", "sol2", "label"), "piqa"),
+    "squad_v1_f1": Benchmark("reading_f1", "f1", "rajpurkar/squad", _SQUAD, None, {"exact_match": "squad_v1_em"}),
+    "drop": Benchmark("reading_f1", "f1", "EleutherAI/drop", _DROP, "drop", {"em": "drop_em"}),
+    "wmt14-fr-en": Benchmark("bleu", "bleu", "wmt/wmt14", ("translation",), "translation"),
+}
+
+
+def abilities(tasks: Iterable[str]) -> dict[str, list[str]]:
+    """Ability -> all its tasks, for the abilities of which no task is missing."""
+    given = set(tasks)
+    found: dict[str, list[str]] = {}
+    for name, benchmark in BENCHMARKS.items():
+        found.setdefault(benchmark.ability, []).append(name)
+    return {ability: names for ability, names in found.items() if given.issuperset(names)}
+
+
+def parse_tasks(text: str) -> tuple[str, ...]:
+    """ "arc_easy,piqa" as names, or all of them for "all"; UserError for a task that is not in the table."""
+    if text == "all":
+        return tuple(BENCHMARKS)
+    return checked_tasks(name.strip() for name in text.split(",") if name.strip())
+
+
+def checked_tasks(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once; UserError if there is none or one is not in the table."""
+    found = tuple(dict.fromkeys(names))
+    for name in found:
+        if name not in BENCHMARKS:
+            raise UserError(f"tasks has {name!r}, allowed are {', '.join(BENCHMARKS)}.")
+    if not found:
+        raise UserError(f"tasks is empty, allowed are {', '.join(BENCHMARKS)}.")
+    return found

@@ -1,0 +1,1 @@
+"""What is measured of a model, and of the curve between two models."""

@@ -1,0 +1,98 @@
+"""Replies in the format of AlpacaEval (Dubois et al., arXiv 2404.04475), whose GPT-4 judge needs a key of your own.
+
+A file holds one JSON list of {"instruction", "output", "generator", "dataset", "datasplit"}. Judge it with
+`alpaca_eval --model_outputs FILE`, or one model's against another's with `--reference_outputs OTHER` as well.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...averaging.ama.samples import read_lines, text_of
+from ...errors import UserError
+from ...files import write_json
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A prompt, and the name of the collection it comes from."""
+
+    text: str
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one model, the `generator`, said to each instruction."""
+
+    generator: str
+    instructions: list[str]
+    replies: list[str]
+
+
+def read_instructions(path: Path) -> list[Instruction]:
+    """AlpacaEval's own instructions (a JSON list of {"instruction", "dataset"}), or lines {"prompt"} of a JSONL file.
+
+    Raises UserError naming file, entry and key for anything else.
+    """
+    if path.suffix == ".json":
+        found = _entries(path)
+        return [Instruction(text_of(row, "instruction", where), row.get("dataset", path.stem)) for where, row in found]
+    return [Instruction(text_of(row, "prompt", where), path.stem) for where, row in read_lines(path)]
+
+
+def write_outputs(path: Path, generator: str, instructions: Sequence[Instruction], replies: Sequence[str]) -> None:
+    """Write one model's replies, whole or not at all."""
+    write_json(
+        path,
+        [
+            {
+                "instruction": instruction.text,
+                "output": reply,
+                "generator": generator,
+                "dataset": instruction.dataset,
+                "datasplit": "eval",
+            }
+            for instruction, reply in zip(instructions, replies, strict=True)
+        ],
+    )
+
+
+def read_outputs(path: Path) -> Outputs:
+    """The replies of one model; UserError for a file of another format, or of several generators."""
+    entries = _entries(path)
+    generators = sorted({text_of(row, "generator", where) for where, row in entries})
+    if len(generators) > 1:
+        raise UserError(f"{path} has the generators {', '.join(generators)}, allowed is one.")
+    instructions = [text_of(row, "instruction", where) for where, row in entries]
+    return Outputs(generators[0], instructions, [text_of(row, "output", where) for where, row in entries])
+
+
+def paired(own: Outputs, rival: Outputs) -> tuple[list[str], list[str], list[str]]:
+    """(instructions, own replies, the rival's), in the order of `own`; UserError unless both answer the same ones."""
+    if own.instructions == rival.instructions:
+        return own.instructions, own.replies, rival.replies
+    theirs = dict(zip(rival.instructions, rival.replies, strict=True))
+    for name, missing in (
+        (rival.generator, set(own.instructions) - set(theirs)),
+        (own.generator, set(theirs) - set(own.instructions)),
+    ):
+        if missing:
+            raise UserError(
+                f"{name} has no output for {min(missing)!r}; both models must answer the same instructions."
+            )
+    return own.instructions, own.replies, [theirs[instruction] for instruction in own.instructions]
+
+
+def _entries(path: Path) -> list[tuple[str, dict]]:
+    """("file, entry n", object) for each entry of a JSON list."""
+    if not path.is_file():
+        raise UserError(f"{str(path)!r} is no file; give a JSON file.")
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON ({error}).") from None
+    if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):
+        raise UserError(f"{path} must hold a JSON list of objects, at least one.")
+    return [(f"{path}, entry {number}", row) for number, row in enumerate(found, 1)]

@@ -1,0 +1,1 @@
+"""The front between two models: measured, drawn, reported, with a recommended ratio."""

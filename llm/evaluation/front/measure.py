@@ -1,0 +1,230 @@
+"""`front`: theta_0, theta and what lies between them, measured without writing a model per ratio.
+
+Weights are mixed in place in a live model; both models stay in memory beside it. Each measured point is
+kept in the output folder as soon as it is there, so a run that was stopped goes on with the next one.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from ...averaging.ama.optimise import optimise_ratios
+from ...averaging.ama.samples import batches
+from ...averaging.ama.settings import AdaptSettings
+from ...averaging.live import mix_
+from ...errors import UserError
+from ...files import write_text
+from ...grouping import Grouping, label_of, labels, ratios
+from ...models.conversations import Tokens, pad_id
+from ...models.loading import Pair
+from ..scores import Scores
+from ..tasks import Task
+
+METHODS = ("ma", "ama", "part")
+_SETTINGS, _POINTS = "settings.json", "points"
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A model on the front. alpha: its ratio (of the part, at method "part"). setting: as in result rows."""
+
+    label: str
+    method: str
+    alpha: float
+    setting: dict
+    scores: dict[str, Scores] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which models are measured: every ratio of `alphas` by `method`, and both ends.
+
+    part: its label or name, for method "part". adapt: settings of AMA, for method "ama".
+    """
+
+    method: str
+    alphas: Sequence[float]
+    grouping: Grouping
+    part: str | None = None
+    adapt: AdaptSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UserError(f"method is {self.method!r}, allowed are {', '.join(METHODS)}.")
+        if (self.part is not None) != (self.method == "part"):
+            raise UserError(f"part is {self.part!r}, needed with method 'part' and allowed with it only.")
+
+
+def parse_alphas(text: str) -> list[float]:
+    """ "0:1:0.1" (first, last, step) or "0,0.5,1" as rising ratios in [0, 1], each once; UserError if
+    they are not.
+    """
+    wrong = UserError(f"alphas is {text!r}, allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1.")
+    try:
+        if ":" in text:
+            first, last, step = (float(number) for number in text.split(":"))
+            count = int(np.floor((last - first) / step + 1e-9)) + 1 if step > 0 else 0
+            found = [round(first + k * step, 12) for k in range(min(count, 100_001))]
+        else:
+            found = sorted({float(number) for number in text.split(",")})
+    except (ValueError, OverflowError):
+        raise wrong from None
+    if not 1 <= len(found) <= 1000 or not all(0 <= alpha <= 1 for alpha in found):
+        raise wrong
+    return found
+
+
+def measure_front(
+    pair: Pair,
+    path: Sweep,
+    tasks: Sequence[Task],
+    samples: Sequence[Tokens],
+    out: Path,
+    described: Mapping,
+    progress: Callable[[str, int, int], None],
+) -> list[Point]:
+    """Every point of `path`, from theta_0 to theta, measured or read from what an earlier run left in `out`.
+
+    pair.model: its weights are overwritten. samples: for method "ama". described: everything that
+    decides the numbers; `out` must not hold a run that differs in it. progress: called with (label,
+    points done, points in all).
+    """
+    if path.method == "part":
+        _part(pair, path)  # raises before anything is measured
+    _claim(out, described)
+    theta_0 = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
+    points = [Point("theta_0", "theta_0", 0.0, {}), Point("theta", "theta", 1.0, {})]
+    points += [Point(f"{path.method}-{alpha:g}", path.method, alpha, {"alpha": alpha}) for alpha in path.alphas]
+    measured: list[Point] = []
+    for number, point in enumerate(points):
+        progress(point.label, number, len(points))
+        file = out / _POINTS / f"{point.label}.json"
+        if not file.exists():
+            per_tensor, setting = _ratios(pair, theta_0, path, point, samples)
+            same = _measured_before(measured, per_tensor)
+            if same is None:
+                mix_(pair.model, theta_0, pair.theta, per_tensor)
+                scores, seconds = _measure(pair, tasks)
+            else:
+                scores, seconds = same.scores, same.seconds
+            write_text(file, _to_json(point, setting, scores, seconds))
+        measured.append(_from_json(point, file))
+    progress("done", len(points), len(points))
+    return measured
+
+
+def rows_of(points: Sequence[Point], name: str, rlhf: str, seed: int) -> list[dict]:
+    """Result rows (`llm.evidence.rows`) of all points: one a task, `name` as preset."""
+    return [
+        {
+            "preset": name,
+            "seed": seed,
+            "rlhf": "none" if point.label == "theta_0" else rlhf,
+            "method": point.method,
+            "setting": point.setting,
+            "metric": task,
+            "value": scores.value(),
+            "stderr": scores.stderr(np.random.default_rng([seed, 2])),
+            "n": len(scores.items),
+            "split": "test",
+            "seconds": round(point.seconds[task], 3),
+            "version": version("alignment-tax"),
+        }
+        for point in points
+        for task, scores in point.scores.items()
+    ]
+
+
+def _claim(out: Path, described: Mapping) -> None:
+    """Make `out` this run's, or go on in it; UserError if it is another's."""
+    file, own = out / _SETTINGS, json.loads(json.dumps(described))
+    if file.is_file():
+        if json.loads(file.read_text("utf-8")) != own:
+            raise UserError(f"out is {str(out)!r}, which holds a run with other arguments; give a new folder.")
+    elif out.exists():
+        raise UserError(f"out is {str(out)!r}, which exists and holds no run; give a new folder.")
+    else:
+        if not out.resolve().parent.is_dir():
+            raise UserError(f"out is {str(out)!r}, but the folder it is to be in does not exist.")
+        write_text(file, json.dumps(own, indent=1) + "\n")
+
+
+def _ratios(
+    pair: Pair, theta_0: Mapping[str, torch.Tensor], path: Sweep, point: Point, samples: Sequence[Tokens]
+) -> tuple[float | dict[str, float], dict]:
+    """(a ratio for all tensors, or one each; the setting of the point's rows)."""
+    if point.method in ("theta_0", "theta", "ma"):
+        return point.alpha, point.setting
+    assignment = pair.assignment(path.grouping)
+    if point.method == "part":
+        label = _part(pair, path)
+        alphas = {group: point.alpha if group == label else 1.0 for group in labels(assignment)}
+        return ratios(assignment, alphas), {"part": path.part, "alpha": point.alpha}
+    adapt, grouping = path.adapt, asdict(path.grouping)
+    steps, rng = adapt.steps(len(samples)), np.random.default_rng([adapt.seed, 1])
+    order = batches(samples, adapt.batch, steps, rng, pad_id(pair.tokenizer))
+    found = optimise_ratios(
+        pair.model,
+        theta_0,
+        pair.theta,
+        assignment,
+        point.alpha,
+        _on(order, pair.model.device),
+        steps=steps,
+        lr=lambda step: adapt.rate(step, steps),
+    ).alphas
+    return ratios(assignment, found), {"alpha": point.alpha, **grouping, "alphas": found}
+
+
+def _part(pair: Pair, path: Sweep) -> str:
+    """The label of the part that is averaged; UserError if the grouping has none of that name."""
+    label = label_of(path.part) if path.grouping.parts == 3 else path.part
+    label = f"part{label}" if label.isdecimal() else label
+    groups = labels(pair.assignment(path.grouping))
+    if label not in groups:
+        raise UserError(f"part is {path.part!r}, allowed are {', '.join(groups)}.")
+    return label
+
+
+def _measured_before(points: Sequence[Point], per_tensor: float | dict[str, float]) -> Point | None:
+    """theta_0 or theta, if these ratios are theirs and they have been measured."""
+    distinct = set(per_tensor.values()) if isinstance(per_tensor, dict) else {per_tensor}
+    return next((point for point in points[:2] if distinct == {point.alpha}), None)
+
+
+def _measure(pair: Pair, tasks: Sequence[Task]) -> tuple[dict[str, Scores], dict[str, float]]:
+    scores, seconds = {}, {}
+    for task in tasks:
+        start = perf_counter()
+        scores[task.name] = task.measure(pair.model, pair.tokenizer)
+        seconds[task.name] = perf_counter() - start
+    return scores, seconds
+
+
+def _to_json(point: Point, setting: dict, scores: Mapping[str, Scores], seconds: Mapping[str, float]) -> str:
+    tasks = {
+        name: {"statistic": one.statistic, "seconds": seconds[name], "items": one.items.tolist()}
+        for name, one in scores.items()
+    }
+    return json.dumps({"label": point.label, "setting": setting, "tasks": tasks}) + "\n"
+
+
+def _from_json(point: Point, file: Path) -> Point:
+    content = json.loads(file.read_text("utf-8"))
+    scores = {
+        name: Scores(np.array(one["items"], dtype=np.float64), one["statistic"])
+        for name, one in content["tasks"].items()
+    }
+    seconds = {name: one["seconds"] for name, one in content["tasks"].items()}
+    return Point(point.label, point.method, point.alpha, content["setting"], scores, seconds)
+
+
+def _on(some, device: torch.device):
+    return ({key: tensor.to(device) for key, tensor in batch.items()} for batch in some)

@@ -1,0 +1,177 @@
+"""Everything that lines are computed from: the rows of one preset, by algorithm, and the units that lines share.
+
+The units, each one number for the whole preset, from RSF at the preset's own learning rate, means over seeds:
+
+* a reward: how far it rises from theta_0 to its highest on RSF's way;
+* an ability: what RSF takes of it, theta_0 - theta, the *tax*;
+* an area: the rise of the reward times theta_0's mean ability above chance, what a front without any tax has.
+
+`IN_TAXES` is a metric made from them: the mean over the abilities of ability / tax. A difference of 1 in it
+is the whole tax in every ability. An ability whose tax is below `LEAST_TAX` of its range is left out of it, and so is a
+log-likelihood, which has no range and is none of the abilities that the claims are about.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from ...errors import UserError
+from .. import paths
+from ..families import FAMILIES, TRAINED, pattern, strengths
+from ..frames import KNOWN, TOP, after, read_preset
+from ..rates import same_strengths
+from .line import AREA, IN_TAXES, Missing
+
+LEAST_TAX = 0.005
+COLUMNS = ["seed", "metric", "value", "step"]  # of a path
+
+
+@dataclass(frozen=True)
+class Book:
+    """rows: algorithm -> rows (`llm.evidence.frames.after`). units: metric -> size, only where it is positive; the area
+    of reward r is "area:r". neighbours: the books of other presets. theory: the folder of the theory's tables.
+    """
+
+    preset: str
+    rows: Mapping[str, pd.DataFrame]
+    units: Mapping[str, float]
+    neighbours: Mapping[str, "Book"] = field(default_factory=dict)
+    theory: Path | None = None
+    _paths: dict[tuple, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)  # taken before
+
+    @property
+    def ground(self) -> pd.DataFrame:
+        """The rows of theta_0 and chance, which the rows of every algorithm hold."""
+        rows = next(iter(self.rows.values()))
+        return rows[rows["method"].isin(["theta_0", "chance"])]
+
+    @property
+    def metrics(self) -> set[str]:
+        """What was measured of theta_0, and what is made of it here."""
+        return set(self.ground["metric"])
+
+    def need(self, metric: str) -> None:
+        """Raises Missing for an ability that this preset has no rows of."""
+        if metric in KNOWN and metric not in self.metrics:
+            raise Missing(f"rows of {metric}")
+
+    @property
+    def overall(self) -> str:
+        """The metric that sums the abilities up: `IN_TAXES`, or their mean where there is no tax to measure in."""
+        return IN_TAXES if IN_TAXES in self.units else "mean_ability"
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({seed for rows in self.rows.values() for seed in paths.seeds(rows)})
+
+
+def read_book(results: Path, neighbours: Iterable[str] = (), theory: Path | None = None) -> Book:
+    """The book of a folder of rows, and of those of the named presets that have a folder beside it."""
+    rows = read_preset(results)
+    book = make_book(rows)
+    folders = {name: results.resolve().parent / name for name in neighbours}
+    others = {name: make_book(read_preset(folder)) for name, folder in folders.items() if any(folder.glob("*.jsonl"))}
+    return Book(book.preset, book.rows, book.units, others, theory)
+
+
+def make_book(rows: pd.DataFrame) -> Book:
+    """The book of one preset's rows (`read_preset`), of the seeds that have theta_0's."""
+    rows = rows[rows["seed"].isin(set(rows.loc[rows["method"] == "theta_0", "seed"]))]
+    algorithms = sorted(set(rows["rlhf"]) - {"none"})
+    if not algorithms:
+        raise UserError("results: there are no rows of any algorithm; run the sweep `core` first.")
+    frames = {rlhf: after(rows, rlhf, FAMILIES) for rlhf in algorithms}
+    units = _units(frames["rsf" if "rsf" in frames else algorithms[0]])
+    return Book(rows["preset"].iloc[0], {rlhf: with_taxes(frame, units) for rlhf, frame in frames.items()}, units)
+
+
+def _units(rows: pd.DataFrame) -> dict[str, float]:
+    way = rows[rows["lr"].isna() & rows["method"].isin(["theta", "early-stopping"])]
+    start = paths.theta_0(rows)
+    start = start[start["seed"].isin(set(way["seed"]))].groupby("metric")["value"].mean()
+    theta = way[way["method"] == "theta"].groupby("metric")["value"].mean()
+    peak = way.groupby(["metric", "method", "iteration"], dropna=False)["value"].mean().groupby("metric").max()
+    chance = rows[rows["method"] == "chance"].groupby("metric")["value"].mean()
+    units = {reward: peak.get(reward, 0.0) - start.get(reward, 0.0) for reward in paths.REWARDS}
+    room = start.get("mean_ability", 0.0) - chance.get("mean_ability", float("inf"))
+    units |= {f"{AREA}:{reward}": units[reward] * max(room, 0.0) for reward in paths.REWARDS}
+    taxes = {ability: start.get(ability, 0.0) - theta.get(ability, 0.0) for ability in paths.ABILITIES}
+    units |= {ability: tax for ability, tax in taxes.items() if tax > LEAST_TAX * TOP[ability]}
+    units |= {IN_TAXES: 1.0} if set(units) & set(paths.ABILITIES) else {}
+    return {metric: float(size) for metric, size in units.items() if size > 0}
+
+
+def with_taxes(rows: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:
+    """The rows, and of each model `IN_TAXES` where there is a tax."""
+    taxed = rows[rows["metric"].isin(set(units) & set(paths.ABILITIES))]
+    if taxed.empty:
+        return rows
+    scaled = taxed.assign(value=taxed["value"] / taxed["metric"].map(units), stderr=float("nan"))
+    groups = scaled.groupby(["method", "setting_key", "seed"], sort=False)
+    made = groups.first().reset_index().assign(metric=IN_TAXES, value=groups["value"].mean().to_numpy())
+    return pd.concat([rows, made[rows.columns]], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path of models: whose rows, of which sweep. `where` chooses by settings."""
+
+    rlhf: str
+    method: str
+    sweep: str = "core"
+    where: Mapping[str, object] = field(default_factory=dict)
+
+    def models(self, book: Book, lr: float | None = None) -> pd.DataFrame:
+        """The path at a learning rate (None: the preset's own), as a frame of seed, metric, value, step.
+
+        Raises Missing where there are no rows of it.
+        """
+        key = self.rlhf, self.method, lr, *sorted(self.where.items())
+        if key not in book._paths:
+            book._paths[key] = self._whole(book, lr)[COLUMNS]
+        return book._paths[key]
+
+    def alike(self, book: Book, rates: Iterable[float | None]) -> dict[float | None, pd.DataFrame]:
+        """The paths at several rates, of the strengths that all of them have, to choose a rate by (`llm.evidence.rates`)."""
+        whole = {lr: self._whole(book, lr) for lr in rates}
+        return {lr: path[COLUMNS] for lr, path in same_strengths(whole, self.method).items()}
+
+    def rates(self, book: Book) -> dict[float | None, set[int]]:
+        """The learning rates that there are models of this path at, with their seeds."""
+        chosen = self._rows(book)
+        own, others = chosen[chosen["lr"].isna()], chosen[chosen["lr"].notna()]
+        found: dict[float | None, set[int]] = {float(lr): set(rows["seed"]) for lr, rows in others.groupby("lr")}
+        return ({None: set(own["seed"])} if len(own) else {}) | found
+
+    def _whole(self, book: Book, lr: float | None) -> pd.DataFrame:
+        if lr not in self.rates(book):
+            raise Missing(f"sweep {self.sweep}")
+        rows = book.rows[self.rlhf]
+        if self.method == "pattern":
+            return pattern(rows, **self.where)
+        return (strengths if self.method in TRAINED else paths.path)(rows, self.method, lr, **self.where)
+
+    def _rows(self, book: Book) -> pd.DataFrame:
+        """The rows of the method itself, without the ends of its path."""
+        if self.rlhf not in book.rows:
+            raise Missing(f"sweep {self.sweep}")
+        return paths.of_method(book.rows[self.rlhf], self.method, **self.where)
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both paths on the seeds that both have; Missing, with the sweep, where they have none in common."""
+    common = set(first["seed"]) & set(second["seed"])
+    if not common:
+        raise Missing(f"sweep {sweep}")
+    return first[first["seed"].isin(common)], second[second["seed"].isin(common)]
+
+
+def of_seeds(path: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
+    return path[path["seed"].isin(seeds)]
+
+
+def choosing(seeds: list[int]) -> tuple[int, list[int]]:
+    """What has to be chosen is chosen on the first seed and reported on the others (on itself where it is alone)."""
+    return seeds[0], seeds[1:] or seeds

@@ -1,0 +1,257 @@
+"""Result rows: one measured number a row, in JSON lines, checked when written and when read.
+
+A row says what was measured (`metric`, `split`), on which model (`preset`, `seed`, `rlhf`, `method`,
+`setting`), the number with its standard error over `n` items, and what it cost. Everything that draws or
+compares reads rows through this file, so that a missing or damaged row is an error with a name, never a gap
+in a figure.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
+
+from ..errors import UserError
+
+IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
+
+Text = Annotated[str, Field(min_length=1, description="a non-empty string")]
+DECIMALS = 5  # of an item's contribution
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0")]
+
+
+class Row(BaseModel):
+    """One measured number.
+
+    `value` and `stderr` (None: not known) are in the metric's own unit: qa, reading_f1 and win_rate in [0, 1], bleu in
+    [0, 100], length in tokens, rewards unbounded. `stderr` is the standard error over the `n` items of the
+    row, never over seeds. `setting` is what identifies the model beyond its method, for example {"part":
+    "input", "alpha": 0.2}; alpha is the post-RLHF share. `seconds` is the wall-clock time of the measurement.
+    `items` (in the rows of presets that keep them) is what each item contributed, to `DECIMALS` places, in an order that is
+    the same for all models of a seed: `value` is its mean.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    preset: Text
+    seed: Annotated[int, Field(ge=0, description="an integer >= 0")]
+    rlhf: Annotated[Literal["none", "rsf", "dpo", "ppo"], Field(description="one of none, rsf, dpo, ppo")]
+    method: Text
+    setting: Annotated[dict[str, JsonValue], Field(description="an object with finite JSON values")]
+    metric: Text
+    value: Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
+    stderr: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0, or null")]
+    n: Annotated[int, Field(ge=1, description="an integer >= 1")]
+    split: Text
+    seconds: NotNegative
+    version: Text
+    items: Annotated[
+        list[Annotated[float, Field(allow_inf_nan=False)]] | None,
+        Field(description="a list of n finite numbers whose mean is the value, or left out"),
+    ] = None
+
+    @field_validator("items")
+    @classmethod
+    def _make_the_value(cls, items: list[float] | None, info: ValidationInfo) -> list[float] | None:
+        if items is None or not {"n", "value"} <= info.data.keys():
+            return items
+        if len(items) != info.data["n"] or abs(sum(items) / len(items) - info.data["value"]) > 10.0**-DECIMALS:
+            raise ValueError("not the items of the value")
+        return items
+
+
+def setting_key(setting: Mapping[str, JsonValue]) -> str:
+    """Canonical JSON of a setting, equal for settings that mean the same.
+
+    Keys are sorted; numbers are taken to 12 significant digits and whole numbers lose their point, so that
+    {"alpha": 0}, {"alpha": 0.0} and {"alpha": 1e-17 - 1e-17} are one setting and 0.1 + 0.2 is 0.3.
+    """
+    return json.dumps(_canonical(dict(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
+
+
+def _canonical(value: JsonValue) -> JsonValue:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(inner) for inner in value]
+    if isinstance(value, float):
+        rounded = float(f"{value:.12g}")
+        return int(rounded) if rounded.is_integer() else rounded
+    return value
+
+
+def parse_row(fields: Any, where: str) -> Row:
+    """A checked row from its fields; `where` opens the error's sentence, for example "core.jsonl, line 3"."""
+    if not isinstance(fields, Mapping):
+        raise UserError(f"{where}: {_short(fields)} is no result row; a row is an object with the keys {_keys()}.")
+    try:
+        row = Row(**fields)
+        setting_key(row.setting)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_sentence(error)}") from None
+    except ValueError:
+        raise UserError(
+            f"{where}: setting = {_short(fields['setting'])} is not allowed; it must be "
+            f"{Row.model_fields['setting'].description}."
+        ) from None
+    return row
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem of a row in one sentence: key, value, what is allowed."""
+    problem = error.errors()[0]
+    key = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        return f"the key {key} is missing; it must be {Row.model_fields[key].description}."
+    if problem["type"] == "extra_forbidden":
+        return f"{key} = {_short(problem['input'])} is an unknown key; allowed are {_keys()}."
+    return f"{key} = {_short(problem['input'])} is not allowed; it must be {Row.model_fields[key].description}."
+
+
+def _keys() -> str:
+    return ", ".join(Row.model_fields)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _identity(row: Row) -> tuple:
+    return row.preset, row.rlhf, row.method, setting_key(row.setting), row.seed, row.split, row.metric
+
+
+def write_rows(path: str | Path, rows: Iterable[Row | Mapping[str, Any]]) -> None:
+    """Write rows to `path`, whole or not at all (aside, then renamed), sorted, with floats that read back
+    exactly.
+
+    The same rows in any order give the same bytes. Raises UserError for a row outside the schema or measured
+    twice.
+    """
+    path = Path(path)
+    checked = [
+        row if isinstance(row, Row) else parse_row(row, f"row {number} for {path.name}")
+        for number, row in enumerate(rows, 1)
+    ]
+    by_identity: dict[tuple, Row] = {}
+    for row in checked:
+        if by_identity.setdefault(_identity(row), row) is not row:
+            raise UserError(f"{path.name}: two rows for {_name(_identity(row))}; each number has one row.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    aside.write_text("".join(_line(row) + "\n" for _, row in sorted(by_identity.items())))
+    aside.replace(path)
+
+
+def _line(row: Row) -> str:
+    return row.model_dump_json(exclude={"items"} if row.items is None else None)
+
+
+def collect_rows(sources: Iterable[str | Path], to: str | Path) -> None:
+    """Check the rows of several .jsonl files and write them all into the file `to`, whole or not at all."""
+    files = [Path(source) for source in sources]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise UserError(f"results: {missing[0]} does not exist; it must be a .jsonl file.")
+    write_rows(to, [row for file in files for _, row in _read_file(file)])
+
+
+def _name(identity: Sequence) -> str:
+    return ", ".join(f"{key.removesuffix('_key')} = {value}" for key, value in zip(IDENTITY, identity, strict=True))
+
+
+def read_rows(path: str | Path) -> pd.DataFrame:
+    """All rows of a .jsonl file, or of the .jsonl files directly inside a folder, as a frame.
+
+    Columns: the row's keys, and `setting_key`, the canonical JSON string of `setting`, to group and compare
+    by. Raises UserError, in one sentence, for a missing path, no rows at all, a bad row (file, line, key,
+    value, what is allowed) or a number that is there twice.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"results: {path} does not exist; it must be a .jsonl file or a folder of them.")
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    seen: dict[tuple, str] = {}
+    records = []
+    for file in files:
+        for where, row in _read_file(file):
+            identity = _identity(row)
+            if identity in seen:
+                raise UserError(f"{where}: the row for {_name(identity)} is already there ({seen[identity]}).")
+            seen[identity] = where
+            records.append({**row.model_dump(), "setting_key": identity[3]})
+    if not records:
+        raise UserError(f"results: {path} holds no rows; it must be a .jsonl file or a folder of them with rows.")
+    return pd.DataFrame(records).astype({"stderr": float})
+
+
+def _read_file(file: Path) -> Iterator[tuple[str, Row]]:
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{file}, line {number}"
+            try:
+                fields = json.loads(line)
+            except json.JSONDecodeError as error:
+                text = _short(line.strip())
+                raise UserError(f"{where}: {text} is no JSON ({error.msg}); a line must be one JSON object.") from None
+            yield where, parse_row(fields, where)
+
+
+def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows of `frame` that match: key=value, key=[values], or setting={...} (compared by meaning, whole).
+
+    May be empty: `require` is the one that insists.
+    """
+    chosen = pd.Series(True, index=frame.index)
+    for key, wanted in where.items():
+        if key not in frame.columns:
+            raise UserError(f"select: {key} = {wanted!r} names no column; allowed are {', '.join(frame.columns)}.")
+        several = wanted if isinstance(wanted, list | tuple | set | frozenset | range) else [wanted]
+        if key == "setting":
+            chosen &= frame["setting_key"].isin([setting_key(one) for one in several])
+        else:
+            chosen &= frame[key].isin(list(several))
+    return frame[chosen]
+
+
+def require(
+    frame: pd.DataFrame,
+    *,
+    preset: str,
+    seeds: Iterable[int],
+    rlhf: str,
+    method: str,
+    settings: Iterable[Mapping[str, JsonValue]],
+    metrics: Iterable[str],
+    split: str = "test",
+) -> pd.DataFrame:
+    """Exactly one row for each seed, setting and metric, in that order; a missing row is a UserError that
+    names it.
+    """
+    keys = [setting_key(setting) for setting in settings]
+    wanted = [
+        (preset, rlhf, method, key, seed, split, metric)
+        for seed, key, metric in product(list(seeds), keys, list(metrics))
+    ]
+    position = dict(zip(frame[list(IDENTITY)].itertuples(index=False, name=None), frame.index, strict=True))
+    missing = [identity for identity in wanted if identity not in position]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UserError(f"results: no row for {_name(missing[0])}{more}.")
+    return frame.loc[[position[identity] for identity in wanted]]
+
+
+def expand_setting(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """A copy of `frame` with a column for each named entry of `setting`; every row must have all of them."""
+    columns = {}
+    for name in names:
+        lacking = [setting for setting in frame["setting"] if name not in setting]
+        if lacking:
+            raise UserError(f"results: setting {setting_key(lacking[0])} has no {name}; it must have one here.")
+        columns[name] = [setting[name] for setting in frame["setting"]]
+    return frame.assign(**columns)

@@ -1,0 +1,97 @@
+"""A short table of what was found: theta_0, theta, and the best of early stopping and of averaging."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from . import paths
+from .fronts import Interval
+
+KEPT = 0.95  # of the reward's rise: what the best of a method must reach
+DIGITS = {"reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "log_likelihood": 3}
+TITLES = dict(zip(DIGITS, ("learned reward", "gold reward", "QA", "reading F1", "BLEU", "nats a token"), strict=True))
+NAME, CELL = 23, 15  # columns of a line's name and of each of its cells
+
+
+def summary(results: Path) -> str:
+    """What the rows in the folder `results` say, in plain text of at most 100 columns.
+
+    A line a model: value +- standard error, over seeds, or over items where there is one seed. "Best" is the
+    largest mean ability among the models whose learned reward has risen to at least 95 % of RSF's highest.
+    Below it the differences that matter, paired over seeds with their 95 % intervals. At the preset's own
+    learning rate. Raises UserError for rows that are missing or damaged.
+    """
+    rows = paths.load(results)
+    metrics, models = (*paths.rewards(rows), *paths.abilities(rows)), _models(rows)
+    seeds = len(paths.seeds(rows))
+    over = (
+        f"{seeds} seeds; value +- standard error over seeds"
+        if seeds > 1
+        else ("1 seed; value +- standard error over items")
+    )
+    head = f"{rows['preset'].iloc[0]}, {over}; RSF at the preset's learning rate"
+    lines = [head, "", _line("", (TITLES[metric] for metric in metrics))]
+    lines += [_line(name, (_number(chosen, metric) for metric in metrics)) for name, chosen in models.items()]
+    best = f"best: the largest mean ability at {KEPT:.0%} or more of the rise of RSF's learned reward"
+    return "\n".join([*lines, "", best, "", *_findings(rows, metrics)])
+
+
+def _models(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Name -> rows, in the order of the table."""
+    stopping, averaging = paths.path(rows, "early-stopping"), paths.path(rows, "ma")
+    means = stopping[stopping["metric"] == "reward"].groupby("step")["value"].mean()
+    least = means[0] + KEPT * (means.max() - means[0])
+    iteration, alpha = paths.best_step(stopping, least), paths.best_step(averaging, least)
+    return {
+        "chance": rows[rows["method"] == "chance"],
+        "theta_0, before RLHF": paths.theta_0(rows),
+        f"theta, {means.index.max():.0f} iterations": paths.at(averaging, 1),
+        f"early stopping: {iteration:.0f} it.": paths.at(stopping, iteration),
+        f"averaging: alpha {alpha:g}": paths.at(averaging, alpha),
+    }
+
+
+def _number(chosen: pd.DataFrame, metric: str) -> str:
+    values = chosen[chosen["metric"] == metric]
+    if values.empty:
+        return "-"
+    mean = values["value"].mean()
+    error = values["value"].sem() if len(values) > 1 else values["stderr"].iloc[0]
+    return _fitting(lambda digits: f"{mean:.{digits}f} +- {error:.{digits}f}", metric)
+
+
+def _fitting(write: Callable[[int], str], metric: str) -> str:
+    """A cell with the metric's digits after the point, or as many as there is room for."""
+    texts = [write(digits) for digits in range(DIGITS[metric], -1, -1)]
+    return next((text for text in texts if len(text) < CELL), texts[-1])
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    return (f"{name:<{NAME}}" + "".join(f"{cell:>{CELL}}" for cell in cells)).rstrip()
+
+
+def _findings(rows: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
+    stopping, averaging = paths.path(rows, "early-stopping"), paths.path(rows, "ma")
+    theta, theta_0 = paths.at(averaging, 1), paths.theta_0(rows)
+    gaps = {
+        ability: paths.gap(paths.curves(averaging, ability), paths.curves(stopping, ability))
+        for ability in paths.abilities(rows)
+    }
+    changes = (_interval(paths.difference(theta, theta_0, metric), metric) for metric in metrics)
+    return [
+        _line("95 % intervals", (TITLES[metric] for metric in metrics)),
+        _line("theta - theta_0", changes),
+        _line("averaging - early", (_interval(gaps.get(metric), metric) for metric in metrics)),
+        "  stopping, at equal learned reward, mean over the rewards that both reach",
+    ]
+
+
+def _interval(found: Interval | None, metric: str) -> str:
+    """low..high; the difference alone where one seed gives no interval, - where nothing can be compared."""
+    if found is None:
+        return "-"
+    if math.isnan(found.low):
+        return _fitting(lambda digits: f"{found.mean:+.{digits}f}", metric)
+    return _fitting(lambda digits: f"{found.low:+.{digits}f}..{found.high:+.{digits}f}", metric)

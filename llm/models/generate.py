@@ -1,0 +1,199 @@
+"""Batched sampling with a key-value cache that drops finished rows; for the microcosm's own models also one that lets others
+take their place, reads a prompt once however many replies it gets, and skips what transformers does around each step."""
+
+from dataclasses import dataclass
+
+import torch
+
+from .kv_cache import is_supported, read, read_on
+
+COMPACT_BELOW = 0.75  # drop finished rows once fewer than this share of the rows is still being written
+ABREAST = (
+    160  # replies of a Llama on a processor that are written side by side: their keys and values should fit its caches
+)
+REFILL = 16  # finished ones among them are replaced when there are so many
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Token ids without the end token, and whether the end token was reached."""
+
+    ids: list[int]
+    finished: bool
+
+
+@torch.no_grad()
+def generate(
+    model,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    end_id: int,
+    pad_id: int,
+    temperature: float,
+    rng: torch.Generator | None = None,
+    batch_size: int = 256,
+) -> list[Reply]:
+    """Continue each prompt.
+
+    Args:
+        model: a transformers causal language model; left in the mode it is in.
+        prompts: token ids, at least one each.
+        max_new_tokens: a reply is cut there (and is then not `finished`).
+        temperature: 0 for the most likely token, else the softmax temperature.
+        rng: the source of randomness, required if temperature > 0. Each step draws one uniform number a prompt of the
+            batch, whether that row is finished or not, so a reply does not depend on when others end.
+        batch_size: prompts of similar length that are written together.
+
+    Returns:
+        One reply a prompt, in the order of the prompts.
+    """
+    if temperature > 0 and rng is None:
+        raise ValueError("rng is None; a torch.Generator is required when temperature > 0")
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    replies: list[Reply | None] = [None] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        some, limits = [prompts[i] for i in rows], (max_new_tokens, end_id)
+        if is_supported(model):
+            batch = _Abreast(model, some, *limits, temperature, rng).write()
+        else:
+            batch = _generate_batch(model, some, *limits, pad_id, temperature, rng)
+        for i, reply in zip(rows, batch):
+            replies[i] = reply
+    return replies
+
+
+def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature, rng) -> list[Reply]:
+    ids, mask = left_pad(prompts, pad_id, model.device)
+    written: list[list[int]] = [[] for _ in prompts]
+    finished = [False] * len(prompts)
+    alive = torch.arange(len(prompts))  # which prompt each row of the cache belongs to
+    output = model(input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True, logits_to_keep=1)
+    for step in range(max_new_tokens):
+        uniform = torch.rand(len(prompts), generator=rng) if temperature > 0 else None
+        token = _choose(
+            output.logits[:, -1], temperature, uniform[alive].to(ids.device) if uniform is not None else None
+        )
+        for row, value in zip(alive.tolist(), token.tolist()):
+            if finished[row]:
+                continue
+            if value == end_id:
+                finished[row] = True
+            else:
+                written[row].append(value)
+        going = torch.tensor([not finished[row] for row in alive.tolist()])
+        if step + 1 == max_new_tokens or not going.any():
+            break
+        cache = output.past_key_values
+        if going.float().mean() < COMPACT_BELOW:
+            keep = going.nonzero().squeeze(1)
+            alive, keep = alive[keep], keep.to(ids.device)
+            cache.batch_select_indices(keep)
+            token, mask = token[keep], mask[keep]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        output = model(
+            input_ids=token[:, None],
+            attention_mask=mask,
+            position_ids=positions(mask)[:, -1:],
+            past_key_values=cache,
+            use_cache=True,
+        )
+    return [Reply(ids, done) for ids, done in zip(written, finished)]
+
+
+class _Abreast:
+    """Continues a batch of prompts, `ABREAST` of them at a time; slot k writes the reply to prompt `rows[k]`.
+
+    The replies are those of `_generate_batch` (up to rounding): the random number of a prompt's step does not depend on who
+    is written when.
+    """
+
+    def __init__(self, model, prompts, max_new_tokens: int, end_id: int, temperature: float, rng) -> None:
+        distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        self.known, self.first = read(model, list(distinct))
+        self.source = torch.tensor([distinct[tuple(prompt)] for prompt in prompts])
+        self.model, self.end_id, self.temperature, self.rng = model, end_id, temperature, rng
+        self.written = torch.full((len(prompts), max_new_tokens), end_id)
+        self.lengths = torch.zeros(len(prompts), dtype=torch.long)  # of the replies, with the end token
+        self.uniform: list[torch.Tensor] = []  # for each step, a number a prompt
+        slots = min(ABREAST, len(prompts))
+        self.rows, self.tokens = torch.zeros(slots, dtype=torch.long), torch.zeros(slots, dtype=torch.long)
+        self.going = torch.zeros(slots, dtype=torch.bool)
+        self.memory = self.known.room_for(slots, int(self.known.lengths.max()) + max_new_tokens)
+        self.begun = 0  # prompts so far
+
+    def write(self) -> list[Reply]:
+        while True:
+            ended = (~self.going).nonzero()[:, 0]
+            waiting = len(self.written) - self.begun
+            if waiting and (len(ended) >= REFILL or len(ended) == len(self.going)):
+                self._begin(ended[:waiting])
+                continue
+            if len(ended) == len(self.going):
+                break
+            if not waiting and self.going.float().mean() < COMPACT_BELOW:
+                self._drop()
+            logits = read_on(self.model, self.memory, self.tokens)
+            self.memory.lengths += self.going
+            going = self.going.nonzero()[:, 0]
+            self._say(going, logits[going])
+        finished = self.written.gather(1, self.lengths[:, None] - 1)[:, 0] == self.end_id
+        ends = (self.lengths - finished.long()).tolist()
+        return [Reply(ids[:end], done) for ids, end, done in zip(self.written.tolist(), ends, finished.tolist())]
+
+    def _begin(self, slots: torch.Tensor) -> None:
+        """The next prompts, in these slots."""
+        rows = torch.arange(self.begun, self.begun + len(slots))
+        self.begun += len(slots)
+        self.rows[slots] = rows
+        self.memory.put(slots, self.known, self.source[rows])
+        self._say(slots, self.first[self.source[rows]])
+
+    def _say(self, slots: torch.Tensor, logits: torch.Tensor) -> None:
+        """Choose the next token of these slots."""
+        rows = self.rows[slots]
+        steps = self.lengths[rows]
+        tokens = _choose(logits, self.temperature, self._uniform(steps, rows) if self.temperature > 0 else None)
+        self.written[rows, steps] = tokens
+        self.lengths[rows] += 1
+        self.tokens[slots] = tokens
+        self.going[slots] = (tokens != self.end_id) & (steps + 1 < self.written.shape[1])
+
+    def _uniform(self, steps: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        while len(self.uniform) <= int(steps.max()):
+            self.uniform.append(torch.rand(len(self.written), generator=self.rng))
+        return torch.stack(self.uniform)[steps, rows]
+
+    def _drop(self) -> None:
+        """Make finished replies' slots go away."""
+        kept = self.going.nonzero()[:, 0]
+        self.memory, self.rows, self.tokens = self.memory.keep(kept), self.rows[kept], self.tokens[kept]
+        self.going = self.going[kept]
+
+
+def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None) -> torch.Tensor:
+    """(rows, vocabulary) -> (rows,); by inversion of the cumulative distribution where temperature > 0."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
+    cumulative = cumulative / cumulative[:, -1:]
+    return (cumulative <= uniform[:, None].double()).sum(dim=-1)
+
+
+def left_pad(
+    sequences: list[list[int]], pad_id: int, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask), each (rows, longest); the padding stands on the left."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), pad_id)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, longest - len(sequence) :] = torch.tensor(sequence)
+        mask[row, longest - len(sequence) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Positions that count only real tokens; (rows, length)."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)

@@ -1,0 +1,157 @@
+"""Making, loading and saving models; every checkpoint is an ordinary Hugging Face model folder."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..config import Initialise, Model
+from ..errors import UserError
+
+
+def build_model(settings: Model, tokenizer, seed: int):
+    """A `LlamaForCausalLM` with weights drawn from `seed`, ready to learn to look things up (see `_prepare_attention`).
+
+    An untied head begins as the embeddings, so that what attention copies is at once a guess of the next token there too.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.intermediate_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        max_position_embeddings=settings.context,
+        tie_word_embeddings=settings.tied_embeddings,
+        initializer_range=settings.initialise.weights,
+        attention_bias=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        torch.nn.init.normal_(model.model.embed_tokens.weight, std=settings.initialise.embeddings)
+        model.lm_head.weight.copy_(model.model.embed_tokens.weight)  # nothing new where they are tied
+        _prepare_attention(model, settings.initialise)
+    return model.eval()
+
+
+def _prepare_attention(model, settings: Initialise) -> None:
+    """Set attention up so that looking back works from the first step; without it, binding a name to its fact takes
+    more tokens than a laptop trains in an hour (docs/log.md).
+
+    Every head compares like with like: its query and key projections are the same random orthonormal rows (mimetic
+    initialisation, Trockman and Kolter, arXiv 2305.09828), and it copies what it looks at: the output projection is the
+    transpose of the value projection. In the first layer head h = 1, 2, .. instead looks h tokens back, by query and
+    key biases a rotary distance of h apart, and all heads write into one subspace.
+    """
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    heads = [slice(h * size, (h + 1) * size) for h in range(config.num_attention_heads)]
+    for layer in model.model.layers:
+        attention = layer.self_attn
+        for head in heads:
+            same = settings.query_key * _orthonormal_rows(size, config.hidden_size)
+            attention.q_proj.weight[head], attention.k_proj.weight[head] = same, same
+            copied = settings.value_output * _orthonormal_rows(size, config.hidden_size)
+            attention.v_proj.weight[head], attention.o_proj.weight[:, head] = copied, copied.T
+    first, shared = model.model.layers[0].self_attn, settings.value_output * _orthonormal_rows(size, config.hidden_size)
+    frequencies = config.rope_parameters["rope_theta"] ** (-torch.arange(0, size, 2) / size)
+    for back, head in enumerate(heads, start=1):
+        for projection in (first.q_proj, first.k_proj):
+            torch.nn.init.normal_(projection.weight[head], std=settings.weights)
+        angles = back * frequencies
+        first.q_proj.bias[head] = settings.look_back * torch.cat([torch.ones(size // 2), torch.zeros(size // 2)])
+        first.k_proj.bias[head] = settings.look_back * torch.cat([angles.cos(), angles.sin()])
+        first.v_proj.weight[head], first.o_proj.weight[:, head] = shared, shared.T
+
+
+def _orthonormal_rows(rows: int, columns: int) -> torch.Tensor:
+    return torch.linalg.qr(torch.randn(columns, rows))[0].T
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu"):
+    """A causal language model in evaluation mode."""
+    from transformers import AutoModelForCausalLM
+
+    _quiet()
+    return AutoModelForCausalLM.from_pretrained(require_model(folder)).to(device).eval()
+
+
+def load_reward_model(folder: Path, device: torch.device | str = "cpu", layers: int | None = None):
+    """A sequence classifier with one output, in evaluation mode; of the folder's first `layers`, None: of all."""
+    from transformers import AutoModelForSequenceClassification
+
+    _quiet()
+    fewer = {} if layers is None else {"num_hidden_layers": layers}
+    return (
+        AutoModelForSequenceClassification.from_pretrained(require_model(folder), num_labels=1, **fewer)
+        .to(device)
+        .eval()
+    )
+
+
+def load_tokenizer(folder: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(require_model(folder))
+
+
+def save_model(model, tokenizer, folder: Path) -> None:
+    """Write a model folder aside and rename it, so that it is there whole or not at all; an old one is replaced."""
+    _quiet()
+    aside = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    replace_folder(aside, folder)
+
+
+def link_folder(folder: Path, to: Path, finish: Callable[[Path], None] = lambda aside: None) -> None:
+    """Make `to` hold the files of `folder` without copying their bytes, whole or not at all; where no hard links can be made,
+    they are copied.
+
+    finish: may change the new folder before it is put in place; files that it writes must be new ones.
+    """
+    to.parent.mkdir(parents=True, exist_ok=True)
+    aside = to.parent / f".{to.name}.partial-{os.getpid()}"
+    shutil.copytree(folder, aside, copy_function=_link)
+    finish(aside)
+    replace_folder(aside, to)
+
+
+def _link(source: str, to: str) -> None:
+    try:
+        os.link(os.path.realpath(source), to)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, to)
+
+
+def replace_folder(aside: Path, folder: Path) -> None:
+    """Put a finished folder in place of an old one (of which nothing is kept, nor ever only a part is there)."""
+    if not folder.exists():
+        os.replace(aside, folder)
+        return
+    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
+    os.replace(folder, old)
+    os.replace(aside, folder)
+    shutil.rmtree(old)
+
+
+def require_model(folder: Path) -> Path:
+    """The folder itself; UserError if it holds no model."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model folder {folder} is missing or has no config.json; run the stage that makes it first")
+    return folder
+
+
+def _quiet() -> None:
+    """No bars and notes about loading: a stage loads many small models, and has a bar of its own."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()

@@ -1,0 +1,79 @@
+"""AMA on the paper's models: D_theta sampled from theta and judged, then the ratios, by `llm.averaging.ama.run` (paper, section 5)."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+from ...averaging.ama.run import Sources, adapt_files
+from ...averaging.ama.settings import AdaptSettings
+from ...config import Algorithm, AveragingEntry, HubPreset
+from ...evaluation import judging
+from ...files import up_to_date, write_text
+from ...models.save import load_model, load_tokenizer
+from ...run import Run
+from ...training.distributed.data import pairs, read_prompts
+from ..average import Found
+
+
+def ratios_of(run: Run[HubPreset], theta: Path, rlhf: Algorithm, entry: AveragingEntry, folder: Path) -> Found:
+    """What an entry's models are called in rows, and their ratios; samples and optimises what `folder` lacks, or an older run's."""
+    theta_0, found = run.folder / "theta_0", []
+    samples = _samples(run, theta, folder / "samples.jsonl")
+    counts = [run.preset.ama.keep if count == "all" else count for count in entry.samples] or [None]
+    for alpha, count, regulariser in product(entry.alphas, counts, entry.regularisers or [None]):
+        varied = {"samples": count, "regulariser": regulariser}
+        named = {"alpha": alpha, **{key: value for key, value in varied.items() if value is not None}}
+        file = folder / ("-".join([entry.label, *(f"{key}{value:g}" for key, value in named.items())]) + ".json")
+        if not up_to_date(file, samples, theta_0 / "config.json", theta / "config.json"):
+            file.unlink(missing_ok=True)
+            settings = _settings(run, rlhf, entry, alpha, count, regulariser)
+            adapt_files(Sources(theta_0, theta, data=samples), file, settings, device=judging.device(run.preset).type)
+        found.append((named, json.loads(file.read_text())["groups"]))
+    return found
+
+
+def _settings(
+    run: Run[HubPreset],
+    rlhf: Algorithm,
+    entry: AveragingEntry,
+    alpha: float,
+    count: int | None,
+    regulariser: float | None,
+) -> AdaptSettings:
+    ama = run.preset.ama
+    return AdaptSettings(
+        alpha=alpha,
+        grouping=entry.grouping.of_model(run.preset.model),
+        keep=ama.keep,
+        draw=count or ama.draw,
+        epochs=ama.epochs,
+        batch=ama.batch,
+        lr=ama.lr[rlhf],
+        warmup=ama.warmup_share,
+        max_length=ama.block,
+        parameterisation="paper",
+        eps=ama.eps,
+        regulariser=regulariser or 0.0,
+        seed=run.seed,
+        dtype=judging.dtype(run.preset),
+    )
+
+
+def _samples(run: Run[HubPreset], theta: Path, file: Path) -> Path:
+    """Replies of theta to training prompts with their rewards: {"messages", "reward", "finished"}."""
+    reward, ama, batch = run.folder / "reward", run.preset.ama, run.preset.evaluate.batch
+    if up_to_date(file, theta / "config.json", reward / "config.json"):
+        return file
+    known = read_prompts(pairs(run, "train-prompts"))
+    drawn = [known[i] for i in run.rng("adapt").permutation(len(known))[: ama.prompts]]
+    prompts = [prompt for prompt in drawn for _ in range(ama.samples)]
+    model, rng = load_model(theta).to(judging.device(run.preset)), run.torch_rng("adapt")
+    replies = judging.write(model, load_tokenizer(theta), prompts, ama.max_new_tokens, ama.temperature, rng, batch)
+    rewards = judging.scores(judging.load_judge(run.preset, reward), prompts, replies, batch)
+    rows = [
+        {"messages": judging.said(prompt, reply), "reward": float(score), "finished": finished}
+        for prompt, (reply, finished), score in zip(prompts, replies, rewards, strict=True)
+        if reply
+    ]
+    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+    return file

@@ -1,0 +1,1 @@
+"""Training: the loop, mitigations, alignment algorithms, and the trainers of models that need GPUs."""

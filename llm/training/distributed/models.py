@@ -1,0 +1,100 @@
+"""Models of the trainers: how they are loaded, and how an ordinary model folder is made of what was trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...config.trainers import Hardware, Lora
+from ...models.save import save_model
+from .faults import find_model
+
+Head = Literal["causal", "reward"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training begins. model: a folder or a hub id. seed: of new heads, of adapters and of the order of the rows."""
+
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What it takes to make a model folder of gathered weights. kind: the model's class, whatever sharding has made of it."""
+
+    kind: type
+    config: object
+    tokenizer: object
+    lora: Lora | None
+
+
+def load_trained(start: Start, head: Head, lora: Lora | None):
+    """(model to train, its `Origin`); in fp32, since small steps are lost in bf16, with adapters where there are any."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(start.seed)
+        model = _load(start.model, head, torch.float32)
+    tokenizer = load_tokenizer(start.model)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    origin = Origin(type(model), model.config, tokenizer, lora)
+    return _with_adapters(model, lora, start.seed), origin
+
+
+def load_frozen(model: str | Path, head: Head, hardware: Hardware, device):
+    """A whole copy that only reads or writes, in the dtype of the hardware, in evaluation mode."""
+    import torch
+
+    loaded = _load(model, head, torch.bfloat16 if hardware.dtype == "bf16" else torch.float32)
+    loaded.config.pad_token_id = load_tokenizer(model).pad_token_id
+    return loaded.to(device).eval().requires_grad_(False)
+
+
+def load_tokenizer(model: str | Path):
+    """A tokenizer that can pad: with its end token, if it has nothing better."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(find_model(model))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def write_model(state: dict, origin: Origin, dtype: str, folder: Path) -> None:
+    """Make a model folder of gathered weights, adapters merged, in `dtype`; it is there whole or not at all."""
+    import torch
+
+    from ..mitigations.lora import merge
+
+    with torch.device("meta"):
+        model = _with_adapters(origin.kind(origin.config), origin.lora, seed=0)
+    model.load_state_dict(state, assign=True)
+    model.tie_weights()
+    if origin.lora:
+        model = merge(model)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save_model(model.to(torch.bfloat16 if dtype == "bf16" else torch.float32), origin.tokenizer, folder)
+
+
+def _load(model: str | Path, head: Head, dtype):
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    found = find_model(model)
+    if head == "causal":
+        return AutoModelForCausalLM.from_pretrained(found, dtype=dtype)
+    return AutoModelForSequenceClassification.from_pretrained(found, num_labels=1, dtype=dtype)
+
+
+def _with_adapters(model, lora: Lora | None, seed: int):
+    if lora is None:
+        return model
+    from ..mitigations.lora import lora as make
+
+    wrapped = make(lora.rank, lora.targets, lora.lora_alpha, seed, lora.dropout).wrap(model)
+    if hasattr(wrapped, "score"):  # the head of a reward model is new, so it has to learn
+        wrapped.score.requires_grad_(True)
+    return wrapped

@@ -1,0 +1,171 @@
+"""Sampling replies on many processes: each takes its share of the prompts, and all write into one folder.
+
+Prompts are dealt out in chunks, and a chunk's replies follow from the seed and its number alone, so they are the same whichever
+process writes them. A finished chunk is a file that appears whole; a killed run goes on with those that are missing.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...config.trainers import Hardware, Writing
+from ...errors import UserError
+from ...files import write_text
+from ...models.tokens import Message, context_of, prompt_ids, require_room
+from .processes import say
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One reply as it was sampled. reply_ids: without the end token. finished: whether the model ended it by itself."""
+
+    prompt: int  # its place in the list of prompts
+    prompt_ids: list[int]
+    reply_ids: list[int]
+    finished: bool
+    text: str
+
+    def with_end(self, end_id: int) -> list[int]:
+        """The reply's ids, with the end token if it was reached."""
+        return self.reply_ids + [end_id] * self.finished
+
+
+def fitting(tokenizer, prompts: list[list[Message]], writing: Writing, context: int) -> list[list[Message]]:
+    """The prompts that are short enough, those left out being counted aloud.
+
+    Raises:
+        UserError: replies to the longest prompts allowed would not fit into the context, or no prompt is short enough.
+    """
+    require_room(writing.prompt_tokens + writing.max_new_tokens, context, "prompt_tokens + max_new_tokens")
+    kept = [prompt for prompt in prompts if len(prompt_ids(tokenizer, prompt)) <= writing.prompt_tokens]
+    if not kept:
+        raise UserError(
+            f"prompts: none of {len(prompts)} has at most prompt_tokens = {writing.prompt_tokens} tokens; allowed is at least 1"
+        )
+    if len(kept) < len(prompts):
+        say(
+            f"{len(prompts) - len(kept)} of {len(prompts)} prompts are longer than {writing.prompt_tokens} tokens and left out"
+        )
+    return kept
+
+
+def chunks_of(prompts: int, samples: int, hardware: Hardware) -> list[range]:
+    """Prompts that are answered together, about `generation_batch` replies a chunk."""
+    size = max(1, hardware.generation_batch // samples)
+    return [range(start, min(start + size, prompts)) for start in range(0, prompts, size)]
+
+
+def write_samples(
+    accelerator,
+    model: str | Path,
+    prompts: list[list[int]],
+    samples: int,
+    writing: Writing,
+    hardware: Hardware,
+    seed: list[int],
+    folder: Path,
+) -> list[Sample]:
+    """`samples` replies to each prompt, prompt by prompt, the same list in every process.
+
+    Args:
+        model: a folder; each process loads it whole.
+        seed: numbers that tell this sampling from others.
+        folder: where the chunks go, of this sampling only.
+    """
+    parts = chunks_of(len(prompts), samples, hardware)
+    mine = [
+        i
+        for i in range(accelerator.process_index, len(parts), accelerator.num_processes)
+        if not _file(folder, i).is_file()
+    ]
+    if mine:
+        writer = _vllm_writer if hardware.sampler == "vllm" else _transformers_writer
+        asked = {i: [prompts[p] for p in parts[i]] for i in mine}
+        for i, replies in writer(accelerator, model, asked, samples, writing, hardware, seed):
+            rows = [
+                Sample(p, prompts[p], *reply) for p, group in zip(parts[i], replies, strict=True) for reply in group
+            ]
+            write_text(_file(folder, i), "".join(json.dumps(vars(row)) + "\n" for row in rows))
+    accelerator.wait_for_everyone()
+    return [Sample(**json.loads(line)) for i in range(len(parts)) for line in _file(folder, i).read_text().splitlines()]
+
+
+def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
+    """A folder named after all that samples follow from, so that those of another run are not taken for this one's.
+
+    told: settings and whatever else shapes them, by its `repr`.
+    """
+    made = Path(model) / "config.json"
+    age = made.stat().st_mtime_ns if made.is_file() else 0
+    name = hashlib.sha256(repr((told, model, age)).encode()).hexdigest()[:12]
+    return out / f".samples{iteration:02d}-{name}"
+
+
+def _file(folder: Path, chunk: int) -> Path:
+    return folder / f"chunk{chunk:05d}.jsonl"
+
+
+def _transformers_writer(
+    accelerator,
+    model,
+    asked: dict[int, list[list[int]]],
+    samples: int,
+    writing: Writing,
+    hardware: Hardware,
+    seed: list[int],
+):
+    """(chunk, for each prompt its replies as (ids, finished, text)) by `generate` of transformers."""
+    import numpy as np
+    import torch
+    from transformers import GenerationConfig
+
+    from ...models.conversations import end_id
+    from ...models.generate import left_pad
+    from .models import load_frozen, load_tokenizer
+
+    writer, tokenizer = load_frozen(model, "causal", hardware, accelerator.device), load_tokenizer(model)
+    end = end_id(tokenizer)
+    require_room(
+        writing.prompt_tokens + writing.max_new_tokens, context_of(writer.config), "prompt_tokens + max_new_tokens"
+    )
+    # Everything that shapes the distribution is said, so that nothing of a model's own generation settings is left.
+    writer.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=writing.temperature,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=writing.max_new_tokens,
+        num_return_sequences=samples,
+        eos_token_id=end,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    devices = [accelerator.device] if accelerator.device.type == "cuda" else []
+    for chunk, prompts in asked.items():
+        ids, mask = left_pad(prompts, tokenizer.pad_token_id)
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            torch.manual_seed(int(np.random.default_rng([*seed, chunk]).integers(2**62)))
+            written = writer.generate(input_ids=ids.to(accelerator.device), attention_mask=mask.to(accelerator.device))
+        replies = [_ended(row, end, tokenizer) for row in written[:, ids.shape[1] :].tolist()]
+        yield chunk, [replies[k : k + samples] for k in range(0, len(replies), samples)]
+
+
+def _ended(ids: list[int], end: int, tokenizer) -> tuple[list[int], bool, str]:
+    finished = end in ids
+    kept = ids[: ids.index(end)] if finished else ids
+    return kept, finished, tokenizer.decode(kept, skip_special_tokens=True)
+
+
+def _vllm_writer(
+    accelerator,
+    model,
+    asked: dict[int, list[list[int]]],
+    samples: int,
+    writing: Writing,
+    hardware: Hardware,
+    seed: list[int],
+):
+    """The same by vLLM, in a process of its own on this process's GPU, whose memory is free again when it ends."""
+    from .vllm_writer import answer
+
+    yield from answer(accelerator.local_process_index, str(model), asked, samples, writing, hardware, seed)

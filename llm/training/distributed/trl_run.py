@@ -1,0 +1,114 @@
+"""One run of a TRL trainer: our settings in its words, going on after a kill, and ordinary model folders at the end.
+
+An epoch's last batch may be smaller than the others. On several processes, accelerate then fills each one's share up with rows
+from the beginning, so there, and only there, the number of processes matters.
+"""
+
+import shutil
+from pathlib import Path
+
+from ...config.trainers import Descent, Hardware
+from ...errors import UserError
+from ...files import write_json
+from .batches import split
+from .checkpoints import checkpoint_folder, identity, keep_own, latest, marks
+from .models import Origin, Start, write_model
+from .processes import prepare_state, sharding
+
+
+def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, seed: int, **own):
+    """The trainer's `config` (SFTConfig, ...), with the options that are its own."""
+    made, adam = split(descent.batch, hardware), descent.optimiser
+    taken = {"use_configured_state": True} if prepare_state(hardware) else {}
+    told = config(
+        output_dir=str(checkpoint_folder(out)),
+        per_device_train_batch_size=made.per_device,
+        gradient_accumulation_steps=made.accumulation,
+        num_train_epochs=descent.epochs,
+        learning_rate=adam.lr,
+        lr_scheduler_type="cosine" if adam.schedule == "cosine" else "constant_with_warmup",
+        warmup_steps=adam.warmup_share,
+        adam_beta1=adam.betas[0],
+        adam_beta2=adam.betas[1],
+        weight_decay=adam.weight_decay,
+        max_grad_norm=adam.clip,
+        optim="adamw_torch_fused",
+        seed=seed,
+        data_seed=seed,
+        bf16=hardware.dtype == "bf16",
+        gradient_checkpointing=hardware.checkpointing,
+        use_cpu=hardware.device == "cpu",
+        save_strategy="steps",
+        save_steps=hardware.checkpoint_steps,
+        save_total_limit=2,  # a kill while one is written leaves the other
+        logging_steps=1,
+        report_to=[],
+        accelerator_config={**taken, "gradient_accumulation_kwargs": {"sync_each_batch": True}},
+        ddp_find_unused_parameters=False,
+        **own,
+    )
+    told.fsdp_plugin_args = sharding(hardware)
+    return told
+
+
+def dataset(rows: list[dict], key: str):
+    """Rows as TRL takes them; UserError if there are none."""
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    if not rows:
+        raise UserError(f"{key} has 0 rows that are short enough; allowed is at least 1")
+    return Dataset.from_list(rows)
+
+
+def fit(
+    trainer,
+    origin: Origin,
+    start: Start,
+    hardware: Hardware,
+    settings,
+    rows: list[dict],
+    out: Path,
+    ends: dict[int, Path],
+) -> list[float]:
+    """Train to the end from wherever an earlier run got to; the loss of every step.
+
+    Args:
+        rows: what `trainer` was given, to tell this run from others.
+        ends: step -> the folder that the model after it goes to; the last one is the run's last.
+    """
+    accelerator, folder = trainer.accelerator, checkpoint_folder(out)
+    if accelerator.is_main_process:
+        keep_own(folder, identity(settings, hardware.launcher, start.model, rows, start.seed))
+    accelerator.wait_for_everyone()
+    trainer.add_callback(_leaves(trainer, origin, hardware, ends))
+    trainer.add_callback(marks(accelerator))
+    trainer.train(resume_from_checkpoint=latest(folder))
+    if trainer.state.global_step != max(ends):
+        raise RuntimeError(f"the trainer made {trainer.state.global_step} steps, not {max(ends)}")
+    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    if accelerator.is_main_process:
+        write_json(out.parent / f"{out.name}.log.json", trainer.state.log_history)
+        shutil.rmtree(folder)
+    accelerator.wait_for_everyone()
+    return losses
+
+
+def _leaves(trainer, origin: Origin, hardware: Hardware, ends: dict[int, Path]):
+    """A callback that writes the model after each of the steps of `ends`."""
+    from transformers import TrainerCallback
+
+    class Leaves(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step in ends:
+                weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+                if trainer.accelerator.is_main_process:
+                    write_model(weights, origin, hardware.dtype, ends[state.global_step])
+                trainer.accelerator.wait_for_everyone()
+
+    return Leaves()
+
+
+def steps_of(rows: int, descent: Descent) -> int:
+    """How many steps the trainer makes of so many rows; the last one of an epoch may have fewer rows."""
+    return -(-rows // descent.batch) * descent.epochs

@@ -1,0 +1,84 @@
+"""What the stages of alignment leave behind: a model an iteration, and beside it what training needs to go on."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from ..files import up_to_date
+
+
+def iteration_folder(out: Path, iteration: int) -> Path:
+    """The model after iteration 1, 2, ..."""
+    return out / f"iteration{iteration:02d}"
+
+
+def log_file(out: Path, iteration: int) -> Path:
+    return out / f"iteration{iteration:02d}.json"
+
+
+def training_file(out: Path, iteration: int) -> Path:
+    """Optimisers and what else is trained besides the model."""
+    return out / f"training{iteration:02d}.safetensors"
+
+
+def read_log(out: Path, iteration: int) -> dict:
+    return json.loads(log_file(out, iteration).read_text())
+
+
+def is_made(out: Path, iteration: int, *inputs: Path) -> bool:
+    """Whether an iteration's model is there, with its log, all from `inputs` as they now are.
+
+    The model is written last, so one that is older than its log belongs to an earlier, replaced iteration.
+    """
+    return up_to_date(iteration_folder(out, iteration) / "config.json", log_file(out, iteration), *inputs)
+
+
+def forget_training(out: Path, before: int) -> None:
+    """Remove the training files of iterations 1 to `before` - 1; the models and logs stay."""
+    for iteration in range(1, before):
+        training_file(out, iteration).unlink(missing_ok=True)
+
+
+def write_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) -> None:
+    """Write the named modules and optimisers into one file, whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        f"{name}.{key}": tensor.detach().clone()
+        for name, part in parts.items()
+        for key, tensor in _tensors(part).items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    save_file(tensors, aside)
+    os.replace(aside, path)
+
+
+def read_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) -> None:
+    """Give modules and optimisers, made anew for the same parameters, the state that `write_training` wrote."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    for name, part in parts.items():
+        mine = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+        if isinstance(part, torch.nn.Module):
+            part.load_state_dict(mine)
+        else:
+            part.load_state_dict({"state": _nested(mine), "param_groups": part.state_dict()["param_groups"]})
+
+
+def _tensors(part: torch.nn.Module | torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    if isinstance(part, torch.nn.Module):
+        return part.state_dict()
+    return {f"{i}.{key}": tensor for i, kept in part.state_dict()["state"].items() for key, tensor in kept.items()}
+
+
+def _nested(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
+    """{"3.exp_avg": tensor} -> {3: {"exp_avg": tensor}}"""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = tensor
+    return state

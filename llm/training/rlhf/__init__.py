@@ -1,0 +1,1 @@
+"""RSF, DPO and PPO: the science that every backend shares."""

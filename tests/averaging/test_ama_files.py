@@ -1,0 +1,257 @@
+"""`adapt` on model folders: what it writes, how it goes on after a stop, what it refuses."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ama_models import pair, save_models, save_samples, words, write_lines
+from averaging_models import command
+from llm.averaging.ama import run as module
+from llm.averaging.ama.run import Sources, adapt_files
+from llm.averaging.ama.settings import AdaptSettings
+from llm.averaging.live import average
+from llm.errors import UserError
+from llm.grouping import Grouping, assign, ratios
+
+SETTINGS = AdaptSettings(alpha=0.6, batch=5, epochs=1.5, lr=0.2, check=40)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models")
+    save_models(path)
+    save_samples(path / "samples.jsonl")
+    write_lines(path / "prompts.jsonl", [{"prompt": prompt} for prompt in words(6, 3, 5)])
+    return path
+
+
+def sources(folder, **changes):
+    return Sources(
+        **{"theta_0": folder / "theta_0", "theta": folder / "theta", "data": folder / "samples.jsonl"} | changes
+    )
+
+
+@pytest.fixture(scope="module")
+def found(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("found") / "ratios.json"
+    return out, adapt_files(sources(folder), out, SETTINGS)
+
+
+def test_ratios_have_the_mean_asked_for_and_raise_the_likelihood(found):
+    out, content = found
+    assert content == json.loads(out.read_text())
+    groups = content["groups"]
+    assert list(groups) == ["part1", "part2", "part3"]
+    assert sum(groups.values()) / 3 == pytest.approx(0.6, abs=1e-12)
+    assert len(content["path"]) == 12
+    assert content["path"][0]["alphas"] == dict.fromkeys(groups, pytest.approx(0.6))
+    loss = content["loss"]
+    assert loss["n"] == 40
+    assert loss["gain"] == pytest.approx(loss["equal"] - loss["found"])
+    assert loss["gain"] > 0
+
+
+def test_the_file_tells_where_everything_came_from(found, folder):
+    _, content = found
+    assert content["sources"]["theta"]["folder"] == "theta"
+    assert set(content["sources"]["theta_0"]["sha256"]) == {"model.safetensors"}
+    assert content["sources"]["theta"]["sha256"] != content["sources"]["theta_0"]["sha256"]
+    assert content["samples"]["used"] == 40
+    assert content["settings"]["lr"] == 0.2
+    assert str(folder) not in json.dumps(content)
+
+
+def test_a_picture_of_the_path_lies_beside_it_and_nothing_else(found):
+    out, _ = found
+    assert sorted(p.name for p in out.parent.iterdir()) == ["ratios.json", "ratios.path.pdf", "ratios.path.png"]
+    assert (out.parent / "ratios.path.png").read_bytes().startswith(b"\x89PNG")
+    assert b"CreationDate" not in (out.parent / "ratios.path.pdf").read_bytes()
+
+
+def test_average_takes_the_file(found, folder, tmp_path, monkeypatch):
+    out, content = found
+    models = ["--theta-0", folder / "theta_0", "--theta", folder / "theta"]
+    assert command(monkeypatch, "average", *models, "--alphas-file", out, "--out", tmp_path / "model") == 0
+    states = [load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta")]
+    expected = average(*states, ratios(assign(states[0], Grouping(**content["grouping"])), content["groups"]))
+    made = load_file(tmp_path / "model" / "model.safetensors")
+    assert made.keys() == expected.keys()
+    for name, tensor in made.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-7)
+
+
+def stopping(monkeypatch, at):
+    """Make the progress of `adapt_files` stop the run at step `at`."""
+
+    def progress(phase, done, total, state):
+        if phase == "steps" and done == at:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(found, folder, tmp_path, monkeypatch):
+    out, _ = found
+    again, used = tmp_path / "ratios.json", []
+    with pytest.raises(KeyboardInterrupt):
+        adapt_files(sources(folder), again, SETTINGS, save_every=3, progress=stopping(monkeypatch, 8))
+    assert not again.exists()
+    assert len(json.loads((tmp_path / ".ratios.json.state").read_text())["reached"]["path"]) == 6
+    adapt_files(
+        sources(folder), again, SETTINGS, save_every=3, progress=lambda phase, done, total, state: used.append(done)
+    )
+    assert used == list(range(7, 13))
+    for name in ("ratios.json", "ratios.path.png", "ratios.path.pdf"):
+        assert (tmp_path / name).read_bytes() == (out.parent / name).read_bytes()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_state_of_another_run_is_not_taken_up(folder, tmp_path, monkeypatch):
+    out = tmp_path / "ratios.json"
+    with pytest.raises(KeyboardInterrupt):
+        adapt_files(sources(folder), out, SETTINGS, save_every=1, progress=stopping(monkeypatch, 2))
+    other = AdaptSettings(alpha=0.6, batch=5, epochs=1.5, lr=0.1, check=40)
+    with pytest.raises(UserError, match=r"\.ratios\.json\.state holds a run with other arguments"):
+        adapt_files(sources(folder), out, other)
+
+
+def test_samples_are_made_from_prompts_where_none_are_given(folder, tmp_path):
+    made = sources(folder, data=None, prompts=folder / "prompts.jsonl", reward_model=folder / "reward")
+    settings = AdaptSettings(alpha=0.6, batch=2, samples=3, tokens=5, keep=9, draw=6, check=4)
+    seen = []
+    content = adapt_files(
+        made, tmp_path / "a.json", settings, progress=lambda phase, done, total, _: seen.append((phase, done, total))
+    )
+    rows = [json.loads(line) for line in (tmp_path / "a.samples.jsonl").read_text().splitlines()]
+    assert len(rows) == 18
+    assert seen[:3] == [("samples", 6, 18), ("samples", 12, 18), ("samples", 18, 18)]
+    assert content["samples"]["used"] == 6
+    assert content["sources"]["reward_model"]["folder"] == "reward"
+    # The same ratios as from the stored file: sampling leaves both models as they were.
+    again = adapt_files(sources(folder, data=tmp_path / "a.samples.jsonl"), tmp_path / "b.json", settings)
+    assert again["groups"] == content["groups"]
+
+
+def test_samples_are_theta_s_own(folder, monkeypatch, tmp_path):
+    """While replies are written the model holds theta, bit by bit, and afterwards theta_0 again."""
+    theta_0, theta = (load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta"))
+    seen = []
+    plain = module.draw_samples
+    monkeypatch.setattr(
+        module, "draw_samples", lambda model, *a, **k: (seen.append(same(model, theta)), plain(model, *a, **k))
+    )
+    engine_for = module.engine_for
+    monkeypatch.setattr(
+        module,
+        "engine_for",
+        lambda model, other, *a: (seen.append(same(model, theta_0)), engine_for(model, other, *a))[1],
+    )
+    made = sources(folder, data=None, prompts=folder / "prompts.jsonl", reward_model=folder / "reward")
+    adapt_files(made, tmp_path / "a.json", AdaptSettings(alpha=0.6, samples=2, tokens=3, batch=8, check=4))
+    assert seen == [True, True]
+
+
+def same(model, state):
+    return all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_theta_may_be_a_lora_adapter(folder, tmp_path):
+    peft = pytest.importorskip("peft")
+    model, _ = pair("llama", torch.float32)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj", "down_proj"]))
+    torch.manual_seed(0)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    adapted.save_pretrained(tmp_path / "adapter")
+    settings = AdaptSettings(alpha=0.5, batch=20, check=4)
+    content = adapt_files(sources(folder, theta=tmp_path / "adapter"), tmp_path / "a.json", settings)
+    full = adapted.merge_and_unload()
+    full.save_pretrained(tmp_path / "full")
+    for file in (folder / "theta").glob("*token*"):
+        shutil.copy(file, tmp_path / "full")
+    shutil.copy(folder / "theta" / "chat_template.jinja", tmp_path / "full")
+    other = adapt_files(sources(folder, theta=tmp_path / "full"), tmp_path / "b.json", settings)
+    assert content["groups"] == pytest.approx(other["groups"])
+    assert set(content["sources"]["theta"]["sha256"]) == {"adapter_model.safetensors"}
+
+
+def arguments(folder, out, /, **changes):
+    given = {
+        "theta-0": folder / "theta_0",
+        "theta": folder / "theta",
+        "alpha": 0.6,
+        "out": out,
+        "data": folder / "samples.jsonl",
+    } | changes
+    return [text for key, value in given.items() if value is not None for text in (f"--{key}", value)]
+
+
+REFUSED = {
+    "alpha above 1": ({"alpha": 1.5}, "alpha is 1.5"),
+    "alpha is NaN": ({"alpha": "nan"}, "alpha is nan"),
+    "no samples": ({"data": None}, "The samples must be given by --data"),
+    "prompts without reward model": ({"data": None, "prompts": "p"}, "The samples must be given by --data"),
+    "both": ({"prompts": "p", "reward-model": "r"}, "The samples must be given by --data"),
+    "missing data": ({"data": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
+    "missing model": ({"theta": "nowhere"}, "theta is 'nowhere', which is no folder"),
+    "more parts than layers": ({"parts": 9}, "parts is 9, allowed are 1 to 3"),
+    "unknown level": ({"level": "block"}, "level is 'block'"),
+    "no group of its own": ({"embeddings": "middle"}, "embeddings is 'middle'"),
+    "no batch": ({"batch": 0}, "batch is 0, allowed are whole numbers from 1"),
+    "no learning rate": ({"lr": 0}, "lr is 0.0, allowed are finite numbers above 0"),
+    "negative warmup": ({"warmup": -1}, "warmup is -1.0"),
+    "eps without paper": ({"eps": 0.2}, "eps is 0.2, allowed with parameterisation 'sigmoid' is 0"),
+    "unknown parameterisation": ({"parameterisation": "softmax"}, "parameterisation is 'softmax'"),
+    "unknown dtype": ({"dtype": "int8"}, "dtype is 'int8'"),
+    "unknown device": ({"device": "abacus"}, "device is 'abacus'"),
+    "save-every 0": ({"save-every": 0}, "save-every is 0"),
+    "out without .json": ({"out": "ratios"}, "out is 'ratios', allowed are file names that end in .json"),
+    "out in no folder": ({"out": "no/where.json"}, "out is 'no/where.json', whose folder does not exist"),
+    "max-length too short": ({"max-length": 2}, "max-length is 2, which leaves no sample a reply"),
+    "prompts missing": ({"data": None, "prompts": "p", "reward-model": "r"}, "'p' is no file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_in_one_sentence_with_nothing_written(case, folder, tmp_path, monkeypatch, capsys):
+    changes, said = REFUSED[case]
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, "adapt", *arguments(folder, tmp_path / "ratios.json", **changes)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {said}")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_out_that_exists_is_left_alone(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "ratios.json"
+    out.write_text("{}")
+    assert command(monkeypatch, "adapt", *arguments(folder, out)) == 2
+    assert "which exists; give a new file" in capsys.readouterr().err
+    assert out.read_text() == "{}"
+
+
+def test_folders_with_code_of_their_own_are_not_run(folder, tmp_path, monkeypatch, capsys):
+    shutil.copytree(folder / "theta", tmp_path / "theta")
+    config = json.loads((tmp_path / "theta" / "config.json").read_text())
+    config |= {"model_type": "made-up", "auto_map": {"AutoModelForCausalLM": "code.Model", "AutoConfig": "code.Config"}}
+    (tmp_path / "theta" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "theta" / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    shutil.copytree(tmp_path / "theta", tmp_path / "theta_0")
+    given = {"theta-0": tmp_path / "theta_0", "theta": tmp_path / "theta"}
+    assert command(monkeypatch, "adapt", *arguments(folder, tmp_path / "ratios.json", **given)) == 2
+    assert "transformers cannot load" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_every_step_is_a_line_and_the_end_says_what_was_found(folder, tmp_path, monkeypatch, capsys):
+    changes = {"batch": 20, "check": 4, "regulariser": 1e-4, "parameterisation": "paper", "eps": 0.2}
+    assert command(monkeypatch, "adapt", *arguments(folder, tmp_path / "ratios.json", **changes)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("step 1/2  loss ") and "part1 0.6000" in lines[0]
+    assert lines[1].startswith("step 2/2  loss ")
+    assert lines[2].startswith("part1 ") and lines[-1] == f"wrote {tmp_path / 'ratios.json'}"

@@ -1,0 +1,47 @@
+"""The bench measures what it says, on models that are what they claim to be."""
+
+from math import prod
+
+import pytest
+
+from llm.bench.average import bench_average, measure, table, write_model
+from llm.errors import UserError
+from llm.grouping import layer_list
+from llm.models.folder import read_folder
+
+
+def test_programs_are_timed_and_compared(tmp_path):
+    found = measure(tmp_path, 20_000_000, repeats=1, cold=True, mergekit=None)
+    assert list(found["programs"]) == ["read both", "copy one", "start-up", "average"]
+    for row in found["programs"].values():
+        assert len(row["seconds"]) == 1 and row["seconds"][0] > 0
+    out, theta = (read_folder(tmp_path / name, name) for name in ("out", "theta"))
+    assert out.tensors.keys() == theta.tensors.keys()
+    assert found["model_bytes"] == theta.weight_bytes
+    best = {name: row["seconds"][0] for name, row in found["programs"].items()}
+    over = (best["average"] - best["start-up"]) / (best["read both"] + best["copy one"])
+    assert found["goals"] == {
+        "average less start-up, over the limit": pytest.approx(over, abs=0.01),
+        "average's peak memory less the largest tensor, MB": pytest.approx(
+            found["programs"]["average"]["peak_megabytes"] - found["largest_tensor_bytes"] / 1e6, abs=0.1
+        ),
+    }
+    lines = table(found).splitlines()
+    assert lines[4].startswith(f"| read both | {best['read both']:.2f} (") and len(lines) == 4 + 4 + 1 + 2
+    assert "dropped from the page cache" in lines[0]
+
+
+def test_models_have_the_size_that_is_asked_for(tmp_path):
+    largest = write_model(tmp_path / "model", 40_000_000, 0)
+    tensors = read_folder(tmp_path / "model", "model").tensors
+    sizes = [prod(tensor.shape) for tensor in tensors.values()]
+    assert 32e6 < sum(sizes) < 48e6
+    assert largest == 2 * max(sizes)
+    assert layer_list(tensors) == "model.layers"
+
+
+def test_what_is_not_allowed_is_named(tmp_path):
+    with pytest.raises(UserError, match="parameters is 5, allowed are 20 to"):
+        bench_average(parameters=5)
+    with pytest.raises(UserError, match="mergekit is .*, which is no file"):
+        bench_average(mergekit=tmp_path / "none")

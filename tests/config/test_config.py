@@ -1,0 +1,362 @@
+"""Settings: everything that comes with the package loads; everything wrong is one sentence."""
+
+import copy
+from importlib import resources
+from itertools import product
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from llm import config
+from llm.errors import UserError
+
+PRESETS, SWEEPS = config.names("presets"), config.names("sweeps")
+
+
+def packaged(folder: str, name: str) -> dict:
+    return yaml.safe_load(resources.files("llm").joinpath(folder, f"{name}.yaml").read_text())
+
+
+def written(tmp_path, settings) -> str:
+    path = tmp_path / "settings.yaml"
+    path.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings))
+    return str(path)
+
+
+def changed(settings: dict, keys: str, value) -> dict:
+    """A copy with the entry at "a.b.0.c" set to `value`, or removed where it is None."""
+    result = copy.deepcopy(settings)
+    *path, last = [int(key) if key.isdigit() else key for key in keys.split(".")]
+    inner = result
+    for key in path:
+        inner = inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return result
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_loads_and_holds_exactly_what_its_file_says(name):
+    preset = config.load_preset(name)
+    assert preset.name == name
+    assert type(preset).model_validate(preset.model_dump()) == preset
+    if "base" not in packaged("presets", name) and not isinstance(preset, config.HubPreset):
+        assert set(packaged("presets", name)) == set(type(preset).model_fields)
+    assert {"microcosm", "microcosm-untied", "smoke"} <= set(PRESETS)
+
+
+def test_a_preset_may_say_what_differs_from_another(tmp_path):
+    """Groups of settings are merged key by key; a mixture is replaced as a whole."""
+    given = {"base": "smoke", "name": "mine", "ppo": {"eta": 0.3, "collapse": {"window": 7}}, "prompts": {"talk": 1.0}}
+    base, found = config.load_preset("smoke"), config.load_preset(written(tmp_path, given))
+    assert (found.name, found.ppo.eta, found.ppo.collapse.window, found.prompts) == ("mine", 0.3, 7, {"talk": 1.0})
+    collapse = base.ppo.collapse.model_copy(update={"window": 7})
+    ppo = base.ppo.model_copy(update={"eta": 0.3, "collapse": collapse})
+    assert found == base.model_copy(update={"name": "mine", "ppo": ppo, "prompts": {"talk": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"base": "smoke"}, "the key name is missing; every key must be given"),
+        ({"base": "huge", "name": "x"}, "preset = 'huge' is unknown; allowed are microcosm"),
+        (
+            {"base": "microcosm-untied", "name": "x"},
+            "base = 'microcosm-untied' is not allowed; allowed are presets that are complete",
+        ),
+        (
+            {"base": "smoke", "name": "x", "ppo": {"etas": 1}},
+            "ppo: etas = 1 is an unknown key; allowed are iterations, ",
+        ),
+        ({"base": "smoke", "name": "x", "ppo": 3}, "ppo.* = 3 is not allowed: "),
+        ({"base": "smoke", "name": "x", "bases": "smoke"}, "bases = 'smoke' is an unknown key"),
+        (
+            {"base": "smoke", "name": "x", "ppo": {"eta": -1.0}},
+            "ppo.eta = -1.0 is not allowed: .* greater than or equal to 0",
+        ),
+    ],
+)
+def test_a_wrong_change_to_another_preset_is_one_sentence(tmp_path, given, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_preset(written(tmp_path, given))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_sweep_loads_and_each_entry_is_found_by_its_label(name):
+    sweep = config.load_sweep(name)
+    assert sweep.name == name
+    assert {"core", "learning-rates", "mitigations", "ratios"} <= set(SWEEPS)
+    for entry in sweep.averaging:
+        assert sweep.entry(entry.label) is entry
+    for entry in sweep.training:
+        assert sweep.training_entry(entry.label) is entry
+    with pytest.raises(UserError, match=f"entry = 'magic' is not in the sweep {name}; allowed are "):
+        sweep.entry("magic")
+
+
+def test_every_file_of_rows_belongs_to_one_sweep():
+    """Else a number would have two rows, or the graph would not know which sweep's entry makes a file."""
+    files = [
+        (rlhf, lr, label)
+        for sweep in map(config.load_sweep, SWEEPS)
+        for rlhf, lr in product(sweep.rlhf, sweep.learning_rates)
+        for label in [entry.label for entry in (*sweep.averaging, *sweep.training)] + ["trajectory"] * sweep.trajectory
+    ]
+    assert len(set(files)) == len(files)
+
+
+def test_the_mitigations_at_other_rates_are_those_of_mitigations_at_some_of_their_strengths():
+    own, other, rsf = (config.load_sweep(name) for name in ("mitigations", "mitigation-rates", "learning-rates"))
+    assert other.learning_rates == rsf.learning_rates
+    assert [(entry.label, entry.method) for entry in other.training] == [
+        (entry.label, entry.method) for entry in own.training if not entry.label.endswith("-scales")
+    ]
+    for entry in other.training:
+        settings = own.training_entry(entry.label).settings()
+        assert entry.settings() == (settings if entry.method == "distilled" else [settings[1], settings[3]])
+
+
+def test_settings_cannot_be_changed_after_loading():
+    preset = config.load_preset("smoke")
+    with pytest.raises(ValidationError, match="frozen"):
+        preset.rsf.samples = 100
+
+
+def test_a_file_of_ones_own_is_read_by_its_path(tmp_path):
+    settings = changed(packaged("presets", "smoke"), "rsf.samples", 7)
+    assert config.load_preset(written(tmp_path, settings)).rsf.samples == 7
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "sentence"),
+    [
+        ("rsf.sampels", 3, "rsf: sampels = 3 is an unknown key; allowed are iterations, prompts, samples"),
+        ("extra", 1, "extra = 1 is an unknown key; allowed are name, data, model"),
+        ("rsf.samples", None, "the key rsf.samples is missing; every key must be given"),
+        ("name", None, "the key name is missing; every key must be given"),
+        ("rsf.samples", 0, "rsf.samples = 0 is not allowed: Input should be greater than or equal to 1"),
+        ("rsf.samples", 2.5, "rsf.samples = 2.5 is not allowed: Input should be a valid integer"),
+        ("sft.optimiser.lr", 2.0, "sft.optimiser.lr = 2.0 is not allowed: Input should be less than or equal to 1"),
+        ("sft.optimiser.lr", float("nan"), "sft.optimiser.lr = nan is not allowed: Input should be"),
+        ("reward.optimiser.clip", float("inf"), "reward.optimiser.clip = inf is not allowed: Input should be a finite"),
+        ("sft.mixture.qa", float("nan"), "sft.mixture.qa = nan is not allowed: Input should be"),
+        ("data", "wikipedia", "data = 'wikipedia' is not allowed: Input should be 'microcosm'"),
+        (
+            "pretrain.phases.0.mixture.poems",
+            1,
+            "phases.all.mixture = 'poems' is an unknown name; allowed are copy, recall",
+        ),
+        (
+            "pretrain.phases.0.targets.rhyme",
+            1,
+            "phases.all.targets = 'rhyme' is an unknown name; allowed are reading_one",
+        ),
+        ("pretrain.phases", [], "pretrain.phases = .. is not allowed: "),
+        ("sft.mixture.essay", 1, "sft.mixture = 'essay' is an unknown name; allowed are qa, reading_item"),
+        ("prompts.qa", 1, "prompts = 'qa' is an unknown name; allowed are talk, fact, reading, translation"),
+        ("prompts", {"talk": 0}, "prompts: all weights are 0; allowed are weights of which at least one is above 0"),
+        ("prompts", {}, "prompts = {} is not allowed: "),
+        (
+            "preferences.temperatures",
+            {1.0: 0.9, 1.5: 0.2},
+            "preferences.temperatures: the shares sum to 1.1; allowed is at most 1",
+        ),
+        (
+            "preferences.temperatures",
+            {0.0: 0.5},
+            "preferences.temperatures.0.0.* = 0.0 is not allowed: .* greater than 0",
+        ),
+        (
+            "model.hidden_size",
+            18,
+            "model: hidden_size = 18 is not allowed with heads = 2; allowed are multiples of 2 heads",
+        ),
+        ("dpo.iterations", 4, "dpo.iterations = 4 is not allowed; allowed are 1 to 3, the number of steps"),
+        ("ppo.baseline", "mean", "ppo.baseline.* = 'mean' is not allowed: "),
+        ("ppo.collapse.critic_loss", 1.0, "ppo.collapse.critic_loss = 1.0 is not allowed: .* greater than 1"),
+        ("oracle.screen", 5, "oracle: screen = 5 is not allowed with prompts = 4; allowed is at most as many"),
+        ("distil.epochs", None, "the key distil.epochs is missing; every key must be given"),
+        ("evaluate.qa", 1, "evaluate.qa = 1 is not allowed: Input should be greater than or equal to 2"),
+    ],
+)
+def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed(tmp_path, keys, value, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_preset(written(tmp_path, changed(packaged("presets", "smoke"), keys, value)))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "settings.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "sentence"),
+    [
+        ("averaging.0.alphas", [0.5, 1.5], "averaging.0.alphas.1 = 1.5 is not allowed: .* less than or equal to 1"),
+        (
+            "averaging.0.method",
+            "magic",
+            "averaging.0.method = 'magic' is not allowed: .*'ma', 'part', 'pattern', .* or 'oracle'",
+        ),
+        ("averaging.0.grouping.head", "left", "averaging.0.grouping.head = 'left' is not allowed: .*'first', 'last'"),
+        (
+            "averaging.1.part_names",
+            ["inputs"],
+            "averaging.1: part_names = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$",
+        ),
+        ("averaging.1.part_names", [], "averaging.1: part_names = .. is not allowed with method part"),
+        ("averaging.0.part_names", ["input"], "averaging.0: part_names = .'input'. is not allowed with method ma"),
+        ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed: .*'rsf', 'dpo' or 'ppo'"),
+        ("rlhf", [], "rlhf = .. is not allowed: "),
+        ("rlhf", None, "the key rlhf is missing; every key must be given"),
+        (
+            "averaging.1.label",
+            "ma",
+            "averaging and training have the label 'ma' more than once; allowed are different labels",
+        ),
+        (
+            "averaging.0.offsets",
+            [[0.1]],
+            "averaging.0: offsets = .*0.1.* is not allowed with method ma; `pattern` needs at least one",
+        ),
+        (
+            "averaging.0.chosen_by",
+            ["reward"],
+            "averaging.0: chosen_by = .*reward.* is not allowed with method ma; `oracle` needs",
+        ),
+        (
+            "averaging.0.samples",
+            [50],
+            "averaging.0: samples = .50. is not allowed with method ma; only `ama` may have any",
+        ),
+        (
+            "averaging.0.regularisers",
+            [0.1],
+            "averaging.0: regularisers = .0.1. is not allowed with method ma; only `ama` may",
+        ),
+        ("averaging.5.samples", [0], "averaging.5.samples.0.* = 0 is not allowed: "),
+        (
+            "averaging.5.regularisers",
+            [-1.0],
+            "averaging.5.regularisers.0 = -1.0 is not allowed: .* greater than or equal to 0",
+        ),
+        ("averaging.0.method", "pattern", "averaging.0: offsets = .. is not allowed with method pattern"),
+        ("averaging.0.method", "oracle", "averaging.0: chosen_by = .. is not allowed with method oracle"),
+        (
+            "averaging.0.method",
+            "adamerging",
+            "averaging.0: grouping.parts = 3 is not allowed with method adamerging, .*; allowed is layers",
+        ),
+        ("averaging.0.grouping.parts", "layer", "averaging.0.grouping.parts.* = 'layer' is not allowed: "),
+        ("trajectory", None, "the key trajectory is missing; every key must be given"),
+        ("learning_rates", [-1.0], "learning_rates.0 = -1.0 is not allowed: "),
+    ],
+)
+def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(tmp_path, keys, value, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_sweep(written(tmp_path, changed(packaged("sweeps", "core"), keys, value)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "sentence"),
+    [
+        ("training", None, "the key training is missing; every key must be given"),
+        ("training.1.label", "distilled", "averaging and training have the label 'distilled' more than once"),
+        ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'kl'"),
+        ("training.1.strengths", [-0.1], "training.1.strengths.0 = -0.1 is not allowed: .*greater than or equal to 0"),
+        (
+            "training.1.strengths",
+            [],
+            "training.1: strengths = \\(\\) is not allowed with method l1, which must be given strengths$",
+        ),
+        (
+            "training.0.strengths",
+            [0.1],
+            "training.0: strengths = \\(0.1,\\) is not allowed with method distilled, which must be given no option$",
+        ),
+        ("training.1.ranks", [4], "training.1: ranks = \\(4,\\) is not allowed with method l1"),
+        (
+            "training.4.targets",
+            "attention",
+            "training.4.targets = 'attention' is not allowed: .*'mlp' or 'mlp.attention'",
+        ),
+        (
+            "training.4.lora_alphas",
+            None,
+            "training.4: lora_alphas = \\(\\) is not allowed with method lora, .* ranks, targets, lora_alphas$",
+        ),
+        ("training.4.ranks", [0], "training.4.ranks.0 = 0 is not allowed: "),
+        ("training.6.interval", None, "training.6: interval = None is not allowed with method sma"),
+        (
+            "training.7.method",
+            "kl",
+            "rlhf = .'rsf'. is not allowed with training entries of method kl; allowed is .'ppo'.$",
+        ),
+        (
+            "rlhf",
+            ["ppo"],
+            "rlhf = .'ppo'. is not allowed with training entries of method distilled; allowed is .'rsf'.$",
+        ),
+        (
+            "training.6.strengths",
+            [0.5, 1.5],
+            "training.6: strengths = 1.5 is not allowed with method sma; allowed are decays in .0, 1.",
+        ),
+    ],
+)
+def test_a_wrong_training_entry_is_one_sentence_that_names_key_value_and_what_is_allowed(
+    tmp_path, keys, value, sentence
+):
+    with pytest.raises(UserError, match=sentence) as caught:
+        config.load_sweep(written(tmp_path, changed(packaged("sweeps", "mitigations"), keys, value)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pattern_may_not_leave_0_to_1(tmp_path):
+    wrong = changed(packaged("sweeps", "ratios"), "averaging.0.alphas", [0.05])
+    with pytest.raises(
+        UserError, match="averaging.0: offsets = -0.1 is not allowed with alpha = 0.05; allowed are sums in .0, 1."
+    ):
+        config.load_sweep(written(tmp_path, wrong))
+
+
+def test_the_settings_of_a_training_entry_say_all_that_its_models_are_made_with():
+    sweep = config.load_sweep("mitigations")
+    assert sweep.training_entry("distilled").settings() == [{}]
+    assert sweep.training_entry("er").settings() == [{"strength": strength} for strength in (0.25, 0.5, 1.0, 2.0, 4.0)]
+    sma = sweep.training_entry("sma")
+    assert sma.settings() == [{"strength": strength, "interval": sma.interval} for strength in sma.strengths]
+    lora = sweep.training_entry("lora-mlp")
+    assert lora.settings()[-1] == {"rank": lora.ranks[-1], "targets": "mlp", "lora_alpha": lora.lora_alphas[-1]}
+    with pytest.raises(
+        UserError,
+        match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, lora-mlp-attention-scales$",
+    ):
+        sweep.training_entry("magic")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "the file = None is not allowed"),
+        ("- 1", "the file = .1. is not allowed"),
+        ("7", "the file = 7 is not allowed"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        config.load_preset(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["nope", "nope.yaml", "core"])
+def test_an_unknown_preset_is_refused_with_the_known_ones(name):
+    with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are {', '.join(PRESETS)}, or the path"):
+        config.load_preset(name)
+
+
+def test_parts_other_than_three_are_called_by_their_number():
+    settings = {"parts": 6, "embeddings": "own", "norm": "theta", "head": "mean"}
+    assert config.GroupingSettings(**settings).names == (*(f"part{k}" for k in range(1, 7)), "embeddings")

@@ -1,0 +1,119 @@
+"""AlpacaEval's files: written in its format, read back, paired with another model's, and written by the command."""
+
+import json
+
+import pytest
+
+from ama_models import save_models, words, write_lines
+from averaging_models import command
+from llm.errors import UserError
+from llm.evaluation.benchmarks.alpaca import (
+    Instruction,
+    Outputs,
+    paired,
+    read_instructions,
+    read_outputs,
+    write_outputs,
+)
+from llm.evaluation.benchmarks.replies import Sampling, replies_to
+from llm.models.loading import load_causal, load_tokenizer
+
+ASKED = [Instruction("What is kelp?", "helpful_base"), Instruction("Write « three » words.", "koala")]
+
+
+def test_a_file_is_a_list_with_the_keys_of_alpacaevals_own(tmp_path):
+    write_outputs(tmp_path / "out.json", "mine", ASKED, ["A seaweed.", "One\ntwo"])
+    first, second = json.loads((tmp_path / "out.json").read_text())
+    assert first == {
+        "instruction": "What is kelp?",
+        "output": "A seaweed.",
+        "generator": "mine",
+        "dataset": "helpful_base",
+        "datasplit": "eval",
+    }
+    assert (second["instruction"], second["output"], second["dataset"]) == (ASKED[1].text, "One\ntwo", "koala")
+    said = read_outputs(tmp_path / "out.json")
+    assert said == Outputs("mine", [one.text for one in ASKED], ["A seaweed.", "One\ntwo"])
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_instructions_come_from_alpacaevals_list_or_from_lines(tmp_path):
+    entries = [{"instruction": one.text, "dataset": one.dataset, "output": "x", "generator": "gpt4"} for one in ASKED]
+    (tmp_path / "alpaca_eval.json").write_text(json.dumps(entries))
+    assert read_instructions(tmp_path / "alpaca_eval.json") == ASKED
+    write_lines(tmp_path / "mine.jsonl", [{"prompt": one.text} for one in ASKED])
+    assert read_instructions(tmp_path / "mine.jsonl") == [Instruction(one.text, "mine") for one in ASKED]
+
+
+def test_replies_of_two_models_are_paired_by_their_instructions():
+    own = Outputs("one", ["a", "b"], ["1", "2"])
+    assert paired(own, Outputs("two", ["b", "a"], ["4", "3"])) == (["a", "b"], ["1", "2"], ["3", "4"])
+    assert paired(own, Outputs("two", ["a", "b"], ["3", "4"])) == (["a", "b"], ["1", "2"], ["3", "4"])
+    for one, other in ((own, Outputs("two", ["a"], ["3"])), (Outputs("two", ["a"], ["3"]), own)):
+        with pytest.raises(UserError, match="two has no output for 'b'; both models must answer the same instructions"):
+            paired(one, other)
+
+
+BAD = {
+    "no json": ("{", "is no JSON"),
+    "no list": ("{}", "must hold a JSON list of objects, at least one"),
+    "empty": ("[]", "must hold a JSON list of objects, at least one"),
+    "no output": ('[{"instruction": "a", "generator": "g"}]', "entry 1: output is None, allowed is a text"),
+    "two models": (
+        json.dumps([{"instruction": "a", "output": "b", "generator": name} for name in "gh"]),
+        "has the generators g, h, allowed is one",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_other_files_are_refused(case, tmp_path):
+    text, said = BAD[case]
+    (tmp_path / "out.json").write_text(text)
+    with pytest.raises(UserError, match=said):
+        read_outputs(tmp_path / "out.json")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is no file; give a JSON file"):
+        read_instructions(tmp_path / "alpaca_eval.json")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models")
+    save_models(path)
+    write_lines(path / "prompts.jsonl", [{"prompt": prompt} for prompt in words(4, 3, 1)])
+    return path
+
+
+def test_the_command_writes_what_the_model_says_in_its_chat_format(folder, tmp_path, monkeypatch, capsys):
+    to = tmp_path / "theta.json"
+    options = ("--instructions", folder / "prompts.jsonl", "--tokens", 5, "--seed", 3, "--device", "cpu", "--batch", 3)
+    assert command(monkeypatch, "replies", folder / "theta", *options, "--to", to) == 0
+    assert f"alpaca_eval --model_outputs {to}" in capsys.readouterr().out
+    said, asked = read_outputs(to), words(4, 3, 1)
+    model, tokenizer = load_causal(folder / "theta", "float32", "model"), load_tokenizer(folder / "theta")
+    assert said == Outputs("theta", asked, replies_to(asked, model, tokenizer, Sampling(5, 1.0, 3, 3)))
+    assert said.replies != replies_to(asked, model, tokenizer, Sampling(5, 1.0, 3, 4))
+    assert replies_to(asked, model, tokenizer, Sampling(5, 0.0, 3, 3)) == replies_to(
+        asked, model, tokenizer, Sampling(5, 0.0, 1, 4)
+    )
+    assert command(monkeypatch, "replies", folder / "theta", *options, "--to", to) == 2
+    assert "which exists; give a new file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--tokens", 0), "tokens is 0, allowed are whole numbers from 1"),
+        (("--temperature", -1), "temperature is -1.0, allowed are finite numbers from 0"),
+        (("--instructions", "nowhere.jsonl"), "'nowhere.jsonl' is no file"),
+    ],
+)
+def test_the_command_refuses_bad_options(options, said, folder, tmp_path, monkeypatch, capsys):
+    given = {"--instructions": folder / "prompts.jsonl", "--to": tmp_path / "out.json"} | {options[0]: options[1]}
+    arguments = [argument for pair in given.items() for argument in pair]
+    assert command(monkeypatch, "replies", folder / "theta", *arguments) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+    assert not list(tmp_path.iterdir())

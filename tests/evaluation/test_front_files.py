@@ -1,0 +1,376 @@
+"""`front` on model folders: the numbers, the rows, the report, going on after a stop, refusals."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ama_models import save_models, save_samples, words, write_lines
+from averaging_models import command
+from llm.averaging.ama.sampling import exchange, rewards, write_replies
+from llm.averaging.live import average
+from llm.errors import UserError
+from llm.evaluation.front import measure as module
+from llm.evaluation.harness import Harness
+from llm.evaluation.metrics import f1
+from llm.evaluation.scores import corpus_bleu, sentence_statistics
+from llm.evaluation.tasks import Asking, read_task
+from llm.evidence.rows import read_rows
+from llm.models.loading import load_causal, load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models")
+    save_models(path)
+    prompts, replies, others = (words(8, 3, seed) for seed in (1, 2, 3))
+    write_lines(
+        path / "qa.jsonl",
+        [
+            {"prompt": p, "choices": [a, b, "w9"], "answer": b if k % 2 else 0}
+            for k, (p, a, b) in enumerate(zip(prompts, replies, others, strict=True))
+        ],
+    )
+    write_lines(
+        path / "reading.jsonl",
+        [{"prompt": p, "answers": [a, b]} for p, a, b in zip(prompts, replies, others, strict=True)],
+    )
+    write_lines(path / "french.jsonl", [{"prompt": p, "reference": a} for p, a in zip(prompts, replies, strict=True)])
+    write_lines(path / "prompts.jsonl", [{"prompt": prompt} for prompt in prompts])
+    save_samples(path / "samples.jsonl")
+    return path
+
+
+def arguments(folder, out, /, **changes):
+    tasks = ",".join(str(folder / f"{name}.jsonl") for name in ("qa", "reading", "french"))
+    given = {
+        "theta-0": folder / "theta_0",
+        "theta": folder / "theta",
+        "tasks": tasks,
+        "out": out,
+        "reward-model": folder / "reward",
+        "prompts": folder / "prompts.jsonl",
+        "alphas": "0,0.5",
+        "task-tokens": 4,
+        "tokens": 5,
+        "resamples": 20,
+        "name": "tiny",
+        "rlhf": "dpo",
+    } | changes
+    return [text for key, value in given.items() if value is not None for text in (f"--{key}", value)]
+
+
+def run(folder, out, **changes):
+    """`front` in this process, raising what goes wrong."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert command(monkeypatch, "front", *arguments(folder, out, **changes)) == 0
+
+
+@pytest.fixture(scope="module")
+def found(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("front") / "ma"
+    run(folder, out)
+    return out
+
+
+def row(frame, method, metric, key="{}"):
+    return frame[(frame.method == method) & (frame.metric == metric) & (frame.setting_key == key)].iloc[0]
+
+
+def test_rows_cover_both_ends_and_every_ratio_with_errors(found):
+    frame = read_rows(found / "rows.jsonl")
+    assert len(frame) == 4 * 4
+    assert set(frame.metric) == {"reward", "qa", "reading", "french"}
+    assert set(frame.preset) == {"tiny"}
+    assert set(frame[frame.method == "theta_0"].rlhf) == {"none"}
+    assert set(frame[frame.method != "theta_0"].rlhf) == {"dpo"}
+    assert (frame.n == 8).all()
+    assert frame.stderr.notna().all()
+
+
+def test_ratio_0_is_theta_0_and_values_are_means_of_the_stored_items(found):
+    frame = read_rows(found / "rows.jsonl")
+    for metric in ("reward", "qa", "reading", "french"):
+        assert row(frame, "ma", metric, '{"alpha": 0}').value == row(frame, "theta_0", metric).value
+    stored = json.loads((found / "points" / "ma-0.5.json").read_text())["tasks"]
+    for metric in ("reward", "qa", "reading"):
+        items = np.array(stored[metric]["items"])
+        assert row(frame, "ma", metric, '{"alpha": 0.5}').value == pytest.approx(items.mean())
+        assert row(frame, "ma", metric, '{"alpha": 0.5}').stderr == pytest.approx(items.std(ddof=1) / np.sqrt(8))
+    assert row(frame, "ma", "french", '{"alpha": 0.5}').value == pytest.approx(
+        corpus_bleu(np.array(stored["french"]["items"]))
+    )
+    assert row(frame, "ma", "reward", '{"alpha": 0.5}').value != row(frame, "theta", "reward").value
+
+
+@pytest.fixture(scope="module")
+def averaged(folder):
+    """The model at 0.5, made apart from `front`, and its tokenizer."""
+    model = load_causal(folder / "theta_0", "float32", "theta-0")
+    states = [load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta")]
+    model.load_state_dict(average(*states, 0.5))
+    return model, load_tokenizer(folder / "theta")
+
+
+def stored(found, task):
+    return np.array(json.loads((found / "points" / "ma-0.5.json").read_text())["tasks"][task]["items"])
+
+
+def lines(folder, name):
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+
+
+def greedy(model, tokenizer, prompt, tokens=4):
+    """The likeliest reply by a plain loop without cache."""
+    ids = tokenizer.encode(f"w5 {prompt} w6", add_special_tokens=False)
+    start = len(ids)
+    for _ in range(tokens):
+        with torch.no_grad():
+            token = model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item()
+        if token == 1:
+            break
+        ids.append(token)
+    return tokenizer.decode(ids[start:], skip_special_tokens=True)
+
+
+def test_choices_are_the_likeliest_by_a_plain_computation(found, folder, averaged):
+    model, tokenizer = averaged
+    for item, score in zip(lines(folder, "qa"), stored(found, "qa"), strict=True):
+        sums = []
+        for choice in item["choices"]:
+            context = tokenizer.encode(f"w5 {item['prompt']} w6", add_special_tokens=False)
+            whole = torch.tensor([context + tokenizer.encode(choice, add_special_tokens=False)])
+            with torch.no_grad():
+                log_p = model(input_ids=whole).logits[0, :-1].log_softmax(-1)
+            sums.append(log_p.gather(1, whole[0, 1:, None])[len(context) - 1 :].sum().item())
+        right = item["answer"] if isinstance(item["answer"], int) else item["choices"].index(item["answer"])
+        assert score == (int(np.argmax(sums)) == right)
+
+
+def test_answers_and_translations_are_scored_on_the_likeliest_reply(found, folder, averaged):
+    replies = [greedy(*averaged, item["prompt"]) for item in lines(folder, "reading")]
+    expected = [
+        max(f1(reply, answer) for answer in item["answers"])
+        for reply, item in zip(replies, lines(folder, "reading"), strict=True)
+    ]
+    assert stored(found, "reading") == pytest.approx(expected)
+    references = [item["reference"] for item in lines(folder, "french")]
+    assert stored(found, "french").tolist() == sentence_statistics(replies, references).tolist()
+
+
+def test_rewards_are_of_sampled_replies_with_the_same_random_numbers_for_every_model(found, folder, averaged):
+    from llm.models.loading import load_scorer
+
+    scorer = load_scorer(folder / "reward", "float32", torch.device("cpu"))
+    prompts = [line["prompt"] for line in lines(folder, "prompts")]
+    replies = write_replies(
+        *averaged, prompts, tokens=5, temperature=1.0, rng=torch.Generator().manual_seed(0), batch=16
+    )
+    pairs = [(exchange(prompt, reply), done) for prompt, (reply, done) in zip(prompts, replies, strict=True)]
+    assert stored(found, "reward") == pytest.approx(rewards(*scorer, pairs, 16), abs=1e-5)
+
+
+class Links(HTMLParser):
+    """Everything that a page would load from elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.text = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [value for key, value in attributes if key in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_report_needs_nothing_else_and_says_what_was_found(found):
+    page = Links()
+    page.feed((found / "report.html").read_text())
+    assert page.found and all(link.startswith("data:image/png;base64,") for link in page.found)
+    text = " ".join(page.text)
+    decision = json.loads((found / "recommendation.json").read_text())
+    if decision["alpha"] < 1:
+        assert f"Take alpha = {decision['alpha']:g}" in text
+        assert "python -m llm average --theta-0" in text
+    else:
+        assert "keep theta" in text
+    for name in ("front.png", "front.pdf"):
+        assert (found / name).stat().st_size > 5000
+
+
+def test_a_stopped_run_goes_on_and_measures_nothing_twice(found, folder, tmp_path, monkeypatch):
+    plain, calls = module._measure, []
+
+    def measured(pair, tasks):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return plain(pair, tasks)
+
+    monkeypatch.setattr(module, "_measure", measured)
+    out = tmp_path / "front"
+    assert command(monkeypatch, "front", *arguments(folder, out)) == 130
+    assert sorted(path.name for path in (out / "points").iterdir()) == ["ma-0.json", "theta.json", "theta_0.json"]
+    calls[:] = [1]  # one more is allowed
+    run(folder, out)
+    frames = [read_rows(path / "rows.jsonl").drop(columns="seconds") for path in (out, found)]
+    assert frames[0].equals(frames[1])
+    assert (out / "recommendation.json").read_bytes() == (found / "recommendation.json").read_bytes()
+
+
+def test_one_part_alone_leaves_the_rest_as_in_theta(folder, tmp_path, monkeypatch):
+    made = {}
+    plain = module.mix_
+
+    def spied(model, theta_0, theta, ratios):
+        plain(model, theta_0, theta, ratios)
+        made[str(len(made))] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    monkeypatch.setattr(module, "mix_", spied)
+    changes = {"method": "part", "part": "middle", "alphas": "0.25", "tasks": folder / "qa.jsonl"}
+    run(folder, tmp_path / "front", **changes)
+    theta_0, theta = (load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta"))
+    (mixed,) = [state for key, state in made.items() if key == "2"]
+    for name, tensor in mixed.items():
+        weight = 0.25 if "layers.1." in name else 1.0
+        torch.testing.assert_close(tensor, torch.lerp(theta_0[name], theta[name], weight), rtol=1e-6, atol=1e-7)
+    frame = read_rows(tmp_path / "front" / "rows.jsonl")
+    assert {"part": "middle", "alpha": 0.25} in list(frame.setting)
+
+
+def test_adaptive_ratios_are_found_on_the_way_and_kept_in_the_rows(folder, tmp_path):
+    changes = {"method": "ama", "alphas": "0.5", "tasks": folder / "qa.jsonl", "data": folder / "samples.jsonl"}
+    run(folder, tmp_path / "front", batch=20, **changes)
+    frame = read_rows(tmp_path / "front" / "rows.jsonl")
+    (setting,) = frame[(frame.method == "ama") & (frame.metric == "qa")].setting
+    assert sum(setting["alphas"].values()) / 3 == pytest.approx(0.5)
+    assert len(set(setting["alphas"].values())) == 3
+    assert setting["parts"] == 3 and setting["embeddings"] == "first"
+
+
+def test_embeddings_and_head_with_ratios_of_their_own_stand_in_rows_and_report(folder, tmp_path):
+    changes = {"method": "ama", "alphas": "0.5", "tasks": folder / "qa.jsonl", "data": folder / "samples.jsonl"}
+    run(folder, tmp_path / "front", batch=20, embeddings="own", head="own", **changes)
+    frame = read_rows(tmp_path / "front" / "rows.jsonl")
+    (setting,) = frame[(frame.method == "ama") & (frame.metric == "qa")].setting
+    assert list(setting["alphas"]) == ["part1", "part2", "part3", "embeddings", "head"]
+    assert sum(setting["alphas"].values()) / 5 == pytest.approx(0.5)
+    written = (tmp_path / "front" / "report.html").read_text()
+    said = ", ".join(f"{group} {ratio:.3f}" for group, ratio in setting["alphas"].items())
+    assert f"ama, alpha 0.5 ({said})" in written
+
+
+REFUSED = {
+    "no reward": ({"reward-model": None, "prompts": None}, "alignment is 'reward', allowed are the tasks qa"),
+    "reward model without prompts": ({"prompts": None}, "reward-model and prompts are allowed together only"),
+    "one task only": ({"tasks": ""}, "tasks has no ability beside the alignment metric"),
+    "unknown method": ({"method": "sma"}, "method is 'sma', allowed are ma, ama, part"),
+    "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
+    "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
+    "unknown part": ({"method": "part", "part": "first"}, "part is 'first', allowed are part1, part2, part3"),
+    "ama without samples": ({"method": "ama"}, "data (samples of theta) is needed with method 'ama'"),
+    "ratios out of range": ({"alphas": "0:2:1"}, "alphas is '0:2:1'"),
+    "unknown rlhf": ({"rlhf": "grpo"}, "rlhf is 'grpo', allowed are none, rsf, dpo, ppo"),
+    "confidence": ({"confidence": 2}, "confidence is 2.0"),
+    "missing task file": ({"tasks": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
+    "missing model": ({"theta-0": "nowhere"}, "theta-0 is 'nowhere', which is no folder"),
+    "no tokens": ({"tokens": 0}, "tokens is 0"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_in_one_sentence(case, folder, tmp_path, monkeypatch, capsys):
+    changes, said = REFUSED[case]
+    changes = {"tasks": folder / "qa.jsonl"} | changes
+    assert command(monkeypatch, "front", *arguments(folder, tmp_path / "out", **changes)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {said}")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_run_s_folder_is_left_alone(found, folder, monkeypatch, capsys):
+    before = (found / "rows.jsonl").read_bytes()
+    assert command(monkeypatch, "front", *arguments(folder, found, alphas="0.1")) == 2
+    assert "which holds a run with other arguments" in capsys.readouterr().err
+    assert (found / "rows.jsonl").read_bytes() == before
+
+
+ITEM = {"prompt": "a"}
+BAD_ITEMS = {
+    "no kind": ([ITEM], "each line must have the same one of choices, answers, reference"),
+    "two kinds": ([ITEM | {"reference": "b"}, ITEM | {"answers": ["b"]}], "each line must have the same one"),
+    "one choice": ([ITEM | {"choices": ["a"], "answer": 0}], "line 1: choices is"),
+    "answer out of range": ([ITEM | {"choices": ["a", "b"], "answer": 2}], "line 1: answer is 2"),
+    "answer no choice": ([ITEM | {"choices": ["a", "b"], "answer": "c"}], "line 1: answer is 'c'"),
+    "answers no list": ([ITEM | {"answers": "b"}], "line 1: answers is 'b'"),
+    "reference no text": ([ITEM | {"reference": 1}], "line 1: reference is 1"),
+    "no prompt": ([{"reference": "b"}], "line 1: prompt is None"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ITEMS)
+def test_bad_items_are_refused_naming_line_and_key(case, tmp_path):
+    rows, said = BAD_ITEMS[case]
+    path = write_lines(tmp_path / "items.jsonl", rows)
+    with pytest.raises(UserError, match=said):
+        read_task("items", path, Asking(True, 4, 2))
+
+
+def test_plain_text_items_are_asked_without_the_chat_format(folder, averaged):
+    model, tokenizer = averaged
+    item = {"prompt": "w7 w8", "choices": ["w9", "w20"], "answer": 0}
+    path = write_lines(folder / "plain.jsonl", [item] * 2)
+    asked = read_task("plain", path, Asking(False, 4, 2)).measure(model, tokenizer).items
+    with torch.no_grad():
+        log_p = model(input_ids=torch.tensor([[7, 8]])).logits[0, -1]
+    assert asked.tolist() == [float(log_p[9] > log_p[20])] * 2
+
+
+def test_tasks_of_lm_eval_are_measured_item_by_item(averaged, tmp_path):
+    from lm_eval.tasks import TaskManager
+
+    write_lines(
+        tmp_path / "docs.jsonl",
+        [{"question": q, "choices": ["w9", "w20"], "gold": k % 2} for k, q in enumerate(words(6, 2, 7))],
+    )
+    (tmp_path / "tiny_task.yaml").write_text(
+        f"task: tiny_task\ndataset_path: json\ndataset_kwargs:\n  data_files: {tmp_path / 'docs.jsonl'}\n"
+        f"  cache_dir: {tmp_path / 'cache'}\n"
+        'test_split: train\noutput_type: multiple_choice\ndoc_to_text: "{{question}}"\ndoc_to_target: gold\n'
+        'doc_to_choice: "{{choices}}"\nmetric_list:\n  - metric: acc\n'
+    )
+    model, tokenizer = averaged
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    found = Harness("tiny_task", 4, manager).measure(model, tokenizer)
+    expected = []
+    for k, question in enumerate(words(6, 2, 7)):
+        ids = tokenizer.encode(question, add_special_tokens=False)
+        with torch.no_grad():
+            log_p = model(input_ids=torch.tensor([ids])).logits[0, -1]
+        expected.append(float((log_p[9] < log_p[20]) == (k % 2)))
+    assert found.items.tolist() == expected
+    with pytest.raises(UserError, match="'tiny_task:f1', whose metrics are acc"):
+        Harness("tiny_task:f1", 4, manager).measure(model, tokenizer)
+    with pytest.raises(UserError, match="'no_such_task', which is no file and no task of lm-eval"):
+        Harness("no_such_task", 4, manager)
+
+
+class Known:
+    all_tasks = ("wmt",)
+
+
+def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
+    logged = [{"bleu": ("the cat sat on the mat", ["the cat sat on a mat"])}, {"bleu": (["a dog, so"], "a dog, so")}]
+    monkeypatch.setattr(Harness, "_samples", lambda *_: logged)
+    references, replies = ["the cat sat on the mat", "a dog, so"], ["the cat sat on a mat", "a dog, so"]
+    expected = corpus_bleu(sentence_statistics(replies, references))
+    assert Harness("wmt", 4, Known).measure(None, None).value() == pytest.approx(expected)
+    for sample in logged:
+        sample["other"] = ["no number"]
+    with pytest.raises(UserError, match="'wmt:other', whose other has no value an item"):
+        Harness("wmt:other", 4, Known).measure(None, None)

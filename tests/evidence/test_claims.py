@@ -1,0 +1,271 @@
+"""The ledger of claims: its rule, its verdicts in made-up worlds whose answer is known, and what is committed."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import claim_rows
+import rsf_rows
+from llm.config import load_sweep
+from llm.evidence.claims import render
+from llm.evidence.claims.book import Route, make_book, read_book
+from llm.evidence.claims.front import Ahead
+from llm.evidence.claims.ledger import ledger, make_ledger
+from llm.evidence.claims.line import Line, conclude, weakest
+from llm.evidence.claims.parts import ELSEWHERE, MA, STOPPING, TRAINED
+from llm.evidence.claims.table import CLAIMS
+from llm.evidence.frames import read_preset
+from llm.files import marks
+
+REPOSITORY = Path(__file__).parents[2]
+THEORY = REPOSITORY / "results" / "theory"
+COSTS = {0: 0.48, 1: 0.5, 2: 0.52}
+L2 = TRAINED["L2 penalty"]
+
+
+def verdicts(found):
+    return {entry.claim.id: entry.verdict for entry in found.entries}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "side", "bound", "verdict"),
+    [
+        (0.1, 0.2, "above", 0, "holds"),
+        (-0.2, -0.1, "above", 0, "fails"),
+        (-0.1, 0.1, "above", 0, "undecided"),
+        (0.1, 0.2, "below", 0, "fails"),
+        (-0.2, -0.1, "below", 0, "holds"),
+        (-0.1, 0.1, "below", 0, "undecided"),
+        (0.0, 0.1, "above", 0, "undecided"),
+        (-0.1, 0.1, "above", -0.2, "holds"),
+        (-0.3, -0.25, "above", -0.2, "fails"),
+        (None, None, "above", 0, "undecided"),
+    ],
+)
+def test_a_line_holds_where_its_whole_interval_lies_on_the_claims_side(low, high, side, bound, verdict):
+    assert Line("part", low=low, high=high, side=side, bound=bound).verdict == verdict
+
+
+HOLDS, FAILS = Line("h", low=1, high=2, estimate=1.5), Line("f", low=-2, high=-1, estimate=-1.5)
+OPEN, ABSENT = Line("o", low=-1, high=2, estimate=0.5), Line("a", missing="sweep core")
+
+
+@pytest.mark.parametrize(
+    ("lines", "verdict", "part"),
+    [
+        ([HOLDS, replace(HOLDS, part="nearer", low=0.5)], "holds", "nearer"),
+        ([HOLDS, OPEN, ABSENT, FAILS], "fails", "f"),
+        ([HOLDS, OPEN, ABSENT], "undecided", "o"),
+        ([HOLDS, ABSENT], "undecided", "a"),
+        ([ABSENT, ABSENT], "not measured", "a"),
+        ([HOLDS, replace(FAILS, deciding=False)], "holds", "h"),
+        (
+            [replace(OPEN, part="wide", low=-9), replace(OPEN, part="other unit", low=-2, unit=0.1)],
+            "undecided",
+            "other unit",
+        ),
+    ],
+)
+def test_a_claim_fails_with_one_part_and_holds_with_all_and_hangs_on_its_weakest(lines, verdict, part):
+    assert conclude(lines) == verdict
+    assert weakest(lines).part == part
+
+
+@pytest.fixture(scope="module")
+def as_the_paper_says(tmp_path_factory):
+    return ledger(claim_rows.write(tmp_path_factory.mktemp("all") / "microcosm", COSTS), THEORY)
+
+
+def test_every_claim_is_measured_once_all_sweeps_are_there_and_holds_in_a_world_as_the_paper_says(as_the_paper_says):
+    found = verdicts(as_the_paper_says)
+    other = {"C8a": "fails", "C8b": "fails", "C11": "not measured", "C12b": "fails"}  # see the next tests
+    assert found == {claim.id: other.get(claim.id, "holds") for claim in CLAIMS}
+    assert not [line for e in as_the_paper_says.entries if e.claim.id != "C11" for line in e.lines if line.missing]
+
+
+def test_the_recommended_ratio_costs_reward_where_reward_rises_in_proportion_to_it(as_the_paper_says):
+    lines = {line.part: line for e in as_the_paper_says.entries if e.claim.id == "C8b" for line in e.deciding}
+    kept = lines["MA: at least 95% of the reward's rise kept"]
+    assert (kept.estimate, kept.low, kept.high) == pytest.approx((-0.8, -0.8, -0.8))  # a fifth of a rise of 4
+    assert kept.bound == pytest.approx(-0.2)
+    assert (kept.verdict, lines["MA: abilities above theta's"].verdict) == ("fails", "holds")
+
+
+@pytest.mark.parametrize(("power", "verdict"), [(2.0, "holds"), (1.0, "undecided"), (0.5, "fails")])
+def test_averaging_that_is_better_equal_or_worse_than_its_rivals_is_called_so(tmp_path, power, verdict):
+    book, parts = read_book(claim_rows.write(tmp_path, COSTS, power=power, bump=0)), {"C3": 4, "C4": 1}
+    asked = [claim for claim in CLAIMS if claim.id in ("C2", *parts)]
+    entries = {entry.claim.id: entry for entry in make_ledger(book, asked).entries}
+    assert {key: entries[key].count(verdict) for key in parts} == parts
+    assert {key: entries[key].verdict for key in parts} == dict.fromkeys(parts, verdict)
+    fronts = [line for line in entries["C2"].deciding if "at equal" in line.part]
+    assert [line.verdict for line in fronts] == [verdict] * 7
+
+
+def test_noise_around_equality_is_undecided(tmp_path):
+    folder = claim_rows.write(tmp_path, COSTS, ("core",), power=1.0, bump=0)
+    rng, rows = np.random.default_rng(0), read_preset(folder)
+    rows["value"] += 0.01 * rng.standard_normal(len(rows))
+    line = Ahead("MA", MA, STOPPING).lines(make_book(rows))[0]
+    assert line.verdict == "undecided"
+    assert line.low < line.estimate < line.high
+
+
+def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
+    found = ledger(claim_rows.write(tmp_path / "microcosm", COSTS, ("core",)), tmp_path)
+    needs = {entry.claim.id: {line.missing for line in entry.deciding} - {""} for entry in found.entries}
+    assert needs == {
+        "C1": set(),
+        "C2": {"sweep learning-rates", "sweep mitigations"},
+        "C3": {"sweep mitigations"},
+        "C4": {"sweep algorithms"},
+        "C5": {"sweep algorithms"},
+        "C6a": {"sweep ratios"},
+        "C6b": {"sweep ratios"},
+        "C7": {"sweep algorithms", "sweep ratios"},
+        "C8a": set(),
+        "C8b": set(),
+        "C9": {"sweep algorithms"},
+        "C10": {"sweep ratios"},
+        "C11": {f"preset {name}" for name in ELSEWHERE},
+        "C12a": {"make theory"},
+        "C12b": {"make theory"},
+    }
+    assert verdicts(found)["C4"] == "not measured"
+    assert verdicts(found)["C7"] == "undecided"
+
+
+def test_methods_are_paired_over_the_seeds_that_both_have(tmp_path):
+    claim_rows.write(tmp_path, COSTS, ("core",))
+    claim_rows.write(tmp_path, {1: 0.5, 2: 0.52, 9: 0.7}, ("mitigations",))
+    assert Ahead("MA", MA, L2).lines(read_book(tmp_path))[0].seeds == (1, 2)
+
+
+def test_one_seed_gives_an_estimate_but_no_interval_and_no_verdict(tmp_path):
+    found = ledger(claim_rows.write(tmp_path / "microcosm", {4: 0.5}), THEORY)
+    lines = [line for entry in found.entries for line in entry.lines if not entry.claim.id.startswith("C12")]
+    assert {line.verdict for line in lines} == {"undecided", "not measured"}
+    assert all("one seed, so no interval" in line.note for line in lines if line.estimate is not None)
+    assert "1 seed" in render.text(found).splitlines()[0]
+    json.loads(render.as_json(found))
+
+
+def test_models_of_seven_billion_parameters_are_told_once_their_rows_are_beside_the_others(tmp_path):
+    claim_rows.write(tmp_path / "microcosm", COSTS, ("core",))
+    rows = claim_rows.world(0)
+    dpo = [row for name in ("core", "algorithms") for row in rows[name] if row["rlhf"] in ("none", "dpo")]
+    zephyr = [row | {"preset": ELSEWHERE[0]} for row in dpo]
+    (tmp_path / ELSEWHERE[0]).mkdir()
+    rsf_rows.write(tmp_path / ELSEWHERE[0], [row for row in zephyr if row["metric"] != "gold_reward"])
+    (entry,) = (e for e in ledger(tmp_path / "microcosm", THEORY).entries if e.claim.id == "C11")
+    assert [line.missing for line in entry.deciding] == ["", f"preset {ELSEWHERE[1]}"]
+    assert entry.deciding[0].estimate > 0
+    assert entry.deciding[0].verdict == "undecided"  # one model: no interval over seeds
+
+
+def test_what_a_preset_has_no_rows_of_is_not_measured_and_a_log_likelihood_is_told_without_deciding(tmp_path):
+    made = [row for seed, cost in COSTS.items() for sweep in claim_rows.world(seed, cost).values() for row in sweep]
+    rows = [
+        row | ({"metric": "log_likelihood", "value": row["value"] / 10 - 13} if row["metric"] == "bleu" else {})
+        for row in made
+        if row["metric"] != "gold_reward"
+    ]
+    found = ledger(rsf_rows.write(tmp_path, rows), THEORY)
+    lines = [line for entry in found.entries for line in entry.lines]
+    assert {line.part for line in lines if line.missing == "rows of bleu"} == {
+        line.part for line in lines if line.part.startswith("translation")
+    }
+    assert not {"bleu", "gold_reward"} & {line.metric for line in lines}
+    told = [line for line in lines if line.metric == "log_likelihood"]
+    assert told and not any(line.deciding for line in told)
+    assert "needs rows of bleu" in render.text(found)
+    tax = next(line for line in told if line.part == "abilities: DPO's theta above RSF's")
+    assert tax.estimate == pytest.approx(0.3 * 10 * np.mean(list(COSTS.values())))  # DPO takes 0.7 of what RSF takes
+    assert render.number(tax).endswith("nats a token")
+
+
+def routes(value):
+    """Every Route within a comparison."""
+    if isinstance(value, Route):
+        yield value
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from routes(one)
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from routes(tuple(getattr(value, name) for name in value.__dataclass_fields__))
+
+
+def test_each_path_is_looked_for_in_a_sweep_that_has_it():
+    for claim in CLAIMS:
+        for route in routes(claim.parts) if claim.id != "C11" else ():
+            sweep = load_sweep(route.sweep)
+            methods = {entry.method for entry in (*sweep.averaging, *sweep.training)}
+            assert route.method in methods or (sweep.trajectory and route.method == "early-stopping"), (claim.id, route)
+            assert route.rlhf in sweep.rlhf, (claim.id, route)
+
+
+def test_claims_are_numbered_and_lead_to_notebooks_that_draw_their_figures():
+    assert list(dict.fromkeys(re.match(r"C\d+", claim.id)[0] for claim in CLAIMS)) == [f"C{k}" for k in range(1, 13)]
+    for claim in CLAIMS:
+        for notebook, figures in claim.where.items():
+            assert (REPOSITORY / "notebooks" / f"{notebook}.ipynb").is_file(), claim.id
+            source = (REPOSITORY / "notebooks" / f"{notebook}.py").read_text()
+            assert all(f'style.save(fig, "{figure}")' in source for figure in figures), claim.id
+
+
+def test_a_page_leads_to_those_figures_only_that_are_drawn(tmp_path, as_the_paper_says):
+    (tmp_path / "fig12.png").touch()
+    row = render.markdown(as_the_paper_says, tmp_path, "../").splitlines()[2]
+    assert row.endswith("| [training](../notebooks/training.ipynb), [fig12](../figures/fig12.png) |")
+
+
+def test_the_committed_ledger_is_that_of_the_committed_rows():
+    found = ledger(REPOSITORY / "results" / "microcosm", THEORY)
+    remake = "python -m llm claims results/microcosm --to results/claims.json --into README.md"
+    assert (REPOSITORY / "results" / "claims.json").read_text() == render.as_json(found), remake
+    begin, end = marks("claims")
+    table = render.markdown(found, REPOSITORY / "figures")
+    assert f"{begin}\n{table}\n{end}" in (REPOSITORY / "README.md").read_text(), remake
+
+
+def test_the_command_writes_the_ledger_and_a_page_and_prints_it_without_torch(tmp_path):
+    folder, page = claim_rows.write(tmp_path / "microcosm", COSTS, ("core",)), tmp_path / "page.md"
+    page.write_text("\n".join(marks("claims")) + "\n")
+    code = "import sys, llm.evidence.claims.ledger, llm.evidence.claims.render; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    command = [sys.executable, "-m", "llm", "claims", str(folder), "--theory", str(THEORY)]
+    outputs = ["--to", str(tmp_path / "claims.json"), "--into", str(page)]
+    printed = subprocess.run(command + outputs, capture_output=True, text=True, check=True).stdout
+    found = ledger(folder, THEORY)
+    assert printed == render.text(found) + "\n"
+    assert max(map(len, printed.splitlines())) <= render.WIDTH
+    written = json.loads((tmp_path / "claims.json").read_text())
+    assert {claim["id"]: claim["verdict"] for claim in written["claims"]} == verdicts(found)
+    assert written["claims"][0]["lines"][0]["estimate"] == 4.0
+    assert "| C1 | " in page.read_text()
+    command += ["--into", str(tmp_path / "claims.json")]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "has no place for the claims" in refused.stderr
+
+
+def test_rows_of_theta_0_alone_are_refused(tmp_path):
+    alone = rsf_rows.rows_of(0, "theta_0", {}, rsf_rows.model(0, 1), "none")
+    with pytest.raises(Exception, match="no rows of any algorithm; run the sweep `core` first"):
+        ledger(rsf_rows.write(tmp_path, alone), THEORY)
+
+
+def test_rewards_that_never_rise_and_abilities_that_never_fall_are_told_not_refused(tmp_path):
+    rows = [row for seed in (0, 1) for sweep in claim_rows.world(seed).values() for row in sweep]
+    turned = [row | {"value": -row["value"]} for row in rows]  # everything gets worse in reward and better in ability
+    found = ledger(rsf_rows.write(tmp_path, turned), THEORY)
+    assert verdicts(found)["C1"] == "fails"
+    assert {line.unit for entry in found.entries for line in entry.lines if line.metric != "accuracy"} == {None}
+    json.loads(render.as_json(found))
+    assert "cannot be compared" in render.text(found)

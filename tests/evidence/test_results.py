@@ -1,0 +1,235 @@
+"""Result rows: what is written is what is read, and every kind of bad row is one sentence that names it."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.errors import UserError
+from llm.evidence.rows import (
+    collect_rows,
+    expand_setting,
+    parse_row,
+    read_rows,
+    require,
+    select,
+    setting_key,
+    write_rows,
+)
+
+GOOD = {
+    "preset": "microcosm",
+    "seed": 0,
+    "rlhf": "rsf",
+    "method": "ma",
+    "setting": {"alpha": 0.2},
+    "metric": "qa",
+    "value": 0.9,
+    "stderr": 0.01,
+    "n": 400,
+    "split": "test",
+    "seconds": 1.5,
+    "version": "0.1.0",
+}
+
+
+def row(**changes):
+    return {**GOOD, **changes}
+
+
+def grid(seeds=(0, 1), alphas=(0.0, 0.5, 1.0), metrics=("qa", "reward")):
+    return [
+        row(seed=seed, setting={"alpha": alpha}, metric=metric, value=seed + alpha)
+        for seed in seeds
+        for alpha in alphas
+        for metric in metrics
+    ]
+
+
+floats = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(value=floats, stderr=st.none() | floats.map(abs), n=st.integers(1, 10**9), alpha=floats)
+def test_a_written_row_reads_back_exactly(tmp_path_factory, value, stderr, n, alpha):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_rows(path, [row(value=value, stderr=stderr, n=n, setting={"alpha": alpha, "part": "input"})])
+    (back,) = read_rows(path).to_dict("records")
+    assert back["value"] == value
+    assert back["n"] == n
+    assert back["setting"] == {"alpha": alpha, "part": "input"}
+    assert math.isnan(back["stderr"]) if stderr is None else back["stderr"] == stderr
+
+
+@given(st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 5)), min_size=1, max_size=30))
+def test_items_read_back_exactly_and_rows_without_them_have_no_such_key(tmp_path_factory, items):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_rows(path, [row(value=sum(items) / len(items), n=len(items), items=items), row(metric="bleu")])
+    assert ["items" in line for line in path.read_text().splitlines()] == [False, True]
+    assert list(read_rows(path)["items"]) == [None, items]
+
+
+@pytest.mark.parametrize("items", [[], [0.9], [0.9, 0.8], [math.nan, 0.9], "0.9"])
+def test_items_that_are_not_the_values_are_refused(items):
+    with pytest.raises(
+        UserError,
+        match="^here: items = .* is not allowed; it must be a list of n finite numbers whose mean is the value",
+    ):
+        parse_row(row(n=2, items=items), "here")
+
+
+@given(st.permutations(grid()))
+def test_the_order_of_rows_does_not_change_the_bytes(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("rows")
+    write_rows(folder / "a.jsonl", grid())
+    write_rows(folder / "b.jsonl", rows)
+    assert (folder / "a.jsonl").read_bytes() == (folder / "b.jsonl").read_bytes()
+
+
+def test_writing_leaves_nothing_beside_the_file_and_a_bad_row_leaves_the_old_file(tmp_path):
+    write_rows(tmp_path / "rows.jsonl", grid())
+    before = (tmp_path / "rows.jsonl").read_bytes()
+    with pytest.raises(UserError):
+        write_rows(tmp_path / "rows.jsonl", [*grid(), row(value=math.nan)])
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+    assert (tmp_path / "rows.jsonl").read_bytes() == before
+
+
+BAD = [
+    ({"rlhf": "rlhf"}, "rlhf = 'rlhf'", "one of none, rsf, dpo, ppo"),
+    ({"value": math.nan}, "value = nan", "a finite number"),
+    ({"value": math.inf}, "value = inf", "a finite number"),
+    ({"value": "high"}, "value = 'high'", "a finite number"),
+    ({"value": None}, "value = None", "a finite number"),
+    ({"value": True}, "value = True", "a finite number"),
+    ({"stderr": -0.1}, "stderr = -0.1", "a finite number >= 0, or null"),
+    ({"n": 0}, "n = 0", "an integer >= 1"),
+    ({"n": 2.5}, "n = 2.5", "an integer >= 1"),
+    ({"seed": -1}, "seed = -1", "an integer >= 0"),
+    ({"seed": "0"}, "seed = '0'", "an integer >= 0"),
+    ({"metric": ""}, "metric = ''", "a non-empty string"),
+    ({"preset": ""}, "preset = ''", "a non-empty string"),
+    ({"method": 3}, "method = 3", "a non-empty string"),
+    ({"split": ""}, "split = ''", "a non-empty string"),
+    ({"seconds": -1.0}, "seconds = -1.0", "a finite number >= 0"),
+    ({"version": None}, "version = None", "a non-empty string"),
+    ({"setting": "alpha"}, "setting = 'alpha'", "an object"),
+    ({"setting": {"alpha": math.nan}}, "setting = {'alpha': nan}", "an object with finite JSON values"),
+    ({"beta": 1}, "beta = 1", "unknown key; allowed are preset, seed"),
+]
+
+
+@pytest.mark.parametrize(("changes", "named", "allowed"), BAD)
+def test_a_bad_row_is_one_sentence_with_file_line_key_value_and_what_is_allowed(tmp_path, changes, named, allowed):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(row(**changes)) + "\n")
+    with pytest.raises(UserError) as error:
+        read_rows(path)
+    sentence = str(error.value)
+    assert sentence.startswith(f"{path}, line 2: ")
+    assert named in sentence
+    assert allowed in sentence
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("key", GOOD)
+def test_a_row_without_one_of_its_keys_is_named(key):
+    with pytest.raises(UserError, match=f"here: the key {key} is missing; it must be"):
+        parse_row({name: value for name, value in GOOD.items() if name != key}, "here")
+
+
+@pytest.mark.parametrize("line", ['{"preset": "micro', "", "[1, 2]", "3", "\x00"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n" + line + "\n" + json.dumps(row(seed=1)) + "\n")
+    with pytest.raises(UserError, match="line 2: .* (must be one JSON object|a row is an object)"):
+        read_rows(path)
+
+
+def test_the_same_number_twice_is_refused_in_writing_and_across_files(tmp_path):
+    twice = [row(setting={"alpha": 0}), row(setting={"alpha": 0.0}, value=0.1)]
+    with pytest.raises(UserError, match='two rows for .*setting = {"alpha": 0}'):
+        write_rows(tmp_path / "rows.jsonl", twice)
+    write_rows(tmp_path / "a.jsonl", twice[:1])
+    write_rows(tmp_path / "b.jsonl", twice[1:])
+    with pytest.raises(UserError, match=r"b\.jsonl, line 1: .*already there .*a\.jsonl, line 1"):
+        read_rows(tmp_path)
+
+
+def test_missing_and_empty_results_are_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere.jsonl does not exist"):
+        read_rows(tmp_path / "nowhere.jsonl")
+    with pytest.raises(UserError, match="holds no rows"):
+        read_rows(tmp_path)
+
+
+def test_a_folder_reads_as_all_of_its_files(tmp_path):
+    write_rows(tmp_path / "a.jsonl", grid(seeds=(0,)))
+    write_rows(tmp_path / "b.jsonl", grid(seeds=(1,)))
+    write_rows(tmp_path / "c" / "all.jsonl", grid())
+    assert len(read_rows(tmp_path)) == len(read_rows(tmp_path / "c")) == len(grid())
+
+
+def test_collected_files_hold_all_rows_of_their_sources(tmp_path):
+    write_rows(tmp_path / "a.jsonl", grid(seeds=(0,)))
+    write_rows(tmp_path / "b.jsonl", grid(seeds=(1,)))
+    collect_rows([tmp_path / "b.jsonl", tmp_path / "a.jsonl"], tmp_path / "all.jsonl")
+    write_rows(tmp_path / "same.jsonl", grid())
+    assert (tmp_path / "all.jsonl").read_bytes() == (tmp_path / "same.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"c\.jsonl does not exist"):
+        collect_rows([tmp_path / "a.jsonl", tmp_path / "c.jsonl"], tmp_path / "all.jsonl")
+    with pytest.raises(UserError, match="two rows for"):
+        collect_rows([tmp_path / "a.jsonl"] * 2, tmp_path / "all.jsonl")
+
+
+def test_settings_that_mean_the_same_have_one_key():
+    assert setting_key({"alpha": 0, "part": "input"}) == setting_key({"part": "input", "alpha": -0.0})
+    assert setting_key({"alpha": 0.1 + 0.2}) == setting_key({"alpha": 0.3})
+    assert setting_key({"alphas": {"b": 1.0, "a": 0}}) == setting_key({"alphas": {"a": 0.0, "b": 1}})
+    assert setting_key({"alpha": 0.2}) != setting_key({"alpha": 0.2000001})
+    assert setting_key({"flag": True}) != setting_key({"flag": 1})
+
+
+@pytest.fixture
+def frame(tmp_path):
+    write_rows(tmp_path / "rows.jsonl", grid())
+    return read_rows(tmp_path / "rows.jsonl")
+
+
+def test_select_matches_values_lists_and_whole_settings(frame):
+    assert len(select(frame, seed=1)) == 6
+    assert len(select(frame, seed=[0, 1], metric="qa")) == 6
+    assert list(select(frame, setting={"alpha": 1}, metric="qa")["value"]) == [1.0, 2.0]
+    assert select(frame, setting={}).empty
+    with pytest.raises(UserError, match="alpha = 0.5 names no column; allowed are preset"):
+        select(frame, alpha=0.5)
+
+
+WANTED = {"preset": "microcosm", "rlhf": "rsf", "method": "ma", "metrics": ["qa", "reward"]}
+
+
+def test_require_gives_one_row_for_each_combination_in_order(frame):
+    rows = require(frame, seeds=[1, 0], settings=[{"alpha": 1}, {"alpha": 0.5}], **WANTED)
+    assert list(rows["seed"]) == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert list(rows["value"]) == [2.0, 2.0, 1.5, 1.5, 1.0, 1.0, 0.5, 0.5]
+    assert list(rows["metric"]) == ["qa", "reward"] * 4
+
+
+def test_require_names_the_missing_row(frame):
+    lacking = frame[~((frame["seed"] == 1) & (frame["setting_key"] == '{"alpha": 0.5}') & (frame["metric"] == "qa"))]
+    with pytest.raises(
+        UserError, match='no row for .*method = ma, setting = {"alpha": 0.5}, seed = 1, .*metric = qa.$'
+    ):
+        require(lacking, seeds=[0, 1], settings=[{"alpha": 0.5}], **WANTED)
+    with pytest.raises(UserError, match=r"seed = 7.*\(and 1 more\)"):
+        require(frame, seeds=[0, 7], settings=[{"alpha": 0.5}], **WANTED)
+    with pytest.raises(UserError, match="split = train"):
+        require(frame, seeds=[0], settings=[{"alpha": 0.5}], split="train", **WANTED)
+
+
+def test_expand_setting_makes_columns_and_names_what_lacks_them(frame):
+    assert sorted(set(expand_setting(frame, "alpha")["alpha"])) == [0, 0.5, 1]
+    with pytest.raises(UserError, match="has no part"):
+        expand_setting(frame, "part")

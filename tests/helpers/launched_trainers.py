@@ -1,0 +1,52 @@
+"""What each process of a launch does in test_trainers_launch.py: all checks that need several processes, one after the other."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+from trainer_runs import gradients, ppo_run, sft_run
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopped_sft(folder: Path, out: Path, hardware) -> None:
+    """An SFT run that ends, in every process, before it marks its second state as whole."""
+    from llm.training.distributed import trl_run
+
+    whole = trl_run.marks
+
+    def stopping(accelerator):
+        callback = whole(accelerator)
+        marked = callback.on_save
+
+        def on_save(args, state, control, **kwargs):
+            if state.global_step == 4:
+                raise Stopped
+            marked(args, state, control, **kwargs)
+
+        callback.on_save = on_save
+        return callback
+
+    trl_run.marks = stopping
+    with contextlib.suppress(Stopped):
+        sft_run(folder, out, hardware)
+    trl_run.marks = whole
+
+
+def main(folder: Path) -> None:
+    from trainer_models import hardware
+
+    split, out = hardware(launcher="fsdp", processes=2), folder / "fsdp"
+    gradients(folder, out / "gradients.pt", split)
+    gradients(folder, out / "gradients-bf16.pt", split.model_copy(update={"dtype": "bf16"}))
+    sft_run(folder, out / "whole", split)
+    stopped_sft(folder, out / "resumed", split)
+    sft_run(folder, out / "resumed", split)
+    for iterations in (1, 2):  # the second begins from the sharded state that the first has left
+        ppo_run(folder, out / "ppo", split, iterations)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,63 @@
+"""Whether a group of its own is said to pay, on rows where the answer is built in."""
+
+import pytest
+
+import apart
+import made_rows
+from llm.config import load_sweep
+from llm.evidence.frames import read_preset
+from llm.evidence.named import with_families
+from llm.evidence.rows import write_rows
+
+CALLED = {made_rows.PRESET.name: "tied"}
+
+
+def frames(folder, kept):
+    """Three seeds of MA, AMA, and AMA with the embeddings apart, which forgets `kept` of what the others forget."""
+    rows = []
+    for seed in range(3):
+        chance = {"qa": 0.25, "reading_f1": 0.2, "bleu": 4.0}
+        rows += made_rows.rows_of(seed, "none", "theta_0", {}, made_rows.model(0, 0, seed), noisy=False)
+        rows += made_rows.rows_of(seed, "none", "chance", {}, chance, noisy=False)
+        rows += made_rows.rows_of(seed, "rsf", "theta", {}, made_rows.model(1, 1, seed), noisy=False)
+        for entry in load_sweep("core").averaging:
+            if entry.label not in ("ma", "ama", "ama-own-embeddings"):
+                continue
+            share = kept if entry.label == "ama-own-embeddings" else 1.0
+            groups = ["part1", "part2", "part3", *(["embeddings"] if "own" in entry.label else [])]
+            grouping = entry.grouping.model_dump()
+            for alpha in entry.alphas:
+                values = made_rows.model(alpha, share * alpha**2, seed)
+                setting = {"alpha": alpha}
+                if entry.method == "ama":
+                    setting |= {
+                        "parts": 3,
+                        **{k: grouping[k] for k in ("embeddings", "norm", "head")},
+                        "alphas": dict.fromkeys(groups, alpha),
+                    }
+                rows += made_rows.rows_of(seed, "rsf", entry.method, setting, values, noisy=False)
+    write_rows(folder / "core-seed0.jsonl", rows)
+    return {"rsf": with_families(read_preset(folder), "rsf")}
+
+
+@pytest.mark.parametrize(("kept", "side"), [(0.5, "above"), (1.0, "undecided"), (1.5, "below")])
+def test_a_better_equal_and_worse_one_are_told_apart(tmp_path, kept, side):
+    found = apart.duels(frames(tmp_path, kept), made_rows.PRESET.name)
+    assert [(one.family, one.rival, one.reward, one.seeds) for one in found] == [
+        ("ama-own-embeddings", rival, reward, 3) for rival in ("ma", "ama") for reward in ("reward", "gold_reward")
+    ]
+    by_learned = [one.found.t for one in found if one.reward == "reward"]
+    assert {one.verdict for one in by_learned} == {side}
+    if kept == 1.0:
+        assert all(one.mean == pytest.approx(0, abs=1e-12) for one in by_learned)
+    said = apart.answer(found)
+    assert said.endswith(
+        "so it should be the default." if side == "above" else "so the paper's grouping stays the default."
+    )
+    words = {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"}
+    assert apart.told(found[0], CALLED).startswith(f"tied RSF, learned reward: AMA, emb. apart {words[side]} MA, ")
+
+
+def test_without_rows_there_is_nothing_to_compare(tmp_path):
+    assert apart.frames_of(tmp_path) == {}
+    assert apart.duels({}, "microcosm") == []

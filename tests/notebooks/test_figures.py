@@ -1,0 +1,190 @@
+"""Every cell of the notebooks on the microcosm, run on made-up rows: with all sweeps, with one seed, with nothing but the core.
+
+The figures are laid out but not written, and nothing may stick out of them.
+"""
+
+import re
+import runpy
+from functools import cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+import available
+import made_rows
+import panels
+import pareto
+import style
+from llm.config import names
+from llm.evidence import paths
+from llm.evidence.frames import read_preset
+from llm.evidence.named import with_families
+from rsf_rows import core, model, rows_of, write
+
+NOTEBOOKS = Path(style.__file__).parent
+DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
+SWEEPS = (
+    "core",
+    "learning-rates",
+    "algorithms",
+    "mitigations",
+    "mitigation-rates",
+    "ratios",
+    "ama-samples",
+    "kl-penalty",
+)
+SAVE = re.compile(r'style\.save\(fig, "([^"]+)"\)')
+OF_CORE = {
+    "training": {"fig01", "fig12"},
+    "averaging": {"fig_fronts", "fig_advantage", "fig04-right", "fig_parts"},
+    "mitigations": set(),
+    "ratios": {"fig05-left", "fig10", "fig11", "fig_recommended"},
+    "inside_ama": {"fig_embeddings"},
+    "algorithms": set(),
+    "zephyr": set(),
+}
+MISSING = {
+    "mitigations": ("mitigations", "kl-penalty", "learning-rates", "mitigation-rates"),
+    "ratios": ("ratios",),
+    "inside_ama": ("ratios", "ama-samples"),
+    "algorithms": ("algorithms",),
+    "zephyr": ("algorithms",),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A function that gives the folder of made-up results of some seeds and sweeps, written once."""
+    return cache(lambda seeds, sweeps: made_rows.write(tmp_path_factory.mktemp("results"), seeds, sweeps).parent)
+
+
+@pytest.fixture
+def drawn(monkeypatch, capsys, results):
+    """A function that runs a notebook on made-up rows: name -> figure, file -> text, and what was printed."""
+
+    def run(notebook, seeds, sweeps, layout=False):
+        monkeypatch.setenv("RESULTS", str(results(seeds, sweeps)))
+        monkeypatch.setenv("PRESET", made_rows.PRESET.name)
+        figures, texts = {}, {}
+        monkeypatch.setattr(
+            style, "save", lambda fig, name: (figures.__setitem__(name, fig), layout and sticks_out(fig, name))
+        )
+        monkeypatch.setattr(style, "write", lambda text, name: texts.__setitem__(name, text))
+        runpy.run_path(str(NOTEBOOKS / f"{notebook}.py"))
+        plt.close("all")
+        return figures, texts, capsys.readouterr().out
+
+    return run
+
+
+def sticks_out(fig, name):
+    fig.draw_without_rendering()
+    box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+    outside = (-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+    assert max(outside) < 0.02, f"{name}: left, bottom, right, top stick out by {outside} inches"
+
+
+@pytest.mark.parametrize("notebook", DRAWING)
+def test_with_all_sweeps_every_figure_is_drawn_within_its_bounds_and_says_from_what(notebook, drawn):
+    figures, texts, said = drawn(notebook, (0, 1, 2), SWEEPS, layout=True)
+    assert set(figures) == set(SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text()))
+    for name, fig in figures.items():
+        assert all(ax.has_data() or not ax.axison for ax in fig.axes), name
+        assert any("microcosm" in text.get_text() and "3 seeds" in text.get_text() for text in fig.texts), name
+    assert "Not measured" not in said
+    assert set(texts) == ({"table1"} if notebook == "zephyr" else set())
+    assert all("The paper's values, copied" in text and "3 seeds" in text for text in texts.values())
+
+
+@pytest.mark.parametrize("notebook", [name for name in DRAWING if name not in ("training", "averaging")])
+def test_with_one_seed_the_same_figures_are_drawn_and_nothing_is_claimed(notebook, drawn):
+    figures, _, said = drawn(notebook, (4,), SWEEPS)
+    assert set(figures) == set(SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text()))
+    assert all(any("1 seed" in text.get_text() for text in fig.texts) for fig in figures.values())
+    assert "One seed gives no intervals, so nothing is decided yet." in said
+    assert "nan" not in said
+
+
+@pytest.mark.parametrize("notebook", MISSING)
+def test_without_its_rows_a_cell_names_the_sweep_and_draws_nothing(notebook, drawn):
+    figures, texts, said = drawn(notebook, (0, 1), ("core",))
+    assert set(figures) == OF_CORE[notebook]
+    assert not texts
+    told = re.findall(r'Not measured yet, so nothing is drawn here: .*TARGET="(.*)"', said)
+    assert {sweep for targets in told for sweep in targets.split()} >= set(MISSING[notebook])
+    assert {sweep for targets in told for sweep in targets.split()} <= set(names("sweeps"))
+
+
+def test_only_seeds_that_have_everything_are_compared(capsys, tmp_path):
+    rows = made_rows.write(tmp_path, (0, 1, 2), ("core",))
+    made_rows.write(tmp_path, (1, 2), ("ratios",))
+    made_rows.write(tmp_path, (2, 3), ("mitigations",))
+    frames = {"rsf": with_families(read_preset(rows).query("seed < 3"), "rsf")}
+    found = available.find(frames, {("rsf", "core"): ["ma"], ("rsf", "ratios"): ["ama-6", "pattern"]})
+    assert {name: paths.seeds(path) for name, path in found["rsf"].items()} == {
+        "ma": [1, 2],
+        "ama-6": [1, 2],
+        "pattern": [1, 2],
+    }
+    few = {"rsf": frames["rsf"][~((frames["rsf"]["family"] == "adamerging") & (frames["rsf"]["seed"] == 2))]}
+    needs = {("rsf", "ratios"): ["adamerging"], ("rsf", "mitigations"): ["l1"]}
+    assert available.find(few, needs) is None
+    assert "No seed has the rows of all of `mitigations` and `ratios`" in capsys.readouterr().out
+    assert available.find(few, {("rsf", "kl-penalty"): ["kl"]}) is None
+    assert (
+        'nothing is drawn here: `kl-penalty` (RSF: kl). To measure: make reproduce TARGET="kl-penalty"'
+        in capsys.readouterr().out
+    )
+
+
+def test_hollow_marks_are_the_models_that_another_one_beats_in_both(tmp_path):
+    style.use()
+    extra = rows_of(0, "ma", {"alpha": 0.5}, model(0.3, 0.5))  # between .4 and .6 on the path, and beaten by .4
+    rows = paths.load(write(tmp_path, core(0) + extra))
+    fig, ax = plt.subplots()
+    pareto.draw_front(ax, paths.path(rows, "ma"), "reward", "bleu", style.look("ma"))
+    marks = {
+        line.get_marker(): line.get_markerfacecolor()
+        for line in ax.lines
+        if line.get_marker() not in ("None", "", None)
+    }
+    hollow = {marker for marker, face in marks.items() if face == "white"}
+    assert hollow == {style.marker(0.5)}
+    plt.close(fig)
+
+
+def test_a_rival_is_taken_at_the_methods_own_ratios_if_it_has_them(tmp_path):
+    rows = paths.load(write(tmp_path, core(0)))
+    averaged, part, stopped = (
+        paths.path(rows, "ma"),
+        paths.path(rows, "part", part="input"),
+        paths.path(rows, "early-stopping"),
+    )
+    fewer = averaged[averaged["step"].isin([0.0, 0.4, 1.0])]
+    assert sorted(set(pareto.as_coarse(averaged, fewer)["step"])) == [0.0, 0.4, 1.0]
+    for other in (part, stopped):  # MA has no .5, and early stopping no ratio
+        assert pareto.as_coarse(averaged, other) is averaged
+    pd.testing.assert_frame_equal(pareto.as_coarse(stopped, fewer), stopped)
+
+
+@pytest.mark.parametrize(
+    ("range_", "said", "limits"),
+    [
+        ((0.3, 0.9), "chance", (0.3, 0.9)),
+        ((0.5, 0.9), "chance", (0.4 - 0.04 * 0.4, 0.9)),
+        ((0.8, 0.9), "chance 0.40, below", (0.8, 0.9)),
+        ((0.0, 0.1), "chance 0.40, above", (0.0, 0.1)),
+        ((0.0, 0.3), "chance", (0.0, 0.4 + 0.04 * 0.3)),
+    ],
+)
+def test_the_floor_is_a_line_where_it_is_near_and_a_text_where_it_is_far(range_, said, limits, tmp_path):
+    rows = paths.load(write(tmp_path, core(0)))  # chance is .4 in reading comprehension
+    fig, ax = plt.subplots()
+    ax.set_ylim(*range_)
+    panels.floor(ax, rows, "reading_f1")
+    assert [text.get_text() for text in ax.texts] == [said]
+    assert ax.get_ylim() == pytest.approx(limits)
+    assert len(ax.lines) == (said == "chance")
+    plt.close(fig)

@@ -1,0 +1,72 @@
+"""Notebooks: each .ipynb is its .py executed, and the tools give the same bytes for the same input."""
+
+import json
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+import run
+
+NOTEBOOKS = Path(run.__file__).parent
+SAVE = re.compile(r'style\.(?:save|write)\(\w+, "([^"]+)"\)')
+
+
+@pytest.mark.parametrize("name", run.names())
+def test_each_notebook_is_its_source_with_outputs(name):
+    committed = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    source = run.convert(name)
+    assert [(c.id, c.cell_type, c.source) for c in committed.cells] == [
+        (c.id, c.cell_type, c.source) for c in source.cells
+    ], f"{name}.ipynb is behind {name}.py: python notebooks/run.py {name}"
+    code = [cell for cell in committed.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert any(cell.outputs for cell in code)
+
+
+def test_every_notebook_has_a_source():
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == run.names()
+
+
+@pytest.mark.parametrize("name", run.names())
+def test_committed_notebooks_hold_no_paths_of_a_machine_and_no_times(name):
+    text = (NOTEBOOKS / f"{name}.ipynb").read_text()
+    assert "iopub.execute_input" not in text
+    for path in ("/home/", "/Users/", "/root/", "/tmp/", "/work/"):
+        assert path not in text
+
+
+def test_every_figure_has_exactly_one_producer():
+    saved = [name for source in run.names() for name in SAVE.findall((NOTEBOOKS / f"{source}.py").read_text())]
+    assert sorted(saved) == sorted(set(saved))
+    drawn = {path.stem for path in (NOTEBOOKS.parent / "figures").iterdir() if path.suffix in (".pdf", ".png", ".md")}
+    assert drawn <= set(saved)
+
+
+CELLS = """# %% [markdown]
+# Words.
+
+# %%
+import sys
+for i in range(3):
+    print(i, flush=True)
+    print("to the other stream", file=sys.stderr, flush=True)
+1 + 1
+"""
+
+
+def test_executing_twice_gives_the_same_bytes_and_joins_pieces_of_a_stream(tmp_path):
+    for file in ("a.ipynb", "b.ipynb"):
+        notebook = jupytext.reads(CELLS, fmt="py:percent")
+        for number, cell in enumerate(notebook.cells):
+            cell.id = f"cell-{number}"
+        run.write(run.execute(notebook), tmp_path / file)
+    assert (tmp_path / "a.ipynb").read_bytes() == (tmp_path / "b.ipynb").read_bytes()
+    outputs = json.loads((tmp_path / "a.ipynb").read_text())["cells"][1]["outputs"]
+    assert ["".join(o["text"]) for o in outputs if o["output_type"] == "stream" and o["name"] == "stdout"] == [
+        "0\n1\n2\n"
+    ]
+    assert outputs[-1]["data"]["text/plain"] == ["2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ipynb", "b.ipynb"]

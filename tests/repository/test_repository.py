@@ -1,0 +1,196 @@
+"""The repository keeps its promises: packages, versions, make targets and rules of layout agree with each
+other.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TARGETS = ("help", "reproduce", "test", "figures", "pretrain", "theory", "clean")
+IMPORT_NAMES = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
+
+
+def requirements(*extras):
+    texts = PROJECT["dependencies"] + [text for extra in extras for text in PROJECT["optional-dependencies"][extra]]
+    return {canonicalize_name(Requirement(text).name): Requirement(text) for text in texts}
+
+
+def pinned():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+def pinned_version(name):
+    (specifier,) = pinned()[name].specifier
+    return specifier.version
+
+
+@cache
+def sources():
+    """Files that git tracks or would track, with their text."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    names = listed.stdout.decode().splitlines()
+    kept = (".py", ".md", ".toml", ".yaml", ".yml", ".cff", ".txt", ".ipynb", "Makefile", "Snakefile", ".ci/run")
+    return {name: (ROOT / name).read_text() for name in names if name.endswith(kept) and (ROOT / name).exists()}
+
+
+def python_sources():
+    return {name: text for name, text in sources().items() if name.endswith(".py")}
+
+
+def imported(text):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+
+
+def test_every_dependency_has_one_exact_version_that_its_range_allows():
+    for name, wanted in requirements("dev").items():
+        assert wanted.specifier.contains(pinned_version(name)), f"{name} {pinned_version(name)} is not {wanted}"
+    for name, constraint in pinned().items():
+        (specifier,) = constraint.specifier
+        assert specifier.operator == "==", name
+        assert "*" not in specifier.version, name
+        assert not constraint.url, name
+
+
+def test_constraints_hold_every_package_that_dependencies_bring_along():
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    known, queue = set(), list(requirements("dev"))
+    while queue:
+        name = canonicalize_name(queue.pop())
+        if name in known:
+            continue
+        known.add(name)
+        try:
+            needs = [Requirement(text) for text in distribution(name).requires or []]
+        except PackageNotFoundError:
+            pytest.fail(f"{name} is not installed")
+        queue += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    not_ours = {"pip", "setuptools", "wheel"}
+    assert {name for name in known - not_ours if not re.match(r"nvidia|triton|cuda", name)} <= set(pinned())
+
+
+def test_conda_users_get_the_same_python_and_packages():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python = Requirement(next(d for d in environment["dependencies"] if str(d).startswith("python")))
+    assert python.specifier == Requirement(f"python{PROJECT['requires-python']}").specifier
+    (pip,) = (d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    makefile = (ROOT / "Makefile").read_text()
+    torch = re.search(r"^TORCH\s+\?= (.*)$", makefile, re.MULTILINE)[1]
+    (install,) = re.findall(r"pip install .*(-c constraints.txt) (-e) '(.*)'", makefile)
+    assert pip == [install[0], torch, f"{install[1]} {install[2]}"]
+    assert Requirement(torch).specifier.contains(pinned_version("torch"))
+
+
+def test_every_package_that_is_imported_is_a_declared_dependency():
+    ours = {"llm", "theory", "conftest"} | {path.stem for path in (ROOT / "notebooks").glob("*.py")}
+    ours |= {path.stem for path in (ROOT / "tests").glob("*.py")}
+    run_time, all_of_them = set(requirements()), set(requirements("dev", "gpu"))
+    for name, text in python_sources().items():
+        declared = all_of_them if name.startswith("tests/") or name in EXTRAS else run_time
+        for module in imported(text):
+            package = module.split(".")[0]
+            if package not in sys.stdlib_module_names and package not in ours:
+                wanted = canonicalize_name(IMPORT_NAMES.get(package, package))
+                assert wanted in declared, f"{name} imports {package}, which pyproject.toml lacks"
+
+
+# What is imported there only runs where one of the extras is installed, and says so where it is not.
+EXTRAS = {"conftest.py", "theory/bench.py", "llm/bench/average.py", "llm/training/distributed/vllm_writer.py"}
+
+
+def test_theory_and_llm_stand_alone():
+    for name, text in python_sources().items():
+        packages = {module.split(".")[0] for module in imported(text)}
+        if name.startswith("theory/"):
+            assert not packages & {"llm", "torch", "transformers"}, name
+        if name.startswith("llm/"):
+            assert "theory" not in packages, name
+
+
+def test_importing_theory_or_the_command_line_does_not_import_torch():
+    for module in ("theory", "llm.cli", "llm.evidence.rows", "llm.evidence.fronts"):
+        code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0, module
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    changelog = re.findall(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert citation["version"] == PROJECT["version"] == changelog[0]
+    assert Version(PROJECT["version"]) == max(map(Version, changelog))
+
+
+def test_the_citation_names_the_paper_and_all_its_authors():
+    paper = yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]
+    assert paper["title"] == "Mitigating the Alignment Tax of RLHF"
+    assert len(paper["authors"]) == 17
+    assert (paper["authors"][0]["family-names"], paper["authors"][-1]["given-names"]) == ("Lin", "Tong")
+
+
+def test_make_help_lists_every_target_in_one_line_each():
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert tuple(re.findall(r"^make (\w+) ", shown, re.MULTILINE)) == TARGETS
+    default = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert default == shown
+
+
+@pytest.mark.parametrize("target", sorted(set(TARGETS) - {"help", "clean"}))
+def test_every_target_sets_itself_up_first(target, tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    plan = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    order = ["-m venv .venv", "pip install -q --disable-pip-version-check torch==", "-e '.[dev]'", "touch"]
+    places = [plan.index(step) for step in order]
+    assert places == sorted(places)
+    assert plan.index("touch") < len(plan.rstrip()) - len("touch .venv/installed")
+
+
+def test_options_of_make_reach_the_workflow():
+    command = ["make", "-n", "reproduce", "SEEDS=3 4", "PRESET=smoke", "TARGET=all", "CORES=5"]
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(
+        r'snakemake --cores 5 --nolock --rerun-incomplete --config preset=smoke seeds="3 4" .*-- all\n', plan
+    )
+    command = ["make", "-n", "-B", "test", "TORCH=torch==2.13.0 --index-url https://example.org"]
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "torch==2.13.0 --index-url https://example.org\n" in plan
+
+
+def test_make_clean_never_touches_results_figures_or_notebooks():
+    plan = subprocess.run(["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    removed = re.findall(r"rm -rf ([\w. ]+)$", plan, re.MULTILINE)
+    assert set(" ".join(removed).split()) <= {"out", ".snakemake", ".pytest_cache", ".hypothesis"}
+
+
+def test_no_source_holds_an_absolute_path_of_a_machine():
+    own = Path(__file__).relative_to(ROOT).as_posix()
+    for name, text in sources().items():
+        if name not in {own, "tests/test_notebooks.py"}:
+            found = re.search(r"(?<![\w.:/])/(home|Users|root|work|opt|mnt|data)/\w+", text)
+            assert not found, f"{name}: {found}"
+
+
+@pytest.mark.parametrize("kind", ["presets", "sweeps"])
+def test_packages_carry_their_yaml_files(kind):
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["llm"]
+    assert f"{kind}/*.yaml" in data
+    assert list((ROOT / "llm" / kind).glob("*.yaml"))

@@ -1,0 +1,99 @@
+"""The whole graph by Snakemake on the smoke preset: killed in the middle, run again, the same rows."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+from microcosm_runs import METRICS, core_rows, smoke_run, timeless, values
+from workflow import graph, output
+
+JOBS = {"pretrain": 1, "sft": 1, "reward": 1, "align": 1, "baseline": 1, "trajectory": 1, "average": 7, "collect": 1}
+BARS = r"(pretrain: \w+|sft|reward|rsf, lr [\d.e-]+): +\d+%\|.*\d+/\d+ \[.*\]"
+RESULT = r"reward model: accuracy [\d.]+, correlation with gold -?[\d.]+"
+
+
+def kill_when(process: subprocess.Popen, path: Path) -> None:
+    """kill -9 of the workflow and everything that it started, as soon as `path` is there."""
+    limit = time.monotonic() + 500
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def check_dry_run(said: str) -> None:
+    """Every job is listed, and how often."""
+    counted = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+    assert counted == {
+        name: str(count) for name, count in (JOBS | {"core": 1, "total": sum(JOBS.values()) + 1}).items()
+    }
+
+
+def test_the_other_sweeps_train_and_average_after_one_run_of_alignment_and_measure_nothing_of_cores_again(tmp_path):
+    after_rsf = {"mitigations": {"mitigate": 10}, "mitigation-rates": {"mitigate": 16}, "ratios": {"average": 5}}
+    penalties = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/", "eta1.5/", "eta6/")]
+    for jobs, ends in (
+        (after_rsf, ["rsf/own/iteration02"]),
+        ({"kl-penalty": {"penalise": 5, "mitigate": 1}}, penalties),
+    ):
+        said = output(graph(tmp_path, "--dry-run", target=" ".join(jobs)))
+        counted = dict(re.findall(r"^([\w-]+) +(\d+)$", said, flags=re.MULTILINE))
+        expected = Counter(["pretrain", "sft", "reward", "align", *jobs]) + Counter(collect=len(jobs))
+        for counts in jobs.values():
+            expected.update(counts)
+        assert counted == {name: str(count) for name, count in [*expected.items(), ("total", expected.total())]}
+        inputs = re.findall(r"(?:rule mitigate|rule average):\n    input: (.*)\n", said)
+        assert set(inputs) == {", ".join(str(tmp_path / "out/smoke/seed0" / end / "config.json") for end in ends)}
+
+
+def test_a_ratio_of_the_head_is_measured_where_the_head_is_not_tied_and_refused_elsewhere(tmp_path):
+    preset = tmp_path / "untied.yaml"
+    preset.write_text("{base: smoke, name: untied, model: {tied_embeddings: false}}")
+    said = output(graph(tmp_path, "--dry-run", target="embeddings", preset=preset))
+    counted = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+    assert (counted["align"], counted["average"], counted["embeddings"]) == ("3", "3", "1")
+    refusing = graph(tmp_path, "--dry-run", target="embeddings")
+    assert (
+        "sweep = embeddings is not allowed with preset = smoke, whose head is tied"
+        in refusing.communicate(timeout=500)[0]
+    )
+    assert refusing.returncode != 0
+
+
+def check_complete(rows: list[dict]) -> None:
+    """Every model of the sweep has a row of every metric."""
+    for method in ("theta_0", "theta"):
+        assert set(values(rows, method)) == set(METRICS)
+    assert set(values(rows, "chance")) == {"qa", "reading_f1", "bleu"}
+    models = {(row["method"], json.dumps(row["setting"])) for row in rows if row["metric"] == "reward"}
+    counts = {method: sum(name == method for name, _ in models) for method in ("early-stopping", "ma", "part", "ama")}
+    assert counts == {"early-stopping": 2, "ma": 11, "part": 44, "ama": 8}
+    for method in counts:
+        assert {row["metric"] for row in rows if row["method"] == method} == set(METRICS)
+
+
+def check_only_bars(said: str) -> None:
+    """Each stage prints its own bar, the reward model its result, and nobody anything else."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", said) if line.strip()]
+    assert [line for line in lines if not re.fullmatch(f"{BARS}|{RESULT}", line)] == []
+    assert any(line.startswith("rsf") for line in lines)
+
+
+def test_the_graph_killed_in_the_middle_and_run_again_ends_with_the_rows_of_an_undisturbed_run(tmp_path):
+    """In one test, because each of its processes takes seconds to start."""
+    check_dry_run(output(graph(tmp_path, "--dry-run")))
+    assert not (tmp_path / "out").exists()
+    kill_when(graph(tmp_path, "--quiet", "all"), tmp_path / "out/smoke/seed0/rsf/own/iteration01/config.json")
+    assert not (tmp_path / "results").exists()
+    check_only_bars(output(graph(tmp_path, "--quiet", "all", "--rerun-incomplete", "--nolock")))
+    rows = [json.loads(line) for line in (tmp_path / "results/smoke/core-seed0.jsonl").read_text().splitlines()]
+    check_complete(rows)
+    assert timeless(rows) == timeless(core_rows(smoke_run(tmp_path / "undisturbed")))
+    assert "Nothing to be done" in output(graph(tmp_path, "--dry-run"))

@@ -1,0 +1,143 @@
+"""The presets of the paper's models, made tiny, through every stage: from the data sets' true formats to result rows."""
+
+import json
+
+import pytest
+import torch
+
+from hub_runs import DATA, run_of, tiny_preset
+from llm.config import load_preset, load_sweep
+from llm.config.tiny import tiny
+from llm.data.benchmarks import BENCHMARKS
+from llm.errors import UserError
+from llm.models.save import load_model, load_tokenizer
+from llm.run import Run
+from llm.stages.align import theta_folder
+from llm.stages.average import measure_averages
+from llm.stages.hub import stages
+from llm.stages.hub.start import take
+from llm.stages.trajectory import measure_trajectory
+from microcosm_runs import command, values
+
+METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *BENCHMARKS, "squad_v1_em", "drop_em"}
+CLASSES = {
+    "openllama-3b": "LlamaForCausalLM",
+    "zephyr-7b-beta": "MistralForCausalLM",
+    "zephyr-7b-gemma": "GemmaForCausalLM",
+}
+
+
+def averages(run, rlhf: str, label: str, alphas: tuple[float, ...]) -> list[dict]:
+    """Rows of some of an entry's models."""
+    entry = load_sweep("core").entry(label).model_copy(update={"alphas": alphas})
+    theta, evaluator = theta_folder(run, rlhf, "own"), stages.evaluator(run)
+    found = stages.ratios(evaluator, theta, rlhf, entry, run.folder / "ama" / rlhf / "own")
+    return measure_averages(evaluator, theta, rlhf, entry, None, found)
+
+
+@pytest.mark.parametrize("name", ["zephyr-7b-beta", "zephyr-7b-gemma"])
+def test_public_models_are_averaged_adapted_and_measured(tmp_path, name):
+    run = run_of(name, tmp_path, upto="dpo")
+    theta_0, theta = load_model(run.folder / "theta_0"), load_model(theta_folder(run, "dpo", "own"))
+    assert type(theta).__name__ == CLASSES[name]
+    assert any(not torch.equal(a, b) for a, b in zip(theta_0.parameters(), theta.parameters(), strict=True))
+    rows = (
+        stages.measure_baseline(stages.evaluator(run))
+        + averages(run, "dpo", "ma", (0.0, 1.0))
+        + averages(run, "dpo", "ama", (0.4,))
+    )
+    assert set(values(rows, "theta_0")) == METRICS
+    assert values(rows, "ma", alpha=0.0) == values(rows, "theta_0") != values(rows, "ma", alpha=1.0)
+    assert values(rows, "chance").keys() == {"qa", "reading_f1", "bleu"}
+    found = next(row["setting"]["alphas"] for row in rows if row["method"] == "ama")
+    assert sum(found.values()) / 3 == pytest.approx(0.4, abs=1e-6)
+    assert json.loads((run.folder / "reward.json").read_text())["n"] == 8
+
+
+def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_something_is_missing(tmp_path):
+    run = run_of("openllama-3b", tmp_path, upto="rsf")
+    assert type(load_model(run.folder / "theta_0")).__name__ == CLASSES["openllama-3b"]
+    assert "###Human" in load_tokenizer(theta_folder(run, "rsf", "own")).chat_template
+    assert {path.name for path in (run.folder / "rsf" / "own").glob("iteration*")} >= {
+        "iteration01",
+        "iteration02",
+        "iteration01.json",
+    }
+    before = (run.folder / "reward" / "config.json").stat().st_mtime_ns
+    stages.reward(run)
+    stages.align(run, "rsf", "own")
+    assert (run.folder / "reward" / "config.json").stat().st_mtime_ns == before
+    rows = averages(run, "rsf", "ma", (0.5,)) + measure_trajectory(stages.evaluator(run), "rsf", "own")
+    assert set(values(rows, "ma")) == set(values(rows, "early-stopping", iteration=1)) == METRICS
+    assert values(rows, "early-stopping", iteration=2) == values(rows, "theta")
+
+
+def test_the_weights_of_a_local_model_are_linked_and_its_tokenizer_gets_the_presets_template(tmp_path):
+    run = run_of("zephyr-7b-beta", tmp_path)
+    take(run, "random", tmp_path / "mine")
+    config = (tmp_path / "mine" / "tokenizer_config.json").read_bytes()
+    models = run.preset.models.model_copy(update={"theta": str(tmp_path / "mine")})
+    mine = Run(run.preset.model_copy(update={"models": models}), 0, tmp_path)
+    stages.align(mine, "dpo", "own")
+    theta = theta_folder(mine, "dpo", "own")
+    assert (theta / "model.safetensors").samefile(tmp_path / "mine" / "model.safetensors")
+    assert "<|assistant|>" in load_tokenizer(theta).apply_chat_template(
+        [{"role": "user", "content": "a"}], tokenize=False, add_generation_prompt=True
+    )
+    assert (tmp_path / "mine" / "tokenizer_config.json").read_bytes() == config
+    sizes = run.preset.model.model_copy(update={"layers": 4})
+    with pytest.raises(UserError, match="has num_hidden_layers = 3, but preset = zephyr-7b-beta-tiny says 4"):
+        take(Run(mine.preset.model_copy(update={"model": sizes}), 0, tmp_path), str(tmp_path / "mine"), tmp_path / "x")
+
+
+def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, capsys):
+    run = run_of("zephyr-7b-beta", tmp_path)
+    with pytest.raises(
+        UserError, match="rlhf = 'rsf' is not allowed with preset = zephyr-7b-beta-tiny; allowed are dpo"
+    ):
+        stages.align(run, "rsf", "own")
+    with pytest.raises(
+        UserError, match="lr = '0.1' is not allowed with preset = zephyr-7b-beta-tiny; allowed is `own`"
+    ):
+        stages.align(run, "dpo", "0.1")
+    with pytest.raises(
+        UserError, match="shipped = .* is not allowed with preset = zephyr-7b-beta-tiny; the preset names its models"
+    ):
+        stages.pretrain(run, tmp_path)
+    path = tmp_path / "preset.yaml"
+    path.write_text(tiny_preset("zephyr-7b-beta").model_dump_json())
+    assert command(monkeypatch, "pretrain", "--preset", path, "--out", tmp_path) == 0
+    assert (run.folder / "pretrained" / "config.json").is_file()
+    assert command(monkeypatch, "show", "--preset", path) == 2
+    assert "is not allowed with this command; allowed are microcosm, microcosm-untied, smoke" in capsys.readouterr().err
+    nowhere = tiny(load_preset("openllama-3b"), str(tmp_path))
+    with pytest.raises(UserError, match="has no folder sharegpt"):
+        stages.sft(Run(nowhere, 0, tmp_path))
+
+
+def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeypatch, capsys):
+    for name in CLASSES:
+        to = tmp_path / f"{name}.yaml"
+        assert command(monkeypatch, "tiny", name, "--data-dir", DATA, "--to", to) == 0
+        assert load_preset(str(to)) == tiny_preset(name)
+    assert command(monkeypatch, "tiny", "microcosm", "--data-dir", DATA, "--to", tmp_path / "x.yaml") == 2
+    assert (
+        "preset = 'microcosm' is not allowed; allowed are openllama-3b, openllama-3b-lora, zephyr-7b-beta"
+        in capsys.readouterr().err
+    )
+    assert command(monkeypatch, "tiny", "openllama-3b", "--data-dir", tmp_path / "no", "--to", tmp_path / "x.yaml") == 2
+    assert "is no folder; give one with the data sets' files" in capsys.readouterr().err
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_a_tiny_preset_is_of_the_same_kind_and_keeps_what_it_does_not_shrink():
+    for name in CLASSES:
+        large, small = load_preset(name), tiny(load_preset(name), str(DATA))
+        assert (type(small), small.name, small.architecture) == (type(large), f"{name}-tiny", large.architecture)
+        assert (small.template, small.algorithms, small.model.tied_embeddings) == (
+            large.template,
+            large.algorithms,
+            large.model.tied_embeddings,
+        )
+        assert small.evaluate.tasks == large.evaluate.tasks
+    assert tiny(load_preset("openllama-3b")).ppo.eta == load_preset("openllama-3b").ppo.eta

@@ -1,0 +1,180 @@
+"""Training on two processes of this machine: the recipes, the command, and that two do what one does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from llm.errors import UserError
+from llm.training.distributed.jobs import Job
+from llm.training.distributed.launch import FOLDER, command, environment, launch, recipe
+from trainer_models import PROMPTS, hardware, same, weights
+from trainer_runs import gradients, make_models, ppo_run, rsf_run, rsf_settings, sft_run
+
+ROOT = Path(__file__).parents[2]
+ALONE = hardware()
+TWO = hardware(launcher="ddp", processes=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    make_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sharded(folder):
+    """The outputs of `launched_trainers`, run by two processes under FSDP."""
+    job = command(TWO.model_copy(update={"launcher": "fsdp"}), folder / "job.json")
+    launched = [*job[: job.index("-m", 3)], str(ROOT / "tests/helpers/launched_trainers.py"), str(folder)]
+    done = subprocess.run(launched, env=environment(TWO) | _path(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "fsdp"
+
+
+def _path() -> dict[str, str]:
+    """A script's own folder is where Python looks first, so it is told of this checkout."""
+    return {"PYTHONPATH": str(ROOT)}
+
+
+def largest_difference(first: dict, second: dict) -> float:
+    assert first.keys() == second.keys()
+    return max(float((first[key] - second[key]).abs().max()) for key in first)
+
+
+def test_sharded_over_two_processes_a_global_batch_has_the_gradient_that_one_finds(folder, sharded):
+    """Of three rows with replies of different lengths, so that one of the four passes is empty."""
+    gradients(folder, folder / "gradients.pt", ALONE)
+    one, two = torch.load(folder / "gradients.pt"), torch.load(sharded / "gradients.pt")
+    assert two.pop("loss") == pytest.approx(one.pop("loss"), rel=1e-6)
+    assert max(float(change.abs().max()) for change in one.values()) > 0.1
+    assert largest_difference(one, two) < 1e-6
+
+
+def test_sharded_in_bf16_the_loss_is_not_rounded_to_it(folder, sharded):
+    gradients(folder, folder / "gradients.pt", ALONE)
+    exact, found = torch.load(folder / "gradients.pt"), torch.load(sharded / "gradients-bf16.pt")
+    loss = found.pop("loss")
+    assert loss == pytest.approx(exact.pop("loss"), rel=0.01) and loss != torch.tensor(loss).bfloat16().item()
+    assert largest_difference(exact, found) < 0.03 * max(float(change.abs().max()) for change in exact.values())
+
+
+def test_a_sharded_run_that_was_stopped_ends_with_the_same_bytes_and_with_what_one_process_makes(folder, sharded):
+    assert same(sharded / "whole", sharded / "resumed")
+    assert not list(sharded.glob(".*"))
+    sft_run(folder, folder / "whole", ALONE)
+    assert largest_difference(weights(folder / "whole"), weights(sharded / "whole")) < 1e-5
+    assert largest_difference(weights(folder / "whole"), weights(folder / "model")) > 1e-3
+
+
+def test_ppo_sharded_over_two_processes_is_that_of_one(folder, sharded):
+    ppo_run(folder, folder / "ppo", ALONE, iterations=2)
+    one, two = (json.loads((out / "iteration02.json").read_text()) for out in (folder / "ppo", sharded / "ppo"))
+    assert {
+        key: pytest.approx(value, rel=1e-3) if isinstance(value, float) else value for key, value in one.items()
+    } == two
+    assert largest_difference(weights(folder / "ppo/iteration02"), weights(sharded / "ppo/iteration02")) < 1e-4
+
+
+def test_rsf_launched_on_two_processes_writes_the_samples_and_the_model_of_one(folder):
+    job = _job(folder, TWO)
+    launch(job, folder / "job.json")
+    rsf_run(folder, folder / "rsf", ALONE)
+    one, two = (json.loads((out / "chosen01.json").read_text()) for out in (folder / "rsf", folder / "launched"))
+    assert one == two and len(one) == 3
+    assert largest_difference(weights(folder / "rsf/iteration01"), weights(folder / "launched/iteration01")) < 1e-5
+
+
+def test_what_a_launched_process_refuses_is_refused_by_the_launch(folder):
+    job = _job(folder, ALONE).model_copy(update={"settings": rsf_settings().model_dump() | {"prompts": 99}})
+    with pytest.raises(UserError, match="prompts = 99 is not allowed: there are 4; allowed are 1 to 4"):
+        launch(job, folder / "job.json")
+
+
+def _job(folder: Path, split) -> Job:
+    (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
+    return Job(
+        trainer="rsf",
+        settings=rsf_settings().model_dump(),
+        hardware=split,
+        model=str(folder / "model"),
+        seed=0,
+        data=folder / "prompts.jsonl",
+        reward=folder / "reward",
+        out=folder / "launched",
+    )
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "zero3", "cpu-gloo"])
+def test_accelerate_knows_every_key_of_the_recipes(name):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    settings = load_config_from_file(str(FOLDER / f"{name}.yaml"))
+    assert settings.num_processes == -1 and settings.num_machines == 1
+    assert settings.use_cpu == (name == "cpu-gloo")
+
+
+@pytest.mark.parametrize(("launcher", "flag"), [("ddp", "multi_gpu"), ("fsdp", "use_fsdp"), ("zero3", "use_deepspeed")])
+def test_accelerate_understands_the_command(tmp_path, monkeypatch, launcher, flag):
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    split = hardware(device="gpu", launcher=launcher, processes=4, dtype="bf16")
+    arguments = command(split, tmp_path / "job.json")
+    monkeypatch.setattr(sys, "argv", arguments[2:])  # accelerate looks there for what was said itself
+    made, _, _ = _validate_launch_command(launch_command_parser().parse_args(arguments[3:]))
+    assert [name for name in ("multi_gpu", "use_fsdp", "use_deepspeed") if getattr(made, name)] == [flag]
+    assert (made.num_processes, made.mixed_precision, made.module, made.training_script) == (
+        4,
+        "bf16",
+        True,
+        "llm.training.distributed",
+    )
+    assert made.training_script_args == [str(tmp_path / "job.json")]
+    if launcher == "fsdp":
+        assert (made.fsdp_version, made.fsdp_reshard_after_forward, made.fsdp_state_dict_type) == (
+            2,
+            True,
+            "SHARDED_STATE_DICT",
+        )
+
+
+def test_zero3_names_a_file_that_is_there_and_says_stage_3(tmp_path):
+    from accelerate.utils.deepspeed import HfDeepSpeedConfig
+
+    given = yaml.safe_load(
+        recipe(hardware(device="gpu", launcher="zero3", processes=2), tmp_path / "job.json").read_text()
+    )
+    settings = HfDeepSpeedConfig(given["deepspeed_config"]["deepspeed_config_file"])
+    assert settings.is_zero3() and not settings.is_offload()
+    assert given["deepspeed_config"]["zero3_init_flag"] is False
+    assert "mixed_precision" not in given  # DeepSpeed's own file says it, and accelerate refuses to be told twice
+    for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "bf16.enabled"):
+        assert settings.get_value(key) == "auto"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"processes": 2}, "processes = 2 is not allowed with launcher = 'none'"),
+        ({"launcher": "zero3", "processes": 2}, "launcher = 'zero3' is not allowed with device = 'cpu'"),
+        ({"launcher": "zero3", "processes": 2, "device": "gpu"}, "DeepSpeed is not installed"),
+        ({"launcher": "fsdp", "processes": 4096, "device": "gpu"}, "processes = 4096 is not allowed: torch can use"),
+    ],
+)
+def test_hardware_that_does_not_fit_is_refused_before_anything_runs(folder, tmp_path, monkeypatch, changes, sentence):
+    monkeypatch.setattr("llm.training.distributed.launch.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=sentence):
+        launch(_job(folder, hardware(**changes)), tmp_path / "job.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_environment_keeps_what_is_there(monkeypatch):
+    monkeypatch.setenv("HF_HOME", "elsewhere")
+    assert environment(ALONE)["HF_HOME"] == "elsewhere" and environment(ALONE)["ACCELERATE_USE_CPU"] == "true"
+    assert "ACCELERATE_USE_CPU" not in environment(hardware(device="gpu")) or "ACCELERATE_USE_CPU" in os.environ

@@ -1,0 +1,274 @@
+"""Our loop, RSF and PPO on accelerate, in one process: values, what is left behind, and going on after a kill."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from llm.config.trainers import PpoSettings
+from llm.errors import UserError
+from llm.models.save import load_model
+from llm.training.distributed import ppo as ppo_module
+from llm.training.distributed import rsf as rsf_module
+from llm.training.distributed import sampling
+from llm.training.distributed.batches import Split, split
+from llm.training.distributed.faults import sentences
+from llm.training.distributed.judging import padded, rewards
+from llm.training.distributed.loop import passes
+from llm.training.distributed.ppo_learner import fresh_learner, take_fresh_critic
+from llm.training.distributed.processes import make_accelerator, note_slow
+from llm.training.distributed.sampling import Sample, fitting, write_samples
+from llm.training.distributed.vllm_writer import _environment
+from llm.training.loop import token_loss
+from trainer_models import PROMPTS, hardware, same, tokenizer, weights, writing
+from trainer_runs import gradients, make_models, ppo_run, ppo_settings, rsf_run, start
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    make_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """RSF and PPO run to the end, two iterations each."""
+    rsf_run(folder, folder / "rsf", hardware(), iterations=2)
+    ppo_run(folder, folder / "ppo", hardware(), iterations=2)
+    return folder
+
+
+def logs(out: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(out.glob("iteration??.json"))]
+
+
+@given(st.integers(1, 64), st.integers(1, 8), st.integers(1, 8), st.data())
+def test_every_row_of_a_global_batch_goes_through_one_pass_of_one_process(batch, processes, per_device, data):
+    split_for = hardware(processes=processes, per_device_batch=per_device)
+    try:
+        made = split(batch, split_for)
+    except UserError:
+        assert batch % processes or (batch // processes) % min(per_device, batch // processes)
+        return
+    assert made.per_device * made.accumulation * processes == batch and made.per_device <= per_device
+    rows = list(range(data.draw(st.integers(1, batch))))
+    dealt = [passes(rows, made, processes, process) for process in range(processes)]
+    assert {len(parts) for parts in dealt} == {made.accumulation}
+    together = [row for which in range(made.accumulation) for parts in dealt for row in parts[which]]
+    assert together == rows
+
+
+def test_a_step_has_the_gradient_of_the_mean_over_all_tokens_of_its_batch(folder, tmp_path):
+    gradients(folder, tmp_path / "gradients.pt", hardware())
+    found, model = torch.load(tmp_path / "gradients.pt"), load_model(folder / "model")
+    loss = token_loss(model, padded([([5, 6, 7], [8, 9]), ([5], [6, 7, 8, 9, 10]), ([11, 12], [13])], 0, "cpu"))
+    loss.backward()
+    assert found["loss"] == pytest.approx(loss.item(), rel=1e-6)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_rewards_are_those_of_each_reply_alone_whatever_it_is_judged_with(folder):
+    from llm.models.save import load_reward_model
+
+    samples = [Sample(i, [5, 6], list(range(7, 7 + n)), n % 2 == 0, "") for i, n in enumerate((5, 1, 3, 4, 2))]
+    model, end = load_reward_model(folder / "reward"), tokenizer().eos_token_id
+    alone = [model(input_ids=torch.tensor([s.prompt_ids + s.with_end(end)])).logits.item() for s in samples]
+    accelerator = make_accelerator(hardware(), Split(1, 1))
+    assert rewards(accelerator, folder / "reward", samples, hardware(generation_batch=3)) == pytest.approx(
+        alone, rel=1e-4
+    )
+
+
+def test_samples_follow_from_the_seed_and_are_not_written_twice(folder, tmp_path, monkeypatch):
+    accelerator, asked = make_accelerator(hardware(), Split(1, 1)), [[2, 9 + i, 1, 3] for i in range(5)]
+
+    def sample(name, seed=0, **changes):
+        return write_samples(
+            accelerator, folder / "model", asked, 2, writing(), hardware(**changes), [seed], tmp_path / name
+        )
+
+    first = sample("first")
+    assert [s.prompt for s in first] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert all(s.prompt_ids == asked[s.prompt] and len(s.reply_ids) + s.finished <= 6 for s in first)
+    assert sample("again") == first != sample("other", seed=1)
+    (tmp_path / "again/chunk00001.jsonl").unlink()
+    age = (tmp_path / "again/chunk00000.jsonl").stat().st_mtime_ns
+    assert sample("again") == first and (tmp_path / "again/chunk00000.jsonl").stat().st_mtime_ns == age
+    monkeypatch.setattr(sampling, "_transformers_writer", None)
+    assert sample("again") == first
+
+
+def test_sampling_leaves_no_token_out(folder, tmp_path):
+    """Of about a hundred nearly equally likely ones, where the usual `top_k` would leave fifty."""
+    accelerator, wanted = make_accelerator(hardware(), Split(1, 1)), writing(max_new_tokens=1)
+    found = write_samples(accelerator, folder / "model", [[2, 9, 1, 3]], 600, wanted, hardware(), [0], tmp_path)
+    assert len({tuple(s.with_end(1)) for s in found}) > 80
+
+
+def test_prompts_that_are_too_long_are_left_out_aloud_or_refused(capsys):
+    words = tokenizer()
+    kept = fitting(words, PROMPTS, writing(prompt_tokens=20), context=26)
+    assert kept == [prompt for prompt in PROMPTS if len(prompt) == 1] and capsys.readouterr().out.startswith(
+        "1 of 4 prompts are longer"
+    )
+    with pytest.raises(UserError, match="none of 4 has at most prompt_tokens = 3 tokens"):
+        fitting(words, PROMPTS, writing(prompt_tokens=3), context=26)
+    with pytest.raises(
+        UserError, match=r"prompt_tokens \+ max_new_tokens = 66 tokens is not allowed: the model's context is 26"
+    ):
+        fitting(words, PROMPTS, writing(), context=26)
+
+
+def test_rsf_imitates_the_best_reply_to_each_prompt(whole):
+    out = whole / "rsf"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "chosen01.json",
+        "chosen02.json",
+        "iteration01",
+        "iteration01.json",
+        "iteration02",
+        "iteration02.json",
+    ]
+    first, second = logs(out)
+    assert first["reward_chosen"] > first["reward"] and second["loss"] < first["loss"]
+    chosen = json.loads((out / "chosen01.json").read_text())
+    assert len({json.dumps(prompt) for prompt, _, _ in chosen}) == 3 and all(
+        prompt in PROMPTS for prompt, _, _ in chosen
+    )
+
+
+def test_rsf_goes_on_where_it_was_killed(whole, tmp_path, monkeypatch):
+    def killed(state, origin, dtype, to):
+        if to.name == "iteration02":
+            raise Stopped
+        written(state, origin, dtype, to)
+
+    written = rsf_module.write_model
+    with monkeypatch.context() as patch:
+        patch.setattr(rsf_module, "write_model", killed)
+        with pytest.raises(Stopped):
+            rsf_run(whole, tmp_path, hardware(), iterations=2)
+    assert len(list(tmp_path.glob(".samples*"))) == 1
+    rsf_run(whole, tmp_path, hardware(), iterations=2)
+    for name in ("iteration01", "iteration02"):
+        assert same(tmp_path / name, whole / "rsf" / name)
+    assert logs(tmp_path) == logs(whole / "rsf") and not list(tmp_path.glob(".*"))
+
+
+def test_ppo_says_what_it_did_and_changes_the_policy(whole):
+    first, second = logs(whole / "ppo")
+    assert first["kl"] == pytest.approx(0, abs=1e-5) and second["kl"] > 0.01
+    assert (first["fresh_critic"], second["fresh_critic"], second["restarts"]) == (True, False, 0)
+    assert not same(whole / "ppo/iteration01", whole / "ppo/iteration02")
+    assert not list((whole / "ppo").glob(".*"))
+
+
+def test_ppo_goes_on_where_it_was_killed(whole, tmp_path, monkeypatch):
+    leave = ppo_module.write_model
+
+    def killed(state, origin, dtype, to):
+        if to.name == "iteration02":
+            raise Stopped
+        leave(state, origin, dtype, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ppo_module, "write_model", killed)
+        with pytest.raises(Stopped):
+            ppo_run(whole, tmp_path, hardware(), iterations=2)
+    ppo_run(whole, tmp_path, hardware(), iterations=2)
+    assert logs(tmp_path) == logs(whole / "ppo")
+    assert all(same(tmp_path / name, whole / "ppo" / name) for name in ("iteration01", "iteration02"))
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_after_a_collapse_the_critic_is_fresh_and_the_policy_left_alone_for_once(whole, tmp_path, monkeypatch, back):
+    def at_the_second(logs, settings):
+        return "made up" if len(logs) == 2 and logs[-1]["restarts"] == 0 else None
+
+    monkeypatch.setattr("llm.training.rlhf.ppo.collapse.collapse", at_the_second)
+    ppo_run(whole, tmp_path, hardware(), iterations=2, back=back)
+    again = logs(tmp_path)[2 - back]
+    assert again["restarts"] == 1 and again["fresh_critic"] and again["policy_loss"] is None
+    before, after = (whole / "model", "iteration01") if back == 2 else (tmp_path / "iteration01", "iteration02")
+    old, new = weights(before), weights(tmp_path / after)
+    assert all(torch.equal(old[key], new[key]) for key in old)
+    if back == 2:
+        assert not same(tmp_path / "iteration01", tmp_path / "iteration02")
+
+
+def test_a_fresh_critic_is_the_reward_model_less_the_baseline_and_nothing_is_remembered(folder, tmp_path):
+    split_for = Split(1, 2)
+    inputs = ppo_module.Inputs(
+        make_accelerator(hardware(), split_for),
+        split_for,
+        start(folder),
+        folder / "reward",
+        PROMPTS,
+        ppo_settings(1),
+        hardware(),
+        tmp_path,
+    )
+    learner = fresh_learner(inputs)
+    made = {key: value.clone() for key, value in learner.learner.module.critic.state_dict().items()}
+    optimiser = learner.learner.optimiser
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    assert not torch.equal(learner.learner.module.critic.state_dict()["head.weight"], made["head.weight"])
+    take_fresh_critic(learner, folder / "reward", 0.5)
+    assert all(torch.equal(value, made[key]) for key, value in learner.learner.module.critic.state_dict().items())
+    of_policy, of_critic = (
+        sum(float(t.abs().sum()) for p in group["params"] for t in optimiser.optimizer.state[p].values())
+        for group in optimiser.param_groups
+    )
+    assert of_policy > 0 and of_critic == 0
+    inputs.accelerator.free_memory()
+
+
+def test_a_full_gpu_and_other_faults_are_one_sentence(folder, tmp_path):
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    told = (
+        "per_device_batch = 4 with generation_batch = 1 does not fit .* lower per_device_batch, set checkpointing, or"
+    )
+    with pytest.raises(UserError, match=told), sentences(hardware(per_device_batch=4, generation_batch=1)):
+        raise full
+    with pytest.raises(UserError, match="launcher = 'zero3' is not allowed with ppo"):
+        ppo_module.ppo(start(folder), folder / "reward", PROMPTS, ppo_settings(1), hardware(launcher="zero3"), tmp_path)
+    with pytest.raises(UserError, match="prompts = 4 is not allowed: there are 3; allowed are 1 to 3"):
+        ppo_module.ppo(start(folder), folder / "reward", PROMPTS[:3], ppo_settings(1), hardware(), tmp_path)
+    accelerator = make_accelerator(hardware(), Split(1, 1))
+    with pytest.raises(UserError, match="sampler = 'vllm' is not allowed: vLLM is not installed"):
+        write_samples(
+            accelerator, folder / "model", [[2, 3]], 1, writing(), hardware(sampler="vllm"), [0], tmp_path / "s"
+        )
+    with pytest.raises(ValidationError, match="writing.temperature = 0.7 is not allowed with ppo"):
+        PpoSettings.model_validate(ppo_settings(1).model_dump() | {"writing": writing(temperature=0.7).model_dump()})
+    assert note_slow(hardware(dtype="bf16")) and note_slow(hardware()) is None
+
+
+def test_vllm_is_started_outside_of_the_launch_on_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("HF_HOME", "models")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    made = _environment(1)
+    assert made["CUDA_VISIBLE_DEVICES"] == "1" and made["HF_HOME"] == "models"
+    assert not {"RANK", "ACCELERATE_USE_FSDP"} & made.keys()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "6"
+
+
+def test_chunks_are_prompts_whose_replies_fit_into_a_batch():
+    assert sampling.chunks_of(5, 2, hardware(generation_batch=4)) == [range(0, 2), range(2, 4), range(4, 5)]
+    assert sampling.chunks_of(2, 9, hardware(generation_batch=4)) == [range(0, 1), range(1, 2)]
