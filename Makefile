@@ -16,16 +16,17 @@ BIN       := .venv/bin
 READY     := .venv/installed
 # Where a run of one's own puts its rows, figures and notebooks, beside the committed ones.
 FRESH     := out/results
+VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
 # The folder of its rows: a preset may be a file, which must have the preset's name.
 ROWS      := $(FRESH)/$(notdir $(basename $(PRESET)))
 WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset=$(PRESET) seeds="$(SEEDS)" results=$(FRESH)
 
-.PHONY: help reproduce test figures pretrain theory clean
+.PHONY: help reproduce test test-long check figures pretrain theory release clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo 'Options, for example: make reproduce SEEDS="0 1 2" PRESET=microcosm TARGET=core CORES=2'
 
 reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
@@ -35,8 +36,21 @@ reproduce: $(READY)  ## the core experiment from nothing: train, align, average,
 	$(BIN)/python -m llm claims $(ROWS) --to $(FRESH)/claims.json
 	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(ROWS)"
 
-test: $(READY)  ## all tests, every notebook included, in less than 10 minutes
+test: $(READY)  ## the tests, every notebook included, in less than 10 minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-long: $(READY)  ## the tests that take longer: fuzzing, kills, simulations
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long || test $$? -eq 5  # 5: there are none
+
+check: $(READY)  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy llm theory
+
+release: check test test-long  ## tag this commit with the version of pyproject.toml, after every check
+	@test -z "$$(git status --porcelain)" || { echo "error: there are uncommitted changes"; exit 2; }
+	git tag -a "v$(VERSION)" -m "alignment-tax $(VERSION)"
+	@echo "Tagged v$(VERSION); publish it with: git push origin v$(VERSION)"
 
 figures: $(READY)  ## redraw every figure from the committed results
 	$(BIN)/python notebooks/run.py
@@ -49,7 +63,7 @@ theory: $(READY)  ## compute results/theory again and draw its figures
 	$(BIN)/python notebooks/run.py theory
 
 clean:  ## remove runs and caches, never results or figures
-	rm -rf out .snakemake .pytest_cache .hypothesis
+	rm -rf out build .snakemake .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find llm theory notebooks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -60,4 +74,5 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(TORCH)
 	@echo "  installing the other packages, as in constraints.txt"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
 	@touch $(READY)

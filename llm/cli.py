@@ -18,7 +18,7 @@ from .commands.average import average_command
 from .commands.benchmarks import add_to as add_benchmarks
 from .commands.fetch import fetch_command
 from .commands.front import front_command
-from .errors import UserError
+from .errors import UserError, not_installed
 
 YOUR_MODELS = "Your own models"
 app = typer.Typer(
@@ -62,6 +62,9 @@ for command in (
 def main() -> None:
     try:
         app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, ModuleNotFoundError) as error:
+        sentence = error if isinstance(error, UserError) else not_installed(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)

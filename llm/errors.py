@@ -8,3 +8,23 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """What an exception of a library says, short enough for a sentence; its kind if it says nothing."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def not_installed(error: ModuleNotFoundError) -> UserError | None:
+    """The sentence that names the extra of a missing package; None for a module that no extra of ours has."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    module = (error.name or "").partition(".")[0]
+    try:
+        ours = metadata.metadata("alignment-tax")
+    except metadata.PackageNotFoundError:
+        return None
+    for needed in map(Requirement, ours.get_all("Requires-Dist") or []):
+        if canonicalize_name(needed.name) == canonicalize_name(module) and needed.marker:
+            for extra in ours.get_all("Provides-Extra") or []:
+                if needed.marker.evaluate({"extra": extra}):
+                    return UserError(f"{module} is not installed; give `pip install 'alignment-tax[{extra}]'` first")
+    return None

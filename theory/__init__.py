@@ -2,10 +2,10 @@
 and scipy only).
 """
 
-from theory.closed_form import F_p, clt_accuracy, dF_p_dx, effective_features, log_F_p
-from theory.exact import exact_accuracy
-from theory.monte_carlo import simulate_accuracy
-from theory.proposition import proposition_5_1
+from .closed_form import F_p, clt_accuracy, dF_p_dx, effective_features, log_F_p
+from .exact import exact_accuracy
+from .monte_carlo import simulate_accuracy
+from .proposition import proposition_5_1
 
 __all__ = [
     "F_p",

@@ -11,8 +11,8 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from theory import bench as benchmark
-from theory.tables import TABLES
+from . import bench as benchmark
+from .tables import TABLES
 
 app = typer.Typer(add_completion=False)
 

@@ -9,9 +9,9 @@ from time import perf_counter
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from theory.closed_form import F_p, log_F_p
-from theory.exact import exact_accuracy
-from theory.monte_carlo import simulate_accuracy
+from .closed_form import F_p, log_F_p
+from .exact import exact_accuracy
+from .monte_carlo import simulate_accuracy
 
 DIGITS = 40
 MVN_CLASSES = (3, 5, 10, 26)

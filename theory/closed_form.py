@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfcx, log_ndtr, logsumexp, ndtr, ndtri_exp
 
-from theory import validation
+from . import validation
 
 NODES = 96  # Gauss-Legendre nodes, enough for 1e-12 up to K = 10,000 (`python -m theory bench`)
 BLOCK = 4096  # values of x at a time: bounds the memory of the (x, node) table

@@ -27,9 +27,9 @@ from math import gcd, lcm, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from theory import validation
-from theory.contour import Circle, Scores, coefficient
-from theory.model import Votes
+from . import validation
+from .contour import Circle, Scores, coefficient
+from .model import Votes
 
 MAX_CELLS = 2_000_000_000  # contour points times score levels: minutes of work
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.closed_form import clt_accuracy
-from theory.exact import exact_task_accuracy
-from theory.model import Averaging, Tasks, Votes, average, single_model
-from theory.validation import Number
+from .closed_form import clt_accuracy
+from .exact import exact_task_accuracy
+from .model import Averaging, Tasks, Votes, average, single_model
+from .validation import Number
 
 
 def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float) -> NDArray:

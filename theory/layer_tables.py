@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from theory.layers import (
+from .layers import (
     Layer,
     accuracies,
     best_ratios,
@@ -20,7 +20,7 @@ from theory.layers import (
     layered_fronts,
     raising_direction,
 )
-from theory.monte_carlo import simulate_difference
+from .monte_carlo import simulate_difference
 
 Rows = Iterator[dict]
 P, N_CLASSES = 0.8, 5

@@ -42,11 +42,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
-from theory import validation
-from theory.closed_form import F_p, dF_p_dx
-from theory.fronts import hypervolume, pareto
-from theory.model import MEMBERSHIP, OWN_CLASS, Averaging, Task, vote_weight
-from theory.validation import Number
+from . import validation
+from .closed_form import F_p, dF_p_dx
+from .fronts import hypervolume, pareto
+from .model import MEMBERSHIP, OWN_CLASS, Averaging, Task, vote_weight
+from .validation import Number
 
 COMPLEX_STEP = 1e-30  # derivatives of polynomials along the imaginary axis have no cancellation
 

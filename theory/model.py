@@ -40,8 +40,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from theory import validation
-from theory.validation import Number
+from . import validation
+from .validation import Number
 
 Task = Literal["a", "b"]
 Averaging = Literal["weights", "outputs"]

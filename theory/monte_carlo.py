@@ -11,9 +11,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from theory import validation
-from theory.exact import integer_weights
-from theory.model import Averaging, Tasks
+from . import validation
+from .exact import integer_weights
+from .model import Averaging, Tasks
 
 CHUNK_VALUES = 2_000_000  # numbers held at a time
 

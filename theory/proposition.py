@@ -24,9 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory import validation
-from theory.closed_form import F_p, clt_accuracy
-from theory.model import Averaging, Tasks, average, disjoint_labels, same_labels, single_model
+from . import validation
+from .closed_form import F_p, clt_accuracy
+from .model import Averaging, Tasks, average, disjoint_labels, same_labels, single_model
 
 
 @dataclass(frozen=True)

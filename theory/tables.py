@@ -12,14 +12,14 @@ from itertools import product
 
 import numpy as np
 
-from theory.closed_form import effective_features
-from theory.exact import exact_task_accuracy
-from theory.fronts import closed_form_accuracy, front, gain
-from theory.layer_tables import layered_front_rows, layered_gain_rows, layered_optimum_rows, layered_sampled_rows
-from theory.model import Tasks, Votes, average, disjoint_labels, same_labels, single_model
-from theory.monte_carlo import simulate_accuracy, simulate_features
-from theory.proposition import proposition_5_1
-from theory.trained import Setting, trained_accuracies
+from .closed_form import effective_features
+from .exact import exact_task_accuracy
+from .fronts import closed_form_accuracy, front, gain
+from .layer_tables import layered_front_rows, layered_gain_rows, layered_optimum_rows, layered_sampled_rows
+from .model import Tasks, Votes, average, disjoint_labels, same_labels, single_model
+from .monte_carlo import simulate_accuracy, simulate_features
+from .proposition import proposition_5_1
+from .trained import Setting, trained_accuracies
 
 Rows = Iterator[dict]
 HALF = Fraction(1, 2)

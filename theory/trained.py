@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from theory import validation
-from theory.model import MEMBERSHIP, Tasks
-from theory.monte_carlo import credit, label_count
+from . import validation
+from .model import MEMBERSHIP, Tasks
+from .monte_carlo import credit, label_count
 
 TEST_CHUNK = 20_000
 

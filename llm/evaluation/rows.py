@@ -1,7 +1,6 @@
 """From measurements to result rows."""
 
-from importlib.metadata import version
-
+from .. import version
 from ..evidence.rows import DECIMALS
 from ..run import Run
 from .local import Measurement
@@ -39,7 +38,7 @@ def named_rows(
             "n": measurement.n,
             "split": "test",
             "seconds": round(seconds, 2),
-            "version": version("alignment-tax"),
+            "version": version(),
         }
         for metric, measurement in measured.items()
     ]
