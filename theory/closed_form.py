@@ -87,13 +87,13 @@ def log_F_p(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None)
     return _as_given(np.minimum(log_f, 0.0))
 
 
-def effective_features(counts: Sequence[int], weights: Sequence[float]) -> float:
+def effective_features(counts: Sequence[int], weights: Sequence[validation.Number]) -> float:
     """Kish's n_eff = (sum v)^2 / sum v^2 of counts[g] features of vote weight weights[g]; 0 without."""
     return _root_effective(counts, weights) ** 2
 
 
 def clt_accuracy(
-    counts: Sequence[int], weights: Sequence[float], p: float, n_classes: int, n_labels: int | None = None
+    counts: Sequence[int], weights: Sequence[validation.Number], p: float, n_classes: int, n_labels: int | None = None
 ) -> float:
     """Accuracy in the limit of many features, F_p((1 - p) sum v / sqrt(sum v^2)), in [0, 1].
 
@@ -108,7 +108,7 @@ def clt_accuracy(
     return float(F_p((1 - p) * root, p, k, m))
 
 
-def _root_effective(counts: Sequence[int], weights: Sequence[float]) -> float:
+def _root_effective(counts: Sequence[int], weights: Sequence[validation.Number]) -> float:
     """sum v / sqrt(sum v^2): signed, and exact until the last rounding."""
     pairs = list(zip(*validation.groups(counts, weights)))
     total = sum(count * weight for count, weight in pairs)

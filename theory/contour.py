@@ -109,4 +109,4 @@ def coefficient(values: NDArray, circles: list[Circle], lost: float) -> float:
     weighted = values.reshape([len(factor) for factor in factors])
     for factor in reversed(factors):
         weighted = weighted @ factor
-    return float(min(max(weighted.real, 0.0), 1.0))
+    return min(max(float(weighted.real), 0.0), 1.0)

@@ -145,8 +145,9 @@ def _sum_over_scores(kinds: list[Scores], numbers: list[int]) -> NDArray:
 
 def _even_split(below: list[NDArray], level: list[NDArray | None], numbers: list[int]) -> NDArray:
     """int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels."""
-    if len(level) == 2 and all(f is not None for f in level):
-        return _gauss_split(below, level, numbers)
+    there = [f for f in level if f is not None]
+    if len(level) == len(there) == 2:
+        return _gauss_split(below, there, numbers)
     factors = [b**number if f is None else _power_mean(b, f, number) for b, f, number in zip(below, level, numbers)]
     return prod(factors[1:], start=factors[0])
 
@@ -169,7 +170,8 @@ def _power_mean(b: NDArray, f: NDArray, number: int) -> NDArray:
 def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: list[int]) -> NDArray:
     """The integral for two kinds of classes: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
     nodes, weights = np.polynomial.legendre.leggauss(sum(numbers) // 2 + 1)
-    return sum(
-        0.5 * weight * prod((b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers))
-        for node, weight in zip(nodes, weights)
-    )
+    total = np.zeros_like(below[0])
+    for node, weight in zip(nodes, weights):
+        first, second = ((b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers))
+        total = total + 0.5 * weight * (first * second)
+    return total

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .closed_form import clt_accuracy
 from .exact import exact_task_accuracy
-from .model import Averaging, Tasks, Votes, average, single_model
+from .model import TASKS, Averaging, Tasks, Votes, average, single_model
 from .validation import Number
 
 
@@ -19,7 +19,7 @@ def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float
     jumps to a guess.
     """
     return np.array(
-        [[exact_task_accuracy(average(tasks, averaging, alpha, task), p) for task in ("a", "b")] for alpha in alphas]
+        [[exact_task_accuracy(average(tasks, averaging, alpha, task), p) for task in TASKS] for alpha in alphas]
     )
 
 
@@ -37,7 +37,7 @@ def gain(
     """
     gains = [
         accuracy(average(tasks, averaging, alpha, task), p) - accuracy(single_model(tasks, task, task), p)
-        for task in ("a", "b")
+        for task in TASKS
     ]
     return sum(gains) / 2
 

@@ -20,6 +20,7 @@ from .layers import (
     layered_fronts,
     raising_direction,
 )
+from .model import AVERAGINGS, TASKS, Averaging
 from .monte_carlo import simulate_difference
 
 Rows = Iterator[dict]
@@ -51,7 +52,7 @@ def layered_gain_rows(rng: np.random.Generator) -> Rows:
     point tested.
     """
     p, k = P, N_CLASSES
-    for (name, part, layers), averaging in product(scenarios(), ("weights", "outputs")):
+    for (name, part, layers), averaging in product(scenarios(), AVERAGINGS):
         fronts = layered_fronts(layers, p, k, averaging)
         lift, equal, unequal = largest_lift(fronts)
         row = {"profile": name, "shared": part, "model": averaging, "p": p, "n_classes": k}
@@ -67,7 +68,7 @@ def layered_gain_rows(rng: np.random.Generator) -> Rows:
 def layered_front_rows(rng: np.random.Generator) -> Rows:
     """Both fronts, point by point, for layers whose concepts fall from all common to none."""
     p, k = P, N_CLASSES
-    for part, averaging in product((0.25, 0.5, 0.75), ("weights", "outputs")):
+    for part, averaging in product((0.25, 0.5, 0.75), AVERAGINGS):
         fronts = layered_fronts(falling_layers(3, 10, (1.0, 0.0), (part, part)), p, k, averaging, steps=20)
         for name, points, ratios in (
             ("equal", fronts.equal, fronts.equal_ratios),
@@ -84,13 +85,14 @@ def layered_sampled_rows(rng: np.random.Generator) -> Rows:
 
     The ratios are those of the largest lift; n features a layer, (1 - p) sqrt(n) as at n = 8, p = 0.8.
     """
-    k, part = N_CLASSES, {"weights": 0.25, "outputs": 0.75}
+    k = N_CLASSES
+    part: dict[Averaging, float] = {"weights": 0.25, "outputs": 0.75}
     for averaging, (n, p) in product(part, ((8, 0.8), (32, 0.9), (128, 0.95))):
         layers = falling_layers(3, n, (1.0, 0.0), (part[averaging], part[averaging]))
         _, *ratios = largest_lift(layered_fronts(layers, p, k, averaging))
         equal, unequal = ([Fraction(round(800 * alpha), 800) for alpha in alphas] for alphas in ratios)
         limit = np.subtract(*(accuracies(layers, np.array(each, float), p, k, averaging) for each in (unequal, equal)))
-        for task, expected in zip(("a", "b"), limit):
+        for task, expected in zip(TASKS, limit):
             counts, weights = layer_votes(layers, unequal, averaging, task)
             _, baseline = layer_votes(layers, equal, averaging, task)
             found, stderr = simulate_difference(counts, weights, baseline, p, k, 100_000, rng)
@@ -102,9 +104,7 @@ def layered_sampled_rows(rng: np.random.Generator) -> Rows:
 def layered_optimum_rows(rng: np.random.Generator) -> Rows:
     """The best ratios of a given mean for b alone (AMA's aim) and for both tasks, against equal ratios."""
     p, k = P, N_CLASSES
-    for part, averaging, tenths, weight_b in product(
-        (0.25, 0.5, 0.75), ("weights", "outputs"), range(1, 10), (0.5, 1.0)
-    ):
+    for part, averaging, tenths, weight_b in product((0.25, 0.5, 0.75), AVERAGINGS, range(1, 10), (0.5, 1.0)):
         layers = falling_layers(3, 10, (1.0, 0.0), (part, part))
         alphas = best_ratios(layers, tenths / 10, p, k, averaging, weight_b)
         best, equal = (accuracies(layers, each, p, k, averaging) for each in (alphas, np.full(3, tenths / 10)))

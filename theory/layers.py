@@ -88,7 +88,7 @@ def falling_layers(
 
 def layer_votes(
     layers: Sequence[Layer], alphas: Sequence[Number | NDArray], averaging: Averaging, tested_on: Task
-) -> tuple[list[float], list[Number | NDArray]]:
+) -> tuple[list, list]:
     """(group,) counts and vote weights of all layers' features for one task, alphas[l] the ratio (or ratios)
     of layer l.
 
@@ -115,7 +115,7 @@ def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, avera
         raise ValueError(f"alphas must be numbers in [0, 1], not {alphas}.")
     by_task = []
     for task in OWN_CLASS:
-        pairs = list(zip(*layer_votes(layers, np.moveaxis(alphas, -1, 0), averaging, task)))
+        pairs = list(zip(*layer_votes(layers, list(np.moveaxis(alphas, -1, 0)), averaging, task)))
         total = sum(count * weight for count, weight in pairs)
         squares = sum(count * weight**2 for count, weight in pairs)
         by_task.append(total**2 / np.where(squares == 0, 1, squares))
@@ -161,7 +161,7 @@ def best_ratios(
     weight_b = 1 is AMA's aim (the new model's task), 1/2 the paper's xi. p in (0, 1). Sequential quadratic
     programming from the equal ratios and from every layer pushed up or down; the best end point is taken.
     """
-    mean = validation.real("mean", mean, 0, 1)
+    mean = float(validation.real("mean", mean, 0, 1))
     weight = np.array([1 - validation.real("weight_b", weight_b, 0, 1), weight_b], dtype=float)
 
     def loss(alphas):

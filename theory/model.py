@@ -46,8 +46,14 @@ from .validation import Number
 Task = Literal["a", "b"]
 Averaging = Literal["weights", "outputs"]
 
+TASKS: tuple[Task, Task] = ("a", "b")
+AVERAGINGS: tuple[Averaging, Averaging] = ("weights", "outputs")
+
 MEMBERSHIP = ((1, 0), (0, 1), (1, 1))  # (a_i, b_i) of a's own, b's own and the shared features
-OWN_CLASS = {"a": (1, 0), "b": (0, 1)}  # ([k in Y_a], [k in Y_b]) of a class that only the tested task has
+OWN_CLASS: dict[Task, tuple[int, int]] = {
+    "a": (1, 0),
+    "b": (0, 1),
+}  # ([k in Y_a], [k in Y_b]) of a class that only the tested task has
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,7 @@ def _output_average(alpha: Number, member: tuple[int, int], class_in: tuple[int,
     return (1 - alpha) * a * in_a + alpha * b * in_b
 
 
-def _task(name: str, task: str) -> str:
-    if task not in ("a", "b"):
+def _task(name: str, task: Task) -> Task:
+    if task not in TASKS:
         raise ValueError(f"{name} must be 'a' or 'b', not {task!r}.")
     return task

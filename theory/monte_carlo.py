@@ -157,9 +157,9 @@ def _sampled(
     k, m = validation.labels(n_classes, n_labels)
     p, n_samples = validation.probability("p", p), validation.integer("n_samples", n_samples, 2)
     validation.generator(rng)
-    scaled = integer_weights(vectors)
-    fits = all(sum(count * abs(weight) for count, weight in zip(counts, each)) < 2**62 for each in scaled)
-    scaled = np.array(scaled, dtype=np.int64 if fits else object)
+    whole = integer_weights(vectors)
+    fits = all(sum(count * abs(weight) for count, weight in zip(counts, each)) < 2**62 for each in whole)
+    scaled = np.array(whole, dtype=np.int64 if fits else object)
     chances = np.r_[1 - p + p / m, np.full(k - 1, p / m), p * (m - k) / m]
 
     def votes(size: int) -> NDArray:

@@ -9,6 +9,7 @@ Columns that return: n (features a task), n_o (shared), p (failure probability),
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from .closed_form import effective_features
 from .exact import exact_task_accuracy
 from .fronts import closed_form_accuracy, front, gain
 from .layer_tables import layered_front_rows, layered_gain_rows, layered_optimum_rows, layered_sampled_rows
-from .model import Tasks, Votes, average, disjoint_labels, same_labels, single_model
+from .model import AVERAGINGS, Tasks, Votes, average, disjoint_labels, same_labels, single_model
 from .monte_carlo import simulate_accuracy, simulate_features
 from .proposition import proposition_5_1
 from .trained import Setting, trained_accuracies
@@ -25,12 +26,12 @@ Rows = Iterator[dict]
 HALF = Fraction(1, 2)
 LABELS = {"identical": same_labels, "disjoint": disjoint_labels}
 ROUTES = {"closed-form": closed_form_accuracy, "exact": exact_task_accuracy}
-PAPER = {"n": 20, "p": 0.8, "n_classes": 5}  # the size at which the effects are easily seen
+PAPER: dict[str, Any] = {"n": 20, "p": 0.8, "n_classes": 5}  # the size at which the effects are easily seen
 
 
 def _models(tasks: Tasks) -> dict[str, Votes]:
     """Votes on task a of its own model and of both averages at alpha = 1/2."""
-    averages = {averaging: average(tasks, averaging, HALF, "a") for averaging in ("weights", "outputs")}
+    averages = {averaging: average(tasks, averaging, HALF, "a") for averaging in AVERAGINGS}
     return {"single": single_model(tasks, "a", "a")} | averages
 
 
@@ -45,8 +46,8 @@ def accuracy_rows(rng: np.random.Generator) -> Rows:
             for method, route in ROUTES.items():
                 yield base | _result(model, method, route(votes, p), None, n_eff)
             if n_o % 2 == 0:
-                estimate = simulate_accuracy(votes.counts, votes.weights, p, k, 40_000, rng)
-                yield base | _result(model, "monte-carlo", *estimate, n_eff)
+                sampled = simulate_accuracy(votes.counts, votes.weights, p, k, 40_000, rng)
+                yield base | _result(model, "monte-carlo", *sampled, n_eff)
         if n_o % 5 == 0 or n_o == 14:
             fitted = trained_accuracies(tasks, Setting(p, sigma=0.01, n_train=3000), 0.5, 10_000, rng)
             for model, (estimate, stderr) in fitted.items():
@@ -66,7 +67,7 @@ def phase_rows(rng: np.random.Generator) -> Rows:
     for k, step in product((2, 5, 20), range(1, 20)):
         p = step / 20
         alone = {name: route(single_model(same_labels(n, n, k), "a", "a"), p) for name, route in ROUTES.items()}
-        for n_o, averaging in product(range(n + 1), ("weights", "outputs")):
+        for n_o, averaging in product(range(n + 1), AVERAGINGS):
             votes = average(same_labels(n, n_o, k), averaging, HALF, "a")
             row = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "model": averaging}
             yield row | {
@@ -77,7 +78,7 @@ def phase_rows(rng: np.random.Generator) -> Rows:
 def front_rows(rng: np.random.Generator) -> Rows:
     """Exact accuracies on a and b over alpha, from disjoint over partly overlapping to identical labels."""
     n, n_o, p, k, alphas = 8, 4, 0.8, 4, [Fraction(i, 20) for i in range(21)]
-    for n_classes_o, averaging in product(range(k + 1), ("weights", "outputs")):
+    for n_classes_o, averaging in product(range(k + 1), AVERAGINGS):
         points = front(Tasks(k, n, n, n_o, n_classes_o), averaging, alphas, p)
         for alpha, (on_a, on_b) in zip(alphas, points):
             yield {
@@ -119,8 +120,8 @@ def proposition_rows(rng: np.random.Generator) -> Rows:
     for n_o in range(n + 1):
         terms = proposition_5_1(n, n_o, p, k)
         table = {(name, "closed-form"): getattr(terms, name) for name in ("printed", "weights", "outputs")}
-        rows = {key: (each.xi_1, each.xi_2) for key, each in table.items()}
-        for averaging in ("weights", "outputs"):
+        rows: dict[tuple[str, str], tuple[float, ...]] = {key: (each.xi_1, each.xi_2) for key, each in table.items()}
+        for averaging in AVERAGINGS:
             rows[averaging, "exact"] = tuple(
                 gain(make(n, n_o, k), averaging, HALF, p, exact_task_accuracy) for make in LABELS.values()
             )
@@ -141,7 +142,7 @@ def trained_rows(rng: np.random.Generator) -> Rows:
             for model, (accuracy, stderr) in fitted.items():
                 row = base | {"sigma": sigma, "n_train": n_train, "draw": draw, "model": model, "method": "trained"}
                 yield row | {"accuracy": accuracy, "stderr": stderr, "exact": exact[model]}
-        for sigma, averaging in product((0.0, 0.03, 0.1, 0.3), ("weights", "outputs")):
+        for sigma, averaging in product((0.0, 0.03, 0.1, 0.3), AVERAGINGS):
             accuracy, stderr = simulate_features(tasks, averaging, 0.5, p, sigma, 10_000, rng)
             row = base | {"sigma": sigma, "n_train": None, "draw": 0, "model": averaging, "method": "monte-carlo"}
             yield row | {"accuracy": accuracy, "stderr": stderr, "exact": exact[averaging]}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Integral, Rational, Real
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
     allowed = f"an integer of at least {low}" if high is None else f"an integer in [{low}, {high}]"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be {allowed}, not {value!r}.")
-    if value < low or (high is not None and value > high):
+    if int(value) < low or (high is not None and int(value) > high):
         raise ValueError(f"{name} must be {allowed}, not {value!r}.")
     return int(value)
 
@@ -25,9 +26,10 @@ def real(name: str, value: object, low: float, high: float) -> Number:
     allowed = f"a number in [{low:g}, {high:g}]"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be {allowed}, not {value!r}.")
-    if not low <= value <= high:
+    number: Any = value  # numbers.Real has no order that a type checker knows
+    if not low <= number <= high:
         raise ValueError(f"{name} must be {allowed}, not {value!r}.")
-    return value
+    return number
 
 
 def probability(name: str, value: object) -> float:
