@@ -73,7 +73,7 @@ def unaware() -> dict[str, str]:
 def environment(folder: Path, *wheels: Path) -> Path:
     """A fresh environment with the wheels and nothing else; its site-packages."""
     venv.create(folder, symlinks=True)
-    pip("install", "--no-deps", *wheels, python=folder / "bin" / "python")
+    pip("install", "--no-deps", "--no-compile", *wheels, python=folder / "bin" / "python")
     (packages,) = folder.glob("lib/*/site-packages")
     return packages
 

@@ -18,13 +18,20 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TARGETS = ("help", "reproduce", "test", "figures", "pretrain", "theory", "clean")
+TARGETS = ("help", "reproduce", "test", "test-long", "check", "release", "figures", "pretrain", "theory", "clean")
 IMPORT_NAMES = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
 
 
 def requirements(*extras):
-    texts = PROJECT["dependencies"] + [text for extra in extras for text in PROJECT["optional-dependencies"][extra]]
-    return {canonicalize_name(Requirement(text).name): Requirement(text) for text in texts}
+    """Name -> requirement of the light installation and of extras, with the extras that these name in turn."""
+    found = {canonicalize_name(Requirement(text).name): Requirement(text) for text in PROJECT["dependencies"]}
+    for extra in extras:
+        for needed in map(Requirement, PROJECT["optional-dependencies"][extra]):
+            if needed.name == PROJECT["name"]:
+                found |= requirements(*needed.extras)
+            else:
+                found[canonicalize_name(needed.name)] = needed
+    return found
 
 
 def pinned():
@@ -101,11 +108,12 @@ def test_conda_users_get_the_same_python_and_packages():
 
 
 def test_every_package_that_is_imported_is_a_declared_dependency():
-    ours = {"llm", "theory", "conftest"} | {path.stem for path in (ROOT / "notebooks").glob("*.py")}
-    ours |= {path.stem for path in (ROOT / "tests").glob("*.py")}
-    run_time, all_of_them = set(requirements()), set(requirements("dev", "gpu"))
+    ours = {"llm", "theory", "alignment_tax", "drawing"}
+    ours |= {path.stem for folder in ("notebooks", "tests/helpers") for path in (ROOT / folder).glob("*.py")}
+    run_time, all_of_them = set(requirements("experiments")), set(requirements("dev", "gpu"))
     for name, text in python_sources().items():
         declared = all_of_them if name.startswith("tests/") or name in EXTRAS else run_time
+        declared = set(requirements()) if name.startswith("theory/") and name not in EXTRAS else declared
         for module in imported(text):
             package = module.split(".")[0]
             if package not in sys.stdlib_module_names and package not in ours:
@@ -114,7 +122,13 @@ def test_every_package_that_is_imported_is_a_declared_dependency():
 
 
 # What is imported there only runs where one of the extras is installed, and says so where it is not.
-EXTRAS = {"conftest.py", "theory/bench.py", "llm/bench/average.py", "llm/training/distributed/vllm_writer.py"}
+EXTRAS = {
+    "conftest.py",
+    "setup.py",
+    "theory/bench.py",
+    "llm/bench/average.py",
+    "llm/training/distributed/vllm_writer.py",
+}
 
 
 def test_theory_and_llm_stand_alone():
@@ -126,10 +140,20 @@ def test_theory_and_llm_stand_alone():
             assert "theory" not in packages, name
 
 
-def test_importing_theory_or_the_command_line_does_not_import_torch():
-    for module in ("theory", "llm.cli", "llm.evidence.rows", "llm.evidence.fronts"):
-        code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0, module
+@pytest.mark.parametrize(
+    ("rooms", "heavy"),
+    [
+        (("theory",), {"torch", "pandas", "pydantic", "llm"}),
+        (("llm/cli.py", "llm/commands", "llm/config", "llm/methods.py"), {"torch", "transformers", "scipy", "pandas"}),
+        (("llm/evidence",), {"torch", "transformers", "matplotlib"}),
+    ],
+)
+def test_what_starts_at_once_imports_nothing_heavy(rooms, heavy):
+    paths = [path for room in rooms for path in [ROOT / room, *(ROOT / room).rglob("*.py")] if path.suffix == ".py"]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    code = f"import sys, {', '.join(names)}; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_the_version_is_the_same_everywhere():
@@ -148,7 +172,7 @@ def test_the_citation_names_the_paper_and_all_its_authors():
 
 def test_make_help_lists_every_target_in_one_line_each():
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert tuple(re.findall(r"^make (\w+) ", shown, re.MULTILINE)) == TARGETS
+    assert tuple(re.findall(r"^make ([\w-]+) ", shown, re.MULTILINE)) == TARGETS
     default = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert default == shown
 
@@ -178,19 +202,38 @@ def test_options_of_make_reach_the_workflow():
 def test_make_clean_never_touches_results_figures_or_notebooks():
     plan = subprocess.run(["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     removed = re.findall(r"rm -rf ([\w. ]+)$", plan, re.MULTILINE)
-    assert set(" ".join(removed).split()) <= {"out", ".snakemake", ".pytest_cache", ".hypothesis"}
+    caches = {".snakemake", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
+    assert set(" ".join(removed).split()) <= caches | {"out", "build"}
 
 
 def test_no_source_holds_an_absolute_path_of_a_machine():
     own = Path(__file__).relative_to(ROOT).as_posix()
     for name, text in sources().items():
-        if name not in {own, "tests/test_notebooks.py"}:
+        if name not in {own, "tests/notebooks/test_notebooks.py"}:
             found = re.search(r"(?<![\w.:/])/(home|Users|root|work|opt|mnt|data)/\w+", text)
             assert not found, f"{name}: {found}"
 
 
-@pytest.mark.parametrize("kind", ["presets", "sweeps"])
-def test_packages_carry_their_yaml_files(kind):
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["llm"]
-    assert f"{kind}/*.yaml" in data
-    assert list((ROOT / "llm" / kind).glob("*.yaml"))
+def test_continuous_integration_checks_style_and_types_before_the_tests_and_prints_their_last_line_last():
+    *_, check, test = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert (check, test) == ("make --no-print-directory check", "make --no-print-directory test")
+    plan = subprocess.run(["make", "-n", "check", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    *_, form, lint, types, tests = (line.split("/", 2)[-1] for line in plan.splitlines())
+    assert (form, lint, types) == ("ruff format --check .", "ruff check .", "mypy llm theory")
+    assert "pytest" in tests
+
+
+def test_hooks_for_contributors_run_what_is_checked_without_a_network():
+    (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert hooks["repo"] == "local"
+    assert {hook["language"] for hook in hooks["hooks"]} == {"system"}
+    entries = [hook["entry"].removeprefix(".venv/bin/") for hook in hooks["hooks"]]
+    assert entries == ["ruff format", "ruff check", "mypy llm theory"]
+
+
+def test_contributing_names_files_that_exist():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:llm|theory|notebooks|tests|results|figures|docs)/[\w./*-]+)`", page))
+    missing = [name for name in sorted(named) if not list(ROOT.glob(name.rstrip("/").replace("NAME", "*")))]
+    assert named
+    assert not missing
