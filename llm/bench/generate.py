@@ -90,7 +90,7 @@ def theirs(
     """The same by transformers."""
     import torch
 
-    from ..models.generate import left_pad
+    from ..models.batches import left_pad
 
     end, replies = tokenizer.eos_token_id, []
     how = (

@@ -4,8 +4,8 @@ import torch
 from tqdm import tqdm
 
 from ..data.records import Prompt, messages, turns_of
-from ..training.loop import pad_right
-from .generate import Reply, generate, left_pad
+from .batches import left_pad, pad_right
+from .generate import Reply, generate
 
 
 def prompt_ids(tokenizer, prompt: Prompt) -> list[int]:

@@ -5,7 +5,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ..evaluation.metrics import log_likelihoods, sums_of, token_log_likelihoods
-from .generate import left_pad, positions
+from .batches import left_pad, positions
 
 LONG = 32  # tokens; shorter questions are read again with each choice, which costs less than to keep what was read
 

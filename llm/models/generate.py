@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .batches import left_pad, positions
 from .kv_cache import is_supported, read, read_on
 
 COMPACT_BELOW = 0.75  # drop finished rows once fewer than this share of the rows is still being written
@@ -179,21 +180,3 @@ def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | No
     cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
     cumulative = cumulative / cumulative[:, -1:]
     return (cumulative <= uniform[:, None].double()).sum(dim=-1)
-
-
-def left_pad(
-    sequences: list[list[int]], pad_id: int, device: torch.device | str = "cpu"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, mask), each (rows, longest); the padding stands on the left."""
-    longest = max(map(len, sequences))
-    ids = torch.full((len(sequences), longest), pad_id)
-    mask = torch.zeros((len(sequences), longest), dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        ids[row, longest - len(sequence) :] = torch.tensor(sequence)
-        mask[row, longest - len(sequence) :] = 1
-    return ids.to(device), mask.to(device)
-
-
-def positions(mask: torch.Tensor) -> torch.Tensor:
-    """Positions that count only real tokens; (rows, length)."""
-    return (mask.cumsum(dim=1) - 1).clamp(min=0)

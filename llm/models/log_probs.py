@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from ..training.loop import Batch
+from .batches import Batch
 
 
 def token_log_probs(model, batch: Batch) -> torch.Tensor:

@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from llm.models import generate as module
 from llm.models import kv_cache as decode
-from llm.models.generate import generate, left_pad, positions
+from llm.models.batches import left_pad, positions
+from llm.models.generate import generate
 from llm.models.loading import OnProcessor
 from microcosm_runs import tiny_model
 

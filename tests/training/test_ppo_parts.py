@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.data.microcosm.tokenizer import build_tokenizer
+from llm.models.batches import pad_right
 from llm.models.save import load_reward_model, save_model
-from llm.training.loop import pad_right
 from llm.training.rlhf.ppo.advantages import gae, token_rewards, whiten
 from llm.training.rlhf.ppo.collapse import collapse
 from llm.training.rlhf.ppo.critic import fresh_critic

@@ -13,8 +13,9 @@ import torch
 
 from ...errors import UserError
 from ...files import write_text
+from ...models.batches import left_pad
 from ...models.conversations import Message, context_ids, conversation, end_id, pad_id
-from ...models.generate import generate, left_pad
+from ...models.generate import generate
 from ...models.loading import OnProcessor
 from .samples import read_lines, text_of
 

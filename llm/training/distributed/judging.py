@@ -38,7 +38,7 @@ def in_shares(accelerator, samples: list[Sample], ask: Callable[[list[Sample]], 
 
 def padded(pairs: list[tuple[list[int], list[int]]], pad_id: int, device):
     """(prompt, reply) ids as an `llm.training.loop.Batch` on the device, in which the reply's tokens have weight 1."""
-    from ..loop import Batch, pad_right
+    from ...models.batches import Batch, pad_right
 
     examples = [(prompt + reply, [0.0] * len(prompt) + [1.0] * len(reply)) for prompt, reply in pairs]
     made = pad_right(examples, pad_id)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...models.batches import Batch
 from ...models.conversations import end_id
 from ...models.log_probs import token_log_probs
 from ...models.tokens import prompt_ids
-from ..loop import Batch
 from ..rlhf.ppo.experience import Experience, judged
 from .batches import Split
 from .judging import in_shares, padded, rewards

@@ -120,8 +120,8 @@ def _transformers_writer(
     import torch
     from transformers import GenerationConfig
 
+    from ...models.batches import left_pad
     from ...models.conversations import end_id
-    from ...models.generate import left_pad
     from .models import load_frozen, load_tokenizer
 
     writer, tokenizer = load_frozen(model, "causal", hardware, accelerator.device), load_tokenizer(model)

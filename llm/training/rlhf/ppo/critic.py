@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from ....models.batches import Batch
 from ....models.save import load_reward_model
-from ...loop import Batch
 
 
 class Critic(torch.nn.Module):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from ....config import Ppo
+from ....models.batches import Batch
 from ....models.log_probs import token_log_probs
-from ...loop import Batch
 from .advantages import gae, token_rewards, whiten
 
 
