@@ -27,7 +27,7 @@ def bench_generate(
     import torch
 
     from ..config import load_preset
-    from ..models.save import load_model, load_tokenizer
+    from ..models.loading import load_model, load_tokenizer
     from ..run import Run
 
     torch.set_num_threads(threads)

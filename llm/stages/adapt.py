@@ -15,8 +15,9 @@ from ..config import AveragingEntry
 from ..errors import UserError
 from ..files import up_to_date, write_json
 from ..models.batches import IGNORED
-from ..models.chat import imitation_batch, reward_scores
-from ..models.save import load_model, load_reward_model, load_tokenizer
+from ..models.chat import imitation_batch
+from ..models.loading import load_model, load_reward_model, load_tokenizer
+from ..models.rewards import reward_scores
 from ..run import LocalRun
 from .adamerging import labelled
 from .average import Found

@@ -11,8 +11,9 @@ from llm.errors import UserError
 from llm.evidence.rows import write_rows
 from llm.grouping import Grouping
 from llm.models.batches import IGNORED
-from llm.models.chat import reply_ids, reward_scores
-from llm.models.save import load_model, load_reward_model, load_tokenizer
+from llm.models.chat import reply_ids
+from llm.models.loading import load_model, load_reward_model, load_tokenizer
+from llm.models.rewards import reward_scores
 from llm.stages.adapt import find_ratios
 from llm.stages.average import group_named, measure_averages, settings_of
 from llm.stages.rsf import sample

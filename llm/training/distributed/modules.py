@@ -3,7 +3,7 @@
 import torch
 
 from ...models.batches import Batch
-from ...models.log_probs import token_log_probs
+from ...models.likelihood import token_log_probs
 from ..loop import token_loss
 from ..rlhf.ppo.critic import Critic
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from ....models.batches import Batch
-from ....models.save import load_reward_model
+from ....models.loading import load_reward_model
 
 
 class Critic(torch.nn.Module):

@@ -6,7 +6,7 @@ import torch
 
 from ....config import Ppo
 from ....models.batches import Batch
-from ....models.log_probs import token_log_probs
+from ....models.likelihood import token_log_probs
 from .advantages import gae, token_rewards, whiten
 
 
