@@ -69,7 +69,7 @@ class HubEvaluator:
 
     @cached_property
     def prompts(self) -> list[Prompt]:
-        """Of HH-RLHF's test split, so many at random as the preset says, or all."""
+        """Of HH-RLHF's test split, as many at random as the preset has it, or all."""
         found = read_prompts(pairs(self.run, "test-prompts"))
         order = self.run.rng("evaluate").permutation(len(found))[: self.run.preset.evaluate.prompts]
         return [found[i] for i in order]

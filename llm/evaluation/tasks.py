@@ -22,7 +22,7 @@ from .measurement import BLEU, Measurement
 from .metrics import bleu_statistics, f1
 
 _PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
-KINDS = {"choices": "accuracy", "answers": "F1", "reference": "BLEU"}  # the key that tells what an item asks for
+KINDS = {"choices": "accuracy", "answers": "F1", "reference": "BLEU"}  # the key of an item -> what is measured
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """From conversations to token ids by the tokenizer's own chat template, and from prompts to replies.
 
-Three rules say which ids a reply has. All take the prompt's from `prompt_ids`, and give the same wherever a reply's text
-is cut into tokens alike with and without what stands before it, and the template ends a reply with eos and nothing else
-of its own (the microcosm, zephyr, SmolLM2, the latter two for replies that do not begin with white space):
+Three rules say which ids a reply has. All take the prompt's from `prompt_ids`, and they agree where the template ends a
+reply with eos and a reply is cut into tokens alike with and without what stands before it (the microcosm, zephyr, SmolLM2);
+`tests/models/test_chat.py` shows where they differ:
 
 * `encode_apart`: the reply by itself, then eos. What the stages of the microcosm and of SmolLM2 train on and score.
 * `encode_together`: the reply as it follows its prompt's text, then the token that ends a reply in the template

@@ -28,11 +28,11 @@ def rewards(accelerator, reward: str | Path, samples: list[Sample], hardware: Ha
 
 
 def in_shares(accelerator, samples: list[Sample], ask: Callable[[list[Sample]], list], size: int) -> list:
-    """What `ask` says of each sample, `size` of similar length at a time, in the order of the samples and in every process."""
+    """What `ask` gives for each sample, `size` of similar length at a time, in the samples' order and in every process."""
     order = sorted(range(len(samples)), key=lambda i: len(samples[i].prompt_ids) + len(samples[i].reply_ids))
     mine = order[accelerator.process_index :: accelerator.num_processes]
-    said = []
+    found = []
     for start in range(0, len(mine), size):
         some = mine[start : start + size]
-        said += zip(some, ask([samples[i] for i in some]), strict=True)
-    return [answer for _, answer in sorted(gathered(accelerator, said), key=lambda pair: pair[0])]
+        found += zip(some, ask([samples[i] for i in some]), strict=True)
+    return [answer for _, answer in sorted(gathered(accelerator, found), key=lambda pair: pair[0])]
