@@ -1,4 +1,4 @@
-"""Writing files so that they are there whole or not at all."""
+"""Atomic writes, and lines of JSON."""
 
 import json
 import os
@@ -29,6 +29,38 @@ def write_json(path: Path, value) -> None:
     else:
         text = json.dumps(value, indent=1) + "\n"
     write_text(path, text)
+
+
+def read_lines(path: Path) -> list[tuple[str, dict]]:
+    """("file, line n", object) for each line of a JSONL file that is not blank; UserError if there is none."""
+    if not path.is_file():
+        raise UserError(f"{str(path)!r} is no file; give a JSONL file.")
+    found = []
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{where} is no JSON ({error}).") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{where} is {row!r}, allowed is a JSON object.")
+            found.append((where, row))
+    if not found:
+        raise UserError(f"{path} holds no lines; give at least one.")
+    return found
+
+
+def text_of(row: dict, key: str, where: str) -> str:
+    """The text under `key`; UserError if it is missing or no text."""
+    if not isinstance(row.get(key), str):
+        raise UserError(f"{where}: {key} is {row.get(key)!r}, allowed is a text.")
+    return row[key]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The "prompt" of each line of a JSONL file."""
+    return [text_of(row, "prompt", where) for where, row in read_lines(path)]
 
 
 def put_between(page: Path, name: str, text: str) -> None:

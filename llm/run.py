@@ -11,7 +11,7 @@ import torch
 
 from .config import LocalPreset, MicrocosmPreset, Preset
 from .data.records import Source
-from .models.devices import require_gpu
+from .models.loading import require_gpu
 
 AnyKind = TypeVar("AnyKind", bound=Preset)  # the kind of preset that a stage takes
 

@@ -27,7 +27,7 @@ def bench_generate(
     import torch
 
     from ..config import load_preset
-    from ..models.save import load_model, load_tokenizer
+    from ..models.loading import load_model, load_tokenizer
     from ..run import Run
 
     torch.set_num_threads(threads)
@@ -90,7 +90,7 @@ def theirs(
     """The same by transformers."""
     import torch
 
-    from ..models.generate import left_pad
+    from ..models.batches import left_pad
 
     end, replies = tokenizer.eos_token_id, []
     how = (

@@ -67,7 +67,7 @@ def measure_sft(run, steps: int, repeats: int) -> Found:
 
 def measure_dpo(run, steps: int, repeats: int) -> Found:
     """DPO on pairs of written replies, theta_0 being another model of random weights."""
-    from ..models.log_probs import reply_log_probs
+    from ..models.likelihood import reply_log_probs
     from ..stages.dpo import dpo_loss, margins, with_reference
     from ..training.loop import fit
 
@@ -144,7 +144,8 @@ def _trainer(
     from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback
 
-    from ..models.save import load_tokenizer, save_model
+    from ..models.loading import load_tokenizer
+    from ..models.save import save_model
 
     disable_progress_bars()
     save_model(model, tokenizer, folder / "model")  # TRL wants a tokenizer that was loaded, with its chat template

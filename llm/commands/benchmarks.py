@@ -43,7 +43,7 @@ def benchmark_command(
 
     import numpy as np
 
-    from ..evaluation.benchmarks.models import check_folder, from_folder
+    from ..evaluation.benchmarks.harness import check_folder, from_folder
     from ..evaluation.benchmarks.suite import SuiteSettings, load_suite
 
     check_folder(model)
@@ -67,9 +67,8 @@ def replies_command(
     seed: Seed = 0,
 ) -> None:
     """Write a model's replies as AlpacaEval reads them, for `win-rate` or a judge with your own key."""
-    from ..evaluation.benchmarks.alpaca import read_instructions, write_outputs
-    from ..evaluation.benchmarks.models import load_folder
-    from ..evaluation.benchmarks.replies import Sampling, replies_to
+    from ..evaluation.benchmarks.alpaca import Sampling, read_instructions, replies_to, write_outputs
+    from ..evaluation.benchmarks.harness import load_folder
 
     _check_new(to)
     sampling, asked = Sampling(tokens, temperature, batch, seed), read_instructions(instructions)
@@ -140,5 +139,6 @@ def _write(to: Path, name: str, seed: int, rlhf: str, setting: dict, measured: d
 
     write_rows(to, named_rows(name, seed, rlhf, "model", setting, measured, seconds))
     for metric, found in measured.items():
-        print(f"{metric:14} {found.value:9.4f} +- {found.stderr:.4f} over {found.n} items")
+        error = "" if found.stderr is None else f" +- {found.stderr:.4f}"
+        print(f"{metric:14} {found.value:9.4f}{error} over {found.n} items")
     print(f"wrote {to}")

@@ -1,9 +1,15 @@
-"""Which tasks of lm-eval are the paper's, which ability each stands for, and by which of its numbers (paper, section 2)."""
+"""Which tasks of lm-eval are the paper's, which ability each stands for, and by which of its numbers (paper, section 2); and
+their data sets from files, for machines without a hub.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, first_line
+from ..files import read_lines
+
+ENDINGS = (".jsonl", ".parquet")  # of data sets from files: one file a task, rows as in the data set on the hub
 
 
 @dataclass(frozen=True)
@@ -12,7 +18,7 @@ class Benchmark:
 
     ability: our name of the metric that its number is averaged into. metric: lm-eval's name of the number. data: the data
     set's name on the hub. columns: what one of its rows must have. folder: where the task is described, among lm-eval's own
-    tasks; None for `llm/benchmarks/tasks`. further: other numbers of the task, lm-eval's name -> ours.
+    tasks; None for `llm/evaluation/benchmarks/tasks`. further: other numbers of the task, lm-eval's name -> ours.
     """
 
     ability: str
@@ -62,3 +68,47 @@ def checked_tasks(names: Iterable[str]) -> tuple[str, ...]:
     if not found:
         raise UserError(f"tasks is empty, allowed are {', '.join(BENCHMARKS)}.")
     return found
+
+
+def local_data(folder: Path, task: str):
+    """The rows of `folder`/`task`.jsonl (or .parquet) as a `datasets.Dataset`, in memory.
+
+    Raises UserError for a file that is missing, damaged, or lacks a column that the task reads.
+    """
+    from datasets import Dataset
+
+    path = _path(folder, task)
+    if path.suffix == ".jsonl":
+        found = _dataset(Dataset.from_list, [row for _, row in read_lines(path)], path)
+    else:
+        found = _dataset(Dataset.from_pandas, _table(path), path)
+    missing = [column for column in BENCHMARKS[task].columns if column not in found.column_names]
+    if missing:
+        needed = ", ".join(BENCHMARKS[task].columns)
+        raise UserError(f"{path} has the columns {', '.join(found.column_names)}; the task {task} needs {needed}.")
+    return found
+
+
+def _path(folder: Path, task: str) -> Path:
+    paths = [folder / f"{task}{ending}" for ending in ENDINGS]
+    for path in paths:
+        if path.is_file():
+            return path
+    raise UserError(f"data is {str(folder)!r}, which holds neither {' nor '.join(path.name for path in paths)}.")
+
+
+def _table(path: Path):
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no Parquet file ({first_line(error)}).") from None
+
+
+def _dataset(make, rows, path: Path):
+    """`datasets` wants one type a column; pyarrow's errors, if there are two, are ValueErrors or TypeErrors."""
+    try:
+        return make(rows)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} has rows that do not fit together ({first_line(error)}).") from None

@@ -8,19 +8,21 @@ from math import sqrt
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..config import HubPreset
 from ..data.benchmarks import BENCHMARKS
 from ..data.hub import alpaca_eval
-from ..data.records import turns_of
-from ..models.save import load_model, load_tokenizer
+from ..data.records import Prompt, Turn, turns_of
+from ..models.chat import encode_together, generate_replies
+from ..models.loading import device_of, load_model, load_reward_model, load_tokenizer
+from ..models.rewards import reward_scores
 from ..run import Run
 from ..training.distributed.data import pairs, place, read_prompts
-from . import judging
-from .benchmarks.models import in_memory
+from .benchmarks.harness import in_memory
 from .benchmarks.pairrm import PairRM, win_rate
 from .benchmarks.suite import Suite, SuiteSettings, load_suite
-from .local import Measurement
+from .measurement import Measurement
 from .rows import rows_of
 
 CHANCE = {
@@ -29,6 +31,19 @@ CHANCE = {
     "arc_challenge": 1 / 4,
     "race": 1 / 4,
 }  # a choice at random; nearly all items of ARC have four
+
+
+class Judge:
+    """The reward model in `folder`, where the preset's hardware computes."""
+
+    def __init__(self, preset: HubPreset, folder: Path) -> None:
+        self.model = load_reward_model(folder, device(preset), dtype(preset))
+        self.tokenizer, self.batch = load_tokenizer(folder), preset.evaluate.batch
+
+    def __call__(self, prompts: list[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
+        """Learned rewards of (reply, finished), (prompts,)."""
+        triples = [(prompt, *reply) for prompt, reply in zip(prompts, replies, strict=True)]
+        return reward_scores(self.model, self.tokenizer, triples, self.batch, encode_together).double().numpy()
 
 
 @dataclass(frozen=True)
@@ -49,12 +64,12 @@ class HubEvaluator:
         return "cpu"
 
     @cached_property
-    def judge(self) -> tuple:
-        return judging.load_judge(self.run.preset, self.reward)
+    def judge(self) -> Judge:
+        return Judge(self.run.preset, self.reward)
 
     @cached_property
-    def prompts(self) -> list[judging.Prompt]:
-        """Of HH-RLHF's test split, so many at random as the preset says, or all."""
+    def prompts(self) -> list[Prompt]:
+        """Of HH-RLHF's test split, as many at random as the preset has it, or all."""
         found = read_prompts(pairs(self.run, "test-prompts"))
         order = self.run.rng("evaluate").permutation(len(found))[: self.run.preset.evaluate.prompts]
         return [found[i] for i in order]
@@ -84,30 +99,54 @@ class HubEvaluator:
         lm = in_memory(model, self.tokenizer, preset.evaluate.batch)
         measured |= self.suite.measure(lm, self.run.rng("evaluate", "bleu"))
         if rivals:
-            ranker = PairRM(preset.evaluate.ranker, preset.evaluate.batch, judging.device(preset).type)
+            ranker = PairRM(preset.evaluate.ranker, preset.evaluate.batch, device(preset).type)
             measured["win_rate"] = win_rate(ranker, self.instructions, self._answers(model), rivals)
         return measured, time.perf_counter() - start
 
     def _dialogue(self, model) -> dict[str, Measurement]:
         replies = self._write(model, self.prompts)
         return {
-            "reward": Measurement.mean(
-                judging.scores(self.judge, self.prompts, replies, self.run.preset.evaluate.batch)
-            ),
-            "length": Measurement.mean(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
+            "reward": Measurement.of(self.judge(self.prompts, replies)),
+            "length": Measurement.of(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
         }
 
     def _answers(self, model) -> list[str]:
         return [reply for reply, _ in self._write(model, [turns_of(text) for text in self.instructions])]
 
-    def _write(self, model, prompts: list[judging.Prompt]) -> list[judging.Reply]:
-        settings, rng = self.run.preset.evaluate, self.run.torch_rng("evaluate")
-        return judging.write(
-            model, self.tokenizer, prompts, settings.max_new_tokens, settings.temperature, rng, settings.batch
+    def _write(self, model, prompts: list[Prompt]) -> list[tuple[str, bool]]:
+        settings = self.run.preset.evaluate
+        return generate_replies(
+            model,
+            self.tokenizer,
+            prompts,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            rng=self.run.torch_rng("evaluate"),
+            batch_size=settings.batch,
+            skip_special_tokens=True,
         )
 
     def _on_device(self, model):
-        return model.to(judging.device(self.run.preset))
+        return model.to(device(self.run.preset))
+
+
+def device(preset: HubPreset) -> torch.device:
+    """Where the preset's hardware writes and scores replies."""
+    return device_of("cpu" if preset.hardware.device == "cpu" else "auto")
+
+
+def dtype(preset: HubPreset) -> str:
+    """The hardware's number format as `llm.models.loading` names it."""
+    return {"bf16": "bfloat16", "fp32": "float32"}[preset.hardware.dtype]
+
+
+def accuracy(run: Run[HubPreset], reward: Path) -> dict[str, float]:
+    """ "accuracy": the share of held-out pairs whose chosen reply has the higher reward; "n": how many pairs."""
+    rows = [json.loads(line) for line in pairs(run, "test").read_text().splitlines()]
+    prompts = [tuple(Turn(**turn) for turn in row["prompt"]) for row in rows]
+    judge = Judge(run.preset, reward)
+    chosen, rejected = (judge(prompts, [(row[side], True) for row in rows]) for side in ("chosen", "rejected"))
+    return {"accuracy": float((chosen > rejected).mean()), "n": len(rows)}
 
 
 def measure_baseline(evaluator: HubEvaluator) -> list[dict]:

@@ -14,25 +14,13 @@ import numpy as np
 import torch
 
 from ..data.records import AbilityItems, ChoiceItem
-from ..models.chat import prompt_ids, reply_ids, reward_scores, write_replies
-from ..models.choices import choice_log_likelihoods
-from ..models.save import load_model, load_reward_model, load_tokenizer
+from ..models.chat import generate_replies, prompt_ids, reply_ids
+from ..models.likelihood import choice_log_likelihoods, log_likelihoods
+from ..models.loading import load_model, load_reward_model, load_tokenizer
+from ..models.rewards import reward_scores
 from ..run import LocalRun
-from .metrics import bleu_with_error, f1, log_likelihoods, mean_and_error
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A metric's value with its standard error over n items; `items` holds what each item contributed, if it can."""
-
-    value: float
-    stderr: float
-    n: int
-    items: np.ndarray | None = None
-
-    @classmethod
-    def mean(cls, items: np.ndarray) -> "Measurement":
-        return cls(*mean_and_error(items), n=len(items), items=items)
+from .measurement import BLEU, Measurement
+from .metrics import bleu_statistics, f1
 
 
 @dataclass(frozen=True)
@@ -80,7 +68,7 @@ class Evaluator:
         start = time.perf_counter()
         measured = self.dialogue(model, self.prompts)
         gold = measured["gold_reward"].items
-        measured["win_rate"] = Measurement.mean(np.where(gold == rival, 0.5, (gold > rival).astype(float)))
+        measured["win_rate"] = Measurement.of(np.where(gold == rival, 0.5, (gold > rival).astype(float)))
         measured |= self._abilities(model)
         return measured, time.perf_counter() - start
 
@@ -91,9 +79,9 @@ class Evaluator:
         learned = reward_scores(self.reward_model, self.tokenizer, triples, self.run.preset.evaluate.batch)
         gold = [self.run.source.gold_reward(prompt, *reply) for prompt, reply in zip(prompts, replies)]
         return {
-            "reward": Measurement.mean(learned.double().numpy()),
-            "gold_reward": Measurement.mean(np.array(gold)),
-            "length": Measurement.mean(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
+            "reward": Measurement.of(learned.double().numpy()),
+            "gold_reward": Measurement.of(np.array(gold)),
+            "length": Measurement.of(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
         }
 
     def _abilities(self, model) -> dict[str, Measurement]:
@@ -101,17 +89,17 @@ class Evaluator:
         answers, translations = self._answers(model)
         if items.qa:
             right = self._choices(model, items.qa) == np.array([item.answer for item in items.qa])
-            measured["qa"] = Measurement.mean(right.astype(float))
+            measured["qa"] = Measurement.of(right.astype(float))
         if items.reading:
-            measured["reading_f1"] = Measurement.mean(
+            measured["reading_f1"] = Measurement.of(
                 np.array([f1(reply, item.reference) for reply, item in zip(answers, items.reading)])
             )
         if items.translation:
             references = [item.reference for item in items.translation]
-            rng = self.run.rng("evaluate", "bleu")
-            measured["bleu"] = Measurement(*bleu_with_error(translations, references, rng), n=len(references))
+            statistics, rng = bleu_statistics(translations, references), self.run.rng("evaluate", "bleu")
+            measured["bleu"] = Measurement.of(statistics, BLEU, rng)
         if items.text:
-            measured["log_likelihood"] = Measurement.mean(self._likely(model, items.text))
+            measured["log_likelihood"] = Measurement.of(self._likely(model, items.text))
         return measured
 
     def _answers(self, model) -> tuple[list[str], list[str]]:
@@ -152,7 +140,7 @@ class Evaluator:
 
     def _write(self, model, prompts: list[str], temperature: float) -> list[tuple[str, bool]]:
         preset = self.run.preset
-        return write_replies(
+        return generate_replies(
             model,
             self.tokenizer,
             prompts,
@@ -170,13 +158,12 @@ def chance(run: LocalRun) -> dict[str, Measurement]:
     counts, measured = run.preset.evaluate.counts, {}
     items, guesses = run.source.items("test", counts), run.source.guesses("test", counts)
     if items.qa:
-        measured["qa"] = Measurement.mean(np.array([1 / len(item.choices) for item in items.qa]))
+        measured["qa"] = Measurement.of(np.array([1 / len(item.choices) for item in items.qa]))
     if items.reading:
-        measured["reading_f1"] = Measurement.mean(np.array([f1(*pair) for pair in guesses["reading"]]))
+        measured["reading_f1"] = Measurement.of(np.array([f1(*pair) for pair in guesses["reading"]]))
     if items.translation:
         replies, references = zip(*guesses["translation"])
-        found = bleu_with_error(list(replies), list(references), run.rng("chance"))
-        measured["bleu"] = Measurement(*found, n=len(references))
+        measured["bleu"] = Measurement.of(bleu_statistics(replies, references), BLEU, run.rng("chance"))
     if items.text:
         measured["log_likelihood"] = Measurement(-log(run.preset.model.vocabulary), 0.0, n=len(items.text))
     return measured

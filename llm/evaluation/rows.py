@@ -3,7 +3,7 @@
 from .. import version
 from ..evidence.rows import DECIMALS
 from ..run import Run
-from .local import Measurement
+from .measurement import MEAN, Measurement
 
 
 def rows_of(
@@ -18,7 +18,8 @@ def rows_of(
 
 def _items(measurement: Measurement) -> dict[str, list[float]]:
     """What each item contributed, of a metric that is the mean of its items."""
-    return {} if measurement.items is None else {"items": measurement.items.round(DECIMALS).tolist()}
+    is_mean = measurement.items is not None and measurement.statistic == MEAN
+    return {"items": measurement.items.round(DECIMALS).tolist()} if is_mean else {}
 
 
 def named_rows(

@@ -1,7 +1,6 @@
-"""What `front` measures: local items (choice, F1, BLEU) and the reward of sampled replies.
+"""What `front` measures: local items (choice, F1, BLEU), the reward of sampled replies, and any task of lm-eval.
 
-A task is measured on the same items, and with the same random numbers, for every model, so differences
-are paired.
+A task is measured on the same items, and with the same random numbers, for every model, so differences are paired.
 """
 
 from dataclasses import dataclass
@@ -11,23 +10,24 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..averaging.ama.samples import read_lines, text_of
-from ..averaging.ama.sampling import exchange, read_prompts, rewards, write_replies
-from ..errors import UserError
-from ..models.conversations import Tokens, context_ids, conversation, end_id, pad_id
-from ..models.generate import generate
-from ..models.loading import OnProcessor, load_scorer
-from .metrics import f1, log_likelihoods
-from .scores import BLEU, Scores, sentence_statistics
+from ..errors import UserError, first_line
+from ..files import read_lines, read_prompts, text_of
+from ..models.batches import Tokens
+from ..models.chat import continue_texts, encode_together, end_id, generate_replies, ids_of_prompts, pad_id
+from ..models.likelihood import log_likelihoods
+from ..models.loading import dtype_on, load_reward_model, load_tokenizer
+from ..models.rewards import reward_scores
+from .benchmarks.harness import in_memory, items_of, load_tasks, samples_of
+from .measurement import BLEU, Measurement
+from .metrics import bleu_statistics, f1
 
-KINDS = {"choices": "accuracy", "answers": "F1", "reference": "BLEU"}  # the key that tells what an item asks for
+_PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
+KINDS = {"choices": "accuracy", "answers": "F1", "reference": "BLEU"}  # the key of an item -> what is measured
 
 
 @dataclass(frozen=True)
 class Asking:
-    """How items are put to a model: in its chat format or as plain text; `tokens` new ones at most;
-    `batch` at a time.
-    """
+    """How items are put to a model: in its chat format or as plain text; `tokens` new ones at most; `batch` at a time."""
 
     chat: bool
     tokens: int
@@ -40,7 +40,7 @@ class Task(Protocol):
     name: str
     kind: str
 
-    def measure(self, model, tokenizer) -> Scores: ...
+    def measure(self, model, tokenizer) -> Measurement: ...
 
 
 @dataclass(frozen=True)
@@ -52,35 +52,29 @@ class Choice:
     asking: Asking
     kind: str = "accuracy"
 
-    def measure(self, model, tokenizer) -> Scores:
-        pairs = [
-            _question(tokenizer, item["prompt"], choice, self.asking.chat)
-            for item in self.items
-            for choice in item["choices"]
-        ]
-        sums = log_likelihoods(
-            OnProcessor(model), [(pair.context, pair.reply) for pair in pairs], pad_id(tokenizer), self.asking.batch
-        )
+    def measure(self, model, tokenizer) -> Measurement:
+        pairs = [pair for item in self.items for pair in _question(tokenizer, item, self.asking.chat)]
+        sums = log_likelihoods(model, pairs, pad_id(tokenizer), self.asking.batch)
         ends = np.cumsum([len(item["choices"]) for item in self.items])
         chosen = [int(part.argmax()) for part in np.split(sums, ends[:-1])]
-        return Scores(np.array([float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)]))
+        return Measurement.of(
+            np.array([float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)])
+        )
 
 
 @dataclass(frozen=True)
 class Answer:
-    """F1 of the words of the whole reply, the best over the right answers (SQuAD's normalisation), in
-    [0, 1].
-    """
+    """F1 of the words of the whole reply, the best over the right answers (SQuAD's normalisation), in [0, 1]."""
 
     name: str
     items: list[dict]
     asking: Asking
     kind: str = "F1"
 
-    def measure(self, model, tokenizer) -> Scores:
+    def measure(self, model, tokenizer) -> Measurement:
         replies = _replies(model, tokenizer, self.items, self.asking)
         pairs = zip(replies, self.items, strict=True)
-        return Scores(np.array([max(f1(reply, right) for right in item["answers"]) for reply, item in pairs]))
+        return Measurement.of(np.array([max(f1(reply, right) for right in item["answers"]) for reply, item in pairs]))
 
 
 @dataclass(frozen=True)
@@ -92,16 +86,17 @@ class Translation:
     asking: Asking
     kind: str = "BLEU"
 
-    def measure(self, model, tokenizer) -> Scores:
+    def measure(self, model, tokenizer) -> Measurement:
         replies = _replies(model, tokenizer, self.items, self.asking)
-        return Scores(sentence_statistics(replies, [item["reference"] for item in self.items]), BLEU)
+        references = [item["reference"] for item in self.items]
+        return Measurement.of(bleu_statistics(replies, references, tokenize="13a"), BLEU)
 
 
 @dataclass(frozen=True)
 class Reward:
     """Mean score of a reward model for one sampled reply a prompt, in the model's own unit."""
 
-    scorer: tuple
+    scorer: tuple  # (reward model, its tokenizer)
     prompts: list[str]
     tokens: int
     temperature: float
@@ -110,20 +105,58 @@ class Reward:
     name: str = "reward"
     kind: str = "reward"
 
-    def measure(self, model, tokenizer) -> Scores:
-        replies = write_replies(
+    def measure(self, model, tokenizer) -> Measurement:
+        replies = generate_replies(
             model,
             tokenizer,
             self.prompts,
-            tokens=self.tokens,
+            max_new_tokens=self.tokens,
             temperature=self.temperature,
             rng=torch.Generator().manual_seed(self.seed),
-            batch=self.batch,
+            batch_size=self.batch,
+            skip_special_tokens=True,
         )
-        pairs = zip(self.prompts, replies, strict=True)
-        return Scores(
-            rewards(*self.scorer, [(exchange(prompt, reply), done) for prompt, (reply, done) in pairs], self.batch)
-        )
+        triples = [(prompt, *reply) for prompt, reply in zip(self.prompts, replies, strict=True)]
+        return Measurement.of(reward_scores(*self.scorer, triples, self.batch, encode_together).double().numpy())
+
+
+@dataclass(frozen=True)
+class Harness:
+    """One task of EleutherAI's lm-evaluation-harness, as the harness asks it: plain text, its own number of examples.
+
+    name: the task's, and its metric's after a colon if it is not the first of acc, f1, exact_match, em, bleu that the task
+    has (`arc_easy`, `arc_challenge:acc_norm`). manager: from `manager_for`. limit: the first items only. Raises UserError
+    for a task that is not known; and when measured for one that cannot be loaded, or has no such metric with a value an item.
+    """
+
+    name: str
+    batch: int
+    manager: object
+    limit: int | None = None
+    kind: str = "lm-eval"
+
+    def __post_init__(self) -> None:
+        task = self.name.partition(":")[0]
+        if task not in self.manager.all_tasks:
+            raise UserError(f"tasks has {task!r}, which is no file and no task of lm-eval.")
+
+    def measure(self, model, tokenizer) -> Measurement:
+        task, _, metric = self.name.partition(":")
+        samples = self._samples(task, model, tokenizer)
+        metric = metric or next((m for m in _PREFERRED if m in samples[0]), "")
+        if metric not in samples[0]:
+            known = ", ".join(samples[0].get("metrics", [])) or "none"
+            raise UserError(f"tasks has {self.name!r}, whose metrics are {known}; give one of them after a colon.")
+        return Measurement.of(*items_of(self.name, samples, metric))
+
+    def _samples(self, task: str, model, tokenizer) -> list[dict]:
+        try:
+            tasks = load_tasks(self.manager, task)
+            if task not in tasks:
+                raise UserError(f"tasks has {task!r}, a group; give its single tasks ({', '.join(tasks)}).")
+            return samples_of(in_memory(model, tokenizer, self.batch), tasks, self.limit)[task]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}).") from None
 
 
 def read_task(name: str, path: Path, asking: Asking) -> Task:
@@ -154,7 +187,8 @@ def reward_task(
 ) -> Reward:
     """The reward model in `folder` on the prompts of a JSONL file."""
     asked = read_prompts(prompts)
-    return Reward(load_scorer(folder, dtype, device), asked, tokens, temperature, seed, batch)
+    scorer = load_reward_model(folder, device, dtype_on(dtype, device)), load_tokenizer(folder)
+    return Reward(scorer, asked, tokens, temperature, seed, batch)
 
 
 def _choice(row: dict, where: str) -> dict:
@@ -182,27 +216,26 @@ def _reference(row: dict, where: str) -> dict:
 _READERS = {"choices": _choice, "answers": _answers, "reference": _reference}
 
 
-def _question(tokenizer, prompt: str, reply: str, chat: bool) -> Tokens:
+def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:
+    """The prompt with each choice."""
     if chat:
-        return conversation(tokenizer, exchange(prompt, reply), finished=False)
-    return Tokens(tokenizer.encode(prompt), tokenizer.encode(reply, add_special_tokens=False))
+        return encode_together(tokenizer, [(item["prompt"], choice, False) for choice in item["choices"]])
+    context = tokenizer.encode(item["prompt"])
+    return [Tokens(context, tokenizer.encode(choice, add_special_tokens=False)) for choice in item["choices"]]
 
 
 def _replies(model, tokenizer, items: list[dict], asking: Asking) -> list[str]:
     """The likeliest reply to each item's prompt, token by token; a plain text's ends with its line."""
     prompts = [item["prompt"] for item in items]
-    if asking.chat:
-        contexts = [context_ids(tokenizer, [{"role": "user", "content": prompt}]) for prompt in prompts]
-    else:
-        contexts = [tokenizer.encode(prompt) for prompt in prompts]
-    replies = generate(
-        OnProcessor(model),
-        contexts,
+    replies = continue_texts(
+        model,
+        tokenizer,
+        ids_of_prompts(tokenizer, prompts) if asking.chat else [tokenizer.encode(prompt) for prompt in prompts],
+        end_id(tokenizer) if asking.chat else tokenizer.eos_token_id,
         max_new_tokens=asking.tokens,
-        end_id=end_id(tokenizer) if asking.chat else tokenizer.eos_token_id,
-        pad_id=pad_id(tokenizer),
         temperature=0.0,
         batch_size=asking.batch,
+        skip_special_tokens=True,
     )
-    texts = [tokenizer.decode(reply.ids, skip_special_tokens=True).strip() for reply in replies]
+    texts = [reply.strip() for reply, _ in replies]
     return texts if asking.chat else [text.split("\n")[0] for text in texts]

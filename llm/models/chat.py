@@ -1,93 +1,185 @@
-"""From words to token ids, through the tokenizer's own chat template."""
+"""From conversations to token ids by the tokenizer's own chat template, and from prompts to replies.
+
+Three rules say which ids a reply has. All take the prompt's from `prompt_ids`, and they agree where the template ends a
+reply with eos and a reply is cut into tokens alike with and without what stands before it (the microcosm, zephyr, SmolLM2);
+`tests/models/test_chat.py` shows where they differ:
+
+* `encode_apart`: the reply by itself, then eos. What the stages of the microcosm and of SmolLM2 train on and score.
+* `encode_together`: the reply as it follows its prompt's text, then the token that ends a reply in the template
+  (`end_id`). What `adapt`, `front` and the measuring of the paper's models use: for any tokenizer, and nearest to what
+  sampling gives.
+* `encode_marked`: the whole conversation, in which the template's `{% generation %}` marks what the assistant wrote; its
+  end token, and what else the marks enclose, is a part of it. What the trainers of the paper's models learn from.
+"""
+
+from collections.abc import Sequence
 
 import torch
-from tqdm import tqdm
 
-from ..data.records import Prompt, messages, turns_of
-from ..training.loop import pad_right
-from .generate import Reply, generate, left_pad
+from ..data.records import Prompt, Turn, messages, turns_of
+from ..errors import UserError
+from .batches import Batch, Tokens, pad_replies
+from .generate import generate
+
+Message = dict[str, str]  # {"role", "content"}
+Reply = tuple[Prompt | Sequence[Message], str, bool]  # prompt, reply, whether the reply ended by itself
 
 
-def prompt_ids(tokenizer, prompt: Prompt) -> list[int]:
-    """The turns so far and the start of the assistant's."""
-    text = tokenizer.apply_chat_template(messages(turns_of(prompt)), tokenize=False, add_generation_prompt=True)
-    return tokenizer.encode(text, add_special_tokens=False)
+def prompt_ids(tokenizer, prompt: Prompt | Sequence[Message]) -> list[int]:
+    """The turns so far and the start of the assistant's: by the chat template, or as plain text where there is none."""
+    turns = _messages(prompt)
+    if not tokenizer.chat_template:
+        return tokenizer.encode("\n".join(message["content"] for message in turns))
+    return tokenizer.encode(_opening(tokenizer, turns), add_special_tokens=False)
 
 
 def ids_of_prompts(tokenizer, prompts: list[Prompt]) -> list[list[int]]:
-    """`prompt_ids` of each; one that is there many times, as when it gets several replies, is written only once."""
+    """`prompt_ids` of each; one that is there many times, as when it gets several replies, is encoded only once."""
     known = {prompt: prompt_ids(tokenizer, prompt) for prompt in dict.fromkeys(prompts)}
     return [known[prompt] for prompt in prompts]
 
 
 def reply_ids(tokenizer, reply: str, finished: bool = True) -> list[int]:
-    """A reply, with the end token if it ended by itself."""
+    """A reply by itself, with eos if it ended by itself."""
     return tokenizer.encode(reply, add_special_tokens=False) + [tokenizer.eos_token_id] * finished
+
+
+def encode_apart(tokenizer, replies: Sequence[Reply]) -> list[Tokens]:
+    """Prompt and reply encoded one by one; prompts are texts or tuples of turns."""
+    contexts = ids_of_prompts(tokenizer, [prompt for prompt, _, _ in replies])
+    return [Tokens(context, reply_ids(tokenizer, *reply)) for context, (_, *reply) in zip(contexts, replies)]
+
+
+def encode_together(tokenizer, replies: Sequence[Reply]) -> list[Tokens]:
+    """The reply split from the text as a whole, as it would have been sampled, where the prompt's ids begin the whole's;
+    else it is encoded by itself.
+    """
+    end = end_id(tokenizer)
+    return [_together(tokenizer, *reply, end) for reply in replies]
+
+
+def _together(tokenizer, prompt: Prompt | Sequence[Message], text: str, finished: bool, end: int) -> Tokens:
+    context = prompt_ids(tokenizer, prompt)
+    reply = tokenizer.encode(text, add_special_tokens=False)
+    if tokenizer.chat_template:
+        whole = tokenizer.encode(_opening(tokenizer, _messages(prompt)) + text, add_special_tokens=False)
+        if whole[: len(context)] == context:
+            reply = whole[len(context) :]
+    return Tokens(context, reply + [end] * finished)
+
+
+def encode_marked(tokenizer, conversation: list[Message]) -> tuple[list[int], list[bool]]:
+    """(ids, whether the id is part of a reply) of a whole conversation; a reply's end token is a part of it.
+
+    Raises UserError where the chat template does not mark replies.
+    """
+    made = tokenizer.apply_chat_template(
+        conversation, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    in_reply = [bool(mark) for mark in made["assistant_masks"]]
+    if not any(in_reply) and any(message["role"] == "assistant" for message in conversation):
+        raise UserError(
+            f"chat template of {tokenizer.name_or_path!r} marks no replies; "
+            "allowed are templates that have {% generation %} and {% endgeneration %} around them"
+        )
+    return made["input_ids"], in_reply
+
+
+def pair_ids(tokenizer, row: dict) -> dict[str, list[int]]:
+    """A row {"prompt", "chosen", "rejected"} (messages, text, text) as ids of the prompt and of both replies with their end,
+    by `encode_marked`.
+    """
+    replies = {f"{side}_ids": _last_marked(tokenizer, row["prompt"], row[side]) for side in ("chosen", "rejected")}
+    return {"prompt_ids": prompt_ids(tokenizer, row["prompt"]), **replies}
+
+
+def _last_marked(tokenizer, prompt: list[Message], reply: str) -> list[int]:
+    ids, in_reply = encode_marked(tokenizer, [*prompt, {"role": "assistant", "content": reply}])
+    end = len(ids) - in_reply[::-1].index(True)
+    begin = max((i + 1 for i in range(end) if not in_reply[i]), default=0)
+    return ids[begin:end]
 
 
 def imitation_example(tokenizer, prompt: Prompt, reply: str, finished: bool = True) -> tuple[list[int], list[float]]:
     """(ids, weights) of a conversation of which only the reply is learned, its end only if it came by itself."""
-    context, answer = prompt_ids(tokenizer, prompt), reply_ids(tokenizer, reply, finished)
+    ((context, answer),) = encode_apart(tokenizer, [(prompt, reply, finished)])
     return context + answer, [0.0] * len(context) + [1.0] * len(answer)
 
 
-def imitation_batch(tokenizer, replies: list[tuple]):
+def imitation_batch(tokenizer, replies: list[tuple]) -> Batch:
     """A training batch of (prompt, reply) or (prompt, reply, finished)."""
-    return pad_right([imitation_example(tokenizer, *reply) for reply in replies], tokenizer.pad_token_id)
+    return pad_replies(encode_apart(tokenizer, [(*reply, True)[:3] for reply in replies]), tokenizer.pad_token_id)
 
 
-def write_replies(
-    model, tokenizer, prompts: list[Prompt], *, max_new_tokens: int, temperature: float, rng=None, batch_size: int
+def generate_replies(model, tokenizer, prompts: list[Prompt], **settings) -> list[tuple[str, bool]]:
+    """(reply, whether it ended by itself) for each prompt; `settings` as for `continue_texts`."""
+    return continue_texts(model, tokenizer, ids_of_prompts(tokenizer, prompts), end_id(tokenizer), **settings)
+
+
+def continue_texts(
+    model,
+    tokenizer,
+    contexts: list[list[int]],
+    end: int,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    rng: torch.Generator | None = None,
+    batch_size: int,
+    skip_special_tokens: bool = False,
 ) -> list[tuple[str, bool]]:
-    """(reply, finished) for each prompt."""
-    replies: list[Reply] = generate(
+    """(text, whether it ended with the token `end` within `max_new_tokens`) for each context; by the same random numbers
+    whichever model it is. skip_special_tokens: leave other special tokens out of the text.
+    """
+    replies = generate(
         model,
-        ids_of_prompts(tokenizer, prompts),
+        contexts,
         max_new_tokens=max_new_tokens,
-        end_id=tokenizer.eos_token_id,
-        pad_id=tokenizer.pad_token_id,
+        end_id=end,
+        pad_id=pad_id(tokenizer),
         temperature=temperature,
         rng=rng,
         batch_size=batch_size,
     )
-    return [(tokenizer.decode(reply.ids), reply.finished) for reply in replies]
+    texts = [tokenizer.decode(reply.ids, skip_special_tokens=skip_special_tokens) for reply in replies]
+    return [(text, reply.finished) for text, reply in zip(texts, replies, strict=True)]
 
 
-@torch.no_grad()
-def reward_scores(reward_model, tokenizer, replies: list[tuple[Prompt, str, bool]], batch_size: int) -> torch.Tensor:
-    """Learned reward of each (prompt, reply, finished); shape (replies,)."""
-    contexts = ids_of_prompts(tokenizer, [prompt for prompt, _, _ in replies])
-    sequences = [(context, reply_ids(tokenizer, r, done)) for context, (_, r, done) in zip(contexts, replies)]
-    return batched_outputs(reward_model, sequences, tokenizer.pad_token_id, batch_size)[:, 0]
+def end_id(tokenizer) -> int:
+    """The token that ends a reply: the first special one that the chat template puts after it, or eos."""
+    if not tokenizer.chat_template:
+        return tokenizer.eos_token_id
+    question, word = [{"role": "user", "content": "a"}], "b"
+    whole = tokenizer.apply_chat_template([*question, {"role": "assistant", "content": word}], tokenize=False)
+    opening = _opening(tokenizer, question) + word
+    closing = tokenizer.encode(whole[len(opening) :], add_special_tokens=False) if whole.startswith(opening) else []
+    special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+    return next((token for token in closing if token in special), tokenizer.eos_token_id)
 
 
-@torch.no_grad()
-def batched_outputs(
-    reward_model, sequences: list[tuple[list[int], list[int]]], pad_id: int, batch_size: int, bar: str | None = None
-) -> torch.Tensor:
-    """`head_outputs`, those of similar length together, on the processor; (sequences, outputs). bar: the name of a progress bar."""
-    order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
-    starts = tqdm(range(0, len(order), batch_size), desc=bar, unit="batch", disable=bar is None)
-    batches = ([sequences[i] for i in order[start : start + batch_size]] for start in starts)
-    found = torch.cat([head_outputs(reward_model, batch, pad_id).float().cpu() for batch in batches])
-    in_order = torch.empty_like(found)
-    in_order[order] = found
-    return in_order
+def pad_id(tokenizer) -> int:
+    """The padding token's id, or the end token's where there is none: padding is masked anyway."""
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
-def sequence_scores(reward_model, sequences: list[tuple[list[int], list[int]]], pad_id: int) -> torch.Tensor:
-    """Learned reward of each (prompt, reply), token ids, with gradient; shape (sequences,)."""
-    return head_outputs(reward_model, sequences, pad_id)[:, 0].float()
+def require_room(tokens: int, context: int, key: str) -> None:
+    """UserError if so many tokens do not fit into a model's context."""
+    if tokens > context:
+        raise UserError(
+            f"{key} = {tokens} tokens is not allowed: the model's context is {context}; allowed are 1 to {context}"
+        )
 
 
-def head_outputs(reward_model, sequences: list[tuple[list[int], list[int]]], pad_id: int) -> torch.Tensor:
-    """What the model's head reads at the last token of each (prompt, reply), or in the mean over the reply's tokens where the
-    model says `reward_pooling`; shape (sequences, outputs).
-    """
-    ids, mask = left_pad([context + reply for context, reply in sequences], pad_id, reward_model.device)
-    if getattr(reward_model.config, "reward_pooling", "last") == "last":
-        return reward_model(input_ids=ids, attention_mask=mask).logits
-    read = reward_model.score(reward_model.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state)
-    lengths = torch.tensor([[max(1, len(reply))] for _, reply in sequences], device=ids.device)
-    of_reply = torch.arange(ids.shape[1], device=ids.device) >= ids.shape[1] - lengths
-    return (read * of_reply[:, :, None]).sum(dim=1) / lengths
+def context_of(config) -> int:
+    """How many tokens a model reads at most."""
+    return config.max_position_embeddings
+
+
+def _messages(prompt: Prompt | Sequence[Message]) -> list[Message]:
+    is_record = isinstance(prompt, str) or all(isinstance(turn, Turn) for turn in prompt)
+    return messages(turns_of(prompt)) if is_record else list(prompt)
+
+
+def _opening(tokenizer, turns: list[Message]) -> str:
+    """The text up to where the assistant's begins."""
+    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

@@ -109,7 +109,7 @@ def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, li
 
 
 def _check_index(folder: ModelFolder) -> None:
-    """Index and shards must tell the same: each tensor once, in the shard that the index names."""
+    """Index and shards must agree: each tensor once, in the shard that the index names."""
     weight_map = read_json(folder.index)["weight_map"]
     found: dict[str, str] = {}
     for file in folder.files:

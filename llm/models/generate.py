@@ -1,15 +1,19 @@
-"""Batched sampling with a key-value cache that drops finished rows; for the microcosm's own models also one that lets others
-take their place, reads a prompt once however many replies it gets, and skips what transformers does around each step."""
+"""Batched sampling with a key-value cache that drops finished rows; for a Llama on the CPU by continuous batching, where others
+take their place, a prompt is read once however many replies it gets, and what transformers does around each step is skipped.
+"""
 
+import inspect
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
+from .batches import left_pad, positions
 from .kv_cache import is_supported, read, read_on
 
 COMPACT_BELOW = 0.75  # drop finished rows once fewer than this share of the rows is still being written
-ABREAST = (
-    160  # replies of a Llama on a processor that are written side by side: their keys and values should fit its caches
+SLOTS = (
+    160  # replies of a Llama on the CPU that are written at the same time: their keys and values should fit its caches
 )
 REFILL = 16  # finished ones among them are replaced when there are so many
 
@@ -56,7 +60,7 @@ def generate(
         rows = order[start : start + batch_size]
         some, limits = [prompts[i] for i in rows], (max_new_tokens, end_id)
         if is_supported(model):
-            batch = _Abreast(model, some, *limits, temperature, rng).write()
+            batch = _ContinuousBatch(model, some, *limits, temperature, rng).write()
         else:
             batch = _generate_batch(model, some, *limits, pad_id, temperature, rng)
         for i, reply in zip(rows, batch):
@@ -69,12 +73,10 @@ def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature,
     written: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     alive = torch.arange(len(prompts))  # which prompt each row of the cache belongs to
-    output = model(input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True, logits_to_keep=1)
+    logits, past = forward(model, 1, input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True)
     for step in range(max_new_tokens):
         uniform = torch.rand(len(prompts), generator=rng) if temperature > 0 else None
-        token = _choose(
-            output.logits[:, -1], temperature, uniform[alive].to(ids.device) if uniform is not None else None
-        )
+        token = _choose(logits[:, -1], temperature, uniform[alive] if temperature > 0 else None).to(ids.device)
         for row, value in zip(alive.tolist(), token.tolist()):
             if finished[row]:
                 continue
@@ -85,25 +87,26 @@ def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature,
         going = torch.tensor([not finished[row] for row in alive.tolist()])
         if step + 1 == max_new_tokens or not going.any():
             break
-        cache = output.past_key_values
         if going.float().mean() < COMPACT_BELOW:
             keep = going.nonzero().squeeze(1)
             alive, keep = alive[keep], keep.to(ids.device)
-            cache.batch_select_indices(keep)
+            past.batch_select_indices(keep)
             token, mask = token[keep], mask[keep]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        output = model(
+        logits, past = forward(
+            model,
+            1,
             input_ids=token[:, None],
             attention_mask=mask,
             position_ids=positions(mask)[:, -1:],
-            past_key_values=cache,
+            past_key_values=past,
             use_cache=True,
         )
     return [Reply(ids, done) for ids, done in zip(written, finished)]
 
 
-class _Abreast:
-    """Continues a batch of prompts, `ABREAST` of them at a time; slot k writes the reply to prompt `rows[k]`.
+class _ContinuousBatch:
+    """Continues a batch of prompts, `SLOTS` of them at a time; slot k writes the reply to prompt `rows[k]`.
 
     The replies are those of `_generate_batch` (up to rounding): the random number of a prompt's step does not depend on who
     is written when.
@@ -117,7 +120,7 @@ class _Abreast:
         self.written = torch.full((len(prompts), max_new_tokens), end_id)
         self.lengths = torch.zeros(len(prompts), dtype=torch.long)  # of the replies, with the end token
         self.uniform: list[torch.Tensor] = []  # for each step, a number a prompt
-        slots = min(ABREAST, len(prompts))
+        slots = min(SLOTS, len(prompts))
         self.rows, self.tokens = torch.zeros(slots, dtype=torch.long), torch.zeros(slots, dtype=torch.long)
         self.going = torch.zeros(slots, dtype=torch.bool)
         self.memory = self.known.room_for(slots, int(self.known.lengths.max()) + max_new_tokens)
@@ -137,7 +140,7 @@ class _Abreast:
             logits = read_on(self.model, self.memory, self.tokens)
             self.memory.lengths += self.going
             going = self.going.nonzero()[:, 0]
-            self._say(going, logits[going])
+            self._choose_next(going, logits[going])
         finished = self.written.gather(1, self.lengths[:, None] - 1)[:, 0] == self.end_id
         ends = (self.lengths - finished.long()).tolist()
         return [Reply(ids[:end], done) for ids, end, done in zip(self.written.tolist(), ends, finished.tolist())]
@@ -148,9 +151,9 @@ class _Abreast:
         self.begun += len(slots)
         self.rows[slots] = rows
         self.memory.put(slots, self.known, self.source[rows])
-        self._say(slots, self.first[self.source[rows]])
+        self._choose_next(slots, self.first[self.source[rows]])
 
-    def _say(self, slots: torch.Tensor, logits: torch.Tensor) -> None:
+    def _choose_next(self, slots: torch.Tensor, logits: torch.Tensor) -> None:
         """Choose the next token of these slots."""
         rows = self.rows[slots]
         steps = self.lengths[rows]
@@ -176,24 +179,29 @@ def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | No
     """(rows, vocabulary) -> (rows,); by inversion of the cumulative distribution where temperature > 0."""
     if temperature == 0:
         return logits.argmax(dim=-1)
+    logits = logits.cpu() if logits.is_mps else logits  # MPS has no fp64
     cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
     cumulative = cumulative / cumulative[:, -1:]
-    return (cumulative <= uniform[:, None].double()).sum(dim=-1)
+    return (cumulative <= uniform[:, None].to(logits.device, torch.float64)).sum(dim=-1)
 
 
-def left_pad(
-    sequences: list[list[int]], pad_id: int, device: torch.device | str = "cpu"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, mask), each (rows, longest); the padding stands on the left."""
-    longest = max(map(len, sequences))
-    ids = torch.full((len(sequences), longest), pad_id)
-    mask = torch.zeros((len(sequences), longest), dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        ids[row, longest - len(sequence) :] = torch.tensor(sequence)
-        mask[row, longest - len(sequence) :] = 1
-    return ids.to(device), mask.to(device)
+def forward(model, keep: int, **arguments) -> tuple[torch.Tensor, object]:
+    """(logits of the last `keep` positions (rows, keep, vocabulary), the cache or None); the model, of any class, is given
+    what its forward knows of the arguments.
+    """
+    known = accepted(model)
+    given = arguments | {"logits_to_keep": keep}
+    if "input_ids" in known:  # else it is a wrapper that hands on whatever it gets
+        given = {key: value for key, value in given.items() if key in known}
+    output = model(**given)
+    return output.logits[:, -keep:], getattr(output, "past_key_values", None)
 
 
-def positions(mask: torch.Tensor) -> torch.Tensor:
-    """Positions that count only real tokens; (rows, length)."""
-    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+def accepted(model) -> frozenset[str]:
+    """The names of what the model's forward takes."""
+    return _parameters(type(model))
+
+
+@cache
+def _parameters(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)

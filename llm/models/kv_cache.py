@@ -85,7 +85,7 @@ def read(model, prompts: list[tuple[int, ...]]) -> tuple[Memory, torch.Tensor]:
 def read_on(model, memory: Memory, tokens: torch.Tensor) -> torch.Tensor:
     """Read one token (rows,) of every row, into the column after those that count; logits of the one after it (rows, vocabulary).
 
-    `memory.lengths` stays as it is: the caller says which rows have grown.
+    `memory.lengths` stays as it is: the caller decides which rows have grown.
     """
     inner, rows, places = model.model, torch.arange(len(tokens)), memory.lengths
     columns = int(places.max()) + 1

@@ -1,4 +1,4 @@
-"""Making, loading and saving models; every checkpoint is an ordinary Hugging Face model folder."""
+"""Making and saving models; every checkpoint is an ordinary Hugging Face model folder."""
 
 import os
 import shutil
@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 from ..config import Initialise, Model
-from ..errors import UserError
+from ..files import write_json
+from .folder import read_json
+from .loading import MEAN_POOLED, quiet
 
 
 def build_model(settings: Model, tokenizer, seed: int):
@@ -75,45 +77,25 @@ def _orthonormal_rows(rows: int, columns: int) -> torch.Tensor:
     return torch.linalg.qr(torch.randn(columns, rows))[0].T
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu"):
-    """A causal language model in evaluation mode."""
-    from transformers import AutoModelForCausalLM
-
-    _quiet()
-    return AutoModelForCausalLM.from_pretrained(require_model(folder)).to(device).eval()
-
-
-def load_reward_model(folder: Path, device: torch.device | str = "cpu", layers: int | None = None):
-    """A sequence classifier with one output, in evaluation mode; of the folder's first `layers`, None: of all."""
-    from transformers import AutoModelForSequenceClassification
-
-    _quiet()
-    fewer = {} if layers is None else {"num_hidden_layers": layers}
-    return (
-        AutoModelForSequenceClassification.from_pretrained(require_model(folder), num_labels=1, **fewer)
-        .to(device)
-        .eval()
-    )
-
-
-def load_tokenizer(folder: Path):
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(require_model(folder))
-
-
 def save_model(model, tokenizer, folder: Path) -> None:
-    """Write a model folder aside and rename it, so that it is there whole or not at all; an old one is replaced."""
-    _quiet()
+    """Write a model folder atomically; an old one is replaced.
+
+    A reward model that reads the mean over a reply gets a `model_type` that transformers does not know: its own classes
+    would read the last token and give other scores without a word (`llm.models.loading.sequence_classifier` loads it).
+    """
+    quiet()
     aside = folder.parent / f".{folder.name}.partial-{os.getpid()}"
     model.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
+    if getattr(model.config, "reward_pooling", "last") == "mean":
+        config = read_json(aside / "config.json")
+        write_json(aside / "config.json", config | {"model_type": MEAN_POOLED + config["model_type"]})
     replace_folder(aside, folder)
 
 
 def link_folder(folder: Path, to: Path, finish: Callable[[Path], None] = lambda aside: None) -> None:
-    """Make `to` hold the files of `folder` without copying their bytes, whole or not at all; where no hard links can be made,
-    they are copied.
+    """Make `to` hold the files of `folder` without copying their bytes, atomically; where no hard links can be
+    made, they are copied.
 
     finish: may change the new folder before it is put in place; files that it writes must be new ones.
     """
@@ -140,18 +122,3 @@ def replace_folder(aside: Path, folder: Path) -> None:
     os.replace(folder, old)
     os.replace(aside, folder)
     shutil.rmtree(old)
-
-
-def require_model(folder: Path) -> Path:
-    """The folder itself; UserError if it holds no model."""
-    if not (folder / "config.json").is_file():
-        raise UserError(f"model folder {folder} is missing or has no config.json; run the stage that makes it first")
-    return folder
-
-
-def _quiet() -> None:
-    """No bars and notes about loading: a stage loads many small models, and has a bar of its own."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()

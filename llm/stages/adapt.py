@@ -14,10 +14,11 @@ from ..averaging.ama.regulariser import middle_weights, penalty
 from ..config import AveragingEntry
 from ..errors import UserError
 from ..files import up_to_date, write_json
-from ..models.chat import imitation_batch, reward_scores
-from ..models.save import load_model, load_reward_model, load_tokenizer
+from ..models.batches import IGNORED
+from ..models.chat import imitation_batch
+from ..models.loading import load_model, load_reward_model, load_tokenizer
+from ..models.rewards import reward_scores
 from ..run import LocalRun
-from ..training.loop import IGNORED
 from .adamerging import labelled
 from .average import Found
 from .between import load_between

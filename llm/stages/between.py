@@ -8,7 +8,7 @@ import torch
 
 from ..averaging.live import mix_, tied
 from ..grouping import Grouping, assign, ratios
-from ..models.save import load_model
+from ..models.loading import load_model
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ from tqdm import tqdm
 from ..config import Dpo
 from ..errors import UserError
 from ..files import write_json
+from ..models.batches import Batch
 from ..models.chat import imitation_batch
-from ..models.log_probs import reply_log_probs
-from ..models.save import load_model, load_tokenizer, require_model, save_model
+from ..models.likelihood import reply_log_probs
+from ..models.loading import load_model, load_tokenizer, require_model
+from ..models.save import save_model
 from ..run import LocalRun
 from ..training.iterations import is_made, iteration_folder, log_file, read_training, training_file, write_training
-from ..training.loop import Batch, fit, minibatches, optimiser_for
+from ..training.loop import fit, minibatches, optimiser_for
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from ..config import Optimiser, TrainingEntry
 from ..evaluation.local import Evaluator
 from ..evaluation.rows import rows_of, with_rate
 from ..files import up_to_date
+from ..models.batches import pad_right
 from ..models.chat import imitation_example
-from ..models.save import load_model, load_tokenizer, save_model
+from ..models.loading import load_model, load_tokenizer
+from ..models.save import save_model
 from ..run import MicrocosmRun
-from ..training.loop import count_minibatches, fit, minibatches, pad_right, token_loss
+from ..training.loop import count_minibatches, fit, minibatches, token_loss
 from ..training.mitigations.mitigation import Materials, Mitigation
 from ..training.mitigations.table import METHODS
 from .pretrain import draw_document

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from ..config import Algorithm
 from ..models.chat import reply_ids
-from ..models.save import load_tokenizer, require_model
+from ..models.loading import load_tokenizer, require_model
 from ..run import LocalRun
 from .align import theta_folder
 from .displacement import counts, group_movement, rank_correlation, row_movement

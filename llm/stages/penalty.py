@@ -7,7 +7,7 @@ run, after the preset's iterations and whatever restarts its rule of collapse ha
 from ..config import TrainingEntry, eta_name
 from ..evaluation.local import Evaluator
 from ..evaluation.rows import rows_of, with_rate
-from ..models.save import load_model
+from ..models.loading import load_model
 from .align import number, theta_folder
 
 

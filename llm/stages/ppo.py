@@ -19,9 +19,11 @@ from tqdm import tqdm
 
 from ..config import Optimiser, Ppo
 from ..files import write_json
-from ..models.chat import imitation_batch, reward_scores
-from ..models.log_probs import token_log_probs
-from ..models.save import load_model, load_reward_model, load_tokenizer, require_model, save_model
+from ..models.chat import imitation_batch
+from ..models.likelihood import token_log_probs
+from ..models.loading import load_model, load_reward_model, load_tokenizer, require_model
+from ..models.rewards import reward_scores
+from ..models.save import save_model
 from ..run import MicrocosmRun
 from ..training.iterations import (
     forget_training,

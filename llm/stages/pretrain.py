@@ -13,9 +13,11 @@ from ..data.microcosm.tokenizer import build_tokenizer, encode
 from ..errors import UserError
 from ..fetch.resolve import resolve_model
 from ..files import write_json
-from ..models.save import build_model, link_folder, load_model, load_tokenizer, save_model
+from ..models.batches import Batch
+from ..models.loading import load_model, load_tokenizer
+from ..models.save import build_model, link_folder, save_model
 from ..run import LocalRun, MicrocosmRun, Run
-from ..training.loop import Batch, fit, token_loss
+from ..training.loop import fit, token_loss
 
 
 def make_pretrained(run: LocalRun, shipped: Path | None) -> None:

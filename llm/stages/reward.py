@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from ..files import up_to_date, write_json
-from ..models.chat import prompt_ids, reply_ids, reward_scores, sequence_scores, write_replies
-from ..models.save import load_model, load_tokenizer, save_model
+from ..models.chat import generate_replies, prompt_ids, reply_ids
+from ..models.loading import load_model, load_tokenizer
+from ..models.rewards import reward_scores, sequence_scores
+from ..models.save import save_model
 from ..run import LocalRun
 from ..training.loop import count_minibatches, fit, minibatches
 from .reward_head import Pair, fit_head, load_fresh_reward_model
@@ -60,7 +62,7 @@ def _replies(run: LocalRun, model, tokenizer, prompts, side: int, rng: np.random
     ]
     for source, temperature in enumerate(shares):
         chosen = np.flatnonzero(sources == source)
-        written = write_replies(
+        written = generate_replies(
             model,
             tokenizer,
             [prompts[i].text for i in chosen],

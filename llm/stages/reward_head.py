@@ -7,8 +7,8 @@ import torch
 from scipy.optimize import minimize
 
 from ..config.sections import Reward
-from ..models.chat import batched_outputs
-from ..models.save import load_reward_model
+from ..models.loading import fresh_reward_model
+from ..models.rewards import batched_outputs
 
 Pair = tuple[
     tuple[list[int], list[int]], tuple[list[int], list[int]]
@@ -19,7 +19,7 @@ def load_fresh_reward_model(theta_0: Path, settings: Reward, seed: int):
     """A reward model that has seen no pair; a drawn head is drawn from `seed`, any other is zero (`fit_head`)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = load_reward_model(theta_0, layers=settings.layers)
+        model = fresh_reward_model(theta_0, settings.layers)
     model.config.reward_pooling = settings.pooling
     if settings.head != "drawn":
         torch.nn.init.zeros_(model.score.weight)

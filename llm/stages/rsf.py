@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from ..config import Optimiser
 from ..files import up_to_date, write_json
-from ..models.chat import imitation_batch, reward_scores, write_replies
-from ..models.save import load_model, load_reward_model, load_tokenizer, require_model, save_model
+from ..models.chat import generate_replies, imitation_batch
+from ..models.loading import load_model, load_reward_model, load_tokenizer, require_model
+from ..models.rewards import reward_scores
+from ..models.save import save_model
 from ..run import LocalRun
 from ..training.iterations import iteration_folder, log_file
 from ..training.loop import count_minibatches, fit, minibatches, token_loss
@@ -74,7 +76,7 @@ def sample(
 ) -> list[tuple[str, str, bool]]:
     """`count` replies to each prompt, prompt by prompt: (prompt, reply, finished)."""
     texts = [prompt.text for prompt in prompts for _ in range(count)]
-    replies = write_replies(
+    replies = generate_replies(
         model,
         tokenizer,
         texts,

@@ -7,7 +7,8 @@ from tqdm import tqdm
 
 from ..config import MicrocosmPreset
 from ..models.chat import imitation_batch
-from ..models.save import link_folder, load_model, load_tokenizer, require_model, save_model
+from ..models.loading import load_model, load_tokenizer, require_model
+from ..models.save import link_folder, save_model
 from ..run import LocalRun, MicrocosmRun
 from ..training.loop import fit, token_loss
 

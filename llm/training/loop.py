@@ -2,40 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ..config import Optimiser
-
-IGNORED = -100
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Token ids, and how much the prediction of each counts; all (rows, length)."""
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    weights: torch.Tensor
-
-    def to(self, device: torch.device | str) -> "Batch":
-        return Batch(self.ids.to(device), self.mask.to(device), self.weights.to(device))
-
-
-def pad_right(examples: list[tuple[list[int], list[float]]], pad_id: int) -> Batch:
-    """Examples of (ids, weights) as one batch; padding on the right has weight 0 and is masked."""
-    longest = max(len(ids) for ids, _ in examples)
-    ids = torch.full((len(examples), longest), pad_id)
-    mask = torch.zeros((len(examples), longest), dtype=torch.long)
-    weights = torch.zeros((len(examples), longest))
-    for row, (tokens, weight) in enumerate(examples):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        mask[row, : len(tokens)] = 1
-        weights[row, : len(tokens)] = torch.tensor(weight)
-    return Batch(ids, mask, weights)
+from ..models.batches import Batch
 
 
 def token_loss(model, batch: Batch) -> torch.Tensor:

@@ -18,7 +18,7 @@ from llm.averaging.ama.regulariser import middle_weights, penalty
 from llm.averaging.ama.samples import batches
 from llm.errors import UserError
 from llm.grouping import Grouping, assign, labels
-from llm.models.conversations import Tokens, batch_of
+from llm.models.batches import Tokens, pad_replies
 from llm.models.generate import generate
 
 NUMBERS = st.lists(st.floats(-50, 50), min_size=1, max_size=12)
@@ -200,7 +200,7 @@ def test_2000_samples_end_in_the_ratios_of_a_grid_search():
     model, theta = pair(dtype=torch.float32, step=uneven)
     assignment = assign(theta, Grouping())
     samples = sampled(model, theta, 2000)
-    everything = batch_of(samples, padding=2)
+    everything = pad_replies(samples, 2).labelled()
     engine = engine_for(model, theta, assignment, batch(rows=1))
 
     def loss(ratios):

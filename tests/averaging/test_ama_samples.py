@@ -11,11 +11,12 @@ from transformers import AutoTokenizer
 
 from ama_models import TEMPLATE, save_models, words, write_lines
 from averaging_models import save_tokenizer
-from llm.averaging.ama import sampling
-from llm.averaging.ama.samples import Sample, batches, read_samples, select, tokenise
+from llm.averaging.ama.samples import Sample, batches, draw_samples, read_samples, select, tokenise
 from llm.errors import UserError
-from llm.models.conversations import Tokens, batch_of, context_ids, conversation, end_id
-from llm.models.loading import OnProcessor, load_causal, load_scorer, load_tokenizer
+from llm.models.batches import Tokens, pad_replies
+from llm.models.chat import encode_together, end_id, prompt_ids
+from llm.models.generate import forward
+from llm.models.loading import load_model, load_reward_model, load_tokenizer
 
 QUESTION = {"role": "user", "content": "w7 w8"}
 
@@ -38,23 +39,22 @@ def tokenizer(tmp_path):
 
 def test_replies_end_with_the_chat_templates_own_end_token(tokenizer):
     chat = tokenizer(TEMPLATE)
-    messages = [QUESTION, {"role": "assistant", "content": "w9"}]
-    assert conversation(chat, messages) == Tokens([5, 7, 8, 6], [9, 1])
-    assert conversation(chat, messages, finished=False) == Tokens([5, 7, 8, 6], [9])
+    replies = [("w7 w8", "w9", True), ([QUESTION], "w9", False)]
+    assert encode_together(chat, replies) == [Tokens([5, 7, 8, 6], [9, 1]), Tokens([5, 7, 8, 6], [9])]
     assert end_id(chat) == 1
     other = tokenizer(TEMPLATE.replace("w1 {% endif", "w0 w9 {% endif"))
     assert end_id(other) == 0
-    assert conversation(other, messages).reply == [9, 0]
+    assert encode_together(other, replies)[0].reply == [9, 0]
 
 
 def test_without_a_chat_template_the_prompt_is_plain_text(tokenizer):
     plain = tokenizer(TEMPLATE)
     plain.chat_template = None
-    assert conversation(plain, [QUESTION, {"role": "assistant", "content": "w9"}]) == Tokens([7, 8], [9, 1])
+    assert encode_together(plain, [("w7 w8", "w9", True)]) == [Tokens([7, 8], [9, 1])]
 
 
 def test_labels_are_the_reply_only_and_padding_is_masked():
-    found = batch_of([Tokens([5, 7, 6], [9, 1]), Tokens([5, 6], [8])], padding=2)
+    found = pad_replies([Tokens([5, 7, 6], [9, 1]), Tokens([5, 6], [8])], 2).labelled()
     assert found["input_ids"].tolist() == [[5, 7, 6, 9, 1], [5, 6, 8, 2, 2]]
     assert found["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
     assert found["labels"].tolist() == [[-100, -100, -100, 9, 1], [-100, -100, 8, -100, -100]]
@@ -138,15 +138,15 @@ def test_batches_take_every_sample_once_an_epoch_and_do_not_depend_on_where_one_
 
 
 def draw(folder, out, seed=0, stop_after=None):
-    model, tokenizer = load_causal(folder / "theta", "float32", "theta"), load_tokenizer(folder / "theta")
-    scorer = load_scorer(folder / "reward", "float32", torch.device("cpu"))
+    model, tokenizer = load_model(folder / "theta"), load_tokenizer(folder / "theta")
+    scorer = load_reward_model(folder / "reward"), load_tokenizer(folder / "reward")
 
     def progress(done, total):
         assert total == 15
         if done == stop_after:
             raise KeyboardInterrupt
 
-    sampling.draw_samples(
+    draw_samples(
         model,
         tokenizer,
         scorer,
@@ -179,7 +179,7 @@ def test_sampling_goes_on_after_a_stop_and_gives_the_same_samples(folder, tmp_pa
 
 def test_stored_rewards_are_the_reward_models_own_for_each_conversation_alone(folder, tmp_path):
     rows = draw(folder, tmp_path / "samples.jsonl")
-    model, tokenizer = load_scorer(folder / "reward", "float32", torch.device("cpu"))
+    model, tokenizer = load_reward_model(folder / "reward"), load_tokenizer(folder / "reward")
     for row in rows[:4]:
         text = f"w5 {row['prompt']} w6 {row['reply']}" + " w1" * row["finished"]
         ids = torch.tensor([tokenizer.encode(text, add_special_tokens=False)])
@@ -189,7 +189,7 @@ def test_stored_rewards_are_the_reward_models_own_for_each_conversation_alone(fo
 
 def test_a_folder_without_a_scoring_head_is_no_reward_model(folder):
     with pytest.raises(UserError, match="a LlamaForCausalLM; allowed are sequence classifiers"):
-        load_scorer(folder / "theta", "auto", torch.device("cpu"))
+        load_reward_model(folder / "theta")
 
 
 class Plain(torch.nn.Module):
@@ -206,15 +206,15 @@ class Plain(torch.nn.Module):
 
 
 def test_models_are_only_given_arguments_that_they_know(folder):
-    model = load_causal(folder / "theta", "float32", "theta")
+    model = load_model(folder / "theta")
     ids = torch.tensor([[5, 7, 8, 6]])
     asked = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": torch.arange(4)[None]}
     with torch.no_grad():
         whole = model(**asked).logits
         for one in (model, Plain(model)):
-            found = OnProcessor(one)(**asked, logits_to_keep=2, use_cache=False)
-            torch.testing.assert_close(found.logits, whole[:, -2:])
+            logits, _ = forward(one, 2, **asked, use_cache=False)
+            torch.testing.assert_close(logits, whole[:, -2:])
 
 
-def test_context_ids_are_those_of_the_template(folder):
-    assert context_ids(load_tokenizer(folder / "theta"), [QUESTION]) == [5, 7, 8, 6]
+def test_the_ids_of_a_prompt_are_those_of_the_template(folder):
+    assert prompt_ids(load_tokenizer(folder / "theta"), [QUESTION]) == [5, 7, 8, 6]

@@ -8,7 +8,7 @@ from llm.bench.generate import measure, ours, theirs
 from llm.bench.timing import in_turns, ratio
 from llm.bench.train import measure_dpo, measure_sft
 from llm.models.chat import prompt_ids
-from llm.models.save import load_model, load_tokenizer
+from llm.models.loading import load_model, load_tokenizer
 from llm.run import Run
 from microcosm_runs import command, smoke, smoke_run
 

@@ -11,7 +11,8 @@ from llm.data.microcosm.source import KINDS, Microcosm
 from llm.data.microcosm.tokenizer import build_tokenizer, encode, word_ids
 from llm.data.microcosm.world import World
 from llm.models.chat import imitation_batch, imitation_example, prompt_ids, reply_ids
-from llm.models.save import load_tokenizer, save_model
+from llm.models.loading import load_tokenizer
+from llm.models.save import save_model
 from microcosm_runs import tiny_model
 
 SEEDS = (0, 7)

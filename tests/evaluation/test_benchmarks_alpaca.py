@@ -10,13 +10,14 @@ from llm.errors import UserError
 from llm.evaluation.benchmarks.alpaca import (
     Instruction,
     Outputs,
+    Sampling,
     paired,
     read_instructions,
     read_outputs,
+    replies_to,
     write_outputs,
 )
-from llm.evaluation.benchmarks.replies import Sampling, replies_to
-from llm.models.loading import load_causal, load_tokenizer
+from llm.models.loading import load_model, load_tokenizer
 
 ASKED = [Instruction("What is kelp?", "helpful_base"), Instruction("Write « three » words.", "koala")]
 
@@ -93,7 +94,7 @@ def test_the_command_writes_what_the_model_says_in_its_chat_format(folder, tmp_p
     assert command(monkeypatch, "replies", folder / "theta", *options, "--to", to) == 0
     assert f"alpaca_eval --model_outputs {to}" in capsys.readouterr().out
     said, asked = read_outputs(to), words(4, 3, 1)
-    model, tokenizer = load_causal(folder / "theta", "float32", "model"), load_tokenizer(folder / "theta")
+    model, tokenizer = load_model(folder / "theta"), load_tokenizer(folder / "theta")
     assert said == Outputs("theta", asked, replies_to(asked, model, tokenizer, Sampling(5, 1.0, 3, 3)))
     assert said.replies != replies_to(asked, model, tokenizer, Sampling(5, 1.0, 3, 4))
     assert replies_to(asked, model, tokenizer, Sampling(5, 0.0, 3, 3)) == replies_to(

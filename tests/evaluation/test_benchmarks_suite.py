@@ -14,12 +14,13 @@ from averaging_models import command
 from benchmark_models import CONTEXT, DATA, Told, save_llama, tiny_llama, tokenizer
 from llm.data.benchmarks import BENCHMARKS
 from llm.errors import UserError
-from llm.evaluation.benchmarks import models
-from llm.evaluation.benchmarks.running import OWN_TASKS, manager_for
+from llm.evaluation.benchmarks import harness
+from llm.evaluation.benchmarks.harness import OWN_TASKS, manager_for
 from llm.evaluation.benchmarks.suite import SuiteSettings, load_suite
-from llm.evaluation.metrics import bleu, f1, log_likelihoods
+from llm.evaluation.metrics import bleu_statistics, corpus_bleu, f1
 from llm.evidence.rows import read_rows
 from llm.models.generate import generate
+from llm.models.likelihood import log_likelihoods
 
 CHOICES = ("arc_easy", "arc_challenge", "race", "piqa")
 NUMBERS = {
@@ -44,7 +45,7 @@ def all_tasks():
 
 @pytest.fixture(scope="module")
 def llama():
-    return models.in_memory(tiny_llama(), tokenizer(), batch=5)
+    return harness.in_memory(tiny_llama(), tokenizer(), batch=5)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,8 @@ def test_bleu_of_separated_words_is_lm_evals(told):
     for _ in range(20):
         pairs = [[" ".join(rng.choice(vocabulary, rng.integers(1, 9))) for _ in range(2)] for _ in range(6)]
         replies, references = map(list, zip(*pairs, strict=True))
-        assert bleu(replies, references) == pytest.approx(theirs(list(zip(references, replies))), abs=1e-9)
+        ours = corpus_bleu(bleu_statistics(replies, references))
+        assert ours == pytest.approx(theirs(list(zip(references, replies))), abs=1e-9)
 
 
 def test_limit_takes_the_first_items_and_nothing_of_the_process_is_seeded(measured, llama):
@@ -344,7 +346,7 @@ def test_models_that_cannot_be_had_are_refused(changes, said, folder, monkeypatc
     given = {"folder": folder, "batch": 4} | changes
     given["folder"] = type(folder)(given["folder"])
     with pytest.raises(UserError, match=said):
-        models.from_folder(given.pop("folder"), **given)
+        harness.from_folder(given.pop("folder"), **given)
 
 
 def test_an_adapter_is_refused(tmp_path):
@@ -353,26 +355,26 @@ def test_an_adapter_is_refused(tmp_path):
 
     save_file({"a": torch.ones(1)}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(UserError, match="an adapter; put it into its model first"):
-        models.from_folder(tmp_path, batch=4)
+        harness.from_folder(tmp_path, batch=4)
 
 
 def test_vllm_is_refused_where_it_is_not_installed_and_told_the_folder_where_it_is(folder, monkeypatch):
-    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    monkeypatch.setattr(harness, "find_spec", lambda name: None)
     with pytest.raises(
         UserError, match="backend is 'vllm', which is not installed; install the extra `gpu`, or take hf"
     ):
-        models.from_folder(folder, batch=4, backend="vllm")
-    monkeypatch.setattr(models, "find_spec", lambda name: name)
+        harness.from_folder(folder, batch=4, backend="vllm")
+    monkeypatch.setattr(harness, "find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=lambda **given: given))
-    given = models.from_folder(folder, batch=4, backend="vllm", dtype="bfloat16")
+    given = harness.from_folder(folder, batch=4, backend="vllm", dtype="bfloat16")
     assert given == {"pretrained": str(folder), "dtype": "bfloat16", "batch_size": "auto"}
     with pytest.raises(UserError, match="device is 'cpu', allowed with backend vllm is auto"):
-        models.from_folder(folder, batch=4, backend="vllm", device="cpu")
+        harness.from_folder(folder, batch=4, backend="vllm", device="cpu")
 
 
 def test_a_model_folder_is_measured_in_the_precision_asked_for(folder):
-    assert models.load_folder(folder)[0].dtype == torch.float32
-    assert models.from_folder(folder, batch=4, dtype="bfloat16").model.dtype == torch.bfloat16
+    assert harness.load_folder(folder)[0].dtype == torch.float32
+    assert harness.from_folder(folder, batch=4, dtype="bfloat16").model.dtype == torch.bfloat16
 
 
 def test_the_command_writes_rows_of_a_folder(folder, measured, tmp_path, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import torch
 from llm.evaluation import local as module
 from llm.evaluation.metrics import f1
 from llm.models.chat import prompt_ids, reply_ids
-from llm.models.save import load_model
+from llm.models.loading import load_model
 from microcosm_runs import METRICS, evaluator, smoke, smoke_run
 
 
@@ -26,7 +26,7 @@ def measured_with(run, monkeypatch, answer, say="it goes"):
     def write(model, tokenizer, prompts, **_):
         return [(answer(known[prompt]) if prompt in known else say, True) for prompt in prompts]
 
-    monkeypatch.setattr(module, "write_replies", write)
+    monkeypatch.setattr(module, "generate_replies", write)
     return measuring, measuring.measure(load_model(run.folder / "theta_0"))[0]
 
 

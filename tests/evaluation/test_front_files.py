@@ -10,16 +10,15 @@ from safetensors.torch import load_file
 
 from ama_models import save_models, save_samples, words, write_lines
 from averaging_models import command
-from llm.averaging.ama.sampling import exchange, rewards, write_replies
 from llm.averaging.live import average
 from llm.errors import UserError
 from llm.evaluation.front import measure as module
-from llm.evaluation.harness import Harness
-from llm.evaluation.metrics import f1
-from llm.evaluation.scores import corpus_bleu, sentence_statistics
-from llm.evaluation.tasks import Asking, read_task
+from llm.evaluation.metrics import bleu_statistics, corpus_bleu, f1
+from llm.evaluation.tasks import Asking, Harness, read_task
 from llm.evidence.rows import read_rows
-from llm.models.loading import load_causal, load_tokenizer
+from llm.models.chat import encode_together, generate_replies
+from llm.models.loading import load_model, load_reward_model, load_tokenizer
+from llm.models.rewards import reward_scores
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +108,7 @@ def test_ratio_0_is_theta_0_and_values_are_means_of_the_stored_items(found):
 @pytest.fixture(scope="module")
 def averaged(folder):
     """The model at 0.5, made apart from `front`, and its tokenizer."""
-    model = load_causal(folder / "theta_0", "float32", "theta-0")
+    model = load_model(folder / "theta_0")
     states = [load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta")]
     model.load_state_dict(average(*states, 0.5))
     return model, load_tokenizer(folder / "theta")
@@ -158,19 +157,17 @@ def test_answers_and_translations_are_scored_on_the_likeliest_reply(found, folde
     ]
     assert stored(found, "reading") == pytest.approx(expected)
     references = [item["reference"] for item in lines(folder, "french")]
-    assert stored(found, "french").tolist() == sentence_statistics(replies, references).tolist()
+    assert stored(found, "french").tolist() == bleu_statistics(replies, references, tokenize="13a").tolist()
 
 
 def test_rewards_are_of_sampled_replies_with_the_same_random_numbers_for_every_model(found, folder, averaged):
-    from llm.models.loading import load_scorer
-
-    scorer = load_scorer(folder / "reward", "float32", torch.device("cpu"))
+    reward, words = load_reward_model(folder / "reward"), load_tokenizer(folder / "reward")
     prompts = [line["prompt"] for line in lines(folder, "prompts")]
-    replies = write_replies(
-        *averaged, prompts, tokens=5, temperature=1.0, rng=torch.Generator().manual_seed(0), batch=16
-    )
-    pairs = [(exchange(prompt, reply), done) for prompt, (reply, done) in zip(prompts, replies, strict=True)]
-    assert stored(found, "reward") == pytest.approx(rewards(*scorer, pairs, 16), abs=1e-5)
+    how = {"max_new_tokens": 5, "temperature": 1.0, "batch_size": 16, "skip_special_tokens": True}
+    replies = generate_replies(*averaged, prompts, rng=torch.Generator().manual_seed(0), **how)
+    triples = [(prompt, *reply) for prompt, reply in zip(prompts, replies, strict=True)]
+    scores = reward_scores(reward, words, triples, 16, encode_together)
+    assert stored(found, "reward") == pytest.approx(scores.numpy(), abs=1e-5)
 
 
 class Links(HTMLParser):
@@ -368,8 +365,8 @@ def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
     logged = [{"bleu": ("the cat sat on the mat", ["the cat sat on a mat"])}, {"bleu": (["a dog, so"], "a dog, so")}]
     monkeypatch.setattr(Harness, "_samples", lambda *_: logged)
     references, replies = ["the cat sat on the mat", "a dog, so"], ["the cat sat on a mat", "a dog, so"]
-    expected = corpus_bleu(sentence_statistics(replies, references))
-    assert Harness("wmt", 4, Known).measure(None, None).value() == pytest.approx(expected)
+    expected = corpus_bleu(bleu_statistics(replies, references, tokenize="13a"))
+    assert Harness("wmt", 4, Known).measure(None, None).value == pytest.approx(expected)
     for sample in logged:
         sample["other"] = ["no number"]
     with pytest.raises(UserError, match="'wmt:other', whose other has no value an item"):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from llm.errors import UserError
 from llm.evaluation.front.measure import parse_alphas
 from llm.evaluation.front.recommend import Series, recommend
-from llm.evaluation.scores import BLEU, MEAN, Scores, corpus_bleu, sentence_statistics, values
+from llm.evaluation.measurement import BLEU, MEAN, Measurement, values
+from llm.evaluation.metrics import bleu_statistics, corpus_bleu
 
 ALPHAS = [0.0, 0.5, 0.8, 1.0]
 
@@ -123,19 +124,19 @@ REFERENCES = ["the cat sat on a mat .", "a dog, two dogs!", "something else enti
 
 
 def test_bleu_is_sacrebleu_s_and_its_error_is_a_bootstrap_over_sentences():
-    statistics = sentence_statistics(REPLIES, REFERENCES)
+    statistics = bleu_statistics(REPLIES, REFERENCES, tokenize="13a")
     assert corpus_bleu(statistics) == pytest.approx(sacrebleu.corpus_bleu(REPLIES, [REFERENCES]).score)
     assert values(statistics[None, :2], BLEU)[0] == pytest.approx(
         sacrebleu.corpus_bleu(REPLIES[:2], [REFERENCES[:2]]).score
     )
     many = np.repeat(statistics, 30, axis=0)
-    errors = [Scores(part, BLEU).stderr(np.random.default_rng(0)) for part in (statistics, many)]
+    errors = [Measurement.of(part, BLEU, np.random.default_rng(0)).stderr for part in (statistics, many)]
     assert errors[1] == pytest.approx(errors[0] / np.sqrt(30), rel=0.5)
 
 
 def test_errors_of_means_are_standard_errors_and_unknown_for_one_item():
-    assert Scores(np.array([0.0, 1.0, 1.0])).stderr(np.random.default_rng(0)) == pytest.approx(1 / 3)
-    assert Scores(np.array([1.0])).stderr(np.random.default_rng(0)) is None
+    assert Measurement.of(np.array([0.0, 1.0, 1.0])).stderr == pytest.approx(1 / 3)
+    assert Measurement.of(np.array([1.0])).stderr is None
 
 
 def test_ratios_are_written_as_a_range_or_a_list():

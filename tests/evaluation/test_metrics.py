@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import sacrebleu
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm.evaluation.metrics import bleu, bleu_with_error, f1, log_likelihoods, mean_and_error, normalise
-from microcosm_runs import tiny_model
+from llm.evaluation.measurement import BLEU, Measurement
+from llm.evaluation.metrics import bleu_statistics, f1, normalise
 
 WORDS = st.sampled_from(["the", "a", "dog", "cat", "sees", ".", "little", "friend!", "not"])
 SENTENCES = st.lists(WORDS, max_size=9).map(" ".join)
@@ -48,6 +47,10 @@ def test_f1_is_symmetric_and_within_0_and_1(pair):
     assert 0 <= f1(*pair) == f1(*reversed(pair)) <= 1
 
 
+def bleu(replies, references):
+    return Measurement.of(bleu_statistics(replies, references), BLEU).value
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(SENTENCES, REFERENCES), min_size=1, max_size=8))
 def test_bleu_is_sacrebleus_corpus_bleu(pairs):
@@ -67,48 +70,21 @@ def test_bleus_standard_error_is_the_spread_of_sacrebleu_over_resampled_sentence
     vocabulary = ["the", "a", "dog", "cat", "sees", "little", ".", "not"]
     references = [" ".join(rng.choice(vocabulary, 8)) for _ in range(40)]
     replies = [" ".join(w if rng.random() < 0.7 else rng.choice(vocabulary) for w in r.split()) for r in references]
-    value, error = bleu_with_error(replies, references, np.random.default_rng(1), resamples=30)
-    drawn = np.random.default_rng(1).integers(40, size=(30, 40))
+    found = Measurement.of(bleu_statistics(replies, references), BLEU, np.random.default_rng(1))
+    drawn = np.random.default_rng(1).integers(40, size=(200, 40))
     scores = [
         sacrebleu.corpus_bleu(
             [replies[i] for i in row], [[references[i] for i in row]], tokenize="none", force=True
         ).score
         for row in drawn
     ]
-    assert value == pytest.approx(bleu(replies, references))
-    assert error == pytest.approx(np.std(scores, ddof=1), rel=1e-9)
-    assert error > 0.5
+    assert found.value == pytest.approx(bleu(replies, references))
+    assert found.stderr == pytest.approx(np.std(scores, ddof=1), rel=1e-9)
+    assert found.stderr > 0.5
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30))
 def test_mean_and_error_are_those_of_scipy(values):
-    mean, error = mean_and_error(np.array(values))
-    assert mean == pytest.approx(np.mean(values), abs=1e-9)
-    assert error == pytest.approx(stats.sem(values), abs=1e-9)
-
-
-def test_the_error_of_a_single_value_is_refused():
-    with pytest.raises(ValueError, match="values has 1 items; at least 2 are needed"):
-        mean_and_error(np.array([1.0]))
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model()
-
-
-@pytest.mark.parametrize("batch_size", [1, 5, 64])
-def test_log_likelihood_is_that_of_each_sequence_alone(model, batch_size):
-    rng = np.random.default_rng(2)
-    pairs = [
-        (rng.integers(6, 500, rng.integers(1, 20)).tolist(), rng.integers(6, 500, rng.integers(1, 6)).tolist())
-        for _ in range(23)
-    ]
-    with torch.no_grad():
-        expected = []
-        for context, continuation in pairs:
-            logs = torch.log_softmax(model(torch.tensor([context + continuation])).logits[0].double(), dim=-1)
-            steps = range(len(context) - 1, len(context) + len(continuation) - 1)
-            expected.append(sum(logs[step, token].item() for step, token in zip(steps, continuation, strict=True)))
-    assert np.std(expected) > 1  # the cases differ
-    np.testing.assert_allclose(log_likelihoods(model, pairs, 0, batch_size), expected, rtol=1e-4, atol=1e-3)
+    found = Measurement.of(np.array(values))
+    assert found.value == pytest.approx(np.mean(values), abs=1e-9)
+    assert found.stderr == pytest.approx(stats.sem(values), abs=1e-9)

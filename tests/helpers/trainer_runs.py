@@ -86,8 +86,8 @@ def ppo_run(folder: Path, out: Path, hardware: Hardware, iterations: int, **coll
 def gradients(folder: Path, to: Path, hardware: Hardware) -> None:
     """How much each weight changes in one step of plain descent at rate 1, clipped at nothing, on a global batch of three rows."""
     from llm.config import Optimiser
+    from llm.models.batches import pad_replies
     from llm.training.distributed.batches import split
-    from llm.training.distributed.judging import padded
     from llm.training.distributed.loop import Learner, Objective, fit
     from llm.training.distributed.models import load_trained
     from llm.training.distributed.modules import Imitator, part
@@ -102,7 +102,7 @@ def gradients(folder: Path, to: Path, hardware: Hardware) -> None:
     schedule = Optimiser(lr=1.0, betas=(0.0, 0.0), weight_decay=0.0, clip=1e9, warmup_steps=0, final_share=1.0)
     rows = [([5, 6, 7], [8, 9]), ([5], [6, 7, 8, 9, 10]), ([11, 12], [13])]
     objective = Objective(
-        collate=lambda some: padded(some, 0, accelerator.device),
+        collate=lambda some: pad_replies(some, 0).to(accelerator.device),
         count=lambda row: len(row[1]),
         loss=lambda module, batch: module(batch),
     )

@@ -10,8 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from llm.models import generate as module
 from llm.models import kv_cache as decode
-from llm.models.generate import generate, left_pad, positions
-from llm.models.loading import OnProcessor
+from llm.models.batches import left_pad, positions
+from llm.models.generate import generate
 from microcosm_runs import tiny_model
 
 PAD = 0
@@ -28,7 +28,7 @@ def model():
     return made
 
 
-@pytest.fixture(params=["abreast", "general"])
+@pytest.fixture(params=["continuous", "general"])
 def way(request, monkeypatch):
     """Both ways of writing: the one for models like this, and the one for any model."""
     if request.param == "general":
@@ -76,9 +76,9 @@ def test_both_ways_write_the_same_replies_and_draw_as_many_numbers(model, end, t
     """However many are written side by side and whenever finished ones are replaced."""
     prompts = [prompt for prompt in PROMPTS for _ in range(3)]
     replies, states = [], []
-    for supported, abreast, refill in ((False, 0, 0), (True, 100, 1), (True, 5, 1), (True, 7, 4), (True, 1, 16)):
+    for supported, slots, refill in ((False, 0, 0), (True, 100, 1), (True, 5, 1), (True, 7, 4), (True, 1, 16)):
         monkeypatch.setattr(module, "is_supported", lambda model, supported=supported: supported)
-        monkeypatch.setattr(module, "ABREAST", abreast)
+        monkeypatch.setattr(module, "SLOTS", slots)
         monkeypatch.setattr(module, "REFILL", refill)
         rng = torch.Generator().manual_seed(7)
         replies.append(write(model, prompts, end, temperature, rng=rng, batch_size=20))
@@ -138,7 +138,6 @@ def test_other_models_are_written_with_in_the_general_way(model):
     assert decode.is_supported(model)
     stretched = grouped(rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4})
     assert not decode.is_supported(stretched)
-    assert not decode.is_supported(OnProcessor(model))
     replies = write(stretched, PROMPTS[:2], end_id=-1, max_new_tokens=3)
     assert [len(reply.ids) for reply in replies] == [3, 3]
 

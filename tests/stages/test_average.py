@@ -10,12 +10,13 @@ from llm.config import AveragingEntry, GroupingSettings, load_sweep
 from llm.errors import UserError
 from llm.evidence.rows import write_rows
 from llm.grouping import Grouping
-from llm.models.chat import reply_ids, reward_scores
-from llm.models.save import load_model, load_reward_model, load_tokenizer
+from llm.models.batches import IGNORED
+from llm.models.chat import reply_ids
+from llm.models.loading import load_model, load_reward_model, load_tokenizer
+from llm.models.rewards import reward_scores
 from llm.stages.adapt import find_ratios
 from llm.stages.average import group_named, measure_averages, settings_of
 from llm.stages.rsf import sample
-from llm.training.loop import IGNORED
 from microcosm_runs import METRICS, averages, core_rows, evaluator, far_stepping, smoke, smoke_run, theta, values
 
 TENTHS = [k / 10 for k in range(11)]

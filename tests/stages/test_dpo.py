@@ -11,7 +11,7 @@ import torch
 
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.errors import UserError
-from llm.models.log_probs import reply_log_probs, token_log_probs
+from llm.models.likelihood import reply_log_probs, token_log_probs
 from llm.models.save import save_model
 from llm.stages.align import align
 from llm.stages.dpo import dpo, dpo_loss, margins, pair_batch, with_reference

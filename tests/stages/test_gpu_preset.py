@@ -6,20 +6,19 @@ import torch
 
 from llm.config import load_preset
 from llm.errors import UserError
-from llm.evaluation.metrics import log_likelihoods
-from llm.models.choices import choice_log_likelihoods
-from llm.models.generate import generate, left_pad
-from llm.models.log_probs import reply_log_probs
-from llm.models.save import load_model
+from llm.models.batches import left_pad, pad_right
+from llm.models.generate import generate
+from llm.models.likelihood import choice_log_likelihoods, log_likelihoods, reply_log_probs
+from llm.models.loading import load_model
 from llm.plan.device import device_for
 from llm.plan.report import costs, require_room, text
 from llm.run import Run
 from llm.stages import pretrain
-from llm.training.loop import pad_right, token_loss
+from llm.training.loop import token_loss
 from smollm_runs import fetched_run
 
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
-SHORT, LONG = [5, 6, 7], list(range(3, 10)) * 6  # the second is one that `llm.models.choices` reads once
+SHORT, LONG = [5, 6, 7], list(range(3, 10)) * 6  # the second is one that `llm.models.likelihood` reads once
 
 
 def test_models_of_the_other_presets_stay_on_the_processor(tmp_path):

@@ -10,7 +10,7 @@ from llm.config import load_preset, load_sweep
 from llm.config.tiny import tiny
 from llm.data.benchmarks import BENCHMARKS
 from llm.errors import UserError
-from llm.models.save import load_model, load_tokenizer
+from llm.models.loading import load_model, load_tokenizer
 from llm.run import Run
 from llm.stages.align import theta_folder
 from llm.stages.average import measure_averages

@@ -10,7 +10,7 @@ import torch
 
 from llm.config import TrainingEntry, load_sweep
 from llm.evidence.rows import write_rows
-from llm.models.save import load_model, load_tokenizer
+from llm.models.loading import load_model, load_tokenizer
 from llm.stages import mitigate
 from llm.stages.mitigate import distil, measure_trained, train
 from llm.training.loop import count_minibatches

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from llm.data.microcosm.tokenizer import build_tokenizer
-from llm.models.chat import imitation_batch, reply_ids, reward_scores
-from llm.models.log_probs import token_log_probs
-from llm.models.save import load_model, load_reward_model, load_tokenizer, save_model
+from llm.models.chat import imitation_batch, reply_ids
+from llm.models.likelihood import token_log_probs
+from llm.models.loading import load_model, load_reward_model, load_tokenizer
+from llm.models.rewards import reward_scores
+from llm.models.save import save_model
 from llm.run import Run
 from llm.stages import ppo as module
 from llm.stages.align import align

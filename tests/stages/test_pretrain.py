@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from llm.data.microcosm.checks import CHECKS
 from llm.data.microcosm.documents import CONTEXT
 from llm.data.microcosm.tokenizer import build_tokenizer, encode
-from llm.models.save import load_model
+from llm.models.loading import load_model
 from llm.run import Run
 from llm.stages.pretrain import check, packed_batch, pretrain
 from llm.stages.sft import _batches

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from llm.models.chat import prompt_ids, reply_ids, reward_scores, sequence_scores
-from llm.models.save import load_reward_model, load_tokenizer
+from llm.models.chat import prompt_ids, reply_ids
+from llm.models.loading import load_reward_model, load_tokenizer
+from llm.models.rewards import reward_scores, sequence_scores
 from llm.stages.reward import judge, preferences, train_reward
 from llm.stages.reward_head import load_fresh_reward_model
 from microcosm_runs import smoke, smoke_run
@@ -64,7 +65,7 @@ def test_replies_come_from_theta_0_and_from_writers_by_their_shares(run, monkeyp
     from llm.stages import reward as module
 
     monkeypatch.setattr(
-        module, "write_replies", lambda model, tokenizer, prompts, **_: [("by theta_0", True)] * len(prompts)
+        module, "generate_replies", lambda model, tokenizer, prompts, **_: [("by theta_0", True)] * len(prompts)
     )
     tokenizer, prompts = (
         load_tokenizer(run.folder / "theta_0"),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from llm.models.chat import reward_scores
-from llm.models.save import load_model, load_reward_model, load_tokenizer
+from llm.models.loading import load_model, load_reward_model, load_tokenizer
+from llm.models.rewards import reward_scores
 from llm.stages.rsf import best_of, rsf, sample
 from microcosm_runs import smoke_run
 

@@ -12,7 +12,7 @@ from llm.errors import UserError
 from llm.evaluation.metrics import f1
 from llm.evidence.rows import read_rows, write_rows
 from llm.models.chat import prompt_ids
-from llm.models.save import load_model, load_tokenizer
+from llm.models.loading import load_model, load_tokenizer
 from llm.run import Run
 from llm.stages import average, oracle, pretrain, sft, trajectory
 from llm.stages.adapt import ratios_of

@@ -12,7 +12,8 @@ from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.errors import UserError
 from llm.evidence.rows import write_rows
 from llm.grouping import assign, labels, ratios
-from llm.models.save import build_model, load_model
+from llm.models.loading import load_model
+from llm.models.save import build_model
 from llm.stages.adapt import ratios_of
 from llm.stages.average import measure_averages
 from microcosm_runs import METRICS, evaluator, far_stepping, smoke, smoke_run, theta

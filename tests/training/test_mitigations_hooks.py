@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.config import TRAINING_OPTIONS, Optimiser, TrainingEntry
-from llm.training.loop import fit, pad_right, token_loss
+from llm.models.batches import pad_right
+from llm.training.loop import fit, token_loss
 from llm.training.mitigations.er import Replay
 from llm.training.mitigations.lora import lora
 from llm.training.mitigations.sma import ElasticReset

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ama_models import wholly_in
-from llm.training.loop import pad_right
+from llm.models.batches import pad_right
 from llm.training.mitigations.kd import kd
 from llm.training.mitigations.l1 import l1
 from llm.training.mitigations.l2 import l2

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.data.microcosm.tokenizer import build_tokenizer
-from llm.models.save import load_reward_model, save_model
-from llm.training.loop import pad_right
+from llm.models.batches import pad_right
+from llm.models.loading import fresh_reward_model
+from llm.models.save import save_model
 from llm.training.rlhf.ppo.advantages import gae, token_rewards, whiten
 from llm.training.rlhf.ppo.collapse import collapse
 from llm.training.rlhf.ppo.critic import fresh_critic
@@ -111,7 +112,7 @@ def test_losses_are_means_over_the_tokens_of_the_replies():
 def test_a_fresh_critic_says_of_every_beginning_what_the_reward_model_says_of_it(tmp_path):
     tokenizer = build_tokenizer()
     save_model(tiny_model(), tokenizer, tmp_path / "theta_0")
-    reward_model = load_reward_model(tmp_path / "theta_0")
+    reward_model = fresh_reward_model(tmp_path / "theta_0")
     save_model(reward_model, tokenizer, tmp_path / "reward")
     sequences = [[5, 6, 7, 8, 9], [10, 11, 12]]
     batch = pad_right([(ids, [1.0] * len(ids)) for ids in sequences], tokenizer.pad_token_id)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.config import Optimiser
-from llm.training.loop import count_minibatches, fit, minibatches, pad_right, rate_at, token_loss
+from llm.models.batches import pad_right
+from llm.training.loop import count_minibatches, fit, minibatches, rate_at, token_loss
 from microcosm_runs import tiny_model
 
 SETTINGS = Optimiser(lr=0.1, betas=(0.9, 0.98), weight_decay=0.01, clip=1.0, warmup_steps=4, final_share=0.2)

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 
 from llm.config.trainers import PpoSettings
 from llm.errors import UserError
-from llm.models.save import load_model
+from llm.models.batches import pad_replies
+from llm.models.loading import load_model
 from llm.training.distributed import ppo as ppo_module
 from llm.training.distributed import rsf as rsf_module
 from llm.training.distributed import sampling
 from llm.training.distributed.batches import Split, split
 from llm.training.distributed.faults import sentences
-from llm.training.distributed.judging import padded, rewards
+from llm.training.distributed.judging import rewards
 from llm.training.distributed.loop import passes
 from llm.training.distributed.ppo_learner import fresh_learner, take_fresh_critic
 from llm.training.distributed.processes import make_accelerator, note_slow
@@ -70,7 +71,7 @@ def test_every_row_of_a_global_batch_goes_through_one_pass_of_one_process(batch,
 def test_a_step_has_the_gradient_of_the_mean_over_all_tokens_of_its_batch(folder, tmp_path):
     gradients(folder, tmp_path / "gradients.pt", hardware())
     found, model = torch.load(tmp_path / "gradients.pt"), load_model(folder / "model")
-    loss = token_loss(model, padded([([5, 6, 7], [8, 9]), ([5], [6, 7, 8, 9, 10]), ([11, 12], [13])], 0, "cpu"))
+    loss = token_loss(model, pad_replies([([5, 6, 7], [8, 9]), ([5], [6, 7, 8, 9, 10]), ([11, 12], [13])], 0))
     loss.backward()
     assert found["loss"] == pytest.approx(loss.item(), rel=1e-6)
     for name, parameter in model.named_parameters():
@@ -78,7 +79,7 @@ def test_a_step_has_the_gradient_of_the_mean_over_all_tokens_of_its_batch(folder
 
 
 def test_rewards_are_those_of_each_reply_alone_whatever_it_is_judged_with(folder):
-    from llm.models.save import load_reward_model
+    from llm.models.loading import load_reward_model
 
     samples = [Sample(i, [5, 6], list(range(7, 7 + n)), n % 2 == 0, "") for i, n in enumerate((5, 1, 3, 4, 2))]
     model, end = load_reward_model(folder / "reward"), tokenizer().eos_token_id

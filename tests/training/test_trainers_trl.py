@@ -7,8 +7,8 @@ import torch
 
 from llm.config.trainers import DpoSettings, Lora, RewardSettings, SftSettings
 from llm.errors import UserError
-from llm.models.save import load_model, load_reward_model, load_tokenizer
-from llm.models.tokens import conversation_ids, pair_ids, prompt_ids
+from llm.models.chat import encode_marked, pair_ids, prompt_ids
+from llm.models.loading import load_model, load_reward_model, load_tokenizer
 from llm.training.distributed import checkpoints, trl_run
 from llm.training.distributed.dpo import dpo
 from llm.training.distributed.models import Start
@@ -29,7 +29,7 @@ def start(tmp_path_factory):
 
 def test_a_conversation_is_the_pieces_that_sampling_makes():
     words, (first, second, third, last) = tokenizer(), CONVERSATIONS[0]
-    ids, in_reply = conversation_ids(words, CONVERSATIONS[0])
+    ids, in_reply = encode_marked(words, CONVERSATIONS[0])
     assert words.decode(ids) == "<u>How are you?</s><a>Well.</s><u>Why?</s><a>It is sunny.</s>"
     assert words.decode([i for i, learned in zip(ids, in_reply) if learned]) == "Well.</s>It is sunny.</s>"
     asked = prompt_ids(words, [first, second, third])
@@ -40,7 +40,7 @@ def test_a_conversation_is_the_pieces_that_sampling_makes():
 
 def test_blocks_lay_conversations_end_to_end_and_lose_nothing():
     words = tokenizer()
-    stream = [token for talk in CONVERSATIONS for token in conversation_ids(words, talk)[0]]
+    stream = [token for talk in CONVERSATIONS for token in encode_marked(words, talk)[0]]
     for loss_on in ("all", "replies"):
         rows = blocks(words, CONVERSATIONS, 20, loss_on)
         assert [token for row in rows for token in row["input_ids"]] == stream
@@ -56,7 +56,7 @@ def test_a_template_that_does_not_mark_replies_is_refused():
     words = tokenizer()
     words.chat_template = words.chat_template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     with pytest.raises(UserError, match="marks no replies"):
-        conversation_ids(words, CONVERSATIONS[0])
+        encode_marked(words, CONVERSATIONS[0])
 
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma"])

@@ -15,18 +15,19 @@ import numpy as np
 import torch
 
 from ...errors import UserError
-from ...files import write_text
+from ...files import read_prompts, write_text
 from ...grouping import labels
-from ...models.conversations import Tokens, batch_of, pad_id
-from ...models.loading import Pair, device_of, hashes, load_pair, load_scorer
+from ...models.batches import Tokens, pad_replies
+from ...models.chat import pad_id
+from ...models.loading import device_of, dtype_on, load_reward_model, load_tokenizer
 from ..live import tied
+from ..pair import Pair, hashes, load_pair
 from .descent import AmaResult, AmaState, descend
 from .engine import Engine, engine_for
 from .parameterise import placement
 from .picture import draw_path
 from .regulariser import middle_weights, penalty
-from .samples import batches, read_samples, select, tokenise
-from .sampling import draw_samples, read_prompts
+from .samples import batches, draw_samples, read_samples, select, tokenise
 from .settings import AdaptSettings
 from .state import RunState
 
@@ -138,7 +139,7 @@ def _optimised(
     if not groups:
         raise UserError("The grouping leaves no group with a ratio of its own; allow at least one.")
     shortest = min(tokens, key=lambda one: len(one.context) + len(one.reply))
-    engine = engine_for(pair.model, pair.theta, assignment, _on(batch_of([shortest], padding), device))
+    engine = engine_for(pair.model, pair.theta, assignment, _on(pad_replies([shortest], padding).labelled(), device))
     steps = settings.steps(len(tokens))
     weights = middle_weights(assignment, {n: t.dim() for n, t in pair.theta.items()}, settings.regulariser)
 
@@ -174,7 +175,9 @@ def _compared(
     """
     chunks = [tokens[start : start + settings.batch] for start in range(0, len(tokens), settings.batch)]
     equal, found = (
-        torch.cat([engine.losses(alphas, _on(batch_of(chunk, padding), device)).cpu() for chunk in chunks])
+        torch.cat(
+            [engine.losses(alphas, _on(pad_replies(chunk, padding).labelled(), device)).cpu() for chunk in chunks]
+        )
         for alphas in (dict.fromkeys(result.alphas, settings.alpha), result.alphas)
     )
     gain = equal - found
@@ -195,7 +198,8 @@ def _sampled(
     data = out.with_suffix(".samples.jsonl")
     if data.exists():
         return data
-    prompts, scorer = read_prompts(sources.prompts), load_scorer(sources.reward_model, settings.dtype, device)
+    prompts, folder = read_prompts(sources.prompts), sources.reward_model
+    scorer = load_reward_model(folder, device, dtype_on(settings.dtype, device)), load_tokenizer(folder)
     _exchange(pair)
     draw_samples(
         pair.model,

@@ -1,9 +1,12 @@
-"""D_theta: high-reward samples of theta, read from a JSONL file, and the batches that AMA takes from
-them (eq. 8).
+"""D_theta: high-reward samples of theta, drawn from it or read from a JSONL file, and the batches that AMA takes from them
+(paper, section 5 and eq. 8).
+
+Replies are generated in chunks of prompts, each with random numbers of its own, and kept in a file as they come: a killed
+run goes on with the next chunk and ends with the same samples.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
@@ -13,16 +16,17 @@ import numpy as np
 import torch
 
 from ...errors import UserError
-from ...models.conversations import Message, Tokens, batch_of, conversation
+from ...files import read_lines, text_of, write_text
+from ...models.batches import Tokens, pad_replies
+from ...models.chat import Message, encode_together, generate_replies
+from ...models.rewards import reward_scores
 
 _ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A conversation that ends with theta's reply, its reward if known, and whether the reply ended by
-    itself.
-    """
+    """A conversation that ends with theta's reply, its reward if known, and whether the reply ended by itself."""
 
     messages: list[Message]
     reward: float | None = None
@@ -30,8 +34,7 @@ class Sample:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Samples from lines {"prompt", "reply"} or {"messages"}, with "reward" and "finished" where they
-    are known.
+    """Samples from lines {"prompt", "reply"} or {"messages"}, with "reward" and "finished" where they are known.
 
     Raises UserError naming file, line and key for anything else, or if only some lines have rewards.
     """
@@ -43,38 +46,67 @@ def read_samples(path: Path) -> list[Sample]:
     return samples
 
 
-def read_lines(path: Path) -> list[tuple[str, dict]]:
-    """("file, line n", object) for each line of a JSONL file that is not blank; UserError if there is
-    none.
+def draw_samples(
+    model,
+    tokenizer,
+    scorer: tuple,
+    prompts: list[str],
+    out: Path,
+    *,
+    samples: int,
+    tokens: int,
+    temperature: float,
+    seed: int,
+    batch: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write `samples` scored replies a prompt to the JSONL file `out`, atomically.
+
+    Lines: {"prompt", "reply", "finished", "reward"}. scorer: (reward model, its tokenizer).
+    progress: called with the numbers of replies so far and in all.
     """
-    if not path.is_file():
-        raise UserError(f"{str(path)!r} is no file; give a JSONL file.")
-    found = []
-    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{where} is no JSON ({error}).") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{where} is {row!r}, allowed is a JSON object.")
-            found.append((where, row))
-    if not found:
-        raise UserError(f"{path} holds no lines; give at least one.")
-    return found
+    asked = [prompt for prompt in prompts for _ in range(samples)]
+    partial = out.with_name(f".{out.name}.partial")
+    lines = _whole_lines(partial, batch)
+    for start in range(len(lines), len(asked), batch):
+        chunk = asked[start : start + batch]
+        rng = torch.Generator().manual_seed(int(np.random.default_rng([seed, start]).integers(2**62)))
+        replies = generate_replies(
+            model,
+            tokenizer,
+            chunk,
+            max_new_tokens=tokens,
+            temperature=temperature,
+            rng=rng,
+            batch_size=batch,
+            skip_special_tokens=True,
+        )
+        triples = [(prompt, *reply) for prompt, reply in zip(chunk, replies, strict=True)]
+        scores = reward_scores(*scorer, triples, batch, encode_together)
+        if not scores.isfinite().all():
+            raise UserError("the reward model gave a score that is not finite; look at its weights.")
+        keys = ("prompt", "reply", "finished", "reward")
+        lines += [json.dumps(dict(zip(keys, (*triple, score)))) for triple, score in zip(triples, scores.tolist())]
+        with partial.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines[start:]))
+        progress(len(lines), len(asked))
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    partial.unlink(missing_ok=True)
 
 
-def text_of(row: dict, key: str, where: str) -> str:
-    """The text under `key`; UserError if it is missing or no text."""
-    if not isinstance(row.get(key), str):
-        raise UserError(f"{where}: {key} is {row.get(key)!r}, allowed is a text.")
-    return row[key]
+def _whole_lines(partial: Path, batch: int) -> list[str]:
+    """Lines of complete chunks that an earlier run has left; the file is cut to them."""
+    if not partial.exists():
+        return []
+    text = partial.read_text("utf-8")
+    lines = text.split("\n")[:-1]  # what follows the last line's end was cut off in writing
+    lines = lines[: len(lines) // batch * batch]
+    write_text(partial, "".join(f"{line}\n" for line in lines))
+    return lines
 
 
 def select(samples: list[Sample], keep: int, draw: int, rng: np.random.Generator) -> list[Sample]:
-    """`draw` at random out of the `keep` with the highest reward (the paper: 2000 of 5000); fewer if
-    there are fewer.
+    """`draw` at random out of the `keep` with the highest reward (the paper: 2000 of 5000); fewer if there are fewer.
 
     Samples without rewards are drawn from all.
     """
@@ -86,14 +118,13 @@ def select(samples: list[Sample], keep: int, draw: int, rng: np.random.Generator
 
 
 def tokenise(samples: list[Sample], tokenizer, max_length: int) -> tuple[list[Tokens], int]:
-    """(token ids, how many samples were left out because their prompt alone reaches `max_length`);
-    replies are cut there.
+    """(token ids, how many samples were left out because their prompt alone reaches `max_length`); replies are cut there.
 
     Raises UserError if none is left.
     """
     found = []
-    for sample in samples:
-        tokens = conversation(tokenizer, sample.messages, sample.finished)
+    replies = [(one.messages[:-1], one.messages[-1]["content"], one.finished) for one in samples]
+    for tokens in encode_together(tokenizer, replies):
         room = max_length - len(tokens.context)
         if room > 0 and tokens.reply:
             found.append(Tokens(tokens.context, tokens.reply[:room]))
@@ -105,8 +136,7 @@ def tokenise(samples: list[Sample], tokenizer, max_length: int) -> tuple[list[To
 def batches(
     samples: Sequence[Tokens], size: int, steps: int, rng: np.random.Generator, padding: int, first: int = 0
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """The batches of steps `first` .. `steps` - 1, `size` samples each: all samples in random order,
-    then anew.
+    """The batches of steps `first` .. `steps` - 1, `size` samples each: all samples in random order, then anew.
 
     Which samples a step gets depends on `rng` and the step only, not on `first`.
     """
@@ -114,7 +144,7 @@ def batches(
     for step in range(steps):
         chosen = list(islice(order, size))
         if step >= first:
-            yield batch_of([samples[i] for i in chosen], padding)
+            yield pad_replies([samples[i] for i in chosen], padding).labelled()
 
 
 def _orders(count: int, rng: np.random.Generator) -> Iterator[int]:
@@ -123,14 +153,11 @@ def _orders(count: int, rng: np.random.Generator) -> Iterator[int]:
 
 
 def _sample(row: dict, where: str) -> Sample:
-    messages = (
-        row["messages"]
-        if "messages" in row
-        else [
-            {"role": "user", "content": text_of(row, "prompt", where)},
-            {"role": "assistant", "content": text_of(row, "reply", where)},
-        ]
-    )
+    if "messages" in row:
+        messages = row["messages"]
+    else:
+        keys = {"user": "prompt", "assistant": "reply"}
+        messages = [{"role": role, "content": text_of(row, key, where)} for role, key in keys.items()]
     reward, finished = row.get("reward"), row.get("finished", True)
     if reward is not None and (isinstance(reward, bool) or not isinstance(reward, int | float) or not isfinite(reward)):
         raise UserError(f"{where}: reward is {reward!r}, allowed are finite numbers.")

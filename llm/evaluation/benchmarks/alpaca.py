@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...averaging.ama.samples import read_lines, text_of
 from ...errors import UserError
-from ...files import write_json
+from ...files import read_lines, text_of, write_json
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,47 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one model, the `generator`, said to each instruction."""
+    """What one model, the `generator`, replied to each instruction."""
 
     generator: str
     instructions: list[str]
     replies: list[str]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """tokens: new ones of a reply at most. temperature: 0 for the likeliest reply. batch: prompts at a time."""
+
+    tokens: int
+    temperature: float
+    batch: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for key in ("tokens", "batch"):
+            if getattr(self, key) < 1:
+                raise UserError(f"{key} is {getattr(self, key)}, allowed are whole numbers from 1.")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"temperature is {self.temperature}, allowed are finite numbers from 0.")
+
+
+def replies_to(prompts: Sequence[str], model, tokenizer, sampling: Sampling) -> list[str]:
+    """A reply to each prompt; the same prompts and seed give every model the same random numbers, so that comparisons are paired."""
+    import torch
+
+    from ...models.chat import generate_replies
+
+    written = generate_replies(
+        model,
+        tokenizer,
+        list(prompts),
+        max_new_tokens=sampling.tokens,
+        temperature=sampling.temperature,
+        rng=torch.Generator().manual_seed(sampling.seed) if sampling.temperature > 0 else None,
+        batch_size=sampling.batch,
+        skip_special_tokens=True,
+    )
+    return [reply for reply, _ in written]
 
 
 def read_instructions(path: Path) -> list[Instruction]:
@@ -43,7 +78,7 @@ def read_instructions(path: Path) -> list[Instruction]:
 
 
 def write_outputs(path: Path, generator: str, instructions: Sequence[Instruction], replies: Sequence[str]) -> None:
-    """Write one model's replies, whole or not at all."""
+    """Write one model's replies atomically."""
     write_json(
         path,
         [

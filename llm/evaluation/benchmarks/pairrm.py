@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ...errors import UserError, first_line
-from ..local import Measurement
+from ..measurement import Measurement
 
 PAIRRM = "llm-blender/PairRM-hf"
 PROMPT, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
@@ -38,7 +38,7 @@ def preference(ranker: Ranker, prompts: Sequence[str], replies: Sequence[str], r
 def win_rate(ranker: Ranker, prompts: Sequence[str], replies: Sequence[str], rivals: Sequence[str]) -> Measurement:
     """Share of prompts whose reply is preferred to its rival, in [0, 1]; a tie counts half."""
     preferred = preference(ranker, prompts, replies, rivals)
-    return Measurement.mean(np.where(preferred == 0.5, 0.5, (preferred > 0.5).astype(float)))
+    return Measurement.of(np.where(preferred == 0.5, 0.5, (preferred > 0.5).astype(float)))
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.benchmarks import BENCHMARKS, abilities, checked_tasks
+from ...data.benchmarks import BENCHMARKS, abilities, checked_tasks, local_data
 from ...errors import UserError, first_line
-from ..local import Measurement
-from .local import local_data
-from .running import load_tasks, manager_for, samples_of, scores_of
+from ..measurement import Measurement
+from .harness import items_of, load_tasks, manager_for, samples_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class SuiteSettings:
     """What is asked, and how.
 
     tasks: names of the table (`llm.data.benchmarks`). limit: the first items of each only, at least 2. tokens: new tokens
-    of an answer at most (None: lm-eval's 256). data: a folder of local data sets (`llm.evaluation.benchmarks.local`; None: the hub, or
+    of an answer at most (None: lm-eval's 256). data: a folder of local data sets (`llm.data.benchmarks.local_data`; None: the hub, or
     what was fetched from it before). chat: in the model's chat format, or as plain text. cut: cut the beginning of prompts
     that are too long for the model, as lm-eval does, instead of refusing them.
     """
@@ -54,7 +53,7 @@ class Suite:
         """Metric -> measurement: of each task (by its name, and its further numbers by theirs), and of each ability
         whose tasks are all asked for: qa and reading_f1 in [0, 1], bleu in [0, 100].
 
-        lm: from `llm.evaluation.benchmarks.models`. rng: of the bootstrap that gives BLEU's standard error. Raises UserError for
+        lm: from `llm.evaluation.benchmarks.harness`. rng: of the bootstrap that gives BLEU's standard error. Raises UserError for
         prompts that are too long for the model, a chat format that it does not have, a device that is too small, and a
         task with a single item.
         """
@@ -68,9 +67,7 @@ class Suite:
                 raise UserError(f"the task {name} has {len(samples)} item; a standard error needs at least 2.")
             benchmark = BENCHMARKS[name]
             for metric, ours in {benchmark.metric: name, **benchmark.further}.items():
-                scores = scores_of(name, samples, metric)
-                items = scores.items if benchmark.metric != "bleu" else None
-                found[ours] = Measurement(scores.value(), scores.stderr(rng), len(scores.items), items)
+                found[ours] = Measurement.of(*items_of(name, samples, metric), rng)
         return found | ability_means(found)
 
     def _check_lengths(self, lm, name: str, task) -> None:

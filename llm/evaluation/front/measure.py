@@ -18,12 +18,13 @@ from ...averaging.ama.optimise import optimise_ratios
 from ...averaging.ama.samples import batches
 from ...averaging.ama.settings import AdaptSettings
 from ...averaging.live import mix_
+from ...averaging.pair import Pair
 from ...errors import UserError
 from ...files import write_text
 from ...grouping import Grouping, label_of, labels, ratios
-from ...models.conversations import Tokens, pad_id
-from ...models.loading import Pair
-from ..scores import Scores
+from ...models.batches import Tokens
+from ...models.chat import pad_id
+from ..measurement import Measurement
 from ..tasks import Task
 
 METHODS = ("ma", "ama", "part")
@@ -38,7 +39,7 @@ class Point:
     method: str
     alpha: float
     setting: dict
-    scores: dict[str, Scores] = field(default_factory=dict)
+    scores: dict[str, Measurement] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -88,12 +89,13 @@ def measure_front(
     samples: Sequence[Tokens],
     out: Path,
     described: Mapping,
+    seed: int,
     progress: Callable[[str, int, int], None],
 ) -> list[Point]:
     """Every point of `path`, from theta_0 to theta, measured or read from what an earlier run left in `out`.
 
     pair.model: its weights are overwritten. samples: for method "ama". described: everything that
-    decides the numbers; `out` must not hold a run that differs in it. progress: called with (label,
+    decides the numbers; `out` must not hold a run that differs in it. seed: of BLEU's standard errors. progress: called with (label,
     points done, points in all).
     """
     if path.method == "part":
@@ -115,7 +117,7 @@ def measure_front(
             else:
                 scores, seconds = same.scores, same.seconds
             write_text(file, _to_json(point, setting, scores, seconds))
-        measured.append(_from_json(point, file))
+        measured.append(_from_json(point, file, seed))
     progress("done", len(points), len(points))
     return measured
 
@@ -130,9 +132,9 @@ def rows_of(points: Sequence[Point], name: str, rlhf: str, seed: int) -> list[di
             "method": point.method,
             "setting": point.setting,
             "metric": task,
-            "value": scores.value(),
-            "stderr": scores.stderr(np.random.default_rng([seed, 2])),
-            "n": len(scores.items),
+            "value": scores.value,
+            "stderr": scores.stderr,
+            "n": scores.n,
             "split": "test",
             "seconds": round(point.seconds[task], 3),
             "version": version("alignment-tax"),
@@ -199,7 +201,7 @@ def _measured_before(points: Sequence[Point], per_tensor: float | dict[str, floa
     return next((point for point in points[:2] if distinct == {point.alpha}), None)
 
 
-def _measure(pair: Pair, tasks: Sequence[Task]) -> tuple[dict[str, Scores], dict[str, float]]:
+def _measure(pair: Pair, tasks: Sequence[Task]) -> tuple[dict[str, Measurement], dict[str, float]]:
     scores, seconds = {}, {}
     for task in tasks:
         start = perf_counter()
@@ -208,7 +210,7 @@ def _measure(pair: Pair, tasks: Sequence[Task]) -> tuple[dict[str, Scores], dict
     return scores, seconds
 
 
-def _to_json(point: Point, setting: dict, scores: Mapping[str, Scores], seconds: Mapping[str, float]) -> str:
+def _to_json(point: Point, setting: dict, scores: Mapping[str, Measurement], seconds: Mapping[str, float]) -> str:
     tasks = {
         name: {"statistic": one.statistic, "seconds": seconds[name], "items": one.items.tolist()}
         for name, one in scores.items()
@@ -216,10 +218,10 @@ def _to_json(point: Point, setting: dict, scores: Mapping[str, Scores], seconds:
     return json.dumps({"label": point.label, "setting": setting, "tasks": tasks}) + "\n"
 
 
-def _from_json(point: Point, file: Path) -> Point:
+def _from_json(point: Point, file: Path, seed: int) -> Point:
     content = json.loads(file.read_text("utf-8"))
     scores = {
-        name: Scores(np.array(one["items"], dtype=np.float64), one["statistic"])
+        name: Measurement.of(np.array(one["items"], np.float64), one["statistic"], np.random.default_rng([seed, 2]))
         for name, one in content["tasks"].items()
     }
     seconds = {name: one["seconds"] for name, one in content["tasks"].items()}

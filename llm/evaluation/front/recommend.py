@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ..scores import full_scale, values
+from ..measurement import full_scale, values
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ import io
 from collections.abc import Mapping, Sequence
 from html import escape
 
-import numpy as np
-
 from .measure import Point
 from .recommend import Change, Recommendation
 
@@ -74,9 +72,8 @@ def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: f
 
 def _coordinates(points: Sequence[Point], *tasks: str) -> list[list[float]]:
     """The values of two tasks at each point, then their standard errors."""
-    values = [[point.scores[task].value() for point in points] for task in tasks]
-    rng = np.random.default_rng(0)
-    return values + [[point.scores[task].stderr(rng) or 0.0 for point in points] for task in tasks]
+    values = [[point.scores[task].value for point in points] for task in tasks]
+    return values + [[point.scores[task].stderr or 0.0 for point in points] for task in tasks]
 
 
 def sentence(found: Recommendation, alignment: str) -> str:
@@ -134,8 +131,8 @@ def _values(points: Sequence[Point], kinds: Mapping[str, str], best: float) -> s
         cells = []
         for name in kinds:
             scores = point.scores[name]
-            error = scores.stderr(np.random.default_rng(0))
-            cells.append(f"<td>{scores.value():.4g}{'' if error is None else f' &plusmn; {error:.2g}'}</td>")
+            error = "" if scores.stderr is None else f" &plusmn; {scores.stderr:.2g}"
+            cells.append(f"<td>{scores.value:.4g}{error}</td>")
         chosen = ' class="best"' if point in points[2:] and point.alpha == best else ""
         label = point.label if point in points[:2] else f"{point.method}, alpha {point.alpha:g}{_groups(point)}"
         body.append(f"<tr{chosen}><td>{escape(label)}</td>{''.join(cells)}</tr>")

@@ -10,14 +10,14 @@ import numpy as np
 
 from ...averaging.ama.picture import save_figure
 from ...averaging.ama.samples import read_samples, select, tokenise
+from ...averaging.pair import Pair, hashes, load_pair
 from ...errors import UserError
 from ...evidence.rows import write_rows
 from ...files import write_json, write_text
-from ...models.conversations import Tokens
-from ...models.loading import Pair, device_of, hashes, load_pair
-from ..benchmarks.running import manager_for
-from ..harness import Harness
-from ..tasks import Asking, Task, read_task, reward_task
+from ...models.batches import Tokens
+from ...models.loading import device_of
+from ..benchmarks.harness import manager_for
+from ..tasks import Asking, Harness, Task, read_task, reward_task
 from .measure import Point, Sweep, measure_front, rows_of
 from .recommend import Recommendation, Series, recommend
 from .report import draw_front, report, sentence
@@ -99,7 +99,7 @@ def front_files(
     pair = load_pair(inputs.theta_0, inputs.theta, settings.dtype, place)
     samples = _samples(inputs, sweep, pair)
     described = _described(inputs, sweep, settings)
-    points = measure_front(pair, sweep, tasks, samples, out, described, progress)
+    points = measure_front(pair, sweep, tasks, samples, out, described, settings.seed, progress)
     found = _recommendation(points, settings)
     _write(out, points, tasks, settings, found, inputs, sweep)
     return sentence(found, settings.alignment)

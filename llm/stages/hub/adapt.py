@@ -7,9 +7,11 @@ from pathlib import Path
 from ...averaging.ama.run import Sources, adapt_files
 from ...averaging.ama.settings import AdaptSettings
 from ...config import Algorithm, AveragingEntry, HubPreset
-from ...evaluation import judging
+from ...data.records import Turn, messages
+from ...evaluation.hub import Judge, device, dtype
 from ...files import up_to_date, write_text
-from ...models.save import load_model, load_tokenizer
+from ...models.chat import generate_replies
+from ...models.loading import load_model, load_tokenizer
 from ...run import Run
 from ...training.distributed.data import pairs, read_prompts
 from ..average import Found
@@ -27,7 +29,7 @@ def ratios_of(run: Run[HubPreset], theta: Path, rlhf: Algorithm, entry: Averagin
         if not up_to_date(file, samples, theta_0 / "config.json", theta / "config.json"):
             file.unlink(missing_ok=True)
             settings = _settings(run, rlhf, entry, alpha, count, regulariser)
-            adapt_files(Sources(theta_0, theta, data=samples), file, settings, device=judging.device(run.preset).type)
+            adapt_files(Sources(theta_0, theta, data=samples), file, settings, device=device(run.preset).type)
         found.append((named, json.loads(file.read_text())["groups"]))
     return found
 
@@ -55,23 +57,32 @@ def _settings(
         eps=ama.eps,
         regulariser=regulariser or 0.0,
         seed=run.seed,
-        dtype=judging.dtype(run.preset),
+        dtype=dtype(run.preset),
     )
 
 
 def _samples(run: Run[HubPreset], theta: Path, file: Path) -> Path:
     """Replies of theta to training prompts with their rewards: {"messages", "reward", "finished"}."""
-    reward, ama, batch = run.folder / "reward", run.preset.ama, run.preset.evaluate.batch
+    reward, ama = run.folder / "reward", run.preset.ama
     if up_to_date(file, theta / "config.json", reward / "config.json"):
         return file
     known = read_prompts(pairs(run, "train-prompts"))
     drawn = [known[i] for i in run.rng("adapt").permutation(len(known))[: ama.prompts]]
     prompts = [prompt for prompt in drawn for _ in range(ama.samples)]
-    model, rng = load_model(theta).to(judging.device(run.preset)), run.torch_rng("adapt")
-    replies = judging.write(model, load_tokenizer(theta), prompts, ama.max_new_tokens, ama.temperature, rng, batch)
-    rewards = judging.scores(judging.load_judge(run.preset, reward), prompts, replies, batch)
+    model, rng = load_model(theta).to(device(run.preset)), run.torch_rng("adapt")
+    replies = generate_replies(
+        model,
+        load_tokenizer(theta),
+        prompts,
+        max_new_tokens=ama.max_new_tokens,
+        temperature=ama.temperature,
+        rng=rng,
+        batch_size=run.preset.evaluate.batch,
+        skip_special_tokens=True,
+    )
+    rewards = Judge(run.preset, reward)(prompts, replies)
     rows = [
-        {"messages": judging.said(prompt, reply), "reward": float(score), "finished": finished}
+        {"messages": messages((*prompt, Turn("assistant", reply))), "reward": float(score), "finished": finished}
         for prompt, (reply, finished), score in zip(prompts, replies, rewards, strict=True)
         if reply
     ]

@@ -39,7 +39,7 @@ def sft(run: Run[HubPreset]) -> None:
 
 def reward(run: Run[HubPreset]) -> None:
     """The reward model: theta_0 tuned on HH-RLHF's chosen replies, then fitted to its pairs; and its accuracy on held-out ones."""
-    from ...evaluation.judging import accuracy
+    from ...evaluation.hub import accuracy
 
     folder, settings = run.folder / "reward", run.preset.reward
     if settings is None:

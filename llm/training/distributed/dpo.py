@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...config.trainers import DpoSettings, Hardware
 from ...errors import UserError
-from ...models.tokens import context_of, require_room
+from ...models.chat import context_of, require_room
 from ..iterations import iteration_folder
 from .models import Start, load_tokenizer, load_trained
 from .pairs import tokenised

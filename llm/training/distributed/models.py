@@ -52,7 +52,7 @@ def load_frozen(model: str | Path, head: Head, hardware: Hardware, device):
 
 
 def load_tokenizer(model: str | Path):
-    """A tokenizer that can pad: with its end token, if it has nothing better."""
+    """A tokenizer, of the hub too, that can pad: with its end token, if it has nothing better."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(find_model(model))
@@ -78,15 +78,15 @@ def write_model(state: dict, origin: Origin, dtype: str, folder: Path) -> None:
 
 
 def _load(model: str | Path, head: Head, dtype):
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-    from transformers.utils import logging
+    from transformers import AutoModelForCausalLM
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    from ...models.loading import quiet, sequence_classifier
+
+    quiet()
     found = find_model(model)
     if head == "causal":
         return AutoModelForCausalLM.from_pretrained(found, dtype=dtype)
-    return AutoModelForSequenceClassification.from_pretrained(found, num_labels=1, dtype=dtype)
+    return sequence_classifier(found, dtype, num_labels=1)
 
 
 def _with_adapters(model, lora: Lora | None, seed: int):

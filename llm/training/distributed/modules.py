@@ -2,8 +2,9 @@
 
 import torch
 
-from ...models.log_probs import token_log_probs
-from ..loop import Batch, token_loss
+from ...models.batches import Batch
+from ...models.likelihood import token_log_probs
+from ..loop import token_loss
 from ..rlhf.ppo.critic import Critic
 
 

@@ -1,6 +1,6 @@
 """Pairs of replies to a prompt, as token ids."""
 
-from ...models.tokens import pair_ids
+from ...models.chat import pair_ids
 from .processes import say
 
 

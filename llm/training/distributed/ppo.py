@@ -14,7 +14,7 @@ from pathlib import Path
 from ...config.trainers import Hardware, PpoSettings
 from ...errors import UserError
 from ...files import write_json
-from ...models.tokens import Message, context_of
+from ...models.chat import Message, context_of
 from ..iterations import is_made, iteration_folder, log_file, read_log
 from ..rlhf.ppo.restarts import Trail, walk
 from .batches import Split, split

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ...config.trainers import PpoSettings
-from ..loop import Batch, count_minibatches, minibatches
+from ...models.batches import Batch
+from ..loop import count_minibatches, minibatches
 from ..rlhf.ppo.critic import fresh_critic
 from ..rlhf.ppo.experience import Experience
 from ..rlhf.ppo.losses import policy_loss, value_loss

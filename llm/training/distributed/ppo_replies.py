@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...models.conversations import end_id
-from ...models.log_probs import token_log_probs
-from ...models.tokens import prompt_ids
-from ..loop import Batch
+from ...models.batches import Batch, pad_replies
+from ...models.chat import end_id, prompt_ids
+from ...models.likelihood import token_log_probs
 from ..rlhf.ppo.experience import Experience, judged
 from .batches import Split
-from .judging import in_shares, padded, rewards
+from .judging import in_shares, rewards
 from .loop import passes
 from .models import load_frozen, load_tokenizer
 from .ppo_learner import PpoLearner
@@ -43,7 +42,7 @@ def collect(inputs, learner: PpoLearner, before: str, seed: list[int], folder: P
     scores = torch.tensor(rewards(accelerator, inputs.reward, samples, hardware))
     end = end_id(tokenizer)
     pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in samples]
-    batch = padded(pairs, tokenizer.pad_token_id, "cpu")
+    batch = pad_replies(pairs, tokenizer.pad_token_id)
     log_probs, values = _said_by_learner(learner, pairs, batch, tokenizer.pad_token_id, hardware.generation_batch)
     reference = _said_by_theta_0(inputs, samples, end, tokenizer.pad_token_id, batch)
     found = judged(batch, log_probs, reference, values, scores - settings.baseline, settings)
@@ -68,7 +67,7 @@ def _said_by_learner(
     for rows in passes(
         list(range(len(pairs))), Split(size, rounds), accelerator.num_processes, accelerator.process_index
     ):
-        log_probs, values = module(padded([pairs[i] for i in rows or [0]], pad_id, accelerator.device))
+        log_probs, values = module(pad_replies([pairs[i] for i in rows or [0]], pad_id).to(accelerator.device))
         said += zip(rows, log_probs.float().tolist(), values.float().tolist(), strict=False)
     ordered = sorted(gathered(accelerator, said), key=lambda row: row[0])
     return tuple(_table([row[which] for row in ordered], batch) for which in (1, 2))
@@ -81,7 +80,7 @@ def _said_by_theta_0(inputs, samples: list[Sample], end: int, pad: int, batch: B
     @torch.no_grad()
     def ask(some: list[Sample]) -> list[list[float]]:
         pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in some]
-        return token_log_probs(theta_0, padded(pairs, pad, accelerator.device)).tolist()
+        return token_log_probs(theta_0, pad_replies(pairs, pad).to(accelerator.device)).tolist()
 
     return _table(in_shares(accelerator, samples, ask, inputs.hardware.generation_batch), batch)
 

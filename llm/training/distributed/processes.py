@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from ...config.trainers import Hardware
 from ...errors import UserError
-from ...models.devices import require_gpu
+from ...models.loading import require_gpu
 from .batches import Split
 
 # Sampling takes some processes longer than others, and by default those that wait give up after ten minutes.

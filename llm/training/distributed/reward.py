@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ...config.trainers import Hardware, RewardSettings
-from ...models.tokens import context_of, require_room
+from ...models.chat import context_of, require_room
 from .models import Start, load_tokenizer, load_trained
 from .pairs import tokenised
 from .processes import require_device

@@ -12,10 +12,10 @@ from pathlib import Path
 from ...config.trainers import Hardware, RsfSettings
 from ...errors import UserError
 from ...files import up_to_date, write_json
-from ...models.tokens import Message, context_of, prompt_ids
+from ...models.chat import Message, context_of, prompt_ids
 from ..iterations import iteration_folder, log_file
 from .batches import Split, split
-from .judging import padded, rewards
+from .judging import rewards
 from .loop import Learner, Objective, fit
 from .models import Start, load_tokenizer, load_trained, write_model
 from .processes import make_accelerator, require_device
@@ -106,7 +106,8 @@ def _imitate(inputs: Inputs, before: str, chosen: list[Sample], iteration: int):
     """(losses, the trained model's weights, its origin); the weights are whole in the main process only."""
     import numpy as np
 
-    from ...models.conversations import end_id
+    from ...models.batches import pad_replies
+    from ...models.chat import end_id
     from ..loop import count_minibatches, minibatches
     from .modules import part
 
@@ -115,7 +116,9 @@ def _imitate(inputs: Inputs, before: str, chosen: list[Sample], iteration: int):
     learner, origin = _learner(inputs, before, steps, iteration)
     end, pad = end_id(origin.tokenizer), origin.tokenizer.pad_token_id
     objective = Objective(
-        collate=lambda rows: padded([(row.prompt_ids, row.with_end(end)) for row in rows], pad, accelerator.device),
+        collate=lambda rows: pad_replies([(row.prompt_ids, row.with_end(end)) for row in rows], pad).to(
+            accelerator.device
+        ),
         count=lambda row: len(row.with_end(end)),
         loss=lambda module, batch: module(batch),
     )

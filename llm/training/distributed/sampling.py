@@ -12,7 +12,7 @@ from pathlib import Path
 from ...config.trainers import Hardware, Writing
 from ...errors import UserError
 from ...files import write_text
-from ...models.tokens import Message, context_of, prompt_ids, require_room
+from ...models.chat import Message, context_of, prompt_ids, require_room
 from .processes import say
 
 
@@ -120,8 +120,8 @@ def _transformers_writer(
     import torch
     from transformers import GenerationConfig
 
-    from ...models.conversations import end_id
-    from ...models.generate import left_pad
+    from ...models.batches import left_pad
+    from ...models.chat import end_id
     from .models import load_frozen, load_tokenizer
 
     writer, tokenizer = load_frozen(model, "causal", hardware, accelerator.device), load_tokenizer(model)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...config.trainers import Hardware, SftSettings
 from ...errors import UserError
-from ...models.tokens import Message, context_of, conversation_ids, require_room
+from ...models.chat import Message, context_of, encode_marked, require_room
 from .models import Start, load_tokenizer, load_trained
 from .processes import require_device
 from .trl_run import arguments, dataset, fit, steps_of
@@ -44,7 +44,7 @@ def blocks(tokenizer, conversations: list[list[Message]], block: int, loss_on: s
     ids: list[int] = []
     labels: list[int] = []
     for messages in conversations:
-        said, in_reply = conversation_ids(tokenizer, messages)
+        said, in_reply = encode_marked(tokenizer, messages)
         ids += said
         labels += [
             token if loss_on == "all" or learned else IGNORED for token, learned in zip(said, in_reply, strict=True)

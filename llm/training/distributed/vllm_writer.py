@@ -53,7 +53,7 @@ def answer(
     All are written before the first is given. The engine takes what the GPU has left beside what this process holds.
     """
     require_vllm()
-    from ...models.conversations import end_id
+    from ...models.chat import end_id
     from .models import load_tokenizer
 
     flat = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..loop import Batch
+from ...models.batches import Batch
 
 Example = tuple[list[int], list[float]]  # token ids, and how much the prediction of each counts
 Penalty = Callable[[torch.nn.Module, torch.nn.Module, Batch], torch.Tensor]  # (model, theta_0, batch) -> scalar

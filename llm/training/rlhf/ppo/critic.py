@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from ....models.save import load_reward_model
-from ...loop import Batch
+from ....models.batches import Batch
+from ....models.loading import load_reward_model
 
 
 class Critic(torch.nn.Module):

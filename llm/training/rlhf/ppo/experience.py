@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from ....config import Ppo
-from ....models.log_probs import token_log_probs
-from ...loop import Batch
+from ....models.batches import Batch
+from ....models.likelihood import token_log_probs
 from .advantages import gae, token_rewards, whiten
 
 

@@ -1,13 +1,15 @@
-"""Choices scored after reading their question once, against reading the question anew with each of them."""
+"""Log-likelihoods against those of each sequence alone, and choices scored after reading their question once against reading
+it anew with each of them.
+"""
 
 import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llm.evaluation.metrics import log_likelihoods
-from llm.models import choices as module
-from llm.models.choices import choice_log_likelihoods
+from llm.models import likelihood as module
+from llm.models.likelihood import choice_log_likelihoods, log_likelihoods
+from microcosm_runs import tiny_model
 
 RNG = np.random.default_rng(0)
 
@@ -67,3 +69,20 @@ def test_a_long_question_is_read_once(model, read):
     read.clear()
     choice_log_likelihoods(model, [(question[: module.LONG - 1], answers)], pad_id=0, batch_size=4)
     assert read == [4 * (module.LONG - 1 + 2)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_log_likelihood_is_that_of_each_sequence_alone(batch_size):
+    model, rng = tiny_model(), np.random.default_rng(2)
+    pairs = [
+        (rng.integers(6, 500, rng.integers(1, 20)).tolist(), rng.integers(6, 500, rng.integers(1, 6)).tolist())
+        for _ in range(23)
+    ]
+    with torch.no_grad():
+        expected = []
+        for context, continuation in pairs:
+            logs = torch.log_softmax(model(torch.tensor([context + continuation])).logits[0].double(), dim=-1)
+            steps = range(len(context) - 1, len(context) + len(continuation) - 1)
+            expected.append(sum(logs[step, token].item() for step, token in zip(steps, continuation, strict=True)))
+    assert np.std(expected) > 1  # the cases differ
+    np.testing.assert_allclose(log_likelihoods(model, pairs, 0, batch_size), expected, rtol=1e-4, atol=1e-3)

@@ -1,0 +1,68 @@
+"""Token ids of several texts as one batch of tensors."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+IGNORED = -100  # the label of a token that is not learned, in transformers
+
+
+class Tokens(NamedTuple):
+    """Token ids of what a model is given, and of its reply, the end token included if it ended by itself."""
+
+    context: list[int]
+    reply: list[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids, and how much the prediction of each counts; all (rows, length)."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    weights: torch.Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(self.ids.to(device), self.mask.to(device), self.weights.to(device))
+
+    def labelled(self) -> dict[str, torch.Tensor]:
+        """{"input_ids", "attention_mask", "labels"} as transformers' models take them; labels where weights are above 0."""
+        labels = torch.where(self.weights > 0, self.ids, IGNORED)
+        return {"input_ids": self.ids, "attention_mask": self.mask, "labels": labels}
+
+
+def pad_right(examples: list[tuple[list[int], list[float]]], pad_id: int) -> Batch:
+    """Examples of (ids, weights) as one batch; padding on the right has weight 0 and is masked."""
+    longest = max(len(ids) for ids, _ in examples)
+    ids = torch.full((len(examples), longest), pad_id)
+    mask = torch.zeros((len(examples), longest), dtype=torch.long)
+    weights = torch.zeros((len(examples), longest))
+    for row, (tokens, weight) in enumerate(examples):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        mask[row, : len(tokens)] = 1
+        weights[row, : len(tokens)] = torch.tensor(weight)
+    return Batch(ids, mask, weights)
+
+
+def pad_replies(pairs: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
+    """(context, reply) ids as one batch, padded on the right, in which the replies' tokens alone have weight 1."""
+    return pad_right([(context + reply, [0.0] * len(context) + [1.0] * len(reply)) for context, reply in pairs], pad_id)
+
+
+def left_pad(
+    sequences: list[list[int]], pad_id: int, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask), each (rows, longest); the padding stands on the left."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), pad_id)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, longest - len(sequence) :] = torch.tensor(sequence)
+        mask[row, longest - len(sequence) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Positions that count only real tokens; (rows, length)."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)

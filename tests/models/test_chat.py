@@ -1,0 +1,93 @@
+"""Where the three rules for the ids of a reply agree, and where they differ."""
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from hub_tokenizer import byte_tokenizer
+from llm.data.hub.templates import set_template
+from llm.data.microcosm.tokenizer import build_tokenizer
+from llm.data.records import Turn
+from llm.errors import UserError
+from llm.models.batches import Tokens
+from llm.models.chat import encode_apart, encode_marked, encode_together, end_id, pair_ids, prompt_ids
+
+ASKED = (Turn("user", "Why?"),)
+MESSAGES = [{"role": "user", "content": "Why?"}]
+
+
+def three(tokenizer, reply):
+    """The finished reply's ids by each rule; all have the prompt's."""
+    (apart,), (together,) = (rule(tokenizer, [(ASKED, reply, True)]) for rule in (encode_apart, encode_together))
+    marked = pair_ids(tokenizer, {"prompt": MESSAGES, "chosen": reply, "rejected": reply})
+    assert apart.context == together.context == marked["prompt_ids"] == prompt_ids(tokenizer, MESSAGES)
+    return apart.reply, together.reply, marked["chosen_ids"]
+
+
+def templated(name, eos="</s>"):
+    tokenizer = byte_tokenizer()
+    tokenizer.eos_token = eos
+    set_template(tokenizer, name)
+    return tokenizer
+
+
+@pytest.mark.parametrize(("name", "eos"), [("zephyr", "</s>"), ("smollm2", "<|im_end|>")])
+@pytest.mark.parametrize("reply", ["So be it.", " \n so", ""])
+def test_all_agree_where_the_template_ends_a_reply_with_eos(name, eos, reply):
+    apart, together, marked = three(templated(name, eos), reply)
+    assert apart == together == marked
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_microcosms_template_gives_the_same_apart_and_together_and_has_no_marks(finished):
+    tokenizer = build_tokenizer()
+    replies = [("the dog sees .", "the cat sees the dog .", finished), ("a", "", finished)]
+    assert encode_apart(tokenizer, replies) == encode_together(tokenizer, replies)
+    assert end_id(tokenizer) == tokenizer.eos_token_id
+    with pytest.raises(UserError, match="marks no replies"):
+        encode_marked(tokenizer, [*MESSAGES, {"role": "assistant", "content": "a dog"}])
+
+
+@pytest.mark.parametrize("name", ["smollm2", "zephyr-gemma"])
+def test_apart_ends_with_eos_where_the_template_has_another_end(name):
+    tokenizer = templated(name)
+    apart, together, marked = three(tokenizer, "So.")
+    assert together == marked == [*apart[:-1], tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    assert apart[-1] == tokenizer.eos_token_id
+
+
+def test_marks_may_enclose_more_than_the_reply():
+    """Of openllama the space after the colon."""
+    tokenizer = templated("openllama")
+    apart, together, marked = three(tokenizer, "So.")
+    assert apart == together
+    assert marked == tokenizer.encode(" ", add_special_tokens=False) + apart
+
+
+def metaspace(template):
+    """A token a character, and as in Llama's tokenizer one for the space that is put before a text."""
+    letters = ["</s>", "▁", *"abcdefghijklmnopqrstuvwxyzW?.:\n"]
+    core = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, []))
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    core.decoder = decoders.Metaspace(prepend_scheme="first")
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", pad_token="</s>", chat_template=template)
+
+
+def test_only_apart_puts_a_space_before_a_reply_where_the_tokenizer_does_so_before_a_text():
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + eos_token }}"
+        "{% endgeneration %}{% else %}{{ m['content'] + 'a:' }}{% endif %}{% endfor %}"
+    )
+    tokenizer = metaspace(template)
+    apart, together, marked = three(tokenizer, "so.")
+    assert together == marked
+    assert apart == tokenizer.convert_tokens_to_ids(["▁"]) + together
+
+
+def test_together_encodes_a_reply_by_itself_where_the_prompts_last_token_would_grow():
+    letters = ["</s>", "a", "b", ":", ":b"]
+    core = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, [(":", "b")]))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="</s>", chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    assert encode_together(tokenizer, [("a:", "ba", True)]) == [Tokens([1, 3], [2, 1, 0])]
