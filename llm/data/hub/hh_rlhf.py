@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..records import Preference, Turn
-from .dialogue import split_reply
-from .parsed import Malformed, Parsed, parse, text_of
+from .parsed import Malformed, Parsed, parse, split_reply, text_of
 from .place import DataSet, Place, rows
 
 DATA = DataSet("hh-rlhf", "Anthropic/hh-rlhf", ("chosen", "rejected"))

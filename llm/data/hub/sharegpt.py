@@ -7,8 +7,7 @@ set on the hub that others train on.
 """
 
 from ..records import Conversation, Turn
-from .dialogue import split_reply
-from .parsed import Malformed, Parsed, parse, text_of
+from .parsed import Malformed, Parsed, parse, split_reply, text_of
 from .place import DataSet, Place, rows
 
 DATA = DataSet("sharegpt", "anon8231489123/ShareGPT_Vicuna_unfiltered", ("conversations",))
