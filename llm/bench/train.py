@@ -68,8 +68,9 @@ def measure_sft(run, steps: int, repeats: int) -> Found:
 def measure_dpo(run, steps: int, repeats: int) -> Found:
     """DPO on pairs of written replies, theta_0 being another model of random weights."""
     from ..models.log_probs import reply_log_probs
-    from ..stages.dpo import dpo_loss, margins, with_reference
+    from ..stages.dpo import with_reference
     from ..training.loop import fit
+    from ..training.rlhf.preferences import bradley_terry, dpo_margins
 
     settings, rng = run.preset.dpo, run.rng("bench", "dpo")
     prompts = run.source.prompts("train", run.preset.prompts, steps * settings.batch, rng)
@@ -86,7 +87,7 @@ def measure_dpo(run, steps: int, repeats: int) -> Found:
     theta_0, _ = _model(run, seed=run.seed + 1)
 
     def loss(model, pairs):
-        return dpo_loss(margins(reply_log_probs(model, pairs.batch), pairs.reference, settings.beta))
+        return bradley_terry(dpo_margins(reply_log_probs(model, pairs.batch), pairs.reference, settings.beta))
 
     def train(model, tokenizer, optimiser) -> list[float]:
         return list(fit(model, with_reference(theta_0, tokenizer, batches), loss, optimiser, steps=None))
