@@ -159,7 +159,9 @@ def _collect(
 
 def _update(settings: Ppo, learner: Learner, batches: list[Experience], loss, iteration: int) -> float:
     """Train on every batch; the mean loss."""
-    losses = fit(learner.model, batches, loss, learner.settings, optimiser=learner.optimiser, **span_of(settings, iteration))
+    losses = fit(
+        learner.model, batches, loss, learner.settings, optimiser=learner.optimiser, **span_of(settings, iteration)
+    )
     return float(np.mean(list(losses)))
 
 

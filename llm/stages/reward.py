@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from ..config.sections import Reward
-from ..files import up_to_date, write_json
+from ..files import write_json
 from ..models.chat import batched_outputs, prompt_ids, reply_ids, reward_scores, sequence_scores, write_replies
 from ..models.save import load_model, load_reward_model, load_tokenizer, save_model
 from ..run import LocalRun
@@ -21,16 +21,6 @@ from ..training.rlhf.preferences import bradley_terry
 
 Ids = tuple[list[int], list[int]]  # a prompt and a reply
 Pair = tuple[Ids, Ids]  # chosen, rejected
-
-
-def make_reward(run: LocalRun) -> None:
-    """`preferences.json`, unless it is there and newer than theta_0, the model `reward`, and `reward.json` with what `judge` measures of it."""
-    theta_0, pairs = run.folder / "theta_0", run.folder / "preferences.json"
-    if not up_to_date(pairs, theta_0 / "config.json"):
-        preferences(run, theta_0, pairs)
-    judged = train_reward(run, theta_0, pairs, run.folder / "reward")
-    write_json(run.folder / "reward.json", judged)
-    print(f"reward model: accuracy {judged['accuracy']:.3f}, correlation with gold {judged['correlation']:.3f}")
 
 
 def preferences(run: LocalRun, theta_0: Path, out: Path) -> None:
