@@ -1,9 +1,9 @@
 """`python -m llm bench train`: what a training step costs here and in TRL, for instruction tuning and for DPO.
 
-Both train the preset's model from the same weights on the same batches in the same order, with the same optimiser; that the mean
-losses agree says that they do the same work. Ours is timed with all that a step needs, making the batch from text and
-asking theta_0 included; TRL's texts have become tokens before its clock starts. TRL's gradient checkpointing is off, since it
-would add a forward pass.
+Both train the preset's model from the same weights on the same batches in the same order, with the same optimiser; equal
+mean losses show that they do the same work. Ours is timed with all that a step needs, making the batch from text and
+theta_0's log-probabilities included; TRL's texts have become tokens before its clock starts. TRL's gradient checkpointing
+is off, since it would add a forward pass.
 """
 
 import tempfile

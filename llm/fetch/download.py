@@ -53,9 +53,9 @@ def _pip(requirement: str, folder: str) -> None:
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.strip()]
-        said = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else f"exit code {done.returncode}"
+        reason = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else f"exit code {done.returncode}"
         raise UserError(
-            f"download of {requirement} failed (pip: {said}); check the network and give the same command again, "
+            f"download of {requirement} failed (pip: {reason}); check the network and give the same command again, "
             "it goes on where it stopped"
         )
 

@@ -40,4 +40,4 @@ def _turns(row: dict, side: str) -> list[Turn]:
     before, *parts = _MARK.split(text_of(row, side))
     if before.strip():
         raise Malformed("text before the first turn")
-    return [Turn(_ROLES[who], said.strip()) for who, said in zip(parts[::2], parts[1::2])]
+    return [Turn(_ROLES[who], text.strip()) for who, text in zip(parts[::2], parts[1::2])]

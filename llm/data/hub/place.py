@@ -21,7 +21,7 @@ class Place:
     """Where to read from.
 
     data_dir: a folder with one folder a data set, its files named as on the hub; None: the hub.
-    cache: where `datasets` keeps what it has converted; None: its own place (HF_HOME says where).
+    cache: where `datasets` keeps what it has converted; None: its own place (HF_HOME).
     """
 
     data_dir: Path | None = None

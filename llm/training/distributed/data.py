@@ -29,8 +29,8 @@ def talks(run: Run[HubPreset]) -> Path:
 
 
 def pairs(run: Run[HubPreset], name: str) -> Path:
-    """HH-RLHF, the training pairs by default: `train`, `test` {"prompt", "chosen", "rejected"}, `train-prompts`, `test-prompts` {"prompt"},
-    each once, `chosen` {"messages"}. No training pair has a prompt of the test's.
+    """HH-RLHF by `name`: `train`, `test` {"prompt", "chosen", "rejected"}; `train-prompts`, `test-prompts` {"prompt"}, each
+    once; `chosen` {"messages"}, of the training pairs. No training pair has a prompt of the test's.
     """
     file = run.folder / "data" / f"{name}.jsonl"
     if not file.is_file():

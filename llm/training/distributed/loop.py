@@ -1,13 +1,15 @@
 """The loop of our own trainers on accelerate: a step of a global batch, however many processes and passes share it.
 
-Models are trained as modules whose forward is all that learning needs: sharded weights are whole only within it. Losses are means over tokens, and every token of a global batch counts the same wherever it is read. So a pass is weighted by its share
-of the batch's tokens; accelerate averages over processes and passes, whose number is multiplied in again.
+Models are trained as modules whose forward is all that learning needs: sharded weights are whole only within it. Losses
+are means over tokens, and every token of a global batch counts the same wherever it is read. So a pass is weighted by its
+share of the batch's tokens; accelerate averages over processes and passes, whose number is multiplied in again.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 
@@ -22,9 +24,11 @@ from .models import Start, load_tokenizer
 from .processes import Split, make_accelerator, require_device, split
 from .sampling import fitting
 
+SomeSettings = TypeVar("SomeSettings", RsfSettings, PpoSettings)
+
 
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(Generic[SomeSettings]):
     """What stays the same from iteration to iteration of RSF and PPO. prompts: those that are short enough."""
 
     accelerator: object
@@ -32,7 +36,7 @@ class Inputs:
     start: Start
     reward: Path
     prompts: list[list[Message]]
-    settings: RsfSettings | PpoSettings
+    settings: SomeSettings
     hardware: Hardware
     out: Path
 
@@ -41,11 +45,11 @@ def prepared(
     start: Start,
     reward: Path,
     prompts: list[list[Message]],
-    settings: RsfSettings | PpoSettings,
+    settings: SomeSettings,
     batch: int,
     hardware: Hardware,
     out: Path,
-) -> Inputs:
+) -> Inputs[SomeSettings]:
     """An accelerator for a global batch, and the prompts that fit; UserError where the hardware or the prompts do not."""
     from transformers import AutoConfig
 
@@ -160,7 +164,7 @@ def passes(batch: list, split: Split, processes: int, process: int) -> list[list
 def _pass(learner: Learner, rows: list, objective: Objective, weight: float, split: Split, frozen: list):
     """Forward, backward, and the step after the last pass; what the rows add to the means, (parts,).
 
-    weight: of a token; 0 where the process has no rows, and computes with some others' for the sake of the collective operations.
+    weight: of a token; 0 where the process has no rows and computes with others', as collective operations need all.
     """
     accelerator, optimiser = learner.accelerator, learner.optimiser
     with accelerator.accumulate(learner.module):

@@ -25,7 +25,7 @@ from .sampling import samples_folder
 class _Run:
     """One learner at a time, that of the iteration that was made last."""
 
-    inputs: Inputs
+    inputs: Inputs[PpoSettings]
     learner: PpoLearner
 
     def iterate(self, iteration: int, restarts: int) -> None:
@@ -69,7 +69,7 @@ def _training(out: Path, iteration: int) -> Path:
     return out / f"training{iteration:02d}"
 
 
-def _forget(inputs: Inputs, before: int) -> None:
+def _forget(inputs: Inputs[PpoSettings], before: int) -> None:
     """Remove the states of iterations 1 to `before` - 1; the models and logs stay."""
     inputs.accelerator.wait_for_everyone()
     if inputs.accelerator.is_main_process:
@@ -77,7 +77,7 @@ def _forget(inputs: Inputs, before: int) -> None:
             shutil.rmtree(_training(inputs.out, iteration), ignore_errors=True)
 
 
-def _iterate(inputs: Inputs, learner: PpoLearner, iteration: int, restarts: int) -> None:
+def _iterate(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, restarts: int) -> None:
     """One iteration, of a learner that stands behind the one before.
 
     Where `restarts` has grown since then, it is done with a fresh critic, and the policy is left alone.
@@ -94,7 +94,7 @@ def _iterate(inputs: Inputs, learner: PpoLearner, iteration: int, restarts: int)
     _leave(inputs, learner, iteration, log, folder)
 
 
-def _leave(inputs: Inputs, learner: PpoLearner, iteration: int, log: dict, samples: Path) -> None:
+def _leave(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, log: dict, samples: Path) -> None:
     """Write what an iteration leaves behind, atomically and the model last."""
     accelerator, training = inputs.accelerator, _training(inputs.out, iteration)
     aside = training.with_name(f".{training.name}.partial")

@@ -41,11 +41,10 @@ class PpoLearner:
         return part(self.learner.accelerator.get_state_dict(self.learner.module), "actor")
 
     def improve(
-        self, inputs: Inputs, replies: Experience, seed: list[int], iteration: int, frozen: bool
+        self, inputs: Inputs[PpoSettings], replies: Experience, seed: list[int], iteration: int, frozen: bool
     ) -> tuple[float, float]:
         """Learn from the replies of an iteration; mean losses of policy and critic. frozen: leave the policy as it is."""
-        settings: PpoSettings = inputs.settings
-        device = self.learner.accelerator.device
+        settings, device = inputs.settings, self.learner.accelerator.device
         objective = Objective(
             collate=lambda rows: replies.rows(rows).to(device),
             count=lambda row: float(replies.mask[row].sum()),
@@ -59,9 +58,9 @@ class PpoLearner:
         return float(policy), float(critic)
 
 
-def fresh_learner(inputs: Inputs) -> PpoLearner:
+def fresh_learner(inputs: Inputs[PpoSettings]) -> PpoLearner:
     """At theta_0, with a critic that has seen nothing yet."""
-    settings: PpoSettings = inputs.settings
+    settings = inputs.settings
     actor, origin = load_trained(inputs.start, "causal", settings.lora)
     module = ActorCritic(actor, fresh_critic(inputs.reward, settings.baseline).float())
     if inputs.hardware.checkpointing:
@@ -105,7 +104,7 @@ def _losses(module, e: Experience, settings: PpoSettings, frozen: bool) -> torch
 
 
 def collect(
-    inputs: Inputs, learner: PpoLearner, before: str, seed: list[int], folder: Path
+    inputs: Inputs[PpoSettings], learner: PpoLearner, before: str, seed: list[int], folder: Path
 ) -> tuple[Experience, dict[str, float]]:
     """Replies to fresh prompts by the model of the iteration before, and their log; the same in every process, on the CPU.
 
@@ -145,7 +144,7 @@ def _by_learner(
     return tuple(_table([row[which] for row in ordered], batch) for which in (1, 2))
 
 
-def _by_theta_0(inputs: Inputs, samples: list[Sample], end: int, pad: int, batch: Batch) -> torch.Tensor:
+def _by_theta_0(inputs: Inputs[PpoSettings], samples: list[Sample], end: int, pad: int, batch: Batch) -> torch.Tensor:
     """log p of every token of ids[:, 1:], (rows, length - 1)."""
     accelerator = inputs.accelerator
     theta_0 = load_frozen(inputs.start.model, "causal", inputs.hardware, accelerator.device)

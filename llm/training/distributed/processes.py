@@ -94,7 +94,7 @@ def sharding(hardware: Hardware) -> dict | None:
 
 
 def make_accelerator(hardware: Hardware, split: Split):
-    """An `accelerate.Accelerator` for our own loops; the recipe of the launch says how models are spread."""
+    """An `accelerate.Accelerator` for our own loops; the recipe of the launch determines how models are spread."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import FullyShardedDataParallelPlugin, GradientAccumulationPlugin, InitProcessGroupKwargs

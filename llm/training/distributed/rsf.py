@@ -45,7 +45,7 @@ def rsf(
         before = str(after)
 
 
-def _iterate(inputs: Inputs, before: str, after: Path, iteration: int) -> None:
+def _iterate(inputs: Inputs[RsfSettings], before: str, after: Path, iteration: int) -> None:
     settings, accelerator, seed = inputs.settings, inputs.accelerator, [inputs.start.seed, iteration]
     order = np.random.default_rng(seed).permutation(len(inputs.prompts))
     drawn = [inputs.prompts[i] for i in order[: settings.prompts]]
@@ -66,7 +66,7 @@ def _iterate(inputs: Inputs, before: str, after: Path, iteration: int) -> None:
         shutil.rmtree(folder)
 
 
-def _imitate(inputs: Inputs, before: str, chosen: list[Sample], iteration: int):
+def _imitate(inputs: Inputs[RsfSettings], before: str, chosen: list[Sample], iteration: int):
     """(losses, the trained model's weights, its origin); the weights are whole in the main process only."""
     descent, accelerator = inputs.settings.descent, inputs.accelerator
     steps = count_minibatches(len(chosen), descent.batch, descent.epochs)
@@ -85,7 +85,7 @@ def _imitate(inputs: Inputs, before: str, chosen: list[Sample], iteration: int):
     return losses, part(state, "model"), origin
 
 
-def _learner(inputs: Inputs, before: str, steps: int, iteration: int):
+def _learner(inputs: Inputs[RsfSettings], before: str, steps: int, iteration: int):
     """A fresh learner at the model of the iteration before, and its origin."""
     model, origin = load_trained(Start(before, inputs.start.seed + iteration), "causal", inputs.settings.lora)
     if inputs.hardware.checkpointing:

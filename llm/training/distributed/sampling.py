@@ -129,7 +129,7 @@ def _transformers_writer(
     require_room(
         writing.prompt_tokens + writing.max_new_tokens, context_of(writer.config), "prompt_tokens + max_new_tokens"
     )
-    # Everything that shapes the distribution is said, so that nothing of a model's own generation settings is left.
+    # Everything that shapes the distribution is set, so that nothing of a model's own generation settings is left.
     writer.generation_config = GenerationConfig(
         do_sample=True,
         temperature=writing.temperature,

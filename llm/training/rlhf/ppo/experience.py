@@ -1,4 +1,4 @@
-"""What PPO learns from in one iteration: sampled replies with what the old policy, the critic and the reward give for them."""
+"""What PPO learns from in one iteration: sampled replies, their log-probabilities, values and advantages; the critic."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
