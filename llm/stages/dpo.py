@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
 from ..config import Dpo
@@ -25,6 +24,7 @@ from ..models.save import save_model
 from ..run import LocalRun
 from ..training.iterations import is_made, iteration_folder, log_file, read_training, training_file, write_training
 from ..training.loop import fit, minibatches, optimiser_for
+from ..training.rlhf.preferences import bradley_terry, dpo_margins
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def _stretch(
     right: list[torch.Tensor] = []
 
     def loss(model, pairs: Pairs) -> torch.Tensor:
-        preferred = margins(reply_log_probs(model, pairs.batch), pairs.reference, settings.beta)
+        preferred = dpo_margins(reply_log_probs(model, pairs.batch), pairs.reference, settings.beta)
         right.append(preferred.detach() > 0)
-        return dpo_loss(preferred)
+        return bradley_terry(preferred)
 
     losses = list(fit(model, pairs, loss, settings.optimiser, steps=steps, optimiser=optimiser, first_step=first))
     log = {
@@ -103,7 +103,7 @@ def _stretch(
 
 @torch.no_grad()
 def with_reference(theta_0, tokenizer, batches: list[list[dict]]) -> list[Pairs]:
-    """Rows of preferences as training batches, with what theta_0 says of them, computed once."""
+    """Rows of preferences as training batches, with theta_0's log-probabilities of the replies, computed once."""
     made = [pair_batch(tokenizer, rows) for rows in batches]
     return [Pairs(batch, reply_log_probs(theta_0, batch)) for batch in made]
 
@@ -113,14 +113,3 @@ def pair_batch(tokenizer, rows: list[dict]) -> Batch:
     sides = ("chosen", "rejected")
     replies = [(row["prompt"], row[side]["text"], row[side]["finished"]) for side in sides for row in rows]
     return imitation_batch(tokenizer, replies)
-
-
-def margins(log_probs: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
-    """Reward beta log(pi / pi_0) of the preferred reply less that of the other; (2 pairs,) twice -> (pairs,)."""
-    chosen, rejected = (beta * (log_probs - reference)).chunk(2)
-    return chosen - rejected
-
-
-def dpo_loss(margins: torch.Tensor) -> torch.Tensor:
-    """Mean of -log sigmoid(margin) (Rafailov et al., eq. 7)."""
-    return -F.logsigmoid(margins).mean()

@@ -1,18 +1,24 @@
-"""What alignment did to the weights of a run: `llm.stages.displacement` of theta_0 and theta, for each algorithm that has been run."""
+"""Weight displacement: how far alignment has moved every group of weights of a run, and every row of the embeddings."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
 
 from ..config import Algorithm
+from ..grouping import Grouping, assign
 from ..models.chat import reply_ids
 from ..models.loading import load_tokenizer, require_model
 from ..run import LocalRun
 from .align import theta_folder
-from .displacement import counts, group_movement, rank_correlation, row_movement
 
+Weights = Mapping[str, torch.Tensor]
+BY_LAYER = Grouping(level="layer", embeddings="own", norm="own", head="own")
+TABLE = "model.embed_tokens.weight"  # a row a token
 LISTED = 40  # tokens whose embeddings moved most
 
 
@@ -52,3 +58,43 @@ def file_name(seed: int | str) -> str:
 def read_movements(results: Path) -> list[dict]:
     """What a folder of results has of it, seed by seed."""
     return sorted((json.loads(path.read_text()) for path in results.glob(file_name("*"))), key=lambda one: one["seed"])
+
+
+def group_movement(theta_0: Weights, theta: Weights) -> dict[str, dict[str, float]]:
+    """Group (each layer, embeddings, norm, head unless it is tied) -> {"relative": ||theta - theta_0|| / ||theta_0||, "share": of
+    ||theta - theta_0||^2 over all groups}. Both zero where nothing has moved.
+    """
+    squares: dict[str, list[float]] = {}
+    for name, group in assign(list(theta), BY_LAYER).items():
+        before, after = theta_0[name].double(), theta[name].double()
+        square = squares.setdefault(group, [0.0, 0.0])
+        square[0] += (after - before).square().sum().item()
+        square[1] += before.square().sum().item()
+    total = sum(moved for moved, _ in squares.values()) or 1.0
+    return {
+        group: {"relative": (moved / size) ** 0.5, "share": moved / total} for group, (moved, size) in squares.items()
+    }
+
+
+def row_movement(theta_0: Weights, theta: Weights) -> np.ndarray:
+    """For each token ||e - e_0|| / ||e_0|| of its embedding, (vocabulary,); 0 for a row that was 0 and stays so."""
+    before, after = theta_0[TABLE].double(), theta[TABLE].double()
+    moved, size = (after - before).norm(dim=1), before.norm(dim=1)
+    return (moved / size.clamp(min=torch.finfo(torch.float64).tiny)).numpy()
+
+
+def counts(sequences: list[list[int]], vocabulary: int) -> np.ndarray:
+    """How often each token occurs in some texts, (vocabulary,)."""
+    found = np.zeros(vocabulary, dtype=int)
+    for token, count in Counter(token for ids in sequences for token in ids).items():
+        found[token] = count
+    return found
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's; NaN where one of them is the same everywhere."""
+    from scipy.stats import spearmanr
+
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return float("nan")
+    return float(spearmanr(first, second).statistic)

@@ -1,6 +1,6 @@
-"""PPO, proximal policy optimisation (Schulman et al., arXiv 1707.06347): from theta_0 to theta.
+"""PPO (`llm.training.rlhf.ppo`) by our own loop: from theta_0 to theta.
 
-Each iteration lets the model write to fresh prompts, rewards each reply (learned reward less a baseline, and a penalty
+Each iteration lets the model reply to fresh prompts, rewards each reply (learned reward less a baseline, and a penalty
 for every token by how much likelier it is than under theta_0), and improves the policy and the critic on them. When
 iteration i looks like a collapse, training starts again from the model of iteration i - `back` with a fresh critic,
 which learns alone for one iteration before the policy is updated again (paper.md section 3).
@@ -27,20 +27,17 @@ from ..models.save import save_model
 from ..run import MicrocosmRun
 from ..training.iterations import (
     forget_training,
-    is_made,
     iteration_folder,
     log_file,
+    model_before,
     read_log,
     read_training,
     training_file,
     write_training,
 )
-from ..training.loop import count_minibatches, fit, minibatches, optimiser_for
-from ..training.rlhf.ppo.collapse import collapse
-from ..training.rlhf.ppo.critic import Critic, fresh_critic
-from ..training.rlhf.ppo.experience import Experience, experience
-from ..training.rlhf.ppo.losses import policy_loss, value_loss
-from ..training.rlhf.ppo.restarts import Trail, walk
+from ..training.loop import fit, minibatches, optimiser_for
+from ..training.rlhf.ppo.experience import Critic, Experience, experience, fresh_critic, span_of
+from ..training.rlhf.ppo.restarts import Trail, complete_log, is_restart, walk
 from .rsf import sample
 
 
@@ -54,10 +51,6 @@ class Inputs:
     reward: Path
     out: Path
     baseline: float
-
-    def before(self, iteration: int) -> Path:
-        """The model that an iteration starts from."""
-        return self.theta_0 if iteration == 1 else iteration_folder(self.out, iteration - 1)
 
 
 @dataclass(frozen=True)
@@ -87,23 +80,17 @@ def ppo(run: MicrocosmRun, theta_0: Path, reward: Path, out: Path, lr: float | N
     require_model(reward)
     inputs = Inputs(run, settings, theta_0, reward, out, _baseline(run, theta_0, reward))
     trail = Trail(
-        is_current=lambda iteration, restarts: _is_up_to_date(inputs, iteration, restarts),
-        has_training=lambda iteration: training_file(out, iteration).is_file(),
+        theta_0,
+        reward,
+        out,
+        training=lambda iteration: training_file(out, iteration),
         make=lambda iteration, restarts: _iterate(inputs, iteration, restarts),
-        log=lambda iteration: read_log(out, iteration),
         forget=lambda iteration: forget_training(out, iteration),
     )
-    bar = tqdm(
-        total=settings.iterations, desc=f"ppo, lr {settings.optimiser.lr:g}, eta {settings.eta:g}", unit="iteration"
-    )
-    for standing in walk(settings.iterations, settings.collapse, trail):
-        bar.update(standing - bar.n)
-    bar.close()
-
-
-def _is_up_to_date(inputs: Inputs, iteration: int, restarts: int) -> bool:
-    made_from = (inputs.before(iteration) / "config.json", inputs.reward / "config.json")
-    return is_made(inputs.out, iteration, *made_from) and read_log(inputs.out, iteration)["restarts"] >= restarts
+    what = f"ppo, lr {settings.optimiser.lr:g}, eta {settings.eta:g}"
+    with tqdm(total=settings.iterations, desc=what, unit="iteration") as bar:
+        for made in walk(settings.iterations, settings.collapse, trail):
+            bar.update(made - bar.n)
 
 
 def _baseline(run: MicrocosmRun, theta_0: Path, reward: Path) -> float:
@@ -120,23 +107,16 @@ def _baseline(run: MicrocosmRun, theta_0: Path, reward: Path) -> float:
 def _iterate(inputs: Inputs, iteration: int, restarts: int) -> None:
     """One iteration; where `restarts` has grown since the one before, with a fresh critic and the policy left alone."""
     logs = [read_log(inputs.out, i) for i in range(1, iteration)]
-    restarted = restarts > (logs[-1]["restarts"] if logs else 0)
+    restarted = is_restart(logs, restarts)
     actor, critic = _learners(inputs, iteration, restarted)
     tokenizer, rng = load_tokenizer(inputs.theta_0), inputs.run.rng("ppo", iteration, restarts)
-    collected, log = _collect(inputs, actor.model, critic.model, tokenizer, rng, ("ppo", iteration, restarts))
+    collected, found = _collect(inputs, actor.model, critic.model, tokenizer, rng, ("ppo", iteration, restarts))
     settings = inputs.settings
     replies = list(range(len(collected.log_probs)))
     batches = [collected.rows(chosen) for chosen in minibatches(replies, settings.batch, settings.epochs, rng)]
-    log |= {
-        "iteration": iteration,
-        "lr": settings.optimiser.lr,
-        "eta": settings.eta,
-        "restarts": restarts,
-        "fresh_critic": restarted or iteration == 1,
-        "policy_loss": None if restarted else _update(settings, actor, batches, _policy_loss(settings), iteration),
-        "critic_loss": _update(settings, critic, batches, _critic_loss(settings), iteration),
-    }
-    log["collapse"] = collapse([*logs, log], settings.collapse)
+    of_policy = 0.0 if restarted else _update(settings, actor, batches, _policy_loss(settings), iteration)
+    of_critic = _update(settings, critic, batches, _critic_loss(settings), iteration)
+    log = complete_log(found, logs, restarts, settings, of_policy, of_critic)
     write_json(log_file(inputs.out, iteration), log)
     write_training(
         training_file(inputs.out, iteration),
@@ -149,7 +129,10 @@ def _iterate(inputs: Inputs, iteration: int, restarts: int) -> None:
 
 def _learners(inputs: Inputs, iteration: int, restarted: bool) -> tuple[Learner, Learner]:
     """Policy and critic as the iteration before left them; the critic is a fresh one after a restart."""
-    model, critic = load_model(inputs.before(iteration)), fresh_critic(inputs.reward, inputs.baseline)
+    model, critic = (
+        load_model(model_before(inputs.theta_0, inputs.out, iteration)),
+        fresh_critic(inputs.reward, inputs.baseline),
+    )
     settings = inputs.settings
     actor = Learner(model, optimiser_for(model, settings.optimiser), settings.optimiser)
     judge = Learner(critic, optimiser_for(critic, settings.critic_optimiser), settings.critic_optimiser)
@@ -164,7 +147,7 @@ def _learners(inputs: Inputs, iteration: int, restarted: bool) -> tuple[Learner,
 def _collect(
     inputs: Inputs, actor, critic: Critic, tokenizer, rng: np.random.Generator, purpose: tuple
 ) -> tuple[Experience, dict]:
-    """What the policy writes to fresh prompts, and what is to be said of it in the log."""
+    """The policy's replies to fresh prompts, and what goes into the log about them."""
     run, settings = inputs.run, inputs.settings
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
     replies = sample(run, actor, tokenizer, prompts, 1, 1.0, purpose)
@@ -172,39 +155,27 @@ def _collect(
     gold = [run.source.gold_reward(prompt, reply, done) for prompt, (_, reply, done) in zip(prompts, replies)]
     batch, theta_0 = imitation_batch(tokenizer, replies), load_model(inputs.theta_0)
     collected = experience(actor, critic, theta_0, batch, scores - inputs.baseline, settings, run.preset.evaluate.batch)
-    return collected, {
-        "reward": float(scores.double().mean()),
-        "gold_reward": float(np.mean(gold)),
-        "length": float(collected.mask.sum(dim=1).mean()),
-        "unfinished": float(np.mean([not done for _, _, done in replies])),
-        "kl": float((collected.log_probs - collected.reference).sum(dim=1).double().mean()),
-    }
+    log = collected.log(scores, [done for _, _, done in replies])
+    return collected, log | {"gold_reward": float(np.mean(gold))}
 
 
 def _update(settings: Ppo, learner: Learner, batches: list[Experience], loss, iteration: int) -> float:
     """Train on every batch; the mean loss."""
-    steps = count_minibatches(settings.prompts, settings.batch, settings.epochs)
     losses = fit(
-        learner.model,
-        batches,
-        loss,
-        learner.settings,
-        steps=steps * settings.iterations,
-        optimiser=learner.optimiser,
-        first_step=steps * (iteration - 1),
+        learner.model, batches, loss, learner.settings, optimiser=learner.optimiser, **span_of(settings, iteration)
     )
     return float(np.mean(list(losses)))
 
 
 def _policy_loss(settings: Ppo):
     def loss(actor, e: Experience) -> torch.Tensor:
-        return policy_loss(token_log_probs(actor, e.batch), e.log_probs, e.advantages, e.mask, settings.clip)
+        return e.policy_loss(token_log_probs(actor, e.batch), settings)
 
     return loss
 
 
 def _critic_loss(settings: Ppo):
     def loss(critic: Critic, e: Experience) -> torch.Tensor:
-        return value_loss(critic(e.batch), e.values, e.returns, e.mask, settings.value_clip)
+        return e.value_loss(critic(e.batch), settings)
 
     return loss

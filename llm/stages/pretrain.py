@@ -8,36 +8,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..config import Phase, SmollmPreset
+from ..config import Phase
 from ..data.microcosm.tokenizer import build_tokenizer, encode
 from ..errors import UserError
-from ..fetch.resolve import resolve_model
-from ..files import write_json
 from ..models.batches import Batch
 from ..models.loading import load_model, load_tokenizer
-from ..models.save import build_model, link_folder, save_model
-from ..run import LocalRun, MicrocosmRun, Run
+from ..models.save import build_model, save_model
+from ..run import MicrocosmRun
 from ..training.loop import fit, token_loss
-
-
-def make_pretrained(run: LocalRun, shipped: Path | None) -> None:
-    """`pretrained` in the run's folder: trained here, or copied from `shipped`; a public model is taken as it was fetched."""
-    out = run.folder / "pretrained"
-    if isinstance(run.preset, SmollmPreset):
-        if shipped is not None:
-            raise UserError(
-                f"shipped = {shipped} is not allowed with preset = {run.preset.name}; its weights are fetched"
-            )
-        take_fetched(run, out)
-    elif shipped is None:
-        write_json(run.folder / "pretrained.json", pretrain(run, out))
-    else:
-        take_shipped(run, shipped, out)
-
-
-def take_fetched(run: Run[SmollmPreset], out: Path) -> None:
-    """The preset's model, fetched before, by hard links; UserError if it is not there."""
-    link_folder(resolve_model(run.preset.pretrained, run.out), out)
 
 
 def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:

@@ -1,31 +1,28 @@
-"""The learned reward: preference pairs labelled with noise, and a Bradley-Terry model fitted to them."""
+"""The learned reward: preference pairs labelled with noise, and a Bradley-Terry model fitted to them.
+
+The model begins as theta_0's body, or its first layers, with a new head of one output.
+"""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy.optimize import minimize
 from tqdm import tqdm
 
-from ..files import up_to_date, write_json
+from ..config.sections import Reward
+from ..files import write_json
 from ..models.chat import generate_replies, prompt_ids, reply_ids
 from ..models.loading import load_model, load_tokenizer
-from ..models.rewards import reward_scores, sequence_scores
+from ..models.rewards import batched_outputs, reward_scores, sequence_scores
 from ..models.save import save_model
 from ..run import LocalRun
 from ..training.loop import count_minibatches, fit, minibatches
-from .reward_head import Pair, fit_head, load_fresh_reward_model
+from ..training.rlhf.preferences import bradley_terry
 
-
-def make_reward(run: LocalRun) -> None:
-    """`preferences.json`, unless it is there and newer than theta_0, the model `reward`, and `reward.json` with what `judge` says of it."""
-    theta_0, pairs = run.folder / "theta_0", run.folder / "preferences.json"
-    if not up_to_date(pairs, theta_0 / "config.json"):
-        preferences(run, theta_0, pairs)
-    judged = train_reward(run, theta_0, pairs, run.folder / "reward")
-    write_json(run.folder / "reward.json", judged)
-    print(f"reward model: accuracy {judged['accuracy']:.3f}, correlation with gold {judged['correlation']:.3f}")
+Ids = tuple[list[int], list[int]]  # a prompt and a reply
+Pair = tuple[Ids, Ids]  # chosen, rejected
 
 
 def preferences(run: LocalRun, theta_0: Path, out: Path) -> None:
@@ -85,10 +82,7 @@ def _cut(reply: str, tokenizer, max_new_tokens: int) -> tuple[str, bool]:
 
 
 def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[str, float]:
-    """Fit theta_0's body with a new linear head to the training pairs; returns what `judge` measures.
-
-    Loss: -log sigmoid(r(chosen) - r(rejected)) (Bradley and Terry).
-    """
+    """Fit theta_0's body with a new linear head to the training pairs; returns what `judge` measures."""
     settings = run.preset.reward
     tokenizer = load_tokenizer(theta_0)
     model = load_fresh_reward_model(theta_0, settings, seed=run.seed).to(run.device)
@@ -106,10 +100,49 @@ def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[s
     return judge(model, tokenizer, [row for row in rows if row["split"] == "test"], run.preset.evaluate.batch)
 
 
+def load_fresh_reward_model(theta_0: Path, settings: Reward, seed: int):
+    """A reward model that has seen no pair; a drawn head is drawn from `seed`, any other is zero (`fit_head`)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = fresh_reward_model(theta_0, settings.layers)
+    model.config.reward_pooling = settings.pooling
+    if settings.head != "drawn":
+        torch.nn.init.zeros_(model.score.weight)
+    return model
+
+
+def fit_head(model, pairs: list[Pair], pad_id: int, penalty: float, batch_size: int) -> None:
+    """Give the model the head w that orders the pairs best while its body stays as it is.
+
+    w minimises the mean of -log sigmoid(w . (h(chosen) - h(rejected))) + penalty |w|^2 / 2, the features h pooled as the
+    reward is, and each in units of its standard deviation over all replies.
+    """
+    features = _features(model, [reply for pair in pairs for reply in pair], pad_id, batch_size)
+    spread = features.std(axis=0) + np.finfo(np.float32).eps
+    scaled = (features[::2] - features[1::2]) / spread
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        lead = scaled @ w
+        slope = -scaled.T @ (1 / (1 + np.exp(lead))) / len(scaled)
+        return np.logaddexp(0, -lead).mean() + penalty * (w @ w) / 2, slope + penalty * w
+
+    found = minimize(loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B").x / spread
+    with torch.no_grad():
+        model.score.weight.copy_(torch.from_numpy(found)[None])
+
+
+def _features(model, replies: list[Ids], pad_id: int, batch_size: int) -> np.ndarray:
+    """What the head is to read of each reply; (replies, hidden size)."""
+    head, model.score = model.score, torch.nn.Identity()
+    found = batched_outputs(model, replies, pad_id, batch_size, bar="reward, head")
+    model.score = head
+    return found.double().numpy()
+
+
 def _bradley_terry(pad_id: int):
     def loss(model, pairs: list[Pair]) -> torch.Tensor:
         scores = sequence_scores(model, [p[0] for p in pairs] + [p[1] for p in pairs], pad_id)
-        return -F.logsigmoid(scores[: len(pairs)] - scores[len(pairs) :]).mean()
+        return bradley_terry(scores[: len(pairs)] - scores[len(pairs) :])
 
     return loss
 

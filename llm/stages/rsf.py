@@ -1,8 +1,7 @@
-"""RSF, rejection sampling fine-tuning (best of n, iterated; called RAFT by its authors): from theta_0 to theta.
+"""RSF (`llm.training.rlhf.rsf`) by our own loop: from theta_0 to theta.
 
-Each iteration samples n replies to fresh prompts, keeps the best of each n by the learned reward, and imitates them
-(paper.md section 3). Every iteration is a fine-tuning run of its own, with a fresh optimiser, and a pure function of
-the model before it, so a killed run goes on at the first iteration that is missing or older than what it was made from.
+Every iteration is a fine-tuning run of its own, with a fresh optimiser, and a pure function of the model before it, so a
+killed run goes on at the first iteration that is missing or older than what it was made from.
 """
 
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..models.save import save_model
 from ..run import LocalRun
 from ..training.iterations import iteration_folder, log_file
 from ..training.loop import count_minibatches, fit, minibatches, token_loss
+from ..training.rlhf.rsf import best_of, log_of
 
 
 def rsf(run: LocalRun, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
@@ -57,15 +57,8 @@ def _iterate(run: LocalRun, before: Path, reward: Path, after: Path, iteration: 
     gold = np.array(
         [run.source.gold_reward(prompts[i // settings.samples], r, f) for i, (_, r, f) in enumerate(samples)]
     )
-    log = {
-        "iteration": iteration,
-        "lr": optimiser.lr,
-        "reward": float(scores.mean()),
-        "reward_chosen": float(scores[best].mean()),
-        "gold_reward": float(gold.mean()),
-        "gold_reward_chosen": float(gold[best].mean()),
-        "loss": float(np.mean(losses)),
-    }
+    log = log_of(iteration, optimiser.lr, scores, best, losses)
+    log |= {"gold_reward": float(gold.mean()), "gold_reward_chosen": float(gold[best].mean())}
     write_json(chosen_file(after.parent, iteration), chosen)
     write_json(log_file(after.parent, iteration), log)
     save_model(model, tokenizer, after)
@@ -86,9 +79,3 @@ def sample(
         batch_size=run.preset.generation_batch,
     )
     return [(text, reply, finished) for text, (reply, finished) in zip(texts, replies)]
-
-
-def best_of(scores: np.ndarray) -> np.ndarray:
-    """(prompts, samples) rewards -> for each prompt the flat index of its best sample; the first of equals."""
-    prompts, samples = scores.shape
-    return np.arange(prompts) * samples + scores.argmax(axis=1)

@@ -5,23 +5,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..config import MicrocosmPreset
 from ..models.chat import imitation_batch
-from ..models.loading import load_model, load_tokenizer, require_model
-from ..models.save import link_folder, save_model
-from ..run import LocalRun, MicrocosmRun
+from ..models.loading import load_model, load_tokenizer
+from ..models.save import save_model
+from ..run import MicrocosmRun
 from ..training.loop import fit, token_loss
-
-
-def make_theta_0(run: LocalRun) -> None:
-    """`theta_0` in the run's folder: tuned here, or, where the preset has no section `sft`, the pretrained model itself (hard links,
-    no second copy).
-    """
-    pretrained, theta_0 = run.folder / "pretrained", run.folder / "theta_0"
-    if isinstance(run.preset, MicrocosmPreset):
-        sft(run, pretrained, theta_0)
-    else:
-        link_folder(require_model(pretrained), theta_0)
 
 
 def sft(run: MicrocosmRun, pretrained: Path, out: Path) -> None:

@@ -14,6 +14,11 @@ def iteration_folder(out: Path, iteration: int) -> Path:
     return out / f"iteration{iteration:02d}"
 
 
+def model_before(start: Path | str, out: Path, iteration: int) -> Path | str:
+    """The model that an iteration is made from: of the first, where training starts."""
+    return start if iteration == 1 else iteration_folder(out, iteration - 1)
+
+
 def log_file(out: Path, iteration: int) -> Path:
     return out / f"iteration{iteration:02d}.json"
 
@@ -42,7 +47,7 @@ def forget_training(out: Path, before: int) -> None:
 
 
 def write_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) -> None:
-    """Write the named modules and optimisers into one file, whole or not at all."""
+    """Write the named modules and optimisers into one file, atomically."""
     from safetensors.torch import save_file
 
     tensors = {

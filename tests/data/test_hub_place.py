@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.data.hub import alpaca_eval, hh_rlhf, pretraining, sharegpt
+from llm.data.hub import alpaca_eval, hh_rlhf, sharegpt
 from llm.data.hub.place import Place
 from llm.data.records import ComparisonItem, Preference, Turn
 from llm.errors import UserError
@@ -81,32 +81,6 @@ def test_sharegpt(place):
     assert parsed.records[1].reply == "Reykjavík, by some 28 degrees."
 
 
-def test_pretraining_reads_as_many_documents_as_asked_and_nothing_beyond(copied):
-    (copied.data_dir / "slimpajama/data/train-00001-of-00001.jsonl").write_text("{no json")
-    parsed = pretraining.documents(4, copied)
-    assert parsed.summary() == "slimpajama: 4 records from 5 rows; left out 1: empty text 1"
-    assert parsed.records[2] == "def mean(values):\n    return sum(values) / len(values)\n"
-    with pytest.raises(UserError, match=r"cannot be read \(.*JSON parse error"):
-        pretraining.documents(11, copied)
-
-
-def test_pretraining_says_how_many_documents_there_are(place):
-    assert len(pretraining.documents(10, place).records) == 10
-    with pytest.raises(UserError, match="^documents = 11 is not allowed; allowed are at most 10 "):
-        pretraining.documents(11, place)
-
-
-def test_files_may_be_in_parquet_as_on_the_hub(place, copied):
-    from datasets import Dataset
-
-    folder = copied.data_dir / "slimpajama/data"
-    (source,) = folder.iterdir()
-    rows = [json.loads(line) for line in source.read_text().splitlines()]
-    source.unlink()
-    Dataset.from_list(rows).to_parquet(str(folder / "train-00000-of-00001.parquet"))
-    assert pretraining.documents(10, copied) == pretraining.documents(10, place)
-
-
 def test_alpaca_eval(place):
     parsed = alpaca_eval.items(place)
     assert parsed.summary() == "alpaca-eval: 5 records from 6 rows; left out 1: empty reply 1"
@@ -144,9 +118,9 @@ def test_missing_folders_and_files_are_named(copied):
     [
         (b"", "harmless-base/test.jsonl is empty; needed are rows with the columns chosen, rejected."),
         (b'{"prompt": "a", "chosen": "b"}\n', "hh-rlhf has the columns prompt, chosen; needed are chosen, rejected."),
-        (b"\n", r"test.jsonl cannot be read \(.* no data!\); needed are rows in JSON or Parquet."),
-        (gzip.compress(b"", mtime=0), r"test.jsonl cannot be read \(no rows\); needed are rows in JSON or Parquet."),
-        (b'{"chosen": "a", \n', r"test.jsonl cannot be read \(.*\); needed are rows in JSON or Parquet."),
+        (b"\n", r"test.jsonl cannot be read \(.* no data!\); needed are rows in JSON."),
+        (gzip.compress(b"", mtime=0), r"test.jsonl cannot be read \(no rows\); needed are rows in JSON."),
+        (b'{"chosen": "a", \n', r"test.jsonl cannot be read \(.*\); needed are rows in JSON."),
     ],
 )
 def test_files_without_the_rows_needed_are_refused_in_one_sentence(copied, content, sentence):
@@ -157,20 +131,19 @@ def test_files_without_the_rows_needed_are_refused_in_one_sentence(copied, conte
 
 def test_on_the_hub_the_same_files_are_asked_for(tmp_path, monkeypatch):
     asked = []
-    row = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c", "text": "d"}
+    row = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}
     monkeypatch.setattr("datasets.load_dataset", lambda kind, **given: asked.append((kind, given)) or [row])
     hh_rlhf.preferences("test", Place(cache=tmp_path), parts=hh_rlhf.PARTS[:2])
-    pretraining.documents(1, Place())
+    hh_rlhf.preferences("train", Place(), parts=hh_rlhf.PARTS[:1])
     files = [f"hf://datasets/Anthropic/hh-rlhf/{part}/test.jsonl.gz" for part in ("helpful-base", "helpful-online")]
-    kept = {"split": "train", "cache_dir": str(tmp_path), "streaming": False}
-    streamed = {"split": "train", "cache_dir": None, "streaming": True}
+    train = ["hf://datasets/Anthropic/hh-rlhf/helpful-base/train.jsonl.gz"]
     assert asked == [
-        ("json", {"data_files": files, **kept}),
-        ("parquet", {"data_files": ["hf://datasets/DKYoon/SlimPajama-6B/data/train-*"], **streamed}),
+        ("json", {"data_files": files, "split": "train", "cache_dir": str(tmp_path)}),
+        ("json", {"data_files": train, "split": "train", "cache_dir": None}),
     ]
 
 
-@pytest.mark.parametrize("read", [alpaca_eval.items, lambda place: pretraining.documents(1, place)])
+@pytest.mark.parametrize("read", [alpaca_eval.items, sharegpt.conversations])
 def test_without_the_hub_the_sentence_names_the_data_set_and_the_way_round(read, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(

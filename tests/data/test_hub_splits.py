@@ -1,14 +1,12 @@
-"""Splits are disjoint in prompts, depend on no order, and tell what they left out."""
+"""Training shares no prompt with the test, whatever the order of the rows."""
 
-from hashlib import sha256
 from itertools import product
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data.hub.splits import distinct_prompts, split
-from llm.data.records import Conversation, Preference, Turn, turns_of
+from llm.data.hub.parsed import distinct_prompts, without_prompts_of
+from llm.data.records import Preference, Turn, turns_of
 
 QUESTIONS = [f"question {number}" for number in range(8)]
 FOLLOWED = [
@@ -30,59 +28,23 @@ def asked(records):
     return {turns_of(record.prompt) for record in records}
 
 
-def openings(records):
-    return {next(turn.content for turn in turns_of(record.prompt) if turn.role == "user") for record in records}
+@given(RECORDS, RECORDS)
+def test_no_prompt_of_the_test_is_trained_on_and_no_other_record_is_lost(train, test):
+    kept = without_prompts_of(test, train)
+    assert not asked(kept) & asked(test)
+    assert len(train) - len(kept) == sum(turns_of(record.prompt) in asked(test) for record in train)
+    assert kept == [record for record in train if record in kept]
 
 
-@given(RECORDS, RECORDS, st.floats(0, 1))
-def test_no_prompt_is_in_two_splits_and_no_record_is_lost(train, test, share):
-    made = split(train, test, share)
-    assert made.test == test
-    assert not asked(made.train) & asked(made.test)
-    assert not asked(made.validation) & asked(made.test)
-    assert not openings(made.train) & openings(made.validation)
-    assert len(made.train) + len(made.validation) + made.in_test == len(train)
-    assert made.in_test == sum(turns_of(record.prompt) in asked(test) for record in train)
-
-
-@given(st.data(), RECORDS, RECORDS, st.floats(0, 1))
-def test_splits_do_not_depend_on_the_order_of_rows_or_on_other_rows(data, train, test, share):
-    made = split(train, test, share)
-    shuffled = split(data.draw(st.permutations(train)), data.draw(st.permutations(test)), share)
-    for side in ("train", "validation", "test"):
-        assert sorted(map(repr, getattr(made, side))) == sorted(map(repr, getattr(shuffled, side)))
-    assert made.in_test == shuffled.in_test
-    half = train[: len(train) // 2]
-    assert split(half, test, share).validation == made.validation[: len(split(half, test, share).validation)]
-
-
-def test_the_share_is_about_what_was_asked_for_and_a_larger_one_takes_in_a_smaller_one():
-    records = [Conversation(f"question {number}", "answer") for number in range(4000)]
-    small, large = (split(records, [], share).validation for share in (0.05, 0.2))
-    assert len(small) == pytest.approx(200, abs=5 * (4000 * 0.05 * 0.95) ** 0.5)
-    assert len(large) == pytest.approx(800, abs=5 * (4000 * 0.2 * 0.8) ** 0.5)
-    assert asked(small) < asked(large)
-    assert split(records, [], 0).validation == [] and split(records, [], 1).train == []
-
-
-def test_the_side_is_decided_by_the_hash_of_the_first_user_turn():
-    questions = [f"question {number}" for number in range(20)]
-    made = split([Conversation((Turn("system", "a"), Turn("user", question)), "b") for question in questions], [], 0.2)
-    below = [question for question in questions if sha256(question.encode()).hexdigest()[:12] < "333333333333"]
-    assert [record.prompt[1].content for record in made.validation] == below != []
-
-
-def test_the_sizes_are_told_in_one_line():
-    made = split([Conversation("a", "b"), Conversation("c", "d")], [Conversation("c", "e")], 0)
-    assert made.summary("chats") == (
-        "chats: 1 train, 0 validation, 1 test; left out of training 1 with a prompt of the test split"
-    )
+@given(st.data(), RECORDS, RECORDS)
+def test_what_is_kept_does_not_depend_on_the_order_of_rows(data, train, test):
+    shuffled = without_prompts_of(data.draw(st.permutations(test)), data.draw(st.permutations(train)))
+    assert sorted(map(repr, without_prompts_of(test, train))) == sorted(map(repr, shuffled))
 
 
 @given(RECORDS)
 def test_distinct_prompts_come_once_in_the_order_of_rows(records):
-    found, repeats = distinct_prompts(records)
-    assert len(found) + repeats == len(records)
+    found = distinct_prompts(records)
     assert set(found) == asked(records) and len(set(found)) == len(found)
     firsts = [next(i for i, record in enumerate(records) if turns_of(record.prompt) == prompt) for prompt in found]
     assert firsts == sorted(firsts)

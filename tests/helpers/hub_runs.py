@@ -5,7 +5,7 @@ from pathlib import Path
 from llm.config import HubPreset, load_preset
 from llm.config.tiny import tiny
 from llm.run import Run
-from llm.stages.hub import stages
+from llm.stages.hub.backend import HubBackend
 
 DATA = Path(__file__).parents[1] / "files"
 
@@ -18,8 +18,9 @@ def run_of(name: str, out: Path, upto: str | None = None) -> Run[HubPreset]:
     """A run with the stages up to theta of an algorithm done."""
     run = Run(tiny_preset(name), 0, out)
     if upto:
-        stages.pretrain(run, None)
-        stages.sft(run)
-        stages.reward(run)
-        stages.align(run, upto, "own")
+        backend = HubBackend(run)
+        backend.pretrain(None)
+        backend.sft()
+        backend.reward()
+        backend.align(upto, "own")
     return run

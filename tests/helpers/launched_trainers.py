@@ -12,13 +12,13 @@ class Stopped(Exception):
 
 
 def stopped_sft(folder: Path, out: Path, hardware) -> None:
-    """An SFT run that ends, in every process, before it marks its second state as whole."""
+    """An SFT run that ends, in every process, before it marks its second state as complete."""
     from llm.training.distributed import trl_run
 
-    whole = trl_run.marks
+    marks = trl_run.completion_marks
 
     def stopping(accelerator):
-        callback = whole(accelerator)
+        callback = marks(accelerator)
         marked = callback.on_save
 
         def on_save(args, state, control, **kwargs):
@@ -29,10 +29,10 @@ def stopped_sft(folder: Path, out: Path, hardware) -> None:
         callback.on_save = on_save
         return callback
 
-    trl_run.marks = stopping
+    trl_run.completion_marks = stopping
     with contextlib.suppress(Stopped):
         sft_run(folder, out, hardware)
-    trl_run.marks = whole
+    trl_run.completion_marks = marks
 
 
 def main(folder: Path) -> None:

@@ -32,7 +32,7 @@ def sft_settings() -> SftSettings:
 
 def sft_run(folder: Path, out: Path, hardware: Hardware) -> None:
     """Six steps, with a state after every second."""
-    from llm.training.distributed.sft import sft
+    from llm.training.distributed.trl_trainers import sft
 
     sft(start(folder), CONVERSATIONS, sft_settings(), hardware, out)
 
@@ -87,11 +87,9 @@ def gradients(folder: Path, to: Path, hardware: Hardware) -> None:
     """How much each weight changes in one step of plain descent at rate 1, clipped at nothing, on a global batch of three rows."""
     from llm.config import Optimiser
     from llm.models.batches import pad_replies
-    from llm.training.distributed.batches import split
-    from llm.training.distributed.loop import Learner, Objective, fit
+    from llm.training.distributed.loop import Imitator, Learner, Objective, fit, part
     from llm.training.distributed.models import load_trained
-    from llm.training.distributed.modules import Imitator, part
-    from llm.training.distributed.processes import make_accelerator
+    from llm.training.distributed.processes import make_accelerator, split
 
     made = split(4, hardware)
     accelerator = make_accelerator(hardware, made)

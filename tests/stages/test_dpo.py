@@ -14,7 +14,8 @@ from llm.errors import UserError
 from llm.models.likelihood import reply_log_probs, token_log_probs
 from llm.models.save import save_model
 from llm.stages.align import align
-from llm.stages.dpo import dpo, dpo_loss, margins, pair_batch, with_reference
+from llm.stages.dpo import dpo, pair_batch, with_reference
+from llm.training.rlhf.preferences import bradley_terry, dpo_margins
 from microcosm_runs import METRICS, command, smoke_run, tiny_model
 
 ROWS = [
@@ -50,9 +51,9 @@ def gradients(model, loss):
 
 def test_the_loss_of_two_pairs_worked_out_by_hand():
     log_probs, reference = torch.tensor([-4.0, -6.0, -5.0, -3.0]), torch.tensor([-5.0, -6.5, -4.0, -4.5])
-    found = margins(log_probs, reference, beta=0.5)
+    found = dpo_margins(log_probs, reference, beta=0.5)
     assert found.tolist() == [0.5 * (1.0 - -1.0), 0.5 * (0.5 - 1.5)]
-    assert dpo_loss(found).item() == pytest.approx((log1p(exp(-1.0)) + log1p(exp(0.5))) / 2)
+    assert bradley_terry(found).item() == pytest.approx((log1p(exp(-1.0)) + log1p(exp(0.5))) / 2)
 
 
 def test_a_reply_is_as_likely_as_its_tokens_together_one_by_one():
@@ -101,7 +102,7 @@ def test_loss_and_gradient_are_those_of_trl(tmp_path):
     theirs = trainer.compute_loss(trainer.model, theirs_in)
     expected = gradients(model, theirs)
     (pairs,) = with_reference(theta_0, tokenizer, [ROWS])
-    ours = dpo_loss(margins(reply_log_probs(model, pairs.batch), pairs.reference, beta=0.3))
+    ours = bradley_terry(dpo_margins(reply_log_probs(model, pairs.batch), pairs.reference, beta=0.3))
     assert abs(ours.item() - 0.6931) > 0.01  # the models differ
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     found = gradients(model, ours)

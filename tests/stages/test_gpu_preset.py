@@ -13,7 +13,7 @@ from llm.models.loading import load_model
 from llm.plan.device import device_for
 from llm.plan.report import costs, require_room, text
 from llm.run import Run
-from llm.stages import pretrain
+from llm.stages.backend import LocalBackend
 from llm.training.loop import token_loss
 from smollm_runs import fetched_run
 
@@ -57,7 +57,7 @@ def test_padded_ids_go_where_the_model_is():
 @needs_a_gpu
 def test_a_gpu_says_what_the_processor_says(tmp_path):
     run = fetched_run(tmp_path)
-    pretrain.make_pretrained(run, shipped=None)
+    LocalBackend(run).pretrain(shipped=None)
     here, there = (load_model(run.folder / "pretrained", device) for device in ("cpu", "cuda"))
     batch = pad_right([(SHORT + [8, 9], [0.0] * 3 + [1.0] * 2), (LONG, [0.0] * 40 + [1.0, 0.5])], 0)
     asked = [(LONG, [[5, 6], [7]]), (SHORT, [[8], [9, 4], [3]])]

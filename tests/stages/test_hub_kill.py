@@ -12,20 +12,20 @@ import torch
 
 from hub_runs import run_of
 from llm.errors import UserError
-from llm.stages.hub import stages
+from llm.stages.hub.backend import HubBackend
 from llm.training.distributed import launch
 from llm.training.distributed.__main__ import main
 from trainer_models import same
 
 # what is trained in which order, by the name of its job; the stage that does it; the model it ends with
 JOBS = {
-    "theta_0": (stages.sft, "theta_0"),
-    "reward-sft": (stages.reward, "reward-sft"),
-    "reward": (stages.reward, "reward"),
-    "rsf-own": (lambda run: stages.align(run, "rsf", "own"), "rsf/own/iteration02"),
-    "dpo-own": (lambda run: stages.align(run, "dpo", "own"), "dpo/own/iteration02"),
-    "warm-start": (lambda run: stages.align(run, "ppo", "own"), "warm-start"),
-    "ppo-own": (lambda run: stages.align(run, "ppo", "own"), "ppo/own/iteration02"),
+    "theta_0": (HubBackend.sft, "theta_0"),
+    "reward-sft": (HubBackend.reward, "reward-sft"),
+    "reward": (HubBackend.reward, "reward"),
+    "rsf-own": (lambda backend: backend.align("rsf", "own"), "rsf/own/iteration02"),
+    "dpo-own": (lambda backend: backend.align("dpo", "own"), "dpo/own/iteration02"),
+    "warm-start": (lambda backend: backend.align("ppo", "own"), "warm-start"),
+    "ppo-own": (lambda backend: backend.align("ppo", "own"), "ppo/own/iteration02"),
 }
 
 
@@ -75,7 +75,7 @@ def whole(tmp_path_factory):
         patch.setattr(launch, "subprocess", forks)
         run = run_of("openllama-3b", folder, upto="rsf")
         for rlhf in ("dpo", "ppo"):
-            stages.align(run, rlhf, "own")
+            HubBackend(run).align(rlhf, "own")
     return run, forks
 
 
@@ -88,11 +88,11 @@ def test_a_killed_stage_goes_on_to_the_same_model(whole, tmp_path, monkeypatch, 
     killed = Forks(tmp_path, {name: last})
     monkeypatch.setattr(launch, "subprocess", killed)
     with pytest.raises(UserError, match="ended with exit code -9, .* the same command goes on from where it was"):
-        stage(run)
+        stage(HubBackend(run))
     assert not (run.folder / model / "config.json").exists()
     again = Forks(tmp_path)
     monkeypatch.setattr(launch, "subprocess", again)
-    stage(run)
+    stage(HubBackend(run))
     assert same(run.folder / model, done.folder / model)
     assert again.steps(name) < last  # it did not begin anew
 

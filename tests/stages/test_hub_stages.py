@@ -14,7 +14,7 @@ from llm.models.loading import load_model, load_tokenizer
 from llm.run import Run
 from llm.stages.align import theta_folder
 from llm.stages.average import measure_averages
-from llm.stages.hub import stages
+from llm.stages.hub.backend import HubBackend
 from llm.stages.hub.start import take
 from llm.stages.trajectory import measure_trajectory
 from microcosm_runs import command, values
@@ -30,8 +30,8 @@ CLASSES = {
 def averages(run, rlhf: str, label: str, alphas: tuple[float, ...]) -> list[dict]:
     """Rows of some of an entry's models."""
     entry = load_sweep("core").entry(label).model_copy(update={"alphas": alphas})
-    theta, evaluator = theta_folder(run, rlhf, "own"), stages.evaluator(run)
-    found = stages.ratios(evaluator, theta, rlhf, entry, run.folder / "ama" / rlhf / "own")
+    theta, evaluator = theta_folder(run, rlhf, "own"), HubBackend(run).evaluator()
+    found = HubBackend(run).ratios(evaluator, theta, rlhf, entry, run.folder / "ama" / rlhf / "own")
     return measure_averages(evaluator, theta, rlhf, entry, None, found)
 
 
@@ -41,11 +41,7 @@ def test_public_models_are_averaged_adapted_and_measured(tmp_path, name):
     theta_0, theta = load_model(run.folder / "theta_0"), load_model(theta_folder(run, "dpo", "own"))
     assert type(theta).__name__ == CLASSES[name]
     assert any(not torch.equal(a, b) for a, b in zip(theta_0.parameters(), theta.parameters(), strict=True))
-    rows = (
-        stages.measure_baseline(stages.evaluator(run))
-        + averages(run, "dpo", "ma", (0.0, 1.0))
-        + averages(run, "dpo", "ama", (0.4,))
-    )
+    rows = HubBackend(run).baseline() + averages(run, "dpo", "ma", (0.0, 1.0)) + averages(run, "dpo", "ama", (0.4,))
     assert set(values(rows, "theta_0")) == METRICS
     assert values(rows, "ma", alpha=0.0) == values(rows, "theta_0") != values(rows, "ma", alpha=1.0)
     assert values(rows, "chance").keys() == {"qa", "reading_f1", "bleu"}
@@ -64,10 +60,10 @@ def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_some
         "iteration01.json",
     }
     before = (run.folder / "reward" / "config.json").stat().st_mtime_ns
-    stages.reward(run)
-    stages.align(run, "rsf", "own")
+    HubBackend(run).reward()
+    HubBackend(run).align("rsf", "own")
     assert (run.folder / "reward" / "config.json").stat().st_mtime_ns == before
-    rows = averages(run, "rsf", "ma", (0.5,)) + measure_trajectory(stages.evaluator(run), "rsf", "own")
+    rows = averages(run, "rsf", "ma", (0.5,)) + measure_trajectory(HubBackend(run).evaluator(), "rsf", "own")
     assert set(values(rows, "ma")) == set(values(rows, "early-stopping", iteration=1)) == METRICS
     assert values(rows, "early-stopping", iteration=2) == values(rows, "theta")
 
@@ -78,7 +74,7 @@ def test_the_weights_of_a_local_model_are_linked_and_its_tokenizer_gets_the_pres
     config = (tmp_path / "mine" / "tokenizer_config.json").read_bytes()
     models = run.preset.models.model_copy(update={"theta": str(tmp_path / "mine")})
     mine = Run(run.preset.model_copy(update={"models": models}), 0, tmp_path)
-    stages.align(mine, "dpo", "own")
+    HubBackend(mine).align("dpo", "own")
     theta = theta_folder(mine, "dpo", "own")
     assert (theta / "model.safetensors").samefile(tmp_path / "mine" / "model.safetensors")
     assert "<|assistant|>" in load_tokenizer(theta).apply_chat_template(
@@ -95,15 +91,15 @@ def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, caps
     with pytest.raises(
         UserError, match="rlhf = 'rsf' is not allowed with preset = zephyr-7b-beta-tiny; allowed are dpo"
     ):
-        stages.align(run, "rsf", "own")
+        HubBackend(run).align("rsf", "own")
     with pytest.raises(
         UserError, match="lr = '0.1' is not allowed with preset = zephyr-7b-beta-tiny; allowed is `own`"
     ):
-        stages.align(run, "dpo", "0.1")
+        HubBackend(run).align("dpo", "0.1")
     with pytest.raises(
         UserError, match="shipped = .* is not allowed with preset = zephyr-7b-beta-tiny; the preset names its models"
     ):
-        stages.pretrain(run, tmp_path)
+        HubBackend(run).pretrain(tmp_path)
     path = tmp_path / "preset.yaml"
     path.write_text(tiny_preset("zephyr-7b-beta").model_dump_json())
     assert command(monkeypatch, "pretrain", "--preset", path, "--out", tmp_path) == 0
@@ -112,7 +108,7 @@ def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, caps
     assert "is not allowed with this command; allowed are microcosm, microcosm-untied, smoke" in capsys.readouterr().err
     nowhere = tiny(load_preset("openllama-3b"), str(tmp_path))
     with pytest.raises(UserError, match="has no folder sharegpt"):
-        stages.sft(Run(nowhere, 0, tmp_path))
+        HubBackend(Run(nowhere, 0, tmp_path)).sft()
 
 
 def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeypatch, capsys):

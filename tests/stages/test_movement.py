@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from llm.stages.displacement import TABLE, counts, group_movement, rank_correlation, row_movement
-from llm.stages.movement import read_movements
+from llm.stages.movement import TABLE, counts, group_movement, rank_correlation, read_movements, row_movement
 from microcosm_runs import command
 
 

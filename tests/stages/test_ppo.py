@@ -16,9 +16,8 @@ from llm.run import Run
 from llm.stages import ppo as module
 from llm.stages.align import align
 from llm.stages.rsf import sample
-from llm.training.rlhf.ppo.critic import fresh_critic
-from llm.training.rlhf.ppo.experience import experience
-from llm.training.rlhf.ppo.losses import policy_loss
+from llm.training.rlhf.ppo import restarts
+from llm.training.rlhf.ppo.experience import experience, fresh_critic
 from microcosm_runs import smoke, smoke_run, tiny_model
 
 REPLIES = [
@@ -59,7 +58,7 @@ def test_the_first_gradient_is_that_of_reinforce(collected):
     """d/dtheta of -mean over the tokens of A log pi, by the whole model's logits, token by token."""
     actor, seen = collected
     part = seen.rows([0, 2])
-    policy_loss(token_log_probs(actor, part.batch), part.log_probs, part.advantages, part.mask, clip=0.2).backward()
+    part.policy_loss(token_log_probs(actor, part.batch), smoke().ppo).backward()
     found = {name: p.grad.clone() for name, p in actor.named_parameters()}
     actor.zero_grad()
     terms = []
@@ -158,7 +157,7 @@ def test_the_baseline_is_the_mean_reward_of_theta_0_or_the_number_given(run):
 def collapsing(run, monkeypatch):
     """A run of five iterations of which the fourth looks like a collapse until there was a restart."""
     monkeypatch.setattr(
-        module, "collapse", lambda logs, _: "made up" if len(logs) == 4 and not logs[-1]["restarts"] else None
+        restarts, "collapse", lambda logs, _: "made up" if len(logs) == 4 and not logs[-1]["restarts"] else None
     )
     return changed(run, iterations=5)
 
@@ -186,7 +185,7 @@ def test_after_a_collapse_training_goes_back_and_the_critic_learns_alone_first(c
 
 
 def test_there_is_a_limit_to_the_restarts(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "collapse", lambda logs, _: "made up")
+    monkeypatch.setattr(restarts, "collapse", lambda logs, _: "made up")
     collapse = run.preset.ppo.collapse.model_copy(update={"restarts": 2})
     logs = ppo(changed(run, iterations=2, collapse=collapse), tmp_path / "ppo")
     assert [(log["restarts"], log["collapse"]) for log in logs] == [(2, "made up")] * 2
@@ -195,7 +194,7 @@ def test_there_is_a_limit_to_the_restarts(run, tmp_path, monkeypatch):
 def test_a_run_stopped_anywhere_ends_with_the_bytes_of_an_undisturbed_one(run, tmp_path, monkeypatch):
     """Before or after a model is written: of the collapsed iteration, and of those that a restart makes again."""
     monkeypatch.setattr(
-        module, "collapse", lambda logs, _: "made up" if len(logs) == 3 and not logs[-1]["restarts"] else None
+        restarts, "collapse", lambda logs, _: "made up" if len(logs) == 3 and not logs[-1]["restarts"] else None
     )
     collapsing = changed(run, collapse=run.preset.ppo.collapse.model_copy(update={"back": 2}))
     ppo(collapsing, tmp_path / "undisturbed")  # iterations 1, 2, 3, and 2, 3 again
@@ -235,7 +234,7 @@ def test_runs_that_collapse_again_at_once_find_what_they_start_from(run, tmp_pat
         module, "_iterate", lambda inputs, i, restarts: made.append((i, restarts)) or real(inputs, i, restarts)
     )
     monkeypatch.setattr(
-        module, "collapse", lambda logs, _: "made up" if len(logs) >= 5 or logs[-1]["policy_loss"] is None else None
+        restarts, "collapse", lambda logs, _: "made up" if len(logs) >= 5 or logs[-1]["policy_loss"] is None else None
     )
     collapse = run.preset.ppo.collapse.model_copy(update={"back": 2, "restarts": 2})
     ppo(changed(run, iterations=5, collapse=collapse), tmp_path / "ppo")

@@ -9,8 +9,7 @@ import torch
 from llm.models.chat import prompt_ids, reply_ids
 from llm.models.loading import load_reward_model, load_tokenizer
 from llm.models.rewards import reward_scores, sequence_scores
-from llm.stages.reward import judge, preferences, train_reward
-from llm.stages.reward_head import load_fresh_reward_model
+from llm.stages.reward import judge, load_fresh_reward_model, preferences, train_reward
 from microcosm_runs import smoke, smoke_run
 
 PAIRS = 1500

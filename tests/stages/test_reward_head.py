@@ -10,8 +10,7 @@ from llm.config import load_preset
 from llm.errors import UserError
 from llm.models.loading import load_model, load_reward_model, load_tokenizer
 from llm.models.rewards import sequence_scores
-from llm.stages.reward import _pair_ids, preferences, train_reward
-from llm.stages.reward_head import fit_head, load_fresh_reward_model
+from llm.stages.reward import _pair_ids, fit_head, load_fresh_reward_model, preferences, train_reward
 from microcosm_runs import smoke, smoke_run
 
 PENALTY = 0.05

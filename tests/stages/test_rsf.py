@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from llm.models.loading import load_model, load_reward_model, load_tokenizer
 from llm.models.rewards import reward_scores
-from llm.stages.rsf import best_of, rsf, sample
+from llm.stages.rsf import rsf, sample
+from llm.training.rlhf.rsf import best_of
 from microcosm_runs import smoke_run
 
 SCORES = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(

@@ -14,9 +14,10 @@ from llm.evidence.rows import read_rows, write_rows
 from llm.models.chat import prompt_ids
 from llm.models.loading import load_model, load_tokenizer
 from llm.run import Run
-from llm.stages import average, oracle, pretrain, sft, trajectory
+from llm.stages import average, oracle, trajectory
 from llm.stages.adapt import ratios_of
 from llm.stages.align import align
+from llm.stages.backend import LocalBackend
 from microcosm_runs import evaluator, make_reward, theta, values
 from smollm_runs import fetched_folder, fetched_run, tiny_preset
 
@@ -27,8 +28,8 @@ METRICS = {"reward", "gold_reward", "length", "win_rate", "qa", "reading_f1", "l
 def run(tmp_path_factory):
     """With everything up to theta done."""
     run = fetched_run(tmp_path_factory.mktemp("out"))
-    pretrain.make_pretrained(run, shipped=None)
-    sft.make_theta_0(run)
+    LocalBackend(run).pretrain(shipped=None)
+    LocalBackend(run).sft()
     make_reward(run)
     align(run, "rsf", "own")
     return run
@@ -159,11 +160,11 @@ def test_a_model_that_was_not_fetched_is_one_sentence(tmp_path):
     with pytest.raises(
         UserError, match="model = 'smollm2-135m' is not at .*; give `python -m llm fetch smollm2-135m --to .*` first"
     ):
-        pretrain.make_pretrained(run, shipped=None)
+        LocalBackend(run).pretrain(shipped=None)
     with pytest.raises(
         UserError, match="shipped = .* is not allowed with preset = smollm2-135m-tiny; its weights are fetched"
     ):
-        pretrain.make_pretrained(run, shipped=tmp_path)
+        LocalBackend(run).pretrain(shipped=tmp_path)
     assert not run.folder.exists()
 
 

@@ -9,10 +9,9 @@ from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.models.batches import pad_right
 from llm.models.loading import fresh_reward_model
 from llm.models.save import save_model
-from llm.training.rlhf.ppo.advantages import gae, token_rewards, whiten
-from llm.training.rlhf.ppo.collapse import collapse
-from llm.training.rlhf.ppo.critic import fresh_critic
-from llm.training.rlhf.ppo.losses import policy_loss, value_loss
+from llm.training.rlhf.ppo.experience import fresh_critic
+from llm.training.rlhf.ppo.objective import gae, policy_loss, token_rewards, value_loss, whiten
+from llm.training.rlhf.ppo.restarts import collapse
 from microcosm_runs import smoke, tiny_model
 
 MASK = torch.tensor([[0.0, 1, 1, 1, 0], [1.0, 1, 0, 0, 0]])

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from llm.errors import UserError
 from llm.training.distributed.jobs import Job
-from llm.training.distributed.launch import FOLDER, command, environment, launch, recipe
+from llm.training.distributed.launch import FOLDER, command, environment, launch
 from trainer_models import PROMPTS, hardware, same, weights
 from trainer_runs import gradients, make_models, ppo_run, rsf_run, rsf_settings, sft_run
 
@@ -111,7 +110,7 @@ def _job(folder: Path, split) -> Job:
     )
 
 
-@pytest.mark.parametrize("name", ["ddp", "fsdp", "zero3", "cpu-gloo"])
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "cpu-gloo"])
 def test_accelerate_knows_every_key_of_the_recipes(name):
     from accelerate.commands.config.config_args import load_config_from_file
 
@@ -120,7 +119,7 @@ def test_accelerate_knows_every_key_of_the_recipes(name):
     assert settings.use_cpu == (name == "cpu-gloo")
 
 
-@pytest.mark.parametrize(("launcher", "flag"), [("ddp", "multi_gpu"), ("fsdp", "use_fsdp"), ("zero3", "use_deepspeed")])
+@pytest.mark.parametrize(("launcher", "flag"), [("ddp", "multi_gpu"), ("fsdp", "use_fsdp")])
 def test_accelerate_understands_the_command(tmp_path, monkeypatch, launcher, flag):
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
@@ -144,31 +143,14 @@ def test_accelerate_understands_the_command(tmp_path, monkeypatch, launcher, fla
         )
 
 
-def test_zero3_names_a_file_that_is_there_and_says_stage_3(tmp_path):
-    from accelerate.utils.deepspeed import HfDeepSpeedConfig
-
-    given = yaml.safe_load(
-        recipe(hardware(device="gpu", launcher="zero3", processes=2), tmp_path / "job.json").read_text()
-    )
-    settings = HfDeepSpeedConfig(given["deepspeed_config"]["deepspeed_config_file"])
-    assert settings.is_zero3() and not settings.is_offload()
-    assert given["deepspeed_config"]["zero3_init_flag"] is False
-    assert "mixed_precision" not in given  # DeepSpeed's own file says it, and accelerate refuses to be told twice
-    for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "bf16.enabled"):
-        assert settings.get_value(key) == "auto"
-
-
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"processes": 2}, "processes = 2 is not allowed with launcher = 'none'"),
-        ({"launcher": "zero3", "processes": 2}, "launcher = 'zero3' is not allowed with device = 'cpu'"),
-        ({"launcher": "zero3", "processes": 2, "device": "gpu"}, "DeepSpeed is not installed"),
         ({"launcher": "fsdp", "processes": 4096, "device": "gpu"}, "processes = 4096 is not allowed: torch can use"),
     ],
 )
-def test_hardware_that_does_not_fit_is_refused_before_anything_runs(folder, tmp_path, monkeypatch, changes, sentence):
-    monkeypatch.setattr("llm.training.distributed.launch.find_spec", lambda name: None)
+def test_hardware_that_does_not_fit_is_refused_before_anything_runs(folder, tmp_path, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         launch(_job(folder, hardware(**changes)), tmp_path / "job.json")
     assert not list(tmp_path.iterdir())

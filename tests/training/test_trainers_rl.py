@@ -16,12 +16,12 @@ from llm.models.loading import load_model
 from llm.training.distributed import ppo as ppo_module
 from llm.training.distributed import rsf as rsf_module
 from llm.training.distributed import sampling
-from llm.training.distributed.batches import Split, split
-from llm.training.distributed.faults import sentences
+from llm.training.distributed.jobs import full_memory_refused
 from llm.training.distributed.judging import rewards
-from llm.training.distributed.loop import passes
+from llm.training.distributed.launch import slowness
+from llm.training.distributed.loop import Inputs, passes
 from llm.training.distributed.ppo_learner import fresh_learner, take_fresh_critic
-from llm.training.distributed.processes import make_accelerator, note_slow
+from llm.training.distributed.processes import Split, make_accelerator, split
 from llm.training.distributed.sampling import Sample, fitting, write_samples
 from llm.training.distributed.vllm_writer import _environment
 from llm.training.loop import token_loss
@@ -196,7 +196,7 @@ def test_after_a_collapse_the_critic_is_fresh_and_the_policy_left_alone_for_once
     def at_the_second(logs, settings):
         return "made up" if len(logs) == 2 and logs[-1]["restarts"] == 0 else None
 
-    monkeypatch.setattr("llm.training.rlhf.ppo.collapse.collapse", at_the_second)
+    monkeypatch.setattr("llm.training.rlhf.ppo.restarts.collapse", at_the_second)
     ppo_run(whole, tmp_path, hardware(), iterations=2, back=back)
     again = logs(tmp_path)[2 - back]
     assert again["restarts"] == 1 and again["fresh_critic"] and again["policy_loss"] is None
@@ -209,7 +209,7 @@ def test_after_a_collapse_the_critic_is_fresh_and_the_policy_left_alone_for_once
 
 def test_a_fresh_critic_is_the_reward_model_less_the_baseline_and_nothing_is_remembered(folder, tmp_path):
     split_for = Split(1, 2)
-    inputs = ppo_module.Inputs(
+    inputs = Inputs(
         make_accelerator(hardware(), split_for),
         split_for,
         start(folder),
@@ -242,10 +242,8 @@ def test_a_full_gpu_and_other_faults_are_one_sentence(folder, tmp_path):
     told = (
         "per_device_batch = 4 with generation_batch = 1 does not fit .* lower per_device_batch, set checkpointing, or"
     )
-    with pytest.raises(UserError, match=told), sentences(hardware(per_device_batch=4, generation_batch=1)):
+    with pytest.raises(UserError, match=told), full_memory_refused(hardware(per_device_batch=4, generation_batch=1)):
         raise full
-    with pytest.raises(UserError, match="launcher = 'zero3' is not allowed with ppo"):
-        ppo_module.ppo(start(folder), folder / "reward", PROMPTS, ppo_settings(1), hardware(launcher="zero3"), tmp_path)
     with pytest.raises(UserError, match="prompts = 4 is not allowed: there are 3; allowed are 1 to 3"):
         ppo_module.ppo(start(folder), folder / "reward", PROMPTS[:3], ppo_settings(1), hardware(), tmp_path)
     accelerator = make_accelerator(hardware(), Split(1, 1))
@@ -255,7 +253,7 @@ def test_a_full_gpu_and_other_faults_are_one_sentence(folder, tmp_path):
         )
     with pytest.raises(ValidationError, match="writing.temperature = 0.7 is not allowed with ppo"):
         PpoSettings.model_validate(ppo_settings(1).model_dump() | {"writing": writing(temperature=0.7).model_dump()})
-    assert note_slow(hardware(dtype="bf16")) and note_slow(hardware()) is None
+    assert slowness(hardware(dtype="bf16")) and slowness(hardware()) is None
 
 
 def test_vllm_is_started_outside_of_the_launch_on_a_gpu_of_its_own(monkeypatch):

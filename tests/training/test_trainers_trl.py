@@ -7,13 +7,14 @@ import torch
 
 from llm.config.trainers import DpoSettings, Lora, RewardSettings, SftSettings
 from llm.errors import UserError
+from llm.models.batches import IGNORED, pad_right
 from llm.models.chat import encode_marked, pair_ids, prompt_ids
 from llm.models.loading import load_model, load_reward_model, load_tokenizer
-from llm.training.distributed import checkpoints, trl_run
-from llm.training.distributed.dpo import dpo
-from llm.training.distributed.models import Start
-from llm.training.distributed.reward import reward
-from llm.training.distributed.sft import IGNORED, blocks, sft
+from llm.training.distributed import trl_run
+from llm.training.distributed.models import Start, load_trained
+from llm.training.distributed.trl_trainers import blocks, dpo, reward, sft
+from llm.training.loop import token_loss
+from llm.training.rlhf.preferences import bradley_terry
 from trainer_models import CONVERSATIONS, PAIRS, descent, hardware, same, save_model, tokenizer, weights
 
 SFT = SftSettings(block=40, loss_on="all", descent=descent(), lora=None)
@@ -74,6 +75,8 @@ def test_the_first_loss_is_the_mean_over_the_tokens_of_the_global_batch(tmp_path
     settings = SFT.model_copy(update={"loss_on": "replies", "descent": descent(batch=4, epochs=1)})
     rows = blocks(load_tokenizer(Path(start.model)), CONVERSATIONS, 40, "replies")
     model = load_model(Path(start.model))
+    examples = [(row["input_ids"], [float(label != IGNORED) for label in row["labels"]]) for row in rows]
+    ours = token_loss(model, pad_right(examples, 0)).item()
     total = counted = 0
     for row in rows[:4]:
         labels = torch.tensor(row["labels"])[1:]
@@ -84,7 +87,21 @@ def test_the_first_loss_is_the_mean_over_the_tokens_of_the_global_batch(tmp_path
     for per_device in (1, 2, 4):
         out = tmp_path / str(per_device)
         (loss,) = sft(start, CONVERSATIONS, settings, hardware(per_device_batch=per_device), out)
-        assert loss == pytest.approx(total / counted, rel=1e-5)
+        assert loss == pytest.approx(total / counted, rel=1e-5) == ours
+
+
+def test_the_first_loss_of_a_reward_model_is_ours_of_the_batch(tmp_path, start):
+    settings = REWARD.model_copy(update={"descent": descent(batch=len(PAIRS), epochs=1)})
+    (loss,) = reward(start, PAIRS, settings, hardware(per_device_batch=len(PAIRS)), tmp_path / "reward")
+    model, words = load_trained(start, "reward", None)[0], tokenizer()
+    rows = [pair_ids(words, pair) for pair in PAIRS]
+    with torch.no_grad():
+        chosen, rejected = (
+            torch.cat([model(input_ids=torch.tensor([row["prompt_ids"] + row[side]])).logits[0] for row in rows])
+            for side in ("chosen_ids", "rejected_ids")
+        )
+    assert loss == pytest.approx(bradley_terry(chosen - rejected).item(), rel=1e-4)
+    assert (chosen - rejected).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "lora"])
@@ -112,14 +129,14 @@ def test_dpo_leaves_models_along_the_way_and_a_killed_run_ends_with_the_same(tmp
     out = tmp_path / "killed"
     with (
         monkeypatch.context() as patch
-    ):  # after the state of step 8 is marked as whole, while that of step 10 is written
+    ):  # after the state of step 8 is marked as complete, while that of step 10 is written
         patch.setattr(
-            checkpoints.Path, "touch", lambda path: killed() if "checkpoint-10" in str(path) else path.write_text("")
+            trl_run.Path, "touch", lambda path: killed() if "checkpoint-10" in str(path) else path.write_text("")
         )
         with pytest.raises(KeyboardInterrupt):
             dpo(start, PAIRS, DPO, hardware(), out)
-    folder = checkpoints.checkpoint_folder(out)
-    assert (folder / "checkpoint-8/whole").is_file() and not (folder / "checkpoint-10/whole").exists()
+    folder = trl_run.checkpoint_folder(out)
+    assert (folder / "checkpoint-8/complete").is_file() and not (folder / "checkpoint-10/complete").exists()
     assert (out / "iteration01/config.json").is_file() and not (out / "iteration02").exists()
     again = dpo(start, PAIRS, DPO, hardware(), out)
     assert again == losses
@@ -128,17 +145,17 @@ def test_dpo_leaves_models_along_the_way_and_a_killed_run_ends_with_the_same(tmp
 
 
 def test_states_of_another_run_are_not_gone_on_with(tmp_path):
-    folder = checkpoints.checkpoint_folder(tmp_path / "out")
+    folder = trl_run.checkpoint_folder(tmp_path / "out")
     (folder / "checkpoint-4").mkdir(parents=True)
-    (folder / "checkpoint-4/whole").touch()
-    checkpoints.keep_own(folder, "mine")
-    assert checkpoints.latest(folder) is None
+    (folder / "checkpoint-4/complete").touch()
+    trl_run.keep_own(folder, "mine")
+    assert trl_run.latest(folder) is None
     for step in (4, 10):
         (folder / f"checkpoint-{step}").mkdir()
-        (folder / f"checkpoint-{step}/whole").touch()
+        (folder / f"checkpoint-{step}/complete").touch()
     (folder / "checkpoint-12").mkdir()
-    checkpoints.keep_own(folder, "mine")
-    assert checkpoints.latest(folder) == str(folder / "checkpoint-10")
+    trl_run.keep_own(folder, "mine")
+    assert trl_run.latest(folder) == str(folder / "checkpoint-10")
 
 
 def test_what_is_saved_in_bf16_is_the_trained_model_rounded(tmp_path, start):

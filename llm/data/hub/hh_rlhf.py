@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..records import Preference, Turn
-from .dialogue import split_reply
-from .parsed import Malformed, Parsed, parse, text_of
+from .parsed import Malformed, Parsed, parse, split_reply, text_of
 from .place import DataSet, Place, rows
 
 DATA = DataSet("hh-rlhf", "Anthropic/hh-rlhf", ("chosen", "rejected"))
@@ -41,4 +40,4 @@ def _turns(row: dict, side: str) -> list[Turn]:
     before, *parts = _MARK.split(text_of(row, side))
     if before.strip():
         raise Malformed("text before the first turn")
-    return [Turn(_ROLES[who], said.strip()) for who, said in zip(parts[::2], parts[1::2])]
+    return [Turn(_ROLES[who], text.strip()) for who, text in zip(parts[::2], parts[1::2])]

@@ -3,68 +3,62 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ...errors import UserError
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: its folder below a data_dir, its id and its kind of files on the hub, and the columns that are read."""
+    """A data set of JSON files: its folder below a data_dir, its id on the hub, and the columns that are read."""
 
     folder: str
     hub: str
     columns: tuple[str, ...]
-    kind: Literal["json", "parquet"] = "json"
 
 
 @dataclass(frozen=True)
 class Place:
     """Where to read from.
 
-    data_dir: a folder with one folder a data set, its files named as on the hub, though all may be in JSON or all in
-        Parquet there; None: the hub.
-    cache: where `datasets` keeps what it has converted; None: its own place (HF_HOME says where).
+    data_dir: a folder with one folder a data set, its files named as on the hub; None: the hub.
+    cache: where `datasets` keeps what it has converted; None: its own place (HF_HOME).
     """
 
     data_dir: Path | None = None
     cache: Path | None = None
 
 
-def rows(data: DataSet, files: Sequence[str], place: Place, streaming: bool = False) -> Iterator[dict]:
+def rows(data: DataSet, files: Sequence[str], place: Place) -> Iterator[dict]:
     """The rows of files or patterns (paths inside the data set), in the order of `files` and then of names.
 
-    streaming: read only as far as rows are asked for, and keep nothing.
     Raises UserError if a file is missing, empty or unreadable, if the hub cannot be reached, or if columns are missing.
     """
     if place.data_dir is None:
         found, where = [f"hf://datasets/{data.hub}/{file}" for file in files], data.hub
     else:
         found, where = _local_files(data, files, place.data_dir), str(place.data_dir / data.folder)
-    for number, row in enumerate(_load(data, found, place, streaming)):
+    for number, row in enumerate(_load(data, found, place)):
         if number == 0 and not row.keys() >= set(data.columns):
             have, need = ", ".join(row), ", ".join(data.columns)
             raise UserError(f"{where} has the columns {have}; needed are {need}.")
         yield row
 
 
-def _load(data: DataSet, found: list[str], place: Place, streaming: bool) -> Iterator[dict]:
+def _load(data: DataSet, found: list[str], place: Place) -> Iterator[dict]:
     from datasets import load_dataset
 
-    local = place.data_dir is not None
-    kind = ("parquet" if found[0].endswith(".parquet") else "json") if local else data.kind
     cache = None if place.cache is None else str(place.cache)
     try:
-        yield from load_dataset(kind, data_files=found, split="train", cache_dir=cache, streaming=streaming)
+        yield from load_dataset("json", data_files=found, split="train", cache_dir=cache)
     except Exception as error:  # of the network, the hub, the file system and the readers: a dozen unrelated types
         empty = isinstance(error, StopIteration)
         reason = "no rows" if empty else " ".join(str(error.__cause__ or error).split())
-        if not local:
+        if place.data_dir is None:
             raise UserError(
                 f"data set {data.hub} cannot be read from the hub ({reason}); "
                 f"give a data_dir that holds its files in the folder {data.folder}."
             ) from error
-        raise UserError(f"{', '.join(found)} cannot be read ({reason}); needed are rows in JSON or Parquet.") from error
+        raise UserError(f"{', '.join(found)} cannot be read ({reason}); needed are rows in JSON.") from error
 
 
 def _local_files(data: DataSet, files: Sequence[str], data_dir: Path) -> list[str]:

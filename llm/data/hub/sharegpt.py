@@ -7,8 +7,7 @@ set on the hub that others train on.
 """
 
 from ..records import Conversation, Turn
-from .dialogue import split_reply
-from .parsed import Malformed, Parsed, parse, text_of
+from .parsed import Malformed, Parsed, parse, split_reply, text_of
 from .place import DataSet, Place, rows
 
 DATA = DataSet("sharegpt", "anon8231489123/ShareGPT_Vicuna_unfiltered", ("conversations",))
@@ -31,10 +30,10 @@ def conversations(place: Place) -> Parsed[Conversation]:
 
 def conversation(row: dict) -> Conversation:
     """Raises Malformed."""
-    said = row["conversations"]
-    if not isinstance(said, list) or not all(isinstance(turn, dict) for turn in said):
+    turns = row["conversations"]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise Malformed("conversations is no list of turns")
-    return Conversation(*split_reply([_turn(turn) for turn in said]))
+    return Conversation(*split_reply([_turn(turn) for turn in turns]))
 
 
 def _turn(turn: dict) -> Turn:

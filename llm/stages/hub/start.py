@@ -54,11 +54,11 @@ def _check_sizes(preset: HubPreset, name: str, source: Path) -> None:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(source)
-    told = settings(preset.model)
+    expected = settings(preset.model)
     for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "tie_word_embeddings"):
-        if getattr(config, key) != told[key]:
+        if getattr(config, key) != expected[key]:
             raise UserError(
-                f"model = {name!r} has {key} = {getattr(config, key)}, but preset = {preset.name} says {told[key]}; "
+                f"model = {name!r} has {key} = {getattr(config, key)}, but preset = {preset.name} says {expected[key]}; "
                 "give the preset the model's sizes, by which runs are planned"
             )
 

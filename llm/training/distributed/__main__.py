@@ -1,23 +1,18 @@
 """`python -m llm.training.distributed JOB`: one process of a training run. A UserError is one sentence and exit code 2.
 
-Processes of a launch fail together and the launcher says so at length, so the sentence is also left in a file beside the job, where
-`llm.training.distributed.launch` finds it.
+Processes of a launch fail together and the launcher reports it at length, so the sentence is also left in a file beside
+the job, where `llm.training.distributed.launch` finds it.
 """
 
 import sys
 from pathlib import Path
 
 from ...errors import UserError
-
-
-def refusal_file(job: Path) -> Path:
-    return job.with_name(f"{job.name}.refused")
+from .jobs import read_job, refusal_file, run_job
 
 
 def main(path: Path) -> int:
     """The exit code."""
-    from .jobs import read_job, run_job
-
     try:
         run_job(read_job(path))
     except UserError as error:

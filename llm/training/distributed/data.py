@@ -1,4 +1,4 @@
-"""The data of a run as files that its trainers read: written once, each line a row, with a line said about what was left out."""
+"""The data of a run as files that its trainers read: written once, a row a line; what was left out is printed."""
 
 import json
 from collections.abc import Iterable
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ...config import HubPreset
 from ...data.hub import hh_rlhf, sharegpt
+from ...data.hub.parsed import distinct_prompts, without_prompts_of
 from ...data.hub.place import Place
-from ...data.hub.splits import distinct_prompts, split
 from ...data.records import Conversation, Preference, Turn, messages, turns_of
 from ...files import write_text
 from ...run import Run
@@ -29,8 +29,8 @@ def talks(run: Run[HubPreset]) -> Path:
 
 
 def pairs(run: Run[HubPreset], name: str) -> Path:
-    """HH-RLHF, the training pairs by default: `train`, `test` {"prompt", "chosen", "rejected"}, `train-prompts`, `test-prompts` {"prompt"},
-    each once, `chosen` {"messages"}. No training pair has a prompt of the test's.
+    """HH-RLHF by `name`: `train`, `test` {"prompt", "chosen", "rejected"}; `train-prompts`, `test-prompts` {"prompt"}, each
+    once; `chosen` {"messages"}, of the training pairs. No training pair has a prompt of the test's.
     """
     file = run.folder / "data" / f"{name}.jsonl"
     if not file.is_file():
@@ -38,18 +38,14 @@ def pairs(run: Run[HubPreset], name: str) -> Path:
         train, test = (hh_rlhf.preferences(side, where) for side in ("train", "test"))
         for parsed in (train, test):
             print(parsed.summary())
-        parts = split(train.records, test.records, validation=0.0)
-        print(parts.summary(hh_rlhf.DATA.folder))
-        for side, records in (("train", parts.train), ("test", parts.test)):
+        apart = without_prompts_of(test.records, train.records)
+        print(f"{len(train.records) - len(apart)} pairs are left out of training, with a prompt of the test split")
+        for side, records in (("train", apart), ("test", test.records)):
             _write(file.with_name(f"{side}.jsonl"), map(_pair, records))
-            prompts = distinct_prompts(records)[0]
-            _write(
-                file.with_name(f"{side}-prompts.jsonl"), ({"prompt": messages(turns_of(prompt))} for prompt in prompts)
-            )
-        _write(
-            file.with_name("chosen.jsonl"),
-            ({"messages": _whole(Conversation(pair.prompt, pair.chosen))} for pair in parts.train),
-        )
+            prompts = ({"prompt": messages(turns_of(prompt))} for prompt in distinct_prompts(records))
+            _write(file.with_name(f"{side}-prompts.jsonl"), prompts)
+        chosen = ({"messages": _whole(Conversation(pair.prompt, pair.chosen))} for pair in apart)
+        _write(file.with_name("chosen.jsonl"), chosen)
     return file
 
 

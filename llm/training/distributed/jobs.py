@@ -1,7 +1,11 @@
 """A training run as one file, so that every process of a launch reads the same."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -9,7 +13,24 @@ from ...config.base import Settings, short
 from ...config.trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings, Trainer
 from ...errors import UserError
 
-KINDS = {"sft": SftSettings, "reward": RewardSettings, "dpo": DpoSettings, "rsf": RsfSettings, "ppo": PpoSettings}
+
+class Kind(NamedTuple):
+    """A trainer: its settings, the module of this package with the function of its name, and the rows that it takes."""
+
+    settings: type[Settings]
+    module: str
+    columns: tuple[str, ...]  # of several, the whole row is taken, of one its content
+    reward: bool = False  # whether it needs a reward model
+
+
+PAIRS = ("prompt", "chosen", "rejected")
+KINDS: dict[Trainer, Kind] = {
+    "sft": Kind(SftSettings, "trl_trainers", ("messages",)),
+    "reward": Kind(RewardSettings, "trl_trainers", PAIRS),
+    "dpo": Kind(DpoSettings, "trl_trainers", PAIRS),
+    "rsf": Kind(RsfSettings, "rsf", ("prompt",), reward=True),
+    "ppo": Kind(PpoSettings, "ppo", ("prompt",), reward=True),
+}
 
 
 class Job(Settings):
@@ -20,9 +41,14 @@ class Job(Settings):
     hardware: Hardware
     model: str
     seed: int
-    data: Path  # JSON lines: {"messages"}, {"prompt", "chosen", "rejected"} or {"prompt"}
+    data: Path  # JSON lines with the columns that `KINDS` names
     reward: Path | None  # the reward model's folder, for rsf and ppo
     out: Path
+
+
+def refusal_file(job: Path) -> Path:
+    """Where a process leaves the sentence by which it refuses a job."""
+    return job.with_name(f"{job.name}.refused")
 
 
 def read_job(path: Path) -> Job:
@@ -30,9 +56,60 @@ def read_job(path: Path) -> Job:
     try:
         return Job.model_validate(_json(path.read_text(), f"job {path}"))
     except FileNotFoundError:
-        raise UserError(f"job {path} is missing; give the file that `llm.training.distributed.launch` writes") from None
+        raise UserError(f"job {path} is missing; give the file that `{__package__}.launch` writes") from None
     except ValidationError as error:
-        raise UserError(f"{path}: {sentence(error)}") from None
+        raise UserError(f"{path}: {_sentence(error)}") from None
+
+
+def run_job(job: Job) -> None:
+    """Train; every process of a launch calls this."""
+    from .models import Start
+    from .processes import require_device
+
+    kind = KINDS[job.trainer]
+    try:
+        settings = kind.settings.model_validate(job.settings)
+    except ValidationError as error:
+        raise UserError(f"settings of {job.trainer}: {_sentence(error)}") from None
+    require_device(job.hardware)
+    if (job.reward is not None) != kind.reward:
+        raise UserError(
+            f"reward = {str(job.reward)!r} is not allowed with trainer = {job.trainer}; rsf and ppo need one, the others have none"
+        )
+    rows, models = _rows(job, kind.columns), () if job.reward is None else (job.reward,)
+    trainer = getattr(import_module(f".{kind.module}", __package__), job.trainer)
+    with full_memory_refused(job.hardware):
+        trainer(Start(job.model, job.seed), *models, rows, settings, job.hardware, job.out)
+
+
+@contextmanager
+def full_memory_refused(hardware: Hardware) -> Iterator[None]:
+    """Turn a GPU that is full into a UserError that names what to lower."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        lower = [key for key in ("per_device_batch", "generation_batch") if getattr(hardware, key) > 1]
+        advice = " or ".join(lower) or "the length of the texts"
+        more = "" if hardware.checkpointing else ", set checkpointing"
+        raise UserError(
+            f"per_device_batch = {hardware.per_device_batch} with generation_batch = {hardware.generation_batch} does not fit "
+            f"into the memory of the GPU ({' '.join(str(error).split())[:120]}); lower {advice}{more}, or shard over more processes"
+        ) from None
+
+
+def _rows(job: Job, columns: tuple[str, ...]) -> list:
+    if not job.data.is_file():
+        raise UserError(f"data = {job.data} is missing; give a file of JSON lines")
+    rows = []
+    for number, line in enumerate(job.data.read_text().splitlines(), 1):
+        row = _json(line, f"data = {job.data}, line {number}")
+        if not row.keys() >= set(columns):
+            names = ", ".join(sorted(columns))
+            raise UserError(f"data = {job.data}, line {number} has the keys {', '.join(row)}; allowed are {names}")
+        rows.append(row if len(columns) > 1 else row[columns[0]])
+    return rows
 
 
 def _json(text: str, what: str):
@@ -42,60 +119,12 @@ def _json(text: str, what: str):
         raise UserError(f"{what} is not valid JSON: {error}") from None
 
 
-def sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError) -> str:
     """The first problem: key, value, what is allowed."""
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"])) or "the whole"
     if first["type"] == "missing":
         return f"the key {key} is missing; every key must be given"
-    return (
-        first["msg"]
-        if first["type"] == "refused"
-        else f"{key} = {short(first['input'])} is not allowed: {first['msg']}"
-    )
-
-
-def run_job(job: Job) -> None:
-    """Train; every process of a launch calls this."""
-    from .faults import sentences
-    from .models import Start
-    from .processes import require_device
-
-    try:
-        settings = KINDS[job.trainer].model_validate(job.settings)
-    except ValidationError as error:
-        raise UserError(f"settings of {job.trainer}: {sentence(error)}") from None
-    require_device(job.hardware)
-    start, rows = Start(job.model, job.seed), _rows(job)
-    with sentences(job.hardware):
-        _trainer(job)(start, *_reward(job), rows, settings, job.hardware, job.out)
-
-
-def _trainer(job: Job):
-    from importlib import import_module
-
-    return getattr(import_module(f".{job.trainer}", __package__), job.trainer)
-
-
-def _reward(job: Job) -> tuple[Path, ...]:
-    if (job.reward is not None) != (job.trainer in ("rsf", "ppo")):
-        raise UserError(
-            f"reward = {str(job.reward)!r} is not allowed with trainer = {job.trainer}; rsf and ppo need one, the others have none"
-        )
-    return () if job.reward is None else (job.reward,)
-
-
-def _rows(job: Job) -> list:
-    """What the trainer takes: conversations, pairs, or prompts."""
-    key = {"sft": "messages", "reward": None, "dpo": None, "rsf": "prompt", "ppo": "prompt"}[job.trainer]
-    if not job.data.is_file():
-        raise UserError(f"data = {job.data} is missing; give a file of JSON lines")
-    wanted = {key} if key else {"prompt", "chosen", "rejected"}
-    rows = []
-    for number, line in enumerate(job.data.read_text().splitlines(), 1):
-        row = _json(line, f"data = {job.data}, line {number}")
-        if not wanted <= row.keys():
-            names = ", ".join(sorted(wanted))
-            raise UserError(f"data = {job.data}, line {number} has the keys {', '.join(row)}; allowed are {names}")
-        rows.append(row[key] if key else row)
-    return rows
+    if first["type"] == "refused":
+        return first["msg"]
+    return f"{key} = {short(first['input'])} is not allowed: {first['msg']}"

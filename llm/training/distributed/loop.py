@@ -1,16 +1,98 @@
 """The loop of our own trainers on accelerate: a step of a global batch, however many processes and passes share it.
 
-Losses are means over tokens, and every token of a global batch counts the same wherever it is read. So a pass is weighted by its share
-of the batch's tokens; accelerate averages over processes and passes, whose number is multiplied in again.
+Models are trained as modules whose forward is all that learning needs: sharded weights are whole only within it. Losses
+are means over tokens, and every token of a global batch counts the same wherever it is read. So a pass is weighted by its
+share of the batch's tokens; accelerate averages over processes and passes, whose number is multiplied in again.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
 
 from ...config import Optimiser
-from ..loop import rate_at
-from .batches import Split
+from ...config.trainers import Hardware, PpoSettings, RsfSettings
+from ...errors import UserError
+from ...models.batches import Batch
+from ...models.chat import Message, context_of
+from ...models.likelihood import token_log_probs
+from ..loop import rate_at, token_loss
+from ..rlhf.ppo.experience import Critic
+from .models import Start, load_tokenizer
+from .processes import Split, make_accelerator, require_device, split
+from .sampling import fitting
+
+SomeSettings = TypeVar("SomeSettings", RsfSettings, PpoSettings)
+
+
+@dataclass(frozen=True)
+class Inputs(Generic[SomeSettings]):
+    """What stays the same from iteration to iteration of RSF and PPO. prompts: those that are short enough."""
+
+    accelerator: object
+    split: Split
+    start: Start
+    reward: Path
+    prompts: list[list[Message]]
+    settings: SomeSettings
+    hardware: Hardware
+    out: Path
+
+
+def prepared(
+    start: Start,
+    reward: Path,
+    prompts: list[list[Message]],
+    settings: SomeSettings,
+    batch: int,
+    hardware: Hardware,
+    out: Path,
+) -> Inputs[SomeSettings]:
+    """An accelerator for a global batch, and the prompts that fit; UserError where the hardware or the prompts do not."""
+    from transformers import AutoConfig
+
+    require_device(hardware)
+    made, tokenizer = split(batch, hardware), load_tokenizer(start.model)
+    short = fitting(tokenizer, prompts, settings.writing, context_of(AutoConfig.from_pretrained(start.model)))
+    if len(short) < settings.prompts:
+        raise UserError(
+            f"prompts = {settings.prompts} is not allowed: there are {len(short)}; allowed are 1 to {len(short)}"
+        )
+    return Inputs(make_accelerator(hardware, made), made, start, reward, short, settings, hardware, out)
+
+
+class Imitator(torch.nn.Module):
+    """A language model, trained to imitate replies."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model = model
+        self._no_split_modules = model._no_split_modules  # by which accelerate finds the layers to shard
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Mean of -log p over the tokens that count, in nats; (1,)."""
+        return torch.stack([token_loss(self.model, batch)])
+
+
+class ActorCritic(torch.nn.Module):
+    """A policy and its critic, which share nothing: one module, since accelerate shards one."""
+
+    def __init__(self, actor, critic: Critic) -> None:
+        super().__init__()
+        self.actor, self.critic = actor, critic
+        self._no_split_modules = actor._no_split_modules
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """log p of each of ids[:, 1:] (0 outside of replies) and V of the text before it; (rows, length - 1) each."""
+        return token_log_probs(self.actor, batch), self.critic(batch).clone()  # FSDP2 wants no views
+
+
+def part(state: dict, name: str) -> dict:
+    """The weights of one of a module's parts, under the part's own names."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
 @dataclass(frozen=True)
@@ -83,7 +165,7 @@ def passes(batch: list, split: Split, processes: int, process: int) -> list[list
 def _pass(learner: Learner, rows: list, objective: Objective, weight: float, split: Split, frozen: list):
     """Forward, backward, and the step after the last pass; what the rows add to the means, (parts,).
 
-    weight: of a token; 0 where the process has no rows, and goes through the motions with some others'.
+    weight: of a token; 0 where the process has no rows and computes with others', as collective operations need all.
     """
     accelerator, optimiser = learner.accelerator, learner.optimiser
     with accelerator.accumulate(learner.module):

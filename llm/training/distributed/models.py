@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from ...config.trainers import Hardware, Lora
+from ...errors import UserError
 from ...models.save import save_model
-from .faults import find_model
 
 Head = Literal["causal", "reward"]
 
@@ -61,8 +61,24 @@ def load_tokenizer(model: str | Path):
     return tokenizer
 
 
+def find_model(model: str | Path) -> str:
+    """A folder, or the id of a model on the hub; UserError if it is neither here nor on the hub."""
+    from transformers import AutoConfig
+
+    if (Path(model) / "config.json").is_file():
+        return str(model)
+    try:
+        AutoConfig.from_pretrained(str(model))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model = {str(model)!r} is no folder with a config.json and could not be had from the hub ({type(error).__name__}); "
+            "allowed are a model folder, or the id of a model that is public or already downloaded"
+        ) from None
+    return str(model)
+
+
 def write_model(state: dict, origin: Origin, dtype: str, folder: Path) -> None:
-    """Make a model folder of gathered weights, adapters merged, in `dtype`; it is there whole or not at all."""
+    """Make a model folder of gathered weights, adapters merged, in `dtype`; the folder is written atomically."""
     import torch
 
     from ..mitigations.lora import merge

@@ -1,9 +1,8 @@
-"""PPO on accelerate (`llm.stages.ppo` is the microcosm's): from theta_0 to theta.
+"""PPO (`llm.training.rlhf.ppo`) on accelerate: from theta_0 to theta.
 
-Replies, rewards with their KL penalty, advantages, clipping, and the restarts after a collapse are those of `llm.training.rlhf.ppo`. An iteration follows
-from the training state and the model folder before it and from how many restarts there were, so a killed run goes on at the first one
-that is not there. The state holds policy and critic in fp32, since what an iteration changes is less than bf16 can tell. With LoRA the
-policy has adapters; the critic is trained whole.
+An iteration follows from the training state and the model folder before it and from how many restarts there were, so a
+killed run goes on at the first one that is not there. The state holds policy and critic in fp32, since what an iteration
+changes is less than bf16 can represent. With LoRA the policy has adapters; the critic is trained whole.
 """
 
 import os
@@ -12,42 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...config.trainers import Hardware, PpoSettings
-from ...errors import UserError
 from ...files import write_json
-from ...models.chat import Message, context_of
-from ..iterations import is_made, iteration_folder, log_file, read_log
-from ..rlhf.ppo.restarts import Trail, walk
-from .batches import Split, split
-from .models import Start, load_tokenizer, write_model
-from .ppo_learner import PpoLearner, fresh_learner, take_fresh_critic
-from .ppo_replies import collect
-from .processes import make_accelerator, require_device
-from .sampling import fitting, samples_folder
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What stays the same from iteration to iteration."""
-
-    accelerator: object
-    split: Split
-    start: Start
-    reward: Path
-    prompts: list[list[Message]]
-    settings: PpoSettings
-    hardware: Hardware
-    out: Path
-
-    def before(self, iteration: int) -> str:
-        """The model that an iteration starts from."""
-        return self.start.model if iteration == 1 else str(iteration_folder(self.out, iteration - 1))
+from ...models.chat import Message
+from ..iterations import iteration_folder, log_file, model_before, read_log
+from ..rlhf.ppo.restarts import Trail, complete_log, is_restart, walk
+from .loop import Inputs, prepared
+from .models import Start, write_model
+from .ppo_learner import PpoLearner, collect, fresh_learner, take_fresh_critic
+from .sampling import samples_folder
 
 
 @dataclass
 class _Run:
     """One learner at a time, that of the iteration that was made last."""
 
-    inputs: Inputs
+    inputs: Inputs[PpoSettings]
     learner: PpoLearner
 
     def iterate(self, iteration: int, restarts: int) -> None:
@@ -66,33 +44,21 @@ def ppo(
 ) -> None:
     """Run all iterations; `out/iteration<i>` is the model after iteration i = 1, 2, ...
 
-    Beside each lies `iteration<i>.json`, with what `llm.stages.ppo.ppo` says there, except for the gold reward, which real data
-    lack. Beside the last few lies `training<i>`, the state that training may have to go on or start again from.
+    Beside each lies `iteration<i>.json`, with what `llm.stages.ppo.ppo` writes there, except for the gold reward, which
+    real data lack. Beside the last few lies `training<i>`, the state that training may have to go on or start again from.
 
     Args:
         reward: the folder of the reward model, which the critic begins as.
         prompts: those to draw from; too long ones are left out.
     """
-    from transformers import AutoConfig
-
-    require_device(hardware)
-    if hardware.launcher == "zero3":
-        raise UserError(
-            "launcher = 'zero3' is not allowed with ppo, whose critic is put in place anew after a collapse; allowed are none, ddp, fsdp"
-        )
-    made, tokenizer = split(settings.batch, hardware), load_tokenizer(start.model)
-    short = fitting(tokenizer, prompts, settings.writing, context_of(AutoConfig.from_pretrained(start.model)))
-    if len(short) < settings.prompts:
-        raise UserError(
-            f"prompts = {settings.prompts} is not allowed: there are {len(short)}; allowed are 1 to {len(short)}"
-        )
-    inputs = Inputs(make_accelerator(hardware, made), made, start, reward, short, settings, hardware, out)
+    inputs = prepared(start, reward, prompts, settings, settings.batch, hardware, out)
     run = _Run(inputs, fresh_learner(inputs))
     trail = Trail(
-        is_current=lambda iteration, restarts: _is_current(inputs, iteration, restarts),
-        has_training=lambda iteration: _training(out, iteration).is_dir(),
+        start.model,
+        reward,
+        out,
+        training=lambda iteration: _training(out, iteration),
         make=run.iterate,
-        log=lambda iteration: read_log(out, iteration),
         forget=lambda iteration: _forget(inputs, iteration),
     )
     for _ in walk(settings.iterations, settings.collapse, trail):
@@ -103,14 +69,7 @@ def _training(out: Path, iteration: int) -> Path:
     return out / f"training{iteration:02d}"
 
 
-def _is_current(inputs: Inputs, iteration: int, restarts: int) -> bool:
-    made_from = [
-        path for model in (inputs.before(iteration), inputs.reward) if (path := Path(model) / "config.json").is_file()
-    ]
-    return is_made(inputs.out, iteration, *made_from) and read_log(inputs.out, iteration)["restarts"] >= restarts
-
-
-def _forget(inputs: Inputs, before: int) -> None:
+def _forget(inputs: Inputs[PpoSettings], before: int) -> None:
     """Remove the states of iterations 1 to `before` - 1; the models and logs stay."""
     inputs.accelerator.wait_for_everyone()
     if inputs.accelerator.is_main_process:
@@ -118,37 +77,25 @@ def _forget(inputs: Inputs, before: int) -> None:
             shutil.rmtree(_training(inputs.out, iteration), ignore_errors=True)
 
 
-def _iterate(inputs: Inputs, learner: PpoLearner, iteration: int, restarts: int) -> None:
+def _iterate(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, restarts: int) -> None:
     """One iteration, of a learner that stands behind the one before.
 
     Where `restarts` has grown since then, it is done with a fresh critic, and the policy is left alone.
     """
-    from ..rlhf.ppo.collapse import collapse
-
-    settings, _accelerator = inputs.settings, inputs.accelerator
     logs = [read_log(inputs.out, i) for i in range(1, iteration)]
-    restarted = restarts > (logs[-1]["restarts"] if logs else 0)
+    restarted, before = is_restart(logs, restarts), str(model_before(inputs.start.model, inputs.out, iteration))
     if restarted:
-        take_fresh_critic(learner, inputs.reward, settings.baseline)
-    told = (inputs.settings, inputs.start, inputs.prompts, restarts)
-    folder = samples_folder(inputs.out, inputs.before(iteration), iteration, told)
-    replies = collect(inputs, learner, inputs.before(iteration), [iteration, restarts], folder)
-    policy, critic = learner.improve(inputs, replies.experience, [iteration, restarts], iteration, frozen=restarted)
-    log = replies.log | {
-        "iteration": iteration,
-        "lr": settings.optimiser.lr,
-        "eta": settings.eta,
-        "restarts": restarts,
-        "fresh_critic": restarted or iteration == 1,
-        "policy_loss": None if restarted else policy,
-        "critic_loss": critic,
-    }
-    log["collapse"] = collapse([*logs, log], settings.collapse)
+        take_fresh_critic(learner, inputs.reward, inputs.settings.baseline)
+    shaping = (inputs.settings, inputs.start, inputs.prompts, restarts)
+    folder = samples_folder(inputs.out, before, iteration, shaping)
+    collected, found = collect(inputs, learner, before, [iteration, restarts], folder)
+    losses = learner.improve(inputs, collected, [iteration, restarts], iteration, frozen=restarted)
+    log = complete_log(found, logs, restarts, inputs.settings, *losses)
     _leave(inputs, learner, iteration, log, folder)
 
 
-def _leave(inputs: Inputs, learner: PpoLearner, iteration: int, log: dict, samples: Path) -> None:
-    """Write what an iteration leaves behind, the model last; everything appears whole."""
+def _leave(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, log: dict, samples: Path) -> None:
+    """Write what an iteration leaves behind, atomically and the model last."""
     accelerator, training = inputs.accelerator, _training(inputs.out, iteration)
     aside = training.with_name(f".{training.name}.partial")
     if accelerator.is_main_process:

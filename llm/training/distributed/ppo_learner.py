@@ -1,4 +1,4 @@
-"""The policy and the critic of PPO on accelerate: how they begin, go on from a state, learn, and say what is in them."""
+"""The policy and the critic of PPO on accelerate: how they begin, go on from a state, collect replies, and learn."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,14 +8,16 @@ import numpy as np
 import torch
 
 from ...config.trainers import PpoSettings
-from ...models.batches import Batch
-from ..loop import count_minibatches, minibatches
-from ..rlhf.ppo.critic import fresh_critic
-from ..rlhf.ppo.experience import Experience
-from ..rlhf.ppo.losses import policy_loss, value_loss
-from .loop import Learner, Objective, fit
-from .models import Origin, load_trained
-from .modules import ActorCritic, part
+from ...models.batches import Batch, pad_replies
+from ...models.chat import end_id, prompt_ids
+from ...models.likelihood import token_log_probs
+from ..loop import minibatches
+from ..rlhf.ppo.experience import Experience, evaluated, fresh_critic, span_of
+from .judging import in_shares, rewards
+from .loop import ActorCritic, Inputs, Learner, Objective, fit, part, passes
+from .models import Origin, load_frozen, load_tokenizer, load_trained
+from .processes import Split, gathered
+from .sampling import Sample, write_samples
 
 
 @dataclass
@@ -35,39 +37,36 @@ class PpoLearner:
         self.after = iteration
 
     def policy(self) -> dict:
-        """The policy's weights, whole in the main process only; every process must ask."""
+        """The policy's weights, whole in the main process only; a collective operation."""
         return part(self.learner.accelerator.get_state_dict(self.learner.module), "actor")
 
     def improve(
-        self, inputs, replies: Experience, seed: list[int], iteration: int, frozen: bool
+        self, inputs: Inputs[PpoSettings], replies: Experience, seed: list[int], iteration: int, frozen: bool
     ) -> tuple[float, float]:
         """Learn from the replies of an iteration; mean losses of policy and critic. frozen: leave the policy as it is."""
-        settings: PpoSettings = inputs.settings
-        device = self.learner.accelerator.device
+        settings, device = inputs.settings, self.learner.accelerator.device
         objective = Objective(
-            collate=lambda rows: _on(replies.rows(rows), device),
+            collate=lambda rows: replies.rows(rows).to(device),
             count=lambda row: float(replies.mask[row].sum()),
             loss=lambda module, e: _losses(module, e, settings, frozen),
         )
         rng = np.random.default_rng([inputs.start.seed, *seed, 1])
         batches = minibatches(list(range(len(replies.log_probs))), settings.batch, settings.epochs, rng)
-        steps = count_minibatches(settings.prompts, settings.batch, settings.epochs)
-        span = {"steps": steps * settings.iterations, "first_step": steps * (iteration - 1)}
         fixed = self.learner.optimiser.param_groups[0]["params"] if frozen else ()
-        losses = list(fit(self.learner, batches, objective, inputs.split, frozen=fixed, **span))
+        losses = list(fit(self.learner, batches, objective, inputs.split, frozen=fixed, **span_of(settings, iteration)))
         policy, critic = np.mean(losses, axis=0)
         return float(policy), float(critic)
 
 
-def fresh_learner(inputs) -> PpoLearner:
+def fresh_learner(inputs: Inputs[PpoSettings]) -> PpoLearner:
     """At theta_0, with a critic that has seen nothing yet."""
-    settings: PpoSettings = inputs.settings
+    settings = inputs.settings
     actor, origin = load_trained(inputs.start, "causal", settings.lora)
     module = ActorCritic(actor, fresh_critic(inputs.reward, settings.baseline).float())
     if inputs.hardware.checkpointing:
         actor.gradient_checkpointing_enable()
         module.critic.body.gradient_checkpointing_enable()
-    steps = count_minibatches(settings.prompts, settings.batch, settings.epochs) * settings.iterations
+    steps = span_of(settings, 1)["steps"]
     schedules = (settings.optimiser.optimiser(steps), settings.critic_optimiser.optimiser(steps))
     optimiser = torch.optim.AdamW(list(_groups(module, schedules)), fused=True)
     module, optimiser = inputs.accelerator.prepare(module, optimiser)
@@ -99,14 +98,66 @@ def take_fresh_critic(learner: PpoLearner, reward: Path, baseline: float) -> Non
 
 
 def _losses(module, e: Experience, settings: PpoSettings, frozen: bool) -> torch.Tensor:
-    """(policy, critic); of a policy that is left alone nothing is learned, but it takes part, as sharing out gradients wants it."""
+    """(policy, critic); a frozen policy learns nothing, but takes part, as the exchange of gradients needs."""
     log_probs, values = module(e.batch)
-    of_policy = policy_loss(log_probs, e.log_probs, e.advantages, e.mask, settings.clip)
-    of_critic = value_loss(values, e.values, e.returns, e.mask, settings.value_clip)
-    return torch.stack([of_policy * (not frozen), of_critic])
+    return torch.stack([e.policy_loss(log_probs, settings) * (not frozen), e.value_loss(values, settings)])
 
 
-def _on(e: Experience, device) -> Experience:
-    batch = Batch(e.batch.ids.to(device), e.batch.mask.to(device), e.batch.weights.to(device))
-    others = (e.log_probs, e.reference, e.values, e.advantages, e.returns)
-    return Experience(batch, *(tensor.to(device) for tensor in others))
+def collect(
+    inputs: Inputs[PpoSettings], learner: PpoLearner, before: str, seed: list[int], folder: Path
+) -> tuple[Experience, dict[str, float]]:
+    """Replies to fresh prompts by the model of the iteration before, and their log; the same in every process, on the CPU.
+
+    Args:
+        seed: (iteration, restarts), by which the random streams of collections differ.
+        folder: where the replies lie until the iteration is done.
+    """
+    accelerator, settings, hardware = inputs.accelerator, inputs.settings, inputs.hardware
+    tokenizer, numbers = load_tokenizer(inputs.start.model), [inputs.start.seed, *seed]
+    drawn = np.random.default_rng(numbers).permutation(len(inputs.prompts))[: settings.prompts]
+    prompts = [prompt_ids(tokenizer, inputs.prompts[i]) for i in drawn]
+    samples = write_samples(accelerator, before, prompts, 1, settings.writing, hardware, numbers, folder)
+    scores = torch.tensor(rewards(accelerator, inputs.reward, samples, hardware))
+    end, pad = end_id(tokenizer), tokenizer.pad_token_id
+    pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in samples]
+    batch = pad_replies(pairs, pad)
+    log_probs, values = _by_learner(learner, pairs, batch, pad, hardware.generation_batch)
+    reference = _by_theta_0(inputs, samples, end, pad, batch)
+    found = evaluated(batch, log_probs, reference, values, scores - settings.baseline, settings)
+    return found, found.log(scores, [sample.finished for sample in samples])
+
+
+@torch.no_grad()
+def _by_learner(
+    learner: PpoLearner, pairs: list, batch: Batch, pad_id: int, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """log p and V of every token of ids[:, 1:], (rows, length - 1); all processes go through the module equally often."""
+    accelerator, module = learner.learner.accelerator, learner.learner.module
+    module.eval()
+    rounds = -(-len(pairs) // (size * accelerator.num_processes))
+    rows_of = passes(list(range(len(pairs))), Split(size, rounds), accelerator.num_processes, accelerator.process_index)
+    found = []
+    for rows in rows_of:
+        log_probs, values = module(pad_replies([pairs[i] for i in rows or [0]], pad_id).to(accelerator.device))
+        found += zip(rows, log_probs.float().tolist(), values.float().tolist(), strict=False)
+    ordered = sorted(gathered(accelerator, found), key=lambda row: row[0])
+    return tuple(_table([row[which] for row in ordered], batch) for which in (1, 2))
+
+
+def _by_theta_0(inputs: Inputs[PpoSettings], samples: list[Sample], end: int, pad: int, batch: Batch) -> torch.Tensor:
+    """log p of every token of ids[:, 1:], (rows, length - 1)."""
+    accelerator = inputs.accelerator
+    theta_0 = load_frozen(inputs.start.model, "causal", inputs.hardware, accelerator.device)
+
+    @torch.no_grad()
+    def log_probs(some: list[Sample]) -> list[list[float]]:
+        pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in some]
+        return token_log_probs(theta_0, pad_replies(pairs, pad).to(accelerator.device)).tolist()
+
+    return _table(in_shares(accelerator, samples, log_probs, inputs.hardware.generation_batch), batch)
+
+
+def _table(rows: list[list[float]], batch: Batch) -> torch.Tensor:
+    """Rows of different lengths as one table as long as the batch, 0 beyond and outside of replies."""
+    length = batch.ids.shape[1] - 1
+    return torch.tensor([(row + [0.0] * length)[:length] for row in rows])

@@ -1,20 +1,53 @@
-"""The processes of a launch: the device each one has, and accelerate's view of them."""
+"""The processes of a launch: the device each one has, its share of a global batch, and accelerate's view of them."""
 
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 
 from ...config.trainers import Hardware
 from ...errors import UserError
-from ...models.loading import require_gpu
-from .batches import Split
 
 # Sampling takes some processes longer than others, and by default those that wait give up after ten minutes.
 PATIENCE = timedelta(hours=12)
 
 
+@dataclass(frozen=True)
+class Split:
+    """per_device: rows that go through the model together. accumulation: such passes a step, in every process."""
+
+    per_device: int
+    accumulation: int
+
+
+def split(batch: int, hardware: Hardware) -> Split:
+    """per_device * accumulation * processes = batch; UserError if it does not divide.
+
+    A share of the batch that is smaller than `per_device_batch` goes through the model at once.
+    """
+    processes = hardware.processes
+    if batch % processes:
+        raise UserError(
+            f"processes = {processes} is not allowed with batch = {batch}, the global batch; allowed are {_divisors(batch)}"
+        )
+    share = batch // processes
+    per_device = min(hardware.per_device_batch, share)
+    if share % per_device:
+        raise UserError(
+            f"per_device_batch = {per_device} is not allowed with batch = {batch} and processes = {processes}, where each "
+            f"has {share} rows; allowed are {_divisors(share)}"
+        )
+    return Split(per_device, share // per_device)
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(k) for k in range(1, number + 1) if number % k == 0)
+
+
 def require_device(hardware: Hardware) -> None:
     """UserError where the hardware is not that of the settings, or of the launch."""
     if hardware.device == "gpu":
+        from ...models.loading import require_gpu
+
         require_gpu("device = 'gpu'")
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched != hardware.processes:
@@ -23,17 +56,10 @@ def require_device(hardware: Hardware) -> None:
         )
 
 
-def say(text: str) -> None:
-    """Print what all processes would say, once."""
+def print_once(text: str) -> None:
+    """Print in one process only."""
     if int(os.environ.get("RANK", 0)) == 0:
         print(text)
-
-
-def note_slow(hardware: Hardware) -> str | None:
-    """What is allowed but should be known."""
-    if hardware.device == "cpu" and hardware.dtype == "bf16":
-        return "bf16 on a CPU is far slower than fp32"
-    return None
 
 
 def prepare_state(hardware: Hardware) -> bool:
@@ -54,10 +80,10 @@ def prepare_state(hardware: Hardware) -> bool:
 
 
 def sharding(hardware: Hardware) -> dict | None:
-    """Options of accelerate's FSDP plugin beside those of the recipe; None where it has to be told nothing.
+    """Options of accelerate's FSDP plugin beside those of the recipe; None where there are none.
 
-    Left alone, accelerate makes FSDP round to bf16 what a model returns, log-probabilities and losses among it, and the gradients that are
-    added up. Here only the weights that compute are bf16.
+    Left alone, accelerate makes FSDP round to bf16 what a model returns, log-probabilities and losses among it, and the
+    gradients that are added up. Here only the weights that compute are bf16.
     """
     import torch
     from torch.distributed.fsdp import MixedPrecisionPolicy
@@ -68,7 +94,7 @@ def sharding(hardware: Hardware) -> dict | None:
 
 
 def make_accelerator(hardware: Hardware, split: Split):
-    """An `accelerate.Accelerator` for our own loops; the recipe of the launch says how models are spread."""
+    """An `accelerate.Accelerator` for our own loops; the recipe of the launch determines how models are spread."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import FullyShardedDataParallelPlugin, GradientAccumulationPlugin, InitProcessGroupKwargs
@@ -77,16 +103,13 @@ def make_accelerator(hardware: Hardware, split: Split):
         AcceleratorState._reset_state(reset_partial_state=True)
     # Gradients are reduced after every pass: kept whole until the last one they would take as much memory as the model.
     plugin = GradientAccumulationPlugin(num_steps=split.accumulation, sync_each_batch=True, sync_with_dataloader=False)
-    accelerator = Accelerator(
+    return Accelerator(
         cpu=hardware.device == "cpu",
         mixed_precision="bf16" if hardware.dtype == "bf16" else "no",
         gradient_accumulation_plugin=plugin,
         fsdp_plugin=FullyShardedDataParallelPlugin(**options) if (options := sharding(hardware)) else None,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
-    if accelerator.state.deepspeed_plugin is not None:  # it would else learn this from a data loader, and there is none
-        accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = split.per_device
-    return accelerator
 
 
 def gathered(accelerator, mine: list) -> list:

@@ -13,7 +13,7 @@ from ...config.trainers import Hardware, Writing
 from ...errors import UserError
 from ...files import write_text
 from ...models.chat import Message, context_of, prompt_ids, require_room
-from .processes import say
+from .processes import print_once
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sample:
 
 
 def fitting(tokenizer, prompts: list[list[Message]], writing: Writing, context: int) -> list[list[Message]]:
-    """The prompts that are short enough, those left out being counted aloud.
+    """The prompts that are short enough; the number of those left out is printed.
 
     Raises:
         UserError: replies to the longest prompts allowed would not fit into the context, or no prompt is short enough.
@@ -44,7 +44,7 @@ def fitting(tokenizer, prompts: list[list[Message]], writing: Writing, context: 
             f"prompts: none of {len(prompts)} has at most prompt_tokens = {writing.prompt_tokens} tokens; allowed is at least 1"
         )
     if len(kept) < len(prompts):
-        say(
+        print_once(
             f"{len(prompts) - len(kept)} of {len(prompts)} prompts are longer than {writing.prompt_tokens} tokens and left out"
         )
     return kept
@@ -129,7 +129,7 @@ def _transformers_writer(
     require_room(
         writing.prompt_tokens + writing.max_new_tokens, context_of(writer.config), "prompt_tokens + max_new_tokens"
     )
-    # Everything that shapes the distribution is said, so that nothing of a model's own generation settings is left.
+    # Everything that shapes the distribution is set, so that nothing of a model's own generation settings is left.
     writer.generation_config = GenerationConfig(
         do_sample=True,
         temperature=writing.temperature,

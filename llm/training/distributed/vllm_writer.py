@@ -1,4 +1,4 @@
-"""vLLM as a program of its own: `python -m llm.training.distributed.vllm_writer JOB ANSWERS`, one engine on one GPU.
+"""vLLM as a program of its own: `python -m llm.training.distributed.vllm_writer JOB REPLIES`, one engine on one GPU.
 
 It is not part of the launch's group of processes, so it is started without what the launch has put into the environment.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from ...config.trainers import Hardware, Writing
 from ...errors import UserError
 
-# What tells a process its place in a launch; vLLM would take it for its own.
+# By which a process knows its place in a launch; vLLM would take it for its own.
 LAUNCH = (
     "RANK",
     "LOCAL_RANK",
@@ -25,7 +25,6 @@ LAUNCH = (
     "MASTER_ADDR",
     "MASTER_PORT",
 )
-
 LAUNCHERS = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_")
 
 
@@ -70,18 +69,18 @@ def answer(
     }
     job |= {"memory": _memory(gpu), "end": end_id(load_tokenizer(model))}
     with tempfile.TemporaryDirectory(prefix="vllm-") as folder:
-        asking, said = Path(folder) / "job.json", Path(folder) / "answers.json"
-        asking.write_text(json.dumps(job))
-        program = [sys.executable, "-m", f"{__package__}.vllm_writer", str(asking), str(said)]
+        job_file, replies_file = Path(folder) / "job.json", Path(folder) / "replies.json"
+        job_file.write_text(json.dumps(job))
+        program = [sys.executable, "-m", f"{__package__}.vllm_writer", str(job_file), str(replies_file)]
         done = subprocess.run(program, env=_environment(gpu))
         if done.returncode:
             raise UserError(
                 f"sampler = 'vllm' ended with exit code {done.returncode}, and its own messages stand above; "
                 "allowed too is transformers, which does without it"
             )
-        answers = iter(json.loads(said.read_text()))
+        replies = iter(json.loads(replies_file.read_text()))
     for chunk, prompts in asked.items():
-        yield chunk, [[(ids, finished, text) for ids, finished, text in next(answers)] for _ in prompts]
+        yield chunk, [[(ids, finished, text) for ids, finished, text in next(replies)] for _ in prompts]
 
 
 def _environment(gpu: int) -> dict[str, str]:
@@ -133,5 +132,5 @@ def _seed(numbers: list[int]) -> int:
 
 
 if __name__ == "__main__":
-    asking, said = map(Path, sys.argv[1:])
-    said.write_text(json.dumps(_write(json.loads(asking.read_text()))))
+    job_file, replies_file = map(Path, sys.argv[1:])
+    replies_file.write_text(json.dumps(_write(json.loads(job_file.read_text()))))

@@ -1,1 +1,1 @@
-"""RSF, DPO and PPO: the science that every backend shares."""
+"""RSF, DPO, reward models and PPO: the science that the microcosm's stages and the distributed trainers share."""

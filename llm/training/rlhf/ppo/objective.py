@@ -1,7 +1,8 @@
-"""From a reward a reply to an advantage a token: KL penalty, generalised advantage estimation, whitening.
+"""PPO's objective: from a reward a reply to an advantage a token (KL penalty, generalised advantage estimation,
+whitening), and the two clipped losses (Schulman et al., arXiv 1707.06347, eq. 7 and 9).
 
 All tensors are (rows, length); `mask` is 1 on the tokens of the reply, one stretch a row, and 0 elsewhere. A reply is
-an episode: nothing follows its last token.
+an episode: nothing follows its last token. Losses are means over the tokens where mask is 1.
 """
 
 import torch
@@ -46,3 +47,31 @@ def whiten(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     counted = x[mask > 0]
     spread = counted.std(correction=0)
     return (x - counted.mean()) / (spread + 1e-8) * mask
+
+
+def policy_loss(
+    log_probs: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, clip: float
+) -> torch.Tensor:
+    """-min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A), ratio = pi / pi_old; scalar.
+
+    Where the two policies are one, its gradient is REINFORCE's: that of -A log pi.
+
+    Args:
+        log_probs, old: log-probabilities of the tokens now, with gradient, and when they were written; (rows, length).
+        clip: above 0; a ratio that has moved further in its advantage's direction is pushed no more.
+    """
+    ratio = torch.exp(log_probs - old)
+    pessimistic = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    return -masked_mean(pessimistic, mask)
+
+
+def value_loss(
+    values: torch.Tensor, old: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor, clip: float
+) -> torch.Tensor:
+    """Half the squared error, of the value or of the value clamped to old +- clip, whichever is larger; scalar."""
+    clamped = old + (values - old).clamp(-clip, clip)
+    return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (clamped - returns) ** 2), mask)
+
+
+def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return (x * mask).sum() / mask.sum()

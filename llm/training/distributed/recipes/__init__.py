@@ -1,1 +1,0 @@
-"""Launches of training on several processes: accelerate's configurations, and the command made of them."""

@@ -1,0 +1,28 @@
+"""RSF, rejection sampling fine-tuning (best of n, iterated; called RAFT by its authors): from theta_0 to theta.
+
+Each iteration samples n replies to fresh prompts, keeps the best of each n by the learned reward, and imitates them
+(paper.md section 3): it descends the mean of -log p over their tokens, `llm.training.loop.token_loss`.
+"""
+
+import numpy as np
+
+
+def best_of(scores: np.ndarray) -> np.ndarray:
+    """(prompts, samples) rewards -> for each prompt the flat index of its best sample; the first of equals."""
+    prompts, samples = scores.shape
+    return np.arange(prompts) * samples + scores.argmax(axis=1)
+
+
+def log_of(iteration: int, lr: float, scores: np.ndarray, best: np.ndarray, losses: list[float]) -> dict[str, float]:
+    """The log of an iteration: mean rewards of all samples and of the chosen ones, and the mean loss.
+
+    Args:
+        scores: reward of every sample, flat.
+    """
+    return {
+        "iteration": iteration,
+        "lr": lr,
+        "reward": float(scores.mean()),
+        "reward_chosen": float(scores[best].mean()),
+        "loss": float(np.mean(losses)),
+    }
