@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..config.sections import Reward
 from ..files import write_json
 from ..models.chat import generate_replies, prompt_ids, reply_ids
-from ..models.loading import load_model, load_tokenizer
+from ..models.loading import fresh_reward_model, load_model, load_tokenizer
 from ..models.rewards import batched_outputs, reward_scores, sequence_scores
 from ..models.save import save_model
 from ..run import LocalRun
