@@ -1,4 +1,4 @@
-"""Options that several commands on model folders share."""
+"""What several commands on model folders share: options, settings from a file, bars of progress."""
 
 from functools import partial
 from pathlib import Path
@@ -16,3 +16,29 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..")]
 def in_panel(title: str) -> partial:
     """`typer.Option` for options that the help shows under a title of their own."""
     return partial(typer.Option, rich_help_panel=title)
+
+
+class Progress:
+    """Bars on standard error, on a terminal only, one a unit ("B", "step")."""
+
+    def __enter__(self) -> "Progress":
+        self._bars: dict = {}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+    def show(self, unit: str, done: int, total: int, **how) -> None:
+        from tqdm import tqdm
+
+        if unit not in self._bars:
+            self._bars[unit] = tqdm(total=total, unit=unit, disable=None, **how)
+        self._bars[unit].update(done - self._bars[unit].n)
+
+    @staticmethod
+    def write(line: str) -> None:
+        """A line on standard output, above the bars."""
+        from tqdm import tqdm
+
+        tqdm.write(line)
