@@ -32,7 +32,20 @@ class Merge:
 
 def merge_named(name: str) -> Merge:
     """The registered method of that name; UserError for any other."""
-    known = {m.code.removeprefix(_HERE).partition(":")[0]: m for m in METHODS.values() if m.code.startswith(_HERE)}
+    known = {
+        merge_of(method): METHODS[method] for method in reversed(METHODS) if METHODS[method].code.startswith(_HERE)
+    }
     if name not in known:
-        raise UserError(f"merge is {name!r}, allowed are {', '.join(known)}.")
+        raise UserError(f"merge is {name!r}, allowed are {', '.join(sorted(known))}.")
     return code_of(known[name])
+
+
+def merge_of(method: str) -> str:
+    """The name of what is behind a method of the table: "linear" for "ma", and where the ratios are searched for."""
+    code = METHODS[method].code
+    return code.removeprefix(_HERE).partition(":")[0] if code.startswith(_HERE) else "linear"
+
+
+def plain_methods() -> list[str]:
+    """The methods of the table that take one ratio for the whole model and nothing else."""
+    return [name for name, method in METHODS.items() if method.code.startswith(_HERE) and not method.options]
