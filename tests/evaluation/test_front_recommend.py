@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.errors import UserError
-from llm.evaluation.front.measure import parse_alphas
 from llm.evaluation.front.recommend import Series, recommend
+from llm.evaluation.front.settings import parse_alphas
 from llm.evaluation.measurement import BLEU, MEAN, Measurement, values
 from llm.evaluation.metrics import bleu_statistics, corpus_bleu
 

@@ -4,8 +4,8 @@ import json
 from itertools import product
 from pathlib import Path
 
-from ...averaging.ama.run import Sources, adapt_files
-from ...averaging.ama.settings import AdaptSettings
+from ...averaging.ama.run import adapt_files
+from ...averaging.ama.settings import AdaptSettings, Sources
 from ...config import Algorithm, AveragingEntry, HubPreset
 from ...data.records import Turn, messages
 from ...evaluation.hub import Judge, device, dtype
