@@ -1,14 +1,18 @@
-"""A plan as text, and the one sentence that refuses what a device cannot hold."""
+"""A plan as text, what a scheduler is asked for, and the one sentence that refuses what a device cannot hold."""
 
+import os
 from dataclasses import dataclass
 from math import ceil
 
 from ..config import HubPreset, Preset, Sweep
 from ..errors import UserError
 from . import hub, local
+from .shape import FULL, HALF, parameters
 from .steps import Cost, Step, steps
 
-GB = 2**30
+GB, MB = 2**30, 1e6
+SLACK = 2  # the time a scheduler is asked for, over the time planned
+LEAST = 15  # minutes: to start Python and read a model
 HEAD = f"{'step':44} {'GPUs':>4} {'hours':>8} {'memory, GB':>11} {'disk, GB':>9}"
 
 
@@ -66,3 +70,47 @@ def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Devic
             f"memory_gb = {device.memory / GB:.3g} is not allowed with preset = {preset.name}, whose step `{step.name}` takes "
             f"{largest.memory / GB:.1f} GB; allowed are at least {wanted}"
         )
+
+
+def resources(preset: Preset, step: Step) -> dict[str, int]:
+    """gpu: GPUs; mem_mb: memory of the computer, in MB; runtime: minutes, after which a scheduler may stop the job.
+
+    A process of a training run reads the whole model in fp32 before it keeps its share; an average is mixed of theta_0 and
+    theta there, in bf16, with a copy of both.
+    """
+    if isinstance(preset, HubPreset):
+        cost, count = hub.cost(preset, step), parameters(preset.model)
+        memory = max(max(1, cost.gpus) * (local.PROGRAM + FULL * count), local.PROGRAM + 4 * HALF * count)
+    else:
+        cost = local.cost(preset, step)
+        memory = cost.memory + local.PROGRAM * preset.needs_gpus  # a model is read here before it goes to the GPU
+    return {"gpu": cost.gpus, "mem_mb": ceil(memory / MB), "runtime": LEAST + ceil(SLACK * 60 * cost.hours)}
+
+
+def device_for(preset: Preset, gpus: int | None, memory_gb: float | None, tflops: float | None) -> Device:
+    """The GPUs that torch sees, or the computer's memory for presets that need none; what is given goes before what is there."""
+    peak = hub.PEAK if tflops is None else tflops * 1e12
+    if not preset.needs_gpus:
+        return Device(0, _given(memory_gb, _computer), peak)
+    return Device(_visible() if gpus is None else gpus, _given(memory_gb, _smallest), peak)
+
+
+def _given(memory_gb: float | None, found) -> float:
+    return found() if memory_gb is None else memory_gb * GB
+
+
+def _computer() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _visible() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _smallest() -> float:
+    import torch
+
+    sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+    return min(sizes, default=0.0)

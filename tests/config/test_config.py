@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from llm import config
+from llm import config, methods
 from llm.errors import UserError
 
 PRESETS, SWEEPS = config.names("presets"), config.names("sweeps")
@@ -197,16 +197,23 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
         (
             "averaging.0.method",
             "magic",
-            "averaging.0.method = 'magic' is not allowed: .*'ma', 'part', 'pattern', .* or 'oracle'",
+            "averaging.0.method = 'magic' is not allowed: .*'ma', .*'part', .*'ama', .* or 'pattern'",
         ),
         ("averaging.0.grouping.head", "left", "averaging.0.grouping.head = 'left' is not allowed: .*'first', 'last'"),
         (
-            "averaging.1.part_names",
+            "averaging.1.options.part",
             ["inputs"],
-            "averaging.1: part_names = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$",
+            "averaging.1: options.part = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$",
         ),
-        ("averaging.1.part_names", [], "averaging.1: part_names = .. is not allowed with method part"),
-        ("averaging.0.part_names", ["input"], "averaging.0: part_names = .'input'. is not allowed with method ma"),
+        ("averaging.1.options.part", [1], "averaging.1.options: part = 1 is not allowed with method part; .* names of"),
+        ("averaging.1.options.part", [], "averaging.1.options: part is missing; method part needs a list of names of"),
+        ("averaging.1.options", None, "averaging.1.options: part is missing; method part needs a list of names of"),
+        ("averaging.1.options", ["input"], "averaging.1.options = .'input'. is not allowed: "),
+        (
+            "averaging.0.options",
+            {"part": ["input"]},
+            "averaging.0.options: part = .'input'. is not allowed with method ma; allowed is no option$",
+        ),
         ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed: .*'rsf', 'dpo' or 'ppo'"),
         ("rlhf", [], "rlhf = .. is not allowed: "),
         ("rlhf", None, "the key rlhf is missing; every key must be given"),
@@ -216,37 +223,42 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
             "averaging and training have the label 'ma' more than once; allowed are different labels",
         ),
         (
-            "averaging.0.offsets",
-            [[0.1]],
-            "averaging.0: offsets = .*0.1.* is not allowed with method ma; `pattern` needs at least one",
+            "averaging.5.options",
+            {"offsets": [[0.1]]},
+            "averaging.5.options: offsets = ..0.1.. is not allowed with method ama; allowed is samples, regulariser$",
         ),
         (
-            "averaging.0.chosen_by",
-            ["reward"],
-            "averaging.0: chosen_by = .*reward.* is not allowed with method ma; `oracle` needs",
+            "averaging.5.options",
+            {"samples": [0]},
+            "averaging.5.options: samples = 0 is not allowed with method ama; allowed are whole numbers in .1, inf. or all$",
         ),
         (
-            "averaging.0.samples",
-            [50],
-            "averaging.0: samples = .50. is not allowed with method ma; only `ama` may have any",
+            "averaging.5.options",
+            {"samples": [2.5]},
+            "averaging.5.options: samples = 2.5 is not allowed with method ama",
+        ),
+        ("averaging.5.options", {"samples": ["some"]}, "averaging.5.options: samples = 'some' is not allowed with "),
+        (
+            "averaging.5.options",
+            {"regulariser": [-1.0]},
+            "averaging.5.options: regulariser = -1.0 is not allowed with method ama; allowed are numbers in .0, inf.$",
+        ),
+        ("averaging.5.options", {"regulariser": [float("inf")]}, "regulariser = inf is not allowed with method ama"),
+        ("averaging.5.options", {"regulariser": [float("nan")]}, "regulariser = nan is not allowed with method ama"),
+        (
+            "averaging.0.method",
+            "pattern",
+            "averaging.0.options: offsets is missing; .* needs a list of lists of numbers",
         ),
         (
-            "averaging.0.regularisers",
-            [0.1],
-            "averaging.0: regularisers = .0.1. is not allowed with method ma; only `ama` may",
+            "averaging.0.method",
+            "oracle",
+            "averaging.0.options: chosen_by is missing; .* a list of reward or gold_reward$",
         ),
-        ("averaging.5.samples", [0], "averaging.5.samples.0.* = 0 is not allowed: "),
-        (
-            "averaging.5.regularisers",
-            [-1.0],
-            "averaging.5.regularisers.0 = -1.0 is not allowed: .* greater than or equal to 0",
-        ),
-        ("averaging.0.method", "pattern", "averaging.0: offsets = .. is not allowed with method pattern"),
-        ("averaging.0.method", "oracle", "averaging.0: chosen_by = .. is not allowed with method oracle"),
         (
             "averaging.0.method",
             "adamerging",
-            "averaging.0: grouping.parts = 3 is not allowed with method adamerging, .*; allowed is layers",
+            "averaging.0: grouping.parts = 3 is not allowed with method adamerging; allowed is layers",
         ),
         ("averaging.0.grouping.parts", "layer", "averaging.0.grouping.parts.* = 'layer' is not allowed: "),
         ("trajectory", None, "the key trajectory is missing; every key must be given"),
@@ -265,30 +277,54 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
         ("training", None, "the key training is missing; every key must be given"),
         ("training.1.label", "distilled", "averaging and training have the label 'distilled' more than once"),
         ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'kl'"),
-        ("training.1.strengths", [-0.1], "training.1.strengths.0 = -0.1 is not allowed: .*greater than or equal to 0"),
         (
-            "training.1.strengths",
+            "training.1.options.strength",
+            [-0.1],
+            "training.1.options: strength = -0.1 is not allowed with method l1; allowed are numbers in .0, inf.$",
+        ),
+        ("training.1.options.strength", [True], "training.1.options: strength = True is not allowed with method l1"),
+        (
+            "training.1.options.strength",
+            ["much"],
+            "training.1.options: strength = 'much' is not allowed with method l1",
+        ),
+        (
+            "training.1.options.strength",
             [],
-            "training.1: strengths = \\(\\) is not allowed with method l1, which must be given strengths$",
+            "training.1.options: strength is missing; method l1 needs a list of numbers in .0, inf.$",
         ),
         (
-            "training.0.strengths",
-            [0.1],
-            "training.0: strengths = \\(0.1,\\) is not allowed with method distilled, which must be given no option$",
-        ),
-        ("training.1.ranks", [4], "training.1: ranks = \\(4,\\) is not allowed with method l1"),
-        (
-            "training.4.targets",
-            "attention",
-            "training.4.targets = 'attention' is not allowed: .*'mlp' or 'mlp.attention'",
+            "training.0.options",
+            {"strength": [0.1]},
+            "training.0.options: strength = .0.1. is not allowed with method distilled; allowed is no option$",
         ),
         (
-            "training.4.lora_alphas",
+            "training.1.options.rank",
+            [4],
+            "training.1.options: rank = .4. is not allowed with method l1; allowed is strength$",
+        ),
+        (
+            "training.4.options.targets",
+            ["attention"],
+            "training.4.options: targets = 'attention' is not allowed with method lora; allowed are mlp or mlp.attention$",
+        ),
+        ("training.4.options.targets", "mlp", "training.4.options.targets = 'mlp' is not allowed: "),
+        (
+            "training.4.options.lora_alpha",
             None,
-            "training.4: lora_alphas = \\(\\) is not allowed with method lora, .* ranks, targets, lora_alphas$",
+            "training.4.options: lora_alpha is missing; method lora needs a list of numbers in .0, inf.$",
         ),
-        ("training.4.ranks", [0], "training.4.ranks.0 = 0 is not allowed: "),
-        ("training.6.interval", None, "training.6: interval = None is not allowed with method sma"),
+        ("training.4.options.lora_alpha", [0.0], "lora_alpha = 0.0 is not allowed with method lora; .* in .0, inf.$"),
+        (
+            "training.4.options.rank",
+            [0],
+            "training.4.options: rank = 0 is not allowed with method lora; .* whole numbers",
+        ),
+        (
+            "training.6.options.interval",
+            None,
+            "training.6.options: interval is missing; method sma needs a list of whole",
+        ),
         (
             "training.7.method",
             "kl",
@@ -300,9 +336,9 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
             "rlhf = .'ppo'. is not allowed with training entries of method distilled; allowed is .'rsf'.$",
         ),
         (
-            "training.6.strengths",
+            "training.6.options.strength",
             [0.5, 1.5],
-            "training.6: strengths = 1.5 is not allowed with method sma; allowed are decays in .0, 1.",
+            "training.6.options: strength = 1.5 is not allowed with method sma; allowed are numbers in .0, 1.$",
         ),
     ],
 )
@@ -327,14 +363,41 @@ def test_the_settings_of_a_training_entry_say_all_that_its_models_are_made_with(
     assert sweep.training_entry("distilled").settings() == [{}]
     assert sweep.training_entry("er").settings() == [{"strength": strength} for strength in (0.25, 0.5, 1.0, 2.0, 4.0)]
     sma = sweep.training_entry("sma")
-    assert sma.settings() == [{"strength": strength, "interval": sma.interval} for strength in sma.strengths]
+    assert sma.settings() == [{"strength": strength, "interval": 16} for strength in (0.5, 0.8, 0.9, 0.97, 0.997)]
     lora = sweep.training_entry("lora-mlp")
-    assert lora.settings()[-1] == {"rank": lora.ranks[-1], "targets": "mlp", "lora_alpha": lora.lora_alphas[-1]}
+    assert lora.settings()[-1] == {"rank": 64, "targets": "mlp", "lora_alpha": 32.0}
+    assert [type(value) for value in lora.settings()[-1].values()] == [int, float, str]  # as folders and rows name them
     with pytest.raises(
         UserError,
         match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, lora-mlp-attention-scales$",
     ):
         sweep.training_entry("magic")
+
+
+def test_options_are_combined_in_the_tables_order_whatever_the_files():
+    given = {"targets": ["mlp"], "lora_alpha": [32, 8], "rank": ["1e1", 2]}
+    entry = config.TrainingEntry(method="lora", label="x", options=given)
+    assert list(entry.options) == ["rank", "lora_alpha", "targets"]
+    assert [tuple(setting.values()) for setting in entry.settings()] == [
+        (10, 32.0, "mlp"),
+        (10, 8.0, "mlp"),
+        (2, 32.0, "mlp"),
+        (2, 8.0, "mlp"),
+    ]
+    assert config.TrainingEntry.model_validate(entry.model_dump(mode="json")) == entry
+    assert len({entry, entry.model_copy(), entry.model_copy(update={"options": {}})}) == 2
+
+
+def test_a_method_that_is_registered_later_is_known_and_its_options_are_checked(monkeypatch):
+    toy = methods.Method("toy", "training", {}, "nowhere", options={"size": methods.Option(least=1, whole=True)})
+    with pytest.raises(ValidationError, match="Input should be 'distilled', 'l1'"):
+        config.TrainingEntry(method="toy", label="x", options={"size": [3]})
+    monkeypatch.setitem(methods.METHODS, "toy", toy)
+    assert config.TrainingEntry(method="toy", label="x", options={"size": [3]}).settings() == [{"size": 3}]
+    assert "toy" in config.load_preset("microcosm").training_methods
+    assert not any("toy" in config.load_preset(name).training_methods for name in ("smollm2-135m", "openllama-3b"))
+    with pytest.raises(ValidationError, match="size = 0 is not allowed with method toy; allowed are whole numbers in"):
+        config.TrainingEntry(method="toy", label="x", options={"size": [0]})
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_every_number_of_the_papers_section_3_is_the_presets(preset, section):
 
 def test_the_papers_penalties_are_swept_its_tasks_asked_and_its_layers_parted():
     preset = load_preset("openllama-3b")
-    assert load_sweep("kl-penalty").training_entry("kl").strengths[:3] == (0.05, 0.1, 0.2)
+    assert load_sweep("kl-penalty").training_entry("kl").options["strength"][:3] == (0.05, 0.1, 0.2)
     assert [entry.label for entry in runnable(load_sweep("kl-penalty"), preset).training] == ["kl"]
     assert [load_preset(name).model.layers for name in HUB] == [26, 26, 32, 28]
     for name in HUB:

@@ -7,12 +7,25 @@ from math import inf
 import pytest
 import torch
 
+from llm.averaging.ama.oracle import lattice
 from llm.config import PublicModel, load_preset, load_sweep, names, why_empty
+from llm.config.work import Work
 from llm.plan import hub, local
 from llm.plan.report import GB, Device, costs, require_room
-from llm.plan.shape import ADAM, FULL, HALF, activations, cache, gathered, layer_activations, parameters, training_state
+from llm.plan.shape import (
+    ADAM,
+    FULL,
+    HALF,
+    Speed,
+    activations,
+    cache,
+    gathered,
+    gpu_speed,
+    layer_activations,
+    parameters,
+    training_state,
+)
 from llm.plan.steps import Step, models, steps
-from llm.plan.work import Speed, Work, gpu_speed
 from microcosm_runs import command
 
 SHAPES = {
@@ -168,6 +181,14 @@ def test_every_step_of_every_sweep_of_every_preset_has_a_finite_cost(name):
     aligned = [cost for step, cost in planned if step.rule == "align"]
     assert all(cost.disk > 0 for cost in aligned)
     require_room(preset, planned, Device(8, inf))
+
+
+@pytest.mark.parametrize("step", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("groups", [1, 2, 3, 4])
+def test_the_oracles_points_are_counted_without_making_them(groups, step):
+    oracle = load_preset("smoke").oracle.model_copy(update={"step": step})
+    for alpha in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        assert oracle.points(alpha, groups) == len(lattice(groups, alpha, step))
 
 
 def test_twice_the_samples_take_longer_and_more_gpus_hold_more():

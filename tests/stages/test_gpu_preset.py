@@ -11,8 +11,7 @@ from llm.models.choices import choice_log_likelihoods
 from llm.models.generate import generate, left_pad
 from llm.models.log_probs import reply_log_probs
 from llm.models.save import load_model
-from llm.plan.device import device_for
-from llm.plan.report import costs, require_room, text
+from llm.plan.report import costs, device_for, require_room, text
 from llm.run import Run
 from llm.stages import pretrain
 from llm.training.loop import pad_right, token_loss
