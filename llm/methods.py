@@ -164,10 +164,21 @@ def _ama_family(setting: Mapping[str, Any]) -> str:
 
 
 PAPER = "arXiv 2309.06256"
-STRENGTH = Option(least=0)
+BY_STRENGTH = {"strength": Option(least=0)}
 ALONG_ALPHA = Order(("alpha",))  # alpha = 0 is theta_0 itself, 1 is theta
 ALONG_STRENGTH = Order(("strength",), falling=True, starts="theta_0", ends="distilled")
 METHODS: dict[str, Method] = {}
+
+
+def _mitigation(
+    name: str,
+    look: Look,
+    reference: str = f"{PAPER}, section 4",
+    options: Mapping[str, Option] = BY_STRENGTH,
+    order: Order = ALONG_STRENGTH,
+) -> Method:
+    """A method of training with a family of its own, in a file of its name."""
+    return Method(name, "training", {name: look}, reference, f"training.mitigations.{name}:make", options, order=order)
 
 
 def register(method: Method) -> Method:
@@ -281,33 +292,9 @@ for _method in (
         f"{PAPER}, section 4",
         "training.mitigations.mitigation:distilled",
     ),
-    Method(
-        "l1",
-        "training",
-        {"l1": Look("L1 penalty", "#332288", "--", "L1")},
-        f"{PAPER}, section 4",
-        "training.mitigations.l1:make",
-        options={"strength": STRENGTH},
-        order=ALONG_STRENGTH,
-    ),
-    Method(
-        "l2",
-        "training",
-        {"l2": Look("L2 penalty", "#6fc7b5", "--", "L2")},
-        f"{PAPER}, section 4",
-        "training.mitigations.l2:make",
-        options={"strength": STRENGTH},
-        order=ALONG_STRENGTH,
-    ),
-    Method(
-        "kd",
-        "training",
-        {"kd": Look("knowledge distillation", "#117733", "--", "KD")},
-        f"{PAPER}, section 4",
-        "training.mitigations.kd:make",
-        options={"strength": STRENGTH},
-        order=ALONG_STRENGTH,
-    ),
+    _mitigation("l1", Look("L1 penalty", "#332288", "--", "L1")),
+    _mitigation("l2", Look("L2 penalty", "#6fc7b5", "--", "L2")),
+    _mitigation("kd", Look("knowledge distillation", "#117733", "--", "KD")),
     Method(
         "lora",
         "training",
@@ -325,30 +312,23 @@ for _method in (
         order=Order(("lora_alpha", "rank"), starts="theta_0", ends="distilled"),
         family=_named("targets"),
     ),
-    Method(
+    _mitigation(
         "sma",
-        "training",
-        {"sma": Look("stochastic moving averaging", "#4a2c12", "--", "SMA")},
+        Look("stochastic moving averaging", "#4a2c12", "--", "SMA"),
         "arXiv 2312.07551",
-        "training.mitigations.sma:make",
-        options={"strength": Option(least=0, most=1), "interval": Option(least=1, whole=True)},
-        order=ALONG_STRENGTH,
+        {"strength": Option(least=0, most=1), "interval": Option(least=1, whole=True)},
     ),
-    Method(
+    _mitigation(  # without end it is no theta_0
         "er",
-        "training",
-        {"er": Look("experience replay", "#882255", "--", "ER")},
-        f"{PAPER}, section 4",
-        "training.mitigations.er:make",
-        options={"strength": STRENGTH},
+        Look("experience replay", "#882255", "--", "ER"),
         order=Order(("strength",), falling=True, ends="distilled"),
-    ),  # without end it is no theta_0
+    ),
     Method(
         "kl",
         "training",
         {"kl": Look("KL reward penalty", "#e39be3", "--", "KL")},
         f"{PAPER}, figure 8",
-        options={"strength": STRENGTH},
+        options=BY_STRENGTH,
         after="ppo",
         order=Order(("strength",), falling=True, starts="theta_0"),
         hub=True,

@@ -50,7 +50,7 @@ class Entry(Settings):
 
     method: str
     label: str
-    options: Annotated[dict[str, tuple[Any, ...]], Field(validate_default=True)] = {}
+    options: dict[str, tuple[Any, ...]] = Field(default={}, validate_default=True)
 
     def __hash__(self) -> int:  # options are no hashable type
         return hash((self.method, self.label))

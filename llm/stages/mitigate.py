@@ -40,7 +40,7 @@ def measure_trained(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> li
     run, rows, lr = evaluator.run, [], number(rate)
     for setting in entry.settings():
         if entry.spec.after == "ppo":
-            model = theta_folder(run, "ppo", rate(run.preset.ppo.eta, setting["strength"]))
+            model = theta_folder(run, "ppo", rate, run.preset.ppo.name_of(setting["strength"]))
         else:
             name = "-".join(f"{key}{value}" for key, value in setting.items()) or "plain"
             model = run.folder / "mitigations" / rate / entry.method / name
