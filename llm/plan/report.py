@@ -40,27 +40,19 @@ def text(preset: Preset, planned: list[tuple[Step, Cost]], seeds: int) -> str:
     all_costs = [cost for _, cost in planned]
     hours = seeds * sum(cost.gpu_hours if preset.needs_gpus else cost.hours for cost in all_costs)
     disk = seeds * sum(cost.disk for cost in all_costs) + max(cost.scratch for cost in all_costs)
-    unit, place = ("GPU hours", "on a GPU") if preset.needs_gpus else ("core hours", "of a step")
-    how = (
-        "by operations a token and assumed utilisation"
-        if isinstance(preset, HubPreset)
-        else f"by rough speeds of one {'GPU' if preset.needs_gpus else 'core'}"
-    )
+    unit, place, one = ("GPU hours", "on a GPU", "GPU") if preset.needs_gpus else ("core hours", "of a step", "core")
+    by_speed = f"by rough speeds of one {one}"
+    how = "by operations a token and assumed utilisation" if isinstance(preset, HubPreset) else by_speed
     peak = max(cost.memory for cost in all_costs) / GB
-    return "\n".join(
-        [
-            *lines,
-            f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB",
-        ]
-    )
+    total = f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB"
+    return "\n".join([*lines, total])
 
 
 def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Device) -> None:
     """UserError that names the step that takes most, if the device is too small for it."""
     step, largest = max(planned, key=lambda pair: pair[1].memory)
-    wanted = ceil(largest.memory / GB)
-    if preset.needs_gpus and max(cost.gpus for _, cost in planned) > device.gpus:
-        needed = max(cost.gpus for _, cost in planned)
+    needed, wanted = max(cost.gpus for _, cost in planned), ceil(largest.memory / GB)
+    if preset.needs_gpus and needed > device.gpus:
         raise UserError(
             f"gpus = {device.gpus} is not allowed with preset = {preset.name}, which is planned for {needed}; "
             "allowed are at least as many, or --gpus and --memory-gb for the plan of another machine"
@@ -90,27 +82,13 @@ def resources(preset: Preset, step: Step) -> dict[str, int]:
 def device_for(preset: Preset, gpus: int | None, memory_gb: float | None, tflops: float | None) -> Device:
     """The GPUs that torch sees, or the computer's memory for presets that need none; what is given goes before what is there."""
     peak = hub.PEAK if tflops is None else tflops * 1e12
+    given = None if memory_gb is None else memory_gb * GB
     if not preset.needs_gpus:
-        return Device(0, _given(memory_gb, _computer), peak)
-    return Device(_visible() if gpus is None else gpus, _given(memory_gb, _smallest), peak)
-
-
-def _given(memory_gb: float | None, found) -> float:
-    return found() if memory_gb is None else memory_gb * GB
-
-
-def _computer() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _visible() -> int:
+        return Device(0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if given is None else given, peak)
+    if gpus is not None and given is not None:
+        return Device(gpus, given, peak)
     import torch
 
-    return torch.cuda.device_count()
-
-
-def _smallest() -> float:
-    import torch
-
-    sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
-    return min(sizes, default=0.0)
+    count = torch.cuda.device_count()
+    smallest = min((torch.cuda.get_device_properties(i).total_memory for i in range(count)), default=0.0)
+    return Device(count if gpus is None else gpus, smallest if given is None else given, peak)

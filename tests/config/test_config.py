@@ -1,6 +1,8 @@
 """Settings: everything that comes with the package loads; everything wrong is one sentence."""
 
 import copy
+import math
+import re
 from importlib import resources
 from itertools import product
 
@@ -205,15 +207,6 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
             ["inputs"],
             "averaging.1: options.part = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$",
         ),
-        ("averaging.1.options.part", [1], "averaging.1.options: part = 1 is not allowed with method part; .* names of"),
-        ("averaging.1.options.part", [], "averaging.1.options: part is missing; method part needs a list of names of"),
-        ("averaging.1.options", None, "averaging.1.options: part is missing; method part needs a list of names of"),
-        ("averaging.1.options", ["input"], "averaging.1.options = .'input'. is not allowed: "),
-        (
-            "averaging.0.options",
-            {"part": ["input"]},
-            "averaging.0.options: part = .'input'. is not allowed with method ma; allowed is no option$",
-        ),
         ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed: .*'rsf', 'dpo' or 'ppo'"),
         ("rlhf", [], "rlhf = .. is not allowed: "),
         ("rlhf", None, "the key rlhf is missing; every key must be given"),
@@ -221,39 +214,6 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
             "averaging.1.label",
             "ma",
             "averaging and training have the label 'ma' more than once; allowed are different labels",
-        ),
-        (
-            "averaging.5.options",
-            {"offsets": [[0.1]]},
-            "averaging.5.options: offsets = ..0.1.. is not allowed with method ama; allowed is samples, regulariser$",
-        ),
-        (
-            "averaging.5.options",
-            {"samples": [0]},
-            "averaging.5.options: samples = 0 is not allowed with method ama; allowed are whole numbers in .1, inf. or all$",
-        ),
-        (
-            "averaging.5.options",
-            {"samples": [2.5]},
-            "averaging.5.options: samples = 2.5 is not allowed with method ama",
-        ),
-        ("averaging.5.options", {"samples": ["some"]}, "averaging.5.options: samples = 'some' is not allowed with "),
-        (
-            "averaging.5.options",
-            {"regulariser": [-1.0]},
-            "averaging.5.options: regulariser = -1.0 is not allowed with method ama; allowed are numbers in .0, inf.$",
-        ),
-        ("averaging.5.options", {"regulariser": [float("inf")]}, "regulariser = inf is not allowed with method ama"),
-        ("averaging.5.options", {"regulariser": [float("nan")]}, "regulariser = nan is not allowed with method ama"),
-        (
-            "averaging.0.method",
-            "pattern",
-            "averaging.0.options: offsets is missing; .* needs a list of lists of numbers",
-        ),
-        (
-            "averaging.0.method",
-            "oracle",
-            "averaging.0.options: chosen_by is missing; .* a list of reward or gold_reward$",
         ),
         (
             "averaging.0.method",
@@ -277,54 +237,8 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
         ("training", None, "the key training is missing; every key must be given"),
         ("training.1.label", "distilled", "averaging and training have the label 'distilled' more than once"),
         ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'kl'"),
-        (
-            "training.1.options.strength",
-            [-0.1],
-            "training.1.options: strength = -0.1 is not allowed with method l1; allowed are numbers in .0, inf.$",
-        ),
-        ("training.1.options.strength", [True], "training.1.options: strength = True is not allowed with method l1"),
-        (
-            "training.1.options.strength",
-            ["much"],
-            "training.1.options: strength = 'much' is not allowed with method l1",
-        ),
-        (
-            "training.1.options.strength",
-            [],
-            "training.1.options: strength is missing; method l1 needs a list of numbers in .0, inf.$",
-        ),
-        (
-            "training.0.options",
-            {"strength": [0.1]},
-            "training.0.options: strength = .0.1. is not allowed with method distilled; allowed is no option$",
-        ),
-        (
-            "training.1.options.rank",
-            [4],
-            "training.1.options: rank = .4. is not allowed with method l1; allowed is strength$",
-        ),
-        (
-            "training.4.options.targets",
-            ["attention"],
-            "training.4.options: targets = 'attention' is not allowed with method lora; allowed are mlp or mlp.attention$",
-        ),
         ("training.4.options.targets", "mlp", "training.4.options.targets = 'mlp' is not allowed: "),
-        (
-            "training.4.options.lora_alpha",
-            None,
-            "training.4.options: lora_alpha is missing; method lora needs a list of numbers in .0, inf.$",
-        ),
-        ("training.4.options.lora_alpha", [0.0], "lora_alpha = 0.0 is not allowed with method lora; .* in .0, inf.$"),
-        (
-            "training.4.options.rank",
-            [0],
-            "training.4.options: rank = 0 is not allowed with method lora; .* whole numbers",
-        ),
-        (
-            "training.6.options.interval",
-            None,
-            "training.6.options: interval is missing; method sma needs a list of whole",
-        ),
+        ("training.1.options", ["much"], "training.1.options = .'much'. is not allowed: "),
         (
             "training.7.method",
             "kl",
@@ -335,11 +249,6 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
             ["ppo"],
             "rlhf = .'ppo'. is not allowed with training entries of method distilled; allowed is .'rsf'.$",
         ),
-        (
-            "training.6.options.strength",
-            [0.5, 1.5],
-            "training.6.options: strength = 1.5 is not allowed with method sma; allowed are numbers in .0, 1.$",
-        ),
     ],
 )
 def test_a_wrong_training_entry_is_one_sentence_that_names_key_value_and_what_is_allowed(
@@ -348,6 +257,98 @@ def test_a_wrong_training_entry_is_one_sentence_that_names_key_value_and_what_is
     with pytest.raises(UserError, match=sentence) as caught:
         config.load_sweep(written(tmp_path, changed(packaged("sweeps", "mitigations"), keys, value)))
     assert "\n" not in str(caught.value)
+
+
+LORA = {"rank": [4], "targets": ["mlp"], "lora_alpha": [32.0]}
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "sentence"),
+    [
+        ("averaging.0", {"part": ["input"]}, "part = ['input'] is not allowed with method ma; allowed is no option"),
+        ("averaging.1", {"part": [1]}, "part = 1 is not allowed with method part; allowed are names of groups"),
+        ("averaging.1", {"part": []}, "part is missing; method part needs a list of names of groups"),
+        ("averaging.1", None, "part is missing; method part needs a list of names of groups"),
+        (
+            "averaging.5",
+            {"part": ["a"]},
+            "part = ['a'] is not allowed with method ama; allowed is samples, regulariser",
+        ),
+        (
+            "averaging.5",
+            {"samples": [0]},
+            "samples = 0 is not allowed {}; allowed are whole numbers in [1, inf) or all",
+        ),
+        (
+            "averaging.5",
+            {"samples": [2.5]},
+            "samples = 2.5 is not allowed {}; allowed are whole numbers in [1, inf) or all",
+        ),
+        (
+            "averaging.5",
+            {"samples": ["x"]},
+            "samples = 'x' is not allowed {}; allowed are whole numbers in [1, inf) or all",
+        ),
+        (
+            "averaging.5",
+            {"regulariser": [-1.0]},
+            "regulariser = -1.0 is not allowed {}; allowed are numbers in [0, inf)",
+        ),
+        (
+            "averaging.5",
+            {"regulariser": [math.inf]},
+            "regulariser = inf is not allowed {}; allowed are numbers in [0, inf)",
+        ),
+        (
+            "averaging.5",
+            {"regulariser": [math.nan]},
+            "regulariser = nan is not allowed {}; allowed are numbers in [0, inf)",
+        ),
+        (
+            "training.0",
+            {"strength": [0.1]},
+            "strength = [0.1] is not allowed with method distilled; allowed is no option",
+        ),
+        ("training.1", {"strength": [-0.1]}, "strength = -0.1 is not allowed {}; allowed are numbers in [0, inf)"),
+        ("training.1", {"strength": [True]}, "strength = True is not allowed {}; allowed are numbers in [0, inf)"),
+        ("training.1", {"strength": ["much"]}, "strength = 'much' is not allowed {}; allowed are numbers in [0, inf)"),
+        ("training.1", {"strength": []}, "strength is missing; method l1 needs a list of numbers in [0, inf)"),
+        ("training.1", {"strength": [1], "rank": [4]}, "rank = [4] is not allowed with method l1; allowed is strength"),
+        ("training.4", LORA | {"targets": ["x"]}, "targets = 'x' is not allowed {}; allowed are mlp or mlp+attention"),
+        ("training.4", LORA | {"rank": [0]}, "rank = 0 is not allowed {}; allowed are whole numbers in [1, inf)"),
+        ("training.4", LORA | {"lora_alpha": [0]}, "lora_alpha = 0 is not allowed {}; allowed are numbers in (0, inf)"),
+        (
+            "training.4",
+            LORA | {"lora_alpha": []},
+            "lora_alpha is missing; method lora needs a list of numbers in (0, inf)",
+        ),
+        (
+            "training.6",
+            {"strength": [1.5], "interval": [1]},
+            "strength = 1.5 is not allowed {}; allowed are numbers in [0, 1]",
+        ),
+        (
+            "training.6",
+            {"strength": [0.5]},
+            "interval is missing; method sma needs a list of whole numbers in [1, inf)",
+        ),
+    ],
+)
+def test_wrong_options_are_one_sentence_that_names_key_value_and_what_is_allowed(tmp_path, entry, options, sentence):
+    sweep = packaged("sweeps", "core" if entry.startswith("averaging") else "mitigations")
+    kind, place = entry.split(".")
+    sentence = sentence.format(f"with method {sweep[kind][int(place)]['method']}")
+    with pytest.raises(UserError, match=f": {entry}.options: {re.escape(sentence)}$"):
+        config.load_sweep(written(tmp_path, changed(sweep, f"{entry}.options", options)))
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "allowed"),
+    [("pattern", "offsets", "lists of numbers in [-1, 1]"), ("oracle", "chosen_by", "reward or gold_reward")],
+)
+def test_a_method_that_needs_an_option_refuses_to_go_without(tmp_path, method, key, allowed):
+    with pytest.raises(UserError, match=re.escape(f"{key} is missing; method {method} needs a list of {allowed}")):
+        config.load_sweep(written(tmp_path, changed(packaged("sweeps", "core"), "averaging.0.method", method)))
 
 
 def test_a_pattern_may_not_leave_0_to_1(tmp_path):

@@ -147,26 +147,14 @@ def test_sharding_divides_the_state_and_checkpointing_costs_time_for_memory():
 def test_the_steps_are_the_graphs_jobs_once_each_and_tell_how_many_models_they_measure():
     preset = load_preset("smoke")
     found = steps(preset, [load_sweep("core")])
-    assert [step.rule for step in found] == [
-        "pretrain",
-        "sft",
-        "reward",
-        "align",
-        "trajectory",
-        *["average"] * 7,
-        "baseline",
-    ]
+    before = ["pretrain", "sft", "reward", "align", "trajectory"]
+    assert [step.rule for step in found] == [*before, *["average"] * 7, "baseline"]
     assert sum(models(preset, step) for step in found) == 2 + 11 + 44 + 8 + 1
     both = steps(preset, [load_sweep("core"), load_sweep("mitigations")])
     assert len(both) == len(set(both)) == len(found) + 10
     penalties = steps(preset, [load_sweep("kl-penalty")])
-    assert [step.eta for step in penalties if step.rule == "penalise"] == [
-        0.1,
-        0.2,
-        0.5,
-        1.5,
-        6.0,
-    ]  # the preset's own is no other
+    penalised = [step.eta for step in penalties if step.rule == "penalise"]
+    assert penalised == [0.1, 0.2, 0.5, 1.5, 6.0]  # the preset's own is no other
 
 
 @pytest.mark.parametrize("name", names("presets"))
