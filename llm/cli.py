@@ -1,10 +1,11 @@
-"""The command line: `python -m llm ...`, also installed as `alignment-tax`.
+"""The command line: `alignment-tax ...`, in a checkout also `python -m llm ...`.
 
 Each command imports what it needs when it runs, so that `--help` and the light commands start at once. A `UserError`
 is printed as one sentence with exit code 2.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -12,56 +13,76 @@ from .bench.adapt import bench_adapt
 from .bench.average import bench_average
 from .bench.generate import bench_generate
 from .bench.train import bench_train
-from .commands import comparisons, plan, results, tiny, training
-from .commands.adapt import adapt_command
-from .commands.average import average_command
-from .commands.benchmarks import add_to as add_benchmarks
-from .commands.fetch import fetch_command
-from .commands.front import front_command
+from .commands import adapt, average, benchmarks, comparisons, fetch, front, plan, results, tiny, training
 from .errors import UserError
 
-YOUR_MODELS = "Your own models"
+NAME = "alignment-tax"
 app = typer.Typer(
     help="Train, align, average and evaluate language models: the alignment tax and how averaging lowers it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("average", rich_help_panel=YOUR_MODELS)(average_command)
-app.command("adapt", rich_help_panel=YOUR_MODELS)(adapt_command)
-app.command("front", rich_help_panel=YOUR_MODELS)(front_command)
-add_benchmarks(app, YOUR_MODELS)
-app.command("fetch", rich_help_panel=YOUR_MODELS)(fetch_command)
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
-bench.command("average")(bench_average)
-bench.command("adapt")(bench_adapt)
-bench.command("generate")(bench_generate)
-bench.command("train")(bench_train)
-app.add_typer(bench, name="bench", rich_help_panel=YOUR_MODELS)
-for command in (
-    plan.plan,
-    tiny.tiny,
-    training.show,
-    training.pretrain,
-    training.sft,
-    training.reward,
-    training.align,
-    training.baseline,
-    training.trajectory,
-    training.movement,
-    comparisons.sweep,
-    comparisons.mitigate,
-    results.collect,
-    results.table,
-    results.claims,
-    results.span,
-):
-    app.command()(command)
+for name, command in {
+    "average": bench_average,
+    "adapt": bench_adapt,
+    "generate": bench_generate,
+    "train": bench_train,
+}.items():
+    bench.command(name)(command)
+PANELS = {
+    "Your models": {
+        "average": average.average_command,
+        "adapt": adapt.adapt_command,
+        "front": front.front_command,
+        "benchmark": benchmarks.benchmark_command,
+        "replies": benchmarks.replies_command,
+        "win-rate": benchmarks.win_rate_command,
+        "fetch": fetch.fetch_command,
+    },
+    "Experiments": {
+        "plan": plan.plan,
+        "tiny": tiny.tiny,
+        "show": training.show,
+        "pretrain": training.pretrain,
+        "sft": training.sft,
+        "reward": training.reward,
+        "align": training.align,
+        "baseline": training.baseline,
+        "trajectory": training.trajectory,
+        "movement": training.movement,
+        "sweep": comparisons.sweep,
+        "mitigate": comparisons.mitigate,
+    },
+    "Results": {"collect": results.collect, "table": results.table, "claims": results.claims, "span": results.span},
+}
+for panel, commands in PANELS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)
+app.add_typer(bench, name="bench", rich_help_panel="Experiments")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"{NAME} {version(NAME)}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print name and version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
     try:
-        app()
+        app(prog_name=NAME)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from statistics import mean
+from typing import ClassVar
 
 from .errors import UserError
 
@@ -44,6 +45,8 @@ class Grouping:
         "own", or kept as in "theta" or "theta_0". A head tied to the embeddings follows the embeddings.
     Raises UserError for a value that is not allowed.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # where it is a section of settings
 
     parts: int = 3
     level: str = "part"
@@ -182,11 +185,6 @@ def check_ratio(name: str, value: float) -> None:
 def label_of(name: str) -> str:
     """The label of a part's name: "input" -> "part1"; labels are returned as they are."""
     return {spoken: label for label, spoken in PART_NAMES.items()}.get(name, name)
-
-
-def name_of(label: str, parts: int) -> str:
-    """The paper's name of a part, if there are three: "part1" -> "input"; otherwise the label."""
-    return PART_NAMES.get(label, label) if parts == 3 else label
 
 
 def _numbers(name: str) -> Iterable[tuple[str, int]]:

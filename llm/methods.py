@@ -211,6 +211,14 @@ for _method in (
         hub=True,
     ),
     Method(
+        "slerp",
+        "averaging",
+        {"slerp": Look("spherical averaging (SLERP)", "#1f4e9c", "--", "SLERP")},
+        "Shoemake, SIGGRAPH 1985",
+        "averaging.merge.slerp:SLERP",
+        order=ALONG_ALPHA,
+    ),
+    Method(
         "part",
         "averaging",
         {

@@ -42,9 +42,9 @@ os.chdir(tempfile.mkdtemp())
 
 
 def run(command):
-    """What `python -m llm COMMAND` does in a terminal, here without starting Python anew."""
-    print(f"$ python -m llm {command}")
-    with patch.object(sys, "argv", ["llm", *command.split()]):
+    """What `alignment-tax COMMAND` does in a terminal, here without starting Python anew."""
+    print(f"$ alignment-tax {command}")
+    with patch.object(sys, "argv", ["alignment-tax", *command.split()]):
         try:
             main()
         except SystemExit as stop:
@@ -69,15 +69,15 @@ for file in ("prompts.jsonl", "colours.jsonl", "translation.jsonl"):
 # ## 1. Measure what lies between: `front`
 #
 # Eleven models between $\theta_0$ and $\theta$ are mixed in memory and measured on the same items, so their differences are
-# paired: an item that is hard for one is hard for all. The recommendation is the ratio with the **largest gain in ability at no
+# paired: an item that is hard for one is hard for all. Whatever is not on the command line stands in a YAML file, of which
+# `docs/front.yaml` lists every key. The recommendation is the ratio with the **largest gain in ability at no
 # significant loss of reward**, both against $\theta$. How sure it is comes from a bootstrap that draws items again and again.
 
 # %%
 MODELS = "--theta-0 theta_0 --theta theta"
-TASKS = (
-    "--tasks colours.jsonl,translation.jsonl --reward-model reward --prompts prompts.jsonl --tokens 10 --task-tokens 10"
-)
-run(f"front {MODELS} {TASKS} --alphas 0:1:0.1 --batch 150 --out front")
+TASKS = "--tasks colours.jsonl,translation.jsonl --reward-model reward --prompts prompts.jsonl"
+Path("front.yaml").write_text("{tokens: 10, task_tokens: 10, batch: 150}")
+run(f"front {MODELS} {TASKS} --config front.yaml --alphas 0:1:0.1 --out front")
 
 # %%
 display(Image("front/front.png"))
@@ -119,8 +119,9 @@ run(f"average {MODELS} --alpha {ratio:g} --out averaged")
 # needs replies of $\theta$: here it samples them, scores them with the reward model and keeps the best.
 
 # %%
-ALIGNED = "--prompts prompts.jsonl --reward-model reward --samples 4 --tokens 10"
-run(f"adapt {MODELS} --alpha {ratio:g} {ALIGNED} --keep 300 --draw 200 --batch 10 --lr 0.2 --out ratios.json")
+ALIGNED = "--prompts prompts.jsonl --reward-model reward"
+Path("adapt.yaml").write_text("{samples: 4, tokens: 10, keep: 300, draw: 200, batch: 10, lr: 0.2}")
+run(f"adapt {MODELS} --alpha {ratio:g} {ALIGNED} --config adapt.yaml --out ratios.json")
 
 # %%
 display(Image("ratios.path.png"))
@@ -137,8 +138,10 @@ print(f"likelihood gained: {loss['gain']:.4f} nats a token, {'more' if sure else
 # before, on the same items, with the replies that `adapt` has stored.
 
 # %%
-AMA = "--method ama --data ratios.samples.jsonl --keep 300 --draw 200 --lr 0.2"
-run(f"front {MODELS} {TASKS} {AMA} --alphas 0.2:0.8:0.1 --batch 150 --epochs 10 --out front-ama")
+AMA = "--method ama --data ratios.samples.jsonl --config front-ama.yaml"
+search = "adapt: {keep: 300, draw: 200, batch: 150, lr: 0.2, epochs: 10}"
+Path("front-ama.yaml").write_text(f"{{tokens: 10, task_tokens: 10, batch: 150, {search}}}")
+run(f"front {MODELS} {TASKS} {AMA} --alphas 0.2:0.8:0.1 --out front-ama")
 
 # %%
 adapted = read_rows("front-ama/rows.jsonl")

@@ -21,9 +21,10 @@ def average(
     grouping: Grouping | None = None,
     out: str | PathLike | None = None,
     union: bool = False,
-    merge: bool = False,
+    full: bool = False,
+    merge: str = "linear",
 ):
-    """(1 - ratio) theta_0 + ratio theta, each tensor once at its own ratio.
+    """The average of two models, each tensor once at its own ratio.
 
     Args:
         theta_0, theta: the models before and after RLHF: two state dicts; a module as theta, with a module or a
@@ -32,8 +33,9 @@ def average(
             group label -> ratio; or, but for folders, tensor name -> ratio for every tensor.
         grouping: what has a ratio in common; by default the layers in as many equal parts as a sequence has
             ratios (a mapping: three), the embeddings with the first, final norm and head at the mean.
-        out, union, merge: of folders only, as in `files.average_files`: the new folder; whether vocabularies may
+        out, union, full: of folders only, as in `files.average_files`: the new folder; whether vocabularies may
             differ in size; whether an adapter becomes a full model.
+        merge: how: "linear", (1 - ratio) theta_0 + ratio theta, or "slerp", on the sphere (`averaging.merge`).
 
     Returns a new state dict, in theta's dtypes; the module theta, its weights overwritten; or the report on the
     folder that was written. Tied weights take the embeddings' ratio. Ratio 0 gives theta_0 and 1 theta exactly.
@@ -47,15 +49,13 @@ def average(
         if out is None:
             raise UserError("out is None, allowed with model folders is the folder to write.")
         recipe = _recipe(ratios, grouping)
-        return average_files(Path(theta_0), Path(theta), Path(out), recipe, union=union, merge=merge)
-    if any(folders) or out is not None or union or merge:
-        raise UserError(
-            "out, union and merge are allowed if theta_0 and theta are both folders, and folders only then."
-        )
-    return _in_memory(theta_0, theta, ratios, grouping)
+        return average_files(Path(theta_0), Path(theta), Path(out), recipe, union=union, full=full, merge=merge)
+    if any(folders) or out is not None or union or full:
+        raise UserError("out, union and full are allowed if theta_0 and theta are both folders, and folders only then.")
+    return _in_memory(theta_0, theta, ratios, grouping, merge)
 
 
-def _in_memory(theta_0, theta, ratios: Ratios, grouping: Grouping | None):
+def _in_memory(theta_0, theta, ratios: Ratios, grouping: Grouping | None, merge: str):
     from torch.nn import Module
 
     from .live import average as average_states
@@ -70,8 +70,8 @@ def _in_memory(theta_0, theta, ratios: Ratios, grouping: Grouping | None):
     if not (isinstance(ratios, Mapping) and ratios.keys() <= right.keys()):
         ratios = resolve(_recipe(ratios, grouping), right, tied(right)).ratios
     if not isinstance(theta, Module):
-        return average_states(left, right, ratios)
-    mix_(theta, left, right, ratios)
+        return average_states(left, right, ratios, merge)
+    mix_(theta, left, right, ratios, merge)
     return theta
 
 

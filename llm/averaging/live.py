@@ -1,33 +1,39 @@
-"""theta(alpha) = (1 - alpha) theta_0 + alpha theta for state dicts and live modules (the paper, section 4).
+"""Averages of state dicts and of live modules (the paper, section 4), by any of the methods in `merge`.
 
-The sum is done in fp64 and rounded to theta's dtype. In fp32 it would be wrong by many units in the last
-place wherever the two terms nearly cancel; and fp64 gives back exactly what both models agree on.
+They are computed in fp64 and rounded to theta's dtype (through fp32 for the 16-bit ones). In fp32 a sum would be wrong by
+many units in the last place wherever the two terms nearly cancel; and fp64 gives back exactly what both models agree on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from ..errors import UserError
 from ..grouping import check_ratio, role
+from .merge import Merge, merge_named
+from .merge.linear import LINEAR
 
 _BLOCK = 1 << 20  # elements widened to fp64 at a time: temporaries stay small next to any model
 
 
 @torch.no_grad()
 def average(
-    theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], ratios: float | Mapping[str, float]
+    theta_0: Mapping[str, Tensor],
+    theta: Mapping[str, Tensor],
+    ratios: float | Mapping[str, float],
+    merge: str = "linear",
 ) -> dict[str, Tensor]:
-    """A new state dict: (1 - ratio) theta_0 + ratio theta by tensor, in theta's dtypes and on its devices.
+    """A new state dict: theta_0 and theta merged tensor by tensor, in theta's dtypes and on its devices.
 
-    ratios: one number in [0, 1], the post-RLHF share, or one per tensor name (see `groups.ratios`).
+    ratios: one number in [0, 1], the post-RLHF share, or one per tensor name (see `grouping.ratios`).
+    merge: "linear", (1 - ratio) theta_0 + ratio theta, or another method of `merge`.
     Ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
     share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers
     and booleans must be equal in both models. Nothing is modified.
     Raises UserError if names or shapes differ, a ratio is missing or outside [0, 1].
     """
-    per_name = _checked(theta_0, theta, ratios)
+    per_name, method = _checked(theta_0, theta, ratios), merge_named(merge)
     result: dict[str, Tensor] = {}
     owners = tied(theta)
     for name in sorted(theta, key=lambda name: name in owners):
@@ -35,7 +41,7 @@ def average(
             result[name] = result[owners[name]]
         else:
             result[name] = torch.empty_like(theta[name], memory_format=torch.contiguous_format)
-            _mix_into(result[name], theta_0[name], theta[name], per_name[name], name)
+            mix_into(result[name], theta_0[name], theta[name], per_name[name], method, name)
     return {name: result[name] for name in theta}
 
 
@@ -45,6 +51,7 @@ def mix_(
     theta_0: Mapping[str, Tensor],
     theta: Mapping[str, Tensor],
     ratios: float | Mapping[str, float],
+    merge: str = "linear",
 ) -> None:
     """`average` written into a live module's parameters and persistent buffers; a tied weight once.
 
@@ -64,12 +71,12 @@ def mix_(
     sources = [{name: model[name] for name in targets} for model in (theta_0, theta)]
     if isinstance(ratios, Mapping):
         ratios = {name: ratio for name, ratio in ratios.items() if name not in owners}
-    per_name = _checked(*sources, ratios)
+    per_name, method = _checked(*sources, ratios), merge_named(merge)
     for name, target in targets.items():
         if target.shape != theta[name].shape:
             shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"
             raise UserError(f"{name} has shape {shapes}.")
-        _mix_into(target, theta_0[name], theta[name], per_name[name], name)
+        mix_into(target, theta_0[name], theta[name], per_name[name], method, name)
 
 
 def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -109,8 +116,10 @@ def _checked(
     return {name: float(ratio) for name, ratio in ratios.items()}
 
 
-def _mix_into(target: Tensor, theta_0: Tensor, theta: Tensor, ratio: float, name: str) -> None:
-    """target <- (1 - ratio) theta_0 + ratio theta, block by block."""
+def mix_into(
+    target: Tensor, theta_0: Tensor, theta: Tensor, ratio: float, merge: Merge = LINEAR, name: str = ""
+) -> None:
+    """target <- the two merged at the ratio, block by block; UserError for whole numbers that differ."""
     if not theta.is_floating_point() or not theta_0.is_floating_point():
         if not torch.equal(theta_0, theta.to(theta_0.device)):
             raise UserError(f"{name}, of type {theta.dtype}, differs and cannot be averaged.")
@@ -118,15 +127,21 @@ def _mix_into(target: Tensor, theta_0: Tensor, theta: Tensor, ratio: float, name
     elif ratio in (0, 1):
         target.copy_(theta if ratio else theta_0)
     else:
-        out, left, right = (tensor.reshape(-1) for tensor in (target, theta_0, theta))
-        device = "cpu" if out.is_mps else out.device  # MPS has no fp64
-        for start in range(0, out.numel(), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            sum_ = (1 - ratio) * left[block].to(device, torch.float64)
-            sum_ += ratio * right[block].to(device, torch.float64)
-            out[block] = sum_.float() if out.dtype.itemsize < 4 else sum_
+        out = target.reshape(-1)
+        device = torch.device("cpu") if out.is_mps else out.device  # MPS has no fp64
+        state = merge.prepare(_blocks(theta_0, theta, device), name) if merge.prepare else None
+        for place, (low, high) in enumerate(_blocks(theta_0, theta, device)):
+            merged = merge.apply(low, high, ratio, state)
+            out[place * _BLOCK : (place + 1) * _BLOCK] = merged.float() if out.dtype.itemsize < 4 else merged
         if not target.is_contiguous():  # then `out` is a copy
             target.copy_(out.view(target.shape))
+
+
+def _blocks(theta_0: Tensor, theta: Tensor, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both tensors' values in order, (values,) each, in fp64."""
+    low, high = theta_0.reshape(-1), theta.reshape(-1)
+    for start in range(0, low.numel(), _BLOCK):
+        yield tuple(flat[start : start + _BLOCK].to(device, torch.float64) for flat in (low, high))
 
 
 def _shape(tensor: Tensor) -> str:

@@ -74,8 +74,13 @@ def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
         raise UserError(f"part is {part!r}, allowed are {spoken}1 to {grouping.parts}.")
     if grouping.level != "part":
         raise UserError(f"level is {grouping.level!r}, allowed with a single part is 'part'.")
+    return Recipe(for_one_part(grouping), {label: float(alpha)}, rest=1.0)
+
+
+def for_one_part(grouping: Grouping) -> Grouping:
+    """The grouping when one part alone is averaged: what would take the mean of the ratios stays theta's."""
     kept = {key: "theta" for key in ("embeddings", "norm", "head") if getattr(grouping, key) == "mean"}
-    return Recipe(replace(grouping, **kept), {label: float(alpha)}, rest=1.0)
+    return replace(grouping, **kept)
 
 
 def from_file(path: Path) -> Recipe:

@@ -1,8 +1,7 @@
-"""What a step of AMA costs next to a plain forward and backward pass of one model, and how much memory
-it takes.
+"""`alignment-tax bench adapt`: what a step of AMA costs next to a plain forward and backward pass of one model.
 
-Time is that of the processor, so that other work on the computer disturbs it little. Memory is the peak
-of a process of its own beyond what the process held before the models, in units of one model's weights.
+Time is CPU time, so that other work on the computer disturbs it little. Memory is the peak of a process of its own beyond
+what the process held before the models, in units of one model's weights.
 """
 
 import json
@@ -43,9 +42,7 @@ def bench_adapt(
 
 
 def measure(way: str, hidden: int, layers: int, vocabulary: int, rows: int, length: int, repeats: int) -> dict:
-    """Seconds a step (median), peak and models held in units of a model's weights, and the number of
-    weights.
-    """
+    """Seconds a step (median), peak and models held in units of a model's weights, and the number of weights."""
     before = _resident("VmRSS")
     step, weights, models = _step(way, hidden, layers, vocabulary, rows, length)
     step()
@@ -65,8 +62,7 @@ def _step(
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from ..averaging.ama.optimise import ratio_gradient, reply_loss
-    from ..averaging.ama.streamed import streamed_gradient
+    from ..averaging.ama.gradient import ratio_gradient, reply_loss, streamed_gradient
     from ..grouping import Grouping, assign, labels
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""`python -m llm bench average`: whole-process time and peak memory of `average`, against the physical limit.
+"""`alignment-tax bench average`: whole-process time and peak memory of `average`, against the physical limit.
 
 The limit is the time of reading both models and writing one, by `cat` and `cp`; start-up is that of averaging two
 models of next to no size. Compared too is mergekit's linear merge, where its command is given (a development-only
@@ -58,7 +58,7 @@ def table(found: dict) -> str:
         f"Two models of {found['model_bytes'] / 1e6:.0f} MB (bf16), {state}; best of "
         f"{len(found['programs']['average']['seconds'])} runs, all of them in brackets.",
         "",
-        "| program | seconds | processor seconds | peak memory, MB |",
+        "| program | seconds | CPU seconds | peak memory, MB |",
         "|---|---|---|---|",
     ]
     for name, row in found["programs"].items():

@@ -1,4 +1,4 @@
-"""`python -m llm average`: two model folders in, their average out."""
+"""`alignment-tax average`: two model folders in, their average out."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from .model_options import Theta0, in_panel
+from .model_options import Progress, Theta0, in_panel
 
 _ratios = in_panel("Ratios")
 
@@ -29,9 +29,12 @@ def average_command(
     vocab: Annotated[
         str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")
     ] = "same",
-    merge: Annotated[bool, typer.Option("--merge", help="Write a full model from an adapter.")] = False,
+    merge: Annotated[
+        str, typer.Option(help="linear, (1 - alpha) theta_0 + alpha theta; or slerp, on the sphere.")
+    ] = "linear",
+    full: Annotated[bool, typer.Option("--full", help="Write a full model from an adapter.")] = False,
 ) -> None:
-    """Average two models: (1 - alpha) theta_0 + alpha theta, tensor by tensor, in a stream."""
+    """Average two models, tensor by tensor, in a stream."""
     from ..averaging.files.average import average_files
 
     if vocab not in ("same", "union"):
@@ -40,9 +43,22 @@ def average_command(
     choices = {key: choice for key, choice in choices.items() if choice is not None}
     recipe = _recipe(alpha, alphas, part, alphas_file, parts, choices)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
-    with _Progress() as progress:
-        report = average_files(theta_0, theta, out, recipe, union=vocab == "union", merge=merge, progress=progress.show)
-    _print(report, out)
+    with Progress() as bars:
+        report = average_files(
+            theta_0,
+            theta,
+            out,
+            recipe,
+            union=vocab == "union",
+            full=full,
+            merge=merge,
+            progress=lambda done, total: bars.show("B", done, total, unit_scale=True),
+        )
+    for label, ratio, count, values in report.coverage():
+        print(f"{label:16} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
+    for note in report.notes:
+        print(note)
+    print(f"wrote {out}")
 
 
 def _recipe(
@@ -75,32 +91,3 @@ def _recipe(
     if part is not None:
         return recipe.one_part(part, alpha, grouping)
     return recipe.in_order(alphas, grouping, parts) if alphas is not None else recipe.uniform(alpha, grouping)
-
-
-class _Progress:
-    """A bar on standard error, on a terminal only."""
-
-    def __enter__(self) -> "_Progress":
-        self._bar = None
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, done: int, total: int) -> None:
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, unit="B", unit_scale=True, disable=None)
-        self._bar.update(done - self._bar.n)
-
-
-def _print(report, out: Path) -> None:
-    from ..averaging.files.card import coverage
-
-    for label, ratio, count, values in coverage(report):
-        print(f"{label:16} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
-    for note in report.notes:
-        print(note)
-    print(f"wrote {out}")

@@ -1,4 +1,4 @@
-"""`python -m llm benchmark`, `replies` and `win-rate`: a model folder on the paper's tasks, and against another model."""
+"""`alignment-tax benchmark`, `replies` and `win-rate`: a model folder on the paper's tasks, and against another model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -101,13 +101,6 @@ def win_rate_command(
     measured = {"win_rate": win_rate(PairRM(ranker, batch, device), *paired(own, other))}
     setting = {"ranker": Path(ranker).name, "rival": other.generator}
     _write(to, own.generator, seed, rlhf, setting, measured, perf_counter() - start)
-
-
-def add_to(app: typer.Typer, panel: str) -> None:
-    """Register the three commands."""
-    commands = {"benchmark": benchmark_command, "replies": replies_command, "win-rate": win_rate_command}
-    for name, command in commands.items():
-        app.command(name, rich_help_panel=panel)(command)
 
 
 def _check(to: Path, name: str, seed: int, rlhf: str) -> None:

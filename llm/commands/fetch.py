@@ -1,4 +1,4 @@
-"""The command `python -m llm fetch`."""
+"""`alignment-tax fetch`: a public model and its data."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,10 +1,12 @@
-"""Options that several commands on model folders share."""
+"""What several commands on model folders share: options, settings from a file, bars of progress."""
 
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ..errors import UserError
 
 Theta0 = Annotated[Path, typer.Option("--theta-0", help="Model folder before RLHF.")]
 Theta = Annotated[Path, typer.Option("--theta", help="Model folder after RLHF, or a LoRA adapter on theta-0.")]
@@ -13,6 +15,59 @@ Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..")]
 
 
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file of all other settings.")]
+
+
 def in_panel(title: str) -> partial:
     """`typer.Option` for options that the help shows under a title of their own."""
     return partial(typer.Option, rich_help_panel=title)
+
+
+def settings_from(kind: type, file: Path | None, given: dict):
+    """The settings `kind`: `given` on the command line, all others from the YAML file where it has them.
+
+    Raises UserError, one sentence, for a key or value that is not allowed, or a key that is given twice.
+    """
+    from pydantic import ValidationError
+
+    from ..config.files import read_yaml, sentence
+
+    if file is not None and not file.is_file():
+        raise UserError(f"config is {str(file)!r}, which is no file.")
+    found = (read_yaml(file) or {}) if file is not None else {}
+    if not isinstance(found, dict):
+        raise UserError(f"{file} holds {found!r}, allowed are keys with values.")
+    for key in found.keys() & given.keys():
+        raise UserError(f"{file}: {key} is given on the command line; allowed in the file are the other settings.")
+    try:
+        return kind(**found, **given)
+    except ValidationError as error:
+        own = error.errors()[0]["loc"][:1]
+        where = f"{file}: " if file is not None and not (own and own[0] in given) else ""
+        raise UserError(f"{where}{sentence(error)}.") from None
+
+
+class Progress:
+    """Bars on standard error, on a terminal only, one a unit ("B", "step")."""
+
+    def __enter__(self) -> "Progress":
+        self._bars: dict = {}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+    def show(self, unit: str, done: int, total: int, **how) -> None:
+        from tqdm import tqdm
+
+        if unit not in self._bars:
+            self._bars[unit] = tqdm(total=total, unit=unit, disable=None, **how)
+        self._bars[unit].update(done - self._bars[unit].n)
+
+    @staticmethod
+    def write(line: str) -> None:
+        """A line on standard output, above the bars."""
+        from tqdm import tqdm
+
+        tqdm.write(line)

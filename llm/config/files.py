@@ -29,7 +29,7 @@ def load_preset(name: str) -> AnyPreset:
     A file may begin with `base:`, the name or path of a complete preset, and then give its own name and what differs.
     """
     path = _find("presets", name)
-    given = _read(path)
+    given = read_yaml(path)
     if isinstance(given, dict) and "base" in given:
         given = _on_base(path, given)
     return _checked(ANY_PRESET, path, given)
@@ -38,7 +38,7 @@ def load_preset(name: str) -> AnyPreset:
 def load_sweep(name: str) -> Sweep:
     """A sweep by the name of its file in llm/sweeps, or by the path of a YAML file."""
     path = _find("sweeps", name)
-    return _checked(TypeAdapter(Sweep), path, _read(path))
+    return _checked(TypeAdapter(Sweep), path, read_yaml(path))
 
 
 def names(folder: Literal["presets", "sweeps"]) -> list[str]:
@@ -59,7 +59,7 @@ def _find(folder: Literal["presets", "sweeps"], name: str):
     return path
 
 
-def _read(path) -> object:
+def read_yaml(path) -> object:
     try:
         return yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -70,11 +70,11 @@ def _checked(kind: TypeAdapter, path, given: object):
     try:
         return kind.validate_python(given)
     except ValidationError as error:
-        raise UserError(f"{path}: {_sentence(error)}") from None
+        raise UserError(f"{path}: {sentence(error)}") from None
 
 
 def _on_base(path, given: dict) -> dict:
-    base = _read(_find("presets", str(given["base"])))
+    base = read_yaml(_find("presets", str(given["base"])))
     if not isinstance(base, dict) or "base" in base:
         raise UserError(
             f"{path}: base = {given['base']!r} is not allowed; allowed are presets that are complete themselves"
@@ -101,7 +101,7 @@ def _group(kind: type[Settings], key: str) -> type[Settings] | None:
     return next((choice for choice in choices if isinstance(choice, type) and issubclass(choice, Settings)), None)
 
 
-def _sentence(error: ValidationError) -> str:
+def sentence(error: ValidationError) -> str:
     """The first problem: key, value, what is allowed."""
     first = error.errors()[0]
     if first["type"] == "union_tag_not_found":

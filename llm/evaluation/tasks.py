@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..averaging.ama.samples import read_lines, text_of
-from ..averaging.ama.sampling import exchange, read_prompts, rewards, write_replies
+from ..averaging.ama.samples import exchange, read_lines, read_prompts, text_of
+from ..averaging.ama.sampling import rewards, write_replies
 from ..errors import UserError
 from ..models.conversations import Tokens, context_ids, conversation, end_id, pad_id
 from ..models.generate import generate

@@ -62,7 +62,7 @@ def _merged(base, adapter) -> dict[str, torch.Tensor]:
 def test_scaling_the_adapter_is_averaging_the_models(kind, tmp_path):
     theta_0, theta = _adapter(tmp_path, *SETTINGS[kind])
     report = average_files(theta_0, theta, tmp_path / "out", THREE)
-    full = average_files(theta_0, theta, tmp_path / "full", THREE, merge=True)
+    full = average_files(theta_0, theta, tmp_path / "full", THREE, full=True)
     base = {n: t.double() for n, t in load_file(theta_0 / "model.safetensors").items()}
     end, scaled = _merged(theta_0, theta), _merged(theta_0, tmp_path / "out")
     merged = load_file(tmp_path / "full" / "model.safetensors")
@@ -87,7 +87,7 @@ def test_the_ends_of_an_adapter(tmp_path):
     assert (tmp_path / "adapter1.0" / "adapter_model.safetensors").read_bytes() == stored
     for name, tensor in load_file(tmp_path / "adapter0.0" / "adapter_model.safetensors").items():
         assert tensor.dtype == torch.bfloat16 and ("lora_A" in name or not tensor.any())
-    average_files(theta_0, theta, tmp_path / "full", uniform(0.0, Grouping()), merge=True)
+    average_files(theta_0, theta, tmp_path / "full", uniform(0.0, Grouping()), full=True)
     stored = [(folder / "model.safetensors").read_bytes() for folder in (theta_0, tmp_path / "full")]
     assert stored[0] == stored[1]
 
@@ -146,8 +146,10 @@ def test_the_command_averages_adapters(tmp_path, monkeypatch, capsys):
     arguments = ["average", "--theta-0", theta_0, "--theta", theta, "--alpha", 0.5, "--out"]
     assert command(monkeypatch, *arguments, tmp_path / "out") == 0
     assert "LoRA adapter" in (tmp_path / "out" / "README.md").read_text()
-    assert command(monkeypatch, *arguments, tmp_path / "full", "--merge") == 0
+    assert command(monkeypatch, *arguments, tmp_path / "full", "--full") == 0
     assert (tmp_path / "full" / "tokenizer.json").exists()
+    assert command(monkeypatch, *arguments, tmp_path / "x", "--merge", "slerp") == 2
+    assert "merge is 'slerp', allowed with an adapter is linear" in capsys.readouterr().err
     arguments[2] = theta
     assert command(monkeypatch, *arguments, tmp_path / "x") == 2
     assert "which is an adapter" in capsys.readouterr().err

@@ -7,7 +7,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm.averaging.ama.optimise import IGNORED, optimise_ratios, ratio_gradient, reply_loss
+from llm.averaging.ama.gradient import IGNORED, ratio_gradient, reply_loss
+from llm.averaging.ama.optimise import optimise_ratios
 from llm.averaging.ama.parameterise import on_omega
 from llm.averaging.live import average, tied
 from llm.errors import UserError

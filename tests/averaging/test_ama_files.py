@@ -1,10 +1,14 @@
 """`adapt` on model folders: what it writes, how it goes on after a stop, what it refuses."""
 
 import json
+import re
 import shutil
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ama_models import pair, save_models, save_samples, words, write_lines
@@ -95,14 +99,12 @@ def stopping(monkeypatch, at):
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(found, folder, tmp_path, monkeypatch):
     out, _ = found
-    again, used = tmp_path / "ratios.json", []
+    again, used, settings = tmp_path / "ratios.json", [], SETTINGS.model_copy(update={"save_every": 3})
     with pytest.raises(KeyboardInterrupt):
-        adapt_files(sources(folder), again, SETTINGS, save_every=3, progress=stopping(monkeypatch, 8))
+        adapt_files(sources(folder), again, settings, progress=stopping(monkeypatch, 8))
     assert not again.exists()
     assert len(json.loads((tmp_path / ".ratios.json.state").read_text())["reached"]["path"]) == 6
-    adapt_files(
-        sources(folder), again, SETTINGS, save_every=3, progress=lambda phase, done, total, state: used.append(done)
-    )
+    adapt_files(sources(folder), again, settings, progress=lambda phase, done, total, state: used.append(done))
     assert used == list(range(7, 13))
     for name in ("ratios.json", "ratios.path.png", "ratios.path.pdf"):
         assert (tmp_path / name).read_bytes() == (out.parent / name).read_bytes()
@@ -112,7 +114,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(found, folder, tmp_path, monkey
 def test_the_state_of_another_run_is_not_taken_up(folder, tmp_path, monkeypatch):
     out = tmp_path / "ratios.json"
     with pytest.raises(KeyboardInterrupt):
-        adapt_files(sources(folder), out, SETTINGS, save_every=1, progress=stopping(monkeypatch, 2))
+        adapt_files(sources(folder), out, SETTINGS, progress=stopping(monkeypatch, 2))
     other = AdaptSettings(alpha=0.6, batch=5, epochs=1.5, lr=0.1, check=40)
     with pytest.raises(UserError, match=r"\.ratios\.json\.state holds a run with other arguments"):
         adapt_files(sources(folder), out, other)
@@ -179,39 +181,52 @@ def test_theta_may_be_a_lora_adapter(folder, tmp_path):
     assert set(content["sources"]["theta"]["sha256"]) == {"adapter_model.safetensors"}
 
 
+OPTIONS = {"theta-0", "theta", "alpha", "out", "data", "prompts", "reward-model", "seed", "device", "config"}
+
+
 def arguments(folder, out, /, **changes):
+    """Options for the command line, and a file for what only that may hold."""
+    settings = {key: value for key, value in changes.items() if key not in OPTIONS}
+    file = folder / f"settings-{hash(str(settings))}.yaml"
+    file.write_text(json.dumps(settings))  # JSON is YAML
+    changes = {key: value for key, value in changes.items() if key in OPTIONS}
     given = {
         "theta-0": folder / "theta_0",
         "theta": folder / "theta",
         "alpha": 0.6,
         "out": out,
         "data": folder / "samples.jsonl",
+        "config": file,
     } | changes
     return [text for key, value in given.items() if value is not None for text in (f"--{key}", value)]
 
 
 REFUSED = {
-    "alpha above 1": ({"alpha": 1.5}, "alpha is 1.5"),
-    "alpha is NaN": ({"alpha": "nan"}, "alpha is nan"),
+    "alpha above 1": ({"alpha": 1.5}, "alpha = 1.5 is not allowed: Input should be less than or equal to 1"),
+    "alpha is NaN": ({"alpha": "nan"}, "alpha = nan is not allowed: Input should be a finite number"),
     "no samples": ({"data": None}, "The samples must be given by --data"),
     "prompts without reward model": ({"data": None, "prompts": "p"}, "The samples must be given by --data"),
     "both": ({"prompts": "p", "reward-model": "r"}, "The samples must be given by --data"),
     "missing data": ({"data": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
     "missing model": ({"theta": "nowhere"}, "theta is 'nowhere', which is no folder"),
-    "more parts than layers": ({"parts": 9}, "parts is 9, allowed are 1 to 3"),
-    "unknown level": ({"level": "block"}, "level is 'block'"),
-    "no group of its own": ({"embeddings": "middle"}, "embeddings is 'middle'"),
-    "no batch": ({"batch": 0}, "batch is 0, allowed are whole numbers from 1"),
-    "no learning rate": ({"lr": 0}, "lr is 0.0, allowed are finite numbers above 0"),
-    "negative warmup": ({"warmup": -1}, "warmup is -1.0"),
+    "more parts than layers": ({"grouping": {"parts": 9}}, "parts is 9, allowed are 1 to 3"),
+    "unknown level": ({"grouping": {"level": "block"}}, "level is 'block'"),
+    "no group of its own": ({"grouping": {"embeddings": "middle"}}, "embeddings is 'middle'"),
+    "no batch": ({"batch": 0}, "batch = 0 is not allowed: Input should be greater than or equal to 1"),
+    "no learning rate": ({"lr": 0}, "lr = 0 is not allowed: Input should be greater than 0"),
+    "negative warmup": ({"warmup": -1}, "warmup = -1 is not allowed"),
     "eps without paper": ({"eps": 0.2}, "eps is 0.2, allowed with parameterisation 'sigmoid' is 0"),
     "unknown parameterisation": ({"parameterisation": "softmax"}, "parameterisation is 'softmax'"),
     "unknown dtype": ({"dtype": "int8"}, "dtype is 'int8'"),
     "unknown device": ({"device": "abacus"}, "device is 'abacus'"),
-    "save-every 0": ({"save-every": 0}, "save-every is 0"),
+    "save_every 0": ({"save_every": 0}, "save_every = 0 is not allowed"),
+    "squares of nothing": ({"squared": True}, "squared is set, but regulariser is 0"),
+    "an unknown key": ({"steps": 3}, "steps = 3 is an unknown key; allowed are keep, draw, max_length"),
+    "an unknown key of a section": ({"grouping": {"depth": 1}}, "grouping.depth = 1 is not allowed"),
+    "no YAML": ({"config": "nowhere.yaml"}, "config is 'nowhere.yaml', which is no file"),
     "out without .json": ({"out": "ratios"}, "out is 'ratios', allowed are file names that end in .json"),
     "out in no folder": ({"out": "no/where.json"}, "out is 'no/where.json', whose folder does not exist"),
-    "max-length too short": ({"max-length": 2}, "max-length is 2, which leaves no sample a reply"),
+    "max-length too short": ({"max_length": 2}, "max-length is 2, which leaves no sample a reply"),
     "prompts missing": ({"data": None, "prompts": "p", "reward-model": "r"}, "'p' is no file"),
 }
 
@@ -222,9 +237,16 @@ def test_bad_input_is_refused_in_one_sentence_with_nothing_written(case, folder,
     monkeypatch.chdir(tmp_path)
     assert command(monkeypatch, "adapt", *arguments(folder, tmp_path / "ratios.json", **changes)) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {said}")
+    assert re.match(rf"error: (\S+\.yaml: )?{re.escape(said)}", error)
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_documented_file_holds_every_setting_with_its_default():
+    given = yaml.safe_load((Path(__file__).parents[2] / "docs" / "adapt.yaml").read_text())
+    assert AdaptSettings(alpha=0.5, **given) == AdaptSettings(alpha=0.5)
+    assert given.keys() == AdaptSettings.model_fields.keys() - {"alpha", "seed"}
+    assert given["grouping"] == asdict(Grouping())
 
 
 def test_out_that_exists_is_left_alone(folder, tmp_path, monkeypatch, capsys):

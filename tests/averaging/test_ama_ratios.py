@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ama_models import batch, pair
-from llm.averaging.ama.descent import AmaState, descend
-from llm.averaging.ama.engine import engine_for
-from llm.averaging.ama.optimise import optimise_ratios
+from llm.averaging.ama.gradient import engine_for
+from llm.averaging.ama.optimise import AmaState, descend, optimise_ratios
 from llm.averaging.ama.parameterise import as_printed, on_omega, placement, projected
 from llm.averaging.ama.regulariser import middle_weights, penalty
 from llm.averaging.ama.samples import batches

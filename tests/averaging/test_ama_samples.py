@@ -11,8 +11,7 @@ from transformers import AutoTokenizer
 
 from ama_models import TEMPLATE, save_models, words, write_lines
 from averaging_models import save_tokenizer
-from llm.averaging.ama import sampling
-from llm.averaging.ama.samples import Sample, batches, read_samples, select, tokenise
+from llm.averaging.ama.samples import Sample, batches, draw_samples, read_samples, select, tokenise
 from llm.errors import UserError
 from llm.models.conversations import Tokens, batch_of, context_ids, conversation, end_id
 from llm.models.loading import OnProcessor, load_causal, load_scorer, load_tokenizer
@@ -146,7 +145,7 @@ def draw(folder, out, seed=0, stop_after=None):
         if done == stop_after:
             raise KeyboardInterrupt
 
-    sampling.draw_samples(
+    draw_samples(
         model,
         tokenizer,
         scorer,

@@ -7,9 +7,16 @@ import pytest
 import torch
 
 from ama_models import batch, pair
-from llm.averaging.ama import streamed
-from llm.averaging.ama.engine import engine_for, reply_losses
-from llm.averaging.ama.optimise import ratio_gradient, reply_loss
+from llm.averaging.ama import gradient as module
+from llm.averaging.ama.gradient import (
+    Unmixable,
+    engine_for,
+    mixing,
+    ratio_gradient,
+    reply_loss,
+    reply_losses,
+    streamed_gradient,
+)
 from llm.averaging.live import average, tied
 from llm.grouping import Grouping, assign, labels, ratios
 
@@ -43,7 +50,7 @@ def test_gradient_is_that_of_finite_differences_in_fp64(architecture):
     for grouping in GROUPINGS.values() if architecture == "llama" else [Grouping(parts=2, embeddings="own")]:
         model.load_state_dict(theta_0)
         assignment, alphas = grouped(model, theta, grouping)
-        loss, gradient = streamed.streamed_gradient(model, theta, assignment)(alphas, tokens)
+        loss, gradient = streamed_gradient(model, theta, assignment)(alphas, tokens)
         for group, slope in zip(alphas, gradient.tolist(), strict=True):
             step = 1e-5
             ends = [
@@ -62,7 +69,7 @@ def test_streamed_and_in_place_gradients_are_the_same(architecture, grouping):
     model, theta = pair(architecture, torch.float64 if exact else torch.float32)
     theta_0 = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assignment, alphas = grouped(model, theta, GROUPINGS[grouping])
-    loss, gradient = streamed.streamed_gradient(model, theta, assignment)(alphas, batch())
+    loss, gradient = streamed_gradient(model, theta, assignment)(alphas, batch())
     model.requires_grad_(True)
     other_loss, other = ratio_gradient(model, theta_0, theta, assignment, alphas, batch())
     assert loss == pytest.approx(other_loss, rel=1e-12 if exact else 1e-6)
@@ -74,7 +81,7 @@ def test_the_models_own_weights_stay_as_they_are_and_get_no_gradients():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     parameters = dict(model.named_parameters())
     assignment, alphas = grouped(model, theta, Grouping())
-    streamed.streamed_gradient(model, theta, assignment)(alphas, batch())
+    streamed_gradient(model, theta, assignment)(alphas, batch())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert dict(model.named_parameters()) == parameters
     assert all(parameter.grad is None for parameter in parameters.values())
@@ -83,18 +90,18 @@ def test_the_models_own_weights_stay_as_they_are_and_get_no_gradients():
 def test_no_mixed_weight_outlives_its_module(monkeypatch):
     model, theta = pair()
     made = []
-    plain = streamed._lerp
+    plain = module.averaged
 
     def spied(*arguments):
         mixed = plain(*arguments)
         made.append(weakref.ref(mixed.untyped_storage()))
         return mixed
 
-    monkeypatch.setattr(streamed, "_lerp", spied)
+    monkeypatch.setattr(module, "averaged", spied)
     assignment, alphas = grouped(model, theta, Grouping())
     place = {group: torch.tensor(value, dtype=torch.float64, requires_grad=True) for group, value in alphas.items()}
     shared = place | {"mean": sum(place.values()) / len(place)}
-    with streamed.mixing(model, theta, assignment, shared):
+    with mixing(model, theta, assignment, shared):
         loss = reply_loss(model, batch())
     gc.collect()
     count = sum(1 for _ in model.named_parameters())
@@ -120,8 +127,8 @@ def test_a_model_that_sidesteps_its_modules_is_found_out_and_gets_a_third_copy()
     model.lm_head = Sidestep(model.lm_head)
     theta["lm_head.inner.weight"] = theta.pop("lm_head.weight")
     assignment, alphas = grouped(model, theta, Grouping())
-    with pytest.raises(streamed.Unmixable, match=r"lm_head\.inner\.weight"):
-        streamed.streamed_gradient(model, theta, assignment)(alphas, batch())
+    with pytest.raises(Unmixable, match=r"lm_head\.inner\.weight"):
+        streamed_gradient(model, theta, assignment)(alphas, batch())
     engine = engine_for(model, theta, assignment, batch(rows=1))
     assert engine.copies == 3
     theta_0 = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -83,7 +83,7 @@ def test_a_grouping_can_keep_tensors_when_one_ratio_serves_all(models):
     [
         ({"theta": 3}, "int cannot be averaged, allowed are state dicts"),
         ({"theta": {}, "theta_0": torch.nn.Linear(1, 1)}, "a module as theta_0 with a state dict as theta"),
-        ({"out": "x"}, "out, union and merge are allowed"),
+        ({"out": "x"}, "out, union and full are allowed"),
         ({"theta": "folder"}, "folders only then"),
         ({"theta": "b", "theta_0": "a"}, "out is None"),
         ({"theta": "b", "theta_0": "a", "out": "c"}, "theta-0 is 'a', which is no folder"),

@@ -122,6 +122,7 @@ def test_card_and_report_tell_the_truth(tmp_path):
         files = sorted(folder.glob("*.safetensors"))
         assert report["hashes"][key] == {file.name: digest(file) for file in files}
         assert all(digest(file) in card for file in files)
+    assert report["merge"] == "linear" and "by the method linear: each weight is\n(1 - alpha) theta_0" in card
     assert report["groups"] == {"part1": 0.9, "part2": 0.4, "part3": 0.2}
     entry = report["tensors"]["model.decoder.layers.6.fc1.bias"]
     assert entry == {"group": "part3", "ratio": 0.2, "shape": [24]}
@@ -237,7 +238,7 @@ from llm.averaging.ratios import uniform
 from llm.grouping import Grouping
 from llm import cli
 folder = Path(sys.argv[1])
-average_files(folder / "theta_0", folder / "theta", folder / "out", uniform(0.5, Grouping()))
+average_files(folder / "theta_0", folder / "theta", folder / "out", uniform(0.5, Grouping()), merge=sys.argv[2])
 heavy = {"torch", "transformers", "peft", "trl", "accelerate", "pandas", "scipy"} & set(sys.modules)
 status = Path("/proc/self/status")  # on Linux getrusage would count the parent's memory too
 if status.exists():
@@ -248,10 +249,11 @@ print(peak, *heavy)
 """
 
 
-def test_memory_stays_below_the_largest_tensor_and_nothing_heavy_is_imported(tmp_path):
+@pytest.mark.parametrize("merge", ["linear", "slerp"])  # the second reads the folders twice
+def test_memory_stays_below_the_largest_tensor_and_nothing_heavy_is_imported(tmp_path, merge):
     for name in ("theta_0", "theta"):
         _sparse(tmp_path / name, 100_000_000)
-    run = [sys.executable, "-c", _WATCHED, str(tmp_path)]
+    run = [sys.executable, "-c", _WATCHED, str(tmp_path), merge]
     done = subprocess.run(run, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     kilobytes, *heavy = done.stdout.split()
     assert heavy == []

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from averaging_models import ARCHITECTURES, LAYERS, make
 from llm.errors import UserError
-from llm.grouping import Grouping, assign, label_of, labels, layer_index, layer_list, name_of, part_ends, ratios
+from llm.grouping import Grouping, assign, label_of, labels, layer_index, layer_list, part_ends, ratios
 
 
 def _layers(model) -> str:
@@ -147,7 +147,6 @@ def test_the_outermost_number_is_the_layers():
 def test_figure_4_names():
     assert [label_of(name) for name in ("input", "middle", "output")] == ["part1", "part2", "part3"]
     assert label_of("part2") == "part2"
-    assert [name_of("part1", 3), name_of("part1", 6), name_of("mean", 3)] == ["input", "part1", "mean"]
 
 
 @pytest.mark.parametrize(

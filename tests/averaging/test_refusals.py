@@ -191,7 +191,7 @@ CASES = {
     "unknown level": (_options("--alpha", "0.5", "--level", "head"), "level is 'head'"),
     "unknown place": (_options("--alpha", "0.5", "--norm", "middle"), "norm is 'middle'"),
     "unknown vocab": (_options("--alpha", "0.5", "--vocab", "mine"), "vocab is 'mine', allowed are same"),
-    "merge without adapter": (_options("--alpha", "0.5", "--merge"), "which is no adapter"),
+    "full without adapter": (_options("--alpha", "0.5", "--full"), "which is no adapter"),
     "no ratios file": (_options("--alphas-file", "nowhere.json"), "alphas-file is 'nowhere.json'"),
     "ratios file not JSON": (lambda w: _ratios(w, "alpha: 1"), "is not valid JSON"),
     "ratios file without groups": (lambda w: _ratios(w, {"alpha": 1}), 'has no "groups"'),

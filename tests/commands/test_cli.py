@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from llm.config import names
 from llm.data.microcosm.tokenizer import build_tokenizer
@@ -188,3 +189,34 @@ def test_help_lists_the_stages_and_loads_nothing_heavy():
         "span",
     ):
         assert any(re.match(rf"\W*{stage}\b", line) for line in shown), stage
+
+
+PANELS = {
+    "Your models": "average adapt front benchmark replies win-rate fetch",
+    "Experiments": "plan tiny show pretrain sft reward align baseline trajectory movement sweep mitigate bench",
+    "Results": "collect table claims span",
+}
+
+
+def test_help_groups_the_commands(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert command(monkeypatch, "--help") == 0
+    shown = capsys.readouterr().out
+    titles = [shown.index(f"─ {panel} ─") for panel in PANELS]
+    assert titles == sorted(titles)
+    for begin, end, commands in zip(titles, [*titles[1:], len(shown)], PANELS.values(), strict=True):
+        listed = [line.split()[1] for line in shown[begin:end].splitlines() if re.match(r"│ \S", line)]
+        assert listed == commands.split()
+
+
+def test_the_version_is_printed(capsys, monkeypatch):
+    assert command(monkeypatch, "--version") == 0
+    assert re.fullmatch(r"alignment-tax \d+\.\S+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["adapt", "front"])
+def test_what_few_need_stands_in_the_file_and_not_on_the_command_line(name):
+    from llm import cli
+
+    options = typer.main.get_command(cli.app).commands[name].params
+    assert len(options) <= 12 and {"config", "seed", "device"} <= {option.name for option in options}

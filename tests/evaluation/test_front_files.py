@@ -1,24 +1,31 @@
 """`front` on model folders: the numbers, the rows, the report, going on after a stop, refusals."""
 
 import json
+import re
+from dataclasses import asdict
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ama_models import save_models, save_samples, words, write_lines
 from averaging_models import command
-from llm.averaging.ama.sampling import exchange, rewards, write_replies
+from llm.averaging.ama.samples import exchange
+from llm.averaging.ama.sampling import rewards, write_replies
 from llm.averaging.live import average
 from llm.errors import UserError
 from llm.evaluation.front import measure as module
+from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.harness import Harness
 from llm.evaluation.metrics import f1
 from llm.evaluation.scores import corpus_bleu, sentence_statistics
 from llm.evaluation.tasks import Asking, read_task
 from llm.evidence.rows import read_rows
+from llm.grouping import Grouping
 from llm.models.loading import load_causal, load_tokenizer
 
 
@@ -44,7 +51,29 @@ def folder(tmp_path_factory):
     return path
 
 
+SETTINGS = {"task_tokens": 4, "tokens": 5, "resamples": 20, "name": "tiny", "rlhf": "dpo"}
+OPTIONS = {
+    "config",
+    "theta-0",
+    "theta",
+    "tasks",
+    "out",
+    "reward-model",
+    "prompts",
+    "alphas",
+    "method",
+    "data",
+    "seed",
+    "device",
+}
+
+
 def arguments(folder, out, /, **changes):
+    """Options for the command line, and a file for what only that may hold."""
+    settings = SETTINGS | {key: value for key, value in changes.items() if key not in OPTIONS}
+    file = folder / f"settings-{hash(str(settings))}.yaml"
+    file.write_text(json.dumps(settings))  # JSON is YAML
+    changes = {key: value for key, value in changes.items() if key in OPTIONS}
     tasks = ",".join(str(folder / f"{name}.jsonl") for name in ("qa", "reading", "french"))
     given = {
         "theta-0": folder / "theta_0",
@@ -54,11 +83,7 @@ def arguments(folder, out, /, **changes):
         "reward-model": folder / "reward",
         "prompts": folder / "prompts.jsonl",
         "alphas": "0,0.5",
-        "task-tokens": 4,
-        "tokens": 5,
-        "resamples": 20,
-        "name": "tiny",
-        "rlhf": "dpo",
+        "config": file,
     } | changes
     return [text for key, value in given.items() if value is not None for text in (f"--{key}", value)]
 
@@ -195,7 +220,7 @@ def test_the_report_needs_nothing_else_and_says_what_was_found(found):
     decision = json.loads((found / "recommendation.json").read_text())
     if decision["alpha"] < 1:
         assert f"Take alpha = {decision['alpha']:g}" in text
-        assert "python -m llm average --theta-0" in text
+        assert "alignment-tax average --theta-0" in text
     else:
         assert "keep theta" in text
     for name in ("front.png", "front.pdf"):
@@ -226,8 +251,8 @@ def test_one_part_alone_leaves_the_rest_as_in_theta(folder, tmp_path, monkeypatc
     made = {}
     plain = module.mix_
 
-    def spied(model, theta_0, theta, ratios):
-        plain(model, theta_0, theta, ratios)
+    def spied(model, theta_0, theta, ratios, merge):
+        plain(model, theta_0, theta, ratios, merge)
         made[str(len(made))] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     monkeypatch.setattr(module, "mix_", spied)
@@ -244,7 +269,7 @@ def test_one_part_alone_leaves_the_rest_as_in_theta(folder, tmp_path, monkeypatc
 
 def test_adaptive_ratios_are_found_on_the_way_and_kept_in_the_rows(folder, tmp_path):
     changes = {"method": "ama", "alphas": "0.5", "tasks": folder / "qa.jsonl", "data": folder / "samples.jsonl"}
-    run(folder, tmp_path / "front", batch=20, **changes)
+    run(folder, tmp_path / "front", adapt={"batch": 20}, **changes)
     frame = read_rows(tmp_path / "front" / "rows.jsonl")
     (setting,) = frame[(frame.method == "ama") & (frame.metric == "qa")].setting
     assert sum(setting["alphas"].values()) / 3 == pytest.approx(0.5)
@@ -254,7 +279,7 @@ def test_adaptive_ratios_are_found_on_the_way_and_kept_in_the_rows(folder, tmp_p
 
 def test_embeddings_and_head_with_ratios_of_their_own_stand_in_rows_and_report(folder, tmp_path):
     changes = {"method": "ama", "alphas": "0.5", "tasks": folder / "qa.jsonl", "data": folder / "samples.jsonl"}
-    run(folder, tmp_path / "front", batch=20, embeddings="own", head="own", **changes)
+    run(folder, tmp_path / "front", adapt={"batch": 20}, grouping={"embeddings": "own", "head": "own"}, **changes)
     frame = read_rows(tmp_path / "front" / "rows.jsonl")
     (setting,) = frame[(frame.method == "ama") & (frame.metric == "qa")].setting
     assert list(setting["alphas"]) == ["part1", "part2", "part3", "embeddings", "head"]
@@ -268,17 +293,21 @@ REFUSED = {
     "no reward": ({"reward-model": None, "prompts": None}, "alignment is 'reward', allowed are the tasks qa"),
     "reward model without prompts": ({"prompts": None}, "reward-model and prompts are allowed together only"),
     "one task only": ({"tasks": ""}, "tasks has no ability beside the alignment metric"),
-    "unknown method": ({"method": "sma"}, "method is 'sma', allowed are ma, ama, part"),
+    "unknown method": ({"method": "sma"}, "method is 'sma', allowed are ma, slerp, ama, part"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
     "unknown part": ({"method": "part", "part": "first"}, "part is 'first', allowed are part1, part2, part3"),
     "ama without samples": ({"method": "ama"}, "data (samples of theta) is needed with method 'ama'"),
     "ratios out of range": ({"alphas": "0:2:1"}, "alphas is '0:2:1'"),
     "unknown rlhf": ({"rlhf": "grpo"}, "rlhf is 'grpo', allowed are none, rsf, dpo, ppo"),
-    "confidence": ({"confidence": 2}, "confidence is 2.0"),
+    "confidence": ({"confidence": 2}, "confidence = 2 is not allowed: Input should be less than 1"),
     "missing task file": ({"tasks": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
     "missing model": ({"theta-0": "nowhere"}, "theta-0 is 'nowhere', which is no folder"),
-    "no tokens": ({"tokens": 0}, "tokens is 0"),
+    "no tokens": ({"tokens": 0}, "tokens = 0 is not allowed: Input should be greater than or equal to 1"),
+    "an unknown key": ({"task-tokens": 4}, "task-tokens = 4 is an unknown key; allowed are tasks, method"),
+    "an unknown key of ama's": ({"adapt": {"check": 4}}, "adapt: check = 4 is an unknown key; allowed are keep, draw"),
+    "an unknown place": ({"grouping": {"norm": "middle"}}, "norm is 'middle', allowed are first, last"),
+    "an unknown file": ({"config": "nowhere.yaml"}, "config is 'nowhere.yaml', which is no file"),
 }
 
 
@@ -288,9 +317,44 @@ def test_bad_input_is_refused_in_one_sentence(case, folder, tmp_path, monkeypatc
     changes = {"tasks": folder / "qa.jsonl"} | changes
     assert command(monkeypatch, "front", *arguments(folder, tmp_path / "out", **changes)) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {said}")
+    assert re.match(rf"error: (\S+\.yaml: )?{re.escape(said)}", error)
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_of_the_command_line_may_not_stand_in_the_file_too(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "both.yaml").write_text("seed: 3\n")
+    assert command(monkeypatch, "front", *arguments(folder, tmp_path / "out", config=tmp_path / "both.yaml")) == 2
+    assert "both.yaml: seed is given on the command line" in capsys.readouterr().err
+
+
+def test_the_documented_file_holds_every_setting_with_its_default():
+    given = yaml.safe_load((Path(__file__).parents[2] / "docs" / "front.yaml").read_text())
+    assert FrontSettings(tasks=(), **given) == FrontSettings(tasks=())
+    assert given.keys() == FrontSettings.model_fields.keys() - {"tasks", "method", "alphas", "seed"}
+    assert given["adapt"].keys() == FrontSearch.model_fields.keys()
+    assert given["grouping"] == asdict(Grouping())
+
+
+@pytest.mark.parametrize("change", [{"tokens": 6}, {"grouping": {"parts": 2}}, {"adapt": {"lr": 0.1}}, {"seed": 1}])
+def test_a_run_with_other_settings_is_not_taken_up(change, found, folder, monkeypatch, capsys):
+    assert command(monkeypatch, "front", *arguments(folder, found, **change)) == 2
+    assert "which holds a run with other arguments" in capsys.readouterr().err
+
+
+def test_spherical_averages_are_measured_as_a_method_of_their_own(folder, tmp_path):
+    run(folder, tmp_path / "front", method="slerp", alphas="0.5", tasks=folder / "qa.jsonl")
+    frame = read_rows(tmp_path / "front" / "rows.jsonl")
+    assert set(frame.method) == {"theta_0", "theta", "slerp"}
+    model = load_causal(folder / "theta_0", "float32", "theta-0")
+    model.load_state_dict(
+        average(*(load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta")), 0.5, "slerp")
+    )
+    items = (
+        read_task("qa", folder / "qa.jsonl", Asking(True, 4, 16)).measure(model, load_tokenizer(folder / "theta")).items
+    )
+    kept = json.loads((tmp_path / "front" / "points" / "slerp-0.5.json").read_text())
+    assert kept["tasks"]["qa"]["items"] == items.tolist()
 
 
 def test_another_run_s_folder_is_left_alone(found, folder, monkeypatch, capsys):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.errors import UserError
-from llm.evaluation.front.measure import parse_alphas
 from llm.evaluation.front.recommend import Series, recommend
+from llm.evaluation.front.settings import parse_alphas
 from llm.evaluation.scores import BLEU, MEAN, Scores, corpus_bleu, sentence_statistics, values
 
 ALPHAS = [0.0, 0.5, 0.8, 1.0]

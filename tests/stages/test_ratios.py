@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ama_models import wholly_in
-from llm.averaging.ama.optimise import ratio_gradient, reply_loss
+from llm.averaging.ama.gradient import ratio_gradient, reply_loss
 from llm.averaging.ama.oracle import lattice
 from llm.averaging.live import mix_
 from llm.config import AveragingEntry, GroupingSettings, load_sweep

@@ -1,24 +1,41 @@
 """AMA, adaptive model averaging: one ratio a group, chosen where high-reward samples of theta are likeliest.
 
-Called HMA, heterogeneous model averaging, in the EMNLP 2024 version of the paper (arXiv 2309.06256,
-eq. 8 to 11). The gradient is exact: the averaged weights are W = (1 - alpha_g) theta_0 + alpha_g theta, so
-dL/dalpha_g = sum over the tensors of group g of <dL/dW, theta - theta_0>, taken tensor by tensor while
-the backward pass makes dL/dW, which is then dropped. Here the averaged weights stand in a live model of
-their own; `streamed.py` does without that third copy.
+Called HMA, heterogeneous model averaging, in the EMNLP 2024 version of the paper (arXiv 2309.06256, eq. 8 to 11). Adam works
+on free numbers s behind the ratios (`parameterise.py`); the gradient by the ratios is exact (`gradient.py`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
 
 import torch
-import torch.nn.functional as F
 
+from ...errors import UserError
 from ...grouping import labels, ratios
 from ..live import mix_
-from .descent import AmaResult, AmaState, descend, shares
+from .gradient import Gradient, ratio_gradient
 from .parameterise import placement
 
-IGNORED = -100
-_BLOCK = 1 << 20  # elements widened at a time, so that temporaries stay small next to any layer
+
+@dataclass(frozen=True)
+class AmaResult:
+    """The ratios found, group -> ratio, and the path to them: {"step", "loss", "alphas"} before each step."""
+
+    alphas: dict[str, float]
+    path: list[dict]
+
+
+@dataclass(frozen=True)
+class AmaState:
+    """All that a later call needs to go on, after `len(path)` steps; plain numbers, so that JSON keeps it exactly.
+
+    s: the free numbers, (groups,). first, second: Adam's running moments of their gradient, (groups,).
+    """
+
+    s: list[float]
+    first: list[float]
+    second: list[float]
+    path: list[dict] = field(default_factory=list)
 
 
 def optimise_ratios(
@@ -42,20 +59,17 @@ def optimise_ratios(
     Args:
         model: a live causal language model; its weights are overwritten.
         theta_0, theta: state dicts that share no memory with it.
-        assignment: tensor name -> group (`groups.assign`).
+        assignment: tensor name -> group (`grouping.assign`).
         alpha: the mean of the groups' ratios, in [0, 1].
-        batches: one a step: {"input_ids", "attention_mask", "labels"}, labels -100 where a token is not
-            of the reply.
+        batches: one a step: {"input_ids", "attention_mask", "labels"}, labels -100 where a token is not of the reply.
         lr: Adam's rate on s, or step -> rate.
         parameterisation, eps: "sigmoid", or "paper" (eq. 11) with its eps >= 0 (`parameterise.placement`).
         regulariser: (ratios of the groups,) -> penalty added to the loss.
-        state: where an earlier call stopped, as its `progress` got it; `batches` then begins with the
-            next step's.
+        state: where an earlier call stopped, as its `progress` got it; `batches` then begins with the next step's.
         progress: called with the state after each step.
 
     Raises:
-        UserError: alpha outside [0, 1], an unknown parameterisation, fewer batches than steps, a loss
-            that is not finite.
+        UserError: alpha outside [0, 1], an unknown parameterisation, fewer batches than steps, a loss that is not finite.
     """
     place = placement(parameterisation, eps)
     result = descend(
@@ -74,58 +88,64 @@ def optimise_ratios(
     return result
 
 
-def ratio_gradient(
-    model,
-    theta_0: Mapping[str, torch.Tensor],
-    theta: Mapping[str, torch.Tensor],
-    assignment: Mapping[str, str],
-    alphas: Mapping[str, float],
-    batch: dict,
-) -> tuple[float, torch.Tensor]:
-    """(loss, dL/dalpha (groups,)) at the given ratios: eq. 9 as a mean over the replies' tokens, in nats."""
-    mix_(model, theta_0, theta, ratios(assignment, alphas))
-    groups = labels(assignment)
-    gradient = torch.zeros(len(groups), dtype=torch.float64)
-    share = shares(assignment, groups)
+def descend(
+    gradient: Gradient,
+    groups: list[str],
+    alpha: float,
+    batches: Iterable[dict],
+    place: Callable[[torch.Tensor, float], torch.Tensor],
+    *,
+    steps: int,
+    lr: float | Callable[[int], float],
+    regulariser: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    state: AmaState | None = None,
+    progress: Callable[[AmaState], None] | None = None,
+) -> AmaResult:
+    """Minimise the loss over the ratios of `groups` with mean `alpha`, from equal ratios or from `state`.
 
-    def reduce(name: str):
-        def hook(parameter: torch.Tensor) -> None:
-            gradient.add_(slope(parameter.grad, theta_0[name], theta[name]) * share[assignment[name]])
-            parameter.grad = None
-
-        return hook
-
-    moving = [(n, p) for n, p in model.named_parameters() if assignment[n] in share]
-    frozen = [p for n, p in model.named_parameters() if assignment[n] not in share]
-    hooks = [p.register_post_accumulate_grad_hook(reduce(n)) for n, p in moving]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    loss = reply_loss(model, batch)
-    loss.backward()
-    for hook in hooks:
-        hook.remove()
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    return loss.item(), gradient
-
-
-def slope(gradient: torch.Tensor, theta_0: torch.Tensor, theta: torch.Tensor) -> float:
-    """<gradient, theta - theta_0>, block by block in fp64 (in fp32 on accelerators, where fp64 can be
-    slow).
+    gradient: (group -> ratio, batch) -> (loss, its slopes (groups,)).
+    batches: one a step, beginning with the first step that is left.
+    place: (s, alpha) -> ratios (`parameterise.placement`).
+    lr: Adam's rate on s, or step (0, 1, ..) -> rate.
+    Raises UserError for an alpha outside [0, 1], fewer batches than steps, or a loss that is not finite.
     """
-    wide = torch.float64 if gradient.is_cpu or gradient.dtype == torch.float64 else torch.float32
-    flat, low, high = (tensor.reshape(-1) for tensor in (gradient, theta_0, theta))
-    total = torch.zeros((), dtype=wide, device=gradient.device)
-    for start in range(0, flat.numel(), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        difference = high[block].to(gradient.device, wide) - low[block].to(gradient.device, wide)
-        total += (flat[block].to(wide) * difference).sum()
-    return total.item()
+    if not 0 <= alpha <= 1:
+        raise UserError(f"alpha is {alpha}, allowed are numbers from 0 to 1.")
+    s, adam, path = _start(len(groups), state)
+    batches = iter(batches)
+    for step in range(len(path), steps):
+        batch = next(batches, None)
+        if batch is None:
+            raise UserError(f"batches ended after {step} of {steps} steps; give one batch a step.")
+        alphas = place(s, alpha)
+        loss, slopes = gradient(_named(groups, alphas), batch)
+        if not isfinite(loss):
+            raise UserError(f"the loss is {loss} at step {step}; allowed are finite numbers, so look at the weights.")
+        path.append({"step": step, "loss": loss, "alphas": _named(groups, alphas)})
+        objective = alphas @ slopes + (regulariser(alphas) if regulariser else 0.0)
+        adam.param_groups[0]["lr"] = lr(step) if callable(lr) else lr
+        adam.zero_grad()
+        objective.backward()
+        adam.step()
+        if progress:
+            progress(_state(s, adam, path))
+    return AmaResult(_named(groups, place(s.detach(), alpha)), path)
 
 
-def reply_loss(model, batch: dict) -> torch.Tensor:
-    """Mean of -log p(token | those before it) over the tokens whose label is not -100, in at least fp32."""
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits[:, :-1]
-    if logits.dtype.itemsize < 4:
-        logits = logits.float()
-    return F.cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED)
+def _start(count: int, state: AmaState | None) -> tuple[torch.Tensor, torch.optim.Adam, list[dict]]:
+    s = torch.tensor(state.s if state else [0.0] * count, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([s])
+    if state and state.path:
+        memory = {"exp_avg": state.first, "exp_avg_sq": state.second}
+        adam.state[s] = {key: torch.tensor(values, dtype=torch.float64) for key, values in memory.items()}
+        adam.state[s]["step"] = torch.tensor(float(len(state.path)))
+    return s, adam, list(state.path) if state else []
+
+
+def _state(s: torch.Tensor, adam: torch.optim.Adam, path: list[dict]) -> AmaState:
+    memory = adam.state[s]
+    return AmaState(s.tolist(), memory["exp_avg"].tolist(), memory["exp_avg_sq"].tolist(), path)
+
+
+def _named(groups: list[str], alphas: torch.Tensor) -> dict[str, float]:
+    return dict(zip(groups, alphas.detach().tolist(), strict=True))

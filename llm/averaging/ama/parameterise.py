@@ -1,11 +1,10 @@
 """From free numbers s to ratios in Omega = {alpha_k in [0, 1], mean alpha_k = alpha} (paper.md section 5).
 
-`on_omega` stays in Omega exactly, for every mean. `as_printed` is the paper's eq. 11 in the authors'
-reading (the factor K that the printed formula lacks), which keeps the mean but not the bound alpha_k <=
-1; `projected` restores it.
+`on_omega` stays in Omega exactly, for every mean. `as_printed` is the paper's eq. 11 in the authors' reading (the factor K
+that the printed formula lacks), which keeps the mean but not the bound alpha_k <= 1; `projected` restores it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -16,8 +15,7 @@ PARAMETERISATIONS = ("sigmoid", "paper")
 
 
 def placement(parameterisation: str, eps: float) -> Callable[[torch.Tensor, float], torch.Tensor]:
-    """(s, alpha) -> ratios in Omega: `on_omega` for "sigmoid", eq. 11 with `eps` >= 0, projected, for
-    "paper".
+    """(s, alpha) -> ratios in Omega: `on_omega` for "sigmoid", eq. 11 with `eps` >= 0, projected, for "paper".
 
     Raises UserError for another name, a negative eps, or an eps that "sigmoid" has no use for.
     """
@@ -70,8 +68,7 @@ def as_printed(s: torch.Tensor, alpha: float, eps: float) -> torch.Tensor:
 
 
 def projected(ratios: torch.Tensor, alpha: float) -> torch.Tensor:
-    """The point of Omega nearest to ratios (groups,) of mean alpha; differentiable. Ratios in Omega stay
-    as they are.
+    """The point of Omega nearest to ratios (groups,) of mean alpha; differentiable. Ratios in Omega stay as they are.
 
     It is clamp(ratios + t, 0, 1) with the one t for which the mean is alpha.
     """
@@ -90,3 +87,16 @@ def projected(ratios: torch.Tensor, alpha: float) -> torch.Tensor:
     inside = ((fixed + t > 0) & (fixed + t < 1)).to(ratios.dtype)
     drift = (inside * (ratios - fixed)).sum() / inside.sum().clamp(min=1)
     return (ratios + t - drift).clamp(0, 1)
+
+
+def shares(assignment: Mapping[str, str], groups: list[str]) -> dict[str, torch.Tensor]:
+    """Label -> how much of each group's ratio it takes, (groups,) adding up to 1, for labels that are not fixed.
+
+    A group takes its own, "mean" takes 1/G of each, and a part's norms at level "module" the mean of its groups.
+    """
+    eye = torch.eye(len(groups), dtype=torch.float64)
+    rows = {group: eye[k] for k, group in enumerate(groups)}
+    for label in set(assignment.values()) - set(rows) - {"theta", "theta_0"}:
+        used = groups if label == "mean" else [group for group in groups if group.startswith(f"{label}.")]
+        rows[label] = sum(rows[group] for group in used) / len(used)
+    return rows

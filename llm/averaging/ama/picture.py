@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .descent import AmaResult
+from .optimise import AmaResult
 
 _SMOOTHED = 20  # the loss is drawn as a mean over the last steps/20, since single batches differ much
 

@@ -1,6 +1,4 @@
-"""The optional penalty sum_k w_k |alpha_k - alpha| of AMA, which lets the middle of the network move
-little.
-"""
+"""The optional penalty sum_k w_k |alpha_k - alpha| of AMA, which lets the middle of the network move little."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,7 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from ...grouping import labels, layer_index, layer_list
-from .descent import shares
+from .parameterise import shares
 
 
 def middle_weights(assignment: Mapping[str, str], dimensions: Mapping[str, int], coefficient: float) -> torch.Tensor:

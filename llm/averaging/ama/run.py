@@ -4,7 +4,6 @@ What was done so far lies in a state file beside the output; a killed run that i
 arguments goes on from there, and ends with the same bytes.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,42 +17,48 @@ from ...errors import UserError
 from ...files import write_text
 from ...grouping import labels
 from ...models.conversations import Tokens, batch_of, pad_id
-from ...models.loading import Pair, device_of, hashes, load_pair, load_scorer
+from ...models.loading import Pair, device_of, load_pair, load_scorer
 from ..live import tied
-from .descent import AmaResult, AmaState, descend
-from .engine import Engine, engine_for
+from .gradient import Engine, engine_for
+from .optimise import AmaResult, AmaState, descend
 from .parameterise import placement
 from .picture import draw_path
-from .regulariser import middle_weights, penalty
-from .samples import batches, read_samples, select, tokenise
-from .sampling import draw_samples, read_prompts
-from .settings import AdaptSettings
-from .state import RunState
+from .samples import batches, draw_samples, read_prompts, read_samples, select, tokenise
+from .settings import AdaptSettings, Sources, described_file
 
 Progress = Callable[[str, int, int, AmaState | None], None]
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Where everything comes from: either `data`, or `prompts` and `reward_model` to make it."""
+class RunState:
+    """The state file of a run that was stopped: whose run it is, and how far that has come."""
 
-    theta_0: Path
-    theta: Path
-    data: Path | None = None
-    prompts: Path | None = None
-    reward_model: Path | None = None
+    path: Path
+    run: dict
+    reached: AmaState | None
 
-    def __post_init__(self) -> None:
-        made = self.prompts is not None and self.reward_model is not None
-        if (self.data is not None) == made or (self.prompts is None) != (self.reward_model is None):
-            raise UserError("The samples must be given by --data, or made from --prompts with --reward-model.")
+    @classmethod
+    def open(cls, out: Path, run: dict) -> "RunState":
+        """The state that a run with these very arguments has left, or the beginning of one."""
+        path = out.with_name(f".{out.name}.state")
+        run = json.loads(json.dumps(run))
+        if path.exists():
+            found = json.loads(path.read_text("utf-8"))
+            if found["run"] != run:
+                raise UserError(
+                    f"out is {str(out)!r}, for which {path.name} holds a run with other arguments; "
+                    "finish that one, or remove the file."
+                )
+            return cls(path, run, AmaState(**found["reached"]) if found["reached"] else None)
+        if out.with_suffix(".samples.jsonl").exists() and "prompts" in run["sources"]:
+            raise UserError(f"{out.with_suffix('.samples.jsonl')} exists; give it as --data, or remove it.")
+        state = cls(path, run, None)
+        state.save(None)
+        return state
 
-    def described(self) -> dict:
-        """Names without their folders, with SHA-256 of the files that matter."""
-        found = {"theta_0": self.theta_0, "theta": self.theta, "reward_model": self.reward_model}
-        folders = {key: {"folder": path.resolve().name, "sha256": hashes(path)} for key, path in found.items() if path}
-        files = {"data": self.data, "prompts": self.prompts}
-        return folders | {key: _file(path) for key, path in files.items() if path}
+    def save(self, reached: AmaState | None) -> None:
+        content = {"run": self.run, "reached": asdict(reached) if reached else None}
+        write_text(self.path, json.dumps(content))
 
 
 def adapt_files(
@@ -62,19 +67,18 @@ def adapt_files(
     settings: AdaptSettings,
     *,
     device: str = "auto",
-    save_every: int = 10,
     progress: Progress = lambda phase, done, total, state: None,
 ) -> dict:
-    """Find the ratios and write them to `out`, with pictures beside it (.path.png, .path.pdf); returns
-    its content.
+    """Find the ratios and write them to `out`, with pictures beside it (.path.png, .path.pdf); returns its content.
 
-    progress: called with "samples" or "steps", how many are done, of how many, and the state in the
-    second case. Raises UserError, with nothing written, for input that is missing, damaged or does not
-    fit.
+    sources: with `data`, or with `prompts` and `reward_model`. progress: called with "samples" or "steps", how many are
+    done, of how many, and the state in the second case.
+    Raises UserError, with nothing written, for input that is missing, damaged or does not fit.
     """
+    given = [path is not None for path in (sources.data, sources.prompts, sources.reward_model)]
+    if given not in ([True, False, False], [False, True, True]):
+        raise UserError("The samples must be given by --data, or made from --prompts with --reward-model.")
     _check_out(out)
-    if save_every < 1:
-        raise UserError(f"save-every is {save_every}, allowed are whole numbers from 1.")
     place = device_of(device)
     pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place)
     pair.assignment(settings.grouping)  # raises before any work if the layers cannot be grouped
@@ -96,11 +100,11 @@ def adapt_files(
         data = sources.data or _sampled(pair, sources, out, settings, place, progress)
         samples = select(read_samples(data), settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
         tokens, left_out = tokenise(samples, pair.tokenizer, settings.max_length)
-        result, comparison = _optimised(pair, tokens, settings, place, state, save_every, progress)
+        result, comparison = _optimised(pair, tokens, settings, place, state, progress)
     except UserError:  # nothing to go on with
         state.path.unlink(missing_ok=True)
         raise
-    used = _file(data) | {"used": len(tokens), "left_out": left_out}
+    used = described_file(data) | {"used": len(tokens), "left_out": left_out}
     content = _content(result, comparison, used, described, settings)
     draw_path(result, settings.alpha, out.with_suffix(".path"))
     write_text(out, _json(content))
@@ -124,13 +128,7 @@ def _content(result: AmaResult, comparison: dict, samples: dict, sources: dict, 
 
 
 def _optimised(
-    pair: Pair,
-    tokens: list[Tokens],
-    settings: AdaptSettings,
-    device: torch.device,
-    state: RunState,
-    save_every: int,
-    progress: Progress,
+    pair: Pair, tokens: list[Tokens], settings: AdaptSettings, device: torch.device, state: RunState, progress: Progress
 ) -> tuple[AmaResult, dict]:
     """(the ratios and the path, how they compare with equal ones)."""
     assignment, padding = pair.assignment(settings.grouping), pad_id(pair.tokenizer)
@@ -140,11 +138,10 @@ def _optimised(
     shortest = min(tokens, key=lambda one: len(one.context) + len(one.reply))
     engine = engine_for(pair.model, pair.theta, assignment, _on(batch_of([shortest], padding), device))
     steps = settings.steps(len(tokens))
-    weights = middle_weights(assignment, {n: t.dim() for n, t in pair.theta.items()}, settings.regulariser)
 
     def report(reached: AmaState) -> None:
         done = len(reached.path)
-        if done % save_every == 0 or done == steps:
+        if done % settings.save_every == 0 or done == steps:
             state.save(reached)
         progress("steps", done, steps, reached)
 
@@ -159,7 +156,7 @@ def _optimised(
         placement(settings.parameterisation, settings.eps),
         steps=steps,
         lr=lambda step: settings.rate(step, steps),
-        regulariser=penalty(weights, settings.alpha, settings.squared) if settings.regulariser else None,
+        regulariser=settings.penalty(assignment, pair.theta, settings.alpha),
         state=state.reached,
         progress=report,
     )
@@ -169,9 +166,7 @@ def _optimised(
 def _compared(
     engine: Engine, result: AmaResult, tokens: list[Tokens], settings: AdaptSettings, padding: int, device: torch.device
 ) -> dict:
-    """Mean over samples of a reply's -log-likelihood a token, in nats: equal ratios, found ratios, gain
-    and its error.
-    """
+    """Mean over samples of a reply's -log-likelihood a token, in nats: equal ratios, found ratios, gain and its error."""
     chunks = [tokens[start : start + settings.batch] for start in range(0, len(tokens), settings.batch)]
     equal, found = (
         torch.cat([engine.losses(alphas, _on(batch_of(chunk, padding), device)).cpu() for chunk in chunks])
@@ -219,10 +214,6 @@ def _exchange(pair: Pair) -> None:
     live = pair.model.state_dict(keep_vars=True)
     for name in live.keys() - tied(live).keys():
         live[name].data, pair.theta[name] = pair.theta[name], live[name].data
-
-
-def _file(path: Path) -> dict[str, str]:
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _check_out(out: Path) -> None:

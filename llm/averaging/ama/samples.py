@@ -1,9 +1,7 @@
-"""D_theta: high-reward samples of theta, read from a JSONL file, and the batches that AMA takes from
-them (eq. 8).
-"""
+"""D_theta: high-reward samples of theta, drawn or read from a JSONL file, and the batches that AMA takes from them (eq. 8)."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
@@ -13,16 +11,16 @@ import numpy as np
 import torch
 
 from ...errors import UserError
+from ...files import write_text
 from ...models.conversations import Message, Tokens, batch_of, conversation
+from .sampling import rewards, write_replies
 
 _ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A conversation that ends with theta's reply, its reward if known, and whether the reply ended by
-    itself.
-    """
+    """A conversation that ends with theta's reply, its reward if known, and whether the reply ended by itself."""
 
     messages: list[Message]
     reward: float | None = None
@@ -30,8 +28,7 @@ class Sample:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Samples from lines {"prompt", "reply"} or {"messages"}, with "reward" and "finished" where they
-    are known.
+    """Samples from lines {"prompt", "reply"} or {"messages"}, with "reward" and "finished" where they are known.
 
     Raises UserError naming file, line and key for anything else, or if only some lines have rewards.
     """
@@ -44,9 +41,7 @@ def read_samples(path: Path) -> list[Sample]:
 
 
 def read_lines(path: Path) -> list[tuple[str, dict]]:
-    """("file, line n", object) for each line of a JSONL file that is not blank; UserError if there is
-    none.
-    """
+    """("file, line n", object) for each line of a JSONL file that is not blank; UserError if there is none."""
     if not path.is_file():
         raise UserError(f"{str(path)!r} is no file; give a JSONL file.")
     found = []
@@ -72,9 +67,13 @@ def text_of(row: dict, key: str, where: str) -> str:
     return row[key]
 
 
+def read_prompts(path: Path) -> list[str]:
+    """The "prompt" of each line of a JSONL file."""
+    return [text_of(row, "prompt", where) for where, row in read_lines(path)]
+
+
 def select(samples: list[Sample], keep: int, draw: int, rng: np.random.Generator) -> list[Sample]:
-    """`draw` at random out of the `keep` with the highest reward (the paper: 2000 of 5000); fewer if
-    there are fewer.
+    """`draw` at random out of the `keep` with the highest reward (the paper: 2000 of 5000); fewer if there are fewer.
 
     Samples without rewards are drawn from all.
     """
@@ -86,8 +85,7 @@ def select(samples: list[Sample], keep: int, draw: int, rng: np.random.Generator
 
 
 def tokenise(samples: list[Sample], tokenizer, max_length: int) -> tuple[list[Tokens], int]:
-    """(token ids, how many samples were left out because their prompt alone reaches `max_length`);
-    replies are cut there.
+    """(token ids, how many samples were left out because their prompt alone reaches `max_length`); replies are cut there.
 
     Raises UserError if none is left.
     """
@@ -105,8 +103,7 @@ def tokenise(samples: list[Sample], tokenizer, max_length: int) -> tuple[list[To
 def batches(
     samples: Sequence[Tokens], size: int, steps: int, rng: np.random.Generator, padding: int, first: int = 0
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """The batches of steps `first` .. `steps` - 1, `size` samples each: all samples in random order,
-    then anew.
+    """The batches of steps `first` .. `steps` - 1, `size` samples each: all samples in random order, then anew.
 
     Which samples a step gets depends on `rng` and the step only, not on `first`.
     """
@@ -115,6 +112,67 @@ def batches(
         chosen = list(islice(order, size))
         if step >= first:
             yield batch_of([samples[i] for i in chosen], padding)
+
+
+def exchange(prompt: str, reply: str) -> list[Message]:
+    """One question and its answer."""
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
+
+
+def draw_samples(
+    model,
+    tokenizer,
+    scorer: tuple,
+    prompts: list[str],
+    out: Path,
+    *,
+    samples: int,
+    tokens: int,
+    temperature: float,
+    seed: int,
+    batch: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write `samples` scored replies a prompt to the JSONL file `out`.
+
+    They come in chunks of prompts, each with random numbers of its own, and are kept as they come: a killed run goes on with
+    the next chunk and ends with the same samples.
+
+    Lines: {"prompt", "reply", "finished", "reward"}. scorer: (reward model, its tokenizer).
+    progress: called with the numbers of replies so far and in all.
+    """
+    asked = [prompt for prompt in prompts for _ in range(samples)]
+    partial = out.with_name(f".{out.name}.partial")
+    lines = _whole_lines(partial, batch)
+    for start in range(len(lines), len(asked), batch):
+        chunk = asked[start : start + batch]
+        rng = torch.Generator().manual_seed(int(np.random.default_rng([seed, start]).integers(2**62)))
+        replies = write_replies(model, tokenizer, chunk, tokens=tokens, temperature=temperature, rng=rng, batch=batch)
+        pairs = list(zip(chunk, replies, strict=True))
+        scores = rewards(*scorer, [(exchange(prompt, reply), done) for prompt, (reply, done) in pairs], batch)
+        if not np.isfinite(scores).all():
+            raise UserError("the reward model gave a score that is not finite; look at its weights.")
+        rows = [
+            {"prompt": prompt, "reply": reply, "finished": done, "reward": float(score)}
+            for (prompt, (reply, done)), score in zip(pairs, scores, strict=True)
+        ]
+        lines += [json.dumps(row) for row in rows]
+        with partial.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines[start:]))
+        progress(len(lines), len(asked))
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    partial.unlink(missing_ok=True)
+
+
+def _whole_lines(partial: Path, batch: int) -> list[str]:
+    """Lines of complete chunks that an earlier run has left; the file is cut to them."""
+    if not partial.exists():
+        return []
+    text = partial.read_text("utf-8")
+    lines = text.split("\n")[:-1]  # what follows the last line's end was cut off in writing
+    lines = lines[: len(lines) // batch * batch]
+    write_text(partial, "".join(f"{line}\n" for line in lines))
+    return lines
 
 
 def _orders(count: int, rng: np.random.Generator) -> Iterator[int]:

@@ -1,59 +1,71 @@
-"""The settings of `adapt`: checked, frozen, and all of them in the file of ratios."""
+"""What decides AMA's ratios: where models and samples come from, and the settings of `adapt` (docs/adapt.yaml)."""
 
-from dataclasses import asdict, dataclass
-from math import ceil, cos, inf, pi
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil, cos, pi
+from pathlib import Path
+from typing import Annotated, Self
 
-from ...errors import UserError
-from ...grouping import Grouping, check_ratio
+import torch
+from pydantic import Field, model_validator
+
+from ...config.base import Count, Items, Positive, Settings, Share, refused
+from ...grouping import Grouping
+from ...models.loading import hashes
 from .parameterise import placement
+from .regulariser import middle_weights, penalty
 
 
 @dataclass(frozen=True)
-class AdaptSettings:
-    """What decides the ratios, given the models and the samples.
+class Sources:
+    """Two model folders; samples of theta, or prompts and a reward model to make and to score them."""
 
-    alpha: mean ratio of the groups. keep, draw: D_theta is `draw` samples out of the `keep` best.
-    epochs: passes over D_theta. batch: samples a step. lr: Adam's rate on s; it warms up over the share
-    `warmup` of the steps and falls to 0 by a cosine. max_length: tokens of prompt and reply; longer
-    replies are cut. regulariser: the coefficient of the middle's penalty, 0 for none, `squared` for its
-    squares (`regulariser.py`). check: samples on which the found and equal ratios are compared. samples,
-    tokens, temperature: of the sampling of replies, where it is asked for. Raises UserError for a value
-    that is not allowed.
+    theta_0: Path
+    theta: Path
+    data: Path | None = None
+    prompts: Path | None = None
+    reward_model: Path | None = None
+
+    def described(self) -> dict:
+        """Names without their folders, with SHA-256 of the files that matter."""
+        found = {"theta_0": self.theta_0, "theta": self.theta, "reward_model": self.reward_model}
+        folders = {key: {"folder": path.resolve().name, "sha256": hashes(path)} for key, path in found.items() if path}
+        files = {"data": self.data, "prompts": self.prompts}
+        return folders | {key: described_file(path) for key, path in files.items() if path}
+
+
+def described_file(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+class Search(Settings):
+    """How ratios are found from samples.
+
+    keep, draw: D_theta is `draw` samples out of the `keep` best. max_length: tokens of prompt and reply; longer replies are
+    cut. epochs: passes over D_theta. batch: samples a step. lr: Adam's rate on s; it warms up over the share `warmup` of the
+    steps and falls to 0 by a cosine. parameterisation, eps: `parameterise.placement`. regulariser: the coefficient of the
+    middle's penalty, 0 for none, `squared` for its squares (`regulariser.py`).
     """
 
-    alpha: float
-    grouping: Grouping = Grouping()
-    keep: int = 5000
-    draw: int = 2000
-    epochs: float = 1.0
-    batch: int = 8
-    lr: float = 0.05
-    warmup: float = 0.03
-    max_length: int = 512
+    keep: Count = 5000
+    draw: Count = 2000
+    max_length: Count = 512
+    epochs: Positive = 1.0
+    batch: Count = 8
+    lr: Positive = 0.05
+    warmup: Share = 0.03
     parameterisation: str = "sigmoid"
     eps: float = 0.0
-    regulariser: float = 0.0
+    regulariser: Annotated[float, Field(ge=0)] = 0.0
     squared: bool = False
-    check: int = 256
-    seed: int = 0
-    dtype: str = "auto"
-    samples: int = 8
-    tokens: int = 196
-    temperature: float = 1.0
 
-    def __post_init__(self) -> None:
-        check_ratio("alpha", self.alpha)
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
         placement(self.parameterisation, self.eps)
-        for name in ("keep", "draw", "batch", "max_length", "samples", "tokens"):
-            _check(name, getattr(self, name), 1, inf, "whole numbers from 1")
-        _check("seed", self.seed, 0, inf, "whole numbers from 0")
-        _check("check", self.check, 2, inf, "whole numbers from 2")
-        _check("warmup", self.warmup, 0, 1, "numbers from 0 to 1")
-        _check("regulariser", self.regulariser, 0, 1e300, "finite numbers from 0")
-        for name in ("epochs", "lr", "temperature"):
-            _check(name, getattr(self, name), 1e-300, 1e300, "finite numbers above 0")
         if self.squared and not self.regulariser:
-            raise UserError("squared is set, but regulariser is 0; allowed is with a regulariser above 0 only.")
+            raise refused("squared is set, but regulariser is 0; allowed is with a regulariser above 0 only")
+        return self
 
     def steps(self, count: int) -> int:
         """The number of steps for `count` samples."""
@@ -66,11 +78,33 @@ class AdaptSettings:
             return self.lr * (step + 1) / warm
         return self.lr * (1 + cos(pi * (step - warm) / (steps - warm))) / 2
 
+    def penalty(
+        self, assignment: Mapping[str, str], theta: Mapping[str, torch.Tensor], alpha: float
+    ) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """(ratios of the groups,) -> what is added to the loss at the mean `alpha`; None without a regulariser."""
+        if not self.regulariser:
+            return None
+        dimensions = {name: tensor.dim() for name, tensor in theta.items()}
+        return penalty(middle_weights(assignment, dimensions, self.regulariser), alpha, self.squared)
+
+
+class AdaptSettings(Search):
+    """All settings of `adapt`.
+
+    alpha: mean ratio of the groups. check: samples on which the found and equal ratios are compared. samples, tokens,
+    temperature: of the sampling of replies, where it is asked for. save_every: steps between two saved states.
+    """
+
+    alpha: Share
+    grouping: Grouping = Grouping()
+    check: Items = 256
+    seed: Annotated[int, Field(ge=0)] = 0
+    dtype: str = "auto"
+    samples: Count = 8
+    tokens: Count = 196
+    temperature: Positive = 1.0
+    save_every: Count = 10
+
     def described(self) -> dict:
-        """As plain values, the grouping apart from the rest."""
-        return {key: value for key, value in asdict(self).items() if key not in ("alpha", "grouping")}
-
-
-def _check(name: str, value: float, low: float, high: float, allowed: str) -> None:
-    if not low <= value <= high:
-        raise UserError(f"{name.replace('_', '-')} is {value}, allowed are {allowed}.")
+        """What decides the result, as plain values, the grouping apart from the rest."""
+        return self.model_dump(exclude={"alpha", "grouping", "save_every"})

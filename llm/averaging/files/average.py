@@ -12,13 +12,14 @@ from pathlib import Path
 from ...errors import UserError
 from ...models.folder import ModelFolder, read_folder
 from ...models.safetensors import TensorInfo
+from ..merge import Merge, merge_named
 from ..ratios import Recipe, Resolved, resolve
-from . import chunks as pieces
-from . import lora as adapters
+from . import chunks, lora
 from .card import write_card
-from .chunks import Piece
+from .chunks import Chunk
 from .compatible import check_tokenizers, pair
 from .hashes import FollowingHash
+from .report import Report
 from .write import aside, write_weights
 
 _KINDS = (".json", ".txt", ".model", ".jinja", ".py", ".tiktoken", ".spm")  # copied beside the weights
@@ -28,29 +29,13 @@ _TOKENIZER = ("tokenizer", "vocab.", "merges.", "special_tokens", "added_tokens"
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `average_files` did.
-
-    groups: label -> ratio; tensors: name -> (label, ratio, shape); notes: sentences.
-    hashes: "theta_0", "theta" -> file name -> SHA-256.
-    """
-
-    kind: str
-    groups: dict[str, float]
-    grouping: dict[str, object] | None
-    tensors: dict[str, tuple[str, float, tuple[int, ...]]]
-    notes: list[str]
-    hashes: dict[str, dict[str, str]]
-
-
-@dataclass(frozen=True)
 class _Plan:
     """All that is decided before a byte is written: whose layout the output has, how its tensors are made."""
 
     kind: str
     layout: ModelFolder
     resolved: Resolved
-    pieces: Callable[[str], Iterator[Piece]]
+    chunks: Callable[[str], Iterator[Chunk]]
     notes: list[str]
 
 
@@ -61,42 +46,50 @@ def average_files(
     recipe: Recipe,
     *,
     union: bool = False,
-    merge: bool = False,
+    full: bool = False,
+    merge: str = "linear",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Write (1 - ratio) theta_0 + ratio theta as the new model folder `out`, whole or not at all.
+    """Write the average of two model folders, tensor by tensor, as the new folder `out`, atomically.
 
     theta_0, theta: local folders with safetensors weights; theta may be a LoRA adapter on theta_0, and then
-    `out` is an adapter too unless `merge` is set.
+    `out` is an adapter too unless `full` is set.
     union: allow different vocabulary sizes: shared rows are averaged, theta's own are kept.
+    merge: "linear", (1 - ratio) theta_0 + ratio theta, or another method of `averaging.merge` (not with an adapter).
     progress: called with bytes written so far and in all.
     Raises UserError, with nothing written, for anything that is missing, damaged or does not fit.
     """
     base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
     if base.is_adapter:
         raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
-    if merge and not other.is_adapter:
-        raise UserError(f"merge is set, but theta is {str(theta)!r}, which is no adapter.")
-    plan = _adapter_plan(base, other, recipe, merge) if other.is_adapter else _model_plan(base, other, recipe, union)
+    if full and not other.is_adapter:
+        raise UserError(f"full is set, but theta is {str(theta)!r}, which is no adapter.")
+    method = merge_named(merge)
+    if other.is_adapter and merge != "linear":
+        raise UserError(f"merge is {merge!r}, allowed with an adapter is linear.")
+    if other.is_adapter:
+        plan = _adapter_plan(base, other, recipe, full)
+    else:
+        plan = _model_plan(base, other, recipe, union, method)
     leftovers = sorted(file.name for file in out.parent.glob(f".{escape(out.name)}.partial-*"))
     with aside(out, plan.layout.weight_bytes) as folder:
         hashes = _write(plan, base, other, folder, progress)
-        sources = [other, base] if merge else [other]
+        sources = [other, base] if full else [other]
         notes = plan.notes + _copy_rest(sources, base, folder)
         notes += [f"{name} beside it is what a killed run has left." for name in leftovers]
         resolved = plan.resolved
-        report = Report(plan.kind, resolved.groups, resolved.grouping, _covered(plan), notes, hashes)
+        report = Report(plan.kind, merge, resolved.groups, resolved.grouping, _covered(plan), notes, hashes)
         write_card(folder, report, base, other)
     return report
 
 
-def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool) -> _Plan:
+def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, merge: Merge) -> _Plan:
     pairing = pair(base, other, union)
     resolved = resolve(recipe, other.tensors, pairing.tied)
     tensors = other.tensors
 
-    def make(name: str) -> Iterator[Piece]:
-        return pieces.averaged(pairing.theta_0[name], tensors[name], resolved.ratios[name])
+    def make(name: str) -> Iterator[Chunk]:
+        return chunks.averaged(pairing.theta_0[name], tensors[name], resolved.ratios[name], merge)
 
     notes = pairing.notes + [
         f"{len(mixed)} tensors are {kinds[0]} in theta-0 and {kinds[1]} in theta: written as {kinds[1]}."
@@ -105,22 +98,22 @@ def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bo
     return _Plan("model", other, resolved, make, notes)
 
 
-def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, merge: bool) -> _Plan:
-    adapter = adapters.read_adapter(base, other)
+def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, full: bool) -> _Plan:
+    adapter = lora.read_adapter(base, other)
     notes = check_tokenizers(base.path, other.path)
     own, tensors = base.tensors, other.tensors
     resolved = resolve(recipe, [*own, *(set(adapter.targets.values()) - own.keys())], {})
-    if merge:
+    if full:
         if adapter.unmergeable:
             raise UserError(
-                f"merge is set, but {adapter.unmergeable[0]} of the adapter belongs to no single "
-                "tensor of theta-0; average it without --merge."
+                f"full is set, but {adapter.unmergeable[0]} of the adapter belongs to no single "
+                "tensor of theta-0; average it without --full."
             )
         return _Plan(
             "merged adapter",
             base,
             resolved,
-            lambda name: pieces.merged(own[name], adapter, resolved.ratios[name]),
+            lambda name: chunks.merged(own[name], adapter, resolved.ratios[name]),
             notes,
         )
     ratios = {name: resolved.ratios[target] for name, target in adapter.targets.items()}
@@ -129,7 +122,7 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, merge: 
         "adapter",
         other,
         Resolved(resolved.groups, labels, ratios, resolved.grouping),
-        lambda name: pieces.scaled_adapter(own, adapter, tensors[name], ratios[name]),
+        lambda name: chunks.scaled_adapter(own, adapter, tensors[name], ratios[name]),
         notes,
     )
 
@@ -148,10 +141,10 @@ def _write(
     sources = [FollowingHash([file.path for file in source.files]) for source in (base, other)]
     with sources[0], sources[1]:
 
-        def followed(name: str) -> Iterator[Piece]:
-            for piece in plan.pieces(name):
-                yield piece
-                for span, hash_ in zip((piece.theta_0, piece.theta), sources, strict=True):
+        def followed(name: str) -> Iterator[Chunk]:
+            for chunk in plan.chunks(name):
+                yield chunk
+                for span, hash_ in zip((chunk.theta_0, chunk.theta), sources, strict=True):
                     if span is not None:
                         hash_.follow(span.tensor.path, span.end)
 

@@ -1,15 +1,16 @@
-"""What an averaged folder says of itself: README.md (the model card) and averaging.json, the whole report."""
+"""What lies in an averaged folder beside the model: README.md (the model card) and averaging.json, the whole report.
+
+The card is written here and not by huggingface_hub's ModelCard, which the light install has not, and which would need
+the same text.
+"""
 
 import json
 from dataclasses import asdict
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...models.folder import ModelFolder
-
-if TYPE_CHECKING:
-    from .average import Report
+from ..merge import merge_named
+from .report import Report
 
 CITATION = """@article{lin2024mitigating,
   title   = {Mitigating the Alignment Tax of {RLHF}},
@@ -21,7 +22,7 @@ CITATION = """@article{lin2024mitigating,
 }"""
 
 
-def write_card(folder: Path, report: "Report", theta_0: ModelFolder, theta: ModelFolder) -> None:
+def write_card(folder: Path, report: Report, theta_0: ModelFolder, theta: ModelFolder) -> None:
     """Write README.md and averaging.json into `folder`. Sources are named by their folders' names alone."""
     names = {"theta_0": theta_0.path.resolve().name, "theta": theta.path.resolve().name}
     content = asdict(report)
@@ -33,26 +34,17 @@ def write_card(folder: Path, report: "Report", theta_0: ModelFolder, theta: Mode
     (folder / "README.md").write_text(_card(report, names, folder), "utf-8")
 
 
-def coverage(report: "Report") -> list[tuple[str, float, int, int]]:
-    """(label, ratio, number of tensors, number of values) per label and ratio."""
-    rows: dict[tuple[str, float], list[int]] = {}
-    for label, ratio, shape in report.tensors.values():
-        row = rows.setdefault((label, ratio), [0, 0])
-        row[0] += 1
-        row[1] += prod(shape)
-    return sorted((label, ratio, *counts) for (label, ratio), counts in rows.items())
-
-
-def _card(report: "Report", names: dict[str, str], folder: Path) -> str:
+def _card(report: Report, names: dict[str, str], folder: Path) -> str:
     is_adapter = report.kind == "adapter"
-    covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in coverage(report)]
+    covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in report.coverage()]
     hashes = [
         f"| {key} | {file} | `{digest}` |" for key, files in report.hashes.items() for file, digest in files.items()
     ]
+    name = _final_name(folder)
     load = (
-        f'PeftModel.from_pretrained(base, "{folder_name(folder)}")'
+        f'PeftModel.from_pretrained(base, "{name}")'
         if is_adapter
-        else (f'AutoModelForCausalLM.from_pretrained("{folder_name(folder)}")')
+        else f'AutoModelForCausalLM.from_pretrained("{name}")'
     )
     return "\n".join(
         [
@@ -60,11 +52,13 @@ def _card(report: "Report", names: dict[str, str], folder: Path) -> str:
             f"library_name: {'peft' if is_adapter else 'transformers'}",
             "tags: [model-averaging, alignment-tax]",
             "---",
-            f"# {folder_name(folder)}",
+            f"# {name}",
             "",
             f"The weighted average of two models: {names['theta_0']} (theta_0, before RLHF) and {names['theta']}",
-            "(theta, after RLHF). Each weight is (1 - alpha) theta_0 + alpha theta, in theta's type and within one",
-            "unit in its last place of the exact sum; alpha is theta's share. The licences of both sources apply.",
+            f"(theta, after RLHF), merged by the method {report.merge}: each weight is",
+            f"{merge_named(report.merge).formula},",
+            "in theta's type and within one unit in its last place of the exact value; alpha is theta's share. The licences",
+            "of both sources apply.",
             *([f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha."] * is_adapter),
             "",
             "| group | alpha | tensors | values |",
@@ -92,6 +86,6 @@ def _card(report: "Report", names: dict[str, str], folder: Path) -> str:
     )
 
 
-def folder_name(folder: Path) -> str:
+def _final_name(folder: Path) -> str:
     """The name that a folder written aside (".NAME.partial-123") will have."""
     return folder.name.removeprefix(".").rpartition(".partial-")[0] or folder.name

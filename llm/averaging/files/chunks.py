@@ -1,18 +1,20 @@
-"""The output as pieces of some megabytes: what to read of each source for a piece, and how it is made of that."""
+"""The output as chunks of some megabytes: what to read of each source for a chunk, and how it is made of that."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import UserError
 from ...models.safetensors import TensorInfo
-from . import lora as adapters
-from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix
+from ..merge import Merge
+from ..merge.linear import LINEAR
+from . import lora
+from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, widen
 
-SIZE = 1 << 19  # values of a piece: few enough for the caches, enough for Python's share of the time to be small
+SIZE = 1 << 19  # values of a chunk: few enough for the caches, enough for Python's share of the time to be small
 Stored = np.ndarray  # unsigned integers or floats, flat, as `arithmetic.STORAGE` says
 
 
@@ -33,7 +35,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Some of theta_0's and of theta's values, and a function of the two (None for none) that gives the output's.
 
     `make` may write into its arguments.
@@ -44,52 +46,64 @@ class Piece:
     make: Callable[[Stored | None, Stored | None], Stored]
 
 
-def averaged(left: TensorInfo, right: TensorInfo, ratio: float) -> Iterator[Piece]:
-    """(1 - ratio) left + ratio right in right's type; right may have more rows, which are kept."""
+def averaged(left: TensorInfo, right: TensorInfo, ratio: float, merge: Merge = LINEAR) -> Iterator[Chunk]:
+    """Both merged at the ratio, in right's type; right may have more rows, which are kept."""
     shared = min(left.elements, right.elements)
+    state = None
+    if merge.prepare and right.dtype in STORAGE and ratio not in (0, 1):
+        state = merge.prepare(_blocks(left, right, shared), right.name)
     for low, high in zip(_spans(left, shared), _spans(right, shared), strict=True):
-        yield Piece(low, high, partial(_mixed, left, right, ratio))
+        yield Chunk(low, high, partial(_mixed, left, right, ratio, merge, state))
     yield from _kept(right, shared)
 
 
 def scaled_adapter(
-    base: Mapping[str, TensorInfo], adapter: adapters.Adapter, tensor: TensorInfo, ratio: float
-) -> Iterator[Piece]:
+    base: Mapping[str, TensorInfo], adapter: lora.Adapter, tensor: TensorInfo, ratio: float
+) -> Iterator[Chunk]:
     """A tensor of an adapter as it is in the adapter of the averaged model."""
     target = adapter.targets[tensor.name]
     if adapter.whole.get(target) is tensor:
         yield from averaged(base[target], tensor, ratio)
-    elif adapters.scales_with_ratio(tensor.name):
+    elif lora.scales_with_ratio(tensor.name):
         for span in _spans(tensor, tensor.elements):
-            yield Piece(None, span, partial(_scaled, tensor, ratio))
+            yield Chunk(None, span, partial(_scaled, tensor, ratio))
     else:
         yield from _kept(tensor)
 
 
-def merged(weight: TensorInfo, adapter: adapters.Adapter, ratio: float) -> Iterator[Piece]:
+def merged(weight: TensorInfo, adapter: lora.Adapter, ratio: float) -> Iterator[Chunk]:
     """A tensor of theta_0 with what the adapter adds to it, at the ratio."""
     if weight.name in adapter.added and ratio:
-        left, right = adapters.factors(*adapter.added[weight.name], ratio)
-        for rows in adapters.row_blocks(weight):
+        left, right = lora.factors(*adapter.added[weight.name], ratio)
+        for rows in lora.row_blocks(weight):
             span = Span(weight, rows.start * weight.shape[1], rows.stop * weight.shape[1])
-            yield Piece(span, None, partial(_merged, weight, left[rows.start : rows.stop], right))
+            yield Chunk(span, None, partial(_merged, weight, left[rows.start : rows.stop], right))
     elif weight.name in adapter.whole:
         yield from averaged(weight, adapter.whole[weight.name], ratio)
     else:
         for span in _spans(weight, weight.elements):
-            yield Piece(span, None, lambda values, _: _finite(weight, "theta-0", values))
+            yield Chunk(span, None, lambda values, _: _finite(weight, "theta-0", values))
 
 
 def _spans(tensor: TensorInfo, last: int, first: int = 0) -> Iterator[Span]:
     return (Span(tensor, start, min(start + SIZE, last)) for start in range(first, last, SIZE))
 
 
-def _kept(tensor: TensorInfo, first: int = 0) -> Iterator[Piece]:
+def _blocks(left: TensorInfo, right: TensorInfo, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The first `last` values of both in order, (values,) each, in fp64: what `Merge.prepare` reads."""
+    for spans in zip(_spans(left, last), _spans(right, last), strict=True):
+        stored = (as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype) for span in spans)
+        yield tuple(widen(one, span.tensor.dtype).astype(np.float64) for one, span in zip(stored, spans, strict=True))
+
+
+def _kept(tensor: TensorInfo, first: int = 0) -> Iterator[Chunk]:
     for span in _spans(tensor, tensor.elements, first):
-        yield Piece(None, span, lambda _, values: _finite(tensor, "theta", values))
+        yield Chunk(None, span, lambda _, values: _finite(tensor, "theta", values))
 
 
-def _mixed(left: TensorInfo, right: TensorInfo, ratio: float, low: Stored, high: Stored) -> Stored:
+def _mixed(
+    left: TensorInfo, right: TensorInfo, ratio: float, merge: Merge, state: Any, low: Stored, high: Stored
+) -> Stored:
     """The average, written over `high`; whole numbers must be the same in both."""
     if right.dtype not in STORAGE:
         if not np.array_equal(low, high):
@@ -97,7 +111,7 @@ def _mixed(left: TensorInfo, right: TensorInfo, ratio: float, low: Stored, high:
         return high
     low, high = as_floats(low, left.dtype), as_floats(high, right.dtype)
     try:
-        return mix(low, left.dtype, high, right.dtype, ratio, high)
+        return mix(low, left.dtype, high, right.dtype, ratio, high, merge, state)
     except NotFinite as error:
         if str(error) == "sum":
             too_large = f"{right.name} of theta-0 has values too large for theta's type, {right.dtype}."
@@ -106,11 +120,11 @@ def _mixed(left: TensorInfo, right: TensorInfo, ratio: float, low: Stored, high:
 
 
 def _scaled(tensor: TensorInfo, ratio: float, _, values: Stored) -> Stored:
-    return adapters.scaled(_finite(tensor, "theta", values), tensor.dtype, ratio)
+    return lora.scaled(_finite(tensor, "theta", values), tensor.dtype, ratio)
 
 
 def _merged(weight: TensorInfo, left: np.ndarray, right: np.ndarray, values: Stored, _) -> Stored:
-    sums = adapters.merged_rows(weight, _finite(weight, "theta-0", values), left, right)
+    sums = lora.merged_rows(weight, _finite(weight, "theta-0", values), left, right)
     if not all_finite(sums, weight.dtype):
         raise UserError(f"{weight.name} of theta-0 ({weight.path}) and the adapter exceed {weight.dtype}.")
     return sums

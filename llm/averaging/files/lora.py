@@ -188,7 +188,7 @@ def _base_name(name: str, base: ModelFolder, within: str | None = None) -> str:
 def _factor(tensor: TensorInfo) -> np.ndarray:
     """A two-dimensional factor in fp64."""
     if len(tensor.shape) != 2:
-        raise UserError(f"{tensor.name} has shape {tensor.shape}, allowed with --merge are two dimensions.")
+        raise UserError(f"{tensor.name} has shape {tensor.shape}, allowed with --full are two dimensions.")
     stored = as_floats(tensor.read(), tensor.dtype)
     if not all_finite(stored, tensor.dtype):
         raise UserError(f"{tensor.name} of theta ({tensor.path}) holds NaN or Inf.")

@@ -1,4 +1,4 @@
-"""Writing a model folder aside, in a stream, and showing it only when it is whole."""
+"""Atomic writing of a model folder, in a stream: under another name, and renamed when it is complete."""
 
 import os
 import shutil
@@ -11,10 +11,10 @@ import numpy as np
 
 from ...errors import UserError
 from ...models.folder import WeightFile
-from .chunks import SIZE, Piece
+from .chunks import SIZE, Chunk
 
 _SPARE = 16 << 20  # bytes of room asked for beside the weights: configuration, tokenizer, card
-_BUFFER = 8 * SIZE  # bytes: a piece of the widest type
+_BUFFER = 8 * SIZE  # bytes: a chunk of the widest type
 
 
 @contextmanager
@@ -47,19 +47,19 @@ def aside(out: Path, size: int) -> Iterator[Path]:
 
 
 def write_weights(
-    files: list[WeightFile], folder: Path, pieces: Callable[[str], Iterator[Piece]], progress: Callable[[int], None]
+    files: list[WeightFile], folder: Path, chunks: Callable[[str], Iterator[Chunk]], progress: Callable[[int], None]
 ) -> None:
-    """Write each file's header and, after it, what `pieces(tensor name)` describe, in the order of the header.
+    """Write each file's header and, after it, what `chunks(tensor name)` describe, in the order of the header.
 
     progress: called with each number of bytes written.
     """
-    buffers = [np.empty(_BUFFER, np.uint8) for _ in range(2)]  # used for every piece: new memory takes time
+    buffers = [np.empty(_BUFFER, np.uint8) for _ in range(2)]  # used for every chunk: new memory takes time
     for file in files:
         with open(folder / file.path.name, "xb", buffering=0) as out:
             out.write(file.header)
-            for piece in chain.from_iterable(pieces(tensor.name) for tensor in file.tensors):
-                spans = zip((piece.theta_0, piece.theta), buffers, strict=True)
-                data = piece.make(*(span and span.read(buffer) for span, buffer in spans))
+            for chunk in chain.from_iterable(chunks(tensor.name) for tensor in file.tensors):
+                spans = zip((chunk.theta_0, chunk.theta), buffers, strict=True)
+                data = chunk.make(*(span and span.read(buffer) for span, buffer in spans))
                 view = memoryview(data).cast("B")
                 progress(len(view))
                 while view:

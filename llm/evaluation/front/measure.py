@@ -16,17 +16,17 @@ import torch
 
 from ...averaging.ama.optimise import optimise_ratios
 from ...averaging.ama.samples import batches
-from ...averaging.ama.settings import AdaptSettings
 from ...averaging.live import mix_
+from ...averaging.merge import merge_of
 from ...errors import UserError
 from ...files import write_text
-from ...grouping import Grouping, label_of, labels, ratios
+from ...grouping import label_of, labels, ratios
 from ...models.conversations import Tokens, pad_id
 from ...models.loading import Pair
 from ..scores import Scores
 from ..tasks import Task
+from .settings import FrontSettings
 
-METHODS = ("ma", "ama", "part")
 _SETTINGS, _POINTS = "settings.json", "points"
 
 
@@ -42,75 +42,36 @@ class Point:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """Which models are measured: every ratio of `alphas` by `method`, and both ends.
-
-    part: its label or name, for method "part". adapt: settings of AMA, for method "ama".
-    """
-
-    method: str
-    alphas: Sequence[float]
-    grouping: Grouping
-    part: str | None = None
-    adapt: AdaptSettings | None = None
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UserError(f"method is {self.method!r}, allowed are {', '.join(METHODS)}.")
-        if (self.part is not None) != (self.method == "part"):
-            raise UserError(f"part is {self.part!r}, needed with method 'part' and allowed with it only.")
-
-
-def parse_alphas(text: str) -> list[float]:
-    """ "0:1:0.1" (first, last, step) or "0,0.5,1" as rising ratios in [0, 1], each once; UserError if
-    they are not.
-    """
-    wrong = UserError(f"alphas is {text!r}, allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1.")
-    try:
-        if ":" in text:
-            first, last, step = (float(number) for number in text.split(":"))
-            count = int(np.floor((last - first) / step + 1e-9)) + 1 if step > 0 else 0
-            found = [round(first + k * step, 12) for k in range(min(count, 100_001))]
-        else:
-            found = sorted({float(number) for number in text.split(",")})
-    except (ValueError, OverflowError):
-        raise wrong from None
-    if not 1 <= len(found) <= 1000 or not all(0 <= alpha <= 1 for alpha in found):
-        raise wrong
-    return found
-
-
 def measure_front(
     pair: Pair,
-    path: Sweep,
+    settings: FrontSettings,
     tasks: Sequence[Task],
     samples: Sequence[Tokens],
     out: Path,
     described: Mapping,
     progress: Callable[[str, int, int], None],
 ) -> list[Point]:
-    """Every point of `path`, from theta_0 to theta, measured or read from what an earlier run left in `out`.
+    """Every point from theta_0 to theta, measured or read from what an earlier run left in `out`.
 
-    pair.model: its weights are overwritten. samples: for method "ama". described: everything that
-    decides the numbers; `out` must not hold a run that differs in it. progress: called with (label,
-    points done, points in all).
+    pair.model: its weights are overwritten. samples: for method "ama". described: everything that decides the numbers; `out`
+    must not hold a run that differs in it. progress: called with (label, points done, points in all).
     """
-    if path.method == "part":
-        _part(pair, path)  # raises before anything is measured
+    if settings.method == "part":
+        _part(pair, settings)  # raises before anything is measured
     _claim(out, described)
     theta_0 = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
     points = [Point("theta_0", "theta_0", 0.0, {}), Point("theta", "theta", 1.0, {})]
-    points += [Point(f"{path.method}-{alpha:g}", path.method, alpha, {"alpha": alpha}) for alpha in path.alphas]
+    method = settings.method
+    points += [Point(f"{method}-{alpha:g}", method, alpha, {"alpha": alpha}) for alpha in settings.alphas]
     measured: list[Point] = []
     for number, point in enumerate(points):
         progress(point.label, number, len(points))
         file = out / _POINTS / f"{point.label}.json"
         if not file.exists():
-            per_tensor, setting = _ratios(pair, theta_0, path, point, samples)
+            per_tensor, setting = _ratios(pair, theta_0, settings, point, samples)
             same = _measured_before(measured, per_tensor)
             if same is None:
-                mix_(pair.model, theta_0, pair.theta, per_tensor)
+                mix_(pair.model, theta_0, pair.theta, per_tensor, merge_of(point.method))
                 scores, seconds = _measure(pair, tasks)
             else:
                 scores, seconds = same.scores, same.seconds
@@ -157,18 +118,18 @@ def _claim(out: Path, described: Mapping) -> None:
 
 
 def _ratios(
-    pair: Pair, theta_0: Mapping[str, torch.Tensor], path: Sweep, point: Point, samples: Sequence[Tokens]
+    pair: Pair, theta_0: Mapping[str, torch.Tensor], settings: FrontSettings, point: Point, samples: Sequence[Tokens]
 ) -> tuple[float | dict[str, float], dict]:
     """(a ratio for all tensors, or one each; the setting of the point's rows)."""
-    if point.method in ("theta_0", "theta", "ma"):
+    if point.method not in ("ama", "part"):
         return point.alpha, point.setting
-    assignment = pair.assignment(path.grouping)
+    assignment = pair.assignment(settings.groups)
     if point.method == "part":
-        label = _part(pair, path)
+        label = _part(pair, settings)
         alphas = {group: point.alpha if group == label else 1.0 for group in labels(assignment)}
-        return ratios(assignment, alphas), {"part": path.part, "alpha": point.alpha}
-    adapt, grouping = path.adapt, asdict(path.grouping)
-    steps, rng = adapt.steps(len(samples)), np.random.default_rng([adapt.seed, 1])
+        return ratios(assignment, alphas), {"part": settings.part, "alpha": point.alpha}
+    adapt = settings.adapt
+    steps, rng = adapt.steps(len(samples)), np.random.default_rng([settings.seed, 1])
     order = batches(samples, adapt.batch, steps, rng, pad_id(pair.tokenizer))
     found = optimise_ratios(
         pair.model,
@@ -179,17 +140,20 @@ def _ratios(
         _on(order, pair.model.device),
         steps=steps,
         lr=lambda step: adapt.rate(step, steps),
+        parameterisation=adapt.parameterisation,
+        eps=adapt.eps,
+        regulariser=adapt.penalty(assignment, pair.theta, point.alpha),
     ).alphas
-    return ratios(assignment, found), {"alpha": point.alpha, **grouping, "alphas": found}
+    return ratios(assignment, found), {"alpha": point.alpha, **asdict(settings.groups), "alphas": found}
 
 
-def _part(pair: Pair, path: Sweep) -> str:
+def _part(pair: Pair, settings: FrontSettings) -> str:
     """The label of the part that is averaged; UserError if the grouping has none of that name."""
-    label = label_of(path.part) if path.grouping.parts == 3 else path.part
+    label = label_of(settings.part) if settings.grouping.parts == 3 else settings.part
     label = f"part{label}" if label.isdecimal() else label
-    groups = labels(pair.assignment(path.grouping))
+    groups = labels(pair.assignment(settings.groups))
     if label not in groups:
-        raise UserError(f"part is {path.part!r}, allowed are {', '.join(groups)}.")
+        raise UserError(f"part is {settings.part!r}, allowed are {', '.join(groups)}.")
     return label
 
 

@@ -3,28 +3,49 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 
+from ...methods import METHODS
 from .measure import Point
 from .recommend import Change, Recommendation
 
-_COLOURS = {"ma": "#0072b2", "ama": "#d55e00", "part": "#009e73"}
-_STYLE = """
+_PAGE = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
+<style>
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}
 th:first-child,td:first-child{text-align:left}
 img{max-width:100%}tr.best{background:#fff3d6}
 pre{background:#f4f4f4;padding:.7rem;overflow:auto}.small{color:#555;font-size:13px}
+</style>
+<h1>{{ title }}</h1>
+<p>{{ advice }}</p>
+{% if command %}<p>Make that model:</p><pre>{{ command }}</pre>{% endif %}
+<img alt="{{ alignment }} against each ability" src="data:image/png;base64,{{ picture }}">
+<h2>Values</h2>
+<table><tr><th>model</th>{% for name, kind in kinds.items() %}<th>{{ name }}<br><small>{{ kind }}</small></th>{% endfor %}</tr>
+{% for best, label, values in models %}
+<tr{% if best %} class="best"{% endif %}><td>{{ label }}</td>{% for value in values %}<td>{{ value }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+<p class="small">Value and standard error over items. alpha is the share of theta.</p>
+<h2>Choice</h2>
+<table><tr><th>alpha</th><th>significant loss</th><th>chosen on resampled items</th></tr>
+{% for point in path %}
+<tr><td>{{ "%g" | format(point.alpha) }}</td><td>{{ "no" if point.alpha in found.allowed else "yes" }}</td>
+<td>{{ "%.0f%%" | format(100 * found.chosen.get(point.alpha, 0.0)) }}</td></tr>
+{% endfor %}
+</table>
+<h2>Run</h2>
+<table>{% for key, value in facts.items() %}<tr><td>{{ key }}</td><td>{{ value }}</td></tr>{% endfor %}</table>
+</html>
 """
 
 
 def draw_front(points: Sequence[Point], alignment: str, found: Recommendation, note: str):
-    """A matplotlib figure: `alignment` against each ability, with standard errors over items and the
-    ends marked.
-    """
+    """A matplotlib figure: `alignment` against each ability, with standard errors over items and the ends marked."""
     from matplotlib.figure import Figure
 
     abilities = [name for name in points[0].scores if name != alignment]
@@ -45,10 +66,9 @@ def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: f
     ends, path = points[:2], points[2:]
     x, y, dx, dy = _coordinates(path, alignment, ability)
     method = path[0].method
-    label = method.upper() if method != "part" else f"{path[0].setting['part']} part only"
-    panel.errorbar(
-        x, y, xerr=dx, yerr=dy, color=_COLOURS[method], marker="o", markersize=3.5, elinewidth=0.6, label=label
-    )
+    look = next(iter(METHODS[method].looks.values()))
+    label = look.short if method != "part" else f"{path[0].setting['part']} part only"
+    panel.errorbar(x, y, xerr=dx, yerr=dy, color=look.colour, marker="o", markersize=3.5, elinewidth=0.6, label=label)
     for point, across, up in zip(path, x, y, strict=True):
         panel.annotate(f"{point.alpha:g}", (across, up), textcoords="offset points", xytext=(4, 4), fontsize=7)
     for point, colour, marker in zip(ends, ("#000000", "#7a0019"), ("s", "D"), strict=True):
@@ -108,53 +128,47 @@ def report(
     facts: Mapping[str, str],
     command: str | None,
 ) -> str:
-    """The HTML report. kinds: task -> what its numbers are. facts: what was run. command: how to make
-    the model.
-    """
+    """The HTML report. kinds: task -> what its numbers are. facts: what was run. command: how to make the model."""
+    from jinja2 import Environment
+
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=130, metadata={"Software": None})
-    picture = base64.b64encode(image.getvalue()).decode()
-    make = f"<p>Make that model:</p><pre>{escape(command)}</pre>" if command else ""
-    about = "".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in facts.items())
+    ends, path = points[:2], points[2:]
+    models = [(False, point.label, _values(point, kinds)) for point in ends]
+    for point in path:
+        label = f"{point.method}, alpha {point.alpha:g}{_groups(point)}"
+        models.append((point.alpha == found.alpha, label, _values(point, kinds)))
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style>"
-        f"<h1>{escape(title)}</h1><p>{escape(sentence(found, alignment))}</p>{make}"
-        f'<img alt="{escape(alignment)} against each ability" src="data:image/png;base64,{picture}">'
-        f"<h2>Values</h2>{_values(points, kinds, found.alpha)}"
-        '<p class="small">Value and standard error over items. alpha is the share of theta.</p>'
-        f"<h2>Choice</h2>{_choice(points[2:], found)}<h2>Run</h2><table>{about}</table></html>\n"
+        Environment(autoescape=True, trim_blocks=True, keep_trailing_newline=True)
+        .from_string(_PAGE)
+        .render(
+            title=title,
+            advice=sentence(found, alignment),
+            command=command,
+            alignment=alignment,
+            picture=base64.b64encode(image.getvalue()).decode(),
+            kinds=kinds,
+            models=models,
+            path=path,
+            found=found,
+            facts=facts,
+        )
     )
 
 
-def _values(points: Sequence[Point], kinds: Mapping[str, str], best: float) -> str:
-    head = "".join(f"<th>{escape(name)}<br><small>{escape(kind)}</small></th>" for name, kind in kinds.items())
-    body = []
-    for point in points:
-        cells = []
-        for name in kinds:
-            scores = point.scores[name]
-            error = scores.stderr(np.random.default_rng(0))
-            cells.append(f"<td>{scores.value():.4g}{'' if error is None else f' &plusmn; {error:.2g}'}</td>")
-        chosen = ' class="best"' if point in points[2:] and point.alpha == best else ""
-        label = point.label if point in points[:2] else f"{point.method}, alpha {point.alpha:g}{_groups(point)}"
-        body.append(f"<tr{chosen}><td>{escape(label)}</td>{''.join(cells)}</tr>")
-    return f"<table><tr><th>model</th>{head}</tr>{''.join(body)}</table>"
+def _values(point: Point, kinds: Mapping[str, str]) -> list[str]:
+    """Each task's value with its standard error."""
+    scores = [point.scores[name] for name in kinds]
+    errors = [one.stderr(np.random.default_rng(0)) for one in scores]
+    return [
+        f"{one.value():.4g}" + ("" if error is None else f" \u00b1 {error:.2g}")
+        for one, error in zip(scores, errors, strict=True)
+    ]
 
 
 def _groups(point: Point) -> str:
     groups = point.setting.get("alphas")
     return f" ({', '.join(f'{group} {ratio:.3f}' for group, ratio in groups.items())})" if groups else ""
-
-
-def _choice(path: Sequence[Point], found: Recommendation) -> str:
-    rows = "".join(
-        f"<tr><td>{point.alpha:g}</td><td>{'no' if point.alpha in found.allowed else 'yes'}</td>"
-        f"<td>{found.chosen.get(point.alpha, 0.0):.0%}</td></tr>"
-        for point in path
-    )
-    head = "<tr><th>alpha</th><th>significant loss</th><th>chosen on resampled items</th></tr>"
-    return f"<table>{head}{rows}</table>"
 
 
 def _change(change: Change) -> str:

@@ -1,0 +1,31 @@
+"""What averaging two folders did."""
+
+from dataclasses import dataclass
+from math import prod
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `average_files` did.
+
+    kind: "model", "adapter" or "merged adapter". merge: the name of the method.
+    groups: label -> ratio; tensors: name -> (label, ratio, shape); notes: sentences.
+    hashes: "theta_0", "theta" -> file name -> SHA-256.
+    """
+
+    kind: str
+    merge: str
+    groups: dict[str, float]
+    grouping: dict[str, object] | None
+    tensors: dict[str, tuple[str, float, tuple[int, ...]]]
+    notes: list[str]
+    hashes: dict[str, dict[str, str]]
+
+    def coverage(self) -> list[tuple[str, float, int, int]]:
+        """(label, ratio, number of tensors, number of values) per label and ratio."""
+        rows: dict[tuple[str, float], list[int]] = {}
+        for label, ratio, shape in self.tensors.values():
+            row = rows.setdefault((label, ratio), [0, 0])
+            row[0] += 1
+            row[1] += prod(shape)
+        return sorted((label, ratio, *counts) for (label, ratio), counts in rows.items())
