@@ -9,11 +9,14 @@ from typing import Any
 import torch
 
 from ..averaging.live import mix_, tied
+from ..averaging.merge import Merge
+from ..averaging.merge.linear import LINEAR
 from ..config import AveragingEntry
 from ..errors import UserError
 from ..evaluation.local import Evaluator
 from ..evaluation.rows import rows_of, with_rate
 from ..grouping import PART_NAMES, Grouping, assign, labels, ratios
+from ..methods import code_of
 from ..models.save import load_model
 
 # what a search for ratios has found: (which model it is, as the rows have it; ratio of each group)
@@ -34,9 +37,9 @@ class Between:
     theta: Mapping[str, torch.Tensor]
     assignment: Mapping[str, str]
 
-    def mix(self, alphas: Mapping[str, float]) -> torch.nn.Module:
+    def mix(self, alphas: Mapping[str, float], merge: Merge = LINEAR) -> torch.nn.Module:
         """The model, averaged with a ratio for each group."""
-        mix_(self.model, self.theta_0, self.theta, ratios(self.assignment, alphas))
+        mix_(self.model, self.theta_0, self.theta, ratios(self.assignment, alphas), merge)
         return self.model
 
 
@@ -61,9 +64,17 @@ def measure_averages(
     grouping = entry.grouping.of_model(evaluator.run.preset.model)
     between, rows = load_between(evaluator.theta_0, theta, grouping, evaluator.mixed_on), []
     for setting, alphas in settings_of(entry, grouping, labels(between.assignment), found):
-        measured, seconds = evaluator.measure(between.mix(alphas))
+        measured, seconds = evaluator.measure(between.mix(alphas, _merge(entry, setting)))
         rows += rows_of(evaluator.run, rlhf, entry.method, with_rate(setting, lr), measured, seconds)
     return rows
+
+
+def _merge(entry: AveragingEntry, setting: Mapping[str, Any]) -> Merge:
+    """How a setting of an entry is merged, by its options but for those that choose ratios; linear where ratios are searched for."""
+    if entry.spec.searches:
+        return LINEAR
+    own = {key: setting[key] for key in entry.spec.options if key in setting and key not in RATIOS}
+    return code_of(entry.spec).with_options(own)
 
 
 def settings_of(

@@ -1,4 +1,4 @@
-"""What a new method takes is a file and an entry in the table: a toy mitigation goes through sweep, training, rows and readers."""
+"""What a new method takes is a file and an entry in the table: a toy mitigation and a toy merge go from a sweep to their rows."""
 
 import json
 
@@ -7,15 +7,17 @@ import torch
 import yaml
 
 from llm import methods
-from llm.config import load_sweep, runnable
+from llm.averaging import merge
+from llm.config import load_preset, load_sweep, runnable
 from llm.errors import UserError
 from llm.evidence.rows import write_rows
 from llm.models.save import load_model
 from llm.plan.report import costs
+from llm.stages.average import measure_averages
 from llm.stages.mitigate import measure_trained
 from llm.stages.trajectory import measure_baseline
 from llm.training import mitigations
-from microcosm_runs import METRICS, command, evaluator, far_stepping, smoke_run, values
+from microcosm_runs import METRICS, averages, command, evaluator, far_stepping, smoke_run, theta, values
 
 TOY = '''"""Pulls the final norm back to theta_0's after each step."""
 
@@ -124,3 +126,53 @@ def test_readers_and_legends_know_it(rows, tmp_path):
     write_rows(tmp_path / "toys-seed0.jsonl", unknown)
     with pytest.raises(UserError, match="unregistered"):
         read_preset(tmp_path)
+
+
+MERGE = '''"""Linear, and a share of what theta has gained once more."""
+
+from . import Merge
+
+
+def prepare(blocks, name, extra):
+    return extra
+
+
+def apply(theta_0, theta, ratio, extra):
+    return theta_0 + ratio * (1 + extra) * (theta - theta_0)
+
+
+EAGER = Merge("theta_0 + alpha (1 + extra) (theta - theta_0)", apply, prepare)
+'''
+EAGER = methods.Method(
+    "eager",
+    "averaging",
+    {"eager": methods.Look("eager averaging", "#654321")},
+    "nowhere",
+    "averaging.merge.eager:EAGER",
+    options={"extra": methods.Option(least=0)},
+    order=methods.Order(("alpha",)),
+)
+
+
+def test_a_toy_merge_is_measured_at_every_alpha_with_every_option(run, monkeypatch, tmp_path):
+    (tmp_path / "eager.py").write_text(MERGE)
+    monkeypatch.setattr(merge, "__path__", [*merge.__path__, str(tmp_path)])
+    monkeypatch.setitem(methods.METHODS, "eager", EAGER)
+    grouping = {"parts": 3, "embeddings": "first", "norm": "mean", "head": "mean"}
+    given = {
+        "label": "eager",
+        "method": "eager",
+        "alphas": [0.5, 1.0],
+        "options": {"extra": [0, 1]},
+        "grouping": grouping,
+    }
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP | {"averaging": [given], "training": []}))
+    (entry,) = runnable(load_sweep(str(tmp_path / "sweep.yaml")), run.preset).averaging
+    rows = measure_averages(evaluator(run), theta(run), "rsf", entry, None, [])
+    found = {(a, e): values(rows, "eager", alpha=a, extra=e) for a in (0.5, 1.0) for e in (0.0, 1.0)}
+    ma = averages(run, "ma")
+    assert found[0.5, 0.0] == values(ma, "ma", alpha=0.5)
+    assert found[1.0, 0.0] == found[1.0, 1.0] == values(ma, "ma", alpha=1.0)  # the ends are copied
+    assert found[0.5, 1.0]["reward"] == pytest.approx(found[1.0, 0.0]["reward"])
+    assert found[0.5, 1.0] != found[0.5, 0.0]
+    assert "eager" not in load_preset("openllama-3b").averaging_methods
