@@ -5,12 +5,12 @@ import shlex
 import sys
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from llm.config import Algorithm, LocalPreset, eta_name, has_baseline, load_preset, load_sweep, names, runnable, why_empty
-from llm.plan.resources import resources as planned
+from llm import methods
+from llm.config import LocalPreset, has_baseline, load_preset, load_sweep, names, runnable, why_empty
+from llm.plan.report import resources as planned
 from llm.plan.steps import Step
 
 PRESET = config.get("preset", "microcosm")
@@ -57,11 +57,11 @@ def theta(seed, rlhf, lr, eta="own"):
 
 
 def trained_after(wildcards):
-    """What a training entry needs: RSF's samples; for `kl`, which is PPO, every one of its models."""
+    """What a training entry needs: RSF's samples; for what is PPO with another penalty, every one of its models."""
     entry = sweeps[sweep_with("training", wildcards)].training_entry(wildcards.entry)
-    if entry.method != "kl":
+    if entry.spec.after == "rsf":
         return theta(wildcards.seed, "rsf", "own")
-    return [theta(wildcards.seed, "ppo", wildcards.lr, eta_name(preset.ppo.eta, eta)) for eta in entry.strengths]
+    return [theta(wildcards.seed, "ppo", wildcards.lr, preset.ppo.name_of(eta)) for eta in entry.options["strength"]]
 
 
 def sweep_with(kind, wildcards):
@@ -111,7 +111,7 @@ MOVEMENTS = [RESULTS / preset.name / f"movement-seed{seed}.json" for seed in SEE
 
 wildcard_constraints:
     seed=r"\d+",
-    rlhf="|".join(get_args(Algorithm)),
+    rlhf="|".join(methods.names("alignment")),
     lr=r"own|[0-9.e+-]+",
     eta=r"[0-9.e+-]+",
     last=r"\d+",

@@ -8,7 +8,8 @@ its code by a string, "module:function" below `llm`, which is imported when the 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from math import inf
+from itertools import product
+from math import inf, isfinite
 from typing import Any, Literal
 
 from .errors import UserError
@@ -33,11 +34,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Option:
-    """What an entry of a sweep is given for a method: a list of values under a key, which is also the key in the rows' settings.
+    """What an entry of a sweep lists for a method under a key of `options`, which is also the key in the rows' settings.
 
     Numbers lie in [least, most], or in (least, most] where `above`; `whole` ones are integers; `words` are allowed beside
     numbers, or alone where `numbers` is false. tuples: each value is itself a list of such numbers. needed: an entry must
-    give at least one. of_groups: each value names a group of weights that has a ratio of its own.
+    give at least one. of_groups: each value names a group of weights that has a ratio of its own (the entry checks which).
     """
 
     least: float = -inf
@@ -50,22 +51,24 @@ class Option:
     needed: bool = True
     of_groups: bool = False
 
-    def allows(self, value: Any) -> bool:
-        """Whether a value, or each of its numbers where values are tuples, is allowed; groups are checked by the entry."""
+    def read(self, value: Any) -> Any:
+        """A value as the rows have it: a word, a float (an int where whole), or a tuple; ValueError where it is not allowed."""
         if self.tuples:
-            return isinstance(value, list | tuple) and all(self._allows(one) for one in value)
-        return self._allows(value)
+            if not isinstance(value, list | tuple):
+                raise ValueError(value)
+            return tuple(self._one(item) for item in value)
+        return self._one(value)
 
-    def _allows(self, value: Any) -> bool:
-        if isinstance(value, str):
-            return self.of_groups or value in self.words
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.numbers or self.of_groups:
-            return False
-        return (
-            self.least <= value <= self.most
-            and not (self.above and value == self.least)
-            and (not self.whole or value == int(value))
-        )
+    def _one(self, value: Any) -> Any:
+        if isinstance(value, str) and (self.of_groups or value in self.words):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float | str) or not self.numbers or self.of_groups:
+            raise ValueError(value)
+        number = float(value)  # YAML 1.1 reads 1e-3 as text
+        inside = isfinite(number) and self.least <= number <= self.most and not (self.above and number == self.least)
+        if not inside or (self.whole and number != int(number)):
+            raise ValueError(value)
+        return int(number) if self.whole else number
 
     @property
     def allowed(self) -> str:
@@ -77,6 +80,7 @@ class Option:
             if self.least > -inf
             else ""
         )
+        kind = f"lists of {kind}" if self.tuples else kind
         return " or ".join([*([kind] if self.numbers else []), *self.words])
 
 
@@ -103,8 +107,11 @@ class Method:
     code: "module:function" below `llm`. What it is given and gives depends on the kind: for "training" see
         `llm.training.mitigations`, for "alignment" `llm.stages.align`, for "averaging" a merge of `llm.averaging.merge` or a search
         for ratios; "" where there is nothing to call.
-    options: key -> what an entry of a sweep gives under it; each combination of values is one setting.
-    searches: an averaging method that finds its ratios; its rows say them under "alphas". grouped: its rows say the grouping.
+    options: key -> what an entry of a sweep lists under it; each combination of values is one setting. "part" and "offsets" say
+        which group gets which ratio (`llm.stages.average`); others of an averaging method are its merge's.
+    searches: "section.method" of presets that states the work of a search for ratios (`llm.config.sections.Ama`); its rows have
+        the ratios under "alphas". "" for methods that are given theirs. grouped: its rows have the grouping.
+    parts: the only `grouping.parts` of its entries; None for any.
     after: for training, the algorithm that it needs: "rsf" (its samples) or "ppo" (it is PPO, run by the stage `align`).
     hub: whether presets of the paper's own models can run it.
     order: None where the models of a family form no path. family: the family of a row by its setting; default: the name.
@@ -118,8 +125,9 @@ class Method:
     reference: str
     code: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
-    searches: bool = False
+    searches: str = ""
     grouped: bool = False
+    parts: str | None = None
     after: Literal["rsf", "ppo"] = "rsf"
     hub: bool = False
     order: Order | None = None
@@ -136,11 +144,9 @@ class Method:
         return frozenset(fixed | ({"lr"} | set(self.options) if self.kind == "training" else set()))
 
     def settings_of(self, options: Mapping[str, Iterable]) -> list[dict[str, Any]]:
-        """Every combination of an entry's options, the first key varying slowest."""
-        found: list[dict[str, Any]] = [{}]
-        for key, values in options.items():
-            found = [{**one, key: value} for one in found for value in values]
-        return found
+        """Every combination of an entry's options, keys in the table's order, the first varying slowest."""
+        given = {key: options[key] for key in self.options if key in options}
+        return [dict(zip(given, values, strict=True)) for values in product(*given.values())]
 
 
 def _named(key: str) -> Callable[[Mapping[str, Any]], str]:
@@ -158,10 +164,21 @@ def _ama_family(setting: Mapping[str, Any]) -> str:
 
 
 PAPER = "arXiv 2309.06256"
-STRENGTH = Option(least=0)
+BY_STRENGTH = {"strength": Option(least=0)}
 ALONG_ALPHA = Order(("alpha",))  # alpha = 0 is theta_0 itself, 1 is theta
 ALONG_STRENGTH = Order(("strength",), falling=True, starts="theta_0", ends="distilled")
 METHODS: dict[str, Method] = {}
+
+
+def _mitigation(
+    name: str,
+    look: Look,
+    reference: str = f"{PAPER}, section 4",
+    options: Mapping[str, Option] = BY_STRENGTH,
+    order: Order = ALONG_STRENGTH,
+) -> Method:
+    """A method of training with a family of its own, in a file of its name."""
+    return Method(name, "training", {name: look}, reference, f"training.mitigations.{name}:make", options, order=order)
 
 
 def register(method: Method) -> Method:
@@ -231,7 +248,7 @@ for _method in (
             "samples": Option(least=1, whole=True, words=("all",), needed=False),
             "regulariser": Option(least=0, needed=False),
         },
-        searches=True,
+        searches="ama.work",
         grouped=True,
         order=ALONG_ALPHA,
         family=_ama_family,
@@ -246,7 +263,7 @@ for _method in (
         },
         f"{PAPER}, equation 3",
         options={"chosen_by": Option(words=("reward", "gold_reward"), numbers=False)},
-        searches=True,
+        searches="oracle.work",
         grouped=True,
         order=ALONG_ALPHA,
         family=_named("chosen_by"),
@@ -256,8 +273,9 @@ for _method in (
         "averaging",
         {"adamerging": Look("AdaMerging", "#cdb843", "--")},
         "arXiv 2310.02575",
-        searches=True,
+        searches="ama.labelled_work",
         grouped=True,
+        parts="layers",
         order=ALONG_ALPHA,
     ),
     Method(
@@ -282,33 +300,9 @@ for _method in (
         f"{PAPER}, section 4",
         "training.mitigations.mitigation:distilled",
     ),
-    Method(
-        "l1",
-        "training",
-        {"l1": Look("L1 penalty", "#332288", "--", "L1")},
-        f"{PAPER}, section 4",
-        "training.mitigations.l1:make",
-        options={"strength": STRENGTH},
-        order=ALONG_STRENGTH,
-    ),
-    Method(
-        "l2",
-        "training",
-        {"l2": Look("L2 penalty", "#6fc7b5", "--", "L2")},
-        f"{PAPER}, section 4",
-        "training.mitigations.l2:make",
-        options={"strength": STRENGTH},
-        order=ALONG_STRENGTH,
-    ),
-    Method(
-        "kd",
-        "training",
-        {"kd": Look("knowledge distillation", "#117733", "--", "KD")},
-        f"{PAPER}, section 4",
-        "training.mitigations.kd:make",
-        options={"strength": STRENGTH},
-        order=ALONG_STRENGTH,
-    ),
+    _mitigation("l1", Look("L1 penalty", "#332288", "--", "L1")),
+    _mitigation("l2", Look("L2 penalty", "#6fc7b5", "--", "L2")),
+    _mitigation("kd", Look("knowledge distillation", "#117733", "--", "KD")),
     Method(
         "lora",
         "training",
@@ -320,36 +314,29 @@ for _method in (
         "training.mitigations.lora:make",
         options={
             "rank": Option(least=1, whole=True),
-            "targets": Option(words=("mlp", "mlp+attention"), numbers=False),
             "lora_alpha": Option(least=0, above=True),
+            "targets": Option(words=("mlp", "mlp+attention"), numbers=False),
         },
         order=Order(("lora_alpha", "rank"), starts="theta_0", ends="distilled"),
         family=_named("targets"),
     ),
-    Method(
+    _mitigation(
         "sma",
-        "training",
-        {"sma": Look("stochastic moving averaging", "#4a2c12", "--", "SMA")},
+        Look("stochastic moving averaging", "#4a2c12", "--", "SMA"),
         "arXiv 2312.07551",
-        "training.mitigations.sma:make",
-        options={"strength": Option(least=0, most=1), "interval": Option(least=1, whole=True)},
-        order=ALONG_STRENGTH,
+        {"strength": Option(least=0, most=1), "interval": Option(least=1, whole=True)},
     ),
-    Method(
+    _mitigation(  # without end it is no theta_0
         "er",
-        "training",
-        {"er": Look("experience replay", "#882255", "--", "ER")},
-        f"{PAPER}, section 4",
-        "training.mitigations.er:make",
-        options={"strength": STRENGTH},
+        Look("experience replay", "#882255", "--", "ER"),
         order=Order(("strength",), falling=True, ends="distilled"),
-    ),  # without end it is no theta_0
+    ),
     Method(
         "kl",
         "training",
         {"kl": Look("KL reward penalty", "#e39be3", "--", "KL")},
         f"{PAPER}, figure 8",
-        options={"strength": STRENGTH},
+        options=BY_STRENGTH,
         after="ppo",
         order=Order(("strength",), falling=True, starts="theta_0"),
         hub=True,

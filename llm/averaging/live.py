@@ -51,7 +51,7 @@ def mix_(
     theta_0: Mapping[str, Tensor],
     theta: Mapping[str, Tensor],
     ratios: float | Mapping[str, float],
-    merge: str = "linear",
+    merge: str | Merge = "linear",
 ) -> None:
     """`average` written into a live module's parameters and persistent buffers; a tied weight once.
 
@@ -71,7 +71,7 @@ def mix_(
     sources = [{name: model[name] for name in targets} for model in (theta_0, theta)]
     if isinstance(ratios, Mapping):
         ratios = {name: ratio for name, ratio in ratios.items() if name not in owners}
-    per_name, method = _checked(*sources, ratios), merge_named(merge)
+    per_name, method = _checked(*sources, ratios), merge_named(merge) if isinstance(merge, str) else merge
     for name, target in targets.items():
         if target.shape != theta[name].shape:
             shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"

@@ -41,24 +41,16 @@ def mitigate(
     out: Out = Path("out"),
     lr: Rate = "own",
 ) -> None:
-    """Train theta_0 on RSF's samples in every way that a training entry of a sweep lists, and measure each model.
+    """Train theta_0 in every way that a training entry of a sweep lists, and measure each model.
 
     Of method kl, which is PPO, the models must be there (align --eta).
     """
     from ..config import load_sweep
     from ..evidence.rows import write_rows
-    from ..stages.align import number
     from ..stages.backend import backend_of
     from ..stages.mitigate import measure_trained
-    from ..stages.penalty import measure_penalties
 
-    compared = load_sweep(name)
-    chosen = compared.training_entry(entry)
-    run = run_of(preset, seed, out, "Preset" if chosen.method == "kl" else "MicrocosmPreset")
-    evaluator = backend_of(run).evaluator()
-    if chosen.method == "kl":
-        rows = measure_penalties(evaluator, chosen, lr)
-    else:
-        trained = run.folder / "mitigations" / lr
-        rows = measure_trained(evaluator, run.folder / "rsf" / "own", chosen, number(lr), trained)
-    write_rows(run.folder / "rows" / compared.rlhf[0] / lr / f"{chosen.label}.jsonl", rows)
+    chosen = load_sweep(name).training_entry(entry)
+    run = run_of(preset, seed, out, "Preset" if chosen.spec.after == "ppo" else "MicrocosmPreset")
+    rows = measure_trained(backend_of(run).evaluator(), chosen, lr)
+    write_rows(run.folder / "rows" / chosen.spec.after / lr / f"{chosen.label}.jsonl", rows)

@@ -2,11 +2,12 @@
 
 from math import inf, nan
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from ..errors import UserError
+from ..methods import known, names
 
 LARGEST_SEED = 2**32 - 1
 
@@ -42,12 +43,8 @@ def _number(text: str, own: float) -> float:
 
 
 def known_rlhf(text: str) -> str:
-    from ..config import Algorithm
-
-    known = get_args(Algorithm)
-    if text not in known:
-        raise UserError(f"rlhf = {text!r} is unknown; allowed are {', '.join(known)}")
-    return text
+    """An algorithm of alignment; UserError otherwise."""
+    return known(text, "rlhf", "alignment").name
 
 
 Preset = Annotated[str, typer.Option(help="name of a preset in llm/presets, or a YAML file")]
@@ -55,7 +52,10 @@ Seed = Annotated[
     int, typer.Option(parser=_seed, metavar="INTEGER", help="the seed of the world and of every random choice")
 ]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
-Rlhf = Annotated[str, typer.Option(parser=known_rlhf, metavar="NAME", help="algorithm of alignment: rsf, dpo or ppo")]
+Rlhf = Annotated[
+    str,
+    typer.Option(parser=known_rlhf, metavar="NAME", help=f"algorithm of alignment: {', '.join(names('alignment'))}"),
+]
 Rate = Annotated[str, typer.Option(parser=_rate, metavar="NUMBER", help="its learning rate, or `own` for the preset's")]
 Eta = Annotated[str, typer.Option(parser=_eta, metavar="NUMBER", help="ppo's KL penalty, or `own` for the preset's")]
 Sweep = Annotated[str, typer.Argument(help="name of a sweep in llm/sweeps, or a YAML file")]

@@ -1,4 +1,4 @@
-"""The command that tells what a run takes before it runs."""
+"""The command that prints what a run takes before it runs."""
 
 from typing import Annotated
 
@@ -23,9 +23,8 @@ def plan(
 ) -> None:
     """Print every step of a run with its GPUs, hours, memory and disk; refuse what the machine cannot hold (docs/gpu.md)."""
     from ..config import HubPreset, load_preset
-    from ..plan.device import device_for
     from ..plan.hub import with_gpus
-    from ..plan.report import costs, require_room, text
+    from ..plan.report import costs, device_for, require_room, text
 
     loaded = load_preset(preset)
     if gpus and isinstance(loaded, HubPreset):
@@ -36,12 +35,12 @@ def plan(
     require_room(loaded, planned, device)
 
 
-def _sweeps(preset, asked: list[str] | None) -> list:
+def _sweeps(preset, named: list[str] | None) -> list:
     from ..config import load_sweep, why_empty
     from ..errors import UserError
 
-    loaded = [load_sweep(name) for name in asked or ("core", "algorithms")]
-    for sweep in loaded if asked else ():
+    loaded = [load_sweep(name) for name in named or ("core", "algorithms")]
+    for sweep in loaded if named else ():
         if why_empty(sweep, preset):
             raise UserError(
                 f"sweep = {sweep.name} is not allowed with preset = {preset.name}, {why_empty(sweep, preset)}"

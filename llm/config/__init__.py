@@ -4,18 +4,14 @@ Only what is a list of options, of which a method takes some and not others, and
 """
 
 from .base import Algorithm
-from .files import load_preset, load_sweep, names
+from .files import AnyPreset, load_preset, load_sweep, names
 from .hub import HubPreset
-from .kinds import AnyPreset
-from .microcosm import Initialise, MicrocosmPreset, Model, Phase
-from .preset import LocalPreset, Preset, PublicModel, Shape
-from .runnable import has_baseline, runnable, why_empty
-from .sections import Collapse, Dpo, Optimiser, Ppo, eta_name
-from .smollm import SmollmPreset
-from .sweep import TRAINING_OPTIONS, AveragingEntry, GroupingSettings, Sweep, TrainingEntry
+from .local import Initialise, LocalPreset, MicrocosmPreset, Model, Phase, SmollmPreset
+from .preset import Preset, PublicModel, Shape
+from .sections import Collapse, Dpo, Optimiser, Ppo
+from .sweep import AveragingEntry, GroupingSettings, Sweep, TrainingEntry, has_baseline, runnable, why_empty
 
 __all__ = [
-    "TRAINING_OPTIONS",
     "Algorithm",
     "AnyPreset",
     "AveragingEntry",
@@ -36,7 +32,6 @@ __all__ = [
     "SmollmPreset",
     "Sweep",
     "TrainingEntry",
-    "eta_name",
     "has_baseline",
     "load_preset",
     "load_sweep",

@@ -1,13 +1,33 @@
 """What presets and sweeps are made of: frozen models that refuse unknown keys in one sentence, and common types."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ..methods import Kind, names
+
 
 def refused(sentence: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{sentence}", {"sentence": sentence})
+
+
+def either(allowed: Iterable[str]) -> str:
+    """'a', 'b' or 'c'."""
+    *others, last = map(repr, allowed)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def method_of(kind: Kind) -> AfterValidator:
+    """A name of the table of methods as it is when settings are read, so that one registered later is known."""
+
+    def known(name: str) -> str:
+        if name not in names(kind):
+            raise PydanticCustomError("unknown", "Input should be {names}", {"names": either(names(kind))})
+        return name
+
+    return AfterValidator(known)
 
 
 def _with_weight(mixture: dict[str, float]) -> dict[str, float]:
@@ -16,9 +36,7 @@ def _with_weight(mixture: dict[str, float]) -> dict[str, float]:
     return mixture
 
 
-Algorithm = Literal["rsf", "dpo", "ppo"]  # of alignment: `llm.stages.align`
-AveragingMethod = Literal["ma", "part", "pattern", "ama", "adamerging", "oracle"]
-TrainingMethod = Literal["distilled", "l1", "l2", "kd", "lora", "sma", "er", "kl"]  # those that change training
+Algorithm = Annotated[str, method_of("alignment")]
 Count = Annotated[int, Field(ge=1)]
 Items = Annotated[int, Field(ge=2)]  # a standard error needs two
 Positive = Annotated[float, Field(gt=0)]

@@ -1,18 +1,26 @@
 """Presets and sweeps read from their YAML files, in one place."""
 
-from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import UserError
-from .base import Settings, short
-from .kinds import ANY_PRESET, KINDS, AnyPreset
+from .base import Settings, either, short
+from .hub import HubPreset
+from .local import MicrocosmPreset, SmollmPreset
 from .preset import Preset
 from .sweep import Sweep
+
+# All kinds of presets, told apart by their key `data`
+AnyPreset = Annotated[MicrocosmPreset | SmollmPreset | HubPreset, Field(discriminator="data")]
+
+KINDS: dict[str, type[Preset]] = {
+    get_args(kind.model_fields["data"].annotation)[0]: kind for kind in (MicrocosmPreset, SmollmPreset, HubPreset)
+}
+ANY_PRESET = TypeAdapter(AnyPreset)
 
 
 def load_preset(name: str) -> AnyPreset:
@@ -99,7 +107,7 @@ def sentence(error: ValidationError) -> str:
     if first["type"] == "union_tag_not_found":
         return "the key data is missing; every key must be given"
     if first["type"] == "union_tag_invalid":
-        return f"data = {first['input']['data']!r} is not allowed: Input should be {_either(KINDS)}"
+        return f"data = {first['input']['data']!r} is not allowed: Input should be {either(KINDS)}"
     parts = first["loc"][1:] if first["loc"] and first["loc"][0] in KINDS else first["loc"]  # the kind is no key
     key = ".".join(map(str, parts))
     if first["type"] == "missing":
@@ -107,8 +115,3 @@ def sentence(error: ValidationError) -> str:
     if first["type"] == "refused":
         return f"{key}: {first['msg']}" if key else first["msg"]
     return f"{key or 'the file'} = {short(first['input'])} is not allowed: {first['msg']}"
-
-
-def _either(names: Iterable[str]) -> str:
-    *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}"

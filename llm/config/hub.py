@@ -1,15 +1,96 @@
 """The kind of preset `data: hub`: the paper's own models, of billions of parameters, trained on GPUs by `llm.training.distributed` on data
-from the Hugging Face hub or from local folders (paper.md section 3)."""
+from the Hugging Face hub or from local folders (paper.md section 3). Settings of the trainers: `llm.config.trainers`."""
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from ..data.benchmarks import BENCHMARKS
 from ..data.hub.templates import NAMES
-from .base import Algorithm, Positive, TrainingMethod, refused
-from .hub_sections import HubAma, HubEvaluate, HubModels, HubReward
+from ..methods import METHODS
+from .base import Algorithm, Count, Items, Positive, Rate, Settings, Share, refused
 from .preset import Preset, PublicModel
-from .trainers import DpoSettings, Hardware, PpoSettings, RsfSettings, SftSettings
+from .trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings
+from .work import Lengths, Work
+
+RANDOM = "random"
+
+
+class HubModels(Settings):
+    """Hub ids or local folders: either `pretrained`, from which everything is trained, or models that are there already.
+
+    `random` is a model of the preset's sizes with random weights, for tests.
+    """
+
+    pretrained: str | None = None
+    theta_0: str | None = None
+    theta: str | None = None
+    reward: str | None = None  # a reward model, which judges theta and AMA's samples
+
+    @model_validator(mode="after")
+    def _either_or(self) -> Self:
+        given = tuple(key for key in ("pretrained", "theta_0", "theta", "reward") if getattr(self, key) is not None)
+        if given not in (("pretrained",), ("theta_0", "theta", "reward")):
+            raise refused(
+                f"{', '.join(given) or 'no model'} is not allowed; "
+                "allowed are pretrained alone, or theta_0, theta and reward"
+            )
+        return self
+
+
+class HubReward(Settings):
+    """The reward model: a tuning step, then the Bradley-Terry fit."""
+
+    sft: SftSettings
+    bradley_terry: RewardSettings
+
+
+class HubAma(Settings):
+    """How ratios are optimised (`llm.averaging.ama.settings.AdaptSettings` explains the keys)."""
+
+    prompts: Count
+    samples: Count  # a prompt
+    max_new_tokens: Count
+    temperature: Positive
+    keep: Count
+    draw: Count
+    epochs: Count
+    batch: Count
+    block: Count  # tokens of prompt and reply
+    lr: dict[Algorithm, Rate]  # for the theta of each algorithm
+    warmup_share: Share
+    eps: Share
+
+    def work(self, lengths: Lengths, alphas: tuple[float, ...], variants: int) -> Work:
+        """The samples, once, and the ratios of each mean ratio and variant of an entry."""
+        lengths = lengths.replying(self.max_new_tokens)
+        learned = Work(trained=self.draw * self.epochs * min(self.block, lengths.whole))
+        return lengths.sampled * (self.prompts * self.samples) + learned * (len(alphas) * variants)
+
+
+class HubEvaluate(Settings):
+    """What is measured: the reward of sampled replies, PairRM's win rate over theta_0, and lm-eval's tasks."""
+
+    prompts: Items  # of held-out HH-RLHF
+    alpaca_prompts: Annotated[
+        int, Field(ge=0)
+    ]  # of AlpacaEval, answered and compared with theta_0's replies; 0 for none
+    ranker: str  # PairRM, which compares them: a hub id or a local folder
+    temperature: Positive
+    max_new_tokens: Count
+    tasks: Annotated[
+        tuple[str, ...], Field(min_length=1)
+    ]  # an ability is the mean of its tasks (`llm.data.benchmarks`)
+    limit: Items | None  # items of each task; null: all
+    answer_tokens: Count | None  # new tokens of an answer; null: lm-eval's own, 256
+    batch: Count  # sequences a GPU at a time
+
+    @model_validator(mode="after")
+    def _tasks_are_known(self) -> Self:
+        for task in self.tasks:
+            if task not in BENCHMARKS:
+                raise refused(f"tasks = {task!r} is an unknown name; allowed are {', '.join(BENCHMARKS)}")
+        return self
 
 
 class HubPreset(Preset):
@@ -33,8 +114,6 @@ class HubPreset(Preset):
     ama: HubAma
     evaluate: HubEvaluate
 
-    training_methods: ClassVar[tuple[TrainingMethod, ...]] = ("kl",)
-
     @property
     def needs_gpus(self) -> bool:
         return True
@@ -45,10 +124,18 @@ class HubPreset(Preset):
         return self.models.pretrained is not None
 
     @property
-    def algorithms(self) -> tuple[Algorithm, ...]:
-        return super().algorithms if self.is_trained else (self.aligned_by,)
+    def averaging_methods(self) -> tuple[str, ...]:
+        return tuple(name for name in super().averaging_methods if METHODS[name].hub)
 
-    def iterations(self, rlhf: Algorithm) -> int:
+    @property
+    def training_methods(self) -> tuple[str, ...]:
+        return tuple(name for name in super().training_methods if METHODS[name].hub)
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        return (self.aligned_by,) if self.aligned_by else super().algorithms
+
+    def iterations(self, rlhf: str) -> int:
         """How many models an algorithm leaves behind; a theta that is there already is the only one."""
         there = not self.is_trained and rlhf in self.algorithms
         return 1 if there else super().iterations(rlhf)

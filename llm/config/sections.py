@@ -1,17 +1,14 @@
-"""Sections of presets that our own training loop runs: one of a stage each."""
+"""Sections of presets that our own training loop runs: one of a stage each, with what it costs (`llm.plan`)."""
 
-from typing import Annotated, Literal, Self
+from math import comb
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from .base import Count, Items, Positive, Rate, Settings, Share, refused
+from .work import Lengths, Work
 
 ROUNDING = 1e-9  # how far from what was meant a sum of shares may be
-
-
-def eta_name(own: float, eta: float) -> str:
-    """What folders and the graph call a penalty of PPO: `own` for the preset's."""
-    return "own" if eta == own else f"{eta:g}"
 
 
 def _shares(shares: dict[float, float]) -> dict[float, float]:
@@ -31,6 +28,15 @@ class Optimiser(Settings):
     final_share: Share
 
 
+class Trained(Settings):
+    """A stage that trains, and what its memory and disk are planned by."""
+
+    trained_at_once: ClassVar[int] = 1  # models
+    frozen_beside: ClassVar[int] = 0  # models that only read while others learn
+    sequences: ClassVar[int] = 1  # in an example: a pair has two
+    kept_optimisers: ClassVar[int] = 0  # states left behind by each iteration, from which a killed run goes on
+
+
 class Preferences(Settings):
     """Where compared replies come from, and how noisy the labels are."""
 
@@ -40,6 +46,10 @@ class Preferences(Settings):
     temperatures: Annotated[dict[Positive, Share], Field(min_length=1), AfterValidator(_shares)]
     noise_scale: Annotated[float, Field(gt=0)]  # P(label agrees) = sigmoid(noise_scale * |gold difference|)
 
+    def work(self, lengths: Lengths) -> Work:
+        """Two replies a pair, by theta_0 at most."""
+        return Work(read=lengths.prompt, written=lengths.reply) * (2 * (self.pairs + self.test_pairs))
+
     @property
     def written_share(self) -> float:
         """The share of the replies that the source's own writers write."""
@@ -47,7 +57,7 @@ class Preferences(Settings):
         return rest if rest > ROUNDING else 0.0
 
 
-class Reward(Settings):
+class Reward(Trained):
     """The head of one output begins with what a body of normal activations is spread by (`drawn`), or silent (`zero`): a drawn
     one gives replies of a large body rewards that differ by as much as what is learned (docs/log.md). Or it is `fitted` to the
     pairs before the body is trained, if it is at all: few pairs say too little for a body (docs/log.md).
@@ -60,6 +70,13 @@ class Reward(Settings):
     batch: Count
     epochs: Annotated[int, Field(ge=0)]  # over the pairs, with all weights; 0: the head alone is fitted
     optimiser: Optimiser
+
+    sequences: ClassVar[int] = 2
+
+    def work(self, lengths: Lengths) -> Work:
+        """The fit to all pairs; its body may be a part of the policy's."""
+        once = Work(read=lengths.whole * (self.head == "fitted"), trained=lengths.whole * self.epochs)
+        return once * (2 * lengths.pairs * lengths.depth)
 
     @model_validator(mode="after")
     def _something_is_fitted(self) -> Self:
@@ -74,17 +91,32 @@ class Reward(Settings):
         return self
 
 
-class Rsf(Settings):
+class BestOfN(Trained):
+    """Best of n, iterated: the numbers of RSF that both backends have."""
+
     iterations: Count
-    prompts: Count
-    samples: Count
+    prompts: Count  # an iteration
+    samples: Count  # n, a prompt
+
+    frozen_beside: ClassVar[int] = 1  # the reward model
+
+    def _work(self, lengths: Lengths, epochs: int) -> Work:
+        """Every sample is scored, and the best of each prompt learned from."""
+        learned = Work(trained=self.prompts * epochs * lengths.whole)
+        return (lengths.sampled * (self.prompts * self.samples) + learned) * self.iterations
+
+
+class Rsf(BestOfN):
     temperature: Annotated[float, Field(gt=0)]
     epochs: Count
     batch: Count
     optimiser: Optimiser
 
+    def work(self, lengths: Lengths) -> Work:
+        return self._work(lengths, self.epochs)
 
-class Dpo(Settings):
+
+class Dpo(Trained):
     """Direct preference optimisation; the optimiser's cosine spans the whole run."""
 
     beta: Positive  # how strongly the policy is held to theta_0 (the paper's KL coefficient)
@@ -92,6 +124,15 @@ class Dpo(Settings):
     epochs: Count
     batch: Count  # pairs a step
     optimiser: Optimiser
+
+    frozen_beside: ClassVar[int] = 1  # theta_0
+    sequences: ClassVar[int] = 2
+    kept_optimisers: ClassVar[int] = 1
+
+    def work(self, lengths: Lengths) -> Work:
+        """theta_0 reads every pair once, before training."""
+        tokens = 2 * lengths.pairs * lengths.whole
+        return Work(trained=tokens * self.epochs, read=tokens)
 
 
 class Collapse(Settings):
@@ -106,8 +147,8 @@ class Collapse(Settings):
     restarts: Annotated[int, Field(ge=0)]  # at most
 
 
-class Ppo(Settings):
-    """Proximal policy optimisation; the optimisers' cosines span all iterations."""
+class Proximal(Trained):
+    """Proximal policy optimisation: the numbers of PPO that both backends have."""
 
     iterations: Count
     prompts: Count  # replies collected an iteration, one a prompt
@@ -118,14 +159,28 @@ class Ppo(Settings):
     gae_lambda: Share
     clip: Positive  # of the ratio of policies
     value_clip: Positive  # of the critic's change, in the unit of the reward
-    baseline: float | Literal["theta_0"]  # taken from every reward; theta_0: the mean reward of its replies
-    optimiser: Optimiser
-    critic_optimiser: Optimiser
     collapse: Collapse
+
+    trained_at_once: ClassVar[int] = 2  # policy and critic
+    frozen_beside: ClassVar[int] = 2  # theta_0 and the reward model
+    kept_optimisers: ClassVar[int] = 2
+
+    def work(self, lengths: Lengths) -> Work:
+        """theta_0 and the critic read every reply before policy and critic learn from it."""
+        learned = Work(trained=2 * self.epochs * lengths.whole, read=2 * lengths.whole)
+        return (lengths.sampled + learned) * (self.prompts * self.iterations)
 
     def name_of(self, eta: float) -> str:
         """What folders and the graph call a penalty: `own` for the preset's, so that it is not trained twice."""
-        return eta_name(self.eta, eta)
+        return "own" if eta == self.eta else f"{eta:g}"
+
+
+class Ppo(Proximal):
+    """The optimisers' cosines span all iterations."""
+
+    baseline: float | Literal["theta_0"]  # taken from every reward; theta_0: the mean reward of its replies
+    optimiser: Optimiser
+    critic_optimiser: Optimiser
 
 
 class Distil(Settings):
@@ -134,6 +189,10 @@ class Distil(Settings):
     epochs: Count
     batch: Count
     optimiser: Optimiser
+
+    def work(self, samples: int, lengths: Lengths) -> Work:
+        """One model's; what a mitigation adds to it is not counted."""
+        return Work(trained=samples * self.epochs * lengths.whole)
 
 
 class Ama(Settings):
@@ -147,6 +206,15 @@ class Ama(Settings):
     batch: Count
     lr: Rate
 
+    def work(self, lengths: Lengths, alphas: tuple[float, ...], variants: int) -> Work:
+        """The samples, once, and the ratios of each mean ratio and variant of an entry."""
+        learned = Work(trained=self.steps * self.batch * lengths.whole)
+        return lengths.sampled * (self.prompts * self.samples) + learned * (len(alphas) * variants)
+
+    def labelled_work(self, lengths: Lengths, alphas: tuple[float, ...], variants: int) -> Work:
+        """AdaMerging's: from passages and their answers, which nothing generates."""
+        return Work(trained=self.steps * self.batch * lengths.passage) * (len(alphas) * variants)
+
 
 class Oracle(Settings):
     """Search of Omega on a lattice: every point on `screen` prompts, the best `finalists` of them on `prompts`."""
@@ -155,6 +223,17 @@ class Oracle(Settings):
     screen: Items
     finalists: Count
     prompts: Items
+
+    def points(self, alpha: float, groups: int = 3) -> int:
+        """How many points `llm.averaging.ama.oracle.lattice` has: sums of `groups` numbers in 0..top, by inclusion and exclusion."""
+        top, total = round(1 / self.step), round(groups * alpha / self.step)
+        sums = [(k, total - k * (top + 1)) for k in range(groups + 1)]
+        return sum((-1) ** k * comb(groups, k) * comb(rest + groups - 1, groups - 1) for k, rest in sums if rest >= 0)
+
+    def work(self, lengths: Lengths, alphas: tuple[float, ...], variants: int) -> Work:
+        """Replies to all points' screening prompts and the finalists' prompts; each variant is a reward that chooses."""
+        screened = sum(self.points(alpha) for alpha in alphas) * self.screen
+        return lengths.sampled * (screened + len(alphas) * variants * self.finalists * self.prompts)
 
     @model_validator(mode="after")
     def _screen_is_part_of_the_prompts(self) -> Self:

@@ -1,14 +1,15 @@
-"""Sweeps: what is compared, over algorithms, learning rates, ways to average and ways to train."""
+"""Sweeps: what is compared, over algorithms, learning rates, ways to average and ways to train; and what of it a preset can run."""
 
-from itertools import product
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ..errors import UserError
 from ..grouping import PART_NAMES, Grouping
-from .base import Algorithm, AveragingMethod, Count, Positive, Rate, Settings, Share, TrainingMethod, refused, short
-from .preset import Shape
+from ..methods import METHODS, Method
+from .base import Algorithm, Count, Rate, Settings, Share, method_of, refused, short
+from .local import LocalPreset
+from .preset import Preset, Shape
 
 
 class GroupingSettings(Settings):
@@ -44,110 +45,97 @@ class GroupingSettings(Settings):
         return self.of_layers(model.layers)
 
 
-class AveragingEntry(Settings):
-    """One family of averaged models: every combination of its lists is one setting."""
+class Entry(Settings):
+    """One family of models: every combination of its options' values is one setting (`llm.methods.Method.options`)."""
 
-    method: AveragingMethod
+    method: str
     label: str
+    options: dict[str, tuple[Any, ...]] = Field(default={}, validate_default=True)
+
+    def __hash__(self) -> int:  # options are no hashable type
+        return hash((self.method, self.label))
+
+    @property
+    def spec(self) -> Method:
+        """The method's entry of the table."""
+        return METHODS[self.method]
+
+    def settings(self) -> list[dict[str, Any]]:
+        """What identifies each model of the entry beyond its method and alpha, as its rows have it."""
+        return self.spec.settings_of(self.options)
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_the_methods(cls, given: dict[str, tuple], info: ValidationInfo) -> dict[str, tuple]:
+        method = METHODS.get(info.data.get("method", ""))
+        if method is None:  # refused already
+            return given
+        for key, values in given.items():
+            if key not in method.options:
+                allowed = ", ".join(method.options) or "no option"
+                raise refused(
+                    f"{key} = {short(list(values))} is not allowed with method {method.name}; allowed is {allowed}"
+                )
+        for key, option in method.options.items():
+            if option.needed and not given.get(key):
+                raise refused(f"{key} is missing; method {method.name} needs a list of {option.allowed}")
+        return {key: tuple(map(_reader(method, key), given[key])) for key in method.options if given.get(key)}
+
+
+def _reader(method: Method, key: str):
+    option = method.options[key]
+
+    def read(value: Any) -> Any:
+        try:
+            return option.read(value)
+        except ValueError:
+            raise refused(
+                f"{key} = {short(value)} is not allowed with method {method.name}; allowed are {option.allowed}"
+            ) from None
+
+    return read
+
+
+class AveragingEntry(Entry):
+    """One family of averaged models: every alpha goes with every combination of options."""
+
+    method: Annotated[str, method_of("averaging")]
     alphas: Annotated[tuple[Share, ...], Field(min_length=1)]
     grouping: GroupingSettings
-    part_names: tuple[str, ...] = ()  # which groups `part` averages one at a time; other methods have none
-    offsets: tuple[tuple[float, ...], ...] = ()  # what `pattern` adds to alpha, group by group; likewise
-    chosen_by: tuple[Literal["reward", "gold_reward"], ...] = ()  # the rewards that `oracle` asks; likewise
-    samples: tuple[
-        Count | Literal["all"], ...
-    ] = ()  # how many `ama` learns from, of those kept; none given: `ama.draw`
-    regularisers: tuple[Annotated[float, Field(ge=0)], ...] = ()  # of `ama`, its coefficients; none given: no penalty
 
     @model_validator(mode="after")
-    def _options_are_the_methods(self) -> Self:
-        for key, method in {"part_names": "part", "offsets": "pattern", "chosen_by": "oracle"}.items():
-            if bool(getattr(self, key)) != (self.method == method):
-                raise refused(
-                    f"{key} = {list(getattr(self, key))} is not allowed with method {self.method}; "
-                    f"`{method}` needs at least one, other methods have none"
-                )
-        for key in ("samples", "regularisers"):
-            if getattr(self, key) and self.method != "ama":
-                raise refused(
-                    f"{key} = {list(getattr(self, key))} is not allowed with method {self.method}; "
-                    "only `ama` may have any"
-                )
-        if self.method == "adamerging" and self.grouping.parts != "layers":
+    def _grouping_is_the_methods(self) -> Self:
+        wanted = self.spec.parts
+        if wanted and self.grouping.parts != wanted:
             raise refused(
-                f"grouping.parts = {self.grouping.parts} is not allowed with method adamerging, "
-                "which has a ratio for each layer; allowed is layers"
+                f"grouping.parts = {self.grouping.parts} is not allowed with method {self.method}; allowed is {wanted}"
             )
-        for alpha, added in ((alpha, added) for alpha in self.alphas for row in self.offsets for added in row):
+        for key in (key for key, option in self.spec.options.items() if option.of_groups):
+            for name in self.options.get(key, ()):
+                if name not in self.grouping.names:
+                    allowed = ", ".join(self.grouping.names)
+                    raise refused(f"options.{key} = {name!r} is an unknown name; allowed are {allowed}")
+        for alpha, added in (
+            (alpha, added) for alpha in self.alphas for row in self.options.get("offsets", ()) for added in row
+        ):
             if not 0 <= alpha + added <= 1:
                 raise refused(f"offsets = {added:g} is not allowed with alpha = {alpha:g}; allowed are sums in [0, 1]")
         return self
 
-    @model_validator(mode="after")
-    def _parts_are_groups(self) -> Self:
-        allowed = self.grouping.names
-        for name in self.part_names:
-            if name not in allowed:
-                raise refused(f"part_names = {name!r} is an unknown name; allowed are {', '.join(allowed)}")
-        return self
 
+class TrainingEntry(Entry):
+    """One family of models trained from theta_0.
 
-TRAINING_OPTIONS = {  # what each method that changes training must be given, and nothing else
-    "distilled": (),
-    "l1": ("strengths",),
-    "l2": ("strengths",),
-    "kd": ("strengths",),
-    "lora": ("ranks", "targets", "lora_alphas"),
-    "sma": ("strengths", "interval"),
-    "er": ("strengths",),
-    "kl": ("strengths",),
-}
-
-
-class TrainingEntry(Settings):
-    """One family of models trained from theta_0: every strength, or rank, is one setting.
-
-    All methods imitate RSF's samples, but for `kl`, which is PPO with other penalties eta.
+    All methods imitate RSF's samples, but for those that are PPO (`after: ppo`), with other penalties eta.
     """
 
-    method: TrainingMethod
-    label: str
-    strengths: tuple[Annotated[float, Field(ge=0)], ...] = ()  # lambda; of `sma` the average's decay, of `kl` eta
-    interval: Count | None = None  # steps from reset to reset
-    ranks: tuple[Count, ...] = ()
-    targets: Literal["mlp", "mlp+attention"] | None = None  # the matrices that get adapters
-    lora_alphas: tuple[Positive, ...] = ()  # each goes with every rank
-
-    @model_validator(mode="after")
-    def _options_are_the_methods(self) -> Self:
-        needed = TRAINING_OPTIONS[self.method]
-        for key in ("strengths", "interval", "ranks", "targets", "lora_alphas"):
-            value = getattr(self, key)
-            if (value not in ((), None)) != (key in needed):
-                raise refused(
-                    f"{key} = {short(value)} is not allowed with method {self.method}, "
-                    f"which must be given {', '.join(needed) or 'no option'}"
-                )
-        if self.method == "sma" and max(self.strengths) > 1:
-            raise refused(
-                f"strengths = {max(self.strengths):g} is not allowed with method sma; allowed are decays in [0, 1]"
-            )
-        return self
-
-    def settings(self) -> list[dict]:
-        """What identifies each model of the entry beyond its method, as the rows say it."""
-        varied = {"strength": self.strengths, "rank": self.ranks, "lora_alpha": self.lora_alphas}
-        lists = {key: values for key, values in varied.items() if values}
-        options = {"interval": self.interval, "targets": self.targets}
-        fixed = {key: value for key, value in options.items() if value is not None}
-        return [dict(zip(lists, values)) | fixed for values in product(*lists.values())]
+    method: Annotated[str, method_of("training")]
 
 
 class Sweep(Settings):
     """What is compared: algorithms, learning rates (the preset's own is `null`), and what is averaged after, or trained at, each.
 
-    Training entries imitate the samples that RSF chose, so they go with `rlhf: [rsf]` alone; those of method `kl` are PPO
-    itself and go with `rlhf: [ppo]`.
+    Training entries go with the algorithm that their method needs alone: most imitate the samples that RSF chose, `kl` is PPO itself.
     """
 
     name: str
@@ -170,11 +158,10 @@ class Sweep(Settings):
     @model_validator(mode="after")
     def _training_has_its_algorithm(self) -> Self:
         for entry in self.training:
-            allowed = "ppo" if entry.method == "kl" else "rsf"
-            if self.rlhf != (allowed,):
+            if self.rlhf != (entry.spec.after,):
                 raise refused(
                     f"rlhf = {list(self.rlhf)} is not allowed with training entries of method {entry.method}; "
-                    f"allowed is ['{allowed}']"
+                    f"allowed is ['{entry.spec.after}']"
                 )
         return self
 
@@ -187,9 +174,62 @@ class Sweep(Settings):
         return _labelled(self.training, label, self.name)
 
 
-def _labelled(entries: tuple, label: str, sweep: str):
+E = TypeVar("E", bound=Entry)
+
+
+def _labelled(entries: tuple[E, ...], label: str, sweep: str) -> E:
     for entry in entries:
         if entry.label == label:
             return entry
     known = ", ".join(entry.label for entry in entries) or "none"
     raise UserError(f"entry = {label!r} is not in the sweep {sweep}; allowed are {known}")
+
+
+def runnable(sweep: Sweep, preset: Preset) -> Sweep:
+    """The sweep without what the preset has no section, no ratio or no method for; its lists may be empty (`why_empty`).
+
+    Learning rates that are numbers are laid out for the microcosm, so other kinds run sweeps at their own rate alone. Where models
+    are slow to measure, a preset takes fewer ratios of single parts (`thin_parts`).
+    """
+    rates = (
+        sweep.learning_rates if preset.takes_numbers_of_sweeps else [lr for lr in sweep.learning_rates if lr is None]
+    )
+    return sweep.model_copy(
+        update={
+            "rlhf": tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms),
+            "learning_rates": tuple(rates),
+            "averaging": tuple(
+                _thinned(entry, preset)
+                for entry in sweep.averaging
+                if entry.method in preset.averaging_methods and entry.grouping.fits(preset.model)
+            ),
+            "training": tuple(entry for entry in sweep.training if entry.method in preset.training_methods),
+        }
+    )
+
+
+def _thinned(entry: AveragingEntry, preset: Preset) -> AveragingEntry:
+    if entry.method != "part" or not isinstance(preset, LocalPreset):
+        return entry
+    return entry.model_copy(update={"alphas": entry.alphas[:: preset.thin_parts]})
+
+
+def has_baseline(sweep: Sweep, preset: Preset) -> bool:
+    """Whether theta_0's rows belong to a sweep: every number has one row, so they stand beside those of the preset's first algorithm
+    at its own rate alone.
+    """
+    return sweep.trajectory and preset.algorithms[0] in sweep.rlhf and None in sweep.learning_rates
+
+
+def why_empty(sweep: Sweep, preset: Preset) -> str | None:
+    """Half a sentence about a preset that can run nothing of a sweep; None if it can."""
+    part = runnable(sweep, preset)
+    if not part.rlhf:
+        return f"whose models are aligned by {', '.join(preset.algorithms)}"
+    if not part.learning_rates:
+        return "which is run at its own learning rates"
+    if part.trajectory or part.averaging or part.training:
+        return None
+    if any(entry.method in preset.averaging_methods for entry in sweep.averaging):
+        return "whose head is tied to its embeddings"
+    return f"which has none of the methods {', '.join(dict.fromkeys(e.method for e in (*sweep.averaging, *sweep.training)))}"

@@ -1,9 +1,8 @@
 """Presets made tiny: the same kind, the same code path, in seconds on a processor; for tests of the plumbing, not of quality."""
 
 from .base import Settings
-from .hub import HubPreset
-from .hub_sections import RANDOM
-from .smollm import SmollmPreset
+from .hub import RANDOM, HubPreset
+from .local import SmollmPreset
 
 SHAPE = {  # three layers, since the sweeps part them in three; fewer key heads than heads, as the models have
     "layers": 3,

@@ -4,12 +4,13 @@ Results depend on the first only (up to rounding): every batch is the global one
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from .base import Count, Positive, Rate, Settings, Share, refused
-from .sections import Collapse, Optimiser
+from .sections import BestOfN, Optimiser, Proximal, Trained
+from .work import Lengths, Work
 
 Launcher = Literal["none", "ddp", "fsdp"]
 Trainer = Literal["sft", "reward", "dpo", "rsf", "ppo"]
@@ -68,7 +69,7 @@ class Lora(Settings):
     targets: Literal["mlp", "mlp+attention"]
 
 
-class Training(Settings):
+class Training(Trained):
     """What every trainer has. lora: None to train all weights."""
 
     lora: Lora | None
@@ -89,15 +90,6 @@ class RewardSettings(Training):
     descent: Descent
 
 
-class DpoSettings(Training):
-    """Direct preference optimisation on pairs of replies."""
-
-    beta: Positive
-    length: Count
-    iterations: Count  # models left behind, equally spaced over the steps
-    descent: Descent
-
-
 class Writing(Settings):
     """How replies are sampled. prompt_tokens: longer prompts are left out."""
 
@@ -105,34 +97,82 @@ class Writing(Settings):
     max_new_tokens: Count
     prompt_tokens: Count
 
+    @property
+    def tokens(self) -> int:
+        """Of the longest prompt with its reply."""
+        return self.prompt_tokens + self.max_new_tokens
 
-class RsfSettings(Training):
+
+class Aligning(Training):
+    """What every trainer of an algorithm of alignment has.
+
+    Its methods: `work` (over all GPUs); `example`, (rows a step, tokens of the longest example); and `memory`, bytes of a GPU,
+    from those of learning alone, of sampling alone (policy, reward model, cache), of a model that only reads, and of a process's share of one
+    in fp32.
+    """
+
+    starts_warm: ClassVar[bool] = False  # from theta_0 tuned on HH-RLHF's chosen replies (`HubPreset.warm_start`)
+
+
+class DpoSettings(Aligning):
+    """Direct preference optimisation on pairs of replies."""
+
+    beta: Positive
+    length: Count
+    iterations: Count  # models left behind, equally spaced over the steps
+    descent: Descent
+
+    @property
+    def example(self) -> tuple[int, int]:
+        return self.descent.batch, 2 * self.length
+
+    def work(self, lengths: Lengths) -> Work:
+        """theta_0 reads every pair whenever it is learned from."""
+        tokens = 2 * lengths.pairs * lengths.whole * self.descent.epochs
+        return Work(trained=tokens, read=tokens)
+
+    def memory(self, learning: float, sampling: float, model: float, share: float) -> float:
+        return learning + share
+
+
+class RsfSettings(BestOfN, Aligning):
     """Best of n, iterated; the descent is run anew in each iteration."""
 
-    iterations: Count
-    prompts: Count  # an iteration
-    samples: Count  # n, a prompt
     writing: Writing
     descent: Descent
 
+    @property
+    def example(self) -> tuple[int, int]:
+        return self.descent.batch, self.writing.tokens
 
-class PpoSettings(Training):
-    """Proximal policy optimisation; `llm.config.Ppo` explains the keys. The schedules span all iterations."""
+    def work(self, lengths: Lengths) -> Work:
+        return self._work(lengths.replying(self.writing.max_new_tokens), self.descent.epochs)
 
-    iterations: Count
-    prompts: Count  # replies collected an iteration, one a prompt
-    epochs: Count
-    batch: Count
-    eta: Annotated[float, Field(ge=0)]
-    gamma: Share
-    gae_lambda: Share
-    clip: Positive
-    value_clip: Positive
+    def memory(self, learning: float, sampling: float, model: float, share: float) -> float:
+        """Sampling, scoring and learning take turns."""
+        return max(learning, sampling)
+
+
+class PpoSettings(Proximal, Aligning):
+    """Proximal policy optimisation. The schedules span all iterations."""
+
     baseline: float
     writing: Writing
     optimiser: Adam
     critic_optimiser: Adam
-    collapse: Collapse
+
+    starts_warm: ClassVar[bool] = True
+
+    @property
+    def example(self) -> tuple[int, int]:
+        return self.batch, self.writing.tokens
+
+    def work(self, lengths: Lengths) -> Work:
+        return super().work(lengths.replying(self.writing.max_new_tokens))
+
+    def memory(self, learning: float, sampling: float, model: float, share: float) -> float:
+        """Everything at once, theta_0 included."""
+        return learning + sampling + model
 
     @model_validator(mode="after")
     def _temperature_is_one(self) -> Self:

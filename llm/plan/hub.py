@@ -1,13 +1,14 @@
 """Costs of the paper's models on GPUs: by operations and bytes a parameter, from assumed lengths of their data."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from ..config import AveragingEntry, HubPreset
 from ..config.trainers import Hardware
+from ..config.work import Lengths, Work
 from ..training.distributed.processes import split
-from .shape import FULL, HALF, activations, cache, gathered, parameters, training_state
+from .shape import FULL, HALF, activations, cache, gathered, gpu_speed, parameters, training_state
 from .steps import Cost, Step, models
-from .work import Work, gpu_speed
 
 PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
 
@@ -29,11 +30,12 @@ class Sizes:
 
 
 SIZES = Sizes()
+LENGTHS = Lengths(prompt=SIZES.prompt, reply=SIZES.reply, pairs=SIZES.pairs)
 
 
 def cost(preset: HubPreset, step: Step, peak: float = PEAK) -> Cost:
     """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
-    gpus = preset.hardware.processes if step.rule in ("sft", "reward", "align", "penalise") and preset.is_trained else 1
+    gpus = preset.hardware.processes if preset.is_trained and (step.aligns or step.rule in ("sft", "reward")) else 1
     if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "align")):
         return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
     speed = gpu_speed(preset.model, peak, preset.hardware.checkpointing)
@@ -42,53 +44,29 @@ def cost(preset: HubPreset, step: Step, peak: float = PEAK) -> Cost:
 
 def work(preset: HubPreset, step: Step) -> Work:
     """In tokens, over all GPUs. A warm start and its own critic are part of PPO's step."""
-    whole = SIZES.prompt + SIZES.reply
     if step.rule == "sft":
         return Work(trained=SIZES.conversations * SIZES.conversation * preset.sft.descent.epochs)
     if step.rule == "reward":
-        judged, settings = Work(read=2 * SIZES.test_pairs * whole), preset.reward
+        scored, settings = Work(read=2 * SIZES.test_pairs * LENGTHS.whole), preset.reward
         if settings is None:
-            return judged
-        return judged + Work(
-            trained=SIZES.pairs * whole * (settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs)
-        )
-    if step.rule in ("align", "penalise"):
-        return _alignment(preset, step, whole)
+            return scored
+        epochs = settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs
+        return scored + Work(trained=SIZES.pairs * LENGTHS.whole * epochs)
+    if step.aligns:
+        section = getattr(preset, step.rlhf)
+        warm = preset.warm_start.descent.epochs if section.starts_warm else 0
+        return section.work(LENGTHS) + Work(trained=SIZES.pairs * LENGTHS.whole * warm)
     found = _measuring(preset) * models(preset, step)
-    if isinstance(step.entry, AveragingEntry) and step.entry.method == "ama":
-        ama = preset.ama
-        found += _judged(ama.max_new_tokens) * (ama.prompts * ama.samples)
-        learned = ama.draw * ama.epochs * min(ama.block, SIZES.prompt + ama.max_new_tokens)
-        found += Work(trained=learned) * models(preset, step)
+    if isinstance(step.entry, AveragingEntry) and step.entry.spec.searches:
+        search = attrgetter(step.entry.spec.searches)(preset)
+        found += search(LENGTHS, step.entry.alphas, len(step.entry.settings()))
     return found
-
-
-def _judged(reply: int) -> Work:
-    """One reply, written and read by the reward model."""
-    return Work(read=2 * SIZES.prompt + reply, written=reply)
-
-
-def _alignment(preset: HubPreset, step: Step, whole: int) -> Work:
-    if step.rlhf == "dpo":
-        tokens = 2 * SIZES.pairs * whole * preset.dpo.descent.epochs
-        return Work(trained=tokens, read=tokens)
-    if step.rlhf == "rsf":
-        settings, reply = preset.rsf, preset.rsf.writing.max_new_tokens
-        learned = settings.prompts * settings.descent.epochs * (SIZES.prompt + reply)
-        return (_judged(reply) * (settings.prompts * settings.samples) + Work(trained=learned)) * settings.iterations
-    settings, reply = preset.ppo, preset.ppo.writing.max_new_tokens
-    tokens = SIZES.prompt + reply
-    once = _judged(reply) + Work(
-        trained=2 * settings.epochs * tokens, read=2 * tokens
-    )  # policy and critic; theta_0 and the critic
-    warm = Work(trained=SIZES.pairs * whole * preset.warm_start.descent.epochs)
-    return once * (settings.prompts * settings.iterations) + warm
 
 
 def _measuring(preset: HubPreset) -> Work:
     settings = preset.evaluate
-    replies = settings.prompts + settings.alpaca_prompts
-    return _judged(settings.max_new_tokens) * replies + Work(read=SIZES.benchmark_read, written=SIZES.benchmark_written)
+    replies = LENGTHS.replying(settings.max_new_tokens).sampled * (settings.prompts + settings.alpaca_prompts)
+    return replies + Work(read=SIZES.benchmark_read, written=SIZES.benchmark_written)
 
 
 def memory(preset: HubPreset, step: Step) -> float:
@@ -103,10 +81,10 @@ def memory(preset: HubPreset, step: Step) -> float:
             return whole + activations(shape, preset.evaluate.batch * SIZES.prompt, HALF, checkpointing=True)
         tuned = _training(preset, settings.sft.descent.batch, settings.sft.block)
         return max(tuned, _training(preset, settings.bradley_terry.descent.batch, 2 * settings.bradley_terry.length))
-    if step.rule in ("align", "penalise"):
+    if step.aligns:
         return _aligning(preset, step)
     room = cache(shape, hardware.generation_batch * (SIZES.prompt + preset.evaluate.max_new_tokens))
-    if step.rule == "average" and step.entry.method == "ama":
+    if step.rule == "average" and step.entry.spec.searches:
         mixed = 0.14 * whole  # beside both models, and one sample's activations
         learning = activations(shape, preset.ama.batch * preset.ama.block, HALF, False)
         return 2 * whole + max(room, mixed + learning)
@@ -122,19 +100,15 @@ def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> fl
 
 
 def _aligning(preset: HubPreset, step: Step) -> float:
-    shape, hardware = preset.model, preset.hardware
+    shape, hardware, section = preset.model, preset.hardware, getattr(preset, step.rlhf)
+    rows, tokens = section.example
     whole = HALF * parameters(shape)
-    if step.rlhf == "dpo":
-        reference = FULL * parameters(shape) / hardware.processes
-        return _training(preset, preset.dpo.descent.batch, 2 * preset.dpo.length) + reference
-    settings = preset.rsf if step.rlhf == "rsf" else preset.ppo
-    writing = settings.writing
-    tokens = writing.prompt_tokens + writing.max_new_tokens
-    room = cache(shape, hardware.generation_batch * tokens)
-    if step.rlhf == "rsf":  # writing, judging and training one after the other
-        return max(2 * whole + room, _training(preset, settings.descent.batch, tokens))
-    beside = 2 * whole  # theta_0 and the reward model
-    return _training(preset, settings.batch, tokens, models=2) + beside + whole + room
+    return section.memory(
+        learning=_training(preset, rows, tokens, section.trained_at_once),
+        sampling=2 * whole + cache(shape, hardware.generation_batch * tokens),
+        model=whole,
+        share=FULL * parameters(shape) / hardware.processes,
+    )
 
 
 def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
@@ -145,9 +119,9 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
         return folder, state
     if step.rule == "reward":
         return (2 * folder, state) if preset.is_trained else (_fetched(preset, step), 0.0)
-    if step.rule in ("align", "penalise"):
-        warm = folder if step.rlhf == "ppo" else 0.0
-        return preset.iterations(step.rlhf) * folder + warm, state * (2 if step.rlhf == "ppo" else 1)
+    if step.aligns:
+        section = getattr(preset, step.rlhf)
+        return (preset.iterations(step.rlhf) + section.starts_warm) * folder, state * section.trained_at_once
     return 0.0, folder  # an average is written, measured and removed
 
 

@@ -1,14 +1,18 @@
-"""A plan as text, and the one sentence that refuses what a device cannot hold."""
+"""A plan as text, what a scheduler is asked for, and the one sentence that refuses what a device cannot hold."""
 
+import os
 from dataclasses import dataclass
 from math import ceil
 
 from ..config import HubPreset, Preset, Sweep
 from ..errors import UserError
 from . import hub, local
+from .shape import FULL, HALF, parameters
 from .steps import Cost, Step, steps
 
-GB = 2**30
+GB, MB = 2**30, 1e6
+SLACK = 2  # the time a scheduler is asked for, over the time planned
+LEAST = 15  # minutes: to start Python and read a model
 HEAD = f"{'step':44} {'GPUs':>4} {'hours':>8} {'memory, GB':>11} {'disk, GB':>9}"
 
 
@@ -36,27 +40,19 @@ def text(preset: Preset, planned: list[tuple[Step, Cost]], seeds: int) -> str:
     all_costs = [cost for _, cost in planned]
     hours = seeds * sum(cost.gpu_hours if preset.needs_gpus else cost.hours for cost in all_costs)
     disk = seeds * sum(cost.disk for cost in all_costs) + max(cost.scratch for cost in all_costs)
-    unit, place = ("GPU hours", "on a GPU") if preset.needs_gpus else ("core hours", "of a step")
-    how = (
-        "by operations a token and assumed utilisation"
-        if isinstance(preset, HubPreset)
-        else f"by rough speeds of one {'GPU' if preset.needs_gpus else 'core'}"
-    )
+    unit, place, one = ("GPU hours", "on a GPU", "GPU") if preset.needs_gpus else ("core hours", "of a step", "core")
+    by_speed = f"by rough speeds of one {one}"
+    how = "by operations a token and assumed utilisation" if isinstance(preset, HubPreset) else by_speed
     peak = max(cost.memory for cost in all_costs) / GB
-    return "\n".join(
-        [
-            *lines,
-            f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB",
-        ]
-    )
+    total = f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB"
+    return "\n".join([*lines, total])
 
 
 def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Device) -> None:
     """UserError that names the step that takes most, if the device is too small for it."""
     step, largest = max(planned, key=lambda pair: pair[1].memory)
-    wanted = ceil(largest.memory / GB)
-    if preset.needs_gpus and max(cost.gpus for _, cost in planned) > device.gpus:
-        needed = max(cost.gpus for _, cost in planned)
+    needed, wanted = max(cost.gpus for _, cost in planned), ceil(largest.memory / GB)
+    if preset.needs_gpus and needed > device.gpus:
         raise UserError(
             f"gpus = {device.gpus} is not allowed with preset = {preset.name}, which is planned for {needed}; "
             "allowed are at least as many, or --gpus and --memory-gb for the plan of another machine"
@@ -66,3 +62,33 @@ def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Devic
             f"memory_gb = {device.memory / GB:.3g} is not allowed with preset = {preset.name}, whose step `{step.name}` takes "
             f"{largest.memory / GB:.1f} GB; allowed are at least {wanted}"
         )
+
+
+def resources(preset: Preset, step: Step) -> dict[str, int]:
+    """gpu: GPUs; mem_mb: memory of the computer, in MB; runtime: minutes, after which a scheduler may stop the job.
+
+    A process of a training run reads the whole model in fp32 before it keeps its share; an average is mixed of theta_0 and
+    theta there, in bf16, with a copy of both.
+    """
+    if isinstance(preset, HubPreset):
+        cost, count = hub.cost(preset, step), parameters(preset.model)
+        memory = max(max(1, cost.gpus) * (local.PROGRAM + FULL * count), local.PROGRAM + 4 * HALF * count)
+    else:
+        cost = local.cost(preset, step)
+        memory = cost.memory + local.PROGRAM * preset.needs_gpus  # a model is read here before it goes to the GPU
+    return {"gpu": cost.gpus, "mem_mb": ceil(memory / MB), "runtime": LEAST + ceil(SLACK * 60 * cost.hours)}
+
+
+def device_for(preset: Preset, gpus: int | None, memory_gb: float | None, tflops: float | None) -> Device:
+    """The GPUs that torch sees, or the computer's memory for presets that need none; what is given goes before what is there."""
+    peak = hub.PEAK if tflops is None else tflops * 1e12
+    given = None if memory_gb is None else memory_gb * GB
+    if not preset.needs_gpus:
+        return Device(0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if given is None else given, peak)
+    if gpus is not None and given is not None:
+        return Device(gpus, given, peak)
+    import torch
+
+    count = torch.cuda.device_count()
+    smallest = min((torch.cuda.get_device_properties(i).total_memory for i in range(count)), default=0.0)
+    return Device(count if gpus is None else gpus, smallest if given is None else given, peak)

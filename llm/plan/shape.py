@@ -1,9 +1,13 @@
-"""Bytes and operations of a Llama-like model (Llama, Mistral, Gemma), from its sizes alone."""
+"""Bytes and operations of a Llama-like model (Llama, Mistral, Gemma), from its sizes alone, and how fast they are done."""
+
+from dataclasses import dataclass
 
 from ..config import PublicModel
+from ..config.work import Work
 
 ADAM = 8  # bytes a parameter: two moments in fp32
 FULL, HALF = 4, 2  # bytes of a number in fp32 and bf16
+HOUR = 3600.0
 TRAINED = FULL + FULL + ADAM  # weights, gradients and AdamW's moments, all of them kept in fp32
 
 
@@ -57,3 +61,38 @@ def activations(shape: PublicModel, tokens: int, width: int, checkpointing: bool
 def cache(shape: PublicModel, tokens: int) -> float:
     """Bytes of keys and values of `tokens` tokens, in bf16."""
     return HALF * 2 * shape.layers * shape.kv_heads * shape.head_size * tokens
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens a second of one device."""
+
+    trained: float
+    read: float
+    written: float
+
+    def hours(self, work: Work) -> float:
+        seconds = work.trained / self.trained + work.read / self.read + work.written / self.written
+        return seconds / HOUR
+
+
+@dataclass(frozen=True)
+class Utilisation:
+    """Shares of a GPU's peak that are reached: assumptions, not measurements."""
+
+    training: float = 0.4
+    reading: float = 0.4
+    writing: float = 0.1
+
+
+def gpu_speed(shape: PublicModel, peak: float, checkpointing: bool, utilisation: Utilisation = Utilisation()) -> Speed:
+    """By operations a token: 6 N to learn (8 N where activations are computed again), 2 N to read or write, N parameters.
+
+    peak: operations a second of a GPU in bf16.
+    """
+    count = parameters(shape)
+    return Speed(
+        trained=peak * utilisation.training / ((8 if checkpointing else 6) * count),
+        read=peak * utilisation.reading / (2 * count),
+        written=peak * utilisation.writing / (2 * count),
+    )

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
-from math import prod
 
-from ..config import Algorithm, AveragingEntry, Preset, Sweep, TrainingEntry, eta_name, has_baseline, runnable
+from ..config import AveragingEntry, Preset, Sweep, TrainingEntry, has_baseline, runnable
 
 
 @dataclass(frozen=True)
@@ -13,7 +12,7 @@ class Step:
     """One job. rule: the graph's; eta: PPO's penalty where it is not the preset's."""
 
     rule: str
-    rlhf: Algorithm | None = None
+    rlhf: str | None = None
     lr: float | None = None
     eta: float | None = None
     entry: AveragingEntry | TrainingEntry | None = None
@@ -21,8 +20,12 @@ class Step:
     @property
     def name(self) -> str:
         numbers = [f"{key} {value:g}" for key, value in (("lr", self.lr), ("eta", self.eta)) if value is not None]
-        said = (self.rule, self.rlhf, *numbers, self.entry and self.entry.label)
-        return " ".join(part for part in said if part)
+        words = (self.rule, self.rlhf, *numbers, self.entry and self.entry.label)
+        return " ".join(word for word in words if word)
+
+    @property
+    def aligns(self) -> bool:
+        return self.rule in ("align", "penalise")
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,13 @@ def steps(preset: Preset, sweeps: Iterable[Sweep]) -> list[Step]:
     """Every job of the sweeps, each once, in an order in which they can run."""
     found = [Step("pretrain"), Step("sft"), Step("reward")]
     for sweep in (runnable(sweep, preset) for sweep in sweeps):
-        imitating = any(entry.method != "kl" for entry in sweep.training)
         for rlhf, lr in product(sweep.rlhf, sweep.learning_rates):
-            found += [Step("align", "rsf")] if imitating else []
             found += [Step("align", rlhf, lr)] if sweep.averaging or sweep.trajectory else []
-            for entry in (entry for entry in sweep.training if entry.method == "kl"):
-                other = [eta for eta in entry.strengths if eta_name(preset.ppo.eta, eta) != "own"]
-                found += [Step("align", "ppo", lr), *(Step("penalise", "ppo", lr, eta) for eta in other)]
+            for entry in sweep.training:
+                penalised = entry.spec.after == "ppo"  # at the sweep's rate; what is imitated is made at its own
+                found.append(Step("align", entry.spec.after, lr if penalised else None))
+                etas = entry.options["strength"] if penalised else ()
+                found += [Step("penalise", "ppo", lr, eta) for eta in etas if preset.ppo.name_of(eta) != "own"]
             found += [Step("trajectory", rlhf, lr)] if sweep.trajectory else []
             found += [Step("average", rlhf, lr, entry=entry) for entry in sweep.averaging]
             found += [Step("mitigate", rlhf, lr, entry=entry) for entry in sweep.training]
@@ -66,9 +69,6 @@ def models(preset: Preset, step: Step) -> int:
     """How many models a step measures."""
     if step.rule == "trajectory":
         return preset.iterations(step.rlhf)
-    if isinstance(step.entry, TrainingEntry):
-        return len(step.entry.settings())
-    if isinstance(step.entry, AveragingEntry):
-        lists = ("alphas", "part_names", "offsets", "chosen_by", "samples", "regularisers")
-        return prod(max(1, len(getattr(step.entry, key))) for key in lists)
+    if step.entry is not None:
+        return len(step.entry.settings()) * len(getattr(step.entry, "alphas", (None,)))
     return 1 if step.rule == "baseline" else 0

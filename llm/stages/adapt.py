@@ -1,9 +1,14 @@
 """AMA by our own loop: D_theta sampled from theta, then the ratios that make it likeliest (paper.md section 5); and
-AdaMerging, the same on labelled items of one ability."""
+AdaMerging, the same on labelled items of one ability (paper.md section 4, figure 15).
+
+AdaMerging is after Yang et al., "AdaMerging: adaptive model merging for multi-task learning" (ICLR 2024), who lower the entropy of
+the predictions; here, as in the paper, it is the supervised loss of the right answers, and the ratios are optimised as AMA's are: with
+the same exact gradient, and in Omega at every step. What differs is what is made likely, answers that are right instead of replies
+that are well rewarded, and that every layer is a part.
+"""
 
 import json
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +17,7 @@ import torch
 from ..averaging.ama.optimise import optimise_ratios
 from ..averaging.ama.regulariser import middle_weights, penalty
 from ..config import AveragingEntry
+from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
 from ..files import up_to_date, write_json
 from ..models.batches import IGNORED
@@ -19,9 +25,7 @@ from ..models.chat import imitation_batch
 from ..models.loading import load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
 from ..run import LocalRun
-from .adamerging import labelled
-from .average import Found
-from .between import load_between
+from .average import Found, load_between
 from .rsf import sample
 
 
@@ -44,17 +48,12 @@ def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -
 
 def _variants(entry: AveragingEntry, kept: int) -> list[dict]:
     """Every combination of an entry's numbers of samples and coefficients; one of nothing where it varies neither."""
-    for count in entry.samples:
+    for count in entry.options.get("samples", ()):
         if count != "all" and count > kept:
             raise UserError(
                 f"samples = {count} is not allowed; allowed are 1 to {kept}, the number of samples kept, and all"
             )
-    varied = {
-        "samples": [kept if count == "all" else count for count in entry.samples],
-        "regulariser": list(entry.regularisers),
-    }
-    varied = {key: values for key, values in varied.items() if values}
-    return [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]
+    return [{key: kept if value == "all" else value for key, value in one.items()} for one in entry.settings()]
 
 
 def _sampled(run: LocalRun, theta: Path, folder: Path) -> Path:
@@ -71,6 +70,11 @@ def _labelled(run: LocalRun, folder: Path) -> Path:
     if not samples.is_file():
         write_json(samples, labelled(run.source.items("train", counts).reading))
     return samples
+
+
+def labelled(items: Iterable[GenerationItem | ChoiceItem]) -> list[dict]:
+    """Items with their right answers in the form of AMA's samples: {"prompt", "reply", "finished"}."""
+    return [{"prompt": item.prompt, "reply": item.reference, "finished": True} for item in items]
 
 
 def draw_samples(run: LocalRun, theta: Path, reward: Path, out: Path) -> None:

@@ -1,60 +1,106 @@
-"""Averages of theta_0 and theta, mixed in memory and measured: with ratios that a sweep says (MA, single parts, the
-patterns of figure 9) or that were found before (AMA, AdaMerging, the oracle) (paper.md sections 4, 5)."""
+"""Averages of theta_0 and theta, mixed in memory and measured: with ratios that a sweep gives (MA, single parts, the
+patterns of figure 9, any other merge) or that were found before (AMA, AdaMerging, the oracle) (paper.md sections 4, 5)."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from ..config import Algorithm, AveragingEntry
+import torch
+
+from ..averaging.live import mix_, tied
+from ..averaging.merge import Merge
+from ..averaging.merge.linear import LINEAR
+from ..config import AveragingEntry
 from ..errors import UserError
 from ..evaluation.local import Evaluator
 from ..evaluation.rows import rows_of, with_rate
-from ..grouping import PART_NAMES, Grouping, labels
-from .between import load_between
+from ..grouping import PART_NAMES, Grouping, assign, labels, ratios
+from ..methods import code_of
+from ..models.loading import load_model
 
-# what a method that looks for its ratios has found: (which model it is, as the rows say it; ratio of each group)
+# what a search for ratios has found: (which model it is, as the rows have it; ratio of each group)
 Found = list[tuple[dict, dict[str, float]]]
+RATIOS = ("part", "offsets")  # the options that choose ratios; all others are the merge's own
+
+
+@dataclass(frozen=True)
+class Between:
+    """theta_0 and theta side by side, and a live model for the weights between them.
+
+    model: with theta's weights until it is mixed. theta_0, theta: state dicts that share no memory with it.
+    assignment: tensor name -> group.
+    """
+
+    model: torch.nn.Module
+    theta_0: Mapping[str, torch.Tensor]
+    theta: Mapping[str, torch.Tensor]
+    assignment: Mapping[str, str]
+
+    def mix(self, alphas: Mapping[str, float], merge: Merge = LINEAR) -> torch.nn.Module:
+        """The model, averaged with a ratio for each group."""
+        mix_(self.model, self.theta_0, self.theta, ratios(self.assignment, alphas), merge)
+        return self.model
+
+
+def load_between(theta_0: Path, theta: Path, grouping: Grouping, device: torch.device | str = "cpu") -> Between:
+    """Both model folders, the tensors grouped."""
+    model = load_model(theta, device)
+    both = load_model(theta_0, device), model
+    states = [{name: tensor.clone() for name, tensor in one.state_dict().items()} for one in both]
+    return Between(model, *states, assign(states[1], grouping, tied(model.state_dict())))
 
 
 def measure_averages(
-    evaluator: Evaluator, theta: Path, rlhf: Algorithm, entry: AveragingEntry, lr: float | None, found: Found
+    evaluator: Evaluator, theta: Path, rlhf: str, entry: AveragingEntry, lr: float | None, found: Found
 ) -> list[dict]:
     """Result rows of every setting of an entry.
 
     Args:
         rlhf: the algorithm that made theta.
         lr: the learning rate theta was made with, None for the preset's own; it becomes part of the setting.
-        found: what a method that looks for its ratios has found; empty for the others.
+        found: what a search for ratios has found; empty for methods that are given theirs.
     """
     grouping = entry.grouping.of_model(evaluator.run.preset.model)
     between, rows = load_between(evaluator.theta_0, theta, grouping, evaluator.mixed_on), []
     for setting, alphas in settings_of(entry, grouping, labels(between.assignment), found):
-        measured, seconds = evaluator.measure(between.mix(alphas))
+        measured, seconds = evaluator.measure(between.mix(alphas, _merge(entry, setting)))
         rows += rows_of(evaluator.run, rlhf, entry.method, with_rate(setting, lr), measured, seconds)
     return rows
 
 
+def _merge(entry: AveragingEntry, setting: Mapping[str, Any]) -> Merge:
+    """How a setting of an entry is merged, by its options but for those that choose ratios; linear where ratios are searched for."""
+    if entry.spec.searches:
+        return LINEAR
+    own = {key: setting[key] for key in entry.spec.options if key in setting and key not in RATIOS}
+    return code_of(entry.spec).with_options(own)
+
+
 def settings_of(
     entry: AveragingEntry, grouping: Grouping, groups: list[str], found: Found
-) -> Iterator[tuple[dict, dict[str, float]]]:
-    """(setting as written into the rows, ratio of each group) for every setting of an entry."""
+) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:
+    """(setting as written into the rows, ratio of each group) for every alpha and options of an entry."""
     for named, alphas in found:
         yield {**named, **asdict(grouping), "alphas": alphas}, alphas
-    for alpha in entry.alphas:
-        if entry.method == "ma":
-            yield {"alpha": alpha}, dict.fromkeys(groups, alpha)
-        elif entry.method == "part":
-            for name in entry.part_names:
-                group = group_named(name, groups)
-                yield {"part": name, "alpha": alpha}, {g: alpha if g == group else 1.0 for g in groups}
-        elif entry.method == "pattern":
-            for offsets in entry.offsets:
-                alphas = _pattern(alpha, offsets, groups)
-                yield {**asdict(grouping), "alphas": alphas}, alphas
+    for alpha in () if entry.spec.searches else entry.alphas:
+        for options in entry.settings():
+            alphas = _ratios(alpha, options, groups)
+            named = {key: value for key, value in options.items() if key != "offsets"}
+            if entry.spec.grouped:
+                yield {**named, **asdict(grouping), "alphas": alphas}, alphas
+            else:
+                yield {**named, "alpha": alpha}, alphas
 
 
-def _pattern(alpha: float, offsets: tuple[float, ...], groups: list[str]) -> dict[str, float]:
-    """alpha plus each group's offset, rounded to what was meant (0.4 - 0.1 is 0.3)."""
+def _ratios(alpha: float, options: dict[str, Any], groups: list[str]) -> dict[str, float]:
+    """alpha for every group; for one part alone, the others theta's; or plus each group's offset, rounded to what was meant
+    (0.4 - 0.1 is 0.3)."""
+    if "part" in options:
+        return dict.fromkeys(groups, 1.0) | {group_named(options["part"], groups): alpha}
+    if "offsets" not in options:
+        return dict.fromkeys(groups, alpha)
+    offsets = options["offsets"]
     if len(offsets) != len(groups):
         raise UserError(f"offsets = {list(offsets)} is not allowed; allowed is one for each of {', '.join(groups)}")
     return {group: round(alpha + offset, 12) for group, offset in zip(groups, offsets, strict=True)}
@@ -64,5 +110,5 @@ def group_named(name: str, groups: list[str]) -> str:
     """The group of a part's name ("input" is part1 of three), or the group itself ("embeddings")."""
     group = next((label for label, part in PART_NAMES.items() if part == name), name)
     if group not in groups:
-        raise UserError(f"part_names = {name!r} is no group of this model; allowed are {', '.join(groups)}")
+        raise UserError(f"part = {name!r} is no group of this model; allowed are {', '.join(groups)}")
     return group

@@ -1,7 +1,8 @@
-"""Mitigations in distillation style: theta_0 fine-tuned on all the samples that RSF chose on its way (the paper, section 4).
+"""Mitigations: methods that change training, each model measured (the paper, section 4).
 
-Every method trains on the same samples in the same order, and differs from the plain one, `distilled`, by its penalty or
-hook alone (`llm.training.mitigations`).
+Most fine-tune theta_0 "in distillation style" on all the samples that RSF chose on its way: the same samples in the same order,
+and a method differs from the plain one, `distilled`, by its penalty or hook alone (`llm.training.mitigations`). Others are PPO
+with another KL penalty in the reward, r - eta log(pi / pi_0) (figure 8).
 """
 
 import json
@@ -13,6 +14,7 @@ from ..config import Optimiser, TrainingEntry
 from ..evaluation.local import Evaluator
 from ..evaluation.rows import rows_of, with_rate
 from ..files import up_to_date
+from ..methods import METHODS, code_of
 from ..models.batches import pad_right
 from ..models.chat import imitation_example
 from ..models.loading import load_model, load_tokenizer
@@ -20,28 +22,33 @@ from ..models.save import save_model
 from ..run import MicrocosmRun
 from ..training.loop import count_minibatches, fit, minibatches, token_loss
 from ..training.mitigations.mitigation import Materials, Mitigation
-from ..training.mitigations.table import METHODS
+from .align import number, theta_folder
 from .pretrain import draw_document
 from .rsf import chosen_file
 
 Sample = tuple[str, str, bool]  # prompt, reply, finished
 
 
-def measure_trained(evaluator: Evaluator, rsf: Path, entry: TrainingEntry, lr: float | None, out: Path) -> list[dict]:
-    """Result rows of every setting of an entry; its models are trained first where `out` lacks them or has older ones.
+def measure_trained(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> list[dict]:
+    """Result rows of every setting of an entry.
+
+    What imitates RSF's samples is trained first, where the run's `mitigations` lack it or have an older one. What is PPO with
+    another KL penalty (setting {"strength": eta}) must be there (`align --eta`), every eta with the same prompts and random numbers;
+    the end of the run is measured, after whatever restarts its rule of collapse has made: no best iteration is chosen.
 
     Args:
-        rsf: the folder of the RSF run whose chosen samples are imitated.
-        lr: the rate to train with, None for the preset's own; it becomes part of the setting.
+        rate: the learning rate, as text or `own` for the preset's; another one becomes part of the setting.
     """
-    rows = []
+    run, rows, lr = evaluator.run, [], number(rate)
     for setting in entry.settings():
-        model = (
-            out / entry.method / "-".join(f"{key}{value}" for key, value in setting.items() or {"plain": ""}.items())
-        )
-        train(evaluator.run, rsf, entry.method, setting, lr, model)
+        if entry.spec.after == "ppo":
+            model = theta_folder(run, "ppo", rate, run.preset.ppo.name_of(setting["strength"]))
+        else:
+            name = "-".join(f"{key}{value}" for key, value in setting.items()) or "plain"
+            model = run.folder / "mitigations" / rate / entry.method / name
+            train(run, run.folder / "rsf" / "own", entry.method, setting, lr, model)
         measured, seconds = evaluator.measure(load_model(model))
-        rows += rows_of(evaluator.run, "rsf", entry.method, with_rate(setting, lr), measured, seconds)
+        rows += rows_of(run, entry.spec.after, entry.method, with_rate(setting, lr), measured, seconds)
     return rows
 
 
@@ -62,11 +69,11 @@ def train(run: MicrocosmRun, rsf: Path, method: str, setting: dict, lr: float | 
 def distil(
     run: MicrocosmRun, model, tokenizer, samples: list[Sample], method: str, setting: dict, optimiser: Optimiser
 ):
-    """`model` (theta_0), trained on the samples by a method of `llm.training.mitigations.table`; returns a plain model."""
+    """`model` (theta_0), trained on the samples by a method of the table; returns a plain model."""
     settings = run.preset.distil
     theta_0 = type(model)(model.config).eval().requires_grad_(False)
     theta_0.load_state_dict(model.state_dict())
-    mitigation = METHODS[method](setting, _materials(run))
+    mitigation: Mitigation = code_of(METHODS[method])(setting, _materials(run))
     trained = mitigation.wrap(model)
     batches = (
         pad_right(mitigation.mix([imitation_example(tokenizer, *sample) for sample in batch]), tokenizer.pad_token_id)

@@ -14,8 +14,7 @@ from ..config import AveragingEntry
 from ..evaluation.local import Evaluator
 from ..files import up_to_date, write_json
 from ..grouping import labels
-from .average import Found
-from .between import load_between
+from .average import Found, load_between
 
 
 def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, folder: Path) -> Found:
@@ -27,12 +26,12 @@ def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, fold
         if not up_to_date(file, *made_from):
             write_json(file, search_omega(evaluator, theta, entry, alpha))
         best = json.loads(file.read_text())
-        found += [({"alpha": alpha, "chosen_by": judge}, best[judge]) for judge in entry.chosen_by]
+        found += [({"alpha": alpha, "chosen_by": judge}, best[judge]) for judge in entry.options["chosen_by"]]
     return found
 
 
 def search_omega(evaluator: Evaluator, theta: Path, entry: AveragingEntry, alpha: float) -> dict[str, dict[str, float]]:
-    """Name of each reward that the entry asks -> its best ratios of the groups with the mean `alpha`."""
+    """Name of each of the entry's rewards -> its best ratios of the groups with the mean `alpha`."""
     run = evaluator.run
     between = load_between(evaluator.theta_0, theta, entry.grouping.of_model(run.preset.model), run.device)
     groups, settings = labels(between.assignment), run.preset.oracle
@@ -43,7 +42,7 @@ def search_omega(evaluator: Evaluator, theta: Path, entry: AveragingEntry, alpha
     def rewards(point: tuple[float, ...], count: int) -> dict[str, float]:
         model = between.mix(dict(zip(groups, point, strict=True)))
         measured = evaluator.dialogue(model, prompts[:count])
-        return {judge: measured[judge].value for judge in entry.chosen_by}
+        return {judge: measured[judge].value for judge in entry.options["chosen_by"]}
 
     def screen(point: tuple[float, ...]) -> dict[str, float]:
         bar.update()

@@ -1,6 +1,8 @@
 """Settings: everything that comes with the package loads; everything wrong is one sentence."""
 
 import copy
+import math
+import re
 from importlib import resources
 from itertools import product
 
@@ -8,7 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from llm import config
+from llm import config, methods
 from llm.errors import UserError
 
 PRESETS, SWEEPS = config.names("presets"), config.names("sweeps")
@@ -197,16 +199,14 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
         (
             "averaging.0.method",
             "magic",
-            "averaging.0.method = 'magic' is not allowed: .*'ma', 'part', 'pattern', .* or 'oracle'",
+            "averaging.0.method = 'magic' is not allowed: .*'ma', .*'part', .*'ama', .* or 'pattern'",
         ),
         ("averaging.0.grouping.head", "left", "averaging.0.grouping.head = 'left' is not allowed: .*'first', 'last'"),
         (
-            "averaging.1.part_names",
+            "averaging.1.options.part",
             ["inputs"],
-            "averaging.1: part_names = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$",
+            "averaging.1: options.part = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$",
         ),
-        ("averaging.1.part_names", [], "averaging.1: part_names = .. is not allowed with method part"),
-        ("averaging.0.part_names", ["input"], "averaging.0: part_names = .'input'. is not allowed with method ma"),
         ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed: .*'rsf', 'dpo' or 'ppo'"),
         ("rlhf", [], "rlhf = .. is not allowed: "),
         ("rlhf", None, "the key rlhf is missing; every key must be given"),
@@ -216,37 +216,9 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
             "averaging and training have the label 'ma' more than once; allowed are different labels",
         ),
         (
-            "averaging.0.offsets",
-            [[0.1]],
-            "averaging.0: offsets = .*0.1.* is not allowed with method ma; `pattern` needs at least one",
-        ),
-        (
-            "averaging.0.chosen_by",
-            ["reward"],
-            "averaging.0: chosen_by = .*reward.* is not allowed with method ma; `oracle` needs",
-        ),
-        (
-            "averaging.0.samples",
-            [50],
-            "averaging.0: samples = .50. is not allowed with method ma; only `ama` may have any",
-        ),
-        (
-            "averaging.0.regularisers",
-            [0.1],
-            "averaging.0: regularisers = .0.1. is not allowed with method ma; only `ama` may",
-        ),
-        ("averaging.5.samples", [0], "averaging.5.samples.0.* = 0 is not allowed: "),
-        (
-            "averaging.5.regularisers",
-            [-1.0],
-            "averaging.5.regularisers.0 = -1.0 is not allowed: .* greater than or equal to 0",
-        ),
-        ("averaging.0.method", "pattern", "averaging.0: offsets = .. is not allowed with method pattern"),
-        ("averaging.0.method", "oracle", "averaging.0: chosen_by = .. is not allowed with method oracle"),
-        (
             "averaging.0.method",
             "adamerging",
-            "averaging.0: grouping.parts = 3 is not allowed with method adamerging, .*; allowed is layers",
+            "averaging.0: grouping.parts = 3 is not allowed with method adamerging; allowed is layers",
         ),
         ("averaging.0.grouping.parts", "layer", "averaging.0.grouping.parts.* = 'layer' is not allowed: "),
         ("trajectory", None, "the key trajectory is missing; every key must be given"),
@@ -265,30 +237,8 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
         ("training", None, "the key training is missing; every key must be given"),
         ("training.1.label", "distilled", "averaging and training have the label 'distilled' more than once"),
         ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'kl'"),
-        ("training.1.strengths", [-0.1], "training.1.strengths.0 = -0.1 is not allowed: .*greater than or equal to 0"),
-        (
-            "training.1.strengths",
-            [],
-            "training.1: strengths = \\(\\) is not allowed with method l1, which must be given strengths$",
-        ),
-        (
-            "training.0.strengths",
-            [0.1],
-            "training.0: strengths = \\(0.1,\\) is not allowed with method distilled, which must be given no option$",
-        ),
-        ("training.1.ranks", [4], "training.1: ranks = \\(4,\\) is not allowed with method l1"),
-        (
-            "training.4.targets",
-            "attention",
-            "training.4.targets = 'attention' is not allowed: .*'mlp' or 'mlp.attention'",
-        ),
-        (
-            "training.4.lora_alphas",
-            None,
-            "training.4: lora_alphas = \\(\\) is not allowed with method lora, .* ranks, targets, lora_alphas$",
-        ),
-        ("training.4.ranks", [0], "training.4.ranks.0 = 0 is not allowed: "),
-        ("training.6.interval", None, "training.6: interval = None is not allowed with method sma"),
+        ("training.4.options.targets", "mlp", "training.4.options.targets = 'mlp' is not allowed: "),
+        ("training.1.options", ["much"], "training.1.options = .'much'. is not allowed: "),
         (
             "training.7.method",
             "kl",
@@ -299,11 +249,6 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
             ["ppo"],
             "rlhf = .'ppo'. is not allowed with training entries of method distilled; allowed is .'rsf'.$",
         ),
-        (
-            "training.6.strengths",
-            [0.5, 1.5],
-            "training.6: strengths = 1.5 is not allowed with method sma; allowed are decays in .0, 1.",
-        ),
     ],
 )
 def test_a_wrong_training_entry_is_one_sentence_that_names_key_value_and_what_is_allowed(
@@ -312,6 +257,98 @@ def test_a_wrong_training_entry_is_one_sentence_that_names_key_value_and_what_is
     with pytest.raises(UserError, match=sentence) as caught:
         config.load_sweep(written(tmp_path, changed(packaged("sweeps", "mitigations"), keys, value)))
     assert "\n" not in str(caught.value)
+
+
+LORA = {"rank": [4], "targets": ["mlp"], "lora_alpha": [32.0]}
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "sentence"),
+    [
+        ("averaging.0", {"part": ["input"]}, "part = ['input'] is not allowed with method ma; allowed is no option"),
+        ("averaging.1", {"part": [1]}, "part = 1 is not allowed with method part; allowed are names of groups"),
+        ("averaging.1", {"part": []}, "part is missing; method part needs a list of names of groups"),
+        ("averaging.1", None, "part is missing; method part needs a list of names of groups"),
+        (
+            "averaging.5",
+            {"part": ["a"]},
+            "part = ['a'] is not allowed with method ama; allowed is samples, regulariser",
+        ),
+        (
+            "averaging.5",
+            {"samples": [0]},
+            "samples = 0 is not allowed {}; allowed are whole numbers in [1, inf) or all",
+        ),
+        (
+            "averaging.5",
+            {"samples": [2.5]},
+            "samples = 2.5 is not allowed {}; allowed are whole numbers in [1, inf) or all",
+        ),
+        (
+            "averaging.5",
+            {"samples": ["x"]},
+            "samples = 'x' is not allowed {}; allowed are whole numbers in [1, inf) or all",
+        ),
+        (
+            "averaging.5",
+            {"regulariser": [-1.0]},
+            "regulariser = -1.0 is not allowed {}; allowed are numbers in [0, inf)",
+        ),
+        (
+            "averaging.5",
+            {"regulariser": [math.inf]},
+            "regulariser = inf is not allowed {}; allowed are numbers in [0, inf)",
+        ),
+        (
+            "averaging.5",
+            {"regulariser": [math.nan]},
+            "regulariser = nan is not allowed {}; allowed are numbers in [0, inf)",
+        ),
+        (
+            "training.0",
+            {"strength": [0.1]},
+            "strength = [0.1] is not allowed with method distilled; allowed is no option",
+        ),
+        ("training.1", {"strength": [-0.1]}, "strength = -0.1 is not allowed {}; allowed are numbers in [0, inf)"),
+        ("training.1", {"strength": [True]}, "strength = True is not allowed {}; allowed are numbers in [0, inf)"),
+        ("training.1", {"strength": ["much"]}, "strength = 'much' is not allowed {}; allowed are numbers in [0, inf)"),
+        ("training.1", {"strength": []}, "strength is missing; method l1 needs a list of numbers in [0, inf)"),
+        ("training.1", {"strength": [1], "rank": [4]}, "rank = [4] is not allowed with method l1; allowed is strength"),
+        ("training.4", LORA | {"targets": ["x"]}, "targets = 'x' is not allowed {}; allowed are mlp or mlp+attention"),
+        ("training.4", LORA | {"rank": [0]}, "rank = 0 is not allowed {}; allowed are whole numbers in [1, inf)"),
+        ("training.4", LORA | {"lora_alpha": [0]}, "lora_alpha = 0 is not allowed {}; allowed are numbers in (0, inf)"),
+        (
+            "training.4",
+            LORA | {"lora_alpha": []},
+            "lora_alpha is missing; method lora needs a list of numbers in (0, inf)",
+        ),
+        (
+            "training.6",
+            {"strength": [1.5], "interval": [1]},
+            "strength = 1.5 is not allowed {}; allowed are numbers in [0, 1]",
+        ),
+        (
+            "training.6",
+            {"strength": [0.5]},
+            "interval is missing; method sma needs a list of whole numbers in [1, inf)",
+        ),
+    ],
+)
+def test_wrong_options_are_one_sentence_that_names_key_value_and_what_is_allowed(tmp_path, entry, options, sentence):
+    sweep = packaged("sweeps", "core" if entry.startswith("averaging") else "mitigations")
+    kind, place = entry.split(".")
+    sentence = sentence.format(f"with method {sweep[kind][int(place)]['method']}")
+    with pytest.raises(UserError, match=f": {entry}.options: {re.escape(sentence)}$"):
+        config.load_sweep(written(tmp_path, changed(sweep, f"{entry}.options", options)))
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "allowed"),
+    [("pattern", "offsets", "lists of numbers in [-1, 1]"), ("oracle", "chosen_by", "reward or gold_reward")],
+)
+def test_a_method_that_needs_an_option_refuses_to_go_without(tmp_path, method, key, allowed):
+    with pytest.raises(UserError, match=re.escape(f"{key} is missing; method {method} needs a list of {allowed}")):
+        config.load_sweep(written(tmp_path, changed(packaged("sweeps", "core"), "averaging.0.method", method)))
 
 
 def test_a_pattern_may_not_leave_0_to_1(tmp_path):
@@ -327,14 +364,41 @@ def test_the_settings_of_a_training_entry_say_all_that_its_models_are_made_with(
     assert sweep.training_entry("distilled").settings() == [{}]
     assert sweep.training_entry("er").settings() == [{"strength": strength} for strength in (0.25, 0.5, 1.0, 2.0, 4.0)]
     sma = sweep.training_entry("sma")
-    assert sma.settings() == [{"strength": strength, "interval": sma.interval} for strength in sma.strengths]
+    assert sma.settings() == [{"strength": strength, "interval": 16} for strength in (0.5, 0.8, 0.9, 0.97, 0.997)]
     lora = sweep.training_entry("lora-mlp")
-    assert lora.settings()[-1] == {"rank": lora.ranks[-1], "targets": "mlp", "lora_alpha": lora.lora_alphas[-1]}
+    assert lora.settings()[-1] == {"rank": 64, "targets": "mlp", "lora_alpha": 32.0}
+    assert [type(value) for value in lora.settings()[-1].values()] == [int, float, str]  # as folders and rows name them
     with pytest.raises(
         UserError,
         match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, lora-mlp-attention-scales$",
     ):
         sweep.training_entry("magic")
+
+
+def test_options_are_combined_in_the_tables_order_whatever_the_files():
+    given = {"targets": ["mlp"], "lora_alpha": [32, 8], "rank": ["1e1", 2]}
+    entry = config.TrainingEntry(method="lora", label="x", options=given)
+    assert list(entry.options) == ["rank", "lora_alpha", "targets"]
+    assert [tuple(setting.values()) for setting in entry.settings()] == [
+        (10, 32.0, "mlp"),
+        (10, 8.0, "mlp"),
+        (2, 32.0, "mlp"),
+        (2, 8.0, "mlp"),
+    ]
+    assert config.TrainingEntry.model_validate(entry.model_dump(mode="json")) == entry
+    assert len({entry, entry.model_copy(), entry.model_copy(update={"options": {}})}) == 2
+
+
+def test_a_method_that_is_registered_later_is_known_and_its_options_are_checked(monkeypatch):
+    toy = methods.Method("toy", "training", {}, "nowhere", options={"size": methods.Option(least=1, whole=True)})
+    with pytest.raises(ValidationError, match="Input should be 'distilled', 'l1'"):
+        config.TrainingEntry(method="toy", label="x", options={"size": [3]})
+    monkeypatch.setitem(methods.METHODS, "toy", toy)
+    assert config.TrainingEntry(method="toy", label="x", options={"size": [3]}).settings() == [{"size": 3}]
+    assert "toy" in config.load_preset("microcosm").training_methods
+    assert not any("toy" in config.load_preset(name).training_methods for name in ("smollm2-135m", "openllama-3b"))
+    with pytest.raises(ValidationError, match="size = 0 is not allowed with method toy; allowed are whole numbers in"):
+        config.TrainingEntry(method="toy", label="x", options={"size": [0]})
 
 
 @pytest.mark.parametrize(

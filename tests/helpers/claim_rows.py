@@ -66,12 +66,12 @@ def averaged(seed, rlhf, cost, power, entries):
     for entry in entries:
         grouping = entry.grouping.of_layers(6)
         groups = [f"part{k}" for k in range(1, grouping.parts + 1)] + GROUPS[grouping.embeddings]
-        looked_for = entry.method in ("ama", "adamerging", "oracle")
-        judges = [{"chosen_by": judge} for judge in entry.chosen_by] or [{}]
         found = [
-            ({"alpha": alpha, **judge}, dict.fromkeys(groups, alpha)) for alpha in entry.alphas for judge in judges
+            ({"alpha": alpha, **setting}, dict.fromkeys(groups, alpha))
+            for alpha in entry.alphas
+            for setting in entry.settings()
         ]
-        for setting, alphas in settings_of(entry, grouping, groups, found if looked_for else []):
+        for setting, alphas in settings_of(entry, grouping, groups, found if entry.spec.searches else []):
             values = average(entry.method, setting, alphas, rlhf, cost, power, seed)
             rows += rows_of(seed, entry.method, setting, values, rlhf)
     return rows
@@ -97,8 +97,9 @@ def average(method, setting, alphas, rlhf, cost, power, seed):
 def trained(seed, cost, entries):
     """Rises go evenly from the strongest to 0.8, of `distilled`; replay keeps more reading comprehension."""
     rows = []
-    for method, targets in dict.fromkeys((entry.method, entry.targets) for entry in entries):
-        settings = [s for e in entries if (e.method, e.targets) == (method, targets) for s in e.settings()]
+    kinds = [(entry.method, entry.options.get("targets")) for entry in entries]
+    for method, targets in dict.fromkeys(kinds):
+        settings = [s for e, kind in zip(entries, kinds) if kind == (method, targets) for s in e.settings()]
         settings.sort(key=lambda s: (s["lora_alpha"], s["rank"]) if "rank" in s else -s.get("strength", 0))
         for order, setting in enumerate(settings, 1):
             rise = 0.8 * order / (len(settings) + 1) if setting else 0.8

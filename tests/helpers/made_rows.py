@@ -1,7 +1,6 @@
 """Made-up result rows of a plausible shape for every sweep, to try what draws them. The numbers mean nothing."""
 
 import zlib
-from itertools import product
 
 import numpy as np
 
@@ -90,14 +89,8 @@ def of_averaging(seed, rlhf, entry, rate):
     bonus = {"ama": 0.15, "adamerging": -0.1, "oracle": 0.25}.get(entry.method, 0.0)
     rng = np.random.default_rng([seed, zlib.crc32(f"{rlhf} {entry.label}".encode())])
     found = []
-    if entry.method in ("ama", "adamerging", "oracle"):
-        varied = {
-            "chosen_by": entry.chosen_by,
-            "samples": [800 if n == "all" else n for n in entry.samples],
-            "regulariser": entry.regularisers,
-        }
-        lists = {key: values for key, values in varied.items() if values}
-        named = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+    if entry.spec.searches:
+        named = [{key: 800 if v == "all" else v for key, v in setting.items()} for setting in entry.settings()]
         found = [({"alpha": alpha, **more}, ratios(groups, alpha, rng)) for alpha in entry.alphas for more in named]
     for setting, alphas in settings_of(entry, grouping, groups, found):
         alpha = setting.get("alpha", float(np.mean(list(alphas.values()))))

@@ -7,12 +7,25 @@ from math import inf
 import pytest
 import torch
 
+from llm.averaging.ama.oracle import lattice
 from llm.config import PublicModel, load_preset, load_sweep, names, why_empty
+from llm.config.work import Work
 from llm.plan import hub, local
 from llm.plan.report import GB, Device, costs, require_room
-from llm.plan.shape import ADAM, FULL, HALF, activations, cache, gathered, layer_activations, parameters, training_state
+from llm.plan.shape import (
+    ADAM,
+    FULL,
+    HALF,
+    Speed,
+    activations,
+    cache,
+    gathered,
+    gpu_speed,
+    layer_activations,
+    parameters,
+    training_state,
+)
 from llm.plan.steps import Step, models, steps
-from llm.plan.work import Speed, Work, gpu_speed
 from microcosm_runs import command
 
 SHAPES = {
@@ -134,26 +147,14 @@ def test_sharding_divides_the_state_and_checkpointing_costs_time_for_memory():
 def test_the_steps_are_the_graphs_jobs_once_each_and_tell_how_many_models_they_measure():
     preset = load_preset("smoke")
     found = steps(preset, [load_sweep("core")])
-    assert [step.rule for step in found] == [
-        "pretrain",
-        "sft",
-        "reward",
-        "align",
-        "trajectory",
-        *["average"] * 7,
-        "baseline",
-    ]
+    before = ["pretrain", "sft", "reward", "align", "trajectory"]
+    assert [step.rule for step in found] == [*before, *["average"] * 7, "baseline"]
     assert sum(models(preset, step) for step in found) == 2 + 11 + 44 + 8 + 1
     both = steps(preset, [load_sweep("core"), load_sweep("mitigations")])
     assert len(both) == len(set(both)) == len(found) + 10
     penalties = steps(preset, [load_sweep("kl-penalty")])
-    assert [step.eta for step in penalties if step.rule == "penalise"] == [
-        0.1,
-        0.2,
-        0.5,
-        1.5,
-        6.0,
-    ]  # the preset's own is no other
+    penalised = [step.eta for step in penalties if step.rule == "penalise"]
+    assert penalised == [0.1, 0.2, 0.5, 1.5, 6.0]  # the preset's own is no other
 
 
 @pytest.mark.parametrize("name", names("presets"))
@@ -168,6 +169,14 @@ def test_every_step_of_every_sweep_of_every_preset_has_a_finite_cost(name):
     aligned = [cost for step, cost in planned if step.rule == "align"]
     assert all(cost.disk > 0 for cost in aligned)
     require_room(preset, planned, Device(8, inf))
+
+
+@pytest.mark.parametrize("step", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("groups", [1, 2, 3, 4])
+def test_the_oracles_points_are_counted_without_making_them(groups, step):
+    oracle = load_preset("smoke").oracle.model_copy(update={"step": step})
+    for alpha in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        assert oracle.points(alpha, groups) == len(lattice(groups, alpha, step))
 
 
 def test_twice_the_samples_take_longer_and_more_gpus_hold_more():

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from llm.config import load_preset, load_sweep, names
-from llm.plan.resources import resources
+from llm.plan.report import resources
 from llm.plan.steps import Step
 from workflow import REPOSITORY, graph, output
 

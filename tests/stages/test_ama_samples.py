@@ -35,8 +35,8 @@ def folder(run):
 
 
 def varied(**changes) -> AveragingEntry:
-    given = {"label": "x", "alphas": (0.4,), "samples": (), "regularisers": ()} | changes
-    return PLAIN.model_copy(update=given)
+    options = {key: changes.pop(key) for key in ("samples", "regulariser") if key in changes}
+    return PLAIN.model_copy(update={"label": "x", "alphas": (0.4,), "options": options} | changes)
 
 
 def only(found):
@@ -51,7 +51,7 @@ def plain(run, folder):
 
 def test_the_presets_number_of_samples_and_no_penalty_are_plain_ama(run, folder, plain):
     named, alphas = only(
-        ratios_of(run, theta(run), varied(label="plain", samples=(run.preset.ama.draw,), regularisers=(0.0,)), folder)
+        ratios_of(run, theta(run), varied(label="plain", samples=(run.preset.ama.draw,), regulariser=(0.0,)), folder)
     )
     assert named == {"alpha": 0.4, "samples": run.preset.ama.draw, "regulariser": 0.0}
     assert alphas == plain
@@ -71,7 +71,7 @@ def test_the_samples_are_the_first_of_those_kept_and_all_is_their_number(run, fo
 
 
 def test_a_stronger_penalty_keeps_the_ratios_nearer_to_their_mean(run, folder, plain):
-    found = ratios_of(run, theta(run), varied(label="plain", regularisers=(0.0, 1e-3, 1e3)), folder)
+    found = ratios_of(run, theta(run), varied(label="plain", regulariser=(0.0, 1e-3, 1e3)), folder)
     spread = [np.abs(np.array(list(alphas.values())) - 0.4).max() for _, alphas in found]
     assert list(found[0][1].values()) == plain
     assert spread[2] < spread[0] / 2
@@ -103,7 +103,7 @@ def test_more_samples_than_are_kept_are_refused(run, folder):
 def test_the_command_measures_the_entry(run, monkeypatch, tmp_path):
     preset, sweep = tmp_path / "preset.yaml", tmp_path / "sweep.yaml"
     preset.write_text(run.preset.model_dump_json())
-    few = varied(label="few", samples=(3,), regularisers=(0.5,))
+    few = varied(label="few", samples=(3,), regulariser=(0.5,))
     sweep.write_text(load_sweep("ama-samples").model_copy(update={"averaging": (few,)}).model_dump_json())
     assert command(monkeypatch, "sweep", sweep, "--entry", "few", "--preset", preset, "--out", run.out) == 0
     rows = [json.loads(line) for line in (run.folder / "rows/rsf/own/few.jsonl").read_text().splitlines()]
@@ -120,6 +120,6 @@ def test_the_stronger_coefficient_weighs_on_six_layers_as_the_authors_does_on_th
         names = [f"model.layers.{i}.{module}.weight" for i in range(layers) for module in modules]
         return middle_weights(assign(names, Grouping(parts=3)), dict.fromkeys(names, 2), coefficient)[1].item()
 
-    authors, here = middle(26, SWEPT.regularisers[1]), middle(6, SWEPT.regularisers[2])
+    authors, here = middle(26, SWEPT.options["regulariser"][1]), middle(6, SWEPT.options["regulariser"][2])
     assert authors == pytest.approx(0.061, abs=0.001)
     assert here == pytest.approx(0.0525)

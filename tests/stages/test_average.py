@@ -136,7 +136,10 @@ def test_ama_learns_from_the_replies_alone_and_sees_every_sample(run, rows):
 def entry(**changes) -> AveragingEntry:
     grouping = GroupingSettings(parts=3, embeddings="own", norm="theta", head="theta")
     return AveragingEntry(
-        **({"method": "part", "label": "x", "alphas": [0.25], "grouping": grouping, "part_names": ["middle"]} | changes)
+        **(
+            {"method": "part", "label": "x", "alphas": [0.25], "grouping": grouping, "options": {"part": ["middle"]}}
+            | changes
+        )
     )
 
 
@@ -145,19 +148,17 @@ def test_settings_say_which_ratio_each_group_gets():
     assert list(settings_of(entry(), GROUPING, groups, [])) == [
         ({"part": "middle", "alpha": 0.25}, {"part1": 1.0, "part2": 0.25, "part3": 1.0, "embeddings": 1.0})
     ]
-    ((setting, alphas),) = settings_of(entry(method="ma", part_names=[]), GROUPING, groups, [])
+    ((setting, alphas),) = settings_of(entry(method="ma", options={}), GROUPING, groups, [])
     assert (setting, alphas) == ({"alpha": 0.25}, dict.fromkeys(groups, 0.25))
     found = dict(zip(groups, (0.1, 0.2, 0.3, 0.4), strict=True))
-    ((setting, alphas),) = settings_of(entry(method="ama", part_names=[]), GROUPING, groups, [({"alpha": 0.25}, found)])
+    ((setting, alphas),) = settings_of(entry(method="ama", options={}), GROUPING, groups, [({"alpha": 0.25}, found)])
     assert alphas == found
     assert setting == {"alpha": 0.25, "alphas": found, **asdict(GROUPING)}
 
 
 def test_a_part_that_the_model_does_not_have_is_refused():
     assert group_named("output", ["part1", "part2", "part3"]) == "part3"
-    with pytest.raises(
-        UserError, match="part_names = 'head' is no group of this model; allowed are part1, part2, part3"
-    ):
+    with pytest.raises(UserError, match="part = 'head' is no group of this model; allowed are part1, part2, part3"):
         group_named("head", ["part1", "part2", "part3"])
 
 
@@ -165,11 +166,13 @@ def test_a_head_tied_to_the_embeddings_is_no_group_of_its_own(run):
     assert smoke().model.tied_embeddings
     grouping = GroupingSettings(parts=3, embeddings="own", norm="mean", head="own")
     with pytest.raises(UserError, match="grouping.head = 'own' is not allowed with tied embeddings"):
-        measure_averages(evaluator(run), theta(run), "rsf", entry(grouping=grouping, part_names=["head"]), None, [])
+        measure_averages(
+            evaluator(run), theta(run), "rsf", entry(grouping=grouping, options={"part": ["head"]}), None, []
+        )
 
 
 def test_the_learning_rate_becomes_part_of_the_setting_unless_it_is_the_presets(run):
-    one = entry(part_names=["input"], alphas=[1.0])
+    one = entry(options={"part": ["input"]}, alphas=[1.0])
     assert {
         json.dumps(row["setting"]) for row in measure_averages(evaluator(run), theta(run), "dpo", one, None, [])
     } == {'{"part": "input", "alpha": 1.0}'}
@@ -186,7 +189,12 @@ def test_embeddings_and_head_of_an_untied_model_are_averaged_each_with_its_own_r
     assert values(ma, "ma", alpha=0.0) == {metric: (m.value, m.stderr) for metric, m in theta_0.items()}
     grouping = GroupingSettings(parts=3, embeddings="theta", norm="theta", head="own")
     rows = measure_averages(
-        evaluator(run), theta(run), "rsf", entry(grouping=grouping, part_names=["head"], alphas=[0.0, 1.0]), None, []
+        evaluator(run),
+        theta(run),
+        "rsf",
+        entry(grouping=grouping, options={"part": ["head"]}, alphas=[0.0, 1.0]),
+        None,
+        [],
     )
     assert values(rows, "part", alpha=1.0) == values(ma, "ma", alpha=1.0)
     assert values(rows, "part", alpha=0.0)["reward"] != values(rows, "part", alpha=1.0)["reward"]

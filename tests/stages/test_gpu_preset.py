@@ -10,8 +10,7 @@ from llm.models.batches import left_pad, pad_right
 from llm.models.generate import generate
 from llm.models.likelihood import choice_log_likelihoods, log_likelihoods, reply_log_probs
 from llm.models.loading import load_model
-from llm.plan.device import device_for
-from llm.plan.report import costs, require_room, text
+from llm.plan.report import costs, device_for, require_room, text
 from llm.run import Run
 from llm.stages.backend import LocalBackend
 from llm.training.loop import token_loss

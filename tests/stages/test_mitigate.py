@@ -119,27 +119,27 @@ def test_the_learning_rate_is_the_presets_or_the_one_given(run, plain, tmp_path)
     assert not same(load_model(tmp_path / "other"), plain)
 
 
-def test_finished_models_are_kept_and_those_older_than_the_samples_made_again(run, tmp_path, monkeypatch):
-    rsf, entry = run.folder / "rsf" / "own", TrainingEntry(method="l2", label="x", strengths=(0.0, 5.0))
+def test_finished_models_are_kept_and_those_older_than_the_samples_made_again(run, monkeypatch):
+    rsf, entry = run.folder / "rsf" / "own", TrainingEntry(method="l2", label="x", options={"strength": [0.0, 5.0]})
     calls, real = [], mitigate.distil
     monkeypatch.setattr(mitigate, "distil", lambda *arguments: calls.append(arguments[5]) or real(*arguments))
-    rows = timeless(measure_trained(evaluator(run), rsf, entry, None, tmp_path))
-    (tmp_path / "l2" / "strength5.0" / "config.json").unlink()  # as a killed run, or a workflow, leaves it
-    assert timeless(measure_trained(evaluator(run), rsf, entry, None, tmp_path)) == rows
+    rows = timeless(measure_trained(evaluator(run), entry, "own"))
+    (run.folder / "mitigations/own/l2/strength5.0/config.json").unlink()  # as a killed run, or a workflow, leaves it
+    assert timeless(measure_trained(evaluator(run), entry, "own")) == rows
     assert calls == [{"strength": 0.0}, {"strength": 5.0}, {"strength": 5.0}]
     for made_from in (rsf / "chosen02.json", run.folder / "theta_0" / "config.json"):
         calls.clear()
         later = time.time() + 1
         os.utime(made_from, (later, later))
         time.sleep(1.1)
-        assert timeless(measure_trained(evaluator(run), rsf, entry, None, tmp_path)) == rows
+        assert timeless(measure_trained(evaluator(run), entry, "own")) == rows
         assert calls == [{"strength": 0.0}, {"strength": 5.0}]
 
 
 def test_every_training_entry_of_the_sweeps_runs_and_its_rows_are_complete(run, tmp_path):
     rows = []
     for entry in load_sweep("mitigations").training:
-        rows += measure_trained(evaluator(run), run.folder / "rsf" / "own", entry, None, tmp_path)
+        rows += measure_trained(evaluator(run), entry, "own")
         for setting in entry.settings():
             assert set(values(rows, entry.method, **setting)) == set(METRICS)
     assert len(rows) == len(METRICS) * sum(len(entry.settings()) for entry in load_sweep("mitigations").training)

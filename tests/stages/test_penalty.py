@@ -8,7 +8,7 @@ from llm.config import TrainingEntry, load_sweep
 from llm.errors import UserError
 from llm.run import Run
 from llm.stages.align import align, theta_folder
-from llm.stages.penalty import measure_penalties
+from llm.stages.mitigate import measure_trained
 from llm.stages.trajectory import measure_trajectory
 from microcosm_runs import METRICS, command, evaluator, smoke, smoke_run, values
 
@@ -36,7 +36,7 @@ def weights(folder):
 
 
 def entry(*strengths):
-    return TrainingEntry(method="kl", label="kl", strengths=strengths)
+    return TrainingEntry(method="kl", label="kl", options={"strength": strengths})
 
 
 def test_the_presets_own_penalty_is_not_trained_twice(run):
@@ -65,7 +65,7 @@ def test_a_penalty_given_is_that_of_a_preset_with_it(run, tmp_path):
 
 
 def test_the_rows_are_of_the_ends_and_name_the_penalty(run):
-    rows = measure_penalties(evaluator(run), entry(*ETAS), "own")
+    rows = measure_trained(evaluator(run), entry(*ETAS), "own")
     assert [(row["rlhf"], row["method"]) for row in rows] == [("ppo", "kl")] * 2 * len(METRICS)
     ends = measure_trajectory(evaluator(run), "ppo", "own")
     assert values(rows, "kl", strength=0.05) == values(ends, "theta")
@@ -75,7 +75,7 @@ def test_the_rows_are_of_the_ends_and_name_the_penalty(run):
 
 def test_a_penalty_that_ppo_was_not_run_with_is_named(run):
     with pytest.raises(UserError, match="ppo/own/eta0.3/iteration03 is missing"):
-        measure_penalties(evaluator(run), entry(0.3), "own")
+        measure_trained(evaluator(run), entry(0.3), "own")
 
 
 def test_only_ppo_has_a_penalty(run):

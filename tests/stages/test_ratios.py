@@ -16,8 +16,7 @@ from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.data.records import GenerationItem
 from llm.errors import UserError
 from llm.grouping import Grouping, assign, labels, ratios
-from llm.stages.adamerging import labelled
-from llm.stages.adapt import _batches, ratios_of
+from llm.stages.adapt import _batches, labelled, ratios_of
 from llm.stages.average import measure_averages, settings_of
 from llm.stages.oracle import oracle_ratios, search_omega
 from microcosm_runs import METRICS, evaluator, far_stepping, smoke_run, theta, tiny_model, values
@@ -129,13 +128,7 @@ def test_the_oracle_takes_the_point_of_the_lattice_with_the_highest_reward(run, 
     rewards = {}
     for point in lattice(3, 0.4, settings.step):
         pattern = AveragingEntry(
-            method="pattern",
-            label="x",
-            alphas=(0.0,),
-            offsets=(point,),
-            grouping=entry.grouping,
-            part_names=(),
-            chosen_by=(),
+            method="pattern", label="x", alphas=(0.0,), options={"offsets": [point]}, grouping=entry.grouping
         )
         monkeypatch.setattr(type(judge), "measure", lambda self, model: (self.dialogue(model, prompts), 0.0))
         measured = measure_averages(judge, theta(run), "rsf", pattern, None, [])
@@ -169,7 +162,9 @@ def test_the_oracles_search_is_kept(run, rows, monkeypatch):
 
 def test_a_pattern_with_another_number_of_offsets_than_groups_is_refused():
     grouping = GroupingSettings(parts=2, embeddings="first", norm="mean", head="mean")
-    entry = AveragingEntry(method="pattern", label="x", alphas=(0.5,), grouping=grouping, offsets=((0.0, 0.1, 0.1),))
+    entry = AveragingEntry(
+        method="pattern", label="x", alphas=(0.5,), grouping=grouping, options={"offsets": [[0.0, 0.1, 0.1]]}
+    )
     with pytest.raises(
         UserError, match=r"offsets = \[0.0, 0.1, 0.1\] is not allowed; allowed is one for each of part1, part2"
     ):

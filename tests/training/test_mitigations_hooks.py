@@ -7,13 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config import TRAINING_OPTIONS, Optimiser, TrainingEntry
+from llm.config import Optimiser
+from llm.methods import METHODS, code_of, names
 from llm.models.batches import pad_right
 from llm.training.loop import fit, token_loss
 from llm.training.mitigations.er import Replay
 from llm.training.mitigations.lora import lora
+from llm.training.mitigations.mitigation import Materials, Mitigation
 from llm.training.mitigations.sma import ElasticReset
-from llm.training.mitigations.table import METHODS
 from microcosm_runs import tiny_model
 
 BATCH = pad_right([([7, 8, 9, 10, 11], [0.0, 0.0, 1.0, 1.0, 1.0]), ([11, 12, 13], [0.0, 0.0, 1.0])], pad_id=0)
@@ -131,6 +132,14 @@ def test_replay_of_whole_numbers_is_exact_in_every_batch():
         assert [len(mix([([1], [1.0])] * size)) - size for _ in range(50)] == [count] * 50
 
 
-def test_the_table_and_the_settings_know_the_same_methods():
-    allowed = TrainingEntry.model_fields["method"].annotation.__args__
-    assert set(METHODS) | {"kl"} == set(TRAINING_OPTIONS) == set(allowed)  # kl is PPO, with nothing added
+def test_every_method_that_imitates_samples_is_made_from_its_setting():
+    """Its options' keys are what `make` reads; what is PPO has nothing to make."""
+    values = {"strength": 0.5, "interval": 2, "rank": 1, "lora_alpha": 8.0, "targets": "mlp"}
+    materials = Materials(lambda: ([0], [1.0]), seed=1)
+    for name in names("training"):
+        method = METHODS[name]
+        assert bool(method.code) == (method.after == "rsf")
+        if method.code:
+            made = code_of(method)({key: values[key] for key in method.options}, materials)
+            assert isinstance(made, Mitigation)
+            assert (made == Mitigation()) == (name == "distilled")

@@ -4,8 +4,9 @@ A new one is a file here and an entry in `llm.methods` whose code is "averaging.
 `average --merge FILE` and `average(..., merge="FILE")`, for models in memory and for folders alike.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ...errors import UserError
@@ -22,12 +23,17 @@ class Merge:
     apply: (theta_0, theta, ratio, state) -> merged values; blocks (values,) of a tensor in fp64, which it leaves as they are,
         and 0 < ratio < 1: at 0 and 1 theta_0 and theta are copied bit by bit.
     prepare: (blocks, name) -> the state of one tensor, which all of its blocks get: blocks are its pairs (theta_0, theta) in
-        order, to be read once. None where a method needs no state: folders are then read once, else twice.
+        order, to be read once. None where a method needs no state: folders are then read once, else twice. What the method's
+        `options` in the table are given by an entry of a sweep goes to it as keywords (`with_options`).
     """
 
     formula: str
     apply: Callable[[Any, Any, float, Any], Any]
-    prepare: Callable[[Iterable[tuple[Any, Any]], str], Any] | None = None
+    prepare: Callable[..., Any] | None = None
+
+    def with_options(self, options: Mapping[str, Any]) -> "Merge":
+        """The same with values for the options of `prepare`."""
+        return replace(self, prepare=partial(self.prepare, **options)) if options else self
 
 
 def merge_named(name: str) -> Merge:

@@ -21,14 +21,13 @@ def ratios_of(run: Run[HubPreset], theta: Path, rlhf: Algorithm, entry: Averagin
     """What an entry's models are called in rows, and their ratios; samples and optimises what `folder` lacks, or an older run's."""
     theta_0, found = run.folder / "theta_0", []
     samples = _samples(run, theta, folder / "samples.jsonl")
-    counts = [run.preset.ama.keep if count == "all" else count for count in entry.samples] or [None]
-    for alpha, count, regulariser in product(entry.alphas, counts, entry.regularisers or [None]):
-        varied = {"samples": count, "regulariser": regulariser}
-        named = {"alpha": alpha, **{key: value for key, value in varied.items() if value is not None}}
+    for alpha, options in product(entry.alphas, entry.settings()):
+        varied = {key: run.preset.ama.keep if value == "all" else value for key, value in options.items()}
+        named = {"alpha": alpha, **varied}
         file = folder / ("-".join([entry.label, *(f"{key}{value:g}" for key, value in named.items())]) + ".json")
         if not up_to_date(file, samples, theta_0 / "config.json", theta / "config.json"):
             file.unlink(missing_ok=True)
-            settings = _settings(run, rlhf, entry, alpha, count, regulariser)
+            settings = _settings(run, rlhf, entry, alpha, varied.get("samples"), varied.get("regulariser"))
             adapt_files(Sources(theta_0, theta, data=samples), file, settings, device=device(run.preset).type)
         found.append((named, json.loads(file.read_text())["groups"]))
     return found

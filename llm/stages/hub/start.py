@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ...config import HubPreset, PublicModel
-from ...config.hub_sections import RANDOM
+from ...config.hub import RANDOM
 from ...data.hub.templates import set_template
 from ...errors import UserError
 from ...fetch.resolve import resolve_model

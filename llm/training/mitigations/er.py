@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from math import floor
 
-from .mitigation import Example
+from .mitigation import Example, Materials, Mitigation
 
 _SLACK = 1e-9  # so that 0.1 * 30 counts as 3
 
@@ -25,3 +25,8 @@ class Replay:
         owed = floor(self.strength * self.examples + _SLACK) - self.documents
         self.documents += owed
         return examples + [self.document() for _ in range(owed)]
+
+
+def make(setting: dict, materials: Materials) -> Mitigation:
+    """setting: {"strength": lambda >= 0}."""
+    return Mitigation(mix=Replay(setting["strength"], materials.document))

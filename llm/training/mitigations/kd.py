@@ -7,17 +7,17 @@ that is over the replies.
 import torch
 
 from ..loop import counted_logits, counted_weights
-from .mitigation import Penalty
+from .mitigation import Materials, Mitigation
 
 
-def kd(strength: float) -> Penalty:
-    """strength: lambda >= 0."""
+def make(setting: dict, materials: Materials) -> Mitigation:
+    """setting: {"strength": lambda >= 0}."""
 
-    def penalty(model, theta_0, batch) -> torch.Tensor:
+    def penalty(model, theta_0, batch):
         with torch.no_grad():
             wanted = counted_logits(theta_0, batch).softmax(dim=-1)
         distances = (counted_logits(model, batch).softmax(dim=-1) - wanted).square().sum(dim=-1)
         weights = counted_weights(batch)
-        return strength * (distances * weights).sum() / weights.sum()
+        return setting["strength"] * (distances * weights).sum() / weights.sum()
 
-    return penalty
+    return Mitigation(penalty=penalty)

@@ -1,14 +1,12 @@
 """L1 penalty: loss + lambda ||theta - theta_0||_1 over all parameters (the paper, section 4)."""
 
-import torch
-
-from .mitigation import Penalty, differences
+from .mitigation import Materials, Mitigation, differences
 
 
-def l1(strength: float) -> Penalty:
-    """strength: lambda >= 0."""
+def make(setting: dict, materials: Materials) -> Mitigation:
+    """setting: {"strength": lambda >= 0}."""
 
-    def penalty(model, theta_0, batch) -> torch.Tensor:
-        return strength * sum(difference.abs().sum() for difference in differences(model, theta_0))
+    def penalty(model, theta_0, batch):
+        return setting["strength"] * sum(difference.abs().sum() for difference in differences(model, theta_0))
 
-    return penalty
+    return Mitigation(penalty=penalty)

@@ -6,7 +6,7 @@ theta_0's. At the end they are merged into a plain model.
 
 import torch
 
-from .mitigation import Mitigation
+from .mitigation import Materials, Mitigation
 
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 TARGETS = {"mlp": MLP, "mlp+attention": MLP + ATTENTION}
@@ -29,6 +29,11 @@ def lora(rank: int, targets: str, lora_alpha: float, seed: int, dropout: float =
             return inject_adapter_in_model(settings, model)
 
     return Mitigation(wrap=wrap, merge=merge)
+
+
+def make(setting: dict, materials: Materials) -> Mitigation:
+    """setting: {"rank", "lora_alpha", "targets"}, as `lora` takes them."""
+    return lora(**setting, seed=materials.seed)
 
 
 def merge(model):

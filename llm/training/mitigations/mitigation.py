@@ -43,6 +43,11 @@ class Mitigation:
     after_step: Callable[[torch.nn.Module, torch.nn.Module], None] = _nothing
 
 
+def distilled(setting: dict, materials: Materials) -> Mitigation:
+    """Plain training, which the others are compared with."""
+    return Mitigation()
+
+
 def differences(model: torch.nn.Module, theta_0: torch.nn.Module) -> Iterator[torch.Tensor]:
     """theta - theta_0, parameter by parameter, with gradient; tied parameters come once."""
     for parameter, start in zip(model.parameters(), theta_0.parameters(), strict=True):

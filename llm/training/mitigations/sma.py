@@ -7,6 +7,8 @@ average back to theta_0. The optimiser's moments are kept.
 
 import torch
 
+from .mitigation import Materials, Mitigation
+
 
 class ElasticReset:
     """What happens after each step.
@@ -31,3 +33,8 @@ class ElasticReset:
         if self.steps % self.interval == 0:
             for mean, parameter in zip(self.average, model.parameters(), strict=True):
                 parameter.copy_(mean)
+
+
+def make(setting: dict, materials: Materials) -> Mitigation:
+    """setting: {"strength": the average's decay in [0, 1], "interval": steps from reset to reset}."""
+    return Mitigation(after_step=ElasticReset(setting["strength"], setting["interval"]))
