@@ -45,7 +45,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: str = "a
     """
     from transformers import AutoModelForCausalLM
 
-    return _loaded(AutoModelForCausalLM.from_pretrained, folder, device, name, dtype=dtype)
+    load = AutoModelForCausalLM.from_pretrained
+    return _loaded(load, folder, device, name, dtype=dtype, trust_remote_code=False)
 
 
 def load_reward_model(
@@ -77,13 +78,14 @@ def sequence_classifier(source: Path | str, dtype="auto", **changes):
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
+    load, options = AutoModelForSequenceClassification.from_pretrained, {"dtype": dtype, "trust_remote_code": False}
     if (file := Path(source) / "config.json").is_file():
         content = read_json(file)
         if (kind := content.get("model_type", "")).startswith(MEAN_POOLED):
             kind = kind.removeprefix(MEAN_POOLED)
             config = type(AutoConfig.for_model(kind)).from_dict(content | {"model_type": kind} | changes)
-            return AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=dtype)
-    return AutoModelForSequenceClassification.from_pretrained(source, dtype=dtype, **changes)
+            return load(source, config=config, **options)
+    return load(source, **options, **changes)
 
 
 def load_tokenizer(folder: Path):
