@@ -19,7 +19,10 @@ from .metrics import MEAN_ABILITY
 from .rates import Rate, by_lead
 
 UNDER_FRONT, AT_EQUAL_REWARD = "area under the front", "ability at equal reward"
-OWN_GROUPS = ("ama-own-embeddings", "ama-own-embeddings-head")  # families whose embeddings, or head too, have their own ratio
+OWN_GROUPS = (
+    "ama-own-embeddings",
+    "ama-own-embeddings-head",
+)  # families whose embeddings, or head too, have their own ratio
 AtRates = Mapping[Rate, pd.DataFrame]  # learning rate -> path
 
 

@@ -72,7 +72,8 @@ def _span(frame: pd.DataFrame, rlhf: str, family: str) -> Span:
     method = METHODS[models["method"].iloc[0]]
     without = method.order.ends or "theta"  # PPO without its penalty would be another PPO: theta has the preset's own
     top, bottom = (
-        paths.of_seeds(paths.of_method(paths.at_rate(frame, None), name), models["seed"]) for name in (without, "theta_0")
+        paths.of_seeds(paths.of_method(paths.at_rate(frame, None), name), models["seed"])
+        for name in (without, "theta_0")
     )
     width = paths.difference(top, bottom, METRIC).mean
 

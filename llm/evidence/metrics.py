@@ -44,8 +44,12 @@ class Metric:
         return f"{self.words}\n({self.unit})" if self.unit else self.words
 
 
-MEAN_ABILITY = "mean_ability"  # made in `llm.evidence.frames`: the mean of the abilities, each in units of its best value
-IN_TAXES = "in_taxes"  # made in `llm.evidence.claims.book`: the mean of the abilities, each divided by what RLHF takes of it
+MEAN_ABILITY = (
+    "mean_ability"  # made in `llm.evidence.frames`: the mean of the abilities, each in units of its best value
+)
+IN_TAXES = (
+    "in_taxes"  # made in `llm.evidence.claims.book`: the mean of the abilities, each divided by what RLHF takes of it
+)
 AREA = "area"  # under a front in (reward, mean ability)
 SHARE = "share"  # the same, of the ideal area (`llm.evidence.hypervolume`)
 

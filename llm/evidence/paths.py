@@ -93,7 +93,9 @@ def path(rows: pd.DataFrame, family: str, lr: float | None = None) -> pd.DataFra
     for step, end in ends.items():
         models = of_method(at_rate(rows, lr) if "lr" in METHODS[end].setting else rows, end)
         if lacking := set(chosen["seed"]) - set(models["seed"]):
-            raise UserError(f"results: {family}, seed = {min(lacking)} has rows, but {end}, an end of its path, has none.")
+            raise UserError(
+                f"results: {family}, seed = {min(lacking)} has rows, but {end}, an end of its path, has none."
+            )
         pieces.append(models.assign(step=step))
     return of_seeds(pd.concat(pieces), chosen["seed"]).sort_values(["step", "seed"])
 
@@ -117,7 +119,9 @@ def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int
     found = {}
     for seed, models in path[path["metric"].isin([reward, ability])].groupby("seed"):
         if twice := sorted(models.loc[models.duplicated(["step", "metric"]), "step"]):
-            raise UserError(f"results: seed {seed} has more than one row at step {twice[0]:g}; select one setting first.")
+            raise UserError(
+                f"results: seed {seed} has more than one row at step {twice[0]:g}; select one setting first."
+            )
         table = models.pivot(index="step", columns="metric", values="value").reindex(columns=[reward, ability])
         if unpaired := sorted(table.index[table.isna().any(axis=1)]):
             raise UserError(f"results: seed {seed}, step {unpaired[0]:g} needs both {reward} and {ability}.")
