@@ -116,16 +116,19 @@ def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
 
 def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int, Curve]:
     """One curve (`llm.evidence.curves`) for each seed of a path; UserError where a point lacks a metric or has it twice."""
+    points: dict[int, dict[float, dict[str, float]]] = {}
+    rows = path.loc[path["metric"].isin([reward, ability]), ["seed", "step", "metric", "value"]]
+    for seed, step, metric, number in rows.itertuples(index=False):
+        model = points.setdefault(seed, {}).setdefault(step, {})
+        if metric in model:
+            raise UserError(f"results: seed {seed}, step {step:g} has {metric} twice; choose one path first.")
+        model[metric] = number
     found = {}
-    for seed, models in path[path["metric"].isin([reward, ability])].groupby("seed"):
-        if twice := sorted(models.loc[models.duplicated(["step", "metric"]), "step"]):
-            raise UserError(
-                f"results: seed {seed} has more than one row at step {twice[0]:g}; select one setting first."
-            )
-        table = models.pivot(index="step", columns="metric", values="value").reindex(columns=[reward, ability])
-        if unpaired := sorted(table.index[table.isna().any(axis=1)]):
+    for seed, models in sorted(points.items()):
+        in_order = [models[step] for step in sorted(models)]
+        if unpaired := [step for step in sorted(models) if len(models[step]) < 2]:
             raise UserError(f"results: seed {seed}, step {unpaired[0]:g} needs both {reward} and {ability}.")
-        found[int(seed)] = Curve(table[reward], table[ability])
+        found[seed] = Curve([model[reward] for model in in_order], [model[ability] for model in in_order])
     return found
 
 

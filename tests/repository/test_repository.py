@@ -101,7 +101,7 @@ def test_conda_users_get_the_same_python_and_packages():
 
 
 def test_every_package_that_is_imported_is_a_declared_dependency():
-    ours = {"llm", "theory", "conftest"} | {path.stem for path in (ROOT / "notebooks").glob("*.py")}
+    ours = {"llm", "theory", "conftest"} | {"drawing", "run"}
     ours |= {path.stem for path in (ROOT / "tests").glob("*.py")}
     run_time, all_of_them = set(requirements()), set(requirements("dev", "gpu"))
     for name, text in python_sources().items():
@@ -127,7 +127,7 @@ def test_theory_and_llm_stand_alone():
 
 
 def test_importing_theory_or_the_command_line_does_not_import_torch():
-    for module in ("theory", "llm.cli", "llm.evidence.rows", "llm.evidence.fronts"):
+    for module in ("theory", "llm.cli", "llm.evidence.rows", "llm.evidence.compare"):
         code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0, module
 
