@@ -138,7 +138,8 @@ class Method:
         """The keys that the settings of its rows may have."""
         if self.kind == "averaging":
             ratios = {"alphas"} if self.searches or self.grouped else set()
-            own = {key for key in self.options if key != "offsets"} | ({"alpha"} if self.order else set())
+            unequal = "offsets" in self.options  # its rows have the ratios themselves
+            own = set(self.options) - {"offsets"} | ({"alpha"} if self.order and not unequal else set())
             return frozenset({"lr"} | ratios | own | (set(GROUPING) if self.grouped else set()))
         fixed = {"theta": {"lr"}, "early-stopping": {"lr", "iteration"}}.get(self.name, set())
         return frozenset(fixed | ({"lr"} | set(self.options) if self.kind == "training" else set()))
@@ -163,9 +164,17 @@ def _ama_family(setting: Mapping[str, Any]) -> str:
     return "-".join(["ama", *parts, *(["own", *own] if own else []), *varied])
 
 
+def _pattern_family(setting: Mapping[str, Any]) -> str:
+    """Unequal ratios by what differs from the first one, the last alone or all the rest, and whether it is less or more."""
+    first, *others, last = [ratio for _, ratio in sorted(setting["alphas"].items())]
+    if first == last or not (set(others) <= {first} or set(others) <= {last}):
+        return "pattern"
+    return f"pattern-{'output' if set(others) <= {first} else 'rest'}-{'less' if last < first else 'more'}"
+
+
 PAPER = "arXiv 2309.06256"
 BY_STRENGTH = {"strength": Option(least=0)}
-ALONG_ALPHA = Order(("alpha",))  # alpha = 0 is theta_0 itself, 1 is theta
+ALONG_ALPHA = Order(("alpha",), starts="theta_0", ends="theta")  # alpha = 0 is theta_0 itself, 1 is theta
 ALONG_STRENGTH = Order(("strength",), falling=True, starts="theta_0", ends="distilled")
 METHODS: dict[str, Method] = {}
 
@@ -230,7 +239,7 @@ for _method in (
         f"{PAPER}, figure 4",
         "averaging.merge.linear:LINEAR",
         options={"part": Option(of_groups=True)},
-        order=ALONG_ALPHA,
+        order=Order(("alpha",), ends="theta"),  # alpha = 0 puts the part back, and that is no theta_0
         family=_named("part"),
         hub=True,
     ),
@@ -291,6 +300,8 @@ for _method in (
         "averaging.merge.linear:LINEAR",
         options={"offsets": Option(least=-1, most=1, tuples=True)},
         grouped=True,
+        order=Order(("alpha",)),  # the first part's ratio
+        family=_pattern_family,
         hub=True,
     ),
     Method(

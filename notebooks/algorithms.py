@@ -20,22 +20,21 @@
 # and thick by the bootstrap, which is too narrow with few seeds.
 
 # %%
-import available
-import findings
-import panels
-import pareto
-import style
+from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
-from llm.evidence import paths
+from llm.evidence import compare, paths
+from llm.evidence.frames import abilities, rewards
+from llm.evidence.metrics import METRICS
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = available.frames()
+FRAMES = rows.frames()
+REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
 SWEEPS = {"rsf": ("rsf", "core"), "dpo": ("dpo", "algorithms"), "ppo": ("ppo", "algorithms")}
 
 
 def of_all(*families):
-    """What `available.find` needs to give these families of all three algorithms."""
+    """What `rows.find` needs to give these families of all three algorithms."""
     return dict.fromkeys(SWEEPS.values(), families)
 
 
@@ -49,13 +48,12 @@ def of_all(*families):
 # %%
 def against_rsf(models):
     """The three algorithms' models side by side; what they are against RSF's is printed."""
-    rows = FRAMES["rsf"]
-    compared = pareto.contests(models, rows, "rsf")
-    print(findings.report(models, compared))
-    return pareto.figure(pareto.both_rewards(models, rows, stars=("theta_0",)), compared, PRESET.name)
+    compared = compare.contests(models, FRAMES["rsf"], "rsf")
+    print(sentences.report(models, compared))
+    return fronts.figure(fronts.both_rewards(models, FRAMES["rsf"], stars=("theta_0",)), compared, PRESET.name)
 
 
-found = available.find(FRAMES, of_all("early-stopping", "ma"))
+found = rows.find(FRAMES, of_all("early-stopping", "ma"))
 if found:
     TRAINED = {rlhf: found[rlhf]["early-stopping"] for rlhf in SWEEPS}
     fig = against_rsf(TRAINED)
@@ -68,13 +66,13 @@ if found:
 if found:
     MOVED = {"above": "rises", "below": "falls", "undecided": "may have moved either way"}
     theta_0 = paths.theta_0(FRAMES["rsf"])
-    theta_0 = theta_0[theta_0["seed"].isin(paths.seeds(TRAINED["rsf"]))]
+    theta_0 = paths.of_seeds(theta_0, TRAINED["rsf"]["seed"])
     for rlhf in SWEEPS:
         theta = paths.at(found[rlhf]["ma"], 1)
         print(f"{rlhf.upper()}, from theta_0 to theta:")
-        for metric in (*paths.REWARDS, *paths.ABILITIES):
+        for metric in (*REWARDS, *ABILITIES):
             change = paths.difference(theta, theta_0, metric)
-            print(f"  {panels.WORDS[metric]} {panels.verdict(change, MOVED)}: {panels.number(change, metric)}")
+            print(f"  {METRICS[metric].words} {panels.verdict(change, MOVED)}: {panels.number(change, metric)}")
 
 # %% [markdown]
 # The same contest after averaging: each algorithm's $\theta$ averaged with $\theta_0$, at all ratios.
@@ -90,8 +88,8 @@ if found:
 # %%
 if found:
     for rlhf in SWEEPS:
-        AGAINST_STOPPING = pareto.contests(found[rlhf], FRAMES[rlhf], "early-stopping", mark=f"{rlhf.upper()}, ")
-        print(findings.tables(found[rlhf], AGAINST_STOPPING))
+        AGAINST_STOPPING = compare.contests(found[rlhf], FRAMES[rlhf], "early-stopping", mark=f"{rlhf.upper()}, ")
+        print(sentences.tables(found[rlhf], AGAINST_STOPPING))
         print()
 
 # %% [markdown]
@@ -107,18 +105,18 @@ if found:
 def by_algorithm(found, families, reward, compared=(), **options):
     """A figure with a line of panels for each algorithm."""
     shown = {rlhf: {name: by_name[name] for name in families} for rlhf, by_name in found.items()}
-    lines = [pareto.Line(reward, shown[rlhf], FRAMES[rlhf], rlhf.upper(), **options) for rlhf in shown]
-    return pareto.figure(lines, compared, PRESET.name)
+    lines = [fronts.Line(reward, shown[rlhf], FRAMES[rlhf], rlhf.upper(), **options) for rlhf in shown]
+    return fronts.figure(lines, compared, PRESET.name)
 
 
 def against_ma(found, families):
     """Each algorithm's families against its own MA."""
-    return {rlhf: pareto.contests(found[rlhf], FRAMES[rlhf], of=families, mark=f"{rlhf.upper()}, ") for rlhf in found}
+    return {rlhf: compare.contests(found[rlhf], FRAMES[rlhf], of=families, mark=f"{rlhf.upper()}, ") for rlhf in found}
 
 
 PARTS = ("part-input", "part-middle", "part-output")
 AT_THETA = {"anchor": "theta", "stars": ("theta",)}
-parts = available.find(FRAMES, of_all("ma", *PARTS))
+parts = rows.find(FRAMES, of_all("ma", *PARTS))
 if parts:
     ONE_PART = against_ma(parts, PARTS)
     fig = by_algorithm(parts, PARTS, "reward", sum(ONE_PART.values(), []), **AT_THETA)
@@ -137,14 +135,14 @@ if parts:
 if parts:
     for rlhf in parts:
         for part in PARTS:
-            both = [f"{alpha:g}" for alpha in findings.both_rise(parts[rlhf][part])]
+            both = [f"{alpha:g}" for alpha in compare.both_rise(parts[rlhf][part])]
             print(
                 f"{rlhf.upper()}, {style.look(part).label}: {'at alpha ' + panels.several(both) if both else 'at no ratio'}"
             )
     print("Many ratios are tried here: about one interval in forty lies above 0 by chance alone.")
     for rlhf, compared in ONE_PART.items():
         print()
-        print(findings.tables(parts[rlhf], compared))
+        print(sentences.tables(parts[rlhf], compared))
 
 # %% [markdown]
 # ## Adaptive averaging
@@ -155,7 +153,7 @@ if parts:
 
 # %%
 ADAPTED = ("ama", "ama-own-embeddings")
-adapted = available.find(FRAMES, of_all("ma", *ADAPTED))
+adapted = rows.find(FRAMES, of_all("ma", *ADAPTED))
 if adapted:
     AMA = against_ma(adapted, ADAPTED)
     fig = by_algorithm(adapted, ("ma", *ADAPTED), "reward", sum(AMA.values(), []))
@@ -172,5 +170,5 @@ if adapted:
 # %%
 if adapted:
     for rlhf, compared in AMA.items():
-        print(findings.report(adapted[rlhf], compared))
+        print(sentences.report(adapted[rlhf], compared))
         print()

@@ -30,12 +30,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-import findings
-import panels
-import style
+from drawing import panels, style
 from llm.config import load_preset
-from llm.evidence import paths
+from llm.evidence import compare, paths
 from llm.evidence.claims.book import Route, read_book
+from llm.evidence.frames import abilities, rewards
+from llm.evidence.metrics import METRICS
 from llm.evidence.rates import by_lead
 
 style.use()
@@ -47,8 +47,9 @@ SWEPT = paths.swept(ROWS)
 RATES = paths.rates(SWEPT, OWN) if len(SWEPT) else []
 FAIR = SWEPT if RATES else ROWS  # rows of the seeds that all rates were run on
 NAMES = {lr: panels.rate(OWN if lr is None else lr) for lr in RATES or [None]}
-MA, STOPPING = style.LOOKS["ma"], style.LOOKS["early-stopping"]
-TOLD = (*paths.REWARDS, *paths.ABILITIES)
+MA, STOPPING = style.look("ma"), style.look("early-stopping")
+REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
+TOLD = (*REWARDS, *ABILITIES)
 FOUND = []  # what this notebook finds: (claim, what the intervals say)
 
 # %% [markdown]
@@ -63,16 +64,16 @@ fig, axes = plt.subplots(
     len(NAMES), 3, figsize=(style.WIDTH, 0.75 + 1.75 * len(NAMES)), sharex="row", sharey=False, squeeze=False
 )
 for line, (lr, name) in zip(axes, NAMES.items(), strict=True):
-    for ax, ability in zip(line, paths.ABILITIES, strict=True):
+    for ax, ability in zip(line, ABILITIES, strict=True):
         for method, look in (("early-stopping", STOPPING), ("ma", MA)):
             path = panels.anchored(paths.path(FAIR, method, lr), paths.theta_0(FAIR))
             panels.trade_off(ax, path, "reward", ability, look, alphas=method == "ma")
         panels.floor(ax, FAIR, ability)
     line[0].set_ylabel(f"learning rate {name}", fontsize=8)
-for ax, ability in zip(axes[0], paths.ABILITIES, strict=True):
-    ax.set_title(panels.AXIS[ability], fontsize=9)
+for ax, ability in zip(axes[0], ABILITIES, strict=True):
+    ax.set_title(METRICS[ability].title, fontsize=9)
 for ax in axes[-1]:
-    ax.set_xlabel(style.METRICS["reward"])
+    ax.set_xlabel(METRICS["reward"].label)
 panels.legend(fig, axes, 2)
 panels.stamp_anchored(fig, PRESET.name, len(paths.seeds(FAIR)), r"\theta_0")
 panels.ratio_legend(fig, sorted(set(paths.path(FAIR, "ma")["step"])))
@@ -93,13 +94,12 @@ else:
 
 def gap(lr: float | None, rival: float | None, ability: str, reward: str, rows: pd.DataFrame = FAIR):
     """MA at one rate minus early stopping at another (or the same), at equal reward."""
-    averaged, stopped = paths.path(rows, "ma", lr), paths.path(rows, "early-stopping", rival)
-    return paths.gap(paths.curves(averaged, ability, reward), paths.curves(stopped, ability, reward))
+    return paths.gap(paths.path(rows, "ma", lr), paths.path(rows, "early-stopping", rival), ability, reward)
 
 
 fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
-for reward, line in zip(paths.REWARDS, axes, strict=True):
-    for ability, ax in zip(paths.ABILITIES, line, strict=True):
+for reward, line in zip(REWARDS, axes, strict=True):
+    for ability, ax in zip(ABILITIES, line, strict=True):
         ax.axhline(0, color=STOPPING.colour, linewidth=1)
         for place, lr in enumerate(NAMES):
             panels.interval_mark(ax, place - 0.14 * bool(RATES), gap(lr, lr, ability, reward), MA.colour, "_")
@@ -107,9 +107,9 @@ for reward, line in zip(paths.REWARDS, axes, strict=True):
                 panels.interval_mark(ax, place + 0.14, gap(lr, best, ability, reward), "#d55e00", "_", "s")
         ax.set_xticks(range(len(NAMES)), NAMES.values(), fontsize=7)
         ax.set_xlim(-0.6, len(NAMES) - 0.4)
-    line[0].set_ylabel(f"MA - early stopping,\nat equal {style.METRICS[reward]}", fontsize=8)
-for ax, ability in zip(axes[0], paths.ABILITIES, strict=True):
-    ax.set_title(panels.AXIS[ability], fontsize=9)
+    line[0].set_ylabel(f"MA - early stopping,\nat equal {METRICS[reward].label}", fontsize=8)
+for ax, ability in zip(axes[0], ABILITIES, strict=True):
+    ax.set_title(METRICS[ability].title, fontsize=9)
 axes[0, 0].plot([], [], "o-", color=MA.colour, label="at the same learning rate")
 if RATES:
     axes[0, 0].plot([], [], "s-", color="#d55e00", label=f"against early stopping's best rate, {NAMES[best]}")
@@ -121,18 +121,18 @@ style.save(fig, "fig_advantage")
 
 # %%
 STANDS = {"above": "averaging is above", "below": "averaging is BELOW", "undecided": "undecided"}
-for reward in paths.REWARDS:
-    print(f"MA minus early stopping at equal {style.METRICS[reward]}, same learning rate:")
+for reward in REWARDS:
+    print(f"MA minus early stopping at equal {METRICS[reward].label}, same learning rate:")
     for lr, name in NAMES.items():
-        for ability in paths.ABILITIES:
+        for ability in ABILITIES:
             found = gap(lr, lr, ability, reward)
             verdict = panels.verdict(found, STANDS)
-            print(f"  {name}, {panels.WORDS[ability]}: {panels.number(found, ability)}, {verdict}")
+            print(f"  {name}, {METRICS[ability].words}: {panels.number(found, ability)}, {verdict}")
 if not RATES:
     print(
         "These results hold one learning rate only: run the sweep `learning-rates` to see whether this depends on it."
     )
-own = {ability: gap(None, None, ability, "reward") for ability in paths.ABILITIES}
+own = {ability: gap(None, None, ability, "reward") for ability in ABILITIES}
 FOUND.append((f"MA above early stopping, lr {panels.rate(OWN)}", own))
 
 # %% [markdown]
@@ -144,7 +144,7 @@ FOUND.append((f"MA above early stopping, lr {panels.rate(OWN)}", own))
 
 # %%
 if RATES:
-    first, reported = min(paths.seeds(FAIR)), FAIR[FAIR["seed"].isin(others)]
+    first, reported = min(paths.seeds(FAIR)), paths.of_seeds(FAIR, others)
     book = read_book(style.results())
     averaged, stopped = (
         {lr: Route("rsf", method).models(book, lr) for lr in RATES} for method in ("ma", "early-stopping")
@@ -157,13 +157,13 @@ if RATES:
         ("by their areas", (largest, best), f"seeds {panels.several(others)}", reported),
     ):
         print(f"MA at {NAMES[ma]} minus early stopping at {NAMES[rival]}, chosen {how} on seed {first}; {title}:")
-        for reward in paths.REWARDS:
-            for ability in paths.ABILITIES:
+        for reward in REWARDS:
+            for ability in ABILITIES:
                 found = gap(ma, rival, ability, reward, rows)
                 verdict = panels.verdict(found, STANDS)
-                where = f"{panels.WORDS[ability]}, equal {style.METRICS[reward]}"
+                where = f"{METRICS[ability].words}, equal {METRICS[reward].label}"
                 print(f"  {where}: {panels.number(found, ability)}, {verdict}")
-    fair = {ability: gap(lead_ma, lead_stopping, ability, "reward", reported) for ability in paths.ABILITIES}
+    fair = {ability: gap(lead_ma, lead_stopping, ability, "reward", reported) for ability in ABILITIES}
     FOUND.append(("MA above early stopping, each at its best rate", fair))
 else:
     print("With one learning rate there is nothing to choose.")
@@ -179,15 +179,15 @@ else:
 
 # %%
 PARTS = sorted(set(ROWS["part"].dropna()), key=["input", "middle", "output", "embeddings"].index)
-PART_PATHS = {part: paths.path(ROWS, "part", part=part) for part in PARTS}
+PART_PATHS = {part: paths.path(ROWS, f"part-{part}") for part in PARTS}
 SMALL = [part for part in PARTS if part != "embeddings"]
 THETA = paths.at(PART_PATHS[SMALL[0]], 1)
-shown = [(panels.anchored(PART_PATHS[part], THETA), style.LOOKS[f"part-{part}"]) for part in SMALL]
+shown = [(panels.anchored(PART_PATHS[part], THETA), style.look(f"part-{part}")) for part in SMALL]
 fig = panels.grid(shown, ROWS, alphas=True)
 mean = THETA.groupby("metric")["value"].mean()
-star = {"color": style.LOOKS["theta"].colour, "markersize": 10, "zorder": 5}
-for ax, (reward, ability) in zip(fig.axes, product(paths.REWARDS, paths.ABILITIES), strict=True):
-    ax.plot(mean[reward], mean[ability], "*", label=style.LOOKS["theta"].label, **star)
+star = {"color": style.look("theta").colour, "markersize": 10, "zorder": 5}
+for ax, (reward, ability) in zip(fig.axes, product(REWARDS, ABILITIES), strict=True):
+    ax.plot(mean[reward], mean[ability], "*", label=style.look("theta").label, **star)
 panels.legend(fig, fig.axes, 4)
 panels.stamp_anchored(fig, PRESET.name, len(SEEDS), r"\theta")
 panels.ratio_legend(fig, sorted(set(PART_PATHS[SMALL[0]]["step"])))
@@ -206,11 +206,11 @@ CHANGE = {
 }
 fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
 for ax, metric in zip(axes.flat, TOLD, strict=False):
-    ax.axhline(0, color=style.LOOKS["theta"].colour, linewidth=0.8)
+    ax.axhline(0, color=style.look("theta").colour, linewidth=0.8)
     for place, part in enumerate(PARTS):
         alphas = sorted(set(PART_PATHS[part]["step"]))
         found = [CHANGE[part, alpha, metric] for alpha in alphas]
-        shown, shift = style.LOOKS[f"part-{part}"], 0.012 * (place - 1.5)
+        shown, shift = style.look(f"part-{part}"), 0.012 * (place - 1.5)
         mean = np.array([one.mean for one in found])
         half = np.nan_to_num([one.high - one.mean for one in found])
         ax.errorbar(
@@ -228,7 +228,7 @@ for ax, metric in zip(axes.flat, TOLD, strict=False):
     low, high = min(one.mean for one in seen), max(one.mean for one in seen)
     if low < high:
         ax.set_ylim(low - 0.5 * (high - low), high + 0.5 * (high - low))
-    ax.set_title(panels.WORDS[metric] + ",\n" + r"difference to $\theta$", fontsize=9)
+    ax.set_title(METRICS[metric].words + ",\n" + r"difference to $\theta$", fontsize=9)
 for ax in (*axes[1, :2], axes[0, 2]):
     ax.set_xlabel(r"$\alpha$ of the part")
     ax.tick_params(labelbottom=True)
@@ -241,15 +241,15 @@ style.save(fig, "fig_parts")
 # %%
 for part in PARTS:
     alphas = [alpha for alpha in sorted(set(PART_PATHS[part]["step"])) if alpha < 1]
-    name = style.LOOKS[f"part-{part}"].label
+    name = style.look(f"part-{part}").label
     print(f"{name}, {len(alphas)} ratios below 1, against theta with 95 % intervals:")
     for metric in TOLD:
         told = {
             word: [f"{a:g}" for a in alphas if CHANGE[part, a, metric].verdict == word] for word in ("above", "below")
         }
         words = [f"{word} at alpha {panels.several(where)}" for word, where in told.items() if where]
-        print(f"  {panels.WORDS[metric]}: {'; '.join(words) or 'undecided at every alpha'}")
-    both = [f"{alpha:g}" for alpha in findings.both_rise(PART_PATHS[part])]
+        print(f"  {METRICS[metric].words}: {'; '.join(words) or 'undecided at every alpha'}")
+    both = [f"{alpha:g}" for alpha in compare.both_rise(PART_PATHS[part])]
     won = f"at alpha {panels.several(both)}" if both else "at no alpha"
     print(f"  Learned reward and an ability both above theta, no ability below: {won}.")
     FOUND.append((f"{part} put back: above theta", {m: CHANGE[part, 0.0, m] for m in TOLD}))
@@ -263,17 +263,14 @@ print("Many ratios are tried here: about one interval in forty lies above 0 by c
 # %%
 AVERAGED = paths.path(ROWS, "ma")
 for part in PARTS:
-    for reward in paths.REWARDS:
-        gaps = {
-            a: paths.gap(paths.curves(PART_PATHS[part], a, reward), paths.curves(AVERAGED, a, reward))
-            for a in paths.ABILITIES
-        }
+    for reward in REWARDS:
+        gaps = {a: paths.gap(PART_PATHS[part], AVERAGED, a, reward) for a in ABILITIES}
         words = [
-            f"{panels.WORDS[a]} {panels.number(found, a)}, "
+            f"{METRICS[a].words} {panels.number(found, a)}, "
             + panels.verdict(found, {"above": "above", "below": "BELOW", "undecided": "undecided"})
             for a, found in gaps.items()
         ]
-        print(f"{style.LOOKS[f'part-{part}'].label} minus MA, at equal {style.METRICS[reward]}: " + "; ".join(words))
+        print(f"{style.look(f'part-{part}').label} minus MA, at equal {METRICS[reward].label}: " + "; ".join(words))
         if reward == "reward":
             FOUND.append((f"{part} alone: above MA", gaps))
 
@@ -288,7 +285,10 @@ SAID = {"above": "yes", "below": "no", "undecided": "?"}
 print(
     pd.DataFrame(
         [
-            {"claim": claim, **{panels.WORDS[m]: panels.verdict(found[m], SAID) if found.get(m) else "-" for m in TOLD}}
+            {
+                "claim": claim,
+                **{METRICS[m].words: panels.verdict(found[m], SAID) if found.get(m) else "-" for m in TOLD},
+            }
             for claim, found in FOUND
         ]
     ).to_string(index=False)

@@ -3,7 +3,7 @@
 #
 # "Mitigating the Alignment Tax of RLHF" makes about a dozen claims. This notebook lists them in plain words, says
 # for each what was compared here, and gives a verdict that follows from the measured rows by a fixed rule. Nothing in
-# it is typed in: `python -m llm claims results/microcosm` computes the same ledger, and `llm/claims/table.py` is the list
+# it is typed in: `python -m llm claims results/microcosm` computes the same ledger, and `llm/evidence/claims/table.py` is the list
 # of what is compared.
 #
 # **The words.** A language model before alignment is $\theta_0$, after it $\theta$. Alignment (RLHF) raises a *reward* and
@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-import style
+from drawing import style
 from llm.evidence.claims import render
 from llm.evidence.claims.ledger import ledger
 

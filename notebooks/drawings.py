@@ -20,8 +20,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 
-import style
-from shapes import INK, arrow, blank, box, label
+from drawing import style
+from drawing.shapes import INK, arrow, blank, box, label
 
 style.use()
 PARTS = ("input", "middle", "output")
@@ -67,7 +67,7 @@ def stack(ax: Axes, x: float, width: float, shares: list[float], embeddings: flo
 def frame(ax: Axes, x: float, width: float, part: int) -> None:
     """A frame in the part's colour around its layers in the model at x."""
     height = STEP * (LAYERS - 1) + LAYER + 0.2
-    colour = style.LOOKS[f"part-{PARTS[part]}"].colour
+    colour = style.look(f"part-{PARTS[part]}").colour
     box(ax, x - 0.12, bottom(part) - 0.1, width + 0.24, height, edgecolor=colour, linewidth=1.7, zorder=1)
 
 
@@ -124,7 +124,7 @@ stack(ax, LEFT, WIDTH, [0.0] * 3, embeddings=0.0, head=0.0)
 stack(ax, CENTRE, WIDTH, SHARES, embeddings=SHARES[0], head=float(np.mean(SHARES)))
 stack(ax, RIGHT, WIDTH, [1.0] * 3, embeddings=1.0, head=1.0)
 for part, name in enumerate(PARTS):
-    colour, height = style.LOOKS[f"part-{name}"].colour, middle(part)
+    colour, height = style.look(f"part-{name}").colour, middle(part)
     for x in (LEFT, CENTRE, RIGHT):
         frame(ax, x, WIDTH, part)
     arrow(ax, (LEFT + WIDTH + 0.15, height), (CENTRE - 0.15, height), color=colour, linewidth=1.4)

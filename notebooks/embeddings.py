@@ -11,15 +11,15 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-import apart
-import panels
-import style
+from drawing import embeddings, panels, style
+from llm.evidence import compare
+from llm.evidence.metrics import METRICS
 from llm.stages.movement import read_movements
 
 style.use()
 CALLED = {style.preset(): "tied", f"{style.preset()}-untied": "untied"}
 FOLDERS = {name: style.results().parent / name for name in CALLED}
-FRAMES = {name: apart.frames_of(folder) for name, folder in FOLDERS.items()}
+FRAMES = {name: embeddings.frames_of(folder) for name, folder in FOLDERS.items()}
 MOVED = {name: read_movements(folder) for name, folder in FOLDERS.items()}
 for name, frames in FRAMES.items():
     if not frames:
@@ -36,7 +36,7 @@ if SHOWN:
     fig, axes = plt.subplots(1, len(SHOWN), figsize=(style.WIDTH, style.PANEL + 0.2), sharey=True, squeeze=False)
     for ax, (name, moved) in zip(axes[0], SHOWN.items(), strict=True):
         for rlhf in moved[0]["rlhf"]:
-            table = apart.groups(moved, rlhf)
+            table = embeddings.groups(moved, rlhf)
             order = [
                 "embeddings",
                 *(g for g in table if g.startswith("layer")),
@@ -56,7 +56,7 @@ if SHOWN:
 # %%
 for name, moved in SHOWN.items():
     for rlhf in moved[0]["rlhf"]:
-        share = apart.shares(moved, rlhf, "embeddings")
+        share = embeddings.shares(moved, rlhf, "embeddings")
         used, unused, related = (
             np.array([one["rlhf"][rlhf][key] for one in moved], dtype=float)
             for key in ("used", "unused", "correlation")
@@ -86,11 +86,11 @@ for name, moved in SHOWN.items():
 # that of MA, and minus that of the paper's AMA, at the same mean ratios.
 
 # %%
-DUELS = [one for name, frames in FRAMES.items() for one in apart.duels(frames, name)]
+DUELS = [one for name, frames in FRAMES.items() for one in compare.duels(frames, name)]
 if DUELS:
-    lines = len(apart.names(DUELS))
+    lines = len(embeddings.lines_of(DUELS))
     fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 1.3 + 0.3 * lines), sharey=True)
-    apart.draw(dict(zip(apart.RIVALS, axes, strict=True)), DUELS, CALLED)
+    embeddings.draw(dict(zip(("ma", "ama"), axes, strict=True)), DUELS, CALLED)
     axes[1].tick_params(labelleft=False)
     fig.legend(
         handles=[
@@ -101,7 +101,7 @@ if DUELS:
                 marker="o",
                 linewidth=0.9,
                 markerfacecolor=face,
-                label=f"by {panels.WORDS[reward]}",
+                label=f"by {METRICS[reward].words}",
             )
             for reward, face in (("reward", "#555555"), ("gold_reward", "white"))
         ],
@@ -118,6 +118,6 @@ if DUELS:
 
 # %%
 for one in DUELS:
-    print(apart.told(one, CALLED))
+    print(embeddings.sentence(one, CALLED))
 print()
-print(apart.answer(DUELS))
+print(embeddings.answer(DUELS))

@@ -22,20 +22,19 @@ from itertools import product
 
 import matplotlib.pyplot as plt
 
-import available
-import findings
-import panels
-import pareto
-import style
+from drawing import panels, rows, sentences, style
 from llm.config import load_preset
-from llm.evidence import paths
+from llm.evidence import compare, paths
+from llm.evidence.frames import abilities, rewards
+from llm.evidence.metrics import METRICS
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = available.frames()
+FRAMES = rows.frames()
+REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
 ROWS = FRAMES["rsf"]
 CORE, RATIOS = ("rsf", "core"), ("rsf", "ratios")
-TOLD = (*paths.REWARDS, *paths.ABILITIES)
+TOLD = (*REWARDS, *ABILITIES)
 AMA = ("ama", "ama-own-embeddings")
 
 # %% [markdown]
@@ -52,13 +51,13 @@ TITLES = {
     "abilities (of 100),\nminus $\\theta$'s": " of the part",
     "the embeddings' ratio\nthat AMA finds": ", the mean ratio",
 }
-found = available.find(FRAMES, {CORE: ("part-embeddings", "part-input", *AMA)})
+found = rows.find(FRAMES, {CORE: ("part-embeddings", "part-input", *AMA)})
 if found:
     EMBEDDINGS = found["rsf"]
     fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL + 0.5))
     for name in ("part-embeddings", "part-input"):
         for metric in TOLD:
-            ax, shape = axes[int(metric in paths.ABILITIES)], SHAPES[metric]
+            ax, shape = axes[int(metric in ABILITIES)], SHAPES[metric]
             panels.change_line(ax, EMBEDDINGS[name], metric, style.look(name), shape, metric != "gold_reward")
     for name in AMA:
         panels.ratio_line(axes[2], EMBEDDINGS[name], "part1" if name == "ama" else "embeddings", style.look(name))
@@ -83,7 +82,7 @@ if found:
         change = paths.difference(paths.at(path, 0), paths.at(path, 1), metric)
         MOVED = {"above": "rises", "below": "falls", "undecided": "may move either way"}
         print(
-            f"With theta_0's embeddings in theta the {panels.WORDS[metric]} {MOVED[change.verdict]}: {panels.number(change, metric)}"
+            f"With theta_0's embeddings in theta the {METRICS[metric].words} {MOVED[change.verdict]}: {panels.number(change, metric)}"
         )
 
 # %% [markdown]
@@ -97,12 +96,12 @@ if found:
 
 # %%
 ORACLES = ("oracle-reward", "oracle-gold_reward")
-oracle, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: ORACLES})
+oracle, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: ORACLES})
 if oracle:
     style.save(fig, "fig_oracle")
-    print(findings.report(oracle, compared))
+    print(sentences.report(oracle, compared))
     print()
-    print(findings.sentences(pareto.contests(oracle, ROWS, "oracle-reward", of=("ama",))))
+    print(sentences.sentences(compare.contests(oracle, ROWS, "oracle-reward", of=("ama",))))
 
 # %%
 if oracle:
@@ -118,10 +117,10 @@ if oracle:
     panels.stamp_ratios(fig, PRESET.name, len(paths.seeds(oracle["ama"])))
     style.save(fig, "fig_oracle-ratios")
     for alpha in sorted(set(oracle["ama"]["alpha"].dropna())):
-        for reward, best in zip(paths.REWARDS, ORACLES, strict=True):
+        for reward, best in zip(REWARDS, ORACLES, strict=True):
             cost = paths.difference(paths.at(oracle["ama"], alpha), paths.at(oracle[best], alpha), reward)
             print(
-                f"alpha {alpha:g}, {panels.WORDS[reward]} on test prompts: AMA minus its oracle {panels.number(cost, reward)}"
+                f"alpha {alpha:g}, {METRICS[reward].words} on test prompts: AMA minus its oracle {panels.number(cost, reward)}"
             )
 
 # %% [markdown]
@@ -131,12 +130,12 @@ if oracle:
 
 # %%
 VARIED = sorted(name for name in set(ROWS["family"]) if name.startswith("ama-samples"))
-sampled = available.find(FRAMES, {CORE: ("ma",), ("rsf", "ama-samples"): VARIED or ("ama-samples",)})
+sampled = rows.find(FRAMES, {CORE: ("ma",), ("rsf", "ama-samples"): VARIED or ("ama-samples",)})
 if sampled:
-    compared = pareto.contests(sampled["rsf"], ROWS)
+    compared = compare.contests(sampled["rsf"], ROWS)
     numbers = {name: sampled["rsf"][name][["samples", "regulariser"]].dropna().iloc[0] for name in VARIED}
     fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
-    for (reward, ability), ax in zip(product(paths.REWARDS, paths.ABILITIES), axes.flat, strict=True):
+    for (reward, ability), ax in zip(product(REWARDS, ABILITIES), axes.flat, strict=True):
         ax.axhline(0, color=style.look("ma").colour, linewidth=0.8)
         for place, regulariser in enumerate(sorted({number["regulariser"] for number in numbers.values()})):
             line = [one for one in compared if numbers[one.family]["regulariser"] == regulariser]
@@ -152,13 +151,13 @@ if sampled:
         counts = sorted({number["samples"] for number in numbers.values()})
         ax.set_xticks(counts, [f"{count:g}" for count in counts])
         ax.minorticks_off()
-    for ability, ax in zip(paths.ABILITIES, axes[0], strict=True):
-        ax.set_title(panels.AXIS[ability], fontsize=9)
-    for reward, ax in zip(paths.REWARDS, axes[:, 0], strict=True):
-        ax.set_ylabel(f"area minus MA's,\n{style.METRICS[reward]}", fontsize=8)
+    for ability, ax in zip(ABILITIES, axes[0], strict=True):
+        ax.set_title(METRICS[ability].title, fontsize=9)
+    for reward, ax in zip(REWARDS, axes[:, 0], strict=True):
+        ax.set_ylabel(f"area minus MA's,\n{METRICS[reward].label}", fontsize=8)
     for ax in axes[1]:
         ax.set_xlabel("samples")
     panels.legend(fig, axes, 3)
     panels.stamp_differences(fig, PRESET.name, len(paths.seeds(sampled["rsf"]["ma"])), dots=False)
     style.save(fig, "fig_samples")
-    print(findings.sentences(compared))
+    print(sentences.sentences(compared))

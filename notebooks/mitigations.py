@@ -29,17 +29,18 @@
 # %%
 import pandas as pd
 
-import available
-import findings
-import panels
-import pareto
-import style
+from drawing import fronts, panels, rates, rows, sentences, style
 from llm.config import load_preset
-from llm.evidence import paths
+from llm.evidence import compare, paths
+from llm.evidence.claims.book import read_book, with_taxes
+from llm.evidence.frames import abilities, rewards
+from llm.evidence.metrics import METRICS, SHARE
+from llm.methods import METHODS
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = available.frames()
+FRAMES = rows.frames()
+REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
 RSF = FRAMES["rsf"]
 CORE, MITIGATIONS = ("rsf", "core"), ("rsf", "mitigations")
 
@@ -52,17 +53,17 @@ CORE, MITIGATIONS = ("rsf", "core"), ("rsf", "mitigations")
 # Above: the learned reward, which training sees. Below it: the gold reward, which nobody sees in practice.
 
 # %%
-METHODS = ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
-found = available.find(FRAMES, {CORE: ("ma", "early-stopping"), MITIGATIONS: (*METHODS, "distilled")})
+TRAINED = ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
+found = rows.find(FRAMES, {CORE: ("ma", "early-stopping"), MITIGATIONS: (*TRAINED, "distilled")})
 if found:
     WITHOUT = {name: path for name, path in found["rsf"].items() if name != "distilled"}
-    AGAINST_MA = pareto.contests(WITHOUT, RSF)
-    fig = pareto.figure(pareto.both_rewards(WITHOUT, RSF), AGAINST_MA, PRESET.name)
+    AGAINST_MA = compare.contests(WITHOUT, RSF)
+    fig = fronts.figure(fronts.both_rewards(WITHOUT, RSF), AGAINST_MA, PRESET.name)
     style.save(fig, "fig03")
 
 # %%
 if found:
-    print(findings.report(WITHOUT, AGAINST_MA))
+    print(sentences.report(WITHOUT, AGAINST_MA))
 
 # %% [markdown]
 # Distillation itself is not free: it imitates the earlier, worse replies as well. What plain distillation, with
@@ -72,12 +73,12 @@ if found:
 if found:
     plain = found["rsf"]["distilled"]
     theta_0 = paths.theta_0(RSF)
-    theta_0 = theta_0[theta_0["seed"].isin(paths.seeds(plain))]
+    theta_0 = paths.of_seeds(theta_0, plain["seed"])
     theta = paths.at(found["rsf"]["ma"], 1)
-    for metric in (*paths.REWARDS, *paths.ABILITIES):
+    for metric in (*REWARDS, *ABILITIES):
         distilled, full = (paths.difference(model, theta_0, metric) for model in (plain, theta))
         print(
-            f"{panels.WORDS[metric]}, minus theta_0's: distilled {panels.number(distilled, metric)}, "
+            f"{METRICS[metric].words}, minus theta_0's: distilled {panels.number(distilled, metric)}, "
             f"theta {panels.number(full, metric)}"
         )
 
@@ -89,10 +90,10 @@ if found:
 # better one for question answering and translation, but not for reading comprehension.
 
 # %%
-replay, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma",), MITIGATIONS: ("er",)}, columns=3)
+replay, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma",), MITIGATIONS: ("er",)}, columns=3)
 if replay:
     style.save(fig, "fig07")
-    print(findings.report(replay, compared))
+    print(sentences.report(replay, compared))
 
 # %% [markdown]
 # ## PPO and its KL penalty
@@ -104,11 +105,11 @@ if replay:
 
 # %%
 NEEDED = {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
-penalty, compared, fig = available.fronts(FRAMES, PRESET.name, NEEDED, columns=3)
+penalty, compared, fig = rows.front(FRAMES, PRESET.name, NEEDED, columns=3)
 if penalty:
     style.save(fig, "fig08")
     print(f"MA and early stopping: PPO with eta = {PRESET.ppo.eta:g}.")
-    print(findings.report(penalty, compared))
+    print(sentences.report(penalty, compared))
 
 # %% [markdown]
 # ## The strengths
@@ -116,14 +117,17 @@ if penalty:
 # Every model above, with the strength that gave it: means over seeds.
 
 # %%
-found = available.find(FRAMES, {MITIGATIONS: (*METHODS, "er")})
+found = rows.find(FRAMES, {MITIGATIONS: (*TRAINED, "er")})
 if found:
     for name, path in found["rsf"].items():
         told = path[path["family"] == name]
-        by = ["lora_alpha", "rank"] if name.startswith("lora") else ["strength"]
-        table = told.pivot_table(index=by, columns="metric", values="value")[[*paths.REWARDS, *paths.ABILITIES]]
+        by = list(METHODS[told["method"].iloc[0]].order.by)
+        table = told.pivot_table(index=by, columns="metric", values="value")[[*REWARDS, *ABILITIES]]
         print(style.look(name).label)
-        print(table.rename(columns=panels.WORDS).round(3).to_string(), end="\n\n")
+        print(
+            table.rename(columns={key: metric.words for key, metric in METRICS.items()}).round(3).to_string(),
+            end="\n\n",
+        )
 
 # %% [markdown]
 # ## At other learning rates
@@ -134,16 +138,13 @@ if found:
 # compared here, or a rate would win by being measured more finely.
 
 # %%
-import rated
-from llm.evidence.claims.book import read_book, with_taxes
-
-COMPARED = ("ma", "early-stopping", *METHODS, "er")
+COMPARED = ("ma", "early-stopping", *TRAINED, "er")
 BOOK = read_book(style.results())
 TAXED = with_taxes(RSF, BOOK.units)
-at_rates = rated.find(TAXED, COMPARED, PRESET)
+at_rates = rates.find(TAXED, COMPARED, PRESET)
 if at_rates:
     NAMES = {lr: "lr " + panels.rate(lr or PRESET.distil.optimiser.lr) for lr in at_rates["ma"]}
-    fig = pareto.figure(rated.fronts_of(RSF, at_rates, NAMES), [], PRESET.name)
+    fig = fronts.figure(rates.fronts_of(RSF, at_rates, NAMES), [], PRESET.name)
     style.save(fig, "fig_mitigation_rates")
 
 # %% [markdown]
@@ -158,21 +159,23 @@ if at_rates:
 
 # %%
 if at_rates:
-    MEASURES = {rated.LEAD[BOOK.overall]: {rival: rated.leads(at_rates, BOOK.overall, rival) for rival in rated.RIVALS}}
-    enclosed = {rival: rated.areas(at_rates, RSF, rival) for rival in rated.RIVALS}
-    MEASURES |= {rated.AREA: enclosed} if all(enclosed.values()) else {}
-    fig = rated.figure(MEASURES, {lr: f"both at {name}" for lr, name in NAMES.items()}, PRESET.name)
+    MEASURES = {
+        rates.LEAD[BOOK.overall]: {rival: compare.leads(at_rates, BOOK.overall, rival) for rival in rates.RIVALS}
+    }
+    enclosed = {rival: compare.area_leads(at_rates, RSF, rival) for rival in rates.RIVALS}
+    MEASURES |= {rates.AREA: enclosed} if all(enclosed.values()) else {}
+    fig = rates.figure(MEASURES, {lr: f"both at {name}" for lr, name in NAMES.items()}, PRESET.name)
     style.save(fig, "fig_mitigation_leads")
 
 # %%
 if at_rates:
     for what, by_rival in MEASURES.items():
-        metric = "area" if what == rated.AREA else BOOK.overall
+        metric = SHARE if what == rates.AREA else BOOK.overall
         print(what.replace("\n", " ").capitalize() + ", both at the same rate:")
-        print(pd.concat([rated.table(duels, rival, metric, NAMES) for rival, duels in by_rival.items()]).to_string())
+        print(pd.concat([rates.table(duels, rival, metric, NAMES) for rival, duels in by_rival.items()]).to_string())
         print("Each at its best:")
         for rival, duels in by_rival.items():
             for name, duel in duels.items():
-                print("  " + rated.told(name, rival, duel, metric, NAMES) + ".")
+                print("  " + rates.told(name, rival, duel, metric, NAMES) + ".")
         print()
-    print(rated.highest(at_rates, NAMES))
+    print(rates.highest(at_rates, NAMES))

@@ -30,21 +30,22 @@
 from itertools import product
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
-import available
-import findings
-import panels
-import pareto
-import style
+from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
-from llm.evidence import paths
+from llm.evidence import compare, paths
+from llm.evidence.frames import abilities, rewards
+from llm.evidence.metrics import METRICS
+from llm.methods import METHODS
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = available.frames()
+FRAMES = rows.frames()
+REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
 ROWS = FRAMES["rsf"]
 CORE, RATIOS = ("rsf", "core"), ("rsf", "ratios")
-TOLD = (*paths.REWARDS, *paths.ABILITIES)
+TOLD = (*REWARDS, *ABILITIES)
 
 
 # %% [markdown]
@@ -57,10 +58,10 @@ TOLD = (*paths.REWARDS, *paths.ABILITIES)
 AMA = ("ama", "ama-own-embeddings")
 if (HEAD := "ama-own-embeddings-head") in set(ROWS["family"]):  # of models whose head is not the embeddings again
     AMA = (*AMA, HEAD)
-three, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", *AMA)})
+three, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma", *AMA)})
 if three:
     style.save(fig, "fig05-left")
-    print(findings.report(three, compared))
+    print(sentences.report(three, compared))
 
 # %% [markdown]
 # The ratios that were found:
@@ -69,7 +70,7 @@ if three:
 if three:
     for name in AMA:
         print(style.look(name).label)
-        print(findings.ratios(three[name]).round(2).to_string(index=False), end="\n\n")
+        print(sentences.ratios(three[name]).round(2).to_string(index=False), end="\n\n")
 
 # %% [markdown]
 # ## More parts
@@ -80,12 +81,12 @@ if three:
 
 # %%
 LAYERS = "ama" if PRESET.model.layers == 3 else f"ama-{PRESET.model.layers}"
-more, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: (LAYERS,)})
+more, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: (LAYERS,)})
 if more:
     style.save(fig, "fig05-right")
-    print(findings.report(more, compared))
+    print(sentences.report(more, compared))
     print()
-    print(findings.sentences(pareto.contests(more, ROWS, "ama", of=(LAYERS,))))
+    print(sentences.sentences(compare.contests(more, ROWS, "ama", of=(LAYERS,))))
 
 # %% [markdown]
 # ## Unequal ratios
@@ -97,21 +98,22 @@ if more:
 # reward*, averaged over $a$.
 
 # %%
-found = available.find(FRAMES, {CORE: ("ma",), RATIOS: ("pattern",)})
+found = rows.find(FRAMES, {CORE: ("ma",), RATIOS: METHODS["pattern"].looks})
 if found:
-    PATTERNS = {"ma": found["rsf"]["ma"], **findings.patterns(found["rsf"]["pattern"])}
-    compared = pareto.lifts(PATTERNS)
-    fig = pareto.figure(pareto.both_rewards(PATTERNS, ROWS), compared, PRESET.name)
+    PATTERNS = found["rsf"]
+    compared = compare.lifts(PATTERNS)
+    fig = fronts.figure(fronts.both_rewards(PATTERNS, ROWS), compared, PRESET.name)
     style.save(fig, "fig09")
-    print(findings.lift_table(compared))
+    print(sentences.lift_table(compared))
     print()
-    print(findings.sentences(compared))
+    print(sentences.sentences(compared))
     print()
     print("Each pattern by itself, by the learned reward:")
-    for _, models in found["rsf"]["pattern"].groupby("setting_key"):
-        for single in pareto.lifts({"ma": PATTERNS["ma"], **findings.patterns(models)}):
-            shares = ", ".join(f"{ratio:g}" for ratio in models["setting"].iloc[0]["alphas"].values())
-            print(f"  ({shares}): {findings.sides(single, 'reward')}")
+    unequal = pd.concat([path for name, path in PATTERNS.items() if name != "ma"])
+    for (_, name), models in unequal.groupby(["setting_key", "family"]):
+        (single,) = compare.lifts({"ma": PATTERNS["ma"], name: models})
+        shares = ", ".join(f"{ratio:g}" for ratio in models["setting"].iloc[0]["alphas"].values())
+        print(f"  ({shares}): {sentences.sides(single, 'reward')}")
 
 # %% [markdown]
 # ## Tuned on one ability: AdaMerging
@@ -120,10 +122,10 @@ if found:
 # ability likely, here of reading comprehension. The paper finds that the other abilities then gain nothing.
 
 # %%
-tuned, compared, fig = available.fronts(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: ("adamerging",)})
+tuned, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: ("adamerging",)})
 if tuned:
     style.save(fig, "fig15")
-    print(findings.report(tuned, compared))
+    print(sentences.report(tuned, compared))
 
 # %% [markdown]
 # ## The recommended ratio
@@ -138,15 +140,15 @@ READINGS = (0.8, 0.2)
 
 def ringed(shown):
     """A figure of fronts with a ring around the models of both readings."""
-    fig = pareto.figure(pareto.both_rewards(shown, ROWS), (), PRESET.name, columns=3)
-    for ax, (reward, ability) in zip(fig.axes, product(paths.REWARDS, paths.ABILITIES), strict=True):
+    fig = fronts.figure(fronts.both_rewards(shown, ROWS), (), PRESET.name, columns=3)
+    for ax, (reward, ability) in zip(fig.axes, product(REWARDS, ABILITIES), strict=True):
         for (name, path), alpha in product(shown.items(), READINGS):
-            model = panels.anchored(paths.at(path, alpha), available.alike(paths.theta_0(ROWS), path))
+            model = panels.anchored(paths.at(path, alpha), paths.of_seeds(paths.theta_0(ROWS), path["seed"]))
             panels.ring(ax, model, reward, ability, f"{alpha:g}" if name == next(iter(shown)) else "")
     return fig
 
 
-whole = available.find(FRAMES, {CORE: ("ma", *AMA)})
+whole = rows.find(FRAMES, {CORE: ("ma", *AMA)})
 if whole:
     fig = ringed({"ma": whole["rsf"]["ma"]})
     style.save(fig, "fig10")
@@ -177,7 +179,7 @@ if whole:
         ax.set_xticks(range(len(READINGS)), [f"{alpha:g}" for alpha in READINGS])
         ax.set_xlim(-0.5, len(READINGS) - 0.5)
         ax.set_xlabel(r"$\alpha$")
-        ax.set_title(panels.WORDS[metric].replace(" ", "\n"), fontsize=8)
+        ax.set_title(METRICS[metric].words.replace(" ", "\n"), fontsize=8)
         ax.tick_params(labelsize=7)
     axes[0].set_ylabel(r"difference to $\theta$")
     panels.legend(fig, axes, 3)
@@ -189,10 +191,10 @@ if whole:
     KEPT = {"above": "rises", "below": "falls", "undecided": "does not change beyond its interval"}
     for name, alpha in product(whole["rsf"], READINGS):
         change = {metric: AGAINST[name, alpha, metric] for metric in TOLD}
-        better = [panels.WORDS[ability] for ability in paths.ABILITIES if change[ability].verdict == "above"]
+        better = [METRICS[ability].words for ability in ABILITIES if change[ability].verdict == "above"]
         rewards = [
-            f"the {panels.WORDS[reward]} {KEPT[change[reward].verdict]} ({panels.number(change[reward], reward)})"
-            for reward in paths.REWARDS
+            f"the {METRICS[reward].words} {KEPT[change[reward].verdict]} ({panels.number(change[reward], reward)})"
+            for reward in REWARDS
         ]
         print(
             f"{style.look(name).label}, a share of {alpha:g} of theta: {'; '.join(rewards)}; "

@@ -21,25 +21,25 @@
 
 # %%
 from itertools import product
-from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-import panels
-import style
-from llm.config import Algorithm, load_preset
-from llm.evidence import paired, paths
-from llm.evidence.frames import after, read_preset
+from drawing import panels, style
+from llm.config import load_preset
+from llm.evidence import paths
+from llm.evidence.frames import abilities, after, read_preset, rewards
+from llm.evidence.metrics import METRICS
+from llm.methods import names
 
 style.use()
 ASKED = load_preset(style.preset())
 PRESET = load_preset("smollm2-135m-gpu") if ASKED.data == "microcosm" else ASKED
 MEASURED = read_preset(style.results(PRESET.name) if ASKED.data == "microcosm" else style.results())
-RLHF = next(rlhf for rlhf in get_args(Algorithm) if rlhf in set(MEASURED["rlhf"]))
-ROWS = after(MEASURED, RLHF)
+RLHF = next(rlhf for rlhf in names("alignment") if rlhf in set(MEASURED["rlhf"]))
+ROWS = after(MEASURED, RLHF, paths.CORE)
 SEEDS = paths.seeds(ROWS)
-REWARDS, ABILITIES = paths.rewards(ROWS), paths.abilities(ROWS)
+REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
 TOLD = (*REWARDS, *ABILITIES)
 START = paths.theta_0(ROWS)
 STOPPING, MA = paths.path(ROWS, "early-stopping"), paths.path(ROWS, "ma")
@@ -56,12 +56,12 @@ for ax in axes.flat[len(TOLD) + 1 :]:
     ax.set_axis_off()
 for ax, metric in zip(axes.flat, (*TOLD, "length"), strict=False):
     mean = panels.points(STOPPING, metric)
-    shown = style.LOOKS["theta"]
+    shown = style.look("theta")
     for seed in SEEDS if len(SEEDS) > 1 else ():
         single = panels.points(STOPPING[STOPPING["seed"] == seed], metric)
         ax.plot(single.index, single["mean"], color=shown.colour, linewidth=0.6, alpha=0.45)
     ax.errorbar(mean.index, mean["mean"], yerr=mean["error"], color=shown.colour, marker="o", elinewidth=0.8)
-    ax.set_title(style.METRICS[metric], fontsize=9)
+    ax.set_title(METRICS[metric].label, fontsize=9)
     if metric in ABILITIES:
         panels.floor(ax, ROWS, metric)
 for ax in axes[-1]:
@@ -84,8 +84,8 @@ def tell_changes(theta, start):
     for metric in (*TOLD, "length"):
         change, error = paths.difference(theta, start, metric), paths.items_error(theta, start, metric)
         print(
-            f"  {panels.WORDS[metric]} {panels.verdict(change, MOVED)}: {panels.number(change, metric)} "
-            f"({error:.{panels.DIGITS[metric]}f})"
+            f"  {METRICS[metric].words} {panels.verdict(change, MOVED)}: {panels.number(change, metric)} "
+            f"({error:.{METRICS[metric].decimals}f})"
         )
 
 
@@ -101,11 +101,7 @@ tell_changes(THETA, START)
 # %%
 def fronts_of(rows):
     """Every path of models from theta_0 to theta, by the name of its look."""
-    ama = {
-        name: paths.path(rows, "ama", embeddings=embeddings)
-        for name, embeddings in (("ama", "first"), ("ama-own-embeddings", "own"))
-    }
-    return {"early-stopping": paths.path(rows, "early-stopping"), "ma": paths.path(rows, "ma"), **ama}
+    return {name: paths.path(rows, name) for name in ("early-stopping", "ma", "ama", "ama-own-embeddings")}
 
 
 def draw_fronts(fronts, anchor):
@@ -116,9 +112,9 @@ def draw_fronts(fronts, anchor):
         for ability, ax in zip(ABILITIES, line, strict=True):
             for name, path in fronts.items():
                 panels.trade_off(ax, panels.anchored(path, anchor), reward, ability, style.look(name))
-            ax.set_xlabel(style.METRICS[reward])
+            ax.set_xlabel(METRICS[reward].label)
     for ability, ax in zip(ABILITIES, axes[0], strict=True):
-        ax.set_title(panels.AXIS[ability], fontsize=9)
+        ax.set_title(METRICS[ability].title, fontsize=9)
     return fig, axes
 
 
@@ -142,7 +138,7 @@ PAIRS = {  # what is said of two fronts -> their names; the first gives the look
 def gaps_of(fronts):
     """(pair, reward, ability) -> how far the first front of the pair lies above the second."""
     return {
-        (pair, reward, ability): paired.gap(fronts[first], fronts[second], ability, reward)
+        (pair, reward, ability): paths.gap(fronts[first], fronts[second], ability, reward, over_items=True)
         for (pair, (first, second)), reward, ability in product(PAIRS.items(), REWARDS, ABILITIES)
     }
 
@@ -157,9 +153,9 @@ for ability, ax in zip(ABILITIES, axes, strict=True):
             panels.interval_mark(ax, place + offset, GAPS[pair, reward, ability], shown.colour, "_", shape)
     ax.set_xticks(range(len(PAIRS)), ["MA -\nearly stopping", "AMA -\nMA", "AMA, emb.\napart - MA"], fontsize=7)
     ax.set_xlim(-0.5, len(PAIRS) - 0.5)
-    ax.set_title(panels.AXIS[ability], fontsize=9)
+    ax.set_title(METRICS[ability].title, fontsize=9)
 for reward, shape in zip(REWARDS, "os", strict=False):
-    axes[0].plot([], [], shape, color="#555555", label=f"at equal {panels.WORDS[reward]}")
+    axes[0].plot([], [], shape, color="#555555", label=f"at equal {METRICS[reward].words}")
 panels.legend(fig, axes, 2)
 panels.stamp_differences(fig, PRESET.name, len(SEEDS), items=panels.keeps_items(ROWS))
 style.save(fig, "fig_real_gaps")
@@ -172,7 +168,7 @@ def tell_gaps(gaps):
     for (pair, reward, ability), found in gaps.items():
         first, second = pair.rsplit(" - ", 1)
         print(
-            f"At equal {panels.WORDS[reward]}, {panels.WORDS[ability]}: {first} {panels.verdict(found, SIDES)} {second}, "
+            f"At equal {METRICS[reward].words}, {METRICS[ability].words}: {first} {panels.verdict(found, SIDES)} {second}, "
             f"{panels.number(found, ability)}"
         )
 
@@ -184,7 +180,7 @@ tax = -paths.difference(THETA, START, SAVED).mean
 gap = GAPS["MA - early stopping", "reward", SAVED]
 if tax > 0 and gap:
     print(
-        f"Of the tax on {panels.WORDS[SAVED]}, {tax:.{panels.DIGITS[SAVED]}f}, averaging saves {gap.mean / tax:.0%} more than early "
+        f"Of the tax on {METRICS[SAVED].words}, {tax:.{METRICS[SAVED].decimals}f}, averaging saves {gap.mean / tax:.0%} more than early "
         "stopping does, on the way up (mean over the rewards that both reach)."
     )
 
@@ -198,7 +194,7 @@ if tax > 0 and gap:
 # %%
 def parts_of(rows):
     """The path of each part that is averaged alone, by the name of its look."""
-    return {f"part-{name}": paths.path(rows, "part", part=name) for name in ("input", "middle", "output", "embeddings")}
+    return {f"part-{name}": paths.path(rows, f"part-{name}") for name in ("input", "middle", "output", "embeddings")}
 
 
 def draw_parts(parts, ma, theta):
@@ -214,7 +210,7 @@ def draw_parts(parts, ma, theta):
 
 PARTS = parts_of(ROWS)
 PART_SEEDS = set.intersection(*(set(path["seed"]) for path in PARTS.values()))
-START_OF, THETA_OF, MA_OF = (rows[rows["seed"].isin(PART_SEEDS)] for rows in (START, THETA, MA))
+START_OF, THETA_OF, MA_OF = (paths.of_seeds(rows, PART_SEEDS) for rows in (START, THETA, MA))
 fig = draw_parts(PARTS, MA_OF, THETA_OF)
 panels.stamp_anchored(fig, PRESET.name, len(PART_SEEDS), r"\theta")
 style.save(fig, "fig_real_parts")
@@ -227,17 +223,17 @@ def tell_parts(parts, start, theta, ma):
     rise, tax = (paths.difference(theta, start, metric).mean for metric in ("reward", SAVED))
     for name, path in parts.items():
         change = {metric: paths.difference(paths.at(path, 0), theta, metric).mean for metric in TOLD}
-        told = [f"{panels.WORDS[metric]} {change[metric]:+.{panels.DIGITS[metric]}f}" for metric in TOLD]
+        told = [f"{METRICS[metric].words} {change[metric]:+.{METRICS[metric].decimals}f}" for metric in TOLD]
         print(f"  {style.look(name).short} at theta_0: {', '.join(told)}")
         if rise > 0 > tax:
             print(
                 f"    that is {1 + change['reward'] / rise:.0%} of the learned reward's rise kept, {-change[SAVED] / tax:.0%} of the tax "
-                f"on {panels.WORDS[SAVED]} given back"
+                f"on {METRICS[SAVED].words} given back"
             )
     for name, path in parts.items():
-        over = paired.gap(path, ma, SAVED)
+        over = paths.gap(path, ma, SAVED, over_items=True)
         print(
-            f"  {style.look(name).short} - MA at equal learned reward, {panels.WORDS[SAVED]}: {panels.number(over, SAVED)}"
+            f"  {style.look(name).short} - MA at equal learned reward, {METRICS[SAVED].words}: {panels.number(over, SAVED)}"
         )
 
 
@@ -290,7 +286,7 @@ for name, path in AMA.items():
 
 # %%
 SMALL = load_preset("smollm2-135m")
-LAPTOP = after(read_preset(style.results(SMALL.name)), RLHF) if ASKED.data == "microcosm" else ROWS.head(0)
+LAPTOP = after(read_preset(style.results(SMALL.name)), RLHF, paths.CORE) if ASKED.data == "microcosm" else ROWS.head(0)
 if LAPTOP.empty:
     print("Drawn beside the rows of smollm2-135m-gpu alone, that is, where PRESET is not set.")
 else:

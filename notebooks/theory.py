@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 
-import style
+from drawing import style
 
 style.use()
 LOOKS = style.THEORY_LOOKS
@@ -519,14 +519,14 @@ for (above, below), part in zip(axes.T, parts, strict=True):
     for weight, line in {1.0: "-", 0.5: "--"}.items():
         rows = best[best["weight_b"] == weight]
         for ratio, name in depth.items():
-            colour = style.LOOKS[f"part-{name}"].colour
+            colour = style.look(f"part-{name}").colour
             below.plot(rows["mean_alpha"], rows[ratio], color=colour, linestyle=line, marker=".", markersize=3)
     below.plot([0, 1], [0, 1], color="#333333", linewidth=0.7)
     below.set(xlabel=r"mean ratio $\alpha$", ylim=(-0.03, 1.03))
 axes[0, 0].set_ylabel("accuracy on task $b$")
 axes[1, 0].set_ylabel(r"best ratio of a layer, $\alpha_l$")
 axes[0, 0].legend(fontsize=7)
-looks = {f"{name} layer": {"color": style.LOOKS[f"part-{name}"].colour} for name in reversed(depth.values())}
+looks = {f"{name} layer": {"color": style.look(f"part-{name}").colour} for name in reversed(depth.values())}
 legend_of(axes[1, 0], looks, fontsize=6.5, loc="lower right")
 aims = {"best for $b$": {}, "best for both": {"linestyle": "--"}}
 legend_of(axes[1, 2], aims, fontsize=6.5, loc="upper left")

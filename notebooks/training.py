@@ -24,11 +24,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-import panels
-import procedure
-import style
+from drawing import panels, procedure, style
 from llm.config import load_preset
 from llm.evidence import paths
+from llm.evidence.frames import abilities, rewards
+from llm.evidence.metrics import METRICS
+from llm.methods import Look
 from llm.run import Run
 from llm.stages.show import samples
 
@@ -37,7 +38,8 @@ PRESET = load_preset(style.preset())
 OWN = PRESET.rsf.optimiser.lr  # RSF's learning rate where a row names none
 ROWS = paths.load(style.results())
 SEEDS = paths.seeds(ROWS)
-TOLD = (*paths.REWARDS, *paths.ABILITIES)
+REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
+TOLD = (*REWARDS, *ABILITIES)
 
 # %% [markdown]
 # ## The microcosm
@@ -87,13 +89,13 @@ style.save(fig, "fig01")
 fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
 for ax, metric in zip(axes.flat, (*TOLD, "length"), strict=True):
     mean = panels.points(STOPPING, metric)
-    shown = style.LOOKS["theta"]
+    shown = style.look("theta")
     for seed in SEEDS if len(SEEDS) > 1 else ():
         single = panels.points(STOPPING[STOPPING["seed"] == seed], metric)
         ax.plot(single.index, single["mean"], color=shown.colour, linewidth=0.6, alpha=0.45)
     ax.errorbar(mean.index, mean["mean"], yerr=mean["error"], color=shown.colour, marker="o", elinewidth=0.8)
-    ax.set_title(style.METRICS[metric], fontsize=9)
-    if metric in paths.ABILITIES:
+    ax.set_title(METRICS[metric].label, fontsize=9)
+    if metric in ABILITIES:
         panels.floor(ax, ROWS, metric)
 for ax in axes[-1]:
     ax.set_xlabel(r"RSF iteration (0: $\theta_0$)")
@@ -108,7 +110,7 @@ print(
     "with 95 % intervals:"
 )
 for metric, change in CHANGE.items():
-    print(f"  {panels.WORDS[metric]} {panels.verdict(change, MOVED)}: {panels.number(change, metric)}")
+    print(f"  {METRICS[metric].words} {panels.verdict(change, MOVED)}: {panels.number(change, metric)}")
 qa = panels.points(STOPPING, "qa")["mean"]
 peak = paths.difference(paths.at(STOPPING, qa.idxmax()), paths.theta_0(ROWS), "qa")
 print(
@@ -136,7 +138,7 @@ COLOURS = dict(zip(RATES, plt.get_cmap("viridis")(np.linspace(0, 0.85, max(len(R
 if RATES:
     START = paths.theta_0(SWEPT)
     shown = [
-        (panels.anchored(paths.path(SWEPT, "early-stopping", lr), START), style.Look(f"lr {NAMES[lr]}", COLOURS[lr]))
+        (panels.anchored(paths.path(SWEPT, "early-stopping", lr), START), Look(f"lr {NAMES[lr]}", COLOURS[lr]))
         for lr in RATES
     ]
     fig = panels.grid(shown, SWEPT, alphas=False)
@@ -154,7 +156,9 @@ else:
 # %%
 if RATES:
     best, others = paths.best_rate(SWEPT, "early-stopping", RATES)
-    areas = pd.DataFrame({f"lr {NAMES[lr]}": paths.areas(SWEPT, "early-stopping", lr) for lr in RATES}).T
+    areas = pd.DataFrame(
+        {f"lr {NAMES[lr]}": paths.areas(SWEPT, paths.path(SWEPT, "early-stopping", lr)) for lr in RATES}
+    ).T
     print(areas.rename(columns=lambda seed: f"seed {seed}").round(3).to_string())
     own_best = {seed: NAMES[RATES[int(np.argmax(areas[seed].to_numpy()))]] for seed in paths.seeds(SWEPT)}
     print(f"Chosen on seed {min(own_best)}: learning rate {NAMES[best]}.")
@@ -180,7 +184,7 @@ else:
 
 # %%
 BEST_RATE = "best learning rate for early stopping"
-SHOWN = {"up": ("before saturation", "#0072b2"), "end": ("last iteration", style.LOOKS["theta"].colour)}
+SHOWN = {"up": ("before saturation", "#0072b2"), "end": ("last iteration", style.look("theta").colour)}
 
 
 def stopped(rows: pd.DataFrame, lr: float | None) -> dict[str, pd.DataFrame]:
@@ -200,15 +204,15 @@ FAIR = SWEPT if RATES else ROWS
 TAX = {lr: compared(FAIR, lr) for lr in RATES or [None]}
 fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
 for line, (name, (words, colour)) in zip(axes, SHOWN.items(), strict=True):
-    for ax, ability in zip(line, paths.ABILITIES, strict=True):
-        ax.axhline(0, color=style.LOOKS["theta_0"].colour, linewidth=0.8)
+    for ax, ability in zip(line, ABILITIES, strict=True):
+        ax.axhline(0, color=style.look("theta_0").colour, linewidth=0.8)
         if RATES:
             ax.axvspan(RATES.index(best) - 0.4, RATES.index(best) + 0.4, color="#e6e6e6", zorder=0, label=BEST_RATE)
         ax.set_xlim(-0.6, len(TAX) - 0.4)
         for place, found in enumerate(TAX.values()):
             panels.interval_mark(ax, place, found[name, ability], colour, "_")
         ax.set_xticks(range(len(TAX)), [NAMES[lr] for lr in TAX], fontsize=7)
-        ax.set_title(style.METRICS[ability].split(" (")[0] if name == "up" else "", fontsize=9)
+        ax.set_title(METRICS[ability].label.split(" (")[0] if name == "up" else "", fontsize=9)
     line[0].set_ylabel(f"{words}:\ndifference to " + r"$\theta_0$")
 for ax in axes[-1]:
     ax.set_xlabel("learning rate", fontsize=8)
@@ -237,9 +241,9 @@ report = pd.DataFrame(
     [
         {
             "model": MODELS[name],
-            "metric": panels.WORDS[metric],
+            "metric": METRICS[metric].words,
             "difference to theta_0": panels.number(found, metric),
-            "/ error over seeds": f"{panels.standard_errors(found):.1f}" if len(SEEDS) > 1 else "-",
+            "/ error over seeds": f"{found.standard_errors:.1f}" if len(SEEDS) > 1 else "-",
             "/ error over items": f"{ITEMS[name, metric]:.1f}",
         }
         for (name, metric), found in TAX[best].items()
@@ -248,32 +252,32 @@ report = pd.DataFrame(
 print(report.to_string(index=False))
 
 # %%
-HELD = FAIR[FAIR["seed"].isin(others)]
+HELD = paths.of_seeds(FAIR, others)
 PAYS = {"below": "a tax", "above": "a gain", "undecided": "undecided"}
 for name, where in MODELS.items():
-    taxed = [panels.WORDS[a] for a in paths.ABILITIES if TAX[best][name, a].verdict == "below"]
-    clear = [panels.WORDS[a] for a in paths.ABILITIES if panels.standard_errors(TAX[best][name, a]) < -3]
+    taxed = [METRICS[a].words for a in ABILITIES if TAX[best][name, a].verdict == "below"]
+    clear = [METRICS[a].words for a in ABILITIES if TAX[best][name, a].standard_errors < -3]
     print(
-        f"Model {where}, all seeds: {len(taxed)} of {len(paths.ABILITIES)} abilities lie below theta_0 with "
+        f"Model {where}, all seeds: {len(taxed)} of {len(ABILITIES)} abilities lie below theta_0 with "
         f"their whole 95 % interval ({panels.several(taxed or ['none'])})."
     )
     if len(SEEDS) > 1:
         print(f"  Below theta_0 by more than 3 standard errors over seeds: {panels.several(clear or ['none'])}.")
-    lost = [panels.WORDS[a] for a in paths.ABILITIES if ITEMS[name, a] < -3]
+    lost = [METRICS[a].words for a in ABILITIES if ITEMS[name, a] < -3]
     print(
         f"  Of these {panels.seed_count(len(paths.seeds(FAIR)))} alone, by more than 3 standard errors over items: "
         f"{panels.several(lost or ['none'])}."
     )
-    each = {a: int((TAX[best][name, a].per_seed < 0).sum()) for a in paths.ABILITIES}
+    each = {a: int((TAX[best][name, a].per_seed < 0).sum()) for a in ABILITIES}
     print(
         "  Seeds on which it is below: "
-        + panels.several([f"{panels.WORDS[a]} {count} of {len(paths.seeds(FAIR))}" for a, count in each.items()])
+        + panels.several([f"{METRICS[a].words} {count} of {len(paths.seeds(FAIR))}" for a, count in each.items()])
         + "."
     )
     if RATES and len(others) < len(paths.seeds(FAIR)):
         found = compared(HELD, best)
         words = [
-            f"{panels.WORDS[a]} {panels.number(found[name, a], a)}, {panels.verdict(found[name, a], PAYS)}"
-            for a in paths.ABILITIES
+            f"{METRICS[a].words} {panels.number(found[name, a], a)}, {panels.verdict(found[name, a], PAYS)}"
+            for a in ABILITIES
         ]
         print(f"  On the seeds that the rate was not chosen on ({panels.several(others)}): " + "; ".join(words) + ".")

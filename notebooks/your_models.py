@@ -33,9 +33,9 @@ from unittest.mock import patch
 import pandas as pd
 from IPython.display import HTML, Image, display
 
-import tiny_models
+from drawing import tiny_models
 from llm.cli import main
-from llm.evidence.fronts import Curve, mean_gap
+from llm.evidence.curves import Curve, mean_gap
 from llm.evidence.rows import read_rows
 
 os.chdir(tempfile.mkdtemp())

@@ -17,17 +17,14 @@ from itertools import product
 
 import pandas as pd
 
-import available
-import findings
-import panels
-import pareto
-import style
+from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
-from llm.evidence import paths
+from llm.evidence import compare, paths
+from llm.evidence.metrics import METRICS
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = available.frames()
+FRAMES = rows.frames()
 DPO = FRAMES["dpo"]
 ALGORITHMS = ("dpo", "algorithms")
 
@@ -59,35 +56,37 @@ print(PAPER.to_string(index=False))
 # %%
 AMA = ("ama", "ama-own-embeddings")
 READINGS = (0.8, 0.2)
-found = available.find(FRAMES, {ALGORITHMS: ("ma", *AMA)})
+found = rows.find(FRAMES, {ALGORITHMS: ("ma", *AMA)})
 if found:
     WHOLE = found["dpo"]
-    JUDGE = available.judge(WHOLE)
+    JUDGE = rows.judge(WHOLE)
     MODELS = {"theta_0": paths.at(WHOLE["ma"], 0), "theta, after DPO": paths.at(WHOLE["ma"], 1)}
     MODELS |= {
-        f"{findings.plain(style.look(name).short)}, alpha {alpha:g}": paths.at(WHOLE[name], alpha)
+        f"{sentences.plain(style.look(name).short)}, alpha {alpha:g}": paths.at(WHOLE[name], alpha)
         for alpha, name in product(READINGS, WHOLE)
     }
     COLUMNS = {
-        JUDGE: panels.WORDS[JUDGE],
+        JUDGE: METRICS[JUDGE].words,
         "reading_f1": "reading (F1)",
         "qa": "QA (accuracy)",
         "bleu": "translation (BLEU)",
     }
     TABLE = pd.DataFrame(
         [
-            {"model": name, **{title: findings.value(rows, metric) for metric, title in COLUMNS.items()}}
-            for name, rows in MODELS.items()
+            {"model": name, **{title: sentences.value(models, metric) for metric, title in COLUMNS.items()}}
+            for name, models in MODELS.items()
         ]
     )
     seeds = panels.seed_count(len(paths.seeds(WHOLE["ma"])))
     over = "seeds" if len(paths.seeds(WHOLE["ma"])) > 1 else "items"
-    NOTE = f"{PRESET.name}, DPO, {seeds}; value +- standard error over {over}; {panels.WORDS[JUDGE]}: {available.MEANS[JUDGE]}"
+    NOTE = (
+        f"{PRESET.name}, DPO, {seeds}; value +- standard error over {over}; {METRICS[JUDGE].words}: {rows.MEANS[JUDGE]}"
+    )
     print(NOTE)
     print(TABLE.to_string(index=False))
     TEXT = (
-        f"# Table 1 of the paper, and its counterpart\n\nThe paper's values, copied, not measured here:\n\n{findings.markdown(PAPER)}\n"
-        f"The counterpart, not a reproduction ({NOTE}):\n\n{findings.markdown(TABLE)}"
+        f"# Table 1 of the paper, and its counterpart\n\nThe paper's values, copied, not measured here:\n\n{sentences.markdown(PAPER)}\n"
+        f"The counterpart, not a reproduction ({NOTE}):\n\n{sentences.markdown(TABLE)}"
     )
     style.write(TEXT, "table1")
 
@@ -99,9 +98,9 @@ if found:
 if found:
     theta = MODELS["theta, after DPO"]
     SIDES = {"above": "above theta", "below": "BELOW theta", "undecided": "undecided"}
-    for name, rows in list(MODELS.items())[2:]:
-        change = {metric: paths.difference(rows, theta, metric) for metric in COLUMNS}
-        told = [f"{panels.WORDS[m]} {panels.number(one, m)}, {SIDES[one.verdict]}" for m, one in change.items()]
+    for name, models in list(MODELS.items())[2:]:
+        change = {metric: paths.difference(models, theta, metric) for metric in COLUMNS}
+        told = [f"{METRICS[m].words} {panels.number(one, m)}, {SIDES[one.verdict]}" for m, one in change.items()]
         print(f"{name}: {'; '.join(told)}")
 
 # %% [markdown]
@@ -112,16 +111,16 @@ if found:
 
 # %%
 PARTS = ("part-input", "part-middle", "part-output")
-found = available.find(FRAMES, {ALGORITHMS: ("ma", *PARTS, *AMA)})
+found = rows.find(FRAMES, {ALGORITHMS: ("ma", *PARTS, *AMA)})
 if found:
     SHOWN = found["dpo"]
-    JUDGE = available.judge(SHOWN)
-    averaged = {"ma": pareto.as_coarse(SHOWN["ma"], SHOWN["ama"]), **{name: SHOWN[name] for name in AMA}}
+    JUDGE = rows.judge(SHOWN)
+    averaged = {"ma": compare.as_coarse(SHOWN["ma"], SHOWN["ama"]), **{name: SHOWN[name] for name in AMA}}
     lines = [
-        pareto.Line(JUDGE, {name: SHOWN[name] for name in PARTS}, DPO, "one part", "theta", ("theta",)),
-        pareto.Line(JUDGE, averaged, DPO, "all parts"),
+        fronts.Line(JUDGE, {name: SHOWN[name] for name in PARTS}, DPO, "one part", "theta", ("theta",)),
+        fronts.Line(JUDGE, averaged, DPO, "all parts"),
     ]
-    AGAINST_MA = pareto.contests(SHOWN, DPO)
-    fig = pareto.figure(lines, AGAINST_MA, f"{PRESET.name}'s DPO, a counterpart of Zephyr")
+    AGAINST_MA = compare.contests(SHOWN, DPO)
+    fig = fronts.figure(lines, AGAINST_MA, f"{PRESET.name}'s DPO, a counterpart of Zephyr")
     style.save(fig, "fig06")
-    print(findings.report(SHOWN, AGAINST_MA))
+    print(sentences.report(SHOWN, AGAINST_MA))

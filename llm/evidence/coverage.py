@@ -4,17 +4,14 @@ At its mildest setting a method should reach the reward of training without it (
 own one), at its strongest that of theta_0; otherwise its curve is a piece of its front only.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 
-from ..config.base import Algorithm
 from ..errors import UserError
+from ..methods import METHODS, names
 from . import paths
-from .families import FAMILIES, NOT_DISTILLED, NOT_THETA_0, TRAINED, strengths
 from .frames import after, read_preset
 
 METRIC = "reward"
@@ -47,7 +44,7 @@ class Span:
     """A sweep's two ends."""
 
     rlhf: str
-    method: str
+    family: str
     seeds: int
     mildest: End
     strongest: End
@@ -58,50 +55,38 @@ def spans(results: Path) -> list[Span]:
     strengths, which need not span anything. UserError where an end's reference is missing.
     """
     rows, found = read_preset(results), []
-    for rlhf in get_args(Algorithm):
-        frame = paths.at_rate(after(rows, rlhf, FAMILIES), None)
-        for method in TRAINED:
-            chosen = frame[(frame["method"] == method) & (frame["rlhf"] == rlhf)]
-            if method != "distilled" and len(chosen):
-                found += _spans_of(frame, chosen, rlhf, method)
+    trained = [name for name in names("training") if METHODS[name].order]
+    for rlhf in names("alignment"):
+        frame = after(rows, rlhf)
+        for method in trained:
+            chosen = paths.at_rate(paths.of_method(frame, method), None)
+            found += [_span(frame, rlhf, family) for family in chosen["family"].drop_duplicates()]
     if not found:
-        allowed = ", ".join(method for method in TRAINED if method != "distilled")
-        raise UserError(f"results: {results} has no rows of a mitigation; it must have some of {allowed}.")
+        raise UserError(f"results: {results} has no rows of a mitigation; it must have some of {', '.join(trained)}.")
     return found
 
 
-def _spans_of(frame: pd.DataFrame, chosen: pd.DataFrame, rlhf: str, method: str) -> Iterator[Span]:
-    for targets in chosen["targets"].drop_duplicates():
-        where = {} if pd.isna(targets) else {"targets": targets}
-        path = strengths(frame, method, **where)
-        name = " ".join([method, *where.values()])
-        without = "theta" if method in NOT_DISTILLED else "distilled"
-        yield _span(frame, path[path["method"] == method], rlhf, name, without, method not in NOT_THETA_0)
-
-
-def _span(frame: pd.DataFrame, steps: pd.DataFrame, rlhf: str, name: str, without: str, to_theta_0: bool) -> Span:
-    seeds = set(steps["seed"])
-    top, bottom = paths.of_method(frame, without), paths.theta_0(frame)
-    top, bottom = (ends[ends["seed"].isin(seeds)] for ends in (top, bottom))
+def _span(frame: pd.DataFrame, rlhf: str, family: str) -> Span:
+    models = paths.path(frame, family)
+    models = models[models["family"] == family]
+    method = METHODS[models["method"].iloc[0]]
+    without = method.order.ends or "theta"  # PPO without its penalty would be another PPO: theta has the preset's own
+    top, bottom = (
+        paths.of_seeds(paths.of_method(paths.at_rate(frame, None), name), models["seed"])
+        for name in (without, "theta_0")
+    )
     width = paths.difference(top, bottom, METRIC).mean
 
     def end(step: float, reference: pd.DataFrame, called: str, aimed_at: bool) -> End:
-        model = steps[steps["step"] == step]
+        model = models[models["step"] == step]
+        setting = ", ".join(f"{key} {model[key].iloc[0]:g}" for key in method.options if key in method.order.by)
         change = paths.difference(model, reference, METRIC).mean
-        return End(
-            _setting(model), called, change, paths.items_error(model, reference, METRIC), change / width, aimed_at
-        )
+        error = paths.items_error(model, reference, METRIC)
+        return End(setting, called, change, error, change / width, aimed_at)
 
-    mildest, strongest = (
-        end(steps["step"].max(), top, without, True),
-        end(steps["step"].min(), bottom, "theta_0", to_theta_0),
-    )
-    return Span(rlhf, name, len(seeds), mildest, strongest)
-
-
-def _setting(model: pd.DataFrame) -> str:
-    first = model.iloc[0]
-    return ", ".join(f"{name} {first[name]:g}" for name in ("strength", "rank", "lora_alpha") if pd.notna(first[name]))
+    mildest = end(models["step"].max(), top, without, True)
+    strongest = end(models["step"].min(), bottom, "theta_0", method.order.starts == "theta_0")
+    return Span(rlhf, family, models["seed"].nunique(), mildest, strongest)
 
 
 def table(found: list[Span]) -> str:
@@ -112,21 +97,10 @@ def table(found: list[Span]) -> str:
     )
     lines = [head, _line("", "seeds", "end", "setting", "against", "difference", "of range", "verdict")]
     for span in found:
-        name = f"{span.rlhf} {span.method}"
+        name = f"{span.rlhf} {span.family}"
         for where, end in (("mildest", span.mildest), ("strongest", span.strongest)):
-            difference = f"{end.difference:+.3f} +- {end.stderr:.3f}"
-            lines.append(
-                _line(
-                    name,
-                    str(span.seeds),
-                    where,
-                    end.setting,
-                    end.reference,
-                    difference,
-                    f"{end.share:+.0%}",
-                    _verdict(end),
-                )
-            )
+            numbers = f"{end.difference:+.3f} +- {end.stderr:.3f}", f"{end.share:+.0%}"
+            lines.append(_line(name, str(span.seeds), where, end.setting, end.reference, *numbers, _verdict(end)))
             name = ""
     return "\n".join(lines)
 

@@ -1,35 +1,22 @@
 """How much of the plane of reward and ability a method's front encloses, compared between methods seed by seed; and single
 models against a method's path.
 
-The hypervolume of a path (`llm.evidence.fronts.curve_hypervolume`: straight between its models, cut at its highest reward, so that
+The hypervolume of a path (`llm.evidence.curves.curve_hypervolume`: straight between its models, cut at its highest reward, so that
 a path measured at more settings gains nothing by it) is taken above theta_0's reward and chance, and divided by that of
 the ideal: the highest reward that any of the compared methods reaches on the seed, at theta_0's ability. So 1 is "all of
 the reward at no tax", and what lies below chance counts for nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from ..errors import UserError
-from .bootstrap import bootstrap_seeds
-from .fronts import Curve, Interval, curve_hypervolume, t_interval
+from .curves import Curve, curve_hypervolume
 from .paths import curves, seeds, value
 
 Volumes = dict[str, dict[int, float]]  # method -> seed -> share of the ideal
-
-
-@dataclass(frozen=True)
-class Advantage:
-    """A difference between two methods over seeds: Student's t interval, and that of the paired bootstrap over seeds,
-    which is too narrow with few seeds. The first decides.
-    """
-
-    t: Interval
-    bootstrap: Interval
 
 
 def volumes(
@@ -59,11 +46,6 @@ def volumes(
         for name, by_seed in by_method.items():
             found[name][seed] = curve_hypervolume(by_seed[seed], corner) / ideal
     return found
-
-
-def advantage(differences: ArrayLike, rng: np.random.Generator) -> Advantage:
-    """The mean of paired differences, (seeds,), with both intervals."""
-    return Advantage(t_interval(differences), bootstrap_seeds(differences, rng))
 
 
 def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: str = "reward") -> list[float]:

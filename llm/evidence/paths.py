@@ -1,47 +1,26 @@
-"""Paths of models, taken from result rows: along RSF's iterations, along the ratio of an averaging method.
+"""Paths of models, taken from frames of rows: along RSF's iterations, a ratio, the strength of a method that changes training.
 
-The notebooks, the table and the ledger of claims read the same rows through this file. A *path* is a frame of
-rows with a column `step`: the iteration of early stopping (0 is theta_0), or the ratio alpha of an averaging
-method (the share of the post-RLHF model; 0 is theta_0 and 1 is theta). Learning rates are numbers, or None for
-the preset's own. Paths of methods that change training stand in `llm.evidence.families`; rows are read in `llm.evidence.frames`.
+The notebooks, the table and the ledger of claims read the same rows through this file. A *path* is a frame of rows
+(`llm.evidence.frames`) with a column `step`: the iteration of early stopping (0 is theta_0); the ratio alpha of an averaging
+method (the share of the post-RLHF model; 0 is theta_0 and 1 is theta); or, of a method that changes training, the place of a
+strength, the strongest first. Learning rates are numbers, or None for the preset's own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .frames import ABILITIES, REWARDS, abilities, after, read_preset, rewards
-from .fronts import Curve, Interval, choose_setting, compare, curve_hypervolume, curves_of, t_interval
+from ..methods import METHODS, Order
+from .curves import Curve, MeasuredPath, bootstrap_curves, curve_hypervolume
+from .curves import gap as gap_of_curves
+from .frames import after, read_preset
+from .intervals import Interval, t_interval
+from .metrics import MEAN_ABILITY
 
-__all__ = [
-    "ABILITIES",
-    "REWARDS",
-    "abilities",
-    "areas",
-    "at",
-    "at_rate",
-    "best_rate",
-    "best_step",
-    "curves",
-    "difference",
-    "gap",
-    "load",
-    "models_of",
-    "of_method",
-    "path",
-    "path_areas",
-    "rates",
-    "rewards",
-    "saturation",
-    "seeds",
-    "swept",
-    "theta_0",
-    "value",
-]
-
+CORE = ("theta_0", "chance", "theta", "early-stopping", "ma", "part", "ama")  # what needs no training but RLHF's own
 SATURATED = 0.02  # of the reward's rise: nearer to its peak than this, the reward counts as saturated
 NORMAL = 1.96  # half a 95 % interval in standard errors, where the error is known (over items)
 
@@ -49,18 +28,27 @@ NORMAL = 1.96  # half a 95 % interval in standard errors, where the error is kno
 def load(results: Path) -> pd.DataFrame:
     """The rows of RSF and of averaging after it, of one preset, as `llm.evidence.frames.after` gives them.
 
-    Raises UserError for rows of several presets, and for a setting measured on some seeds or metrics only.
+    Raises UserError for rows of several presets, of unknown methods, and for a setting measured on some seeds or metrics only.
     """
-    return after(read_preset(results), "rsf")
+    return after(read_preset(results), "rsf", CORE)
 
 
 def seeds(rows: pd.DataFrame) -> list[int]:
     return sorted(int(seed) for seed in set(rows["seed"]))
 
 
+def of_seeds(rows: pd.DataFrame, chosen: Iterable[int]) -> pd.DataFrame:
+    return rows[rows["seed"].isin(set(chosen))]
+
+
+def choosing(seeds: Sequence[int]) -> tuple[int, list[int]]:
+    """What has to be chosen is chosen on the first seed and reported on the others (on itself where it is alone)."""
+    return seeds[0], list(seeds[1:]) or list(seeds)
+
+
 def swept(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of those seeds that RSF was run on at other learning rates too; empty where there are none."""
-    return rows[rows["seed"].isin(set(rows.loc[rows["lr"].notna(), "seed"]))]
+    return of_seeds(rows, rows.loc[rows["lr"].notna(), "seed"])
 
 
 def rates(rows: pd.DataFrame, own: float) -> list[float | None]:
@@ -76,46 +64,48 @@ def theta_0(rows: pd.DataFrame) -> pd.DataFrame:
     return of_method(rows, "theta_0")
 
 
-def of_method(rows: pd.DataFrame, method: str, **where: object) -> pd.DataFrame:
-    """The rows of a method; `where` chooses by settings."""
-    chosen = rows[rows["method"] == method]
-    for key, value in where.items():
-        chosen = chosen[chosen[key] == value]
-    return chosen
+def of_method(rows: pd.DataFrame, method: str) -> pd.DataFrame:
+    return rows[rows["method"] == method]
 
 
 def at_rate(rows: pd.DataFrame, lr: float | None) -> pd.DataFrame:
     return rows[rows["lr"].isna() if lr is None else rows["lr"] == lr]
 
 
-def models_of(rows: pd.DataFrame, method: str, lr: float | None = None, **where: object) -> pd.DataFrame:
-    """The rows of a method at a learning rate; UserError where there are none."""
-    chosen = of_method(at_rate(rows, lr), method, **where)
-    if chosen.empty:
-        raise UserError(f"results: no rows for method = {method}, lr = {lr or 'own'}, {where}.")
-    return chosen
+def path(rows: pd.DataFrame, family: str, lr: float | None = None) -> pd.DataFrame:
+    """The models of a family at a learning rate, and those that its path begins and ends with, as its `Order` says.
 
-
-def path(rows: pd.DataFrame, method: str, lr: float | None = None, **where: object) -> pd.DataFrame:
-    """The rows of `method` at a learning rate, and those of the models that the path begins and ends with.
-
-    Early stopping begins with theta_0; ma and ama go from theta_0 to theta; part (give part="input", ..) ends
-    with theta. `where` chooses by settings. Column added: step. Raises UserError where there are no rows.
+    Column added: step. Where the models of a family form no path, they are returned as they are. Raises UserError where
+    there are no rows, or where an end of the path has none for some seed.
     """
-    chosen = models_of(rows, method, lr, **where)
-    chosen = chosen.assign(step=chosen["iteration" if method == "early-stopping" else "alpha"].astype(float))
-    pieces, ends = [], []
-    if method != "part":
-        pieces, ends = [theta_0(rows).assign(step=0.0)], [0.0]
-    if method != "early-stopping":
-        pieces, ends = [*pieces, of_method(at_rate(rows, lr), "theta").assign(step=1.0)], [*ends, 1.0]
-    for piece, end in zip(pieces, ends, strict=True):
-        if lacking := set(chosen["seed"]) - set(piece["seed"]):
+    chosen = at_rate(rows[rows["family"] == family], lr)
+    if chosen.empty:
+        rate = "the preset's own learning rate" if lr is None else f"learning rate {lr:g}"
+        raise UserError(f"results: no rows of {family} at {rate}.")
+    method = METHODS[chosen["method"].iloc[0]]
+    if method.order is None:
+        return chosen
+    ranked = method.kind == "training"
+    chosen = chosen.assign(step=_places(chosen, method.order) if ranked else chosen[method.order.by[0]].astype(float))
+    last = chosen["step"].max() + 1 if ranked else 1.0
+    ends = {step: end for step, end in ((0.0, method.order.starts), (last, method.order.ends)) if end}
+    pieces = [chosen[~chosen["step"].isin(list(ends))]]
+    for step, end in ends.items():
+        models = of_method(at_rate(rows, lr) if "lr" in METHODS[end].setting else rows, end)
+        if lacking := set(chosen["seed"]) - set(models["seed"]):
             raise UserError(
-                f"results: method = {method}, seed = {min(lacking)} has rows, but {'theta' if end else 'theta_0'} has none."
+                f"results: {family}, seed = {min(lacking)} has rows, but {end}, an end of its path, has none."
             )
-    whole = pd.concat([*pieces, chosen[~chosen["step"].isin(ends)]])
-    return whole[whole["seed"].isin(set(chosen["seed"]))].sort_values(["step", "seed"])
+        pieces.append(models.assign(step=step))
+    return of_seeds(pd.concat(pieces), chosen["seed"]).sort_values(["step", "seed"])
+
+
+def _places(models: pd.DataFrame, order: Order) -> list[float]:
+    """The place of each model's strength among all of them, from 1."""
+    by = list(order.by)
+    sorted_values = models[by].drop_duplicates().sort_values(by, ascending=not order.falling)
+    place = {values: float(step) for step, values in enumerate(sorted_values.itertuples(index=False, name=None), 1)}
+    return [place[values] for values in models[by].itertuples(index=False, name=None)]
 
 
 def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
@@ -125,10 +115,21 @@ def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
 
 
 def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int, Curve]:
-    """One curve for each seed of a path (`llm.evidence.fronts`)."""
-    needed = path.loc[path["metric"].isin([ability, reward]), ["seed", "metric", "value", "step"]]
-    settings = [{"step": step} for step in needed["step"]]
-    return curves_of(needed.assign(setting=settings), along="step", ability=ability, reward=reward)
+    """One curve (`llm.evidence.curves`) for each seed of a path; UserError where a point lacks a metric or has it twice."""
+    points: dict[int, dict[float, dict[str, float]]] = {}
+    rows = path.loc[path["metric"].isin([reward, ability]), ["seed", "step", "metric", "value"]]
+    for seed, step, metric, number in rows.itertuples(index=False):
+        model = points.setdefault(seed, {}).setdefault(step, {})
+        if metric in model:
+            raise UserError(f"results: seed {seed}, step {step:g} has {metric} twice; choose one path first.")
+        model[metric] = number
+    found = {}
+    for seed, models in sorted(points.items()):
+        in_order = [models[step] for step in sorted(models)]
+        if unpaired := [step for step in sorted(models) if len(models[step]) < 2]:
+            raise UserError(f"results: seed {seed}, step {unpaired[0]:g} needs both {reward} and {ability}.")
+        found[seed] = Curve([model[reward] for model in in_order], [model[ability] for model in in_order])
+    return found
 
 
 def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
@@ -143,16 +144,16 @@ def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> object:
     return found.iloc[0]
 
 
-def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Interval:
+def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str, over_items: bool = True) -> Interval:
     """first - second, one model a seed each, paired over seeds, with its 95 % interval.
 
-    With one seed the interval is that over items (`items_error`).
+    With one seed the interval is that over items (`items_error`), or missing where these are not to count.
     """
     common = seeds(first)
     if common != seeds(second):
         raise UserError(f"results: seeds {common} and {seeds(second)} must be the same to be paired.")
     interval = t_interval([value(first, seed, metric) - value(second, seed, metric) for seed in common])
-    if len(common) > 1:
+    if len(common) > 1 or not over_items:
         return interval
     half = NORMAL * items_error(first, second, metric)
     return Interval(interval.mean, interval.mean - half, interval.mean + half, interval.per_seed)
@@ -161,7 +162,7 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Interv
 def items_error(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> float:
     """Standard error, over test items, of the mean over seeds of first - second: of these very runs, not of others.
 
-    The same items are asked of both models: where rows keep them, it is that of the items' differences. Elsewhere they are
+    Both models are given the same items: where rows keep them, it is that of the items' differences. Elsewhere they are
     taken as independent, so it is rather too large.
     """
     errors = [_items_error(first, second, seed, metric) for seed in seeds(first)]
@@ -176,21 +177,33 @@ def _items_error(first: pd.DataFrame, second: pd.DataFrame, seed: int, metric: s
     return np.hypot(*(_only(rows, seed, metric, "stderr") for rows in (first, second)))
 
 
-def gap(first: dict[int, Curve], second: dict[int, Curve]) -> Interval | None:
-    """Ability of first - second at equal reward, averaged over their common rewards, paired over seeds.
+def gap(
+    first: pd.DataFrame, second: pd.DataFrame, ability: str, reward: str = "reward", over_items: bool = False
+) -> Interval | None:
+    """Ability of the path `first` - `second` at equal reward, averaged over the rewards that both reach, paired over seeds.
 
-    None where the curves of a seed have no rewards in common (a path whose reward never rises is one point).
+    None where the paths of a seed have no reward in common. A single seed has no spread, so its bounds are NaN. With
+    `over_items` they come from a bootstrap of its prompts and items, where rows keep these and paths drawn again have rewards
+    in common: whether the difference is more than the luck of the items. It says nothing about other runs.
     """
+    found = gap_of_curves(*(curves(path, ability, reward) for path in (first, second)))
+    if found is None or len(found.per_seed) > 1 or not over_items:
+        return found
+    pair = [_measured(path, ability, reward) for path in (first, second)]
+    if None in pair:
+        return found
+    try:
+        return bootstrap_curves(*({0: path} for path in pair), np.random.default_rng(0))
+    except UserError:
+        return found
 
-    def ends(curve: Curve) -> tuple[float, float]:
-        rewards = curve.cut().rewards
-        return float(rewards.min()), float(rewards.max())
 
-    for seed in first.keys() & second.keys():
-        (low, high), (other_low, other_high) = ends(first[seed]), ends(second[seed])
-        if max(low, other_low) >= min(high, other_high):
-            return None
-    return compare(first, second)
+def _measured(path: pd.DataFrame, ability: str, reward: str) -> MeasuredPath | None:
+    """The models of a path of one seed with their items, in the path's order; None where a row keeps none."""
+    items = [path.loc[path["metric"] == metric].sort_values("step")["items"] for metric in (reward, ability)]
+    if any(of_metric.isna().any() for of_metric in items):
+        return None
+    return MeasuredPath(*(np.array(of_metric.tolist()) for of_metric in items))
 
 
 def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[float, float]]:
@@ -208,39 +221,23 @@ def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[fl
     return found
 
 
-def areas(rows: pd.DataFrame, method: str, lr: float | None, reward: str = "reward") -> dict[int, float]:
-    """For each seed a path's hypervolume in (reward, mean ability), above theta_0's reward and chance."""
-    return path_areas(rows, path(rows, method, lr), reward)
-
-
-def path_areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward") -> dict[int, float]:
-    """The same of any path of models; `rows` hold theta_0 and chance."""
-    by_seed = curves(models, "mean_ability", reward)
-    return {seed: _area(rows, seed, curve, reward) for seed, curve in by_seed.items()}
-
-
-def _area(rows: pd.DataFrame, seed: int, curve: Curve, reward: str) -> float:
-    floor = value(of_method(rows, "chance"), seed, "mean_ability")
-    return curve_hypervolume(curve, (value(theta_0(rows), seed, reward), floor))
+def areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward") -> dict[int, float]:
+    """For each seed a path's hypervolume in (reward, mean ability), above theta_0's reward and chance, which `rows` hold."""
+    start, chance = theta_0(rows), of_method(rows, "chance")
+    return {
+        seed: curve_hypervolume(curve, (value(start, seed, reward), value(chance, seed, MEAN_ABILITY)))
+        for seed, curve in curves(models, MEAN_ABILITY, reward).items()
+    }
 
 
 def best_rate(
-    rows: pd.DataFrame, method: str, among: Iterable[float | None], reward: str = "reward"
+    rows: pd.DataFrame, family: str, among: Iterable[float | None], reward: str = "reward"
 ) -> tuple[float | None, list[int]]:
-    """The learning rate of the largest area on the first seed, and the other seeds, to report it on.
-
-    With one seed that seed itself is returned: there is no other to report on.
-    """
-    all_curves = {lr: curves(path(rows, method, lr), "mean_ability", reward) for lr in among}
-    chosen_on = min(seeds(rows))
-
-    def score(curve: Curve) -> float:
-        return _area(rows, chosen_on, curve, reward)
-
-    if len(seeds(rows)) == 1:
-        return max(all_curves, key=lambda lr: score(all_curves[lr][chosen_on])), [chosen_on]
-    best, others = choose_setting(all_curves, chosen_on, score)
-    return best, sorted(others)
+    """The learning rate of the largest area on the first seed, and the other seeds, to report it on (`choosing`)."""
+    chosen_on, _ = choosing(seeds(rows))
+    found = {lr: areas(rows, path(rows, family, lr), reward) for lr in among}
+    best = max(found, key=lambda lr: found[lr][chosen_on])
+    return best, choosing(sorted(found[best]))[1]
 
 
 def best_step(path: pd.DataFrame, least_reward: float) -> float:
@@ -249,6 +246,6 @@ def best_step(path: pd.DataFrame, least_reward: float) -> float:
     The step of the highest reward where none has it.
     """
     means = path.groupby(["metric", "step"])["value"].mean()
-    reward, ability = means["reward"], means["mean_ability"]
+    reward, ability = means["reward"], means[MEAN_ABILITY]
     allowed = reward.index[reward >= least_reward]
     return float(ability[allowed].idxmax() if len(allowed) else reward.idxmax())

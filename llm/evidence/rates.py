@@ -6,28 +6,32 @@ second takes the rate that leaves it this lead. (The area that a path encloses i
 because it reaches the highest reward, and lie below the others at every reward that they reach, too.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 
 import pandas as pd
 
+from ..methods import METHODS, names
 from . import paths
+from .curves import gap
+from .metrics import MEAN_ABILITY
 
-STRENGTHS = ["strength", "rank", "lora_alpha"]  # what tells the models of a method that changes training apart
-Models = Mapping[float | None, pd.DataFrame]  # learning rate, None for the preset's own -> a path of models
+Rate = float | None  # a learning rate, None for the preset's own
+Models = Mapping[Rate, pd.DataFrame]  # learning rate -> a path of models
 
 
-def by_lead(
-    first: Models, second: Models, seed: int, metric: str = "mean_ability"
-) -> tuple[float | None, float | None]:
+def by_lead(first: Models, second: Models, seed: int, metric: str = MEAN_ABILITY) -> tuple[Rate, Rate]:
     """The rate of the first method and that of the second, chosen on one seed at equal learned reward.
 
     Of equals the first in the order given. A pair of rates without a reward in common counts as an endless lead.
     """
-    curves = [{lr: _curves(models, seed, metric) for lr, models in method.items()} for method in (first, second)]
+    curves = [
+        {lr: paths.curves(paths.of_seeds(path, [seed]), metric) for lr, path in models.items()}
+        for models in (first, second)
+    ]
 
-    def lead(lr: float | None, rival: float | None) -> float:
-        found = paths.gap(curves[0][lr], curves[1][rival])
+    def lead(lr: Rate, rival: Rate) -> float:
+        found = gap(curves[0][lr], curves[1][rival])
         return found.mean if found else inf
 
     leads = {lr: {rival: lead(lr, rival) for rival in second} for lr in first}
@@ -35,24 +39,26 @@ def by_lead(
     return best, min(leads[best], key=lambda rival: leads[best][rival])
 
 
-def same_strengths(models: Models, method: str) -> dict[float | None, pd.DataFrame]:
-    """The paths of a method with those of its models only whose strength was measured at every rate.
+def at_rates(rows: pd.DataFrame, family: str, rates: Iterable[Rate]) -> dict[Rate, pd.DataFrame]:
+    """A family's paths at some rates, of the strengths that it has at every rate."""
+    return same_strengths({lr: paths.path(rows, family, lr) for lr in rates}, family)
+
+
+def same_strengths(models: Models, family: str) -> dict[Rate, pd.DataFrame]:
+    """The paths of a family with those of its models only whose strength was measured at every rate.
 
     A path is interpolated between its models, so that a rate with more of them would be measured more finely than the others:
     no fair choice. The ends of a path (theta_0, plain distillation), and paths that have no strengths, stay whole.
     """
-    common = set.intersection(*(set(_strengths(path[path["method"] == method])) for path in models.values()))
+    common = set.intersection(*(set(_strengths(path[path["family"] == family])) for path in models.values()))
     return {
-        lr: path[
-            [key in common or other for key, other in zip(_strengths(path), path["method"] != method, strict=True)]
-        ]
+        lr: path[[key in common or end for key, end in zip(_strengths(path), path["family"] != family, strict=True)]]
         for lr, path in models.items()
     }
 
 
 def _strengths(path: pd.DataFrame) -> list[tuple]:
-    return list(path[STRENGTHS].fillna(-1.0).itertuples(index=False, name=None))
-
-
-def _curves(models: pd.DataFrame, seed: int, metric: str) -> dict:
-    return paths.curves(models[models["seed"] == seed], metric)
+    """What tells the models of a method that changes training apart, for each row."""
+    orders = [METHODS[name].order for name in names("training")]
+    keys = list(dict.fromkeys(key for order in orders if order for key in order.by))
+    return list(path[keys].fillna(-1.0).itertuples(index=False, name=None))

@@ -7,16 +7,16 @@ in a figure.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from ..errors import UserError
+from ..files import write_text
+from ..methods import names
 
 IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
 
@@ -40,7 +40,7 @@ class Row(BaseModel):
 
     preset: Text
     seed: Annotated[int, Field(ge=0, description="an integer >= 0")]
-    rlhf: Annotated[Literal["none", "rsf", "dpo", "ppo"], Field(description="one of none, rsf, dpo, ppo")]
+    rlhf: Annotated[str, Field(description=f"one of none, {', '.join(names('alignment'))}")]
     method: Text
     setting: Annotated[dict[str, JsonValue], Field(description="an object with finite JSON values")]
     metric: Text
@@ -54,6 +54,13 @@ class Row(BaseModel):
         list[Annotated[float, Field(allow_inf_nan=False)]] | None,
         Field(description="a list of n finite numbers whose mean is the value, or left out"),
     ] = None
+
+    @field_validator("rlhf")
+    @classmethod
+    def _is_an_algorithm(cls, rlhf: str) -> str:
+        if rlhf not in ("none", *names("alignment")):
+            raise ValueError("not an algorithm")
+        return rlhf
 
     @field_validator("items")
     @classmethod
@@ -127,11 +134,9 @@ def _identity(row: Row) -> tuple:
 
 
 def write_rows(path: str | Path, rows: Iterable[Row | Mapping[str, Any]]) -> None:
-    """Write rows to `path`, whole or not at all (aside, then renamed), sorted, with floats that read back
-    exactly.
+    """Write rows to `path` atomically, sorted, with floats that read back exactly.
 
-    The same rows in any order give the same bytes. Raises UserError for a row outside the schema or measured
-    twice.
+    The same rows in any order give the same bytes. Raises UserError for a row outside the schema or measured twice.
     """
     path = Path(path)
     checked = [
@@ -142,10 +147,7 @@ def write_rows(path: str | Path, rows: Iterable[Row | Mapping[str, Any]]) -> Non
     for row in checked:
         if by_identity.setdefault(_identity(row), row) is not row:
             raise UserError(f"{path.name}: two rows for {_name(_identity(row))}; each number has one row.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    aside.write_text("".join(_line(row) + "\n" for _, row in sorted(by_identity.items())))
-    aside.replace(path)
+    write_text(path, "".join(_line(row) + "\n" for _, row in sorted(by_identity.items())))
 
 
 def _line(row: Row) -> str:
@@ -153,7 +155,7 @@ def _line(row: Row) -> str:
 
 
 def collect_rows(sources: Iterable[str | Path], to: str | Path) -> None:
-    """Check the rows of several .jsonl files and write them all into the file `to`, whole or not at all."""
+    """Check the rows of several .jsonl files and write them all into the file `to`, atomically."""
     files = [Path(source) for source in sources]
     missing = [file for file in files if not file.is_file()]
     if missing:
@@ -200,58 +202,3 @@ def _read_file(file: Path) -> Iterator[tuple[str, Row]]:
                 text = _short(line.strip())
                 raise UserError(f"{where}: {text} is no JSON ({error.msg}); a line must be one JSON object.") from None
             yield where, parse_row(fields, where)
-
-
-def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """The rows of `frame` that match: key=value, key=[values], or setting={...} (compared by meaning, whole).
-
-    May be empty: `require` is the one that insists.
-    """
-    chosen = pd.Series(True, index=frame.index)
-    for key, wanted in where.items():
-        if key not in frame.columns:
-            raise UserError(f"select: {key} = {wanted!r} names no column; allowed are {', '.join(frame.columns)}.")
-        several = wanted if isinstance(wanted, list | tuple | set | frozenset | range) else [wanted]
-        if key == "setting":
-            chosen &= frame["setting_key"].isin([setting_key(one) for one in several])
-        else:
-            chosen &= frame[key].isin(list(several))
-    return frame[chosen]
-
-
-def require(
-    frame: pd.DataFrame,
-    *,
-    preset: str,
-    seeds: Iterable[int],
-    rlhf: str,
-    method: str,
-    settings: Iterable[Mapping[str, JsonValue]],
-    metrics: Iterable[str],
-    split: str = "test",
-) -> pd.DataFrame:
-    """Exactly one row for each seed, setting and metric, in that order; a missing row is a UserError that
-    names it.
-    """
-    keys = [setting_key(setting) for setting in settings]
-    wanted = [
-        (preset, rlhf, method, key, seed, split, metric)
-        for seed, key, metric in product(list(seeds), keys, list(metrics))
-    ]
-    position = dict(zip(frame[list(IDENTITY)].itertuples(index=False, name=None), frame.index, strict=True))
-    missing = [identity for identity in wanted if identity not in position]
-    if missing:
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise UserError(f"results: no row for {_name(missing[0])}{more}.")
-    return frame.loc[[position[identity] for identity in wanted]]
-
-
-def expand_setting(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """A copy of `frame` with a column for each named entry of `setting`; every row must have all of them."""
-    columns = {}
-    for name in names:
-        lacking = [setting for setting in frame["setting"] if name not in setting]
-        if lacking:
-            raise UserError(f"results: setting {setting_key(lacking[0])} has no {name}; it must have one here.")
-        columns[name] = [setting[name] for setting in frame["setting"]]
-    return frame.assign(**columns)

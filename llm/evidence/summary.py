@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from . import paths
-from .fronts import Interval
+from .frames import abilities, rewards
+from .intervals import Interval
+from .metrics import METRICS
 
 KEPT = 0.95  # of the reward's rise: what the best of a method must reach
-DIGITS = {"reward": 2, "gold_reward": 2, "qa": 3, "reading_f1": 3, "bleu": 1, "log_likelihood": 3}
-TITLES = dict(zip(DIGITS, ("learned reward", "gold reward", "QA", "reading F1", "BLEU", "nats a token"), strict=True))
 NAME, CELL = 23, 15  # columns of a line's name and of each of its cells
 
 
@@ -24,7 +24,7 @@ def summary(results: Path) -> str:
     learning rate. Raises UserError for rows that are missing or damaged.
     """
     rows = paths.load(results)
-    metrics, models = (*paths.rewards(rows), *paths.abilities(rows)), _models(rows)
+    metrics, models = (*rewards(rows), *abilities(rows)), _models(rows)
     seeds = len(paths.seeds(rows))
     over = (
         f"{seeds} seeds; value +- standard error over seeds"
@@ -32,7 +32,7 @@ def summary(results: Path) -> str:
         else ("1 seed; value +- standard error over items")
     )
     head = f"{rows['preset'].iloc[0]}, {over}; RSF at the preset's learning rate"
-    lines = [head, "", _line("", (TITLES[metric] for metric in metrics))]
+    lines = [head, "", _line("", (METRICS[metric].column for metric in metrics))]
     lines += [_line(name, (_number(chosen, metric) for metric in metrics)) for name, chosen in models.items()]
     best = f"best: the largest mean ability at {KEPT:.0%} or more of the rise of RSF's learned reward"
     return "\n".join([*lines, "", best, "", *_findings(rows, metrics)])
@@ -64,7 +64,7 @@ def _number(chosen: pd.DataFrame, metric: str) -> str:
 
 def _fitting(write: Callable[[int], str], metric: str) -> str:
     """A cell with the metric's digits after the point, or as many as there is room for."""
-    texts = [write(digits) for digits in range(DIGITS[metric], -1, -1)]
+    texts = [write(digits) for digits in range(METRICS[metric].decimals, -1, -1)]
     return next((text for text in texts if len(text) < CELL), texts[-1])
 
 
@@ -75,13 +75,10 @@ def _line(name: str, cells: Iterable[str]) -> str:
 def _findings(rows: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
     stopping, averaging = paths.path(rows, "early-stopping"), paths.path(rows, "ma")
     theta, theta_0 = paths.at(averaging, 1), paths.theta_0(rows)
-    gaps = {
-        ability: paths.gap(paths.curves(averaging, ability), paths.curves(stopping, ability))
-        for ability in paths.abilities(rows)
-    }
+    gaps = {ability: paths.gap(averaging, stopping, ability) for ability in abilities(rows)}
     changes = (_interval(paths.difference(theta, theta_0, metric), metric) for metric in metrics)
     return [
-        _line("95 % intervals", (TITLES[metric] for metric in metrics)),
+        _line("95 % intervals", (METRICS[metric].column for metric in metrics)),
         _line("theta - theta_0", changes),
         _line("averaging - early", (_interval(gaps.get(metric), metric) for metric in metrics)),
         "  stopping, at equal learned reward, mean over the rewards that both reach",

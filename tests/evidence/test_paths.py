@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import rsf_rows
@@ -33,7 +34,7 @@ def test_early_stopping_begins_with_theta_0_and_averaging_ends_with_theta(tmp_pa
     assert numbers(averaging, "bleu")[0] == 100
     assert numbers(averaging, "bleu")[1] == 50
     assert set(averaging["method"]) == {"theta_0", "theta", "ma"}
-    assert set(paths.path(rows, "part", part="input")["method"]) == {"part", "theta"}
+    assert set(paths.path(rows, "part-input")["method"]) == {"part", "theta"}
 
 
 def test_learning_rates_are_kept_apart_and_ordered_with_the_presets_own_among_them(tmp_path):
@@ -61,9 +62,8 @@ def test_a_missing_row_is_named_and_other_experiments_are_left_out(tmp_path):
     gone = next(row for row in rows if (row["seed"], row["metric"], row["setting"]) == (1, "bleu", {"alpha": 0.4}))
     with pytest.raises(UserError, match=r'method = ma, setting = \{"alpha": 0.4\}, seed = 1, metric = bleu'):
         load(tmp_path / "gap", [row for row in rows if row is not gone])
-    other = rsf_rows.rows_of(0, "ma", {"alpha": 0.4, "layers": "even"}, rsf_rows.model(1, 1))
-    other += rsf_rows.rows_of(0, "ma", {"alpha": 0.4}, rsf_rows.model(1, 1), rlhf="dpo")
-    other += rsf_rows.rows_of(0, "l2", {"lambda": 0.1}, rsf_rows.model(1, 1))
+    other = rsf_rows.rows_of(0, "ma", {"alpha": 0.4}, rsf_rows.model(1, 1), rlhf="dpo")
+    other += rsf_rows.rows_of(0, "l2", {"strength": 0.1}, rsf_rows.model(1, 1))
     assert len(load(tmp_path / "more", rows, other)) == len(load(tmp_path / "plain", rows))
 
 
@@ -72,7 +72,7 @@ def test_rows_without_theta_0_or_of_two_presets_are_refused_in_one_sentence(tmp_
         load(tmp_path / "a", trajectory(0, {}, 0.5))
     with pytest.raises(UserError, match="holds rows of microcosm, smoke; give one"):
         load(tmp_path / "b", core(0), rsf_rows.rows_of(0, "theta", {}, rsf_rows.model(1, 1), preset="smoke"))
-    with pytest.raises(UserError, match="no rows for method = ama"):
+    with pytest.raises(UserError, match="no rows of ama at the preset's own learning rate"):
         paths.path(load(tmp_path / "c", core(0)), "ama")
 
 
@@ -122,21 +122,37 @@ def test_with_one_seed_the_interval_is_over_items(tmp_path):
     assert rise.verdict == "below"
 
 
+def test_curves_follow_the_step_as_a_number_and_begin_with_theta_0(tmp_path):
+    rows = load(tmp_path, core(0), *(rsf_rows.rows_of(0, "early-stopping", {"iteration": 10}, rsf_rows.model(2, 0.1)),))
+    (curve,) = paths.curves(paths.path(rows, "early-stopping"), "bleu").values()
+    assert curve.rewards.tolist() == pytest.approx([0, 2, 3.92, 4, 8])
+    assert curve.abilities.tolist() == pytest.approx([100, 75, 51, 50, 10])
+
+
+def test_a_point_without_its_ability_or_with_two_is_named(tmp_path):
+    averaging = paths.path(load(tmp_path, core(0)), "ma")
+    gone = (averaging["metric"] == "qa") & (averaging["step"] == 0.4)
+    with pytest.raises(UserError, match=r"seed 0, step 0.4 needs both reward and qa"):
+        paths.curves(averaging[~gone], "qa")
+    with pytest.raises(UserError, match=r"seed 0, step 0.4 has qa twice"):
+        paths.curves(pd.concat([averaging, averaging[gone]]), "qa")
+
+
 def test_the_gap_is_taken_at_equal_reward(tmp_path):
     rows = three_seeds(tmp_path)
     stopping, averaging = paths.path(rows, "early-stopping"), paths.path(rows, "ma")
-    found = paths.gap(paths.curves(averaging, "bleu"), paths.curves(stopping, "bleu"))
+    found = paths.gap(averaging, stopping, "bleu")
     # MA costs 50 alpha^2, early stopping 50 alpha: the mean of 50 (alpha - alpha^2) is 50 / 6, less a chord's
     # error of 50 h^2 / 6 with h = 0.2.
     assert found.mean == pytest.approx(50 / 6 * (1 - 0.2**2), rel=0.01)
-    assert paths.gap(paths.curves(averaging, "bleu"), paths.curves(averaging, "bleu")).mean == 0
+    assert paths.gap(averaging, averaging, "bleu").mean == 0
 
 
 def test_paths_without_rewards_in_common_have_no_gap(tmp_path):
     rows = load(tmp_path, core(0))
     never = paths.path(rows, "early-stopping")
     never = never.assign(value=np.where(never["metric"] == "reward", -never["step"], never["value"]))
-    assert paths.gap(paths.curves(paths.path(rows, "ma"), "qa"), paths.curves(never, "qa")) is None
+    assert paths.gap(paths.path(rows, "ma"), never, "qa") is None
 
 
 def test_the_best_rate_is_chosen_on_the_first_seed_and_reported_on_the_others(tmp_path):
@@ -154,7 +170,7 @@ def test_the_area_is_that_above_theta_0s_reward_and_chance(tmp_path):
     rows = load(tmp_path, core(0, cost=0.0), core(1, cost=0.0))
     chance = (0.25 + 0.4 + 0.0) / 3
     expected = 4 * ((0.9 + 0.8 + 1.0) / 3 - chance)
-    assert paths.areas(rows, "early-stopping", None) == pytest.approx({0: expected, 1: expected})
+    assert paths.areas(rows, paths.path(rows, "early-stopping")) == pytest.approx({0: expected, 1: expected})
 
 
 def test_the_best_step_has_enough_reward_and_then_the_most_ability(tmp_path):

@@ -37,17 +37,17 @@ def test_one_seed_chooses():
 
 def test_paths_are_compared_at_the_strengths_that_every_rate_has():
     def trained(**settings):
-        ends = [{"method": "theta_0"}, {"method": "distilled"}]
+        ends = [{"family": "theta_0"}, {"family": "distilled"}]
         return pd.DataFrame(
-            [*ends, *({"method": "l1", name: value} for name, values in settings.items() for value in values)],
-            columns=["method", "strength", "rank", "lora_alpha"],
+            [*ends, *({"family": "l1", name: value} for name, values in settings.items() for value in values)],
+            columns=["family", "strength", "rank", "lora_alpha"],
         )
 
     found = same_strengths(
         {None: trained(strength=[0.1, 0.2, 0.4, 0.8]), 1e-3: trained(strength=[0.2, 0.8, 1.6])}, "l1"
     )
     for models in found.values():
-        assert list(models["method"]) == ["theta_0", "distilled", "l1", "l1"]
+        assert list(models["family"]) == ["theta_0", "distilled", "l1", "l1"]
         assert list(models["strength"])[2:] == [0.2, 0.8]
     ranks = same_strengths({None: trained(rank=[1, 4]), 1e-3: trained(rank=[4])}, "l1")[None]
     assert list(ranks["rank"])[2:] == [4]
@@ -56,7 +56,7 @@ def test_paths_are_compared_at_the_strengths_that_every_rate_has():
 def test_paths_without_strengths_stay_whole():
     averaged = (
         path((0, 1.0), (1, 0.9))
-        .assign(method="ma", strength=None, rank=None, lora_alpha=None)
+        .assign(family="ma", strength=None, rank=None, lora_alpha=None)
         .astype({"strength": float})
     )
     other = averaged.iloc[:2]

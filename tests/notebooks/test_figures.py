@@ -12,18 +12,16 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-import available
 import made_rows
-import panels
-import pareto
-import style
+from drawing import fronts, panels, style
+from drawing import rows as available
 from llm.config import names
 from llm.evidence import paths
-from llm.evidence.frames import read_preset
-from llm.evidence.named import with_families
+from llm.evidence.compare import as_coarse
+from llm.evidence.frames import after, read_preset
 from rsf_rows import core, model, rows_of, write
 
-NOTEBOOKS = Path(style.__file__).parent
+NOTEBOOKS = Path(style.__file__).parents[1]
 DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
 SWEEPS = (
     "core",
@@ -121,12 +119,12 @@ def test_only_seeds_that_have_everything_are_compared(capsys, tmp_path):
     rows = made_rows.write(tmp_path, (0, 1, 2), ("core",))
     made_rows.write(tmp_path, (1, 2), ("ratios",))
     made_rows.write(tmp_path, (2, 3), ("mitigations",))
-    frames = {"rsf": with_families(read_preset(rows).query("seed < 3"), "rsf")}
-    found = available.find(frames, {("rsf", "core"): ["ma"], ("rsf", "ratios"): ["ama-6", "pattern"]})
+    frames = {"rsf": after(read_preset(rows).query("seed < 3"), "rsf")}
+    found = available.find(frames, {("rsf", "core"): ["ma"], ("rsf", "ratios"): ["ama-6", "pattern-rest-less"]})
     assert {name: paths.seeds(path) for name, path in found["rsf"].items()} == {
         "ma": [1, 2],
         "ama-6": [1, 2],
-        "pattern": [1, 2],
+        "pattern-rest-less": [1, 2],
     }
     few = {"rsf": frames["rsf"][~((frames["rsf"]["family"] == "adamerging") & (frames["rsf"]["seed"] == 2))]}
     needs = {("rsf", "ratios"): ["adamerging"], ("rsf", "mitigations"): ["l1"]}
@@ -144,7 +142,7 @@ def test_hollow_marks_are_the_models_that_another_one_beats_in_both(tmp_path):
     extra = rows_of(0, "ma", {"alpha": 0.5}, model(0.3, 0.5))  # between .4 and .6 on the path, and beaten by .4
     rows = paths.load(write(tmp_path, core(0) + extra))
     fig, ax = plt.subplots()
-    pareto.draw_front(ax, paths.path(rows, "ma"), "reward", "bleu", style.look("ma"))
+    fronts.draw_front(ax, paths.path(rows, "ma"), "reward", "bleu", style.look("ma"))
     marks = {
         line.get_marker(): line.get_markerfacecolor()
         for line in ax.lines
@@ -159,14 +157,14 @@ def test_a_rival_is_taken_at_the_methods_own_ratios_if_it_has_them(tmp_path):
     rows = paths.load(write(tmp_path, core(0)))
     averaged, part, stopped = (
         paths.path(rows, "ma"),
-        paths.path(rows, "part", part="input"),
+        paths.path(rows, "part-input"),
         paths.path(rows, "early-stopping"),
     )
     fewer = averaged[averaged["step"].isin([0.0, 0.4, 1.0])]
-    assert sorted(set(pareto.as_coarse(averaged, fewer)["step"])) == [0.0, 0.4, 1.0]
+    assert sorted(set(as_coarse(averaged, fewer)["step"])) == [0.0, 0.4, 1.0]
     for other in (part, stopped):  # MA has no .5, and early stopping no ratio
-        assert pareto.as_coarse(averaged, other) is averaged
-    pd.testing.assert_frame_equal(pareto.as_coarse(stopped, fewer), stopped)
+        assert as_coarse(averaged, other) is averaged
+    pd.testing.assert_frame_equal(as_coarse(stopped, fewer), stopped)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-import style
+from drawing import style
+from llm.methods import looks
 
 # Linear RGB as seen without green, or without red, receptors (Machado, Oliveira, Fernandes 2009, severity 1).
 VISION = {
@@ -46,22 +47,22 @@ def lab(colour, vision):
 @pytest.mark.parametrize("methods", TOGETHER, ids="+".join)
 def test_methods_drawn_together_are_told_apart_whatever_the_colour_vision(methods, vision):
     for first, second in combinations(methods, 2):
-        apart = np.linalg.norm(lab(style.LOOKS[first].colour, vision) - lab(style.LOOKS[second].colour, vision))
+        apart = np.linalg.norm(lab(style.look(first).colour, vision) - lab(style.look(second).colour, vision))
         assert apart > 15, f"{first} and {second} differ by {apart:.1f}"
 
 
 def test_every_method_has_a_colour_of_its_own_and_every_tenth_a_marker():
-    assert len({shown.colour for shown in style.LOOKS.values()}) == len(style.LOOKS)
+    assert len({shown.colour for shown in looks().values()}) == len(looks())
     assert len({style.marker(tenth / 10) for tenth in range(11)}) == 11
     assert style.marker(0.1 + 0.2) == style.marker(0.3)
     assert style.marker(0.25) not in {style.marker(tenth / 10) for tenth in range(11)}
 
 
 def test_parts_and_groupings_have_looks_of_their_own_and_unknown_methods_are_refused():
-    assert style.look("part-input") is style.LOOKS["part-input"]
+    assert style.look("part-input") is looks()["part-input"]
     assert style.look("ama-own-embeddings").short == "AMA, emb. apart"
     assert style.look("early-stopping").short == "early stopping"
-    assert (style.look("ama-12").label, style.look("ama-12").colour) == ("AMA, K = 12", style.LOOKS["ama-6"].colour)
+    assert (style.look("ama-12").label, style.look("ama-12").colour) == ("AMA, K = 12", style.look("ama-6").colour)
     with pytest.raises(KeyError, match="'magic' has no look; allowed are theta_0"):
         style.look("magic")
 
@@ -81,7 +82,7 @@ def test_the_same_figure_gives_the_same_bytes_and_says_what_it_shows(tmp_path, m
         monkeypatch.setenv("FIGURES", str(tmp_path / folder))
         fig, ax = plt.subplots()
         points = pd.DataFrame({"mean": [0.0, 1.0], "error": [0.1, 0.2]})
-        style.path(ax, points, points, style.LOOKS["ma"], alphas=[0.0, 1.0])
+        style.path(ax, points, points, style.look("ma"), alphas=[0.0, 1.0])
         style.chance_line(ax, 0.25)
         style.stamp(fig, "microcosm", 3)
         style.save(fig, "fig")

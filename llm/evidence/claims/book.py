@@ -19,13 +19,13 @@ import pandas as pd
 
 from ...errors import UserError
 from .. import paths
-from ..families import FAMILIES, TRAINED, pattern, strengths
-from ..frames import KNOWN, TOP, after, read_preset
-from ..rates import same_strengths
-from .line import AREA, IN_TAXES, Missing
+from ..frames import after, read_preset
+from ..metrics import ABILITIES, AREA, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWARDS
+from ..rates import Rate, at_rates
+from .line import Missing
 
 LEAST_TAX = 0.005
-COLUMNS = ["seed", "metric", "value", "step"]  # of a path
+COLUMNS = ["seed", "metric", "value", "step", "alpha"]  # of a path
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Book:
 
     def need(self, metric: str) -> None:
         """Raises Missing for an ability that this preset has no rows of."""
-        if metric in KNOWN and metric not in self.metrics:
+        if metric in ABILITIES and metric not in self.metrics:
             raise Missing(f"rows of {metric}")
 
     @property
     def overall(self) -> str:
         """The metric that sums the abilities up: `IN_TAXES`, or their mean where there is no tax to measure in."""
-        return IN_TAXES if IN_TAXES in self.units else "mean_ability"
+        return IN_TAXES if IN_TAXES in self.units else MEAN_ABILITY
 
     @property
     def seeds(self) -> list[int]:
@@ -82,7 +82,7 @@ def make_book(rows: pd.DataFrame) -> Book:
     algorithms = sorted(set(rows["rlhf"]) - {"none"})
     if not algorithms:
         raise UserError("results: there are no rows of any algorithm; run the sweep `core` first.")
-    frames = {rlhf: after(rows, rlhf, FAMILIES) for rlhf in algorithms}
+    frames = {rlhf: after(rows, rlhf) for rlhf in algorithms}
     units = _units(frames["rsf" if "rsf" in frames else algorithms[0]])
     return Book(rows["preset"].iloc[0], {rlhf: with_taxes(frame, units) for rlhf, frame in frames.items()}, units)
 
@@ -94,18 +94,18 @@ def _units(rows: pd.DataFrame) -> dict[str, float]:
     theta = way[way["method"] == "theta"].groupby("metric")["value"].mean()
     peak = way.groupby(["metric", "method", "iteration"], dropna=False)["value"].mean().groupby("metric").max()
     chance = rows[rows["method"] == "chance"].groupby("metric")["value"].mean()
-    units = {reward: peak.get(reward, 0.0) - start.get(reward, 0.0) for reward in paths.REWARDS}
-    room = start.get("mean_ability", 0.0) - chance.get("mean_ability", float("inf"))
-    units |= {f"{AREA}:{reward}": units[reward] * max(room, 0.0) for reward in paths.REWARDS}
-    taxes = {ability: start.get(ability, 0.0) - theta.get(ability, 0.0) for ability in paths.ABILITIES}
-    units |= {ability: tax for ability, tax in taxes.items() if tax > LEAST_TAX * TOP[ability]}
-    units |= {IN_TAXES: 1.0} if set(units) & set(paths.ABILITIES) else {}
+    units = {reward: peak.get(reward, 0.0) - start.get(reward, 0.0) for reward in REWARDS}
+    room = start.get(MEAN_ABILITY, 0.0) - chance.get(MEAN_ABILITY, float("inf"))
+    units |= {f"{AREA}:{reward}": units[reward] * max(room, 0.0) for reward in REWARDS}
+    taxes = {ability: start.get(ability, 0.0) - theta.get(ability, 0.0) for ability in BOUNDED}
+    units |= {ability: tax for ability, tax in taxes.items() if tax > LEAST_TAX * METRICS[ability].best}
+    units |= {IN_TAXES: 1.0} if set(units) & set(BOUNDED) else {}
     return {metric: float(size) for metric, size in units.items() if size > 0}
 
 
 def with_taxes(rows: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:
     """The rows, and of each model `IN_TAXES` where there is a tax."""
-    taxed = rows[rows["metric"].isin(set(units) & set(paths.ABILITIES))]
+    taxed = rows[rows["metric"].isin(set(units) & set(BOUNDED))]
     if taxed.empty:
         return rows
     scaled = taxed.assign(value=taxed["value"] / taxed["metric"].map(units), stderr=float("nan"))
@@ -116,48 +116,34 @@ def with_taxes(rows: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Route:
-    """A path of models: whose rows, of which sweep. `where` chooses by settings."""
+    """A path of models: of which family (`llm.evidence.frames`), after which algorithm, and the sweep that measures it."""
 
     rlhf: str
-    method: str
+    family: str
     sweep: str = "core"
-    where: Mapping[str, object] = field(default_factory=dict)
 
-    def models(self, book: Book, lr: float | None = None) -> pd.DataFrame:
-        """The path at a learning rate (None: the preset's own), as a frame of seed, metric, value, step.
-
-        Raises Missing where there are no rows of it.
-        """
-        key = self.rlhf, self.method, lr, *sorted(self.where.items())
+    def models(self, book: Book, lr: Rate = None) -> pd.DataFrame:
+        """The path at a learning rate (None: the preset's own), as a frame of `COLUMNS`. Missing where it has no rows."""
+        key = self.rlhf, self.family, lr
         if key not in book._paths:
-            book._paths[key] = self._whole(book, lr)[COLUMNS]
+            if lr not in self.rates(book):
+                raise Missing(f"sweep {self.sweep}")
+            book._paths[key] = paths.path(book.rows[self.rlhf], self.family, lr)[COLUMNS]
         return book._paths[key]
 
-    def alike(self, book: Book, rates: Iterable[float | None]) -> dict[float | None, pd.DataFrame]:
+    def alike(self, book: Book, rates: Iterable[Rate]) -> dict[Rate, pd.DataFrame]:
         """The paths at several rates, of the strengths that all of them have, to choose a rate by (`llm.evidence.rates`)."""
-        whole = {lr: self._whole(book, lr) for lr in rates}
-        return {lr: path[COLUMNS] for lr, path in same_strengths(whole, self.method).items()}
+        return {lr: path[COLUMNS] for lr, path in at_rates(book.rows[self.rlhf], self.family, rates).items()}
 
-    def rates(self, book: Book) -> dict[float | None, set[int]]:
-        """The learning rates that there are models of this path at, with their seeds."""
-        chosen = self._rows(book)
-        own, others = chosen[chosen["lr"].isna()], chosen[chosen["lr"].notna()]
-        found: dict[float | None, set[int]] = {float(lr): set(rows["seed"]) for lr, rows in others.groupby("lr")}
-        return ({None: set(own["seed"])} if len(own) else {}) | found
-
-    def _whole(self, book: Book, lr: float | None) -> pd.DataFrame:
-        if lr not in self.rates(book):
-            raise Missing(f"sweep {self.sweep}")
-        rows = book.rows[self.rlhf]
-        if self.method == "pattern":
-            return pattern(rows, **self.where)
-        return (strengths if self.method in TRAINED else paths.path)(rows, self.method, lr, **self.where)
-
-    def _rows(self, book: Book) -> pd.DataFrame:
-        """The rows of the method itself, without the ends of its path."""
+    def rates(self, book: Book) -> dict[Rate, set[int]]:
+        """The learning rates that there are models of this family at, with their seeds; Missing without the algorithm."""
         if self.rlhf not in book.rows:
             raise Missing(f"sweep {self.sweep}")
-        return paths.of_method(book.rows[self.rlhf], self.method, **self.where)
+        rows = book.rows[self.rlhf]
+        chosen = rows[rows["family"] == self.family]
+        own, others = chosen[chosen["lr"].isna()], chosen[chosen["lr"].notna()]
+        found: dict[Rate, set[int]] = {float(lr): set(models["seed"]) for lr, models in others.groupby("lr")}
+        return ({None: set(own["seed"])} if len(own) else {}) | found
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -165,13 +151,4 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, sweep: str) -> tuple[pd.Da
     common = set(first["seed"]) & set(second["seed"])
     if not common:
         raise Missing(f"sweep {sweep}")
-    return first[first["seed"].isin(common)], second[second["seed"].isin(common)]
-
-
-def of_seeds(path: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
-    return path[path["seed"].isin(seeds)]
-
-
-def choosing(seeds: list[int]) -> tuple[int, list[int]]:
-    """What has to be chosen is chosen on the first seed and reported on the others (on itself where it is alone)."""
-    return seeds[0], seeds[1:] or seeds
+    return paths.of_seeds(first, common), paths.of_seeds(second, common)

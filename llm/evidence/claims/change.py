@@ -8,12 +8,11 @@ from typing import Literal
 import pandas as pd
 
 from .. import paths
-from ..frames import KNOWN
-from ..fronts import Interval, t_interval
-from .book import Book, Route, choosing, paired
-from .line import IN_TAXES, Line, measured
+from ..metrics import ABILITIES, IN_TAXES
+from .book import Book, Route, paired
+from .line import Line, measured
 
-COMPANIONS = {"reward": ("gold_reward",), IN_TAXES: KNOWN}  # told beside it where they were measured, without deciding
+COMPANIONS = {"reward": ("gold_reward",), IN_TAXES: ABILITIES}  # beside it where they were measured, without deciding
 LAST = inf  # the last step of a path
 
 
@@ -42,7 +41,7 @@ class Change:
         models = self.first, self.second
         pair = paired(*(model.route.models(book) for model in models), self._rows_of())
         every = paths.seeds(pair[0])
-        chosen_on, others = choosing(every)
+        chosen_on, others = paths.choosing(every)
         steps, notes = [], []
         for model, path in zip(models, pair, strict=True):
             step = path["step"].max() if model.step == LAST else model.step
@@ -64,7 +63,9 @@ class Change:
     def _line(
         self, book: Book, ends: list[pd.DataFrame], metric: str, seeds: list[int], note: str, deciding: bool
     ) -> Line:
-        found = difference(*ends, metric, seeds)
+        found = None  # where no model has the metric
+        if metric in set(ends[0]["metric"]):
+            found = paths.difference(*(paths.of_seeds(end, seeds) for end in ends), metric, over_items=False)
         bound = -self.kept * book.units.get(metric, 0.0)
         note = note if found else "no tax to measure it in"
         return measured(
@@ -78,13 +79,6 @@ class Change:
             deciding=deciding,
             note=note,
         )
-
-
-def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str, seeds: list[int]) -> Interval | None:
-    """first - second, a model a seed each, with Student's t interval over seeds; None where no model has the metric."""
-    if metric not in set(first["metric"]):
-        return None
-    return t_interval([paths.value(first, seed, metric) - paths.value(second, seed, metric) for seed in seeds])
 
 
 def highest(metric: str) -> Callable[[Book, pd.DataFrame], float]:

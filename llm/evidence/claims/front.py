@@ -1,10 +1,11 @@
 """Two paths of models compared: ability at equal reward, and the area that each front encloses.
 
 The difference at equal reward is the mean over the rewards that both reach, each path cut at its highest reward
-(`llm.evidence.fronts`). What decides is the learned reward, the one that the paper has; the gold reward, the single abilities and
+(`llm.evidence.curves`). What decides is the learned reward, the one that the paper has; the gold reward, the single abilities and
 the areas are told beside it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
 from typing import Literal
@@ -12,11 +13,13 @@ from typing import Literal
 import pandas as pd
 
 from .. import paths
-from ..frames import KNOWN
-from ..fronts import Interval, t_interval
-from .book import Book, Route, choosing, of_seeds, paired
+from ..compare import as_coarse
+from ..frames import abilities, rewards
+from ..intervals import Interval, t_interval
+from ..metrics import AREA, IN_TAXES, MEAN_ABILITY, METRICS
+from .book import Book, Route, paired
 from .change import Model
-from .line import AREA, IN_TAXES, Line, measured
+from .line import Line, measured
 
 Side = Literal["above", "below"]
 
@@ -25,7 +28,7 @@ Side = Literal["above", "below"]
 class Ahead:
     """The path `first` above (or below) the path `second`.
 
-    same_steps: take of the second only the steps that the first has, so that both are equally coarse.
+    same_steps: take of the second only the steps that the first has (`llm.evidence.compare.as_coarse`).
     """
 
     part: str
@@ -39,31 +42,31 @@ class Ahead:
     def lines(self, book: Book) -> list[Line]:
         first, second = pair(book, self.first, self.second)
         if self.same_steps:
-            second = second[second["step"].isin(set(first["step"]))]
+            second = as_coarse(second, first)
         return front_lines(book, self.part, first, second, self.metric, self.side, self.deciding)
 
 
 @dataclass(frozen=True)
 class SomeAhead:
-    """One of several paths above another: the one that is highest on the first seed, reported on the others."""
+    """One of several paths, by name, above another: the one that is highest on the first seed, reported on the others."""
 
     part: str
-    candidates: tuple[Route, ...]
+    candidates: Mapping[str, Route]
     second: Route
     metric: str = IN_TAXES
 
     def lines(self, book: Book) -> list[Line]:
-        pairs = [pair(book, route, self.second) for route in self.candidates]
-        seeds = sorted(set.intersection(*(set(paths.seeds(first)) for first, _ in pairs)))
-        chosen_on, others = choosing(seeds)
+        pairs = {name: pair(book, route, self.second) for name, route in self.candidates.items()}
+        seeds = sorted(set.intersection(*(set(paths.seeds(first)) for first, _ in pairs.values())))
+        chosen_on, others = paths.choosing(seeds)
 
-        def advantage(place: int) -> float:
-            found = gap(*(of_seeds(one, [chosen_on]) for one in pairs[place]), _known(book, IN_TAXES), "reward")
+        def advantage(name: str) -> float:
+            found = gap(*(paths.of_seeds(one, [chosen_on]) for one in pairs[name]), _known(book, IN_TAXES), "reward")
             return found.mean if found else float("-inf")
 
-        best = max(range(len(pairs)), key=advantage)
-        note = f"{', '.join(map(str, self.candidates[best].where.values()))} chosen on seed {chosen_on}"
-        return front_lines(book, self.part, *(of_seeds(one, others) for one in pairs[best]), self.metric, note=note)
+        best = max(pairs, key=advantage)
+        on_others = (paths.of_seeds(one, others) for one in pairs[best])
+        return front_lines(book, self.part, *on_others, self.metric, note=f"{best} chosen on seed {chosen_on}")
 
 
 @dataclass(frozen=True)
@@ -106,17 +109,15 @@ def front_lines(
     """The deciding line, in `metric` at equal learned reward, and those told beside it."""
     seeds = paths.seeds(first)
     told = [(metric, "reward")]
-    there = [ability for ability in KNOWN if ability in set(first["metric"])]
-    told += [(ability, "reward") for ability in (*there, "mean_ability") if metric == IN_TAXES]
-    told += [(metric, "gold_reward")] if "gold_reward" in set(first["metric"]) else []
+    told += [(ability, "reward") for ability in (*abilities(first), MEAN_ABILITY) if metric == IN_TAXES]
+    told += [(metric, reward) for reward in rewards(first) if reward != "reward"]
     lines = []
     for place, (ability, reward) in enumerate(told):
         known = _known(book, ability)
         found = gap(first, second, known, reward)
-        where = "at equal learned reward" if reward == "reward" else "at equal gold reward"
         lines.append(
             measured(
-                f"{part}, {where}",
+                f"{part}, at equal {METRICS[reward].words}",
                 ability,
                 found,
                 seeds,
@@ -131,20 +132,17 @@ def front_lines(
 
 def gap(first: pd.DataFrame, second: pd.DataFrame, metric: str | None, reward: str) -> Interval | None:
     """`llm.evidence.paths.gap` of two paths; None where there is no such metric, or no reward in common."""
-    return paths.gap(paths.curves(first, metric, reward), paths.curves(second, metric, reward)) if metric else None
+    return paths.gap(first, second, metric, reward) if metric else None
 
 
 def _area_lines(book: Book, part: str, first: pd.DataFrame, second: pd.DataFrame, side: Side, note: str) -> list[Line]:
     rows, seeds, lines = book.ground, paths.seeds(first), []
-    for reward in paths.REWARDS:
-        if reward not in set(first["metric"]) or "chance" not in set(rows["method"]):
-            continue
-        areas = [paths.path_areas(rows, path, reward) for path in (first, second)]
+    for reward in rewards(first) if "chance" in set(rows["method"]) else ():
+        areas = [paths.areas(rows, path, reward) for path in (first, second)]
         found = t_interval([areas[0][seed] - areas[1][seed] for seed in seeds])
-        under = "learned" if reward == "reward" else "gold"
         lines.append(
             measured(
-                f"{part}, area under {under} reward",
+                f"{part}, area under {METRICS[reward].words}",
                 AREA,
                 found,
                 seeds,

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Literal
 
-from ..fronts import Interval
+from ..intervals import Interval
 
 Verdict = Literal["holds", "fails", "undecided", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "fails", "undecided", "not measured")
-IN_TAXES = "in_taxes"  # a metric: the mean of the abilities, each divided by what RLHF takes of it
-AREA = "area"  # of a front in (reward, mean ability)
 DECIMALS = 6  # kept: what differs beyond them is arithmetic, not measurement
 
 
@@ -22,7 +20,7 @@ class Missing(Exception):
 class Line:
     """What was estimated for one part of a claim.
 
-    part: what is compared. metric: whose unit the numbers have (of result rows, or `IN_TAXES`, `AREA`, "accuracy").
+    part: what is compared. metric: whose unit the numbers have (`llm.evidence.metrics`).
     side, bound: the claim expects the number above or below the bound. estimate, low, high: the mean over
     `seeds` with its 95 % interval, None where there is none; per_seed: what it is the mean of. unit: what 1
     is in units that lines of different metrics share (`llm.evidence.claims.book`), None where there is no such unit.

@@ -4,39 +4,33 @@ A part expects one number on one side of a bound (0 where none is given). How it
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
+from ...methods import looks
+from ..metrics import BOUNDED, IN_TAXES, METRICS
 from ..summary import KEPT
 from .book import Book, Route
 from .change import Change, Model, most_of_both
 from .front import Ahead, SomeAhead
-from .line import IN_TAXES, Line, Missing
+from .line import Line, Missing
 
 ELSEWHERE = ("zephyr-7b-beta", "zephyr-7b-gemma")  # presets whose rows are looked for beside the given ones
-PAPERS = {"parts": 3, "embeddings": "first"}  # AMA's grouping in the paper
-STOPPING, MA, AMA = Route("rsf", "early-stopping"), Route("rsf", "ma"), Route("rsf", "ama", "core", PAPERS)
+STOPPING, MA, AMA = (Route("rsf", family) for family in ("early-stopping", "ma", "ama"))
 DPO, DPO_MA, PPO_MA = (Route(r, m, "algorithms") for r, m in (("dpo", "early-stopping"), ("dpo", "ma"), ("ppo", "ma")))
-PENALTY = Route("ppo", "kl", "kl-penalty")
-FINER = Route("rsf", "ama", "ratios", {"parts": 6, "embeddings": "first"})
-OWN = Route("rsf", "ama", "core", {"parts": 3, "embeddings": "own", "head": "mean"})
-MERGED = Route("rsf", "adamerging", "ratios")
+PENALTY, REPLAY = Route("ppo", "kl", "kl-penalty"), Route("rsf", "er", "mitigations")
+FINER, MERGED = Route("rsf", "ama-6", "ratios"), Route("rsf", "adamerging", "ratios")
+OWN = Route("rsf", "ama-own-embeddings")
 THETA, THETA_0 = Model(MA), Model(MA, 0.0)
-NAMES = {"rsf": "RSF", "dpo": "DPO", "ppo": "PPO"}
+NAMES = {rlhf: looks()[rlhf].short for rlhf in ("rsf", "dpo", "ppo")}  # the paper's algorithms
 SWEEPS = {"rsf": "core", "dpo": "algorithms", "ppo": "algorithms"}
-trained = partial(Route, "rsf", sweep="mitigations")
+IN_FULL = {"lora-mlp": "LoRA in MLPs", "lora-mlp-attention": "LoRA in MLPs and attention"}
 TRAINED = {
-    "L1 penalty": trained(method="l1"),
-    "L2 penalty": trained(method="l2"),
-    "knowledge distillation": trained(method="kd"),
-    "LoRA in MLPs": trained(method="lora", where={"targets": "mlp"}),
-    "LoRA in MLPs and attention": trained(method="lora", where={"targets": "mlp+attention"}),
-    "stochastic moving averaging": trained(method="sma"),
+    IN_FULL.get(family, looks()[family].label): Route("rsf", family, "mitigations")
+    for family in ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
 }
-REPLAY = trained(method="er")
 UNEQUAL = {  # what figure 9 adds to equal ratios; its numbers are shares of theta or of theta_0
-    "theta": ("0 0 -0.1", "0 -0.1 -0.1"),
-    "theta_0": ("0 0 0.1", "0 0.1 0.1"),
+    "theta": {"0 0 -0.1": "pattern-output-less", "0 -0.1 -0.1": "pattern-rest-less"},
+    "theta_0": {"0 0 0.1": "pattern-output-more", "0 0.1 0.1": "pattern-rest-more"},
 }
 
 
@@ -65,12 +59,15 @@ class Elsewhere:
 
 def patterns(share: str) -> tuple[Comparison, ...]:
     """Figure 9's unequal ratios, read as shares of "theta" or of "theta_0", against equal ones: each ability decides."""
-    routes = tuple(Route("rsf", "pattern", "ratios", {"offsets": offsets}) for offsets in UNEQUAL[share])
-    words = {"qa": "question answering", "reading_f1": "reading", "bleu": "translation"}
+    routes = {offsets: Route("rsf", family, "ratios") for offsets, family in UNEQUAL[share].items()}
+    words = {ability: METRICS[ability].words for ability in BOUNDED} | {"reading_f1": METRICS["reading_f1"].short}
     decide = (
         SomeAhead(f"{word}: the better unequal ratios above equal ones", routes, MA, a) for a, word in words.items()
     )
-    each = (Ahead(f"ratios (a, a, a) + ({r.where['offsets']}) above equal ones", r, MA, deciding=False) for r in routes)
+    each = (
+        Ahead(f"ratios (a, a, a) + ({added}) above equal ones", route, MA, deciding=False)
+        for added, route in routes.items()
+    )
     return *decide, *each
 
 
@@ -84,18 +81,15 @@ def trade_off(name: str, mild: Model, strong: Model) -> tuple[Comparison, Compar
 
 def one_part(rlhf: str) -> tuple[Comparison, ...]:
     """Figures 4 and 13 for an algorithm: the input part at its best ratio, the others put back wholly."""
-    routes = {part: Route(rlhf, "part", SWEEPS[rlhf], {"part": part}) for part in ("input", "middle", "output")}
+    routes = {part: Route(rlhf, f"part-{part}", SWEEPS[rlhf]) for part in ("input", "middle", "output")}
     chosen, theta = Model(routes["input"], choose=most_of_both), Model(routes["input"])
     found = [
         Change(f"{NAMES[rlhf]}, input part averaged at one ratio: reward above theta's", chosen, theta, "reward"),
         Change(f"{NAMES[rlhf]}, input part averaged at one ratio: abilities above theta's", chosen, theta, IN_TAXES),
     ]
     for part in ("middle", "output"):
-        back, theta, name = (
-            Model(routes[part], 0.0),
-            Model(routes[part]),
-            f"{NAMES[rlhf]}, {part} part put back to theta_0",
-        )
+        back, theta = Model(routes[part], 0.0), Model(routes[part])
+        name = f"{NAMES[rlhf]}, {part} part put back to theta_0"
         found.append(Change(f"{name}: reward below theta's", back, theta, "reward", "below"))
         found.append(Change(f"{name}: abilities above theta's", back, theta, IN_TAXES))
     return tuple(found)
@@ -103,7 +97,7 @@ def one_part(rlhf: str) -> tuple[Comparison, ...]:
 
 def adaptive(rlhf: str) -> Comparison:
     """AMA as in the paper against MA at the same mean ratios, after an algorithm."""
-    routes = Route(rlhf, "ama", SWEEPS[rlhf], PAPERS), Route(rlhf, "ma", SWEEPS[rlhf])
+    routes = Route(rlhf, "ama", SWEEPS[rlhf]), Route(rlhf, "ma", SWEEPS[rlhf])
     return Ahead(f"{NAMES[rlhf]}: AMA with K = 3 above MA", *routes, same_steps=True)
 
 
@@ -121,5 +115,5 @@ def recommended(alpha: float) -> tuple[Comparison, ...]:
 
 def elsewhere(preset: str) -> Comparison:
     """`adaptive` for a preset of models that others aligned by DPO."""
-    routes = Route("dpo", "ama", where=PAPERS), Route("dpo", "ma")
+    routes = Route("dpo", "ama"), Route("dpo", "ma")
     return Elsewhere(preset, Ahead(f"{preset}: AMA with K = 3 above MA", *routes, same_steps=True))

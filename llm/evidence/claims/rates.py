@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .. import paths
+from ..metrics import IN_TAXES
 from ..rates import by_lead
-from .book import Book, Route, choosing, of_seeds
+from .book import Book, Route
 from .front import Side, front_lines, pair
-from .line import IN_TAXES, Line
+from .line import Line
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class AheadAtBestRates:
             alone = "at the preset's own learning rate, the only one measured"
             lines = self._lines(book, *own, alone, not self.needs)
             return ([Line(self.part, deciding=self.deciding, missing=self.needs)] if self.needs else []) + lines
-        chosen_on, others = choosing(every)
+        chosen_on, others = paths.choosing(every)
         routes = self.first, self.second
 
         def told(best: Sequence[float | None], seeds: list[int], note: str, deciding: bool) -> list[Line]:
-            pair_at = [of_seeds(route.models(book, lr), seeds) for route, lr in zip(routes, best, strict=True)]
+            pair_at = [paths.of_seeds(route.models(book, lr), seeds) for route, lr in zip(routes, best, strict=True)]
             return self._lines(
                 book, *pair_at, f"learning rates {_name(best[0])} and {_name(best[1])}, {note}", deciding
             )
@@ -75,7 +76,7 @@ class AheadAtBestRates:
 
 
 def _area(book: Book, models: pd.DataFrame, seed: int) -> float:
-    return paths.path_areas(book.ground, of_seeds(models, [seed]))[seed]
+    return paths.areas(book.ground, paths.of_seeds(models, [seed]))[seed]
 
 
 def _name(lr: float | None) -> str:

@@ -5,21 +5,10 @@ import textwrap
 from dataclasses import asdict
 from pathlib import Path
 
+from ..metrics import METRICS
 from .ledger import Entry, Ledger
-from .line import AREA, IN_TAXES, VERDICTS, Line
+from .line import VERDICTS, Line
 
-UNITS = {  # metric -> digits, words
-    "reward": (2, "learned reward"),
-    "gold_reward": (2, "gold reward"),
-    "qa": (3, "accuracy"),
-    "reading_f1": (3, "F1"),
-    "bleu": (1, "BLEU"),
-    "log_likelihood": (3, "nats a token"),
-    "mean_ability": (3, "mean ability"),
-    IN_TAXES: (2, "of the tax"),
-    AREA: (2, "reward x ability"),
-    "accuracy": (4, "accuracy"),
-}
 WIDTH = 100
 
 
@@ -29,7 +18,7 @@ def number(line: Line) -> str:
         return f"needs {line.missing}"
     if line.estimate is None:
         return "cannot be compared"
-    digits, unit = UNITS[line.metric]
+    digits, unit = METRICS[line.metric].decimals, METRICS[line.metric].in_words
     text = f"{line.estimate:+.{digits}f}"
     if line.low is not None and line.per_seed:
         text += f" [{line.low:+.{digits}f}, {line.high:+.{digits}f}]"

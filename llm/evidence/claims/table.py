@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..metrics import IN_TAXES
 from . import theory
 from .change import Change, Model, highest
 from .front import Ahead, AheadOf
-from .line import IN_TAXES
 from .parts import (
     AMA,
     DPO,

@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from ...errors import UserError
-from ..fronts import Interval
+from ..intervals import Interval
 from .book import Book
 from .line import Line, Missing, measured
 

@@ -7,20 +7,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llm.errors import UserError
-from llm.evidence.bootstrap import MeasuredPath, bootstrap_curves, bootstrap_items
-from llm.evidence.fronts import (
+from llm.evidence.curves import (
     Curve,
-    choose_setting,
+    MeasuredPath,
+    bootstrap_curves,
     common_grid,
     compare,
     curve_hypervolume,
-    curves_of,
-    hypervolume,
+    gap,
     mean_gap,
     pareto_front,
-    t_interval,
 )
-from llm.evidence.rows import read_rows, write_rows
+from llm.evidence.intervals import bootstrap_seeds, t_interval
 
 LINE = Curve([0.0, 1.0, 2.0], [1.0, 0.9, 0.8])
 unit = st.floats(0, 1, width=32)
@@ -57,10 +55,10 @@ def test_what_lies_beyond_the_peak_does_not_count():
 def test_better_equal_and_worse_curves_are_told_apart_by_their_true_gap(shift, verdict):
     wiggle = {0: 0.001, 1: -0.001, 2: 0.0005, 3: -0.0005}
     first = {seed: Curve(LINE.rewards, LINE.abilities + shift + w) for seed, w in wiggle.items()}
-    gap = compare(first, dict.fromkeys(wiggle, LINE))
-    assert gap.mean == pytest.approx(shift, abs=1e-12)
-    assert gap.per_seed == pytest.approx([shift + w for w in wiggle.values()])
-    assert gap.verdict == verdict
+    found = compare(first, dict.fromkeys(wiggle, LINE))
+    assert found.mean == pytest.approx(shift, abs=1e-12)
+    assert found.per_seed == pytest.approx([shift + w for w in wiggle.values()])
+    assert found.verdict == verdict
 
 
 def test_curves_measured_at_different_rewards_are_compared_over_their_common_range():
@@ -85,29 +83,6 @@ def test_pareto_front_is_what_no_point_beats(points):
     assert sorted(map(tuple, pareto_front(points).tolist())) == sorted({p for p in points if not beaten(p)})
 
 
-def test_hypervolume_by_hand():
-    assert hypervolume([(1, 1)], (0, 0)) == 1
-    assert hypervolume([(1, 2), (2, 1)], (0, 0)) == 3
-    assert hypervolume([(1, 2), (2, 1)], (0.5, 0.5)) == pytest.approx(0.5 * 1.5 + 1 * 0.5)
-    assert hypervolume([(1, 2), (2, 1)], (3, 0)) == 0
-    assert hypervolume([(2, -1)], (0, 0)) == 0
-
-
-def test_hypervolume_is_the_share_of_random_points_that_are_dominated():
-    rng = np.random.default_rng(0)
-    points, darts = rng.random((6, 2)), rng.random((200_000, 2))
-    dominated = (points[:, None] >= darts).all(axis=2).any(axis=0)
-    assert hypervolume(points, (0, 0)) == pytest.approx(dominated.mean(), abs=4 * dominated.std() / np.sqrt(200_000))
-
-
-@given(point_sets, st.tuples(unit, unit), st.randoms(use_true_random=False))
-def test_hypervolume_grows_with_points_and_ignores_their_order(points, extra, random):
-    shuffled = random.sample(points, len(points))
-    assert hypervolume(shuffled, (0, 0)) == hypervolume(points, (0, 0))
-    assert hypervolume([*points, extra], (0, 0)) >= hypervolume(points, (0, 0)) - 1e-12
-    assert 0 <= hypervolume(points, (0.5, 0.5)) <= hypervolume(points, (0, 0)) <= 1
-
-
 def test_curve_hypervolume_by_hand():
     assert curve_hypervolume(Curve([0, 2], [1, 0]), (0, 0)) == pytest.approx(1)
     assert curve_hypervolume(LINE, (0, 0.8)) == pytest.approx(0.2)
@@ -123,7 +98,9 @@ def test_curve_hypervolume_is_the_limit_of_the_staircase_over_a_densely_measured
     times = np.linspace(0, len(cut.rewards) - 1, 3001)
     knots = np.arange(len(cut.rewards))
     dense = np.column_stack([np.interp(times, knots, cut.rewards), np.interp(times, knots, cut.abilities)])
-    assert curve_hypervolume(path, (0.1, 0.2)) == pytest.approx(hypervolume(dense, (0.1, 0.2)), abs=0.01)
+    front = np.maximum(pareto_front(dense), (0.1, 0.2))
+    staircase = np.sum(np.diff(front[:, 0], prepend=0.1) * (front[:, 1] - 0.2))
+    assert curve_hypervolume(path, (0.1, 0.2)) == pytest.approx(staircase, abs=0.01)
 
 
 @given(paths, st.integers(0, 10), unit)
@@ -159,64 +136,18 @@ def test_one_seed_has_a_mean_but_no_interval():
     assert single.verdict == "undecided"
 
 
+def test_where_some_seed_has_no_reward_in_common_there_is_no_gap():
+    apart = Curve(LINE.rewards + 3, LINE.abilities)
+    assert gap({0: LINE, 1: apart}, {0: LINE, 1: LINE}) is None
+    assert gap({0: LINE, 1: LINE}, {0: LINE, 1: LINE}).mean == 0
+
+
 def test_methods_are_paired_by_seed_and_unpaired_seeds_are_refused():
     first = {seed: Curve(LINE.rewards, LINE.abilities + seed + 0.1) for seed in (2, 0, 1)}
     second = {seed: Curve(LINE.rewards, LINE.abilities + seed) for seed in (0, 1, 2)}
     assert compare(first, second).per_seed == pytest.approx([0.1] * 3)
     with pytest.raises(UserError, match=r"seeds \[0, 1, 2\] and \[0, 1\] must be the same"):
         compare(first, {0: LINE, 1: LINE})
-
-
-def test_the_setting_is_chosen_on_one_seed_and_reported_on_the_others():
-    high, low = Curve([0, 1], [1, 1]), Curve([0, 1], [1, 0.2])
-    curves = {"lucky": {0: high, 1: low, 2: low}, "good": {0: low, 1: high, 2: high}}
-
-    def area(curve):
-        return curve_hypervolume(curve, (0, 0))
-
-    assert choose_setting(curves, 0, area) == ("lucky", {1: low, 2: low})
-    assert choose_setting(curves, 1, area)[0] == "good"
-    with pytest.raises(UserError, match=r"setting lucky has seeds \[0\]"):
-        choose_setting({"lucky": {0: high}}, 0, area)
-
-
-def result_rows(tmp_path, points, method="ma"):
-    rows = [
-        {
-            "preset": "p",
-            "seed": seed,
-            "rlhf": "rsf",
-            "method": method,
-            "setting": setting,
-            "metric": metric,
-            "value": value,
-            "stderr": None,
-            "n": 1,
-            "split": "test",
-            "seconds": 0.0,
-            "version": "0",
-        }
-        for seed, setting, metric, value in points
-    ]
-    write_rows(tmp_path / f"{method}.jsonl", rows)
-    return read_rows(tmp_path / f"{method}.jsonl")
-
-
-def test_curves_follow_the_setting_as_a_number_and_start_where_they_are_told(tmp_path):
-    points = [(0, {"iteration": i}, m, s * i) for i in (2, 10, 1) for m, s in (("reward", 1.0), ("qa", -1.0))]
-    start = result_rows(tmp_path, [(0, {}, "reward", -5.0), (0, {}, "qa", 0.5)], "theta_0")
-    (curve,) = curves_of(result_rows(tmp_path, points), along="iteration", ability="qa", start=start).values()
-    assert curve.rewards.tolist() == [-5, 1, 2, 10]
-    assert curve.abilities.tolist() == [0.5, -1, -2, -10]
-
-
-def test_a_point_without_its_ability_or_with_two_is_named(tmp_path):
-    points = [(0, {"alpha": 0.5}, "reward", 1.0), (0, {"alpha": 1}, "reward", 1.0), (0, {"alpha": 1}, "qa", 1.0)]
-    with pytest.raises(UserError, match="seed 0, alpha = 0.5 needs both reward and qa"):
-        curves_of(result_rows(tmp_path, points), along="alpha", ability="qa")
-    points = [(0, {"alpha": 1, "lr": lr}, m, 1.0) for lr in (1e-3, 1e-4) for m in ("reward", "qa")]
-    with pytest.raises(UserError, match="more than one row at alpha = 1"):
-        curves_of(result_rows(tmp_path, points), along="alpha", ability="qa")
 
 
 def measured(rng, lift, items):
@@ -228,9 +159,9 @@ def measured(rng, lift, items):
 def test_pairing_makes_the_bootstrap_see_a_lift_far_below_the_items_spread():
     first = {s: measured(np.random.default_rng(s), 0.01, 100) for s in range(3)}
     second = {s: measured(np.random.default_rng(s), 0.0, 100) for s in range(3)}
-    gap = bootstrap_curves(first, second, np.random.default_rng(0), resamples=100)
-    assert gap.mean == pytest.approx(0.01)
-    assert (gap.low, gap.high) == pytest.approx((0.01, 0.01))
+    found = bootstrap_curves(first, second, np.random.default_rng(0), resamples=100)
+    assert found.mean == pytest.approx(0.01)
+    assert (found.low, found.high) == pytest.approx((0.01, 0.01))
     shuffled = {s: measured(np.random.default_rng(s + 10), 0.0, 100) for s in range(3)}
     assert bootstrap_curves(first, shuffled, np.random.default_rng(0), resamples=100).verdict == "undecided"
 
@@ -240,27 +171,15 @@ def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says():
     hits = 0
     for _ in range(300):
         first, second = rng.normal(0.3, 1, 80), rng.normal(0.0, 1, 80)
-        interval = bootstrap_items(first, second, rng, resamples=200)
+        interval = bootstrap_seeds(first - second, rng, resamples=200)
         hits += interval.low <= 0.3 <= interval.high
     assert 0.90 <= hits / 300 <= 0.985
 
 
 def test_the_same_generator_repeats_the_interval_and_another_seed_changes_it():
-    first, second = np.random.default_rng(0).random((2, 50))
-    one, same, other = (bootstrap_items(first, second, np.random.default_rng(s), 200) for s in (3, 3, 4))
+    values = np.random.default_rng(0).random(50)
+    one, same, other = (bootstrap_seeds(values, np.random.default_rng(s), 200) for s in (3, 3, 4))
     assert (one.low, one.high) == (same.low, same.high)
     assert (one.low, one.high) != (other.low, other.high)
     with pytest.raises(TypeError, match="rng = 3 must be a numpy Generator"):
-        bootstrap_items(first, second, 3)
-
-
-def test_a_corpus_metric_is_recomputed_on_the_drawn_items():
-    counts = np.random.default_rng(0).integers(1, 9, size=(60, 2)).astype(float)
-
-    def ratio_of_sums(values):
-        return values.sum(axis=1)[:, 0] / values.sum(axis=1)[:, 1]
-
-    interval = bootstrap_items(counts, counts[:, ::-1], np.random.default_rng(0), 500, ratio_of_sums)
-    truth = counts[:, 0].sum() / counts[:, 1].sum()
-    assert interval.mean == pytest.approx(truth - 1 / truth)
-    assert interval.low < interval.mean < interval.high
+        bootstrap_seeds(values, 3)

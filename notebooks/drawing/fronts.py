@@ -11,14 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import panels
-import style
 from llm.evidence import paths
-from llm.evidence.fronts import pareto_front
-from llm.evidence.hypervolume import Advantage, Volumes, advantage, lift, volumes
+from llm.evidence.compare import Advantage, Contest, has_ratio
+from llm.evidence.curves import pareto_front
+from llm.evidence.frames import abilities, rewards
+from llm.evidence.metrics import METRICS
+
+from . import panels, style
 
 LEAST, LINE = 0.85, 0.24  # inches; height of the row of areas without, and with each, of its lines
-AREA, LIFT = "area under the front", "ability at equal reward"
 FILLED = {"reward": True, "gold_reward": False}  # marks of the areas by each reward
 
 
@@ -47,89 +48,28 @@ class Line:
         return rows[rows["seed"].isin(self.seeds)]
 
 
-@dataclass(frozen=True)
-class Contest:
-    """A family's `kind`, by default its area, minus its rival's: (reward, ability) -> advantage, None where nothing can be
-    compared.
-    """
-
-    family: str
-    against: str
-    mark: str
-    found: Mapping[tuple[str, str], Advantage | None]
-    kind: str = AREA
-
-    @property
-    def name(self) -> str:
-        return self.mark + style.look(self.family).short
-
-    @property
-    def rival(self) -> str:
-        return style.look(self.against).short
-
-
 def both_rewards(found: Mapping[str, pd.DataFrame], rows: pd.DataFrame, **options) -> list[Line]:
     """The same paths against the learned and against the gold reward; `options` of `Line`."""
-    return [Line(reward, found, rows, **options) for reward in paths.REWARDS]
+    return [Line(reward, found, rows, **options) for reward in rewards(rows)]
 
 
-def contests(
-    found: Mapping[str, pd.DataFrame],
-    rows: pd.DataFrame,
-    rival: str = "ma",
-    of: Iterable[str] | None = None,
-    mark: str = "",
-) -> list[Contest]:
-    """The areas of all paths, or of those in `of`, against that of `rival`; `mark` goes before their names.
-
-    Where both run along a ratio the rival is taken at the method's own ratios, if it has them all, so that both are
-    equally coarse.
-    """
-    names = [name for name in (found if of is None else of) if name != rival]
-    coarse = {f"{rival} at {name}": as_coarse(found[rival], found[name]) for name in names}
-    line = Line("reward", found, rows)
-    areas = {
-        (reward, ability): volumes({**found, **coarse}, line.models("theta_0"), line.models("chance"), ability, reward)
-        for reward in paths.REWARDS
-        for ability in paths.ABILITIES
-    }
-
-    def against(name: str, area: Volumes | None) -> Advantage | None:
-        rivals = area and area[f"{rival} at {name}"]
-        return area and advantage([area[name][seed] - rivals[seed] for seed in rivals], np.random.default_rng(0))
-
-    return [Contest(name, rival, mark, {key: against(name, area) for key, area in areas.items()}) for name in names]
+def named(contest: Contest) -> str:
+    """The contest's family, short, with the mark before it."""
+    return contest.mark + style.look(contest.family).short
 
 
-def lifts(found: Mapping[str, pd.DataFrame], rival: str = "ma") -> list[Contest]:
-    """The abilities of families of single models minus those of `rival` at the same reward (`llm.evidence.hypervolume.lift`)."""
-
-    def against(models: pd.DataFrame, reward: str, ability: str) -> Advantage:
-        curves = paths.curves(found[rival], ability, reward)
-        return advantage(lift(models, curves, ability, reward), np.random.default_rng(0))
-
-    return [
-        Contest(name, rival, "", {(r, a): against(models, r, a) for r in paths.REWARDS for a in paths.ABILITIES}, LIFT)
-        for name, models in found.items()
-        if name != rival
-    ]
-
-
-def as_coarse(path: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """A path along a ratio at the ratios of another such path, if it has them all; any other path as it is."""
-    wanted = set(other["step"])
-    if not (has_ratio(path) and has_ratio(other) and wanted <= set(path["step"])):
-        return path
-    return path[path["step"].isin(wanted)]
+def rival(contest: Contest) -> str:
+    return style.look(contest.against).short
 
 
 def figure(lines: Sequence[Line], compared: Sequence[Contest], preset: str, columns: int = 4) -> Figure:
     """The lines of panels, the areas below them, one legend above; `columns`: of the legend."""
     height = LEAST + LINE * len(compared) if compared else 0
     heights = [style.PANEL - 0.35] * len(lines) + [height] * bool(compared)
+    measured = abilities(lines[0].rows)
     fig, axes = plt.subplots(
         len(heights),
-        3,
+        len(measured),
         figsize=(style.WIDTH, sum(heights) + 0.9),
         squeeze=False,
         gridspec_kw={"height_ratios": heights},
@@ -138,10 +78,10 @@ def figure(lines: Sequence[Line], compared: Sequence[Contest], preset: str, colu
         draw_line(line, across)
     align(axes[: len(lines)])
     for line, across in zip(lines, axes, strict=False):
-        for ability, ax in zip(paths.ABILITIES, across, strict=True):
+        for ability, ax in zip(measured, across, strict=True):
             panels.floor(ax, line.models("chance"), ability)
-    for ability, ax in zip(paths.ABILITIES, axes[0], strict=True):
-        ax.set_title(panels.AXIS[ability], fontsize=9)
+    for ability, ax in zip(measured, axes[0], strict=True):
+        ax.set_title(METRICS[ability].title, fontsize=9)
     if compared:
         draw_contests(compared, axes[-1])
     ratios = sorted(
@@ -160,12 +100,12 @@ def draw_line(line: Line, axes: Iterable[Axes]) -> None:
     """One line of panels."""
     home = line.models(line.anchor)
     moved = {name: panels.anchored(path, home) for name, path in line.paths.items()}
-    for ability, ax in zip(paths.ABILITIES, axes, strict=True):
+    for ability, ax in zip(abilities(line.rows), axes, strict=True):
         for name, path in moved.items():
             draw_front(ax, path, line.reward, ability, style.look(name))
         for name in line.stars:
             draw_star(ax, line, ability, name)
-        ax.set_xlabel(style.METRICS[line.reward], fontsize=8)
+        ax.set_xlabel(METRICS[line.reward].label, fontsize=8)
         ax.tick_params(labelsize=7)
     if line.title:
         axes[0].set_ylabel(line.title, fontsize=9)
@@ -186,11 +126,6 @@ def draw_front(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: s
         shape = style.marker(step) if has_ratio(path) else "o"
         face = shown.colour if best else "white"
         ax.plot(*point, marker=shape, color=shown.colour, markerfacecolor=face, markersize=3.8, markeredgewidth=0.8)
-
-
-def has_ratio(path: pd.DataFrame) -> bool:
-    """Whether a path's steps are ratios, which have markers of their own."""
-    return bool(path["alpha"].notna().any())
 
 
 def draw_star(ax: Axes, line: Line, ability: str, method: str) -> None:
@@ -215,16 +150,18 @@ def align(axes: np.ndarray) -> None:
 
 def draw_contests(compared: Sequence[Contest], axes: Iterable[Axes]) -> None:
     """One line a method: its area minus the rival's, by the learned reward (filled) and the gold reward (hollow)."""
-    for ability, ax in zip(paths.ABILITIES, axes, strict=True):
+    drawn = list(dict.fromkeys(ability for _, ability in compared[0].found))
+    by = list(dict.fromkeys(reward for reward, _ in compared[0].found))
+    for ability, ax in zip(drawn, axes, strict=True):
         ax.axvline(0, color="#555555", linewidth=0.8)
         for place, contest in enumerate(compared):
-            for shift, reward in zip((0.17, -0.17), paths.REWARDS, strict=True):
+            for shift, reward in zip((0.17, -0.17), by, strict=False):
                 colour = style.look(contest.family).colour
                 draw_advantage(ax, -place + shift, contest.found[reward, ability], colour, FILLED[reward])
         ax.set_ylim(-len(compared) + 0.4, 0.6)
-        ax.set_yticks([-place for place in range(len(compared))], [contest.name for contest in compared], fontsize=7)
+        ax.set_yticks([-place for place in range(len(compared))], [named(contest) for contest in compared], fontsize=7)
         ax.tick_params(axis="x", labelsize=7)
-        ax.set_xlabel(f"{compared[0].kind},\nminus {compared[0].rival}'s", fontsize=8)
+        ax.set_xlabel(f"{compared[0].kind},\nminus {rival(compared[0])}'s", fontsize=8)
         ax.locator_params(axis="x", nbins=4)
     for ax in list(axes)[1:]:
         ax.tick_params(labelleft=False)
@@ -267,7 +204,7 @@ def legend(fig: Figure, lines: Sequence[Line], compared: Sequence[Contest], colu
                 marker="o",
                 linewidth=0.9,
                 markerfacecolor="#555555" if filled else "white",
-                label=f"lowest: by {style.METRICS[reward]}",
+                label=f"lowest: by {METRICS[reward].label}",
             )
             for reward, filled in FILLED.items()
         ]

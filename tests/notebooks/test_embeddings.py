@@ -2,11 +2,11 @@
 
 import pytest
 
-import apart
 import made_rows
+from drawing import embeddings
 from llm.config import load_sweep
-from llm.evidence.frames import read_preset
-from llm.evidence.named import with_families
+from llm.evidence.compare import duels
+from llm.evidence.frames import after, read_preset
 from llm.evidence.rows import write_rows
 
 CALLED = {made_rows.PRESET.name: "tied"}
@@ -37,12 +37,12 @@ def frames(folder, kept):
                     }
                 rows += made_rows.rows_of(seed, "rsf", entry.method, setting, values, noisy=False)
     write_rows(folder / "core-seed0.jsonl", rows)
-    return {"rsf": with_families(read_preset(folder), "rsf")}
+    return {"rsf": after(read_preset(folder), "rsf")}
 
 
 @pytest.mark.parametrize(("kept", "side"), [(0.5, "above"), (1.0, "undecided"), (1.5, "below")])
 def test_a_better_equal_and_worse_one_are_told_apart(tmp_path, kept, side):
-    found = apart.duels(frames(tmp_path, kept), made_rows.PRESET.name)
+    found = duels(frames(tmp_path, kept), made_rows.PRESET.name)
     assert [(one.family, one.rival, one.reward, one.seeds) for one in found] == [
         ("ama-own-embeddings", rival, reward, 3) for rival in ("ma", "ama") for reward in ("reward", "gold_reward")
     ]
@@ -50,14 +50,16 @@ def test_a_better_equal_and_worse_one_are_told_apart(tmp_path, kept, side):
     assert {one.verdict for one in by_learned} == {side}
     if kept == 1.0:
         assert all(one.mean == pytest.approx(0, abs=1e-12) for one in by_learned)
-    said = apart.answer(found)
+    said = embeddings.answer(found)
     assert said.endswith(
         "so it should be the default." if side == "above" else "so the paper's grouping stays the default."
     )
     words = {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"}
-    assert apart.told(found[0], CALLED).startswith(f"tied RSF, learned reward: AMA, emb. apart {words[side]} MA, ")
+    assert embeddings.sentence(found[0], CALLED).startswith(
+        f"tied RSF, learned reward: AMA, emb. apart {words[side]} MA, "
+    )
 
 
 def test_without_rows_there_is_nothing_to_compare(tmp_path):
-    assert apart.frames_of(tmp_path) == {}
-    assert apart.duels({}, "microcosm") == []
+    assert embeddings.frames_of(tmp_path) == {}
+    assert duels({}, "microcosm") == []

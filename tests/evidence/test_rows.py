@@ -8,16 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.errors import UserError
-from llm.evidence.rows import (
-    collect_rows,
-    expand_setting,
-    parse_row,
-    read_rows,
-    require,
-    select,
-    setting_key,
-    write_rows,
-)
+from llm.evidence.rows import collect_rows, parse_row, read_rows, setting_key, write_rows
 
 GOOD = {
     "preset": "microcosm",
@@ -190,46 +181,3 @@ def test_settings_that_mean_the_same_have_one_key():
     assert setting_key({"alphas": {"b": 1.0, "a": 0}}) == setting_key({"alphas": {"a": 0.0, "b": 1}})
     assert setting_key({"alpha": 0.2}) != setting_key({"alpha": 0.2000001})
     assert setting_key({"flag": True}) != setting_key({"flag": 1})
-
-
-@pytest.fixture
-def frame(tmp_path):
-    write_rows(tmp_path / "rows.jsonl", grid())
-    return read_rows(tmp_path / "rows.jsonl")
-
-
-def test_select_matches_values_lists_and_whole_settings(frame):
-    assert len(select(frame, seed=1)) == 6
-    assert len(select(frame, seed=[0, 1], metric="qa")) == 6
-    assert list(select(frame, setting={"alpha": 1}, metric="qa")["value"]) == [1.0, 2.0]
-    assert select(frame, setting={}).empty
-    with pytest.raises(UserError, match="alpha = 0.5 names no column; allowed are preset"):
-        select(frame, alpha=0.5)
-
-
-WANTED = {"preset": "microcosm", "rlhf": "rsf", "method": "ma", "metrics": ["qa", "reward"]}
-
-
-def test_require_gives_one_row_for_each_combination_in_order(frame):
-    rows = require(frame, seeds=[1, 0], settings=[{"alpha": 1}, {"alpha": 0.5}], **WANTED)
-    assert list(rows["seed"]) == [1, 1, 1, 1, 0, 0, 0, 0]
-    assert list(rows["value"]) == [2.0, 2.0, 1.5, 1.5, 1.0, 1.0, 0.5, 0.5]
-    assert list(rows["metric"]) == ["qa", "reward"] * 4
-
-
-def test_require_names_the_missing_row(frame):
-    lacking = frame[~((frame["seed"] == 1) & (frame["setting_key"] == '{"alpha": 0.5}') & (frame["metric"] == "qa"))]
-    with pytest.raises(
-        UserError, match='no row for .*method = ma, setting = {"alpha": 0.5}, seed = 1, .*metric = qa.$'
-    ):
-        require(lacking, seeds=[0, 1], settings=[{"alpha": 0.5}], **WANTED)
-    with pytest.raises(UserError, match=r"seed = 7.*\(and 1 more\)"):
-        require(frame, seeds=[0, 7], settings=[{"alpha": 0.5}], **WANTED)
-    with pytest.raises(UserError, match="split = train"):
-        require(frame, seeds=[0], settings=[{"alpha": 0.5}], split="train", **WANTED)
-
-
-def test_expand_setting_makes_columns_and_names_what_lacks_them(frame):
-    assert sorted(set(expand_setting(frame, "alpha")["alpha"])) == [0, 0.5, 1]
-    with pytest.raises(UserError, match="has no part"):
-        expand_setting(frame, "part")

@@ -9,7 +9,7 @@ it.
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,76 +21,15 @@ from matplotlib.figure import Figure
 
 from llm.config import load_preset
 from llm.files import write_text
+from llm.methods import Look, looks
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 7.0  # inches; a page's text width
 PANEL = 2.6  # inches; height of a panel
 
 
-@dataclass(frozen=True)
-class Look:
-    """Name, colour, line and short name of a method."""
-
-    label: str
-    colour: str
-    line: str = "-"
-    abbreviation: str = ""
-
-    @property
-    def short(self) -> str:
-        return self.abbreviation or self.label
-
-
-LOOKS: Mapping[str, Look] = {  # by the families of `llm.evidence.named.family`
-    "theta_0": Look(r"$\theta_0$ (before RLHF)", "#000000", "-", r"$\theta_0$"),
-    "theta": Look(r"$\theta$ (after RLHF)", "#7a0019", "-", r"$\theta$"),
-    "early-stopping": Look("early stopping", "#7f7f7f"),
-    "ma": Look("model averaging (MA)", "#0072b2", "-", "MA"),
-    "part-input": Look("input part only", "#009e73", "-", "input part"),
-    "part-middle": Look("middle part only", "#e69f00", "-", "middle part"),
-    "part-output": Look("output part only", "#56b4e9", "-", "output part"),
-    "part-embeddings": Look("embeddings only", "#4b2e83", ":", "embeddings"),
-    "ama": Look("adaptive averaging (AMA)", "#d55e00", "-", "AMA"),
-    "ama-own-embeddings": Look("AMA, embeddings apart", "#dd8fbe", "-", "AMA, emb. apart"),
-    "ama-own-embeddings-head": Look("AMA, embeddings and head apart", "#9c2f5d", "-", "AMA, + head apart"),
-    "ama-6": Look("AMA, K = 6", "#8c3b00"),
-    "oracle-reward": Look("oracle, learned reward", "#00695c", "-", "oracle, learned"),
-    "oracle-gold_reward": Look("oracle, gold reward", "#5a189a", "-", "oracle, gold"),
-    "adamerging": Look("AdaMerging", "#cdb843", "--"),
-    "pattern-output-less": Look(r"$(a,\,a,\,a-.1)$", "#1b7d4f"),
-    "pattern-rest-less": Look(r"$(a,\,a-.1,\,a-.1)$", "#c8791a"),
-    "pattern-output-more": Look(r"$(a,\,a,\,a+.1)$", "#8fd3b5"),
-    "pattern-rest-more": Look(r"$(a,\,a+.1,\,a+.1)$", "#f0bf6b"),
-    "distilled": Look("distilled, no penalty", "#444444", "-", "distilled"),
-    "l1": Look("L1 penalty", "#332288", "--", "L1"),
-    "l2": Look("L2 penalty", "#6fc7b5", "--", "L2"),
-    "kd": Look("knowledge distillation", "#117733", "--", "KD"),
-    "lora-mlp": Look("LoRA, MLP", "#999933", "--"),
-    "lora-mlp-attention": Look("LoRA, MLP + attention", "#6a32e5", "--", "LoRA, + att."),
-    "sma": Look("stochastic moving averaging", "#4a2c12", "--", "SMA"),
-    "er": Look("experience replay", "#882255", "--", "ER"),
-    "kl": Look("KL reward penalty", "#e39be3", "--", "KL"),
-    "rsf": Look("RSF", "#0b6e4f"),
-    "dpo": Look("DPO", "#e0a100"),
-    "ppo": Look("PPO", "#7d3c98"),
-}
-THEORY_LOOKS: Mapping[str, Look] = {
-    "single": Look("one model alone", "#000000"),
-    "weights": Look("weights averaged", LOOKS["ma"].colour),
-    "outputs": Look("outputs averaged", LOOKS["ama"].colour),
-}
 QUARTERS = {0.25: "d", 0.75: (4, 1, 0)}
 TENTHS = ("s", "v", "^", "<", ">", "o", "p", "h", "P", "X", "D")
-METRICS = {
-    "reward": "learned reward",
-    "gold_reward": "gold reward",
-    "qa": "question answering (accuracy)",
-    "reading_f1": "reading comprehension (F1)",
-    "bleu": "translation (BLEU)",
-    "length": "length of a reply (words)",
-    "log_likelihood": "log-likelihood (nats a token)",
-    "win_rate": "win rate by gold reward",
-}
 
 
 def use() -> None:
@@ -135,17 +74,25 @@ def figures() -> Path:
 
 
 def look(family: str) -> Look:
-    """The look of a family of models (`llm.evidence.named.family`), or of an algorithm.
+    """The look of a family of models (`llm.methods.looks`), or of an algorithm.
 
     AMA with any other K looks as with 6, and with any number of samples and regulariser as AMA.
     """
+    known = looks()
     if re.fullmatch(r"ama-\d+", family):
-        return replace(LOOKS["ama-6"], label=f"AMA, K = {family.removeprefix('ama-')}")
+        return replace(known["ama-6"], label=f"AMA, K = {family.removeprefix('ama-')}")
     if varied := re.fullmatch(r"ama-samples-(.+)-regulariser-(.+)", family):
-        return replace(LOOKS["ama"], abbreviation=f"AMA, {varied[1]} samples, regulariser {varied[2]}")
-    if family not in LOOKS:
-        raise KeyError(f"{family!r} has no look; allowed are {', '.join(LOOKS)}")
-    return LOOKS[family]
+        return replace(known["ama"], abbreviation=f"AMA, {varied[1]} samples, regulariser {varied[2]}")
+    if family not in known:
+        raise KeyError(f"{family!r} has no look; allowed are {', '.join(known)}")
+    return known[family]
+
+
+THEORY_LOOKS: Mapping[str, Look] = {
+    "single": Look("one model alone", "#000000"),
+    "weights": Look("weights averaged", look("ma").colour),
+    "outputs": Look("outputs averaged", look("ama").colour),
+}
 
 
 def marker(alpha: float) -> str | tuple[int, int, int]:

@@ -7,8 +7,9 @@ import pytest
 
 from llm.errors import UserError
 from llm.evidence import paths
-from llm.evidence.bootstrap import bootstrap_seeds
-from llm.evidence.hypervolume import advantage, lift, volumes
+from llm.evidence.compare import advantage
+from llm.evidence.hypervolume import lift, volumes
+from llm.evidence.intervals import bootstrap_seeds
 from rsf_rows import core, model, rows_of, write
 
 

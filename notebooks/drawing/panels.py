@@ -11,51 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import style
 from llm.evidence import paths
-from llm.evidence.claims.line import IN_TAXES
-from llm.evidence.frames import ABILITIES, REWARDS, TOP
-from llm.evidence.fronts import Interval
-from llm.evidence.hypervolume import Advantage
+from llm.evidence.compare import Advantage
+from llm.evidence.frames import abilities, rewards
+from llm.evidence.intervals import Interval
+from llm.evidence.metrics import BOUNDED, METRICS
+from llm.methods import Look
 
-DIGITS = {
-    "reward": 2,
-    "gold_reward": 2,
-    "qa": 3,
-    "reading_f1": 3,
-    "bleu": 1,
-    "mean_ability": 3,
-    "length": 1,
-    "win_rate": 3,
-    "area": 3,
-    "log_likelihood": 3,
-    IN_TAXES: 2,
-}
-WORDS = {
-    "reward": "learned reward",
-    "gold_reward": "gold reward",
-    "qa": "question answering",
-    "reading_f1": "reading comprehension",
-    "bleu": "translation",
-    "log_likelihood": "log-likelihood of text",
-    "mean_ability": "mean ability",
-    "length": "length of a reply",
-    "win_rate": "win rate",
-}
-AXIS = {
-    "qa": "question answering\n(accuracy)",
-    "reading_f1": "reading comprehension\n(F1)",
-    "bleu": "translation\n(BLEU)",
-    "log_likelihood": "log-likelihood of text\n(nats a token)",
-}
-SHORT = {
-    "qa": "QA",
-    "reading_f1": "reading",
-    "bleu": "translation",
-    "log_likelihood": "text",
-    "reward": "learned",
-    "gold_reward": "gold",
-}
+from . import style
+
 ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's height outside of it
 
 
@@ -77,24 +41,26 @@ def anchored(path: pd.DataFrame, anchor: pd.DataFrame) -> pd.DataFrame:
     return path.assign(value=moved + mean.reindex(path["metric"]).to_numpy())
 
 
-def trade_off(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: style.Look, alphas: bool = False) -> None:
+def trade_off(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: Look, alphas: bool = False) -> None:
     """A path in one panel: reward to the right, ability upwards; `alphas`: a marker for each ratio."""
     x, y = points(path, reward), points(path, ability)
     style.path(ax, x, y, shown, alphas=list(x.index) if alphas else None)
 
 
-def grid(paths: Sequence[tuple[pd.DataFrame, style.Look]], rows: pd.DataFrame, alphas: bool) -> Figure:
-    """Both rewards (down) against the three abilities (across), the same paths in each panel."""
-    fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex="row", sharey="col")
-    for reward, line in zip(REWARDS, axes, strict=True):
-        for ability, ax in zip(ABILITIES, line, strict=True):
+def grid(paths: Sequence[tuple[pd.DataFrame, Look]], rows: pd.DataFrame, alphas: bool) -> Figure:
+    """The rewards (down) against the abilities (across) of the rows, the same paths in each panel."""
+    shape = len(rewards(rows)), len(abilities(rows))
+    size = style.WIDTH, shape[0] * style.PANEL
+    fig, axes = plt.subplots(*shape, figsize=size, sharex="row", sharey="col", squeeze=False)
+    for reward, line in zip(rewards(rows), axes, strict=True):
+        for ability, ax in zip(abilities(rows), line, strict=True):
             for path, shown in paths:
                 trade_off(ax, path, reward, ability, shown, alphas)
-            ax.set_xlabel(style.METRICS[reward])
-    for ability, ax in zip(ABILITIES, axes[0], strict=True):
-        ax.set_title(AXIS[ability], fontsize=9)
-        for below in axes[:, list(ABILITIES).index(ability)]:
-            floor(below, rows, ability)
+            ax.set_xlabel(METRICS[reward].label)
+    for ability, column in zip(abilities(rows), axes.T, strict=True):
+        column[0].set_title(METRICS[ability].title, fontsize=9)
+        for ax in column:
+            floor(ax, rows, ability)
     return fig
 
 
@@ -108,7 +74,7 @@ def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
         ax.set_ylim(min(low, chance - edge), max(high, chance + edge))
         return
     ax.annotate(
-        f"chance {chance:.{DIGITS[ability] - 1}f}, {'below' if chance < low else 'above'}",
+        f"chance {chance:.{METRICS[ability].decimals - 1}f}, {'below' if chance < low else 'above'}",
         (0.02, 0.05),
         xycoords="axes fraction",
         fontsize=6.5,
@@ -153,9 +119,9 @@ def interval_mark(ax: Axes, x: float, found: Interval | None, colour: str, label
         ax.plot([x] * len(found.per_seed), found.per_seed, ".", color=colour, markersize=3, alpha=0.6)
 
 
-def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: style.Look, shape: str, filled: bool) -> None:
+def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: Look, shape: str, filled: bool) -> None:
     """A metric along a path minus that of theta, the path's end, with 95 % intervals; abilities in hundredths of their top."""
-    scale = 100 / TOP[metric] if metric in TOP else 1.0
+    scale = 100 / METRICS[metric].best if metric in BOUNDED else 1.0
     steps = sorted(set(path["step"]))
     found = [paths.difference(paths.at(path, step), paths.at(path, 1), metric) for step in steps]
     mean = scale * np.array([one.mean for one in found])
@@ -172,11 +138,11 @@ def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: style.Look, sh
         markerfacecolor=face,
         elinewidth=0.6,
         linewidth=1,
-        label=f"{shown.short}, {SHORT[metric]}",
+        label=f"{shown.short}, {METRICS[metric].short}",
     )
 
 
-def ratio_line(ax: Axes, path: pd.DataFrame, group: str, shown: style.Look) -> None:
+def ratio_line(ax: Axes, path: pd.DataFrame, group: str, shown: Look) -> None:
     """The ratio that a method found for a group of weights, against the mean ratio: seeds as dots, their mean as a line."""
     models = path[path["alpha"].notna()].drop_duplicates(["alpha", "seed"])
     models = models.assign(ratio=[setting.get("alphas", {}).get(group, np.nan) for setting in models["setting"]])
@@ -213,8 +179,7 @@ def seed_count(count: int) -> str:
 
 
 def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, areas: bool = False) -> None:
-    """Write into a figure of `anchored` paths what it was drawn from; `areas`: it compares areas, or
-    abilities, below."""
+    """Write into a figure of `anchored` paths what it was drawn from; `areas`: it compares areas, or abilities, below."""
     bars = "standard error over items"
     if n_seeds > 1:
         bars = f"standard error of the difference to ${anchor}$ over seeds"
@@ -245,7 +210,7 @@ def number(found: Interval | None, metric: str) -> str:
     """The difference and its interval as text, in the metric's own unit."""
     if found is None:
         return "on some seed one of the paths never rises in reward, so no comparison"
-    digits = DIGITS[metric]
+    digits = METRICS[metric].decimals
     if math.isnan(found.low):
         return f"{found.mean:+.{digits}f} (one seed: no interval)"
     return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
@@ -254,14 +219,6 @@ def number(found: Interval | None, metric: str) -> str:
 def verdict(found: Interval | None, words: Mapping[str, str]) -> str:
     """The word for above, below or undecided, from the interval; undecided where there is none."""
     return words["undecided" if found is None else found.verdict]
-
-
-def standard_errors(found: Interval) -> float:
-    """The mean difference in standard errors over seeds; NaN with one seed."""
-    per_seed = found.per_seed
-    if len(per_seed) < 2:
-        return math.nan
-    return float(per_seed.mean() / (per_seed.std(ddof=1) / np.sqrt(len(per_seed))))
 
 
 def rate(lr: float) -> str:

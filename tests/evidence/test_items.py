@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from llm.evidence import paired, paths
-from llm.evidence.frames import after
+from llm.evidence import paths
+from llm.evidence.frames import after, read_preset
 from llm.evidence.rows import write_rows
 from rsf_rows import core
 
@@ -28,11 +28,15 @@ def frame(tmp_path, seeds=(0,), kept=True, noise=0.0):
             "stderr": items.std(ddof=1) / np.sqrt(ITEMS),
         }
     write_rows(tmp_path / "core.jsonl", rows)
-    return after(paths.read_preset(tmp_path), "rsf")
+    return after(read_preset(tmp_path), "rsf")
 
 
 def pair(rows):
     return paths.path(rows, "ma"), paths.path(rows, "early-stopping")
+
+
+def item_gap(rows, ability):
+    return paths.gap(*pair(rows), ability, over_items=True)
 
 
 def test_what_items_have_in_common_is_in_no_error_of_a_difference(tmp_path):
@@ -57,7 +61,7 @@ def test_an_error_over_items_is_that_of_their_differences(tmp_path):
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_a_gap_of_one_seed_has_an_interval_over_items(tmp_path, noise):
     rows = frame(tmp_path, noise=noise)
-    found, over_seeds = paired.gap(*pair(rows), "qa"), paths.gap(*(paths.curves(path, "qa") for path in pair(rows)))
+    found, over_seeds = item_gap(rows, "qa"), paths.gap(*pair(rows), "qa")
     assert found.mean == pytest.approx(over_seeds.mean)
     assert np.isnan(over_seeds.low)
     assert found.low < found.mean < found.high
@@ -69,19 +73,19 @@ def test_more_noise_makes_a_wider_interval(tmp_path):
     widths = []
     for noise in (0.05, 0.2):
         (tmp_path / f"{noise}").mkdir()
-        found = paired.gap(*pair(frame(tmp_path / f"{noise}", noise=noise)), "qa")
+        found = item_gap(frame(tmp_path / f"{noise}", noise=noise), "qa")
         widths.append(found.high - found.low)
     assert widths[1] > 2 * widths[0]
 
 
 def test_rows_without_items_and_metrics_without_any_have_no_interval(tmp_path):
-    assert np.isnan(paired.gap(*pair(frame(tmp_path)), "bleu").low)
-    assert np.isnan(paired.gap(*pair(frame(tmp_path, kept=False)), "qa").low)
+    assert np.isnan(item_gap(frame(tmp_path), "bleu").low)
+    assert np.isnan(item_gap(frame(tmp_path, kept=False), "qa").low)
 
 
 def test_over_several_seeds_the_interval_is_that_over_seeds(tmp_path):
-    first, second = pair(frame(tmp_path, seeds=(0, 1, 2), noise=0.1))
-    found, expected = paired.gap(first, second, "qa"), paths.gap(paths.curves(first, "qa"), paths.curves(second, "qa"))
+    rows = frame(tmp_path, seeds=(0, 1, 2), noise=0.1)
+    found, expected = item_gap(rows, "qa"), paths.gap(*pair(rows), "qa")
     assert (found.mean, found.low, found.high) == (expected.mean, expected.low, expected.high)
 
 

@@ -7,12 +7,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import panels
-import style
-from llm.evidence import paths
-from llm.evidence.frames import TOP
-from llm.evidence.fronts import Interval
-from shapes import arrow, blank, box, label
+from llm.evidence.intervals import Interval
+from llm.evidence.metrics import BOUNDED, METRICS, REWARDS
+
+from . import panels, style
+from .shapes import arrow, blank, box, label
 
 MODELS = (
     (r"$\theta_{\mathrm{pre}}$", "pre-trained:\ncontinues text"),
@@ -20,7 +19,7 @@ MODELS = (
     (r"$\theta$", "aligned:\nanswers as people prefer"),
 )
 STEPS = ("instruction tuning", "RLHF")
-SIDES = {"above": "#0072b2", "below": style.LOOKS["theta"].colour, "undecided": "#7f7f7f"}
+SIDES = {"above": "#0072b2", "below": style.look("theta").colour, "undecided": "#7f7f7f"}
 WIDE, HIGH, FAR = 2.6, 1.05, 4.6  # a box, and from one to the next
 
 
@@ -33,8 +32,8 @@ def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure
         width_ratios=[1, 1.35],
     )
     draw_steps(axes["steps"])
-    draw_changes(axes["rewards"], {metric: changes[metric] for metric in paths.REWARDS}, "reward")
-    scaled = {ability: hundredths(changes[ability], TOP[ability]) for ability in paths.ABILITIES}
+    draw_changes(axes["rewards"], {metric: changes[metric] for metric in REWARDS if metric in changes}, "reward")
+    scaled = {a: hundredths(changes[a], METRICS[a].best) for a in BOUNDED if a in changes}
     draw_changes(axes["abilities"], scaled, "abilities, of 100")
     panels.stamp_differences(fig, preset, n_seeds)
     return fig
@@ -74,7 +73,7 @@ def draw_changes(ax: Axes, changes: Mapping[str, Interval], what: str) -> None:
         if len(change.per_seed) > 1:
             ax.plot(change.per_seed, np.full(len(change.per_seed), -place), ".", color="#222222", markersize=3)
     ax.axvline(0, color="#222222", linewidth=0.8)
-    ax.set_yticks([-place for place in range(len(changes))], [panels.WORDS[metric] for metric in changes], fontsize=8)
+    ax.set_yticks([-place for place in range(len(changes))], [METRICS[metric].words for metric in changes], fontsize=8)
     ax.set_ylim(-len(changes) + 0.4, 0.6)
     ax.set_xlabel(rf"{what}: $\theta$ minus $\theta_0$", fontsize=8)
     ax.tick_params(axis="x", labelsize=7)

@@ -10,6 +10,7 @@ import pytest
 from llm.errors import UserError
 from llm.evidence import paths
 from llm.evidence.claims.ledger import ledger
+from llm.evidence.frames import abilities
 from llm.evidence.summary import CELL, NAME, summary
 from llm.files import marks
 from rsf_rows import core, model, rows_of, write
@@ -118,7 +119,7 @@ def test_abilities_are_those_that_were_measured_and_a_log_likelihood_is_in_no_me
         for row in core(seed)
     ]
     loaded = paths.load(write(tmp_path, rows))
-    assert paths.abilities(loaded) == ("qa", "reading_f1", "log_likelihood")
+    assert abilities(loaded) == ("qa", "reading_f1", "log_likelihood")
     start = paths.theta_0(loaded).set_index(["seed", "metric"])["value"]
     assert start[0, "mean_ability"] == pytest.approx((start[0, "qa"] + start[0, "reading_f1"]) / 2)
     table = summary(tmp_path)

@@ -1,92 +1,42 @@
 """AMA with groups of their own for embeddings and head: is it better, in models that tie them and in models that do not?"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-import panels
-import pareto
-import style
-from llm.config import Algorithm
-from llm.evidence import paths
-from llm.evidence.frames import read_preset
-from llm.evidence.hypervolume import Advantage, advantage, volumes
-from llm.evidence.named import of_family, with_families
+from llm.evidence.compare import Duel
+from llm.evidence.frames import after, read_preset
+from llm.evidence.metrics import METRICS, SHARE
+from llm.methods import names
 
-APART = ("ama-own-embeddings", "ama-own-embeddings-head")
-RIVALS = ("ma", "ama")
-Frames = dict[str, pd.DataFrame]  # algorithm -> rows with families
+from . import fronts, panels, style
 
 
-@dataclass(frozen=True)
-class Duel:
-    """The area under a family's front (mean ability against a reward, share of the ideal) minus that of its rival, at the same
-    ratios.
-    """
-
-    preset: str
-    rlhf: str
-    family: str
-    rival: str
-    reward: str
-    seeds: int
-    found: Advantage
-
-
-def frames_of(results: Path) -> Frames:
+def frames_of(results: Path) -> dict[str, pd.DataFrame]:
     """The rows of each algorithm; none where the folder has no rows."""
     if not any(results.glob("*.jsonl")):
         return {}
     rows = read_preset(results)
-    return {rlhf: with_families(rows, rlhf) for rlhf in get_args(Algorithm)}
+    return {rlhf: after(rows, rlhf) for rlhf in names("alignment")}
 
 
-def duels(frames: Frames, preset: str) -> list[Duel]:
-    """Every family with groups of its own that was measured, against MA and against the paper's AMA, by both rewards."""
-    found = []
-    for rlhf, rows in frames.items():
-        there = set(rows.loc[rows["lr"].isna(), "family"])
-        for family in APART:
-            if there >= {family, *RIVALS}:
-                found += [
-                    duel(rows, preset, rlhf, family, rival, reward) for rival in RIVALS for reward in paths.REWARDS
-                ]
-    return [one for one in found if one]
-
-
-def duel(rows: pd.DataFrame, preset: str, rlhf: str, family: str, rival: str, reward: str) -> Duel | None:
-    """None where some seed has no ideal (`llm.evidence.hypervolume`)."""
-    first, second = of_family(rows, family), of_family(rows, rival)
-    common = set(first["seed"]) & set(second["seed"])
-    first, second = (path[path["seed"].isin(common)] for path in (first, pareto.as_coarse(second, first)))
-    ends = [chosen[chosen["seed"].isin(common)] for chosen in (paths.theta_0(rows), paths.of_method(rows, "chance"))]
-    area = volumes({family: first, rival: second}, *ends, "mean_ability", reward)
-    if area is None:
-        return None
-    difference = [area[family][seed] - area[rival][seed] for seed in sorted(common)]
-    return Duel(preset, rlhf, family, rival, reward, len(common), advantage(difference, np.random.default_rng(0)))
-
-
-def names(found: list[Duel]) -> list[tuple[str, str, str]]:
+def lines_of(found: list[Duel]) -> list[tuple[str, str, str]]:
     """(preset, algorithm, family) of the lines, in order."""
     return list(dict.fromkeys((one.preset, one.rlhf, one.family) for one in found))
 
 
 def draw(axes: Mapping[str, Axes], found: list[Duel], called: Mapping[str, str]) -> None:
     """A panel for each rival, a line for each preset, algorithm and family; filled: by the learned reward, hollow: by gold."""
-    lines = names(found)
+    lines = lines_of(found)
     for rival, ax in axes.items():
         ax.axvline(0, color="#555555", linewidth=0.8)
         for one in found:
             if one.rival == rival:
                 shift = 0.17 if one.reward == "reward" else -0.17
                 height = shift - lines.index((one.preset, one.rlhf, one.family))
-                pareto.draw_advantage(ax, height, one.found, style.look(one.family).colour, pareto.FILLED[one.reward])
+                fronts.draw_advantage(ax, height, one.found, style.look(one.family).colour, fronts.FILLED[one.reward])
         labels = [
             f"{called[preset]} {style.look(rlhf).label}: {style.look(family).short}" for preset, rlhf, family in lines
         ]
@@ -97,11 +47,11 @@ def draw(axes: Mapping[str, Axes], found: list[Duel], called: Mapping[str, str])
         ax.set_title(f"area under the front,\nminus {style.look(rival).short}'s", fontsize=9)
 
 
-def told(one: Duel, called: Mapping[str, str]) -> str:
+def sentence(one: Duel, called: Mapping[str, str]) -> str:
     side = panels.verdict(one.found.t, {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"})
     return (
-        f"{called[one.preset]} {style.look(one.rlhf).label}, {panels.WORDS[one.reward]}: {style.look(one.family).short} {side} "
-        f"{style.look(one.rival).short}, {panels.number(one.found.t, 'area')} of the ideal area, {panels.seed_count(one.seeds)}"
+        f"{called[one.preset]} {style.look(one.rlhf).label}, {METRICS[one.reward].words}: {style.look(one.family).short} {side} "
+        f"{style.look(one.rival).short}, {panels.number(one.found.t, SHARE)} of the ideal area, {panels.seed_count(one.seeds)}"
     )
 
 

@@ -1,7 +1,6 @@
 """Methods at several learning rates: each family's path at each rate, and how far MA and early stopping lie above it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 
 import matplotlib.pyplot as plt
@@ -9,43 +8,26 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import panels
-import pareto
-import style
 from llm.config import Preset
 from llm.evidence import paths
-from llm.evidence.claims.line import IN_TAXES
-from llm.evidence.families import TRAINED, strengths
-from llm.evidence.fronts import Interval, t_interval
-from llm.evidence.hypervolume import volumes
-from llm.evidence.rates import by_lead, same_strengths
+from llm.evidence.compare import AtBest, AtRates
+from llm.evidence.intervals import Interval
+from llm.evidence.metrics import IN_TAXES, MEAN_ABILITY
+from llm.evidence.rates import Rate, at_rates
 
-Rate = float | None  # a learning rate, None for the preset's own
-AtRates = dict[Rate, pd.DataFrame]  # learning rate -> path
-LEAD = {IN_TAXES: "ability at equal learned\nreward, in taxes", "mean_ability": "mean ability at\nequal learned reward"}
+from . import panels, style
+from .fronts import Line
+
+LEAD = {IN_TAXES: "ability at equal learned\nreward, in taxes", MEAN_ABILITY: "mean ability at\nequal learned reward"}
 AREA = "area under the front,\nshare of the ideal"
 RIVALS = {"ma": True, "early-stopping": False}  # whether their marks are filled
 WORDS = {"above": "above it", "below": "BELOW it", "undecided": "not distinguishable"}
 CUT = 1.3  # a panel reaches at most this many times as far as the second longest bars
 
 
-@dataclass(frozen=True)
-class Duel:
-    """A rival minus a method.
-
-    at: both at the same rate, over all seeds. rates: the rival's best and the method's, chosen on the seed `chosen_on`; best:
-    at these, over the other seeds (that one, if it is the only one). None where nothing can be compared.
-    """
-
-    at: dict[Rate, Interval | None]
-    rates: tuple[Rate, Rate]
-    chosen_on: int
-    best: Interval | None
-
-
 def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, AtRates] | None:
     """The paths of families at every rate that all of them have, in rising order, of the seeds that have them all; None,
-    after a sentence, where that is no rate but the preset's own, or no seed. `rows` from `llm.evidence.named.with_families`.
+    after a sentence, where that is no rate but the preset's own, or no seed. `rows` from `llm.evidence.frames.after`.
     """
     families = [rows[rows["family"] == name] for name in names]
     others = set.intersection(*(set(chosen["lr"].dropna()) for chosen in families))
@@ -61,82 +43,20 @@ def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, 
     if not common:
         print("No seed has the rows of every method at several learning rates, so nothing is drawn here.")
         return None
-    return {
-        name: {lr: path[path["seed"].isin(common)] for lr, path in models.items()} for name, models in found.items()
-    }
+    return {name: {lr: paths.of_seeds(path, common) for lr, path in models.items()} for name, models in found.items()}
 
 
-def at_rates(rows: pd.DataFrame, name: str, rates: Sequence[Rate]) -> AtRates:
-    """A family's paths, of the strengths that it has at every rate."""
-    method = rows.loc[rows["family"] == name, "method"].iloc[0]
-    path = strengths if method in TRAINED else paths.path
-    return same_strengths({lr: path(rows, method, lr, family=name) for lr in rates}, method)
-
-
-def leads(found: Mapping[str, AtRates], metric: str, rival: str) -> dict[str, Duel]:
-    """A metric at equal learned reward, of a rival minus that of every other method; rates as `llm.evidence.rates.by_lead` chooses."""
-    chosen_on, others = _choosing(found)
-    result = {}
-    for name, models in _others(found, rival):
-        first, second = by_lead(found[rival], models, chosen_on, metric)
-        at_best = (path[path["seed"].isin(others)] for path in (found[rival][first], models[second]))
-        at = {lr: _gap(found[rival][lr], models[lr], metric) for lr in models}
-        result[name] = Duel(at, (first, second), chosen_on, _gap(*at_best, metric))
-    return result
-
-
-def areas(found: Mapping[str, AtRates], rows: pd.DataFrame, rival: str) -> dict[str, Duel] | None:
-    """The area under the front of a rival minus that of every other method; each has the rate of its own largest area.
-
-    As shares of one ideal for all methods and rates (`llm.evidence.hypervolume`); `rows` hold theta_0 and chance. None where there is none.
-    """
-    chosen_on, others = _choosing(found)
-    every = {(name, lr): path for name, models in found.items() for lr, path in models.items()}
-    start, chance = (
-        rows[(rows["method"] == method) & rows["seed"].isin({chosen_on, *others})] for method in ("theta_0", "chance")
-    )
-    shares = volumes(every, start, chance, "mean_ability")
-    if shares is None:
-        return None
-
-    def minus(first: tuple[str, Rate], second: tuple[str, Rate], seeds: Sequence[int]) -> Interval:
-        return t_interval([shares[first][seed] - shares[second][seed] for seed in seeds])
-
-    def largest(name: str) -> Rate:
-        return max(found[name], key=lambda lr: shares[name, lr][chosen_on])
-
-    result = {}
-    for name, models in _others(found, rival):
-        at = {lr: minus((rival, lr), (name, lr), list(shares[name, lr])) for lr in models}
-        rates = largest(rival), largest(name)
-        result[name] = Duel(at, rates, chosen_on, minus((rival, rates[0]), (name, rates[1]), others))
-    return result
-
-
-def _choosing(found: Mapping[str, AtRates]) -> tuple[int, list[int]]:
-    """The seed that rates are chosen on, and those that they are told on."""
-    seeds = paths.seeds(next(iter(found["ma"].values())))
-    return seeds[0], seeds[1:] or seeds
-
-
-def _others(found: Mapping[str, AtRates], rival: str) -> list[tuple[str, AtRates]]:
-    """The methods that a rival is held against; MA against early stopping is told once, as MA's."""
-    return [(name, models) for name, models in found.items() if name not in {"ma", rival}]
-
-
-def _gap(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Interval | None:
-    return paths.gap(paths.curves(first, metric), paths.curves(second, metric))
-
-
-def fronts_of(rows: pd.DataFrame, found: Mapping[str, AtRates], titles: Mapping[Rate, str]) -> list[pareto.Line]:
+def fronts_of(rows: pd.DataFrame, found: Mapping[str, AtRates], titles: Mapping[Rate, str]) -> list[Line]:
     """A line of panels for each rate, against the learned reward."""
     return [
-        pareto.Line("reward", {name: models[lr] for name, models in found.items()}, rows, title, stars=("theta_0",))
+        Line("reward", {name: models[lr] for name, models in found.items()}, rows, title, stars=("theta_0",))
         for lr, title in titles.items()
     ]
 
 
-def figure(measures: Mapping[str, Mapping[str, Mapping[str, Duel]]], titles: Mapping[Rate, str], preset: str) -> Figure:
+def figure(
+    measures: Mapping[str, Mapping[str, Mapping[str, AtBest]]], titles: Mapping[Rate, str], preset: str
+) -> Figure:
     """A line of panels for each measure, a panel for each rate and one for the best. `measures`: what -> rival -> method -> duel."""
     names = list(next(iter(measures.values()))["ma"])
     size = style.WIDTH, style.PANEL * len(measures) + 0.5
@@ -224,7 +144,7 @@ def highest(found: Mapping[str, AtRates], names: Mapping[Rate, str]) -> str:
     return f"Highest learned reward on each path ({ends}), means over seeds: " + ", ".join(told) + "."
 
 
-def table(duels: Mapping[str, Duel], rival: str, metric: str, names: Mapping[Rate, str]) -> pd.DataFrame:
+def table(duels: Mapping[str, AtBest], rival: str, metric: str, names: Mapping[Rate, str]) -> pd.DataFrame:
     """A line a method: what the rival is ahead by at each rate."""
     return pd.DataFrame(
         {
@@ -237,7 +157,7 @@ def table(duels: Mapping[str, Duel], rival: str, metric: str, names: Mapping[Rat
     ).T
 
 
-def told(name: str, rival: str, duel: Duel, metric: str, names: Mapping[Rate, str]) -> str:
+def told(name: str, rival: str, duel: AtBest, metric: str, names: Mapping[Rate, str]) -> str:
     """One sentence about a rival and a method, each at its best."""
     first, second = (names[lr] for lr in duel.rates)
     seeds = f", told on {panels.seed_count(len(duel.best.per_seed))}" if duel.best else ""

@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folder):
-    return {(span.rlhf, span.method): span for span in spans(folder)}
+    return {(span.rlhf, span.family): span for span in spans(folder)}
 
 
 def test_each_method_has_its_two_ends_at_its_own_rate(found):
@@ -35,8 +35,8 @@ def test_each_method_has_its_two_ends_at_its_own_rate(found):
 
 
 def test_lora_has_its_ends_for_each_of_its_targets(found):
-    for targets in ("mlp", "mlp+attention"):
-        span = found["rsf", f"lora {targets}"]
+    for family in ("lora-mlp", "lora-mlp-attention"):
+        span = found["rsf", family]
         assert span.mildest.setting == "rank 16, lora_alpha 128"
         assert span.strongest.setting == "rank 16, lora_alpha 0.125"
         assert span.strongest.difference == pytest.approx(3.2 / 10)
@@ -98,9 +98,9 @@ def test_the_readme_of_the_sweeps_says_what_the_committed_rows_say():
 
 def test_rows_without_a_mitigation_are_refused(tmp_path):
     with pytest.raises(
-        UserError, match="has no rows of a mitigation; it must have some of l1, l2, kd, er, kl, sma, lora"
+        UserError, match="has no rows of a mitigation; it must have some of l1, l2, kd, lora, sma, er, kl"
     ):
         spans(write(tmp_path, core(0)))
     rows = core(0) + rows_of(0, "l1", {"strength": 2.0}, model(0.5, 1))
-    with pytest.raises(UserError, match="method = l1, seed = 0 has rows, but an end of its path has none"):
+    with pytest.raises(UserError, match="l1, seed = 0 has rows, but distilled, an end of its path, has none"):
         spans(write(tmp_path / "half", rows))

@@ -3,17 +3,16 @@ they come from, and the cell draws nothing.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import get_args
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-import panels
-import pareto
-import style
-from llm.config import Algorithm
-from llm.evidence.frames import read_preset
-from llm.evidence.named import of_family, with_families
+from llm.evidence import paths
+from llm.evidence.compare import Contest, contests
+from llm.evidence.frames import after, read_preset
+from llm.methods import names
+
+from . import fronts, panels, style
 
 MEANS = {
     "win_rate": "share of prompts to which the reply has more gold reward than theta_0's, equal ones counted half",
@@ -23,16 +22,16 @@ Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 
 
 def frames() -> dict[str, pd.DataFrame]:
-    """The rows of each algorithm (`llm.evidence.named.with_families`); of one that was not measured only theta_0 and chance."""
+    """The rows of each algorithm (`llm.evidence.frames.after`); of one that was not measured only theta_0 and chance."""
     rows = read_preset(style.results())
-    return {rlhf: with_families(rows, rlhf) for rlhf in get_args(Algorithm)}
+    return {rlhf: after(rows, rlhf) for rlhf in names("alignment")}
 
 
 def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Iterable[str]]) -> Paths | None:
     """The paths of the families that are needed, of those seeds that have them all.
 
     Args:
-        needs: (algorithm, sweep) -> families (`llm.evidence.named.family`).
+        needs: (algorithm, sweep) -> families (`llm.methods.family`).
     Returns:
         algorithm -> family -> path; None, after a sentence that says what is missing, where any of them has no rows or
         no seed has them all.
@@ -53,21 +52,20 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
         return None
     found: Paths = {rlhf: {} for rlhf, _ in needs}
     for (rlhf, _), families in needs.items():
-        found[rlhf] |= {name: of_family(frames[rlhf], name) for name in families}
+        found[rlhf] |= {name: paths.path(frames[rlhf], name) for name in families}
     common = set.intersection(*(set(path["seed"]) for by_name in found.values() for path in by_name.values()))
     if not common:
         sweeps = panels.several(sorted({f"`{sweep}`" for _, sweep in needs}))
         print(f"No seed has the rows of all of {sweeps}, so nothing is drawn here.")
         return None
     return {
-        rlhf: {name: path[path["seed"].isin(common)] for name, path in by_name.items()}
-        for rlhf, by_name in found.items()
+        rlhf: {name: paths.of_seeds(path, common) for name, path in by_name.items()} for rlhf, by_name in found.items()
     }
 
 
-def fronts(
+def front(
     frames: Mapping[str, pd.DataFrame], preset: str, needs: Mapping[tuple[str, str], Iterable[str]], columns: int = 4
-) -> tuple[dict[str, pd.DataFrame], list[pareto.Contest], Figure] | tuple[None, None, None]:
+) -> tuple[dict[str, pd.DataFrame], list[Contest], Figure] | tuple[None, None, None]:
     """The paths of one algorithm's families that are needed, MA among them, their contests with MA, and the figure of their
     fronts against both rewards; three times None, after a sentence, where rows are missing.
     """
@@ -75,13 +73,8 @@ def fronts(
     if found is None:
         return None, None, None
     ((rlhf, by_name),) = found.items()
-    compared = pareto.contests(by_name, frames[rlhf])
-    return by_name, compared, pareto.figure(pareto.both_rewards(by_name, frames[rlhf]), compared, preset, columns)
-
-
-def alike(rows: pd.DataFrame, path: pd.DataFrame) -> pd.DataFrame:
-    """The rows of those seeds that a path has."""
-    return rows[rows["seed"].isin(set(path["seed"]))]
+    compared = contests(by_name, frames[rlhf])
+    return by_name, compared, fronts.figure(fronts.both_rewards(by_name, frames[rlhf]), compared, preset, columns)
 
 
 def judge(found: Mapping[str, pd.DataFrame]) -> str:

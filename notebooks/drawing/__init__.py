@@ -1,0 +1,1 @@
+"""What the notebooks draw with: looks, panels, figures and sentences. Statistics stand in `llm.evidence`."""

@@ -1,0 +1,123 @@
+"""Which rows may be read: those of the table of methods, to which a new method and a new ability are one entry each."""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from drawing import fronts, style
+from llm import methods
+from llm.errors import UserError
+from llm.evidence import metrics, paths
+from llm.evidence.compare import contests
+from llm.evidence.frames import abilities, after, read_preset
+from llm.evidence.rows import parse_row
+from llm.evidence.summary import summary
+from rsf_rows import core, model, rows_of, write
+
+RESULTS = Path(__file__).parents[2] / "results"
+FOLDERS = sorted({path.parent for path in RESULTS.glob("*/*.jsonl")})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_all_committed_rows_are_known_and_complete(folder):
+    rows = read_preset(folder)
+    for rlhf in sorted(set(rows["rlhf"]) - {"none"}):
+        assert after(rows, rlhf)["family"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "said"),
+    [
+        ("magic", {}, "results: method = 'magic' is unknown; allowed are chance, reward_model, theta_0, theta, "),
+        (
+            "ma",
+            {"alpha": 0.4, "layers": "even"},
+            "method = ma has a setting layers, which is unknown; allowed are alpha, lr",
+        ),
+        ("l2", {"lambda": 0.1}, "method = l2 has a setting lambda, which is unknown; allowed are lr, strength"),
+        ("theta_0", {"lr": 0.1}, "method = theta_0 has a setting lr, which is unknown; allowed are none"),
+    ],
+)
+def test_an_unknown_method_or_setting_is_an_error_that_names_it(tmp_path, method, setting, said):
+    with pytest.raises(UserError) as error:
+        paths.load(write(tmp_path, core(0) + rows_of(0, method, setting, model(1, 1))))
+    assert said in str(error.value)
+
+
+def test_a_setting_that_lacks_what_names_its_family_is_an_error_that_names_it(tmp_path):
+    rows = read_preset(write(tmp_path, core(0) + rows_of(0, "part", {"alpha": 0.4}, model(1, 1))))
+    with pytest.raises(UserError, match=r"method = part, setting = \{\"alpha\": 0.4\} has no 'part'; it must have one"):
+        after(rows, "rsf")
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A mitigation that is in the table for the time of a test."""
+    style.use()
+    entry = methods.Method(
+        "toy",
+        "training",
+        {"toy": methods.Look("toy brake", "#123456", ":", "toy")},
+        "nowhere",
+        options={"grip": methods.Option(least=0)},
+        order=methods.Order(("grip",), falling=True, starts="theta_0", ends="distilled"),
+    )
+    monkeypatch.setitem(methods.METHODS, "toy", entry)
+
+
+def test_one_entry_brings_a_new_mitigation_into_paths_comparisons_and_legends(tmp_path, toy):
+    rows = [row for seed in (0, 1) for row in core(seed) + rows_of(seed, "distilled", {}, model(1, 0.5, 10.0 * seed))]
+    for grip, rise in ((0.5, 0.9), (2.0, 0.5), (8.0, 0.2)):
+        rows += [row for seed in (0, 1) for row in rows_of(seed, "toy", {"grip": grip}, model(rise, 0.9, 10.0 * seed))]
+    found = after(read_preset(write(tmp_path, rows)), "rsf")
+    path = paths.path(found, "toy")
+    assert dict(zip(path["step"], path["grip"], strict=True)).keys() == {0, 1, 2, 3, 4}
+    assert path.loc[path["step"] == 1, "grip"].unique().tolist() == [8.0]
+    both = {"ma": paths.path(found, "ma"), "toy": path}
+    (contest,) = contests(both, found)
+    assert fronts.named(contest) == "toy"
+    fig = fronts.figure(fronts.both_rewards(both, found), [contest], "microcosm")
+    assert "toy brake" in [text.get_text() for legend in fig.legends for text in legend.get_texts()]
+    plt.close(fig)
+    with pytest.raises(KeyError, match="'brake' has no look"):
+        style.look("brake")
+
+
+def test_a_new_algorithm_is_one_that_rows_may_be_of(monkeypatch):
+    row = rows_of(0, "theta", {}, {"qa": 0.5}, "grpo")[0]
+    with pytest.raises(UserError, match="rlhf = 'grpo' is not allowed; it must be one of none, rsf, dpo, ppo"):
+        parse_row(row, "here")
+    entry = methods.Method("grpo", "alignment", {"grpo": methods.Look("GRPO", "#654321")}, "arXiv 2402.03300")
+    monkeypatch.setitem(methods.METHODS, "grpo", entry)
+    assert parse_row(row, "here").rlhf == "grpo"
+
+
+def test_one_row_of_the_table_brings_a_new_ability_into_means_tables_and_figures(tmp_path, monkeypatch):
+    """The names that derive from the table are made when it is imported, so they are set here as well."""
+    style.use()
+    added = metrics.Metric("rhyme", "ability", "rhyming", "share", 2, best=2.0, column="rhymes")
+    table = {**metrics.METRICS, "rhyme": added}
+    for module in ("frames", "summary", "metrics"):
+        monkeypatch.setattr(f"llm.evidence.{module}.METRICS", table)
+    for name in ("ABILITIES", "BOUNDED"):
+        for module in ("frames", "metrics"):
+            monkeypatch.setattr(f"llm.evidence.{module}.{name}", (*metrics.BOUNDED, "rhyme"))
+    monkeypatch.setattr("drawing.fronts.METRICS", table)
+    monkeypatch.setattr("drawing.panels.METRICS", table)
+    rows = [row for seed in range(2) for row in core(seed)]
+    rows += [row | {"metric": "rhyme", "value": 2 * row["value"]} for row in rows if row["metric"] == "qa"]
+    loaded = paths.load(write(tmp_path, rows))
+    assert abilities(loaded) == ("qa", "reading_f1", "bleu", "rhyme")
+    start = loaded[(loaded["method"] == "theta_0") & (loaded["metric"] == "mean_ability")]
+    assert start["value"].tolist() == pytest.approx([(0.9 + 0.8 + 1.0 + 0.9) / 4] * 2)
+    assert "rhymes" in summary(tmp_path)
+    fig = fronts.figure(fronts.both_rewards({"ma": paths.path(loaded, "ma")}, loaded), [], "microcosm")
+    assert [ax.get_title() for ax in fig.axes[:4]][-1] == "rhyming\n(share)"
+    plt.close(fig)
+
+
+def test_every_metric_of_the_committed_rows_that_is_drawn_is_in_the_table():
+    measured = {json.loads(line)["metric"] for path in RESULTS.glob("*/*.jsonl") for line in path.open()}
+    assert measured - {"gold_correlation", "pair_accuracy"} <= set(metrics.METRICS)  # those are of the reward model
