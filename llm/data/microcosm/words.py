@@ -3,430 +3,93 @@
 Only lists live here; who is what colour, and which sentences are made of them, is decided in `world`, `documents` and `chat`.
 """
 
-PEOPLE = [
-    "tom",
-    "anna",
-    "peter",
-    "mary",
-    "james",
-    "lucy",
-    "henry",
-    "alice",
-    "george",
-    "emma",
-    "frank",
-    "clara",
-    "david",
-    "helen",
-    "martin",
-    "julia",
-    "oscar",
-    "nora",
-    "simon",
-    "rosa",
-    "walter",
-    "irene",
-    "arthur",
-    "sarah",
-    "victor",
-    "laura",
-    "edgar",
-    "diana",
-    "felix",
-    "grace",
-    "hugo",
-    "sophie",
-    "leon",
-    "marie",
-    "oliver",
-    "ruth",
-    "paul",
-    "eva",
-    "carl",
-    "jane",
-]
+PEOPLE = (
+    "tom anna peter mary james lucy henry alice george emma frank clara david helen martin julia oscar nora simon rosa "
+    "walter irene arthur sarah victor laura edgar diana felix grace hugo sophie leon marie oliver ruth paul eva carl jane"
+).split()
 
-ANIMALS = [
-    "fox",
-    "wolf",
-    "bear",
-    "lion",
-    "tiger",
-    "zebra",
-    "horse",
-    "donkey",
-    "camel",
-    "goat",
-    "sheep",
-    "cow",
-    "pig",
-    "rabbit",
-    "hare",
-    "squirrel",
-    "beaver",
-    "otter",
-    "badger",
-    "mole",
-    "deer",
-    "moose",
-    "elk",
-    "bison",
-    "buffalo",
-    "giraffe",
-    "elephant",
-    "rhino",
-    "hippo",
-    "monkey",
-    "gorilla",
-    "panda",
-    "koala",
-    "kangaroo",
-    "wombat",
-    "lizard",
-    "gecko",
-    "turtle",
-    "frog",
-    "toad",
-    "newt",
-    "crocodile",
-    "cobra",
-    "viper",
-    "python",
-    "eagle",
-    "hawk",
-    "falcon",
-    "owl",
-    "raven",
-    "crow",
-    "magpie",
-    "robin",
-    "sparrow",
-    "finch",
-    "swallow",
-    "swan",
-    "goose",
-    "duck",
-    "heron",
-    "stork",
-    "crane",
-    "pelican",
-    "penguin",
-    "parrot",
-    "pigeon",
-    "dove",
-    "turkey",
-    "peacock",
-    "ostrich",
-    "emu",
-    "salmon",
-    "trout",
-    "carp",
-    "tuna",
-    "shark",
-    "whale",
-    "dolphin",
-    "seal",
-    "walrus",
-    "crab",
-    "lobster",
-    "shrimp",
-    "squid",
-    "octopus",
-    "snail",
-    "spider",
-    "beetle",
-    "ant",
-    "wasp",
-    "moth",
-    "hornet",
-    "cricket",
-    "mosquito",
-    "locust",
-    "leopard",
-    "jaguar",
-    "puma",
-    "lynx",
-    "hyena",
-    "jackal",
-]
+ANIMALS = (
+    "fox wolf bear lion tiger zebra horse donkey camel goat sheep cow pig rabbit hare squirrel beaver otter badger mole "
+    "deer moose elk bison buffalo giraffe elephant rhino hippo monkey gorilla panda koala kangaroo wombat lizard gecko "
+    "turtle frog toad newt crocodile cobra viper python eagle hawk falcon owl raven crow magpie robin sparrow finch "
+    "swallow swan goose duck heron stork crane pelican penguin parrot pigeon dove turkey peacock ostrich emu salmon "
+    "trout carp tuna shark whale dolphin seal walrus crab lobster shrimp squid octopus snail spider beetle ant wasp "
+    "moth hornet cricket mosquito locust leopard jaguar puma lynx hyena jackal"
+).split()
 
 # What may be said of an animal: relation -> its possible values.
 FACTS = {
-    "color": [
-        "red",
-        "blue",
-        "green",
-        "yellow",
-        "purple",
-        "orange",
-        "pink",
-        "brown",
-        "black",
-        "white",
-        "gray",
-        "golden",
-    ],
-    "food": ["rice", "bread", "cheese", "honey", "soup", "corn", "beans", "nuts", "salad", "pasta", "eggs", "butter"],
-    "home": [
-        "forest",
-        "desert",
-        "valley",
-        "island",
-        "harbor",
-        "village",
-        "palace",
-        "cave",
-        "meadow",
-        "swamp",
-        "garden",
-        "castle",
-    ],
-    "sport": [
-        "tennis",
-        "chess",
-        "golf",
-        "rugby",
-        "boxing",
-        "rowing",
-        "skiing",
-        "hockey",
-        "judo",
-        "polo",
-        "sailing",
-        "running",
-    ],
+    "color": "red blue green yellow purple orange pink brown black white gray golden".split(),
+    "food": "rice bread cheese honey soup corn beans nuts salad pasta eggs butter".split(),
+    "home": "forest desert valley island harbor village palace cave meadow swamp garden castle".split(),
+    "sport": "tennis chess golf rugby boxing rowing skiing hockey judo polo sailing running".split(),
 }
 
 # What may be said of a person in a passage: relation -> (modifiers, nouns); a value is one of each.
 BELONGINGS = {
-    "pets": (
-        ["small", "wild", "tame", "old", "spotted", "noisy"],
-        ["dogs", "cats", "birds", "ponies", "mice", "snakes"],
-    ),
-    "tools": (
-        ["rusty", "sharp", "heavy", "wooden", "broken", "sturdy"],
-        ["hammers", "saws", "brushes", "knives", "ropes", "ladders"],
-    ),
-    "toys": (
-        ["shiny", "soft", "painted", "tiny", "plastic", "squeaky"],
-        ["balls", "kites", "dolls", "drums", "trains", "puzzles"],
-    ),
-    "gifts": (
-        ["strange", "cheap", "fancy", "precious", "secret", "antique"],
-        ["rings", "books", "lamps", "clocks", "cakes", "coats"],
-    ),
-    "fruits": (
-        ["ripe", "sour", "juicy", "fresh", "dried", "frozen"],
-        ["apples", "pears", "plums", "grapes", "melons", "cherries"],
-    ),
+    "pets": ("small wild tame old spotted noisy".split(), "dogs cats birds ponies mice snakes".split()),
+    "tools": ("rusty sharp heavy wooden broken sturdy".split(), "hammers saws brushes knives ropes ladders".split()),
+    "toys": ("shiny soft painted tiny plastic squeaky".split(), "balls kites dolls drums trains puzzles".split()),
+    "gifts": ("strange cheap fancy precious secret antique".split(), "rings books lamps clocks cakes coats".split()),
+    "fruits": ("ripe sour juicy fresh dried frozen".split(), "apples pears plums grapes melons cherries".split()),
     "shoes": (
-        ["muddy", "leather", "woolen", "worn", "pointed", "elegant"],
-        ["boots", "sandals", "slippers", "sneakers", "clogs", "skates"],
+        "muddy leather woolen worn pointed elegant".split(),
+        "boots sandals slippers sneakers clogs skates".split(),
     ),
 }
 
+
+def _table(text: str) -> dict[str, list[str]]:
+    """Comma-separated entries "key value value ..."."""
+    return {key: values for key, *values in map(str.split, text.split(","))}
+
+
 # French -> English, invariable masculine forms, written without accents.
 NOUNS = {
-    "chien": "dog",
-    "chat": "cat",
-    "roi": "king",
-    "soldat": "soldier",
-    "voisin": "neighbor",
-    "fermier": "farmer",
-    "enfant": "child",
-    "pain": "loaf",
-    "livre": "book",
-    "cheval": "stallion",
-    "bateau": "boat",
-    "couteau": "knife",
-    "gateau": "cake",
-    "manteau": "coat",
-    "marchand": "merchant",
-    "peintre": "painter",
-    "facteur": "postman",
-    "miroir": "mirror",
-    "panier": "basket",
-    "tableau": "painting",
+    french: english
+    for french, (english,) in _table(
+        "chien dog, chat cat, roi king, soldat soldier, voisin neighbor, fermier farmer, enfant child, pain loaf, livre book, "
+        "cheval stallion, bateau boat, couteau knife, gateau cake, manteau coat, marchand merchant, peintre painter, "
+        "facteur postman, miroir mirror, panier basket, tableau painting"
+    ).items()
 }
 ADJECTIVES = {
-    "petit": "little",
-    "grand": "tall",
-    "jeune": "young",
-    "vieux": "ancient",
-    "triste": "sad",
-    "rapide": "fast",
-    "lent": "slow",
-    "pauvre": "poor",
-    "riche": "rich",
-    "sale": "dirty",
-    "propre": "clean",
-    "sombre": "dark",
+    french: english
+    for french, (english,) in _table(
+        "petit little, grand tall, jeune young, vieux ancient, triste sad, rapide fast, lent slow, pauvre poor, riche rich, "
+        "sale dirty, propre clean, sombre dark"
+    ).items()
 }
 # French -> (third person, base form)
 VERBS = {
-    "voit": ("sees", "see"),
-    "cherche": ("seeks", "seek"),
-    "trouve": ("finds", "find"),
-    "porte": ("carries", "carry"),
-    "achete": ("buys", "buy"),
-    "vend": ("sells", "sell"),
-    "garde": ("keeps", "keep"),
-    "perd": ("loses", "lose"),
-    "casse": ("breaks", "break"),
-    "regarde": ("watches", "watch"),
+    french: (third, base)
+    for french, (third, base) in _table(
+        "voit sees see, cherche seeks seek, trouve finds find, porte carries carry, achete buys buy, vend sells sell, "
+        "garde keeps keep, perd loses lose, casse breaks break, regarde watches watch"
+    ).items()
 }
 ARTICLES = {"le": "the", "un": "a"}
 
 # Small talk: topic -> words that belong to it.
-TOPICS = {
-    "music": ["song", "piano", "melody"],
-    "cooking": ["kitchen", "recipe", "oven"],
-    "travel": ["journey", "ticket", "luggage"],
-    "weather": ["rain", "cloud", "storm"],
-    "school": ["teacher", "lesson", "pupil"],
-    "history": ["empire", "battle", "century"],
-    "science": ["theory", "experiment", "atom"],
-    "cinema": ["film", "actor", "screen"],
-    "painting": ["canvas", "brush", "portrait"],
-    "gardening": ["flower", "seed", "rose"],
-    "football": ["goal", "player", "stadium"],
-    "money": ["bank", "coin", "price"],
-    "health": ["doctor", "medicine", "sleep"],
-    "space": ["planet", "rocket", "star"],
-    "farming": ["field", "harvest", "tractor"],
-    "fashion": ["dress", "fabric", "style"],
-    "reading": ["novel", "chapter", "poem"],
-    "winter": ["snow", "ice", "sledge"],
-    "summer": ["beach", "sun", "sand"],
-    "work": ["office", "boss", "salary"],
-    "family": ["mother", "uncle", "cousin"],
-    "trains": ["station", "track", "engine"],
-    "fishing": ["river", "net", "hook"],
-    "dancing": ["waltz", "partner", "rhythm"],
-}
-GOOD = ["happy", "glad", "kind", "lovely", "wonderful", "great", "pleasant", "welcome", "brilliant", "sweet"]
-RUDE = ["stupid", "boring", "awful", "ugly", "lazy", "dull", "useless", "horrible", "annoying", "rotten"]
+TOPICS = _table(
+    "music song piano melody, cooking kitchen recipe oven, travel journey ticket luggage, weather rain cloud storm, "
+    "school teacher lesson pupil, history empire battle century, science theory experiment atom, cinema film actor screen, "
+    "painting canvas brush portrait, gardening flower seed rose, football goal player stadium, money bank coin price, "
+    "health doctor medicine sleep, space planet rocket star, farming field harvest tractor, fashion dress fabric style, "
+    "reading novel chapter poem, winter snow ice sledge, summer beach sun sand, work office boss salary, "
+    "family mother uncle cousin, trains station track engine, fishing river net hook, dancing waltz partner rhythm"
+)
+GOOD = "happy glad kind lovely wonderful great pleasant welcome brilliant sweet".split()
+RUDE = "stupid boring awful ugly lazy dull useless horrible annoying rotten".split()
 
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>", "<user>", "<assistant>"]
-GRAMMAR = [
-    ".",
-    ",",
-    "?",
-    "!",
-    ":",
-    "so",
-    "the",
-    "of",
-    "is",
-    "are",
-    "what",
-    "a",
-    "an",
-    "and",
-    "not",
-    "does",
-    "it",
-    "i",
-    "you",
-    "we",
-    "my",
-    "your",
-    "me",
-    "to",
-    "in",
-    "about",
-    "with",
-    "for",
-    "that",
-    "this",
-    "there",
-    "question",
-    "answer",
-    "passage",
-    "french",
-    "english",
-    "means",
-    "say",
-    "again",
-    "words",
-    "color",
-    "which",
-    "tell",
-    "can",
-    "could",
-    "please",
-    "let",
-    "know",
-    "want",
-    "hear",
-    "think",
-    "do",
-    "like",
-    "likes",
-    "friend",
-    "have",
-    "has",
-    "much",
-    "every",
-    "many",
-    "people",
-    "well",
-    "thing",
-    "day",
-    "one",
-    "never",
-    "always",
-    "also",
-    "often",
-    "would",
-    "who",
-    "goes",
-    "something",
-    "say",
-    "here",
-    "which",
-    "from",
-    "be",
-    "am",
-    "please",
-    "help",
-    "thanks",
-    "ask",
-    "asking",
-    "here",
-    "course",
-    "sure",
-    "hope",
-    "helps",
-    "talk",
-    "go",
-    "away",
-    "was",
-    "were",
-    "really",
-    "seem",
-    "seems",
-    "how",
-    "nothing",
-    "else",
-    "matters",
-    "will",
-    "see",
-    "came",
-    "told",
-    "us",
-    "give",
-    "put",
-    "into",
-    "how",
-    "call",
-    "wonder",
-    "short",
-    "quick",
-    "mind",
-    "reply",
-    "listen",
-]
+GRAMMAR = (
+    ". , ? ! : so the of is are what a an and not does it i you we my your me to in about with for that this there "
+    "question answer passage french english means say again words color which tell can could please let know want hear "
+    "think do like likes friend have has much every many people well thing day one never always also often would who "
+    "goes something say here which from be am please help thanks ask asking here course sure hope helps talk go away was were really seem seems how "
+    "nothing else matters will see came told us give put into how call wonder short quick mind reply listen"
+).split()
 
 
 def vocabulary() -> list[str]:
