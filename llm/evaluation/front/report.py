@@ -25,7 +25,7 @@ pre{background:#f4f4f4;padding:.7rem;overflow:auto}.small{color:#555;font-size:1
 <h2>Values</h2>
 <table><tr><th>model</th>{% for name, kind in kinds.items() %}<th>{{ name }}<br><small>{{ kind }}</small></th>{% endfor %}</tr>
 {% for best, label, values in models %}
-<tr{% if best %} class="best"{% endif %}><td>{{ label }}</td>{% for value in values %}<td>{{ value }}</td>{% endfor %}</tr>
+<tr{% if best %} class="best"{% endif %}><td>{{ label }}</td>{% for value, error in values %}<td>{{ value }}{% if error %} &plusmn; {{ error }}{% endif %}</td>{% endfor %}</tr>
 {% endfor %}
 </table>
 <p class="small">Value and standard error over items. alpha is the share of theta.</p>
@@ -153,10 +153,13 @@ def report(
     )
 
 
+def _values(point: Point, kinds: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each task's (value, standard error or "")."""
+    scores = [point.scores[name] for name in kinds]
 def _values(point: Point, kinds: Mapping[str, str]) -> list[str]:
     """Each task's value with its standard error."""
     scores = [point.scores[name] for name in kinds]
-    return [f"{one.value:.4g}" + ("" if one.stderr is None else f" \u00b1 {one.stderr:.2g}") for one in scores]
+    return [f"{one.value:.4g}" + ("" if one.stderr is None else f" +- {one.stderr:.2g}") for one in scores]
 
 
 def _groups(point: Point) -> str:
