@@ -49,7 +49,7 @@ FAIR = SWEPT if RATES else ROWS  # rows of the seeds that all rates were run on
 NAMES = {lr: panels.rate(OWN if lr is None else lr) for lr in RATES or [None]}
 MA, STOPPING = style.look("ma"), style.look("early-stopping")
 REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
-TOLD = (*REWARDS, *ABILITIES)
+REPORTED = (*REWARDS, *ABILITIES)
 FOUND = []  # what this notebook finds: (claim, what the intervals say)
 
 # %% [markdown]
@@ -202,10 +202,10 @@ CHANGE = {
     (part, alpha, metric): paths.difference(paths.at(path, alpha), paths.at(path, 1), metric)
     for part, path in PART_PATHS.items()
     for alpha in sorted(set(path["step"]))
-    for metric in TOLD
+    for metric in REPORTED
 }
 fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
-for ax, metric in zip(axes.flat, TOLD, strict=False):
+for ax, metric in zip(axes.flat, REPORTED, strict=False):
     ax.axhline(0, color=style.look("theta").colour, linewidth=0.8)
     for place, part in enumerate(PARTS):
         alphas = sorted(set(PART_PATHS[part]["step"]))
@@ -243,7 +243,7 @@ for part in PARTS:
     alphas = [alpha for alpha in sorted(set(PART_PATHS[part]["step"])) if alpha < 1]
     name = style.look(f"part-{part}").label
     print(f"{name}, {len(alphas)} ratios below 1, against theta with 95 % intervals:")
-    for metric in TOLD:
+    for metric in REPORTED:
         told = {
             word: [f"{a:g}" for a in alphas if CHANGE[part, a, metric].verdict == word] for word in ("above", "below")
         }
@@ -252,7 +252,7 @@ for part in PARTS:
     both = [f"{alpha:g}" for alpha in compare.both_rise(PART_PATHS[part])]
     won = f"at alpha {panels.several(both)}" if both else "at no alpha"
     print(f"  Learned reward and an ability both above theta, no ability below: {won}.")
-    FOUND.append((f"{part} put back: above theta", {m: CHANGE[part, 0.0, m] for m in TOLD}))
+    FOUND.append((f"{part} put back: above theta", {m: CHANGE[part, 0.0, m] for m in REPORTED}))
 print("Many ratios are tried here: about one interval in forty lies above 0 by chance alone.")
 
 # %% [markdown]
@@ -281,13 +281,13 @@ for part in PARTS:
 # below, a question mark where it holds 0, and a dash where the claim says nothing or nothing can be compared.
 
 # %%
-SAID = {"above": "yes", "below": "no", "undecided": "?"}
+YES_NO = {"above": "yes", "below": "no", "undecided": "?"}
 print(
     pd.DataFrame(
         [
             {
                 "claim": claim,
-                **{METRICS[m].words: panels.verdict(found[m], SAID) if found.get(m) else "-" for m in TOLD},
+                **{METRICS[m].words: panels.verdict(found[m], YES_NO) if found.get(m) else "-" for m in REPORTED},
             }
             for claim, found in FOUND
         ]

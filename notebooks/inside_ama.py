@@ -34,7 +34,7 @@ FRAMES = rows.frames()
 REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
 ROWS = FRAMES["rsf"]
 CORE, RATIOS = ("rsf", "core"), ("rsf", "ratios")
-TOLD = (*REWARDS, *ABILITIES)
+REPORTED = (*REWARDS, *ABILITIES)
 AMA = ("ama", "ama-own-embeddings")
 
 # %% [markdown]
@@ -45,7 +45,7 @@ AMA = ("ama", "ama-own-embeddings")
 # gives them, tied to the input part or apart.
 
 # %%
-SHAPES = dict(zip(TOLD, "ooos^", strict=True))
+SHAPES = dict(zip(REPORTED, "ooos^", strict=True))
 TITLES = {
     "reward,\nminus $\\theta$'s": " of the part",
     "abilities (of 100),\nminus $\\theta$'s": " of the part",
@@ -56,7 +56,7 @@ if found:
     EMBEDDINGS = found["rsf"]
     fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL + 0.5))
     for name in ("part-embeddings", "part-input"):
-        for metric in TOLD:
+        for metric in REPORTED:
             ax, shape = axes[int(metric in ABILITIES)], SHAPES[metric]
             panels.change_line(ax, EMBEDDINGS[name], metric, style.look(name), shape, metric != "gold_reward")
     for name in AMA:
@@ -78,7 +78,7 @@ if found:
 # %%
 if found:
     path = EMBEDDINGS["part-embeddings"]
-    for metric in TOLD:
+    for metric in REPORTED:
         change = paths.difference(paths.at(path, 0), paths.at(path, 1), metric)
         MOVED = {"above": "rises", "below": "falls", "undecided": "may move either way"}
         print(

@@ -176,6 +176,6 @@ if at_rates:
         print("Each at its best:")
         for rival, duels in by_rival.items():
             for name, duel in duels.items():
-                print("  " + rates.told(name, rival, duel, metric, NAMES) + ".")
+                print("  " + rates.sentence(name, rival, duel, metric, NAMES) + ".")
         print()
     print(rates.highest(at_rates, NAMES))

@@ -45,7 +45,7 @@ FRAMES = rows.frames()
 REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
 ROWS = FRAMES["rsf"]
 CORE, RATIOS = ("rsf", "core"), ("rsf", "ratios")
-TOLD = (*REWARDS, *ABILITIES)
+REPORTED = (*REWARDS, *ABILITIES)
 
 
 # %% [markdown]
@@ -165,10 +165,10 @@ if whole:
 if whole:
     AGAINST = {
         (name, alpha, metric): paths.difference(paths.at(path, alpha), paths.at(path, 1), metric)
-        for (name, path), alpha, metric in product(whole["rsf"].items(), READINGS, TOLD)
+        for (name, path), alpha, metric in product(whole["rsf"].items(), READINGS, REPORTED)
     }
     fig, axes = plt.subplots(1, 5, figsize=(style.WIDTH, style.PANEL))
-    for ax, metric in zip(axes, TOLD, strict=True):
+    for ax, metric in zip(axes, REPORTED, strict=True):
         ax.axhline(0, color=style.look("theta").colour, linewidth=0.8)
         for place, name in enumerate(whole["rsf"]):
             for column, alpha in enumerate(READINGS):
@@ -190,7 +190,7 @@ if whole:
 if whole:
     KEPT = {"above": "rises", "below": "falls", "undecided": "does not change beyond its interval"}
     for name, alpha in product(whole["rsf"], READINGS):
-        change = {metric: AGAINST[name, alpha, metric] for metric in TOLD}
+        change = {metric: AGAINST[name, alpha, metric] for metric in REPORTED}
         better = [METRICS[ability].words for ability in ABILITIES if change[ability].verdict == "above"]
         rewards = [
             f"the {METRICS[reward].words} {KEPT[change[reward].verdict]} ({panels.number(change[reward], reward)})"

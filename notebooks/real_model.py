@@ -40,7 +40,7 @@ RLHF = next(rlhf for rlhf in names("alignment") if rlhf in set(MEASURED["rlhf"])
 ROWS = after(MEASURED, RLHF, paths.CORE)
 SEEDS = paths.seeds(ROWS)
 REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
-TOLD = (*REWARDS, *ABILITIES)
+REPORTED = (*REWARDS, *ABILITIES)
 START = paths.theta_0(ROWS)
 STOPPING, MA = paths.path(ROWS, "early-stopping"), paths.path(ROWS, "ma")
 print(f"{PRESET.name}, {RLHF.upper()}, {panels.seed_count(len(SEEDS))}, {STOPPING['step'].max():.0f} iterations")
@@ -52,9 +52,9 @@ print(f"{PRESET.name}, {RLHF.upper()}, {panels.seed_count(len(SEEDS))}, {STOPPIN
 
 # %%
 fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
-for ax in axes.flat[len(TOLD) + 1 :]:
+for ax in axes.flat[len(REPORTED) + 1 :]:
     ax.set_axis_off()
-for ax, metric in zip(axes.flat, (*TOLD, "length"), strict=False):
+for ax, metric in zip(axes.flat, (*REPORTED, "length"), strict=False):
     mean = panels.points(STOPPING, metric)
     shown = style.look("theta")
     for seed in SEEDS if len(SEEDS) > 1 else ():
@@ -75,13 +75,13 @@ THETA = paths.at(STOPPING, STOPPING["step"].max())
 MOVED = {"above": "rises", "below": "falls", "undecided": "may have moved either way"}
 
 
-def tell_changes(theta, start):
+def print_changes(theta, start):
     """Print how far every metric moved from theta_0 to theta."""
     over = "seeds" if start["seed"].nunique() > 1 else "items"
     print(
         f"From theta_0 to theta, with 95 % intervals over {over}; in brackets the standard error over items of these very runs:"
     )
-    for metric in (*TOLD, "length"):
+    for metric in (*REPORTED, "length"):
         change, error = paths.difference(theta, start, metric), paths.items_error(theta, start, metric)
         print(
             f"  {METRICS[metric].words} {panels.verdict(change, MOVED)}: {panels.number(change, metric)} "
@@ -89,7 +89,7 @@ def tell_changes(theta, start):
         )
 
 
-tell_changes(THETA, START)
+print_changes(THETA, START)
 
 # %% [markdown]
 # ## Averaging against early stopping, and AMA against both
@@ -164,7 +164,7 @@ style.save(fig, "fig_real_gaps")
 SIDES = {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"}
 
 
-def tell_gaps(gaps):
+def print_gaps(gaps):
     for (pair, reward, ability), found in gaps.items():
         first, second = pair.rsplit(" - ", 1)
         print(
@@ -173,7 +173,7 @@ def tell_gaps(gaps):
         )
 
 
-tell_gaps(GAPS)
+print_gaps(GAPS)
 # What averaging saves is asked of the ability that RLHF takes most clearly from, in standard errors over items.
 SAVED = min(ABILITIES, key=lambda a: paths.difference(THETA, START, a).mean / paths.items_error(THETA, START, a))
 tax = -paths.difference(THETA, START, SAVED).mean
@@ -217,13 +217,13 @@ style.save(fig, "fig_real_parts")
 
 
 # %%
-def tell_parts(parts, start, theta, ma):
+def print_parts(parts, start, theta, ma):
     """Print what it does to put each part alone back to theta_0, and how its path compares with MA's."""
     print(f"Change from theta, mean over {panels.seed_count(theta['seed'].nunique())}:")
     rise, tax = (paths.difference(theta, start, metric).mean for metric in ("reward", SAVED))
     for name, path in parts.items():
-        change = {metric: paths.difference(paths.at(path, 0), theta, metric).mean for metric in TOLD}
-        told = [f"{METRICS[metric].words} {change[metric]:+.{METRICS[metric].decimals}f}" for metric in TOLD]
+        change = {metric: paths.difference(paths.at(path, 0), theta, metric).mean for metric in REPORTED}
+        told = [f"{METRICS[metric].words} {change[metric]:+.{METRICS[metric].decimals}f}" for metric in REPORTED]
         print(f"  {style.look(name).short} at theta_0: {', '.join(told)}")
         if rise > 0 > tax:
             print(
@@ -237,7 +237,7 @@ def tell_parts(parts, start, theta, ma):
         )
 
 
-tell_parts(PARTS, START_OF, THETA_OF, MA_OF)
+print_parts(PARTS, START_OF, THETA_OF, MA_OF)
 if lacking := sorted(set(SEEDS) - PART_SEEDS):
     print(
         f"Not measured with single parts: seed {panels.several(lacking)}. So all of this is of {panels.seed_count(len(PART_SEEDS))}."
@@ -299,6 +299,6 @@ else:
     fig = draw_parts(SMALL_PARTS, SMALL_FRONTS["ma"], SMALL_THETA)
     panels.stamp_anchored(fig, SMALL.name, 1, r"\theta")
     style.save(fig, "fig_real_laptop-parts")
-    tell_changes(SMALL_THETA, SMALL_START)
-    tell_gaps(gaps_of(SMALL_FRONTS))
-    tell_parts(SMALL_PARTS, SMALL_START, SMALL_THETA, SMALL_FRONTS["ma"])
+    print_changes(SMALL_THETA, SMALL_START)
+    print_gaps(gaps_of(SMALL_FRONTS))
+    print_parts(SMALL_PARTS, SMALL_START, SMALL_THETA, SMALL_FRONTS["ma"])

@@ -39,7 +39,7 @@ OWN = PRESET.rsf.optimiser.lr  # RSF's learning rate where a row names none
 ROWS = paths.load(style.results())
 SEEDS = paths.seeds(ROWS)
 REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
-TOLD = (*REWARDS, *ABILITIES)
+REPORTED = (*REWARDS, *ABILITIES)
 
 # %% [markdown]
 # ## The microcosm
@@ -75,7 +75,7 @@ for block in samples(Run(PRESET, SEEDS[0], Path("out")), 1).split("\n"):
 # %%
 STOPPING = paths.path(ROWS, "early-stopping")
 LAST = paths.at(STOPPING, STOPPING["step"].max())
-CHANGE = {metric: paths.difference(LAST, paths.theta_0(ROWS), metric) for metric in (*TOLD, "length")}
+CHANGE = {metric: paths.difference(LAST, paths.theta_0(ROWS), metric) for metric in (*REPORTED, "length")}
 fig = procedure.figure(CHANGE, PRESET.name, len(SEEDS))
 style.save(fig, "fig01")
 
@@ -87,7 +87,7 @@ style.save(fig, "fig01")
 
 # %%
 fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
-for ax, metric in zip(axes.flat, (*TOLD, "length"), strict=True):
+for ax, metric in zip(axes.flat, (*REPORTED, "length"), strict=True):
     mean = panels.points(STOPPING, metric)
     shown = style.look("theta")
     for seed in SEEDS if len(SEEDS) > 1 else ():
@@ -197,7 +197,7 @@ def stopped(rows: pd.DataFrame, lr: float | None) -> dict[str, pd.DataFrame]:
 def compared(rows: pd.DataFrame, lr: float | None) -> dict[tuple[str, str], object]:
     """(which model, metric) -> difference to theta_0."""
     start, models = paths.theta_0(rows), stopped(rows, lr)
-    return {(name, m): paths.difference(model, start, m) for name, model in models.items() for m in TOLD}
+    return {(name, m): paths.difference(model, start, m) for name, model in models.items() for m in REPORTED}
 
 
 FAIR = SWEPT if RATES else ROWS
@@ -235,7 +235,7 @@ STOPPED, FIRST = stopped(FAIR, best), paths.theta_0(FAIR)
 ITEMS = {
     (name, m): TAX[best][name, m].mean / (paths.items_error(STOPPED[name], FIRST, m) or np.nan)  # no error, no number
     for name in MODELS
-    for m in TOLD
+    for m in REPORTED
 }
 report = pd.DataFrame(
     [

@@ -135,13 +135,13 @@ def _reach(found: Interval | None) -> float:
 
 def highest(found: Mapping[str, AtRates], names: Mapping[Rate, str]) -> str:
     """How far each method gets in learned reward at any rate: what it does not reach counts in areas, and not at equal reward."""
-    told = []
+    listed = []
     for name, models in found.items():
         means = {lr: float(panels.points(path, "reward")["mean"].max()) for lr, path in models.items()}
         best = max(means, key=lambda lr: means[lr])
-        told.append(f"{style.look(name).short} {means[best]:.2f} (at {names[best]})")
+        listed.append(f"{style.look(name).short} {means[best]:.2f} (at {names[best]})")
     ends = "those of methods that change training end with plain distillation"
-    return f"Highest learned reward on each path ({ends}), means over seeds: " + ", ".join(told) + "."
+    return f"Highest learned reward on each path ({ends}), means over seeds: " + ", ".join(listed) + "."
 
 
 def table(duels: Mapping[str, AtBest], rival: str, metric: str, names: Mapping[Rate, str]) -> pd.DataFrame:
@@ -157,7 +157,7 @@ def table(duels: Mapping[str, AtBest], rival: str, metric: str, names: Mapping[R
     ).T
 
 
-def told(name: str, rival: str, duel: AtBest, metric: str, names: Mapping[Rate, str]) -> str:
+def sentence(name: str, rival: str, duel: AtBest, metric: str, names: Mapping[Rate, str]) -> str:
     """One sentence about a rival and a method, each at its best."""
     first, second = (names[lr] for lr in duel.rates)
     seeds = f", told on {panels.seed_count(len(duel.best.per_seed))}" if duel.best else ""

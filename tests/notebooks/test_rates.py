@@ -60,7 +60,7 @@ def test_leads_are_those_that_were_built_in_and_each_gets_its_best_rate(rows):
     assert (duel.best.mean, duel.best.verdict, len(duel.best.per_seed)) == (pytest.approx(-0.03), "below", 2)
     assert (duel.rates[1], duel.chosen_on) == (1e-3, 0)
     names = {lr: f"rate {lr}" for lr in RATES}
-    said = rates.told("l1", "ma", duel, "mean_ability", names)
+    said = rates.sentence("l1", "ma", duel, "mean_ability", names)
     assert said.endswith("L1 at rate 0.001 (chosen on seed 0, told on 2 seeds): -0.030 [-0.030, -0.030], BELOW it")
     line = rates.table({"l1": duel}, "ma", "mean_ability", names).loc["MA minus L1"]
     assert line["rate 0.0001"] == "+0.050 [+0.050, +0.050], above it"

@@ -51,11 +51,11 @@ class Change:
             steps.append(step)
         ends = [paths.at(path, step) for path, step in zip(pair, steps, strict=True)]
         seeds, note = (others if notes else every), ", ".join(dict.fromkeys(notes))
-        told = [(self.metric, seeds, note, self.deciding)]
+        listed = [(self.metric, seeds, note, self.deciding)]
         if len(seeds) < len(every):
-            told.append((self.metric, every, f"{note}, which is counted too", False))
-        told += [(metric, seeds, note, False) for metric in COMPANIONS.get(self.metric, ()) if metric in book.metrics]
-        return [self._line(book, ends, *one) for one in told]
+            listed.append((self.metric, every, f"{note}, which is counted too", False))
+        listed += [(metric, seeds, note, False) for metric in COMPANIONS.get(self.metric, ()) if metric in book.metrics]
+        return [self._line(book, ends, *one) for one in listed]
 
     def _rows_of(self) -> str:
         return next((m.route.sweep for m in (self.first, self.second) if m.route.sweep != "core"), "core")

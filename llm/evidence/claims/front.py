@@ -2,7 +2,7 @@
 
 The difference at equal reward is the mean over the rewards that both reach, each path cut at its highest reward
 (`llm.evidence.curves`). What decides is the learned reward, the one that the paper has; the gold reward, the single abilities and
-the areas are told beside it.
+the areas stand beside it.
 """
 
 from collections.abc import Mapping
@@ -106,13 +106,13 @@ def front_lines(
     deciding: bool = True,
     note: str = "",
 ) -> list[Line]:
-    """The deciding line, in `metric` at equal learned reward, and those told beside it."""
+    """The deciding line, in `metric` at equal learned reward, and those beside it."""
     seeds = paths.seeds(first)
-    told = [(metric, "reward")]
-    told += [(ability, "reward") for ability in (*abilities(first), MEAN_ABILITY) if metric == IN_TAXES]
-    told += [(metric, reward) for reward in rewards(first) if reward != "reward"]
+    listed = [(metric, "reward")]
+    listed += [(ability, "reward") for ability in (*abilities(first), MEAN_ABILITY) if metric == IN_TAXES]
+    listed += [(metric, reward) for reward in rewards(first) if reward != "reward"]
     lines = []
-    for place, (ability, reward) in enumerate(told):
+    for place, (ability, reward) in enumerate(listed):
         known = _known(book, ability)
         found = gap(first, second, known, reward)
         lines.append(

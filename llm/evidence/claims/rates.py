@@ -2,10 +2,10 @@
 
 Whether averaging is better depends on the rate (who can choose it may not need averaging), so this is the harder comparison,
 and the one that decides. The rates are chosen by the lead at equal reward (`llm.evidence.rates`); what the rates of the largest areas
-give is told beside it.
+give stands beside it.
 
 Methods that change training were measured at fewer strengths at other rates than at the preset's own. A rate is chosen among
-the strengths that every rate has; what is told at the chosen one is its whole front.
+the strengths that every rate has; what is reported at the chosen one is its whole front.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class AheadAtBestRates:
         chosen_on, others = paths.choosing(every)
         routes = self.first, self.second
 
-        def told(best: Sequence[float | None], seeds: list[int], note: str, deciding: bool) -> list[Line]:
+        def at(best: Sequence[float | None], seeds: list[int], note: str, deciding: bool) -> list[Line]:
             pair_at = [paths.of_seeds(route.models(book, lr), seeds) for route, lr in zip(routes, best, strict=True)]
             return self._lines(
                 book, *pair_at, f"learning rates {_name(best[0])} and {_name(best[1])}, {note}", deciding
@@ -56,10 +56,10 @@ class AheadAtBestRates:
         first, second = (route.alike(book, rates) for route in routes)
         best, how = by_lead(first, second, chosen_on, book.overall), f"chosen on seed {chosen_on}"
         largest = [max(rates, key=lambda lr: _area(book, models[lr], chosen_on)) for models in (first, second)]
-        lines = told(best, others, how, True)
+        lines = at(best, others, how, True)
         if len(others) < len(every):
-            lines += told(best, every, f"{how}, which is counted too", False)[:1]
-        lines += told(largest, others, f"of the largest areas on seed {chosen_on}", False)[:1]
+            lines += at(best, every, f"{how}, which is counted too", False)[:1]
+        lines += at(largest, others, f"of the largest areas on seed {chosen_on}", False)[:1]
         return lines + self._lines(book, *own, "both at the preset's own learning rate", False)[:1]
 
     def _lines(self, book: Book, first: pd.DataFrame, second: pd.DataFrame, note: str, deciding: bool) -> list[Line]:

@@ -50,8 +50,8 @@ def _row(entry: Entry, figures: Path, root: str) -> str:
         where.append(f"[{notebook}]({root}notebooks/{notebook}.ipynb)")
         drawn = [name for name in names if (figures / f"{name}.png").is_file()]
         where += [f"[{name}]({root}figures/{name}.png)" for name in drawn]
-    said = f"**{claim.name}**. {claim.statement} ({claim.paper})"
-    cells = (claim.id, said, f"**{entry.verdict}**", counts(entry), line.part, number(line), ", ".join(where))
+    text = f"**{claim.name}**. {claim.statement} ({claim.paper})"
+    cells = (claim.id, text, f"**{entry.verdict}**", counts(entry), line.part, number(line), ", ".join(where))
     return "| " + " | ".join(cells) + " |"
 
 
