@@ -112,7 +112,6 @@ def test_it_is_planned_and_its_options_are_checked(run, sweep, tmp_path):
         load_sweep(str(wrong))
 
 
-@pytest.mark.skip(reason="until the readers of rows derive from the table of methods")
 def test_readers_and_legends_know_it(rows, tmp_path):
     from llm.evidence import paths
     from llm.evidence.frames import after, read_preset

@@ -156,10 +156,7 @@ def report(
 def _values(point: Point, kinds: Mapping[str, str]) -> list[tuple[str, str]]:
     """Each task's (value, standard error or "")."""
     scores = [point.scores[name] for name in kinds]
-def _values(point: Point, kinds: Mapping[str, str]) -> list[str]:
-    """Each task's value with its standard error."""
-    scores = [point.scores[name] for name in kinds]
-    return [f"{one.value:.4g}" + ("" if one.stderr is None else f" +- {one.stderr:.2g}") for one in scores]
+    return [(f"{one.value:.4g}", "" if one.stderr is None else f"{one.stderr:.2g}") for one in scores]
 
 
 def _groups(point: Point) -> str:
