@@ -64,14 +64,14 @@ def table(found: dict) -> str:
     for name, row in found["programs"].items():
         runs = ", ".join(f"{seconds:.2f}" for seconds in row["seconds"])
         lines.append(
-            f"| {name} | {min(row['seconds']):.2f} ({runs}) | {min(row['processor_seconds']):.2f} "
+            f"| {name} | {min(row['seconds']):.2f} ({runs}) | {min(row['cpu_seconds']):.2f} "
             f"| {row['peak_megabytes']:.0f} |"
         )
     return "\n".join([*lines, "", *(f"* {goal}: {value:g}" for goal, value in found["goals"].items())])
 
 
 def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Path | None) -> dict:
-    """Program -> {"seconds": one per repeat, "processor_seconds": likewise, "peak_megabytes": the largest}.
+    """Program -> {"seconds": one per repeat, "cpu_seconds": likewise, "peak_megabytes": the largest}.
 
     Also the bytes of one model and of its largest tensor, and the goals: ratios of best times, and memory.
     """
@@ -80,15 +80,15 @@ def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Pat
     for model in models:
         write_model(model.with_name(f"tiny-{model.name}"), _TINY, 0)
     programs = _programs(work, mergekit)
-    found = {name: {"seconds": [], "processor_seconds": [], "peak_megabytes": 0.0} for name in programs}
+    found = {name: {"seconds": [], "cpu_seconds": [], "peak_megabytes": 0.0} for name in programs}
     for _ in range(repeats):
         for name, arguments in programs.items():
             shutil.rmtree(work / "out", ignore_errors=True)
             if cold:
                 _forget(models)
-            seconds, processor, megabytes = _run(arguments)
+            seconds, cpu, megabytes = _run(arguments)
             found[name]["seconds"].append(round(seconds, 3))
-            found[name]["processor_seconds"].append(round(processor, 3))
+            found[name]["cpu_seconds"].append(round(cpu, 3))
             found[name]["peak_megabytes"] = max(found[name]["peak_megabytes"], round(megabytes, 1))
     best = {name: min(row["seconds"]) for name, row in found.items()}
     limit = best["read both"] + best["copy one"]
@@ -188,14 +188,14 @@ def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
 
 
 def _run(arguments: list[str]) -> tuple[float, float, float]:
-    """(seconds, processor seconds, peak megabytes) of a process and its children; UserError if it fails."""
+    """(seconds, CPU seconds, peak megabytes) of a process and its children; UserError if it fails."""
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH]
     launched = subprocess.run([*launcher, *arguments], capture_output=True, text=True)
-    status, seconds, processor, peak = json.loads(launched.stdout)
+    status, seconds, cpu, peak = json.loads(launched.stdout)
     if status:
         lines = launched.stderr.strip().splitlines() or [f"exit code {status}"]
         raise UserError(f"{' '.join(arguments)} failed: {lines[-1]}")
-    return seconds, processor, peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return seconds, cpu, peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _forget(folders: list[Path]) -> None:

@@ -71,9 +71,9 @@ def replies_command(
     from ..evaluation.benchmarks.harness import load_folder
 
     _check_new(to)
-    sampling, asked = Sampling(tokens, temperature, batch, seed), read_instructions(instructions)
-    said = replies_to([one.text for one in asked], *load_folder(model, dtype, device), sampling)
-    write_outputs(to, name or model.resolve().name, asked, said)
+    sampling, prompts = Sampling(tokens, temperature, batch, seed), read_instructions(instructions)
+    replies = replies_to([one.text for one in prompts], *load_folder(model, dtype, device), sampling)
+    write_outputs(to, name or model.resolve().name, prompts, replies)
     print(f"wrote {to}; to have GPT-4 judge it: alpaca_eval --model_outputs {to}")
 
 

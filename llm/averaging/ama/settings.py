@@ -92,7 +92,7 @@ class AdaptSettings(Search):
     """All settings of `adapt`.
 
     alpha: mean ratio of the groups. check: samples on which the found and equal ratios are compared. samples, tokens,
-    temperature: of the sampling of replies, where it is asked for. save_every: steps between two saved states.
+    temperature: of the sampling of replies, where there are prompts to reply to. save_every: steps between two saved states.
     """
 
     alpha: Share

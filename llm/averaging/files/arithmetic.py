@@ -19,7 +19,7 @@ _BLOCK = 1 << 15  # values at a time: temporaries stay in cache, and Python's sh
 
 
 class NotFinite(ValueError):
-    """Its argument says where NaN or Inf is: "theta_0", "theta" or, with types that differ, their "sum"."""
+    """Its argument is where NaN or Inf was found: "theta_0", "theta" or, with types that differ, their "sum"."""
 
 
 def mix(

@@ -224,7 +224,7 @@ def _check_rows(theta_0: ModelFolder, theta: ModelFolder, partners: dict[str, Te
 
 
 def _meanings(folder: Path, rows: range) -> str:
-    """The first three of these token ids in words, in brackets; "" if the folder does not tell."""
+    """The first three of these token ids in words, in brackets; "" where the folder has none."""
     names = tokens(folder)
     known = ", ".join(repr(names[row]) for row in rows[:3] if row in names)
     return f" ({known}{', ..' if len(rows) > 3 else ''})" if known else ""

@@ -132,9 +132,7 @@ def _gain(changes: NDArray[np.float64], scales: Sequence[float]) -> NDArray[np.f
 
 
 def _best(gain: NDArray[np.float64], allowed: NDArray[np.bool_]) -> int:
-    """Index of the largest gain among the allowed, of equals the one nearest to theta; theta itself
-    always is.
-    """
+    """Index of the largest gain among the allowed, of equals the one nearest to theta; theta itself always is."""
     allowed = np.append(allowed[:-1], True)
     masked = np.where(allowed, gain, -np.inf)
     return int(np.flatnonzero(masked == masked.max())[-1])
