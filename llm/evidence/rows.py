@@ -20,9 +20,11 @@ from ..methods import names
 
 IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
 
+LARGEST = 1e100  # of a number in a row: sums and squares of what is larger may be infinite
 Text = Annotated[str, Field(min_length=1, description="a non-empty string")]
 DECIMALS = 5  # of an item's contribution
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0")]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, description="a finite number")]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, description="a finite number >= 0")]
 
 
 class Row(BaseModel):
@@ -44,15 +46,14 @@ class Row(BaseModel):
     method: Text
     setting: Annotated[dict[str, JsonValue], Field(description="an object with finite JSON values")]
     metric: Text
-    value: Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
-    stderr: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0, or null")]
+    value: Number
+    stderr: Annotated[NotNegative | None, Field(description="a finite number >= 0, or null")]
     n: Annotated[int, Field(ge=1, description="an integer >= 1")]
     split: Text
     seconds: NotNegative
     version: Text
     items: Annotated[
-        list[Annotated[float, Field(allow_inf_nan=False)]] | None,
-        Field(description="a list of n finite numbers whose mean is the value, or left out"),
+        list[Number] | None, Field(description="a list of n finite numbers whose mean is the value, or left out")
     ] = None
 
     @field_validator("rlhf")
