@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .timing import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
+from . import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
 
 
 def bench_generate(

@@ -127,7 +127,7 @@ def _check_new(path: Path) -> None:
 
 
 def _write(to: Path, name: str, seed: int, rlhf: str, setting: dict, measured: dict, seconds: float) -> None:
-    from ..evaluation.rows import named_rows
+    from ..evaluation.measurement import named_rows
     from ..evidence.rows import write_rows
 
     write_rows(to, named_rows(name, seed, rlhf, "model", setting, measured, seconds))

@@ -8,10 +8,9 @@ from pydantic import Field, model_validator
 from ..data.benchmarks import BENCHMARKS
 from ..data.hub.templates import NAMES
 from ..methods import METHODS
-from .base import Algorithm, Count, Items, Positive, Rate, Settings, Share, refused
+from .base import Algorithm, Count, Items, Lengths, Positive, Rate, Settings, Share, Work, refused
 from .preset import Preset, PublicModel
 from .trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings
-from .work import Lengths, Work
 
 RANDOM = "random"
 

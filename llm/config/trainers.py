@@ -8,9 +8,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Count, Positive, Rate, Settings, Share, refused
+from .base import Count, Lengths, Positive, Rate, Settings, Share, Work, refused
 from .sections import BestOfN, Optimiser, Proximal, Trained
-from .work import Lengths, Work
 
 Launcher = Literal["none", "ddp", "fsdp"]
 Trainer = Literal["sft", "reward", "dpo", "rsf", "ppo"]

@@ -22,8 +22,7 @@ from ..training.distributed.data import pairs, place, read_prompts
 from .benchmarks.harness import in_memory
 from .benchmarks.pairrm import PairRM, win_rate
 from .benchmarks.suite import Suite, SuiteSettings, load_suite
-from .measurement import Measurement
-from .rows import rows_of
+from .measurement import Measurement, rows_of
 
 CHANCE = {
     "piqa": 1 / 2,

@@ -19,8 +19,7 @@ from ..models.likelihood import choice_log_likelihoods, log_likelihoods
 from ..models.loading import load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
 from ..run import LocalRun
-from .measurement import BLEU, Measurement
-from .metrics import bleu_statistics, f1
+from .measurement import BLEU, Measurement, bleu_statistics, f1
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from ..models.likelihood import log_likelihoods
 from ..models.loading import dtype_on, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
 from .benchmarks.harness import in_memory, items_of, load_tasks, samples_of
-from .measurement import BLEU, Measurement
-from .metrics import bleu_statistics, f1
+from .measurement import BLEU, Measurement, bleu_statistics, f1
 
 _PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
 KINDS = {"choices": "accuracy", "answers": "F1", "reference": "BLEU"}  # the key of an item -> what is measured

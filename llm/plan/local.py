@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from ..config import AveragingEntry, LocalPreset, MicrocosmPreset, PublicModel, TrainingEntry
-from ..config.work import Lengths, Work
-from .shape import ADAM, FULL, HALF, Speed, activations, cache, parameters, training_state
-from .steps import Cost, Step, models
+from ..config.base import Lengths, Work
+from .costs import ADAM, FULL, HALF, Cost, Speed, Step, activations, cache, models, parameters, training_state
 
 PROGRAM = 0.7 * 2**30  # bytes of Python with torch and transformers
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..averaging.ama.optimise import optimise_ratios
-from ..averaging.ama.regulariser import middle_weights, penalty
+from ..averaging.ama.parameterise import middle_weights, penalty
 from ..config import AveragingEntry
 from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
@@ -105,7 +105,7 @@ def find_ratios(
 
     Args:
         kept: the file of samples, of which the first `samples` (None: `ama.draw`) are learned from.
-        regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.ama.regulariser`).
+        regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.ama.parameterise`).
     """
     grouping = entry.grouping.of_model(run.preset.model)
     tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from ..records import ChoiceItem
-from .parts import ITEMS, belonging, place_of
-from .rows import option, options, read_rows
+from .rows import ITEMS, belonging, option, options, place_of, read_rows
 
 TEXT_WORDS = 96  # of a text, from its beginning; about 128 tokens
 GOAL = "Goal: {}\nSolution:"

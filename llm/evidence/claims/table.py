@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..metrics import IN_TAXES
 from . import theory
 from .change import Change, Model, highest
-from .front import Ahead, AheadOf
+from .front import Ahead, AheadAtBestRates, AheadOf
 from .parts import (
     AMA,
     DPO,
@@ -32,7 +32,6 @@ from .parts import (
     recommended,
     trade_off,
 )
-from .rates import AheadAtBestRates
 
 
 @dataclass(frozen=True)

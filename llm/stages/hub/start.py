@@ -6,7 +6,7 @@ from ...config import HubPreset, PublicModel
 from ...config.hub import RANDOM
 from ...data.hub.templates import set_template
 from ...errors import UserError
-from ...fetch.resolve import resolve_model
+from ...fetch.catalogue import resolve_model
 from ...models.save import link_folder, save_model
 from ...run import Run
 from ...training.distributed.models import Head
