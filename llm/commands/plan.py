@@ -43,9 +43,8 @@ def _sweeps(preset, named: list[str] | None) -> list:
     loaded = [load_sweep(name) for name in named or ("core", "algorithms")]
     for sweep in loaded if named else ():
         if why_empty(sweep, preset):
-            raise UserError(
-                f"sweep = {sweep.name} is not allowed with preset = {preset.name}, {why_empty(sweep, preset)}"
-            )
+            reason = why_empty(sweep, preset)
+            raise UserError(f"sweep = {sweep.name} is not allowed with preset = {preset.name}, {reason}")
     return [sweep for sweep in loaded if not why_empty(sweep, preset)]
 
 

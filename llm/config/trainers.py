@@ -41,14 +41,9 @@ class Adam(Settings):
 
     def optimiser(self, steps: int) -> Optimiser:
         """The same schedule in the words of our own loop, which counts the warm-up in steps."""
-        return Optimiser(
-            lr=self.lr,
-            betas=self.betas,
-            weight_decay=self.weight_decay,
-            clip=self.clip,
-            warmup_steps=math.ceil(self.warmup_share * steps),
-            final_share=0.0 if self.schedule == "cosine" else 1.0,
-        )
+        same = self.model_dump(include={"lr", "betas", "weight_decay", "clip"})
+        final = 0.0 if self.schedule == "cosine" else 1.0
+        return Optimiser(**same, warmup_steps=math.ceil(self.warmup_share * steps), final_share=final)
 
 
 class Descent(Settings):

@@ -124,22 +124,11 @@ def named_rows(
     preset: str, seed: int, rlhf: str, method: str, setting: dict, measured: dict[str, Measurement], seconds: float
 ) -> list[dict]:
     """One row a metric (schema: `llm.evidence.rows`) of any model; `preset` is the name under which it is compared."""
+    common = {"preset": preset, "seed": seed, "rlhf": rlhf, "method": method, "setting": setting}
+    made = {"split": "test", "seconds": round(seconds, 2), "version": version()}
     return [
-        {
-            "preset": preset,
-            "seed": seed,
-            "rlhf": rlhf,
-            "method": method,
-            "setting": setting,
-            "metric": metric,
-            "value": measurement.value,
-            "stderr": measurement.stderr,
-            "n": measurement.n,
-            "split": "test",
-            "seconds": round(seconds, 2),
-            "version": version(),
-        }
-        for metric, measurement in measured.items()
+        {**common, "metric": metric, "value": found.value, "stderr": found.stderr, "n": found.n, **made}
+        for metric, found in measured.items()
     ]
 
 

@@ -56,9 +56,8 @@ class Choice:
         sums = log_likelihoods(model, pairs, pad_id(tokenizer), self.asking.batch)
         ends = np.cumsum([len(item["choices"]) for item in self.items])
         chosen = [int(part.argmax()) for part in np.split(sums, ends[:-1])]
-        return Measurement.of(
-            np.array([float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)])
-        )
+        right = [float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)]
+        return Measurement.of(np.array(right))
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,8 @@ class Opening:
 
 def situations(folder: Path, part: str) -> list[dict[str, str]]:
     """Rows {"passage", "question"} of part "train" or "test", no passage twice."""
-    rows = belonging(
-        read_rows(folder / "siqa.jsonl", ("passage", "question")), part, PROMPTS, lambda row: row["passage"]
-    )
+    rows = read_rows(folder / "siqa.jsonl", ("passage", "question"))
+    rows = belonging(rows, part, PROMPTS, lambda row: row["passage"])
     return list({row["passage"]: row for row in rows}.values())
 
 
@@ -80,9 +79,8 @@ class SmollmSource:
         Raises UserError if there are not so many.
         """
         makers = {"qa": items.choices, "reading": items.readings, "text": items.texts}
-        return AbilityItems(
-            **{name: self._first(counts.get(name, 0), name, make, split) for name, make in makers.items()}
-        )
+        found = {name: self._first(counts.get(name, 0), name, make, split) for name, make in makers.items()}
+        return AbilityItems(**found)
 
     def guesses(self, split: str, counts: dict[str, int]) -> dict[str, list[tuple[str, str]]]:
         """(any of the choices, reference) of the "reading" items that `items` gives."""

@@ -122,18 +122,9 @@ def front_lines(
     for place, (ability, reward) in enumerate(listed):
         known = _known(book, ability)
         found = gap(first, second, known, reward)
-        lines.append(
-            measured(
-                f"{part}, at equal {METRICS[reward].words}",
-                ability,
-                found,
-                seeds,
-                side=side,
-                unit=book.units.get(ability),
-                deciding=deciding and place == 0,
-                note="; ".join(filter(None, (note, _why(found)))),
-            )
-        )
+        title, why = f"{part}, at equal {METRICS[reward].words}", "; ".join(filter(None, (note, _why(found))))
+        unit, decides = book.units.get(ability), deciding and place == 0
+        lines.append(measured(title, ability, found, seeds, side, 0.0, unit, decides, why))
     return lines + (_area_lines(book, part, first, second, side, note) if metric == IN_TAXES else [])
 
 
@@ -147,18 +138,8 @@ def _area_lines(book: Book, part: str, first: pd.DataFrame, second: pd.DataFrame
     for reward in rewards(first) if "chance" in set(rows["method"]) else ():
         areas = [paths.areas(rows, path, reward) for path in (first, second)]
         found = t_interval([areas[0][seed] - areas[1][seed] for seed in seeds])
-        lines.append(
-            measured(
-                f"{part}, area under {METRICS[reward].words}",
-                AREA,
-                found,
-                seeds,
-                side=side,
-                unit=book.units.get(f"{AREA}:{reward}"),
-                deciding=False,
-                note=note,
-            )
-        )
+        title, unit = f"{part}, area under {METRICS[reward].words}", book.units.get(f"{AREA}:{reward}")
+        lines.append(measured(title, AREA, found, seeds, side, 0.0, unit, deciding=False, note=note))
     return lines
 
 
@@ -198,9 +179,8 @@ class AheadAtBestRates:
 
         def at(best: Sequence[float | None], seeds: list[int], note: str, deciding: bool) -> list[Line]:
             pair_at = [paths.of_seeds(route.models(book, lr), seeds) for route, lr in zip(routes, best, strict=True)]
-            return self._lines(
-                book, *pair_at, f"learning rates {_name(best[0])} and {_name(best[1])}, {note}", deciding
-            )
+            note = f"learning rates {_name(best[0])} and {_name(best[1])}, {note}"
+            return self._lines(book, *pair_at, note, deciding)
 
         first, second = (route.alike(book, rates) for route in routes)
         best, how = by_lead(first, second, chosen_on, book.overall), f"chosen on seed {chosen_on}"

@@ -77,18 +77,14 @@ def write_samples(
         folder: where the chunks go, of this sampling only.
     """
     parts = chunks_of(len(prompts), samples, hardware)
-    mine = [
-        i
-        for i in range(accelerator.process_index, len(parts), accelerator.num_processes)
-        if not _file(folder, i).is_file()
-    ]
+    own = range(accelerator.process_index, len(parts), accelerator.num_processes)
+    mine = [i for i in own if not _file(folder, i).is_file()]
     if mine:
         writer = _vllm_writer if hardware.sampler == "vllm" else _transformers_writer
         asked = {i: [prompts[p] for p in parts[i]] for i in mine}
         for i, replies in writer(accelerator, model, asked, samples, writing, hardware, seed):
-            rows = [
-                Sample(p, prompts[p], *reply) for p, group in zip(parts[i], replies, strict=True) for reply in group
-            ]
+            answered = zip(parts[i], replies, strict=True)
+            rows = [Sample(p, prompts[p], *reply) for p, group in answered for reply in group]
             write_text(_file(folder, i), "".join(json.dumps(vars(row)) + "\n" for row in rows))
     accelerator.wait_for_everyone()
     return [Sample(**json.loads(line)) for i in range(len(parts)) for line in _file(folder, i).read_text().splitlines()]
@@ -133,16 +129,9 @@ def _transformers_writer(
         writing.prompt_tokens + writing.max_new_tokens, context_of(writer.config), "prompt_tokens + max_new_tokens"
     )
     # Everything that shapes the distribution is set, so that nothing of a model's own generation settings is left.
-    writer.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=writing.temperature,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=writing.max_new_tokens,
-        num_return_sequences=samples,
-        eos_token_id=end,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    sampled = {"do_sample": True, "temperature": writing.temperature, "top_k": 0, "top_p": 1.0}
+    limits = {"max_new_tokens": writing.max_new_tokens, "num_return_sequences": samples, "eos_token_id": end}
+    writer.generation_config = GenerationConfig(**sampled, **limits, pad_token_id=tokenizer.pad_token_id)
     devices = [accelerator.device] if accelerator.device.type == "cuda" else []
     for chunk, prompts in asked.items():
         ids, mask = left_pad(prompts, tokenizer.pad_token_id)
