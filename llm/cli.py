@@ -16,7 +16,7 @@ from .bench.adapt import bench_adapt
 from .bench.average import bench_average
 from .bench.generate import bench_generate
 from .bench.train import bench_train
-from .commands import adapt, average, benchmarks, comparisons, fetch, front, plan, results, tiny, training
+from .commands import adapt, average, benchmarks, fetch, front, plan, results, training
 from .errors import UserError, one_sentence
 from .files import put_in_place
 
@@ -47,7 +47,7 @@ PANELS = {
     },
     "Experiments": {
         "plan": plan.plan,
-        "tiny": tiny.tiny,
+        "tiny": plan.tiny,
         "show": training.show,
         "pretrain": training.pretrain,
         "sft": training.sft,
@@ -56,8 +56,8 @@ PANELS = {
         "baseline": training.baseline,
         "trajectory": training.trajectory,
         "movement": training.movement,
-        "sweep": comparisons.sweep,
-        "mitigate": comparisons.mitigate,
+        "sweep": training.sweep,
+        "mitigate": training.mitigate,
     },
     "Results": {"collect": results.collect, "table": results.table, "claims": results.claims, "span": results.span},
 }

@@ -138,46 +138,22 @@ def _shapes(layers: int, tokens: int) -> dict[str, list[int]]:
 
 
 def _config(layers: int, tokens: int) -> dict:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "torch_dtype": "bfloat16",
-        "hidden_size": _WIDTH,
-        "intermediate_size": _INNER,
-        "num_hidden_layers": layers,
-        "num_attention_heads": _HEADS,
-        "num_key_value_heads": _HEADS,
-        "vocab_size": tokens,
-        "tie_word_embeddings": False,
-    }
+    sizes = {"hidden_size": _WIDTH, "intermediate_size": _INNER, "num_hidden_layers": layers, "vocab_size": tokens}
+    heads = {"num_attention_heads": _HEADS, "num_key_value_heads": _HEADS, "tie_word_embeddings": False}
+    kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16"}
+    return kind | sizes | heads
 
 
 def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
     """Program -> its command line; all write work/out."""
     weights = [str(work / name / "model.safetensors") for name in ("theta_0", "theta")]
-    average = {
-        size: [
-            sys.executable,
-            "-m",
-            __package__.rpartition(".")[0],
-            "average",
-            "--alpha",
-            str(_SHARES["theta"]),
-            "--out",
-            str(work / "out"),
-            "--theta-0",
-            str(work / f"{size}theta_0"),
-            "--theta",
-            str(work / f"{size}theta"),
-        ]
-        for size in ("", "tiny-")
-    }
-    programs = {
-        "read both": ["cat", *weights],
-        "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")],
-        "start-up": average["tiny-"],
-        "average": average[""],
-    }
+    average = {}
+    for size in ("", "tiny-"):
+        command = [sys.executable, "-m", __package__.rpartition(".")[0], "average", "--alpha", str(_SHARES["theta"])]
+        folders = {"--out": "out", "--theta-0": f"{size}theta_0", "--theta": f"{size}theta"}
+        average[size] = command + [text for option, name in folders.items() for text in (option, str(work / name))]
+    programs = {"read both": ["cat", *weights], "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")]}
+    programs |= {"start-up": average["tiny-"], "average": average[""]}
     if mergekit is not None:
         sources = [{"model": str(work / name), "parameters": {"weight": w}} for name, w in _SHARES.items()]
         recipe = {"merge_method": "linear", "dtype": "bfloat16", "models": sources}
