@@ -120,6 +120,30 @@ def test_the_state_of_another_run_is_not_taken_up(folder, tmp_path, monkeypatch)
         adapt_files(sources(folder), out, other)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: text.replace('"first": [', '"first": [0.5, '),
+        lambda text: text.replace('"loss": ', '"loss": null, "was": ', 1),
+        lambda text: text.replace('"s": [', '"s": [NaN, '),
+    ],
+)
+def test_a_damaged_state_is_named_and_can_be_removed(folder, tmp_path, monkeypatch, change):
+    out, state = tmp_path / "ratios.json", tmp_path / ".ratios.json.state"
+    settings = SETTINGS.model_copy(update={"save_every": 2})
+    with pytest.raises(KeyboardInterrupt):
+        adapt_files(sources(folder), out, settings, progress=stopping(monkeypatch, 3))
+    state.write_text(change(state.read_text()))
+    with pytest.raises(
+        UserError, match=r"\.ratios\.json\.state is damaged .*; remove it and give the same command again"
+    ):
+        adapt_files(sources(folder), out, settings)
+    assert [path.name for path in tmp_path.iterdir()] == [state.name]
+
+
 def test_samples_are_made_from_prompts_where_none_are_given(folder, tmp_path):
     made = sources(folder, data=None, prompts=folder / "prompts.jsonl", reward_model=folder / "reward")
     settings = AdaptSettings(alpha=0.6, batch=2, samples=3, tokens=5, keep=9, draw=6, check=4)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -241,6 +242,80 @@ def test_a_stopped_run_goes_on_and_measures_nothing_twice(found, folder, tmp_pat
     frames = [read_rows(path / "rows.jsonl").drop(columns="seconds") for path in (out, found)]
     assert frames[0].equals(frames[1])
     assert (out / "recommendation.json").read_bytes() == (found / "recommendation.json").read_bytes()
+
+
+@pytest.fixture
+def copied(found, tmp_path, monkeypatch):
+    """The run's folder once more; nothing may be measured."""
+    shutil.copytree(found, tmp_path / "front")
+    monkeypatch.setattr(module, "_measure", lambda *_: pytest.fail("measures again"))
+    return tmp_path / "front"
+
+
+def test_another_name_is_drawn_as_it_stands_from_the_same_points(folder, copied):
+    name = r"$\frac{a <b>&'\"^_ $$ %s {{ x }}"
+    run(folder, copied, name=name, rlhf="ppo", confidence=0.9)
+    frame = read_rows(copied / "rows.jsonl")
+    assert set(frame.preset) == {name} and set(frame.rlhf) == {"none", "ppo"}
+    page = Links()
+    page.feed((copied / "report.html").read_text())
+    assert f"Front of {name}" in page.text
+
+
+def test_tasks_may_be_called_what_the_pictures_take_for_formulas(folder, tmp_path):
+    names = ["$a^{$", "b_$x"]
+    tasks = ",".join(f"{name}={folder / file}.jsonl" for name, file in zip(names, ("french", "reading"), strict=True))
+    run(
+        folder,
+        tmp_path / "front",
+        tasks=tasks,
+        alignment=names[0],
+        **{"reward-model": None, "prompts": None, "alphas": "0.5"},
+    )
+    assert set(read_rows(tmp_path / "front" / "rows.jsonl").metric) == set(names)
+    assert (tmp_path / "front" / "front.pdf").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("settings.json", lambda text: text[:50]),
+        ("points/ma-0.5.json", lambda text: ""),
+        ("points/theta.json", lambda text: text.replace('"items": [', '"items": [0.5, ', 1)),
+        ("points/theta.json", lambda text: text.replace('"items": [', '"items": [NaN, ', 1)),
+        ("points/theta.json", lambda text: text.replace('"french"', '"german"')),
+    ],
+)
+def test_a_damaged_file_of_a_stopped_run_is_named(folder, copied, monkeypatch, capsys, file, change):
+    (copied / file).write_text(change((copied / file).read_text()))
+    assert command(monkeypatch, "front", *arguments(folder, copied)) == 2
+    assert re.fullmatch(
+        f"error: {copied / file} is damaged .*; remove it and give the same command again.\n", capsys.readouterr().err
+    )
+
+
+def test_ratios_that_differ_little_are_points_of_their_own(folder, tmp_path):
+    tasks = f"{folder / 'qa.jsonl'}"
+    run(folder, tmp_path / "front", tasks=tasks, alphas="0.1234567,0.1234568,0.12345680000001")
+    points = sorted(path.name for path in (tmp_path / "front" / "points").glob("ma-*"))
+    assert points == ["ma-0.1234567.json", "ma-0.1234568.json"]
+    assert len(read_rows(tmp_path / "front" / "rows.jsonl")) == 4 * 2
+
+
+def test_a_score_that_is_no_number_is_refused_before_it_is_kept(folder, tmp_path, monkeypatch, capsys):
+    from llm.evaluation.measurement import Measurement
+    from llm.evaluation.tasks import Reward
+
+    monkeypatch.setattr(Reward, "measure", lambda *_: Measurement.of(np.array([0.5, np.nan])))
+    assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front")) == 2
+    assert "gives a model a score that is not finite; look at its weights" in capsys.readouterr().err
+    assert not (tmp_path / "front" / "points").exists()
+
+
+def test_a_folder_that_a_kill_left_empty_is_taken(folder, tmp_path, found):
+    (tmp_path / "front" / ".settings.json.partial-999999999").mkdir(parents=True)
+    run(folder, tmp_path / "front", tasks=folder / "qa.jsonl", alphas="0.5")
+    assert not list((tmp_path / "front").glob(".*"))
 
 
 def test_one_part_alone_leaves_the_rest_as_in_theta(folder, tmp_path, monkeypatch):

@@ -66,6 +66,15 @@ def test_noise_is_two_standard_errors_either_way(tmp_path, rise, noisy):
     assert span.strongest.setting == span.mildest.setting == "strength 2"
 
 
+def test_a_range_of_nothing_has_no_share_of_it(tmp_path):
+    rows = [row | {"value": 1.0} for row in core(0) + rows_of(0, "distilled", {}, model(1, 0.5))]
+    (span,) = found = spans(
+        write(tmp_path, rows + rows_of(0, "l1", {"strength": 2.0}, dict.fromkeys(model(1, 1), 1.0)))
+    )
+    assert math.isnan(span.mildest.share) and span.mildest.within_noise
+    assert [line.split()[-3:] for line in table(found).splitlines()[-2:]] == [["-", "within", "noise"]] * 2
+
+
 def test_the_table_says_all_of_it(folder, monkeypatch, capsys):
     assert command(monkeypatch, "span", folder) == 0
     said = capsys.readouterr().out

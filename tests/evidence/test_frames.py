@@ -38,6 +38,20 @@ def test_all_committed_rows_are_known_and_complete(folder):
         ),
         ("l2", {"lambda": 0.1}, "method = l2 has a setting lambda, which is unknown; allowed are lr, strength"),
         ("theta_0", {"lr": 0.1}, "method = theta_0 has a setting lr, which is unknown; allowed are none"),
+        ("ma", {"alpha": "x"}, "method = ma has a setting alpha = 'x'; allowed are numbers in [0, 1]"),
+        ("ma", {"alpha": "0.5"}, "method = ma has a setting alpha = '0.5'; allowed are numbers in [0, 1]"),
+        ("ma", {"alpha": True}, "method = ma has a setting alpha = True; allowed are numbers in [0, 1]"),
+        ("ma", {"alpha": 1.5}, "method = ma has a setting alpha = 1.5; allowed are numbers in [0, 1]"),
+        ("ma", {"alpha": [0.5]}, "method = ma has a setting alpha = [0.5]; allowed are numbers in [0, 1]"),
+        ("ama", {"alphas": {"part1": 2}}, "setting alphas = {'part1': 2}; allowed are numbers in [0, 1] of the groups"),
+        (
+            "ama",
+            {"alphas": 0.5},
+            "method = ama has a setting alphas = 0.5; allowed are numbers in [0, 1] of the groups",
+        ),
+        ("ama", {"head": 1}, "method = ama has a setting head = 1; allowed are names of groups"),
+        ("lora", {"targets": "all"}, "setting targets = 'all'; allowed are mlp or mlp+attention"),
+        ("early-stopping", {"iteration": 0}, "setting iteration = 0; allowed are whole numbers in [1, inf)"),
     ],
 )
 def test_an_unknown_method_or_setting_is_an_error_that_names_it(tmp_path, method, setting, said):

@@ -90,6 +90,28 @@ def test_a_reward_that_never_rises_gives_a_table_too(tmp_path):
     assert cells(summary(write(tmp_path, rows)), "averaging - early") == ["-"] * 5
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (lambda row: row["metric"] != "reward", "has no rows of metric reward, by which models are chosen"),
+        (
+            lambda row: row["metric"] == "reward",
+            "there are no rows of an ability; some of qa, reading_f1, bleu must be",
+        ),
+        (lambda row: row["method"] != "ma", "no rows of ma at the preset's own learning rate"),
+    ],
+)
+def test_rows_that_make_no_table_are_refused(tmp_path, kept, said):
+    with pytest.raises(UserError, match=said):
+        summary(write(tmp_path, [row for row in core(0) if kept(row)]))
+
+
+def test_numbers_whose_squares_are_infinite_are_refused(tmp_path):
+    rows = [row | ({"value": -1e200} if row["metric"] == "reward" else {}) for row in core(0)]
+    with pytest.raises(UserError, match=r"has value = 1e\+200; allowed are numbers up to 1e\+100"):
+        summary(write(tmp_path, rows))
+
+
 def test_a_folder_without_rows_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no rows"):
         summary(tmp_path)

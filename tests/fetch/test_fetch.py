@@ -203,6 +203,18 @@ def test_a_folder_that_lost_a_file_is_made_again(index, tmp_path, monkeypatch):
     assert (tmp_path / "data" / "tiny" / "text.jsonl").read_bytes() == SENTENCE
 
 
+def test_a_torn_mark_is_named(index, tmp_path, monkeypatch):
+    data_only(monkeypatch)
+    copying(monkeypatch, index)
+    fetch.fetch("tiny", tmp_path)
+    mark = tmp_path / "data" / "tiny" / "fetched.json"
+    mark.write_bytes(mark.read_bytes()[:20])
+    with pytest.raises(UserError, match=f"{mark} is damaged .*; remove it and give the same command again"):
+        fetch.fetch("tiny", tmp_path)
+    mark.unlink()
+    assert fetch.fetch("tiny", tmp_path) == [(tmp_path / "data" / "tiny", True)]
+
+
 def test_what_cannot_be_fetched_is_refused_with_what_can(tmp_path, monkeypatch, capfd):
     with pytest.raises(UserError, match="name = 'gpt-5' cannot be fetched; allowed are smollm2-135m"):
         fetch.fetch("gpt-5", tmp_path)

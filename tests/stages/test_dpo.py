@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from math import exp, log1p
+from pathlib import Path
 
 import pytest
 import torch
@@ -169,6 +170,23 @@ def test_two_stretches_are_one_run(run, tmp_path):
     ).read_bytes()
     first = run.folder / "dpo/own/iteration01" / name
     assert first.read_bytes() != (run.folder / "theta_0" / name).read_bytes()
+
+
+@pytest.mark.parametrize("file", ["training01.safetensors", "../../preferences.json"])
+def test_what_is_torn_is_named_and_can_be_removed(run, tmp_path, file):
+    shutil.copytree(run.folder, tmp_path / "smoke" / "seed0")
+    torn = type(run)(run.preset, run.seed, tmp_path)
+    folder, before = torn.folder / "dpo" / "own", contents(torn.folder / "dpo" / "own")
+    shutil.rmtree(folder / "iteration02")
+    data, age = (folder / file).read_bytes(), (folder / file).stat().st_mtime_ns
+    (folder / file).write_bytes(data[: len(data) // 2])
+    os.utime(folder / file, ns=(age, age))
+    with pytest.raises(UserError, match=f"{Path(file).name} is damaged .*; remove it and give the same command again"):
+        align(torn, "dpo", "own")
+    if file == "training01.safetensors":
+        (folder / file).unlink()
+        align(torn, "dpo", "own")
+        assert contents(folder) == before
 
 
 def test_missing_preferences_are_named(run, tmp_path):
