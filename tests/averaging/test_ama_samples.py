@@ -170,7 +170,7 @@ def test_sampling_goes_on_after_a_stop_and_gives_the_same_samples(folder, tmp_pa
     partial = tmp_path / ".stopped.jsonl.partial"
     assert len(partial.read_text().splitlines()) == 8
     with partial.open("a") as file:
-        file.write('{"prompt": "cut off in the mid')
+        file.write('\0\0\0\n{"prompt": "cut off in the mid')  # zeros: of a disk that lost its power
     assert draw(folder, tmp_path / "stopped.jsonl") == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped.jsonl", "whole.jsonl"]
     assert [row["prompt"] for row in whole] == [prompt for prompt in words(5, 3, 0) for _ in range(3)]

@@ -452,6 +452,21 @@ def test_yaml_that_settings_never_need_is_refused_at_once(tmp_path, text, said):
         config.load_preset(str(tmp_path / "x.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        ("threads", True, "threads = True is not allowed: Input should be a number"),
+        ("prompts.talk", True, "prompts = .*True.* is not allowed: Input should be a number"),
+        ("rsf.optimiser.betas", [True, 0.9], "betas = .True, 0.9. is not allowed: Input should be a number"),
+        ("model.tied_embeddings", "0", "tied_embeddings = '0' is not allowed: Input should be true or false"),
+        ("evaluate.keep_items", 1, "keep_items = 1 is not allowed: Input should be true or false"),
+    ],
+)
+def test_a_truth_value_is_no_number_and_a_number_no_truth_value(tmp_path, keys, value, said):
+    with pytest.raises(UserError, match=said):
+        config.load_preset(written(tmp_path, changed(packaged("presets", "smoke"), keys, value)))
+
+
 def test_aliases_may_stand_for_little_and_not_for_ever_more(tmp_path):
     tens = "".join(f"k{i}: &k{i} [{', '.join([f'*k{i - 1}'] * 9)}]\n" for i in range(1, 9))
     with pytest.raises(UserError, match="not valid YAML: its aliases stand for more than 100000 values"):

@@ -139,6 +139,39 @@ def test_a_damaged_line_is_named(tmp_path, line):
         read_rows(path)
 
 
+DAMAGED = {
+    "no UTF-8": (lambda line: line + b"\xff\n", "line 1: .* is no JSON .'utf-8' codec can't decode byte 0xff"),
+    "utf-16": (lambda line: line.decode().encode("utf-16"), "line 1: .* is no JSON .'utf-8' codec can't decode byte"),
+    "a key twice": (lambda line: line[:-1] + b', "value": 9.0}', "line 1: .* is no JSON .the key 'value' stands twice"),
+    "a long number": (lambda line: line.replace(b'"n": 400', b'"n": ' + b"9" * 5000), "a whole number has 5000 digits"),
+    "deep": (
+        lambda line: line.replace(b'"setting": {', b'"setting": {"a": ' + b"[" * 600 + b"]" * 600 + b", "),
+        "setting",
+    ),
+    "deeper": (lambda line: line.replace(b'"setting": {', b'"setting": {"a": ' + b"[" * 9000), "maximum recursion"),
+    "half a character": (lambda line: line.replace(b'"rsf"', rb'"\ud800"'), "surrogates not allowed"),
+    "a folder": (None, "Is a directory"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_bytes_that_are_no_rows_are_one_sentence_at_once(tmp_path, case):
+    change, said = DAMAGED[case]
+    line = json.dumps(GOOD).encode()
+    if change is None:
+        (tmp_path / "rows.jsonl").mkdir()
+    else:
+        assert change(line) != line
+        (tmp_path / "rows.jsonl").write_bytes(change(line))
+    with pytest.raises((UserError, OSError), match=said):
+        read_rows(tmp_path)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    assert read_rows(tmp_path / "rows.jsonl").value.tolist() == [GOOD["value"]]
+
+
 def test_the_same_number_twice_is_refused_in_writing_and_across_files(tmp_path):
     twice = [row(setting={"alpha": 0}), row(setting={"alpha": 0.0}, value=0.1)]
     with pytest.raises(UserError, match='two rows for .*setting = {"alpha": 0}'):
