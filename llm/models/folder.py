@@ -11,6 +11,10 @@ from .safetensors import TensorInfo, read_header
 _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _OTHER_PICKLES = ("training_args.bin", "optimizer", "scheduler", "rng_state", "scaler.pt")
+# What wrappers (torch.compile, FSDP, activation checkpointing; DDP, peft, TRL) put into the names of a model's tensors:
+_WITHIN = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # anywhere
+WRAPPERS = (*_WITHIN, "module", "base_model.model", "pretrained_model")  # all, in any order, before the name
+_WRAPPED = re.compile(r"^(?:(?:{})\.)+|(?<=\.)(?:{})\.".format("|".join(map(re.escape, WRAPPERS)), "|".join(_WITHIN)))
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class ModelFolder:
 
     @property
     def is_adapter(self) -> bool:
-        return (self.path / "adapter_config.json").exists() and not (self.path / "config.json").exists()
+        return _is_adapter(self.path)
 
     @property
     def weight_bytes(self) -> int:
@@ -53,7 +57,7 @@ def read_folder(path: Path, name: str) -> ModelFolder:
     """
     if not path.is_dir():
         raise UserError(f"{name} is {str(path)!r}, which is no folder; give a local model folder.")
-    adapter = (path / "adapter_config.json").exists() and not (path / "config.json").exists()
+    adapter = _is_adapter(path)
     config_file = path / ("adapter_config.json" if adapter else "config.json")
     if not config_file.exists():
         raise UserError(f"{name} is {str(path)!r}, which has no config.json.")
@@ -70,6 +74,22 @@ def read_folder(path: Path, name: str) -> ModelFolder:
     return folder
 
 
+def plain_name(name: str) -> str:
+    """A tensor's name without what `WRAPPERS` have put before or into it."""
+    return _WRAPPED.sub("", name)
+
+
+def notes_on_base(theta_0: ModelFolder, adapter: ModelFolder) -> list[str]:
+    """A note where `base_model_name_or_path` is neither the name of theta_0's folder nor that of its config.json."""
+    path, named = theta_0.path.resolve(), adapter.config.get("base_model_name_or_path")
+    hub_cache = path.parents[min(1, len(path.parents) - 1)].name.rpartition("--")[2]  # models--org--NAME/snapshots/HASH
+    known = {path.name, hub_cache, Path(str(theta_0.config.get("_name_or_path"))).name}
+    if not isinstance(named, str) or not Path(named).name or Path(named).name in known:
+        return []
+    names = f"{Path(named).name!r}, and theta-0 is {path.name!r}"
+    return [f"The adapter's base is {names}: if they are not the same model, no average of them has a meaning."]
+
+
 def read_json(path: Path) -> dict:
     """A JSON file that holds an object; UserError if it does not."""
     try:
@@ -79,6 +99,14 @@ def read_json(path: Path) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}, allowed is an object.")
     return content
+
+
+def _is_adapter(path: Path) -> bool:
+    """Whether the folder holds an adapter; trainers may leave its model's config.json beside it."""
+    if not (path / "adapter_config.json").exists():
+        return False
+    has_model = any(path.glob("model*.safetensors*")) or any(path.glob("pytorch_model*.bin*"))
+    return not (path / "config.json").exists() or (any(path.glob("adapter_model.*")) and not has_model)
 
 
 def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, list[Path]]:
@@ -100,9 +128,10 @@ def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, li
     pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
     pickles = [file for file in pickles if not file.startswith(_OTHER_PICKLES)]
     if pickles:
+        load = "peft's PeftModel.from_pretrained" if adapter else "transformers"
         raise UserError(
             f"{name} has pickle weights ({pickles[0]}), which can run code when read; if you trust them, "
-            "load them with transformers and save them again with save_pretrained, which writes safetensors."
+            f"load them with {load} and save them again with save_pretrained, which writes safetensors."
         )
     missing = single.name if adapter else f"{single.name} and no {_INDEX}"
     raise UserError(f"{name} is {str(path)!r}, which has no {missing}.")

@@ -162,7 +162,8 @@ def _copy_rest(sources: list[ModelFolder], base: ModelFolder, folder: Path) -> l
     for source in sources:
         for file in sorted(source.path.iterdir()):
             wanted = file.name.startswith(_NOTICES) or (file.suffix in _KINDS and file.name not in _RESULTS)
-            weights = file.name.endswith(".index.json") or (merged and file.name == "adapter_config.json")
+            of_adapter = source.is_adapter and file.name in ("config.json", "adapter_config.json")
+            weights = file.name.endswith(".index.json") or (merged and of_adapter)
             if file.is_file() and wanted and not weights and not (folder / file.name).exists():
                 shutil.copyfile(file, folder / file.name)
         templates = source.path / "chat_templates"
