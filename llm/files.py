@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from glob import escape
 from pathlib import Path
 
 from .errors import UserError
@@ -20,6 +22,27 @@ def write_text(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
     aside.write_text(text)
     os.replace(aside, path)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that no longer run have left beside `path` of writing it."""
+    for partial in path.parent.glob(f".{escape(path.name)}.partial-*"):
+        process = partial.name.rpartition("-")[2]
+        if process.isdecimal() and (int(process) == os.getpid() or not _runs(int(process))):
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_json(path: Path, value) -> None:
