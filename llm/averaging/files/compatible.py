@@ -62,10 +62,13 @@ def check_tokenizers(theta_0: Path, theta: Path, union: bool = False) -> list[st
     may have got a name, as chat formats do it; with `union` any added token may have another one.
     Raises UserError naming the first id that differs.
     """
-    for names in (["tokenizer.json"], ["vocab.json", "merges.txt"], ["tokenizer.model"]):
+    kinds = (["tokenizer.json"], ["vocab.json", "merges.txt"], ["tokenizer.model"])
+    for names in kinds:
         if all((folder / file).is_file() for folder in (theta_0, theta) for file in names):
             break
     else:
+        if not any((theta / names[0]).is_file() for names in kinds):
+            return []  # theta has none, and theta_0's serves
         return ["The tokenizers were not compared: the folders share no tokenizer file."]
     if all((theta_0 / file).read_bytes() == (theta / file).read_bytes() for file in names):
         return []
@@ -81,7 +84,7 @@ def check_tokenizers(theta_0: Path, theta: Path, union: bool = False) -> list[st
         if not _SPARE.match(left[index]) and not _SPARE.match(right[index]) and not (union and added):
             way = "; --vocab union averages added tokens that were renamed" if added else ""
             raise UserError(f"Token {index} is {texts}, but must be the same{way}.")
-        renamed.append(f"Token {index} is {right[index]!r} in theta and {left[index]!r} in theta_0.")
+        renamed.append(f"Token {index} is {right[index]!r} in theta and {left[index]!r} in theta-0.")
     if _merges(theta_0) != _merges(theta):
         raise UserError(f"The tokenizers' merges in {theta_0} and {theta} differ, but must be the same.")
     odd = sorted(left.keys() ^ right.keys())
@@ -133,7 +136,7 @@ def _merges(folder: Path) -> list[tuple[str, ...]]:
 
 def _effective(config: dict) -> dict:
     """The settings that act, those that can be written in several ways in one."""
-    found = {key: _effective(value) if isinstance(value, dict) else value for key, value in config.items()}
+    found = {k: _effective(v) if isinstance(v, dict) and k.endswith("_config") else v for k, v in config.items()}
     width, heads = found.get("hidden_size"), found.get("num_attention_heads")
     defaults = {"num_key_value_heads": heads}
     if isinstance(width, int) and isinstance(heads, int) and heads > 0:

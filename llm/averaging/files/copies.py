@@ -39,7 +39,7 @@ def files_beside(sources: list[ModelFolder], base: ModelFolder, code: bool) -> t
         if len(sources) > 1 and source.is_adapter:
             own = {name: file for name, file in own.items() if name not in ("config.json", "adapter_config.json")}
         found |= {name: Source(file.resolve()) for name, file in own.items() if is_copied(file.name, code)} | found
-        scripts = ", ".join(name for name in own if name.endswith(".py"))
+        scripts = ", ".join(repr(name) for name in own if name.endswith(".py"))
         if scripts and code:
             notes.append(f"Code of {source.name} was copied: {scripts}.")
         elif scripts:
