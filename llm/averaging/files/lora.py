@@ -8,7 +8,6 @@ rank_pattern and alpha_pattern may give a module its own r and lora_alpha.
 import json
 import math
 import re
-import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 
@@ -249,6 +248,8 @@ def _settings(folder: ModelFolder, modules: list[str]) -> dict[str, tuple[object
 
 def _matches(patterns: dict[str, str], names: list[str]) -> dict[str, set[str]]:
     """Key -> those of the names whose start the key's pattern fits."""
+    import subprocess
+
     for key, pattern in patterns.items():
         try:
             re.compile(pattern)
