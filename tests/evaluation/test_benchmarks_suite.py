@@ -414,4 +414,4 @@ def test_packages_carry_the_task_files():
     import tomllib
 
     project = tomllib.loads((DATA.parents[2] / "pyproject.toml").read_text())
-    assert "evaluation/benchmarks/tasks/*.yaml" in project["tool"]["setuptools"]["package-data"]["llm"]
+    assert "evaluation/benchmarks/tasks/*.yaml" in project["tool"]["setuptools"]["package-data"]["alignment_tax.llm"]
