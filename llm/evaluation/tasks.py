@@ -5,7 +5,7 @@ A task is measured on the same items, and with the same random numbers, for ever
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,8 +36,11 @@ class Asking:
 class Task(Protocol):
     """`kind` is what the numbers are, for people: accuracy, F1, BLEU, reward."""
 
-    name: str
-    kind: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
     def measure(self, model, tokenizer) -> Measurement: ...
 
@@ -129,7 +132,7 @@ class Harness:
 
     name: str
     batch: int
-    manager: object
+    manager: Any
     limit: int | None = None
     kind: str = "lm-eval"
 
