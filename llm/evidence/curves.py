@@ -160,7 +160,7 @@ class MeasuredPath:
     rewards: NDArray[np.float64]
     abilities: NDArray[np.float64]
 
-    def curve(self, prompts: ArrayLike | slice = slice(None), items: ArrayLike | slice = slice(None)) -> Curve:
+    def curve(self, prompts: NDArray | slice = slice(None), items: NDArray | slice = slice(None)) -> Curve:
         """The curve as measured on the given prompts and items (indices, repeats allowed; default all)."""
         return Curve(self.rewards[:, prompts].mean(axis=1), self.abilities[:, items].mean(axis=1))
 
