@@ -172,7 +172,8 @@ def read_task(name: str, path: Path, asking: Asking) -> Task:
         raise UserError(f"{path}: each line must have the same one of {', '.join(KINDS)}.")
     key = kinds.pop()
     items = [{"prompt": text_of(row, "prompt", where)} | _READERS[key](row, where) for where, row in rows]
-    return {"choices": Choice, "answers": Answer, "reference": Translation}[key](name, items, asking)
+    task: Any = {"choices": Choice, "answers": Answer, "reference": Translation}[key]
+    return task(name, items, asking)
 
 
 def reward_task(
