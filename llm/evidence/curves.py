@@ -183,7 +183,7 @@ def bootstrap_curves(
 
     def drawn(seed: int) -> float:
         prompts, items = first[seed].rewards.shape[1], first[seed].abilities.shape[1]
-        chosen = rng.integers(prompts, size=prompts), rng.integers(items, size=items)
+        chosen = rng.integers(prompts, size=(prompts,)), rng.integers(items, size=(items,))
         return measure(first[seed].curve(*chosen), second[seed].curve(*chosen))
 
     per_seed = np.array([measure(first[seed].curve(), second[seed].curve()) for seed in seeds])
