@@ -60,7 +60,7 @@ def write_weights(
             for chunk in chain.from_iterable(chunks(tensor.name) for tensor in file.tensors):
                 spans = zip((chunk.theta_0, chunk.theta), buffers, strict=True)
                 data = chunk.make(*(span and span.read(buffer) for span, buffer in spans))
-                view = memoryview(data).cast("B")
+                view = data.data.cast("B")
                 progress(len(view))
                 while view:
                     view = view[out.write(view) :]
