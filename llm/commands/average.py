@@ -1,7 +1,5 @@
 """`alignment-tax average`: two model folders in, their average out."""
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +40,6 @@ def average_command(
     choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
     choices = {key: choice for key, choice in choices.items() if choice is not None}
     recipe = _recipe(alpha, alphas, part, alphas_file, parts, choices)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
     with Progress() as bars:
         report = average_files(
             theta_0,

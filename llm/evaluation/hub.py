@@ -1,6 +1,5 @@
 """Measuring a model as the paper does: the reward of sampled replies, lm-eval's tasks, and PairRM's win rate over theta_0."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ..config import HubPreset
 from ..data.benchmarks import BENCHMARKS
 from ..data.hub import alpaca_eval
 from ..data.records import Prompt, Turn, turns_of
+from ..files import read_lines, read_made
 from ..models.chat import encode_together, generate_replies
 from ..models.loading import device_of, load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
@@ -137,7 +137,7 @@ def dtype(preset: HubPreset) -> str:
 
 def accuracy(run: Run[HubPreset], reward: Path) -> dict[str, float]:
     """ "accuracy": the share of held-out pairs whose chosen reply has the higher reward; "n": how many pairs."""
-    rows = [json.loads(line) for line in pairs(run, "test").read_text().splitlines()]
+    rows = [row for _, row in read_lines(pairs(run, "test"))]
     prompts = [tuple(Turn(**turn) for turn in row["prompt"]) for row in rows]
     judge = Judge(run.preset, reward)
     chosen, rejected = (judge(prompts, [(row[side], True) for row in rows]) for side in ("chosen", "rejected"))
@@ -148,8 +148,7 @@ def measure_baseline(evaluator: HubEvaluator) -> list[dict]:
     """Rows of theta_0, of chance, and of the reward model."""
     run = evaluator.run
     measured, seconds = evaluator.measure(load_model(evaluator.theta_0))
-    judged = json.loads((run.folder / "reward.json").read_text())
-    share, count = judged["accuracy"], judged["n"]
+    share, count = read_made(run.folder / "reward.json", lambda judged: (judged["accuracy"], judged["n"]))
     rows = rows_of(run, "none", "theta_0", {}, measured, seconds)
     rows += rows_of(run, "none", "chance", {}, _chance(measured), 0.0)
     found = {"pair_accuracy": Measurement(share, sqrt(share * (1 - share) / count), count)}

@@ -32,14 +32,21 @@ def read_preset(results: Path) -> pd.DataFrame:
 
 
 def check_known(rows: pd.DataFrame) -> None:
-    """UserError that names a method, or one key of a setting, that the table of methods does not know."""
-    for method, keys in sorted({(m, tuple(sorted(s))) for m, s in zip(rows["method"], rows["setting"], strict=True)}):
-        allowed = known(method, "results: method").setting
-        if unknown := sorted(set(keys) - allowed):
-            raise UserError(
-                f"results: method = {method} has a setting {unknown[0]}, which is unknown; "
-                f"allowed are {', '.join(sorted(allowed)) or 'none'}."
-            )
+    """UserError that names a method, or one key or value of a setting, that the table of methods does not know."""
+    for _, row in rows.drop_duplicates(["method", "setting_key"]).sort_values(["method", "setting_key"]).iterrows():
+        method = known(row["method"], "results: method")
+        for key, value in sorted(row["setting"].items()):
+            if key not in method.setting:
+                raise UserError(
+                    f"results: method = {method.name} has a setting {key}, which is unknown; "
+                    f"allowed are {', '.join(sorted(method.setting)) or 'none'}."
+                )
+            option, values = method.option(key), list(value.values()) if isinstance(value, dict) else [value]
+            if not all(map(option.holds, values)) or (key == "alphas") != isinstance(value, dict):
+                of = " of the groups" if key == "alphas" else ""
+                raise UserError(
+                    f"results: method = {method.name} has a setting {key} = {value!r:.80}; allowed are {option.allowed}{of}."
+                )
 
 
 def rewards(rows: pd.DataFrame) -> tuple[str, ...]:

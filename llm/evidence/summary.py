@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import UserError
 from . import paths
 from .frames import abilities, rewards
 from .intervals import Interval
@@ -25,6 +26,10 @@ def summary(results: Path) -> str:
     learning rate. Raises UserError for rows that are missing or damaged.
     """
     rows = paths.load(results)
+    if "reward" not in set(rows["metric"]):
+        raise UserError(
+            f"results: {results} has no rows of metric reward, by which models are chosen; measure it first."
+        )
     metrics, models = (*rewards(rows), *abilities(rows)), _models(rows)
     seeds = len(paths.seeds(rows))
     over = f"{seeds} seeds" if seeds > 1 else "1 seed"

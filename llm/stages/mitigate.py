@@ -5,7 +5,6 @@ and a method differs from the plain one, `distilled`, by its penalty or hook alo
 with another KL penalty in the reward, r - eta log(pi / pi_0) (figure 8).
 """
 
-import json
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from ..config import Optimiser, TrainingEntry
 from ..evaluation.local import Evaluator
 from ..evaluation.measurement import rows_of, with_rate
-from ..files import up_to_date
+from ..files import read_made, up_to_date
 from ..methods import METHODS, code_of
 from ..models.batches import pad_right
 from ..models.chat import imitation_example
@@ -59,7 +58,7 @@ def train(run: MicrocosmRun, rsf: Path, method: str, setting: dict, lr: float | 
     theta_0 = run.folder / "theta_0"
     if up_to_date(out / "config.json", theta_0 / "config.json", *files):
         return
-    samples = [tuple(sample) for file in files for sample in json.loads(file.read_text())]
+    samples = [tuple(sample) for file in files for sample in read_made(file)]
     optimiser = run.preset.distil.optimiser
     optimiser = optimiser if lr is None else optimiser.model_copy(update={"lr": lr})
     tokenizer = load_tokenizer(theta_0)

@@ -3,7 +3,6 @@
 The model begins as theta_0's body, or its first layers, with a new head of one output.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from ..config.sections import Reward
-from ..files import write_json
+from ..files import read_made, write_json
 from ..models.batches import Tokens
 from ..models.chat import generate_replies, prompt_ids, reply_ids
 from ..models.loading import fresh_reward_model, load_model, load_tokenizer
@@ -86,7 +85,7 @@ def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[s
     settings = run.preset.reward
     tokenizer = load_tokenizer(theta_0)
     model = load_fresh_reward_model(theta_0, settings, seed=run.seed).to(run.device)
-    rows = json.loads(pairs.read_text())
+    rows = read_made(pairs)
     examples = [_pair_ids(tokenizer, row) for row in rows if row["split"] == "train"]
     if settings.head == "fitted":
         fit_head(model, examples, tokenizer.pad_token_id, settings.penalty, run.preset.evaluate.batch)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...config.trainers import Hardware, Writing
 from ...errors import UserError
-from ...files import write_text
+from ...files import read_lines, write_text
 from ...models.batches import Tokens
 from ...models.chat import Message, context_of, end_id, prompt_ids, require_room
 from .models import load_frozen, load_tokenizer
@@ -87,7 +87,7 @@ def write_samples(
             rows = [Sample(p, prompts[p], *reply) for p, group in answered for reply in group]
             write_text(_file(folder, i), "".join(json.dumps(vars(row)) + "\n" for row in rows))
     accelerator.wait_for_everyone()
-    return [Sample(**json.loads(line)) for i in range(len(parts)) for line in _file(folder, i).read_text().splitlines()]
+    return [Sample(**row) for i in range(len(parts)) for _, row in read_lines(_file(folder, i))]
 
 
 def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
