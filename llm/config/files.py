@@ -21,6 +21,7 @@ KINDS: dict[str, type[Preset]] = {
     get_args(kind.model_fields["data"].annotation)[0]: kind for kind in (MicrocosmPreset, SmollmPreset, HubPreset)
 }
 ANY_PRESET = TypeAdapter(AnyPreset)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml is ten times as fast
 
 
 def load_preset(name: str) -> AnyPreset:
@@ -61,7 +62,7 @@ def _find(folder: Literal["presets", "sweeps"], name: str):
 
 def read_yaml(path) -> object:
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
