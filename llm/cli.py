@@ -5,6 +5,7 @@ is printed as one sentence with exit code 2.
 """
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from .bench.adapt import bench_adapt
 from .bench.average import bench_average
 from .bench.generate import bench_generate
 from .bench.train import bench_train
-from .commands import adapt, average, benchmarks, comparisons, fetch, front, plan, results, tiny, training
+from .commands import adapt, average, benchmarks, fetch, front, plan, results, training
 from .errors import UserError, not_installed
 
 NAME = "alignment-tax"
@@ -25,14 +26,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
-for name, command in {
+BENCHES: dict[str, Callable] = {
     "average": bench_average,
     "adapt": bench_adapt,
     "generate": bench_generate,
     "train": bench_train,
-}.items():
+}
+for name, command in BENCHES.items():
     bench.command(name)(command)
-PANELS = {
+PANELS: dict[str, dict[str, Callable]] = {
     "Your models": {
         "average": average.average_command,
         "adapt": adapt.adapt_command,
@@ -44,7 +46,7 @@ PANELS = {
     },
     "Experiments": {
         "plan": plan.plan,
-        "tiny": tiny.tiny,
+        "tiny": plan.tiny,
         "show": training.show,
         "pretrain": training.pretrain,
         "sft": training.sft,
@@ -53,8 +55,8 @@ PANELS = {
         "baseline": training.baseline,
         "trajectory": training.trajectory,
         "movement": training.movement,
-        "sweep": comparisons.sweep,
-        "mitigate": comparisons.mitigate,
+        "sweep": training.sweep,
+        "mitigate": training.mitigate,
     },
     "Results": {"collect": results.collect, "table": results.table, "claims": results.claims, "span": results.span},
 }

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..grouping import Grouping, assign, check_ratio, label_of, labels, ratios
@@ -70,8 +71,8 @@ def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
     label = f"part{part}" if part.isdecimal() else label
     allowed = [f"part{k}" for k in range(1, grouping.parts + 1)]
     if label not in allowed:
-        spoken = "input, middle, output or " if grouping.parts == 3 else ""
-        raise UserError(f"part is {part!r}, allowed are {spoken}1 to {grouping.parts}.")
+        named = "input, middle, output or " if grouping.parts == 3 else ""
+        raise UserError(f"part is {part!r}, allowed are {named}1 to {grouping.parts}.")
     if grouping.level != "part":
         raise UserError(f"level is {grouping.level!r}, allowed with a single part is 'part'.")
     return Recipe(for_one_part(grouping), {label: float(alpha)}, rest=1.0)
@@ -79,7 +80,7 @@ def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
 
 def for_one_part(grouping: Grouping) -> Grouping:
     """The grouping when one part alone is averaged: what would take the mean of the ratios stays theta's."""
-    kept = {key: "theta" for key in ("embeddings", "norm", "head") if getattr(grouping, key) == "mean"}
+    kept: dict[str, Any] = {key: "theta" for key in ("embeddings", "norm", "head") if getattr(grouping, key) == "mean"}
     return replace(grouping, **kept)
 
 

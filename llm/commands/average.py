@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -67,9 +67,9 @@ def _recipe(
     part: str | None,
     alphas_file: Path | None,
     parts: int | None,
-    choices: dict[str, str],
+    choices: dict[str, Any],
 ):
-    """The recipe that the options ask for; UserError unless exactly one way to give ratios is used."""
+    """The recipe of the options; UserError unless exactly one way to give ratios is used."""
     from ..averaging import ratios as recipe
     from ..grouping import Grouping
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
@@ -22,15 +23,9 @@ from ..training.distributed.data import pairs, place, read_prompts
 from .benchmarks.harness import in_memory
 from .benchmarks.pairrm import PairRM, win_rate
 from .benchmarks.suite import Suite, SuiteSettings, load_suite
-from .measurement import Measurement
-from .rows import rows_of
+from .measurement import Measurement, rows_of
 
-CHANCE = {
-    "piqa": 1 / 2,
-    "arc_easy": 1 / 4,
-    "arc_challenge": 1 / 4,
-    "race": 1 / 4,
-}  # a choice at random; nearly all items of ARC have four
+CHANCE = {"piqa": 1 / 2} | dict.fromkeys(("arc_easy", "arc_challenge", "race"), 1 / 4)  # nearly all of ARC's have four
 
 
 class Judge:
@@ -40,7 +35,7 @@ class Judge:
         self.model = load_reward_model(folder, device(preset), dtype(preset))
         self.tokenizer, self.batch = load_tokenizer(folder), preset.evaluate.batch
 
-    def __call__(self, prompts: list[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
+    def __call__(self, prompts: Sequence[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
         """Learned rewards of (reply, finished), (prompts,)."""
         triples = [(prompt, *reply) for prompt, reply in zip(prompts, replies, strict=True)]
         return reward_scores(self.model, self.tokenizer, triples, self.batch, encode_together).double().numpy()
@@ -83,7 +78,7 @@ class HubEvaluator:
     @cached_property
     def instructions(self) -> list[str]:
         count = self.run.preset.evaluate.alpaca_prompts
-        return [item.prompt for item in alpaca_eval.items(place(self.run.preset)).records[:count]] if count else []
+        return [str(item.prompt) for item in alpaca_eval.items(place(self.run.preset)).records[:count]] if count else []
 
     @cached_property
     def rivals(self) -> list[str]:

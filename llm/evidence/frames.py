@@ -9,6 +9,7 @@ log-likelihood has none and is left out.
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,8 +108,10 @@ def _check_complete(rows: pd.DataFrame) -> None:
     """
     metrics = {*rewards(rows), *abilities(rows)}
     families = ["method", *(name for name in columns() if name not in steps())]
+    named: Any
     for named, models in rows[rows["method"] != "chance"].groupby(families, dropna=False):
         wanted = set(product(set(models["seed"]), metrics))
+        values: Any
         for values, group in models.groupby(steps(), dropna=False):
             missing = sorted(wanted - set(zip(group["seed"], group["metric"], strict=True)))
             if missing:

@@ -8,6 +8,7 @@ strength, the strongest first. Learning rates are numbers, or None for the prese
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int
         in_order = [models[step] for step in sorted(models)]
         if unpaired := [step for step in sorted(models) if len(models[step]) < 2]:
             raise UserError(f"results: seed {seed}, step {unpaired[0]:g} needs both {reward} and {ability}.")
-        found[seed] = Curve([model[reward] for model in in_order], [model[ability] for model in in_order])
+        found[seed] = Curve(*(np.array([model[key] for model in in_order]) for key in (reward, ability)))
     return found
 
 
@@ -139,7 +140,7 @@ def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
     return float(_only(rows, seed, metric, "value"))
 
 
-def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> object:
+def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> Any:
     columns = (rows[name].tolist() for name in ("seed", "metric", column))
     found = [number for s, m, number in zip(*columns, strict=True) if s == seed and m == metric]
     if len(found) != 1:
@@ -177,7 +178,7 @@ def _items_error(first: pd.DataFrame, second: pd.DataFrame, seed: int, metric: s
     if all(isinstance(of_model, list) for of_model in items):
         between = np.subtract(*items)
         return between.std(ddof=1) / np.sqrt(len(between))
-    return np.hypot(*(_only(rows, seed, metric, "stderr") for rows in (first, second)))
+    return np.hypot(*[_only(rows, seed, metric, "stderr") for rows in (first, second)])
 
 
 def gap(
@@ -196,7 +197,7 @@ def gap(
     if None in pair:
         return found
     try:
-        return bootstrap_curves(*({0: path} for path in pair), np.random.default_rng(0))
+        return bootstrap_curves({0: pair[0]}, {0: pair[1]}, np.random.default_rng(0))
     except UserError:
         return found
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,11 +27,8 @@ def summary(results: Path) -> str:
     rows = paths.load(results)
     metrics, models = (*rewards(rows), *abilities(rows)), _models(rows)
     seeds = len(paths.seeds(rows))
-    over = (
-        f"{seeds} seeds; value +- standard error over seeds"
-        if seeds > 1
-        else ("1 seed; value +- standard error over items")
-    )
+    over = f"{seeds} seeds" if seeds > 1 else "1 seed"
+    over += f"; value +- standard error over {'seeds' if seeds > 1 else 'items'}"
     head = f"{rows['preset'].iloc[0]}, {over}; RSF at the preset's learning rate"
     lines = [head, "", _line("", (METRICS[metric].column for metric in metrics))]
     lines += [_line(name, (_number(chosen, metric) for metric in metrics)) for name, chosen in models.items()]
@@ -58,7 +56,7 @@ def _number(chosen: pd.DataFrame, metric: str) -> str:
     if values.empty:
         return "-"
     mean = values["value"].mean()
-    error = values["value"].sem() if len(values) > 1 else values["stderr"].iloc[0]
+    error: Any = values["value"].sem() if len(values) > 1 else values["stderr"].iloc[0]
     return _fitting(lambda digits: f"{mean:.{digits}f} +- {error:.{digits}f}", metric)
 
 

@@ -64,7 +64,7 @@ class TensorInfo:
         data = buffer[:size] if fits else np.empty(size, np.uint8)
         with open(self.path, "rb", buffering=0) as file:
             file.seek(self.start + first * self.itemsize)
-            view = memoryview(data)
+            view = data.data
             while view:
                 count = file.readinto(view)
                 if not count:

@@ -2,11 +2,11 @@
 
 import json
 from math import sqrt
+from typing import Any
 
 from ..config import Algorithm
 from ..evaluation.local import Evaluator, chance
-from ..evaluation.measurement import Measurement
-from ..evaluation.rows import rows_of, with_rate
+from ..evaluation.measurement import Measurement, rows_of, with_rate
 from ..models.loading import load_model
 from ..training.iterations import iteration_folder
 from .align import aligned_folder, number
@@ -22,7 +22,7 @@ def measure_baseline(evaluator: Evaluator) -> list[dict]:
     return rows + rows_of(run, "none", "reward_model", {}, _reward_model(judged), 0.0)
 
 
-def _reward_model(judged: dict[str, float]) -> dict[str, Measurement]:
+def _reward_model(judged: dict[str, Any]) -> dict[str, Measurement]:
     """Held-out accuracy on pairs, and correlation with the gold reward (error: (1 - r^2) / sqrt(n - 1))."""
     accuracy, r, pairs, replies = (judged[key] for key in ("accuracy", "correlation", "n", "replies"))
     return {

@@ -15,7 +15,7 @@ from . import lora
 from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, widen
 
 SIZE = 1 << 19  # values of a chunk: few enough for the caches, enough for Python's share of the time to be small
-Stored = np.ndarray  # unsigned integers or floats, flat, as `arithmetic.STORAGE` says
+Stored = np.ndarray  # unsigned integers or floats, flat, as in `arithmetic.STORAGE`
 
 
 class Span(NamedTuple):
@@ -92,8 +92,8 @@ def _spans(tensor: TensorInfo, last: int, first: int = 0) -> Iterator[Span]:
 def _blocks(left: TensorInfo, right: TensorInfo, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The first `last` values of both in order, (values,) each, in fp64: what `Merge.prepare` reads."""
     for spans in zip(_spans(left, last), _spans(right, last), strict=True):
-        stored = (as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype) for span in spans)
-        yield tuple(widen(one, span.tensor.dtype).astype(np.float64) for one, span in zip(stored, spans, strict=True))
+        first, second = (as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype) for span in spans)
+        yield widen(first, left.dtype).astype(np.float64), widen(second, right.dtype).astype(np.float64)
 
 
 def _kept(tensor: TensorInfo, first: int = 0) -> Iterator[Chunk]:

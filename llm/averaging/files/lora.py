@@ -8,6 +8,7 @@ rank_pattern and alpha_pattern may give a module its own r and lora_alpha.
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -158,7 +159,7 @@ def _pair(module: str, sides: dict[str, tuple[TensorInfo, bool]], config: dict) 
     return LowRank(module, a, b, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank), embedding)
 
 
-def _setting(module: str, config: dict, key: str, pattern_key: str) -> object:
+def _setting(module: str, config: dict, key: str, pattern_key: str) -> Any:
     """A module's own rank or alpha, if a pattern of the configuration fits its name, else the common one."""
     for pattern, value in (config.get(pattern_key) or {}).items():
         if re.fullmatch(rf"(.*\.)?({pattern})", module):

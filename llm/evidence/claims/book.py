@@ -93,8 +93,8 @@ def make_book(rows: pd.DataFrame) -> Book:
 
 def _units(rows: pd.DataFrame) -> dict[str, float]:
     way = rows[rows["lr"].isna() & rows["method"].isin(["theta", "early-stopping"])]
-    start = paths.theta_0(rows)
-    start = start[start["seed"].isin(set(way["seed"]))].groupby("metric")["value"].mean()
+    of_start = paths.theta_0(rows)
+    start = of_start[of_start["seed"].isin(set(way["seed"]))].groupby("metric")["value"].mean()
     theta = way[way["method"] == "theta"].groupby("metric")["value"].mean()
     peak = way.groupby(["metric", "method", "iteration"], dropna=False)["value"].mean().groupby("metric").max()
     chance = rows[rows["method"] == "chance"].groupby("metric")["value"].mean()
@@ -150,7 +150,8 @@ class Route:
         rows = book.rows[self.rlhf]
         chosen = rows[rows["family"] == self.family]
         own, others = chosen[chosen["lr"].isna()], chosen[chosen["lr"].notna()]
-        found: dict[Rate, set[int]] = {float(lr): set(models["seed"]) for lr, models in others.groupby("lr")}
+        groups = (models for _, models in others.groupby("lr"))
+        found: dict[Rate, set[int]] = {float(models["lr"].iloc[0]): set(models["seed"]) for models in groups}
         return ({None: set(own["seed"])} if len(own) else {}) | found
 
 
