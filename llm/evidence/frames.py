@@ -51,12 +51,14 @@ def check_known(rows: pd.DataFrame) -> None:
 
 def rewards(rows: pd.DataFrame) -> tuple[str, ...]:
     """The rewards that were measured: a public reward model has no gold reward beside it."""
-    return tuple(reward for reward in REWARDS if reward in set(rows["metric"]))
+    measured = set(rows["metric"].unique())
+    return tuple(reward for reward in REWARDS if reward in measured)
 
 
 def abilities(rows: pd.DataFrame) -> tuple[str, ...]:
     """The abilities that were measured, in the order of `METRICS`."""
-    return tuple(ability for ability in ABILITIES if ability in set(rows["metric"]))
+    measured = set(rows["metric"].unique())
+    return tuple(ability for ability in ABILITIES if ability in measured)
 
 
 def after(rows: pd.DataFrame, rlhf: str, methods: Iterable[str] = ()) -> pd.DataFrame:
@@ -68,8 +70,9 @@ def after(rows: pd.DataFrame, rlhf: str, methods: Iterable[str] = ()) -> pd.Data
     """
     chosen = rows["method"].isin(list(methods)) if methods else rows["method"] != "reward_model"
     rows = rows[chosen & rows["rlhf"].isin(["none", rlhf]) & (rows["split"] == "test")].reset_index(drop=True)
+    entries = [_entries(setting) for setting in rows["setting"]]
     for name in columns():
-        rows[name] = [_entries(setting).get(name) for setting in rows["setting"]]
+        rows[name] = [entry.get(name) for entry in entries]
     rows["lr"] = rows["lr"].astype(float)
     rows["family"] = [_family(method, setting) for method, setting in zip(rows["method"], rows["setting"], strict=True)]
     _check_complete(rows)

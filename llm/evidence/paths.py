@@ -118,8 +118,10 @@ def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
 def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int, Curve]:
     """One curve (`llm.evidence.curves`) for each seed of a path; UserError where a point lacks a metric or has it twice."""
     points: dict[int, dict[float, dict[str, float]]] = {}
-    rows = path.loc[path["metric"].isin([reward, ability]), ["seed", "step", "metric", "value"]]
-    for seed, step, metric, number in rows.itertuples(index=False):
+    columns = [path[name].tolist() for name in ("seed", "step", "metric", "value")]  # lists: selections would be slow
+    for seed, step, metric, number in zip(*columns, strict=True):
+        if metric not in (reward, ability):
+            continue
         model = points.setdefault(seed, {}).setdefault(step, {})
         if metric in model:
             raise UserError(f"results: seed {seed}, step {step:g} has {metric} twice; choose one path first.")
@@ -139,10 +141,11 @@ def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
 
 
 def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> Any:
-    found = rows.loc[(rows["seed"] == seed) & (rows["metric"] == metric), column]
+    columns = (rows[name].tolist() for name in ("seed", "metric", column))
+    found = [number for s, m, number in zip(*columns, strict=True) if s == seed and m == metric]
     if len(found) != 1:
         raise UserError(f"results: {len(found)} rows for seed = {seed}, metric = {metric}; there must be one.")
-    return found.iloc[0]
+    return found[0]
 
 
 def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str, over_items: bool = True) -> Interval:
