@@ -97,7 +97,18 @@ CASES = {
     "no config": (lambda w: (w.a / "config.json").unlink(), "has no config.json"),
     "config not JSON": (lambda w: (w.b / "config.json").write_text("{,}"), "config.json is not valid JSON"),
     "config a list": (lambda w: (w.b / "config.json").write_text("[]"), "holds a JSON list"),
-    "quantised": (lambda w: _set(w.b / "config.json", quantization_config={}), "theta is quantised"),
+    "quantised": (
+        lambda w: [
+            _set(w.b / "config.json", quantization_config={}),
+            _tensors(w.b, lambda state: state.update({min(state): torch.ones(2, 1).byte()}), _shards(w.b)[0].name),
+        ],
+        "theta is quantised",
+    ),
+    "parameters that ZeRO-3 has left empty": (
+        lambda w: _tensors(w.a, lambda state: state.update({"model.norm.weight": torch.empty(0)})),
+        "model.norm.weight of theta-0 has shape 0",
+        "zero_to_fp32",
+    ),
     "no weights": (lambda w: (w.a / "model.safetensors").unlink(), "has no model.safetensors"),
     "pickle weights": (lambda w: _pickle(w.a), "pickle weights (pytorch_model.bin)", "save_pretrained"),
     "shard file missing": (lambda w: _shards(w.b)[1].unlink(), "theta lacks the shard model-00002"),
