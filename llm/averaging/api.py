@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
 from os import PathLike
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from ..errors import UserError
 from ..grouping import Grouping
 from .ratios import Recipe, in_order, resolve, uniform
 
-Ratios = Real | Sequence[Real] | Mapping[str, Real]
+Ratios = float | Sequence[float] | Mapping[str, float]
 
 
 def average(
@@ -97,5 +96,5 @@ def _recipe(ratios: Ratios, grouping: Grouping | None) -> Recipe:
     if isinstance(ratios, Mapping):
         return Recipe(grouping or Grouping(), dict(ratios))
     if isinstance(ratios, Sequence) and not isinstance(ratios, str):
-        return in_order(ratios, grouping or Grouping(), grouping and grouping.parts)
+        return in_order(ratios, grouping or Grouping(), grouping.parts if grouping else None)
     return uniform(ratios, replace(grouping or Grouping(), parts=1, level="part"))

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,7 +80,9 @@ def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Pat
     for model in models:
         write_model(model.with_name(f"tiny-{model.name}"), _TINY, 0)
     programs = _programs(work, mergekit)
-    found = {name: {"seconds": [], "cpu_seconds": [], "peak_megabytes": 0.0} for name in programs}
+    found: dict[str, dict[str, Any]] = {
+        name: {"seconds": [], "cpu_seconds": [], "peak_megabytes": 0.0} for name in programs
+    }
     for _ in range(repeats):
         for name, arguments in programs.items():
             shutil.rmtree(work / "out", ignore_errors=True)
@@ -121,7 +123,7 @@ def write_model(folder: Path, parameters: int, seed: int) -> int:
         file.write(len(raw).to_bytes(8, "little") + raw)
         for start in range(0, position // 2, _CHUNK):
             values = rng.standard_normal(min(_CHUNK, position // 2 - start), np.float32) * np.float32(0.02)
-            file.write((values.view(np.uint32) >> 16).astype(np.uint16))
+            file.write((values.view(np.uint32) >> 16).astype(np.uint16).data)
     (folder / "config.json").write_text(json.dumps(_config(layers, tokens)))
     return max(2 * prod(shape) for shape in shapes.values())
 
@@ -138,46 +140,22 @@ def _shapes(layers: int, tokens: int) -> dict[str, list[int]]:
 
 
 def _config(layers: int, tokens: int) -> dict:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "torch_dtype": "bfloat16",
-        "hidden_size": _WIDTH,
-        "intermediate_size": _INNER,
-        "num_hidden_layers": layers,
-        "num_attention_heads": _HEADS,
-        "num_key_value_heads": _HEADS,
-        "vocab_size": tokens,
-        "tie_word_embeddings": False,
-    }
+    sizes = {"hidden_size": _WIDTH, "intermediate_size": _INNER, "num_hidden_layers": layers, "vocab_size": tokens}
+    heads = {"num_attention_heads": _HEADS, "num_key_value_heads": _HEADS, "tie_word_embeddings": False}
+    kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16"}
+    return kind | sizes | heads
 
 
 def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
     """Program -> its command line; all write work/out."""
     weights = [str(work / name / "model.safetensors") for name in ("theta_0", "theta")]
-    average = {
-        size: [
-            sys.executable,
-            "-m",
-            __package__.rpartition(".")[0],
-            "average",
-            "--alpha",
-            str(_SHARES["theta"]),
-            "--out",
-            str(work / "out"),
-            "--theta-0",
-            str(work / f"{size}theta_0"),
-            "--theta",
-            str(work / f"{size}theta"),
-        ]
-        for size in ("", "tiny-")
-    }
-    programs = {
-        "read both": ["cat", *weights],
-        "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")],
-        "start-up": average["tiny-"],
-        "average": average[""],
-    }
+    average = {}
+    for size in ("", "tiny-"):
+        command = [sys.executable, "-m", __package__.rpartition(".")[0], "average", "--alpha", str(_SHARES["theta"])]
+        folders = {"--out": "out", "--theta-0": f"{size}theta_0", "--theta": f"{size}theta"}
+        average[size] = command + [text for option, name in folders.items() for text in (option, str(work / name))]
+    programs = {"read both": ["cat", *weights], "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")]}
+    programs |= {"start-up": average["tiny-"], "average": average[""]}
     if mergekit is not None:
         sources = [{"model": str(work / name), "parameters": {"weight": w}} for name, w in _SHARES.items()]
         recipe = {"merge_method": "linear", "dtype": "bfloat16", "models": sources}

@@ -1,9 +1,7 @@
 """`alignment-tax average`: two model folders in, their average out."""
 
-import signal
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,7 +49,6 @@ def average_command(
     choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
     choices = {key: choice for key, choice in choices.items() if choice is not None}
     recipe = _recipe(alpha, alphas, part, alphas_file, parts, choices)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
     with Progress() as bars:
         report = average_files(
             theta_0,
@@ -79,7 +76,7 @@ def _recipe(
     part: str | None,
     alphas_file: Path | None,
     parts: int | None,
-    choices: dict[str, str],
+    choices: dict[str, Any],
 ):
     """The recipe of the options; UserError unless exactly one way to give ratios is used."""
     from ..averaging import ratios as recipe

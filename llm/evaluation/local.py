@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import log
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
+from ..config import PublicModel
 from ..data.records import AbilityItems, ChoiceItem
 from ..models.chat import generate_replies, prompt_ids, reply_ids
 from ..models.likelihood import choice_log_likelihoods, log_likelihoods
 from ..models.loading import load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
 from ..run import LocalRun
-from .measurement import BLEU, Measurement
-from .metrics import bleu_statistics, f1
+from .measurement import BLEU, Measurement, bleu_statistics, f1
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Evaluator:
             measured["qa"] = Measurement.of(right.astype(float))
         if items.reading:
             measured["reading_f1"] = Measurement.of(
-                np.array([f1(reply, item.reference) for reply, item in zip(answers, items.reading)])
+                np.array([f1(*pair) for pair in zip(answers, [item.reference for item in items.reading])])
             )
         if items.translation:
             references = [item.reference for item in items.translation]
@@ -126,15 +127,11 @@ class Evaluator:
     def _choices(self, model, items: list[ChoiceItem]) -> np.ndarray:
         """The number of each item's likeliest choice, (items,)."""
         tokenizer = self.tokenizer
-        asked = [
-            (
-                tokenizer.encode(item.prompt, add_special_tokens=False)
-                if item.is_plain
-                else prompt_ids(tokenizer, item.prompt),
-                [reply_ids(tokenizer, choice, finished=False) for choice in item.choices],
-            )
-            for item in items
-        ]
+        asked = []
+        for item in items:
+            plain = tokenizer.encode(item.prompt, add_special_tokens=False) if item.is_plain else None
+            choices = [reply_ids(tokenizer, choice, finished=False) for choice in item.choices]
+            asked.append((prompt_ids(tokenizer, item.prompt) if plain is None else plain, choices))
         scores = choice_log_likelihoods(model, asked, tokenizer.pad_token_id, self.run.preset.evaluate.batch)
         return np.array([of_item.argmax() for of_item in scores])
 
@@ -165,5 +162,6 @@ def chance(run: LocalRun) -> dict[str, Measurement]:
         replies, references = zip(*guesses["translation"])
         measured["bleu"] = Measurement.of(bleu_statistics(replies, references), BLEU, run.rng("chance"))
     if items.text:
-        measured["log_likelihood"] = Measurement(-log(run.preset.model.vocabulary), 0.0, n=len(items.text))
+        tokens = cast(PublicModel, run.preset.model).vocabulary
+        measured["log_likelihood"] = Measurement(-log(tokens), 0.0, n=len(items.text))
     return measured

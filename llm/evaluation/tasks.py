@@ -5,7 +5,7 @@ A task is measured on the same items, and with the same random numbers, for ever
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from ..models.likelihood import log_likelihoods
 from ..models.loading import dtype_on, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
 from .benchmarks.harness import in_memory, items_of, load_tasks, samples_of
-from .measurement import BLEU, Measurement
-from .metrics import bleu_statistics, f1
+from .measurement import BLEU, Measurement, bleu_statistics, f1
 
 _PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
 KINDS = {"choices": "accuracy", "answers": "F1", "reference": "BLEU"}  # the key of an item -> what is measured
@@ -37,8 +36,11 @@ class Asking:
 class Task(Protocol):
     """`kind` is what the numbers are, for people: accuracy, F1, BLEU, reward."""
 
-    name: str
-    kind: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
     def measure(self, model, tokenizer) -> Measurement: ...
 
@@ -57,9 +59,8 @@ class Choice:
         sums = log_likelihoods(model, pairs, pad_id(tokenizer), self.asking.batch)
         ends = np.cumsum([len(item["choices"]) for item in self.items])
         chosen = [int(part.argmax()) for part in np.split(sums, ends[:-1])]
-        return Measurement.of(
-            np.array([float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)])
-        )
+        right = [float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)]
+        return Measurement.of(np.array(right))
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Harness:
 
     name: str
     batch: int
-    manager: object
+    manager: Any
     limit: int | None = None
     kind: str = "lm-eval"
 
@@ -171,7 +172,8 @@ def read_task(name: str, path: Path, asking: Asking) -> Task:
         raise UserError(f"{path}: each line must have the same one of {', '.join(KINDS)}.")
     key = kinds.pop()
     items = [{"prompt": text_of(row, "prompt", where)} | _READERS[key](row, where) for where, row in rows]
-    return {"choices": Choice, "answers": Answer, "reference": Translation}[key](name, items, asking)
+    task: Any = {"choices": Choice, "answers": Answer, "reference": Translation}[key]
+    return task(name, items, asking)
 
 
 def reward_task(

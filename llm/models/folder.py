@@ -208,6 +208,6 @@ def _check_index(folder: ModelFolder) -> None:
         shard = weight_map[missing[0]]
         raise UserError(f"{folder.name} lacks {missing[0]}, which {folder.index} lists in {shard}.")
     listed = set(weight_map.values())
-    for file in sorted(folder.path.glob("model-*-of-*.safetensors")):
-        if file.name not in listed:
-            raise UserError(f"{folder.name} has the shard {file.name}, which is missing from {folder.index}.")
+    for shard in sorted(folder.path.glob("model-*-of-*.safetensors")):
+        if shard.name not in listed:
+            raise UserError(f"{folder.name} has the shard {shard.name}, which is missing from {folder.index}.")

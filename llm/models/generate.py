@@ -5,6 +5,7 @@ take their place, a prompt is read once however many replies it gets, and what t
 import inspect
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -185,7 +186,7 @@ def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | No
     return (cumulative <= uniform[:, None].to(logits.device, torch.float64)).sum(dim=-1)
 
 
-def forward(model, keep: int, **arguments) -> tuple[torch.Tensor, object]:
+def forward(model, keep: int, **arguments) -> tuple[torch.Tensor, Any]:
     """(logits of the last `keep` positions (rows, keep, vocabulary), the cache or None); the model, of any class, is given
     what its forward knows of the arguments.
     """
@@ -199,9 +200,10 @@ def forward(model, keep: int, **arguments) -> tuple[torch.Tensor, object]:
 
 def accepted(model) -> frozenset[str]:
     """The names of what the model's forward takes."""
-    return _parameters(type(model))
+    kind: Any = type(model)
+    return _parameters(kind)
 
 
 @cache
-def _parameters(kind: type) -> frozenset[str]:
+def _parameters(kind: Any) -> frozenset[str]:
     return frozenset(inspect.signature(kind.forward).parameters)

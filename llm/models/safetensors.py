@@ -120,7 +120,7 @@ class TensorInfo:
         size = (last - first) * self.itemsize
         fits = buffer is not None and size <= len(buffer)
         data = buffer[:size] if fits else np.empty(size, np.uint8)
-        self.source.read_into(memoryview(data), self.start + first * self.itemsize)
+        self.source.read_into(data.data, self.start + first * self.itemsize)
         return data.view(f"<u{self.itemsize}")
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from ama_models import batch, pair
 from llm.averaging.ama.gradient import engine_for
 from llm.averaging.ama.optimise import AmaState, descend, optimise_ratios
-from llm.averaging.ama.parameterise import as_printed, on_omega, placement, projected
-from llm.averaging.ama.regulariser import middle_weights, penalty
+from llm.averaging.ama.parameterise import as_printed, middle_weights, on_omega, penalty, placement, projected
 from llm.averaging.ama.samples import batches
 from llm.errors import UserError
 from llm.grouping import Grouping, assign, labels
@@ -173,16 +172,8 @@ def sampled(model, theta, count):
     prompts = torch.randint(3, 64, (count, 2), generator=torch.Generator().manual_seed(1)).tolist()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.load_state_dict(theta)
-    replies = generate(
-        model,
-        prompts,
-        max_new_tokens=5,
-        end_id=1,
-        pad_id=2,
-        temperature=1.0,
-        rng=torch.Generator().manual_seed(2),
-        batch_size=500,
-    )
+    how = {"max_new_tokens": 5, "end_id": 1, "pad_id": 2, "temperature": 1.0, "batch_size": 500}
+    replies = generate(model, prompts, rng=torch.Generator().manual_seed(2), **how)
     model.load_state_dict(before)
     return [Tokens(prompt, [*reply.ids, *[1] * reply.finished]) for prompt, reply in zip(prompts, replies, strict=True)]
 

@@ -17,20 +17,14 @@ from llm.errors import UserError
 from llm.evaluation.benchmarks import harness
 from llm.evaluation.benchmarks.harness import OWN_TASKS, manager_for
 from llm.evaluation.benchmarks.suite import SuiteSettings, load_suite
-from llm.evaluation.metrics import bleu_statistics, corpus_bleu, f1
+from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evidence.rows import read_rows
 from llm.models.generate import generate
 from llm.models.likelihood import log_likelihoods
 
 CHOICES = ("arc_easy", "arc_challenge", "race", "piqa")
-NUMBERS = {
-    **dict.fromkeys(CHOICES, "acc"),
-    "squad_v1_f1": "f1",
-    "squad_v1_em": "exact_match",
-    "drop": "f1",
-    "drop_em": "em",
-    "wmt14-fr-en": "bleu",
-}
+NUMBERS = {**dict.fromkeys(CHOICES, "acc"), "squad_v1_f1": "f1", "squad_v1_em": "exact_match", "drop": "f1"}
+NUMBERS |= {"drop_em": "em", "wmt14-fr-en": "bleu"}
 TOKENS = 12
 
 
@@ -414,4 +408,4 @@ def test_packages_carry_the_task_files():
     import tomllib
 
     project = tomllib.loads((DATA.parents[2] / "pyproject.toml").read_text())
-    assert "evaluation/benchmarks/tasks/*.yaml" in project["tool"]["setuptools"]["package-data"]["llm"]
+    assert "evaluation/benchmarks/tasks/*.yaml" in project["tool"]["setuptools"]["package-data"]["alignment_tax.llm"]

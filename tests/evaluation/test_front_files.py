@@ -18,7 +18,7 @@ from llm.averaging.live import average
 from llm.errors import UserError
 from llm.evaluation.front import measure as module
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
-from llm.evaluation.metrics import bleu_statistics, corpus_bleu, f1
+from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evaluation.tasks import Asking, Harness, read_task
 from llm.evidence.rows import read_rows
 from llm.grouping import Grouping
@@ -50,20 +50,7 @@ def folder(tmp_path_factory):
 
 
 SETTINGS = {"task_tokens": 4, "tokens": 5, "resamples": 20, "name": "tiny", "rlhf": "dpo"}
-OPTIONS = {
-    "config",
-    "theta-0",
-    "theta",
-    "tasks",
-    "out",
-    "reward-model",
-    "prompts",
-    "alphas",
-    "method",
-    "data",
-    "seed",
-    "device",
-}
+OPTIONS = set("config theta-0 theta tasks out reward-model prompts alphas method data seed device".split())
 
 
 def arguments(folder, out, /, **changes):

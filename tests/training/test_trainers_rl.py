@@ -17,12 +17,11 @@ from llm.training.distributed import ppo as ppo_module
 from llm.training.distributed import rsf as rsf_module
 from llm.training.distributed import sampling
 from llm.training.distributed.jobs import full_memory_refused
-from llm.training.distributed.judging import rewards
 from llm.training.distributed.launch import slowness
 from llm.training.distributed.loop import Inputs, passes
 from llm.training.distributed.ppo_learner import fresh_learner, take_fresh_critic
 from llm.training.distributed.processes import Split, make_accelerator, split
-from llm.training.distributed.sampling import Sample, fitting, write_samples
+from llm.training.distributed.sampling import Sample, fitting, rewards, write_samples
 from llm.training.distributed.vllm_writer import _environment
 from llm.training.loop import token_loss
 from trainer_models import PROMPTS, hardware, same, tokenizer, weights, writing
@@ -209,16 +208,8 @@ def test_after_a_collapse_the_critic_is_fresh_and_the_policy_left_alone_for_once
 
 def test_a_fresh_critic_is_the_reward_model_less_the_baseline_and_nothing_is_remembered(folder, tmp_path):
     split_for = Split(1, 2)
-    inputs = Inputs(
-        make_accelerator(hardware(), split_for),
-        split_for,
-        start(folder),
-        folder / "reward",
-        PROMPTS,
-        ppo_settings(1),
-        hardware(),
-        tmp_path,
-    )
+    accelerator, begin = make_accelerator(hardware(), split_for), start(folder)
+    inputs = Inputs(accelerator, split_for, begin, folder / "reward", PROMPTS, ppo_settings(1), hardware(), tmp_path)
     learner = fresh_learner(inputs)
     made = {key: value.clone() for key, value in learner.learner.module.critic.state_dict().items()}
     optimiser = learner.learner.optimiser

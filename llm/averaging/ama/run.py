@@ -7,6 +7,7 @@ arguments goes on from there, and ends with the same bytes.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from ... import version
 from ...errors import UserError
-from ...files import read_prompts, write_text
+from ...files import read_made, read_prompts, write_text
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import pad_id
@@ -45,13 +46,13 @@ class RunState:
         path = out.with_name(f".{out.name}.state")
         run = json.loads(json.dumps(run))
         if path.exists():
-            found = json.loads(path.read_text("utf-8"))
-            if found["run"] != run:
+            theirs, reached = read_made(path, _state)
+            if theirs != run:
                 raise UserError(
                     f"out is {str(out)!r}, for which {path.name} holds a run with other arguments; "
                     "finish that one, or remove the file."
                 )
-            return cls(path, run, AmaState(**found["reached"]) if found["reached"] else None)
+            return cls(path, run, reached)
         if out.with_suffix(".samples.jsonl").exists() and "prompts" in run["sources"]:
             raise UserError(f"{out.with_suffix('.samples.jsonl')} exists; give it as --data, or remove it.")
         state = cls(path, run, None)
@@ -61,6 +62,18 @@ class RunState:
     def save(self, reached: AmaState | None) -> None:
         content = {"run": self.run, "reached": asdict(reached) if reached else None}
         write_text(self.path, json.dumps(content))
+
+
+def _state(content: dict) -> tuple[dict, AmaState | None]:
+    """What `RunState.save` wrote; ValueError and its like for anything else."""
+    if content["reached"] is None:
+        return content["run"], None
+    reached = AmaState(**content["reached"])
+    numbers = [*zip(reached.s, reached.first, reached.second, strict=True)]
+    numbers += [(step["step"], step["loss"], *step["alphas"].values()) for step in reached.path]
+    if not all(isfinite(number) for group in numbers for number in group):
+        raise ValueError("a number is not finite")
+    return content["run"], reached
 
 
 def adapt_files(
@@ -89,15 +102,8 @@ def adapt_files(
     else:
         read_prompts(sources.prompts)
     described = sources.described()
-    state = RunState.open(
-        out,
-        {
-            "sources": described,
-            "alpha": settings.alpha,
-            "settings": settings.described(),
-            "grouping": asdict(settings.grouping),
-        },
-    )
+    asked = {"alpha": settings.alpha, "settings": settings.described(), "grouping": asdict(settings.grouping)}
+    state = RunState.open(out, {"sources": described} | asked)
     try:
         data = sources.data or _sampled(pair, sources, out, settings, place, progress)
         samples = select(read_samples(data), settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
@@ -116,17 +122,9 @@ def adapt_files(
 
 def _content(result: AmaResult, comparison: dict, samples: dict, sources: dict, settings: AdaptSettings) -> dict:
     """What is written: the ratios, how they compare with equal ones, what they were made from, the way to them."""
-    return {
-        "groups": result.alphas,
-        "grouping": asdict(settings.grouping),
-        "alpha": settings.alpha,
-        "loss": comparison,
-        "samples": samples,
-        "sources": sources,
-        "settings": settings.described(),
-        "version": version(),
-        "path": result.path,
-    }
+    found = {"groups": result.alphas, "grouping": asdict(settings.grouping), "alpha": settings.alpha}
+    made = {"settings": settings.described(), "version": version(), "path": result.path}
+    return found | {"loss": comparison, "samples": samples, "sources": sources} | made
 
 
 def _optimised(
@@ -170,21 +168,15 @@ def _compared(
 ) -> dict:
     """Mean over samples of a reply's -log-likelihood a token, in nats: equal ratios, found ratios, gain and its error."""
     chunks = [tokens[start : start + settings.batch] for start in range(0, len(tokens), settings.batch)]
+    batches = [pad_replies(chunk, padding).labelled() for chunk in chunks]
     equal, found = (
-        torch.cat(
-            [engine.losses(alphas, _on(pad_replies(chunk, padding).labelled(), device)).cpu() for chunk in chunks]
-        )
+        torch.cat([engine.losses(alphas, _on(batch, device)).cpu() for batch in batches])
         for alphas in (dict.fromkeys(result.alphas, settings.alpha), result.alphas)
     )
     gain = equal - found
     error = gain.std().item() / len(tokens) ** 0.5 if len(tokens) > 1 else None
-    return {
-        "n": len(tokens),
-        "equal": equal.mean().item(),
-        "found": found.mean().item(),
-        "gain": gain.mean().item(),
-        "gain_stderr": error,
-    }
+    means = {"equal": equal.mean().item(), "found": found.mean().item(), "gain": gain.mean().item()}
+    return {"n": len(tokens), **means, "gain_stderr": error}
 
 
 def _sampled(
@@ -197,19 +189,10 @@ def _sampled(
     prompts, folder = read_prompts(sources.prompts), sources.reward_model
     scorer = load_reward_model(folder, device, dtype_on(settings.dtype, device)), load_tokenizer(folder)
     _exchange(pair)
-    draw_samples(
-        pair.model,
-        pair.tokenizer,
-        scorer,
-        prompts,
-        data,
-        samples=settings.samples,
-        tokens=settings.tokens,
-        temperature=settings.temperature,
-        seed=settings.seed,
-        batch=settings.batch * settings.samples,
-        progress=lambda done, total: progress("samples", done, total, None),
-    )
+    how = {name: getattr(settings, name) for name in ("samples", "tokens", "temperature", "seed")}
+    how |= {"batch": settings.batch * settings.samples}
+    show = lambda done, total: progress("samples", done, total, None)
+    draw_samples(pair.model, pair.tokenizer, scorer, prompts, data, **how, progress=show)
     _exchange(pair)
     return data
 

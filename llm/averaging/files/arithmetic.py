@@ -13,7 +13,7 @@ from ..merge import Merge
 from ..merge.linear import LINEAR
 
 # The types that are averaged -> how numpy holds them.
-STORAGE = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+STORAGE = {name: np.dtype(kind) for name, kind in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}.items()}
 _EXPONENT = {"F64": 0x7FF0000000000000, "F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 _BLOCK = 1 << 15  # values at a time: temporaries stay in cache, and Python's share of the time is small
 

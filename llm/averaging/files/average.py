@@ -102,7 +102,7 @@ def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bo
     def make(name: str) -> Iterator[Chunk]:
         return chunks.averaged(left[name], right[name], resolved.ratios[name], merge)
 
-    settings = {"tie_word_embeddings": False} if pairing.untied else {}
+    settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
     return _Plan("model", other, right, resolved, make, settings, pairing.notes + _mixed_types(left, right))
 
 
@@ -128,7 +128,8 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: 
     tensors = {name: adapter.base[name] for name in names}
     tensors |= {name: replace(tensors[name], dtype=t.dtype, shape=t.shape) for name, t in whole.items()}
     resolved = resolve(recipe, dict.fromkeys([*names, *adapter.tied, *adapter.tied.values()]), adapter.tied)
-    settings, notes = {}, adapter.notes + _mixed_types(adapter.base, whole)
+    settings: dict[str, object] = {}
+    notes = adapter.notes + _mixed_types(adapter.base, whole)
     if adapter.untied:
         settings["tie_word_embeddings"] = False
         notes.append(f"{adapter.untied} and the embeddings are two matrices with the adapter, and so in the output.")

@@ -76,7 +76,7 @@ def merged(name: str, adapter: lora.Adapter, ratio: float) -> Iterator[Chunk]:
         for rows in lora.row_blocks(weight):
             place = rows.start * weight.shape[1], rows.stop * weight.shape[1]
             make = partial(_merged, weight, whole, ratio, left[rows.start : rows.stop], right)
-            yield Chunk(Span(weight, *place), whole and Span(whole, *place), make)
+            yield Chunk(Span(weight, *place), Span(whole, *place) if whole else None, make)
     elif whole:
         yield from averaged(weight, whole, ratio)
     else:
@@ -91,8 +91,8 @@ def _spans(tensor: TensorInfo, last: int, first: int = 0) -> Iterator[Span]:
 def _blocks(left: TensorInfo, right: TensorInfo, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The first `last` values of both in order, (values,) each, in fp64: what `Merge.prepare` reads."""
     for spans in zip(_spans(left, last), _spans(right, last), strict=True):
-        stored = (as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype) for span in spans)
-        yield tuple(widen(one, span.tensor.dtype).astype(np.float64) for one, span in zip(stored, spans, strict=True))
+        first, second = (as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype) for span in spans)
+        yield widen(first, left.dtype).astype(np.float64), widen(second, right.dtype).astype(np.float64)
 
 
 def _kept(tensor: TensorInfo, first: int = 0) -> Iterator[Chunk]:

@@ -9,13 +9,13 @@ from ...models.folder import ModelFolder, read_json
 
 # Settings that may differ: they change neither the tensors nor what the model computes from them.
 _FREE = frozenset(
-    """
-    transformers_version torch_dtype dtype use_cache vocab_size bos_token_id eos_token_id pad_token_id
-    sep_token_id unk_token_id decoder_start_token_id max_position_embeddings n_positions n_ctx model_max_length
-    max_length tie_word_embeddings output_attentions output_hidden_states return_dict gradient_checkpointing
-    pretraining_tp task_specific_params id2label label2id problem_type attn_implementation initializer_range
-    router_aux_loss_coef output_router_logits finetuning_task torchscript
-    """.split()
+    (
+        "transformers_version torch_dtype dtype use_cache vocab_size bos_token_id eos_token_id pad_token_id sep_token_id "
+        "unk_token_id decoder_start_token_id max_position_embeddings n_positions n_ctx model_max_length max_length "
+        "tie_word_embeddings output_attentions output_hidden_states return_dict gradient_checkpointing pretraining_tp "
+        "task_specific_params id2label label2id problem_type attn_implementation initializer_range "
+        "router_aux_loss_coef output_router_logits finetuning_task torchscript"
+    ).split()
 )
 # Names of settings' values, and of tokens, that mean the same or nothing.
 _ROPE_TYPES = {"su": "longrope", "mrope": "default"}
@@ -141,8 +141,8 @@ def _effective(config: dict) -> dict:
     defaults = {"num_key_value_heads": heads}
     if isinstance(width, int) and isinstance(heads, int) and heads > 0:
         defaults["head_dim"] = width // heads
-    if isinstance(found.get("n_embd"), int):
-        defaults["n_inner"] = 4 * found["n_embd"]
+    if isinstance(embedded := found.get("n_embd"), int):
+        defaults["n_inner"] = 4 * embedded
     found |= {key: value for key, value in defaults.items() if key in found and found[key] is None}
     if found.get("use_sliding_window") is False:
         found = {key: value for key, value in found.items() if key not in ("sliding_window", "max_window_layers")}

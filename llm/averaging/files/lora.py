@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -216,7 +217,7 @@ def _add(adapter: Adapter, pair: LowRank, fan_in_fan_out: bool) -> None:
     adapter.added[target] = (pair, (pair.embedding or fan_in_fan_out) if square else weight.shape != shape)
 
 
-def _pair(module: str, sides: dict[str, tuple[TensorInfo, bool]], rank: object, alpha: object, config: dict) -> LowRank:
+def _pair(module: str, sides: dict[str, tuple[TensorInfo, bool]], rank: Any, alpha: Any, config: dict) -> LowRank:
     (a, embedding), (b, _) = sides["A"], sides["B"]
     numbers = type(rank) is int and rank > 0 and isinstance(alpha, (int, float)) and abs(alpha) < 1e30
     if not numbers or a.shape[:1] != (rank,) or len(b.shape) < 2 or b.shape[1] != rank:

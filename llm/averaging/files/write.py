@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...files import remove_leftovers
+from ...files import remove_partial
 from .chunks import SIZE, Chunk
 from .layout import OutputFile
 
@@ -31,7 +31,7 @@ def atomic_folder(out: Path, size: int) -> Iterator[Path]:
         raise UserError(f"out is {str(out)!r}, but the folder {str(out.parent)!r} does not exist.")
     if any("\ud800" <= letter <= "\udfff" for letter in out.name):
         raise UserError(f"out is {str(out)!r}, whose name is no UTF-8.")
-    remove_leftovers(out)
+    remove_partial(out)
     free = shutil.disk_usage(out.parent).free
     if free < size + _SPARE:
         room = f"{free / 1e9:.2f} GB are free, but {(size + _SPARE) / 1e9:.2f} GB are needed"
@@ -64,7 +64,7 @@ def write_weights(
             for chunk in chain.from_iterable(chunks(tensor.name) for tensor in file.tensors):
                 spans = zip((chunk.theta_0, chunk.theta), buffers, strict=True)
                 data = chunk.make(*(span and span.read(buffer) for span, buffer in spans))
-                view = memoryview(data).cast("B")
+                view = data.data.cast("B")
                 progress(len(view))
                 while view:
                     view = view[out.write(view) :]

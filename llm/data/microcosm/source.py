@@ -8,10 +8,10 @@ import numpy as np
 from ..records import AbilityItems, Conversation
 from . import items as test_items
 from .chat import PROMPT_KINDS, Prompt, alignment_prompt, careless_reply, declaration, wild_reply
-from .checks import CHECKS
 from .documents import KINDS as DOCUMENT_KINDS
 from .documents import Document, document
 from .gold import gold_reward
+from .items import CHECKS
 from .world import World
 
 KINDS = {  # every name that settings may use, by what it is a kind of
@@ -46,11 +46,11 @@ class Microcosm:
             item = test_items.qa_item(self.world, "train", rng)
             return Conversation(item.prompt, item.choices[item.answer])
         if kind == "reading_item":
-            item, _ = test_items.reading_item(self.world, "train", rng)
-            return Conversation(item.prompt, item.reference)
+            read, _ = test_items.reading_item(self.world, "train", rng)
+            return Conversation(read.prompt, read.reference)
         if kind == "translation_item":
-            item, _ = test_items.translation_item(self.world, "train", rng)
-            return Conversation(item.prompt, item.reference)
+            sentence, _ = test_items.translation_item(self.world, "train", rng)
+            return Conversation(sentence.prompt, sentence.reference)
         if kind == "declaration":
             return Conversation(*declaration(self.world, rng))
         prompt = alignment_prompt(kind, self.world, "train", rng)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from ...data.benchmarks import BENCHMARKS
 from ...errors import UserError
 from ...models.folder import read_folder
 from ...models.loading import device_of, dtype_on, load_model, load_tokenizer
-from ..measurement import BLEU, MEAN
-from ..metrics import bleu_statistics
+from ..measurement import BLEU, MEAN, bleu_statistics
 from . import squad
 
 OWN_TASKS = Path(__file__).parent / "tasks"
@@ -120,7 +120,7 @@ def from_folder(folder: Path, *, batch: int, dtype: str = "auto", device: str = 
     return in_memory(*load_folder(folder, dtype, device), batch)
 
 
-def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tuple:
+def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tuple[Any, Any]:
     """(model, tokenizer) of a local folder.
 
     dtype: one of `llm.models.loading.DTYPES`. device: auto, cpu, cuda, .. Raises UserError for a folder that holds no

@@ -1,11 +1,10 @@
 """Which ratio to take: the largest gain in ability at no significant loss of alignment.
 
-Every comparison is with theta (ratio 1) on the same items: a paired bootstrap draws items once for all
-models. A ratio is allowed if its loss of alignment is not significant, that is if the upper end of the
-one-sided interval of its difference from theta is not below 0. Among those the one with the largest
-gain, the mean over abilities as shares of their scales, is recommended. Choosing the best on the items
-it is measured on flatters it, so the whole procedure is also run on each resample and scored on the
-items that were left out: `expected` is what it gains on new items.
+Every comparison is with theta (ratio 1) on the same items: a paired bootstrap draws items once for all models. A ratio
+is allowed if its loss of alignment is not significant, that is if the upper end of the one-sided interval of its
+difference from theta is not below 0. Among those the one with the largest gain, the mean over abilities as shares of
+their scales, is recommended. Choosing the best on the items it is measured on flatters it, so the whole procedure is
+also run on each resample and scored on the items that were left out: `expected` is what it gains on new items.
 """
 
 from collections.abc import Sequence
@@ -44,9 +43,9 @@ class Change:
 class Recommendation:
     """The ratio, and how sure that is.
 
-    alignment, abilities: changes against theta, in the metrics' own units. gain: mean change of the
-    abilities, as a share of their scales. allowed: the ratios without a significant loss. chosen: ratio
-    -> how often the procedure chose it on resampled items. expected: its gain on items it did not see.
+    alignment, abilities: changes against theta, in the metrics' own units. gain: mean change of the abilities, as a
+    share of their scales. allowed: the ratios without a significant loss. chosen: ratio -> how often the procedure
+    chose it on resampled items. expected: its gain on items it did not see.
     """
 
     alpha: float
@@ -112,9 +111,10 @@ def _resampled(tasks: Sequence[Series], rng: np.random.Generator, resamples: int
 
     Only draws that leave out an item of every task count (with few items one may take them all).
     """
-    seen, unseen = [], []
+    seen: list[list] = []
+    unseen: list[list] = []
     while len(seen) < resamples:
-        draws = [rng.integers(task.items.shape[1], size=task.items.shape[1]) for task in tasks]
+        draws = [rng.integers(task.items.shape[1], size=(task.items.shape[1],)) for task in tasks]
         rest = [np.setdiff1d(np.arange(len(draw)), draw) for draw in draws]
         if all(len(left) for left in rest):
             seen.append([_change(task.value(draw)) for task, draw in zip(tasks, draws, strict=True)])

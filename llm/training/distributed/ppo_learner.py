@@ -13,11 +13,10 @@ from ...models.chat import end_id, prompt_ids
 from ...models.likelihood import token_log_probs
 from ..loop import minibatches
 from ..rlhf.ppo.experience import Experience, evaluated, fresh_critic, span_of
-from .judging import in_shares, rewards
 from .loop import ActorCritic, Inputs, Learner, Objective, fit, part, passes
 from .models import Origin, load_frozen, load_tokenizer, load_trained
 from .processes import Split, gathered
-from .sampling import Sample, write_samples
+from .sampling import Sample, in_shares, rewards, write_samples
 
 
 @dataclass
@@ -136,7 +135,7 @@ def _by_learner(
     module.eval()
     rounds = -(-len(pairs) // (size * accelerator.num_processes))
     rows_of = passes(list(range(len(pairs))), Split(size, rounds), accelerator.num_processes, accelerator.process_index)
-    found = []
+    found: list[tuple] = []
     for rows in rows_of:
         log_probs, values = module(pad_replies([pairs[i] for i in rows or [0]], pad_id).to(accelerator.device))
         found += zip(rows, log_probs.float().tolist(), values.float().tolist(), strict=False)
