@@ -82,6 +82,9 @@ def test_added_tokens(modules, tmp_path):
         for found in (merged[name], scaled[f"base_model.model.{name}"]):
             assert_close(found[:64], base[name], weight[:64], ratio)
             assert torch.equal(found[64:], weight[64:])
+        copies = load_file(theta / "adapter_model.safetensors").items()
+        copies = {other: tensor for other, tensor in copies if "original_module" in other}
+        assert bool(copies) == bool(modules) and all(torch.equal(scaled[other], t) for other, t in copies.items())
     assert json.loads((tmp_path / "full" / "config.json").read_text())["vocab_size"] == 66
     assert any("rows 64 to 65" in note for note in report.notes)
     torch.testing.assert_close(

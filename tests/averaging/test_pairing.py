@@ -13,6 +13,7 @@ from llm.averaging.files.average import average_files
 from llm.averaging.ratios import in_order, uniform
 from llm.errors import UserError
 from llm.grouping import Grouping
+from llm.models.folder import read_folder
 
 HEAD, TOKENS = "lm_head.weight", "model.embed_tokens.weight"
 TWO = in_order("0.9,0.3", Grouping(), 2)  # the embeddings get 0.9, a head of its own 0.6
@@ -75,6 +76,7 @@ def test_a_head_that_one_model_ties_is_written_untied(kinds, shards, originals, 
     for name, tensor in result.items():
         ends = [state.get(name, state[TOKENS]) for state in (left, right)]
         assert_averaged(tensor, *ends, report.tensors[name][1])
+    assert read_folder(tmp_path / "out", "out").tensors.keys() == result.keys()  # the index, where there is one, fits
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["tie_word_embeddings"] is False
     assert config | {"tie_word_embeddings": 0} == json.loads((theta / "config.json").read_text()) | {

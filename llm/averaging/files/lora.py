@@ -82,7 +82,7 @@ def read_adapter(base: ModelFolder, folder: ModelFolder, union: bool = False) ->
         module = _module_name(match["module"] if match else name)
         if match is None:
             adapter.targets[name] = target = _base_name(module, adapter.base, base)
-            if replaces(name) and (target not in adapter.whole or plain_name(name) == module):  # peft may store both
+            if replaces(name):
                 adapter.whole[target] = tensor
             continue
         adapter.targets[name] = _base_name(f"{module}.weight", adapter.base, base, within=f"{module}.")

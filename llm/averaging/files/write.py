@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from .layout import OutputFile
 
 _SPARE = 16 << 20  # bytes of room needed beside the weights: configuration, tokenizer, card
 _BUFFER = 8 * SIZE  # bytes: a chunk of the widest type
+_UNSYNCED = 1 << 25  # bytes written before the disk is made to have them
 
 
 @contextmanager
@@ -59,8 +61,9 @@ def write_weights(
     """
     buffers = [np.empty(_BUFFER, np.uint8) for _ in range(2)]  # used for every chunk: new memory takes time
     for file in files:
-        with open(folder / file.name, "xb", buffering=0) as out:
+        with open(folder / file.name, "xb", buffering=0) as out, ThreadPoolExecutor(1) as pool:
             out.write(file.header)
+            start, synced = 0, pool.submit(os.fsync, out.fileno())
             for chunk in chain.from_iterable(chunks(tensor.name) for tensor in file.tensors):
                 spans = zip((chunk.theta_0, chunk.theta), buffers, strict=True)
                 data = chunk.make(*(span and span.read(buffer) for span, buffer in spans))
@@ -68,5 +71,10 @@ def write_weights(
                 progress(len(view))
                 while view:
                     view = view[out.write(view) :]
+                if synced.done() and out.tell() - start > _UNSYNCED:  # in a thread, so that little is left for the end
+                    synced.result()
+                    start, synced = out.tell(), pool.submit(os.fsync, out.fileno())
+            synced.result()
+            os.fsync(out.fileno())
             if out.tell() != file.size:
                 raise AssertionError(f"{file.name} has {out.tell()} bytes, not {file.size}")
