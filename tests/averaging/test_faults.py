@@ -9,7 +9,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from averaging_models import command, make, save_tokenizer
-from llm.averaging.files import average as averaging
 from llm.averaging.files.average import average_files
 from llm.averaging.files.hashes import FollowingHash
 from llm.averaging.ratios import uniform
@@ -147,6 +146,17 @@ def test_what_a_dead_process_has_left_is_removed_and_not_mentioned(pair, tmp_pat
     assert left == {f".out.partial-{os.getppid()}", ".out2.partial-1"}  # of processes that run, and of another output
 
 
+def test_a_folder_that_somebody_else_makes_meanwhile_is_left_alone(pair, tmp_path):
+    def progress(_done, _total):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / "notes.txt").write_text("mine")
+
+    with pytest.raises(UserError, match="which something else has made meanwhile"):
+        average_files(*pair, tmp_path / "out", HALF, progress=progress)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"theta_0", "theta", "out"}
+
+
 def test_a_name_that_is_no_utf_8(pair, tmp_path):
     with pytest.raises(UserError, match="whose name is no UTF-8"):
         average_files(*pair, tmp_path / "out\udcff", HALF)
@@ -162,4 +172,4 @@ def test_nothing_is_checked_after_the_output_is_in_place(pair, tmp_path, monkeyp
     seen = []
     monkeypatch.setattr(Source, "check", lambda self: seen.append((tmp_path / "out").exists()))
     average_files(*pair, tmp_path / "out", HALF)
-    assert seen and not any(seen) and averaging
+    assert seen and not any(seen)

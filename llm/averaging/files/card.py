@@ -35,7 +35,7 @@ def write_card(folder: Path, report: Report, theta_0: ModelFolder, theta: ModelF
 
 
 def _card(report: Report, names: dict[str, str], folder: Path, theta_0: ModelFolder) -> str:
-    is_adapter, name = report.kind == "adapter", _final_name(folder)
+    is_adapter, name = report.kind == "adapter", folder.name
     covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in report.coverage()]
     hashes = [f"| {key} | {file} | `{h}` |" for key, files in report.hashes.items() for file, h in files.items()]
     task = "SequenceClassification" if "SequenceClass" in str(theta_0.config.get("architectures")) else "CausalLM"
@@ -78,8 +78,3 @@ Averaging against the alignment tax, and its ratios per part of the network, com
 
 
 _lines = "\n".join
-
-
-def _final_name(folder: Path) -> str:
-    """The name that a partial folder (".NAME.partial-123") will have."""
-    return folder.name.removeprefix(".").rpartition(".partial-")[0] or folder.name

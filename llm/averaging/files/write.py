@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...files import remove_partial
+from ...files import remove_partial, written
 from .chunks import SIZE, Chunk
 from .layout import OutputFile
 
@@ -22,10 +22,10 @@ _UNSYNCED = 1 << 25  # bytes written before the disk is made to have them
 
 @contextmanager
 def atomic_folder(out: Path, size: int) -> Iterator[Path]:
-    """A new folder beside `out` that becomes `out` if the block succeeds and is removed if it fails.
+    """A new folder that becomes `out`, synced to the disk, if the block succeeds and is removed if it fails.
 
     size: bytes of weights that will be written, for which there has to be room.
-    Raises UserError if `out` exists, its parent does not, or there is no room; and for failures of the disk.
+    Raises UserError if `out` exists, its parent does not, or there is no room; OSError for failures of the disk.
     """
     if out.exists() or out.is_symlink():
         raise UserError(f"out is {str(out)!r}, which exists; give a new folder.")
@@ -38,18 +38,11 @@ def atomic_folder(out: Path, size: int) -> Iterator[Path]:
     if free < size + _SPARE:
         room = f"{free / 1e9:.2f} GB are free, but {(size + _SPARE) / 1e9:.2f} GB are needed"
         raise UserError(f"out is {str(out)!r}, where {room}.")
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
-    try:  # from here on, since a stop may come right after the folder is made
-        try:
-            partial.mkdir()
-        except OSError as error:
-            raise UserError(f"out is {str(out)!r}, and writing beside it failed: {error}.") from None
-        yield partial
-        os.rename(partial, out)
-    except OSError as error:
-        raise UserError(f"out is {str(out)!r}, and writing it failed: {error}.") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with written(out) as folder:
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            raise UserError(f"out is {str(out)!r}, which something else has made meanwhile; give a new folder.")
 
 
 def write_weights(
@@ -75,6 +68,5 @@ def write_weights(
                     synced.result()
                     start, synced = out.tell(), pool.submit(os.fsync, out.fileno())
             synced.result()
-            os.fsync(out.fileno())
             if out.tell() != file.size:
                 raise AssertionError(f"{file.name} has {out.tell()} bytes, not {file.size}")
