@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 from llm import methods
 from llm.config import LocalPreset, has_baseline, load_preset, load_sweep, names, runnable, why_empty
 from llm.plan.report import resources as planned
-from llm.plan.steps import Step
+from llm.plan.costs import Step
 
 PRESET = config.get("preset", "microcosm")
 SEEDS = str(config.get("seeds", "0")).split()

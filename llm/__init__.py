@@ -27,9 +27,7 @@ def version() -> str:
 
 def _commit(root: Path) -> str:
     """`+g` and the commit of the repository whose top is `root` and which holds this package; empty where there is none."""
-    place = _git(
-        root, "rev-parse", "--show-prefix", "HEAD"
-    )  # "", the way down from the repository's top, and the commit
+    place = _git(root, "rev-parse", "--show-prefix", "HEAD")  # "", the way from the repository's top, and the commit
     if place is None or place[0] or _git(root, "ls-files", "--error-unmatch", "llm/__init__.py") is None:
         return ""
     code = ("--", ".", ":(exclude)results", ":(exclude)figures")
@@ -46,9 +44,8 @@ def _git(root: Path, *arguments: str) -> list[str] | None:
     ours = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "-C", str(root), "-c", "core.quotePath=false", *arguments]
     try:
-        done = subprocess.run(
-            command, env=ours | {"GIT_OPTIONAL_LOCKS": "0"}, capture_output=True, text=True, check=True
-        )
+        ours |= {"GIT_OPTIONAL_LOCKS": "0"}
+        done = subprocess.run(command, env=ours, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.splitlines()

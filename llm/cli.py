@@ -14,7 +14,7 @@ from .bench.adapt import bench_adapt
 from .bench.average import bench_average
 from .bench.generate import bench_generate
 from .bench.train import bench_train
-from .commands import adapt, average, benchmarks, comparisons, fetch, front, plan, results, tiny, training
+from .commands import adapt, average, benchmarks, fetch, front, plan, results, training
 from .errors import UserError, not_installed
 
 NAME = "alignment-tax"
@@ -44,7 +44,7 @@ PANELS = {
     },
     "Experiments": {
         "plan": plan.plan,
-        "tiny": tiny.tiny,
+        "tiny": plan.tiny,
         "show": training.show,
         "pretrain": training.pretrain,
         "sft": training.sft,
@@ -53,8 +53,8 @@ PANELS = {
         "baseline": training.baseline,
         "trajectory": training.trajectory,
         "movement": training.movement,
-        "sweep": comparisons.sweep,
-        "mitigate": comparisons.mitigate,
+        "sweep": training.sweep,
+        "mitigate": training.mitigate,
     },
     "Results": {"collect": results.collect, "table": results.table, "claims": results.claims, "span": results.span},
 }

@@ -184,7 +184,7 @@ def check_ratio(name: str, value: float) -> None:
 
 def label_of(name: str) -> str:
     """The label of a part's name: "input" -> "part1"; labels are returned as they are."""
-    return {spoken: label for label, spoken in PART_NAMES.items()}.get(name, name)
+    return {part: label for label, part in PART_NAMES.items()}.get(name, name)
 
 
 def _numbers(name: str) -> Iterable[tuple[str, int]]:

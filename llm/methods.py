@@ -75,11 +75,9 @@ class Option:
         """The allowed values in words."""
         if self.of_groups:
             return "names of groups"
-        kind = ("whole numbers" if self.whole else "numbers") + (
-            f" in {'(' if self.above else '['}{self.least:g}, {self.most:g}{')' if self.most == inf else ']'}"
-            if self.least > -inf
-            else ""
-        )
+        kind = "whole numbers" if self.whole else "numbers"
+        if self.least > -inf:
+            kind += f" in {'(' if self.above else '['}{self.least:g}, {self.most:g}{')' if self.most == inf else ']'}"
         kind = f"lists of {kind}" if self.tuples else kind
         return " or ".join([*([kind] if self.numbers else []), *self.words])
 
@@ -198,165 +196,75 @@ def register(method: Method) -> Method:
     return method
 
 
+# A table, an entry a few lines: the formatter would give each argument a line of its own.
+# fmt: off
 for _method in (
     Method("chance", "model", {}, "guessing"),
     Method("reward_model", "model", {}, "the learned reward on held-out pairs"),
     Method("theta_0", "model", {"theta_0": Look(r"$\theta_0$ (before RLHF)", "#000000", "-", r"$\theta_0$")}, PAPER),
     Method("theta", "model", {"theta": Look(r"$\theta$ (after RLHF)", "#7a0019", "-", r"$\theta$")}, PAPER),
-    Method(
-        "early-stopping",
-        "model",
-        {"early-stopping": Look("early stopping", "#7f7f7f")},
-        f"{PAPER}, section 4",
-        order=Order(("iteration",), starts="theta_0"),
-    ),
-    Method(
-        "ma",
-        "averaging",
-        {"ma": Look("model averaging (MA)", "#0072b2", "-", "MA")},
-        "arXiv 2109.01903",
-        "averaging.merge.linear:LINEAR",
-        order=ALONG_ALPHA,
-        hub=True,
-    ),
-    Method(
-        "slerp",
-        "averaging",
-        {"slerp": Look("spherical averaging (SLERP)", "#1f4e9c", "--", "SLERP")},
-        "Shoemake, SIGGRAPH 1985",
-        "averaging.merge.slerp:SLERP",
-        order=ALONG_ALPHA,
-    ),
-    Method(
-        "part",
-        "averaging",
-        {
-            "part-input": Look("input part only", "#009e73", "-", "input part"),
-            "part-middle": Look("middle part only", "#e69f00", "-", "middle part"),
-            "part-output": Look("output part only", "#56b4e9", "-", "output part"),
-            "part-embeddings": Look("embeddings only", "#4b2e83", ":", "embeddings"),
-        },
-        f"{PAPER}, figure 4",
-        "averaging.merge.linear:LINEAR",
-        options={"part": Option(of_groups=True)},
+    Method("early-stopping", "model", {"early-stopping": Look("early stopping", "#7f7f7f")}, f"{PAPER}, section 4",
+        order=Order(("iteration",), starts="theta_0")),
+    Method("ma", "averaging", {"ma": Look("model averaging (MA)", "#0072b2", "-", "MA")}, "arXiv 2109.01903",
+        "averaging.merge.linear:LINEAR", order=ALONG_ALPHA, hub=True),
+    Method("slerp", "averaging", {"slerp": Look("spherical averaging (SLERP)", "#1f4e9c", "--", "SLERP")},
+        "Shoemake, SIGGRAPH 1985", "averaging.merge.slerp:SLERP", order=ALONG_ALPHA),
+    Method("part", "averaging", {
+        "part-input": Look("input part only", "#009e73", "-", "input part"),
+        "part-middle": Look("middle part only", "#e69f00", "-", "middle part"),
+        "part-output": Look("output part only", "#56b4e9", "-", "output part"),
+        "part-embeddings": Look("embeddings only", "#4b2e83", ":", "embeddings"),
+    }, f"{PAPER}, figure 4", "averaging.merge.linear:LINEAR", options={"part": Option(of_groups=True)},
         order=Order(("alpha",), ends="theta"),  # alpha = 0 puts the part back, and that is no theta_0
-        family=_named("part"),
-        hub=True,
-    ),
-    Method(
-        "ama",
-        "averaging",
-        {
-            "ama": Look("adaptive averaging (AMA)", "#d55e00", "-", "AMA"),
-            "ama-own-embeddings": Look("AMA, embeddings apart", "#dd8fbe", "-", "AMA, emb. apart"),
-            "ama-own-embeddings-head": Look("AMA, embeddings and head apart", "#9c2f5d", "-", "AMA, + head apart"),
-            "ama-6": Look("AMA, K = 6", "#8c3b00"),
-        },
-        f"{PAPER}, section 5",
-        options={
-            "samples": Option(least=1, whole=True, words=("all",), needed=False),
-            "regulariser": Option(least=0, needed=False),
-        },
-        searches="ama.work",
-        grouped=True,
-        order=ALONG_ALPHA,
-        family=_ama_family,
-        hub=True,
-    ),
-    Method(
-        "oracle",
-        "averaging",
-        {
-            "oracle-reward": Look("oracle, learned reward", "#00695c", "-", "oracle, learned"),
-            "oracle-gold_reward": Look("oracle, gold reward", "#5a189a", "-", "oracle, gold"),
-        },
-        f"{PAPER}, equation 3",
-        options={"chosen_by": Option(words=("reward", "gold_reward"), numbers=False)},
-        searches="oracle.work",
-        grouped=True,
-        order=ALONG_ALPHA,
-        family=_named("chosen_by"),
-    ),
-    Method(
-        "adamerging",
-        "averaging",
-        {"adamerging": Look("AdaMerging", "#cdb843", "--")},
-        "arXiv 2310.02575",
-        searches="ama.labelled_work",
-        grouped=True,
-        parts="layers",
-        order=ALONG_ALPHA,
-    ),
-    Method(
-        "pattern",
-        "averaging",
-        {
-            "pattern-output-less": Look(r"$(a,\,a,\,a-.1)$", "#1b7d4f"),
-            "pattern-rest-less": Look(r"$(a,\,a-.1,\,a-.1)$", "#c8791a"),
-            "pattern-output-more": Look(r"$(a,\,a,\,a+.1)$", "#8fd3b5"),
-            "pattern-rest-more": Look(r"$(a,\,a+.1,\,a+.1)$", "#f0bf6b"),
-        },
-        f"{PAPER}, figure 9",
-        "averaging.merge.linear:LINEAR",
-        options={"offsets": Option(least=-1, most=1, tuples=True)},
-        grouped=True,
-        order=Order(("alpha",)),  # the first part's ratio
-        family=_pattern_family,
-        hub=True,
-    ),
-    Method(
-        "distilled",
-        "training",
-        {"distilled": Look("distilled, no penalty", "#444444", "-", "distilled")},
-        f"{PAPER}, section 4",
-        "training.mitigations.mitigation:distilled",
-    ),
+        family=_named("part"), hub=True),
+    Method("ama", "averaging", {
+        "ama": Look("adaptive averaging (AMA)", "#d55e00", "-", "AMA"),
+        "ama-own-embeddings": Look("AMA, embeddings apart", "#dd8fbe", "-", "AMA, emb. apart"),
+        "ama-own-embeddings-head": Look("AMA, embeddings and head apart", "#9c2f5d", "-", "AMA, + head apart"),
+        "ama-6": Look("AMA, K = 6", "#8c3b00"),
+    }, f"{PAPER}, section 5",
+        options={"samples": Option(least=1, whole=True, words=("all",), needed=False),
+                 "regulariser": Option(least=0, needed=False)},
+        searches="ama.work", grouped=True, order=ALONG_ALPHA, family=_ama_family, hub=True),
+    Method("oracle", "averaging", {
+        "oracle-reward": Look("oracle, learned reward", "#00695c", "-", "oracle, learned"),
+        "oracle-gold_reward": Look("oracle, gold reward", "#5a189a", "-", "oracle, gold"),
+    }, f"{PAPER}, equation 3", options={"chosen_by": Option(words=("reward", "gold_reward"), numbers=False)},
+        searches="oracle.work", grouped=True, order=ALONG_ALPHA, family=_named("chosen_by")),
+    Method("adamerging", "averaging", {"adamerging": Look("AdaMerging", "#cdb843", "--")}, "arXiv 2310.02575",
+        searches="ama.labelled_work", grouped=True, parts="layers", order=ALONG_ALPHA),
+    Method("pattern", "averaging", {
+        "pattern-output-less": Look(r"$(a,\,a,\,a-.1)$", "#1b7d4f"),
+        "pattern-rest-less": Look(r"$(a,\,a-.1,\,a-.1)$", "#c8791a"),
+        "pattern-output-more": Look(r"$(a,\,a,\,a+.1)$", "#8fd3b5"),
+        "pattern-rest-more": Look(r"$(a,\,a+.1,\,a+.1)$", "#f0bf6b"),
+    }, f"{PAPER}, figure 9", "averaging.merge.linear:LINEAR",
+        options={"offsets": Option(least=-1, most=1, tuples=True)}, grouped=True, order=Order(("alpha",)),  # the first part's
+        family=_pattern_family, hub=True),
+    Method("distilled", "training", {"distilled": Look("distilled, no penalty", "#444444", "-", "distilled")},
+        f"{PAPER}, section 4", "training.mitigations.mitigation:distilled"),
     _mitigation("l1", Look("L1 penalty", "#332288", "--", "L1")),
     _mitigation("l2", Look("L2 penalty", "#6fc7b5", "--", "L2")),
     _mitigation("kd", Look("knowledge distillation", "#117733", "--", "KD")),
-    Method(
-        "lora",
-        "training",
-        {
-            "lora-mlp": Look("LoRA, MLP", "#999933", "--"),
-            "lora-mlp-attention": Look("LoRA, MLP + attention", "#6a32e5", "--", "LoRA, + att."),
-        },
-        "arXiv 2106.09685",
-        "training.mitigations.lora:make",
-        options={
-            "rank": Option(least=1, whole=True),
-            "lora_alpha": Option(least=0, above=True),
-            "targets": Option(words=("mlp", "mlp+attention"), numbers=False),
-        },
-        order=Order(("lora_alpha", "rank"), starts="theta_0", ends="distilled"),
-        family=_named("targets"),
-    ),
-    _mitigation(
-        "sma",
-        Look("stochastic moving averaging", "#4a2c12", "--", "SMA"),
-        "arXiv 2312.07551",
-        {"strength": Option(least=0, most=1), "interval": Option(least=1, whole=True)},
-    ),
-    _mitigation(  # without end it is no theta_0
-        "er",
-        Look("experience replay", "#882255", "--", "ER"),
-        order=Order(("strength",), falling=True, ends="distilled"),
-    ),
-    Method(
-        "kl",
-        "training",
-        {"kl": Look("KL reward penalty", "#e39be3", "--", "KL")},
-        f"{PAPER}, figure 8",
-        options=BY_STRENGTH,
-        after="ppo",
-        order=Order(("strength",), falling=True, starts="theta_0"),
-        hub=True,
-    ),
+    Method("lora", "training", {
+        "lora-mlp": Look("LoRA, MLP", "#999933", "--"),
+        "lora-mlp-attention": Look("LoRA, MLP + attention", "#6a32e5", "--", "LoRA, + att."),
+    }, "arXiv 2106.09685", "training.mitigations.lora:make",
+        options={"rank": Option(least=1, whole=True), "lora_alpha": Option(least=0, above=True),
+                 "targets": Option(words=("mlp", "mlp+attention"), numbers=False)},
+        order=Order(("lora_alpha", "rank"), starts="theta_0", ends="distilled"), family=_named("targets")),
+    _mitigation("sma", Look("stochastic moving averaging", "#4a2c12", "--", "SMA"), "arXiv 2312.07551",
+        {"strength": Option(least=0, most=1), "interval": Option(least=1, whole=True)}),
+    _mitigation("er", Look("experience replay", "#882255", "--", "ER"),
+        order=Order(("strength",), falling=True, ends="distilled")),  # without end it is no theta_0
+    Method("kl", "training", {"kl": Look("KL reward penalty", "#e39be3", "--", "KL")}, f"{PAPER}, figure 8",
+        options=BY_STRENGTH, after="ppo", order=Order(("strength",), falling=True, starts="theta_0"), hub=True),
     Method("rsf", "alignment", {"rsf": Look("RSF", "#0b6e4f")}, "arXiv 2304.06767", "training.rlhf.rsf:rsf", hub=True),
     Method("dpo", "alignment", {"dpo": Look("DPO", "#e0a100")}, "arXiv 2305.18290", "training.rlhf.dpo:dpo", hub=True),
     Method("ppo", "alignment", {"ppo": Look("PPO", "#7d3c98")}, "arXiv 1707.06347", "training.rlhf.ppo:ppo", hub=True),
 ):
     register(_method)
+# fmt: on
 
 
 def names(*kinds: Kind) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from ..grouping import check_ratio, role
 from .merge import Merge, merge_named
 from .merge.linear import LINEAR
 
-_BLOCK = 1 << 20  # elements widened to fp64 at a time: temporaries stay small next to any model
+# Elements widened at a time: what fits the caches of a CPU, and what keeps an accelerator busy.
+_BLOCK, _BLOCK_OF_ACCELERATORS = 1 << 14, 1 << 22
 
 
 @torch.no_grad()
@@ -117,9 +118,15 @@ def _checked(
 
 
 def mix_into(
-    target: Tensor, theta_0: Tensor, theta: Tensor, ratio: float, merge: Merge = LINEAR, name: str = ""
+    target: Tensor,
+    theta_0: Tensor,
+    theta: Tensor,
+    ratio: float,
+    merge: Merge = LINEAR,
+    name: str = "",
+    wide: torch.dtype = torch.float64,
 ) -> None:
-    """target <- the two merged at the ratio, block by block; UserError for whole numbers that differ."""
+    """target <- the two merged at the ratio, block by block, computed in `wide`; UserError for whole numbers that differ."""
     if not theta.is_floating_point() or not theta_0.is_floating_point():
         if not torch.equal(theta_0, theta.to(theta_0.device)):
             raise UserError(f"{name}, of type {theta.dtype}, differs and cannot be averaged.")
@@ -129,19 +136,18 @@ def mix_into(
     else:
         out = target.reshape(-1)
         device = torch.device("cpu") if out.is_mps else out.device  # MPS has no fp64
-        state = merge.prepare(_blocks(theta_0, theta, device), name) if merge.prepare else None
-        for place, (low, high) in enumerate(_blocks(theta_0, theta, device)):
+        size = _BLOCK if device.type == "cpu" else _BLOCK_OF_ACCELERATORS
+
+        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+            for parts in zip(theta_0.reshape(-1).split(size), theta.reshape(-1).split(size), strict=True):
+                yield tuple(part.to(device, wide) for part in parts)
+
+        state = merge.prepare(blocks(), name) if merge.prepare else None
+        for part, (low, high) in zip(out.split(size), blocks(), strict=True):
             merged = merge.apply(low, high, ratio, state)
-            out[place * _BLOCK : (place + 1) * _BLOCK] = merged.float() if out.dtype.itemsize < 4 else merged
+            part.copy_(merged.float() if out.dtype.itemsize < 4 else merged)
         if not target.is_contiguous():  # then `out` is a copy
             target.copy_(out.view(target.shape))
-
-
-def _blocks(theta_0: Tensor, theta: Tensor, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both tensors' values in order, (values,) each, in fp64."""
-    low, high = theta_0.reshape(-1), theta.reshape(-1)
-    for start in range(0, low.numel(), _BLOCK):
-        yield tuple(flat[start : start + _BLOCK].to(device, torch.float64) for flat in (low, high))
 
 
 def _shape(tensor: Tensor) -> str:

@@ -70,8 +70,8 @@ def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
     label = f"part{part}" if part.isdecimal() else label
     allowed = [f"part{k}" for k in range(1, grouping.parts + 1)]
     if label not in allowed:
-        spoken = "input, middle, output or " if grouping.parts == 3 else ""
-        raise UserError(f"part is {part!r}, allowed are {spoken}1 to {grouping.parts}.")
+        named = "input, middle, output or " if grouping.parts == 3 else ""
+        raise UserError(f"part is {part!r}, allowed are {named}1 to {grouping.parts}.")
     if grouping.level != "part":
         raise UserError(f"level is {grouping.level!r}, allowed with a single part is 'part'.")
     return Recipe(for_one_part(grouping), {label: float(alpha)}, rest=1.0)

@@ -36,9 +36,8 @@ def bench_adapt(
     print(f"{'step':10} {'seconds':>9} {'ratio':>7} {'peak, models':>13} {'without activations':>20}")
     for way, one in found.items():
         own = one["peak"] - plain["peak"] + plain["models"]
-        print(
-            f"{way:10} {one['seconds']:9.3f} {one['seconds'] / plain['seconds']:7.3f} {one['peak']:13.2f} {own:20.2f}"
-        )
+        ratio = one["seconds"] / plain["seconds"]
+        print(f"{way:10} {one['seconds']:9.3f} {ratio:7.3f} {one['peak']:13.2f} {own:20.2f}")
 
 
 def measure(way: str, hidden: int, layers: int, vocabulary: int, rows: int, length: int, repeats: int) -> dict:
@@ -66,14 +65,9 @@ def _step(
     from ..grouping import Grouping, assign, labels
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=hidden,
-        intermediate_size=4 * hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=max(1, hidden // 64),
-        max_position_embeddings=length,
-    )
+    sizes = {"vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": 4 * hidden}
+    sizes |= {"num_attention_heads": max(1, hidden // 64), "max_position_embeddings": length}
+    config = LlamaConfig(num_hidden_layers=layers, **sizes)
     model = LlamaForCausalLM(config)
     weights = sum(parameter.numel() for parameter in model.parameters())
     ids = torch.randint(vocabulary, (rows, length))

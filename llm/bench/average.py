@@ -64,14 +64,14 @@ def table(found: dict) -> str:
     for name, row in found["programs"].items():
         runs = ", ".join(f"{seconds:.2f}" for seconds in row["seconds"])
         lines.append(
-            f"| {name} | {min(row['seconds']):.2f} ({runs}) | {min(row['processor_seconds']):.2f} "
+            f"| {name} | {min(row['seconds']):.2f} ({runs}) | {min(row['cpu_seconds']):.2f} "
             f"| {row['peak_megabytes']:.0f} |"
         )
     return "\n".join([*lines, "", *(f"* {goal}: {value:g}" for goal, value in found["goals"].items())])
 
 
 def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Path | None) -> dict:
-    """Program -> {"seconds": one per repeat, "processor_seconds": likewise, "peak_megabytes": the largest}.
+    """Program -> {"seconds": one per repeat, "cpu_seconds": likewise, "peak_megabytes": the largest}.
 
     Also the bytes of one model and of its largest tensor, and the goals: ratios of best times, and memory.
     """
@@ -80,15 +80,15 @@ def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Pat
     for model in models:
         write_model(model.with_name(f"tiny-{model.name}"), _TINY, 0)
     programs = _programs(work, mergekit)
-    found = {name: {"seconds": [], "processor_seconds": [], "peak_megabytes": 0.0} for name in programs}
+    found = {name: {"seconds": [], "cpu_seconds": [], "peak_megabytes": 0.0} for name in programs}
     for _ in range(repeats):
         for name, arguments in programs.items():
             shutil.rmtree(work / "out", ignore_errors=True)
             if cold:
                 _forget(models)
-            seconds, processor, megabytes = _run(arguments)
+            seconds, cpu, megabytes = _run(arguments)
             found[name]["seconds"].append(round(seconds, 3))
-            found[name]["processor_seconds"].append(round(processor, 3))
+            found[name]["cpu_seconds"].append(round(cpu, 3))
             found[name]["peak_megabytes"] = max(found[name]["peak_megabytes"], round(megabytes, 1))
     best = {name: min(row["seconds"]) for name, row in found.items()}
     limit = best["read both"] + best["copy one"]
@@ -138,46 +138,22 @@ def _shapes(layers: int, tokens: int) -> dict[str, list[int]]:
 
 
 def _config(layers: int, tokens: int) -> dict:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "torch_dtype": "bfloat16",
-        "hidden_size": _WIDTH,
-        "intermediate_size": _INNER,
-        "num_hidden_layers": layers,
-        "num_attention_heads": _HEADS,
-        "num_key_value_heads": _HEADS,
-        "vocab_size": tokens,
-        "tie_word_embeddings": False,
-    }
+    sizes = {"hidden_size": _WIDTH, "intermediate_size": _INNER, "num_hidden_layers": layers, "vocab_size": tokens}
+    heads = {"num_attention_heads": _HEADS, "num_key_value_heads": _HEADS, "tie_word_embeddings": False}
+    kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16"}
+    return kind | sizes | heads
 
 
 def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
     """Program -> its command line; all write work/out."""
     weights = [str(work / name / "model.safetensors") for name in ("theta_0", "theta")]
-    average = {
-        size: [
-            sys.executable,
-            "-m",
-            __package__.rpartition(".")[0],
-            "average",
-            "--alpha",
-            str(_SHARES["theta"]),
-            "--out",
-            str(work / "out"),
-            "--theta-0",
-            str(work / f"{size}theta_0"),
-            "--theta",
-            str(work / f"{size}theta"),
-        ]
-        for size in ("", "tiny-")
-    }
-    programs = {
-        "read both": ["cat", *weights],
-        "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")],
-        "start-up": average["tiny-"],
-        "average": average[""],
-    }
+    average = {}
+    for size in ("", "tiny-"):
+        command = [sys.executable, "-m", __package__.rpartition(".")[0], "average", "--alpha", str(_SHARES["theta"])]
+        folders = {"--out": "out", "--theta-0": f"{size}theta_0", "--theta": f"{size}theta"}
+        average[size] = command + [text for option, name in folders.items() for text in (option, str(work / name))]
+    programs = {"read both": ["cat", *weights], "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")]}
+    programs |= {"start-up": average["tiny-"], "average": average[""]}
     if mergekit is not None:
         sources = [{"model": str(work / name), "parameters": {"weight": w}} for name, w in _SHARES.items()]
         recipe = {"merge_method": "linear", "dtype": "bfloat16", "models": sources}
@@ -188,14 +164,14 @@ def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
 
 
 def _run(arguments: list[str]) -> tuple[float, float, float]:
-    """(seconds, processor seconds, peak megabytes) of a process and its children; UserError if it fails."""
+    """(seconds, CPU seconds, peak megabytes) of a process and its children; UserError if it fails."""
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH]
     launched = subprocess.run([*launcher, *arguments], capture_output=True, text=True)
-    status, seconds, processor, peak = json.loads(launched.stdout)
+    status, seconds, cpu, peak = json.loads(launched.stdout)
     if status:
         lines = launched.stderr.strip().splitlines() or [f"exit code {status}"]
         raise UserError(f"{' '.join(arguments)} failed: {lines[-1]}")
-    return seconds, processor, peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return seconds, cpu, peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _forget(folders: list[Path]) -> None:

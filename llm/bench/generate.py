@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .timing import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
+from . import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
 
 
 def bench_generate(
@@ -71,16 +71,9 @@ def ours(
 
     from ..models.generate import generate
 
-    replies = generate(
-        model,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        end_id=tokenizer.eos_token_id,
-        pad_id=tokenizer.pad_token_id,
-        temperature=temperature,
-        rng=torch.Generator().manual_seed(0),
-        batch_size=batch,
-    )
+    limits = {"max_new_tokens": max_new_tokens, "end_id": tokenizer.eos_token_id, "pad_id": tokenizer.pad_token_id}
+    rng = torch.Generator().manual_seed(0)
+    replies = generate(model, prompts, **limits, temperature=temperature, rng=rng, batch_size=batch)
     return [reply.ids + [tokenizer.eos_token_id] * reply.finished for reply in replies]
 
 
@@ -93,11 +86,8 @@ def theirs(
     from ..models.batches import left_pad
 
     end, replies = tokenizer.eos_token_id, []
-    how = (
-        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        if temperature > 0
-        else {"do_sample": False}
-    )
+    sampled = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    how = sampled if temperature > 0 else {"do_sample": False}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for start in range(0, len(prompts), batch):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from .timing import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
+from . import Preset, Repeats, Seed, Threads, in_turns, processor_seconds, ratio
 
 
 def bench_train(
@@ -32,9 +32,8 @@ def bench_train(
     torch.set_num_threads(threads)
     run = Run(load_preset(preset), seed, Path("out"))
     print(f"preset {run.preset.name}, {threads} thread(s), {steps} steps, processor time, medians of {repeats}")
-    print(
-        f"{'step':4} {'batch':>6} {'ours, ms':>9} {'TRL, ms':>9} {'TRL / ours':>11} {'loss, ours':>11} {'loss, TRL':>10}"
-    )
+    titles = f"{'ours, ms':>9} {'TRL, ms':>9} {'TRL / ours':>11} {'loss, ours':>11} {'loss, TRL':>10}"
+    print(f"{'step':4} {'batch':>6} {titles}")
     for name, measured in (("sft", measure_sft), ("dpo", measure_dpo)):
         found, losses = measured(run, steps, repeats)
         ours, theirs = (1000 * sorted(found[way])[repeats // 2] for way in ("ours", "TRL"))
@@ -44,6 +43,7 @@ def bench_train(
         )
 
 
+_SIDES = ("chosen", "rejected")
 Found = tuple[dict[str, list[float]], dict[str, float]]  # way -> seconds a step, one number a repeat; way -> mean loss
 
 
@@ -76,12 +76,8 @@ def measure_dpo(run, steps: int, repeats: int) -> Found:
     prompts = run.source.prompts("train", run.preset.prompts, steps * settings.batch, rng)
     replies = [[run.source.written_reply(prompt, rng) for prompt in prompts] for _ in range(2)]
     rows = [
-        {
-            "prompt": prompt.text,
-            "chosen": {"text": first, "finished": True},
-            "rejected": {"text": second, "finished": True},
-        }
-        for prompt, first, second in zip(prompts, *replies, strict=True)
+        {"prompt": prompt.text} | {side: {"text": reply, "finished": True} for side, reply in zip(_SIDES, pair)}
+        for prompt, *pair in zip(prompts, *replies, strict=True)
     ]
     batches = [rows[i : i + settings.batch] for i in range(0, len(rows), settings.batch)]
     theta_0, _ = _model(run, seed=run.seed + 1)
@@ -92,11 +88,8 @@ def measure_dpo(run, steps: int, repeats: int) -> Found:
     def train(model, tokenizer, optimiser) -> list[float]:
         return list(fit(model, with_reference(theta_0, tokenizer, batches), loss, optimiser, steps=None))
 
-    texts = [
-        {"prompt": _turn("user", row["prompt"])}
-        | {side: _turn("assistant", row[side]["text"]) for side in ("chosen", "rejected")}
-        for row in rows
-    ]
+    sides = [{side: _turn("assistant", row[side]["text"]) for side in _SIDES} for row in rows]
+    texts = [{"prompt": _turn("user", row["prompt"])} | replies for row, replies in zip(rows, sides)]
     return _compare(run, settings, train, "DPO", texts, steps, repeats, beta=settings.beta, ref_model=theta_0)
 
 
@@ -137,9 +130,7 @@ def _compare(run, settings, train, kind: str, rows: list[dict], steps: int, repe
     return in_turns({"ours": ours, "TRL": theirs}, repeats), losses
 
 
-def _trainer(
-    folder: Path, model, tokenizer, kind: str, rows: list[dict], optimiser, batch: int, beta=None, ref_model=None
-):
+def _trainer(folder: Path, model, tokenizer, kind: str, rows: list, optimiser, batch: int, beta=None, ref_model=None):
     """(TRL's trainer for one pass over the rows in their order, the clock that it starts and stops)."""
     import trl
     from datasets import Dataset, disable_progress_bars
@@ -151,36 +142,16 @@ def _trainer(
     disable_progress_bars()
     save_model(model, tokenizer, folder / "model")  # TRL wants a tokenizer that was loaded, with its chat template
     given = {} if beta is None else {"beta": beta}
-    settings = getattr(trl, f"{kind}Config")(
-        output_dir=str(folder),
-        per_device_train_batch_size=batch,
-        num_train_epochs=1,
-        learning_rate=optimiser.lr,
-        lr_scheduler_type="constant",
-        adam_beta1=optimiser.betas[0],
-        adam_beta2=optimiser.betas[1],
-        weight_decay=optimiser.weight_decay,
-        max_grad_norm=optimiser.clip,
-        optim="adamw_torch_fused",
-        train_sampling_strategy="sequential",
-        gradient_checkpointing=False,
-        use_cpu=True,
-        bf16=False,
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        **given,
-    )
+    steps = {"per_device_train_batch_size": batch, "num_train_epochs": 1, "train_sampling_strategy": "sequential"}
+    adam = {"learning_rate": optimiser.lr, "weight_decay": optimiser.weight_decay, "max_grad_norm": optimiser.clip}
+    adam |= {"adam_beta1": optimiser.betas[0], "adam_beta2": optimiser.betas[1], "optim": "adamw_torch_fused"}
+    quiet = {"report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
+    plain = {"lr_scheduler_type": "constant", "gradient_checkpointing": False, "use_cpu": True, "bf16": False}
+    settings = getattr(trl, f"{kind}Config")(output_dir=str(folder), **steps, **adam, **quiet, **plain, **given)
     clock = _clock()
     models = {"model": model} | ({} if ref_model is None else {"ref_model": ref_model})
-    trainer = getattr(trl, f"{kind}Trainer")(
-        **models,
-        args=settings,
-        processing_class=load_tokenizer(folder / "model"),
-        train_dataset=Dataset.from_list(rows),
-        callbacks=[clock],
-    )
+    data = {"processing_class": load_tokenizer(folder / "model"), "train_dataset": Dataset.from_list(rows)}
+    trainer = getattr(trl, f"{kind}Trainer")(**models, args=settings, **data, callbacks=[clock])
     trainer.remove_callback(PrinterCallback)
     return trainer, clock
 

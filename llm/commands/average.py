@@ -69,7 +69,7 @@ def _recipe(
     parts: int | None,
     choices: dict[str, str],
 ):
-    """The recipe that the options ask for; UserError unless exactly one way to give ratios is used."""
+    """The recipe of the options; UserError unless exactly one way to give ratios is used."""
     from ..averaging import ratios as recipe
     from ..grouping import Grouping
 

@@ -71,9 +71,9 @@ def replies_command(
     from ..evaluation.benchmarks.harness import load_folder
 
     _check_new(to)
-    sampling, asked = Sampling(tokens, temperature, batch, seed), read_instructions(instructions)
-    said = replies_to([one.text for one in asked], *load_folder(model, dtype, device), sampling)
-    write_outputs(to, name or model.resolve().name, asked, said)
+    sampling, prompts = Sampling(tokens, temperature, batch, seed), read_instructions(instructions)
+    replies = replies_to([one.text for one in prompts], *load_folder(model, dtype, device), sampling)
+    write_outputs(to, name or model.resolve().name, prompts, replies)
     print(f"wrote {to}; to have GPT-4 judge it: alpaca_eval --model_outputs {to}")
 
 
@@ -107,16 +107,9 @@ def _check(to: Path, name: str, seed: int, rlhf: str) -> None:
     from ..evidence.rows import parse_row
 
     _check_new(to)
-    named = {
-        "preset": name,
-        "seed": seed,
-        "rlhf": rlhf,
-        "method": "model",
-        "setting": {},
-        "metric": "qa",
-        "split": "test",
-    }
-    parse_row(named | {"value": 0.0, "stderr": None, "n": 1, "seconds": 0.0, "version": "0"}, "the rows to write")
+    named = {"preset": name, "seed": seed, "rlhf": rlhf, "method": "model", "setting": {}, "metric": "qa"}
+    found = {"split": "test", "value": 0.0, "stderr": None, "n": 1, "seconds": 0.0, "version": "0"}
+    parse_row(named | found, "the rows to write")
 
 
 def _check_new(path: Path) -> None:
@@ -127,7 +120,7 @@ def _check_new(path: Path) -> None:
 
 
 def _write(to: Path, name: str, seed: int, rlhf: str, setting: dict, measured: dict, seconds: float) -> None:
-    from ..evaluation.rows import named_rows
+    from ..evaluation.measurement import named_rows
     from ..evidence.rows import write_rows
 
     write_rows(to, named_rows(name, seed, rlhf, "model", setting, measured, seconds))

@@ -1,4 +1,4 @@
-"""The options that several commands share, each refused by one sentence where its value is not allowed."""
+"""What the commands on runs share: options, each refused by one sentence where its value is not allowed, and the run itself."""
 
 from math import inf, nan
 from pathlib import Path
@@ -60,3 +60,22 @@ Rate = Annotated[str, typer.Option(parser=_rate, metavar="NUMBER", help="its lea
 Eta = Annotated[str, typer.Option(parser=_eta, metavar="NUMBER", help="ppo's KL penalty, or `own` for the preset's")]
 Sweep = Annotated[str, typer.Argument(help="name of a sweep in llm/sweeps, or a YAML file")]
 Results = Annotated[Path, typer.Argument(help="folder of result rows")]
+
+
+def run_of(name: str, seed: int, out: Path, kind: str = "Preset"):
+    """A run of a preset. kind: the class of `llm.config` that it has to be of; UserError for another."""
+    from .. import config
+    from ..run import Run
+
+    preset, kind_of = config.load_preset(name), getattr(config, kind)
+    if not isinstance(preset, kind_of):
+        known = ", ".join(other for other in config.names("presets") if isinstance(config.load_preset(other), kind_of))
+        raise UserError(f"preset = {name!r} is not allowed with this command; allowed are {known}")
+    return Run(preset, seed, out)
+
+
+def backend(preset: str, seed: int, out: Path):
+    """The backend (`llm.stages.backend`) of a run of any preset."""
+    from ..stages.backend import backend_of
+
+    return backend_of(run_of(preset, seed, out))

@@ -10,32 +10,3 @@ from .local import Initialise, LocalPreset, MicrocosmPreset, Model, Phase, Smoll
 from .preset import Preset, PublicModel, Shape
 from .sections import Collapse, Dpo, Optimiser, Ppo
 from .sweep import AveragingEntry, GroupingSettings, Sweep, TrainingEntry, has_baseline, runnable, why_empty
-
-__all__ = [
-    "Algorithm",
-    "AnyPreset",
-    "AveragingEntry",
-    "Collapse",
-    "Dpo",
-    "GroupingSettings",
-    "HubPreset",
-    "Initialise",
-    "LocalPreset",
-    "MicrocosmPreset",
-    "Model",
-    "Optimiser",
-    "Phase",
-    "Ppo",
-    "Preset",
-    "PublicModel",
-    "Shape",
-    "SmollmPreset",
-    "Sweep",
-    "TrainingEntry",
-    "has_baseline",
-    "load_preset",
-    "load_sweep",
-    "names",
-    "runnable",
-    "why_empty",
-]

@@ -48,11 +48,8 @@ def names(folder: Literal["presets", "sweeps"]) -> list[str]:
 
 
 def _find(folder: Literal["presets", "sweeps"], name: str):
-    path = (
-        Path(name)
-        if name.endswith((".yaml", ".yml"))
-        else resources.files(__package__.rpartition(".")[0]).joinpath(folder, f"{name}.yaml")
-    )
+    package = resources.files(__package__.rpartition(".")[0])
+    path = Path(name) if name.endswith((".yaml", ".yml")) else package.joinpath(folder, f"{name}.yaml")
     if not path.is_file():
         known = ", ".join(names(folder))
         raise UserError(f"{folder[:-1]} = {name!r} is unknown; allowed are {known}, or the path of a YAML file")

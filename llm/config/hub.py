@@ -8,10 +8,9 @@ from pydantic import Field, model_validator
 from ..data.benchmarks import BENCHMARKS
 from ..data.hub.templates import NAMES
 from ..methods import METHODS
-from .base import Algorithm, Count, Items, Positive, Rate, Settings, Share, refused
+from .base import Algorithm, Count, Items, Lengths, Positive, Rate, Settings, Share, Work, refused
 from .preset import Preset, PublicModel
 from .trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings
-from .work import Lengths, Work
 
 RANDOM = "random"
 
@@ -72,15 +71,11 @@ class HubEvaluate(Settings):
     """What is measured: the reward of sampled replies, PairRM's win rate over theta_0, and lm-eval's tasks."""
 
     prompts: Items  # of held-out HH-RLHF
-    alpaca_prompts: Annotated[
-        int, Field(ge=0)
-    ]  # of AlpacaEval, answered and compared with theta_0's replies; 0 for none
+    alpaca_prompts: Annotated[int, Field(ge=0)]  # of AlpacaEval, answered and compared with theta_0's; 0 for none
     ranker: str  # PairRM, which compares them: a hub id or a local folder
     temperature: Positive
     max_new_tokens: Count
-    tasks: Annotated[
-        tuple[str, ...], Field(min_length=1)
-    ]  # an ability is the mean of its tasks (`llm.data.benchmarks`)
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]  # an ability is their mean (`llm.data.benchmarks`)
     limit: Items | None  # items of each task; null: all
     answer_tokens: Count | None  # new tokens of an answer; null: lm-eval's own, 256
     batch: Count  # sequences a GPU at a time

@@ -15,10 +15,9 @@ from ..data.microcosm.source import Microcosm
 from ..data.records import Source
 from ..data.smollm.source import KINDS as SMOLLM_KINDS
 from ..data.smollm.source import SmollmSource, smollm_source
-from .base import Count, Items, Mixture, Rate, Settings, Share, refused
+from .base import Count, Items, Lengths, Mixture, Rate, Settings, Share, Work, refused
 from .preset import Preset, PublicModel, Shape
 from .sections import Ama, Distil, Dpo, Optimiser, Oracle, Ppo, Preferences, Reward, Rsf, Trained
-from .work import Lengths, Work
 
 
 class Evaluate(Settings):
@@ -192,7 +191,7 @@ class SmollmPreset(LocalPreset):
     """Everything about the size of a run on a public model. It is theta_0 as it is: there is no pre-training and no tuning."""
 
     data: Literal["smollm2"]
-    pretrained: str  # the model: a name of `python -m llm fetch`, a local folder, or a hub id (`llm.fetch.resolve`)
+    pretrained: str  # the model: a name of `python -m llm fetch`, a local folder, or a hub id (`llm.fetch.catalogue`)
     model: PublicModel
     evaluate: SmollmEvaluate
 

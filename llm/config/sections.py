@@ -5,8 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from .base import Count, Items, Positive, Rate, Settings, Share, refused
-from .work import Lengths, Work
+from .base import Count, Items, Lengths, Positive, Rate, Settings, Share, Work, refused
 
 ROUNDING = 1e-9  # how far from what was meant a sum of shares may be
 

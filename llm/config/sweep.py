@@ -191,21 +191,17 @@ def runnable(sweep: Sweep, preset: Preset) -> Sweep:
     Learning rates that are numbers are laid out for the microcosm, so other kinds run sweeps at their own rate alone. Where models
     are slow to measure, a preset takes fewer ratios of single parts (`thin_parts`).
     """
-    rates = (
-        sweep.learning_rates if preset.takes_numbers_of_sweeps else [lr for lr in sweep.learning_rates if lr is None]
-    )
-    return sweep.model_copy(
-        update={
-            "rlhf": tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms),
-            "learning_rates": tuple(rates),
-            "averaging": tuple(
-                _thinned(entry, preset)
-                for entry in sweep.averaging
-                if entry.method in preset.averaging_methods and entry.grouping.fits(preset.model)
-            ),
-            "training": tuple(entry for entry in sweep.training if entry.method in preset.training_methods),
-        }
-    )
+    every = sweep.learning_rates
+    rates = every if preset.takes_numbers_of_sweeps else [lr for lr in every if lr is None]
+    methods = preset.averaging_methods
+    averaging = [e for e in sweep.averaging if e.method in methods and e.grouping.fits(preset.model)]
+    kept = {
+        "rlhf": tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms),
+        "learning_rates": tuple(rates),
+        "averaging": tuple(_thinned(entry, preset) for entry in averaging),
+        "training": tuple(entry for entry in sweep.training if entry.method in preset.training_methods),
+    }
+    return sweep.model_copy(update=kept)
 
 
 def _thinned(entry: AveragingEntry, preset: Preset) -> AveragingEntry:

@@ -8,9 +8,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Count, Positive, Rate, Settings, Share, refused
+from .base import Count, Lengths, Positive, Rate, Settings, Share, Work, refused
 from .sections import BestOfN, Optimiser, Proximal, Trained
-from .work import Lengths, Work
 
 Launcher = Literal["none", "ddp", "fsdp"]
 Trainer = Literal["sft", "reward", "dpo", "rsf", "ppo"]
@@ -42,14 +41,9 @@ class Adam(Settings):
 
     def optimiser(self, steps: int) -> Optimiser:
         """The same schedule in the words of our own loop, which counts the warm-up in steps."""
-        return Optimiser(
-            lr=self.lr,
-            betas=self.betas,
-            weight_decay=self.weight_decay,
-            clip=self.clip,
-            warmup_steps=math.ceil(self.warmup_share * steps),
-            final_share=0.0 if self.schedule == "cosine" else 1.0,
-        )
+        same = self.model_dump(include={"lr", "betas", "weight_decay", "clip"})
+        final = 0.0 if self.schedule == "cosine" else 1.0
+        return Optimiser(**same, warmup_steps=math.ceil(self.warmup_share * steps), final_share=final)
 
 
 class Descent(Settings):

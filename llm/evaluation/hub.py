@@ -22,15 +22,9 @@ from ..training.distributed.data import pairs, place, read_prompts
 from .benchmarks.harness import in_memory
 from .benchmarks.pairrm import PairRM, win_rate
 from .benchmarks.suite import Suite, SuiteSettings, load_suite
-from .measurement import Measurement
-from .rows import rows_of
+from .measurement import Measurement, rows_of
 
-CHANCE = {
-    "piqa": 1 / 2,
-    "arc_easy": 1 / 4,
-    "arc_challenge": 1 / 4,
-    "race": 1 / 4,
-}  # a choice at random; nearly all items of ARC have four
+CHANCE = {"piqa": 1 / 2} | dict.fromkeys(("arc_easy", "arc_challenge", "race"), 1 / 4)  # nearly all of ARC's have four
 
 
 class Judge:

@@ -19,8 +19,7 @@ from ..models.likelihood import choice_log_likelihoods, log_likelihoods
 from ..models.loading import load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
 from ..run import LocalRun
-from .measurement import BLEU, Measurement
-from .metrics import bleu_statistics, f1
+from .measurement import BLEU, Measurement, bleu_statistics, f1
 
 
 @dataclass(frozen=True)
@@ -126,15 +125,11 @@ class Evaluator:
     def _choices(self, model, items: list[ChoiceItem]) -> np.ndarray:
         """The number of each item's likeliest choice, (items,)."""
         tokenizer = self.tokenizer
-        asked = [
-            (
-                tokenizer.encode(item.prompt, add_special_tokens=False)
-                if item.is_plain
-                else prompt_ids(tokenizer, item.prompt),
-                [reply_ids(tokenizer, choice, finished=False) for choice in item.choices],
-            )
-            for item in items
-        ]
+        asked = []
+        for item in items:
+            plain = tokenizer.encode(item.prompt, add_special_tokens=False) if item.is_plain else None
+            choices = [reply_ids(tokenizer, choice, finished=False) for choice in item.choices]
+            asked.append((prompt_ids(tokenizer, item.prompt) if plain is None else plain, choices))
         scores = choice_log_likelihoods(model, asked, tokenizer.pad_token_id, self.run.preset.evaluate.batch)
         return np.array([of_item.argmax() for of_item in scores])
 

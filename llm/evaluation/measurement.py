@@ -1,11 +1,61 @@
-"""What a measured number is, whoever measured it, so that values, errors and paired differences come from the same items."""
+"""What a measured number is, whoever measured it: F1 of words, BLEU, their errors, and result rows of them.
 
+BLEU keeps the statistics of single sentences, so that values, errors and paired differences come from the same items.
+"""
+
+import re
+import string
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .metrics import corpus_bleu
+from .. import version
+from ..evidence.rows import DECIMALS
+from ..run import Run
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalise(text: str) -> list[str]:
+    """Words in lower case without articles and punctuation (SQuAD's normalisation)."""
+    return _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split()
+
+
+def f1(reply: str, reference: str) -> float:
+    """Harmonic mean of precision and recall of the words of the whole reply, in [0, 1] (SQuAD).
+
+    Without any words it is 1 if both have none, else 0 (as in SQuAD v2).
+    """
+    said, wanted = normalise(reply), normalise(reference)
+    if not said or not wanted:
+        return float(said == wanted)
+    shared = sum((Counter(said) & Counter(wanted)).values())
+    return 2 * shared / (len(said) + len(wanted))
+
+
+def bleu_statistics(replies: list[str], references: list[str], tokenize: str = "none") -> np.ndarray:
+    """What corpus BLEU is made of, (sentences, 2 + 4 + 4): lengths of reply and reference, matching and possible n-grams for
+    n = 1..4.
+
+    tokenize: sacrebleu's way to separate words, "13a" for text as people write it, "none" where spaces do it already.
+    """
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(tokenize=tokenize, effective_order=True)
+    scores = [metric.sentence_score(reply, [reference]) for reply, reference in zip(replies, references, strict=True)]
+    return np.array([[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores], dtype=np.float64)
+
+
+def corpus_bleu(statistics: np.ndarray) -> float:
+    """sacrebleu's corpus BLEU, in [0, 100], from the statistics (sentences, 10) of its sentences."""
+    from sacrebleu.metrics import BLEU
+
+    reply, reference, *grams = (int(total) for total in statistics.sum(axis=0))
+    return BLEU.compute_bleu(grams[:4], grams[4:], reply, reference, smooth_method="exp").score
+
 
 MEAN, BLEU = "mean", "bleu"
 _RESAMPLES = 200  # for the standard error of a corpus metric
@@ -52,3 +102,36 @@ def _error(items: NDArray[np.float64], statistic: str, rng: np.random.Generator 
         return float(items.std(ddof=1) / np.sqrt(count))
     drawn = rng.integers(count, size=(_RESAMPLES, count))
     return float(np.std([corpus_bleu(items[rows]) for rows in drawn], ddof=1))
+
+
+def rows_of(
+    run: Run, rlhf: str, method: str, setting: dict, measured: dict[str, Measurement], seconds: float
+) -> list[dict]:
+    """One row a metric of a model of a run; `seconds` is the time of all of them together."""
+    rows = named_rows(run.preset.name, run.seed, rlhf, method, setting, measured, seconds)
+    if not run.preset.keeps_items:
+        return rows
+    return [row | _items(measurement) for row, measurement in zip(rows, measured.values(), strict=True)]
+
+
+def _items(measurement: Measurement) -> dict[str, list[float]]:
+    """What each item contributed, of a metric that is the mean of its items."""
+    is_mean = measurement.items is not None and measurement.statistic == MEAN
+    return {"items": measurement.items.round(DECIMALS).tolist()} if is_mean else {}
+
+
+def named_rows(
+    preset: str, seed: int, rlhf: str, method: str, setting: dict, measured: dict[str, Measurement], seconds: float
+) -> list[dict]:
+    """One row a metric (schema: `llm.evidence.rows`) of any model; `preset` is the name under which it is compared."""
+    common = {"preset": preset, "seed": seed, "rlhf": rlhf, "method": method, "setting": setting}
+    made = {"split": "test", "seconds": round(seconds, 2), "version": version()}
+    return [
+        {**common, "metric": metric, "value": found.value, "stderr": found.stderr, "n": found.n, **made}
+        for metric, found in measured.items()
+    ]
+
+
+def with_rate(setting: dict, lr: float | None) -> dict:
+    """A setting with the learning rate, which is part of it where it is not the preset's own (None)."""
+    return setting if lr is None else {**setting, "lr": lr}

@@ -18,8 +18,7 @@ from ..models.likelihood import log_likelihoods
 from ..models.loading import dtype_on, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
 from .benchmarks.harness import in_memory, items_of, load_tasks, samples_of
-from .measurement import BLEU, Measurement
-from .metrics import bleu_statistics, f1
+from .measurement import BLEU, Measurement, bleu_statistics, f1
 
 _PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
 KINDS = {"choices": "accuracy", "answers": "F1", "reference": "BLEU"}  # the key of an item -> what is measured
@@ -57,9 +56,8 @@ class Choice:
         sums = log_likelihoods(model, pairs, pad_id(tokenizer), self.asking.batch)
         ends = np.cumsum([len(item["choices"]) for item in self.items])
         chosen = [int(part.argmax()) for part in np.split(sums, ends[:-1])]
-        return Measurement.of(
-            np.array([float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)])
-        )
+        right = [float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)]
+        return Measurement.of(np.array(right))
 
 
 @dataclass(frozen=True)

@@ -108,17 +108,12 @@ def lifts(found: Mapping[str, pd.DataFrame], rival: str = "ma") -> list[Contest]
     def against(models: pd.DataFrame, reward: str, ability: str) -> Advantage:
         return advantage(lift(models, paths.curves(found[rival], ability, reward), ability, reward))
 
-    return [
-        Contest(
-            name,
-            rival,
-            "",
-            {(r, a): against(models, r, a) for r in rewards(models) for a in abilities(models)},
-            AT_EQUAL_REWARD,
-        )
+    gaps = {
+        name: {(r, a): against(models, r, a) for r in rewards(models) for a in abilities(models)}
         for name, models in found.items()
         if name != rival
-    ]
+    }
+    return [Contest(name, rival, "", leads, AT_EQUAL_REWARD) for name, leads in gaps.items()]
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,8 @@ class Curve:
                 raise ValueError(f"{name} = {values} must be a non-empty list of finite numbers")
             object.__setattr__(self, name, values)
         if self.rewards.shape != self.abilities.shape:
-            raise ValueError(
-                f"abilities has {self.abilities.size} points but must have {self.rewards.size}, as rewards"
-            )
+            points, wanted = self.abilities.size, self.rewards.size
+            raise ValueError(f"abilities has {points} points but must have {wanted}, as rewards")
 
     def cut(self) -> "Curve":
         """The path up to its highest reward (the first of equals), that point included."""

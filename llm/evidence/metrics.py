@@ -44,34 +44,21 @@ class Metric:
         return f"{self.words}\n({self.unit})" if self.unit else self.words
 
 
-MEAN_ABILITY = (
-    "mean_ability"  # made in `llm.evidence.frames`: the mean of the abilities, each in units of its best value
-)
-IN_TAXES = (
-    "in_taxes"  # made in `llm.evidence.claims.book`: the mean of the abilities, each divided by what RLHF takes of it
-)
+# Means of the abilities: each in units of its best value (`llm.evidence.frames`), or divided by what RLHF takes of it (`book`).
+MEAN_ABILITY, IN_TAXES = "mean_ability", "in_taxes"
 AREA = "area"  # under a front in (reward, mean ability)
 SHARE = "share"  # the same, of the ideal area (`llm.evidence.hypervolume`)
 
+_NATS = "log-likelihood (nats a token)"
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
         Metric("reward", "reward", "learned reward", "", 2, short="learned"),
         Metric("gold_reward", "reward", "gold reward", "", 2, short="gold"),
         Metric("qa", "ability", "question answering", "accuracy", 3, best=1.0, short="QA", column="QA"),
-        Metric(
-            "reading_f1", "ability", "reading comprehension", "F1", 3, best=1.0, short="reading", column="reading F1"
-        ),
+        Metric("reading_f1", "ability", "reading comprehension", "F1", 3, 1.0, short="reading", column="reading F1"),
         Metric("bleu", "ability", "translation", "BLEU", 1, best=100.0),
-        Metric(
-            "log_likelihood",
-            "ability",
-            "log-likelihood of text",
-            "nats a token",
-            3,
-            short="text",
-            label="log-likelihood (nats a token)",
-        ),
+        Metric("log_likelihood", "ability", "log-likelihood of text", "nats a token", 3, short="text", label=_NATS),
         Metric(MEAN_ABILITY, "other", "mean ability", "", 3, best=1.0),
         Metric(IN_TAXES, "other", "abilities", "of the tax", 2),
         Metric(AREA, "other", "area under the front", "reward x ability", 2),

@@ -26,11 +26,8 @@ def summary(results: Path) -> str:
     rows = paths.load(results)
     metrics, models = (*rewards(rows), *abilities(rows)), _models(rows)
     seeds = len(paths.seeds(rows))
-    over = (
-        f"{seeds} seeds; value +- standard error over seeds"
-        if seeds > 1
-        else ("1 seed; value +- standard error over items")
-    )
+    over = f"{seeds} seeds" if seeds > 1 else "1 seed"
+    over += f"; value +- standard error over {'seeds' if seeds > 1 else 'items'}"
     head = f"{rows['preset'].iloc[0]}, {over}; RSF at the preset's learning rate"
     lines = [head, "", _line("", (METRICS[metric].column for metric in metrics))]
     lines += [_line(name, (_number(chosen, metric) for metric in metrics)) for name, chosen in models.items()]

@@ -1,5 +1,5 @@
 """What a run takes before anything runs: hours, memory and disk of every step of the graph, by formulas that `docs/gpu.md` states.
 
-`shape` counts a model's bytes and speeds, `hub` and `local` turn a preset's steps into costs, `report` prints them. What an
-algorithm, a mitigation or a search takes is stated by its section of the preset (`llm.config.work`).
+`costs` lists the steps and counts a model's bytes and speeds, `hub` and `local` turn a preset's steps into costs, `report` prints them. What an
+algorithm, a mitigation or a search takes is stated by its section of the preset (`llm.config.base`).
 """

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from ..config import AveragingEntry, HubPreset
+from ..config.base import Lengths, Work
 from ..config.trainers import Hardware
-from ..config.work import Lengths, Work
 from ..training.distributed.processes import split
-from .shape import FULL, HALF, activations, cache, gathered, gpu_speed, parameters, training_state
-from .steps import Cost, Step, models
+from .costs import FULL, HALF, Cost, Step, activations, cache, gathered, gpu_speed, models, parameters, training_state
 
 PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from ..config import AveragingEntry, LocalPreset, MicrocosmPreset, PublicModel, TrainingEntry
-from ..config.work import Lengths, Work
-from .shape import ADAM, FULL, HALF, Speed, activations, cache, parameters, training_state
-from .steps import Cost, Step, models
+from ..config.base import Lengths, Work
+from .costs import ADAM, FULL, HALF, Cost, Speed, Step, activations, cache, models, parameters, training_state
 
 PROGRAM = 0.7 * 2**30  # bytes of Python with torch and transformers
 
@@ -46,12 +45,9 @@ PACES = {  # by a preset's data and device
 def cost(preset: LocalPreset, step: Step) -> Cost:
     """Of one step, on one core or one GPU."""
     shape, pace = shape_of(preset), PACES[preset.data, preset.device]
-    return Cost(
-        gpus=int(preset.needs_gpus),
-        memory=PROGRAM * (not preset.needs_gpus) + _memory(preset, shape, step, pace.sizes),
-        hours=pace.speed.hours(work(preset, step, pace.sizes)),
-        disk=_disk(preset, shape, step),
-    )
+    memory = PROGRAM * (not preset.needs_gpus) + _memory(preset, shape, step, pace.sizes)
+    hours = pace.speed.hours(work(preset, step, pace.sizes))
+    return Cost(int(preset.needs_gpus), memory, hours, disk=_disk(preset, shape, step))
 
 
 def shape_of(preset: LocalPreset) -> PublicModel:
@@ -61,23 +57,15 @@ def shape_of(preset: LocalPreset) -> PublicModel:
     from ..data.microcosm.words import vocabulary
 
     model = preset.model
-    return PublicModel(
-        **model.model_dump(exclude={"initialise"}),
-        kv_heads=model.heads,
-        head_size=model.hidden_size // model.heads,
-        vocabulary=len(vocabulary()),
-    )
+    sizes, head_size = model.model_dump(exclude={"initialise"}), model.hidden_size // model.heads
+    return PublicModel(**sizes, kv_heads=model.heads, head_size=head_size, vocabulary=len(vocabulary()))
 
 
 def work(preset: LocalPreset, step: Step, sizes: Sizes) -> Work:
     """Upper bounds: replies are as long as they may be, and pre-training uses all of its tokens."""
-    lengths = Lengths(
-        prompt=sizes.prompt,
-        reply=preset.max_new_tokens,
-        pairs=preset.preferences.pairs,
-        passage=sizes.passage,
-        depth=(preset.reward.layers or preset.model.layers) / preset.model.layers,
-    )
+    tokens = {"prompt": sizes.prompt, "reply": preset.max_new_tokens, "passage": sizes.passage}
+    depth = (preset.reward.layers or preset.model.layers) / preset.model.layers
+    lengths = Lengths(**tokens, pairs=preset.preferences.pairs, depth=depth)
     if step.rule in ("pretrain", "sft"):
         return getattr(preset, step.rule).work(lengths) if isinstance(preset, MicrocosmPreset) else Work()
     if step.rule == "reward":

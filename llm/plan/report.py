@@ -7,8 +7,7 @@ from math import ceil
 from ..config import HubPreset, Preset, Sweep
 from ..errors import UserError
 from . import hub, local
-from .shape import FULL, HALF, parameters
-from .steps import Cost, Step, steps
+from .costs import FULL, HALF, Cost, Step, parameters, steps
 
 GB, MB = 2**30, 1e6
 SLACK = 2  # the time a scheduler is asked for, over the time planned

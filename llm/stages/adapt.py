@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..averaging.ama.optimise import optimise_ratios
-from ..averaging.ama.regulariser import middle_weights, penalty
+from ..averaging.ama.parameterise import middle_weights, penalty
 from ..config import AveragingEntry
 from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
@@ -105,30 +105,21 @@ def find_ratios(
 
     Args:
         kept: the file of samples, of which the first `samples` (None: `ama.draw`) are learned from.
-        regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.ama.regulariser`).
+        regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.ama.parameterise`).
     """
     grouping = entry.grouping.of_model(run.preset.model)
     tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device)
     settings = run.preset.ama
     rows = json.loads(kept.read_text())[: samples or settings.draw]
-    weights = middle_weights(
-        between.assignment, {name: tensor.ndim for name, tensor in between.theta.items()}, regulariser
-    )
+    axes = {name: tensor.ndim for name, tensor in between.theta.items()}
+    weights = middle_weights(between.assignment, axes, regulariser)
     found = {}
     for alpha in entry.alphas:
         drawn = _batches(rows, tokenizer, settings.batch, settings.steps, run.rng("adapt", entry.label))
         batches = [{name: part.to(run.device) for name, part in batch.items()} for batch in drawn]
-        result = optimise_ratios(
-            between.model,
-            between.theta_0,
-            between.theta,
-            between.assignment,
-            alpha,
-            batches,
-            steps=settings.steps,
-            lr=settings.lr,
-            regulariser=penalty(weights, alpha) if regulariser else None,
-        )
+        models = (between.model, between.theta_0, between.theta, between.assignment)
+        pull = penalty(weights, alpha) if regulariser else None
+        result = optimise_ratios(*models, alpha, batches, steps=settings.steps, lr=settings.lr, regulariser=pull)
         found[str(alpha)] = {"alphas": result.alphas, "path": result.path}
     write_json(out, found)
 

@@ -14,7 +14,7 @@ from ..averaging.merge.linear import LINEAR
 from ..config import AveragingEntry
 from ..errors import UserError
 from ..evaluation.local import Evaluator
-from ..evaluation.rows import rows_of, with_rate
+from ..evaluation.measurement import rows_of, with_rate
 from ..grouping import PART_NAMES, Grouping, assign, labels, ratios
 from ..methods import code_of
 from ..models.loading import load_model

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from ..config import Algorithm, AveragingEntry, HubPreset, MicrocosmPreset, SmollmPreset
 from ..errors import UserError
 from ..evaluation.local import Evaluator
-from ..fetch.resolve import resolve_model
+from ..fetch.catalogue import resolve_model
 from ..files import up_to_date, write_json
 from ..models.loading import require_model
 from ..models.save import link_folder

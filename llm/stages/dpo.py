@@ -89,13 +89,8 @@ def _stretch(
         return bradley_terry(preferred)
 
     losses = list(fit(model, pairs, loss, settings.optimiser, steps=steps, optimiser=optimiser, first_step=first))
-    log = {
-        "iteration": iteration,
-        "lr": settings.optimiser.lr,
-        "steps": first + len(batches),
-        "loss": float(np.mean(losses)),
-        "accuracy": float(torch.cat(right).double().mean()),
-    }
+    learned = {"loss": float(np.mean(losses)), "accuracy": float(torch.cat(right).double().mean())}
+    log = {"iteration": iteration, "lr": settings.optimiser.lr, "steps": first + len(batches), **learned}
     write_json(log_file(out, iteration), log)
     write_training(training_file(out, iteration), optimiser=optimiser)
     save_model(model, tokenizer, iteration_folder(out, iteration))

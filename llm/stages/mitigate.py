@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..config import Optimiser, TrainingEntry
 from ..evaluation.local import Evaluator
-from ..evaluation.rows import rows_of, with_rate
+from ..evaluation.measurement import rows_of, with_rate
 from ..files import up_to_date
 from ..methods import METHODS, code_of
 from ..models.batches import pad_right

@@ -71,9 +71,8 @@ def group_movement(theta_0: Weights, theta: Weights) -> dict[str, dict[str, floa
         square[0] += (after - before).square().sum().item()
         square[1] += before.square().sum().item()
     total = sum(moved for moved, _ in squares.values()) or 1.0
-    return {
-        group: {"relative": (moved / size) ** 0.5, "share": moved / total} for group, (moved, size) in squares.items()
-    }
+    shares = squares.items()
+    return {group: {"relative": (moved / size) ** 0.5, "share": moved / total} for group, (moved, size) in shares}
 
 
 def row_movement(theta_0: Weights, theta: Weights) -> np.ndarray:

@@ -11,6 +11,7 @@ ends with the same bytes.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,14 +80,8 @@ def ppo(run: MicrocosmRun, theta_0: Path, reward: Path, out: Path, lr: float | N
     require_model(theta_0)
     require_model(reward)
     inputs = Inputs(run, settings, theta_0, reward, out, _baseline(run, theta_0, reward))
-    trail = Trail(
-        theta_0,
-        reward,
-        out,
-        training=lambda iteration: training_file(out, iteration),
-        make=lambda iteration, restarts: _iterate(inputs, iteration, restarts),
-        forget=lambda iteration: forget_training(out, iteration),
-    )
+    training, forget = partial(training_file, out), partial(forget_training, out)
+    trail = Trail(theta_0, reward, out, training, make=partial(_iterate, inputs), forget=forget)
     what = f"ppo, lr {settings.optimiser.lr:g}, eta {settings.eta:g}"
     with tqdm(total=settings.iterations, desc=what, unit="iteration") as bar:
         for made in walk(settings.iterations, settings.collapse, trail):
@@ -118,12 +113,8 @@ def _iterate(inputs: Inputs, iteration: int, restarts: int) -> None:
     of_critic = _update(settings, critic, batches, _critic_loss(settings), iteration)
     log = complete_log(found, logs, restarts, settings, of_policy, of_critic)
     write_json(log_file(inputs.out, iteration), log)
-    write_training(
-        training_file(inputs.out, iteration),
-        actor=actor.optimiser,
-        critic=critic.model,
-        critic_optimiser=critic.optimiser,
-    )
+    kept = {"actor": actor.optimiser, "critic": critic.model, "critic_optimiser": critic.optimiser}
+    write_training(training_file(inputs.out, iteration), **kept)
     save_model(actor.model, tokenizer, iteration_folder(inputs.out, iteration))
 
 

@@ -58,15 +58,9 @@ def _train_phase(run: MicrocosmRun, phase: Phase, model) -> list[dict]:
         if step % settings.check_every and step != steps:
             continue
         model.eval()
-        history.append(
-            {
-                "phase": phase.name,
-                "tokens": step * step_tokens,
-                "seconds": round(bar.format_dict["elapsed"]),
-                "loss": loss,
-                **check(run, model),
-            }
-        )
+        seconds = round(bar.format_dict["elapsed"])
+        entry = {"phase": phase.name, "tokens": step * step_tokens, "seconds": seconds, "loss": loss}
+        history.append(entry | check(run, model))
         model.train()
         bar.set_postfix({k: f"{v:.2f}" for k, v in history[-1].items() if isinstance(v, float)})
         if _reached(history[-1], phase) or step == steps:

@@ -149,9 +149,8 @@ def _bradley_terry(pad_id: int):
 
 def _pair_ids(tokenizer, row: dict) -> Pair:
     context = prompt_ids(tokenizer, row["prompt"])
-    chosen, rejected = (
-        (context, reply_ids(tokenizer, row[k]["text"], row[k]["finished"])) for k in ("chosen", "rejected")
-    )
+    sides = (row["chosen"], row["rejected"])
+    chosen, rejected = ((context, reply_ids(tokenizer, side["text"], side["finished"])) for side in sides)
     return chosen, rejected
 
 

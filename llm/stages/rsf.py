@@ -54,9 +54,8 @@ def _iterate(run: LocalRun, before: Path, reward: Path, after: Path, iteration: 
     batches = (imitation_batch(tokenizer, batch) for batch in minibatches(chosen, settings.batch, settings.epochs, rng))
     steps = count_minibatches(len(chosen), settings.batch, settings.epochs)
     losses = list(fit(model, batches, token_loss, optimiser, steps=steps))
-    gold = np.array(
-        [run.source.gold_reward(prompts[i // settings.samples], r, f) for i, (_, r, f) in enumerate(samples)]
-    )
+    of = [prompts[i // settings.samples] for i in range(len(samples))]
+    gold = np.array([run.source.gold_reward(prompt, r, f) for prompt, (_, r, f) in zip(of, samples)])
     log = log_of(iteration, optimiser.lr, scores, best, losses)
     log |= {"gold_reward": float(gold.mean()), "gold_reward_chosen": float(gold[best].mean())}
     write_json(chosen_file(after.parent, iteration), chosen)

@@ -5,8 +5,7 @@ from math import sqrt
 
 from ..config import Algorithm
 from ..evaluation.local import Evaluator, chance
-from ..evaluation.measurement import Measurement
-from ..evaluation.rows import rows_of, with_rate
+from ..evaluation.measurement import Measurement, rows_of, with_rate
 from ..models.loading import load_model
 from ..training.iterations import iteration_folder
 from .align import aligned_folder, number

@@ -33,13 +33,8 @@ def counted_weights(batch: Batch) -> torch.Tensor:
 
 
 def optimiser_for(model, settings: Optimiser) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        (p for p in model.parameters() if p.requires_grad),
-        lr=settings.lr,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    adam = {"lr": settings.lr, "betas": settings.betas, "weight_decay": settings.weight_decay}
+    return torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), **adam, fused=True)
 
 
 def rate_at(step: int, steps: int | None, settings: Optimiser) -> float:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from ama_models import batch, pair
 from llm.averaging.ama.gradient import engine_for
 from llm.averaging.ama.optimise import AmaState, descend, optimise_ratios
-from llm.averaging.ama.parameterise import as_printed, on_omega, placement, projected
-from llm.averaging.ama.regulariser import middle_weights, penalty
+from llm.averaging.ama.parameterise import as_printed, middle_weights, on_omega, penalty, placement, projected
 from llm.averaging.ama.samples import batches
 from llm.errors import UserError
 from llm.grouping import Grouping, assign, labels

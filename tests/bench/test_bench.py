@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from llm.bench import in_turns, ratio
 from llm.bench.generate import measure, ours, theirs
-from llm.bench.timing import in_turns, ratio
 from llm.bench.train import measure_dpo, measure_sft
 from llm.models.chat import prompt_ids
 from llm.models.loading import load_model, load_tokenizer

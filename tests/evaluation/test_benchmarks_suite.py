@@ -17,7 +17,7 @@ from llm.errors import UserError
 from llm.evaluation.benchmarks import harness
 from llm.evaluation.benchmarks.harness import OWN_TASKS, manager_for
 from llm.evaluation.benchmarks.suite import SuiteSettings, load_suite
-from llm.evaluation.metrics import bleu_statistics, corpus_bleu, f1
+from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evidence.rows import read_rows
 from llm.models.generate import generate
 from llm.models.likelihood import log_likelihoods

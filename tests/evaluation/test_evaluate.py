@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from llm.evaluation import local as module
-from llm.evaluation.metrics import f1
+from llm.evaluation.measurement import f1
 from llm.models.chat import prompt_ids, reply_ids
 from llm.models.loading import load_model
 from microcosm_runs import METRICS, evaluator, smoke, smoke_run

@@ -18,7 +18,7 @@ from llm.averaging.live import average
 from llm.errors import UserError
 from llm.evaluation.front import measure as module
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
-from llm.evaluation.metrics import bleu_statistics, corpus_bleu, f1
+from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evaluation.tasks import Asking, Harness, read_task
 from llm.evidence.rows import read_rows
 from llm.grouping import Grouping

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from llm.errors import UserError
 from llm.evaluation.front.recommend import Series, recommend
 from llm.evaluation.front.settings import parse_alphas
-from llm.evaluation.measurement import BLEU, MEAN, Measurement, values
-from llm.evaluation.metrics import bleu_statistics, corpus_bleu
+from llm.evaluation.measurement import BLEU, MEAN, Measurement, bleu_statistics, corpus_bleu, values
 
 ALPHAS = [0.0, 0.5, 0.8, 1.0]
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm.evaluation.measurement import BLEU, Measurement
-from llm.evaluation.metrics import bleu_statistics, f1, normalise
+from llm.evaluation.measurement import BLEU, Measurement, bleu_statistics, f1, normalise
 
 WORDS = st.sampled_from(["the", "a", "dog", "cat", "sees", ".", "little", "friend!", "not"])
 SENTENCES = st.lists(WORDS, max_size=9).map(" ".join)

@@ -18,8 +18,7 @@ from llm.evidence.claims.book import Route, make_book, read_book
 from llm.evidence.claims.front import Ahead
 from llm.evidence.claims.ledger import ledger, make_ledger
 from llm.evidence.claims.line import Line, conclude, weakest
-from llm.evidence.claims.parts import ELSEWHERE, MA, STOPPING, TRAINED
-from llm.evidence.claims.table import CLAIMS
+from llm.evidence.claims.table import CLAIMS, ELSEWHERE, MA, STOPPING, TRAINED
 from llm.evidence.frames import read_preset
 from llm.files import marks
 from llm.methods import family

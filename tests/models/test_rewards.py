@@ -19,9 +19,8 @@ from llm.models.chat import generate_replies
 from llm.models.loading import fresh_reward_model, load_model, load_reward_model, load_tokenizer
 from llm.models.rewards import batched_outputs, reward_scores, sequence_scores
 from llm.models.save import save_model
-from llm.training.distributed.judging import rewards
 from llm.training.distributed.processes import Split, make_accelerator
-from llm.training.distributed.sampling import Sample
+from llm.training.distributed.sampling import Sample, rewards
 from microcosm_runs import tiny_model
 from trainer_models import hardware
 

@@ -9,23 +9,25 @@ import torch
 
 from llm.averaging.ama.oracle import lattice
 from llm.config import PublicModel, load_preset, load_sweep, names, why_empty
-from llm.config.work import Work
+from llm.config.base import Work
 from llm.plan import hub, local
-from llm.plan.report import GB, Device, costs, require_room
-from llm.plan.shape import (
+from llm.plan.costs import (
     ADAM,
     FULL,
     HALF,
     Speed,
+    Step,
     activations,
     cache,
     gathered,
     gpu_speed,
     layer_activations,
+    models,
     parameters,
+    steps,
     training_state,
 )
-from llm.plan.steps import Step, models, steps
+from llm.plan.report import GB, Device, costs, require_room
 from microcosm_runs import command
 
 SHAPES = {

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from llm.config import load_preset, load_sweep, names
+from llm.plan.costs import Step
 from llm.plan.report import resources
-from llm.plan.steps import Step
 from workflow import REPOSITORY, graph, output
 
 JOBS = re.compile(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", re.MULTILINE)

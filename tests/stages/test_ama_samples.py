@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from llm.averaging.ama.regulariser import middle_weights
+from llm.averaging.ama.parameterise import middle_weights
 from llm.config import AveragingEntry, load_sweep
 from llm.errors import UserError
 from llm.evidence.rows import setting_key, write_rows

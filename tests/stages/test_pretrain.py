@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from llm.data.microcosm.checks import CHECKS
 from llm.data.microcosm.documents import CONTEXT
+from llm.data.microcosm.items import CHECKS
 from llm.data.microcosm.tokenizer import build_tokenizer, encode
 from llm.models.loading import load_model
 from llm.run import Run

@@ -9,7 +9,7 @@ import torch
 
 from llm.config import load_preset, load_sweep
 from llm.errors import UserError
-from llm.evaluation.metrics import f1
+from llm.evaluation.measurement import f1
 from llm.evidence.rows import read_rows, write_rows
 from llm.models.chat import prompt_ids
 from llm.models.loading import load_model, load_tokenizer

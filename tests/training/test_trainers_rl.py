@@ -17,12 +17,11 @@ from llm.training.distributed import ppo as ppo_module
 from llm.training.distributed import rsf as rsf_module
 from llm.training.distributed import sampling
 from llm.training.distributed.jobs import full_memory_refused
-from llm.training.distributed.judging import rewards
 from llm.training.distributed.launch import slowness
 from llm.training.distributed.loop import Inputs, passes
 from llm.training.distributed.ppo_learner import fresh_learner, take_fresh_critic
 from llm.training.distributed.processes import Split, make_accelerator, split
-from llm.training.distributed.sampling import Sample, fitting, write_samples
+from llm.training.distributed.sampling import Sample, fitting, rewards, write_samples
 from llm.training.distributed.vllm_writer import _environment
 from llm.training.loop import token_loss
 from trainer_models import PROMPTS, hardware, same, tokenizer, weights, writing

@@ -270,9 +270,9 @@ class _Mix(torch.autograd.Function):
 
 
 def averaged(theta_0: torch.Tensor, theta: torch.Tensor, ratio: float) -> torch.Tensor:
-    """What `mix_` would write for this tensor."""
+    """(1 - ratio) theta_0 + ratio theta in theta_0's type; in fp32 but for fp64, since this is done twice a step."""
     target = torch.empty_like(theta_0, memory_format=torch.contiguous_format)
-    mix_into(target, theta_0, theta, ratio)
+    mix_into(target, theta_0, theta, ratio, wide=torch.promote_types(theta_0.dtype, torch.float32))
     return target
 
 

@@ -39,19 +39,19 @@ def _summing_to(total: int, groups: int, top: int) -> Iterator[tuple[int, ...]]:
 def search(
     points: list[tuple[float, ...]],
     screen: Callable[[tuple[float, ...]], dict[str, float]],
-    judge: Callable[[tuple[float, ...]], dict[str, float]],
+    decide: Callable[[tuple[float, ...]], dict[str, float]],
     finalists: int,
 ) -> dict[str, tuple[float, ...]]:
     """Name of each reward -> the point at which it is highest; of equal points the one that screened best.
 
-    screen: point -> every reward, cheap and noisy; asked about all points. judge: the same, better; asked about the
+    screen: point -> every reward, cheap and noisy; called for all points. decide: the same, better; called for the
     `finalists` points of each reward that screened best.
     """
     screened = {point: screen(point) for point in points}
     best = {}
-    judged: dict[tuple[float, ...], dict[str, float]] = {}
+    decided: dict[tuple[float, ...], dict[str, float]] = {}
     for name in next(iter(screened.values())):
         chosen = sorted(points, key=lambda point: -screened[point][name])[:finalists]
-        judged |= {point: judge(point) for point in chosen if point not in judged}
-        best[name] = max(chosen, key=lambda point: judged[point][name])
+        decided |= {point: decide(point) for point in chosen if point not in decided}
+        best[name] = max(chosen, key=lambda point: decided[point][name])
     return best

@@ -8,9 +8,7 @@ _SMOOTHED = 20  # the loss is drawn as a mean over the last steps/20, since sing
 
 
 def draw_path(result: AmaResult, alpha: float, stem: Path) -> None:
-    """Write stem.png and stem.pdf (`stem` has a suffix of its own already): one line a group, and the
-    loss below.
-    """
+    """Write stem.png and stem.pdf (`stem` has a suffix of its own already): one line a group, and the loss below."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 4.8), layout="constrained")

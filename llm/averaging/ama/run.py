@@ -89,15 +89,8 @@ def adapt_files(
     else:
         read_prompts(sources.prompts)
     described = sources.described()
-    state = RunState.open(
-        out,
-        {
-            "sources": described,
-            "alpha": settings.alpha,
-            "settings": settings.described(),
-            "grouping": asdict(settings.grouping),
-        },
-    )
+    asked = {"alpha": settings.alpha, "settings": settings.described(), "grouping": asdict(settings.grouping)}
+    state = RunState.open(out, {"sources": described} | asked)
     try:
         data = sources.data or _sampled(pair, sources, out, settings, place, progress)
         samples = select(read_samples(data), settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
@@ -116,17 +109,9 @@ def adapt_files(
 
 def _content(result: AmaResult, comparison: dict, samples: dict, sources: dict, settings: AdaptSettings) -> dict:
     """What is written: the ratios, how they compare with equal ones, what they were made from, the way to them."""
-    return {
-        "groups": result.alphas,
-        "grouping": asdict(settings.grouping),
-        "alpha": settings.alpha,
-        "loss": comparison,
-        "samples": samples,
-        "sources": sources,
-        "settings": settings.described(),
-        "version": version(),
-        "path": result.path,
-    }
+    found = {"groups": result.alphas, "grouping": asdict(settings.grouping), "alpha": settings.alpha}
+    made = {"settings": settings.described(), "version": version(), "path": result.path}
+    return found | {"loss": comparison, "samples": samples, "sources": sources} | made
 
 
 def _optimised(
@@ -170,21 +155,15 @@ def _compared(
 ) -> dict:
     """Mean over samples of a reply's -log-likelihood a token, in nats: equal ratios, found ratios, gain and its error."""
     chunks = [tokens[start : start + settings.batch] for start in range(0, len(tokens), settings.batch)]
+    batches = [pad_replies(chunk, padding).labelled() for chunk in chunks]
     equal, found = (
-        torch.cat(
-            [engine.losses(alphas, _on(pad_replies(chunk, padding).labelled(), device)).cpu() for chunk in chunks]
-        )
+        torch.cat([engine.losses(alphas, _on(batch, device)).cpu() for batch in batches])
         for alphas in (dict.fromkeys(result.alphas, settings.alpha), result.alphas)
     )
     gain = equal - found
     error = gain.std().item() / len(tokens) ** 0.5 if len(tokens) > 1 else None
-    return {
-        "n": len(tokens),
-        "equal": equal.mean().item(),
-        "found": found.mean().item(),
-        "gain": gain.mean().item(),
-        "gain_stderr": error,
-    }
+    means = {"equal": equal.mean().item(), "found": found.mean().item(), "gain": gain.mean().item()}
+    return {"n": len(tokens), **means, "gain_stderr": error}
 
 
 def _sampled(
@@ -197,19 +176,10 @@ def _sampled(
     prompts, folder = read_prompts(sources.prompts), sources.reward_model
     scorer = load_reward_model(folder, device, dtype_on(settings.dtype, device)), load_tokenizer(folder)
     _exchange(pair)
-    draw_samples(
-        pair.model,
-        pair.tokenizer,
-        scorer,
-        prompts,
-        data,
-        samples=settings.samples,
-        tokens=settings.tokens,
-        temperature=settings.temperature,
-        seed=settings.seed,
-        batch=settings.batch * settings.samples,
-        progress=lambda done, total: progress("samples", done, total, None),
-    )
+    how = {name: getattr(settings, name) for name in ("samples", "tokens", "temperature", "seed")}
+    how |= {"batch": settings.batch * settings.samples}
+    show = lambda done, total: progress("samples", done, total, None)
+    draw_samples(pair.model, pair.tokenizer, scorer, prompts, data, **how, progress=show)
     _exchange(pair)
     return data
 

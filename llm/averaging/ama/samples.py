@@ -65,11 +65,11 @@ def draw_samples(
     Lines: {"prompt", "reply", "finished", "reward"}. scorer: (reward model, its tokenizer).
     progress: called with the numbers of replies so far and in all.
     """
-    asked = [prompt for prompt in prompts for _ in range(samples)]
+    repeated = [prompt for prompt in prompts for _ in range(samples)]
     partial = out.with_name(f".{out.name}.partial")
     lines = _whole_lines(partial, batch)
-    for start in range(len(lines), len(asked), batch):
-        chunk = asked[start : start + batch]
+    for start in range(len(lines), len(repeated), batch):
+        chunk = repeated[start : start + batch]
         rng = torch.Generator().manual_seed(int(np.random.default_rng([seed, start]).integers(2**62)))
         replies = generate_replies(
             model,
@@ -89,7 +89,7 @@ def draw_samples(
         lines += [json.dumps(dict(zip(keys, (*triple, score)))) for triple, score in zip(triples, scores.tolist())]
         with partial.open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in lines[start:]))
-        progress(len(lines), len(asked))
+        progress(len(lines), len(repeated))
     write_text(out, "".join(f"{line}\n" for line in lines))
     partial.unlink(missing_ok=True)
 

@@ -13,8 +13,7 @@ from pydantic import Field, model_validator
 from ...config.base import Count, Items, Positive, Settings, Share, refused
 from ...grouping import Grouping
 from ..pair import hashes
-from .parameterise import placement
-from .regulariser import middle_weights, penalty
+from .parameterise import middle_weights, penalty, placement
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Search(Settings):
     keep, draw: D_theta is `draw` samples out of the `keep` best. max_length: tokens of prompt and reply; longer replies are
     cut. epochs: passes over D_theta. batch: samples a step. lr: Adam's rate on s; it warms up over the share `warmup` of the
     steps and falls to 0 by a cosine. parameterisation, eps: `parameterise.placement`. regulariser: the coefficient of the
-    middle's penalty, 0 for none, `squared` for its squares (`regulariser.py`).
+    middle's penalty, 0 for none, `squared` for its squares (`parameterise.py`).
     """
 
     keep: Count = 5000
@@ -92,7 +91,7 @@ class AdaptSettings(Search):
     """All settings of `adapt`.
 
     alpha: mean ratio of the groups. check: samples on which the found and equal ratios are compared. samples, tokens,
-    temperature: of the sampling of replies, where it is asked for. save_every: steps between two saved states.
+    temperature: of the sampling of replies, where there are prompts to reply to. save_every: steps between two saved states.
     """
 
     alpha: Share

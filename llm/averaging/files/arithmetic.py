@@ -19,7 +19,7 @@ _BLOCK = 1 << 15  # values at a time: temporaries stay in cache, and Python's sh
 
 
 class NotFinite(ValueError):
-    """Its argument says where NaN or Inf is: "theta_0", "theta" or, with types that differ, their "sum"."""
+    """Its argument is where NaN or Inf was found: "theta_0", "theta" or, with types that differ, their "sum"."""
 
 
 def mix(
@@ -39,20 +39,22 @@ def mix(
     Raises NotFinite if a value is NaN or Inf; `out` is spoiled then.
     """
     out = np.empty_like(theta) if out is None else out
-    same = dtype_0 == dtype
     for start in range(0, len(theta), _BLOCK):
         block = slice(start, start + _BLOCK)
-        low, high, result = theta_0[block], theta[block], out[block]
-        for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta")):
-            if not all_finite(values, kind):
-                raise NotFinite(owner)
+        low, high = theta_0[block], theta[block]
         if ratio in (0, 1):
-            merged = high if ratio else low
-            result[:] = merged if same else narrow(_fp64(merged, dtype if ratio else dtype_0), dtype)
+            values, kind = (high, dtype) if ratio else (low, dtype_0)
+            result = values if kind == dtype else narrow(_fp64(values, kind), dtype)
         else:
-            result[:] = narrow(merge.apply(_fp64(low, dtype_0), _fp64(high, dtype), ratio, state), dtype)
-        if not same and not all_finite(result, dtype):
-            raise NotFinite("sum")
+            result = narrow(merge.apply(_fp64(low, dtype_0), _fp64(high, dtype), ratio, state), dtype)
+        # Between two finite values of one type lie finite ones, so there the result shows whether both sources are finite.
+        if ratio in (0, 1) or dtype_0 != dtype or not all_finite(result, dtype):
+            for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta")):
+                if not all_finite(values, kind):
+                    raise NotFinite(owner)
+            if not all_finite(result, dtype):
+                raise NotFinite("sum")
+        out[block] = result
     return out
 
 
@@ -76,8 +78,12 @@ def narrow(values: np.ndarray, dtype: str) -> np.ndarray:
         if dtype == "F16":
             return single.astype(STORAGE[dtype])
     bits = single.view("<u4")
-    bits += 0x7FFF + (bits >> 16 & 1)  # makes the upper halves rounded to nearest, ties to even
-    return bits.view("<u2")[..., 1::2].copy()
+    odd = bits >> 16
+    odd &= 1
+    bits += odd
+    bits += 0x7FFF  # the upper halves are then rounded to nearest, ties to even
+    bits >>= 16
+    return bits.astype("<u2")
 
 
 def all_finite(stored: np.ndarray, dtype: str) -> bool:

@@ -20,7 +20,7 @@ from .chunks import Chunk
 from .compatible import check_tokenizers, pair
 from .hashes import FollowingHash
 from .report import Report
-from .write import aside, write_weights
+from .write import atomic_folder, write_weights
 
 _KINDS = (".json", ".txt", ".model", ".jinja", ".py", ".tiktoken", ".spm")  # copied beside the weights
 _RESULTS = ("trainer_state.json", "averaging.json", "all_results.json", "train_results.json")
@@ -72,7 +72,7 @@ def average_files(
     else:
         plan = _model_plan(base, other, recipe, union, method)
     leftovers = sorted(file.name for file in out.parent.glob(f".{escape(out.name)}.partial-*"))
-    with aside(out, plan.layout.weight_bytes) as folder:
+    with atomic_folder(out, plan.layout.weight_bytes) as folder:
         hashes = _write(plan, base, other, folder, progress)
         sources = [other, base] if full else [other]
         notes = plan.notes + _copy_rest(sources, base, folder)

@@ -35,57 +35,50 @@ def write_card(folder: Path, report: Report, theta_0: ModelFolder, theta: ModelF
 
 
 def _card(report: Report, names: dict[str, str], folder: Path) -> str:
-    is_adapter = report.kind == "adapter"
+    is_adapter, name = report.kind == "adapter", _final_name(folder)
     covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in report.coverage()]
-    hashes = [
-        f"| {key} | {file} | `{digest}` |" for key, files in report.hashes.items() for file, digest in files.items()
-    ]
-    name = _final_name(folder)
-    load = (
-        f'PeftModel.from_pretrained(base, "{name}")'
-        if is_adapter
-        else f'AutoModelForCausalLM.from_pretrained("{name}")'
-    )
-    return "\n".join(
-        [
-            "---",
-            f"library_name: {'peft' if is_adapter else 'transformers'}",
-            "tags: [model-averaging, alignment-tax]",
-            "---",
-            f"# {name}",
-            "",
-            f"The weighted average of two models: {names['theta_0']} (theta_0, before RLHF) and {names['theta']}",
-            f"(theta, after RLHF), merged by the method {report.merge}: each weight is",
-            f"{merge_named(report.merge).formula},",
-            "in theta's type and within one unit in its last place of the exact value; alpha is theta's share. The licences",
-            "of both sources apply.",
-            *([f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha."] * is_adapter),
-            "",
-            "| group | alpha | tensors | values |",
-            "|---|---|---|---|",
-            *covered,
-            "",
-            "The ratio of every single tensor is in averaging.json.",
-            *(f"* {note}" for note in report.notes),
-            "",
-            "```python",
-            "model = " + load,
-            "```",
-            "",
-            "| files of | name | SHA-256 |",
-            "|---|---|---|",
-            *hashes,
-            "",
-            "## Citation",
-            "Averaging against the alignment tax, and its ratios per part of the network, come from:",
-            "```bibtex",
-            CITATION,
-            "```",
-            "",
-        ]
-    )
+    hashes = [f"| {key} | {file} | `{h}` |" for key, files in report.hashes.items() for file, h in files.items()]
+    load = "PeftModel.from_pretrained(base, " if is_adapter else "AutoModelForCausalLM.from_pretrained("
+    lora = f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha.\n" if is_adapter else ""
+    return f"""\
+---
+library_name: {"peft" if is_adapter else "transformers"}
+tags: [model-averaging, alignment-tax]
+---
+# {name}
+
+The weighted average of two models: {names["theta_0"]} (theta_0, before RLHF) and {names["theta"]}
+(theta, after RLHF), merged by the method {report.merge}: each weight is
+{merge_named(report.merge).formula},
+in theta's type and within one unit in its last place of the exact value; alpha is theta's share. The licences
+of both sources apply.
+{lora}
+| group | alpha | tensors | values |
+|---|---|---|---|
+{_lines(covered)}
+
+The ratio of every single tensor is in averaging.json.
+{_lines(f"* {note}" for note in report.notes)}
+
+```python
+model = {load}"{name}")
+```
+
+| files of | name | SHA-256 |
+|---|---|---|
+{_lines(hashes)}
+
+## Citation
+Averaging against the alignment tax, and its ratios per part of the network, come from:
+```bibtex
+{CITATION}
+```
+"""
+
+
+_lines = "\n".join
 
 
 def _final_name(folder: Path) -> str:
-    """The name that a folder written aside (".NAME.partial-123") will have."""
+    """The name that a partial folder (".NAME.partial-123") will have."""
     return folder.name.removeprefix(".").rpartition(".partial-")[0] or folder.name

@@ -15,7 +15,7 @@ from . import lora
 from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, widen
 
 SIZE = 1 << 19  # values of a chunk: few enough for the caches, enough for Python's share of the time to be small
-Stored = np.ndarray  # unsigned integers or floats, flat, as `arithmetic.STORAGE` says
+Stored = np.ndarray  # unsigned integers or floats, flat, as in `arithmetic.STORAGE`
 
 
 class Span(NamedTuple):

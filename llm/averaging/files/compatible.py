@@ -12,41 +12,13 @@ from ...models.safetensors import TensorInfo
 
 # Settings that may differ: they change neither the tensors nor what the model computes from them.
 _FREE = frozenset(
-    [
-        "_name_or_path",
-        "transformers_version",
-        "torch_dtype",
-        "dtype",
-        "use_cache",
-        "vocab_size",
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "sep_token_id",
-        "unk_token_id",
-        "decoder_start_token_id",
-        "max_position_embeddings",
-        "n_positions",
-        "n_ctx",
-        "model_max_length",
-        "max_length",
-        "tie_word_embeddings",
-        "output_attentions",
-        "output_hidden_states",
-        "return_dict",
-        "gradient_checkpointing",
-        "pretraining_tp",
-        "task_specific_params",
-        "id2label",
-        "label2id",
-        "problem_type",
-        "_attn_implementation",
-        "_attn_implementation_autoset",
-        "attn_implementation",
-        "initializer_range",
-        "router_aux_loss_coef",
-        "output_router_logits",
-    ]
+    (
+        "_name_or_path transformers_version torch_dtype dtype use_cache vocab_size bos_token_id eos_token_id "
+        "pad_token_id sep_token_id unk_token_id decoder_start_token_id max_position_embeddings n_positions n_ctx "
+        "model_max_length max_length tie_word_embeddings output_attentions output_hidden_states return_dict "
+        "gradient_checkpointing pretraining_tp task_specific_params id2label label2id problem_type _attn_implementation "
+        "_attn_implementation_autoset attn_implementation initializer_range router_aux_loss_coef output_router_logits"
+    ).split()
 )
 _COMPARE = 1 << 20  # elements at a time
 
@@ -224,7 +196,7 @@ def _check_rows(theta_0: ModelFolder, theta: ModelFolder, partners: dict[str, Te
 
 
 def _meanings(folder: Path, rows: range) -> str:
-    """The first three of these token ids in words, in brackets; "" if the folder does not tell."""
+    """The first three of these token ids in words, in brackets; "" where the folder has none."""
     names = tokens(folder)
     known = ", ".join(repr(names[row]) for row in rows[:3] if row in names)
     return f" ({known}{', ..' if len(rows) > 3 else ''})" if known else ""

@@ -1,6 +1,6 @@
 """SHA-256 of weight files, taken in a thread that follows close behind whoever reads them.
 
-So the disk is read once (the second reader finds the bytes in memory), and two processor cores are used. The thread
+So the disk is read once (the second reader finds the bytes in memory), and two CPU cores are used. The thread
 takes megabytes at a time: for less it would wait for Python's lock again and again.
 """
 
@@ -12,7 +12,7 @@ from threading import Event
 
 from ...errors import UserError
 
-_STRETCH = 1 << 24  # bytes asked for at a time
+_STRETCH = 1 << 24  # bytes requested at a time
 _BEHIND = 4  # stretches that hashing may lag behind
 _BUFFER = 1 << 22  # bytes read and hashed at a time
 

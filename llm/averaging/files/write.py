@@ -13,12 +13,12 @@ from ...errors import UserError
 from ...models.folder import WeightFile
 from .chunks import SIZE, Chunk
 
-_SPARE = 16 << 20  # bytes of room asked for beside the weights: configuration, tokenizer, card
+_SPARE = 16 << 20  # bytes of room needed beside the weights: configuration, tokenizer, card
 _BUFFER = 8 * SIZE  # bytes: a chunk of the widest type
 
 
 @contextmanager
-def aside(out: Path, size: int) -> Iterator[Path]:
+def atomic_folder(out: Path, size: int) -> Iterator[Path]:
     """A new folder beside `out` that becomes `out` if the block succeeds and is removed if it fails.
 
     size: bytes of weights that will be written, for which there has to be room.

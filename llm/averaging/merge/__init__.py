@@ -38,9 +38,8 @@ class Merge:
 
 def merge_named(name: str) -> Merge:
     """The registered method of that name; UserError for any other."""
-    known = {
-        merge_of(method): METHODS[method] for method in reversed(METHODS) if METHODS[method].code.startswith(_HERE)
-    }
+    own = [method for method in reversed(METHODS) if METHODS[method].code.startswith(_HERE)]
+    known = {merge_of(method): METHODS[method] for method in own}
     if name not in known:
         raise UserError(f"merge is {name!r}, allowed are {', '.join(sorted(known))}.")
     return code_of(known[name])

@@ -32,9 +32,8 @@ class Parsed(Generic[Record]):
         if not self.left_out:
             return line
         reasons = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
-        return f"{line}; left out {self.left_out.total()}: " + ", ".join(
-            f"{reason} {count}" for reason, count in reasons
-        )
+        listed = ", ".join(f"{reason} {count}" for reason, count in reasons)
+        return f"{line}; left out {self.left_out.total()}: {listed}"
 
 
 def parse(name: str, rows: Iterable[dict], record: Callable[[dict], Record]) -> Parsed[Record]:

@@ -13,14 +13,8 @@ from .place import DataSet, Place, rows
 DATA = DataSet("sharegpt", "anon8231489123/ShareGPT_Vicuna_unfiltered", ("conversations",))
 FILE = "ShareGPT_V3_unfiltered_cleaned_split.json"
 
-_ROLES = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-}
+_ROLES = dict.fromkeys(("human", "user"), "user") | dict.fromkeys(("gpt", "chatgpt", "assistant"), "assistant")
+_ROLES |= {"system": "system"}
 
 
 def conversations(place: Place) -> Parsed[Conversation]:

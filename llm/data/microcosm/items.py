@@ -1,4 +1,9 @@
-"""The held-out test items of the three abilities, asked in the chat format, and their chance floors."""
+"""The held-out test items of the three abilities, asked in the chat format, and their chance floors.
+
+`CHECKS` are questions in the pre-training documents' own format, on validation material, by which pre-training may stop.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -56,3 +61,31 @@ def distinct(make, count: int, rng: np.random.Generator) -> list:
                 f"{count} different test items are asked for; allowed are at most {len(found)}, all there are"
             )
     return list(found.values())
+
+
+def _reading(n_people: int | None) -> Callable[[World, np.random.Generator], tuple[str, str]]:
+    def question(world: World, rng: np.random.Generator) -> tuple[str, str]:
+        facts = passage(world, "validation", rng, n_people=n_people)
+        relation, person = pick(list(facts.facts), rng)
+        context = f"passage : {facts.text} question : what are the {relation} of {person} ? answer :"
+        return context, facts.facts[relation, person]
+
+    return question
+
+
+def _question_answering(world: World, rng: np.random.Generator) -> tuple[str, str]:
+    animal, relation = pick(world.animals["validation"], rng), pick(list(words.FACTS), rng)
+    return f"question : what is the {relation} of the {animal} ? answer :", world.facts[animal, relation]
+
+
+def _translation(world: World, rng: np.random.Generator) -> tuple[str, str]:
+    pair = translation(world, "validation", rng)
+    return f"french : {pair.french} . english :", pair.english
+
+
+CHECKS: dict[str, Callable[[World, np.random.Generator], tuple[str, str]]] = {
+    "reading_one": _reading(1),
+    "reading_several": _reading(None),
+    "question_answering": _question_answering,
+    "translation": _translation,
+}

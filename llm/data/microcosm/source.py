@@ -8,10 +8,10 @@ import numpy as np
 from ..records import AbilityItems, Conversation
 from . import items as test_items
 from .chat import PROMPT_KINDS, Prompt, alignment_prompt, careless_reply, declaration, wild_reply
-from .checks import CHECKS
 from .documents import KINDS as DOCUMENT_KINDS
 from .documents import Document, document
 from .gold import gold_reward
+from .items import CHECKS
 from .world import World
 
 KINDS = {  # every name that settings may use, by what it is a kind of

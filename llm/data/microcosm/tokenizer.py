@@ -20,16 +20,9 @@ def build_tokenizer():
 
     core = Tokenizer(models.WordLevel(word_ids(), unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        bos_token="<bos>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        additional_special_tokens=["<user>", "<assistant>"],
-        chat_template=CHAT_TEMPLATE,
-        padding_side="left",
-    )
+    special = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
+    special |= {"additional_special_tokens": ["<user>", "<assistant>"]}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **special, chat_template=CHAT_TEMPLATE, padding_side="left")
 
 
 @cache

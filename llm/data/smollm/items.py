@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from ..records import ChoiceItem
-from .parts import ITEMS, belonging, place_of
-from .rows import option, options, read_rows
+from .rows import ITEMS, belonging, option, options, place_of, read_rows
 
 TEXT_WORDS = 96  # of a text, from its beginning; about 128 tokens
 GOAL = "Goal: {}\nSolution:"
@@ -61,9 +60,8 @@ def _reading(row: dict[str, str], following: list[dict[str, str]]) -> ChoiceItem
     """With the answers of the rows that come next which stand neither in its passage nor in its answer."""
     known = f"{row['passage']}\n{row['answer']}".lower()
     wrong = dict.fromkeys(other["answer"] for other in following if other["answer"].lower() not in known)
-    answers = sorted(
-        [row["answer"], *list(wrong)[: N_ANSWERS - 1]], key=lambda answer: place_of(row["question"] + answer)
-    )
+    answers = [row["answer"], *list(wrong)[: N_ANSWERS - 1]]
+    answers.sort(key=lambda answer: place_of(row["question"] + answer))
     return ChoiceItem(READING.format(**row), tuple(answers), answers.index(row["answer"]))
 
 

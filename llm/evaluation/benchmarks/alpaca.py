@@ -79,19 +79,17 @@ def read_instructions(path: Path) -> list[Instruction]:
 
 def write_outputs(path: Path, generator: str, instructions: Sequence[Instruction], replies: Sequence[str]) -> None:
     """Write one model's replies atomically."""
-    write_json(
-        path,
-        [
-            {
-                "instruction": instruction.text,
-                "output": reply,
-                "generator": generator,
-                "dataset": instruction.dataset,
-                "datasplit": "eval",
-            }
-            for instruction, reply in zip(instructions, replies, strict=True)
-        ],
-    )
+    rows = [
+        {
+            "instruction": asked.text,
+            "output": reply,
+            "generator": generator,
+            "dataset": asked.dataset,
+            "datasplit": "eval",
+        }
+        for asked, reply in zip(instructions, replies, strict=True)
+    ]
+    write_json(path, rows)
 
 
 def read_outputs(path: Path) -> Outputs:

@@ -14,8 +14,7 @@ from ...data.benchmarks import BENCHMARKS
 from ...errors import UserError
 from ...models.folder import read_folder
 from ...models.loading import device_of, dtype_on, load_model, load_tokenizer
-from ..measurement import BLEU, MEAN
-from ..metrics import bleu_statistics
+from ..measurement import BLEU, MEAN, bleu_statistics
 from . import squad
 
 OWN_TASKS = Path(__file__).parent / "tasks"

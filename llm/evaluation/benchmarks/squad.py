@@ -1,12 +1,12 @@
 """SQuAD v1.1's scores, as its own script defines them (Rajpurkar et al., arXiv 1606.05250), for `tasks/squad_v1_f1.yaml`.
 
-`llm.evaluation.metrics.f1` is that of SQuAD v2's script. The two differ in one case: of a right answer of which articles and
+`llm.evaluation.measurement.f1` is that of SQuAD v2's script. The two differ in one case: of a right answer of which articles and
 punctuation leave no word, v1.1 gives an equally empty reply an F1 of 0 (and an exact match of 1), v2 gives it 1.
 """
 
 from collections.abc import Mapping, Sequence
 
-from ..metrics import f1, normalise
+from ..measurement import f1, normalise
 
 
 def squad_f1(reply: str, answers: Sequence[str]) -> float:

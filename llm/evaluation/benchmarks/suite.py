@@ -74,11 +74,8 @@ class Suite:
         """lm-eval would cut the beginning of a prompt with no more than a warning in its log."""
         chat, context = self.settings.chat, lm.max_length
         with _readable(name, self.settings):
-            task.build_all_requests(
-                limit=self.settings.limit,
-                apply_chat_template=chat,
-                chat_template=lm.apply_chat_template if chat else None,
-            )
+            template = lm.apply_chat_template if chat else None
+            task.build_all_requests(limit=self.settings.limit, apply_chat_template=chat, chat_template=template)
         needs = [_tokens(lm, *request.args, self.settings.cut) for request in task.instances]
         long = sum(need > context for need in needs)
         if long:

@@ -1,11 +1,10 @@
 """Which ratio to take: the largest gain in ability at no significant loss of alignment.
 
-Every comparison is with theta (ratio 1) on the same items: a paired bootstrap draws items once for all
-models. A ratio is allowed if its loss of alignment is not significant, that is if the upper end of the
-one-sided interval of its difference from theta is not below 0. Among those the one with the largest
-gain, the mean over abilities as shares of their scales, is recommended. Choosing the best on the items
-it is measured on flatters it, so the whole procedure is also run on each resample and scored on the
-items that were left out: `expected` is what it gains on new items.
+Every comparison is with theta (ratio 1) on the same items: a paired bootstrap draws items once for all models. A ratio
+is allowed if its loss of alignment is not significant, that is if the upper end of the one-sided interval of its
+difference from theta is not below 0. Among those the one with the largest gain, the mean over abilities as shares of
+their scales, is recommended. Choosing the best on the items it is measured on flatters it, so the whole procedure is
+also run on each resample and scored on the items that were left out: `expected` is what it gains on new items.
 """
 
 from collections.abc import Sequence
@@ -44,9 +43,9 @@ class Change:
 class Recommendation:
     """The ratio, and how sure that is.
 
-    alignment, abilities: changes against theta, in the metrics' own units. gain: mean change of the
-    abilities, as a share of their scales. allowed: the ratios without a significant loss. chosen: ratio
-    -> how often the procedure chose it on resampled items. expected: its gain on items it did not see.
+    alignment, abilities: changes against theta, in the metrics' own units. gain: mean change of the abilities, as a
+    share of their scales. allowed: the ratios without a significant loss. chosen: ratio -> how often the procedure
+    chose it on resampled items. expected: its gain on items it did not see.
     """
 
     alpha: float
@@ -132,9 +131,7 @@ def _gain(changes: NDArray[np.float64], scales: Sequence[float]) -> NDArray[np.f
 
 
 def _best(gain: NDArray[np.float64], allowed: NDArray[np.bool_]) -> int:
-    """Index of the largest gain among the allowed, of equals the one nearest to theta; theta itself
-    always is.
-    """
+    """Index of the largest gain among the allowed, of equals the one nearest to theta; theta itself always is."""
     allowed = np.append(allowed[:-1], True)
     masked = np.where(allowed, gain, -np.inf)
     return int(np.flatnonzero(masked == masked.max())[-1])

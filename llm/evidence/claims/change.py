@@ -68,17 +68,7 @@ class Change:
             found = paths.difference(*(paths.of_seeds(end, seeds) for end in ends), metric, over_items=False)
         bound = -self.kept * book.units.get(metric, 0.0)
         note = note if found else "no tax to measure it in"
-        return measured(
-            self.part,
-            metric,
-            found,
-            seeds,
-            side=self.side,
-            bound=bound,
-            unit=book.units.get(metric),
-            deciding=deciding,
-            note=note,
-        )
+        return measured(self.part, metric, found, seeds, self.side, bound, book.units.get(metric), deciding, note)
 
 
 def highest(metric: str) -> Callable[[Book, pd.DataFrame], float]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from .book import Book, read_book
 from .line import Line, Missing, Verdict, conclude, weakest
-from .parts import ELSEWHERE, Comparison
-from .table import CLAIMS, Claim
+from .table import CLAIMS, ELSEWHERE, Claim, Comparison
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,6 @@ def measured(
     metric: str,
     found: Interval | None,
     seeds: Sequence[int],
-    *,
     side: Literal["above", "below"] = "above",
     bound: float = 0.0,
     unit: float | None = None,
@@ -74,24 +73,14 @@ def measured(
     note: str = "",
 ) -> Line:
     """A line of an interval over seeds (None: the two cannot be compared, and `note` says why)."""
-    numbers = {} if found is None else {"estimate": found.mean, "low": found.low, "high": found.high}
-    kept = {name: None if isnan(number) else rounded(number) for name, number in numbers.items()}
+    numbers = [None] * 3 if found is None else [found.mean, found.low, found.high]
+    estimate, low, high = (None if number is None or isnan(number) else rounded(number) for number in numbers)
     per_seed = () if found is None else tuple(rounded(float(number)) for number in found.per_seed)
     if found is not None and isnan(found.low):
         note = "; ".join(filter(None, (note, "one seed, so no interval")))
     unit = None if unit is None else rounded(unit)
-    return Line(
-        part,
-        metric,
-        side,
-        rounded(bound),
-        **kept,
-        per_seed=per_seed,
-        seeds=tuple(seeds),
-        unit=unit,
-        deciding=deciding,
-        note=note,
-    )
+    bound, ids = rounded(bound), tuple(seeds)
+    return Line(part, metric, side, bound, estimate, low, high, per_seed, ids, unit, deciding, note)
 
 
 def rounded(number: float) -> float:

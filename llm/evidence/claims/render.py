@@ -37,10 +37,8 @@ def markdown(ledger: Ledger, figures: Path, root: str = "") -> str:
     """A table with links to notebooks, and to those of their figures that the folder `figures` holds; `root` leads from
     the page to the repository's root ("../").
     """
-    head = [
-        "| | claim | verdict | its parts | the part it hangs on | estimate [95 % interval] | where |",
-        "|---" * 7 + "|",
-    ]
+    titles = "| | claim | verdict | its parts | the part it hangs on | estimate [95 % interval] | where |"
+    head = [titles, "|---" * 7 + "|"]
     return "\n".join([*head, *(_row(entry, figures, root) for entry in ledger.entries)])
 
 

@@ -33,11 +33,7 @@ class Computed:
         except KeyError as error:
             raise UserError(f"{file}: the column {error} is missing; make it with `make theory`.") from None
         found = Interval(value, value, value, ())
-        return [
-            measured(
-                self.part, "accuracy", found, (), side=self.side, bound=self.bound, unit=1.0, note="computed exactly"
-            )
-        ]
+        return [measured(self.part, "accuracy", found, (), self.side, self.bound, 1.0, note="computed exactly")]
 
 
 def smallest_difference(proposition: pd.DataFrame) -> float:

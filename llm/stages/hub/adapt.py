@@ -42,21 +42,18 @@ def _settings(
     regulariser: float | None,
 ) -> AdaptSettings:
     ama = run.preset.ama
+    names = ("keep", "epochs", "batch", "eps")
+    same = {name: getattr(ama, name) for name in names} | {"warmup": ama.warmup_share, "max_length": ama.block}
     return AdaptSettings(
         alpha=alpha,
         grouping=entry.grouping.of_model(run.preset.model),
-        keep=ama.keep,
         draw=count or ama.draw,
-        epochs=ama.epochs,
-        batch=ama.batch,
         lr=ama.lr[rlhf],
-        warmup=ama.warmup_share,
-        max_length=ama.block,
         parameterisation="paper",
-        eps=ama.eps,
         regulariser=regulariser or 0.0,
         seed=run.seed,
         dtype=dtype(run.preset),
+        **same,
     )
 
 

@@ -6,7 +6,7 @@ from ...config import HubPreset, PublicModel
 from ...config.hub import RANDOM
 from ...data.hub.templates import set_template
 from ...errors import UserError
-from ...fetch.resolve import resolve_model
+from ...fetch.catalogue import resolve_model
 from ...models.save import link_folder, save_model
 from ...run import Run
 from ...training.distributed.models import Head
@@ -109,13 +109,7 @@ def byte_tokenizer(template: str):
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(special)
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    marks = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "padding_side": "left"}
+    made = PreTrainedTokenizerFast(tokenizer_object=core, **marks, clean_up_tokenization_spaces=False)
     set_template(made, template)
     return made

@@ -8,6 +8,7 @@ changes is less than bf16 can represent. With LoRA the policy has adapters; the 
 import os
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ...config.trainers import Hardware, PpoSettings
@@ -53,14 +54,8 @@ def ppo(
     """
     inputs = prepared(start, reward, prompts, settings, settings.batch, hardware, out)
     run = _Run(inputs, fresh_learner(inputs))
-    trail = Trail(
-        start.model,
-        reward,
-        out,
-        training=lambda iteration: _training(out, iteration),
-        make=run.iterate,
-        forget=lambda iteration: _forget(inputs, iteration),
-    )
+    training, forget = partial(_training, out), partial(_forget, inputs)
+    trail = Trail(start.model, reward, out, training, make=run.iterate, forget=forget)
     for _ in walk(settings.iterations, settings.collapse, trail):
         inputs.accelerator.wait_for_everyone()
 

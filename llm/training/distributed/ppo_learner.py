@@ -13,11 +13,10 @@ from ...models.chat import end_id, prompt_ids
 from ...models.likelihood import token_log_probs
 from ..loop import minibatches
 from ..rlhf.ppo.experience import Experience, evaluated, fresh_critic, span_of
-from .judging import in_shares, rewards
 from .loop import ActorCritic, Inputs, Learner, Objective, fit, part, passes
 from .models import Origin, load_frozen, load_tokenizer, load_trained
 from .processes import Split, gathered
-from .sampling import Sample, write_samples
+from .sampling import Sample, in_shares, rewards, write_samples
 
 
 @dataclass

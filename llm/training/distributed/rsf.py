@@ -17,10 +17,9 @@ from ...models.chat import Message, end_id, prompt_ids
 from ..iterations import iteration_folder, log_file
 from ..loop import count_minibatches, minibatches, optimiser_for
 from ..rlhf.rsf import best_of, log_of
-from .judging import rewards
 from .loop import Imitator, Inputs, Learner, Objective, fit, part, prepared
 from .models import Start, load_tokenizer, load_trained, write_model
-from .sampling import Sample, samples_folder, write_samples
+from .sampling import Sample, rewards, samples_folder, write_samples
 
 
 def rsf(

@@ -6,14 +6,17 @@ process writes them. A finished chunk is a file that appears whole; a killed run
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...config.trainers import Hardware, Writing
 from ...errors import UserError
 from ...files import write_text
-from ...models.chat import Message, context_of, prompt_ids, require_room
-from .processes import print_once
+from ...models.batches import Tokens
+from ...models.chat import Message, context_of, end_id, prompt_ids, require_room
+from .models import load_frozen, load_tokenizer
+from .processes import gathered, print_once
 
 
 @dataclass(frozen=True)
@@ -74,18 +77,14 @@ def write_samples(
         folder: where the chunks go, of this sampling only.
     """
     parts = chunks_of(len(prompts), samples, hardware)
-    mine = [
-        i
-        for i in range(accelerator.process_index, len(parts), accelerator.num_processes)
-        if not _file(folder, i).is_file()
-    ]
+    own = range(accelerator.process_index, len(parts), accelerator.num_processes)
+    mine = [i for i in own if not _file(folder, i).is_file()]
     if mine:
         writer = _vllm_writer if hardware.sampler == "vllm" else _transformers_writer
         asked = {i: [prompts[p] for p in parts[i]] for i in mine}
         for i, replies in writer(accelerator, model, asked, samples, writing, hardware, seed):
-            rows = [
-                Sample(p, prompts[p], *reply) for p, group in zip(parts[i], replies, strict=True) for reply in group
-            ]
+            answered = zip(parts[i], replies, strict=True)
+            rows = [Sample(p, prompts[p], *reply) for p, group in answered for reply in group]
             write_text(_file(folder, i), "".join(json.dumps(vars(row)) + "\n" for row in rows))
     accelerator.wait_for_everyone()
     return [Sample(**json.loads(line)) for i in range(len(parts)) for line in _file(folder, i).read_text().splitlines()]
@@ -130,16 +129,9 @@ def _transformers_writer(
         writing.prompt_tokens + writing.max_new_tokens, context_of(writer.config), "prompt_tokens + max_new_tokens"
     )
     # Everything that shapes the distribution is set, so that nothing of a model's own generation settings is left.
-    writer.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=writing.temperature,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=writing.max_new_tokens,
-        num_return_sequences=samples,
-        eos_token_id=end,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    sampled = {"do_sample": True, "temperature": writing.temperature, "top_k": 0, "top_p": 1.0}
+    limits = {"max_new_tokens": writing.max_new_tokens, "num_return_sequences": samples, "eos_token_id": end}
+    writer.generation_config = GenerationConfig(**sampled, **limits, pad_token_id=tokenizer.pad_token_id)
     devices = [accelerator.device] if accelerator.device.type == "cuda" else []
     for chunk, prompts in asked.items():
         ids, mask = left_pad(prompts, tokenizer.pad_token_id)
@@ -169,3 +161,30 @@ def _vllm_writer(
     from .vllm_writer import answer
 
     yield from answer(accelerator.local_process_index, str(model), asked, samples, writing, hardware, seed)
+
+
+def rewards(accelerator, reward: str | Path, samples: list[Sample], hardware: Hardware) -> list[float]:
+    """The learned reward of each sample, the same list in every process. The reward model has the tokens of the one that wrote."""
+    import torch
+
+    from ...models.rewards import sequence_scores
+
+    model, tokenizer = load_frozen(reward, "reward", hardware, accelerator.device), load_tokenizer(reward)
+    end, pad = end_id(tokenizer), tokenizer.pad_token_id
+
+    @torch.no_grad()
+    def score(some: list[Sample]) -> list[float]:
+        return sequence_scores(model, [Tokens(s.prompt_ids, s.with_end(end)) for s in some], pad).tolist()
+
+    return in_shares(accelerator, samples, score, hardware.generation_batch)
+
+
+def in_shares(accelerator, samples: list[Sample], ask: Callable[[list[Sample]], list], size: int) -> list:
+    """What `ask` gives for each sample, `size` of similar length at a time, in the samples' order and in every process."""
+    order = sorted(range(len(samples)), key=lambda i: len(samples[i].prompt_ids) + len(samples[i].reply_ids))
+    mine = order[accelerator.process_index :: accelerator.num_processes]
+    found = []
+    for start in range(0, len(mine), size):
+        some = mine[start : start + size]
+        found += zip(some, ask([samples[i] for i in some]), strict=True)
+    return [answer for _, answer in sorted(gathered(accelerator, found), key=lambda pair: pair[0])]

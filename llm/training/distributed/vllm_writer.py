@@ -15,16 +15,7 @@ from ...config.trainers import Hardware, Writing
 from ...errors import UserError
 
 # By which a process knows its place in a launch; vLLM would take it for its own.
-LAUNCH = (
-    "RANK",
-    "LOCAL_RANK",
-    "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",
-    "GROUP_RANK",
-    "ROLE_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)
+LAUNCH = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK ROLE_RANK MASTER_ADDR MASTER_PORT".split()
 LAUNCHERS = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_")
 
 
@@ -55,19 +46,10 @@ def answer(
     from ...models.chat import end_id
     from .models import load_tokenizer
 
-    flat = [
-        (prompt, _seed([*seed, chunk, place]))
-        for chunk, prompts in asked.items()
-        for place, prompt in enumerate(prompts)
-    ]
-    job = {
-        "model": model,
-        "prompts": flat,
-        "samples": samples,
-        "writing": writing.model_dump(),
-        "dtype": hardware.dtype,
-    }
-    job |= {"memory": _memory(gpu), "end": end_id(load_tokenizer(model))}
+    places = [(chunk, place, prompt) for chunk, prompts in asked.items() for place, prompt in enumerate(prompts)]
+    flat = [(prompt, _seed([*seed, chunk, place])) for chunk, place, prompt in places]
+    job = {"model": model, "prompts": flat, "samples": samples, "writing": writing.model_dump()}
+    job |= {"dtype": hardware.dtype, "memory": _memory(gpu), "end": end_id(load_tokenizer(model))}
     with tempfile.TemporaryDirectory(prefix="vllm-") as folder:
         job_file, replies_file = Path(folder) / "job.json", Path(folder) / "replies.json"
         job_file.write_text(json.dumps(job))
@@ -105,13 +87,8 @@ def _write(job: dict) -> list[list[tuple[list[int], bool, str]]]:
     writing = Writing(**job["writing"])
     dtype = "bfloat16" if job["dtype"] == "bf16" else "float32"
     length = writing.prompt_tokens + writing.max_new_tokens
-    engine = LLM(
-        model=job["model"],
-        dtype=dtype,
-        max_model_len=length,
-        gpu_memory_utilization=job["memory"],
-        generation_config="vllm",
-    )
+    how = {"max_model_len": length, "gpu_memory_utilization": job["memory"], "generation_config": "vllm"}
+    engine = LLM(model=job["model"], dtype=dtype, **how)
     # Its own end tokens are left aside: a reply ends as it does for the other sampler.
     ends = {"stop_token_ids": [job["end"]], "ignore_eos": True, "max_tokens": writing.max_new_tokens}
     shape = {"n": job["samples"], "temperature": writing.temperature, "top_p": 1.0, "top_k": 0} | ends

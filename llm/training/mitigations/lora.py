@@ -21,9 +21,8 @@ def lora(rank: int, targets: str, lora_alpha: float, seed: int, dropout: float =
     def wrap(model):
         from peft import LoraConfig, inject_adapter_in_model
 
-        settings = LoraConfig(
-            r=rank, lora_alpha=lora_alpha, lora_dropout=dropout, target_modules=list(TARGETS[targets])
-        )
+        modules = list(TARGETS[targets])
+        settings = LoraConfig(r=rank, lora_alpha=lora_alpha, lora_dropout=dropout, target_modules=modules)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return inject_adapter_in_model(settings, model)

@@ -19,10 +19,5 @@ def log_of(iteration: int, lr: float, scores: np.ndarray, best: np.ndarray, loss
     Args:
         scores: reward of every sample, flat.
     """
-    return {
-        "iteration": iteration,
-        "lr": lr,
-        "reward": float(scores.mean()),
-        "reward_chosen": float(scores[best].mean()),
-        "loss": float(np.mean(losses)),
-    }
+    rewards = {"reward": float(scores.mean()), "reward_chosen": float(scores[best].mean())}
+    return {"iteration": iteration, "lr": lr, **rewards, "loss": float(np.mean(losses))}
