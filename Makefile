@@ -18,9 +18,9 @@ READY     := .venv/installed
 FRESH     := out/results
 VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
-# The folder of its rows: a preset may be a file, which must have the preset's name.
-ROWS      := $(FRESH)/$(notdir $(basename $(PRESET)))
-WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset=$(PRESET) seeds="$(SEEDS)" results=$(FRESH)
+# The folder of its rows: a preset may be a file, which must have the preset's name. The shell finds it, since make cuts paths at spaces.
+ROWS       = $(FRESH)/$$(basename "$$PRESET" | sed 's/\.ya*ml$$//')
+WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset="$(PRESET)" seeds="$(SEEDS)" results="$(FRESH)"
 
 .PHONY: help reproduce test test-long check figures pretrain theory release clean
 .DEFAULT_GOAL := help
@@ -31,9 +31,9 @@ help:  ## list the targets
 
 reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
 	$(WORKFLOW) -- $(TARGET)
-	RESULTS=$(FRESH) FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks
-	$(BIN)/python -m llm table $(ROWS)
-	$(BIN)/python -m llm claims $(ROWS) --to $(FRESH)/claims.json
+	RESULTS="$(FRESH)" FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks
+	$(BIN)/python -m llm table "$(ROWS)"
+	$(BIN)/python -m llm claims "$(ROWS)" --to "$(FRESH)/claims.json"
 	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(ROWS)"
 
 test: $(READY)  ## the tests, every notebook included, in less than 10 minutes

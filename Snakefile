@@ -1,6 +1,7 @@
 # The graph of the experiment: what depends on what. Seeds, algorithms, learning rates, penalties and sweep entries are wildcards.
 #   snakemake --cores 2 --config preset=microcosm seeds="0 1 2" results=out/results -- core
 
+import re
 import shlex
 import sys
 from itertools import product
@@ -13,11 +14,14 @@ from llm.config import LocalPreset, has_baseline, load_preset, load_sweep, names
 from llm.plan.report import resources as planned
 from llm.plan.costs import Step
 
-PRESET = config.get("preset", "microcosm")
+PRESET = str(config.get("preset", "microcosm"))
 SEEDS = str(config.get("seeds", "0")).split()
-RESULTS = Path(config.get("results", "out/results"))
+RESULTS = Path(str(config.get("results", "out/results")))
 RETRAIN = str(config.get("retrain", "no")) == "yes"
-OUT = Path(config.get("out", "out"))
+OUT = Path(str(config.get("out", "out")))
+for key, folder in {"results": RESULTS, "out": OUT}.items():
+    if re.search("[{}]", str(folder)):  # Snakemake would read a wildcard
+        raise WorkflowError(f"{key} = {folder} is not allowed; allowed are folders without braces")
 
 preset = load_preset(PRESET)
 threads_before = preset.threads if isinstance(preset, LocalPreset) else 1  # of the steps that all others wait for
@@ -26,7 +30,7 @@ sweeps = {name: runnable(sweep, preset) for name, sweep in every_sweep.items() i
 run = OUT / preset.name / "seed{seed}"
 shipped = Path("weights") / preset.name
 llm = f"{shlex.quote(sys.executable)} -m llm"
-common = f"--preset {shlex.quote(PRESET)} --seed {{wildcards.seed}} --out {shlex.quote(str(OUT))}"
+common = "--preset {PRESET:q} --seed {wildcards.seed} --out {OUT:q}"
 
 
 def rates(sweep):
@@ -75,12 +79,13 @@ def sweep_with(kind, wildcards):
 
 def labels(kind):
     """What matches the labels of all entries of a kind, and nothing where there are none (an empty pattern would match any)."""
-    return "|".join(sorted({entry.label for sweep in sweeps.values() for entry in getattr(sweep, kind)})) or "(?!)"
+    found = {entry.label for sweep in sweeps.values() for entry in getattr(sweep, kind)}
+    return "|".join(map(re.escape, sorted(found))) or "(?!)"
 
 
 def shipped_weights(wildcards):
     folder = shipped / f"seed{wildcards.seed}"
-    return f"--shipped {folder}" if folder.is_dir() and not RETRAIN else ""
+    return f"--shipped {shlex.quote(str(folder))}" if folder.is_dir() and not RETRAIN else ""
 
 
 def asks(rule):
@@ -115,7 +120,7 @@ wildcard_constraints:
     lr=r"own|[0-9.e+-]+",
     eta=r"[0-9.e+-]+",
     last=r"\d+",
-    sweep="|".join(sweeps),
+    sweep="|".join(map(re.escape, sweeps)),
 
 
 localrules:
@@ -263,7 +268,7 @@ rule movement:
     params:
         rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in moved_by()),
     shell:
-        "{llm} movement {params.rlhf} --to {output} " + common
+        "{llm} movement {params.rlhf} --to {output:q} " + common
 
 
 rule collect:
@@ -272,4 +277,4 @@ rule collect:
     output:
         RESULTS / preset.name / "{sweep}-seed{seed}.jsonl",
     shell:
-        "{llm} collect {input} --to {output}"
+        "{llm} collect {input:q} --to {output:q}"

@@ -1,10 +1,13 @@
 """The command line: `alignment-tax ...`, in a checkout also `python -m llm ...`.
 
-Each command imports what it needs when it runs, so that `--help` and the light commands start at once. A `UserError`
-is printed as one sentence with exit code 2.
+Each command imports what it needs when it runs, so that `--help` and the light commands start at once. Bad input and
+failures of the disk are printed as one sentence with exit code 2.
 """
 
+import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -15,7 +18,8 @@ from .bench.average import bench_average
 from .bench.generate import bench_generate
 from .bench.train import bench_train
 from .commands import adapt, average, benchmarks, fetch, front, plan, results, training
-from .errors import UserError, not_installed
+from .errors import UserError, one_sentence
+from .files import put_in_place
 
 NAME = "alignment-tax"
 app = typer.Typer(
@@ -25,14 +29,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
-for name, command in {
+BENCHES: dict[str, Callable] = {
     "average": bench_average,
     "adapt": bench_adapt,
     "generate": bench_generate,
     "train": bench_train,
-}.items():
+}
+for name, command in BENCHES.items():
     bench.command(name)(command)
-PANELS = {
+PANELS: dict[str, dict[str, Callable]] = {
     "Your models": {
         "average": average.average_command,
         "adapt": adapt.adapt_command,
@@ -80,11 +85,42 @@ def _options(
 
 
 def main() -> None:
+    _open_streams()
+    put_in_place.clear()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
     try:
-        app(prog_name=NAME)
-    except (UserError, ModuleNotFoundError) as error:
-        sentence = error if isinstance(error, UserError) else not_installed(error)
+        try:
+            _check_names()
+            app(prog_name=NAME)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (UserError, ModuleNotFoundError, OSError) as error:
+        sentence = one_sentence(error)
         if sentence is None:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as stop:
+        if stop.code in (130, 143):  # SIGINT and SIGTERM
+            left = any(path.exists() for path in put_in_place)
+            print(f"stopped; {'the same command goes on' if left else 'nothing was written'}", file=sys.stderr)
+        raise
+
+
+def _open_streams() -> None:
+    """Give standard streams that are closed the null device: else the next file that is opened would get what is meant for them."""
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def _check_names() -> None:
+    """UserError for a name that is no UTF-8, before anything is written: rows, cards and reports could not hold it."""
+    for text in (*sys.argv, os.getcwd()):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{text!r} is no UTF-8; give names that are.") from None

@@ -10,7 +10,17 @@ def first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def not_installed(error: ModuleNotFoundError) -> UserError | None:
+def one_sentence(error: Exception) -> str | None:
+    """How an exception is reported: bad input, a missing package or a failure of the disk; None for any other."""
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror or first_line(error)}"
+    if isinstance(error, ModuleNotFoundError):
+        return not_installed(error)
+    return str(error) if isinstance(error, UserError) else None
+
+
+def not_installed(error: ModuleNotFoundError) -> str | None:
     """The sentence that names the extra of a missing package; None for a module that no extra of ours has."""
     from importlib import metadata
 
@@ -26,5 +36,5 @@ def not_installed(error: ModuleNotFoundError) -> UserError | None:
         if canonicalize_name(needed.name) == canonicalize_name(module) and needed.marker:
             for extra in ours.get_all("Provides-Extra") or []:
                 if needed.marker.evaluate({"extra": extra}):
-                    return UserError(f"{module} is not installed; give `pip install 'alignment-tax[{extra}]'` first")
+                    return f"{module} is not installed; give `pip install 'alignment-tax[{extra}]'` first"
     return None

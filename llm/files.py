@@ -1,10 +1,18 @@
-"""Atomic writes, and lines of JSON."""
+"""Files and folders that appear whole, and JSON that is read or refused by the name of its file."""
 
 import json
 import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
+from typing import Any
 
-from .errors import UserError
+from .errors import UserError, first_line
+
+DIGITS = 18  # of a whole number in JSON and YAML: what fits into 64 bits
+put_in_place: list[Path] = []  # by this process: what a stop leaves behind
 
 
 def up_to_date(output: Path, *inputs: Path) -> bool:
@@ -14,12 +22,66 @@ def up_to_date(output: Path, *inputs: Path) -> bool:
     return output.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in inputs)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write aside, then rename; folders are made as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Where to make a file or folder that takes the place of `path`, synced to the disk, if the block succeeds.
+
+    It lies in a folder of its own beside `path`, which is removed in any case, or by the next run if this one is killed.
+    Folders above are made as needed. Raises OSError with the name of `path` for failures of the disk.
+    """
     aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    aside.write_text(text)
-    os.replace(aside, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_partial(path)
+        aside.mkdir()
+        made = aside / path.name
+        yield made
+        for file in made.rglob("*") if made.is_dir() else [made]:
+            if file.is_file():
+                _sync(file)
+        if made.is_dir() and path.exists():
+            os.replace(path, aside / "old")
+        os.replace(made, path)
+        put_in_place.append(path)
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or aside.name in str(error.filename)):
+            error.filename, error.filename2 = str(path), None
+        raise
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # of a library that is not imported here
+            raise
+        raise UserError(f"{path} cannot be written ({first_line(error)}).") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what processes that are dead, or had this one's number, have left of `path`."""
+    for left in path.parent.glob(f".{escape(path.name)}.partial-*"):
+        process = left.name.rpartition("-")[2]
+        if process.isdecimal() and (int(process) == os.getpid() or _is_dead(int(process))):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _is_dead(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 aside, then rename; folders are made as needed."""
+    with written(path) as aside:
+        aside.write_text(text, "utf-8")
 
 
 def write_json(path: Path, value) -> None:
@@ -31,30 +93,75 @@ def write_json(path: Path, value) -> None:
     write_text(path, text)
 
 
+def parse_json(text: bytes) -> Any:
+    """The value of JSON text in UTF-8; ValueError, one line, for what is no JSON, has a key twice or a number of too many digits."""
+    try:
+        content = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_object, parse_int=_integer)
+        if rb"\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode()  # half a pair of surrogates is no character
+        return content
+    except (ValueError, RecursionError) as error:
+        raise ValueError(first_line(error)) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError(f"a whole number has {len(text)} digits, allowed are {DIGITS}")
+    return int(text)
+
+
+def read_made(path: Path, take: Callable[[Any], Any] = lambda content: content) -> Any:
+    """What an earlier run has left in a JSON file, through `take`; UserError for a file that is torn or of another shape."""
+    try:
+        return take(parse_json(path.read_bytes()))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {first_line(error)}); remove it and give the same command again."
+        ) from None
+
+
 def read_lines(path: Path) -> list[tuple[str, dict]]:
     """("file, line n", object) for each line of a JSONL file that is not blank; UserError if there is none."""
     if not path.is_file():
         raise UserError(f"{str(path)!r} is no file; give a JSONL file.")
     found = []
-    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
-        if line.strip():
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
             where = f"{path}, line {number}"
             try:
-                row = json.loads(line)
+                row = parse_json(line) if line.strip() else None
             except ValueError as error:
                 raise UserError(f"{where} is no JSON ({error}).") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{where} is {row!r}, allowed is a JSON object.")
-            found.append((where, row))
+            if isinstance(row, dict):
+                found.append((where, row))
+            elif line.strip():
+                raise UserError(f"{where} is {row!r:.80}, allowed is a JSON object.")
     if not found:
         raise UserError(f"{path} holds no lines; give at least one.")
     return found
 
 
+def read_text(path: Path, longest: int = -1) -> str:
+    """Text in UTF-8, the first `longest` characters where it is not negative; UserError for other bytes."""
+    try:
+        with path.open(encoding="utf-8", newline="") as opened:
+            return opened.read(longest)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8 ({first_line(error)}).") from None
+
+
 def text_of(row: dict, key: str, where: str) -> str:
     """The text under `key`; UserError if it is missing or no text."""
     if not isinstance(row.get(key), str):
-        raise UserError(f"{where}: {key} is {row.get(key)!r}, allowed is a text.")
+        raise UserError(f"{where}: {key} is {row.get(key)!r:.80}, allowed is a text.")
     return row[key]
 
 
@@ -69,7 +176,7 @@ def put_between(page: Path, name: str, text: str) -> None:
     Raises UserError, and leaves the page as it is, where it lacks one of the marks or has them in another order.
     """
     begin, end = marks(name)
-    before, found, rest = page.read_text().partition(begin)
+    before, found, rest = read_text(page).partition(begin)
     _, found_end, after = rest.partition(end)
     if not (found and found_end):
         raise UserError(f"page = {page} has no place for the {name}; it must hold the marks {begin} and {end}.")

@@ -70,6 +70,13 @@ class Option:
             raise ValueError(value)
         return int(number) if self.whole else number
 
+    def holds(self, value: Any) -> bool:
+        """Whether a row may have the value."""
+        try:
+            return self.read(value) == value
+        except ValueError:
+            return False
+
     @property
     def allowed(self) -> str:
         """The allowed values in words."""
@@ -80,6 +87,15 @@ class Option:
             kind += f" in {'(' if self.above else '['}{self.least:g}, {self.most:g}{')' if self.most == inf else ']'}"
         kind = f"lists of {kind}" if self.tuples else kind
         return " or ".join([*([kind] if self.numbers else []), *self.words])
+
+
+# What the settings of rows of several methods have
+SHARED = {
+    "lr": Option(least=0, most=1, above=True),
+    **dict.fromkeys(("alpha", "alphas"), Option(least=0, most=1)),
+    **dict.fromkeys(("iteration", "parts"), Option(least=1, whole=True)),
+    **dict.fromkeys(("level", "embeddings", "norm", "head"), Option(of_groups=True)),
+}
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,10 @@ class Method:
             return frozenset({"lr"} | ratios | own | (set(GROUPING) if self.grouped else set()))
         fixed = {"theta": {"lr"}, "early-stopping": {"lr", "iteration"}}.get(self.name, set())
         return frozenset(fixed | ({"lr"} | set(self.options) if self.kind == "training" else set()))
+
+    def option(self, key: str) -> Option:
+        """What its rows may have under a key of their settings; under "alphas", for each group."""
+        return self.options.get(key) or SHARED[key]
 
     def settings_of(self, options: Mapping[str, Iterable]) -> list[dict[str, Any]]:
         """Every combination of an entry's options, keys in the table's order, the first varying slowest."""

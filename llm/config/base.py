@@ -4,9 +4,10 @@ Sections state what they take as `Work`, in plain numbers; `llm.plan` knows the 
 and the bytes.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -41,7 +42,14 @@ def _with_weight(mixture: dict[str, float]) -> dict[str, float]:
     return mixture
 
 
+def _is_a_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in (".", ".."):
+        raise PydanticCustomError("name", "Input should be letters, digits and any of _ . - (it names files)")
+    return name
+
+
 Algorithm = Annotated[str, method_of("alignment")]
+Name = Annotated[str, AfterValidator(_is_a_name)]
 Count = Annotated[int, Field(ge=1)]
 Items = Annotated[int, Field(ge=2)]  # a standard error needs two
 Positive = Annotated[float, Field(gt=0)]
@@ -57,7 +65,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _keys_are_known(cls, given: object) -> object:
+    def _keys_are_known(cls, given: Any) -> Any:
         for key in given if isinstance(given, dict) else ():
             if key not in cls.model_fields:
                 allowed = ", ".join(cls.model_fields)

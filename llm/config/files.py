@@ -8,11 +8,14 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import UserError
+from ..files import DIGITS, read_text
 from .base import Settings, either, short
 from .hub import HubPreset
 from .local import MicrocosmPreset, SmollmPreset
 from .preset import Preset
 from .sweep import Sweep
+
+LARGEST = 100_000  # characters of a file, and values in it when aliases are written out
 
 # All kinds of presets, told apart by their key `data`
 AnyPreset = Annotated[MicrocosmPreset | SmollmPreset | HubPreset, Field(discriminator="data")]
@@ -56,11 +59,50 @@ def _find(folder: Literal["presets", "sweeps"], name: str):
     return path
 
 
-def read_yaml(path) -> object:
+def read_yaml(path: Path) -> object:
+    """The content of a YAML file; UserError for what is no YAML in UTF-8, has a key twice, or is far larger than settings are."""
+    text = read_text(path, LARGEST + 1).removeprefix("\ufeff")
     try:
-        return yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if len(text) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST} characters")
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses keys that are given twice, whole numbers beyond 64 bits, and aliases that stand for themselves or for too much."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.nodes, self.sizes = 0, dict[int, int]()
+
+    def compose_node(self, parent, index):
+        before, is_alias = self.nodes, self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if is_alias and id(node) not in self.sizes:
+            raise ValueError("an alias stands within what it stands for")
+        self.nodes += self.sizes[id(node)] if is_alias else 1
+        self.sizes.setdefault(id(node), self.nodes - before)
+        if self.nodes > LARGEST:
+            raise ValueError(f"its aliases stand for more than {LARGEST} values")
+        return node
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"the key {key} stands twice")
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node):
+        number = super().construct_yaml_int(node)
+        if abs(number) >= 10**DIGITS:
+            raise ValueError(f"a whole number has more than {DIGITS} digits")
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def _checked(kind: TypeAdapter, path, given: object):

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ..errors import UserError
 from ..methods import names
-from .base import Count, Settings, refused
+from .base import Count, Name, Settings, refused
 
 
 class Shape(Settings):
@@ -43,7 +43,7 @@ class PublicModel(Shape):
 class Preset(Settings):
     """What presets of all kinds have."""
 
-    name: str
+    name: Name
     data: str
     model: Shape
 

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ..errors import UserError
 from ..grouping import PART_NAMES, Grouping
 from ..methods import METHODS, Method
-from .base import Algorithm, Count, Rate, Settings, Share, method_of, refused, short
+from .base import Algorithm, Count, Name, Rate, Settings, Share, method_of, refused, short
 from .local import LocalPreset
 from .preset import Preset, Shape
 
@@ -49,7 +49,7 @@ class Entry(Settings):
     """One family of models: every combination of its options' values is one setting (`llm.methods.Method.options`)."""
 
     method: str
-    label: str
+    label: Name
     options: dict[str, tuple[Any, ...]] = Field(default={}, validate_default=True)
 
     def __hash__(self) -> int:  # options are no hashable type
@@ -138,7 +138,7 @@ class Sweep(Settings):
     Training entries go with the algorithm that their method needs alone: most imitate the samples that RSF chose, `kl` is PPO itself.
     """
 
-    name: str
+    name: Name
     rlhf: Annotated[tuple[Algorithm, ...], Field(min_length=1)]
     learning_rates: Annotated[tuple[Rate | None, ...], Field(min_length=1)]
     trajectory: bool  # whether the rows of alignment itself are part of it; each row belongs to one sweep

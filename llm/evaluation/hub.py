@@ -1,7 +1,7 @@
 """Measuring a model as the paper does: the reward of sampled replies, lm-eval's tasks, and PairRM's win rate over theta_0."""
 
-import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
@@ -14,6 +14,7 @@ from ..config import HubPreset
 from ..data.benchmarks import BENCHMARKS
 from ..data.hub import alpaca_eval
 from ..data.records import Prompt, Turn, turns_of
+from ..files import read_lines, read_made
 from ..models.chat import encode_together, generate_replies
 from ..models.loading import device_of, load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
@@ -34,7 +35,7 @@ class Judge:
         self.model = load_reward_model(folder, device(preset), dtype(preset))
         self.tokenizer, self.batch = load_tokenizer(folder), preset.evaluate.batch
 
-    def __call__(self, prompts: list[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
+    def __call__(self, prompts: Sequence[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
         """Learned rewards of (reply, finished), (prompts,)."""
         triples = [(prompt, *reply) for prompt, reply in zip(prompts, replies, strict=True)]
         return reward_scores(self.model, self.tokenizer, triples, self.batch, encode_together).double().numpy()
@@ -77,7 +78,7 @@ class HubEvaluator:
     @cached_property
     def instructions(self) -> list[str]:
         count = self.run.preset.evaluate.alpaca_prompts
-        return [item.prompt for item in alpaca_eval.items(place(self.run.preset)).records[:count]] if count else []
+        return [str(item.prompt) for item in alpaca_eval.items(place(self.run.preset)).records[:count]] if count else []
 
     @cached_property
     def rivals(self) -> list[str]:
@@ -136,7 +137,7 @@ def dtype(preset: HubPreset) -> str:
 
 def accuracy(run: Run[HubPreset], reward: Path) -> dict[str, float]:
     """ "accuracy": the share of held-out pairs whose chosen reply has the higher reward; "n": how many pairs."""
-    rows = [json.loads(line) for line in pairs(run, "test").read_text().splitlines()]
+    rows = [row for _, row in read_lines(pairs(run, "test"))]
     prompts = [tuple(Turn(**turn) for turn in row["prompt"]) for row in rows]
     judge = Judge(run.preset, reward)
     chosen, rejected = (judge(prompts, [(row[side], True) for row in rows]) for side in ("chosen", "rejected"))
@@ -147,8 +148,7 @@ def measure_baseline(evaluator: HubEvaluator) -> list[dict]:
     """Rows of theta_0, of chance, and of the reward model."""
     run = evaluator.run
     measured, seconds = evaluator.measure(load_model(evaluator.theta_0))
-    judged = json.loads((run.folder / "reward.json").read_text())
-    share, count = judged["accuracy"], judged["n"]
+    share, count = read_made(run.folder / "reward.json", lambda judged: (judged["accuracy"], judged["n"]))
     rows = rows_of(run, "none", "theta_0", {}, measured, seconds)
     rows += rows_of(run, "none", "chance", {}, _chance(measured), 0.0)
     found = {"pair_accuracy": Measurement(share, sqrt(share * (1 - share) / count), count)}

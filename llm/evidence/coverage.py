@@ -4,6 +4,7 @@ At its mildest setting a method should reach the reward of training without it (
 own one), at its strongest that of theta_0; otherwise its curve is a piece of its front only.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class End:
 
     setting: of the model there. reference: what it should be like. difference: of the learned reward, model - reference.
     stderr: of that difference over test items, of these very runs. share: the difference in units of the whole
-    range, from theta_0 to the model without the method. aimed_at: False where the method is not meant to get there.
+    range, from theta_0 to the model without the method (NaN where both are the same). aimed_at: False where the method is not meant to get there.
     """
 
     setting: str
@@ -82,7 +83,7 @@ def _span(frame: pd.DataFrame, rlhf: str, family: str) -> Span:
         setting = ", ".join(f"{key} {model[key].iloc[0]:g}" for key in method.options if key in method.order.by)
         change = paths.difference(model, reference, METRIC).mean
         error = paths.items_error(model, reference, METRIC)
-        return End(setting, called, change, error, change / width, aimed_at)
+        return End(setting, called, change, error, change / width if width else math.nan, aimed_at)
 
     mildest = end(models["step"].max(), top, without, True)
     strongest = end(models["step"].min(), bottom, "theta_0", method.order.starts == "theta_0")
@@ -99,7 +100,10 @@ def table(found: list[Span]) -> str:
     for span in found:
         name = f"{span.rlhf} {span.family}"
         for where, end in (("mildest", span.mildest), ("strongest", span.strongest)):
-            numbers = f"{end.difference:+.3f} +- {end.stderr:.3f}", f"{end.share:+.0%}"
+            numbers = (
+                f"{end.difference:+.3f} +- {end.stderr:.3f}",
+                "-" if math.isnan(end.share) else f"{end.share:+.0%}",
+            )
             lines.append(_line(name, str(span.seeds), where, end.setting, end.reference, *numbers, _verdict(end)))
             name = ""
     return "\n".join(lines)

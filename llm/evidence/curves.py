@@ -160,7 +160,7 @@ class MeasuredPath:
     rewards: NDArray[np.float64]
     abilities: NDArray[np.float64]
 
-    def curve(self, prompts: ArrayLike | slice = slice(None), items: ArrayLike | slice = slice(None)) -> Curve:
+    def curve(self, prompts: NDArray | slice = slice(None), items: NDArray | slice = slice(None)) -> Curve:
         """The curve as measured on the given prompts and items (indices, repeats allowed; default all)."""
         return Curve(self.rewards[:, prompts].mean(axis=1), self.abilities[:, items].mean(axis=1))
 
@@ -183,7 +183,7 @@ def bootstrap_curves(
 
     def drawn(seed: int) -> float:
         prompts, items = first[seed].rewards.shape[1], first[seed].abilities.shape[1]
-        chosen = rng.integers(prompts, size=prompts), rng.integers(items, size=items)
+        chosen = rng.integers(prompts, size=(prompts,)), rng.integers(items, size=(items,))
         return measure(first[seed].curve(*chosen), second[seed].curve(*chosen))
 
     per_seed = np.array([measure(first[seed].curve(), second[seed].curve()) for seed in seeds])

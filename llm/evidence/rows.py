@@ -9,20 +9,24 @@ in a figure.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from ..errors import UserError
-from ..files import write_text
+from ..files import parse_json, write_text
 from ..methods import names
+
+if TYPE_CHECKING:  # stages write rows, and need no pandas for it
+    import pandas as pd
 
 IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
 
+LARGEST = 1e100  # of a number in a row: sums and squares of what is larger may be infinite
 Text = Annotated[str, Field(min_length=1, description="a non-empty string")]
 DECIMALS = 5  # of an item's contribution
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0")]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, description="a finite number")]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, description="a finite number >= 0")]
 
 
 class Row(BaseModel):
@@ -44,15 +48,14 @@ class Row(BaseModel):
     method: Text
     setting: Annotated[dict[str, JsonValue], Field(description="an object with finite JSON values")]
     metric: Text
-    value: Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
-    stderr: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0, or null")]
+    value: Number
+    stderr: Annotated[NotNegative | None, Field(description="a finite number >= 0, or null")]
     n: Annotated[int, Field(ge=1, description="an integer >= 1")]
     split: Text
     seconds: NotNegative
     version: Text
     items: Annotated[
-        list[Annotated[float, Field(allow_inf_nan=False)]] | None,
-        Field(description="a list of n finite numbers whose mean is the value, or left out"),
+        list[Number] | None, Field(description="a list of n finite numbers whose mean is the value, or left out")
     ] = None
 
     @field_validator("rlhf")
@@ -81,11 +84,13 @@ def setting_key(setting: Mapping[str, JsonValue]) -> str:
     return json.dumps(_canonical(dict(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
 
 
-def _canonical(value: JsonValue) -> JsonValue:
+def _canonical(value: JsonValue, room: int = 10) -> JsonValue:
+    if not room:
+        raise ValueError("a setting is nested too deeply")
     if isinstance(value, Mapping):
-        return {str(key): _canonical(inner) for key, inner in value.items()}
+        return {str(key): _canonical(inner, room - 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_canonical(inner) for inner in value]
+        return [_canonical(inner, room - 1) for inner in value]
     if isinstance(value, float):
         rounded = float(f"{value:.12g}")
         return int(rounded) if rounded.is_integer() else rounded
@@ -167,13 +172,15 @@ def _name(identity: Sequence) -> str:
     return ", ".join(f"{key.removesuffix('_key')} = {value}" for key, value in zip(IDENTITY, identity, strict=True))
 
 
-def read_rows(path: str | Path) -> pd.DataFrame:
+def read_rows(path: str | Path) -> "pd.DataFrame":
     """All rows of a .jsonl file, or of the .jsonl files directly inside a folder, as a frame.
 
     Columns: the row's keys, and `setting_key`, the canonical JSON string of `setting`, to group and compare
     by. Raises UserError, in one sentence, for a missing path, no rows at all, a bad row (file, line, key,
     value, what is allowed) or a number that is there twice.
     """
+    import pandas as pd
+
     path = Path(path)
     if not path.exists():
         raise UserError(f"results: {path} does not exist; it must be a .jsonl file or a folder of them.")
@@ -193,12 +200,13 @@ def read_rows(path: str | Path) -> pd.DataFrame:
 
 
 def _read_file(file: Path) -> Iterator[tuple[str, Row]]:
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             where = f"{file}, line {number}"
             try:
-                fields = json.loads(line)
-            except json.JSONDecodeError as error:
-                text = _short(line.strip())
-                raise UserError(f"{where}: {text} is no JSON ({error.msg}); a line must be one JSON object.") from None
+                fields = parse_json(line)
+            except ValueError as error:
+                raise UserError(
+                    f"{where}: {_short(line.decode(errors='replace').strip())} is no JSON ({error}); a line must be one JSON object."
+                ) from None
             yield where, parse_row(fields, where)

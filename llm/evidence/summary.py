@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from ..errors import UserError
 from . import paths
 from .frames import abilities, rewards
 from .intervals import Interval
@@ -24,6 +26,10 @@ def summary(results: Path) -> str:
     learning rate. Raises UserError for rows that are missing or damaged.
     """
     rows = paths.load(results)
+    if "reward" not in set(rows["metric"]):
+        raise UserError(
+            f"results: {results} has no rows of metric reward, by which models are chosen; measure it first."
+        )
     metrics, models = (*rewards(rows), *abilities(rows)), _models(rows)
     seeds = len(paths.seeds(rows))
     over = f"{seeds} seeds" if seeds > 1 else "1 seed"
@@ -55,7 +61,7 @@ def _number(chosen: pd.DataFrame, metric: str) -> str:
     if values.empty:
         return "-"
     mean = values["value"].mean()
-    error = values["value"].sem() if len(values) > 1 else values["stderr"].iloc[0]
+    error: Any = values["value"].sem() if len(values) > 1 else values["stderr"].iloc[0]
     return _fitting(lambda digits: f"{mean:.{digits}f} +- {error:.{digits}f}", metric)
 
 

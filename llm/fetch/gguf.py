@@ -75,7 +75,7 @@ def _cutters(model: str, pre: str) -> list:
 def _byte_level_bpe(tokens: list[str], merges: list[str], cutters: list):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    pairs = [tuple(merge.split(" ")) for merge in merges]
+    pairs = [(left, right) for left, right in (merge.split(" ") for merge in merges)]
     core = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, pairs))
     core.pre_tokenizer = pre_tokenizers.Sequence(cutters)
     core.decoder = decoders.ByteLevel()

@@ -1,6 +1,6 @@
 """Token ids of several texts as one batch of tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -47,7 +47,7 @@ def pad_right(examples: list[tuple[list[int], list[float]]], pad_id: int) -> Bat
     return Batch(ids, mask, weights)
 
 
-def pad_replies(pairs: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
+def pad_replies(pairs: Sequence[tuple[list[int], list[int]]], pad_id: int) -> Batch:
     """(context, reply) ids as one batch, padded on the right, in which the replies' tokens alone have weight 1."""
     return pad_right([(context + reply, [0.0] * len(context) + [1.0] * len(reply)) for context, reply in pairs], pad_id)
 

@@ -36,7 +36,7 @@ def prompt_ids(tokenizer, prompt: Prompt | Sequence[Message]) -> list[int]:
     return tokenizer.encode(_opening(tokenizer, turns), add_special_tokens=False)
 
 
-def ids_of_prompts(tokenizer, prompts: list[Prompt]) -> list[list[int]]:
+def ids_of_prompts(tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
     """`prompt_ids` of each; one that is there many times, as when it gets several replies, is encoded only once."""
     known = {prompt: prompt_ids(tokenizer, prompt) for prompt in dict.fromkeys(prompts)}
     return [known[prompt] for prompt in prompts]
@@ -47,10 +47,10 @@ def reply_ids(tokenizer, reply: str, finished: bool = True) -> list[int]:
     return tokenizer.encode(reply, add_special_tokens=False) + [tokenizer.eos_token_id] * finished
 
 
-def encode_apart(tokenizer, replies: Sequence[Reply]) -> list[Tokens]:
+def encode_apart(tokenizer, replies: Sequence[tuple[Prompt, str, bool]]) -> list[Tokens]:
     """Prompt and reply encoded one by one; prompts are texts or tuples of turns."""
     contexts = ids_of_prompts(tokenizer, [prompt for prompt, _, _ in replies])
-    return [Tokens(context, reply_ids(tokenizer, *reply)) for context, (_, *reply) in zip(contexts, replies)]
+    return [Tokens(ids, reply_ids(tokenizer, text, finished)) for ids, (_, text, finished) in zip(contexts, replies)]
 
 
 def encode_together(tokenizer, replies: Sequence[Reply], places: Sequence[str] = ()) -> list[Tokens]:
@@ -117,7 +117,7 @@ def imitation_batch(tokenizer, replies: list[tuple]) -> Batch:
     return pad_replies(encode_apart(tokenizer, [(*reply, True)[:3] for reply in replies]), tokenizer.pad_token_id)
 
 
-def generate_replies(model, tokenizer, prompts: list[Prompt], **settings) -> list[tuple[str, bool]]:
+def generate_replies(model, tokenizer, prompts: Sequence[Prompt], **settings) -> list[tuple[str, bool]]:
     """(reply, whether it ended by itself) for each prompt; `settings` as for `continue_texts`."""
     return continue_texts(model, tokenizer, ids_of_prompts(tokenizer, prompts), end_id(tokenizer), **settings)
 
@@ -181,7 +181,7 @@ def context_of(config) -> int:
     return config.max_position_embeddings
 
 
-def _messages(prompt: Prompt | Sequence[Message]) -> list[Message]:
+def _messages(prompt) -> list[Message]:
     is_record = isinstance(prompt, str) or all(isinstance(turn, Turn) for turn in prompt)
     return messages(turns_of(prompt)) if is_record else list(prompt)
 

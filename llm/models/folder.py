@@ -2,11 +2,12 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import UserError
-from .safetensors import TensorInfo, read_header
+from .safetensors import Source, TensorInfo, read_header
 
 _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -15,6 +16,12 @@ _OTHER_PICKLES = ("training_args.bin", "optimizer", "scheduler", "rng_state", "s
 _WITHIN = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # anywhere
 WRAPPERS = (*_WITHIN, "module", "base_model.model", "pretrained_model")  # all, in any order, before the name
 _WRAPPED = re.compile(r"^(?:(?:{})\.)+|(?<=\.)(?:{})\.".format("|".join(map(re.escape, WRAPPERS)), "|".join(_WITHIN)))
+# Buffers that older code stored and models make anew, and TRL's value head, which is no part of a language model:
+_NO_PARAMETER = re.compile(
+    r"(.+\.)?(rotary\w*|rope)\.(\w*inv_freq|cos_cached|sin_cached|freqs)|(.+\.)?(position_ids|_extra_state)|v_head\..+"
+)
+_MASK = re.compile(r".+(attn|attention)\.(bias|masked_bias|causal_mask)")  # GPT-2's kin, of the shapes of no parameter
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -24,21 +31,41 @@ class WeightFile:
     path: Path
     header: bytes
     tensors: list[TensorInfo]
+    source: Source
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A checked folder; `config` is config.json or an adapter's adapter_config.json, `name` the option's."""
+    """A checked folder; `config` is config.json or an adapter's adapter_config.json, `name` the option's.
+
+    notes: sentences on what was left out of `tensors` and `config`.
+    """
 
     name: str
     path: Path
     config: dict
     files: list[WeightFile]
     index: Path | None
+    notes: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def tensors(self) -> dict[str, TensorInfo]:
-        return {tensor.name: tensor for file in self.files for tensor in file.tensors}
+        """A model's parameters by their plain names, an adapter's tensors by the stored ones."""
+        stored = [tensor for file in self.files for tensor in file.tensors]
+        if self.is_adapter:
+            return {tensor.name: tensor for tensor in stored}
+        names = {tensor.name: plain_name(tensor.name) for tensor in stored if not _no_parameter(tensor)}
+        if len(set(names.values())) < len(names):
+            raise UserError(
+                f"{self.name} ({self.path}) holds two tensors whose names differ in a wrapper's prefix only."
+            )
+        return {
+            names[tensor.name]: tensor
+            if names[tensor.name] == tensor.name
+            else replace(tensor, name=names[tensor.name])
+            for tensor in stored
+            if tensor.name in names
+        }
 
     @property
     def is_adapter(self) -> bool:
@@ -46,7 +73,7 @@ class ModelFolder:
 
     @property
     def weight_bytes(self) -> int:
-        return sum(file.path.stat().st_size for file in self.files)
+        return sum(file.source.size for file in self.files)
 
 
 def read_folder(path: Path, name: str) -> ModelFolder:
@@ -62,8 +89,6 @@ def read_folder(path: Path, name: str) -> ModelFolder:
     if not config_file.exists():
         raise UserError(f"{name} is {str(path)!r}, which has no config.json.")
     config = read_json(config_file)
-    if "quantization_config" in config:
-        raise UserError(f"{name} is quantised ({config_file} says); give it in bf16, fp16 or fp32.")
     index, paths = _weight_paths(path, name, adapter)
     files = [WeightFile(file, *read_header(file)) for file in paths]
     folder = ModelFolder(name, path, config, files, index)
@@ -71,7 +96,38 @@ def read_folder(path: Path, name: str) -> ModelFolder:
         _check_index(folder)
     if not folder.tensors:
         raise UserError(f"{name} is {str(path)!r}, whose weight files hold no tensors.")
+    for tensor in folder.tensors.values():
+        if tensor.dtype in _FLOATS and tensor.shape == (0,):
+            raise UserError(
+                f"{tensor.name} of {name} has shape 0, as DeepSpeed's ZeRO-3 leaves it in place of parameters; "
+                "make whole weights with the zero_to_fp32.py that lies in the checkpoint."
+            )
+    _note(folder, config_file)
     return folder
+
+
+def _note(folder: ModelFolder, config_file: Path) -> None:
+    """Note what `tensors` leaves out; drop a quantisation from `config` that the weights do not have, or raise UserError."""
+    stored = [tensor for file in folder.files for tensor in file.tensors]
+    if folder.config.pop("quantization_config", None) is not None:
+        if not {tensor.dtype for tensor in stored} <= {*_FLOATS, "I64", "BOOL"}:
+            raise UserError(f"{folder.name} is quantised ({config_file} says); give it in bf16, fp16 or fp32.")
+        folder.notes.append(f"quantization_config of {folder.name} was left out: its weights are not quantised.")
+    if folder.is_adapter:
+        return
+    for what, names in (
+        ("left out, since they are no parameters of the model", [t.name for t in stored if _no_parameter(t)]),
+        ("read without a wrapper's prefix", [t.name for t in stored if plain_name(t.name) != t.name]),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" * (len(names) > 1)
+            folder.notes.append(f"{names[0]}{more} of {folder.name} were {what}.")
+
+
+def _no_parameter(tensor: TensorInfo) -> bool:
+    name = plain_name(tensor.name)
+    mask = _MASK.fullmatch(name) and (len(tensor.shape) == 4 or (tensor.elements == 1 and "masked" in name))
+    return bool(mask or _NO_PARAMETER.fullmatch(name))
 
 
 def plain_name(name: str) -> str:
@@ -152,6 +208,6 @@ def _check_index(folder: ModelFolder) -> None:
         shard = weight_map[missing[0]]
         raise UserError(f"{folder.name} lacks {missing[0]}, which {folder.index} lists in {shard}.")
     listed = set(weight_map.values())
-    for file in sorted(folder.path.glob("model-*-of-*.safetensors")):
-        if file.name not in listed:
-            raise UserError(f"{folder.name} has the shard {file.name}, which is missing from {folder.index}.")
+    for shard in sorted(folder.path.glob("model-*-of-*.safetensors")):
+        if shard.name not in listed:
+            raise UserError(f"{folder.name} has the shard {shard.name}, which is missing from {folder.index}.")

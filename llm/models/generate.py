@@ -5,6 +5,7 @@ take their place, a prompt is read once however many replies it gets, and what t
 import inspect
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -217,9 +218,10 @@ def _is_droppable(past: dict) -> bool:
 
 def accepted(model) -> frozenset[str]:
     """The names of what the model's forward takes."""
-    return _parameters(type(model))
+    kind: Any = type(model)
+    return _parameters(kind)
 
 
 @cache
-def _parameters(kind: type) -> frozenset[str]:
+def _parameters(kind: Any) -> frozenset[str]:
     return frozenset(inspect.signature(kind.forward).parameters)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..config import Initialise, Model
-from ..files import write_json
+from ..files import write_json, written
 from .folder import read_json
 from .loading import MEAN_POOLED, quiet
 
@@ -84,13 +84,12 @@ def save_model(model, tokenizer, folder: Path) -> None:
     would read the last token and give other scores without a word (`llm.models.loading.sequence_classifier` loads it).
     """
     quiet()
-    aside = folder.parent / f".{folder.name}.partial-{os.getpid()}"
-    model.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
-    if getattr(model.config, "reward_pooling", "last") == "mean":
-        config = read_json(aside / "config.json")
-        write_json(aside / "config.json", config | {"model_type": MEAN_POOLED + config["model_type"]})
-    replace_folder(aside, folder)
+    with written(folder) as aside:
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        if getattr(model.config, "reward_pooling", "last") == "mean":
+            config = read_json(aside / "config.json")
+            write_json(aside / "config.json", config | {"model_type": MEAN_POOLED + config["model_type"]})
 
 
 def link_folder(folder: Path, to: Path, finish: Callable[[Path], None] = lambda aside: None) -> None:
@@ -99,11 +98,9 @@ def link_folder(folder: Path, to: Path, finish: Callable[[Path], None] = lambda 
 
     finish: may change the new folder before it is put in place; files that it writes must be new ones.
     """
-    to.parent.mkdir(parents=True, exist_ok=True)
-    aside = to.parent / f".{to.name}.partial-{os.getpid()}"
-    shutil.copytree(folder, aside, copy_function=_link)
-    finish(aside)
-    replace_folder(aside, to)
+    with written(to) as aside:
+        shutil.copytree(folder, aside, copy_function=_link)
+        finish(aside)
 
 
 def _link(source: str, to: str) -> None:
@@ -111,14 +108,3 @@ def _link(source: str, to: str) -> None:
         os.link(os.path.realpath(source), to)
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, to)
-
-
-def replace_folder(aside: Path, folder: Path) -> None:
-    """Put a finished folder in place of an old one (of which nothing is kept, nor ever only a part is there)."""
-    if not folder.exists():
-        os.replace(aside, folder)
-        return
-    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
-    os.replace(folder, old)
-    os.replace(aside, folder)
-    shutil.rmtree(old)

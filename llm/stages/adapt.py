@@ -7,7 +7,6 @@ the same exact gradient, and in Omega at every step. What differs is what is mad
 that are well rewarded, and that every layer is a part.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ..averaging.ama.parameterise import middle_weights, penalty
 from ..config import AveragingEntry
 from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
-from ..files import up_to_date, write_json
+from ..files import read_made, up_to_date, write_json
 from ..models.batches import IGNORED
 from ..models.chat import imitation_batch
 from ..models.loading import load_model, load_reward_model, load_tokenizer
@@ -36,12 +35,12 @@ def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -
     """
     theta_0, result = run.folder / "theta_0", []
     samples = _labelled(run, folder) if entry.method == "adamerging" else _sampled(run, theta, folder)
-    for variant in _variants(entry, len(json.loads(samples.read_text()))):
+    for variant in _variants(entry, read_made(samples, len)):
         name = "-".join([entry.label, *(f"{key}{value:g}" for key, value in variant.items())])
         found = folder / f"{name}.json"
         if not up_to_date(found, samples, theta_0 / "config.json", theta / "config.json"):
             find_ratios(run, theta_0, theta, samples, entry, found, **variant)
-        content = json.loads(found.read_text())
+        content = read_made(found, dict)
         result += [({"alpha": float(alpha), **variant}, of_alpha["alphas"]) for alpha, of_alpha in content.items()]
     return result
 
@@ -110,7 +109,7 @@ def find_ratios(
     grouping = entry.grouping.of_model(run.preset.model)
     tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device)
     settings = run.preset.ama
-    rows = json.loads(kept.read_text())[: samples or settings.draw]
+    rows = read_made(kept, list)[: samples or settings.draw]
     axes = {name: tensor.ndim for name, tensor in between.theta.items()}
     weights = middle_weights(between.assignment, axes, regulariser)
     found = {}

@@ -5,7 +5,6 @@ steps with a checkpoint after each. A checkpoint is the model and, beside it, th
 is drawn anew from the run's seed, so a killed run goes on at the last checkpoint and ends with the same bytes.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from ..config import Dpo
 from ..errors import UserError
-from ..files import write_json
+from ..files import read_made, write_json
 from ..models.batches import Batch
 from ..models.chat import imitation_batch
 from ..models.likelihood import reply_log_probs
@@ -60,7 +59,7 @@ def dpo(run: LocalRun, theta_0: Path, preferences: Path, out: Path, lr: float | 
 
 def _batches(run: LocalRun, settings: Dpo, preferences: Path) -> list[list[dict]]:
     """The pairs of every step of the run, in order."""
-    rows = [row for row in json.loads(preferences.read_text()) if row["split"] == "train"]
+    rows = [row for row in read_made(preferences) if row["split"] == "train"]
     return list(minibatches(rows, settings.batch, settings.epochs, run.rng("dpo")))
 
 

@@ -5,15 +5,15 @@ and a method differs from the plain one, `distilled`, by its penalty or hook alo
 with another KL penalty in the reward, r - eta log(pi / pi_0) (figure 8).
 """
 
-import json
 from pathlib import Path
+from typing import cast
 
 from tqdm import tqdm
 
 from ..config import Optimiser, TrainingEntry
 from ..evaluation.local import Evaluator
 from ..evaluation.measurement import rows_of, with_rate
-from ..files import up_to_date
+from ..files import read_made, up_to_date
 from ..methods import METHODS, code_of
 from ..models.batches import pad_right
 from ..models.chat import imitation_example
@@ -39,7 +39,7 @@ def measure_trained(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> li
     Args:
         rate: the learning rate, as text or `own` for the preset's; another one becomes part of the setting.
     """
-    run, rows, lr = evaluator.run, [], number(rate)
+    run, rows, lr = cast(MicrocosmRun, evaluator.run), [], number(rate)
     for setting in entry.settings():
         if entry.spec.after == "ppo":
             model = theta_folder(run, "ppo", rate, run.preset.ppo.name_of(setting["strength"]))
@@ -58,7 +58,7 @@ def train(run: MicrocosmRun, rsf: Path, method: str, setting: dict, lr: float | 
     theta_0 = run.folder / "theta_0"
     if up_to_date(out / "config.json", theta_0 / "config.json", *files):
         return
-    samples = [tuple(sample) for file in files for sample in json.loads(file.read_text())]
+    samples = [tuple(sample) for file in files for sample in read_made(file)]
     optimiser = run.preset.distil.optimiser
     optimiser = optimiser if lr is None else optimiser.model_copy(update={"lr": lr})
     tokenizer = load_tokenizer(theta_0)

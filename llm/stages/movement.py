@@ -1,6 +1,5 @@
 """Weight displacement: how far alignment has moved every group of weights of a run, and every row of the embeddings."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..config import Algorithm
+from ..files import read_made
 from ..grouping import Grouping, assign
 from ..models.chat import reply_ids
 from ..models.loading import load_tokenizer, require_model
@@ -30,7 +30,7 @@ def movement(run: LocalRun, rlhf: Algorithm) -> dict:
     start, theta = require_model(run.folder / "theta_0"), require_model(theta_folder(run, rlhf, "own"))
     before, after = (load_file(folder / "model.safetensors") for folder in (start, theta))
     tokenizer = load_tokenizer(start)
-    samples = json.loads((run.folder / "ama" / rlhf / "own" / "kept.json").read_text())
+    samples = read_made(run.folder / "ama" / rlhf / "own" / "kept.json")
     moved = row_movement(before, after)
     found = counts([reply_ids(tokenizer, row["reply"], row["finished"]) for row in samples], len(moved))
     used = found > 0
@@ -57,7 +57,7 @@ def file_name(seed: int | str) -> str:
 
 def read_movements(results: Path) -> list[dict]:
     """What a folder of results has of it, seed by seed."""
-    return sorted((json.loads(path.read_text()) for path in results.glob(file_name("*"))), key=lambda one: one["seed"])
+    return sorted(map(read_made, results.glob(file_name("*"))), key=lambda one: one["seed"])
 
 
 def group_movement(theta_0: Weights, theta: Weights) -> dict[str, dict[str, float]]:

@@ -4,7 +4,6 @@ Rewards are of training prompts: the first `oracle.screen` of `oracle.prompts` f
 for the finalists. Prompts and random numbers are the same for every point, so the comparison is paired.
 """
 
-import json
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from ..averaging.ama.oracle import lattice, search
 from ..config import AveragingEntry
 from ..evaluation.local import Evaluator
-from ..files import up_to_date, write_json
+from ..files import read_made, up_to_date, write_json
 from ..grouping import labels
 from .average import Found, load_between
 
@@ -25,7 +24,7 @@ def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, fold
         made_from = [model / "config.json" for model in (evaluator.theta_0, theta, evaluator.reward)]
         if not up_to_date(file, *made_from):
             write_json(file, search_omega(evaluator, theta, entry, alpha))
-        best = json.loads(file.read_text())
+        best = read_made(file)
         found += [({"alpha": alpha, "chosen_by": judge}, best[judge]) for judge in entry.options["chosen_by"]]
     return found
 

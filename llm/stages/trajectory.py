@@ -1,11 +1,12 @@
 """What is measured of the models that training itself made: theta_0, each iteration of alignment, theta; and chance."""
 
-import json
 from math import sqrt
+from typing import Any
 
 from ..config import Algorithm
 from ..evaluation.local import Evaluator, chance
 from ..evaluation.measurement import Measurement, rows_of, with_rate
+from ..files import read_made
 from ..models.loading import load_model
 from ..training.iterations import iteration_folder
 from .align import aligned_folder, number
@@ -17,11 +18,11 @@ def measure_baseline(evaluator: Evaluator) -> list[dict]:
     measured, seconds = evaluator.measure(load_model(evaluator.theta_0, evaluator.mixed_on))
     rows = rows_of(run, "none", "theta_0", {}, measured, seconds)
     rows += rows_of(run, "none", "chance", {}, chance(run), 0.0)
-    judged = json.loads((run.folder / "reward.json").read_text())
-    return rows + rows_of(run, "none", "reward_model", {}, _reward_model(judged), 0.0)
+    judged = read_made(run.folder / "reward.json", _reward_model)
+    return rows + rows_of(run, "none", "reward_model", {}, judged, 0.0)
 
 
-def _reward_model(judged: dict[str, float]) -> dict[str, Measurement]:
+def _reward_model(judged: dict[str, Any]) -> dict[str, Measurement]:
     """Held-out accuracy on pairs, and correlation with the gold reward (error: (1 - r^2) / sqrt(n - 1))."""
     accuracy, r, pairs, replies = (judged[key] for key in ("accuracy", "correlation", "n", "replies"))
     return {

@@ -1,12 +1,11 @@
 """What the stages of alignment leave behind: a model an iteration, and beside it what training needs to go on."""
 
-import json
-import os
 from pathlib import Path
 
 import torch
 
-from ..files import up_to_date
+from ..errors import UserError, first_line
+from ..files import read_made, up_to_date, written
 
 
 def iteration_folder(out: Path, iteration: int) -> Path:
@@ -29,7 +28,7 @@ def training_file(out: Path, iteration: int) -> Path:
 
 
 def read_log(out: Path, iteration: int) -> dict:
-    return json.loads(log_file(out, iteration).read_text())
+    return read_made(log_file(out, iteration), lambda log: log | {})
 
 
 def is_made(out: Path, iteration: int, *inputs: Path) -> bool:
@@ -55,23 +54,30 @@ def write_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer)
         for name, part in parts.items()
         for key, tensor in _tensors(part).items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    save_file(tensors, aside)
-    os.replace(aside, path)
+    with written(path) as aside:
+        save_file(tensors, aside)
 
 
 def read_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) -> None:
-    """Give modules and optimisers, made anew for the same parameters, the state that `write_training` wrote."""
+    """Give modules and optimisers, made anew for the same parameters, the state that `write_training` wrote.
+
+    Raises UserError for a file that is damaged.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    tensors = load_file(path)
-    for name, part in parts.items():
-        mine = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
-        if isinstance(part, torch.nn.Module):
-            part.load_state_dict(mine)
-        else:
-            part.load_state_dict({"state": _nested(mine), "param_groups": part.state_dict()["param_groups"]})
+    try:
+        tensors = load_file(path)
+        for name, part in parts.items():
+            mine = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+            if isinstance(part, torch.nn.Module):
+                part.load_state_dict(mine)
+            else:
+                part.load_state_dict({"state": _nested(mine), "param_groups": part.state_dict()["param_groups"]})
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is damaged ({first_line(error)}); remove it and give the same command again."
+        ) from None
 
 
 def _tensors(part: torch.nn.Module | torch.optim.Optimizer) -> dict[str, torch.Tensor]:

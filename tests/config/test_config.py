@@ -415,6 +415,52 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, sentence):
         config.load_preset(written(tmp_path, text))
 
 
+UNSAFE = ["$(touch X)", "../x", "/x", "a b", "a;b", "'", "", ".", "..", "a\nb", "a\n", "\u0430", "{x}", "<b>"]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_name_that_is_a_path_or_means_something_to_a_shell_is_refused(tmp_path, name):
+    said = " is not allowed: Input should be letters, digits and any of _ . - "
+    with pytest.raises(UserError, match=rf"name = .*{said}"):
+        config.load_preset(written(tmp_path, {"base": "smoke", "name": name}))
+    sweep = packaged("sweeps", "core")
+    with pytest.raises(UserError, match=rf"name = .*{said}"):
+        config.load_sweep(written(tmp_path, sweep | {"name": name}))
+    with pytest.raises(UserError, match=rf"averaging\.0\.label = .*{said}"):
+        config.load_sweep(written(tmp_path, changed(sweep, "averaging.0.label", name)))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"# caf\xe9\nname: x", "x.yaml is no text in UTF-8 .'utf-8' codec can't decode byte 0xe9"),
+        (b"base: smoke\nname: x\nname: y", "x.yaml is not valid YAML: the key name stands twice"),
+        (b"threads: 1" + b"0" * 5000, "not valid YAML: Exceeds the limit|more than 18 digits"),
+        (b"threads: 0x1" + b"0" * 400, "not valid YAML: a whole number has more than 18 digits"),
+        (b"a: " + b"[" * 20_000, "not valid YAML: maximum recursion depth exceeded"),
+        (b"a: &a [*a]", "not valid YAML: an alias stands within what it stands for"),
+        (b"a: &a {b: {c: *a}}", "not valid YAML: an alias stands within what it stands for"),
+        (b"a: " + b"x" * 200_000, "not valid YAML: it has more than 100000 characters"),
+        (b"a: 2020-13-45", "not valid YAML: month must be in 1..12"),
+        (b"a: !!python/object/apply:os.system [ls]", "could not determine a constructor for the tag"),
+        (b"a: \0", "not valid YAML: unacceptable character"),
+    ],
+)
+def test_yaml_that_settings_never_need_is_refused_at_once(tmp_path, text, said):
+    (tmp_path / "x.yaml").write_bytes(text)
+    with pytest.raises(UserError, match=said):
+        config.load_preset(str(tmp_path / "x.yaml"))
+
+
+def test_aliases_may_stand_for_little_and_not_for_ever_more(tmp_path):
+    tens = "".join(f"k{i}: &k{i} [{', '.join([f'*k{i - 1}'] * 9)}]\n" for i in range(1, 9))
+    with pytest.raises(UserError, match="not valid YAML: its aliases stand for more than 100000 values"):
+        config.load_preset(written(tmp_path, f"k0: &k0 [1]\n{tens}"))
+    smoke = resources.files("llm").joinpath("presets", "smoke.yaml").read_text()
+    smoke = smoke.replace("threads: 1", "threads: &one 1").replace("thin_parts: 1", "thin_parts: *one")
+    assert config.load_preset(written(tmp_path, "\ufeff" + smoke)) == config.load_preset("smoke")
+
+
 @pytest.mark.parametrize("name", ["nope", "nope.yaml", "core"])
 def test_an_unknown_preset_is_refused_with_the_known_ones(name):
     with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are {', '.join(PRESETS)}, or the path"):

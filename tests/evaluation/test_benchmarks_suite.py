@@ -23,14 +23,8 @@ from llm.models.generate import generate
 from llm.models.likelihood import log_likelihoods
 
 CHOICES = ("arc_easy", "arc_challenge", "race", "piqa")
-NUMBERS = {
-    **dict.fromkeys(CHOICES, "acc"),
-    "squad_v1_f1": "f1",
-    "squad_v1_em": "exact_match",
-    "drop": "f1",
-    "drop_em": "em",
-    "wmt14-fr-en": "bleu",
-}
+NUMBERS = {**dict.fromkeys(CHOICES, "acc"), "squad_v1_f1": "f1", "squad_v1_em": "exact_match", "drop": "f1"}
+NUMBERS |= {"drop_em": "em", "wmt14-fr-en": "bleu"}
 TOKENS = 12
 
 
@@ -419,4 +413,4 @@ def test_packages_carry_the_task_files():
     import tomllib
 
     project = tomllib.loads((DATA.parents[2] / "pyproject.toml").read_text())
-    assert "evaluation/benchmarks/tasks/*.yaml" in project["tool"]["setuptools"]["package-data"]["llm"]
+    assert "evaluation/benchmarks/tasks/*.yaml" in project["tool"]["setuptools"]["package-data"]["alignment_tax.llm"]

@@ -51,20 +51,7 @@ def folder(tmp_path_factory):
 
 
 SETTINGS = {"task_tokens": 4, "tokens": 5, "resamples": 20, "name": "tiny", "rlhf": "dpo"}
-OPTIONS = {
-    "config",
-    "theta-0",
-    "theta",
-    "tasks",
-    "out",
-    "reward-model",
-    "prompts",
-    "alphas",
-    "method",
-    "data",
-    "seed",
-    "device",
-}
+OPTIONS = set("config theta-0 theta tasks out reward-model prompts alphas method data seed device".split())
 
 
 def arguments(folder, out, /, **changes):

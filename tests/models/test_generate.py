@@ -111,15 +111,8 @@ def test_prompts_are_read_and_continued_as_by_the_model_itself(model):
 
 def grouped(**changes):
     """Four heads that share the keys and values of two."""
-    settings = {
-        "vocab_size": 600,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "initializer_range": 0.5,
-    }
+    settings = {"vocab_size": 600, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    settings |= {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.5}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return LlamaForCausalLM(LlamaConfig(**settings | changes)).eval()

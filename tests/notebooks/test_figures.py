@@ -23,16 +23,7 @@ from rsf_rows import core, model, rows_of, write
 
 NOTEBOOKS = Path(style.__file__).parents[1]
 DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
-SWEEPS = (
-    "core",
-    "learning-rates",
-    "algorithms",
-    "mitigations",
-    "mitigation-rates",
-    "ratios",
-    "ama-samples",
-    "kl-penalty",
-)
+SWEEPS = (*"core learning-rates algorithms mitigations mitigation-rates ratios ama-samples kl-penalty".split(),)
 SAVE = re.compile(r'style\.save\(fig, "([^"]+)"\)')
 OF_CORE = {
     "training": {"fig01", "fig12"},

@@ -3,6 +3,7 @@ other.
 """
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -189,11 +190,15 @@ def test_every_target_sets_itself_up_first(target, tmp_path):
 
 
 def test_options_of_make_reach_the_workflow():
-    command = ["make", "-n", "reproduce", "SEEDS=3 4", "PRESET=smoke", "TARGET=all", "CORES=5"]
+    command = ["make", "-n", "reproduce", "SEEDS=3 4", "PRESET=my presets/smoke.yml", "TARGET=all", "CORES=5"]
     plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert re.search(
-        r'snakemake --cores 5 --nolock --rerun-incomplete --config preset=smoke seeds="3 4" .*-- all\n', plan
+        r'snakemake --cores 5 --nolock --rerun-incomplete --config preset="my presets/smoke.yml" seeds="3 4" .*-- all\n',
+        plan,
     )
+    environment = os.environ | {"PRESET": "my presets/smoke.yml"}
+    told = subprocess.run(plan.splitlines()[-1], shell=True, env=environment, capture_output=True, text=True).stdout
+    assert told.endswith("; rows: out/results/smoke\n")
     command = ["make", "-n", "-B", "test", "TORCH=torch==2.13.0 --index-url https://example.org"]
     plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "torch==2.13.0 --index-url https://example.org\n" in plan

@@ -3,16 +3,32 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
+from llm.config import load_sweep
+from llm.evidence.rows import write_rows
 from microcosm_runs import METRICS, core_rows, smoke_run, timeless, values
 from workflow import graph, output
 
 JOBS = {"pretrain": 1, "sft": 1, "reward": 1, "align": 1, "baseline": 1, "trajectory": 1, "average": 7, "collect": 1}
+ROW = {
+    "preset": "mine",
+    "rlhf": "none",
+    "method": "theta_0",
+    "setting": {},
+    "metric": "qa",
+    "value": 0.5,
+    "stderr": 0.1,
+    "n": 4,
+    "split": "test",
+    "seconds": 1.0,
+    "version": "1",
+}
 BARS = r"(pretrain: \w+|sft|reward|rsf, lr [\d.e-]+): +\d+%\|.*\d+/\d+ \[.*\]"
 RESULT = r"reward model: accuracy [\d.]+, correlation with gold -?[\d.]+"
 
@@ -65,6 +81,35 @@ def test_a_ratio_of_the_head_is_measured_where_the_head_is_not_tied_and_refused_
         in refusing.communicate(timeout=500)[0]
     )
     assert refusing.returncode != 0
+
+
+def test_folders_with_spaces_and_signs_of_the_shell_are_only_names(tmp_path):
+    folder = tmp_path / "it's a $(touch X) `touch X`; touch X"
+    folder.mkdir()
+    preset = folder / "my preset.yaml"
+    preset.write_text("{base: smoke, name: mine}")
+    said = output(graph(folder, "--dry-run", "--printshellcmds", preset=preset))
+    commands = [shlex.split(line) for line in re.findall(r"Shell command: (\S+ -m llm .*)", said)]
+    assert Counter(command[3] for command in commands) == Counter(JOBS) - Counter(average=7) + Counter(sweep=7)
+    for command in commands:
+        if command[3] != "collect":
+            assert command[command.index("--preset") + 1] == str(preset)
+            assert command[command.index("--out") + 1] == str(folder / "out")
+    rows = folder / "out" / "mine" / "seed0" / "rows"
+    labels = [entry.label for entry in load_sweep("core").averaging]
+    names = ["baseline", *(f"rsf/own/{name}" for name in ("trajectory", *labels))]
+    for place, name in enumerate(names):
+        write_rows(rows / f"{name}.jsonl", [ROW | {"seed": place}])
+    output(graph(folder, "--allowed-rules", "collect", "core", preset=preset))
+    assert len((folder / "results" / "mine" / "core-seed0.jsonl").read_text().splitlines()) == len(names)
+    assert {path.name for path in folder.iterdir()} == {"my preset.yaml", "out", "results", ".snakemake"}
+
+
+def test_braces_in_a_folder_s_name_are_refused(tmp_path):
+    (tmp_path / "{x}").mkdir()
+    refusing = graph(tmp_path / "{x}", "--dry-run")
+    assert "allowed are folders without braces" in refusing.communicate(timeout=500)[0]
+    assert refusing.returncode == 1
 
 
 def check_complete(rows: list[dict]) -> None:

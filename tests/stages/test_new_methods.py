@@ -158,13 +158,8 @@ def test_a_toy_merge_is_measured_at_every_alpha_with_every_option(run, monkeypat
     monkeypatch.setattr(merge, "__path__", [*merge.__path__, str(tmp_path)])
     monkeypatch.setitem(methods.METHODS, "eager", EAGER)
     grouping = {"parts": 3, "embeddings": "first", "norm": "mean", "head": "mean"}
-    given = {
-        "label": "eager",
-        "method": "eager",
-        "alphas": [0.5, 1.0],
-        "options": {"extra": [0, 1]},
-        "grouping": grouping,
-    }
+    given = {"label": "eager", "method": "eager", "alphas": [0.5, 1.0], "options": {"extra": [0, 1]}}
+    given |= {"grouping": grouping}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP | {"averaging": [given], "training": []}))
     (entry,) = runnable(load_sweep(str(tmp_path / "sweep.yaml")), run.preset).averaging
     rows = measure_averages(evaluator(run), theta(run), "rsf", entry, None, [])

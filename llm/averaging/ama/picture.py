@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ...files import written
 from .optimise import AmaResult
 
 _SMOOTHED = 20  # the loss is drawn as a mean over the last steps/20, since single batches differ much
@@ -38,5 +39,9 @@ def running_mean(values: list[float], width: int) -> list[float]:
 
 def save_figure(figure, stem: Path) -> None:
     """stem + .png and stem + .pdf without dates, so that the same figure gives the same bytes."""
-    figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=160, metadata={"Software": None})
-    figure.savefig(stem.with_name(f"{stem.name}.pdf"), metadata={"CreationDate": None})
+    for ending, how in (
+        ("png", {"dpi": 160, "metadata": {"Software": None}}),
+        ("pdf", {"metadata": {"CreationDate": None}}),
+    ):
+        with written(stem.with_name(f"{stem.name}.{ending}")) as aside:
+            figure.savefig(aside, **how)

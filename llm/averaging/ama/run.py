@@ -7,6 +7,7 @@ arguments goes on from there, and ends with the same bytes.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from ... import version
 from ...errors import UserError
-from ...files import read_prompts, write_text
+from ...files import read_made, read_prompts, write_text
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import ids_of_prompts, pad_id
@@ -45,13 +46,13 @@ class RunState:
         path = out.with_name(f".{out.name}.state")
         run = json.loads(json.dumps(run))
         if path.exists():
-            found = json.loads(path.read_text("utf-8"))
-            if found["run"] != run:
+            theirs, reached = read_made(path, _state)
+            if theirs != run:
                 raise UserError(
                     f"out is {str(out)!r}, for which {path.name} holds a run with other arguments; "
                     "finish that one, or remove the file."
                 )
-            return cls(path, run, AmaState(**found["reached"]) if found["reached"] else None)
+            return cls(path, run, reached)
         if out.with_suffix(".samples.jsonl").exists() and "prompts" in run["sources"]:
             raise UserError(f"{out.with_suffix('.samples.jsonl')} exists; give it as --data, or remove it.")
         state = cls(path, run, None)
@@ -61,6 +62,18 @@ class RunState:
     def save(self, reached: AmaState | None) -> None:
         content = {"run": self.run, "reached": asdict(reached) if reached else None}
         write_text(self.path, json.dumps(content))
+
+
+def _state(content: dict) -> tuple[dict, AmaState | None]:
+    """What `RunState.save` wrote; ValueError and its like for anything else."""
+    if content["reached"] is None:
+        return content["run"], None
+    reached = AmaState(**content["reached"])
+    numbers = [*zip(reached.s, reached.first, reached.second, strict=True)]
+    numbers += [(step["step"], step["loss"], *step["alphas"].values()) for step in reached.path]
+    if not all(isfinite(number) for group in numbers for number in group):
+        raise ValueError("a number is not finite")
+    return content["run"], reached
 
 
 def adapt_files(

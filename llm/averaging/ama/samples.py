@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ...errors import UserError
-from ...files import read_lines, text_of, write_text
+from ...files import parse_json, read_lines, text_of, write_text
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import Message, encode_together, generate_replies
 from ...models.rewards import reward_scores
@@ -99,8 +99,13 @@ def _whole_lines(partial: Path, batch: int) -> list[str]:
     """Lines of complete chunks that an earlier run has left; the file is cut to them."""
     if not partial.exists():
         return []
-    text = partial.read_text("utf-8")
-    lines = text.split("\n")[:-1]  # what follows the last line's end was cut off in writing
+    lines = []
+    for line in partial.read_bytes().split(b"\n")[:-1]:  # what follows the last line's end was cut off in writing
+        try:
+            parse_json(line)
+        except ValueError:
+            break
+        lines.append(line.decode())
     lines = lines[: len(lines) // batch * batch]
     write_text(partial, "".join(f"{line}\n" for line in lines))
     return lines

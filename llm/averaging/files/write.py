@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...models.folder import WeightFile
+from ...files import remove_partial
 from .chunks import SIZE, Chunk
+from .layout import OutputFile
 
 _SPARE = 16 << 20  # bytes of room needed beside the weights: configuration, tokenizer, card
 _BUFFER = 8 * SIZE  # bytes: a chunk of the widest type
@@ -28,6 +29,9 @@ def atomic_folder(out: Path, size: int) -> Iterator[Path]:
         raise UserError(f"out is {str(out)!r}, which exists; give a new folder.")
     if not out.parent.is_dir():
         raise UserError(f"out is {str(out)!r}, but the folder {str(out.parent)!r} does not exist.")
+    if any("\ud800" <= letter <= "\udfff" for letter in out.name):
+        raise UserError(f"out is {str(out)!r}, whose name is no UTF-8.")
+    remove_partial(out)
     free = shutil.disk_usage(out.parent).free
     if free < size + _SPARE:
         room = f"{free / 1e9:.2f} GB are free, but {(size + _SPARE) / 1e9:.2f} GB are needed"
@@ -47,7 +51,7 @@ def atomic_folder(out: Path, size: int) -> Iterator[Path]:
 
 
 def write_weights(
-    files: list[WeightFile], folder: Path, chunks: Callable[[str], Iterator[Chunk]], progress: Callable[[int], None]
+    files: list[OutputFile], folder: Path, chunks: Callable[[str], Iterator[Chunk]], progress: Callable[[int], None]
 ) -> None:
     """Write each file's header and, after it, what `chunks(tensor name)` describe, in the order of the header.
 
@@ -55,14 +59,14 @@ def write_weights(
     """
     buffers = [np.empty(_BUFFER, np.uint8) for _ in range(2)]  # used for every chunk: new memory takes time
     for file in files:
-        with open(folder / file.path.name, "xb", buffering=0) as out:
+        with open(folder / file.name, "xb", buffering=0) as out:
             out.write(file.header)
             for chunk in chain.from_iterable(chunks(tensor.name) for tensor in file.tensors):
                 spans = zip((chunk.theta_0, chunk.theta), buffers, strict=True)
                 data = chunk.make(*(span and span.read(buffer) for span, buffer in spans))
-                view = memoryview(data).cast("B")
+                view = data.data.cast("B")
                 progress(len(view))
                 while view:
                     view = view[out.write(view) :]
-            if out.tell() != file.path.stat().st_size:
-                raise UserError(f"{file.path} changed while it was read.")
+            if out.tell() != file.size:
+                raise AssertionError(f"{file.name} has {out.tell()} bytes, not {file.size}")

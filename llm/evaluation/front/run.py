@@ -106,10 +106,11 @@ def _samples(sources: Sources, settings: FrontSettings, pair: Pair) -> list[Toke
 def _described(sources: Sources, settings: FrontSettings) -> dict:
     """All that decides the measured numbers: models and files by hash, and settings."""
     files = {task: Path(task.rpartition("=")[2]) for task in settings.tasks}
+    of_the_report = {"confidence", "resamples", "alignment", "name", "rlhf"}
     return {
-        "sources": sources.described(),
+        "sources": {key: found["sha256"] for key, found in sources.described().items()},
         "tasks": {task: described_file(file)["sha256"] if file.is_file() else None for task, file in files.items()},
-        "settings": settings.model_dump(mode="json", exclude={"confidence", "resamples", "alignment"}),
+        "settings": settings.model_dump(mode="json", exclude=of_the_report),
     }
 
 

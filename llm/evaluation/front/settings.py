@@ -24,7 +24,9 @@ def parse_alphas(given: str | list[float]) -> list[float]:
             count = int(np.floor((last - first) / step + 1e-9)) + 1 if step > 0 else 0
             found = [round(first + k * step, 12) for k in range(min(count, 100_001))]
         else:
-            found = sorted({float(number) for number in (given.split(",") if isinstance(given, str) else given)})
+            found = sorted(
+                {round(float(number), 12) for number in (given.split(",") if isinstance(given, str) else given)}
+            )
     except (ValueError, OverflowError):
         raise wrong from None
     if not 1 <= len(found) <= 1000 or not all(0 <= alpha <= 1 for alpha in found):

@@ -2,6 +2,7 @@
 
 import json
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 
 from ...averaging.ama.run import adapt_files
@@ -9,7 +10,7 @@ from ...averaging.ama.settings import AdaptSettings, Sources
 from ...config import Algorithm, AveragingEntry, HubPreset
 from ...data.records import Turn, messages
 from ...evaluation.hub import Judge, device, dtype
-from ...files import up_to_date, write_text
+from ...files import read_made, up_to_date, write_text
 from ...models.chat import generate_replies
 from ...models.loading import load_model, load_tokenizer
 from ...run import Run
@@ -29,7 +30,7 @@ def ratios_of(run: Run[HubPreset], theta: Path, rlhf: Algorithm, entry: Averagin
             file.unlink(missing_ok=True)
             settings = _settings(run, rlhf, entry, alpha, varied.get("samples"), varied.get("regulariser"))
             adapt_files(Sources(theta_0, theta, data=samples), file, settings, device=device(run.preset).type)
-        found.append((named, json.loads(file.read_text())["groups"]))
+        found.append((named, read_made(file, itemgetter("groups"))))
     return found
 
 

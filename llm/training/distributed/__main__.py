@@ -5,9 +5,10 @@ the job, where `llm.training.distributed.launch` finds it.
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from ...errors import UserError
+from ...errors import UserError, one_sentence
 from .jobs import read_job, refusal_file, run_job
 
 
@@ -15,9 +16,11 @@ def main(path: Path) -> int:
     """The exit code."""
     try:
         run_job(read_job(path))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        refusal_file(path).write_text(str(error))
+    except (UserError, OSError) as error:
+        sentence = one_sentence(error)
+        print(f"error: {sentence}", file=sys.stderr)
+        with suppress(OSError):  # of a full disk
+            refusal_file(path).write_text(sentence, "utf-8")
         return 2
     return 0
 

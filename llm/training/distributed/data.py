@@ -9,7 +9,7 @@ from ...data.hub import hh_rlhf, sharegpt
 from ...data.hub.parsed import distinct_prompts, without_prompts_of
 from ...data.hub.place import Place
 from ...data.records import Conversation, Preference, Turn, messages, turns_of
-from ...files import write_text
+from ...files import read_lines, write_text
 from ...run import Run
 
 
@@ -51,8 +51,7 @@ def pairs(run: Run[HubPreset], name: str) -> Path:
 
 def read_prompts(file: Path) -> list[tuple[Turn, ...]]:
     """The prompts of a file of {"prompt"}."""
-    rows = map(json.loads, file.read_text().splitlines())
-    return [tuple(Turn(**turn) for turn in row["prompt"]) for row in rows]
+    return [tuple(Turn(**turn) for turn in row["prompt"]) for _, row in read_lines(file)]
 
 
 def _pair(pair: Preference) -> dict:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ...config.trainers import Hardware, Lora
 from ...errors import UserError
@@ -24,8 +24,8 @@ class Origin:
     """What it takes to make a model folder of gathered weights. kind: the model's class, whatever sharding has made of it."""
 
     kind: type
-    config: object
-    tokenizer: object
+    config: Any
+    tokenizer: Any
     lora: Lora | None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...config.trainers import Hardware, Writing
 from ...errors import UserError
-from ...files import write_text
+from ...files import read_lines, write_text
 from ...models.batches import Tokens
 from ...models.chat import Message, context_of, end_id, prompt_ids, require_room
 from .models import load_frozen, load_tokenizer
@@ -87,7 +87,7 @@ def write_samples(
             rows = [Sample(p, prompts[p], *reply) for p, group in answered for reply in group]
             write_text(_file(folder, i), "".join(json.dumps(vars(row)) + "\n" for row in rows))
     accelerator.wait_for_everyone()
-    return [Sample(**json.loads(line)) for i in range(len(parts)) for line in _file(folder, i).read_text().splitlines()]
+    return [Sample(**row) for i in range(len(parts)) for _, row in read_lines(_file(folder, i))]
 
 
 def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
@@ -183,7 +183,7 @@ def in_shares(accelerator, samples: list[Sample], ask: Callable[[list[Sample]], 
     """What `ask` gives for each sample, `size` of similar length at a time, in the samples' order and in every process."""
     order = sorted(range(len(samples)), key=lambda i: len(samples[i].prompt_ids) + len(samples[i].reply_ids))
     mine = order[accelerator.process_index :: accelerator.num_processes]
-    found = []
+    found: list[tuple] = []
     for start in range(0, len(mine), size):
         some = mine[start : start + size]
         found += zip(some, ask([samples[i] for i in some]), strict=True)

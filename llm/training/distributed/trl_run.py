@@ -130,7 +130,7 @@ def identity(settings: object, launcher: str, model: str, rows: list, seed: int)
 def keep_own(folder: Path, name: str) -> None:
     """Remove the states of another run, and those that were not finished."""
     written = folder / "identity.json"
-    if folder.exists() and not (written.is_file() and json.loads(written.read_text()) == name):
+    if folder.exists() and not (written.is_file() and written.read_bytes() == f"{json.dumps(name)}\n".encode()):
         shutil.rmtree(folder)
     for state in _states(folder):
         if not (state / COMPLETE).is_file():
