@@ -5,9 +5,11 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from ..config.base import Settings
 from ..errors import UserError, first_line
 from ..grouping import Grouping, assign, role
 from ..models.folder import ModelFolder, notes_on_base, read_folder
@@ -31,20 +33,34 @@ class Pair:
         return assign(self.theta, grouping, dict(both[0].items() & both[1].items()))
 
 
-def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device, union: bool = False) -> Pair:
+class Match(Settings):
+    """How far two folders may differ, as `average`'s options of the same names have it.
+
+    vocab: "union" allows different numbers of tokens: shared rows are averaged, and those that theta adds are theirs in both.
+    ignore_config: keys of config.json that may differ. strict: what is doubtful about the tokenizers, or about an adapter's base,
+    is refused instead of noted.
+    """
+
+    vocab: Literal["same", "union"] = "same"
+    ignore_config: tuple[str, ...] = ()
+    strict: bool = False
+
+
+def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device, match: Match = Match()) -> Pair:
     """Check that the two folders belong together and load both; theta may be a LoRA adapter on theta_0.
 
     A head that one of them ties to its embeddings is these, and free where the other has one of its own. dtype: as for
-    `dtype_on`. union: allow different vocabulary sizes, as `average` does: rows that theta adds are theta's in both. Raises
-    UserError for folders that are missing, damaged or do not fit; never runs code from a folder.
+    `dtype_on`. Raises UserError for folders that are missing, damaged or do not fit; never runs code from a folder.
     """
     wanted = dtype_on(dtype, device)
     base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
     if base.is_adapter:
         raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
-    has_own = any(theta.glob("tokenizer*"))
-    notes = notes_on_base(base, other) if other.is_adapter else check_config(base, other)
-    notes += check_tokenizers(theta_0, theta) if has_own or not other.is_adapter else []
+    union = match.vocab == "union"
+    notes = check_tokenizers(theta_0, theta, union) + (notes_on_base(base, other) if other.is_adapter else [])
+    if match.strict and notes:
+        raise UserError(f"strict is set, but: {notes[0]}")
+    notes += base.notes + other.notes + ([] if other.is_adapter else check_config(base, other, match.ignore_config))
     if other.is_adapter:
         aligned = _with_adapter(base, other, wanted, union)
     else:
@@ -60,7 +76,8 @@ def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device, unio
     _check_shapes(model.state_dict(), state)
     for name, tensor in _per_token(model).items():
         tensor[old:] = state[name][old:]
-    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), notes)
+    has_own = any(theta.glob("tokenizer*"))
+    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)))
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -119,7 +136,7 @@ def _resize(model, rows: int, union: bool, notes: list[str]) -> int:
     if own != rows:
         counts = f"The embeddings have {own} rows in theta-0 and {rows} in theta"
         if not union:
-            raise UserError(f"{counts}; vocab: union in the --config averages those of both and keeps theta's own.")
+            raise UserError(f"{counts}; match: {{vocab: union}} in the --config averages those of both.")
         model.resize_token_embeddings(rows, mean_resizing=False)
         notes.append(
             f"{counts}: those of theta{'' if rows > own else '-0'} only were {'kept' if rows > own else 'left out'}."

@@ -128,10 +128,8 @@ def whole(loaded: tuple, source: Path | str, name: str, note: Note = warn, fresh
     is missing or has another shape.
     """
     model, report = loaded
-    if wrapped := sorted(key for key in report["unexpected_keys"] if plain_name(key) != key):
-        note(
-            f"{name}: {wrapped[0]} was read as {plain_name(wrapped[0])}, and all others without what wrappers add too."
-        )
+    wrapped = any(plain_name(key) != key for key in report["unexpected_keys"])
+    if wrapped:
         plain = {"config": model.config, "state_dict": _plain_state(Path(source), name), "dtype": model.dtype}
         model, report = type(model).from_pretrained(None, **plain, **REPORTED)
     own = dict(model.named_parameters()).keys()
@@ -147,26 +145,25 @@ def whole(loaded: tuple, source: Path | str, name: str, note: Note = warn, fresh
     odd = sorted(report["unexpected_keys"])
     scale = next((key for key in odd if key.partition("weight")[0] + "weight" in own), None)
     if scale:
-        raise UserError(
-            f"{name} is {str(source)!r}, whose {scale} goes with quantised weights; give it in bf16, fp16 or fp32."
-        )
-    if odd and not fresh_head:
+        kinds = "give it in bf16, fp16 or fp32"
+        raise UserError(f"{name} is {str(source)!r}, whose {scale} goes with quantised weights; {kinds}.")
+    if (wrapped or odd) and not fresh_head and Path(source).is_dir():
+        folder = read_folder(Path(source), name)
+        odd = [key for key in odd if key in folder.tensors]
         more = f" and {len(odd) - 1} more" * (len(odd) > 1)
-        note(f"{name} has {odd[0]}{more}, which no {type(model).__name__} has: left out.")
+        left = [f"{odd[0]}{more} of {name} were left out: no {type(model).__name__} has them."] if odd else []
+        for sentence in folder.notes + left:
+            note(sentence)
     return model
 
 
 def _plain_state(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    """A folder's tensors by their plain names; UserError where two have the same."""
+    """A folder's parameters by their plain names."""
     from safetensors.torch import load_file
 
-    state: dict[str, torch.Tensor] = {}
-    for file in read_folder(folder, name).files:
-        for key, tensor in load_file(file.path).items():
-            if plain_name(key) in state:
-                raise UserError(f"{name} is {str(folder)!r}, which has {plain_name(key)} twice, once as {key}.")
-            state[plain_name(key)] = tensor
-    return state
+    found = read_folder(folder, name)
+    stored = (pair for file in found.files for pair in load_file(file.path).items())
+    return {plain_name(key): tensor for key, tensor in stored if plain_name(key) in found.tensors}
 
 
 def load_tokenizer(folder: Path):

@@ -9,13 +9,16 @@ from safetensors.torch import load_file, save_file
 from ama_models import batch
 from averaging_models import make, save_tokenizer
 from llm.averaging.ama.gradient import engine_for
+from llm.averaging.files.average import average_files
 from llm.averaging.live import mix_
-from llm.averaging.pair import load_pair
+from llm.averaging.pair import Match, load_pair
+from llm.averaging.ratios import in_order
 from llm.errors import UserError
-from llm.grouping import Grouping, labels
+from llm.grouping import Grouping, labels, ratios
+from llm.models.loading import load_model
 
 IDS = torch.arange(4, 16).reshape(2, 6)
-CPU = torch.device("cpu")
+CPU, UNION = torch.device("cpu"), Match(vocab="union")
 THREE = Grouping(parts=3, head="own")
 
 
@@ -58,6 +61,21 @@ def at(pair, alpha):
     return found
 
 
+def test_models_in_memory_and_folders_get_the_same_mixture(folders, tmp_path):
+    """Bit by bit, with the same groups."""
+    for theta_0, theta in (("tied", "free-longer"), ("free", "tied"), ("tied-longer", "other-tied")):
+        out = tmp_path / f"{theta_0}-{theta}"
+        recipe = (
+            in_order("0.9,0.4,0.2,0.7", THREE, 3) if "free" in theta_0 + theta else in_order("0.9,0.4,0.2", THREE, 3)
+        )
+        report = average_files(folders / theta_0, folders / theta, out, recipe, union=True)
+        pair = load_pair(folders / theta_0, folders / theta, "float32", CPU, UNION)
+        start = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
+        mix_(pair.model, start, pair.theta, ratios(pair.assignment(THREE), report.groups))
+        written = load_model(out).state_dict()
+        assert all(torch.equal(tensor, written[name]) for name, tensor in pair.model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("theta_0", "theta"),
     [("tied", "free"), ("free", "tied"), ("tied", "other-tied"), ("tied", "free-longer"), ("free", "tied-longer")]
@@ -65,7 +83,7 @@ def at(pair, alpha):
 )
 def test_a_mixture_has_the_heads_and_rows_of_both(folders, theta_0, theta):
     """A tied head is its embeddings; rows of theta only are theta's, and those of theta_0 only go."""
-    pair = load_pair(folders / theta_0, folders / theta, "float32", CPU, union=True)
+    pair = load_pair(folders / theta_0, folders / theta, "float32", CPU, UNION)
     low, high = double(folders / theta_0), double(folders / theta)
     both = ("model.embed_tokens.weight", "lm_head.weight")
     left, right = ({name: model.state_dict()[name] for name in both} for model in (low, high))
@@ -114,7 +132,7 @@ def test_a_head_that_is_stored_but_equal_follows_the_embeddings(folders, tmp_pat
 def test_other_numbers_of_tokens_need_the_union(folders, tmp_path):
     adapter(folders / "free", tmp_path, 66, modules_to_save=["embed_tokens", "lm_head"])
     for theta in (folders / "free-longer", tmp_path):
-        with pytest.raises(UserError, match="64 rows in theta-0 and 66 in theta; vocab: union"):
+        with pytest.raises(UserError, match="64 rows in theta-0 and 66 in theta; match: {vocab: union}"):
             load_pair(folders / "free", theta, "float32", CPU)
 
 
@@ -149,11 +167,21 @@ def adapter(base, to, rows=64, **changes):
 )
 def test_an_adapter_means_what_it_meant_in_training(folders, tmp_path, base, rows, changes):
     trained = adapter(folders / base, tmp_path / "theta", rows, **changes)
-    pair = load_pair(folders / base, tmp_path / "theta", "float32", CPU, union=rows > 64)
+    pair = load_pair(folders / base, tmp_path / "theta", "float32", CPU, UNION if rows > 64 else Match())
     torch.testing.assert_close(at(pair, 1.0), trained, rtol=1e-4, atol=2e-5)
     start = logits(double(folders / base))
     torch.testing.assert_close(at(pair, 0.0)[..., :64], start, rtol=1e-4, atol=1e-5)
     assert (trained[..., :64] - start).abs().max() > 1e-3
+
+
+def test_what_is_doubtful_is_refused_with_strict_and_settings_may_differ_where_they_are_named(folders, tmp_path):
+    adapter(folders / "tied", tmp_path / "theta")
+    with pytest.raises(UserError, match="strict is set, but: The adapter's base is"):
+        load_pair(folders / "free", tmp_path / "theta", "float32", CPU, Match(strict=True))
+    other = save(tmp_path, "other", 1, rope_parameters={"rope_type": "default", "rope_theta": 5e3})
+    with pytest.raises(UserError, match="rope_theta in config.json is"):
+        load_pair(folders / "free", other, "float32", CPU)
+    load_pair(folders / "free", other, "float32", CPU, Match(ignore_config=("rope_parameters",)))
 
 
 def test_rows_that_an_adapter_does_not_hold_are_refused(folders, tmp_path):
@@ -162,7 +190,7 @@ def test_rows_that_an_adapter_does_not_hold_are_refused(folders, tmp_path):
     kept = {name: tensor for name, tensor in state.items() if "lm_head" not in name}
     save_file(kept, tmp_path / "adapter_model.safetensors")
     with pytest.raises(UserError, match=r"lacks rows 64 to 65 of lm_head\.weight"):
-        load_pair(folders / "free", tmp_path, "float32", CPU, union=True)
+        load_pair(folders / "free", tmp_path, "float32", CPU, UNION)
 
 
 def test_an_adapter_that_does_not_fit_is_refused_by_name(folders, tmp_path):

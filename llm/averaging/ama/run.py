@@ -95,7 +95,7 @@ def adapt_files(
         raise UserError("The samples must be given by --data, or made from --prompts with --reward-model.")
     _check_out(out)
     place = device_of(device)
-    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.vocab == "union")
+    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
     pair.assignment(settings.grouping)  # raises before any work if the layers cannot be grouped
     known = _tokens(pair, sources.data, settings) if sources.data is not None else None
     if sources.prompts is not None:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil, cos, pi
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import torch
 from pydantic import Field, model_validator
 
 from ...config.base import Count, Items, Positive, Settings, Share, refused
 from ...grouping import Grouping
-from ..pair import hashes
+from ..pair import Match, hashes
 from .parameterise import middle_weights, penalty, placement
 
 
@@ -38,7 +38,6 @@ def described_file(path: Path) -> dict[str, str]:
     return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-Vocab = Literal["same", "union"]
 SLOW = 0.5  # of s, which moves a ratio of 0.5 to 0.62
 
 
@@ -107,12 +106,12 @@ class AdaptSettings(Search):
 
     alpha: mean ratio of the groups. check: samples on which the found and equal ratios are compared. samples, tokens,
     temperature: of the sampling of replies, where there are prompts to reply to. save_every: steps between two saved states.
-    vocab: as in `average`.
+    match: how far the models may differ.
     """
 
     alpha: Share
-    vocab: Vocab = "same"
     grouping: Grouping = Grouping()
+    match: Match = Match()
     check: Items = 256
     seed: Annotated[int, Field(ge=0)] = 0
     dtype: str = "auto"
@@ -123,4 +122,4 @@ class AdaptSettings(Search):
 
     def described(self) -> dict:
         """What decides the result, as plain values, the grouping apart from the rest."""
-        return self.model_dump(exclude={"alpha", "grouping", "save_every"})
+        return self.model_dump(mode="json", exclude={"alpha", "grouping", "save_every"})

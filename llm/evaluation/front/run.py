@@ -47,7 +47,7 @@ def front_files(
         raise UserError("reward-model and prompts are allowed together only.")
     place = device_of(device)
     tasks = _tasks(sources, settings, place)
-    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.vocab == "union")
+    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
     samples = _samples(sources, settings, pair)
     notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else [])
     for note in notes:
@@ -182,5 +182,6 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
         merge = merge_of(best.method)
         how = ["--alpha", f"{best.alpha:g}", *(["--merge", merge] if merge != "linear" else [])]
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
-    models += ["--vocab", settings.vocab] if settings.vocab != "same" else []
+    models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
+    models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
     return shlex.join(["alignment-tax", "average", *models, *how, "--out", "averaged"])
