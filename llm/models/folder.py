@@ -190,7 +190,8 @@ def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, li
             f"load them with {load} and save them again with save_pretrained, which writes safetensors."
         )
     missing = single.name if adapter else f"{single.name} and no {_INDEX}"
-    raise UserError(f"{name} is {str(path)!r}, which has no {missing}.")
+    advice = "; the zero_to_fp32.py that lies there makes weights" if (path / "zero_to_fp32.py").is_file() else ""
+    raise UserError(f"{name} is {str(path)!r}, which has no {missing}{advice}.")
 
 
 def _check_index(folder: ModelFolder) -> None:

@@ -225,6 +225,7 @@ SLOW = r"([\w.]+)*!"  # tries every way to cut a name into pieces
         ({"rank_pattern": {"(": 2}}, r"'\(', which is no pattern"),
         ({"rank_pattern": {"q_proj|*": 2}}, "which is no pattern"),
         ({"target_modules": "(((("}, "which is no pattern"),
+        ({"target_modules": "(a|b)" * 5000}, "it has 25000 letters"),
         ({"rank_pattern": [2]}, "is no object of patterns"),
         ({"alpha_pattern": {SLOW: 2}}, "has patterns that take too long"),
         ({"target_modules": SLOW}, "has patterns that take too long"),
@@ -233,7 +234,7 @@ SLOW = r"([\w.]+)*!"  # tries every way to cut a name into pieces
     ],
 )
 def test_patterns_that_are_none_or_take_too_long(settings, words, plain, tmp_path, monkeypatch):
-    monkeypatch.setattr("llm.averaging.files.lora._PATIENCE", 0.5)
+    monkeypatch.setattr("llm.averaging.files.lora_patterns._PATIENCE", 0.5)
     theta = _change(plain[1], tmp_path / "theta", **settings)
     begun = time.perf_counter()
     with pytest.raises(UserError, match=words):

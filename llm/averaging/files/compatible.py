@@ -88,7 +88,9 @@ def check_tokenizers(theta_0: Path, theta: Path, union: bool = False) -> list[st
     if _merges(theta_0) != _merges(theta):
         raise UserError(f"The tokenizers' merges in {theta_0} and {theta} differ, but must be the same.")
     odd = sorted(left.keys() ^ right.keys())
-    return renamed[:3] + [f"Token {i} is {left.get(i, right.get(i))!r} in one tokenizer only." for i in odd[:3]]
+    if len(renamed) > 3:
+        renamed[2:] = [f"{renamed[2][:-1]}, and {len(renamed) - 3} more have other names."]
+    return renamed + [f"Token {i} is {left.get(i, right.get(i))!r} in one tokenizer only." for i in odd[:3]]
 
 
 def tokens(folder: Path) -> dict[int, str]:

@@ -5,29 +5,22 @@ weights instead. The scale s is lora_alpha / r, or lora_alpha / sqrt(r) for rank
 rank_pattern and alpha_pattern may give a module its own r and lora_alpha.
 """
 
-import json
 import math
 import re
-import subprocess
-import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ...errors import UserError, first_line
+from ...errors import UserError
 from ...grouping import role, token_embeddings
 from ...models.folder import ModelFolder, plain_name
 from ...models.safetensors import TensorInfo
 from .arithmetic import STORAGE, all_finite, as_floats, narrow, widen
+from .lora_patterns import module_settings
 from .pairing import Tensors, check_rows, heads, may_be_tied, same_values, vocabulary_size
 
 _LORA = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.(?P<kind>weight|bias))?")
-_PLAIN_PATTERN = re.compile(
-    r"\^?[\w.]+\$?"
-)  # matched in no time; others get `_PATIENCE` seconds in a process of their own
-_PATIENCE = 3.0
-_MATCH = "import json, re, sys; ps, ns = json.load(sys.stdin); print(json.dumps([[bool(re.match(p, n)) for n in ns] for p in ps]))"
 # Ways to start an adapter at which B A = 0 and W_0 stays as it is; others (PiSSA, OLoRA, ..) change W_0.
 _PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
 _MERGE_FIRST = "merge it into theta-0 with peft's merge_and_unload and give the merged folder."
@@ -99,7 +92,12 @@ def read_adapter(base: ModelFolder, folder: ModelFolder, union: bool = False) ->
             sides.setdefault(match["module"], {})[match["side"]] = (tensor, bool(match["embedding"]))
     whole = {target: replace(tensor, name=target) for target, tensor in adapter.whole.items()}
     adapter.notes.extend(check_rows(base, folder, adapter.base, whole, union))
-    settings = _settings(folder, [_module_name(module) for module in sides])
+    for target in whole:
+        if adapter.base[target].dtype not in STORAGE:
+            raise UserError(
+                f"{target} of theta-0 has type {adapter.base[target].dtype}, allowed are {', '.join(STORAGE)}."
+            )
+    settings = module_settings(base, folder, [_module_name(module) for module in sides])
     for module, found in sides.items():
         module = _module_name(module)
         if set(found) != {"A", "B"}:
@@ -227,47 +225,6 @@ def _pair(module: str, sides: dict[str, tuple[TensorInfo, bool]], rank: Any, alp
             f"r {rank!r} and lora_alpha {alpha!r} in adapter_config.json."
         )
     return LowRank(module, a, b, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank), embedding)
-
-
-def _settings(folder: ModelFolder, modules: list[str]) -> dict[str, tuple[object, object]]:
-    """Module -> its own rank and alpha, if a pattern of the configuration fits its name, else the common ones.
-
-    UserError for a pattern that is none, or that takes too long; likewise for those of the modules that have an adapter.
-    """
-    own = {key: folder.config.get(f"{key}_pattern") or {} for key in ("rank", "alpha")}
-    if not all(isinstance(patterns, dict) for patterns in own.values()):
-        raise UserError(f"rank_pattern or alpha_pattern of {folder.name} is no object of patterns with numbers.")
-    others = [folder.config.get(key) for key in ("target_modules", "exclude_modules", "layers_pattern")]
-    ends = {pattern: rf"(.*\.)?({pattern})$" for patterns in own.values() for pattern in patterns}
-    fits = _matches({pattern: pattern for pattern in others if isinstance(pattern, str)} | ends, modules)
-
-    def setting(module: str, key: str, common: str) -> object:
-        found = (value for pattern, value in own[key].items() if module in fits[pattern])
-        return next(found, folder.config.get(common))
-
-    return {module: (setting(module, "rank", "r"), setting(module, "alpha", "lora_alpha")) for module in modules}
-
-
-def _matches(patterns: dict[str, str], names: list[str]) -> dict[str, set[str]]:
-    """Key -> those of the names whose start the key's pattern fits."""
-    for key, pattern in patterns.items():
-        try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise UserError(f"adapter_config.json has {key!r}, which is no pattern ({first_line(error)}).") from None
-    slow = {key: pattern for key, pattern in patterns.items() if not _PLAIN_PATTERN.fullmatch(key)}
-    found = {key: {name for name in names if re.match(patterns[key], name)} for key in patterns.keys() - slow.keys()}
-    if slow:
-        question, command = json.dumps([list(slow.values()), names]), [sys.executable, "-I", "-S", "-c", _MATCH]
-        try:
-            run = subprocess.run(command, input=question, capture_output=True, text=True, timeout=_PATIENCE, check=True)
-        except subprocess.SubprocessError:
-            raise UserError(
-                f"adapter_config.json has patterns that take too long: {', '.join(map(repr, slow))}."
-            ) from None
-        for key, fits in zip(slow, json.loads(run.stdout), strict=True):
-            found[key] = {name for name, fit in zip(names, fits, strict=True) if fit}
-    return found
 
 
 def _module_name(name: str) -> str:
