@@ -176,9 +176,14 @@ def test_chat_puts_questions_into_the_models_format(told):
         load_suite(SuiteSettings(("piqa", "drop"), data=DATA, chat=chat)).measure(told, np.random.default_rng(0))
         asked[chat] = list(told.asked)
     assert asked[True] == [f"question : {text} answer : " for text in asked[False]]
-    told.tokenizer.chat_template, kept = None, told.tokenizer.chat_template
-    with pytest.raises(UserError, match="chat is asked for, but the model's tokenizer has no chat template"):
-        load_suite(SuiteSettings(("piqa",), data=DATA, chat=True)).measure(told, np.random.default_rng(0))
+    kept = told.tokenizer.chat_template
+    for template, why in (
+        (None, "the model's tokenizer has no chat template"),
+        ("{{ raise_exception('no') }}", "refuses"),
+    ):
+        told.tokenizer.chat_template = template
+        with pytest.raises(UserError, match=why):
+            load_suite(SuiteSettings(("piqa",), data=DATA, chat=True)).measure(told, np.random.default_rng(0))
     told.tokenizer.chat_template = kept
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ...data.benchmarks import BENCHMARKS
 from ...errors import UserError
 from ...models.folder import read_folder
+from ...models.generate import is_recurrent
 from ...models.loading import device_of, dtype_on, load_model, load_tokenizer
 from ..measurement import BLEU, MEAN, bleu_statistics
 from . import squad
@@ -102,7 +103,7 @@ def in_memory(model, tokenizer, batch: int):
     from lm_eval.models.huggingface import HFLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch)
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1 if is_recurrent(model) else batch)
 
 
 def from_folder(folder: Path, *, batch: int, dtype: str = "auto", device: str = "auto", backend: str = "hf"):

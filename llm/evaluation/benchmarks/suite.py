@@ -10,6 +10,7 @@ import numpy as np
 
 from ...data.benchmarks import BENCHMARKS, abilities, checked_tasks, local_data
 from ...errors import UserError, first_line
+from ...models.chat import prompt_ids
 from ..measurement import Measurement
 from .harness import items_of, load_tasks, manager_for, samples_of
 
@@ -59,6 +60,8 @@ class Suite:
         """
         if self.settings.chat and not lm.tokenizer.chat_template:
             raise UserError("chat is asked for, but the model's tokenizer has no chat template; ask in plain text.")
+        if self.settings.chat:
+            prompt_ids(lm.tokenizer, "a")  # raises if the template refuses any
         for name, task in self.tasks.items():
             self._check_lengths(lm, name, task)
         found: dict[str, Measurement] = {}
