@@ -127,13 +127,13 @@ def _tied_head(base: ModelFolder, folder: ModelFolder) -> str:
 def _tie(adapter: Adapter, head: str, embeddings: str, folder: ModelFolder) -> None:
     """Find out whether the adapter leaves the head and the embeddings of its base one matrix."""
     acts, whole = {head, embeddings} & {*adapter.targets.values()}, adapter.whole
-    told = bool(folder.config.get("ensure_weight_tying"))
+    as_one = bool(folder.config.get("ensure_weight_tying"))
     same = (
         len(acts) == 2 and acts <= whole.keys() - adapter.added.keys() and same_values(whole[head], whole[embeddings])
     )
-    if len(acts) == 2 and (same or told):
+    if len(acts) == 2 and (same or as_one):
         adapter.tied[head] = embeddings
-    if acts and not same and not (told and acts == {embeddings}):
+    if acts and not same and not (as_one and acts == {embeddings}):
         adapter.untied = head
 
 
