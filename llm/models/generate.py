@@ -12,10 +12,8 @@ import torch
 from .batches import batches_of, left_pad, positions
 from .kv_cache import is_supported, read, read_on
 
-_CACHES = (
-    "past_key_values",
-    "cache_params",
-)  # of transformers' models, but for RWKV's, which is wrong for several rows
+# What transformers' models call their caches; RWKV's, "state", is wrong for several rows at a time.
+_CACHES = ("past_key_values", "cache_params")
 COMPACT_BELOW = 0.75  # drop finished rows once fewer than this share of the rows is still being written
 SLOTS = (
     160  # replies of a Llama on the CPU that are written at the same time: their keys and values should fit its caches
