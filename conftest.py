@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -19,3 +20,11 @@ def pytest_configure(config):
     # Processes and notebooks that tests start import `llm` and `theory` from this checkout, wherever they run.
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(paths)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Kernels run the notebooks in `make test-long`, and one of them always: tests/notebooks/test_figures.py runs the cells of all."""
+    for item in items:
+        if item.path.suffix == ".ipynb" and item.path.stem != "drawings":
+            item.add_marker(pytest.mark.long)

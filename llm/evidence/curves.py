@@ -41,7 +41,7 @@ class Curve:
     def cut(self) -> "Curve":
         """The path up to its highest reward (the first of equals), that point included."""
         end = int(np.argmax(self.rewards)) + 1
-        return Curve(self.rewards[:end], self.abilities[:end])
+        return self if end == self.rewards.size else Curve(self.rewards[:end], self.abilities[:end])
 
     def at(self, rewards: ArrayLike) -> NDArray[np.float64]:
         """Ability at the given rewards, shape as given: the best crossing of the cut path, NaN where it has none."""
@@ -124,6 +124,7 @@ def common_grid(first: Curve, second: Curve, points: int = 101) -> NDArray[np.fl
 
 def mean_gap(first: Curve, second: Curve, points: int = 101) -> float:
     """Mean of (first - second) ability at equal reward over their common range, in the ability's unit."""
+    first, second = first.cut(), second.cut()
     grid = common_grid(first, second, points)
     return float(np.mean(first.at(grid) - second.at(grid)))
 

@@ -55,10 +55,9 @@ def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: st
 
     A model beyond the rewards that the rival's cut path reaches is compared with its nearest end.
     """
-    per_seed = []
+    per_seed, of_models = [], models.pivot(index=["seed", "setting_key"], columns="metric", values="value")
     for seed in seeds(models):
-        path = rival[seed].cut()
-        own = models[models["seed"] == seed].pivot(index="setting_key", columns="metric", values="value")
+        path, own = rival[seed].cut(), of_models.loc[seed]
         rewards = np.clip(own[reward], path.rewards.min(), path.rewards.max())
         per_seed.append(float(np.mean(own[ability] - path.at(rewards))))
     return per_seed

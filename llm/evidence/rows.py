@@ -8,6 +8,7 @@ in a figure.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,7 +82,12 @@ def setting_key(setting: Mapping[str, JsonValue]) -> str:
     Keys are sorted; numbers are taken to 12 significant digits and whole numbers lose their point, so that
     {"alpha": 0}, {"alpha": 0.0} and {"alpha": 1e-17 - 1e-17} are one setting and 0.1 + 0.2 is 0.3.
     """
-    return json.dumps(_canonical(dict(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
+    return _key(json.dumps(dict(setting)))
+
+
+@lru_cache(maxsize=10_000)
+def _key(setting: str) -> str:
+    return json.dumps(_canonical(json.loads(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
 
 
 def _canonical(value: JsonValue, room: int = 10) -> JsonValue:
