@@ -7,9 +7,9 @@ and the bytes.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..methods import Kind, names
@@ -59,7 +59,7 @@ Mixture = Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and no key may be unknown."""
+    """Base of all settings: frozen, no key may be unknown, and no truth value is a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -71,6 +71,25 @@ class Settings(BaseModel):
                 allowed = ", ".join(cls.model_fields)
                 raise refused(f"{key} = {short(given[key])} is an unknown key; allowed are {allowed}")
         return given
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _numbers_are_numbers(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        read = handler(given)
+        for key, value in given.items() if isinstance(given, dict) else ():
+            for one, made in _pairs(value, getattr(read, key)):
+                if isinstance(made, int | float) and isinstance(one, bool) != isinstance(made, bool):
+                    wanted = "true or false" if isinstance(made, bool) else "a number"
+                    raise refused(f"{key} = {short(value)} is not allowed: Input should be {wanted}")
+        return read
+
+
+def _pairs(given: object, read: object) -> Iterable[tuple[object, object]]:
+    """What was given with what it was read as, one by one in lists and groups."""
+    if isinstance(given, dict):
+        made = read.values() if isinstance(read, dict) else (getattr(read, str(key), None) for key in given)
+        return zip(given.values(), made, strict=True)
+    return zip(given, read, strict=True) if isinstance(given, list) else [(given, read)]
 
 
 def short(value: object) -> str:

@@ -19,6 +19,8 @@ from ..methods import METHODS, family, known
 from .metrics import ABILITIES, BOUNDED, MEAN_ABILITY, METRICS, REWARDS
 from .rows import read_rows, setting_key
 
+LARGEST = 1e100  # sums and squares of what is larger may be infinite
+
 
 def read_preset(results: Path) -> pd.DataFrame:
     """All rows of a folder (`llm.evidence.rows`), which must be of one preset, and of methods and settings that are known."""
@@ -28,6 +30,9 @@ def read_preset(results: Path) -> pd.DataFrame:
     if "theta_0" not in set(rows["method"]):
         raise UserError(f"results: {results} has no rows of method theta_0; run the sweep `core` first.")
     check_known(rows)
+    for key in ("value", "stderr"):
+        if (largest := rows[key].abs().max()) > LARGEST:
+            raise UserError(f"results: {results} has {key} = {largest:g}; allowed are numbers up to {LARGEST:g}.")
     return rows
 
 
@@ -132,6 +137,8 @@ def _check_complete(rows: pd.DataFrame) -> None:
 
 def _mean_abilities(rows: pd.DataFrame) -> pd.DataFrame:
     of_range = rows[rows["metric"].isin(BOUNDED)]
+    if of_range.empty:
+        raise UserError(f"results: there are no rows of an ability; some of {', '.join(BOUNDED)} must be measured.")
     best = of_range["metric"].map({ability: METRICS[ability].best for ability in BOUNDED})
     scaled = of_range.assign(value=of_range["value"] / best, squared=(of_range["stderr"] / best) ** 2)
     groups = scaled.groupby(["method", "setting_key", "seed"], sort=False)

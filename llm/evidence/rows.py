@@ -23,11 +23,10 @@ if TYPE_CHECKING:  # stages write rows, and need no pandas for it
 
 IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
 
-LARGEST = 1e100  # of a number in a row: sums and squares of what is larger may be infinite
 Text = Annotated[str, Field(min_length=1, description="a non-empty string")]
 DECIMALS = 5  # of an item's contribution
-Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, description="a finite number")]
-NotNegative = Annotated[float, Field(ge=0, le=LARGEST, description="a finite number >= 0")]
+Number = Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0")]
 
 
 class Row(BaseModel):
