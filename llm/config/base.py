@@ -84,7 +84,7 @@ class Settings(BaseModel):
         return read
 
 
-def _pairs(given: object, read: object) -> Iterable[tuple[object, object]]:
+def _pairs(given: Any, read: Any) -> Iterable[tuple[Any, Any]]:
     """What was given with what it was read as, one by one in lists and groups."""
     if isinstance(given, dict):
         made = read.values() if isinstance(read, dict) else (getattr(read, str(key), None) for key in given)
