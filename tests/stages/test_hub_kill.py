@@ -1,20 +1,13 @@
 """A run of the paper's kind of preset that is killed in the middle of a stage: done again, it ends with the same models."""
 
-import os
 import shutil
-import signal
-import subprocess
-import traceback
-from pathlib import Path
 
 import pytest
-import torch
 
-from hub_runs import run_of
+from hub_runs import Forks, run_of
 from llm.errors import UserError
 from llm.stages.hub.backend import HubBackend
 from llm.training.distributed import launch
-from llm.training.distributed.__main__ import main
 from trainer_models import same
 
 # what is trained in which order, by the name of its job; the stage that does it; the model it ends with
@@ -27,43 +20,6 @@ JOBS = {
     "warm-start": (lambda backend: backend.align("ppo", "own"), "warm-start"),
     "ppo-own": (lambda backend: backend.align("ppo", "own"), "ppo/own/iteration02"),
 }
-
-
-class Forks:
-    """Stands in for `subprocess`: a job runs in a copy of this process, which has loaded everything already. It writes down how
-    many steps AdamW took, and where it is told to, it ends before one of them as by `kill -9`.
-    """
-
-    def __init__(self, folder: Path, kill: dict[str, int] | None = None) -> None:
-        self.folder, self.kill = folder, kill or {}
-
-    def run(self, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
-        child = os.fork()
-        if child == 0:
-            os._exit(self._job(Path(command[-1]), env))
-        return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-    def _job(self, job: Path, env: dict[str, str]) -> int:
-        os.environ.update(env)
-        steps, step = 0, torch.optim.AdamW.step
-
-        def counting(*arguments, **options):
-            nonlocal steps
-            steps += 1
-            (self.folder / job.stem).write_text(str(steps))
-            if steps == self.kill.get(job.stem):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*arguments, **options)
-
-        torch.optim.AdamW.step = counting
-        try:
-            return main(job)
-        except BaseException:  # else the copy would go on with the tests
-            traceback.print_exc()
-            return 1
-
-    def steps(self, name: str) -> int:
-        return int((self.folder / name).read_text())
 
 
 @pytest.fixture(scope="module")
