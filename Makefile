@@ -3,6 +3,8 @@ PYTHON  ?= python3
 PRESET  ?= microcosm
 SEEDS   ?= 0
 TARGET  ?= core
+SEED    ?= 0
+COUNT   ?= 1000
 CORES   ?= 2
 # Asked for first and exactly. For a GPU: make reproduce TORCH="torch==2.13.0 --index-url <the index of your CUDA version>"
 TORCH   ?= torch==2.13.0
@@ -22,7 +24,7 @@ VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 ROWS       = $(FRESH)/$$(basename "$$PRESET" | sed 's/\.ya*ml$$//')
 WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset="$(PRESET)" seeds="$(SEEDS)" results="$(FRESH)"
 
-.PHONY: help reproduce test test-long check figures pretrain theory release clean
+.PHONY: help reproduce test test-long fuzz check figures pretrain theory release clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -41,6 +43,9 @@ test: $(READY)  ## the tests, the cells of every notebook included, in less than
 
 test-long: $(READY)  ## the tests that take longer: fuzzing, kills, simulations, notebooks in kernels
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
+
+fuzz: $(READY)  ## damaged presets, rows and states: SEED=0, COUNT=1000 of them
+	$(BIN)/python tests/helpers/fuzzing.py --seed $(SEED) --count $(COUNT)
 
 check: $(READY)  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -122,10 +122,9 @@ def read_made(path: Path, take: Callable[[Any], Any] = lambda content: content) 
     """What an earlier run has left in a JSON file, through `take`; UserError for a file that is torn or of another shape."""
     try:
         return take(parse_json(path.read_bytes()))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {first_line(error)}); remove it and give the same command again."
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        reason = first_line(error) if isinstance(error, ValueError) else "its content is not what a run leaves"
+        raise UserError(f"{path} is damaged ({reason}); remove it and give the same command again.") from None
 
 
 def read_lines(path: Path) -> list[tuple[str, dict]]:

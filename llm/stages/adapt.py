@@ -40,8 +40,8 @@ def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -
         found = folder / f"{name}.json"
         if not up_to_date(found, samples, theta_0 / "config.json", theta / "config.json"):
             find_ratios(run, theta_0, theta, samples, entry, found, **variant)
-        content = read_made(found, dict)
-        result += [({"alpha": float(alpha), **variant}, of_alpha["alphas"]) for alpha, of_alpha in content.items()]
+        ratios = read_made(found, lambda content: {float(alpha): one["alphas"] for alpha, one in content.items()})
+        result += [({"alpha": alpha, **variant}, alphas) for alpha, alphas in ratios.items()]
     return result
 
 
@@ -109,7 +109,7 @@ def find_ratios(
     grouping = entry.grouping.of_model(run.preset.model)
     tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device)
     settings = run.preset.ama
-    rows = read_made(kept, list)[: samples or settings.draw]
+    rows = read_made(kept, _samples)[: samples or settings.draw]
     axes = {name: tensor.ndim for name, tensor in between.theta.items()}
     weights = middle_weights(between.assignment, axes, regulariser)
     found = {}
@@ -121,6 +121,10 @@ def find_ratios(
         result = optimise_ratios(*models, alpha, batches, steps=settings.steps, lr=settings.lr, regulariser=pull)
         found[str(alpha)] = {"alphas": result.alphas, "path": result.path}
     write_json(out, found)
+
+
+def _samples(rows: list[dict]) -> list[dict]:
+    return [row | {key: row[key] for key in ("prompt", "reply", "finished")} for row in rows]
 
 
 def _batches(rows: list[dict], tokenizer, size: int, steps: int, rng: np.random.Generator) -> Iterator[dict]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..config import Dpo
 from ..errors import UserError
-from ..files import read_made, write_json
+from ..files import write_json
 from ..models.batches import Batch
 from ..models.chat import imitation_batch
 from ..models.likelihood import reply_log_probs
@@ -24,6 +24,7 @@ from ..run import LocalRun
 from ..training.iterations import is_made, iteration_folder, log_file, read_training, training_file, write_training
 from ..training.loop import fit, minibatches, optimiser_for
 from ..training.rlhf.preferences import bradley_terry, dpo_margins
+from .reward import read_pairs
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def dpo(run: LocalRun, theta_0: Path, preferences: Path, out: Path, lr: float | 
 
 def _batches(run: LocalRun, settings: Dpo, preferences: Path) -> list[list[dict]]:
     """The pairs of every step of the run, in order."""
-    rows = [row for row in read_made(preferences) if row["split"] == "train"]
+    rows = [row for row in read_pairs(preferences) if row["split"] == "train"]
     return list(minibatches(rows, settings.batch, settings.epochs, run.rng("dpo")))
 
 

@@ -30,9 +30,10 @@ def movement(run: LocalRun, rlhf: Algorithm) -> dict:
     start, theta = require_model(run.folder / "theta_0"), require_model(theta_folder(run, rlhf, "own"))
     before, after = (load_file(folder / "model.safetensors") for folder in (start, theta))
     tokenizer = load_tokenizer(start)
-    samples = read_made(run.folder / "ama" / rlhf / "own" / "kept.json")
+    kept = run.folder / "ama" / rlhf / "own" / "kept.json"
+    samples = read_made(kept, lambda rows: [(row["reply"], row["finished"]) for row in rows])
     moved = row_movement(before, after)
-    found = counts([reply_ids(tokenizer, row["reply"], row["finished"]) for row in samples], len(moved))
+    found = counts([reply_ids(tokenizer, *reply) for reply in samples], len(moved))
     used = found > 0
     most = np.argsort(-moved, kind="stable")[:LISTED]
     return {

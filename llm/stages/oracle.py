@@ -4,6 +4,7 @@ Rewards are of training prompts: the first `oracle.screen` of `oracle.prompts` f
 for the finalists. Prompts and random numbers are the same for every point, so the comparison is paired.
 """
 
+from operator import itemgetter
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,8 +25,8 @@ def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, fold
         made_from = [model / "config.json" for model in (evaluator.theta_0, theta, evaluator.reward)]
         if not up_to_date(file, *made_from):
             write_json(file, search_omega(evaluator, theta, entry, alpha))
-        best = read_made(file)
-        found += [({"alpha": alpha, "chosen_by": judge}, best[judge]) for judge in entry.options["chosen_by"]]
+        for judge in entry.options["chosen_by"]:
+            found.append(({"alpha": alpha, "chosen_by": judge}, read_made(file, itemgetter(judge))))
     return found
 
 

@@ -80,12 +80,26 @@ def _cut(reply: str, tokenizer, max_new_tokens: int) -> tuple[str, bool]:
     return tokenizer.decode(ids[:max_new_tokens]), False
 
 
+def read_pairs(path: Path) -> list[dict]:
+    """What `preferences` wrote."""
+
+    def take(rows: list[dict]) -> list[dict]:
+        for row in rows:
+            texts = [row["split"], row["prompt"], *(row[side]["text"] for side in ("chosen", "rejected"))]
+            truths = [row[side]["finished"] for side in ("chosen", "rejected")]
+            if not all(isinstance(text, str) for text in texts) or not {*truths} <= {True, False}:
+                raise ValueError("a row is no pair of replies")
+        return rows
+
+    return read_made(path, take)
+
+
 def train_reward(run: LocalRun, theta_0: Path, pairs: Path, out: Path) -> dict[str, float]:
     """Fit theta_0's body with a new linear head to the training pairs; returns what `judge` measures."""
     settings = run.preset.reward
     tokenizer = load_tokenizer(theta_0)
     model = load_fresh_reward_model(theta_0, settings, seed=run.seed).to(run.device)
-    rows = read_made(pairs)
+    rows = read_pairs(pairs)
     examples = [_pair_ids(tokenizer, row) for row in rows if row["split"] == "train"]
     if settings.head == "fitted":
         fit_head(model, examples, tokenizer.pad_token_id, settings.penalty, run.preset.evaluate.batch)

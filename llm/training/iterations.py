@@ -28,7 +28,13 @@ def training_file(out: Path, iteration: int) -> Path:
 
 
 def read_log(out: Path, iteration: int) -> dict:
-    return read_made(log_file(out, iteration), lambda log: log | {})
+    """The log of an iteration of PPO; UserError where it lacks a number by which training goes on."""
+
+    def take(log: dict) -> dict:
+        numbers = [log[key] + 0.0 for key in ("reward", "length", "unfinished", "critic_loss", "restarts")]
+        return log | {"collapse": log["collapse"], "fresh_critic": log["fresh_critic"]} if numbers else log
+
+    return read_made(log_file(out, iteration), take)
 
 
 def is_made(out: Path, iteration: int, *inputs: Path) -> bool:

@@ -74,10 +74,21 @@ def fuzzer(function: Fuzzer) -> Fuzzer:
     return function
 
 
+USED = """commands.adapt commands.average commands.benchmarks commands.front commands.plan commands.results plan.report
+averaging.ama.run evaluation.front.run evaluation.benchmarks.alpaca evaluation.benchmarks.pairrm evidence.claims.ledger
+evidence.claims.render evidence.coverage evidence.summary stages.backend"""  # by the commands
+
+
 def load_all() -> dict[str, Fuzzer]:
     for file in sorted(Path(__file__).parent.glob("fuzz_*.py")):
         import_module(file.stem)
     return FUZZERS
+
+
+def preload() -> None:
+    """Import what the commands use, once: they run in copies of this process."""
+    for module in USED.split():
+        import_module(f"llm.{module}")
 
 
 def run(*arguments, folder: Path, limit: Callable[[], None] = lambda: None) -> Outcome:
@@ -120,6 +131,7 @@ def _command(arguments, folder: Path, limit: Callable[[], None], *outputs: int) 
 
 def findings(name: str, folder: Path, seed: int, count: int) -> tuple[Counter, list[str]]:
     """(how many inputs of a fuzzer ended how, what is wrong with any, the input kept in `folder` by its number)."""
+    preload()
     kinds, found = Counter(), []
     cases = load_all()[name](folder, random.Random(f"{name} {seed}"))
     for number in range(count):
@@ -130,7 +142,7 @@ def findings(name: str, folder: Path, seed: int, count: int) -> tuple[Counter, l
         left = [path.name for path in folder.rglob(".*partial-*")]
         if wrong or left:
             last = (outcome.err.splitlines() or [""])[-1]
-            found.append(f"{name} {number}, {case.name}: {wrong or f'left {left}'}; {last:.200}")
+            found.append(f"{name} {number}, {case.name}: {wrong}{f', left {left}' if left else ''}; {last:.200}")
     return kinds, found
 
 

@@ -19,7 +19,19 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TARGETS = ("help", "reproduce", "test", "test-long", "check", "release", "figures", "pretrain", "theory", "clean")
+TARGETS = (
+    "help",
+    "reproduce",
+    "test",
+    "test-long",
+    "fuzz",
+    "check",
+    "release",
+    "figures",
+    "pretrain",
+    "theory",
+    "clean",
+)
 IMPORT_NAMES = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
 
 

@@ -176,6 +176,8 @@ def _measure(pair: Pair, tasks: Sequence[Task]) -> tuple[dict[str, Measurement],
     for task in tasks:
         start = perf_counter()
         scores[task.name] = task.measure(pair.model, pair.tokenizer)
+        if not np.isfinite(scores[task.name].items).all():
+            raise UserError(f"the task {task.name} gives a model a score that is not finite; look at its weights.")
         seconds[task.name] = perf_counter() - start
     return scores, seconds
 
@@ -197,6 +199,8 @@ def _from_json(point: Point, file: Path, seed: int, first: Sequence[Point], task
             items, rng = np.array(one["items"], np.float64), np.random.default_rng([seed, 2])
             scores[name] = Measurement.of(items, one["statistic"], rng)
             seconds[name] = round(one["seconds"], 3)
+            if not np.isfinite(items).all():
+                raise ValueError(f"{name} has a score that is not finite")
             if any(items.shape != point.scores[name].items.shape for point in first):
                 raise ValueError(f"{name} has another number of items")
         if list(scores) != list(tasks):
