@@ -88,8 +88,12 @@ def draw_samples(
             raise UserError("the reward model gave a score that is not finite; look at its weights.")
         keys = ("prompt", "reply", "finished", "reward")
         lines += [json.dumps(dict(zip(keys, (*triple, score)))) for triple, score in zip(triples, scores.tolist())]
-        with partial.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines[start:]))
+        try:
+            with partial.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines[start:]))
+        except OSError as error:  # of a full disk has no name
+            error.filename = str(partial)
+            raise
         progress(len(lines), len(repeated))
     write_text(out, "".join(f"{line}\n" for line in lines))
     partial.unlink(missing_ok=True)
