@@ -38,11 +38,11 @@ reproduce: $(READY)  ## the core experiment from nothing: train, align, average,
 	$(BIN)/python -m llm claims "$(ROWS)" --to "$(FRESH)/claims.json"
 	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(ROWS)"
 
-test: $(READY)  ## the tests, every notebook included, in less than 10 minutes
+test: $(READY)  ## the tests, the cells of every notebook included, in less than 10 minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-test-long: $(READY)  ## the tests that take longer: fuzzing, kills, simulations
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long || test $$? -eq 5  # 5: there are none
+test-long: $(READY)  ## the tests that take longer: fuzzing, kills, simulations, notebooks in kernels
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
 
 fuzz: $(READY)  ## damaged presets, rows and states: SEED=0, COUNT=1000 of them
 	$(BIN)/python tests/helpers/fuzzing.py --seed $(SEED) --count $(COUNT)

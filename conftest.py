@@ -1,9 +1,11 @@
 """Settings of all tests: repeatable hypothesis, one thread, figures drawn into a folder that goes away."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -11,6 +13,7 @@ settings.load_profile("repeatable")
 
 
 def pytest_configure(config):
+    gc.disable()  # while tests are imported, there is no garbage to be found
     figures = tempfile.TemporaryDirectory(prefix="alignment-tax-figures-")
     config.add_cleanup(figures.cleanup)
     os.environ["FIGURES"] = figures.name
@@ -19,3 +22,16 @@ def pytest_configure(config):
     # Processes and notebooks that tests start import `llm` and `theory` from this checkout, wherever they run.
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(paths)))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # nor later in what was imported
+    gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Kernels run the notebooks in `make test-long`, and one of them always: tests/notebooks/test_figures.py runs the cells of all."""
+    for item in items:
+        if item.path.suffix == ".ipynb" and item.path.stem != "drawings":
+            item.add_marker(pytest.mark.long)

@@ -7,6 +7,7 @@ failures of the disk are printed as one sentence with exit code 2.
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -28,14 +29,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
-for name, command in {
+BENCHES: dict[str, Callable] = {
     "average": bench_average,
     "adapt": bench_adapt,
     "generate": bench_generate,
     "train": bench_train,
-}.items():
+}
+for name, command in BENCHES.items():
     bench.command(name)(command)
-PANELS = {
+PANELS: dict[str, dict[str, Callable]] = {
     "Your models": {
         "average": average.average_command,
         "adapt": adapt.adapt_command,

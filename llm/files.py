@@ -60,7 +60,7 @@ def remove_partial(path: Path) -> None:
     for left in path.parent.glob(f".{escape(path.name)}.partial-*"):
         process = left.name.rpartition("-")[2]
         if process.isdecimal() and (int(process) == os.getpid() or _is_dead(int(process))):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _is_dead(process: int) -> bool:

@@ -89,7 +89,7 @@ def layer_list(names: Iterable[str]) -> str:
             break
     if not sizes:
         raise UserError("The tensors' names hold no numbered list of layers, so there are no parts.")
-    tokens = _token_embeddings(names)
+    tokens = token_embeddings(names) or _nearest(_embeddings(names))
     ranked = [(_shared_depth(prefix, tokens), size, prefix) for prefix, size in sizes.items()]
     ranked.sort(reverse=True)
     best, rivals = ranked[0], ranked[1:]
@@ -100,6 +100,11 @@ def layer_list(names: Iterable[str]) -> str:
                 "decoder-only models can be split into parts."
             )
     return best[2]
+
+
+def token_embeddings(names: Iterable[str]) -> str:
+    """The most likely token embedding among names outside numbered lists; "" if there is none."""
+    return _nearest(n for n in _embeddings(names) if re.search(r"tok|wte|word|embed_in|shared|embeddings?\.weight$", n))
 
 
 def part_ends(layers: int, parts: int) -> list[int]:
@@ -195,12 +200,12 @@ def _numbers(name: str) -> Iterable[tuple[str, int]]:
             yield ".".join(components[:place]), int(component)
 
 
-def _token_embeddings(names: list[str]) -> str:
-    """The most likely token embedding among names outside numbered lists; "" if there is none."""
-    outside = [name for name in names if layer_index(name) is None]
-    found = [name for name in outside if role(name) == "embeddings"]
-    tokens = [n for n in found if re.search(r"tok|wte|word|embed_in|shared|embeddings?\.weight$", n)]
-    return min(tokens or found, key=lambda name: (name.count("."), len(name)), default="")
+def _embeddings(names: Iterable[str]) -> list[str]:
+    return [name for name in names if layer_index(name) is None and role(name) == "embeddings"]
+
+
+def _nearest(names: Iterable[str]) -> str:
+    return min(names, key=lambda name: (name.count("."), len(name)), default="")
 
 
 def _shared_depth(prefix: str, name: str) -> int:

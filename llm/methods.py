@@ -127,6 +127,7 @@ class Method:
         the ratios under "alphas". "" for methods that are given theirs. grouped: its rows have the grouping.
     parts: the only `grouping.parts` of its entries; None for any.
     after: for training, the algorithm that it needs: "rsf" (its samples) or "ppo" (it is PPO, run by the stage `align`).
+    learns_from: for alignment, what of the stage `reward` it learns from: the model, or the file of pairs.
     hub: whether presets of the paper's own models can run it.
     order: None where the models of a family form no path. family: the family of a row by its setting; default: the name.
     looks: family -> look; the name itself, if it is a family, comes first.
@@ -143,6 +144,7 @@ class Method:
     grouped: bool = False
     parts: str | None = None
     after: Literal["rsf", "ppo"] = "rsf"
+    learns_from: str = "reward"
     hub: bool = False
     order: Order | None = None
     family: Callable[[Mapping[str, Any]], str] | None = None
@@ -279,9 +281,10 @@ for _method in (
         order=Order(("strength",), falling=True, ends="distilled")),  # without end it is no theta_0
     Method("kl", "training", {"kl": Look("KL reward penalty", "#e39be3", "--", "KL")}, f"{PAPER}, figure 8",
         options=BY_STRENGTH, after="ppo", order=Order(("strength",), falling=True, starts="theta_0"), hub=True),
-    Method("rsf", "alignment", {"rsf": Look("RSF", "#0b6e4f")}, "arXiv 2304.06767", "training.rlhf.rsf:rsf", hub=True),
-    Method("dpo", "alignment", {"dpo": Look("DPO", "#e0a100")}, "arXiv 2305.18290", "training.rlhf.dpo:dpo", hub=True),
-    Method("ppo", "alignment", {"ppo": Look("PPO", "#7d3c98")}, "arXiv 1707.06347", "training.rlhf.ppo:ppo", hub=True),
+    Method("rsf", "alignment", {"rsf": Look("RSF", "#0b6e4f")}, "arXiv 2304.06767", "stages.rsf:rsf", hub=True),
+    Method("dpo", "alignment", {"dpo": Look("DPO", "#e0a100")}, "arXiv 2305.18290", "stages.dpo:dpo", hub=True,
+        learns_from="preferences.json"),
+    Method("ppo", "alignment", {"ppo": Look("PPO", "#7d3c98")}, "arXiv 1707.06347", "stages.ppo:ppo", hub=True),
 ):
     register(_method)
 # fmt: on

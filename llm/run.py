@@ -13,7 +13,7 @@ from .config import LocalPreset, MicrocosmPreset, Preset
 from .data.records import Source
 from .models.loading import require_gpu
 
-AnyKind = TypeVar("AnyKind", bound=Preset)  # the kind of preset that a stage takes
+AnyKind = TypeVar("AnyKind", bound=Preset, covariant=True)  # the kind of preset that a stage takes
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Run(Generic[AnyKind]):
         return self.out / self.preset.name / f"seed{self.seed}"
 
     @cached_property
-    def source(self) -> Source:
+    def source(self: "LocalRun") -> Source:
         """The data of this seed, which the preset's kind decides; the same object at every use."""
         return self.preset.source(self.seed, self.out)
 
     @cached_property
-    def device(self) -> torch.device:
+    def device(self: "LocalRun") -> torch.device:
         """Where the models of the run are trained and measured; UserError if the preset asks for a GPU and there is none."""
         if self.preset.device == "cpu":
             return torch.device("cpu")

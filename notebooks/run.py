@@ -17,9 +17,12 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from llm.config import load_preset
-
 HERE = Path(__file__).resolve().parent
+# `llm` and `theory` are those of this checkout, for the kernels too, which start in this folder.
+sys.path.insert(0, str(HERE.parent))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
+
+from llm.config import load_preset
 
 
 def names() -> list[str]:

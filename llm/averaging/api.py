@@ -1,8 +1,7 @@
 """One call for averages of state dicts, live modules and model folders: `llm.averaging.average`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
 from os import PathLike
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from ..errors import UserError
 from ..grouping import Grouping
 from .ratios import Recipe, in_order, resolve, uniform
 
-Ratios = Real | Sequence[Real] | Mapping[str, Real]
+Ratios = float | Sequence[float] | Mapping[str, float]
 
 
 def average(
@@ -23,6 +22,9 @@ def average(
     union: bool = False,
     full: bool = False,
     merge: str = "linear",
+    ignore_config: Collection[str] = (),
+    strict: bool = False,
+    code: bool = False,
 ):
     """The average of two models, each tensor once at its own ratio.
 
@@ -33,9 +35,10 @@ def average(
             group label -> ratio; or, but for folders, tensor name -> ratio for every tensor.
         grouping: what has a ratio in common; by default the layers in as many equal parts as a sequence has
             ratios (a mapping: three), the embeddings with the first, final norm and head at the mean.
-        out, union, full: of folders only, as in `files.average_files`: the new folder; whether vocabularies may
-            differ in size; whether an adapter becomes a full model.
-        merge: how: "linear", (1 - ratio) theta_0 + ratio theta, or "slerp", on the sphere (`averaging.merge`).
+        out, union, full, ignore_config, strict, code: of folders only, as in `files.average_files`: the new folder; whether
+            vocabularies may differ in size; whether an adapter becomes a full model; keys of config.json that may differ;
+            whether doubts about tokenizers or an adapter's base are errors; whether theta's Python files are copied.
+        merge: "linear", (1 - ratio) theta_0 + ratio theta, or "slerp", on the sphere (`averaging.merge`).
 
     Returns a new state dict, in theta's dtypes; the module theta, its weights overwritten; or the report on the
     folder that was written. Tied weights take the embeddings' ratio. Ratio 0 gives theta_0 and 1 theta exactly.
@@ -49,9 +52,23 @@ def average(
         if out is None:
             raise UserError("out is None, allowed with model folders is the folder to write.")
         recipe = _recipe(ratios, grouping)
-        return average_files(Path(theta_0), Path(theta), Path(out), recipe, union=union, full=full, merge=merge)
-    if any(folders) or out is not None or union or full:
-        raise UserError("out, union and full are allowed if theta_0 and theta are both folders, and folders only then.")
+        return average_files(
+            Path(theta_0),
+            Path(theta),
+            Path(out),
+            recipe,
+            union=union,
+            full=full,
+            merge=merge,
+            ignore_config=ignore_config,
+            strict=strict,
+            code=code,
+        )
+    if any(folders) or out is not None or union or full or ignore_config or strict or code:
+        raise UserError(
+            "out, union and full are allowed, as are ignore_config, strict and code, if theta_0 and theta are both "
+            "folders, and folders only then."
+        )
     return _in_memory(theta_0, theta, ratios, grouping, merge)
 
 
@@ -79,5 +96,5 @@ def _recipe(ratios: Ratios, grouping: Grouping | None) -> Recipe:
     if isinstance(ratios, Mapping):
         return Recipe(grouping or Grouping(), dict(ratios))
     if isinstance(ratios, Sequence) and not isinstance(ratios, str):
-        return in_order(ratios, grouping or Grouping(), grouping and grouping.parts)
+        return in_order(ratios, grouping or Grouping(), grouping.parts if grouping else None)
     return uniform(ratios, replace(grouping or Grouping(), parts=1, level="part"))

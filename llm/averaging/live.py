@@ -69,10 +69,10 @@ def mix_(
     extra = sorted((theta.keys() | theta_0.keys()) - live.keys())
     if extra:
         raise UserError(f"theta_0 or theta has {extra[0]}, which is no tensor of the module.")
-    sources = [{name: model[name] for name in targets} for model in (theta_0, theta)]
+    left, right = ({name: model[name] for name in targets} for model in (theta_0, theta))
     if isinstance(ratios, Mapping):
         ratios = {name: ratio for name, ratio in ratios.items() if name not in owners}
-    per_name, method = _checked(*sources, ratios), merge_named(merge) if isinstance(merge, str) else merge
+    per_name, method = _checked(left, right, ratios), merge_named(merge) if isinstance(merge, str) else merge
     for name, target in targets.items():
         if target.shape != theta[name].shape:
             shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"
@@ -87,7 +87,7 @@ def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
         if tensor.numel():
             key = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
             sharing.setdefault(key, []).append(name)
-    owners = {}
+    owners: dict[str, str] = {}
     for names in sharing.values():
         owner = next((name for name in names if role(name) == "embeddings"), names[0])
         owners |= {name: owner for name in names if name != owner}

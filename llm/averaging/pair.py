@@ -1,14 +1,18 @@
-"""theta_0 and theta from two model folders, checked and loaded for `adapt` and `front`."""
+"""theta_0 and theta from two model folders, checked, loaded and made alike for `adapt` and `front`."""
 
 import hashlib
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from ..config.base import Settings
 from ..errors import UserError, first_line
-from ..grouping import Grouping, assign
-from ..models.folder import read_folder
+from ..grouping import Grouping, assign, role
+from ..models.folder import ModelFolder, notes_on_base, read_folder
 from ..models.loading import dtype_on, load_model, load_tokenizer
 from .files.compatible import check_config, check_tokenizers
 from .live import tied
@@ -24,31 +28,56 @@ class Pair:
     notes: list[str]
 
     def assignment(self, grouping: Grouping) -> dict[str, str]:
-        """Tensor name -> group, a tied head with the embeddings."""
-        return assign(self.theta, grouping, tied(self.model.state_dict(keep_vars=True)))
+        """Tensor name -> group; a head whose values are the embeddings' in both models goes with them."""
+        both = [_same_matrices(state) for state in (self.model.state_dict(), self.theta)]
+        return assign(self.theta, grouping, dict(both[0].items() & both[1].items()))
 
 
-def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device) -> Pair:
+class Match(Settings):
+    """How far two folders may differ, as `average`'s options of the same names have it.
+
+    vocab: "union" allows different numbers of tokens: shared rows are averaged, and those that theta adds are theirs in both.
+    ignore_config: keys of config.json that may differ. strict: what is doubtful about the tokenizers, or about an adapter's base,
+    is refused instead of noted.
+    """
+
+    vocab: Literal["same", "union"] = "same"
+    ignore_config: tuple[str, ...] = ()
+    strict: bool = False
+
+
+def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device, match: Match = Match()) -> Pair:
     """Check that the two folders belong together and load both; theta may be a LoRA adapter on theta_0.
 
-    dtype: as for `dtype_on`. Raises UserError for folders that are missing, damaged or do not fit; never runs code from
-    a folder.
+    A head that one of them ties to its embeddings is these, and free where the other has one of its own. dtype: as for
+    `dtype_on`. Raises UserError for folders that are missing, damaged or do not fit; never runs code from a folder.
     """
     wanted = dtype_on(dtype, device)
     base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
     if base.is_adapter:
         raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
+    union = match.vocab == "union"
+    notes = check_tokenizers(theta_0, theta, union) + (notes_on_base(base, other) if other.is_adapter else [])
+    if match.strict and notes:
+        raise UserError(f"strict is set, but: {notes[0]}")
+    notes += base.notes + other.notes + ([] if other.is_adapter else check_config(base, other, match.ignore_config))
     if other.is_adapter:
-        notes, aligned = [], _with_adapter(theta_0, theta, wanted)
+        aligned = _with_adapter(base, other, wanted, union)
     else:
-        notes = check_config(base, other) + check_tokenizers(theta_0, theta)
-        aligned = load_model(theta, dtype=wanted, name="theta")
+        aligned = load_model(theta, dtype=wanted, name="theta", note=notes.append)
     state = {name: tensor.detach().to(device) for name, tensor in _once(aligned.state_dict()).items()}
     del aligned
-    model = load_model(theta_0, device, wanted, "theta-0")
+    model = load_model(theta_0, device, wanted, "theta-0", notes.append)
+    name, own = next(iter(_per_token(model).items()))
+    old = _resize(model, len(state.get(name, own)), union, notes)
+    if tied(model.state_dict()).keys() - _same_matrices(state).keys():
+        notes.append("theta-0's head is its embeddings and theta's is not: the average has a head of its own.")
+        _untie(model)
     _check_shapes(model.state_dict(), state)
+    for name, tensor in _per_token(model).items():
+        tensor[old:] = state[name][old:]
     has_own = any(theta.glob("tokenizer*"))
-    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), notes)
+    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)))
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -60,14 +89,78 @@ def hashes(folder: Path) -> dict[str, str]:
     return found
 
 
-def _with_adapter(theta_0: Path, theta: Path, dtype: str):
+def _with_adapter(base: ModelFolder, adapter: ModelFolder, dtype: str, union: bool):
+    """theta_0 with the adapter merged into it by peft."""
     from peft import PeftModel
 
-    base = load_model(theta_0, dtype=dtype, name="theta-0")
+    model = load_model(base.path, dtype=dtype, name="theta-0", note=lambda sentence: None)  # it is noted with theta_0
+    modules = {f".{name}".rpartition(".")[0].rpartition(".")[2] for name in _per_token(model)}
+    stored = [
+        tensor.shape[0]
+        for name, tensor in adapter.tensors.items()
+        if name.endswith(".weight") and ".lora_" not in name and modules & {*name.split(".")}
+    ]
+    old = _resize(model, max(stored, default=len(next(iter(_per_token(model).values())))), union, [])
+    for tensor in _per_token(model).values():
+        tensor[old:] = torch.nan  # to see whether the adapter has them
     try:
-        return PeftModel.from_pretrained(base, theta).merge_and_unload().eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"theta is {str(theta)!r}, an adapter that does not fit ({first_line(error)}).") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of tied heads, which are seen to here
+            wrapped = PeftModel.from_pretrained(model, adapter.path)
+        report = wrapped.load_adapter(adapter.path, "default")  # from_pretrained keeps it to itself
+        for key in [*report.missing_keys, *(key for key in report.unexpected_keys if "lora_" in key)]:
+            raise ValueError(f"{key} is in one of them only")
+        if any(hasattr(part, "base_layer") for part in (model.get_input_embeddings(), model.get_output_embeddings())):
+            _untie(model)  # else peft adds to both what it adds to one
+        merged = wrapped.merge_and_unload().eval()
+    except Exception as error:  # peft's are of any kind
+        why = f"an adapter that does not fit theta-0 ({first_line(error)})"
+        raise UserError(f"theta is {str(adapter.path)!r}, {why}.") from None
+    for name, tensor in _per_token(merged).items():
+        if tensor[old:].isnan().any():
+            raise UserError(
+                f"theta's adapter lacks rows {old} to {len(tensor) - 1} of {name}, which theta-0 does not have."
+            )
+    return merged
+
+
+def _per_token(model) -> dict[str, torch.Tensor]:
+    """The tensors with a row a token: the embeddings, and the head's if it is not these."""
+    found = [model.get_input_embeddings().weight, *(model.get_output_embeddings() or model).parameters(recurse=False)]
+    return {name: tensor.data for name, tensor in model.named_parameters() if any(tensor is one for one in found)}
+
+
+def _resize(model, rows: int, union: bool, notes: list[str]) -> int:
+    """How many tokens the model has of those that it gets, `rows`, which is noted if it changes."""
+    own = len(next(iter(_per_token(model).values())))
+    if own != rows:
+        counts = f"The embeddings have {own} rows in theta-0 and {rows} in theta"
+        if not union:
+            raise UserError(f"{counts}; match: {{vocab: union}} in the --config averages those of both.")
+        model.resize_token_embeddings(rows, mean_resizing=False)
+        notes.append(
+            f"{counts}: those of theta{'' if rows > own else '-0'} only were {'kept' if rows > own else 'left out'}."
+        )
+    return min(own, rows)
+
+
+def _untie(model) -> None:
+    """Give a head that is the embeddings memory of its own."""
+    head = model.get_output_embeddings()
+    head = getattr(head, "base_layer", head)
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    model.config.tie_word_embeddings = False
+
+
+def _same_matrices(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Head -> the embeddings that it is, or whose values it has; other tied tensors -> their first name."""
+    found = tied(state)
+    embeddings = [name for name in state if role(name) == "embeddings"]
+    for head in [name for name in state if role(name) == "head" and name not in found]:
+        equal = [name for name in embeddings if torch.equal(state[name], state[head])]
+        if equal:
+            found[head] = equal[0]
+    return found
 
 
 def _once(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..grouping import Grouping, assign, check_ratio, label_of, labels, ratios
@@ -79,7 +80,7 @@ def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
 
 def for_one_part(grouping: Grouping) -> Grouping:
     """The grouping when one part alone is averaged: what would take the mean of the ratios stays theta's."""
-    kept = {key: "theta" for key in ("embeddings", "norm", "head") if getattr(grouping, key) == "mean"}
+    kept: dict[str, Any] = {key: "theta" for key in ("embeddings", "norm", "head") if getattr(grouping, key) == "mean"}
     return replace(grouping, **kept)
 
 

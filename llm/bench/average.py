@@ -14,7 +14,7 @@ import sys
 import tempfile
 from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,7 +80,9 @@ def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Pat
     for model in models:
         write_model(model.with_name(f"tiny-{model.name}"), _TINY, 0)
     programs = _programs(work, mergekit)
-    found = {name: {"seconds": [], "cpu_seconds": [], "peak_megabytes": 0.0} for name in programs}
+    found: dict[str, dict[str, Any]] = {
+        name: {"seconds": [], "cpu_seconds": [], "peak_megabytes": 0.0} for name in programs
+    }
     for _ in range(repeats):
         for name, arguments in programs.items():
             shutil.rmtree(work / "out", ignore_errors=True)
@@ -121,7 +123,7 @@ def write_model(folder: Path, parameters: int, seed: int) -> int:
         file.write(len(raw).to_bytes(8, "little") + raw)
         for start in range(0, position // 2, _CHUNK):
             values = rng.standard_normal(min(_CHUNK, position // 2 - start), np.float32) * np.float32(0.02)
-            file.write((values.view(np.uint32) >> 16).astype(np.uint16))
+            file.write((values.view(np.uint32) >> 16).astype(np.uint16).data)
     (folder / "config.json").write_text(json.dumps(_config(layers, tokens)))
     return max(2 * prod(shape) for shape in shapes.values())
 

@@ -31,7 +31,8 @@ def bench_generate(
     from ..run import Run
 
     torch.set_num_threads(threads)
-    run, loaded, tokenizer = Run(load_preset(preset), seed, Path("out")), load_model(model), load_tokenizer(model)
+    run: Run = Run(load_preset(preset), seed, Path("out"))
+    loaded, tokenizer = load_model(model), load_tokenizer(model)
     drawn = [prompt.text for prompt in run.source.prompts("train", run.preset.prompts, prompts, run.rng("bench"))]
     weights = sum(parameter.numel() for parameter in loaded.parameters())
     print(

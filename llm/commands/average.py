@@ -1,7 +1,7 @@
 """`alignment-tax average`: two model folders in, their average out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,15 @@ def average_command(
         str, typer.Option(help="linear, (1 - alpha) theta_0 + alpha theta; or slerp, on the sphere.")
     ] = "linear",
     full: Annotated[bool, typer.Option("--full", help="Write a full model from an adapter.")] = False,
+    ignore_config: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Let config.json differ in this key (repeatable).")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse an adapter of another base, and tokenizers that differ.")
+    ] = False,
+    with_code: Annotated[
+        bool, typer.Option("--with-code", help="Copy theta's Python files, which are else left out.")
+    ] = False,
 ) -> None:
     """Average two models, tensor by tensor, in a stream."""
     from ..averaging.files.average import average_files
@@ -49,6 +58,9 @@ def average_command(
             union=vocab == "union",
             full=full,
             merge=merge,
+            ignore_config=ignore_config or (),
+            strict=strict,
+            code=with_code,
             progress=lambda done, total: bars.show("B", done, total, unit_scale=True),
         )
     for label, ratio, count, values in report.coverage():
@@ -64,7 +76,7 @@ def _recipe(
     part: str | None,
     alphas_file: Path | None,
     parts: int | None,
-    choices: dict[str, str],
+    choices: dict[str, Any],
 ):
     """The recipe of the options; UserError unless exactly one way to give ratios is used."""
     from ..averaging import ratios as recipe

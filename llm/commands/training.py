@@ -75,13 +75,13 @@ def movement(
     rlhf: Annotated[
         list[str],
         typer.Option(parser=known_rlhf, metavar="NAME", help="algorithms whose theta is there, and whose AMA"),
-    ] = ("rsf",),
+    ] = ["rsf"],  # noqa: B006 - it is only read
 ) -> None:
     """Measure how far alignment moved each layer, and each token's embedding."""
     from ..files import write_json
     from ..stages.movement import measure_movement
 
-    write_json(to, measure_movement(run_of(preset, seed, out, "LocalPreset"), list(rlhf)))
+    write_json(to, measure_movement(run_of(preset, seed, out, "LocalPreset"), rlhf))
 
 
 def sweep(

@@ -7,7 +7,7 @@ and the bytes.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
@@ -65,7 +65,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _keys_are_known(cls, given: object) -> object:
+    def _keys_are_known(cls, given: Any) -> Any:
         for key in given if isinstance(given, dict) else ():
             if key not in cls.model_fields:
                 allowed = ", ".join(cls.model_fields)
@@ -84,7 +84,7 @@ class Settings(BaseModel):
         return read
 
 
-def _pairs(given: object, read: object) -> Iterable[tuple[object, object]]:
+def _pairs(given: Any, read: Any) -> Iterable[tuple[Any, Any]]:
     """What was given with what it was read as, one by one in lists and groups."""
     if isinstance(given, dict):
         made = read.values() if isinstance(read, dict) else (getattr(read, str(key), None) for key in given)

@@ -6,13 +6,12 @@ has been instruction-tuned already, on fetched data (`python -m llm fetch`).
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ..data.microcosm.source import KINDS as MICROCOSM_KINDS
 from ..data.microcosm.source import Microcosm
-from ..data.records import Source
 from ..data.smollm.source import KINDS as SMOLLM_KINDS
 from ..data.smollm.source import SmollmSource, smollm_source
 from .base import Count, Items, Lengths, Mixture, Rate, Settings, Share, Work, refused
@@ -61,8 +60,8 @@ class LocalPreset(Preset):
         return self.evaluate.keep_items
 
     @abstractmethod
-    def source(self, seed: int, out: Path) -> Source:
-        """The data of one seed. `out`: the folder of all runs, where fetched data lie too."""
+    def source(self, seed: int, out: Path) -> Any:
+        """The data of one seed (`llm.data.records.Source`). `out`: the folder of all runs, where fetched data lie too."""
 
     @model_validator(mode="after")
     def _reward_has_no_more_layers_than_the_model(self) -> Self:

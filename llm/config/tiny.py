@@ -1,5 +1,7 @@
 """Presets made tiny: the same kind, the same code path, in seconds on a processor; for tests of the plumbing, not of quality."""
 
+from typing import Any
+
 from .base import Settings
 from .hub import RANDOM, HubPreset
 from .local import SmollmPreset
@@ -77,7 +79,7 @@ def tiny(preset: SmollmPreset | HubPreset, data_dir: str | None = None) -> Smoll
     return _updated(preset, changed).model_copy(update={"name": f"{preset.name}-tiny"})
 
 
-def _updated(settings: Settings, changed: dict) -> Settings:
+def _updated(settings: Settings, changed: dict) -> Any:
     """Groups of settings are changed key by key; checked again as a whole."""
 
     def merged(old: dict, new: dict) -> dict:

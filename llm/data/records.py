@@ -1,16 +1,19 @@
 """The few record types that every data source gives, whatever it reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
+
+Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True)
 class Turn:
     """What one side said."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 
@@ -88,10 +91,13 @@ def messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
 
 
 class Source(Protocol):
-    """Where a preset's data come from. Every draw uses the Generator handed in."""
+    """Where a preset's data come from, drawn by the Generator handed in; fetched data give no texts to train on."""
 
-    def document(self, kind: str, rng: np.random.Generator) -> list[tuple[str, float]]:
+    def document(self, kind: str, rng: np.random.Generator) -> Sequence[tuple[str, float]]:
         """A pre-training document: (text, weight in the loss) segments."""
+
+    def checks(self, count: int, rng: np.random.Generator) -> dict[str, list[tuple[str, str]]]:
+        """Name of a pre-training check -> `count` (context, answer) pairs."""
 
     def conversation(self, kind: str, rng: np.random.Generator) -> Conversation:
         """An instruction-tuning conversation of the given kind."""

@@ -1,6 +1,7 @@
 """Measuring a model as the paper does: the reward of sampled replies, lm-eval's tasks, and PairRM's win rate over theta_0."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
@@ -34,7 +35,7 @@ class Judge:
         self.model = load_reward_model(folder, device(preset), dtype(preset))
         self.tokenizer, self.batch = load_tokenizer(folder), preset.evaluate.batch
 
-    def __call__(self, prompts: list[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
+    def __call__(self, prompts: Sequence[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
         """Learned rewards of (reply, finished), (prompts,)."""
         triples = [(prompt, *reply) for prompt, reply in zip(prompts, replies, strict=True)]
         return reward_scores(self.model, self.tokenizer, triples, self.batch, encode_together).double().numpy()
@@ -77,7 +78,7 @@ class HubEvaluator:
     @cached_property
     def instructions(self) -> list[str]:
         count = self.run.preset.evaluate.alpaca_prompts
-        return [item.prompt for item in alpaca_eval.items(place(self.run.preset)).records[:count]] if count else []
+        return [str(item.prompt) for item in alpaca_eval.items(place(self.run.preset)).records[:count]] if count else []
 
     @cached_property
     def rivals(self) -> list[str]:

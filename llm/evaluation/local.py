@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import log
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
+from ..config import PublicModel
 from ..data.records import AbilityItems, ChoiceItem
 from ..models.chat import generate_replies, prompt_ids, reply_ids
 from ..models.likelihood import choice_log_likelihoods, log_likelihoods
@@ -91,7 +93,7 @@ class Evaluator:
             measured["qa"] = Measurement.of(right.astype(float))
         if items.reading:
             measured["reading_f1"] = Measurement.of(
-                np.array([f1(reply, item.reference) for reply, item in zip(answers, items.reading)])
+                np.array([f1(*pair) for pair in zip(answers, [item.reference for item in items.reading])])
             )
         if items.translation:
             references = [item.reference for item in items.translation]
@@ -160,5 +162,6 @@ def chance(run: LocalRun) -> dict[str, Measurement]:
         replies, references = zip(*guesses["translation"])
         measured["bleu"] = Measurement.of(bleu_statistics(replies, references), BLEU, run.rng("chance"))
     if items.text:
-        measured["log_likelihood"] = Measurement(-log(run.preset.model.vocabulary), 0.0, n=len(items.text))
+        tokens = cast(PublicModel, run.preset.model).vocabulary
+        measured["log_likelihood"] = Measurement(-log(tokens), 0.0, n=len(items.text))
     return measured

@@ -6,6 +6,7 @@ BLEU keeps the statistics of single sentences, so that values, errors and paired
 import re
 import string
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ def f1(reply: str, reference: str) -> float:
     return 2 * shared / (len(said) + len(wanted))
 
 
-def bleu_statistics(replies: list[str], references: list[str], tokenize: str = "none") -> np.ndarray:
+def bleu_statistics(replies: Sequence[str], references: Sequence[str], tokenize: str = "none") -> np.ndarray:
     """What corpus BLEU is made of, (sentences, 2 + 4 + 4): lengths of reply and reference, matching and possible n-grams for
     n = 1..4.
 

@@ -5,7 +5,7 @@ A task is measured on the same items, and with the same random numbers, for ever
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,8 +36,11 @@ class Asking:
 class Task(Protocol):
     """`kind` is what the numbers are, for people: accuracy, F1, BLEU, reward."""
 
-    name: str
-    kind: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
     def measure(self, model, tokenizer) -> Measurement: ...
 
@@ -129,7 +132,7 @@ class Harness:
 
     name: str
     batch: int
-    manager: object
+    manager: Any
     limit: int | None = None
     kind: str = "lm-eval"
 
@@ -169,7 +172,8 @@ def read_task(name: str, path: Path, asking: Asking) -> Task:
         raise UserError(f"{path}: each line must have the same one of {', '.join(KINDS)}.")
     key = kinds.pop()
     items = [{"prompt": text_of(row, "prompt", where)} | _READERS[key](row, where) for where, row in rows]
-    return {"choices": Choice, "answers": Answer, "reference": Translation}[key](name, items, asking)
+    task: Any = {"choices": Choice, "answers": Answer, "reference": Translation}[key]
+    return task(name, items, asking)
 
 
 def reward_task(

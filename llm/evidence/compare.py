@@ -97,7 +97,7 @@ def contests(
     }
 
     def against(name: str, area: Volumes | None) -> Advantage | None:
-        return area and _minus(area, name, f"{rival} at {name}")
+        return _minus(area, name, f"{rival} at {name}") if area else None
 
     return [Contest(name, rival, mark, {key: against(name, area) for key, area in areas.items()}) for name in names]
 
@@ -151,12 +151,13 @@ def duel(rows: pd.DataFrame, preset: str, rlhf: str, family: str, rival: str, re
     both = {family: first, rival: as_coarse(second, first)}
     both = {name: paths.of_seeds(path, common) for name, path in both.items()}
     area = volumes(both, *_ends(rows, common), MEAN_ABILITY, reward)
-    return area and Duel(preset, rlhf, family, rival, reward, len(common), _minus(area, family, rival))
+    return Duel(preset, rlhf, family, rival, reward, len(common), _minus(area, family, rival)) if area else None
 
 
 def _ends(rows: pd.DataFrame, seeds: Iterable[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of theta_0 and of chance, of some seeds."""
-    return tuple(paths.of_seeds(paths.of_method(rows, method), seeds) for method in ("theta_0", "chance"))
+    start, chance = (paths.of_seeds(paths.of_method(rows, method), seeds) for method in ("theta_0", "chance"))
+    return start, chance
 
 
 def _minus(area: Volumes, first: str, second: str) -> Advantage:
@@ -185,9 +186,9 @@ def leads(found: Mapping[str, AtRates], metric: str, rival: str) -> dict[str, At
     result = {}
     for name, models in _others(found, rival):
         first, second = by_lead(found[rival], models, chosen_on, metric)
-        at_best = (paths.of_seeds(path, others) for path in (found[rival][first], models[second]))
+        ours, theirs = (paths.of_seeds(path, others) for path in (found[rival][first], models[second]))
         at = {lr: paths.gap(found[rival][lr], models[lr], metric) for lr in models}
-        result[name] = AtBest(at, (first, second), chosen_on, paths.gap(*at_best, metric))
+        result[name] = AtBest(at, (first, second), chosen_on, paths.gap(ours, theirs, metric))
     return result
 
 

@@ -41,7 +41,7 @@ class Curve:
     def cut(self) -> "Curve":
         """The path up to its highest reward (the first of equals), that point included."""
         end = int(np.argmax(self.rewards)) + 1
-        return Curve(self.rewards[:end], self.abilities[:end])
+        return self if end == self.rewards.size else Curve(self.rewards[:end], self.abilities[:end])
 
     def at(self, rewards: ArrayLike) -> NDArray[np.float64]:
         """Ability at the given rewards, shape as given: the best crossing of the cut path, NaN where it has none."""
@@ -124,6 +124,7 @@ def common_grid(first: Curve, second: Curve, points: int = 101) -> NDArray[np.fl
 
 def mean_gap(first: Curve, second: Curve, points: int = 101) -> float:
     """Mean of (first - second) ability at equal reward over their common range, in the ability's unit."""
+    first, second = first.cut(), second.cut()
     grid = common_grid(first, second, points)
     return float(np.mean(first.at(grid) - second.at(grid)))
 
@@ -160,7 +161,7 @@ class MeasuredPath:
     rewards: NDArray[np.float64]
     abilities: NDArray[np.float64]
 
-    def curve(self, prompts: ArrayLike | slice = slice(None), items: ArrayLike | slice = slice(None)) -> Curve:
+    def curve(self, prompts: NDArray | slice = slice(None), items: NDArray | slice = slice(None)) -> Curve:
         """The curve as measured on the given prompts and items (indices, repeats allowed; default all)."""
         return Curve(self.rewards[:, prompts].mean(axis=1), self.abilities[:, items].mean(axis=1))
 
@@ -183,7 +184,7 @@ def bootstrap_curves(
 
     def drawn(seed: int) -> float:
         prompts, items = first[seed].rewards.shape[1], first[seed].abilities.shape[1]
-        chosen = rng.integers(prompts, size=prompts), rng.integers(items, size=items)
+        chosen = rng.integers(prompts, size=(prompts,)), rng.integers(items, size=(items,))
         return measure(first[seed].curve(*chosen), second[seed].curve(*chosen))
 
     per_seed = np.array([measure(first[seed].curve(), second[seed].curve()) for seed in seeds])

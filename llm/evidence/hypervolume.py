@@ -7,7 +7,8 @@ the ideal: the highest reward that any of the compared methods reaches on the se
 the reward at no tax", and what lies below chance counts for nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,13 @@ from ..errors import UserError
 from .curves import Curve, curve_hypervolume
 from .paths import curves, seeds, value
 
-Volumes = dict[str, dict[int, float]]  # method -> seed -> share of the ideal
+Name = TypeVar("Name", bound=Hashable)
+Volumes = dict[Name, dict[int, float]]  # method -> seed -> share of the ideal
 
 
 def volumes(
-    paths: Mapping[str, pd.DataFrame], start: pd.DataFrame, chance: pd.DataFrame, ability: str, reward: str = "reward"
-) -> Volumes | None:
+    paths: Mapping[Name, pd.DataFrame], start: pd.DataFrame, chance: pd.DataFrame, ability: str, reward: str = "reward"
+) -> Volumes[Name] | None:
     """For each method and seed the share of the ideal.
 
     Args:
@@ -36,7 +38,7 @@ def volumes(
     for name, by_seed in by_method.items():
         if sorted(by_seed) != common:
             raise UserError(f"volumes: {name} has seeds {sorted(by_seed)}; to be compared it must have {common}.")
-    found: Volumes = {name: {} for name in by_method}
+    found: Volumes[Name] = {name: {} for name in by_method}
     for seed in common:
         corner = value(start, seed, reward), value(chance, seed, ability)
         highest = max(by_seed[seed].rewards.max() for by_seed in by_method.values())
@@ -53,10 +55,9 @@ def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: st
 
     A model beyond the rewards that the rival's cut path reaches is compared with its nearest end.
     """
-    per_seed = []
+    per_seed, of_models = [], models.pivot(index=["seed", "setting_key"], columns="metric", values="value")
     for seed in seeds(models):
-        path = rival[seed].cut()
-        own = models[models["seed"] == seed].pivot(index="setting_key", columns="metric", values="value")
+        path, own = rival[seed].cut(), of_models.loc[seed]
         rewards = np.clip(own[reward], path.rewards.min(), path.rewards.max())
         per_seed.append(float(np.mean(own[ability] - path.at(rewards))))
     return per_seed

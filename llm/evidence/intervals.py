@@ -59,7 +59,7 @@ def bootstrap_seeds(differences: ArrayLike, rng: np.random.Generator, resamples:
 
 def percentile_interval(per_seed: NDArray[np.float64], draws: ArrayLike) -> Interval:
     """The mean of `per_seed`, and the interval that holds 95 % of `draws`."""
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(np.asarray(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(per_seed.mean()), float(low), float(high), per_seed)
 
 

@@ -8,6 +8,7 @@ strength, the strongest first. Learning rates are numbers, or None for the prese
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,8 +118,10 @@ def at(path: pd.DataFrame, step: float | dict[int, float]) -> pd.DataFrame:
 def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int, Curve]:
     """One curve (`llm.evidence.curves`) for each seed of a path; UserError where a point lacks a metric or has it twice."""
     points: dict[int, dict[float, dict[str, float]]] = {}
-    rows = path.loc[path["metric"].isin([reward, ability]), ["seed", "step", "metric", "value"]]
-    for seed, step, metric, number in rows.itertuples(index=False):
+    columns = [path[name].tolist() for name in ("seed", "step", "metric", "value")]  # lists: selections would be slow
+    for seed, step, metric, number in zip(*columns, strict=True):
+        if metric not in (reward, ability):
+            continue
         model = points.setdefault(seed, {}).setdefault(step, {})
         if metric in model:
             raise UserError(f"results: seed {seed}, step {step:g} has {metric} twice; choose one path first.")
@@ -128,7 +131,7 @@ def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int
         in_order = [models[step] for step in sorted(models)]
         if unpaired := [step for step in sorted(models) if len(models[step]) < 2]:
             raise UserError(f"results: seed {seed}, step {unpaired[0]:g} needs both {reward} and {ability}.")
-        found[seed] = Curve([model[reward] for model in in_order], [model[ability] for model in in_order])
+        found[seed] = Curve(*(np.array([model[key] for model in in_order]) for key in (reward, ability)))
     return found
 
 
@@ -137,11 +140,12 @@ def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
     return float(_only(rows, seed, metric, "value"))
 
 
-def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> object:
-    found = rows.loc[(rows["seed"] == seed) & (rows["metric"] == metric), column]
+def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> Any:
+    columns = (rows[name].tolist() for name in ("seed", "metric", column))
+    found = [number for s, m, number in zip(*columns, strict=True) if s == seed and m == metric]
     if len(found) != 1:
         raise UserError(f"results: {len(found)} rows for seed = {seed}, metric = {metric}; there must be one.")
-    return found.iloc[0]
+    return found[0]
 
 
 def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str, over_items: bool = True) -> Interval:
@@ -174,7 +178,7 @@ def _items_error(first: pd.DataFrame, second: pd.DataFrame, seed: int, metric: s
     if all(isinstance(of_model, list) for of_model in items):
         between = np.subtract(*items)
         return between.std(ddof=1) / np.sqrt(len(between))
-    return np.hypot(*(_only(rows, seed, metric, "stderr") for rows in (first, second)))
+    return np.hypot(*[_only(rows, seed, metric, "stderr") for rows in (first, second)])
 
 
 def gap(
@@ -193,7 +197,7 @@ def gap(
     if None in pair:
         return found
     try:
-        return bootstrap_curves(*({0: path} for path in pair), np.random.default_rng(0))
+        return bootstrap_curves({0: pair[0]}, {0: pair[1]}, np.random.default_rng(0))
     except UserError:
         return found
 

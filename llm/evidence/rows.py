@@ -8,15 +8,18 @@ in a figure.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from ..errors import UserError
 from ..files import parse_json, write_text
 from ..methods import names
+
+if TYPE_CHECKING:  # stages write rows, and need no pandas for it
+    import pandas as pd
 
 IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
 
@@ -78,7 +81,12 @@ def setting_key(setting: Mapping[str, JsonValue]) -> str:
     Keys are sorted; numbers are taken to 12 significant digits and whole numbers lose their point, so that
     {"alpha": 0}, {"alpha": 0.0} and {"alpha": 1e-17 - 1e-17} are one setting and 0.1 + 0.2 is 0.3.
     """
-    return json.dumps(_canonical(dict(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
+    return _key(json.dumps(dict(setting)))
+
+
+@lru_cache(maxsize=10_000)
+def _key(setting: str) -> str:
+    return json.dumps(_canonical(json.loads(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
 
 
 def _canonical(value: JsonValue, room: int = 10) -> JsonValue:
@@ -169,13 +177,15 @@ def _name(identity: Sequence) -> str:
     return ", ".join(f"{key.removesuffix('_key')} = {value}" for key, value in zip(IDENTITY, identity, strict=True))
 
 
-def read_rows(path: str | Path) -> pd.DataFrame:
+def read_rows(path: str | Path) -> "pd.DataFrame":
     """All rows of a .jsonl file, or of the .jsonl files directly inside a folder, as a frame.
 
     Columns: the row's keys, and `setting_key`, the canonical JSON string of `setting`, to group and compare
     by. Raises UserError, in one sentence, for a missing path, no rows at all, a bad row (file, line, key,
     value, what is allowed) or a number that is there twice.
     """
+    import pandas as pd
+
     path = Path(path)
     if not path.exists():
         raise UserError(f"results: {path} does not exist; it must be a .jsonl file or a folder of them.")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -60,7 +61,7 @@ def _number(chosen: pd.DataFrame, metric: str) -> str:
     if values.empty:
         return "-"
     mean = values["value"].mean()
-    error = values["value"].sem() if len(values) > 1 else values["stderr"].iloc[0]
+    error: Any = values["value"].sem() if len(values) > 1 else values["stderr"].iloc[0]
     return _fitting(lambda digits: f"{mean:.{digits}f} +- {error:.{digits}f}", metric)
 
 

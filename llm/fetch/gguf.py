@@ -20,8 +20,11 @@ def convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+    from ..models.loading import REPORTED, whole
+
     tokenizer = read_tokenizer(gguf)
-    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    load = AutoModelForCausalLM.from_pretrained
+    read = whole(load(gguf.parent, gguf_file=gguf.name, dtype=torch.float32, **REPORTED), gguf, "gguf")
     settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
     settings |= {f"{token}_token_id": getattr(tokenizer, f"{token}_token_id") for token in ("bos", "eos", "pad")}
     model = LlamaForCausalLM(LlamaConfig(**settings))
@@ -75,7 +78,7 @@ def _cutters(model: str, pre: str) -> list:
 def _byte_level_bpe(tokens: list[str], merges: list[str], cutters: list):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    pairs = [tuple(merge.split(" ")) for merge in merges]
+    pairs = [(left, right) for left, right in (merge.split(" ") for merge in merges)]
     core = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, pairs))
     core.pre_tokenizer = pre_tokenizers.Sequence(cutters)
     core.decoder = decoders.ByteLevel()

@@ -1,6 +1,8 @@
 """Token ids of several texts as one batch of tensors."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -45,7 +47,7 @@ def pad_right(examples: list[tuple[list[int], list[float]]], pad_id: int) -> Bat
     return Batch(ids, mask, weights)
 
 
-def pad_replies(pairs: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
+def pad_replies(pairs: Sequence[tuple[list[int], list[int]]], pad_id: int) -> Batch:
     """(context, reply) ids as one batch, padded on the right, in which the replies' tokens alone have weight 1."""
     return pad_right([(context + reply, [0.0] * len(context) + [1.0] * len(reply)) for context, reply in pairs], pad_id)
 
@@ -61,6 +63,14 @@ def left_pad(
         ids[row, longest - len(sequence) :] = torch.tensor(sequence)
         mask[row, longest - len(sequence) :] = 1
     return ids.to(device), mask.to(device)
+
+
+def batches_of(lengths: list[int], size: int, equal: bool = False) -> Iterator[list[int]]:
+    """Which texts are read together, `size` at most: those of similar length, or of equal length."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    for _, group in groupby(order, key=lambda i: lengths[i] if equal else 0):
+        rows = list(group)
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:

@@ -12,15 +12,18 @@ reply with eos and a reply is cut into tokens alike with and without what stands
   end token, and what else the marks enclose, is a part of it. What the trainers of the paper's models learn from.
 """
 
+import sys
 from collections.abc import Sequence
+from time import thread_time
 
 import torch
 
 from ..data.records import Prompt, Turn, messages, turns_of
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .batches import Batch, Tokens, pad_replies
 from .generate import generate
 
+LONGEST = 5.0  # seconds of the CPU in which a chat template must be done
 Message = dict[str, str]  # {"role", "content"}
 Reply = tuple[Prompt | Sequence[Message], str, bool]  # prompt, reply, whether the reply ended by itself
 
@@ -33,7 +36,7 @@ def prompt_ids(tokenizer, prompt: Prompt | Sequence[Message]) -> list[int]:
     return tokenizer.encode(_opening(tokenizer, turns), add_special_tokens=False)
 
 
-def ids_of_prompts(tokenizer, prompts: list[Prompt]) -> list[list[int]]:
+def ids_of_prompts(tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
     """`prompt_ids` of each; one that is there many times, as when it gets several replies, is encoded only once."""
     known = {prompt: prompt_ids(tokenizer, prompt) for prompt in dict.fromkeys(prompts)}
     return [known[prompt] for prompt in prompts]
@@ -44,18 +47,23 @@ def reply_ids(tokenizer, reply: str, finished: bool = True) -> list[int]:
     return tokenizer.encode(reply, add_special_tokens=False) + [tokenizer.eos_token_id] * finished
 
 
-def encode_apart(tokenizer, replies: Sequence[Reply]) -> list[Tokens]:
+def encode_apart(tokenizer, replies: Sequence[tuple[Prompt, str, bool]]) -> list[Tokens]:
     """Prompt and reply encoded one by one; prompts are texts or tuples of turns."""
     contexts = ids_of_prompts(tokenizer, [prompt for prompt, _, _ in replies])
-    return [Tokens(context, reply_ids(tokenizer, *reply)) for context, (_, *reply) in zip(contexts, replies)]
+    return [Tokens(ids, reply_ids(tokenizer, text, finished)) for ids, (_, text, finished) in zip(contexts, replies)]
 
 
-def encode_together(tokenizer, replies: Sequence[Reply]) -> list[Tokens]:
+def encode_together(tokenizer, replies: Sequence[Reply], places: Sequence[str] = ()) -> list[Tokens]:
     """The reply split from the text as a whole, as it would have been sampled, where the prompt's ids begin the whole's;
-    else it is encoded by itself.
+    else it is encoded by itself. places: where each comes from, for messages.
     """
-    end = end_id(tokenizer)
-    return [_together(tokenizer, *reply, end) for reply in replies]
+    end, found = end_id(tokenizer), []
+    for number, reply in enumerate(replies):
+        try:
+            found.append(_together(tokenizer, *reply, end))
+        except UserError as error:
+            raise UserError(f"{places[number]}: {error}" if places else str(error)) from None
+    return found
 
 
 def _together(tokenizer, prompt: Prompt | Sequence[Message], text: str, finished: bool, end: int) -> Tokens:
@@ -73,9 +81,7 @@ def encode_marked(tokenizer, conversation: list[Message]) -> tuple[list[int], li
 
     Raises UserError where the chat template does not mark replies.
     """
-    made = tokenizer.apply_chat_template(
-        conversation, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
+    made = _templated(tokenizer, conversation, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     in_reply = [bool(mark) for mark in made["assistant_masks"]]
     if not any(in_reply) and any(message["role"] == "assistant" for message in conversation):
         raise UserError(
@@ -111,7 +117,7 @@ def imitation_batch(tokenizer, replies: list[tuple]) -> Batch:
     return pad_replies(encode_apart(tokenizer, [(*reply, True)[:3] for reply in replies]), tokenizer.pad_token_id)
 
 
-def generate_replies(model, tokenizer, prompts: list[Prompt], **settings) -> list[tuple[str, bool]]:
+def generate_replies(model, tokenizer, prompts: Sequence[Prompt], **settings) -> list[tuple[str, bool]]:
     """(reply, whether it ended by itself) for each prompt; `settings` as for `continue_texts`."""
     return continue_texts(model, tokenizer, ids_of_prompts(tokenizer, prompts), end_id(tokenizer), **settings)
 
@@ -150,7 +156,7 @@ def end_id(tokenizer) -> int:
     if not tokenizer.chat_template:
         return tokenizer.eos_token_id
     question, word = [{"role": "user", "content": "a"}], "b"
-    whole = tokenizer.apply_chat_template([*question, {"role": "assistant", "content": word}], tokenize=False)
+    whole = _templated(tokenizer, [*question, {"role": "assistant", "content": word}])
     opening = _opening(tokenizer, question) + word
     closing = tokenizer.encode(whole[len(opening) :], add_special_tokens=False) if whole.startswith(opening) else []
     special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
@@ -175,11 +181,35 @@ def context_of(config) -> int:
     return config.max_position_embeddings
 
 
-def _messages(prompt: Prompt | Sequence[Message]) -> list[Message]:
+def _messages(prompt) -> list[Message]:
     is_record = isinstance(prompt, str) or all(isinstance(turn, Turn) for turn in prompt)
     return messages(turns_of(prompt)) if is_record else list(prompt)
 
 
 def _opening(tokenizer, turns: list[Message]) -> str:
     """The text up to where the assistant's begins."""
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return _templated(tokenizer, turns, add_generation_prompt=True)
+
+
+def _templated(tokenizer, turns: list[Message], **options):
+    """The text that the tokenizer's chat template makes of the turns.
+
+    Raises UserError where it refuses them, as Gemma's does the role "system", or takes longer than `LONGEST`.
+    """
+    end, before = thread_time() + LONGEST, sys.gettrace()
+
+    def watch(frame, _event, _argument):
+        if thread_time() > end:
+            raise TimeoutError(f"it takes more than {LONGEST:g} s")
+        return watch if frame.f_code.co_filename == "<template>" else None
+
+    sys.settrace(watch)  # called for each line of the template; a signal would reach the main thread only
+    try:
+        return tokenizer.apply_chat_template(turns, **{"tokenize": False} | options)
+    except Exception as error:  # a template's are of any kind
+        last = turns[-1]["content"]
+        what = f"{' '.join(turn['role'] for turn in turns)}: {last[:40]!r}{'..' if len(last) > 40 else ''}"
+        name = tokenizer.name_or_path
+        raise UserError(f"the chat template of {name!r} refuses {what} ({first_line(error)}).") from None
+    finally:
+        sys.settrace(before)

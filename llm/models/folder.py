@@ -2,15 +2,26 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import UserError
-from .safetensors import TensorInfo, read_header
+from .safetensors import Source, TensorInfo, read_header
 
 _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _OTHER_PICKLES = ("training_args.bin", "optimizer", "scheduler", "rng_state", "scaler.pt")
+# What wrappers (torch.compile, FSDP, activation checkpointing; DDP, peft, TRL) put into the names of a model's tensors:
+_WITHIN = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # anywhere
+WRAPPERS = (*_WITHIN, "module", "base_model.model", "pretrained_model")  # all, in any order, before the name
+_WRAPPED = re.compile(r"^(?:(?:{})\.)+|(?<=\.)(?:{})\.".format("|".join(map(re.escape, WRAPPERS)), "|".join(_WITHIN)))
+# Buffers that older code stored and models make anew, and TRL's value head, which is no part of a language model:
+_NO_PARAMETER = re.compile(
+    r"(.+\.)?(rotary\w*|rope)\.(\w*inv_freq|cos_cached|sin_cached|freqs)|(.+\.)?(position_ids|_extra_state)|v_head\..+"
+)
+_MASK = re.compile(r".+(attn|attention)\.(bias|masked_bias|causal_mask)")  # GPT-2's kin, of the shapes of no parameter
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -20,29 +31,49 @@ class WeightFile:
     path: Path
     header: bytes
     tensors: list[TensorInfo]
+    source: Source
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A checked folder; `config` is config.json or an adapter's adapter_config.json, `name` the option's."""
+    """A checked folder; `config` is config.json or an adapter's adapter_config.json, `name` the option's.
+
+    notes: sentences on what was left out of `tensors` and `config`.
+    """
 
     name: str
     path: Path
     config: dict
     files: list[WeightFile]
     index: Path | None
+    notes: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def tensors(self) -> dict[str, TensorInfo]:
-        return {tensor.name: tensor for file in self.files for tensor in file.tensors}
+        """A model's parameters by their plain names, an adapter's tensors by the stored ones."""
+        stored = [tensor for file in self.files for tensor in file.tensors]
+        if self.is_adapter:
+            return {tensor.name: tensor for tensor in stored}
+        names = {tensor.name: plain_name(tensor.name) for tensor in stored if not _no_parameter(tensor)}
+        if len(set(names.values())) < len(names):
+            raise UserError(
+                f"{self.name} ({self.path}) holds two tensors whose names differ in a wrapper's prefix only."
+            )
+        return {
+            names[tensor.name]: tensor
+            if names[tensor.name] == tensor.name
+            else replace(tensor, name=names[tensor.name])
+            for tensor in stored
+            if tensor.name in names
+        }
 
     @property
     def is_adapter(self) -> bool:
-        return (self.path / "adapter_config.json").exists() and not (self.path / "config.json").exists()
+        return _is_adapter(self.path)
 
     @property
     def weight_bytes(self) -> int:
-        return sum(file.path.stat().st_size for file in self.files)
+        return sum(file.source.size for file in self.files)
 
 
 def read_folder(path: Path, name: str) -> ModelFolder:
@@ -53,13 +84,11 @@ def read_folder(path: Path, name: str) -> ModelFolder:
     """
     if not path.is_dir():
         raise UserError(f"{name} is {str(path)!r}, which is no folder; give a local model folder.")
-    adapter = (path / "adapter_config.json").exists() and not (path / "config.json").exists()
+    adapter = _is_adapter(path)
     config_file = path / ("adapter_config.json" if adapter else "config.json")
     if not config_file.exists():
         raise UserError(f"{name} is {str(path)!r}, which has no config.json.")
     config = read_json(config_file)
-    if "quantization_config" in config:
-        raise UserError(f"{name} is quantised ({config_file} says); give it in bf16, fp16 or fp32.")
     index, paths = _weight_paths(path, name, adapter)
     files = [WeightFile(file, *read_header(file)) for file in paths]
     folder = ModelFolder(name, path, config, files, index)
@@ -67,7 +96,54 @@ def read_folder(path: Path, name: str) -> ModelFolder:
         _check_index(folder)
     if not folder.tensors:
         raise UserError(f"{name} is {str(path)!r}, whose weight files hold no tensors.")
+    for tensor in folder.tensors.values():
+        if tensor.dtype in _FLOATS and tensor.shape == (0,):
+            raise UserError(
+                f"{tensor.name} of {name} has shape 0, as DeepSpeed's ZeRO-3 leaves it in place of parameters; "
+                "make whole weights with the zero_to_fp32.py that lies in the checkpoint."
+            )
+    _note(folder, config_file)
     return folder
+
+
+def _note(folder: ModelFolder, config_file: Path) -> None:
+    """Note what `tensors` leaves out; drop a quantisation from `config` that the weights do not have, or raise UserError."""
+    stored = [tensor for file in folder.files for tensor in file.tensors]
+    if folder.config.pop("quantization_config", None) is not None:
+        if not {tensor.dtype for tensor in stored} <= {*_FLOATS, "I64", "BOOL"}:
+            raise UserError(f"{folder.name} is quantised ({config_file} says); give it in bf16, fp16 or fp32.")
+        folder.notes.append(f"quantization_config of {folder.name} was left out: its weights are not quantised.")
+    if folder.is_adapter:
+        return
+    for what, names in (
+        ("left out, since they are no parameters of the model", [t.name for t in stored if _no_parameter(t)]),
+        ("read without a wrapper's prefix", [t.name for t in stored if plain_name(t.name) != t.name]),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" * (len(names) > 1)
+            folder.notes.append(f"{names[0]}{more} of {folder.name} were {what}.")
+
+
+def _no_parameter(tensor: TensorInfo) -> bool:
+    name = plain_name(tensor.name)
+    mask = _MASK.fullmatch(name) and (len(tensor.shape) == 4 or (tensor.elements == 1 and "masked" in name))
+    return bool(mask or _NO_PARAMETER.fullmatch(name))
+
+
+def plain_name(name: str) -> str:
+    """A tensor's name without what `WRAPPERS` have put before or into it."""
+    return _WRAPPED.sub("", name)
+
+
+def notes_on_base(theta_0: ModelFolder, adapter: ModelFolder) -> list[str]:
+    """A note where `base_model_name_or_path` is neither the name of theta_0's folder nor that of its config.json."""
+    path, named = theta_0.path.resolve(), adapter.config.get("base_model_name_or_path")
+    hub_cache = path.parents[min(1, len(path.parents) - 1)].name.rpartition("--")[2]  # models--org--NAME/snapshots/HASH
+    known = {path.name, hub_cache, Path(str(theta_0.config.get("_name_or_path"))).name}
+    if not isinstance(named, str) or not Path(named).name or Path(named).name in known:
+        return []
+    names = f"{Path(named).name!r}, and theta-0 is {path.name!r}"
+    return [f"The adapter's base is {names}: if they are not the same model, no average of them has a meaning."]
 
 
 def read_json(path: Path) -> dict:
@@ -79,6 +155,14 @@ def read_json(path: Path) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}, allowed is an object.")
     return content
+
+
+def _is_adapter(path: Path) -> bool:
+    """Whether the folder holds an adapter; trainers may leave its model's config.json beside it."""
+    if not (path / "adapter_config.json").exists():
+        return False
+    has_model = any(path.glob("model*.safetensors*")) or any(path.glob("pytorch_model*.bin*"))
+    return not (path / "config.json").exists() or (any(path.glob("adapter_model.*")) and not has_model)
 
 
 def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, list[Path]]:
@@ -100,12 +184,14 @@ def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, li
     pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
     pickles = [file for file in pickles if not file.startswith(_OTHER_PICKLES)]
     if pickles:
+        load = "peft's PeftModel.from_pretrained" if adapter else "transformers"
         raise UserError(
             f"{name} has pickle weights ({pickles[0]}), which can run code when read; if you trust them, "
-            "load them with transformers and save them again with save_pretrained, which writes safetensors."
+            f"load them with {load} and save them again with save_pretrained, which writes safetensors."
         )
     missing = single.name if adapter else f"{single.name} and no {_INDEX}"
-    raise UserError(f"{name} is {str(path)!r}, which has no {missing}.")
+    advice = "; the zero_to_fp32.py that lies there makes weights" if (path / "zero_to_fp32.py").is_file() else ""
+    raise UserError(f"{name} is {str(path)!r}, which has no {missing}{advice}.")
 
 
 def _check_index(folder: ModelFolder) -> None:
@@ -123,6 +209,6 @@ def _check_index(folder: ModelFolder) -> None:
         shard = weight_map[missing[0]]
         raise UserError(f"{folder.name} lacks {missing[0]}, which {folder.index} lists in {shard}.")
     listed = set(weight_map.values())
-    for file in sorted(folder.path.glob("model-*-of-*.safetensors")):
-        if file.name not in listed:
-            raise UserError(f"{folder.name} has the shard {file.name}, which is missing from {folder.index}.")
+    for shard in sorted(folder.path.glob("model-*-of-*.safetensors")):
+        if shard.name not in listed:
+            raise UserError(f"{folder.name} has the shard {shard.name}, which is missing from {folder.index}.")

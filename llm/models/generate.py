@@ -5,12 +5,15 @@ take their place, a prompt is read once however many replies it gets, and what t
 import inspect
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
-from .batches import left_pad, positions
+from .batches import batches_of, left_pad, positions
 from .kv_cache import is_supported, read, read_on
 
+# What transformers' models call their caches; RWKV's, "state", is wrong for several rows at a time.
+_CACHES = ("past_key_values", "cache_params")
 COMPACT_BELOW = 0.75  # drop finished rows once fewer than this share of the rows is still being written
 SLOTS = (
     160  # replies of a Llama on the CPU that are written at the same time: their keys and values should fit its caches
@@ -54,10 +57,8 @@ def generate(
     """
     if temperature > 0 and rng is None:
         raise ValueError("rng is None; a torch.Generator is required when temperature > 0")
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     replies: list[Reply | None] = [None] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    for rows in batches_of([len(prompt) for prompt in prompts], batch_size, is_recurrent(model)):
         some, limits = [prompts[i] for i in rows], (max_new_tokens, end_id)
         if is_supported(model):
             batch = _ContinuousBatch(model, some, *limits, temperature, rng).write()
@@ -74,6 +75,7 @@ def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature,
     finished = [False] * len(prompts)
     alive = torch.arange(len(prompts))  # which prompt each row of the cache belongs to
     logits, past = forward(model, 1, input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True)
+    droppable = _is_droppable(past)
     for step in range(max_new_tokens):
         uniform = torch.rand(len(prompts), generator=rng) if temperature > 0 else None
         token = _choose(logits[:, -1], temperature, uniform[alive] if temperature > 0 else None).to(ids.device)
@@ -87,21 +89,16 @@ def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature,
         going = torch.tensor([not finished[row] for row in alive.tolist()])
         if step + 1 == max_new_tokens or not going.any():
             break
-        if going.float().mean() < COMPACT_BELOW:
+        ids, mask = torch.cat([ids, token[:, None]], dim=1), torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        if droppable and going.float().mean() < COMPACT_BELOW:
             keep = going.nonzero().squeeze(1)
             alive, keep = alive[keep], keep.to(ids.device)
-            past.batch_select_indices(keep)
-            token, mask = token[keep], mask[keep]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        logits, past = forward(
-            model,
-            1,
-            input_ids=token[:, None],
-            attention_mask=mask,
-            position_ids=positions(mask)[:, -1:],
-            past_key_values=past,
-            use_cache=True,
-        )
+            ids, mask = ids[keep], mask[keep]
+            for cache in past.values():
+                cache.batch_select_indices(keep)
+        new = slice(-1 if past else None, None)  # a model without a cache reads all again
+        read = {"input_ids": ids[:, new], "attention_mask": mask, "position_ids": positions(mask)[:, new]}
+        logits, past = forward(model, 1, **read, **past, use_cache=bool(past))
     return [Reply(ids, done) for ids, done in zip(written, finished)]
 
 
@@ -185,23 +182,44 @@ def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | No
     return (cumulative <= uniform[:, None].to(logits.device, torch.float64)).sum(dim=-1)
 
 
-def forward(model, keep: int, **arguments) -> tuple[torch.Tensor, object]:
-    """(logits of the last `keep` positions (rows, keep, vocabulary), the cache or None); the model, of any class, is given
-    what its forward knows of the arguments.
+def forward(model, keep: int, **arguments) -> tuple[torch.Tensor, dict]:
+    """(logits of the last `keep` positions (rows, keep, vocabulary), the cache as the argument that it is in the next call);
+    the model, of any class, is given what its forward knows of the arguments.
     """
     known = accepted(model)
     given = arguments | {"logits_to_keep": keep}
     if "input_ids" in known:  # else it is a wrapper that hands on whatever it gets
+        given |= {} if known & {*_CACHES} else {"use_cache": False}
         given = {key: value for key, value in given.items() if key in known}
+    if is_recurrent(model):
+        given.pop("attention_mask", None)
     output = model(**given)
-    return output.logits[:, -keep:], getattr(output, "past_key_values", None)
+    caches = {name: getattr(output, name, None) for name in _CACHES}
+    return output.logits[:, -keep:], {name: cache for name, cache in caches.items() if cache is not None}
+
+
+def is_recurrent(model) -> bool:
+    """Whether the model keeps a state (Mamba, RWKV, hybrids), for which padding is no different from text: it gets none."""
+    return getattr(model, "_is_stateful", False)
+
+
+def _is_droppable(past: dict) -> bool:
+    """Whether rows of the cache can be dropped: of keys and values, not of the states that hybrids keep beside them."""
+    from transformers.cache_utils import LinearAttentionCacheLayerMixin
+
+    layers = [layer for cache in past.values() for layer in getattr(cache, "layers", [None])]
+    return all(
+        hasattr(layer, "batch_select_indices") and not isinstance(layer, LinearAttentionCacheLayerMixin)
+        for layer in layers
+    )
 
 
 def accepted(model) -> frozenset[str]:
     """The names of what the model's forward takes."""
-    return _parameters(type(model))
+    kind: Any = type(model)
+    return _parameters(kind)
 
 
 @cache
-def _parameters(kind: type) -> frozenset[str]:
+def _parameters(kind: Any) -> frozenset[str]:
     return frozenset(inspect.signature(kind.forward).parameters)

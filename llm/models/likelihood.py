@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from .batches import Batch, left_pad, positions
-from .generate import forward
+from .batches import Batch, batches_of, left_pad, positions
+from .generate import forward, is_recurrent
 
 LONG = 32  # tokens; shorter questions are read again with each choice, which costs less than to keep what was read
 
@@ -31,10 +31,8 @@ def reply_log_probs(model, batch: Batch) -> torch.Tensor:
 @torch.no_grad()
 def log_likelihoods(model, pairs: list[tuple[list[int], list[int]]], pad_id: int, batch_size: int) -> np.ndarray:
     """Sum of log p(continuation | context) in nats for each (context ids, continuation ids); both at least one token."""
-    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
     result = np.empty(len(pairs))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    for rows in batches_of([len(context) + len(reply) for context, reply in pairs], batch_size, is_recurrent(model)):
         ids, mask = left_pad([pairs[i][0] + pairs[i][1] for i in rows], pad_id, model.device)
         lengths = torch.tensor([len(pairs[i][1]) for i in rows])
         longest = int(lengths.max())

@@ -1,14 +1,19 @@
 """Loading the models and tokenizers of local folders, and where they can run; never runs code from a folder."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from ..errors import UserError, first_line
+from ..grouping import role
 from .chat import pad_id
-from .folder import read_folder, read_json
+from .folder import plain_name, read_folder, read_json
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+Note = Callable[[str], object]  # gets a sentence
+warn = logging.getLogger(__name__).warning  # which writes it to stderr unless logging is set up otherwise
 MEAN_POOLED = "mean-pooled-"  # stands before the model_type of a reward model that reads the mean over a reply
 
 
@@ -37,16 +42,16 @@ def dtype_on(dtype: str, device: torch.device) -> str:
     return dtype if dtype != "auto" else "float32" if device.type == "cpu" else "auto"
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", dtype: str = "auto", name: str = "model"):
-    """A causal language model in evaluation mode.
+def load_model(
+    folder: Path, device: torch.device | str = "cpu", dtype: str = "auto", name: str = "model", note: Note = warn
+):
+    """A causal language model in evaluation mode, all of whose weights are the folder's.
 
-    dtype: of `DTYPES`; "auto" is what is stored. name: the option that gave the folder, for messages. Raises UserError
-    for a folder that holds no model that loads, or one that is too large for the device.
+    dtype: of `DTYPES`; "auto" is what is stored. name: the option that gave the folder, for messages. note: gets what was
+    done about tensors that do not fit (`whole`). Raises UserError for a folder that holds no model that loads, one that
+    lacks a weight, or one that is too large for the device.
     """
-    from transformers import AutoModelForCausalLM
-
-    load = AutoModelForCausalLM.from_pretrained
-    return _loaded(load, folder, device, name, dtype=dtype, trust_remote_code=False)
+    return _loaded(causal_model, folder, device, name, note=note, dtype=dtype)
 
 
 def load_reward_model(
@@ -67,25 +72,98 @@ def load_reward_model(
 def fresh_reward_model(folder: Path, layers: int | None = None):
     """A sequence classifier with one output on the body of the model in `folder`, or on its first `layers`; its head is drawn."""
     fewer = {} if layers is None else {"num_hidden_layers": layers}
-    return _loaded(sequence_classifier, folder, "cpu", "model", num_labels=1, **fewer)
+    return _loaded(sequence_classifier, folder, "cpu", "model", fresh_head=True, num_labels=1, **fewer)
 
 
-def sequence_classifier(source: Path | str, dtype="auto", **changes):
-    """transformers' sequence classifier of a folder or a name on the hub; `changes` are of its configuration.
+def causal_model(source: Path | str, name: str = "model", dtype="auto", note: Note = warn):
+    """transformers' causal language model of a folder or a name on the hub, `whole`."""
+    from transformers import AutoModelForCausalLM
 
-    A reward model that reads the mean over a reply is stored with a `model_type` of its own (`save_model`), so that who
-    loads it without this function is refused rather than given scores of the last token; here it gets its own back.
+    options = {"dtype": dtype, "trust_remote_code": False} | _configured(source, name, {}) | REPORTED
+    model = whole(AutoModelForCausalLM.from_pretrained(source, **options), source, name, note)
+    if hasattr(model.config, "rescale_every"):
+        model.config.rescale_every = 0  # RWKV would halve weights in place for fp16, behind the back of averages
+    return model
+
+
+def sequence_classifier(
+    source: Path | str, name: str = "model", dtype="auto", note: Note = warn, fresh_head: bool = False, **changes
+):
+    """transformers' sequence classifier of a folder or a name on the hub, `whole`; `changes` are of its configuration."""
+    from transformers import AutoModelForSequenceClassification
+
+    options = {"dtype": dtype, "trust_remote_code": False} | _configured(source, name, changes) | REPORTED
+    return whole(AutoModelForSequenceClassification.from_pretrained(source, **options), source, name, note, fresh_head)
+
+
+def _configured(source: Path | str, name: str, changes: dict) -> dict:
+    """`changes` of the configuration as arguments of `from_pretrained`, or the configuration where more is to be changed.
+
+    A quantisation that the weights do not have, left from training, is dropped. A reward model that reads the mean over a
+    reply is stored with a `model_type` of its own (`save_model`), so that who loads it without this function is refused
+    rather than given scores of the last token; here it gets its own back.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
-    load, options = AutoModelForSequenceClassification.from_pretrained, {"dtype": dtype, "trust_remote_code": False}
-    if (file := Path(source) / "config.json").is_file():
-        content = read_json(file)
-        if (kind := content.get("model_type", "")).startswith(MEAN_POOLED):
-            kind = kind.removeprefix(MEAN_POOLED)
-            config = type(AutoConfig.for_model(kind)).from_dict(content | {"model_type": kind} | changes)
-            return load(source, config=config, **options)
-    return load(source, **options, **changes)
+    file = Path(source) / "config.json"
+    content = read_json(file) if file.is_file() else {}
+    kind = content.get("model_type", "")
+    if content.pop("quantization_config", None) is not None:
+        read_folder(Path(source), name)  # raises if the weights are quantised
+    elif not kind.startswith(MEAN_POOLED):
+        return changes
+    kind = kind.removeprefix(MEAN_POOLED)
+    return {"config": type(AutoConfig.for_model(kind)).from_dict(content | {"model_type": kind} | changes)}
+
+
+REPORTED = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # of `from_pretrained`, for `whole`
+
+
+def whole(loaded: tuple, source: Path | str, name: str, note: Note = warn, fresh_head: bool = False):
+    """The model that `from_pretrained` has loaded from `source`, if each of its parameters was there.
+
+    loaded: (model, report), as it comes with `REPORTED`. Names with what wrappers put into them (`plain_name`) are read
+    without that. fresh_head: the head may be missing, and is drawn, and what else the folder has is left out. note: gets a
+    sentence on stripped names and on tensors that the architecture does not have. Raises UserError naming a parameter that
+    is missing or has another shape.
+    """
+    model, report = loaded
+    wrapped = any(plain_name(key) != key for key in report["unexpected_keys"])
+    if wrapped:
+        plain = {"config": model.config, "state_dict": _plain_state(Path(source), name), "dtype": model.dtype}
+        model, report = type(model).from_pretrained(None, **plain, **REPORTED)
+    own = dict(model.named_parameters()).keys()
+    fresh = {key for key in own if fresh_head and role(key) == "head"}
+    for key, stored, expected in sorted(report["mismatched_keys"]):
+        if key not in fresh:
+            shapes = f"{tuple(stored)}, where its configuration has {tuple(expected)}"
+            raise UserError(f"{name} is {str(source)!r}, whose {key} has shape {shapes}.")
+    missing = sorted(report["missing_keys"] & own - fresh)
+    if missing:
+        more = f" and {len(missing) - 1} more" * (len(missing) > 1)
+        raise UserError(f"{name} is {str(source)!r}, which lacks {missing[0]}{more} of a {type(model).__name__}.")
+    odd = sorted(report["unexpected_keys"])
+    scale = next((key for key in odd if key.partition("weight")[0] + "weight" in own), None)
+    if scale:
+        kinds = "give it in bf16, fp16 or fp32"
+        raise UserError(f"{name} is {str(source)!r}, whose {scale} goes with quantised weights; {kinds}.")
+    if (wrapped or odd) and not fresh_head and Path(source).is_dir():
+        folder = read_folder(Path(source), name)
+        odd = [key for key in odd if key in folder.tensors]
+        more = f" and {len(odd) - 1} more" * (len(odd) > 1)
+        left = [f"{odd[0]}{more} of {name} were left out: no {type(model).__name__} has them."] if odd else []
+        for sentence in folder.notes + left:
+            note(sentence)
+    return model
+
+
+def _plain_state(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """A folder's parameters by their plain names."""
+    from safetensors.torch import load_file
+
+    found = read_folder(folder, name)
+    stored = (pair for file in found.files for pair in load_file(file.path).items())
+    return {plain_name(key): tensor for key, tensor in stored if plain_name(key) in found.tensors}
 
 
 def load_tokenizer(folder: Path):
@@ -94,7 +172,7 @@ def load_tokenizer(folder: Path):
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # tokenizers raises bare ones
         raise UserError(f"the tokenizer in {str(folder)!r} cannot be loaded ({first_line(error)}).") from None
 
 
@@ -115,9 +193,13 @@ def quiet() -> None:
 
 def _loaded(load, folder: Path, device: torch.device | str, name: str, **options):
     quiet()
+    if (folder / "adapter_config.json").is_file():  # which transformers would load on top
+        raise UserError(f"{name} is {str(folder)!r}, which holds an adapter (adapter_config.json); give a model alone.")
     try:
-        return load(require_model(folder), **options).to(device).eval()
+        return load(require_model(folder), name, **options).to(device).eval()
     except torch.OutOfMemoryError:
         raise UserError(f"{name} is {str(folder)!r}, which is too large for the memory of {device}.") from None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # what a bad configuration or file raises is of any kind
         raise UserError(f"{name} is {str(folder)!r}, which transformers cannot load ({first_line(error)}).") from None

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from tqdm import tqdm
 
-from .batches import Tokens, left_pad, pad_replies, positions
+from .batches import Tokens, batches_of, left_pad, pad_replies, positions
 from .chat import Reply, encode_apart, pad_id
-from .generate import accepted
+from .generate import accepted, is_recurrent
 
 
 @torch.no_grad()
@@ -29,12 +29,11 @@ def batched_outputs(
     reward_model, sequences: Sequence[Tokens], padding: int, batch_size: int, bar: str | None = None
 ) -> torch.Tensor:
     """`head_outputs`, those of similar length together, on the CPU; (sequences, outputs). bar: a progress bar's name."""
-    order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
-    starts = tqdm(range(0, len(order), batch_size), desc=bar, unit="batch", disable=bar is None)
-    batches = ([sequences[i] for i in order[start : start + batch_size]] for start in starts)
+    rows = list(batches_of([sum(map(len, one)) for one in sequences], batch_size, is_recurrent(reward_model)))
+    batches = ([sequences[i] for i in some] for some in tqdm(rows, desc=bar, unit="batch", disable=bar is None))
     found = torch.cat([head_outputs(reward_model, batch, padding).float().cpu() for batch in batches])
     in_order = torch.empty_like(found)
-    in_order[order] = found
+    in_order[sum(rows, [])] = found
     return in_order
 
 

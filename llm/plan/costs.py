@@ -59,7 +59,8 @@ def steps(preset: Preset, sweeps: Iterable[Sweep]) -> list[Step]:
                 penalised = entry.spec.after == "ppo"  # at the sweep's rate; what is imitated is made at its own
                 found.append(Step("align", entry.spec.after, lr if penalised else None))
                 etas = entry.options["strength"] if penalised else ()
-                found += [Step("penalise", "ppo", lr, eta) for eta in etas if preset.ppo.name_of(eta) != "own"]
+                section = getattr(preset, entry.spec.after)
+                found += [Step("penalise", "ppo", lr, eta) for eta in etas if section.name_of(eta) != "own"]
             found += [Step("trajectory", rlhf, lr)] if sweep.trajectory else []
             found += [Step("average", rlhf, lr, entry=entry) for entry in sweep.averaging]
             found += [Step("mitigate", rlhf, lr, entry=entry) for entry in sweep.training]

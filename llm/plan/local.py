@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import cast
 
 from ..config import AveragingEntry, LocalPreset, MicrocosmPreset, PublicModel, TrainingEntry
 from ..config.base import Lengths, Work
@@ -53,7 +54,7 @@ def cost(preset: LocalPreset, step: Step) -> Cost:
 def shape_of(preset: LocalPreset) -> PublicModel:
     """The sizes of the preset's model; the microcosm's biases, under 1 %, are left out."""
     if not isinstance(preset, MicrocosmPreset):
-        return preset.model
+        return cast(PublicModel, preset.model)
     from ..data.microcosm.words import vocabulary
 
     model = preset.model
@@ -75,7 +76,7 @@ def work(preset: LocalPreset, step: Step, sizes: Sizes) -> Work:
     entry, count = step.entry, models(preset, step)
     found = _measuring(preset, sizes, lengths) * count
     if isinstance(entry, TrainingEntry) and entry.spec.after == "rsf":
-        found += preset.distil.work(preset.rsf.iterations * preset.rsf.prompts, lengths) * count
+        found += cast(MicrocosmPreset, preset).distil.work(preset.rsf.iterations * preset.rsf.prompts, lengths) * count
     if isinstance(entry, AveragingEntry) and entry.spec.searches:
         found += attrgetter(entry.spec.searches)(preset)(lengths, entry.alphas, len(entry.settings()))
     return found

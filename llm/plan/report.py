@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from math import ceil
 
-from ..config import HubPreset, Preset, Sweep
+from ..config import AnyPreset, HubPreset, Preset, Sweep
 from ..errors import UserError
 from . import hub, local
 from .costs import FULL, HALF, Cost, Step, parameters, steps
@@ -24,7 +24,7 @@ class Device:
     peak: float = hub.PEAK
 
 
-def costs(preset: Preset, sweeps: list[Sweep], peak: float = hub.PEAK) -> list[tuple[Step, Cost]]:
+def costs(preset: AnyPreset, sweeps: list[Sweep], peak: float = hub.PEAK) -> list[tuple[Step, Cost]]:
     """Every step of one seed with what it takes."""
     if isinstance(preset, HubPreset):
         return [(step, hub.cost(preset, step, peak)) for step in steps(preset, sweeps)]
@@ -63,7 +63,7 @@ def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Devic
         )
 
 
-def resources(preset: Preset, step: Step) -> dict[str, int]:
+def resources(preset: AnyPreset, step: Step) -> dict[str, int]:
     """gpu: GPUs; mem_mb: memory of the computer, in MB; runtime: minutes, after which a scheduler may stop the job.
 
     A process of a training run reads the whole model in fp32 before it keeps its share; an average is mixed of theta_0 and

@@ -1,22 +1,12 @@
-"""Alignment, from theta_0 to theta, by any of the algorithms; a new one is a stage file and a line in the table."""
+"""Alignment, from theta_0 to theta, by any of the algorithms; a new one is a stage file and an entry in `llm.methods`."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from ..config import Algorithm, Preset
 from ..errors import UserError
+from ..methods import METHODS, code_of
 from ..run import LocalRun, Run
 from ..training.iterations import iteration_folder
-from .dpo import dpo
-from .ppo import ppo
-from .rsf import rsf
-
-# name -> the stage, and what of the stage `reward` it learns from
-ALGORITHMS: dict[Algorithm, tuple[Callable[..., None], str]] = {
-    "rsf": (rsf, "reward"),
-    "dpo": (dpo, "preferences.json"),
-    "ppo": (ppo, "reward"),
-}
 
 
 def align(run: LocalRun, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
@@ -27,10 +17,10 @@ def align(run: LocalRun, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
         eta: PPO's KL penalty, likewise.
     """
     require_known(run.preset, rlhf, eta)
-    stage, source = ALGORITHMS[rlhf]
+    method = METHODS[rlhf]
     changed = {} if eta == "own" else {"eta": number(eta)}
     out = aligned_folder(run, rlhf, rate, eta)
-    stage(run, run.folder / "theta_0", run.folder / source, out, number(rate), **changed)
+    code_of(method)(run, run.folder / "theta_0", run.folder / method.learns_from, out, number(rate), **changed)
 
 
 def require_known(preset: Preset, rlhf: Algorithm, eta: str) -> None:

@@ -47,8 +47,8 @@ def load_between(theta_0: Path, theta: Path, grouping: Grouping, device: torch.d
     """Both model folders, the tensors grouped."""
     model = load_model(theta, device)
     both = load_model(theta_0, device), model
-    states = [{name: tensor.clone() for name, tensor in one.state_dict().items()} for one in both]
-    return Between(model, *states, assign(states[1], grouping, tied(model.state_dict())))
+    start, end = ({name: tensor.clone() for name, tensor in one.state_dict().items()} for one in both)
+    return Between(model, start, end, assign(end, grouping, tied(model.state_dict())))
 
 
 def measure_averages(

@@ -12,7 +12,7 @@ from ..fetch.catalogue import resolve_model
 from ..files import up_to_date, write_json
 from ..models.loading import require_model
 from ..models.save import link_folder
-from ..run import LocalRun, Run
+from ..run import Run
 from .adapt import ratios_of
 from .align import align
 from .average import Found
@@ -64,7 +64,7 @@ def backend_of(run: Run) -> Backend:
 class LocalBackend:
     """Our own loop in this process: the microcosm, and small public models."""
 
-    run: LocalRun
+    run: Run  # of a `LocalPreset`
 
     def pretrain(self, shipped: Path | None) -> None:
         run, out = self.run, self.run.folder / "pretrained"

@@ -6,6 +6,7 @@ with another KL penalty in the reward, r - eta log(pi / pi_0) (figure 8).
 """
 
 from pathlib import Path
+from typing import cast
 
 from tqdm import tqdm
 
@@ -38,7 +39,7 @@ def measure_trained(evaluator: Evaluator, entry: TrainingEntry, rate: str) -> li
     Args:
         rate: the learning rate, as text or `own` for the preset's; another one becomes part of the setting.
     """
-    run, rows, lr = evaluator.run, [], number(rate)
+    run, rows, lr = cast(MicrocosmRun, evaluator.run), [], number(rate)
     for setting in entry.settings():
         if entry.spec.after == "ppo":
             model = theta_folder(run, "ppo", rate, run.preset.ppo.name_of(setting["strength"]))

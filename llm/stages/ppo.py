@@ -121,7 +121,7 @@ def _iterate(inputs: Inputs, iteration: int, restarts: int) -> None:
 def _learners(inputs: Inputs, iteration: int, restarted: bool) -> tuple[Learner, Learner]:
     """Policy and critic as the iteration before left them; the critic is a fresh one after a restart."""
     model, critic = (
-        load_model(model_before(inputs.theta_0, inputs.out, iteration)),
+        load_model(Path(model_before(inputs.theta_0, inputs.out, iteration))),
         fresh_critic(inputs.reward, inputs.baseline),
     )
     settings = inputs.settings

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..config.sections import Reward
 from ..files import read_made, write_json
+from ..models.batches import Tokens
 from ..models.chat import generate_replies, prompt_ids, reply_ids
 from ..models.loading import fresh_reward_model, load_model, load_tokenizer
 from ..models.rewards import batched_outputs, reward_scores, sequence_scores
@@ -20,8 +21,7 @@ from ..run import LocalRun
 from ..training.loop import count_minibatches, fit, minibatches
 from ..training.rlhf.preferences import bradley_terry
 
-Ids = tuple[list[int], list[int]]  # a prompt and a reply
-Pair = tuple[Ids, Ids]  # chosen, rejected
+Pair = tuple[Tokens, Tokens]  # chosen, rejected
 
 
 def preferences(run: LocalRun, theta_0: Path, out: Path) -> None:
@@ -38,7 +38,7 @@ def preferences(run: LocalRun, theta_0: Path, out: Path) -> None:
     first, second = (_replies(run, model, tokenizer, prompts, side, rng) for side in range(2))
     rows = []
     for split, prompt, *pair in zip(splits, prompts, first, second):
-        scored = [{"text": r, "finished": f, "gold": run.source.gold_reward(prompt, r, f)} for r, f in pair]
+        scored: list[dict] = [{"text": r, "finished": f, "gold": run.source.gold_reward(prompt, r, f)} for r, f in pair]
         better = max(scored, key=lambda reply: reply["gold"])
         worse = scored[1] if better is scored[0] else scored[0]
         agrees = 1 / (1 + np.exp(-settings.noise_scale * (better["gold"] - worse["gold"])))
@@ -144,7 +144,7 @@ def fit_head(model, pairs: list[Pair], pad_id: int, penalty: float, batch_size: 
         model.score.weight.copy_(torch.from_numpy(found)[None])
 
 
-def _features(model, replies: list[Ids], pad_id: int, batch_size: int) -> np.ndarray:
+def _features(model, replies: list[Tokens], pad_id: int, batch_size: int) -> np.ndarray:
     """What the head is to read of each reply; (replies, hidden size)."""
     head, model.score = model.score, torch.nn.Identity()
     found = batched_outputs(model, replies, pad_id, batch_size, bar="reward, head")
@@ -163,7 +163,7 @@ def _bradley_terry(pad_id: int):
 def _pair_ids(tokenizer, row: dict) -> Pair:
     context = prompt_ids(tokenizer, row["prompt"])
     sides = (row["chosen"], row["rejected"])
-    chosen, rejected = ((context, reply_ids(tokenizer, side["text"], side["finished"])) for side in sides)
+    chosen, rejected = (Tokens(context, reply_ids(tokenizer, side["text"], side["finished"])) for side in sides)
     return chosen, rejected
 
 

@@ -1,6 +1,7 @@
 """What is measured of the models that training itself made: theta_0, each iteration of alignment, theta; and chance."""
 
 from math import sqrt
+from typing import Any
 
 from ..config import Algorithm
 from ..evaluation.local import Evaluator, chance
@@ -21,7 +22,7 @@ def measure_baseline(evaluator: Evaluator) -> list[dict]:
     return rows + rows_of(run, "none", "reward_model", {}, judged, 0.0)
 
 
-def _reward_model(judged: dict[str, float]) -> dict[str, Measurement]:
+def _reward_model(judged: dict[str, Any]) -> dict[str, Measurement]:
     """Held-out accuracy on pairs, and correlation with the gold reward (error: (1 - r^2) / sqrt(n - 1))."""
     accuracy, r, pairs, replies = (judged[key] for key in ("accuracy", "correlation", "n", "replies"))
     return {

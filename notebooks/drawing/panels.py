@@ -25,7 +25,7 @@ ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's he
 
 def points(path: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean, error and number of seeds at each step of a path."""
-    return style.over_seeds(path[path["metric"] == metric], "step")
+    return style.over_seeds(path[["step", "seed", "value", "stderr"]][path["metric"] == metric], "step")
 
 
 def anchored(path: pd.DataFrame, anchor: pd.DataFrame) -> pd.DataFrame:

@@ -110,10 +110,9 @@ def over_seeds(frame: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     With a single seed the error is that over the items of the row.
     """
     groups = frame.groupby(by, sort=True)
-    out = groups.agg(
-        mean=("value", "mean"), spread=("value", "sem"), items=("stderr", "mean"), seeds=("seed", "nunique")
-    )
-    return out.assign(error=np.where(out["seeds"] > 1, out["spread"], out["items"]))[["mean", "error", "seeds"]]
+    values, seeds = groups["value"], groups["seed"].nunique()
+    error = np.where(seeds > 1, values.sem(), groups["stderr"].mean())
+    return pd.DataFrame({"mean": values.mean(), "error": error, "seeds": seeds})
 
 
 def path(

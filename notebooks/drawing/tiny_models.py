@@ -95,8 +95,8 @@ def train(model, make, steps: int, lr: float, rng: np.random.Generator, batch: i
 
 def encode(chat, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids, labels), each (pairs, longest): labels are -100 outside of the reply."""
-    contexts = [chat.encode(f"<user> {prompt} <bot>", add_special_tokens=False) for prompt, _ in pairs]
-    replies = [chat.encode(f"{reply} </s>", add_special_tokens=False) for _, reply in pairs]
+    contexts = chat([f"<user> {prompt} <bot>" for prompt, _ in pairs], add_special_tokens=False)["input_ids"]
+    replies = chat([f"{reply} </s>" for _, reply in pairs], add_special_tokens=False)["input_ids"]
     longest = max(len(c) + len(r) for c, r in zip(contexts, replies, strict=True))
     ids, labels = torch.full((len(pairs), longest), 2), torch.full((len(pairs), longest), -100)
     for row, (context, reply) in enumerate(zip(contexts, replies, strict=True)):

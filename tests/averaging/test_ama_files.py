@@ -12,15 +12,17 @@ import yaml
 from safetensors.torch import load_file
 
 from ama_models import pair, save_models, save_samples, words, write_lines
-from averaging_models import command
+from averaging_models import command, save_tokenizer
 from llm.averaging.ama import run as module
 from llm.averaging.ama.run import adapt_files
 from llm.averaging.ama.settings import AdaptSettings, Sources
 from llm.averaging.live import average
 from llm.errors import UserError
 from llm.grouping import Grouping, assign, ratios
+from llm.models import chat
 
 SETTINGS = AdaptSettings(alpha=0.6, batch=5, epochs=1.5, lr=0.2, check=40)
+LOOP = "{% for i in range(90000) %}{% for j in range(90000) %}{% set x = j %}{% endfor %}{% endfor %}"
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +303,47 @@ def test_every_step_is_a_line_and_the_end_says_what_was_found(folder, tmp_path, 
     assert lines[0].startswith("step 1/2  loss ") and "part1 0.6000" in lines[0]
     assert lines[1].startswith("step 2/2  loss ")
     assert lines[2].startswith("part1 ") and lines[-1] == f"wrote {tmp_path / 'ratios.json'}"
+
+
+def test_a_rate_at_which_the_ratios_cannot_move_is_warned_of(folder, tmp_path, found, caplog):
+    """Below 1/2 for the sum of the rates: the ratios have really hardly moved."""
+    settings = AdaptSettings(alpha=0.6, batch=8, lr=0.05, check=4, warmup=0.0)
+    content = adapt_files(sources(folder), tmp_path / "slow.json", settings)
+    total = sum(settings.rate(step, 5) for step in range(5))
+    assert 0.1 < total < 0.5 and content["samples"]["used"] == 40
+    assert content["notes"][-1].startswith(f"Adam moves the numbers behind the ratios by about {total:.2g} at most")
+    assert content["notes"][-1] in caplog.messages
+    assert max(abs(ratio - 0.6) for ratio in content["groups"].values()) < total / 4
+    assert found[1]["notes"] == []
+
+
+REFUSING = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}w5 {{ m['content'] }} w6 {% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [REFUSING, REFUSING.replace("{{ raise", LOOP + "{{ raise")])
+def test_a_chat_template_that_refuses_or_loops_names_the_line_and_leaves_nothing(
+    folder, tmp_path, monkeypatch, template
+):
+    monkeypatch.setattr(chat, "LONGEST", 0.2)
+    theta = tmp_path / "theta"
+    shutil.copytree(folder / "theta", theta)
+    save_tokenizer(theta, template=template)
+    told = (
+        {"role": "system", "content": "w8"},
+        {"role": "user", "content": "w9"},
+        {"role": "assistant", "content": "w41"},
+    )
+    rows = [{"prompt": "w9", "reply": "w41"}, {"messages": list(told)}, {"prompt": "w9", "reply": "w42"}]
+    data = write_lines(tmp_path / "samples.jsonl", rows)
+    before = sorted(tmp_path.iterdir())
+    settings = AdaptSettings(alpha=0.6, check=4)
+    with pytest.raises(
+        UserError, match=r"samples\.jsonl, line 2: the chat template of '.*theta' refuses system user: 'w9'"
+    ):
+        adapt_files(sources(folder, theta=theta, data=data), tmp_path / "out.json", settings)
+    assert sorted(tmp_path.iterdir()) == before
+    write_lines(data, [rows[0], rows[2]])
+    assert adapt_files(sources(folder, theta=theta, data=data), tmp_path / "out.json", settings)["samples"]["used"] == 2

@@ -172,16 +172,8 @@ def sampled(model, theta, count):
     prompts = torch.randint(3, 64, (count, 2), generator=torch.Generator().manual_seed(1)).tolist()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.load_state_dict(theta)
-    replies = generate(
-        model,
-        prompts,
-        max_new_tokens=5,
-        end_id=1,
-        pad_id=2,
-        temperature=1.0,
-        rng=torch.Generator().manual_seed(2),
-        batch_size=500,
-    )
+    how = {"max_new_tokens": 5, "end_id": 1, "pad_id": 2, "temperature": 1.0, "batch_size": 500}
+    replies = generate(model, prompts, rng=torch.Generator().manual_seed(2), **how)
     model.load_state_dict(before)
     return [Tokens(prompt, [*reply.ids, *[1] * reply.finished]) for prompt, reply in zip(prompts, replies, strict=True)]
 

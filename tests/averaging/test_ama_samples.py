@@ -146,19 +146,8 @@ def draw(folder, out, seed=0, stop_after=None):
         if done == stop_after:
             raise KeyboardInterrupt
 
-    draw_samples(
-        model,
-        tokenizer,
-        scorer,
-        words(5, 3, 0),
-        out,
-        samples=3,
-        tokens=6,
-        temperature=1.0,
-        seed=seed,
-        batch=4,
-        progress=progress,
-    )
+    how = {"samples": 3, "tokens": 6, "temperature": 1.0, "seed": seed, "batch": 4}
+    draw_samples(model, tokenizer, scorer, words(5, 3, 0), out, **how, progress=progress)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 

@@ -8,6 +8,7 @@ import pytest
 from llm.averaging.files import hashes as hashing
 from llm.averaging.files.hashes import FollowingHash
 from llm.errors import UserError
+from llm.models.safetensors import Source
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def files(tmp_path, monkeypatch):
     contents = {"a": np.random.default_rng(0).bytes(1003), "b": np.random.default_rng(1).bytes(5), "c": b""}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    return {tmp_path / name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    return {Source(tmp_path / name): hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 @pytest.mark.parametrize("order", [range(0, 1004, 10), range(1003, 0, -100), [1003], [], [500, 20, 500, 990, 30]])
@@ -26,7 +27,7 @@ def test_every_order_of_reading_gives_the_hash_of_the_file(files, order):
     with FollowingHash(list(files)) as found:
         for end in order:
             found.follow(large, end)
-        assert found.hexdigests() == {path.name: digest for path, digest in files.items()}
+        assert found.hexdigests() == {source.path.name: digest for source, digest in files.items()}
 
 
 def test_it_hashes_while_the_reader_goes_on(files):
@@ -41,7 +42,7 @@ def test_it_hashes_while_the_reader_goes_on(files):
 def test_a_file_that_was_cut_is_named(files):
     large = next(iter(files))
     with FollowingHash([large]) as found:
-        large.write_bytes(b"short")
+        large.path.write_bytes(b"short")
         found.follow(large, 1003)
         with pytest.raises(UserError, match="a changed while it was read"):
             found.hexdigests()

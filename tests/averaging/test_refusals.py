@@ -89,87 +89,70 @@ def _options(*options):
 
 
 # What is done to two good folders (a in one file, b in shards) or to the options, and words of the sentence.
+# A table: the formatter would give each part of a longer case a line of its own.
+# fmt: off
 CASES = {
     "no folder": (lambda w: shutil.rmtree(w.a), "theta-0 is", "is no folder"),
     "a file for a folder": (lambda w: setattr(w, "b", w.b / "config.json"), "theta is", "is no folder"),
     "no config": (lambda w: (w.a / "config.json").unlink(), "has no config.json"),
     "config not JSON": (lambda w: (w.b / "config.json").write_text("{,}"), "config.json is not valid JSON"),
     "config a list": (lambda w: (w.b / "config.json").write_text("[]"), "holds a JSON list"),
-    "quantised": (lambda w: _set(w.b / "config.json", quantization_config={}), "theta is quantised"),
+    "quantised": (
+        lambda w: [
+            _set(w.b / "config.json", quantization_config={}),
+            _tensors(w.b, lambda state: state.update({min(state): torch.ones(2, 1).byte()}), _shards(w.b)[0].name),
+        ],
+        "theta is quantised",
+    ),
+    "parameters that ZeRO-3 has left empty": (
+        lambda w: _tensors(w.a, lambda state: state.update({"model.norm.weight": torch.empty(0)})),
+        "model.norm.weight of theta-0 has shape 0",
+        "zero_to_fp32",
+    ),
     "no weights": (lambda w: (w.a / "model.safetensors").unlink(), "has no model.safetensors"),
     "pickle weights": (lambda w: _pickle(w.a), "pickle weights (pytorch_model.bin)", "save_pretrained"),
     "shard file missing": (lambda w: _shards(w.b)[1].unlink(), "theta lacks the shard model-00002"),
-    "shard missing from the index": (
-        lambda w: shutil.copy(_shards(w.b)[0], w.b / "model-00099-of-00099.safetensors"),
-        "model-00099-of-00099.safetensors, which is missing from",
-    ),
-    "tensor missing from the index": (
-        lambda w: _forget(w.b, "lm_head.weight"),
-        "lm_head.weight lies in",
-        "lists no shard",
-    ),
+    "shard missing from the index": (lambda w: shutil.copy(_shards(w.b)[0], w.b / "model-00099-of-00099.safetensors"),
+        "model-00099-of-00099.safetensors, which is missing from"),
+    "tensor missing from the index": (lambda w: _forget(w.b, "lm_head.weight"), "lm_head.weight lies in",
+        "lists no shard"),
     "tensor missing from its shard": (
-        lambda w: _tensors(w.b, lambda state: state.pop(min(state)), _shards(w.b)[0].name),
-        "theta lacks",
-        "lists in model-00001",
-    ),
+        lambda w: _tensors(w.b, lambda state: state.pop(min(state)), _shards(w.b)[0].name), "theta lacks",
+        "lists in model-00001"),
     "index not JSON": (lambda w: _index(w.b).write_text("?"), "index.json is not valid JSON"),
     "index without map": (lambda w: _index(w.b).write_text("{}"), "has no weight_map"),
     "index that leaves the folder": (lambda w: _point_outside(w.b), "names the shard '../theta_0"),
-    "truncated": (
-        lambda w: (w.a / "model.safetensors").write_bytes((w.a / "model.safetensors").read_bytes()[:-9]),
-        "is truncated",
-    ),
-    "too long": (
-        lambda w: (w.a / "model.safetensors").write_bytes((w.a / "model.safetensors").read_bytes() + b"\0"),
-        "is corrupt: it has",
-    ),
+    "truncated": (lambda w: (w.a / "model.safetensors").write_bytes((w.a / "model.safetensors").read_bytes()[:-9]),
+        "is truncated"),
+    "too long": (lambda w: (w.a / "model.safetensors").write_bytes((w.a / "model.safetensors").read_bytes() + b"\0"),
+        "is corrupt: it has"),
     "empty file": (lambda w: (w.a / "model.safetensors").write_bytes(b""), "no whole safetensors file"),
     "header too long": (lambda w: (w.a / "model.safetensors").write_bytes(b"\xff" * 64), "no whole safetensors file"),
     "header not JSON": (lambda w: _header(w.a, "{nothing}"), "a corrupt safetensors header"),
     "header a list": (lambda w: _header(w.a, "[1, 2]"), "a corrupt safetensors header"),
     "header with a bad shape": (lambda w: _header(w.a, _entry(shape=[-1])), "a corrupt safetensors header"),
-    "header with offsets that do not fit": (
-        lambda w: _header(w.a, _entry(data_offsets=[0, 8])),
-        "a corrupt safetensors header",
-    ),
+    "header with offsets that do not fit": (lambda w: _header(w.a, _entry(data_offsets=[0, 8])),
+        "a corrupt safetensors header"),
     "header with a gap": (lambda w: _header(w.a, _entry(data_offsets=[4, 8])), "does not begin where"),
     "header with an unknown type": (lambda w: _header(w.a, _entry(dtype="F7")), "type 'F7'"),
     "no tensors": (lambda w: _header(w.a, "{}"), "hold no tensors"),
-    "a tensor of one side": (
-        lambda w: _tensors(w.a, lambda state: state.update(extra=torch.ones(1))),
-        "extra is a tensor of theta-0 only",
-    ),
-    "a tensor missing on one side": (
-        lambda w: _tensors(w.a, lambda state: state.pop("model.norm.weight")),
-        "model.norm.weight is a tensor of theta only",
-    ),
-    "an untied head on one side": (
-        lambda w: _tensors(w.a, lambda state: state.pop("lm_head.weight")),
-        "lm_head.weight is a tensor of theta only",
-    ),
-    "shapes": (
-        lambda w: _tensors(w.a, lambda state: state.update({"model.norm.weight": torch.ones(17)})),
-        "model.norm.weight has shape 17 in theta-0 and 16 in theta",
-    ),
-    "types": (
-        lambda w: _tensors(w.a, lambda state: state.update({"model.norm.weight": torch.ones(16).long()})),
-        "type I64 in theta-0 and F32",
-    ),
-    "architecture": (
-        lambda w: _set(w.a / "config.json", architectures=["MistralForCausalLM"]),
-        "architectures in config.json",
-    ),
+    "a tensor of one side": (lambda w: _tensors(w.a, lambda state: state.update(extra=torch.ones(1))),
+        "extra is a tensor of theta-0 only"),
+    "a tensor missing on one side": (lambda w: _tensors(w.a, lambda state: state.pop("model.norm.weight")),
+        "model.norm.weight is a tensor of theta only"),
+    "an untied head on one side": (lambda w: _tensors(w.a, lambda state: state.pop("lm_head.weight")),
+        "lm_head.weight is a tensor of theta only"),
+    "shapes": (lambda w: _tensors(w.a, lambda state: state.update({"model.norm.weight": torch.ones(17)})),
+        "model.norm.weight has shape 17 in theta-0 and 16 in theta"),
+    "types": (lambda w: _tensors(w.a, lambda state: state.update({"model.norm.weight": torch.ones(16).long()})),
+        "type I64 in theta-0 and F32"),
+    "architecture": (lambda w: _set(w.a / "config.json", architectures=["MistralForCausalLM"]),
+        "architectures in config.json"),
     "setting": (lambda w: _set(w.a / "config.json", rms_norm_eps=0.1), "rms_norm_eps in config.json is 0.1"),
-    "number of layers": (
-        lambda w: make("llama", 0, num_hidden_layers=3).save_pretrained(w.a),
-        "num_hidden_layers in config.json is 3",
-    ),
-    "vocabulary size": (
-        lambda w: make("llama", 0, vocab_size=70).save_pretrained(w.a),
-        "70 rows in theta-0",
-        "--vocab union",
-    ),
+    "number of layers": (lambda w: make("llama", 0, num_hidden_layers=3).save_pretrained(w.a),
+        "num_hidden_layers in config.json is 3"),
+    "vocabulary size": (lambda w: make("llama", 0, vocab_size=70).save_pretrained(w.a), "70 rows in theta-0",
+        "--vocab union"),
     "tokens": (lambda w: _vocabulary(w.a, _swap_names), "Token 5 is 'w6'"),
     "tokenizer not JSON": (lambda w: (w.a / "tokenizer.json").write_text("{"), "tokenizer.json is not valid"),
     "NaN": (lambda w: _tensors(w.a, _poison(float("nan"))), "layers.2.mlp.up_proj.weight of theta-0", "NaN"),
@@ -196,18 +179,15 @@ CASES = {
     "ratios file not JSON": (lambda w: _ratios(w, "alpha: 1"), "is not valid JSON"),
     "ratios file without groups": (lambda w: _ratios(w, {"alpha": 1}), 'has no "groups"'),
     "ratios file with a bad ratio": (lambda w: _ratios(w, {"groups": {"part1": "1"}}), "groups[part1]"),
-    "ratios file with another grouping": (
-        lambda w: _ratios(w, {"groups": {"part1": 1, "part2": 1}}),
-        "groups are part1, part2, part3",
-    ),
-    "ratios file with an unknown setting": (
-        lambda w: _ratios(w, {"groups": {"part1": 1}, "grouping": {"K": 3}}),
-        '"grouping" in',
-    ),
+    "ratios file with another grouping": (lambda w: _ratios(w, {"groups": {"part1": 1, "part2": 1}}),
+        "groups are part1, part2, part3"),
+    "ratios file with an unknown setting": (lambda w: _ratios(w, {"groups": {"part1": 1}, "grouping": {"K": 3}}),
+        '"grouping" in'),
     "output exists": (lambda w: w.out.mkdir(), "which exists; give a new folder"),
     "output's parent missing": (lambda w: setattr(w, "out", w.out / "deep" / "er"), "does not exist"),
     "no room": (lambda w: w.patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000)), "are needed"),
 }
+# fmt: on
 
 
 def test_there_are_at_least_40_kinds():

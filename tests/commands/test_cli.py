@@ -24,20 +24,8 @@ except SystemExit as stop:
     assert not stop.code
 print("loaded:", sorted({"torch", "transformers", "scipy", "pandas", "matplotlib", "sacrebleu"} & set(sys.modules)))
 """
-ROW = {
-    "preset": "smoke",
-    "seed": 0,
-    "rlhf": "none",
-    "method": "theta_0",
-    "setting": {},
-    "metric": "qa",
-    "value": 0.5,
-    "stderr": 0.1,
-    "n": 4,
-    "split": "test",
-    "seconds": 1.0,
-    "version": "0.1.0",
-}
+ROW = {"preset": "smoke", "seed": 0, "rlhf": "none", "method": "theta_0", "setting": {}, "metric": "qa", "value": 0.5}
+ROW |= {"stderr": 0.1, "n": 4, "split": "test", "seconds": 1.0, "version": "0.1.0"}
 
 
 def refused(capsys, monkeypatch, *arguments) -> str:
@@ -174,20 +162,7 @@ def test_help_lists_the_stages_and_loads_nothing_heavy():
     assert done.returncode == 0, done.stderr
     *shown, loaded = done.stdout.splitlines()
     assert loaded == "loaded: []"
-    for stage in (
-        "show",
-        "pretrain",
-        "sft",
-        "reward",
-        "align",
-        "baseline",
-        "trajectory",
-        "sweep",
-        "mitigate",
-        "collect",
-        "table",
-        "span",
-    ):
+    for stage in "show pretrain sft reward align baseline trajectory sweep mitigate collect table span".split():
         assert any(re.match(rf"\W*{stage}\b", line) for line in shown), stage
 
 

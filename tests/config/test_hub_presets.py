@@ -13,16 +13,8 @@ SFT = COSINE | {"lr": 1e-5, "epochs": 1, "batch": 128, "block": 2048}
 ADAPT = {"warmup_share": 0.03, "epochs": 1, "batch": 1, "block": 512, "keep": 5000, "draw": 2000, "dpo": 4e-5}
 LORA = {"lr": 1e-5, "batch": 32, "rank": 16, "lora_alpha": 32}
 RSF = {"prompts": 2048, "samples": 32, "temperature": 1.0, "epochs": 2, "lr": 1e-5, "batch": 32, "iterations": 10}
-PPO = {
-    "temperature": 1.0,
-    "prompts": 512,
-    "lr": 1e-6,
-    "epochs": 2,
-    "batch": 32,
-    "eta": 0.1,
-    "baseline": 5.5625,
-    "back": 3,
-}
+PPO = {"temperature": 1.0, "prompts": 512, "lr": 1e-6, "epochs": 2, "batch": 32, "eta": 0.1, "baseline": 5.5625}
+PPO |= {"back": 3}
 PAPER = {  # section 3 of the paper, stage by stage
     ("openllama-3b", "sft"): SFT,
     ("openllama-3b", "warm_start"): SFT | {"batch": 12},
@@ -92,16 +84,7 @@ def test_public_models_are_averaged_and_adapted_only():
 
 def test_what_a_preset_cannot_run_is_left_out_of_a_sweep_and_the_microcosm_runs_all_of_it():
     microcosm, smollm = load_preset("microcosm"), load_preset("smollm2-135m")
-    wanted = (
-        "core",
-        "algorithms",
-        "mitigations",
-        "mitigation-rates",
-        "learning-rates",
-        "ratios",
-        "kl-penalty",
-        "ama-samples",
-    )
+    wanted = "core algorithms mitigations mitigation-rates learning-rates ratios kl-penalty ama-samples".split()
     for name in wanted:
         assert runnable(load_sweep(name), microcosm) == load_sweep(name)
     assert runnable(load_sweep("algorithms"), smollm).rlhf == ("dpo",)

@@ -88,22 +88,10 @@ def folder(tmp_path_factory):
     from llm.evaluation.benchmarks.pairrm_model import PairRM as Network
 
     path = tmp_path_factory.mktemp("pairrm")
-    config = DebertaV2Config(
-        vocab_size=40,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=64,
-        relative_attention=True,
-        pos_att_type=["c2p", "p2c"],
-        n_tasks=2,
-        drop_out=0.05,
-        source_prefix_id=4,
-        cand1_prefix_id=5,
-        cand2_prefix_id=6,
-        pad_token_id=0,
-    )
+    sizes = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 24, "max_position_embeddings": 64, "relative_attention": True}
+    marks = {"source_prefix_id": 4, "cand1_prefix_id": 5, "cand2_prefix_id": 6, "pad_token_id": 0}
+    config = DebertaV2Config(**sizes, pos_att_type=["c2p", "p2c"], n_tasks=2, drop_out=0.05, **marks)
     torch.manual_seed(0)
     network = Network(config)
     with torch.no_grad():

@@ -13,30 +13,7 @@ from llm.data.microcosm.source import Microcosm
 from llm.evaluation.benchmarks.squad import exact_match, first_answer, scores, squad_f1
 from llm.evaluation.measurement import f1, normalise
 
-WORDS = [
-    "the",
-    "a",
-    "an",
-    "The",
-    "An.",
-    "cat",
-    "Cats!",
-    "it's",
-    "its",
-    "3,5",
-    "35",
-    "U.S.",
-    "us",
-    "—",
-    "Zoë",
-    "naïve",
-    "the-cat",
-    "_",
-    "'",
-    '"',
-    "\n",
-    "anthem",
-]
+WORDS = [*"the a an The An. cat Cats! it's its 3,5 35 U.S. us — Zoë naïve the-cat _".split(), "'", '"', "\n", "anthem"]
 TEXTS = st.lists(st.sampled_from(WORDS) | st.text(string.printable, max_size=4), max_size=7).map(" ".join)
 ANSWERS = st.lists(TEXTS, min_size=1, max_size=3)
 LM_EVAL = Path(find_spec("lm_eval").submodule_search_locations[0])

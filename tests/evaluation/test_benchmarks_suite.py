@@ -23,14 +23,8 @@ from llm.models.generate import generate
 from llm.models.likelihood import log_likelihoods
 
 CHOICES = ("arc_easy", "arc_challenge", "race", "piqa")
-NUMBERS = {
-    **dict.fromkeys(CHOICES, "acc"),
-    "squad_v1_f1": "f1",
-    "squad_v1_em": "exact_match",
-    "drop": "f1",
-    "drop_em": "em",
-    "wmt14-fr-en": "bleu",
-}
+NUMBERS = {**dict.fromkeys(CHOICES, "acc"), "squad_v1_f1": "f1", "squad_v1_em": "exact_match", "drop": "f1"}
+NUMBERS |= {"drop_em": "em", "wmt14-fr-en": "bleu"}
 TOKENS = 12
 
 
@@ -182,9 +176,14 @@ def test_chat_puts_questions_into_the_models_format(told):
         load_suite(SuiteSettings(("piqa", "drop"), data=DATA, chat=chat)).measure(told, np.random.default_rng(0))
         asked[chat] = list(told.asked)
     assert asked[True] == [f"question : {text} answer : " for text in asked[False]]
-    told.tokenizer.chat_template, kept = None, told.tokenizer.chat_template
-    with pytest.raises(UserError, match="chat is asked for, but the model's tokenizer has no chat template"):
-        load_suite(SuiteSettings(("piqa",), data=DATA, chat=True)).measure(told, np.random.default_rng(0))
+    kept = told.tokenizer.chat_template
+    for template, why in (
+        (None, "the model's tokenizer has no chat template"),
+        ("{{ raise_exception('no') }}", "refuses"),
+    ):
+        told.tokenizer.chat_template = template
+        with pytest.raises(UserError, match=why):
+            load_suite(SuiteSettings(("piqa",), data=DATA, chat=True)).measure(told, np.random.default_rng(0))
     told.tokenizer.chat_template = kept
 
 
@@ -414,4 +413,4 @@ def test_packages_carry_the_task_files():
     import tomllib
 
     project = tomllib.loads((DATA.parents[2] / "pyproject.toml").read_text())
-    assert "evaluation/benchmarks/tasks/*.yaml" in project["tool"]["setuptools"]["package-data"]["llm"]
+    assert "evaluation/benchmarks/tasks/*.yaml" in project["tool"]["setuptools"]["package-data"]["alignment_tax.llm"]

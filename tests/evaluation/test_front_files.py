@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ama_models import save_models, save_samples, words, write_lines
-from averaging_models import command
+from averaging_models import command, save_tokenizer
 from llm.averaging.live import average
 from llm.errors import UserError
 from llm.evaluation.front import measure as module
@@ -51,20 +51,7 @@ def folder(tmp_path_factory):
 
 
 SETTINGS = {"task_tokens": 4, "tokens": 5, "resamples": 20, "name": "tiny", "rlhf": "dpo"}
-OPTIONS = {
-    "config",
-    "theta-0",
-    "theta",
-    "tasks",
-    "out",
-    "reward-model",
-    "prompts",
-    "alphas",
-    "method",
-    "data",
-    "seed",
-    "device",
-}
+OPTIONS = set("config theta-0 theta tasks out reward-model prompts alphas method data seed device".split())
 
 
 def arguments(folder, out, /, **changes):
@@ -509,3 +496,23 @@ def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
         sample["other"] = ["no number"]
     with pytest.raises(UserError, match="'wmt:other', whose other has no value an item"):
         Harness("wmt:other", 4, Known).measure(None, None)
+
+
+def test_after_a_chat_template_has_refused_an_item_the_corrected_run_needs_nothing_removed(
+    folder, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(folder / "theta", tmp_path / "theta")
+    raising = "{% if 'w8' in messages[0]['content'] %}{{ raise_exception('no w8') }}{% endif %}"
+    save_tokenizer(
+        tmp_path / "theta", template=raising + "{% for m in messages %}w5 {{ m['content'] }} w6 {% endfor %}"
+    )
+    rows = [{"prompt": prompt, "answers": ["w50"]} for prompt in [f"w{number}" for number in range(41, 46)] + ["w8 w9"]]
+    tasks = ",".join(str(write_lines(tmp_path / f"{name}.jsonl", rows)) for name in ("one", "two"))
+    given = {"theta": tmp_path / "theta", "tasks": tasks, "reward-model": None, "prompts": None, "alignment": "one"}
+    asked = arguments(folder, tmp_path / "out", **given)
+    assert command(monkeypatch, "front", *asked) == 2
+    assert "refuses user: 'w8 w9' (no w8)." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    for name in ("one", "two"):
+        write_lines(tmp_path / f"{name}.jsonl", rows[:5])
+    assert command(monkeypatch, "front", *asked) == 0

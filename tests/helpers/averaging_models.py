@@ -9,26 +9,11 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 LAYERS = 7
-_COMMON = {
-    "vocab_size": 64,
-    "hidden_size": 16,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
+_COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2}
+_COMMON |= {"intermediate_size": 24, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 _GROUPED = _COMMON | {"num_key_value_heads": 1}
-_GPT2 = {
-    "vocab_size": 64,
-    "n_embd": 16,
-    "n_layer": LAYERS,
-    "n_head": 2,
-    "n_positions": 32,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-}
+_GPT2 = {"vocab_size": 64, "n_embd": 16, "n_layer": LAYERS, "n_head": 2, "n_positions": 32, "bos_token_id": 0}
+_GPT2 |= {"eos_token_id": 1}
 _OPT = {key: value for key, value in _COMMON.items() if key != "intermediate_size"} | {
     "ffn_dim": 24,
     "word_embed_proj_dim": 8,

@@ -1,6 +1,7 @@
 """What each process of a launch does in test_trainers_launch.py: all checks that need several processes, one after the other."""
 
 import contextlib
+import gc
 import sys
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def stopped_sft(folder: Path, out: Path, hardware) -> None:
 def main(folder: Path) -> None:
     from trainer_models import hardware
 
+    gc.freeze()  # accelerate looks for garbage after every run: not in what was imported
     split, out = hardware(launcher="fsdp", processes=2), folder / "fsdp"
     gradients(folder, out / "gradients.pt", split)
     gradients(folder, out / "gradients-bf16.pt", split.model_copy(update={"dtype": "bf16"}))

@@ -9,24 +9,10 @@ from llm.evidence.rows import setting_key, write_rows
 from llm.stages.average import settings_of
 
 PRESET = load_preset("microcosm")
-ERRORS = {
-    "reward": 0.05,
-    "gold_reward": 0.05,
-    "length": 0.3,
-    "qa": 0.015,
-    "reading_f1": 0.01,
-    "bleu": 1.0,
-    "win_rate": 0.02,
-}
-SPREAD = {
-    "reward": 0.05,
-    "gold_reward": 0.05,
-    "length": 0.2,
-    "qa": 0.006,
-    "reading_f1": 0.01,
-    "bleu": 1.5,
-    "win_rate": 0.01,
-}
+ERRORS = {"reward": 0.05, "gold_reward": 0.05, "length": 0.3, "qa": 0.015, "reading_f1": 0.01, "bleu": 1.0}
+ERRORS |= {"win_rate": 0.02}
+SPREAD = {"reward": 0.05, "gold_reward": 0.05, "length": 0.2, "qa": 0.006, "reading_f1": 0.01, "bleu": 1.5}
+SPREAD |= {"win_rate": 0.01}
 COST = {"rsf": 1.0, "dpo": 0.55, "ppo": 0.75}  # what an algorithm forgets
 REACH = {"rsf": 1.0, "dpo": 0.75, "ppo": 0.9}  # how far its reward rises
 PARTS = {"input": (0.0, 0.75), "middle": (0.02, 0.35), "output": (0.03, 0.3), "embeddings": (0.85, 0.9)}
@@ -50,20 +36,15 @@ def model(rise, forgotten, seed):
 
 def rows_of(seed, rlhf, method, setting, values, noisy=True):
     rng = np.random.default_rng([seed, zlib.crc32(f"{rlhf} {method} {setting_key(setting)}".encode())])
+    model = {"preset": PRESET.name, "seed": seed, "rlhf": rlhf, "method": method, "setting": setting}
+    other = {"n": 400, "split": "test", "seconds": 1.0, "version": "1"}
     return [
         {
-            "preset": PRESET.name,
-            "seed": seed,
-            "rlhf": rlhf,
-            "method": method,
-            "setting": setting,
+            **model,
             "metric": metric,
             "value": float(value + noisy * SPREAD[metric] * rng.normal()),
             "stderr": ERRORS[metric],
-            "n": 400,
-            "split": "test",
-            "seconds": 1.0,
-            "version": "1",
+            **other,
         }
         for metric, value in values.items()
     ]

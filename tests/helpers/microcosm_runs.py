@@ -80,11 +80,12 @@ def averages(run: Run, label: str) -> list[dict]:
     return average.measure_averages(evaluator(run), theta(run), "rsf", entry, None, found)
 
 
-def core_rows(run: Run) -> list[dict]:
-    """Every row of the sweep "core", as the stages give them."""
+def core_rows(run: Run, labels: tuple[str, ...] = ()) -> list[dict]:
+    """Every row of the sweep "core", or of some of its entries beside what all begin and end with, as the stages give them."""
     rows = trajectory.measure_baseline(evaluator(run))
     rows += trajectory.measure_trajectory(evaluator(run), "rsf", "own")
-    return rows + [row for entry in load_sweep("core").averaging for row in averages(run, entry.label)]
+    labels = labels or tuple(entry.label for entry in load_sweep("core").averaging)
+    return rows + [row for label in labels for row in averages(run, label)]
 
 
 def timeless(rows: list[dict]) -> list[str]:

@@ -19,21 +19,10 @@ def model(rise, kept, offset=0.0):
 
 
 def rows_of(seed, method, setting, values, rlhf="rsf", preset="microcosm"):
+    model = {"preset": preset, "seed": seed, "rlhf": rlhf, "method": method, "setting": setting}
+    other = {"n": 400, "split": "test", "seconds": 1.0, "version": "1"}
     return [
-        {
-            "preset": preset,
-            "seed": seed,
-            "rlhf": rlhf,
-            "method": method,
-            "setting": setting,
-            "metric": metric,
-            "value": float(value),
-            "stderr": ERRORS[metric],
-            "n": 400,
-            "split": "test",
-            "seconds": 1.0,
-            "version": "1",
-        }
+        {**model, "metric": metric, "value": float(value), "stderr": ERRORS[metric], **other}
         for metric, value in values.items()
     ]
 

@@ -52,19 +52,9 @@ def tokenizer():
 def save_model(folder: Path, kind: str = "llama", seed: int = 0, **changes) -> str:
     """A model folder: 2 layers, hidden size 64, the class of `kind`."""
     words = tokenizer()
-    sizes = {
-        "vocab_size": len(words),
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "max_position_embeddings": 128,
-        "pad_token_id": words.pad_token_id,
-        "eos_token_id": words.eos_token_id,
-        "bos_token_id": None,
-    }
+    sizes = {"vocab_size": len(words), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 128}
+    sizes |= {"pad_token_id": words.pad_token_id, "eos_token_id": words.eos_token_id, "bos_token_id": None}
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, KINDS[kind])(**sizes | changes))
     model.save_pretrained(folder)
@@ -73,14 +63,8 @@ def save_model(folder: Path, kind: str = "llama", seed: int = 0, **changes) -> s
 
 
 def adam(**changes) -> Adam:
-    given = {
-        "lr": 3e-3,
-        "warmup_share": 0.0,
-        "schedule": "constant",
-        "betas": (0.9, 0.95),
-        "weight_decay": 0.0,
-        "clip": 1.0,
-    }
+    given = {"lr": 3e-3, "warmup_share": 0.0, "schedule": "constant", "betas": (0.9, 0.95), "weight_decay": 0.0}
+    given |= {"clip": 1.0}
     return Adam(**given | changes)
 
 
@@ -89,17 +73,8 @@ def descent(batch: int = 2, epochs: int = 3, **changes) -> Descent:
 
 
 def hardware(**changes) -> Hardware:
-    given = {
-        "device": "cpu",
-        "launcher": "none",
-        "processes": 1,
-        "per_device_batch": 1,
-        "generation_batch": 4,
-        "dtype": "fp32",
-        "checkpointing": False,
-        "checkpoint_steps": 2,
-        "sampler": "transformers",
-    }
+    given = {"device": "cpu", "launcher": "none", "processes": 1, "per_device_batch": 1, "generation_batch": 4}
+    given |= {"dtype": "fp32", "checkpointing": False, "checkpoint_steps": 2, "sampler": "transformers"}
     return Hardware(**given | changes)
 
 

@@ -1,5 +1,8 @@
 """Where the three rules for the ids of a reply agree, and where they differ."""
 
+import sys
+from time import perf_counter
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -9,6 +12,7 @@ from llm.data.hub.templates import set_template
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.data.records import Turn
 from llm.errors import UserError
+from llm.models import chat
 from llm.models.batches import Tokens
 from llm.models.chat import encode_apart, encode_marked, encode_together, end_id, pair_ids, prompt_ids
 
@@ -91,3 +95,39 @@ def test_together_encodes_a_reply_by_itself_where_the_prompts_last_token_would_g
         tokenizer_object=core, eos_token="</s>", chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}"
     )
     assert encode_together(tokenizer, [("a:", "ba", True)]) == [Tokens([1, 3], [2, 1, 0])]
+
+
+LOOP = "{% for i in range(90000) %}{% for j in range(90000) %}{% set x = j %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{{ messages[0].content.missing.more }}", "has no attribute"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ 1 + messages }}", "unsupported operand"),
+        (LOOP, "it takes more than 0.2 s"),
+        (LOOP.replace("{% set x = j %}", "x"), "it takes more than 0.2 s"),
+    ],
+)
+def test_a_template_that_refuses_or_does_not_end_is_one_sentence(template, reason, monkeypatch):
+    monkeypatch.setattr(chat, "LONGEST", 0.2)
+    tokenizer = templated("zephyr")
+    tokenizer.chat_template = template
+    start, tracing = perf_counter(), sys.gettrace()
+    for encode in (prompt_ids, encode_marked, lambda tokenizer, turns: end_id(tokenizer)):
+        with pytest.raises(UserError, match=rf"^the chat template of '.*' refuses user.*: '.*' \(.*{reason}.*\)\.$"):
+            encode(tokenizer, MESSAGES)
+    assert perf_counter() - start < 5
+    assert sys.gettrace() is tracing
+
+
+def test_where_a_reply_comes_from_is_named():
+    tokenizer = templated("zephyr")
+    tokenizer.chat_template = (
+        "{{ raise_exception('no') if messages[0]['content'] == 'odd' }}{{ messages[0]['content'] }}"
+    )
+    replies = [(text, "so", True) for text in ("Why?", "odd")]
+    with pytest.raises(UserError, match="^file, line 7: the chat template"):
+        encode_together(tokenizer, replies, ["file, line 3", "file, line 7"])

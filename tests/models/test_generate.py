@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import transformers
 from scipy import stats
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -12,6 +13,7 @@ from llm.models import generate as module
 from llm.models import kv_cache as decode
 from llm.models.batches import left_pad, positions
 from llm.models.generate import generate
+from llm.models.likelihood import log_likelihoods
 from microcosm_runs import tiny_model
 
 PAD = 0
@@ -109,15 +111,8 @@ def test_prompts_are_read_and_continued_as_by_the_model_itself(model):
 
 def grouped(**changes):
     """Four heads that share the keys and values of two."""
-    settings = {
-        "vocab_size": 600,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "initializer_range": 0.5,
-    }
+    settings = {"vocab_size": 600, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    settings |= {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.5}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return LlamaForCausalLM(LlamaConfig(**settings | changes)).eval()
@@ -206,3 +201,66 @@ def test_positions_count_real_tokens_only():
     ids, mask = left_pad([[5, 6], [7, 8, 9, 10]], pad_id=1)
     assert ids.tolist() == [[1, 1, 5, 6], [7, 8, 9, 10]]
     assert positions(mask).tolist() == [[0, 0, 0, 1], [0, 1, 2, 3]]
+
+
+SMALL = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "bos_token_id": 0, "eos_token_id": 1}
+FULL = SMALL | {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 24}
+OTHERS = {  # with a state instead of keys and values, or beside them, or with nothing kept at all
+    "Mamba": SMALL | {"state_size": 4},
+    "Mamba2": SMALL | {"state_size": 4, "num_heads": 4, "head_dim": 8, "expand": 2, "n_groups": 1, "chunk_size": 4},
+    "Rwkv": SMALL | {"attention_hidden_size": 16, "context_length": 64, "rescale_every": 1},
+    "RecurrentGemma": FULL | {"num_hidden_layers": 3, "lru_width": 16, "attention_window_size": 8},
+    "Jamba": FULL
+    | {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "num_experts": 2,
+        "mamba_d_state": 4,
+        "use_mamba_kernels": False,
+    },
+    "Lfm2": FULL | {"layer_types": ["conv", "full_attention"], "block_ff_dim": 24},
+    "OpenAIGPT": {"vocab_size": 64, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "Mistral": FULL | {"sliding_window": 4},
+}
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request):
+    """A tiny model of another architecture, and what it says to each of some prompts when it reads all anew for each token."""
+    made = transformers.AutoModelForCausalLM.from_config(
+        getattr(transformers, f"{request.param}Config")(**OTHERS[request.param])
+    )
+    with torch.no_grad():
+        for parameter, seed in zip(made.parameters(), range(1000)):
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(seed))
+    made.config.rescale_every = 0
+    prompts = [[4, 5, 6, 7, 8, 9, 10], [11, 12, 13], [14], [30, 31, 32], [20, 21], [40]]
+    texts = [list(prompt) for prompt in prompts]
+    with torch.no_grad():
+        for text in texts:
+            for _ in range(8):
+                text.append(made.eval()(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1].argmax().item())
+    return made, prompts, [text[len(prompt) :] for text, prompt in zip(texts, prompts)]
+
+
+def test_models_with_other_caches_say_what_they_say_without(other):
+    """Side by side, some of them ending before others."""
+    made, prompts, said = other
+    end = Counter(token for reply in said for token in reply[1:5]).most_common(1)[0][0]
+    exact = [reply[: reply.index(end)] if end in reply else reply for reply in said]
+    for batch_size in (len(prompts), 1):
+        found = write(made, prompts, end, max_new_tokens=8, batch_size=batch_size)
+        assert [reply.ids for reply in found] == exact
+        assert [reply.finished for reply in found] == [end in reply for reply in said]
+
+
+def test_texts_of_models_with_other_caches_are_as_likely_together_as_alone(other):
+    made, prompts, said = other
+    pairs = [(prompt, reply[:n]) for n, (prompt, reply) in enumerate(zip(prompts, said), start=1)]
+    exact = []
+    for context, reply in pairs:
+        with torch.no_grad():
+            steps = made(input_ids=torch.tensor([context + reply]), use_cache=False).logits[0].double().log_softmax(-1)
+        exact.append(sum(steps[len(context) - 1 + k, token].item() for k, token in enumerate(reply)))
+    np.testing.assert_allclose(log_likelihoods(made, pairs, PAD, 4), exact, rtol=1e-4)

@@ -1,6 +1,7 @@
-"""Every cell of the notebooks on the microcosm, run on made-up rows: with all sweeps, with one seed, with nothing but the core.
+"""Every cell of every notebook, run on the committed results; and of those on the microcosm on made-up rows: with one seed, with
+nothing but the core.
 
-The figures are laid out but not written, and nothing may stick out of them.
+The figures are laid out but not written, and nothing may stick out of them. `make test-long` runs the notebooks in kernels.
 """
 
 import re
@@ -13,7 +14,8 @@ import pandas as pd
 import pytest
 
 import made_rows
-from drawing import fronts, panels, style
+import run
+from drawing import fronts, panels, style, tiny_models
 from drawing import rows as available
 from llm.config import names
 from llm.evidence import paths
@@ -22,17 +24,9 @@ from llm.evidence.frames import after, read_preset
 from rsf_rows import core, model, rows_of, write
 
 NOTEBOOKS = Path(style.__file__).parents[1]
+train, train_reward = tiny_models.train, tiny_models.train_reward
 DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
-SWEEPS = (
-    "core",
-    "learning-rates",
-    "algorithms",
-    "mitigations",
-    "mitigation-rates",
-    "ratios",
-    "ama-samples",
-    "kl-penalty",
-)
+SWEEPS = (*"core learning-rates algorithms mitigations mitigation-rates ratios ama-samples kl-penalty".split(),)
 SAVE = re.compile(r'style\.save\(fig, "([^"]+)"\)')
 OF_CORE = {
     "training": {"fig01", "fig12"},
@@ -60,10 +54,12 @@ def results(tmp_path_factory):
 
 @pytest.fixture
 def drawn(monkeypatch, capsys, results):
-    """A function that runs a notebook on made-up rows: name -> figure, file -> text, and what was printed."""
+    """A function that runs a notebook, on made-up rows of seeds and sweeps where these are given: name -> figure, file -> text,
+    and what was printed.
+    """
 
-    def run(notebook, seeds, sweeps, layout=False):
-        monkeypatch.setenv("RESULTS", str(results(seeds, sweeps)))
+    def run(notebook, *made, layout=False):
+        monkeypatch.setenv("RESULTS", str(results(*made)) if made else "")
         monkeypatch.setenv("PRESET", made_rows.PRESET.name)
         figures, texts = {}, {}
         monkeypatch.setattr(
@@ -84,16 +80,22 @@ def sticks_out(fig, name):
     assert max(outside) < 0.02, f"{name}: left, bottom, right, top stick out by {outside} inches"
 
 
-@pytest.mark.parametrize("notebook", DRAWING)
-def test_with_all_sweeps_every_figure_is_drawn_within_its_bounds_and_says_from_what(notebook, drawn):
-    figures, texts, said = drawn(notebook, (0, 1, 2), SWEEPS, layout=True)
+@pytest.mark.parametrize("notebook", run.names())
+def test_every_notebook_runs_and_draws_its_figures_within_their_bounds_and_says_from_what(
+    notebook, drawn, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)  # a notebook may go elsewhere
+    monkeypatch.setattr(tiny_models, "train", lambda *a, **b: train(*a[:2], 30, *a[3:], **b))  # not 400 steps
+    monkeypatch.setattr(tiny_models, "train_reward", lambda model, _, *rest: train_reward(model, 30, *rest))
+    figures, texts, said = drawn(notebook, layout=True)
     assert set(figures) == set(SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text()))
     for name, fig in figures.items():
         assert all(ax.has_data() or not ax.axison for ax in fig.axes), name
-        assert any("microcosm" in text.get_text() and "3 seeds" in text.get_text() for text in fig.texts), name
-    assert "Not measured" not in said
+        stamped = any("microcosm" in text.get_text() and "5 seeds" in text.get_text() for text in fig.texts)
+        assert stamped or notebook not in DRAWING, name
+    assert "nothing is drawn here" not in said
     assert set(texts) == ({"table1"} if notebook == "zephyr" else set())
-    assert all("The paper's values, copied" in text and "3 seeds" in text for text in texts.values())
+    assert all("The paper's values, copied" in text and "5 seeds" in text for text in texts.values())
 
 
 @pytest.mark.parametrize("notebook", [name for name in DRAWING if name not in ("training", "averaging")])

@@ -18,18 +18,7 @@ from safetensors.numpy import load_file, save_file
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIBRARIES = Path(np.__file__).parents[1]
-INDEX_LLM = (
-    "__init__",
-    "__main__",
-    "cli",
-    "embeddings",
-    "errors",
-    "hookspecs",
-    "migrations",
-    "models",
-    "plugins",
-    "utils",
-)
+INDEX_LLM = "__init__ __main__ cli embeddings errors hookspecs migrations models plugins utils".split()
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +39,8 @@ def built(source: Path) -> Path:
 
 
 def pip(*arguments: object, python: object = sys.executable) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        python,
-        *arguments,
-        "-q",
-        "--no-index",
-        "--disable-pip-version-check",
-    ]
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    command = [*pip, *arguments, "-q", "--no-index", "--disable-pip-version-check"]
     done = subprocess.run(list(map(str, command)), env=unaware(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

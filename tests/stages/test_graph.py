@@ -10,6 +10,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from llm.config import load_sweep
 from llm.evidence.rows import write_rows
 from microcosm_runs import METRICS, core_rows, smoke_run, timeless, values
@@ -131,14 +133,34 @@ def check_only_bars(said: str) -> None:
     assert any(line.startswith("rsf") for line in lines)
 
 
+def killed_and_run_again(folder: Path, target: str) -> None:
+    """The graph on a target, killed with everything that it started while it aligns, and run again to its end."""
+    kill_when(
+        graph(folder, "--quiet", "all", target=target), folder / "out/smoke/seed0/rsf/own/iteration01/config.json"
+    )
+    assert not (folder / "results").exists() and not (folder / "out/smoke/seed0/rows/rsf").exists()
+    check_only_bars(output(graph(folder, "--quiet", "all", "--rerun-incomplete", "--nolock", target=target)))
+    assert "Nothing to be done" in output(graph(folder, "--dry-run", target=target))
+
+
+def rows_in(*files: Path) -> list[dict]:
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
 def test_the_graph_killed_in_the_middle_and_run_again_ends_with_the_rows_of_an_undisturbed_run(tmp_path):
-    """In one test, because each of its processes takes seconds to start."""
+    """In one test, because each of its processes takes seconds to start; and on a part of `core`, of which the next is the whole."""
     check_dry_run(output(graph(tmp_path, "--dry-run")))
     assert not (tmp_path / "out").exists()
-    kill_when(graph(tmp_path, "--quiet", "all"), tmp_path / "out/smoke/seed0/rsf/own/iteration01/config.json")
-    assert not (tmp_path / "results").exists()
-    check_only_bars(output(graph(tmp_path, "--quiet", "all", "--rerun-incomplete", "--nolock")))
-    rows = [json.loads(line) for line in (tmp_path / "results/smoke/core-seed0.jsonl").read_text().splitlines()]
+    folder = tmp_path / "out/smoke/seed0/rows"
+    files = [folder / "baseline.jsonl", *(folder / "rsf/own" / f"{name}.jsonl" for name in ("trajectory", "ama"))]
+    killed_and_run_again(tmp_path, " ".join(map(str, files)))
+    run = smoke_run(tmp_path / "undisturbed")
+    assert timeless(rows_in(*files)) == timeless(core_rows(run, ("ama",)))
+
+
+@pytest.mark.long
+def test_all_of_core_ends_in_one_file_of_all_its_rows(tmp_path):
+    killed_and_run_again(tmp_path, "core")
+    rows = rows_in(tmp_path / "results/smoke/core-seed0.jsonl")
     check_complete(rows)
     assert timeless(rows) == timeless(core_rows(smoke_run(tmp_path / "undisturbed")))
-    assert "Nothing to be done" in output(graph(tmp_path, "--dry-run"))

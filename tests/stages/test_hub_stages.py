@@ -1,11 +1,14 @@
-"""The presets of the paper's models, made tiny, through every stage: from the data sets' true formats to result rows."""
+"""The presets of the paper's models, made tiny, through every stage: from the data sets' true formats to result rows. A run that
+is killed in the middle of a stage, done again, ends with the same models.
+"""
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from hub_runs import DATA, run_of, tiny_preset
+from hub_runs import DATA, Forks, run_of, tiny_preset
 from llm.config import load_preset, load_sweep
 from llm.config.tiny import tiny
 from llm.data.benchmarks import BENCHMARKS
@@ -17,7 +20,9 @@ from llm.stages.average import measure_averages
 from llm.stages.hub.backend import HubBackend
 from llm.stages.hub.start import take
 from llm.stages.trajectory import measure_trajectory
+from llm.training.distributed import launch
 from microcosm_runs import command, values
+from trainer_models import same
 
 METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *BENCHMARKS, "squad_v1_em", "drop_em"}
 CLASSES = {
@@ -25,6 +30,30 @@ CLASSES = {
     "zephyr-7b-beta": "MistralForCausalLM",
     "zephyr-7b-gemma": "GemmaForCausalLM",
 }
+
+# what is trained in which order, by the name of its job; the stage that does it; the model it ends with
+JOBS = {
+    "theta_0": (HubBackend.sft, "theta_0"),
+    "reward-sft": (HubBackend.reward, "reward-sft"),
+    "reward": (HubBackend.reward, "reward"),
+    "rsf-own": (lambda backend: backend.align("rsf", "own"), "rsf/own/iteration02"),
+    "dpo-own": (lambda backend: backend.align("dpo", "own"), "dpo/own/iteration02"),
+    "warm-start": (lambda backend: backend.align("ppo", "own"), "warm-start"),
+    "ppo-own": (lambda backend: backend.align("ppo", "own"), "ppo/own/iteration02"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        forks = Forks(folder)
+        patch.setattr(launch, "subprocess", forks)
+        run = run_of("openllama-3b", folder, upto="rsf")
+        for rlhf in ("dpo", "ppo"):
+            HubBackend(run).align(rlhf, "own")
+    return run, forks
 
 
 def averages(run, rlhf: str, label: str, alphas: tuple[float, ...]) -> list[dict]:
@@ -50,8 +79,10 @@ def test_public_models_are_averaged_adapted_and_measured(tmp_path, name):
     assert json.loads((run.folder / "reward.json").read_text())["n"] == 8
 
 
-def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_something_is_missing(tmp_path):
-    run = run_of("openllama-3b", tmp_path, upto="rsf")
+def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_something_is_missing(
+    whole, tmp_path, monkeypatch
+):
+    run, _ = whole
     assert type(load_model(run.folder / "theta_0")).__name__ == CLASSES["openllama-3b"]
     assert "###Human" in load_tokenizer(theta_folder(run, "rsf", "own")).chat_template
     assert {path.name for path in (run.folder / "rsf" / "own").glob("iteration*")} >= {
@@ -60,12 +91,40 @@ def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_some
         "iteration01.json",
     }
     before = (run.folder / "reward" / "config.json").stat().st_mtime_ns
+    monkeypatch.setattr(launch, "subprocess", Forks(tmp_path))
     HubBackend(run).reward()
     HubBackend(run).align("rsf", "own")
     assert (run.folder / "reward" / "config.json").stat().st_mtime_ns == before
+    assert not any(tmp_path.iterdir())  # no step was taken
     rows = averages(run, "rsf", "ma", (0.5,)) + measure_trajectory(HubBackend(run).evaluator(), "rsf", "own")
     assert set(values(rows, "ma")) == set(values(rows, "early-stopping", iteration=1)) == METRICS
     assert values(rows, "early-stopping", iteration=2) == values(rows, "theta")
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_killed_stage_goes_on_to_the_same_model(whole, tmp_path, monkeypatch, name):
+    (done, forks), (stage, model) = whole, JOBS[name]
+    run = run_of("openllama-3b", tmp_path)
+    shutil.copytree(done.folder, run.folder, ignore=shutil.ignore_patterns(*left_out(name)))
+    last = forks.steps(name)
+    killed = Forks(tmp_path, {name: last})
+    monkeypatch.setattr(launch, "subprocess", killed)
+    with pytest.raises(UserError, match="ended with exit code -9, .* the same command goes on from where it was"):
+        stage(HubBackend(run))
+    assert not (run.folder / model / "config.json").exists()
+    again = Forks(tmp_path)
+    monkeypatch.setattr(launch, "subprocess", again)
+    stage(HubBackend(run))
+    assert same(run.folder / model, done.folder / model)
+    assert again.steps(name) < last  # it did not begin anew
+
+
+def left_out(name: str) -> list[str]:
+    """What a run that has come to this job does not have yet."""
+    later = list(JOBS)[list(JOBS).index(name) :]
+    return [
+        part for job in later for part in {"rsf-own": ["rsf"], "dpo-own": ["dpo"], "ppo-own": ["ppo"]}.get(job, [job])
+    ]
 
 
 def test_the_weights_of_a_local_model_are_linked_and_its_tokenizer_gets_the_presets_template(tmp_path):

@@ -151,19 +151,8 @@ def test_every_training_entry_of_the_sweeps_runs_and_its_rows_are_complete(run, 
 def test_the_command_writes_the_rows_with_the_rate_in_the_setting(run, monkeypatch, tmp_path):
     preset = tmp_path / "preset.yaml"
     preset.write_text(run.preset.model_dump_json())
-    done = command(
-        monkeypatch,
-        "mitigate",
-        "mitigations",
-        "--entry",
-        "distilled",
-        "--preset",
-        preset,
-        "--out",
-        run.out,
-        "--lr",
-        "0.02",
-    )
+    options = ("--entry", "distilled", "--preset", preset, "--out", run.out, "--lr", "0.02")
+    done = command(monkeypatch, "mitigate", "mitigations", *options)
     assert done == 0
     rows = [
         json.loads(line) for line in (run.folder / "rows" / "rsf" / "0.02" / "distilled.jsonl").read_text().splitlines()

@@ -12,13 +12,8 @@ from microcosm_runs import command
 
 
 def weights(table, first, second, norm, head=None):
-    named = {
-        TABLE: table,
-        "model.layers.0.mlp.up_proj.weight": first,
-        "model.layers.1.mlp.up_proj.weight": second,
-        "model.norm.weight": norm,
-        "lm_head.weight": head,
-    }
+    named = {TABLE: table, "model.layers.0.mlp.up_proj.weight": first, "model.layers.1.mlp.up_proj.weight": second}
+    named |= {"model.norm.weight": norm, "lm_head.weight": head}
     return {name: torch.tensor(value) for name, value in named.items() if value is not None}
 
 

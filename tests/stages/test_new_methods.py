@@ -158,13 +158,8 @@ def test_a_toy_merge_is_measured_at_every_alpha_with_every_option(run, monkeypat
     monkeypatch.setattr(merge, "__path__", [*merge.__path__, str(tmp_path)])
     monkeypatch.setitem(methods.METHODS, "eager", EAGER)
     grouping = {"parts": 3, "embeddings": "first", "norm": "mean", "head": "mean"}
-    given = {
-        "label": "eager",
-        "method": "eager",
-        "alphas": [0.5, 1.0],
-        "options": {"extra": [0, 1]},
-        "grouping": grouping,
-    }
+    given = {"label": "eager", "method": "eager", "alphas": [0.5, 1.0], "options": {"extra": [0, 1]}}
+    given |= {"grouping": grouping}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP | {"averaging": [given], "training": []}))
     (entry,) = runnable(load_sweep(str(tmp_path / "sweep.yaml")), run.preset).averaging
     rows = measure_averages(evaluator(run), theta(run), "rsf", entry, None, [])
@@ -175,3 +170,12 @@ def test_a_toy_merge_is_measured_at_every_alpha_with_every_option(run, monkeypat
     assert found[0.5, 1.0]["reward"] == pytest.approx(found[1.0, 0.0]["reward"])
     assert found[0.5, 1.0] != found[0.5, 0.0]
     assert "eager" not in load_preset("openllama-3b").averaging_methods
+
+
+def test_the_code_of_every_entry_exists_and_fits_its_kind():
+    wanted = {"alignment": callable, "training": callable, "averaging": lambda code: isinstance(code, merge.Merge)}
+    for method in methods.METHODS.values():
+        if method.code:
+            assert wanted[method.kind](methods.code_of(method)), method.name
+    without = {name for name, method in methods.METHODS.items() if not method.code and method.kind != "model"}
+    assert without == {"kl"} | {name for name, method in methods.METHODS.items() if method.searches}

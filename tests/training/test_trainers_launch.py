@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import launched_trainers
 from llm.errors import UserError
+from llm.training.distributed.__main__ import main as jobs_main
 from llm.training.distributed.jobs import Job
 from llm.training.distributed.launch import FOLDER, command, environment, launch
 from trainer_models import PROMPTS, hardware, same, weights
@@ -27,19 +30,43 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", params=["copied", pytest.param("launched", marks=pytest.mark.long)])
+def launched(request):
+    """What runs two processes instead of `subprocess.run`: those that `accelerate launch` starts, or copies of this process, which
+    has loaded everything already, in the environment that it would give them.
+    """
+    return subprocess.run if request.param == "launched" else copied
+
+
+def copied(command: list[str], env: dict[str, str], **_) -> subprocess.CompletedProcess:
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils import patch_environment
+    from accelerate.utils.launch import prepare_multi_gpu_env
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from trl import SFTTrainer  # noqa: F401  (loaded once, and not in every copy)
+
+    made, _, _ = _validate_launch_command(launch_command_parser().parse_args(command[3:]))
+    two = LaunchConfig(
+        1, 1, 2, start_method="fork", rdzv_backend="c10d", rdzv_endpoint="localhost:0", monitor_interval=0.1
+    )
+    main = launched_trainers.main if made.training_script == launched_trainers.__file__ else jobs_main
+    with patch_environment(**env | prepare_multi_gpu_env(made)):
+        elastic_launch(two, main)(Path(command[-1]))
+    return subprocess.CompletedProcess(command, 0, stderr="")
+
+
 @pytest.fixture(scope="module")
-def sharded(folder):
+def sharded(folder, launched):
     """The outputs of `launched_trainers`, run by two processes under FSDP."""
+    shutil.rmtree(folder / "fsdp", ignore_errors=True)
     job = command(TWO.model_copy(update={"launcher": "fsdp"}), folder / "job.json")
-    launched = [*job[: job.index("-m", 3)], str(ROOT / "tests/helpers/launched_trainers.py"), str(folder)]
-    done = subprocess.run(launched, env=environment(TWO) | _path(), capture_output=True, text=True)
+    path = {
+        "PYTHONPATH": str(ROOT)
+    }  # a script's own folder is where Python looks first, so it is told of this checkout
+    script = [*job[: job.index("-m", 3)], launched_trainers.__file__, str(folder)]
+    done = launched(script, env=environment(TWO) | path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "fsdp"
-
-
-def _path() -> dict[str, str]:
-    """A script's own folder is where Python looks first, so it is told of this checkout."""
-    return {"PYTHONPATH": str(ROOT)}
 
 
 def largest_difference(first: dict, second: dict) -> float:
@@ -81,9 +108,10 @@ def test_ppo_sharded_over_two_processes_is_that_of_one(folder, sharded):
     assert largest_difference(weights(folder / "ppo/iteration02"), weights(sharded / "ppo/iteration02")) < 1e-4
 
 
-def test_rsf_launched_on_two_processes_writes_the_samples_and_the_model_of_one(folder):
-    job = _job(folder, TWO)
-    launch(job, folder / "job.json")
+def test_rsf_launched_on_two_processes_writes_the_samples_and_the_model_of_one(folder, launched, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", launched)
+    shutil.rmtree(folder / "launched", ignore_errors=True)
+    launch(_job(folder, TWO), folder / "job.json")
     rsf_run(folder, folder / "rsf", ALONE)
     one, two = (json.loads((out / "chosen01.json").read_text()) for out in (folder / "rsf", folder / "launched"))
     assert one == two and len(one) == 3
@@ -91,7 +119,7 @@ def test_rsf_launched_on_two_processes_writes_the_samples_and_the_model_of_one(f
 
 
 def test_what_a_launched_process_refuses_is_refused_by_the_launch(folder):
-    job = _job(folder, ALONE).model_copy(update={"settings": rsf_settings().model_dump() | {"prompts": 99}})
+    job = _job(folder, TWO).model_copy(update={"settings": rsf_settings().model_dump() | {"prompts": 99}})
     with pytest.raises(UserError, match="prompts = 99 is not allowed: there are 4; allowed are 1 to 4"):
         launch(job, folder / "job.json")
 

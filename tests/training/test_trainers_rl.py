@@ -208,16 +208,8 @@ def test_after_a_collapse_the_critic_is_fresh_and_the_policy_left_alone_for_once
 
 def test_a_fresh_critic_is_the_reward_model_less_the_baseline_and_nothing_is_remembered(folder, tmp_path):
     split_for = Split(1, 2)
-    inputs = Inputs(
-        make_accelerator(hardware(), split_for),
-        split_for,
-        start(folder),
-        folder / "reward",
-        PROMPTS,
-        ppo_settings(1),
-        hardware(),
-        tmp_path,
-    )
+    accelerator, begin = make_accelerator(hardware(), split_for), start(folder)
+    inputs = Inputs(accelerator, split_for, begin, folder / "reward", PROMPTS, ppo_settings(1), hardware(), tmp_path)
     learner = fresh_learner(inputs)
     made = {key: value.clone() for key, value in learner.learner.module.critic.state_dict().items()}
     optimiser = learner.learner.optimiser

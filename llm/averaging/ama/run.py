@@ -18,8 +18,8 @@ from ...errors import UserError
 from ...files import read_made, read_prompts, write_text
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
-from ...models.chat import pad_id
-from ...models.loading import device_of, dtype_on, load_reward_model, load_tokenizer
+from ...models.chat import ids_of_prompts, pad_id
+from ...models.loading import device_of, dtype_on, load_reward_model, load_tokenizer, warn
 from ..live import tied
 from ..pair import Pair, load_pair
 from .gradient import Engine, engine_for
@@ -95,29 +95,36 @@ def adapt_files(
         raise UserError("The samples must be given by --data, or made from --prompts with --reward-model.")
     _check_out(out)
     place = device_of(device)
-    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place)
+    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
     pair.assignment(settings.grouping)  # raises before any work if the layers cannot be grouped
-    if sources.data is not None:
-        read_samples(sources.data)
-    else:
-        read_prompts(sources.prompts)
+    known = _tokens(pair, sources.data, settings) if sources.data is not None else None
+    if sources.prompts is not None:
+        ids_of_prompts(pair.tokenizer, read_prompts(sources.prompts))
     described = sources.described()
     asked = {"alpha": settings.alpha, "settings": settings.described(), "grouping": asdict(settings.grouping)}
     state = RunState.open(out, {"sources": described} | asked)
     try:
         data = sources.data or _sampled(pair, sources, out, settings, place, progress)
-        samples = select(read_samples(data), settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
-        tokens, left_out = tokenise(samples, pair.tokenizer, settings.max_length)
+        tokens, left_out = known or _tokens(pair, data, settings)
+        notes = pair.notes + settings.too_slow(len(tokens))
+        for note in notes:
+            warn(note)
         result, comparison = _optimised(pair, tokens, settings, place, state, progress)
     except UserError:  # nothing to go on with
         state.path.unlink(missing_ok=True)
         raise
     used = described_file(data) | {"used": len(tokens), "left_out": left_out}
-    content = _content(result, comparison, used, described, settings)
+    content = _content(result, comparison, used, described, settings) | {"notes": notes}
     draw_path(result, settings.alpha, out.with_suffix(".path"))
     write_text(out, _json(content))
     state.path.unlink(missing_ok=True)
     return content
+
+
+def _tokens(pair: Pair, data: Path, settings: AdaptSettings) -> tuple[list[Tokens], int]:
+    """(those of D_theta, drawn from the file of samples; how many samples were left out)."""
+    samples = select(read_samples(data), settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
+    return tokenise(samples, pair.tokenizer, settings.max_length)
 
 
 def _content(result: AmaResult, comparison: dict, samples: dict, sources: dict, settings: AdaptSettings) -> dict:
@@ -188,6 +195,7 @@ def _sampled(
         return data
     prompts, folder = read_prompts(sources.prompts), sources.reward_model
     scorer = load_reward_model(folder, device, dtype_on(settings.dtype, device)), load_tokenizer(folder)
+    ids_of_prompts(scorer[1], prompts)  # raises before any work if its chat template refuses one
     _exchange(pair)
     how = {name: getattr(settings, name) for name in ("samples", "tokens", "temperature", "seed")}
     how |= {"batch": settings.batch * settings.samples}

@@ -7,7 +7,7 @@ run goes on with the next chunk and ends with the same samples.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -26,11 +26,12 @@ _ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Sample:
-    """A conversation that ends with theta's reply, its reward if known, and whether the reply ended by itself."""
+    """A conversation that ends with theta's reply, its reward if known, whether the reply ended by itself, file and line."""
 
     messages: list[Message]
     reward: float | None = None
     finished: bool = True
+    place: str = field(default="", compare=False)
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -133,7 +134,7 @@ def tokenise(samples: list[Sample], tokenizer, max_length: int) -> tuple[list[To
     """
     found = []
     replies = [(one.messages[:-1], one.messages[-1]["content"], one.finished) for one in samples]
-    for tokens in encode_together(tokenizer, replies):
+    for tokens in encode_together(tokenizer, replies, [one.place for one in samples]):
         room = max_length - len(tokens.context)
         if room > 0 and tokens.reply:
             found.append(Tokens(tokens.context, tokens.reply[:room]))
@@ -172,7 +173,7 @@ def _sample(row: dict, where: str) -> Sample:
         raise UserError(f"{where}: reward is {reward!r}, allowed are finite numbers.")
     if not isinstance(finished, bool):
         raise UserError(f"{where}: finished is {finished!r}, allowed are true and false.")
-    return Sample(_checked(messages, where), reward, finished)
+    return Sample(_checked(messages, where), reward, finished, where)
 
 
 def _checked(messages, where: str) -> list[Message]:

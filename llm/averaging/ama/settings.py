@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from ...config.base import Count, Items, Positive, Settings, Share, refused
 from ...grouping import Grouping
-from ..pair import hashes
+from ..pair import Match, hashes
 from .parameterise import middle_weights, penalty, placement
 
 
@@ -36,6 +36,9 @@ class Sources:
 
 def described_file(path: Path) -> dict[str, str]:
     return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+SLOW = 0.5  # of s, which moves a ratio of 0.5 to 0.62
 
 
 class Search(Settings):
@@ -77,6 +80,17 @@ class Search(Settings):
             return self.lr * (step + 1) / warm
         return self.lr * (1 + cos(pi * (step - warm) / (steps - warm))) / 2
 
+    def too_slow(self, count: int) -> list[str]:
+        """A warning if Adam, which moves s by about its rate in a step at most, cannot move it by 1/2 with `count` samples."""
+        steps = self.steps(count)
+        total = sum(self.rate(step, steps) for step in range(steps))
+        if total >= SLOW:
+            return []
+        return [
+            f"Adam moves the numbers behind the ratios by about {total:.2g} at most, the sum of its rates over {steps} steps, "
+            "so that the ratios stay near their mean: give a larger lr or more epochs."
+        ]
+
     def penalty(
         self, assignment: Mapping[str, str], theta: Mapping[str, torch.Tensor], alpha: float
     ) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -92,10 +106,12 @@ class AdaptSettings(Search):
 
     alpha: mean ratio of the groups. check: samples on which the found and equal ratios are compared. samples, tokens,
     temperature: of the sampling of replies, where there are prompts to reply to. save_every: steps between two saved states.
+    match: how far the models may differ.
     """
 
     alpha: Share
     grouping: Grouping = Grouping()
+    match: Match = Match()
     check: Items = 256
     seed: Annotated[int, Field(ge=0)] = 0
     dtype: str = "auto"
@@ -106,4 +122,4 @@ class AdaptSettings(Search):
 
     def described(self) -> dict:
         """What decides the result, as plain values, the grouping apart from the rest."""
-        return self.model_dump(exclude={"alpha", "grouping", "save_every"})
+        return self.model_dump(mode="json", exclude={"alpha", "grouping", "save_every"})

@@ -13,7 +13,7 @@ from ..merge import Merge
 from ..merge.linear import LINEAR
 
 # The types that are averaged -> how numpy holds them.
-STORAGE = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+STORAGE = {name: np.dtype(kind) for name, kind in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}.items()}
 _EXPONENT = {"F64": 0x7FF0000000000000, "F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 _BLOCK = 1 << 15  # values at a time: temporaries stay in cache, and Python's share of the time is small
 
@@ -36,7 +36,7 @@ def mix(
 
     Ratio 0 and 1 copy, bit by bit, if the types are the same. out: where to write, may be `theta`.
     state: what `merge.prepare` gave for the tensor that the values belong to.
-    Raises NotFinite if a value is NaN or Inf; `out` is spoiled then.
+    Raises NotFinite if a value is NaN or Inf, but for infinities that both have, as buffers may; `out` is spoiled then.
     """
     out = np.empty_like(theta) if out is None else out
     for start in range(0, len(theta), _BLOCK):
@@ -46,14 +46,15 @@ def mix(
             values, kind = (high, dtype) if ratio else (low, dtype_0)
             result = values if kind == dtype else narrow(_fp64(values, kind), dtype)
         else:
-            result = narrow(merge.apply(_fp64(low, dtype_0), _fp64(high, dtype), ratio, state), dtype)
+            with np.errstate(invalid="ignore"):
+                result = narrow(merge.apply(_fp64(low, dtype_0), _fp64(high, dtype), ratio, state), dtype)
         # Between two finite values of one type lie finite ones, so there the result shows whether both sources are finite.
         if ratio in (0, 1) or dtype_0 != dtype or not all_finite(result, dtype):
-            for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta")):
+            for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, dtype, "sum")):
                 if not all_finite(values, kind):
-                    raise NotFinite(owner)
-            if not all_finite(result, dtype):
-                raise NotFinite("sum")
+                    both = _fp64(low, dtype_0) == _fp64(high, dtype) if merge is LINEAR else np.False_
+                    if not (np.isfinite(_fp64(values, kind)) | both).all():
+                        raise NotFinite(owner)
         out[block] = result
     return out
 

@@ -3,39 +3,42 @@
 Memory: a few blocks of some megabytes each, whatever the size of the model or of its largest tensor.
 """
 
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from glob import escape
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import UserError
-from ...models.folder import ModelFolder, read_folder
-from ...models.safetensors import TensorInfo
+from ...grouping import token_embeddings
+from ...models.folder import ModelFolder, notes_on_base, read_folder
+from ...models.safetensors import Source, TensorInfo
 from ..merge import Merge, merge_named
 from ..ratios import Recipe, Resolved, resolve
 from . import chunks, lora
 from .card import write_card
 from .chunks import Chunk
-from .compatible import check_tokenizers, pair
+from .compatible import check_config, check_tokenizers
+from .copies import check_links, files_beside, write_beside
 from .hashes import FollowingHash
+from .layout import layout, write_index
+from .pairing import Tensors, heads, pair
 from .report import Report
 from .write import atomic_folder, write_weights
-
-_KINDS = (".json", ".txt", ".model", ".jinja", ".py", ".tiktoken", ".spm")  # copied beside the weights
-_RESULTS = ("trainer_state.json", "averaging.json", "all_results.json", "train_results.json")
-_NOTICES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
-_TOKENIZER = ("tokenizer", "vocab.", "merges.", "special_tokens", "added_tokens", "chat_template", "spiece")
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that is decided before a byte is written: whose layout the output has, how its tensors are made."""
+    """All that is decided before a byte is written.
+
+    like: the folder whose files the output has. tensors: its tensors, and where they have their places in those files.
+    settings: what differs in config.json.
+    """
 
     kind: str
-    layout: ModelFolder
+    like: ModelFolder
+    tensors: Tensors
     resolved: Resolved
     chunks: Callable[[str], Iterator[Chunk]]
+    settings: dict[str, object]
     notes: list[str]
 
 
@@ -48,144 +51,156 @@ def average_files(
     union: bool = False,
     full: bool = False,
     merge: str = "linear",
+    ignore_config: Collection[str] = (),
+    strict: bool = False,
+    code: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Write the average of two model folders, tensor by tensor, as the new folder `out`, atomically.
 
     theta_0, theta: local folders with safetensors weights; theta may be a LoRA adapter on theta_0, and then
     `out` is an adapter too unless `full` is set.
-    union: allow different vocabulary sizes: shared rows are averaged, theta's own are kept.
+    union: allow different vocabulary sizes (shared rows are averaged, theta's own are kept) and renamed added tokens.
     merge: "linear", (1 - ratio) theta_0 + ratio theta, or another method of `averaging.merge` (not with an adapter).
+    ignore_config: keys of config.json that may differ. strict: refuse an adapter of another base, and tokenizers that differ
+    or cannot be compared, which are else noted. code: copy theta's Python files.
     progress: called with bytes written so far and in all.
-    Raises UserError, with nothing written, for anything that is missing, damaged or does not fit.
+    Raises UserError, with nothing written, for anything that is missing, damaged, does not fit, or changes meanwhile.
     """
-    base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
-    if base.is_adapter:
-        raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
-    if full and not other.is_adapter:
-        raise UserError(f"full is set, but theta is {str(theta)!r}, which is no adapter.")
-    method = merge_named(merge)
-    if other.is_adapter and merge != "linear":
-        raise UserError(f"merge is {merge!r}, allowed with an adapter is linear.")
-    if other.is_adapter:
-        plan = _adapter_plan(base, other, recipe, full)
-    else:
-        plan = _model_plan(base, other, recipe, union, method)
-    leftovers = sorted(file.name for file in out.parent.glob(f".{escape(out.name)}.partial-*"))
-    with atomic_folder(out, plan.layout.weight_bytes) as folder:
-        hashes = _write(plan, base, other, folder, progress)
-        sources = [other, base] if full else [other]
-        notes = plan.notes + _copy_rest(sources, base, folder)
-        notes += [f"{name} beside it is what a killed run has left." for name in leftovers]
-        resolved = plan.resolved
-        report = Report(plan.kind, merge, resolved.groups, resolved.grouping, _covered(plan), notes, hashes)
-        write_card(folder, report, base, other)
-    return report
+    try:
+        base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
+        if base.is_adapter:
+            raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
+        if full and not other.is_adapter:
+            raise UserError(f"full is set, but theta is {str(theta)!r}, which is no adapter.")
+        method = merge_named(merge)
+        if other.is_adapter and merge != "linear":
+            raise UserError(f"merge is {merge!r}, allowed with an adapter is linear.")
+        for folder in (base, other):
+            check_links(folder)
+        notes = [] if other.is_adapter else check_config(base, other, ignore_config)
+        doubts = check_tokenizers(base.path, other.path, union)
+        if other.is_adapter:
+            doubts += notes_on_base(base, other)
+            plan = _adapter_plan(base, other, recipe, union, full)
+        else:
+            plan = _model_plan(base, other, recipe, union, method)
+        if strict and doubts:
+            raise UserError(f"strict is set, but: {doubts[0]}")
+        beside, last = files_beside([other, base] if full else [other], base, code)
+        notes += base.notes + other.notes + doubts + plan.notes + last
+        return _write(plan, base, other, out, merge, beside, notes, progress)
+    except OSError as error:
+        raise UserError(f"average was stopped by {error}; nothing was written.") from None
 
 
 def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, merge: Merge) -> _Plan:
     pairing = pair(base, other, union)
-    resolved = resolve(recipe, other.tensors, pairing.tied)
-    tensors = other.tensors
+    left, right = pairing.theta_0, pairing.theta
+    resolved = resolve(recipe, dict.fromkeys([*right, *pairing.tied.values()]), pairing.tied)
 
     def make(name: str) -> Iterator[Chunk]:
-        return chunks.averaged(pairing.theta_0[name], tensors[name], resolved.ratios[name], merge)
+        return chunks.averaged(left[name], right[name], resolved.ratios[name], merge)
 
-    notes = pairing.notes + [
-        f"{len(mixed)} tensors are {kinds[0]} in theta-0 and {kinds[1]} in theta: written as {kinds[1]}."
-        for kinds, mixed in _mixed_types(pairing.theta_0, tensors).items()
-    ]
-    return _Plan("model", other, resolved, make, notes)
+    settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
+    return _Plan("model", other, right, resolved, make, settings, pairing.notes + _mixed_types(left, right))
 
 
-def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, full: bool) -> _Plan:
-    adapter = lora.read_adapter(base, other)
-    notes = check_tokenizers(base.path, other.path)
-    own, tensors = base.tensors, other.tensors
-    resolved = resolve(recipe, [*own, *(set(adapter.targets.values()) - own.keys())], {})
-    if full:
-        if adapter.unmergeable:
-            raise UserError(
-                f"full is set, but {adapter.unmergeable[0]} of the adapter belongs to no single "
-                "tensor of theta-0; average it without --full."
-            )
-        return _Plan(
-            "merged adapter",
-            base,
-            resolved,
-            lambda name: chunks.merged(own[name], adapter, resolved.ratios[name]),
-            notes,
+def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, full: bool) -> _Plan:
+    adapter = lora.read_adapter(base, other, union)
+    if not full:
+        resolved = resolve(recipe, dict.fromkeys([*base.tensors, *adapter.targets.values()]), adapter.tied)
+        ratios = {name: resolved.ratios[target] for name, target in adapter.targets.items()}
+        labels = {name: resolved.assignment[target] for name, target in adapter.targets.items()}
+        resolved = replace(resolved, assignment=labels, ratios=ratios)
+
+        def scale(name: str) -> Iterator[Chunk]:
+            return chunks.scaled_adapter(adapter, other.tensors[name], ratios[name])
+
+        return _Plan("adapter", other, other.tensors, resolved, scale, {}, adapter.notes)
+    if adapter.unmergeable:
+        raise UserError(
+            f"full is set, but {adapter.unmergeable[0]} of the adapter belongs to no single "
+            "tensor of theta-0; average it without --full."
         )
-    ratios = {name: resolved.ratios[target] for name, target in adapter.targets.items()}
-    labels = {name: resolved.assignment[target] for name, target in adapter.targets.items()}
+    names = dict.fromkeys([*base.tensors, *filter(None, [adapter.untied])])
+    whole = {name: adapter.whole[name] for name in names if name in adapter.whole}
+    tensors = {name: adapter.base[name] for name in names}
+    tensors |= {name: replace(tensors[name], dtype=t.dtype, shape=t.shape) for name, t in whole.items()}
+    resolved = resolve(recipe, dict.fromkeys([*names, *adapter.tied, *adapter.tied.values()]), adapter.tied)
+    settings: dict[str, object] = {}
+    notes = adapter.notes + _mixed_types(adapter.base, whole)
+    if adapter.untied:
+        settings["tie_word_embeddings"] = False
+        notes.append(f"{adapter.untied} and the embeddings are two matrices with the adapter, and so in the output.")
+    embeddings = token_embeddings(tensors)
+    if embeddings in whole and whole[embeddings].shape != adapter.base[embeddings].shape:
+        settings["vocab_size"] = rows = whole[embeddings].shape[0]
+        for head in heads(tensors, min(rows, adapter.base[embeddings].shape[0])):
+            if tensors[head].shape[0] != rows:
+                raise UserError(f"{head} has {tensors[head].shape[0]} rows and {embeddings} {rows} with the adapter.")
     return _Plan(
-        "adapter",
-        other,
-        Resolved(resolved.groups, labels, ratios, resolved.grouping),
-        lambda name: chunks.scaled_adapter(own, adapter, tensors[name], ratios[name]),
+        "merged adapter",
+        base,
+        tensors,
+        resolved,
+        lambda name: chunks.merged(name, adapter, resolved.ratios[name]),
+        settings,
         notes,
     )
 
 
 def _write(
-    plan: _Plan, base: ModelFolder, other: ModelFolder, folder: Path, progress: Callable[[int, int], None]
-) -> dict[str, dict[str, str]]:
-    """Write the weights while hashing both sources; "theta_0", "theta" -> file name -> SHA-256."""
-    done = 0
+    plan: _Plan,
+    base: ModelFolder,
+    other: ModelFolder,
+    out: Path,
+    merge: str,
+    beside: dict[str, Source],
+    notes: list[str],
+    progress: Callable[[int, int], None],
+) -> Report:
+    """Write the weights while hashing both sources, and what lies beside them, once all is sure to be of one moment."""
+    done, files = 0, layout(plan.like.files, plan.tensors.values())
+    total = sum(file.size for file in files)
+    sources = [[file.source for file in model.files] for model in (base, other)]
+    hashes = [FollowingHash(found) for found in sources]
 
     def count(size: int) -> None:
         nonlocal done
         done += size
-        progress(done, plan.layout.weight_bytes)
+        progress(done, total)
 
-    sources = [FollowingHash([file.path for file in source.files]) for source in (base, other)]
-    with sources[0], sources[1]:
+    def followed(name: str) -> Iterator[Chunk]:
+        for chunk in plan.chunks(name):
+            yield chunk
+            for span, hash_ in zip((chunk.theta_0, chunk.theta), hashes, strict=True):
+                if span is not None:
+                    hash_.follow(span.tensor.source, span.end)
 
-        def followed(name: str) -> Iterator[Chunk]:
-            for chunk in plan.chunks(name):
-                yield chunk
-                for span, hash_ in zip((chunk.theta_0, chunk.theta), sources, strict=True):
-                    if span is not None:
-                        hash_.follow(span.tensor.path, span.end)
-
-        write_weights(plan.layout.files, folder, followed, count)
-        if plan.layout.index is not None:
-            shutil.copyfile(plan.layout.index, folder / plan.layout.index.name)
-        for hash_ in sources:
+    with atomic_folder(out, total) as folder, hashes[0], hashes[1]:
+        write_weights(files, folder, followed, count)
+        write_index(plan.like, files, folder)
+        write_beside(beside, plan.settings | {"quantization_config": None}, folder)
+        for hash_ in hashes:
             hash_.finish()
-        return {key: hash_.hexdigests() for key, hash_ in zip(("theta_0", "theta"), sources, strict=True)}
+        digests = {key: hash_.hexdigests() for key, hash_ in zip(("theta_0", "theta"), hashes, strict=True)}
+        resolved = plan.resolved
+        covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
+        report = Report(plan.kind, merge, resolved.groups, resolved.grouping, covered, notes, digests)
+        write_card(folder, report, base, other)
+        for source in [*sources[0], *sources[1], *beside.values()]:
+            source.check()
+    return report
 
 
-def _copy_rest(sources: list[ModelFolder], base: ModelFolder, folder: Path) -> list[str]:
-    """Configuration, tokenizer, chat template, licence from the first source that has each; notes."""
-    merged = len(sources) > 1
-    for source in sources:
-        for file in sorted(source.path.iterdir()):
-            wanted = file.name.startswith(_NOTICES) or (file.suffix in _KINDS and file.name not in _RESULTS)
-            weights = file.name.endswith(".index.json") or (merged and file.name == "adapter_config.json")
-            if file.is_file() and wanted and not weights and not (folder / file.name).exists():
-                shutil.copyfile(file, folder / file.name)
-        templates = source.path / "chat_templates"
-        if templates.is_dir() and not (folder / templates.name).exists():
-            shutil.copytree(templates, folder / templates.name)
-    if any(file.name.startswith(_TOKENIZER) for file in folder.iterdir()):
-        return []
-    own = [file for file in sorted(base.path.iterdir()) if file.name.startswith(_TOKENIZER)]
-    for file in own:
-        shutil.copyfile(file, folder / file.name)
-    return ["The tokenizer is theta-0's: theta has none."] if own else ["Neither model has a tokenizer."]
-
-
-def _covered(plan: _Plan) -> dict[str, tuple[str, float, tuple[int, ...]]]:
-    """Tensor of the output -> (label, ratio, shape)."""
-    resolved = plan.resolved
-    return {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.layout.tensors.items()}
-
-
-def _mixed_types(theta_0: dict[str, TensorInfo], theta: dict[str, TensorInfo]) -> dict[tuple[str, str], list[str]]:
-    """(type in theta_0, type in theta) -> names, where they differ."""
-    found: dict[tuple[str, str], list[str]] = {}
+def _mixed_types(theta_0: Tensors, theta: Tensors) -> list[str]:
+    """A note for each pair of types that differ."""
+    found: dict[tuple[str, str], list[TensorInfo]] = {}
     for name, tensor in theta.items():
         if theta_0[name].dtype != tensor.dtype:
-            found.setdefault((theta_0[name].dtype, tensor.dtype), []).append(name)
-    return found
+            found.setdefault((theta_0[name].dtype, tensor.dtype), []).append(tensor)
+    return [
+        f"{len(mixed)} tensors are {kinds[0]} in theta-0 and {kinds[1]} in theta: written as {kinds[1]}."
+        for kinds, mixed in found.items()
+    ]

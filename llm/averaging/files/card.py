@@ -31,14 +31,15 @@ def write_card(folder: Path, report: Report, theta_0: ModelFolder, theta: ModelF
         for name, (label, ratio, shape) in report.tensors.items()
     }
     (folder / "averaging.json").write_text(json.dumps({"sources": names} | content, indent=1) + "\n", "utf-8")
-    (folder / "README.md").write_text(_card(report, names, folder), "utf-8")
+    (folder / "README.md").write_text(_card(report, names, folder, theta_0), "utf-8", "backslashreplace")
 
 
-def _card(report: Report, names: dict[str, str], folder: Path) -> str:
-    is_adapter, name = report.kind == "adapter", _final_name(folder)
+def _card(report: Report, names: dict[str, str], folder: Path, theta_0: ModelFolder) -> str:
+    is_adapter, name = report.kind == "adapter", folder.name
     covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in report.coverage()]
     hashes = [f"| {key} | {file} | `{h}` |" for key, files in report.hashes.items() for file, h in files.items()]
-    load = "PeftModel.from_pretrained(base, " if is_adapter else "AutoModelForCausalLM.from_pretrained("
+    task = "SequenceClassification" if "SequenceClass" in str(theta_0.config.get("architectures")) else "CausalLM"
+    load = "PeftModel.from_pretrained(base, " if is_adapter else f"AutoModelFor{task}.from_pretrained("
     lora = f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha.\n" if is_adapter else ""
     return f"""\
 ---
@@ -77,8 +78,3 @@ Averaging against the alignment tax, and its ratios per part of the network, com
 
 
 _lines = "\n".join
-
-
-def _final_name(folder: Path) -> str:
-    """The name that a partial folder (".NAME.partial-123") will have."""
-    return folder.name.removeprefix(".").rpartition(".partial-")[0] or folder.name

@@ -1,6 +1,6 @@
 """The output as chunks of some megabytes: what to read of each source for a chunk, and how it is made of that."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -57,13 +57,10 @@ def averaged(left: TensorInfo, right: TensorInfo, ratio: float, merge: Merge = L
     yield from _kept(right, shared)
 
 
-def scaled_adapter(
-    base: Mapping[str, TensorInfo], adapter: lora.Adapter, tensor: TensorInfo, ratio: float
-) -> Iterator[Chunk]:
+def scaled_adapter(adapter: lora.Adapter, tensor: TensorInfo, ratio: float) -> Iterator[Chunk]:
     """A tensor of an adapter as it is in the adapter of the averaged model."""
-    target = adapter.targets[tensor.name]
-    if adapter.whole.get(target) is tensor:
-        yield from averaged(base[target], tensor, ratio)
+    if lora.replaces(tensor.name):
+        yield from averaged(adapter.base[adapter.targets[tensor.name]], tensor, ratio)
     elif lora.scales_with_ratio(tensor.name):
         for span in _spans(tensor, tensor.elements):
             yield Chunk(None, span, partial(_scaled, tensor, ratio))
@@ -71,15 +68,17 @@ def scaled_adapter(
         yield from _kept(tensor)
 
 
-def merged(weight: TensorInfo, adapter: lora.Adapter, ratio: float) -> Iterator[Chunk]:
-    """A tensor of theta_0 with what the adapter adds to it, at the ratio."""
-    if weight.name in adapter.added and ratio:
-        left, right = lora.factors(*adapter.added[weight.name], ratio)
+def merged(name: str, adapter: lora.Adapter, ratio: float) -> Iterator[Chunk]:
+    """A tensor of theta_0 with what the adapter puts in its place and adds to it, at the ratio."""
+    weight, whole = adapter.base[name], adapter.whole.get(name)
+    if name in adapter.added and ratio:
+        left, right = lora.factors(*adapter.added[name], ratio)
         for rows in lora.row_blocks(weight):
-            span = Span(weight, rows.start * weight.shape[1], rows.stop * weight.shape[1])
-            yield Chunk(span, None, partial(_merged, weight, left[rows.start : rows.stop], right))
-    elif weight.name in adapter.whole:
-        yield from averaged(weight, adapter.whole[weight.name], ratio)
+            place = rows.start * weight.shape[1], rows.stop * weight.shape[1]
+            make = partial(_merged, weight, whole, ratio, left[rows.start : rows.stop], right)
+            yield Chunk(Span(weight, *place), Span(whole, *place) if whole else None, make)
+    elif whole:
+        yield from averaged(weight, whole, ratio)
     else:
         for span in _spans(weight, weight.elements):
             yield Chunk(span, None, lambda values, _: _finite(weight, "theta-0", values))
@@ -92,8 +91,8 @@ def _spans(tensor: TensorInfo, last: int, first: int = 0) -> Iterator[Span]:
 def _blocks(left: TensorInfo, right: TensorInfo, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The first `last` values of both in order, (values,) each, in fp64: what `Merge.prepare` reads."""
     for spans in zip(_spans(left, last), _spans(right, last), strict=True):
-        stored = (as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype) for span in spans)
-        yield tuple(widen(one, span.tensor.dtype).astype(np.float64) for one, span in zip(stored, spans, strict=True))
+        first, second = (as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype) for span in spans)
+        yield widen(first, left.dtype).astype(np.float64), widen(second, right.dtype).astype(np.float64)
 
 
 def _kept(tensor: TensorInfo, first: int = 0) -> Iterator[Chunk]:
@@ -123,10 +122,20 @@ def _scaled(tensor: TensorInfo, ratio: float, _, values: Stored) -> Stored:
     return lora.scaled(_finite(tensor, "theta", values), tensor.dtype, ratio)
 
 
-def _merged(weight: TensorInfo, left: np.ndarray, right: np.ndarray, values: Stored, _) -> Stored:
-    sums = lora.merged_rows(weight, _finite(weight, "theta-0", values), left, right)
-    if not all_finite(sums, weight.dtype):
-        raise UserError(f"{weight.name} of theta-0 ({weight.path}) and the adapter exceed {weight.dtype}.")
+def _merged(
+    weight: TensorInfo,
+    whole: TensorInfo | None,
+    ratio: float,
+    left: np.ndarray,
+    right: np.ndarray,
+    low: Stored,
+    high: Stored,
+) -> Stored:
+    low, kind = _finite(weight, "theta-0", low), whole.dtype if whole else weight.dtype
+    high = _finite(whole, "theta", high) if whole else None
+    sums = lora.merged_rows(low, weight.dtype, left, right, high, kind, ratio)
+    if not all_finite(sums, kind):
+        raise UserError(f"{weight.name} of theta-0 ({weight.path}) and the adapter exceed {kind}.")
     return sums
 
 

@@ -1,124 +1,126 @@
-"""Whether two model folders can be averaged: same architecture, same tokens, same tensors."""
+"""Whether two model folders belong together: same architecture, same tokens (`pairing` has their tensors)."""
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
-
 from ...errors import UserError
-from ...grouping import role
 from ...models.folder import ModelFolder, read_json
-from ...models.safetensors import TensorInfo
 
 # Settings that may differ: they change neither the tensors nor what the model computes from them.
 _FREE = frozenset(
     (
-        "_name_or_path transformers_version torch_dtype dtype use_cache vocab_size bos_token_id eos_token_id "
-        "pad_token_id sep_token_id unk_token_id decoder_start_token_id max_position_embeddings n_positions n_ctx "
-        "model_max_length max_length tie_word_embeddings output_attentions output_hidden_states return_dict "
-        "gradient_checkpointing pretraining_tp task_specific_params id2label label2id problem_type _attn_implementation "
-        "_attn_implementation_autoset attn_implementation initializer_range router_aux_loss_coef output_router_logits"
+        "transformers_version torch_dtype dtype use_cache vocab_size bos_token_id eos_token_id pad_token_id sep_token_id "
+        "unk_token_id decoder_start_token_id max_position_embeddings n_positions n_ctx model_max_length max_length "
+        "tie_word_embeddings output_attentions output_hidden_states return_dict gradient_checkpointing pretraining_tp "
+        "task_specific_params id2label label2id problem_type attn_implementation initializer_range "
+        "router_aux_loss_coef output_router_logits finetuning_task torchscript"
     ).split()
 )
-_COMPARE = 1 << 20  # elements at a time
+# Names of settings' values, and of tokens, that mean the same or nothing.
+_ROPE_TYPES = {"su": "longrope", "mrope": "default"}
+_SPARE = re.compile(r"[<\[].*(reserved|unused|extra|placeholder|dummy|special_\d)", re.IGNORECASE)
 
 
-@dataclass
-class Pairing:
-    """How theta's tensors find theirs in theta_0.
+def check_config(theta_0: ModelFolder, theta: ModelFolder, ignore: Collection[str] = ()) -> list[str]:
+    """Compare the settings that both config.json have, nested ones included; notes on those that differ and may.
 
-    theta_0: tensor name in theta -> the tensor of theta_0 to average with (one row per token may be missing).
-    tied: head -> embeddings, where both models store one matrix twice.
-    notes: sentences for the report.
-    """
-
-    theta_0: dict[str, TensorInfo]
-    tied: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-def pair(theta_0: ModelFolder, theta: ModelFolder, union: bool) -> Pairing:
-    """Check two full models against each other and pair their tensors.
-
-    union: allow different vocabulary sizes (see `_check_rows`).
-    Raises UserError at the first mismatch of configuration, tokenizer, tensor names, shapes or types.
-    """
-    notes = check_config(theta_0, theta) + check_tokenizers(theta_0.path, theta.path)
-    left, right = theta_0.tensors, theta.tensors
-    partners = {name: left[name] for name in right if name in left}
-    for name in sorted(left.keys() ^ right.keys()):
-        owner, tensors = (theta_0, left) if name in left else (theta, right)
-        other = theta if name in left else theta_0
-        embeddings = _same_matrix(name, tensors)
-        if embeddings is None or embeddings not in partners:
-            raise UserError(f"{name} is a tensor of {owner.name} only: {other.name} ({other.path}) lacks it.")
-        notes.append(f"{name} is stored by {owner.name} only and is its {embeddings}: tied.")
-        if name in right:
-            partners[name] = left[embeddings]
-    same = {name: own for name in partners if (own := _same_matrix(name, right))}
-    tied = {name: own for name, own in same.items() if name not in left or _same_matrix(name, left, own)}
-    for name, partner in partners.items():
-        _check_types(partner, right[name])
-    notes += _check_rows(theta_0, theta, partners, union)
-    return Pairing(partners, tied, notes)
-
-
-def check_config(theta_0: ModelFolder, theta: ModelFolder) -> list[str]:
-    """Compare the settings that both config.json have, nested ones included; a note on free ones that differ.
-
+    ignore: keys that may differ, with all that is nested in them.
     Raises UserError naming the first setting that must be the same and is not.
     """
-    free = []
-    for key, left, right in _differences(theta_0.config, theta.config, ""):
-        if key.rpartition(".")[2] not in _FREE and not key.endswith(("dropout", "pdrop", "layerdrop")):
-            raise UserError(
-                f"{key} in config.json is {left!r} in {theta_0.name} and {right!r} in "
-                f"{theta.name}: only models of one architecture can be averaged."
+    notes = []
+    try:
+        differences = _differences(_effective(theta_0.config), _effective(theta.config), "")
+    except RecursionError:
+        raise UserError(f"config.json of {theta_0.name} or {theta.name} is nested too deeply to be compared.") from None
+    for key, left, right in differences:
+        parts = key.split(".")
+        if ignored := any(key == one or key.startswith(f"{one}.") or parts[-1] == one for one in ignore):
+            notes.append(
+                f"{key} in config.json, {left!r} in {theta_0.name} and {right!r} in {theta.name}, was ignored."
             )
-        if not key.startswith("_") and not key.endswith(("transformers_version", "use_cache")):
-            free.append(f"{key} in config.json is {theta.name}'s {right!r}, not {theta_0.name}'s {left!r}.")
-    return free
+        elif not any(part in _FREE or part.startswith(("_", "unsloth")) for part in parts) and not key.endswith(
+            ("dropout", "dropout_prob", "pdrop", "layerdrop")
+        ):
+            raise UserError(
+                f"{key} in config.json is {left!r} in {theta_0.name} and {right!r} in {theta.name}: only models of one "
+                f"architecture can be averaged; if the setting changes nothing, give --ignore-config {key}."
+            )
+        if (
+            not ignored
+            and not key.startswith(("_", "unsloth"))
+            and not key.endswith(("transformers_version", "use_cache"))
+        ):
+            notes.append(f"{key} in config.json is {theta.name}'s {right!r}, not {theta_0.name}'s {left!r}.")
+    return notes
 
 
-def check_tokenizers(theta_0: Path, theta: Path) -> list[str]:
+def check_tokenizers(theta_0: Path, theta: Path, union: bool = False) -> list[str]:
     """Each token id must mean the same text in both folders; tokens of one folder only are noted.
 
-    Compared are tokenizer.json, else vocab.json and merges.txt, else tokenizer.model, whichever both have.
+    Compared are tokenizer.json, else vocab.json and merges.txt, else tokenizer.model, whichever both have. A reserved token
+    may have got a name, as chat formats do it; with `union` any added token may have another one.
     Raises UserError naming the first id that differs.
     """
-    for names in (["tokenizer.json"], ["vocab.json", "merges.txt"], ["tokenizer.model"]):
+    kinds = (["tokenizer.json"], ["vocab.json", "merges.txt"], ["tokenizer.model"])
+    for names in kinds:
         if all((folder / file).is_file() for folder in (theta_0, theta) for file in names):
             break
     else:
+        if not any((theta / names[0]).is_file() for names in kinds):
+            return []  # theta has none, and theta_0's serves
         return ["The tokenizers were not compared: the folders share no tokenizer file."]
     if all((theta_0 / file).read_bytes() == (theta / file).read_bytes() for file in names):
         return []
     if names == ["tokenizer.model"]:
         raise UserError(f"tokenizer.model differs between {theta_0} and {theta}, but must be the same.")
-    left, right = tokens(theta_0), tokens(theta)
+    (left, added_left), (right, added_right) = _vocabulary(theta_0), _vocabulary(theta)
+    renamed = []
     for index in sorted(left.keys() & right.keys()):
-        if left[index] != right[index]:
-            texts = f"{left[index]!r} in {theta_0} and {right[index]!r} in {theta}"
-            raise UserError(f"Token {index} is {texts}, but must be the same.")
+        if left[index] == right[index]:
+            continue
+        texts = f"{left[index]!r} in {theta_0} and {right[index]!r} in {theta}"
+        added = index in added_left and index in added_right
+        if not _SPARE.match(left[index]) and not _SPARE.match(right[index]) and not (union and added):
+            way = "; --vocab union averages added tokens that were renamed" if added else ""
+            raise UserError(f"Token {index} is {texts}, but must be the same{way}.")
+        renamed.append(f"Token {index} is {right[index]!r} in theta and {left[index]!r} in theta-0.")
     if _merges(theta_0) != _merges(theta):
         raise UserError(f"The tokenizers' merges in {theta_0} and {theta} differ, but must be the same.")
     odd = sorted(left.keys() ^ right.keys())
-    return [f"Token {i} is {left.get(i, right.get(i))!r} in one tokenizer only." for i in odd[:3]]
+    if len(renamed) > 3:
+        renamed[2:] = [f"{renamed[2][:-1]}, and {len(renamed) - 3} more have other names."]
+    return renamed + [f"Token {i} is {left.get(i, right.get(i))!r} in one tokenizer only." for i in odd[:3]]
 
 
 def tokens(folder: Path) -> dict[int, str]:
     """Token id -> text from tokenizer.json or vocab.json and added_tokens.json; empty if there is neither."""
-    if (folder / "tokenizer.json").is_file():
-        content = read_json(folder / "tokenizer.json")
-        model = content.get("model") or {}
-        vocabulary = model.get("vocab") or {}
+    return _vocabulary(folder)[0]
+
+
+def _vocabulary(folder: Path) -> tuple[dict[int, str], set[int]]:
+    """Token id -> text, and the ids of those added to the model's own; UserError for files that are no tokenizer's."""
+    file = next((folder / name for name in ("tokenizer.json", "vocab.json") if (folder / name).is_file()), None)
+    if file is None:
+        return {}, set()
+    try:
+        if file.name == "tokenizer.json":
+            content = read_json(file)
+            vocabulary = (content.get("model") or {}).get("vocab") or {}
+            added = {entry["id"]: str(entry["content"]) for entry in content.get("added_tokens") or []}
+        else:
+            extra = folder / "added_tokens.json"
+            vocabulary = read_json(file)
+            added = {index: token for token, index in (read_json(extra) if extra.is_file() else {}).items()}
         if isinstance(vocabulary, dict):
             found = {index: token for token, index in vocabulary.items()}
         else:  # unigram models list [token, score]
-            found = {index: token for index, (token, *_) in enumerate(vocabulary)}
-        return found | {added["id"]: added["content"] for added in content.get("added_tokens") or []}
-    files = [folder / "vocab.json", folder / "added_tokens.json"]
-    return {index: token for file in files if file.is_file() for token, index in read_json(file).items()}
+            found = {index: str(token) for index, (token, *_) in enumerate(vocabulary)}
+        if not all(type(index) is int for index in found.keys() | added.keys()):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f"{file} holds no vocabulary that can be read.") from None
+    return found | added, set(added)
 
 
 def _merges(folder: Path) -> list[tuple[str, ...]]:
@@ -126,86 +128,46 @@ def _merges(folder: Path) -> list[tuple[str, ...]]:
     if (folder / "tokenizer.json").is_file():
         listed = (read_json(folder / "tokenizer.json").get("model") or {}).get("merges") or []
     else:
-        lines = (folder / "merges.txt").read_text("utf-8").splitlines()
+        lines = (folder / "merges.txt").read_text("utf-8", errors="replace").splitlines()
         listed = [line for line in lines if not line.startswith("#version")]
-    return [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in listed]
+    try:
+        return [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in listed]
+    except TypeError:
+        raise UserError(f"The tokenizer in {folder} has merges that cannot be read.") from None
+
+
+def _effective(config: dict) -> dict:
+    """The settings that act, those that can be written in several ways in one."""
+    found = {k: _effective(v) if isinstance(v, dict) and k.endswith("_config") else v for k, v in config.items()}
+    width, heads = found.get("hidden_size"), found.get("num_attention_heads")
+    defaults = {"num_key_value_heads": heads}
+    if isinstance(width, int) and isinstance(heads, int) and heads > 0:
+        defaults["head_dim"] = width // heads
+    if isinstance(embedded := found.get("n_embd"), int):
+        defaults["n_inner"] = 4 * embedded
+    found |= {key: value for key, value in defaults.items() if key in found and found[key] is None}
+    if found.get("use_sliding_window") is False:
+        found = {key: value for key, value in found.items() if key not in ("sliding_window", "max_window_layers")}
+    if isinstance(found.get("auto_map"), dict):  # "repository--module.Class" is the same class, lying elsewhere
+        found["auto_map"] = {key: str(value).rpartition("--")[2] for key, value in found["auto_map"].items()}
+    if isinstance(found.get("architectures"), list):
+        found["architectures"] = [str(name).removeprefix("FSDP") for name in found["architectures"]]
+    scaling, rope = found.get("rope_scaling") or {}, found.get("rope_parameters") or {}
+    if all(isinstance(part, dict) and not any(isinstance(v, dict) for v in part.values()) for part in (scaling, rope)):
+        rope = {key: found[key] for key in ("rope_theta", "partial_rotary_factor") if key in found} | scaling | rope
+        kind = rope.get("rope_type") or rope.get("type") or "default"  # transformers 4 wrote "type" beside rope_theta
+        rope["rope_type"] = _ROPE_TYPES.get(str(kind), kind)
+        kept = {k: v for k, v in found.items() if k not in ("rope_theta", "rope_scaling", "partial_rotary_factor")}
+        found = kept | {"rope_parameters": {key: value for key, value in rope.items() if key != "type"}}
+    return found
 
 
 def _differences(left: dict, right: dict, prefix: str) -> list[tuple[str, object, object]]:
-    """(dotted key, left value, right value) where both have a key and its values differ."""
+    """(dotted key, left value, right value) where both have a key and its values differ, by more than case."""
     found = []
     for key in sorted(left.keys() & right.keys()):
         if isinstance(left[key], dict) and isinstance(right[key], dict):
             found += _differences(left[key], right[key], f"{prefix}{key}.")
-        elif left[key] != right[key]:
+        elif left[key] != right[key] and str(left[key]).lower() != str(right[key]).lower():
             found.append((f"{prefix}{key}", left[key], right[key]))
     return found
-
-
-def _same_matrix(name: str, tensors: dict[str, TensorInfo], only: str | None = None) -> str | None:
-    """The embeddings whose stored values equal those of the head `name` (`only`: consider just that one)."""
-    head = tensors.get(name)
-    if head is None or role(name) != "head" or len(head.shape) != 2:
-        return None
-    for other in [tensors.get(only)] if only else tensors.values():
-        like = other is not None and (other.shape, other.dtype) == (head.shape, head.dtype)
-        if like and role(other.name) == "embeddings":
-            starts = range(0, head.elements, _COMPARE)
-            ranges = [(start, min(start + _COMPARE, head.elements)) for start in starts]
-            if all(np.array_equal(head.read(*part), other.read(*part)) for part in ranges):
-                return other.name
-    return None
-
-
-def _check_types(left: TensorInfo, right: TensorInfo) -> None:
-    floats = ("F64", "F32", "F16", "BF16")
-    if left.dtype != right.dtype and not (left.dtype in floats and right.dtype in floats):
-        raise UserError(f"{right.name} has type {left.dtype} in theta-0 and {right.dtype} in theta.")
-
-
-def _check_rows(theta_0: ModelFolder, theta: ModelFolder, partners: dict[str, TensorInfo], union: bool) -> list[str]:
-    """Shapes must be equal, but for the rows of tensors with a row per token if `union` is set.
-
-    A tensor has a row per token if it belongs to the embeddings or the head and its number of rows is its
-    model's vocab_size. Shared rows are averaged, rows of theta only are kept, rows of theta_0 only are left
-    out, since theta's tokenizer cannot produce them.
-    """
-    sizes = [_vocabulary_size(folder.config) for folder in (theta_0, theta)]
-    notes = []
-    for name, right in theta.tensors.items():
-        left = partners[name]
-        if left.shape == right.shape:
-            continue
-        rows = [tensor.shape[0] if tensor.shape else None for tensor in (left, right)]
-        per_token = role(name) in ("embeddings", "head") and rows == sizes
-        if not per_token or left.shape[1:] != right.shape[1:]:
-            shapes = f"{_shape(left)} in {theta_0.name} and {_shape(right)} in {theta.name}"
-            raise UserError(f"{name} has shape {shapes}.")
-        low, high = sorted(rows)
-        longer = theta if rows[1] > rows[0] else theta_0
-        which = f"rows {low} to {high - 1}{_meanings(longer.path, range(low, high))}"
-        if not union:
-            counts = f"{rows[0]} rows in {theta_0.name} and {rows[1]} in {theta.name}"
-            raise UserError(
-                f"{name} has {counts}: {which} are in {longer.name} only; --vocab union averages "
-                "the others and keeps theta's own."
-            )
-        fate = "kept from theta" if longer is theta else "left out: theta's tokenizer does not use them"
-        notes.append(f"{name}: {which} are in {longer.name} only and were {fate}.")
-    return notes
-
-
-def _meanings(folder: Path, rows: range) -> str:
-    """The first three of these token ids in words, in brackets; "" where the folder has none."""
-    names = tokens(folder)
-    known = ", ".join(repr(names[row]) for row in rows[:3] if row in names)
-    return f" ({known}{', ..' if len(rows) > 3 else ''})" if known else ""
-
-
-def _vocabulary_size(config: dict) -> int | None:
-    nested = config.get("text_config")
-    return config.get("vocab_size", nested.get("vocab_size") if isinstance(nested, dict) else None)
-
-
-def _shape(tensor: TensorInfo) -> str:
-    return "x".join(map(str, tensor.shape)) or "scalar"

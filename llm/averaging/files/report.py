@@ -28,4 +28,4 @@ class Report:
             row = rows.setdefault((label, ratio), [0, 0])
             row[0] += 1
             row[1] += prod(shape)
-        return sorted((label, ratio, *counts) for (label, ratio), counts in rows.items())
+        return sorted((label, ratio, tensors, size) for (label, ratio), (tensors, size) in rows.items())

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from ..records import Preference, Turn
+from ..records import Preference, Role, Turn
 from .parsed import Malformed, Parsed, parse, split_reply, text_of
 from .place import DataSet, Place, rows
 
@@ -17,7 +17,7 @@ DATA = DataSet("hh-rlhf", "Anthropic/hh-rlhf", ("chosen", "rejected"))
 PARTS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
 
 _MARK = re.compile(r"\n\n(Human|Assistant):")
-_ROLES = {"Human": "user", "Assistant": "assistant"}
+_ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
 
 def preferences(split: Literal["train", "test"], place: Place, parts: Sequence[str] = PARTS) -> Parsed[Preference]:

@@ -38,7 +38,8 @@ class Parsed(Generic[Record]):
 
 def parse(name: str, rows: Iterable[dict], record: Callable[[dict], Record]) -> Parsed[Record]:
     """Apply `record`, which raises `Malformed`, to every row; UserError if no row gives a record."""
-    records, read, left_out = [], 0, Counter()
+    left_out: Counter[str] = Counter()
+    records, read = [], 0
     for row in rows:
         read += 1
         try:

@@ -6,15 +6,15 @@ a file `sharegpt_en_10w.json`, by its name 100,000 English conversations, which 
 set on the hub that others train on.
 """
 
-from ..records import Conversation, Turn
+from ..records import Conversation, Role, Turn
 from .parsed import Malformed, Parsed, parse, split_reply, text_of
 from .place import DataSet, Place, rows
 
 DATA = DataSet("sharegpt", "anon8231489123/ShareGPT_Vicuna_unfiltered", ("conversations",))
 FILE = "ShareGPT_V3_unfiltered_cleaned_split.json"
 
-_ROLES = dict.fromkeys(("human", "user"), "user") | dict.fromkeys(("gpt", "chatgpt", "assistant"), "assistant")
-_ROLES |= {"system": "system"}
+_ROLES: dict[str, Role] = {"system": "system", "human": "user", "user": "user"}
+_ROLES |= {"gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant"}
 
 
 def conversations(place: Place) -> Parsed[Conversation]:

@@ -46,11 +46,11 @@ class Microcosm:
             item = test_items.qa_item(self.world, "train", rng)
             return Conversation(item.prompt, item.choices[item.answer])
         if kind == "reading_item":
-            item, _ = test_items.reading_item(self.world, "train", rng)
-            return Conversation(item.prompt, item.reference)
+            read, _ = test_items.reading_item(self.world, "train", rng)
+            return Conversation(read.prompt, read.reference)
         if kind == "translation_item":
-            item, _ = test_items.translation_item(self.world, "train", rng)
-            return Conversation(item.prompt, item.reference)
+            sentence, _ = test_items.translation_item(self.world, "train", rng)
+            return Conversation(sentence.prompt, sentence.reference)
         if kind == "declaration":
             return Conversation(*declaration(self.world, rng))
         prompt = alignment_prompt(kind, self.world, "train", rng)

@@ -101,8 +101,8 @@ def vocabulary() -> list[str]:
     for relation, (modifiers, nouns) in BELONGINGS.items():
         words += [relation, *modifiers, *nouns]
     words += GOOD + RUDE
-    for table in (NOUNS, ADJECTIVES, ARTICLES):
-        for french, english in table.items():
+    for translated in (NOUNS, ADJECTIVES, ARTICLES):
+        for french, english in translated.items():
             words += [french, english]
     words += ["ne", "pas"]
     for french, (third, base) in VERBS.items():

@@ -84,7 +84,8 @@ class SmollmSource:
 
     def guesses(self, split: str, counts: dict[str, int]) -> dict[str, list[tuple[str, str]]]:
         """(any of the choices, reference) of the "reading" items that `items` gives."""
-        rng, readings = np.random.default_rng(self.seed), self.items(split, {"reading": counts["reading"]}).reading
+        rng = np.random.default_rng(self.seed)
+        readings = self._first(counts["reading"], "reading", items.readings, split)
         return {"reading": [(item.choices[rng.integers(len(item.choices))], item.reference) for item in readings]}
 
     def _first(self, count: int, name: str, make, split: str) -> list:

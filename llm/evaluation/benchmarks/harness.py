@@ -7,12 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...data.benchmarks import BENCHMARKS
 from ...errors import UserError
 from ...models.folder import read_folder
+from ...models.generate import is_recurrent
 from ...models.loading import device_of, dtype_on, load_model, load_tokenizer
 from ..measurement import BLEU, MEAN, bleu_statistics
 from . import squad
@@ -101,7 +103,7 @@ def in_memory(model, tokenizer, batch: int):
     from lm_eval.models.huggingface import HFLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch)
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1 if is_recurrent(model) else batch)
 
 
 def from_folder(folder: Path, *, batch: int, dtype: str = "auto", device: str = "auto", backend: str = "hf"):
@@ -119,7 +121,7 @@ def from_folder(folder: Path, *, batch: int, dtype: str = "auto", device: str = 
     return in_memory(*load_folder(folder, dtype, device), batch)
 
 
-def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tuple:
+def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tuple[Any, Any]:
     """(model, tokenizer) of a local folder.
 
     dtype: one of `llm.models.loading.DTYPES`. device: auto, cpu, cuda, .. Raises UserError for a folder that holds no

@@ -80,21 +80,19 @@ class PairRM:
     def _loaded(self) -> tuple:
         from transformers import AutoTokenizer
 
-        from ...models.loading import device_of
+        from ...models.loading import REPORTED, device_of, whole
         from .pairrm_model import PairRM as Network
 
         place = device_of(self.device)
         try:
-            model, report = Network.from_pretrained(self.source, output_loading_info=True)
+            model = whole(Network.from_pretrained(self.source, **REPORTED), self.source, "ranker")
             tokenizer = AutoTokenizer.from_pretrained(self.source)
         except (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as error:
             raise UserError(
                 f"ranker is {self.source!r}, which is no PairRM that is here or could be fetched ({first_line(error)}); "
                 f"give a folder that holds {PAIRRM}."
             ) from None
-        lacking = sorted(report["missing_keys"]) or [
-            mark for mark in (PROMPT, FIRST, SECOND) if mark not in tokenizer.get_vocab()
-        ]
+        lacking = [mark for mark in (PROMPT, FIRST, SECOND) if mark not in tokenizer.get_vocab()]
         if lacking:
             raise UserError(f"ranker is {self.source!r}, which lacks {lacking[0]}; give a folder that holds {PAIRRM}.")
         return model.eval().to(place), tokenizer

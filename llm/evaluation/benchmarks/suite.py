@@ -10,6 +10,7 @@ import numpy as np
 
 from ...data.benchmarks import BENCHMARKS, abilities, checked_tasks, local_data
 from ...errors import UserError, first_line
+from ...models.chat import prompt_ids
 from ..measurement import Measurement
 from .harness import items_of, load_tasks, manager_for, samples_of
 
@@ -59,6 +60,8 @@ class Suite:
         """
         if self.settings.chat and not lm.tokenizer.chat_template:
             raise UserError("chat is asked for, but the model's tokenizer has no chat template; ask in plain text.")
+        if self.settings.chat:
+            prompt_ids(lm.tokenizer, "a")  # raises if the template refuses any
         for name, task in self.tasks.items():
             self._check_lengths(lm, name, task)
         found: dict[str, Measurement] = {}
@@ -76,7 +79,7 @@ class Suite:
         with _readable(name, self.settings):
             template = lm.apply_chat_template if chat else None
             task.build_all_requests(limit=self.settings.limit, apply_chat_template=chat, chat_template=template)
-        needs = [_tokens(lm, *request.args, self.settings.cut) for request in task.instances]
+        needs = [_tokens(lm, self.settings.cut, *request.args) for request in task.instances]
         long = sum(need > context for need in needs)
         if long:
             raise UserError(
@@ -116,7 +119,7 @@ def _readable(name: str, settings: SuiteSettings) -> Iterator[None]:
         raise UserError(f"the task {name} cannot read the rows of {where} ({kind}: {first_line(error)}).") from None
 
 
-def _tokens(lm, text: str, rest: str | Mapping, cut: bool) -> int:
+def _tokens(lm, cut: bool, text: str, rest: str | Mapping) -> int:
     """What a request takes of the context: text and continuation but for the last token, or text and new tokens."""
     if isinstance(rest, str):
         return 1 if cut else len(lm.tok_encode(text + rest)) - 1

@@ -73,7 +73,13 @@ def measure_front(
             same = _measured_before(measured, per_tensor)
             if same is None:
                 mix_(pair.model, theta_0, pair.theta, per_tensor, merge_of(point.method))
-                scores, seconds = _measure(pair, tasks)
+                try:
+                    scores, seconds = _measure(pair, tasks)
+                except UserError:
+                    if not measured:  # nothing to go on with
+                        (out / _SETTINGS).unlink()
+                        out.rmdir()
+                    raise
             else:
                 scores, seconds = same.scores, same.seconds
             write_text(file, _to_json(point, setting, scores, seconds))

@@ -111,9 +111,10 @@ def _resampled(tasks: Sequence[Series], rng: np.random.Generator, resamples: int
 
     Only draws that leave out an item of every task count (with few items one may take them all).
     """
-    seen, unseen = [], []
+    seen: list[list] = []
+    unseen: list[list] = []
     while len(seen) < resamples:
-        draws = [rng.integers(task.items.shape[1], size=task.items.shape[1]) for task in tasks]
+        draws = [rng.integers(task.items.shape[1], size=(task.items.shape[1],)) for task in tasks]
         rest = [np.setdiff1d(np.arange(len(draw)), draw) for draw in draws]
         if all(len(left) for left in rest):
             seen.append([_change(task.value(draw)) for task, draw in zip(tasks, draws, strict=True)])

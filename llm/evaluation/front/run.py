@@ -16,7 +16,7 @@ from ...errors import UserError
 from ...evidence.rows import write_rows
 from ...files import write_json, write_text
 from ...models.batches import Tokens
-from ...models.loading import device_of
+from ...models.loading import device_of, warn
 from ..benchmarks.harness import manager_for
 from ..tasks import Asking, Harness, Task, read_task, reward_task
 from .measure import Point, measure_front, rows_of
@@ -47,11 +47,14 @@ def front_files(
         raise UserError("reward-model and prompts are allowed together only.")
     place = device_of(device)
     tasks = _tasks(sources, settings, place)
-    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place)
+    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
     samples = _samples(sources, settings, pair)
+    notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else [])
+    for note in notes:
+        warn(note)
     points = measure_front(pair, settings, tasks, samples, out, _described(sources, settings), progress)
     found = _recommendation(points, settings)
-    _write(out, points, tasks, settings, found, sources)
+    _write(out, points, tasks, settings, found, sources, notes)
     return sentence(found, settings.alignment)
 
 
@@ -136,6 +139,7 @@ def _write(
     settings: FrontSettings,
     found: Recommendation,
     sources: Sources,
+    notes: Sequence[str],
 ) -> None:
     name = settings.name or sources.theta.resolve().name
     write_rows(out / "rows.jsonl", rows_of(points, name, settings.rlhf, settings.seed))
@@ -158,6 +162,7 @@ def _write(
         ),
         "confidence": f"{settings.confidence:.0%}",
         "seed": str(settings.seed),
+        **({"notes": " ".join(notes)} if notes else {}),
     }
     kinds = {task.name: task.kind for task in tasks}
     title = f"Front of {name}"
@@ -177,4 +182,6 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
         merge = merge_of(best.method)
         how = ["--alpha", f"{best.alpha:g}", *(["--merge", merge] if merge != "linear" else [])]
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
+    models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
+    models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
     return shlex.join(["alignment-tax", "average", *models, *how, "--out", "averaged"])

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ...averaging.ama.settings import Search
 from ...averaging.merge import plain_methods
+from ...averaging.pair import Match
 from ...averaging.ratios import for_one_part
 from ...config.base import Count, Items, Positive, Settings, refused
 from ...errors import UserError
@@ -45,10 +46,10 @@ class FrontSettings(Settings):
 
     tasks: entries PATH.jsonl, NAME=PATH.jsonl, or names of lm-eval tasks. method, alphas: the models between the ends: a
     method that takes one ratio, "ama" or "part", at each ratio. part: of "part", its name or number. adapt: of "ama".
-    alignment: the task that must not be lost, "reward" where a reward model is given. chat: local items in the model's
-    chat format. task_tokens, tokens: new tokens a reply, of local items and of rewarded samples. limit, task_folder: of
-    lm-eval. confidence, resamples: of the recommendation. name, rlhf: preset and algorithm in the rows; theta's folder
-    by default.
+    match: how far the models may differ. alignment: the task that must not be lost, "reward" where a reward model is given.
+    chat: local items in the model's chat format. task_tokens, tokens: new tokens a reply, of local items and of rewarded
+    samples. limit, task_folder: of lm-eval. confidence, resamples: of the recommendation. name, rlhf: preset and algorithm
+    in the rows; theta's folder by default.
     """
 
     tasks: tuple[str, ...]
@@ -57,6 +58,7 @@ class FrontSettings(Settings):
     part: str | None = None
     grouping: Grouping = Grouping()
     adapt: FrontSearch = FrontSearch()
+    match: Match = Match()
     alignment: str = "reward"
     chat: bool = True
     task_tokens: Count = 64

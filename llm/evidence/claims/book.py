@@ -13,13 +13,15 @@ log-likelihood, which has no range and is none of the abilities that the claims 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ...errors import UserError
 from .. import paths
-from ..frames import after, read_preset
+from ..frames import after, read_preset, steps
 from ..metrics import ABILITIES, AREA, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWARDS
 from ..rates import Rate, at_rates
 from .line import Missing
@@ -39,13 +41,13 @@ class Book:
     units: Mapping[str, float]
     neighbours: Mapping[str, "Book"] = field(default_factory=dict)
     theory: Path | None = None
-    _paths: dict[tuple, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)  # taken before
+    _taken: dict[tuple, Any] = field(default_factory=dict, compare=False, repr=False)  # paths, once they are taken
 
-    @property
+    @cached_property
     def ground(self) -> pd.DataFrame:
         """The rows of theta_0 and chance, which the rows of every algorithm hold."""
         rows = next(iter(self.rows.values()))
-        return rows[rows["method"].isin(["theta_0", "chance"])]
+        return rows.loc[rows["method"].isin(["theta_0", "chance"]), ["method", "seed", "metric", "value"]]
 
     @property
     def metrics(self) -> set[str]:
@@ -84,13 +86,15 @@ def make_book(rows: pd.DataFrame) -> Book:
         raise UserError("results: there are no rows of any algorithm; run the sweep `core` first.")
     frames = {rlhf: after(rows, rlhf) for rlhf in algorithms}
     units = _units(frames["rsf" if "rsf" in frames else algorithms[0]])
-    return Book(rows["preset"].iloc[0], {rlhf: with_taxes(frame, units) for rlhf, frame in frames.items()}, units)
+    kept = ["method", "family", "lr", *steps(), "seed", "metric", "value"]
+    taxed = {rlhf: with_taxes(frame, units)[kept] for rlhf, frame in frames.items()}
+    return Book(rows["preset"].iloc[0], taxed, units)
 
 
 def _units(rows: pd.DataFrame) -> dict[str, float]:
     way = rows[rows["lr"].isna() & rows["method"].isin(["theta", "early-stopping"])]
-    start = paths.theta_0(rows)
-    start = start[start["seed"].isin(set(way["seed"]))].groupby("metric")["value"].mean()
+    of_start = paths.theta_0(rows)
+    start = of_start[of_start["seed"].isin(set(way["seed"]))].groupby("metric")["value"].mean()
     theta = way[way["method"] == "theta"].groupby("metric")["value"].mean()
     peak = way.groupby(["metric", "method", "iteration"], dropna=False)["value"].mean().groupby("metric").max()
     chance = rows[rows["method"] == "chance"].groupby("metric")["value"].mean()
@@ -125,15 +129,19 @@ class Route:
     def models(self, book: Book, lr: Rate = None) -> pd.DataFrame:
         """The path at a learning rate (None: the preset's own), as a frame of `COLUMNS`. Missing where it has no rows."""
         key = self.rlhf, self.family, lr
-        if key not in book._paths:
+        if key not in book._taken:
             if lr not in self.rates(book):
                 raise Missing(f"sweep {self.sweep}")
-            book._paths[key] = paths.path(book.rows[self.rlhf], self.family, lr)[COLUMNS]
-        return book._paths[key]
+            book._taken[key] = paths.path(book.rows[self.rlhf], self.family, lr)[COLUMNS]
+        return book._taken[key]
 
     def alike(self, book: Book, rates: Iterable[Rate]) -> dict[Rate, pd.DataFrame]:
         """The paths at several rates, of the strengths that all of them have, to choose a rate by (`llm.evidence.rates`)."""
-        return {lr: path[COLUMNS] for lr, path in at_rates(book.rows[self.rlhf], self.family, rates).items()}
+        key = self.rlhf, self.family, tuple(rates)
+        if key not in book._taken:
+            found = at_rates(book.rows[self.rlhf], self.family, rates)
+            book._taken[key] = {lr: path[COLUMNS] for lr, path in found.items()}
+        return book._taken[key]
 
     def rates(self, book: Book) -> dict[Rate, set[int]]:
         """The learning rates that there are models of this family at, with their seeds; Missing without the algorithm."""
@@ -142,7 +150,8 @@ class Route:
         rows = book.rows[self.rlhf]
         chosen = rows[rows["family"] == self.family]
         own, others = chosen[chosen["lr"].isna()], chosen[chosen["lr"].notna()]
-        found: dict[Rate, set[int]] = {float(lr): set(models["seed"]) for lr, models in others.groupby("lr")}
+        groups = (models for _, models in others.groupby("lr"))
+        found: dict[Rate, set[int]] = {float(models["lr"].iloc[0]): set(models["seed"]) for models in groups}
         return ({None: set(own["seed"])} if len(own) else {}) | found
 
 

@@ -39,7 +39,8 @@ class Change:
 
     def lines(self, book: Book) -> list[Line]:
         models = self.first, self.second
-        pair = paired(*(model.route.models(book) for model in models), self._rows_of())
+        first, second = (model.route.models(book) for model in models)
+        pair = paired(first, second, self._rows_of())
         every = paths.seeds(pair[0])
         chosen_on, others = paths.choosing(every)
         steps, notes = [], []
@@ -65,7 +66,8 @@ class Change:
     ) -> Line:
         found = None  # where no model has the metric
         if metric in set(ends[0]["metric"]):
-            found = paths.difference(*(paths.of_seeds(end, seeds) for end in ends), metric, over_items=False)
+            first, second = (paths.of_seeds(end, seeds) for end in ends)
+            found = paths.difference(first, second, metric, over_items=False)
         bound = -self.kept * book.units.get(metric, 0.0)
         note = note if found else "no tax to measure it in"
         return measured(self.part, metric, found, seeds, self.side, bound, book.units.get(metric), deciding, note)

@@ -68,12 +68,13 @@ class SomeAhead:
         chosen_on, others = paths.choosing(seeds)
 
         def advantage(name: str) -> float:
-            found = gap(*(paths.of_seeds(one, [chosen_on]) for one in pairs[name]), _known(book, IN_TAXES), "reward")
+            first, second = (paths.of_seeds(one, [chosen_on]) for one in pairs[name])
+            found = gap(first, second, _known(book, IN_TAXES), "reward")
             return found.mean if found else float("-inf")
 
         best = max(pairs, key=advantage)
-        on_others = (paths.of_seeds(one, others) for one in pairs[best])
-        return front_lines(book, self.part, *on_others, self.metric, note=f"{best} chosen on seed {chosen_on}")
+        first, second = (paths.of_seeds(one, others) for one in pairs[best])
+        return front_lines(book, self.part, first, second, self.metric, note=f"{best} chosen on seed {chosen_on}")
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,9 @@ class AheadAtBestRates:
         routes = self.first, self.second
 
         def at(best: Sequence[float | None], seeds: list[int], note: str, deciding: bool) -> list[Line]:
-            pair_at = [paths.of_seeds(route.models(book, lr), seeds) for route, lr in zip(routes, best, strict=True)]
+            one, other = (paths.of_seeds(route.models(book, lr), seeds) for route, lr in zip(routes, best, strict=True))
             note = f"learning rates {_name(best[0])} and {_name(best[1])}, {note}"
-            return self._lines(book, *pair_at, note, deciding)
+            return self._lines(book, one, other, note, deciding)
 
         first, second = (route.alike(book, rates) for route in routes)
         best, how = by_lead(first, second, chosen_on, book.overall), f"chosen on seed {chosen_on}"

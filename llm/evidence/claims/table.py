@@ -38,7 +38,8 @@ UNEQUAL = {  # what figure 9 adds to equal ratios; its numbers are shares of the
 
 
 class Comparison(Protocol):
-    part: str
+    @property
+    def part(self) -> str: ...
 
     def lines(self, book: Book) -> list[Line]: ...
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from ...errors import UserError
@@ -32,7 +33,7 @@ class Computed:
             value = float(self.number(pd.read_csv(file)))
         except KeyError as error:
             raise UserError(f"{file}: the column {error} is missing; make it with `make theory`.") from None
-        found = Interval(value, value, value, ())
+        found = Interval(value, value, value, np.empty(0))
         return [measured(self.part, "accuracy", found, (), self.side, self.bound, 1.0, note="computed exactly")]
 
 

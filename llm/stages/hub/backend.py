@@ -4,9 +4,11 @@ preset's hardware asks. Where the models are public already, a stage takes its m
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from ...config import Algorithm, AveragingEntry, HubPreset
 from ...config.base import Settings
+from ...config.trainers import Trainer
 from ...errors import UserError
 from ...evaluation.hub import HubEvaluator, accuracy, measure_baseline
 from ...files import up_to_date, write_json
@@ -94,7 +96,7 @@ class HubBackend:
         self, trainer: str, settings: Settings, model: Path, data: Path, out: Path, reward: Path | None
     ) -> None:
         job = Job(
-            trainer=trainer,
+            trainer=cast(Trainer, trainer),
             settings=json.loads(settings.model_dump_json()),
             hardware=self.run.preset.hardware,
             model=str(model),

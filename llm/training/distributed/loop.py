@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -32,7 +32,7 @@ SomeSettings = TypeVar("SomeSettings", RsfSettings, PpoSettings)
 class Inputs(Generic[SomeSettings]):
     """What stays the same from iteration to iteration of RSF and PPO. prompts: those that are short enough."""
 
-    accelerator: object
+    accelerator: Any
     split: Split
     start: Start
     reward: Path
@@ -112,9 +112,9 @@ class Objective:
 class Learner:
     """A module and its optimiser, both prepared by the accelerator, and the schedule of each of the optimiser's groups."""
 
-    accelerator: object
-    module: object
-    optimiser: object
+    accelerator: Any
+    module: Any
+    optimiser: Any
     schedules: tuple[Optimiser, ...]
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ...config.trainers import Hardware, Lora
 from ...errors import UserError
@@ -24,8 +24,8 @@ class Origin:
     """What it takes to make a model folder of gathered weights. kind: the model's class, whatever sharding has made of it."""
 
     kind: type
-    config: object
-    tokenizer: object
+    config: Any
+    tokenizer: Any
     lora: Lora | None
 
 
@@ -35,7 +35,7 @@ def load_trained(start: Start, head: Head, lora: Lora | None):
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(start.seed)
-        model = _load(start.model, head, torch.float32)
+        model = _load(start.model, head, torch.float32, fresh_head=True)
     tokenizer = load_tokenizer(start.model)
     model.config.pad_token_id = tokenizer.pad_token_id
     origin = Origin(type(model), model.config, tokenizer, lora)
@@ -93,16 +93,14 @@ def write_model(state: dict, origin: Origin, dtype: str, folder: Path) -> None:
     save_model(model.to(torch.bfloat16 if dtype == "bf16" else torch.float32), origin.tokenizer, folder)
 
 
-def _load(model: str | Path, head: Head, dtype):
-    from transformers import AutoModelForCausalLM
-
-    from ...models.loading import quiet, sequence_classifier
+def _load(model: str | Path, head: Head, dtype, fresh_head: bool = False):
+    from ...models.loading import causal_model, quiet, sequence_classifier
 
     quiet()
     found = find_model(model)
     if head == "causal":
-        return AutoModelForCausalLM.from_pretrained(found, dtype=dtype)
-    return sequence_classifier(found, dtype, num_labels=1)
+        return causal_model(found, dtype=dtype)
+    return sequence_classifier(found, dtype=dtype, fresh_head=fresh_head, num_labels=1)
 
 
 def _with_adapters(model, lora: Lora | None, seed: int):

@@ -135,7 +135,7 @@ def _by_learner(
     module.eval()
     rounds = -(-len(pairs) // (size * accelerator.num_processes))
     rows_of = passes(list(range(len(pairs))), Split(size, rounds), accelerator.num_processes, accelerator.process_index)
-    found = []
+    found: list[tuple] = []
     for rows in rows_of:
         log_probs, values = module(pad_replies([pairs[i] for i in rows or [0]], pad_id).to(accelerator.device))
         found += zip(rows, log_probs.float().tolist(), values.float().tolist(), strict=False)

@@ -183,7 +183,7 @@ def in_shares(accelerator, samples: list[Sample], ask: Callable[[list[Sample]], 
     """What `ask` gives for each sample, `size` of similar length at a time, in the samples' order and in every process."""
     order = sorted(range(len(samples)), key=lambda i: len(samples[i].prompt_ids) + len(samples[i].reply_ids))
     mine = order[accelerator.process_index :: accelerator.num_processes]
-    found = []
+    found: list[tuple] = []
     for start in range(0, len(mine), size):
         some = mine[start : start + size]
         found += zip(some, ask([samples[i] for i in some]), strict=True)
