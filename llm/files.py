@@ -96,7 +96,7 @@ def write_json(path: Path, value) -> None:
 def parse_json(text: bytes) -> Any:
     """The value of JSON text in UTF-8; ValueError, one line, for what is no JSON, has a key twice or a number of too many digits."""
     try:
-        content = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_object, parse_int=_integer)
+        content = json.loads(text.decode("utf-8-sig"), object_pairs_hook=unique_keys, parse_int=_integer)
         if rb"\ud" in text.lower():
             json.dumps(content, ensure_ascii=False).encode()  # half a pair of surrogates is no character
         return content
@@ -104,11 +104,13 @@ def parse_json(text: bytes) -> Any:
         raise ValueError(first_line(error)) from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The dict of the pairs, in one pass; ValueError that names a key which stands twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands twice")
+        found[key] = value
     return found
 
 

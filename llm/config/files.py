@@ -89,10 +89,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
+        keys: set[str] = set()
+        for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key in keys:
                 raise ValueError(f"the key {key} stands twice")
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node):

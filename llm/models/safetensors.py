@@ -13,6 +13,7 @@ from weakref import finalize
 import numpy as np
 
 from ..errors import UserError, first_line
+from ..files import unique_keys
 
 _BITS = {
     "F64": 64,
@@ -142,7 +143,7 @@ def read_header(path: Path) -> tuple[bytes, list[TensorInfo], Source]:
     raw = bytearray(length)
     source.read_into(memoryview(raw), 8)
     try:
-        header = json.loads(raw, object_pairs_hook=_unique)
+        header = json.loads(raw, object_pairs_hook=unique_keys)
         header.pop("__metadata__", None)
         tensors = [_tensor(name, entry, source, 8 + length) for name, entry in header.items()]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -175,13 +176,6 @@ def write_header(tensors: list[TensorInfo], metadata: dict[str, str]) -> bytes:
     raw = json.dumps(entries, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
     return len(raw).to_bytes(8, "little") + raw
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
 
 
 def _tensor(name: str, entry: dict, source: Source, data: int) -> TensorInfo:
