@@ -13,7 +13,7 @@ import typer
 from llm.config import names
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.models.save import build_model, save_model
-from microcosm_runs import command, smoke
+from microcosm_runs import ROW, command, smoke
 
 HELP = """
 import runpy, sys
@@ -24,8 +24,6 @@ except SystemExit as stop:
     assert not stop.code
 print("loaded:", sorted({"torch", "transformers", "scipy", "pandas", "matplotlib", "sacrebleu"} & set(sys.modules)))
 """
-ROW = {"preset": "smoke", "seed": 0, "rlhf": "none", "method": "theta_0", "setting": {}, "metric": "qa", "value": 0.5}
-ROW |= {"stderr": 0.1, "n": 4, "split": "test", "seconds": 1.0, "version": "0.1.0"}
 
 
 def refused(capsys, monkeypatch, *arguments) -> str:

@@ -15,22 +15,9 @@ from ama_models import save_models, save_samples, words, write_lines
 from fuzzing import preload, run
 from llm.averaging.files import average as averaging
 from llm.evidence.rows import write_rows
-from microcosm_runs import command, smoke_run
+from microcosm_runs import ROW, command, smoke_run
 
 ROOT = Path(__file__).parents[2]
-ROW = {
-    "preset": "smoke",
-    "rlhf": "none",
-    "method": "theta_0",
-    "setting": {},
-    "metric": "qa",
-    "value": 0.5,
-    "stderr": 0.1,
-    "n": 4,
-    "split": "test",
-    "seconds": 1.0,
-    "version": "0.1.0",
-}
 
 
 @pytest.fixture(scope="module")

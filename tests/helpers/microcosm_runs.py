@@ -20,6 +20,9 @@ from llm.stages.align import align, theta_folder
 
 METRICS = ("reward", "gold_reward", "length", "win_rate", "qa", "reading_f1", "bleu")
 STAGES = ("pretrain", "sft", "reward", "rsf")
+# one row that is right, for tests of what reads and writes rows
+ROW = {"preset": "smoke", "seed": 0, "rlhf": "none", "method": "theta_0", "setting": {}, "metric": "qa", "value": 0.5}
+ROW |= {"stderr": 0.1, "n": 4, "split": "test", "seconds": 1.0, "version": "0.1.0"}
 
 
 @cache

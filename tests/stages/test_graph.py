@@ -14,23 +14,10 @@ import pytest
 
 from llm.config import load_sweep
 from llm.evidence.rows import write_rows
-from microcosm_runs import METRICS, core_rows, smoke_run, timeless, values
+from microcosm_runs import METRICS, ROW, core_rows, smoke_run, timeless, values
 from workflow import graph, output
 
 JOBS = {"pretrain": 1, "sft": 1, "reward": 1, "align": 1, "baseline": 1, "trajectory": 1, "average": 7, "collect": 1}
-ROW = {
-    "preset": "mine",
-    "rlhf": "none",
-    "method": "theta_0",
-    "setting": {},
-    "metric": "qa",
-    "value": 0.5,
-    "stderr": 0.1,
-    "n": 4,
-    "split": "test",
-    "seconds": 1.0,
-    "version": "1",
-}
 BARS = r"(pretrain: \w+|sft|reward|rsf, lr [\d.e-]+): +\d+%\|.*\d+/\d+ \[.*\]"
 RESULT = r"reward model: accuracy [\d.]+, correlation with gold -?[\d.]+"
 
@@ -101,7 +88,7 @@ def test_folders_with_spaces_and_signs_of_the_shell_are_only_names(tmp_path):
     labels = [entry.label for entry in load_sweep("core").averaging]
     names = ["baseline", *(f"rsf/own/{name}" for name in ("trajectory", *labels))]
     for place, name in enumerate(names):
-        write_rows(rows / f"{name}.jsonl", [ROW | {"seed": place}])
+        write_rows(rows / f"{name}.jsonl", [ROW | {"preset": "mine", "seed": place}])
     output(graph(folder, "--allowed-rules", "collect", "core", preset=preset))
     assert len((folder / "results" / "mine" / "core-seed0.jsonl").read_text().splitlines()) == len(names)
     assert {path.name for path in folder.iterdir()} == {"my preset.yaml", "out", "results", ".snakemake"}
