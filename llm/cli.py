@@ -101,7 +101,8 @@ def main() -> None:
         sentence = one_sentence(error)
         if sentence is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)
+        line = "".join(letter if letter.isprintable() else " " for letter in sentence)  # names may hold anything
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
         if stop.code in (130, 143):  # SIGINT and SIGTERM

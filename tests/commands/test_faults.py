@@ -181,6 +181,13 @@ def test_a_closed_stream_does_not_share_its_number_with_a_file(folder, tmp_path)
     assert done.stdout == "True\n"
 
 
+def test_a_sentence_is_one_line_whatever_stands_in_names(tmp_path):
+    keys = {"instruction": "a", "output": "b", "generator": "m", "dataset": "d", "datasplit": "eval"}
+    (tmp_path / "a.json").write_text(json.dumps([keys, keys | {"generator": "x\n\u2028\x1b[2J"}]))
+    outcome = run("win-rate", "a.json", "a.json", "--to", "rows.jsonl", folder=tmp_path)
+    assert outcome.err == "error: a.json has the generators m, x   [2J, allowed is one.\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_one_line_and_leaves_nothing(number, folder, tmp_path, monkeypatch, capsys):
     def stopped(*_, **__):
