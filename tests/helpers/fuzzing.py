@@ -269,10 +269,13 @@ def difference(given, read, where: str = "") -> str:
         inner = [(value, read[key], f"{where}.{key}") for key, value in given.items()]
     elif isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
         inner = [(*pair, f"{where}.{place}") for place, pair in enumerate(zip(given, read, strict=True))]
-    elif isinstance(read, float) and isinstance(given, str) and float(given) == read:  # YAML 1.1 reads 1e-3 as text
+    elif (
+        isinstance(read, int | float) and isinstance(given, str) and float(given) == read
+    ):  # YAML 1.1 reads 1e-3 as text
         return ""
     else:
-        alike = given == read and isinstance(given, bool) == isinstance(read, bool)
+        paths = isinstance(given, str) and isinstance(read, str) and Path(given) == Path(read)  # "" is "."
+        alike = paths or (given == read and isinstance(given, bool) == isinstance(read, bool))
         return "" if alike else f"{where}: {given!r:.40} was read as {read!r:.40}"
     return next(filter(None, (difference(*one) for one in inner)), "")
 
