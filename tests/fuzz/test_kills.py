@@ -103,7 +103,7 @@ def test_fifty_kills(folder, tmp_path, name):
 @pytest.mark.long
 def test_fifty_kills_of_the_graph(tmp_path):
     """One run again and again, until it is done; then the next."""
-    expected = timeless(core_rows(smoke_run(tmp_path / "undisturbed")))
+    expected = [row | {"version": ""} for row in core_rows(smoke_run(tmp_path / "undisturbed"))]
     rng, kills, rounds = random.Random(0), 0, 0
     while kills < KILLS:
         rounds += 1
@@ -120,5 +120,6 @@ def test_fifty_kills_of_the_graph(tmp_path):
                 process.communicate()
                 kills += 1
         rows = place / "results/smoke/core-seed0.jsonl"
-        assert timeless([json.loads(line) for line in rows.read_text().splitlines()]) == expected
+        found = [json.loads(line) | {"version": ""} for line in rows.read_text().splitlines()]
+        assert timeless(found) == timeless(expected)
         assert not [path for path in place.rglob(".*partial*") if ".snakemake" not in path.parts]
