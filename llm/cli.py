@@ -97,11 +97,12 @@ def main() -> None:
     except BrokenPipeError:  # nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (UserError, ModuleNotFoundError, OSError) as error:
+    except (UserError, ModuleNotFoundError, OSError, FloatingPointError) as error:
         sentence = one_sentence(error)
         if sentence is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)
+        line = "".join(letter if letter.isprintable() else " " for letter in sentence)  # names may hold anything
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
         if stop.code in (130, 143):  # SIGINT and SIGTERM

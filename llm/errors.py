@@ -11,13 +11,13 @@ def first_line(error: BaseException) -> str:
 
 
 def one_sentence(error: Exception) -> str | None:
-    """How an exception is reported: bad input, a missing package or a failure of the disk; None for any other."""
+    """How an exception is reported: bad input, a missing package, a failure of the disk, training that diverges; None for others."""
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename is not None else ""
         return f"{place}{error.strerror or first_line(error)}"
     if isinstance(error, ModuleNotFoundError):
         return not_installed(error)
-    return str(error) if isinstance(error, UserError) else None
+    return str(error) if isinstance(error, UserError | FloatingPointError) else None
 
 
 def not_installed(error: ModuleNotFoundError) -> str | None:

@@ -13,6 +13,7 @@ from math import inf, isfinite
 from typing import Any, Literal
 
 from .errors import UserError
+from .files import DIGITS
 
 Kind = Literal["model", "averaging", "training", "alignment"]
 GROUPING = ("parts", "level", "embeddings", "norm", "head")  # what a row says of `llm.grouping.Grouping`
@@ -66,7 +67,7 @@ class Option:
             raise ValueError(value)
         number = float(value)  # YAML 1.1 reads 1e-3 as text
         inside = isfinite(number) and self.least <= number <= self.most and not (self.above and number == self.least)
-        if not inside or (self.whole and number != int(number)):
+        if not inside or (self.whole and (number != int(number) or abs(number) >= 10**DIGITS)):
             raise ValueError(value)
         return int(number) if self.whole else number
 

@@ -28,7 +28,7 @@ def settings_from(kind: type, file: Path | None, given: dict):
 
     Raises UserError, one sentence, for a key or value that is not allowed, or a key that is given twice.
     """
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     from ..config.files import read_yaml, sentence
 
@@ -40,7 +40,7 @@ def settings_from(kind: type, file: Path | None, given: dict):
     for key in found.keys() & given.keys():
         raise UserError(f"{file}: {key} is given on the command line; allowed in the file are the other settings.")
     try:
-        return kind(**found, **given)
+        return TypeAdapter(kind).validate_python(found | given)
     except ValidationError as error:
         own = error.errors()[0]["loc"][:1]
         where = f"{file}: " if file is not None and not (own and own[0] in given) else ""

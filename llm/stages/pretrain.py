@@ -22,7 +22,7 @@ def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
     """Train phase by phase, each until the checks on validation material reach its targets; returns the checks, in order.
 
     Raises:
-        RuntimeError: a phase used up `max_tokens` without reaching its targets.
+        UserError: a phase used up `max_tokens` without reaching its targets.
     """
     tokenizer = build_tokenizer()
     model = build_model(run.preset.model, tokenizer, seed=run.seed)
@@ -30,7 +30,7 @@ def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
     for phase in run.preset.pretrain.phases:
         history += _train_phase(run, phase, model)
         if not _reached(history[-1], phase):
-            raise RuntimeError(f"phase {phase.name} stopped at {history[-1]} after {phase.max_tokens} tokens")
+            raise UserError(f"phase {phase.name} stopped at {history[-1]} after {phase.max_tokens} tokens")
     save_model(model, tokenizer, out)
     return history
 

@@ -84,6 +84,8 @@ def read_pairs(path: Path) -> list[dict]:
     """What `preferences` wrote."""
 
     def take(rows: list[dict]) -> list[dict]:
+        if not {"train", "test"} <= {row["split"] for row in rows}:
+            raise ValueError("there are no pairs of a split")
         for row in rows:
             texts = [row["split"], row["prompt"], *(row[side]["text"] for side in ("chosen", "rejected"))]
             truths = [row[side]["finished"] for side in ("chosen", "rejected")]

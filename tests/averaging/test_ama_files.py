@@ -268,6 +268,13 @@ def test_bad_input_is_refused_in_one_sentence_with_nothing_written(case, folder,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_key_that_is_no_text_is_unknown(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "number.yaml").write_text("1: 2")
+    given = arguments(folder, tmp_path / "ratios.json", config=tmp_path / "number.yaml")
+    assert command(monkeypatch, "adapt", *given) == 2
+    assert "number.yaml: 1 = 2 is an unknown key; allowed are keep, draw, max_length" in capsys.readouterr().err
+
+
 def test_the_documented_file_holds_every_setting_with_its_default():
     given = yaml.safe_load((Path(__file__).parents[2] / "docs" / "adapt.yaml").read_text())
     assert AdaptSettings(alpha=0.5, **given) == AdaptSettings(alpha=0.5)

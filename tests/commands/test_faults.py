@@ -14,6 +14,7 @@ import pytest
 from ama_models import save_models, save_samples, words, write_lines
 from fuzzing import preload, run
 from llm.averaging.files import average as averaging
+from llm.commands import training
 from llm.evidence.rows import write_rows
 from microcosm_runs import ROW, command, smoke_run
 
@@ -166,6 +167,22 @@ def test_a_closed_stream_does_not_share_its_number_with_a_file(folder, tmp_path)
         ["bash", "-c", f"{sys.executable} -c '{program}' 2>&- <&-"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout == "True\n"
+
+
+def test_a_sentence_is_one_line_whatever_stands_in_names(tmp_path):
+    keys = {"instruction": "a", "output": "b", "generator": "m", "dataset": "d", "datasplit": "eval"}
+    (tmp_path / "a.json").write_text(json.dumps([keys, keys | {"generator": "x\n\u2028\x1b[2J"}]))
+    outcome = run("win-rate", "a.json", "a.json", "--to", "rows.jsonl", folder=tmp_path)
+    assert outcome.err == "error: a.json has the generators m, x   [2J, allowed is one.\n"
+
+
+def test_training_that_diverges_is_one_sentence(tmp_path, monkeypatch, capsys):
+    def diverging(*_):
+        raise FloatingPointError("loss = nan at step 3; allowed are finite numbers")
+
+    monkeypatch.setattr(training, "backend", diverging)
+    assert command(monkeypatch, "sft", "--preset", "smoke", "--out", tmp_path) == 2
+    assert capsys.readouterr().err == "error: loss = nan at step 3; allowed are finite numbers\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -316,6 +316,11 @@ LORA = {"rank": [4], "targets": ["mlp"], "lora_alpha": [32.0]}
         ("training.1", {"strength": [1], "rank": [4]}, "rank = [4] is not allowed with method l1; allowed is strength"),
         ("training.4", LORA | {"targets": ["x"]}, "targets = 'x' is not allowed {}; allowed are mlp or mlp+attention"),
         ("training.4", LORA | {"rank": [0]}, "rank = 0 is not allowed {}; allowed are whole numbers in [1, inf)"),
+        (
+            "training.4",
+            LORA | {"rank": ["1e300"]},
+            "rank = '1e300' is not allowed {}; allowed are whole numbers in [1, inf)",
+        ),
         ("training.4", LORA | {"lora_alpha": [0]}, "lora_alpha = 0 is not allowed {}; allowed are numbers in (0, inf)"),
         (
             "training.4",

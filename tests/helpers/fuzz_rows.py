@@ -4,6 +4,7 @@ import json
 import math
 import random
 from itertools import count
+from pathlib import Path
 
 import made_rows
 from fuzzing import Case, changed, damaged, difference, fuzzer
@@ -56,6 +57,12 @@ def plausible(rows: list[dict], rng: random.Random) -> tuple[str, bytes]:
     return f"{way} {of} {kind}{f', {key} {other}' if way == 'with' else ''}", text.encode()
 
 
+def values(file: Path) -> list:
+    """What stands in its lines, by Python's own reader."""
+    lines = file.read_bytes().decode().split("\n")
+    return [json.loads(line.removeprefix("\ufeff")) for line in lines if line.strip()]
+
+
 def is_row(row) -> bool:
     """The schema of result rows, written once more."""
 
@@ -100,8 +107,7 @@ def rows(folder, rng):
     file, to = folder / "rows.jsonl", folder / "all.jsonl"
 
     def accepted() -> str:
-        given = [json.loads(text) for text in file.read_text("utf-8-sig").split("\n") if text]
-        read = [json.loads(text) for text in to.read_text().split("\n") if text]
+        given, read = values(file), values(to)
         if not all(map(is_row, given)):
             return "accepted what is no row"
         return difference(*(sorted(some, key=lambda row: row["seed"]) for some in (given, read)))
@@ -146,7 +152,7 @@ def items(folder, rng):
     given = ("--theta-0", "nowhere", "--theta", "nowhere", "--out", "front", "--config", "settings.yaml")
 
     def accepted() -> str:
-        read = [json.loads(text) for text in file.read_text("utf-8-sig").split("\n") if text.strip()]
+        read = values(file)
         kinds = [row.keys() & ITEMS.keys() for row in read]
         fine = all(isinstance(row["prompt"], str) and one == kinds[0] for row, one in zip(read, kinds, strict=True))
         return "" if fine else "accepted what are no items"
@@ -160,11 +166,10 @@ def items(folder, rng):
 
 @fuzzer
 def replies(folder, rng):
-    """AlpacaEval's lists of replies; the ranker is missing."""
+    """AlpacaEval's lists of replies; the algorithm, which is looked at afterwards, is none."""
     keys = {"instruction": "a", "output": "b", "generator": "m", "dataset": "d", "datasplit": "eval"}
     good, file = [keys, keys | {"instruction": "c"}], folder / "bad.json"
     (folder / "good.json").write_text(json.dumps(good))
-    (folder / "ranker").mkdir()
 
     def accepted() -> str:
         read = json.loads(file.read_text("utf-8-sig"))
@@ -174,5 +179,5 @@ def replies(folder, rng):
     for number in count():
         content, what = changed(good, rng)
         file.write_bytes(damaged(json.dumps(good).encode(), rng) if number % 2 else json.dumps(content).encode())
-        given = ("win-rate", file, "good.json", "--to", "rows.jsonl", "--ranker", "ranker")
-        yield Case("bytes" if number % 2 else what, given, accepted, "ranker")
+        given = ("win-rate", file, "good.json", "--to", "rows.jsonl", "--rlhf", "grpo")
+        yield Case("bytes" if number % 2 else what, given, accepted, "rlhf = 'grpo'")

@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+
+from tqdm import tqdm
 
 SECONDS = 5  # of the processor, for one input
 
@@ -59,10 +62,12 @@ class Case:
 
     def judge(self, outcome: Outcome) -> tuple[str, str]:
         """(how it ended, what is wrong with that)."""
-        if outcome.kind == "refused" and self.mark and self.mark in outcome.err:
-            return "accepted", self.accepted()
-        found = {"accepted": self.accepted, "refused": self.refused}.get(outcome.kind, lambda: outcome.kind)()
-        return outcome.kind, found
+        marked = outcome.kind == "refused" and self.mark and self.mark in outcome.err
+        kind = "accepted" if marked else outcome.kind
+        try:
+            return kind, {"accepted": self.accepted, "refused": self.refused}.get(kind, lambda: kind)()
+        except Exception as error:
+            return kind, f"{kind}, but looking at it ended in {error!r:.100}"
 
 
 Fuzzer = Callable[[Path, random.Random], Iterator[Case]]  # without end; files go into the folder
@@ -94,9 +99,7 @@ def preload() -> None:
 def run(*arguments, folder: Path, limit: Callable[[], None] = lambda: None) -> Outcome:
     """`alignment-tax ARGUMENTS` in a copy of this process, which has imported everything already; it works in `folder`."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if child == 0:
-            os._exit(_command(arguments, folder, limit, out.fileno(), err.fileno()))
+        child = start(*arguments, folder=folder, limit=limit, outputs=(out.fileno(), err.fileno()))
         deadline = time.monotonic() + 30 * SECONDS  # one that sleeps uses no processor
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
             if time.monotonic() > deadline:
@@ -106,8 +109,18 @@ def run(*arguments, folder: Path, limit: Callable[[], None] = lambda: None) -> O
     return Outcome(os.waitstatus_to_exitcode(ended[1]), *texts)
 
 
-def _command(arguments, folder: Path, limit: Callable[[], None], *outputs: int) -> int:
+def start(*arguments, folder: Path, outputs: tuple[int, int], limit: Callable[[], None] = lambda: None) -> int:
+    """The process that `run` waits for."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_command(arguments, folder, limit, outputs))
+    return child
+
+
+def _command(arguments, folder: Path, limit: Callable[[], None], outputs: tuple[int, int]) -> int:
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        tqdm.set_lock(threading.RLock())  # its own is shared by copies: one that is killed would keep it
         for number, output in enumerate(outputs, 1):
             os.dup2(output, number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
@@ -256,10 +269,13 @@ def difference(given, read, where: str = "") -> str:
         inner = [(value, read[key], f"{where}.{key}") for key, value in given.items()]
     elif isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
         inner = [(*pair, f"{where}.{place}") for place, pair in enumerate(zip(given, read, strict=True))]
-    elif isinstance(read, float) and isinstance(given, str) and float(given) == read:  # YAML 1.1 reads 1e-3 as text
+    elif (
+        isinstance(read, int | float) and isinstance(given, str) and float(given) == read
+    ):  # YAML 1.1 reads 1e-3 as text
         return ""
     else:
-        alike = given == read and isinstance(given, bool) == isinstance(read, bool)
+        paths = isinstance(given, str) and isinstance(read, str) and Path(given) == Path(read)  # "" is "."
+        alike = paths or (given == read and isinstance(given, bool) == isinstance(read, bool))
         return "" if alike else f"{where}: {given!r:.40} was read as {read!r:.40}"
     return next(filter(None, (difference(*one) for one in inner)), "")
 

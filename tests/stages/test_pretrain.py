@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from llm.data.microcosm.documents import CONTEXT
 from llm.data.microcosm.items import CHECKS
 from llm.data.microcosm.tokenizer import build_tokenizer, encode
+from llm.errors import UserError
 from llm.models.loading import load_model
 from llm.run import Run
 from llm.stages.pretrain import check, packed_batch, pretrain
@@ -96,6 +97,6 @@ def test_training_stops_at_its_targets_and_keeps_what_was_checked(tmp_path):
 
 def test_targets_that_are_not_reached_are_an_error_and_leave_no_model(tmp_path):
     run = Run(changed(targets={"reading_several": 1.0}, max_tokens=8 * 128 * 3), 0, tmp_path)
-    with pytest.raises(RuntimeError, match="phase all stopped at .*'tokens': 3072.* after 3072 tokens"):
+    with pytest.raises(UserError, match="phase all stopped at .*'tokens': 3072.* after 3072 tokens"):
         pretrain(run, tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -7,7 +7,6 @@ arguments goes on from there, and ends with the same bytes.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 
 from ... import version
 from ...errors import UserError
-from ...files import read_made, read_prompts, write_text
+from ...files import read_made, read_prompts, write_text, written
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import ids_of_prompts, pad_id
@@ -70,8 +69,11 @@ def _state(content: dict) -> tuple[dict, AmaState | None]:
         return content["run"], None
     reached = AmaState(**content["reached"])
     numbers = [*zip(reached.s, reached.first, reached.second, strict=True)]
+    groups = {tuple(step["alphas"]) for step in reached.path}
+    if len(groups) != 1 or len(*groups) != len(numbers):
+        raise ValueError("its steps have other groups")
     numbers += [(step["step"], step["loss"], *step["alphas"].values()) for step in reached.path]
-    if not all(isfinite(number) for group in numbers for number in group):
+    if not all(abs(number) < 1e100 for group in numbers for number in group):
         raise ValueError("a number is not finite")
     return content["run"], reached
 
@@ -116,8 +118,9 @@ def adapt_files(
     used = described_file(data) | {"used": len(tokens), "left_out": left_out}
     content = _content(result, comparison, used, described, settings) | {"notes": notes}
     draw_path(result, settings.alpha, out.with_suffix(".path"))
-    write_text(out, _json(content))
-    state.path.unlink(missing_ok=True)
+    with written(out) as aside:
+        aside.write_text(_json(content), "utf-8")
+        state.path.unlink(missing_ok=True)  # before `out` is there: a kill in between leaves neither
     return content
 
 

@@ -16,7 +16,7 @@ def main(path: Path) -> int:
     """The exit code."""
     try:
         run_job(read_job(path))
-    except (UserError, OSError) as error:
+    except (UserError, OSError, FloatingPointError) as error:
         sentence = one_sentence(error)
         print(f"error: {sentence}", file=sys.stderr)
         with suppress(OSError):  # of a full disk
