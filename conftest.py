@@ -5,7 +5,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -27,11 +26,3 @@ def pytest_configure(config):
 def pytest_collection_finish():
     gc.freeze()  # nor later in what was imported
     gc.enable()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Kernels run the notebooks in `make test-long`, and one of them always: tests/notebooks/test_figures.py runs the cells of all."""
-    for item in items:
-        if item.path.suffix == ".ipynb" and item.path.stem != "drawings":
-            item.add_marker(pytest.mark.long)

@@ -10,12 +10,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jupytext
-import nbformat
-from nbclient import NotebookClient
-from nbformat import NotebookNode
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
 # `llm` and `theory` are those of this checkout, for the kernels too, which start in this folder.
@@ -36,8 +36,11 @@ def wanted() -> list[str]:
     return names() if preset.data == "microcosm" else ["real_model"]
 
 
-def convert(name: str) -> NotebookNode:
+def convert(name: str) -> "NotebookNode":
     """The notebook of a source, without outputs."""
+    import jupytext
+    import nbformat
+
     notebook = jupytext.read(HERE / f"{name}.py", fmt="py:percent")
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{name}-{number}"
@@ -48,8 +51,10 @@ def convert(name: str) -> NotebookNode:
     return notebook
 
 
-def execute(notebook: NotebookNode) -> NotebookNode:
+def execute(notebook: "NotebookNode") -> "NotebookNode":
     """Run all cells in the folder of the notebooks; an error in a cell is raised with its traceback."""
+    from nbclient import NotebookClient
+
     client = NotebookClient(notebook, timeout=None, kernel_name="python3")
     client.resources = {"metadata": {"path": HERE}}
     client.extra_arguments = ["--log-level=ERROR"]
@@ -57,7 +62,7 @@ def execute(notebook: NotebookNode) -> NotebookNode:
     return steady(notebook)
 
 
-def steady(notebook: NotebookNode) -> NotebookNode:
+def steady(notebook: "NotebookNode") -> "NotebookNode":
     """Take out what differs between two runs of the same notebook, in place."""
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
@@ -67,7 +72,7 @@ def steady(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+def _joined(outputs: list["NotebookNode"]) -> list["NotebookNode"]:
     """One output a stream, at the place of its first piece."""
     kept: dict[object, NotebookNode] = {}
     for number, output in enumerate(outputs):
@@ -79,7 +84,9 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return list(kept.values())
 
 
-def write(notebook: NotebookNode, path: Path) -> None:
+def write(notebook: "NotebookNode", path: Path) -> None:
+    import nbformat
+
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
     nbformat.write(notebook, aside)

@@ -11,7 +11,7 @@ ends with the same bytes.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,14 @@ class Inputs:
     reward: Path
     out: Path
     baseline: float
+
+    @cached_property
+    def start(self) -> torch.nn.Module:
+        return load_model(self.theta_0)
+
+    @cached_property
+    def judge(self) -> torch.nn.Module:
+        return load_reward_model(self.reward)
 
 
 @dataclass(frozen=True)
@@ -142,10 +150,10 @@ def _collect(
     run, settings = inputs.run, inputs.settings
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
     replies = sample(run, actor, tokenizer, prompts, 1, 1.0, purpose)
-    scores = reward_scores(load_reward_model(inputs.reward), tokenizer, replies, run.preset.evaluate.batch)
+    scores = reward_scores(inputs.judge, tokenizer, replies, run.preset.evaluate.batch)
     gold = [run.source.gold_reward(prompt, reply, done) for prompt, (_, reply, done) in zip(prompts, replies)]
-    batch, theta_0 = imitation_batch(tokenizer, replies), load_model(inputs.theta_0)
-    collected = experience(actor, critic, theta_0, batch, scores - inputs.baseline, settings, run.preset.evaluate.batch)
+    scored = imitation_batch(tokenizer, replies), scores - inputs.baseline
+    collected = experience(actor, critic, inputs.start, *scored, settings, run.preset.evaluate.batch)
     log = collected.log(scores, [done for _, _, done in replies])
     return collected, log | {"gold_reward": float(np.mean(gold))}
 

@@ -208,7 +208,8 @@ def test_2000_samples_end_in_the_ratios_of_a_grid_search():
         steps=steps,
         lr=lambda step: 0.15 * (1 - step / steps),
     )
-    coarse = grid_search(loss, 0.5, 0.1)
-    best = grid_search(loss, 0.5, 0.02, coarse, reach=0.06)
+    best = grid_search(loss, 0.5, 0.2)
+    for step, reach in ((0.1, 0.1), (0.02, 0.06)):
+        best = grid_search(loss, 0.5, step, best, reach)
     assert max(best) - min(best) > 0.1, "the test needs a best point apart from equal ratios"
     assert list(found.alphas.values()) == pytest.approx(best, abs=0.02)

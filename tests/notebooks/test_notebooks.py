@@ -4,8 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import jupytext
-import nbformat
 import pytest
 
 import run
@@ -16,6 +14,8 @@ SAVE = re.compile(r'style\.(?:save|write)\(\w+, "([^"]+)"\)')
 
 @pytest.mark.parametrize("name", run.names())
 def test_each_notebook_is_its_source_with_outputs(name):
+    import nbformat
+
     committed = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     source = run.convert(name)
     assert [(c.id, c.cell_type, c.source) for c in committed.cells] == [
@@ -24,6 +24,15 @@ def test_each_notebook_is_its_source_with_outputs(name):
     code = [cell for cell in committed.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert any(cell.outputs for cell in code)
+
+
+QUICK = "drawings"
+
+
+@pytest.mark.parametrize("name", [QUICK, *(pytest.param(n, marks=pytest.mark.long) for n in run.names() if n != QUICK)])
+def test_each_notebook_runs_in_a_kernel(name):
+    """Which only long tests ask of all: test_figures.py runs their cells, and looks at what they draw."""
+    run.execute(run.convert(name))
 
 
 def test_every_notebook_has_a_source():
@@ -58,6 +67,8 @@ for i in range(3):
 
 
 def test_executing_twice_gives_the_same_bytes_and_joins_pieces_of_a_stream(tmp_path):
+    import jupytext
+
     for file in ("a.ipynb", "b.ipynb"):
         notebook = jupytext.reads(CELLS, fmt="py:percent")
         for number, cell in enumerate(notebook.cells):

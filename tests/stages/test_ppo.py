@@ -1,7 +1,8 @@
 """PPO as a stage: the gradient, the samples, a restart after a collapse, and a run that goes on where it stopped."""
 
 import json
-from itertools import product
+import shutil
+from itertools import count, product
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from llm.run import Run
 from llm.stages import ppo as module
 from llm.stages.align import align
 from llm.stages.rsf import sample
+from llm.training import iterations
 from llm.training.rlhf.ppo import restarts
 from llm.training.rlhf.ppo.experience import experience, fresh_critic
 from microcosm_runs import smoke, smoke_run, tiny_model
@@ -34,6 +36,11 @@ def run(tmp_path_factory):
 
 def changed(run: Run, **settings) -> Run:
     return Run(run.preset.model_copy(update={"ppo": run.preset.ppo.model_copy(update=settings)}), run.seed, run.out)
+
+
+def quick(run: Run, **settings) -> Run:
+    """One step of each update, for tests of what comes after what."""
+    return changed(run, prompts=4, epochs=1, **settings)
 
 
 def ppo(run: Run, out, lr=None):
@@ -159,7 +166,7 @@ def collapsing(run, monkeypatch):
     monkeypatch.setattr(
         restarts, "collapse", lambda logs, _: "made up" if len(logs) == 4 and not logs[-1]["restarts"] else None
     )
-    return changed(run, iterations=5)
+    return quick(run, iterations=5)
 
 
 def test_after_a_collapse_training_goes_back_and_the_critic_learns_alone_first(collapsing, tmp_path, monkeypatch):
@@ -187,7 +194,7 @@ def test_after_a_collapse_training_goes_back_and_the_critic_learns_alone_first(c
 def test_there_is_a_limit_to_the_restarts(run, tmp_path, monkeypatch):
     monkeypatch.setattr(restarts, "collapse", lambda logs, _: "made up")
     collapse = run.preset.ppo.collapse.model_copy(update={"restarts": 2})
-    logs = ppo(changed(run, iterations=2, collapse=collapse), tmp_path / "ppo")
+    logs = ppo(quick(run, iterations=2, collapse=collapse), tmp_path / "ppo")
     assert [(log["restarts"], log["collapse"]) for log in logs] == [(2, "made up")] * 2
 
 
@@ -196,20 +203,32 @@ def test_a_run_stopped_anywhere_ends_with_the_bytes_of_an_undisturbed_one(run, t
     monkeypatch.setattr(
         restarts, "collapse", lambda logs, _: "made up" if len(logs) == 3 and not logs[-1]["restarts"] else None
     )
-    collapsing = changed(run, collapse=run.preset.ppo.collapse.model_copy(update={"back": 2}))
-    ppo(collapsing, tmp_path / "undisturbed")  # iterations 1, 2, 3, and 2, 3 again
+    collapsing = quick(run, collapse=run.preset.ppo.collapse.model_copy(update={"back": 2}))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_model", keeping(tmp_path / "undisturbed", tmp_path))
+        ppo(collapsing, tmp_path / "undisturbed")  # iterations 1, 2, 3, and 2, 3 again
     expected = contents(tmp_path / "undisturbed")
     assert len([path for path in expected if path.name == "model.safetensors"]) == 3
     for stop, late in product((3, 4, 5), (False, True)):
         out = tmp_path / f"{stop}-{late}"
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "save_model", stopping(stop, late))
-            with pytest.raises(Stopped):
-                ppo(collapsing, out)
         assert (models(out) == models(tmp_path / "undisturbed")) == (stop == 5 and late)
         assert contents(out) != expected  # there is always something left to do, if only to forget
         ppo(collapsing, out)
         assert contents(out) == expected, (stop, late)
+
+
+def keeping(out, to):
+    """`save_model` that copies what a run has written, as a kill would leave it, before and after its first, second, ... call."""
+    calls = count(1)
+
+    def save(*arguments):
+        call = next(calls)
+        for late in (False, True):
+            if late:
+                save_model(*arguments)
+            shutil.copytree(out, to / f"{call}-{late}")
+
+    return save
 
 
 def models(out):
@@ -220,11 +239,24 @@ def models(out):
     ("back", "restarts", "kept"),
     [(3, 0, [6]), (3, 1, [4, 5, 6]), (2, 2, [4, 5, 6]), (1, 2, [6]), (4, 2, [1, 2, 3, 4, 5, 6])],
 )
-def test_only_what_training_may_start_again_from_is_kept(run, tmp_path, back, restarts, kept):
+def test_only_what_training_may_start_again_from_is_kept(run, tmp_path, monkeypatch, back, restarts, kept):
     """The next is 7: a collapse of it goes back to the model of 7 - back, one of what is started then back - 1 further."""
+    monkeypatch.setattr(module, "_iterate", written)
     collapse = run.preset.ppo.collapse.model_copy(update={"back": back, "restarts": restarts})
     ppo(changed(run, iterations=6, collapse=collapse), tmp_path / "ppo")
     assert [int(path.stem[-2:]) for path in sorted((tmp_path / "ppo").glob("training*"))] == kept
+
+
+def written(inputs, iteration, restarts):
+    """The files of an iteration, with nothing in them but the numbers by which training goes on."""
+    numbers = dict.fromkeys(("reward", "length", "unfinished", "critic_loss"), 0.0) | {"restarts": restarts}
+    folder = iterations.iteration_folder(inputs.out, iteration)
+    folder.mkdir(parents=True)
+    iterations.log_file(inputs.out, iteration).write_text(
+        json.dumps(numbers | {"collapse": None, "fresh_critic": False})
+    )
+    iterations.training_file(inputs.out, iteration).touch()
+    (folder / "config.json").touch()
 
 
 def test_runs_that_collapse_again_at_once_find_what_they_start_from(run, tmp_path, monkeypatch):
@@ -237,12 +269,12 @@ def test_runs_that_collapse_again_at_once_find_what_they_start_from(run, tmp_pat
         restarts, "collapse", lambda logs, _: "made up" if len(logs) >= 5 or logs[-1]["policy_loss"] is None else None
     )
     collapse = run.preset.ppo.collapse.model_copy(update={"back": 2, "restarts": 2})
-    ppo(changed(run, iterations=5, collapse=collapse), tmp_path / "ppo")
+    ppo(quick(run, iterations=5, collapse=collapse), tmp_path / "ppo")
     assert made == [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (4, 1), (3, 2), (4, 2), (5, 2)]
 
 
 def test_a_finished_run_needs_no_training_file_and_one_that_goes_on_makes_a_lost_one_again(run, tmp_path):
-    shorter, longer = (changed(run, iterations=count) for count in (4, 5))
+    shorter, longer = (quick(run, iterations=number) for number in (4, 5))
     ppo(longer, tmp_path / "whole")
     out = tmp_path / "ppo"
     ppo(shorter, out)
@@ -253,24 +285,6 @@ def test_a_finished_run_needs_no_training_file_and_one_that_goes_on_makes_a_lost
     assert contents(out) == before
     ppo(longer, out)  # whose optimisers' rates are the same, since these are constant
     assert models(out) == models(tmp_path / "whole")
-
-
-class Stopped(Exception):
-    pass
-
-
-def stopping(times: int, late: bool):
-    """`save_model` that stops the run when it is called for the `times`-th time, before or after doing its work."""
-    calls = []
-
-    def save(*arguments):
-        calls.append(arguments)
-        if late or len(calls) < times:
-            save_model(*arguments)
-        if len(calls) == times:
-            raise Stopped
-
-    return save
 
 
 def test_a_policy_of_another_rate_lies_in_a_folder_of_its_own(run):

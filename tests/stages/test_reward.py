@@ -23,6 +23,7 @@ def run(tmp_path_factory):
             "preferences": smoke().preferences.model_copy(update={"pairs": PAIRS, "test_pairs": 300}),
             "reward": smoke().reward.model_copy(update={"batch": 50}),
             "max_new_tokens": LONGEST,
+            "generation_batch": 300,
         }
     )
     return smoke_run(tmp_path_factory.mktemp("out"), upto="sft", preset=preset)
