@@ -32,7 +32,15 @@ TARGETS = (
     "theory",
     "clean",
 )
+# The tests may be run by make themselves, which would announce its folders to another make.
+OUTSIDE_MAKE = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
 IMPORT_NAMES = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
+
+
+def make(*arguments, folder=ROOT):
+    """What make prints."""
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=folder, env=OUTSIDE_MAKE, capture_output=True, text=True, check=True).stdout
 
 
 def requirements(*extras):
@@ -184,9 +192,9 @@ def test_the_citation_names_the_paper_and_all_its_authors():
 
 
 def test_make_help_lists_every_target_in_one_line_each():
-    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = make("help")
     assert tuple(re.findall(r"^make ([\w-]+) ", shown, re.MULTILINE)) == TARGETS
-    default = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    default = make()
     assert default == shown
 
 
@@ -194,7 +202,7 @@ def test_make_help_lists_every_target_in_one_line_each():
 def test_every_target_sets_itself_up_first(target, tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_text((ROOT / name).read_text())
-    plan = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    plan = make("-n", target, folder=tmp_path)
     order = ["-m venv .venv", "pip install -q --disable-pip-version-check torch==", "-e '.[dev]'", "touch"]
     places = [plan.index(step) for step in order]
     assert places == sorted(places)
@@ -202,8 +210,7 @@ def test_every_target_sets_itself_up_first(target, tmp_path):
 
 
 def test_options_of_make_reach_the_workflow():
-    command = ["make", "-n", "reproduce", "SEEDS=3 4", "PRESET=my presets/smoke.yml", "TARGET=all", "CORES=5"]
-    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    plan = make("-n", "reproduce", "SEEDS=3 4", "PRESET=my presets/smoke.yml", "TARGET=all", "CORES=5")
     assert re.search(
         r'snakemake --cores 5 --nolock --rerun-incomplete --config preset="my presets/smoke.yml" seeds="3 4" .*-- all\n',
         plan,
@@ -211,13 +218,12 @@ def test_options_of_make_reach_the_workflow():
     environment = os.environ | {"PRESET": "my presets/smoke.yml"}
     told = subprocess.run(plan.splitlines()[-1], shell=True, env=environment, capture_output=True, text=True).stdout
     assert told.endswith("; rows: out/results/smoke\n")
-    command = ["make", "-n", "-B", "test", "TORCH=torch==2.13.0 --index-url https://example.org"]
-    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    plan = make("-n", "-B", "test", "TORCH=torch==2.13.0 --index-url https://example.org")
     assert "torch==2.13.0 --index-url https://example.org\n" in plan
 
 
 def test_make_clean_never_touches_results_figures_or_notebooks():
-    plan = subprocess.run(["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    plan = make("-n", "clean")
     removed = re.findall(r"rm -rf ([\w. ]+)$", plan, re.MULTILINE)
     caches = {".snakemake", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
     assert set(" ".join(removed).split()) <= caches | {"out", "build"}
@@ -234,7 +240,7 @@ def test_no_source_holds_an_absolute_path_of_a_machine():
 def test_continuous_integration_checks_style_and_types_before_the_tests_and_prints_their_last_line_last():
     *_, check, test = (ROOT / ".ci" / "run").read_text().splitlines()
     assert (check, test) == ("make --no-print-directory check", "make --no-print-directory test")
-    plan = subprocess.run(["make", "-n", "check", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    plan = make("-n", "check", "test")
     *_, form, lint, types, tests = (line.split("/", 2)[-1] for line in plan.splitlines())
     assert (form, lint, types) == ("ruff format --check .", "ruff check .", "mypy llm theory")
     assert "pytest" in tests
