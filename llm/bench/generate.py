@@ -26,12 +26,16 @@ def bench_generate(
     """Tokens a second of our generation against transformers', on a model of the microcosm."""
     import torch
 
-    from ..config import load_preset
+    from ..config import LocalPreset, load_preset
+    from ..errors import UserError
     from ..models.loading import load_model, load_tokenizer
     from ..run import Run
 
     torch.set_num_threads(threads)
-    run: Run = Run(load_preset(preset), seed, Path("out"))
+    settings = load_preset(preset)
+    if not isinstance(settings, LocalPreset):
+        raise UserError(f"preset = {preset} is not allowed; allowed are presets of our own loop, such as microcosm")
+    run = Run(settings, seed, Path("out"))
     loaded, tokenizer = load_model(model), load_tokenizer(model)
     drawn = [prompt.text for prompt in run.source.prompts("train", run.preset.prompts, prompts, run.rng("bench"))]
     weights = sum(parameter.numel() for parameter in loaded.parameters())

@@ -7,15 +7,19 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ..errors import UserError
 from ..grouping import PART_NAMES, Grouping
 from ..methods import METHODS, Method
-from .base import Algorithm, Count, Name, Rate, Settings, Share, method_of, refused, short
+from .base import Algorithm, Name, Rate, Settings, Share, method_of, refused, short
 from .local import LocalPreset
 from .preset import Preset, Shape
+
+MOST_PARTS = 1000  # more layers than any model has; names of more would be made before a model refuses them
 
 
 class GroupingSettings(Settings):
     """How tensors are grouped; the choices are those of `llm.grouping.Grouping`."""
 
-    parts: Count | Literal["layers"]  # "layers": as many parts as the model has layers
+    parts: (
+        Annotated[int, Field(ge=1, le=MOST_PARTS)] | Literal["layers"]
+    )  # "layers": as many parts as the model has layers
     embeddings: Literal["first", "last", "mean", "own", "theta", "theta_0"]
     norm: Literal["first", "last", "mean", "own", "theta", "theta_0"]
     head: Literal["first", "last", "mean", "own", "theta", "theta_0"]

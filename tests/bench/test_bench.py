@@ -75,3 +75,8 @@ def test_trl_does_the_same_training(tmp_path, measured):
     assert losses["ours"] == pytest.approx(losses["TRL"], rel=1e-4)
     assert {name: len(times) for name, times in found.items()} == {"ours": 1, "TRL": 1}
     assert min(found["ours"] + found["TRL"]) > 0
+
+
+def test_generation_is_measured_for_presets_of_our_own_loop_alone(tmp_path, capsys, monkeypatch):
+    assert command(monkeypatch, "bench", "generate", tmp_path, "--preset", "zephyr-7b-beta") == 2
+    assert "preset = zephyr-7b-beta is not allowed" in capsys.readouterr().err

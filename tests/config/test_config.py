@@ -221,6 +221,7 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
             "averaging.0: grouping.parts = 3 is not allowed with method adamerging; allowed is layers",
         ),
         ("averaging.0.grouping.parts", "layer", "averaging.0.grouping.parts.* = 'layer' is not allowed: "),
+        ("averaging.0.grouping.parts", 2**31, "averaging.0.grouping.parts.* = 2147483648 is not allowed: "),
         ("trajectory", None, "the key trajectory is missing; every key must be given"),
         ("learning_rates", [-1.0], "learning_rates.0 = -1.0 is not allowed: "),
     ],
