@@ -184,8 +184,23 @@ def test_the_version_is_the_same_everywhere():
     assert Version(PROJECT["version"]) == max(map(Version, changelog))
 
 
+def test_the_readmes_entry_for_this_software_is_the_citation_files():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    (entry,) = re.findall(r"^@software\{.*?^\}", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    fields = dict(re.findall(r"(\w+) += \{+(.*?)\}+,?$", entry, re.MULTILINE))
+    assert fields == {
+        "title": citation["title"],
+        "author": citation["authors"][0]["name"],
+        "version": citation["version"],
+        "year": citation["date-released"][:4],
+    }
+    assert citation["repository-code"] == PROJECT["urls"]["Repository"]
+
+
 def test_the_citation_names_the_paper_and_all_its_authors():
-    paper = yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert "preferred-citation" not in citation, "tools would cite it in the software's place"
+    paper = citation["references"][0]
     assert paper["title"] == "Mitigating the Alignment Tax of RLHF"
     assert len(paper["authors"]) == 17
     assert (paper["authors"][0]["family-names"], paper["authors"][-1]["given-names"]) == ("Lin", "Tong")
