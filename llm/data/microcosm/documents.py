@@ -13,13 +13,6 @@ from .texts import Passage, passage, pick, pick_several, statement, translation
 from .world import World
 
 CONTEXT = 0.1
-COPIED = (  # the words that copying and recall are practised on
-    *words.PEOPLE,
-    *words.ANIMALS,
-    *words.NOUNS,
-    *words.GOOD,
-    *(word for modifiers, nouns in words.BELONGINGS.values() for word in (*modifiers, *nouns)),
-)
 QUESTIONS = 6  # about one passage
 
 
@@ -36,15 +29,21 @@ def document(kind: str, world: World, rng: np.random.Generator) -> Document:
     return KINDS[kind](world, rng)
 
 
+def _copied(world: World) -> list[str]:
+    """The words that copying and recall are practised on."""
+    belonging = [word for modifiers, nouns in words.BELONGINGS.values() for word in (*modifiers, *nouns)]
+    return [*words.PEOPLE, *world.all_animals, *world.nouns, *words.GOOD, *belonging]
+
+
 def _copy(world: World, rng: np.random.Generator) -> Document:
     """Random words and the same again: teaches looking back, on which all reading rests."""
-    text = " ".join(pick_several(COPIED, int(rng.integers(8, 21)), rng))
+    text = " ".join(pick_several(_copied(world), int(rng.integers(8, 21)), rng))
     return [Segment(f"{text} . say again :", CONTEXT), Segment(f"{text} .", 1.0)]
 
 
 def _recall(world: World, rng: np.random.Generator) -> Document:
     """Pairs of words and questions about them: the bare form of reading, densely supervised."""
-    chosen = pick_several(COPIED, 2 * int(rng.integers(3, 7)), rng)
+    chosen = pick_several(_copied(world), 2 * int(rng.integers(3, 7)), rng)
     pairs = list(zip(chosen[::2], chosen[1::2]))
     segments = [Segment(" ".join(f"{key} are {value} ." for key, value in pairs), CONTEXT)]
     for _ in range(6):
@@ -86,15 +85,15 @@ def _reading(facts: Passage, rng: np.random.Generator) -> Document:
 
 
 def _reading_one(world: World, rng: np.random.Generator) -> Document:
-    return _reading(passage(world, "train", rng, n_people=1), rng)
+    return _reading(passage(world, "train", rng, world.size.documents, n_people=1), rng)
 
 
 def _reading_several(world: World, rng: np.random.Generator) -> Document:
-    return _reading(passage(world, "train", rng), rng)
+    return _reading(passage(world, "train", rng, world.size.documents), rng)
 
 
 def _translation(world: World, rng: np.random.Generator) -> Document:
-    pair = translation(world, "train", rng)
+    pair = translation(world, "train", rng, world.size.documents)
     return [Segment(f"french : {pair.french} . english :", CONTEXT), Segment(f"{pair.english} .", 1.0)]
 
 
