@@ -12,13 +12,12 @@ from pydantic import Field, model_validator
 
 from ..data.microcosm.source import KINDS as MICROCOSM_KINDS
 from ..data.microcosm.source import Microcosm
-from ..data.microcosm.size import Size, Texts
-from ..data.microcosm.words import ADJECTIVES, ANIMALS, FACTS, NOUNS, PEOPLE, VERBS
 from ..data.smollm.source import KINDS as SMOLLM_KINDS
 from ..data.smollm.source import SmollmSource, smollm_source
 from .base import Count, Items, Lengths, Mixture, Rate, Settings, Share, Work, refused
 from .preset import Preset, PublicModel, Shape
-from .sections import Ama, Distil, Dpo, Optimiser, Oracle, Ppo, Preferences, Reward, Rsf, Trained
+from .sections import Ama, Distil, Dpo, Optimiser, Oracle, Ppo, Preferences, Renewal, Reward, Rsf, Trained
+from .world import World
 
 
 class Evaluate(Settings):
@@ -47,6 +46,7 @@ class LocalPreset(Preset):
     generation_batch: Count
     preferences: Preferences
     reward: Reward
+    renewal: Renewal | None = None  # left out: all pairs are drawn before anything is aligned
     rsf: Rsf
     dpo: Dpo
     ama: Ama
@@ -80,9 +80,6 @@ class LocalPreset(Preset):
             wanted = self.dpo.iterations
             raise refused(f"dpo.iterations = {wanted} is not allowed; allowed are 1 to {steps}, the number of steps")
         return self
-
-
-MOST_PEOPLE = len(PEOPLE)
 
 
 def check_kinds(key: str, given: dict[str, float], allowed: tuple[str, ...]) -> None:
@@ -154,54 +151,6 @@ class Sft(Trained):
 
     def work(self, lengths: Lengths) -> Work:
         return Work(trained=self.steps * self.batch * lengths.whole)
-
-
-class MicrocosmTexts(Settings):
-    """How hard one kind of texts is (`llm.data.microcosm.size.Texts`)."""
-
-    passages: Annotated[dict[Annotated[int, Field(ge=2, le=MOST_PEOPLE)], Annotated[int, Field(ge=1, le=6)]], Field(min_length=1)]
-    extras: Share
-
-    @property
-    def texts(self) -> Texts:
-        return Texts(tuple(self.passages.items()), self.extras)
-
-
-class HeldOut(Settings):
-    test: Count
-    validation: Count
-
-
-class World(Settings):
-    """How large and how hard the world is (`llm.data.microcosm.size.Size`)."""
-
-    animals: Annotated[int, Field(ge=3, le=len(ANIMALS))]
-    held_out_animals: HeldOut
-    skew: Annotated[float, Field(ge=1)]
-    choices: Annotated[int, Field(ge=2, le=min(map(len, FACTS.values())))]
-    facts_asked_once: bool
-    nouns: Annotated[int, Field(ge=10, le=len(NOUNS))]
-    adjectives: Annotated[int, Field(ge=10, le=len(ADJECTIVES))]
-    verbs: Annotated[int, Field(ge=1, le=len(VERBS))]
-    documents: MicrocosmTexts
-    prompts: MicrocosmTexts
-    items: MicrocosmTexts
-
-    @property
-    def size(self) -> Size:
-        numbers = self.model_dump(exclude={"held_out_animals", "documents", "prompts", "items"})
-        held_out = {"test_animals": self.held_out_animals.test, "validation_animals": self.held_out_animals.validation}
-        texts = {"documents": self.documents.texts, "prompts": self.prompts.texts, "items": self.items.texts}
-        return Size(**numbers, **held_out, **texts)
-
-    @model_validator(mode="after")
-    def _some_animals_are_asked_about(self) -> Self:
-        held_out = self.held_out_animals.test + self.held_out_animals.validation
-        if held_out >= self.animals:
-            raise refused(
-                f"held_out_animals = {held_out} is not allowed with animals = {self.animals}; allowed are fewer than there are"
-            )
-        return self
 
 
 class MicrocosmEvaluate(Evaluate):

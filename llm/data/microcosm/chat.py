@@ -69,7 +69,7 @@ def _fact(world: World, split: str, rng: np.random.Generator) -> Prompt:
 
 
 def _reading(world: World, split: str, rng: np.random.Generator) -> Prompt:
-    facts = passage(world, split, rng, world.size.prompts)
+    facts = passage(world, split, rng, world.size.prompts.passages)
     relation, person = pick(list(facts.facts), rng)
     frame = pick(
         (

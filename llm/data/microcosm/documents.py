@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import chat, words
-from .texts import Passage, passage, pick, pick_several, statement, translation
+from .texts import ONE_PERSON, Passage, passage, pick, pick_several, statement, translation
 from .world import World
 
 CONTEXT = 0.1
@@ -85,11 +85,11 @@ def _reading(facts: Passage, rng: np.random.Generator) -> Document:
 
 
 def _reading_one(world: World, rng: np.random.Generator) -> Document:
-    return _reading(passage(world, "train", rng, world.size.documents, n_people=1), rng)
+    return _reading(passage(world, "train", rng, ONE_PERSON), rng)
 
 
 def _reading_several(world: World, rng: np.random.Generator) -> Document:
-    return _reading(passage(world, "train", rng, world.size.documents), rng)
+    return _reading(passage(world, "train", rng, world.size.documents.passages), rng)
 
 
 def _translation(world: World, rng: np.random.Generator) -> Document:

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import UserError
 from ..records import ChoiceItem, GenerationItem
 from . import words
-from .texts import passage, pick, pick_several, translation
+from .texts import ONE_PERSON, passage, pick, pick_several, translation
 from .world import World
 
 PATIENCE = 20_000  # draws without a new item after which there are no more
@@ -20,9 +20,7 @@ READING_FRAME = "{passage} what are the {relation} of {person} ?"
 TRANSLATION_FRAME = "what does this say in english : {french} ?"
 
 
-def qa_item(
-    world: World, split: str, rng: np.random.Generator, fact: tuple[str, str] | None = None
-) -> ChoiceItem:
+def qa_item(world: World, split: str, rng: np.random.Generator, fact: tuple[str, str] | None = None) -> ChoiceItem:
     """A fact, (animal, relation), about an animal of the split, against other values of the relation."""
     animal, relation = fact or (pick(world.animals[split], rng), pick(list(words.FACTS), rng))
     right = world.facts[animal, relation]
@@ -46,7 +44,7 @@ def qa_items(world: World, split: str, count: int, rng: np.random.Generator) -> 
 
 def reading_item(world: World, split: str, rng: np.random.Generator) -> tuple[GenerationItem, str]:
     """A question that only the right name answers, and the answer of a guesser who knows the relation alone."""
-    facts = passage(world, split, rng, world.size.items)
+    facts = passage(world, split, rng, world.size.items.passages)
     relation, person = pick(list(facts.facts), rng)
     prompt = READING_FRAME.format(passage=facts.text, relation=relation, person=person)
     guess = pick(facts.same_kind(relation), rng)
@@ -77,9 +75,9 @@ def _too_many(count: int, most: int) -> UserError:
     return UserError(f"{count} different test items are asked for; allowed are at most {most}, all there are")
 
 
-def _reading(n_people: int | None) -> Callable[[World, np.random.Generator], tuple[str, str]]:
+def _reading(one_person: bool) -> Callable[[World, np.random.Generator], tuple[str, str]]:
     def question(world: World, rng: np.random.Generator) -> tuple[str, str]:
-        facts = passage(world, "validation", rng, world.size.documents, n_people=n_people)
+        facts = passage(world, "validation", rng, ONE_PERSON if one_person else world.size.documents.passages)
         relation, person = pick(list(facts.facts), rng)
         context = f"passage : {facts.text} question : what are the {relation} of {person} ? answer :"
         return context, facts.facts[relation, person]
@@ -98,8 +96,8 @@ def _translation(world: World, rng: np.random.Generator) -> tuple[str, str]:
 
 
 CHECKS: dict[str, Callable[[World, np.random.Generator], tuple[str, str]]] = {
-    "reading_one": _reading(1),
-    "reading_several": _reading(None),
+    "reading_one": _reading(one_person=True),
+    "reading_several": _reading(one_person=False),
     "question_answering": _question_answering,
     "translation": _translation,
 }

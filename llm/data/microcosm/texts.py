@@ -1,5 +1,6 @@
 """Sentences about a world: facts, passages, questions and translations. Every function draws from a Generator."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from . import words
 from .size import Texts
 from .world import World
+
+ONE_PERSON = ((1, 0),)  # the sizes of passages about one person
 
 
 def pick(values, rng: np.random.Generator):
@@ -47,15 +50,16 @@ class Passage:
         return [value for (other, _), value in self.facts.items() if other == relation]
 
 
-def passage(world: World, split: str, rng: np.random.Generator, texts: Texts, n_people: int | None = None) -> Passage:
-    """Some people with the same relations each, as many as `texts` has; n_people = 1: one person, two to four relations.
+def passage(world: World, split: str, rng: np.random.Generator, sizes: Sequence[tuple[int, int]]) -> Passage:
+    """Some people with the same relations each, facts in random order; the values of one relation differ, so only the name tells
+    which is asked for. A split with fewer values has no more people than these.
 
-    Facts stand in random order; the values of one relation differ, so only the name tells which is asked for.
+    Args:
+        sizes: (people, relations) of which one is drawn; a single person has two to four relations whatever is said.
     """
-    sizes = [texts.passages[0]] if n_people == 1 else [s for s in texts.passages if n_people in (None, s[0])]
-    n_people, n_relations = (n_people, sizes[0][1]) if n_people else pick(sizes, rng)
-    single = int(rng.integers(2, 5))
-    n_relations = single if n_people == 1 else n_relations
+    n_people, n_relations = pick(sizes, rng)
+    of_one = int(rng.integers(2, 5))
+    n_relations = of_one if n_people == 1 else n_relations
     people = pick_several(words.PEOPLE, n_people, rng)
     facts = {}
     for relation in pick_several(list(words.BELONGINGS), n_relations, rng):

@@ -1,6 +1,7 @@
 """A word-level Hugging Face tokenizer over the microcosm's vocabulary, with its chat template."""
 
 from functools import cache
+from typing import Any
 
 from .size import FIRST, Size
 from .words import vocabulary
@@ -21,7 +22,7 @@ def build_tokenizer(size: Size = FIRST):
 
     core = Tokenizer(models.WordLevel(word_ids(size), unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
+    special: dict[str, Any] = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
     special |= {"additional_special_tokens": ["<user>", "<assistant>"]}
     return PreTrainedTokenizerFast(tokenizer_object=core, **special, chat_template=CHAT_TEMPLATE, padding_side="left")
 
