@@ -46,7 +46,7 @@ class LocalPreset(Preset):
     generation_batch: Count
     preferences: Preferences
     reward: Reward
-    renewal: Renewal | None = None  # left out: all pairs are drawn before anything is aligned
+    renewal: Renewal | None  # null: all pairs are drawn before anything is aligned
     rsf: Rsf
     dpo: Dpo
     ama: Ama
@@ -97,6 +97,7 @@ class Initialise(Settings):
     query_key: Annotated[float, Field(gt=0)]
     value_output: Annotated[float, Field(gt=0)]
     look_back: Annotated[float, Field(gt=0)]
+    silent: Annotated[int, Field(ge=0)]  # layers that begin without an output
 
 
 class Model(Shape):

@@ -92,6 +92,11 @@ def _reading_several(world: World, rng: np.random.Generator) -> Document:
     return _reading(passage(world, "train", rng, world.size.documents.passages), rng)
 
 
+def _reading_few(world: World, rng: np.random.Generator) -> Document:
+    """About no more people than alignment prompts have: binding is learned on few people first (docs/log.md)."""
+    return _reading(passage(world, "train", rng, world.size.prompts.passages), rng)
+
+
 def _translation(world: World, rng: np.random.Generator) -> Document:
     pair = translation(world, "train", rng, world.size.documents)
     return [Segment(f"french : {pair.french} . english :", CONTEXT), Segment(f"{pair.english} .", 1.0)]
@@ -112,4 +117,5 @@ KINDS = {
     "reading_several": _reading_several,
     "translation": _translation,
     "dialogue": _dialogue,
+    "reading_few": _reading_few,
 }

@@ -3,7 +3,7 @@
 `CHECKS` are questions in the pre-training documents' own format, on validation material, by which pre-training may stop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -75,9 +75,11 @@ def _too_many(count: int, most: int) -> UserError:
     return UserError(f"{count} different test items are asked for; allowed are at most {most}, all there are")
 
 
-def _reading(one_person: bool) -> Callable[[World, np.random.Generator], tuple[str, str]]:
+def _reading(
+    sizes: Callable[[World], Sequence[tuple[int, int]]],
+) -> Callable[[World, np.random.Generator], tuple[str, str]]:
     def question(world: World, rng: np.random.Generator) -> tuple[str, str]:
-        facts = passage(world, "validation", rng, ONE_PERSON if one_person else world.size.documents.passages)
+        facts = passage(world, "validation", rng, sizes(world))
         relation, person = pick(list(facts.facts), rng)
         context = f"passage : {facts.text} question : what are the {relation} of {person} ? answer :"
         return context, facts.facts[relation, person]
@@ -96,8 +98,9 @@ def _translation(world: World, rng: np.random.Generator) -> tuple[str, str]:
 
 
 CHECKS: dict[str, Callable[[World, np.random.Generator], tuple[str, str]]] = {
-    "reading_one": _reading(one_person=True),
-    "reading_several": _reading(one_person=False),
+    "reading_one": _reading(lambda world: ONE_PERSON),
+    "reading_several": _reading(lambda world: world.size.documents.passages),
     "question_answering": _question_answering,
     "translation": _translation,
+    "reading_few": _reading(lambda world: world.size.prompts.passages),
 }
