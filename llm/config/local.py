@@ -118,6 +118,15 @@ class Model(Shape):
             )
         return self
 
+    @model_validator(mode="after")
+    def _first_layer_is_not_silent(self) -> Self:
+        if self.initialise.silent > self.layers - 2:
+            raise refused(
+                f"initialise.silent = {self.initialise.silent} is not allowed with layers = {self.layers}; "
+                f"allowed are 0 to {self.layers - 2}: the first and the last one are not"
+            )
+        return self
+
 
 class Phase(Settings):
     """A stretch of pre-training on one mixture of document kinds; it ends at its targets or at `max_tokens`."""

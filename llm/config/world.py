@@ -5,17 +5,21 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from ..data.microcosm.size import Size, Texts
-from ..data.microcosm.words import ADJECTIVES, ANIMALS, BELONGINGS, FACTS, NOUNS, PEOPLE, VERBS
+from ..data.microcosm.words import ADJECTIVES, ANIMALS, BELONGINGS, FACTS, NOUNS, VERBS
+from ..data.microcosm.world import HELD_OUT_SHARES
 from .base import Count, Settings, Share, refused
 
 FEWEST_WORDS = 10  # French nouns and adjectives, so that every split has some pairs of them
+MOST_PEOPLE = min(  # each has another value, and so many has the test split of every relation
+    round(HELD_OUT_SHARES["test"] * len(modifiers) * len(nouns)) for modifiers, nouns in BELONGINGS.values()
+)
 
 
 class MicrocosmTexts(Settings):
     """How hard one kind of texts is (`llm.data.microcosm.size.Texts`)."""
 
     passages: Annotated[
-        dict[Annotated[int, Field(ge=2, le=len(PEOPLE))], Annotated[int, Field(ge=1, le=len(BELONGINGS))]],
+        dict[Annotated[int, Field(ge=2, le=MOST_PEOPLE)], Annotated[int, Field(ge=1, le=len(BELONGINGS))]],
         Field(min_length=1),
     ]
     extras: Share

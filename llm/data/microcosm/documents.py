@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import chat, words
+from .size import FIRST
 from .texts import ONE_PERSON, Passage, passage, pick, pick_several, statement, translation
 from .world import World
 
@@ -30,9 +31,10 @@ def document(kind: str, world: World, rng: np.random.Generator) -> Document:
 
 
 def _copied(world: World) -> list[str]:
-    """The words that copying and recall are practised on."""
-    belonging = [word for modifiers, nouns in words.BELONGINGS.values() for word in (*modifiers, *nouns)]
-    return [*words.PEOPLE, *world.all_animals, *world.nouns, *words.GOOD, *belonging]
+    """The words that copying and recall are practised on, no more than the first world's: with more of them binding takes longer."""
+    animals, nouns = world.all_animals[: FIRST.animals], list(world.nouns)[: FIRST.nouns]
+    belonging = [word for modifiers, things in words.BELONGINGS.values() for word in (*modifiers, *things)]
+    return [*words.PEOPLE, *animals, *nouns, *words.GOOD, *belonging]
 
 
 def _copy(world: World, rng: np.random.Generator) -> Document:

@@ -52,7 +52,7 @@ class Passage:
 
 def passage(world: World, split: str, rng: np.random.Generator, sizes: Sequence[tuple[int, int]]) -> Passage:
     """Some people with the same relations each, facts in random order; the values of one relation differ, so only the name tells
-    which is asked for. A split with fewer values has no more people than these.
+    which is asked for. The validation split, which has few values, has no more people than these.
 
     Args:
         sizes: (people, relations) of which one is drawn; a single person has two to four relations whatever is said.
