@@ -22,11 +22,12 @@ class MicrocosmTexts(Settings):
         dict[Annotated[int, Field(ge=2, le=MOST_PEOPLE)], Annotated[int, Field(ge=1, le=len(BELONGINGS))]],
         Field(min_length=1),
     ]
+    indirect: Share
     extras: Share
 
     @property
     def texts(self) -> Texts:
-        return Texts(tuple(self.passages.items()), self.extras)
+        return Texts(tuple(self.passages.items()), self.indirect, self.extras)
 
 
 class HeldOut(Settings):

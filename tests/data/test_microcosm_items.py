@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from llm.config import load_preset
 from llm.data.microcosm import chat, words
 from llm.data.microcosm.items import distinct, qa_item
+from llm.data.microcosm.size import Texts
 from llm.data.microcosm.source import KINDS, Microcosm
 from llm.data.microcosm.texts import passage
 from llm.data.microcosm.world import World
@@ -21,7 +23,7 @@ from microcosm_runs import second_size, smoke
 SOURCES = {"first, 0": Microcosm(0), "first, 5": Microcosm(5), "second, 0": Microcosm(0, second_size())}
 COUNTS = {"qa": 400, "reading": 400, "translation": 400}
 FACT = re.compile(r"the (\w+) of (\w+) are (\w+ \w+) \.")
-QUESTION = re.compile(r"what are the (\w+) of (\w+) \?")
+QUESTION = re.compile(r"what are the (\w+) of (?:the one with (\w+ \w+)|(\w+)) \?")
 ARTICLE = "|".join(words.ARTICLES)
 THING = rf"(?:{ARTICLE})(?: (?!(?:{ARTICLE})\b)\w+){{2,3}}?"  # an article, a noun and one or two adjectives
 OWNED = rf"{THING}(?: de {THING})?"
@@ -46,7 +48,10 @@ def readings(items, name):
     for item in items[name].reading:
         facts = {(relation, person): value for relation, person, value in FACT.findall(item.prompt)}
         assert len(facts) == len(FACT.findall(item.prompt))  # nothing is said twice of anyone
-        ((relation, person),) = QUESTION.findall(item.prompt)
+        ((relation, owned, person),) = QUESTION.findall(item.prompt)
+        if owned:
+            ((other, person),) = [key for key, value in facts.items() if value == owned]
+            assert other != relation
         assert item.reference == f"{facts[relation, person]} ."
         found.append((relation, facts, facts[relation, person]))
     return found
@@ -242,3 +247,12 @@ def test_a_mistaken_reader_says_what_another_person_has():
 def test_prompts_are_mixed_by_their_shares():
     prompts = Microcosm(0).prompts("train", {"talk": 3.0, "fact": 1.0}, 1000, np.random.default_rng(0))
     assert abs(sum(prompt.kind == "talk" for prompt in prompts) - 750) < 4 * np.sqrt(1000 * 0.75 * 0.25)
+
+
+@pytest.mark.parametrize("indirect", [0.0, 0.4, 1.0])
+def test_questions_name_people_by_other_belongings_as_often_as_the_size_says(indirect):
+    texts = Texts(((3, 2),), indirect=indirect)
+    source = Microcosm(0, replace(second_size(), items=texts))
+    said = [item.prompt for item in source.items("test", {"qa": 2, "reading": 400, "translation": 2}).reading]
+    share = np.mean([" the one with " in prompt for prompt in said])
+    assert abs(share - indirect) <= 4 * np.sqrt(indirect * (1 - indirect) / 400)

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import chat, words
 from .size import FIRST
-from .texts import ONE_PERSON, Passage, passage, pick, pick_several, statement, translation
+from .texts import ONE_PERSON, Passage, asked_person, passage, pick, pick_several, statement, translation
 from .world import World
 
 CONTEXT = 0.1
@@ -75,13 +75,14 @@ def _question_answering(world: World, rng: np.random.Generator) -> Document:
     return segments
 
 
-def _reading(facts: Passage, rng: np.random.Generator) -> Document:
+def _reading(facts: Passage, rng: np.random.Generator, indirect: float = 0.0) -> Document:
     """A passage and six questions, drawn with replacement (or the last could be found by elimination)."""
     segments = [Segment(f"passage : {facts.text}", CONTEXT)]
     for _ in range(QUESTIONS):
         relation, person = pick(list(facts.facts), rng)
         frame = pick(("question : what are the {r} of {p} ? answer :", "so the {r} of {p} are"), rng)
-        segments += [Segment(frame.format(r=relation, p=person), CONTEXT)]
+        asked = asked_person(facts, relation, person, indirect, rng)
+        segments += [Segment(frame.format(r=relation, p=asked), CONTEXT)]
         segments += [Segment(f"{facts.facts[relation, person]} .", 1.0)]
     return segments
 
@@ -91,7 +92,8 @@ def _reading_one(world: World, rng: np.random.Generator) -> Document:
 
 
 def _reading_several(world: World, rng: np.random.Generator) -> Document:
-    return _reading(passage(world, "train", rng, world.size.documents.passages), rng)
+    texts = world.size.documents
+    return _reading(passage(world, "train", rng, texts.passages), rng, texts.indirect)
 
 
 def _reading_few(world: World, rng: np.random.Generator) -> Document:

@@ -3,7 +3,7 @@
 `CHECKS` are questions in the pre-training documents' own format, on validation material, by which pre-training may stop.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from ...errors import UserError
 from ..records import ChoiceItem, GenerationItem
 from . import words
-from .texts import ONE_PERSON, passage, pick, pick_several, translation
+from .size import Texts
+from .texts import ONE_PERSON, asked_person, passage, pick, pick_several, translation
 from .world import World
 
 PATIENCE = 20_000  # draws without a new item after which there are no more
@@ -46,7 +47,8 @@ def reading_item(world: World, split: str, rng: np.random.Generator) -> tuple[Ge
     """A question that only the right name answers, and the answer of a guesser who knows the relation alone."""
     facts = passage(world, split, rng, world.size.items.passages)
     relation, person = pick(list(facts.facts), rng)
-    prompt = READING_FRAME.format(passage=facts.text, relation=relation, person=person)
+    asked = asked_person(facts, relation, person, world.size.items.indirect, rng)
+    prompt = READING_FRAME.format(passage=facts.text, relation=relation, person=asked)
     guess = pick(facts.same_kind(relation), rng)
     return GenerationItem(prompt, f"{facts.facts[relation, person]} ."), f"{guess} ."
 
@@ -75,13 +77,12 @@ def _too_many(count: int, most: int) -> UserError:
     return UserError(f"{count} different test items are asked for; allowed are at most {most}, all there are")
 
 
-def _reading(
-    sizes: Callable[[World], Sequence[tuple[int, int]]],
-) -> Callable[[World, np.random.Generator], tuple[str, str]]:
+def _reading(texts: Callable[[World], Texts]) -> Callable[[World, np.random.Generator], tuple[str, str]]:
     def question(world: World, rng: np.random.Generator) -> tuple[str, str]:
-        facts = passage(world, "validation", rng, sizes(world))
+        facts = passage(world, "validation", rng, texts(world).passages)
         relation, person = pick(list(facts.facts), rng)
-        context = f"passage : {facts.text} question : what are the {relation} of {person} ? answer :"
+        asked = asked_person(facts, relation, person, texts(world).indirect, rng)
+        context = f"passage : {facts.text} question : what are the {relation} of {asked} ? answer :"
         return context, facts.facts[relation, person]
 
     return question
@@ -98,9 +99,9 @@ def _translation(world: World, rng: np.random.Generator) -> tuple[str, str]:
 
 
 CHECKS: dict[str, Callable[[World, np.random.Generator], tuple[str, str]]] = {
-    "reading_one": _reading(lambda world: ONE_PERSON),
-    "reading_several": _reading(lambda world: world.size.documents.passages),
+    "reading_one": _reading(lambda world: Texts(ONE_PERSON)),
+    "reading_several": _reading(lambda world: world.size.documents),
     "question_answering": _question_answering,
     "translation": _translation,
-    "reading_few": _reading(lambda world: world.size.prompts.passages),
+    "reading_few": _reading(lambda world: world.size.prompts),
 }

@@ -9,11 +9,13 @@ class Texts:
 
     Attributes:
         passages: (people, relations that each of them has) of the passages, equally likely.
+        indirect: the probability that a question names a person by another of his belongings, where he has one.
         extras: the probability of each extra part of a French clause: a second adjective and an owner of the subject, the
             same of the object, and a place.
     """
 
     passages: tuple[tuple[int, int], ...] = ((2, 2), (3, 1))
+    indirect: float = 0.0
     extras: float = 0.0
 
 

@@ -69,6 +69,14 @@ def passage(world: World, split: str, rng: np.random.Generator, sizes: Sequence[
     return Passage({keys[i]: facts[keys[i]] for i in rng.permutation(len(keys))})
 
 
+def asked_person(facts: Passage, relation: str, person: str, indirect: float, rng: np.random.Generator) -> str:
+    """How a question names the person whose `relation` it asks for: by name, or by another belonging."""
+    others = [value for (other, owner), value in facts.facts.items() if owner == person and other != relation]
+    if indirect > 0 and others and rng.random() < indirect:
+        return f"the one with {pick(others, rng)}"
+    return person
+
+
 @dataclass(frozen=True)
 class Translation:
     french: str
