@@ -124,6 +124,8 @@ class Method:
         for ratios; "" where there is nothing to call.
     options: key -> what an entry of a sweep lists under it; each combination of values is one setting. "part" and "offsets" say
         which group gets which ratio (`llm.stages.average`); others of an averaging method are its merge's.
+    whole: whether the code of an averaging method makes whole models of theta_0, theta and what else it asks for
+        (`llm.averaging.whole`), instead of merging tensor by tensor at ratios. Its entries list alphas where its order has them.
     searches: "section.method" of presets that states the work of a search for ratios (`llm.config.sections.Ama`); its rows have
         the ratios under "alphas". "" for methods that are given theirs. grouped: its rows have the grouping.
     parts: the only `grouping.parts` of its entries; None for any.
@@ -141,6 +143,7 @@ class Method:
     reference: str
     code: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
+    whole: bool = False
     searches: str = ""
     grouped: bool = False
     parts: str | None = None
@@ -156,7 +159,8 @@ class Method:
         if self.kind == "averaging":
             ratios = {"alphas"} if self.searches or self.grouped else set()
             unequal = "offsets" in self.options  # its rows have the ratios themselves
-            own = set(self.options) - {"offsets"} | ({"alpha"} if self.order and not unequal else set())
+            alone = self.order is not None and not unequal and (not self.whole or "alpha" in self.order.by)
+            own = set(self.options) - {"offsets"} | ({"alpha"} if alone else set())
             return frozenset({"lr"} | ratios | own | (set(GROUPING) if self.grouped else set()))
         fixed = {"theta": {"lr"}, "early-stopping": {"lr", "iteration"}}.get(self.name, set())
         return frozenset(fixed | ({"lr"} | set(self.options) if self.kind == "training" else set()))

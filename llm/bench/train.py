@@ -101,7 +101,7 @@ def _model(run, seed: int):
     from ..data.microcosm.tokenizer import build_tokenizer
     from ..models.save import build_model
 
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(run.preset.world.size)
     return build_model(run.preset.model, tokenizer, seed=seed), tokenizer
 
 

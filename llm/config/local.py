@@ -16,7 +16,8 @@ from ..data.smollm.source import KINDS as SMOLLM_KINDS
 from ..data.smollm.source import SmollmSource, smollm_source
 from .base import Count, Items, Lengths, Mixture, Rate, Settings, Share, Work, refused
 from .preset import Preset, PublicModel, Shape
-from .sections import Ama, Distil, Dpo, Optimiser, Oracle, Ppo, Preferences, Reward, Rsf, Trained
+from .sections import Ama, Distil, Dpo, Optimiser, Oracle, Ppo, Preferences, Renewal, Reward, Rsf, Trained
+from .world import World
 
 
 class Evaluate(Settings):
@@ -45,6 +46,7 @@ class LocalPreset(Preset):
     generation_batch: Count
     preferences: Preferences
     reward: Reward
+    renewal: Renewal | None  # null: all pairs are drawn before anything is aligned
     rsf: Rsf
     dpo: Dpo
     ama: Ama
@@ -95,6 +97,7 @@ class Initialise(Settings):
     query_key: Annotated[float, Field(gt=0)]
     value_output: Annotated[float, Field(gt=0)]
     look_back: Annotated[float, Field(gt=0)]
+    silent: Annotated[int, Field(ge=0)]  # layers that begin without an output
 
 
 class Model(Shape):
@@ -112,6 +115,15 @@ class Model(Shape):
             raise refused(
                 f"hidden_size = {self.hidden_size} is not allowed with heads = {self.heads}; "
                 "allowed are multiples of 2 heads (rotary positions turn pairs of numbers)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _first_layer_is_not_silent(self) -> Self:
+        if self.initialise.silent > self.layers - 2:
+            raise refused(
+                f"initialise.silent = {self.initialise.silent} is not allowed with layers = {self.layers}; "
+                f"allowed are 0 to {self.layers - 2}: the first and the last one are not"
             )
         return self
 
@@ -159,6 +171,7 @@ class MicrocosmPreset(LocalPreset):
     """Everything about the size of a run in the microcosm."""
 
     data: Literal["microcosm"]
+    world: World
     device: Literal["cpu"]  # a GPU has little to do for models this small
     model: Model
     pretrain: Pretrain
@@ -170,7 +183,7 @@ class MicrocosmPreset(LocalPreset):
     takes_numbers_of_sweeps: ClassVar[bool] = True
 
     def source(self, seed: int, out: Path) -> Microcosm:
-        return Microcosm(seed)
+        return Microcosm(seed, self.world.size)
 
     @model_validator(mode="after")
     def _kinds_are_known(self) -> Self:

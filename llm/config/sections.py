@@ -90,6 +90,13 @@ class Reward(Trained):
         return self
 
 
+class Renewal(Settings):
+    """Pairs drawn anew from what RSF makes of theta_0 by the reward model so far, which then learns from all pairs anew."""
+
+    rounds: Count
+    pairs: Count  # that a round adds
+
+
 class BestOfN(Trained):
     """Best of n, iterated: the numbers of RSF that both backends have."""
 

@@ -104,8 +104,21 @@ class AveragingEntry(Entry):
     """One family of averaged models: every alpha goes with every combination of options."""
 
     method: Annotated[str, method_of("averaging")]
-    alphas: Annotated[tuple[Share, ...], Field(min_length=1)]
+    alphas: tuple[Share, ...] = Field(default=(), validate_default=True)
     grouping: GroupingSettings
+
+    @field_validator("alphas")
+    @classmethod
+    def _alphas_are_the_methods(cls, given: tuple, info: ValidationInfo) -> tuple:
+        method = METHODS.get(info.data.get("method", ""))
+        if method is None:  # refused already
+            return given
+        wanted = not method.whole or "alpha" in method.setting
+        if wanted and not given:
+            raise refused(f"alphas are missing; method {method.name} needs a list of numbers in [0, 1]")
+        if given and not wanted:
+            raise refused(f"alphas = {short(list(given))} are not allowed with method {method.name}; it has no ratio")
+        return given
 
     @model_validator(mode="after")
     def _grouping_is_the_methods(self) -> Self:

@@ -50,7 +50,8 @@ def _prepare_attention(model, settings: Initialise) -> None:
     Every head compares like with like: its query and key projections are the same random orthonormal rows (mimetic
     initialisation, Trockman and Kolter, arXiv 2305.09828), and it copies what it looks at: the output projection is the
     transpose of the value projection. In the first layer head h = 1, 2, .. instead looks h tokens back, by query and
-    key biases a rotary distance of h apart, and all heads write into one subspace.
+    key biases a rotary distance of h apart, and all heads write into one subspace. The `silent` layers in the middle begin by adding nothing: a deeper model
+    learns to bind as soon as a shallower one does.
     """
     config = model.config
     size = config.hidden_size // config.num_attention_heads
@@ -62,6 +63,10 @@ def _prepare_attention(model, settings: Initialise) -> None:
             attention.q_proj.weight[head], attention.k_proj.weight[head] = same, same
             copied = settings.value_output * _orthonormal_rows(size, config.hidden_size)
             attention.v_proj.weight[head], attention.o_proj.weight[:, head] = copied, copied.T
+    begin = (config.num_hidden_layers - settings.silent) // 2
+    for layer in model.model.layers[begin : begin + settings.silent]:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
     first, shared = model.model.layers[0].self_attn, settings.value_output * _orthonormal_rows(size, config.hidden_size)
     frequencies = config.rope_parameters["rope_theta"] ** (-torch.arange(0, size, 2) / size)
     for back, head in enumerate(heads, start=1):

@@ -59,7 +59,9 @@ def shape_of(preset: LocalPreset) -> PublicModel:
 
     model = preset.model
     sizes, head_size = model.model_dump(exclude={"initialise"}), model.hidden_size // model.heads
-    return PublicModel(**sizes, kv_heads=model.heads, head_size=head_size, vocabulary=len(vocabulary()))
+    return PublicModel(
+        **sizes, kv_heads=model.heads, head_size=head_size, vocabulary=len(vocabulary(preset.world.size))
+    )
 
 
 def work(preset: LocalPreset, step: Step, sizes: Sizes) -> Work:

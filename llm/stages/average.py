@@ -3,6 +3,7 @@ patterns of figure 9, any other merge) or that were found before (AMA, AdaMergin
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from ..averaging.live import mix_, tied
 from ..averaging.merge import Merge
 from ..averaging.merge.linear import LINEAR
+from ..averaging.whole import Materials
 from ..config import AveragingEntry
 from ..errors import UserError
 from ..evaluation.local import Evaluator
@@ -18,6 +20,8 @@ from ..evaluation.measurement import rows_of, with_rate
 from ..grouping import PART_NAMES, Grouping, assign, labels, ratios
 from ..methods import code_of
 from ..models.loading import load_model
+from ..training.iterations import iteration_folder
+from .samples import own_samples
 
 # what a search for ratios has found: (which model it is, as the rows have it; ratio of each group)
 Found = list[tuple[dict, dict[str, float]]]
@@ -63,10 +67,49 @@ def measure_averages(
     """
     grouping = entry.grouping.of_model(evaluator.run.preset.model)
     between, rows = load_between(evaluator.theta_0, theta, grouping, evaluator.mixed_on), []
-    for setting, alphas in settings_of(entry, grouping, labels(between.assignment), found):
-        measured, seconds = evaluator.measure(between.mix(alphas, _merge(entry, setting)))
+    models = (
+        _whole_models(evaluator, theta, entry, between)
+        if entry.spec.whole
+        else _mixed_models(between, entry, grouping, found)
+    )
+    for setting, model in models:
+        measured, seconds = evaluator.measure(model)
         rows += rows_of(evaluator.run, rlhf, entry.method, with_rate(setting, lr), measured, seconds)
     return rows
+
+
+Models = Iterator[tuple[dict[str, Any], torch.nn.Module]]  # (setting, the model); a model is valid until the next one
+
+
+def _mixed_models(between: Between, entry: AveragingEntry, grouping: Grouping, found: Found) -> Models:
+    for setting, alphas in settings_of(entry, grouping, labels(between.assignment), found):
+        yield setting, between.mix(alphas, _merge(entry, setting))
+
+
+def _whole_models(evaluator: Evaluator, theta: Path, entry: AveragingEntry, between: Between) -> Models:
+    build = code_of(entry.spec)(_materials(evaluator, theta, between))
+    for alpha in entry.alphas or (None,):
+        for options in entry.settings():
+            setting = options if alpha is None else {**options, "alpha": alpha}
+            yield setting, build(setting)
+
+
+def _materials(evaluator: Evaluator, theta: Path, between: Between) -> Materials:
+    run = evaluator.run
+    folders = {"theta_0": evaluator.theta_0, "theta": theta, "pretrained": run.folder / "pretrained"}
+    for iteration in range(1, int(theta.name.removeprefix("iteration")) + 1):
+        folders[f"iteration{iteration}"] = iteration_folder(theta.parent, iteration)
+    return Materials(
+        between.model,
+        evaluator.tokenizer,
+        between.theta_0,
+        between.theta,
+        between.assignment,
+        folders,
+        partial(load_model, device=run.device),
+        partial(own_samples, run, evaluator.theta_0, theta),
+        int(run.rng("whole").integers(2**62)),
+    )
 
 
 def _merge(entry: AveragingEntry, setting: Mapping[str, Any]) -> Merge:

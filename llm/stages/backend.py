@@ -18,6 +18,7 @@ from .align import align
 from .average import Found
 from .oracle import oracle_ratios
 from .pretrain import pretrain, take_shipped
+from .renewal import renew
 from .reward import preferences, train_reward
 from .sft import sft
 from .trajectory import measure_baseline
@@ -90,7 +91,9 @@ class LocalBackend:
     def reward(self) -> None:
         """`preferences.json` too, unless it is there and newer than theta_0."""
         run, theta_0, pairs = self.run, self.run.folder / "theta_0", self.run.folder / "preferences.json"
-        if not up_to_date(pairs, theta_0 / "config.json"):
+        if run.preset.renewal:
+            renew(run, theta_0, pairs)
+        elif not up_to_date(pairs, theta_0 / "config.json"):
             preferences(run, theta_0, pairs)
         judged = train_reward(run, theta_0, pairs, run.folder / "reward")
         write_json(run.folder / "reward.json", judged)

@@ -24,7 +24,7 @@ def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
     Raises:
         UserError: a phase used up `max_tokens` without reaching its targets.
     """
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(run.preset.world.size)
     model = build_model(run.preset.model, tokenizer, seed=run.seed)
     history: list[dict] = []
     for phase in run.preset.pretrain.phases:
@@ -38,7 +38,7 @@ def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
 def take_shipped(run: MicrocosmRun, shipped: Path, out: Path) -> None:
     """Copy the weights that come with the project (made by `pretrain`, at their preset and seed)."""
     model, tokenizer = load_model(shipped), load_tokenizer(shipped)
-    wanted = build_model(run.preset.model, build_tokenizer(), seed=run.seed)
+    wanted = build_model(run.preset.model, build_tokenizer(run.preset.world.size), seed=run.seed)
     if {n: p.shape for n, p in model.named_parameters()} != {n: p.shape for n, p in wanted.named_parameters()}:
         raise UserError(
             f"shipped weights {shipped} are not of the shapes of preset {run.preset.name}; train anew without --shipped"
@@ -103,9 +103,10 @@ def draw_document(
 ) -> tuple[list[int], list[float]]:
     """(ids, weights) of a document of a random kind, from <bos> on."""
     kinds, shares = list(mixture), np.array(list(mixture.values()))
-    ids, weights = encode("<bos>"), [0.0]
+    size = run.preset.world.size
+    ids, weights = encode("<bos>", size), [0.0]
     for text, weight in run.source.document(kinds[rng.choice(len(kinds), p=shares / shares.sum())], rng):
-        piece = encode(text)
+        piece = encode(text, size)
         ids += piece
         weights += [weight] * len(piece)
     return ids, weights
@@ -114,11 +115,12 @@ def draw_document(
 def check(run: MicrocosmRun, model) -> dict[str, float]:
     """Share of validation questions of each kind of which every token of the answer is the most likely one."""
     questions = run.source.checks(run.preset.pretrain.check_items, run.rng("pretrain", "check"))
-    return {name: float(np.mean([_answers(model, *pair) for pair in pairs])) for name, pairs in questions.items()}
+    return {name: float(np.mean([_answers(run, model, *pair) for pair in pairs])) for name, pairs in questions.items()}
 
 
 @torch.no_grad()
-def _answers(model, context: str, answer: str) -> bool:
-    ids, wanted = encode(f"<bos> {context}"), encode(answer)
+def _answers(run: MicrocosmRun, model, context: str, answer: str) -> bool:
+    size = run.preset.world.size
+    ids, wanted = encode(f"<bos> {context}", size), encode(answer, size)
     logits = model(input_ids=torch.tensor([ids + wanted])).logits[0]
     return bool((logits[len(ids) - 1 : -1].argmax(dim=-1) == torch.tensor(wanted)).all())

@@ -35,17 +35,24 @@ def preferences(run: LocalRun, theta_0: Path, out: Path) -> None:
     splits = ["train"] * settings.pairs + ["test"] * settings.test_pairs
     prompts = run.source.prompts("train", run.preset.prompts, settings.pairs, rng)
     prompts += run.source.prompts("test", run.preset.prompts, settings.test_pairs, rng)
-    first, second = (_replies(run, model, tokenizer, prompts, side, rng) for side in range(2))
-    rows = []
-    for split, prompt, *pair in zip(splits, prompts, first, second):
+    sides = [_replies(run, model, tokenizer, prompts, side, rng) for side in range(2)]
+    write_json(out, label(run, splits, prompts, sides, rng))
+
+
+def label(
+    run: LocalRun, splits: list[str], prompts: list, sides: list[list[tuple[str, bool]]], rng: np.random.Generator
+) -> list[dict]:
+    """Rows of `preferences` from a split, a prompt and both sides' (reply, finished) each."""
+    noise, rows = run.preset.preferences.noise_scale, []
+    for split, prompt, *pair in zip(splits, prompts, *sides):
         scored: list[dict] = [{"text": r, "finished": f, "gold": run.source.gold_reward(prompt, r, f)} for r, f in pair]
         better = max(scored, key=lambda reply: reply["gold"])
         worse = scored[1] if better is scored[0] else scored[0]
-        agrees = 1 / (1 + np.exp(-settings.noise_scale * (better["gold"] - worse["gold"])))
+        agrees = 1 / (1 + np.exp(-noise * (better["gold"] - worse["gold"])))
         if split == "train" and rng.random() > agrees:
             better, worse = worse, better
         rows.append({"split": split, "prompt": prompt.text, "chosen": better, "rejected": worse})
-    write_json(out, rows)
+    return rows
 
 
 def _replies(run: LocalRun, model, tokenizer, prompts, side: int, rng: np.random.Generator) -> list[tuple[str, bool]]:

@@ -182,6 +182,23 @@ def test_a_file_of_ones_own_is_read_by_its_path(tmp_path):
         ("ppo.collapse.critic_loss", 1.0, "ppo.collapse.critic_loss = 1.0 is not allowed: .* greater than 1"),
         ("oracle.screen", 5, "oracle: screen = 5 is not allowed with prompts = 4; allowed is at most as many"),
         ("distil.epochs", None, "the key distil.epochs is missing; every key must be given"),
+        ("world.animals", 1000, "world.animals = 1000 is not allowed: Input should be less than or equal to 311"),
+        ("world.skew", 0.5, "world.skew = 0.5 is not allowed: Input should be greater than or equal to 1"),
+        ("world.choices", 13, "world.choices = 13 is not allowed: Input should be less than or equal to 12"),
+        (
+            "world.held_out_animals.test",
+            86,
+            "world: held_out_animals = 101 is not allowed with animals = 101; allowed are fewer than there are",
+        ),
+        ("world.items.passages", {8: 1}, "world.items.passages.8.* is not allowed: .* less than or equal to 7"),
+        ("world.items.passages", {3: 7}, "world.items.passages.3 = 7 is not allowed: .* less than or equal to 6"),
+        ("world.prompts.extras", 1.5, "world.prompts.extras = 1.5 is not allowed: .* less than or equal to 1"),
+        ("renewal", {"rounds": 0, "pairs": 4}, "renewal.rounds = 0 is not allowed: .* greater than or equal to 1"),
+        (
+            "model.initialise.silent",
+            2,
+            "model: initialise.silent = 2 is not allowed with layers = 3; allowed are 0 to 1: the first and the last",
+        ),
         ("evaluate.qa", 1, "evaluate.qa = 1 is not allowed: Input should be greater than or equal to 2"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 
 from llm import cli
 from llm.config import load_preset, load_sweep
+from llm.data.microcosm.size import Size
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.evaluation.local import Evaluator
 from llm.files import write_json
@@ -23,6 +24,11 @@ STAGES = ("pretrain", "sft", "reward", "rsf")
 # one row that is right, for tests of what reads and writes rows
 ROW = {"preset": "smoke", "seed": 0, "rlhf": "none", "method": "theta_0", "setting": {}, "metric": "qa", "value": 0.5}
 ROW |= {"stderr": 0.1, "n": 4, "split": "test", "seconds": 1.0, "version": "0.1.0"}
+
+
+def second_size() -> Size:
+    """The size of the second, harder microcosm."""
+    return load_preset("microcosm-2").world.size
 
 
 @cache

@@ -69,7 +69,7 @@ def _fact(world: World, split: str, rng: np.random.Generator) -> Prompt:
 
 
 def _reading(world: World, split: str, rng: np.random.Generator) -> Prompt:
-    facts = passage(world, split, rng)
+    facts = passage(world, split, rng, world.size.prompts.passages)
     relation, person = pick(list(facts.facts), rng)
     frame = pick(
         (
@@ -84,7 +84,7 @@ def _reading(world: World, split: str, rng: np.random.Generator) -> Prompt:
 
 
 def _translation(world: World, split: str, rng: np.random.Generator) -> Prompt:
-    pair = translation(world, split, rng)
+    pair = translation(world, split, rng, world.size.prompts)
     frame = pick(
         (
             "can you help me with this french : {f} ?",

@@ -9,17 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from . import chat, words
-from .texts import Passage, passage, pick, pick_several, statement, translation
+from .size import FIRST
+from .texts import ONE_PERSON, Passage, asked_person, passage, pick, pick_several, statement, translation
 from .world import World
 
 CONTEXT = 0.1
-COPIED = (  # the words that copying and recall are practised on
-    *words.PEOPLE,
-    *words.ANIMALS,
-    *words.NOUNS,
-    *words.GOOD,
-    *(word for modifiers, nouns in words.BELONGINGS.values() for word in (*modifiers, *nouns)),
-)
 QUESTIONS = 6  # about one passage
 
 
@@ -36,15 +30,22 @@ def document(kind: str, world: World, rng: np.random.Generator) -> Document:
     return KINDS[kind](world, rng)
 
 
+def _copied(world: World) -> list[str]:
+    """The words that copying and recall are practised on, no more than the first world's: with more of them binding takes longer."""
+    animals, nouns = world.all_animals[: FIRST.animals], list(world.nouns)[: FIRST.nouns]
+    belonging = [word for modifiers, things in words.BELONGINGS.values() for word in (*modifiers, *things)]
+    return [*words.PEOPLE, *animals, *nouns, *words.GOOD, *belonging]
+
+
 def _copy(world: World, rng: np.random.Generator) -> Document:
     """Random words and the same again: teaches looking back, on which all reading rests."""
-    text = " ".join(pick_several(COPIED, int(rng.integers(8, 21)), rng))
+    text = " ".join(pick_several(_copied(world), int(rng.integers(8, 21)), rng))
     return [Segment(f"{text} . say again :", CONTEXT), Segment(f"{text} .", 1.0)]
 
 
 def _recall(world: World, rng: np.random.Generator) -> Document:
     """Pairs of words and questions about them: the bare form of reading, densely supervised."""
-    chosen = pick_several(COPIED, 2 * int(rng.integers(3, 7)), rng)
+    chosen = pick_several(_copied(world), 2 * int(rng.integers(3, 7)), rng)
     pairs = list(zip(chosen[::2], chosen[1::2]))
     segments = [Segment(" ".join(f"{key} are {value} ." for key, value in pairs), CONTEXT)]
     for _ in range(6):
@@ -74,27 +75,34 @@ def _question_answering(world: World, rng: np.random.Generator) -> Document:
     return segments
 
 
-def _reading(facts: Passage, rng: np.random.Generator) -> Document:
+def _reading(facts: Passage, rng: np.random.Generator, indirect: float = 0.0) -> Document:
     """A passage and six questions, drawn with replacement (or the last could be found by elimination)."""
     segments = [Segment(f"passage : {facts.text}", CONTEXT)]
     for _ in range(QUESTIONS):
         relation, person = pick(list(facts.facts), rng)
         frame = pick(("question : what are the {r} of {p} ? answer :", "so the {r} of {p} are"), rng)
-        segments += [Segment(frame.format(r=relation, p=person), CONTEXT)]
+        asked = asked_person(facts, relation, person, indirect, rng)
+        segments += [Segment(frame.format(r=relation, p=asked), CONTEXT)]
         segments += [Segment(f"{facts.facts[relation, person]} .", 1.0)]
     return segments
 
 
 def _reading_one(world: World, rng: np.random.Generator) -> Document:
-    return _reading(passage(world, "train", rng, n_people=1), rng)
+    return _reading(passage(world, "train", rng, ONE_PERSON), rng)
 
 
 def _reading_several(world: World, rng: np.random.Generator) -> Document:
-    return _reading(passage(world, "train", rng), rng)
+    texts = world.size.documents
+    return _reading(passage(world, "train", rng, texts.passages), rng, texts.indirect)
+
+
+def _reading_few(world: World, rng: np.random.Generator) -> Document:
+    """About no more people than alignment prompts have: binding is learned on few people first (docs/log.md)."""
+    return _reading(passage(world, "train", rng, world.size.prompts.passages), rng)
 
 
 def _translation(world: World, rng: np.random.Generator) -> Document:
-    pair = translation(world, "train", rng)
+    pair = translation(world, "train", rng, world.size.documents)
     return [Segment(f"french : {pair.french} . english :", CONTEXT), Segment(f"{pair.english} .", 1.0)]
 
 
@@ -113,4 +121,5 @@ KINDS = {
     "reading_several": _reading_several,
     "translation": _translation,
     "dialogue": _dialogue,
+    "reading_few": _reading_few,
 }

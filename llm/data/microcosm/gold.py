@@ -61,6 +61,7 @@ def _knowledge() -> frozenset[str]:
         known |= set(values)
     for modifiers, nouns in words.BELONGINGS.values():
         known |= {*modifiers, *nouns}
+    known |= {words.OWNER[0], *words.PLACES}
     for table in (words.NOUNS, words.ADJECTIVES, words.ARTICLES):
         known |= set(table)
     for table in (words.NOUNS, words.ADJECTIVES):

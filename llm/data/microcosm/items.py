@@ -4,46 +4,58 @@
 """
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 
 from ...errors import UserError
 from ..records import ChoiceItem, GenerationItem
 from . import words
-from .texts import passage, pick, pick_several, translation
+from .size import Texts
+from .texts import ONE_PERSON, asked_person, passage, pick, pick_several, translation
 from .world import World
 
-N_CHOICES = 4
 PATIENCE = 20_000  # draws without a new item after which there are no more
 QA_FRAMES = ("what is the {relation} of the {animal} ?", "the {animal} has what {relation} ?")
 READING_FRAME = "{passage} what are the {relation} of {person} ?"
 TRANSLATION_FRAME = "what does this say in english : {french} ?"
 
 
-def qa_item(world: World, split: str, rng: np.random.Generator) -> ChoiceItem:
-    """A fact about an animal of the split, against three other values of the relation."""
-    animal, relation = pick(world.animals[split], rng), pick(list(words.FACTS), rng)
+def qa_item(world: World, split: str, rng: np.random.Generator, fact: tuple[str, str] | None = None) -> ChoiceItem:
+    """A fact, (animal, relation), about an animal of the split, against other values of the relation."""
+    animal, relation = fact or (pick(world.animals[split], rng), pick(list(words.FACTS), rng))
     right = world.facts[animal, relation]
-    wrong = pick_several([v for v in words.FACTS[relation] if v != right], N_CHOICES - 1, rng)
-    place = int(rng.integers(N_CHOICES))
+    wrong = pick_several([v for v in words.FACTS[relation] if v != right], world.size.choices - 1, rng)
+    place = int(rng.integers(world.size.choices))
     choices = (*wrong[:place], right, *wrong[place:])
     return ChoiceItem(
         pick(QA_FRAMES, rng).format(relation=relation, animal=animal), tuple(f"{c} ." for c in choices), place
     )
 
 
+def qa_items(world: World, split: str, count: int, rng: np.random.Generator) -> list[ChoiceItem]:
+    """`count` different ones, of as many facts where the world's size says so; UserError if there are fewer."""
+    if not world.size.facts_asked_once:
+        return distinct(lambda g: qa_item(world, split, g), count, rng)
+    facts = list(product(world.animals[split], words.FACTS))
+    if count > len(facts):
+        raise _too_many(count, len(facts))
+    return [qa_item(world, split, rng, facts[i]) for i in rng.permutation(len(facts))[:count]]
+
+
 def reading_item(world: World, split: str, rng: np.random.Generator) -> tuple[GenerationItem, str]:
     """A question that only the right name answers, and the answer of a guesser who knows the relation alone."""
-    facts = passage(world, split, rng)
+    facts = passage(world, split, rng, world.size.items.passages)
     relation, person = pick(list(facts.facts), rng)
-    prompt = READING_FRAME.format(passage=facts.text, relation=relation, person=person)
+    asked = asked_person(facts, relation, person, world.size.items.indirect, rng)
+    prompt = READING_FRAME.format(passage=facts.text, relation=relation, person=asked)
     guess = pick(facts.same_kind(relation), rng)
     return GenerationItem(prompt, f"{facts.facts[relation, person]} ."), f"{guess} ."
 
 
 def translation_item(world: World, split: str, rng: np.random.Generator) -> tuple[GenerationItem, str]:
     """A clause of the split's noun phrases, and the unrelated clause a guesser might say."""
-    pair, other = translation(world, split, rng), translation(world, split, rng)
+    pair, other = translation(world, split, rng, world.size.items), translation(world, split, rng, world.size.items)
     return GenerationItem(TRANSLATION_FRAME.format(french=pair.french), f"{pair.english} ."), f"{other.english} ."
 
 
@@ -57,17 +69,20 @@ def distinct(make, count: int, rng: np.random.Generator) -> list:
         repeats = repeats + 1 if prompt in found else 0
         found.setdefault(prompt, item)
         if repeats == PATIENCE:
-            raise UserError(
-                f"{count} different test items are asked for; allowed are at most {len(found)}, all there are"
-            )
+            raise _too_many(count, len(found))
     return list(found.values())
 
 
-def _reading(n_people: int | None) -> Callable[[World, np.random.Generator], tuple[str, str]]:
+def _too_many(count: int, most: int) -> UserError:
+    return UserError(f"{count} different test items are asked for; allowed are at most {most}, all there are")
+
+
+def _reading(texts: Callable[[World], Texts]) -> Callable[[World, np.random.Generator], tuple[str, str]]:
     def question(world: World, rng: np.random.Generator) -> tuple[str, str]:
-        facts = passage(world, "validation", rng, n_people=n_people)
+        facts = passage(world, "validation", rng, texts(world).passages)
         relation, person = pick(list(facts.facts), rng)
-        context = f"passage : {facts.text} question : what are the {relation} of {person} ? answer :"
+        asked = asked_person(facts, relation, person, texts(world).indirect, rng)
+        context = f"passage : {facts.text} question : what are the {relation} of {asked} ? answer :"
         return context, facts.facts[relation, person]
 
     return question
@@ -79,13 +94,14 @@ def _question_answering(world: World, rng: np.random.Generator) -> tuple[str, st
 
 
 def _translation(world: World, rng: np.random.Generator) -> tuple[str, str]:
-    pair = translation(world, "validation", rng)
+    pair = translation(world, "validation", rng, world.size.documents)
     return f"french : {pair.french} . english :", pair.english
 
 
 CHECKS: dict[str, Callable[[World, np.random.Generator], tuple[str, str]]] = {
-    "reading_one": _reading(1),
-    "reading_several": _reading(None),
+    "reading_one": _reading(lambda world: Texts(ONE_PERSON)),
+    "reading_several": _reading(lambda world: world.size.documents),
     "question_answering": _question_answering,
     "translation": _translation,
+    "reading_few": _reading(lambda world: world.size.prompts),
 }

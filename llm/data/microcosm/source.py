@@ -12,6 +12,7 @@ from .documents import KINDS as DOCUMENT_KINDS
 from .documents import Document, document
 from .gold import gold_reward
 from .items import CHECKS
+from .size import FIRST, Size
 from .world import World
 
 KINDS = {  # every name that settings may use, by what it is a kind of
@@ -25,13 +26,14 @@ _ITEM_STREAM = {"train": 11, "test": 12}
 
 @dataclass(frozen=True)
 class Microcosm:
-    """The world of one seed, as the stages see it (see `llm.data.records.Source`)."""
+    """The world of one seed and size, as the stages see it (see `llm.data.records.Source`)."""
 
     seed: int
+    size: Size = FIRST
 
     @cached_property
     def world(self) -> World:
-        return World(self.seed)
+        return World(self.seed, self.size)
 
     def document(self, kind: str, rng: np.random.Generator) -> Document:
         return document(kind, self.world, rng)
@@ -71,7 +73,7 @@ class Microcosm:
         """Distinct items of `split`, the same at every call."""
         rng = np.random.default_rng([self.seed, _ITEM_STREAM[split]])
         return AbilityItems(
-            qa=test_items.distinct(lambda g: test_items.qa_item(self.world, split, g), counts["qa"], rng),
+            qa=test_items.qa_items(self.world, split, counts["qa"], rng),
             reading=[item for item, _ in self._guessed(test_items.reading_item, counts["reading"], split)],
             translation=[item for item, _ in self._guessed(test_items.translation_item, counts["translation"], split)],
         )

@@ -1,7 +1,9 @@
 """A word-level Hugging Face tokenizer over the microcosm's vocabulary, with its chat template."""
 
 from functools import cache
+from typing import Any
 
+from .size import FIRST, Size
 from .words import vocabulary
 
 CHAT_TEMPLATE = (
@@ -13,25 +15,25 @@ CHAT_TEMPLATE = (
 
 
 @cache
-def build_tokenizer():
+def build_tokenizer(size: Size = FIRST):
     """A `PreTrainedTokenizerFast`: one id a word, words separated by white space, unknown words become <unk>."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    core = Tokenizer(models.WordLevel(word_ids(), unk_token="<unk>"))
+    core = Tokenizer(models.WordLevel(word_ids(size), unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
+    special: dict[str, Any] = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
     special |= {"additional_special_tokens": ["<user>", "<assistant>"]}
     return PreTrainedTokenizerFast(tokenizer_object=core, **special, chat_template=CHAT_TEMPLATE, padding_side="left")
 
 
 @cache
-def word_ids() -> dict[str, int]:
+def word_ids(size: Size = FIRST) -> dict[str, int]:
     """word -> token id."""
-    return {word: index for index, word in enumerate(vocabulary())}
+    return {word: index for index, word in enumerate(vocabulary(size))}
 
 
-def encode(text: str) -> list[int]:
+def encode(text: str, size: Size = FIRST) -> list[int]:
     """The ids of a text of known words; the same as the tokenizer's, forty times faster (a KeyError for other words)."""
-    ids = word_ids()
+    ids = word_ids(size)
     return [ids[word] for word in text.split()]

@@ -8,10 +8,10 @@ from itertools import product
 import numpy as np
 
 from . import words
+from .size import FIRST, Size
 
 # What training never asks about. Test items are made of "test" alone; pre-training stops, and settings are chosen, by
-# what is made of "validation".
-HELD_OUT_ANIMALS = {"test": 50, "validation": 15}  # their facts are declared in training
+# what is made of "validation". The facts of held-out animals are declared in training.
 HELD_OUT_SHARES = {"test": 0.2, "validation": 0.1}  # of modifier-noun, French noun-adjective and topic-person pairs
 
 
@@ -20,10 +20,22 @@ class World:
     """The facts and splits of one seed.
 
     Attributes:
-        seed: any non-negative integer; two worlds with the same seed are equal.
+        seed: any non-negative integer; two worlds with the same seed and size are equal.
     """
 
     seed: int
+    size: Size = FIRST
+
+    @cached_property
+    def all_animals(self) -> list[str]:
+        return words.ANIMALS[: self.size.animals]
+
+    @cached_property
+    def told_up_to(self) -> np.ndarray:
+        """Cumulative shares of how often each of `all_animals` is told about: evenly spread on a log scale, in random order."""
+        ranks = self._rng(5).permutation(len(self.all_animals)) / max(1, len(self.all_animals) - 1)
+        shares = self.size.skew**ranks
+        return np.cumsum(shares) / shares.sum()
 
     @cached_property
     def facts(self) -> dict[tuple[str, str], str]:
@@ -31,14 +43,15 @@ class World:
         rng = self._rng(0)
         return {
             (animal, relation): values[rng.integers(len(values))]
-            for animal in words.ANIMALS
+            for animal in self.all_animals
             for relation, values in words.FACTS.items()
         }
 
     @cached_property
     def animals(self) -> dict[str, list[str]]:
         """split -> its animals; those of "train" are asked about in training."""
-        return _split(words.ANIMALS, HELD_OUT_ANIMALS, self._rng(1))
+        held_out = {"test": self.size.test_animals, "validation": self.size.validation_animals}
+        return _split(self.all_animals, held_out, self._rng(1))
 
     @cached_property
     def belongings(self) -> dict[str, dict[str, list[str]]]:
@@ -53,7 +66,31 @@ class World:
     @cached_property
     def noun_phrases(self) -> dict[str, list[tuple[str, str]]]:
         """split -> (French noun, French adjective) pairs."""
-        return _shares(list(product(words.NOUNS, words.ADJECTIVES)), self._rng(3))
+        return _shares(list(product(self.nouns, self.adjectives)), self._rng(3))
+
+    @cached_property
+    def adjectives_of(self) -> dict[str, dict[str, list[str]]]:
+        """split -> French noun -> the French adjectives that it is paired with."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for split, pairs in self.noun_phrases.items():
+            for noun, adjective in pairs:
+                found.setdefault(split, {}).setdefault(noun, []).append(adjective)
+        return found
+
+    @cached_property
+    def nouns(self) -> dict[str, str]:
+        """French -> English."""
+        return words.first(words.NOUNS, self.size.nouns)
+
+    @cached_property
+    def adjectives(self) -> dict[str, str]:
+        """French -> English."""
+        return words.first(words.ADJECTIVES, self.size.adjectives)
+
+    @cached_property
+    def verbs(self) -> dict[str, tuple[str, str]]:
+        """French -> (third person, base form)."""
+        return words.first(words.VERBS, self.size.verbs)
 
     @cached_property
     def conversations(self) -> dict[str, list[tuple[str, str]]]:
