@@ -27,9 +27,7 @@ def inside(low: float, high: float, margin: float | None) -> bool:
     return margin is not None and -margin < low and high < margin
 
 
-def judge(
-    outer: tuple[float, float], inner: tuple[float, float], margin: float | None, bound: float = 0.0
-) -> Verdict:
+def judge(outer: tuple[float, float], inner: tuple[float, float], margin: float | None, bound: float = 0.0) -> Verdict:
     """The word for a difference that is expected above `bound`; margin: around the bound, None where there is none.
 
     holds: the 95 % interval lies above the bound; fails: below it; either is small where the 90 % interval lies inside

@@ -78,12 +78,12 @@ def of_logits(first: ArrayLike, second: ArrayLike, items: int) -> Estimate:
     def told(number: ArrayLike) -> NDArray:
         return expit(middle + np.asarray(number)) - expit(middle)
 
-    intervals = []
-    for level in (LEVEL, INNER):
+    def at(level: float) -> Interval:
         found = t_interval(differences, level)
         mean, low, high = (float(told(number)) for number in (found.mean, found.low, found.high))
-        intervals.append(Interval(mean, low, high, told(differences)))
-    return Estimate(*intervals, p_value(differences), sign_flip_test(differences))
+        return Interval(mean, low, high, told(differences))
+
+    return Estimate(at(LEVEL), at(INNER), p_value(differences), sign_flip_test(differences))
 
 
 def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:

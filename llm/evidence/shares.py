@@ -19,7 +19,7 @@ from . import paths
 from .intervals import Estimate, of_ratio, t_interval
 
 LEVELS = np.arange(50, 96) / 100  # of the reward's rise
-LEAST_RANGE = 0.10  # of the rise: over less nothing is compared
+LEAST = 6  # levels, so a range of 5 % of the rise: over fewer nothing is compared
 
 Rate = float | None  # a learning rate, None for the preset's own
 Models = Mapping[Rate, pd.DataFrame]  # learning rate -> a path of models (`llm.evidence.paths`)
@@ -71,7 +71,7 @@ def saved(
     Args:
         method, rival: their paths at each learning rate, all of the same seeds.
         start: theta_0's rows of these seeds.
-    Raises NotComparable where the reward does not rise on some seed, or both reach less than `LEAST_RANGE` of the levels.
+    Raises NotComparable where the reward does not rise on some seed, or both reach fewer than `LEAST` of the levels.
     """
     seeds = paths.seeds(next(iter(method.values())))
     if flat := [seed for seed in seeds if rise.get(seed, (0.0, 0.0))[1] <= 0]:
@@ -79,9 +79,9 @@ def saved(
     first, second = equally_dense(method, rival)
     values, rates = zip(*(_left_out(_at_levels(models, rise, metric, reward)) for models in (first, second)))
     shared = np.isfinite(values[0] + values[1]).all(axis=0)
-    if shared.sum() < LEAST_RANGE * 100:
-        told = " and ".join(f"{_reach(models, rise, reward):.0%}" for models in (method, rival))
-        raise NotComparable(f"unequal reach: on every seed the two reach {told} of the reward's rise")
+    if shared.sum() < LEAST:
+        told = " and ".join(_reach(models, rise, reward) for models in (method, rival))
+        raise NotComparable(f"unequal reach: on every seed the two cover {told} of the reward's rise")
     ours, theirs = (found[:, shared].mean(axis=1) for found in values)
     before = np.array([paths.value(start, seed, metric) for seed in seeds])
     taken = [
@@ -114,10 +114,18 @@ def _left_out(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     return np.where(reached.any(axis=0), chosen, np.nan), best
 
 
-def _reach(models: Models, rise: Rises, reward: str) -> float:
-    """How far the farthest-reaching rate gets on its worst seed, as a share of the rise."""
-    tops = [path[path["metric"] == reward].groupby("seed")["value"].max() for path in models.values()]
-    return max(min((top[seed] - rise[seed][0]) / rise[seed][1] for seed in top.index) for top in tops)
+def _reach(models: Models, rise: Rises, reward: str) -> str:
+    """The shares of the rise that some learning rate covers on every seed."""
+    found = []
+    for path in models.values():
+        by_seed = path[path["metric"] == reward].groupby("seed")["value"]
+        ends = [
+            [(end[seed] - rise[seed][0]) / rise[seed][1] for seed in end.index]
+            for end in (by_seed.min(), by_seed.max())
+        ]
+        found.append((max(ends[0]), min(ends[1])))
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    return f"{low:.0%} to {high:.0%}" if low < high else "nothing"
 
 
 def equally_dense(first: Models, second: Models) -> tuple[Models, Models]:

@@ -36,14 +36,17 @@ class PredictsBetter:
         table = rows.pivot_table(
             index=["seed", "rlhf", "method", "setting_key"], columns="metric", values="value"
         ).dropna()
-        ranks = {seed: models.rank().corr() for seed, models in table.groupby("seed") if len(models) >= LEAST_MODELS}
+        by_seed = {seed: models for seed, models in table.groupby("seed") if len(models) >= LEAST_MODELS}
+        ranks = {seed: models.rank().corr()[IN_TAXES].to_dict() for seed, models in by_seed.items()}
         if not ranks:
             raise Missing(f"models with rows of both {self.predictor} and {self.rival}")
         # the tax falls as abilities in taxes rise, so a good predictor correlates negatively with them
-        better = [float(of.loc[self.rival, IN_TAXES] - of.loc[self.predictor, IN_TAXES]) for of in ranks.values()]
+        better = [of[self.rival] - of[self.predictor] for of in ranks.values()]
         if not np.isfinite(better).all():
-            return [
-                Line(self.part, deciding=self.deciding, untestable="on some seed all models have the same number")
-            ]
+            return [Line(self.part, deciding=self.deciding, untestable="on some seed all models have the same number")]
         note = f"{len(table) // len(ranks)} models a seed"
-        return [measured(self.part, RANKS, of_mean(better), list(ranks), note, deciding=self.deciding)]
+        return [
+            measured(
+                self.part, RANKS, of_mean(better), [int(str(seed)) for seed in ranks], note, deciding=self.deciding
+            )
+        ]

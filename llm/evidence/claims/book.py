@@ -163,11 +163,13 @@ def shared_rates(book: Book, first: Route, second: Route) -> tuple[dict[Rate, pd
     preset's own alone where no seed has. Missing where they have no seed in common.
     """
     rates, other = first.rates(book), second.rates(book)
+    own: Rate = None
     seeds = {lr: rates[lr] & other[lr] for lr in rates if lr in other}
     if not seeds.get(None):
         raise Missing(f"sweep {first.sweep if first.sweep != 'core' else second.sweep}")
-    every = {lr: both for lr, both in seeds.items() if both & seeds[None]}
+    every: dict[Rate, set[int]] = {lr: both for lr, both in seeds.items() if both & seeds[None]}
     common = set.intersection(*every.values())
-    every, common = (every, common) if common else ({None: seeds[None]}, seeds[None])
+    if not common:
+        every, common = dict.fromkeys([own], seeds[own]), seeds[own]
     one, two = ({lr: paths.of_seeds(route.models(book, lr), common) for lr in every} for route in (first, second))
     return one, two

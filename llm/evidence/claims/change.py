@@ -73,7 +73,9 @@ class Change:
         if metric not in set(ends[0]["metric"]):  # taxes of a preset without any
             if metric != IN_TAXES:
                 raise Missing(f"rows of {metric}")
-            return Line(part, metric, side=self.side, seeds=tuple(seeds), deciding=deciding, untestable="no tax is paid")
+            return Line(
+                part, metric, side=self.side, seeds=tuple(seeds), deciding=deciding, untestable="no tax is paid"
+            )
         values = [np.array([paths.value(end, seed, metric) for seed in seeds]) for end in ends]
         bound, margin = -self.kept * (unit or 0.0), None
         if unit and not self.kept:
@@ -99,9 +101,9 @@ class Change:
 
 def _difference(models: pd.DataFrame, values: list[np.ndarray], metric: str, bound: float) -> Estimate:
     """On the logit scale for shares near 1, else in the metric's own unit."""
-    if bound == 0 and METRICS[metric].best == 1 and max(of.mean() for of in values) > NEAR_CEILING:
-        if all((0 <= of.min()) and (of.max() <= 1) for of in values):
-            return of_logits(*values, int(models.loc[models["metric"] == metric, "n"].min()))
+    near = METRICS[metric].best == 1 and max(of.mean() for of in values) > NEAR_CEILING
+    if near and bound == 0 and all(of.min() >= 0 and of.max() <= 1 for of in values):
+        return of_logits(values[0], values[1], int(models.loc[models["metric"] == metric, "n"].min()))
     return of_mean(values[0] - values[1], bound)
 
 

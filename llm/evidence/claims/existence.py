@@ -92,7 +92,9 @@ class Some:
         how = ", ".join(f"{name} ({n})" if len(counted) > 1 else name for name, n in counted.most_common())
         note = f"{how} chosen of {len(names)} {'on the other seeds' if len(seeds) > 1 else 'for itself'}"
         return [
-            self._line(self.parts[place], [testable[name][place] for name in names], favour[:, place], best, seeds, some, note)
+            self._line(
+                self.parts[place], [testable[name][place] for name in names], favour[:, place], best, seeds, some, note
+            )
             for place in range(len(self.parts))
         ]
 

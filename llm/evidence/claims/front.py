@@ -8,6 +8,7 @@ taxes of RSF, and has no margin.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,10 +51,10 @@ class Ahead:
             for metric, reward in listed
         ]
         if len(pair[0]) > 1:
-            own = {None: self.first.models(book)}, {None: self.second.models(book)}
-            both = paired(own[0][None], own[1][None], self.second.sweep)
-            alone = ({None: both[0]}, {None: both[1]})
-            lines.append(self._line(book, alone, self.metric, "reward", False, "at the preset's own learning rate"))
+            both = paired(self.first.models(book), self.second.models(book), self.second.sweep)
+            own: list[Models] = [{None: path} for path in both]
+            told = "at the preset's own learning rate"
+            lines.append(self._line(book, (own[0], own[1]), self.metric, "reward", False, told))
         return lines
 
     def _line(
@@ -62,7 +63,7 @@ class Ahead:
         rlhf = self.second.rlhf if self.first.rlhf == self.second.rlhf else "rsf"
         seeds = tuple(paths.seeds(pair[0][None]))
         beside = f": {METRICS[metric].words}" if metric != self.metric else f", {how}" if how else ""
-        fields = {"by": reward, "side": self.side, "deciding": deciding}
+        fields: dict[str, Any] = {"by": reward, "side": self.side, "deciding": deciding}
         part = f"{self.part}{beside}"
         if metric == IN_TAXES and metric not in book.units:
             return Line(part, seeds=seeds, untestable="no tax is paid", **fields)
@@ -75,7 +76,7 @@ class Ahead:
         return share_line(book, part, found, metric, how or _rates(found), fields)
 
 
-def share_line(book: Book, part: str, found: Saved, metric: str, note: str, fields: dict) -> Line:
+def share_line(book: Book, part: str, found: Saved, metric: str, note: str, fields: dict[str, Any]) -> Line:
     """The line of a share of the tax, or of the difference where the tax is not clear of 0."""
     fields = fields | {"levels": found.levels}
     if found.is_taxed:
@@ -119,7 +120,7 @@ class AheadOf:
 
     def _line(self, book: Book, path: pd.DataFrame, point: pd.DataFrame, reward: str) -> Line:
         seeds = tuple(paths.seeds(path))
-        fields = {"by": reward, "deciding": self.deciding and reward == "reward"}
+        fields: dict[str, Any] = {"by": reward, "deciding": self.deciding and reward == "reward"}
         if self.metric == IN_TAXES and IN_TAXES not in book.units:
             return Line(self.part, seeds=seeds, untestable="no tax is paid", **fields)
         curves, rise = paths.curves(path, self.metric, reward), book.rises(self.model.route.rlhf, reward)

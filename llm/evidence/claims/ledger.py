@@ -1,7 +1,7 @@
 """The ledger: every claim with its lines and its verdict, from the rows of a folder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..equivalence import Verdict
@@ -70,6 +70,8 @@ def make_ledger(book: Book, claims: Sequence[Claim] = CLAIMS) -> Ledger:
 def _entry(claim: Claim, book: Book) -> Entry:
     preset = claim.preset or book.preset
     there = book if preset == book.preset else book.neighbours.get(preset)
+    if there is not None and there is not book:
+        there = replace(there, neighbours=book.neighbours)
     return Entry(claim, preset, tuple(line for part in claim.parts for line in _lines(part, there, preset)))
 
 

@@ -35,8 +35,8 @@ class Computed:
             raise UserError(f"{file}: the column {error} is missing; make it with `make theory`.") from None
         exact = Interval(value, value, value, np.empty(0))
         found = Estimate(exact, exact, float(value == self.bound), None)
-        fields = {"side": self.side, "bound": self.bound, "unit": 1.0}
-        return [measured(self.part, "accuracy", found, (), "computed exactly", **fields)]
+        note = "computed exactly"
+        return [measured(self.part, "accuracy", found, (), note, side=self.side, bound=self.bound, unit=1.0)]
 
 
 def smallest_difference(proposition: pd.DataFrame) -> float:
