@@ -41,8 +41,11 @@ def claims(
     into: Annotated[
         Path | None, typer.Option(help="put a table between the claims' marks in this Markdown page")
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="print every estimate and test of every claim, too")
+    ] = False,
 ) -> None:
-    """Say which of the paper's claims hold in the rows: the ledger of claims."""
+    """Say which of the claims hold in the rows: the ledger of claims, a line a claim."""
     from ..evidence.claims import render
     from ..evidence.claims.ledger import ledger
     from ..files import put_between, write_text
@@ -52,7 +55,7 @@ def claims(
         write_text(to, render.as_json(found))
     if into:
         put_between(into, "claims", render.markdown(found, into.parent / "figures"))
-    print(render.text(found))
+    print(render.text(found, details))
 
 
 def span(results: Results) -> None:

@@ -16,14 +16,13 @@ from .frames import abilities, rewards
 from .hypervolume import Volumes, lift, volumes
 from .intervals import Interval, bootstrap_seeds, t_interval
 from .metrics import MEAN_ABILITY
-from .rates import Rate, by_lead
+from .shares import Models, NotComparable, Rate, as_coarse, rises, saved
 
 UNDER_FRONT, AT_EQUAL_REWARD = "area under the front", "ability at equal reward"
 OWN_GROUPS = (
     "ama-own-embeddings",
     "ama-own-embeddings-head",
 )  # families whose embeddings, or head too, have their own ratio
-AtRates = Mapping[Rate, pd.DataFrame]  # learning rate -> path
 
 
 @dataclass(frozen=True)
@@ -52,19 +51,6 @@ class Contest:
     mark: str
     found: Mapping[tuple[str, str], Advantage | None]
     kind: str = UNDER_FRONT
-
-
-def has_ratio(path: pd.DataFrame) -> bool:
-    """Whether a path's steps are ratios."""
-    return bool(path["alpha"].notna().any())
-
-
-def as_coarse(path: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """A path along a ratio at the ratios of another such path, if it has them all; any other path as it is."""
-    wanted = set(other["step"])
-    if not (has_ratio(path) and has_ratio(other) and wanted <= set(path["step"])):
-        return path
-    return path[path["step"].isin(wanted)]
 
 
 def at_equal_reward(path: pd.DataFrame, rival: pd.DataFrame, reward: str) -> dict[str, Interval | None]:
@@ -166,65 +152,35 @@ def _minus(area: Volumes, first: str, second: str) -> Advantage:
 
 @dataclass(frozen=True)
 class AtBest:
-    """A rival minus a method, at several learning rates.
-
-    at: both at the same rate, over all seeds. rates: the rival's best and the method's, chosen on the seed `chosen_on`; best:
-    at these, over the other seeds (that one, if it is the only one). None where nothing can be compared.
+    """What a rival saves of a method's tax at equal learned reward (`llm.evidence.shares`): at each learning rate, both at the
+    same, and with each at the rate that is best at each level on the other seeds. None where that is no number: the two have
+    no levels in common, or the method pays no tax there.
     """
 
     at: dict[Rate, Interval | None]
-    rates: tuple[Rate, Rate]
-    chosen_on: int
     best: Interval | None
 
 
-def leads(found: Mapping[str, AtRates], metric: str, rival: str) -> dict[str, AtBest]:
-    """A metric at equal learned reward, of a rival minus that of every other method; rates as `llm.evidence.rates.by_lead`
-    chooses.
+def leads(found: Mapping[str, Models], rows: pd.DataFrame, metric: str, rival: str) -> dict[str, AtBest]:
+    """The share saved in a metric by a rival, of the tax of every other method; MA against early stopping is told as MA's.
+
+    `rows` hold theta_0 and the algorithm at the preset's own rate (`llm.evidence.shares.rises`).
     """
-    chosen_on, others = _choosing(found)
-    result = {}
-    for name, models in _others(found, rival):
-        first, second = by_lead(found[rival], models, chosen_on, metric)
-        ours, theirs = (paths.of_seeds(path, others) for path in (found[rival][first], models[second]))
-        at = {lr: paths.gap(found[rival][lr], models[lr], metric) for lr in models}
-        result[name] = AtBest(at, (first, second), chosen_on, paths.gap(ours, theirs, metric))
+    start, rise = paths.theta_0(rows), rises(rows)
+
+    def share(ours: Models, theirs: Models) -> Interval | None:
+        try:
+            one = saved(ours, theirs, start, rise, metric)
+        except NotComparable:
+            return None
+        return one.share().outer if one.is_taxed else None
+
+    ours, result = found[rival], {}
+    for name, models in found.items():
+        if name not in {"ma", rival}:
+            at = {lr: share({lr: ours[lr]}, {lr: path}) for lr, path in models.items()}
+            result[name] = AtBest(at, share(ours, models))
     return result
-
-
-def area_leads(found: Mapping[str, AtRates], rows: pd.DataFrame, rival: str) -> dict[str, AtBest] | None:
-    """The area under the front of a rival minus that of every other method; each has the rate of its own largest area.
-
-    As shares of one ideal for all methods and rates (`llm.evidence.hypervolume`); `rows` hold theta_0 and chance. None where
-    there is none.
-    """
-    chosen_on, others = _choosing(found)
-    every = {(name, lr): path for name, models in found.items() for lr, path in models.items()}
-    shares = volumes(every, *_ends(rows, {chosen_on, *others}), MEAN_ABILITY)
-    if shares is None:
-        return None
-
-    def minus(first: tuple[str, Rate], second: tuple[str, Rate], seeds: Iterable[int]) -> Interval:
-        return t_interval([shares[first][seed] - shares[second][seed] for seed in seeds])
-
-    def largest(name: str) -> Rate:
-        return max(found[name], key=lambda lr: shares[name, lr][chosen_on])
-
-    result = {}
-    for name, models in _others(found, rival):
-        at = {lr: minus((rival, lr), (name, lr), shares[name, lr]) for lr in models}
-        rates = largest(rival), largest(name)
-        result[name] = AtBest(at, rates, chosen_on, minus((rival, rates[0]), (name, rates[1]), others))
-    return result
-
-
-def _choosing(found: Mapping[str, AtRates]) -> tuple[int, list[int]]:
-    return paths.choosing(paths.seeds(next(iter(found["ma"].values()))))
-
-
-def _others(found: Mapping[str, AtRates], rival: str) -> list[tuple[str, AtRates]]:
-    """The methods that a rival is held against; MA against early stopping is reported once, as MA's."""
-    return [(name, models) for name, models in found.items() if name not in {"ma", rival}]
 
 
 def both_rise(path: pd.DataFrame) -> list[float]:

@@ -1,16 +1,19 @@
-"""Intervals of means over seeds: Student's t, and the bootstrap.
+"""Intervals over seeds: of a mean (Student's t), of a ratio of means (Fieller), of a difference near a ceiling (logits), and the
+bootstrap; and the p-values that belong to them.
 
-Both are ours and not scipy's: `scipy.stats.ttest_1samp(...).confidence_interval()` and `scipy.stats.bootstrap` give the same
-numbers but for the last digits, warn where all seeds agree, and know no single seed; and scipy.stats takes longest to import.
+The quantiles of t are those of scipy.special. scipy.stats has the same (`t.interval`, `ttest_1samp`; the tests compare), but its
+import takes a second, more than all the rest of a command that reads rows, and it knows no single seed. The sign-flip test, which
+needs eight seeds, is scipy.stats' and imported when it is called.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import expit, logit, stdtr, stdtrit
 
-LEVEL = 0.95
+LEVEL, INNER = 0.95, 0.90  # of the interval that a verdict rests on, and of that of two one-sided tests at 5 %
+FLIPS_FROM = 8  # seeds: with fewer, no sign-flip test can give a p-value below .01
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,117 @@ class Interval:
         return float(self.per_seed.mean() / (self.per_seed.std(ddof=1) / np.sqrt(n))) if n > 1 else np.nan
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % (`outer`) and 90 % (`inner`) intervals.
+
+    p: two-sided, of the hypothesis that the number is the bound that it was tested against; None with one seed.
+    sign_flip: the same by the exact sign-flip test; None with fewer than `FLIPS_FROM` seeds.
+    """
+
+    outer: Interval
+    inner: Interval
+    p: float | None
+    sign_flip: float | None
+
+
+def of_mean(values: ArrayLike, bound: float = 0.0) -> Estimate:
+    """The mean of paired differences, (seeds,), tested against a bound."""
+    values = _checked(values)
+    return Estimate(
+        t_interval(values), t_interval(values, INNER), p_value(values - bound), sign_flip_test(values - bound)
+    )
+
+
+def of_ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
+    """The ratio of two means over seeds, (seeds,) each, tested against 0: that is a test of the numerators alone."""
+    numerators = _checked(numerators)
+    outer, inner = (ratio_of_means(numerators, denominators, level) for level in (LEVEL, INNER))
+    return Estimate(outer, inner, p_value(numerators), sign_flip_test(numerators))
+
+
+def of_logits(first: ArrayLike, second: ArrayLike, items: int) -> Estimate:
+    """first - second, shares in [0, 1] of `items` items, (seeds,) each, tested against 0 on the logit scale.
+
+    Near a ceiling a difference of shares is skewed, and Student's interval reaches beyond 1; the difference of logits does
+    neither. It is told in shares again, from the mean of `second`. A share of 0 or 1 counts as half an item off it.
+    """
+    shares = [(_checked(values) * items + 0.5) / (items + 1) for values in (first, second)]
+    differences, middle = logit(shares[0]) - logit(shares[1]), float(logit(shares[1]).mean())
+
+    def told(number: ArrayLike) -> NDArray:
+        return expit(middle + np.asarray(number)) - expit(middle)
+
+    def at(level: float) -> Interval:
+        found = t_interval(differences, level)
+        mean, low, high = (float(told(number)) for number in (found.mean, found.low, found.high))
+        return Interval(mean, low, high, told(differences))
+
+    return Estimate(at(LEVEL), at(INNER), p_value(differences), sign_flip_test(differences))
+
+
 def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     """Student's t interval of the mean of independent values (seeds,); with one value the bounds are NaN."""
-    per_seed = np.asarray(values, dtype=np.float64)
-    if per_seed.ndim != 1 or per_seed.size == 0 or not np.isfinite(per_seed).all():
-        raise ValueError(f"values = {per_seed} must be a non-empty list of finite numbers")
+    per_seed = _checked(values)
     mean, n = float(per_seed.mean()), per_seed.size
     half = stdtrit(n - 1, (1 + level) / 2) * per_seed.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
     return Interval(mean, mean - half, mean + half, per_seed)
+
+
+def ratio_of_means(numerators: ArrayLike, denominators: ArrayLike, level: float = LEVEL) -> Interval:
+    """mean(numerators) / mean(denominators) over seeds, (seeds,) each, paired, with Fieller's interval.
+
+    The interval holds the ratios r for which mean(numerators - r denominators) is not distinguishable from 0. Where the mean
+    of the denominators is not itself distinguishable from 0 these are no bounded interval: the bounds are then -inf and inf.
+    With one seed they are NaN. `per_seed` is numerators / mean(denominators), whose mean is the ratio.
+    """
+    above, below = _checked(numerators), _checked(denominators)
+    n, ratio = above.size, float(above.mean() / below.mean())
+    if n == 1:
+        return Interval(ratio, np.nan, np.nan, above / below.mean())
+    (s_aa, s_ab), (_, s_bb) = np.cov(above, below) * stdtrit(n - 1, (1 + level) / 2) ** 2 / n
+    square, middle, constant = (
+        below.mean() ** 2 - s_bb,
+        above.mean() * below.mean() - s_ab,
+        above.mean() ** 2 - s_aa,
+    )  # of the quadratic whose roots are the bounds
+    if square <= 0:
+        return Interval(ratio, -np.inf, np.inf, above / below.mean())
+    half = np.sqrt(max(middle**2 - square * constant, 0.0))
+    return Interval(ratio, float((middle - half) / square), float((middle + half) / square), above / below.mean())
+
+
+def p_value(values: ArrayLike) -> float | None:
+    """Two-sided p-value of Student's t test that the mean over seeds is 0; None with one seed. Where all seeds agree: 0, or 1 at 0."""
+    values = _checked(values)
+    if values.size == 1:
+        return None
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    if error <= 1e-12 * max(abs(values.mean()), 1e-300):
+        return float(values.mean() == 0)
+    return float(2 * stdtr(values.size - 1, -abs(values.mean()) / error))
+
+
+def sign_flip_test(values: ArrayLike) -> float | None:
+    """Two-sided p-value of the exact test that flips the signs of the seeds' differences; None below `FLIPS_FROM` seeds.
+
+    It assumes that differences are as often positive as negative if nothing is true, and no normal distribution.
+    """
+    values = _checked(values)
+    if values.size < FLIPS_FROM:
+        return None
+    from scipy.stats import permutation_test
+
+    # above 16 seeds the flips are drawn, by a generator of the call's own
+    options = {"permutation_type": "samples", "vectorized": True, "n_resamples": 2**16, "rng": np.random.default_rng(0)}
+    return float(permutation_test((values,), lambda x, axis: np.mean(x, axis=axis), **options).pvalue)
+
+
+def _checked(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"values = {array} must be a non-empty list of finite numbers")
+    return array
 
 
 def bootstrap_seeds(differences: ArrayLike, rng: np.random.Generator, resamples: int = 10_000) -> Interval:

@@ -46,8 +46,9 @@ class Metric:
 
 # Means of the abilities: each in units of its best value (`llm.evidence.frames`), or divided by what RLHF takes of it (`book`).
 MEAN_ABILITY, IN_TAXES = "mean_ability", "in_taxes"
-AREA = "area"  # under a front in (reward, mean ability)
-SHARE = "share"  # the same, of the ideal area (`llm.evidence.hypervolume`)
+SHARE = "share"  # the area under a front in (reward, mean ability), of the ideal area (`llm.evidence.hypervolume`)
+SAVED = "saved"  # of the tax that a rival pays at equal reward (`llm.evidence.shares`)
+RANKS = "rank_correlation"  # over models, of what predicts the tax with the tax (`llm.evidence.claims.association`)
 
 _NATS = "log-likelihood (nats a token)"
 METRICS: dict[str, Metric] = {
@@ -61,8 +62,9 @@ METRICS: dict[str, Metric] = {
         Metric("log_likelihood", "ability", "log-likelihood of text", "nats a token", 3, short="text", label=_NATS),
         Metric(MEAN_ABILITY, "other", "mean ability", "", 3, best=1.0),
         Metric(IN_TAXES, "other", "abilities", "of the tax", 2),
-        Metric(AREA, "other", "area under the front", "reward x ability", 2),
         Metric(SHARE, "other", "area under the front", "share of the ideal", 3, best=1.0),
+        Metric(SAVED, "other", "tax saved", "of the rival's tax", 2, best=1.0),
+        Metric(RANKS, "other", "difference of rank correlations", "", 2),
         Metric("length", "other", "length of a reply", "words", 1, higher_is_better=False),
         Metric("win_rate", "other", "win rate", "", 3, best=1.0, label="win rate by gold reward"),
         Metric("accuracy", "other", "accuracy", "", 4, best=1.0),  # of the theory's models

@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm.evidence import paths
-from llm.evidence.compare import Advantage, Contest, has_ratio
+from llm.evidence.compare import Advantage, Contest
 from llm.evidence.curves import pareto_front
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS
+from llm.evidence.shares import has_ratio
 
 from . import panels, style
 

@@ -1,4 +1,4 @@
-"""Methods at several learning rates: each family's path at each rate, and how far MA and early stopping lie above it."""
+"""Methods at several learning rates: each family's path at each rate, and what MA and early stopping save of its tax."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -10,22 +10,22 @@ from matplotlib.figure import Figure
 
 from llm.config import Preset
 from llm.evidence import paths
-from llm.evidence.compare import AtBest, AtRates
+from llm.evidence.compare import AtBest
 from llm.evidence.intervals import Interval
-from llm.evidence.metrics import IN_TAXES, MEAN_ABILITY
-from llm.evidence.rates import Rate, at_rates
+from llm.evidence.metrics import SAVED
+from llm.evidence.shares import Models, Rate
 
 from . import panels, style
 from .fronts import Line
 
-LEAD = {IN_TAXES: "ability at equal learned\nreward, in taxes", MEAN_ABILITY: "mean ability at\nequal learned reward"}
-AREA = "area under the front,\nshare of the ideal"
+LEAD = "share of the method's tax saved\nat equal learned reward"
 RIVALS = {"ma": True, "early-stopping": False}  # whether their marks are filled
-WORDS = {"above": "above it", "below": "BELOW it", "undecided": "not distinguishable"}
+WORDS = {"above": "saves tax", "below": "PAYS MORE", "undecided": "not distinguishable"}
+UNTAXED = "no tax that is clear of 0, or no rewards in common"
 CUT = 1.3  # a panel reaches at most this many times as far as the second longest bars
 
 
-def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, AtRates] | None:
+def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, Models] | None:
     """The paths of families at every rate that all of them have, in rising order, of the seeds that have them all; None,
     after a sentence, where that is no rate but the preset's own, or no seed. `rows` from `llm.evidence.frames.after`.
     """
@@ -38,7 +38,7 @@ def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, 
         )
         return None
     rates = paths.rates(rows[rows["lr"].isna() | rows["lr"].isin(others)], preset.distil.optimiser.lr)
-    found = {name: at_rates(rows, name, rates) for name in names}
+    found = {name: {lr: paths.path(rows, name, lr) for lr in rates} for name in names}
     common = set.intersection(*(set(path["seed"]) for models in found.values() for path in models.values()))
     if not common:
         print("No seed has the rows of every method at several learning rates, so nothing is drawn here.")
@@ -46,7 +46,7 @@ def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, 
     return {name: {lr: paths.of_seeds(path, common) for lr, path in models.items()} for name, models in found.items()}
 
 
-def fronts_of(rows: pd.DataFrame, found: Mapping[str, AtRates], titles: Mapping[Rate, str]) -> list[Line]:
+def fronts_of(rows: pd.DataFrame, found: Mapping[str, Models], titles: Mapping[Rate, str]) -> list[Line]:
     """A line of panels for each rate, against the learned reward."""
     return [
         Line("reward", {name: models[lr] for name, models in found.items()}, rows, title, stars=("theta_0",))
@@ -54,32 +54,24 @@ def fronts_of(rows: pd.DataFrame, found: Mapping[str, AtRates], titles: Mapping[
     ]
 
 
-def figure(
-    measures: Mapping[str, Mapping[str, Mapping[str, AtBest]]], titles: Mapping[Rate, str], preset: str
-) -> Figure:
-    """A line of panels for each measure, a panel for each rate and one for the best. `measures`: what -> rival -> method -> duel."""
-    names = list(next(iter(measures.values()))["ma"])
-    size = style.WIDTH, style.PANEL * len(measures) + 0.5
-    fig, axes = plt.subplots(len(measures), len(titles) + 1, figsize=size, sharey=True, squeeze=False)
-    for line, (what, by_rival) in zip(axes, measures.items(), strict=True):
-        for ax, lr in zip(line, titles, strict=False):
-            draw(
-                ax,
-                names,
-                {rival: {name: duel.at[lr] for name, duel in duels.items()} for rival, duels in by_rival.items()},
-            )
-        draw(
-            line[-1],
-            names,
-            {rival: {name: duel.best for name, duel in duels.items()} for rival, duels in by_rival.items()},
-        )
-        line[0].set_ylabel(what, fontsize=8)
-    duel = next(iter(measures.values()))["ma"][names[0]]
-    told_on = next((len(found.per_seed) for found in (duel.best,) if found), 0)
-    seeds = max(len(found.per_seed) for found in duel.at.values() if found)
-    for ax, title in zip(
-        axes[0], (*titles.values(), f"each at its best,\ntold on {panels.seed_count(told_on)}"), strict=True
-    ):
+def figure(by_rival: Mapping[str, Mapping[str, AtBest]], titles: Mapping[Rate, str], preset: str) -> Figure:
+    """A panel for each rate and one for the best: what each rival saves of each method's tax. `by_rival`: rival -> method -> shares."""
+    names = list(by_rival["ma"])
+    size = style.WIDTH, style.PANEL + 0.5
+    fig, axes = plt.subplots(1, len(titles) + 1, figsize=size, sharey=True, squeeze=False)
+    for ax, lr in zip(axes[0], titles, strict=False):
+        draw(ax, names, {rival: {name: one.at[lr] for name, one in found.items()} for rival, found in by_rival.items()})
+    draw(
+        axes[0, -1],
+        names,
+        {rival: {name: one.best for name, one in found.items()} for rival, found in by_rival.items()},
+    )
+    axes[0, 0].set_ylabel(LEAD, fontsize=8)
+    every = [
+        one for found in by_rival.values() for shares in found.values() for one in (shares.best, *shares.at.values())
+    ]
+    seeds = max((len(one.per_seed) for one in every if one), default=0)
+    for ax, title in zip(axes[0], (*titles.values(), "each at its best,\nchosen on other seeds"), strict=True):
         ax.set_title(title, fontsize=8)
     axes[0, 0].set_yticks([-place for place in range(len(names))], [style.look(name).short for name in names])
     axes[0, 0].set_ylim(-len(names) + 0.4, 0.6)
@@ -122,7 +114,7 @@ def draw(ax: Axes, names: Sequence[str], found: Mapping[str, Mapping[str, Interv
                     markersize=4,
                 )
     reach = sorted(max(_reach(by_name.get(name)) for by_name in found.values()) for name in names)
-    if edge := min(reach[-1], CUT * reach[-2]):
+    if edge := min([reach[-1], *(CUT * longest for longest in reach[-2:-1])]):
         ax.set_xlim(-1.1 * edge, 1.1 * edge)
     ax.tick_params(labelsize=7)
     ax.locator_params(axis="x", nbins=4)
@@ -133,8 +125,8 @@ def _reach(found: Interval | None) -> float:
     return max(abs(end) for end in (found.low, found.high, *found.per_seed) if isfinite(end)) if found else 0.0
 
 
-def highest(found: Mapping[str, AtRates], names: Mapping[Rate, str]) -> str:
-    """How far each method gets in learned reward at any rate: what it does not reach counts in areas, and not at equal reward."""
+def highest(found: Mapping[str, Models], names: Mapping[Rate, str]) -> str:
+    """How far each method gets in learned reward at any rate: what it does not reach is not compared."""
     listed = []
     for name, models in found.items():
         means = {lr: float(panels.points(path, "reward")["mean"].max()) for lr, path in models.items()}
@@ -144,24 +136,23 @@ def highest(found: Mapping[str, AtRates], names: Mapping[Rate, str]) -> str:
     return f"Highest learned reward on each path ({ends}), means over seeds: " + ", ".join(listed) + "."
 
 
-def table(duels: Mapping[str, AtBest], rival: str, metric: str, names: Mapping[Rate, str]) -> pd.DataFrame:
-    """A line a method: what the rival is ahead by at each rate."""
+def table(shares: Mapping[str, AtBest], rival: str, names: Mapping[Rate, str]) -> pd.DataFrame:
+    """A line a method: the share of its tax that the rival saves at each rate."""
     return pd.DataFrame(
         {
-            f"{style.look(rival).short} minus {style.look(name).short}": {
-                names[lr]: panels.number(one, metric) + (f", {WORDS[one.verdict]}" if one else "")
-                for lr, one in duel.at.items()
+            f"{style.look(rival).short} against {style.look(name).short}": {
+                names[lr]: told(one) for lr, one in found.at.items()
             }
-            for name, duel in duels.items()
+            for name, found in shares.items()
         }
     ).T
 
 
-def sentence(name: str, rival: str, duel: AtBest, metric: str, names: Mapping[Rate, str]) -> str:
-    """One sentence about a rival and a method, each at its best."""
-    first, second = (names[lr] for lr in duel.rates)
-    seeds = f", told on {panels.seed_count(len(duel.best.per_seed))}" if duel.best else ""
-    return (
-        f"{style.look(rival).short} at {first} minus {style.look(name).short} at {second} (chosen on seed {duel.chosen_on}{seeds}): "
-        f"{panels.number(duel.best, metric)}, {panels.verdict(duel.best, WORDS)}"
-    )
+def told(found: Interval | None) -> str:
+    """A share with its interval and in words."""
+    return f"{panels.number(found, SAVED)}, {WORDS[found.verdict]}" if found else UNTAXED
+
+
+def sentence(name: str, rival: str, found: AtBest) -> str:
+    """One sentence about a rival and a method, each at its best rates."""
+    return f"{style.look(rival).short} against {style.look(name).short}: {told(found.best)}"

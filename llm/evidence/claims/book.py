@@ -3,12 +3,11 @@
 The units, each one number for the whole preset, from RSF at the preset's own learning rate, means over seeds:
 
 * a reward: how far it rises from theta_0 to its highest on RSF's way;
-* an ability: what RSF takes of it, theta_0 - theta, the *tax*;
-* an area: the rise of the reward times theta_0's mean ability above chance, what a front without any tax has.
+* an ability: what RSF takes of it, theta_0 - theta, the *tax*.
 
 `IN_TAXES` is a metric made from them: the mean over the abilities of ability / tax. A difference of 1 in it
-is the whole tax in every ability. An ability whose tax is below `LEAST_TAX` of its range is left out of it, and so is a
-log-likelihood, which has no range and is none of the abilities that the claims are about.
+is the whole tax in every ability. An ability whose tax is below `LEAST_TAX` of its range has no unit and is left out of it;
+so is a log-likelihood, which has a unit but no range.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,18 +21,18 @@ import pandas as pd
 from ...errors import UserError
 from .. import paths
 from ..frames import after, read_preset, steps
-from ..metrics import ABILITIES, AREA, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWARDS
-from ..rates import Rate, at_rates
+from ..metrics import ABILITIES, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWARDS
+from ..shares import Rate, Rises, rises
 from .line import Missing
 
 LEAST_TAX = 0.005
-COLUMNS = ["seed", "metric", "value", "step", "alpha"]  # of a path
+COLUMNS = ["seed", "metric", "value", "n", "step", "alpha"]  # of a path
 
 
 @dataclass(frozen=True)
 class Book:
-    """rows: algorithm -> rows (`llm.evidence.frames.after`). units: metric -> size, only where it is positive; the area
-    of reward r is "area:r". neighbours: the books of other presets. theory: the folder of the theory's tables.
+    """rows: algorithm -> rows (`llm.evidence.frames.after`). units: metric -> size, only where it is positive. neighbours: the
+    books of other presets. theory: the folder of the theory's tables.
     """
 
     preset: str
@@ -55,14 +54,21 @@ class Book:
         return set(self.ground["metric"])
 
     def need(self, metric: str) -> None:
-        """Raises Missing for an ability that this preset has no rows of."""
-        if metric in ABILITIES and metric not in self.metrics:
+        """Raises Missing for a metric that this preset has no rows of, or that `METRICS` does not know."""
+        if metric and metric != IN_TAXES and metric not in self.metrics & set(METRICS):
             raise Missing(f"rows of {metric}")
 
     @property
     def overall(self) -> str:
         """The metric that sums the abilities up: `IN_TAXES`, or their mean where there is no tax to measure in."""
         return IN_TAXES if IN_TAXES in self.units else MEAN_ABILITY
+
+    def rises(self, rlhf: str, reward: str) -> Rises:
+        """How far an algorithm raises a reward on each seed (`llm.evidence.shares.rises`)."""
+        key = rlhf, reward
+        if key not in self._taken:
+            self._taken[key] = rises(self.rows[rlhf], reward)
+        return self._taken[key]
 
     @property
     def seeds(self) -> list[int]:
@@ -73,7 +79,7 @@ def read_book(results: Path, neighbours: Iterable[str] = (), theory: Path | None
     """The book of a folder of rows, and of those of the named presets that have a folder beside it."""
     rows = read_preset(results)
     book = make_book(rows)
-    folders = {name: results.resolve().parent / name for name in neighbours}
+    folders = {name: results.resolve().parent / name for name in neighbours if name != book.preset}
     others = {name: make_book(read_preset(folder)) for name, folder in folders.items() if any(folder.glob("*.jsonl"))}
     return Book(book.preset, book.rows, book.units, others, theory)
 
@@ -86,7 +92,7 @@ def make_book(rows: pd.DataFrame) -> Book:
         raise UserError("results: there are no rows of any algorithm; run the sweep `core` first.")
     frames = {rlhf: after(rows, rlhf) for rlhf in algorithms}
     units = _units(frames["rsf" if "rsf" in frames else algorithms[0]])
-    kept = ["method", "family", "lr", *steps(), "seed", "metric", "value"]
+    kept = ["method", "family", "setting_key", "lr", *steps(), "seed", "metric", "value", "n"]
     taxed = {rlhf: with_taxes(frame, units)[kept] for rlhf, frame in frames.items()}
     return Book(rows["preset"].iloc[0], taxed, units)
 
@@ -97,12 +103,9 @@ def _units(rows: pd.DataFrame) -> dict[str, float]:
     start = of_start[of_start["seed"].isin(set(way["seed"]))].groupby("metric")["value"].mean()
     theta = way[way["method"] == "theta"].groupby("metric")["value"].mean()
     peak = way.groupby(["metric", "method", "iteration"], dropna=False)["value"].mean().groupby("metric").max()
-    chance = rows[rows["method"] == "chance"].groupby("metric")["value"].mean()
     units = {reward: peak.get(reward, 0.0) - start.get(reward, 0.0) for reward in REWARDS}
-    room = start.get(MEAN_ABILITY, 0.0) - chance.get(MEAN_ABILITY, float("inf"))
-    units |= {f"{AREA}:{reward}": units[reward] * max(room, 0.0) for reward in REWARDS}
-    taxes = {ability: start.get(ability, 0.0) - theta.get(ability, 0.0) for ability in BOUNDED}
-    units |= {ability: tax for ability, tax in taxes.items() if tax > LEAST_TAX * METRICS[ability].best}
+    taxes = {ability: start.get(ability, 0.0) - theta.get(ability, 0.0) for ability in ABILITIES}
+    units |= {ability: tax for ability, tax in taxes.items() if tax > LEAST_TAX * (METRICS[ability].best or 0.0)}
     units |= {IN_TAXES: 1.0} if set(units) & set(BOUNDED) else {}
     return {metric: float(size) for metric, size in units.items() if size > 0}
 
@@ -135,14 +138,6 @@ class Route:
             book._taken[key] = paths.path(book.rows[self.rlhf], self.family, lr)[COLUMNS]
         return book._taken[key]
 
-    def alike(self, book: Book, rates: Iterable[Rate]) -> dict[Rate, pd.DataFrame]:
-        """The paths at several rates, of the strengths that all of them have, to choose a rate by (`llm.evidence.rates`)."""
-        key = self.rlhf, self.family, tuple(rates)
-        if key not in book._taken:
-            found = at_rates(book.rows[self.rlhf], self.family, rates)
-            book._taken[key] = {lr: path[COLUMNS] for lr, path in found.items()}
-        return book._taken[key]
-
     def rates(self, book: Book) -> dict[Rate, set[int]]:
         """The learning rates that there are models of this family at, with their seeds; Missing without the algorithm."""
         if self.rlhf not in book.rows:
@@ -161,3 +156,20 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, sweep: str) -> tuple[pd.Da
     if not common:
         raise Missing(f"sweep {sweep}")
     return paths.of_seeds(first, common), paths.of_seeds(second, common)
+
+
+def shared_rates(book: Book, first: Route, second: Route) -> tuple[dict[Rate, pd.DataFrame], dict[Rate, pd.DataFrame]]:
+    """The paths of both routes at the learning rates that both were measured at, on the seeds that have all of them; at the
+    preset's own alone where no seed has. Missing where they have no seed in common.
+    """
+    rates, other = first.rates(book), second.rates(book)
+    own: Rate = None
+    seeds = {lr: rates[lr] & other[lr] for lr in rates if lr in other}
+    if not seeds.get(None):
+        raise Missing(f"sweep {first.sweep if first.sweep != 'core' else second.sweep}")
+    every: dict[Rate, set[int]] = {lr: both for lr, both in seeds.items() if both & seeds[None]}
+    common = set.intersection(*every.values())
+    if not common:
+        every, common = dict.fromkeys([own], seeds[own]), seeds[own]
+    one, two = ({lr: paths.of_seeds(route.models(book, lr), common) for lr in every} for route in (first, second))
+    return one, two

@@ -3,93 +3,127 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from .. import paths
-from ..metrics import ABILITIES, IN_TAXES
+from ..equivalence import ABILITY_MARGIN, REWARD_MARGIN
+from ..intervals import Estimate, of_logits, of_mean
+from ..metrics import ABILITIES, IN_TAXES, METRICS, REWARDS
 from .book import Book, Route, paired
-from .line import Line, measured
+from .line import GOLD, Line, Missing, Side, measured
 
-COMPANIONS = {"reward": ("gold_reward",), IN_TAXES: ABILITIES}  # beside it where they were measured, without deciding
+COMPANIONS = {"reward": (GOLD,), IN_TAXES: ABILITIES}  # beside it where they were measured, without deciding
+NEAR_CEILING = 0.9  # shares above it are compared on the logit scale
+CEILING = 0.95  # of an ability's best value: from here on nothing can be seen to rise
 LAST = inf  # the last step of a path
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model of a path: at a step, or at the one that `choose(book, path of the first seed)` finds there."""
+    """A model of a path: at a step, or for each seed at the one that `choose(path of the other seeds)` finds there."""
 
     route: Route
     step: float = LAST
-    choose: Callable[[Book, pd.DataFrame], float] | None = None
+    choose: Callable[[pd.DataFrame], float] | None = None
+
+    def steps(self, path: pd.DataFrame) -> dict[int, float]:
+        """The step for each seed of the path; a single seed chooses for itself."""
+        seeds = paths.seeds(path)
+        if self.choose:
+            return {seed: self.choose(path[path["seed"] != seed] if len(seeds) > 1 else path) for seed in seeds}
+        return dict.fromkeys(seeds, float(path["step"].max()) if self.step == LAST else self.step)
 
 
 @dataclass(frozen=True)
 class Change:
-    """first - second in a metric. `kept`: the share of the metric's unit that may be lost and still count as kept."""
+    """first - second in a metric.
+
+    kept: the share of the metric's unit that may be lost and still count as kept. from_start: `second` is theta_0, above which
+    nothing can be seen to rise where it is at the ceiling.
+    """
 
     part: str
     first: Model
     second: Model
     metric: str
-    side: Literal["above", "below"] = "above"
+    side: Side = "above"
     kept: float = 0.0
+    from_start: bool = False
     deciding: bool = True
 
     def lines(self, book: Book) -> list[Line]:
         models = self.first, self.second
-        first, second = (model.route.models(book) for model in models)
-        pair = paired(first, second, self._rows_of())
-        every = paths.seeds(pair[0])
-        chosen_on, others = paths.choosing(every)
-        steps, notes = [], []
-        for model, path in zip(models, pair, strict=True):
-            step = path["step"].max() if model.step == LAST else model.step
-            if model.choose:
-                step = model.choose(book, path[path["seed"] == chosen_on])
-                notes.append(f"step {step:g} chosen on seed {chosen_on}")
-            steps.append(step)
+        sweep = next((model.route.sweep for model in models if model.route.sweep != "core"), "core")
+        pair = paired(self.first.route.models(book), self.second.route.models(book), sweep)
+        steps = [model.steps(path) for model, path in zip(models, pair, strict=True)]
         ends = [paths.at(path, step) for path, step in zip(pair, steps, strict=True)]
-        seeds, note = (others if notes else every), ", ".join(dict.fromkeys(notes))
-        listed = [(self.metric, seeds, note, self.deciding)]
-        if len(seeds) < len(every):
-            listed.append((self.metric, every, f"{note}, which is counted too", False))
-        listed += [(metric, seeds, note, False) for metric in COMPANIONS.get(self.metric, ()) if metric in book.metrics]
-        return [self._line(book, ends, *one) for one in listed]
+        chosen = [told for model, step in zip(models, steps, strict=True) if (told := _told(model, step))]
+        beside = [metric for metric in COMPANIONS.get(self.metric, ()) if metric in book.metrics]
+        return [
+            self._line(book, ends, metric, ", ".join(chosen), self.deciding and metric == self.metric)
+            for metric in (self.metric, *beside)
+        ]
 
-    def _rows_of(self) -> str:
-        return next((m.route.sweep for m in (self.first, self.second) if m.route.sweep != "core"), "core")
+    def _line(self, book: Book, ends: list[pd.DataFrame], metric: str, note: str, deciding: bool) -> Line:
+        unit, seeds = book.units.get(metric), paths.seeds(ends[0])
+        by = metric if metric in REWARDS else ""
+        part = self.part if metric == self.metric or by else f"{self.part}: {METRICS[metric].words}"
+        if metric not in set(ends[0]["metric"]):  # taxes of a preset without any
+            if metric != IN_TAXES:
+                raise Missing(f"rows of {metric}")
+            return Line(
+                part, metric, side=self.side, seeds=tuple(seeds), deciding=deciding, untestable="no tax is paid"
+            )
+        values = [np.array([paths.value(end, seed, metric) for seed in seeds]) for end in ends]
+        bound, margin = -self.kept * (unit or 0.0), None
+        if unit and not self.kept:
+            margin = unit * (REWARD_MARGIN if by else ABILITY_MARGIN)
+        found, ceiling = _difference(ends[0], values, metric, bound), ""
+        if self.from_start and (best := METRICS[metric].best) and values[1].mean() > CEILING * best:
+            ceiling = f"theta_0 is at the ceiling, {values[1].mean():.3g} of {best:g}"
+        return measured(
+            part,
+            metric,
+            found,
+            seeds,
+            note,
+            by=by,
+            side=self.side,
+            bound=bound,
+            margin=margin,
+            unit=unit,
+            deciding=deciding,
+            untestable=ceiling,
+        )
 
-    def _line(
-        self, book: Book, ends: list[pd.DataFrame], metric: str, seeds: list[int], note: str, deciding: bool
-    ) -> Line:
-        found = None  # where no model has the metric
-        if metric in set(ends[0]["metric"]):
-            first, second = (paths.of_seeds(end, seeds) for end in ends)
-            found = paths.difference(first, second, metric, over_items=False)
-        bound = -self.kept * book.units.get(metric, 0.0)
-        note = note if found else "no tax to measure it in"
-        return measured(self.part, metric, found, seeds, self.side, bound, book.units.get(metric), deciding, note)
+
+def _difference(models: pd.DataFrame, values: list[np.ndarray], metric: str, bound: float) -> Estimate:
+    """On the logit scale for shares near 1, else in the metric's own unit."""
+    near = METRICS[metric].best == 1 and max(of.mean() for of in values) > NEAR_CEILING
+    if near and bound == 0 and all(of.min() >= 0 and of.max() <= 1 for of in values):
+        return of_logits(values[0], values[1], int(models.loc[models["metric"] == metric, "n"].min()))
+    return of_mean(values[0] - values[1], bound)
 
 
-def highest(metric: str) -> Callable[[Book, pd.DataFrame], float]:
-    """The step after the first at which a metric is highest."""
+def _told(model: Model, steps: dict[int, float]) -> str:
+    """Which steps were chosen."""
+    if not model.choose:
+        return ""
+    where = "for itself" if len(steps) == 1 else "on the other seeds"
+    return f"step {', '.join(f'{step:g}' for step in sorted(set(steps.values())))} chosen {where}"
 
-    def choose(book: Book, path: pd.DataFrame) -> float:
-        later = path[(path["metric"] == metric) & (path["step"] > path["step"].min())]
-        return float(later.set_index("step")["value"].idxmax())
+
+def extreme(metric: str, highest: bool = True) -> Callable[[pd.DataFrame], float]:
+    """The step after the first and before the last at which a metric's mean is highest, or lowest."""
+
+    def choose(path: pd.DataFrame) -> float:
+        between = path[(path["metric"] == metric) & (path["step"] > path["step"].min())]
+        between = between[between["step"] < path["step"].max()]
+        if between.empty:
+            raise Missing(f"rows of {metric}")
+        means = between.groupby("step")["value"].mean()
+        return float(means.idxmax() if highest else means.idxmin())
 
     return choose
-
-
-def most_of_both(book: Book, path: pd.DataFrame) -> float:
-    """The step before the last at which the smaller of two gains over the last step is largest: reward, abilities
-    (in shared units; abilities are left out where there is no tax).
-    """
-    table = path.pivot_table(index="step", columns="metric", values="value")
-    metrics = [metric for metric in ("reward", IN_TAXES) if metric in book.units and metric in table]
-    if not metrics:
-        return float(table.index[0])
-    gains = pd.concat([(table[m] - table[m].iloc[-1]) / book.units[m] for m in metrics], axis=1).min(axis=1)
-    return float(gains.iloc[:-1].idxmax())

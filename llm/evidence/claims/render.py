@@ -2,35 +2,84 @@
 
 import json
 import textwrap
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from ..metrics import METRICS
+from ..equivalence import VERDICTS
+from ..metrics import METRICS, REWARDS
+from ..power import MOST
 from .ledger import Entry, Ledger
-from .line import VERDICTS, Line
+from .line import Line
 
-WIDTH = 100
+WIDTH = 110
 
 
 def number(line: Line) -> str:
-    """The estimate with its 95 % interval and its unit."""
+    """The estimate with its 95 % interval, its unit, and the range of rewards that was compared."""
     if line.missing:
         return f"needs {line.missing}"
     if line.estimate is None:
-        return "cannot be compared"
+        return line.untestable or "cannot be compared"
     digits, unit = METRICS[line.metric].decimals, METRICS[line.metric].in_words
     text = f"{line.estimate:+.{digits}f}"
     if line.low is not None and line.per_seed:
         text += f" [{line.low:+.{digits}f}, {line.high:+.{digits}f}]"
     bound = f", expected {line.side} {line.bound:+.{digits}f}" if round(line.bound, digits) else ""
-    return f"{text} {unit}{bound}"
+    levels = f", at {line.levels[0]:.0%} to {line.levels[1]:.0%} of the reward's rise" if line.levels else ""
+    return f"{text} {unit}{bound}{levels}{f'; {line.untestable}' if line.untestable else ''}"
 
 
-def counts(entry: Entry) -> str:
-    """How many of a claim's parts hold, fail, and so on: "3 hold, 1 undecided"."""
-    words = {"holds": ("holds", "hold"), "fails": ("fails", "fail")}
-    numbers = {verdict: entry.count(verdict) for verdict in VERDICTS}
-    return ", ".join(f"{n} {words.get(v, (v, v))[n > 1]}" for v, n in numbers.items() if n)
+def tests(line: Line) -> str:
+    """The margin, the 90 % interval, p-values, and the seeds that an undecided line needs."""
+    if line.inner is None:
+        return ""
+    digits = METRICS[line.metric].decimals
+    told = [f"90 % [{line.inner[0]:+.{digits}f}, {line.inner[1]:+.{digits}f}]"] if line.per_seed else []
+    if line.margin is not None:
+        told.append(f"margin {line.margin:.{max(digits, 2)}f}")
+    told += [] if line.p is None or not line.per_seed else [f"p {line.p:.2g}"]
+    told += [] if line.sign_flip is None else [f"p by signs {line.sign_flip:.2g}"]
+    return ", ".join([*told, *([needs(line)] if line.verdict == "undecided" else [])])
+
+
+def needs(line: Line) -> str:
+    """How many seeds would decide an undecided line with a chance of 80 %; "" where none can be told, from one seed."""
+    if len(line.per_seed) < 2:
+        return ""
+    return f"80 % power needs {line.seeds_needed or f'more than {MOST}'} seeds"
+
+
+def title(line: Line) -> str:
+    """The part, and by which reward."""
+    return f"{line.part}{f', by {METRICS[line.by].words}' if line.by in REWARDS else ''}"
+
+
+def counts(entry: Entry, small: bool = True) -> str:
+    """How many of a claim's parts hold, fail, and so on: "3 hold, 1 undecided"; small ones apart or not."""
+    numbers: Counter[str] = Counter()
+    for word in VERDICTS:
+        numbers[word if small else word.removesuffix(", small")] += entry.count(word)
+    return ", ".join(f"{n} {_plural(word) if n > 1 else word.replace(', ', ' ')}" for word, n in numbers.items() if n)
+
+
+def _plural(word: str) -> str:
+    return word.replace("holds", "hold").replace("fails", "fail").replace(", ", " ")
+
+
+def verdict(entry: Entry) -> str:
+    """A claim's verdict; where gold reward says something else, that too; the seeds that an undecided one needs."""
+    text = str(entry.verdict)
+    if entry.by_gold and entry.by_gold != entry.verdict:
+        text += f"; by gold reward {entry.by_gold}"
+    if entry.weakest.verdict == "undecided" and (wanted := needs(entry.weakest)):
+        text += f"; {wanted}"
+    return text
+
+
+def named(entry: Entry) -> str:
+    """A claim's name, with the preset that it is judged on where it says something about places in a network."""
+    return entry.claim.name + (f" ({entry.preset})" if entry.claim.local else "")
 
 
 def markdown(ledger: Ledger, figures: Path, root: str = "") -> str:
@@ -48,21 +97,43 @@ def _row(entry: Entry, figures: Path, root: str) -> str:
         where.append(f"[{notebook}]({root}notebooks/{notebook}.ipynb)")
         drawn = [name for name in names if (figures / f"{name}.png").is_file()]
         where += [f"[{name}]({root}figures/{name}.png)" for name in drawn]
-    text = f"**{claim.name}**. {claim.statement} ({claim.paper})"
-    cells = (claim.id, text, f"**{entry.verdict}**", counts(entry), line.part, number(line), ", ".join(where))
+    source = f" ({claim.paper})" if claim.paper else ""
+    text = f"**{named(entry)}**. {claim.statement}{source}"
+    word, _, more = verdict(entry).partition(";")
+    bold = f"**{word}**{f';{more}' if more else ''}"
+    cells = (claim.id, text, bold, counts(entry), title(line), number(line), ", ".join(where))
     return "| " + " | ".join(cells) + " |"
 
 
-def text(ledger: Ledger) -> str:
-    """Plain text of at most `WIDTH` columns."""
-    blocks = [f"{ledger.preset}, {source(ledger)}: what the rows say about the paper's claims"]
-    for entry in ledger.entries:
-        line = entry.weakest
-        body = f"{entry.claim.statement} Hangs on: {line.part}: {number(line)}"
-        wrapped = textwrap.wrap(body, WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5)
-        head = f"{entry.claim.id:<5}{entry.claim.name}: {entry.verdict.upper()} ({counts(entry)})"
-        blocks.append("\n".join([head, *wrapped]))
-    return "\n\n".join(blocks)
+def text(ledger: Ledger, details: bool = False) -> str:
+    """Plain text of at most `WIDTH` columns: a line a claim; with `details` each claim with its lines after that."""
+    head = f"{ledger.preset}, {source(ledger)}: what the rows say about the claims"
+    lines = [head, "", *(_line(entry) for entry in ledger.entries)]
+    if details:
+        return "\n".join([*lines, *(f"\n{_block(entry)}" for entry in ledger.entries)])
+    return "\n".join([*lines, "", "Estimates, intervals and what each verdict hangs on: --details"])
+
+
+def _line(entry: Entry) -> str:
+    """The verdict of a claim, the seeds that it needs, what gold reward says, and the counts of several parts."""
+    told = [str(entry.verdict)]
+    if entry.weakest.verdict == "undecided" and (wanted := entry.seeds_needed):
+        told.append(f"needs {wanted} seeds")
+    if entry.by_gold and entry.by_gold != entry.verdict:
+        told.append(f"by gold {entry.by_gold}")
+    parts = f": {counts(entry, small=False)}" if len(entry.deciding) > 1 else ""
+    start = f"{entry.claim.id:<5}{entry.claim.name:<38}"
+    return start + textwrap.shorten("; ".join(told) + parts, WIDTH - len(start), placeholder=" ...")
+
+
+def _block(entry: Entry) -> str:
+    lines = [f"{entry.claim.id}. {named(entry)}: {verdict(entry)} ({counts(entry)})"]
+    lines += textwrap.wrap(entry.claim.statement, WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5)
+    for line in entry.lines:
+        body = "; ".join(filter(None, (f"{title(line)}: {number(line)}", tests(line), line.note)))
+        mark = f"   {'*' if line.deciding else ' '} {line.verdict:<18}"
+        lines += textwrap.wrap(body, WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark))
+    return "\n".join(lines)
 
 
 def source(ledger: Ledger) -> str:
@@ -74,8 +145,13 @@ def as_json(ledger: Ledger) -> str:
     claims = []
     for entry in ledger.entries:
         claim = {key: getattr(entry.claim, key) for key in ("id", "name", "statement", "paper", "where")}
-        head = json.dumps(claim | {"verdict": entry.verdict})[:-1]
-        lines = ",\n".join("  " + json.dumps({"verdict": line.verdict} | asdict(line)) for line in entry.lines)
+        found = {"preset": entry.preset, "verdict": entry.verdict, "by_gold_reward": entry.by_gold}
+        head = json.dumps(claim | found | {"seeds_needed": entry.seeds_needed})[:-1]
+        lines = ",\n".join("  " + json.dumps(_fields(line)) for line in entry.lines)
         claims.append(f'{head}, "lines": [\n{lines}\n]}}')
     top = json.dumps({"preset": ledger.preset, "seeds": ledger.seeds})[:-1]
     return f'{top}, "claims": [\n' + ",\n".join(claims) + "\n]}\n"
+
+
+def _fields(line: Line) -> dict:
+    return {"verdict": line.verdict, "seeds_needed": line.seeds_needed} | asdict(line)

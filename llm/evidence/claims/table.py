@@ -1,28 +1,35 @@
-"""The claims of the paper, in our words, each with the comparisons that test its parts.
+"""The claims of the paper, of the literature and of this project, in our words, each with the comparisons that test its parts.
 
 A part expects one number on one side of a bound (0 where none is given). How it is estimated stands in the kinds' own files; what
 several claims have in common, paths of models by their rows and the comparisons of one kind of claim, stands first.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ...methods import looks
 from ..metrics import BOUNDED, IN_TAXES, METRICS
 from ..summary import KEPT
 from . import theory
+from .association import PredictsBetter
 from .book import Book, Route
-from .change import Change, Model, highest, most_of_both
-from .front import Ahead, AheadAtBestRates, AheadOf, SomeAhead
+from .change import Change, Model, extreme
+from .existence import Comparison, Ratios, Some
+from .front import Ahead, AheadOf
 from .line import Line, Missing
 
-ELSEWHERE = ("zephyr-7b-beta", "zephyr-7b-gemma")  # presets whose rows are looked for beside the given ones
+SEVEN_BILLION = ("zephyr-7b-beta", "zephyr-7b-gemma")
+UNTIED, REAL, ON_TWO_CORES = "microcosm-untied", "smollm2-135m-gpu", "smollm2-135m"
+NEIGHBOURS = (UNTIED, REAL, ON_TWO_CORES, *SEVEN_BILLION)  # presets whose rows are looked for beside the ledger's
 STOPPING, MA, AMA = (Route("rsf", family) for family in ("early-stopping", "ma", "ama"))
 DPO, DPO_MA, PPO_MA = (Route(r, m, "algorithms") for r, m in (("dpo", "early-stopping"), ("dpo", "ma"), ("ppo", "ma")))
 PENALTY, REPLAY = Route("ppo", "kl", "kl-penalty"), Route("rsf", "er", "mitigations")
 FINER, MERGED = Route("rsf", "ama-6", "ratios"), Route("rsf", "adamerging", "ratios")
-OWN = Route("rsf", "ama-own-embeddings")
+OWN, MIDDLE, INCREASING = (
+    Route("rsf", "ama-own-embeddings"),
+    Route("rsf", "part-middle"),
+    Route("rsf", "lines", "ratios"),
+)
 THETA, THETA_0 = Model(MA), Model(MA, 0.0)
 NAMES = {rlhf: looks()[rlhf].short for rlhf in ("rsf", "dpo", "ppo")}  # the paper's algorithms
 SWEEPS = {"rsf": "core", "dpo": "algorithms", "ppo": "algorithms"}
@@ -32,50 +39,58 @@ TRAINED = {
     for family in ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
 }
 UNEQUAL = {  # what figure 9 adds to equal ratios; its numbers are shares of theta or of theta_0
-    "theta": {"0 0 -0.1": "pattern-output-less", "0 -0.1 -0.1": "pattern-rest-less"},
-    "theta_0": {"0 0 0.1": "pattern-output-more", "0 0.1 0.1": "pattern-rest-more"},
+    "theta": {"(a, a, a - 0.1)": "pattern-output-less", "(a, a - 0.1, a - 0.1)": "pattern-rest-less"},
+    "theta_0": {"(a, a, a + 0.1)": "pattern-output-more", "(a, a + 0.1, a + 0.1)": "pattern-rest-more"},
 }
-
-
-class Comparison(Protocol):
-    @property
-    def part(self) -> str: ...
-
-    def lines(self, book: Book) -> list[Line]: ...
+TEXT = "log_likelihood"  # the ability that real models are judged by: it is taxed on every seed
+ENDS = (
+    *BOUNDED,
+    TEXT,
+    *(f"{ability}_log_likelihood" for ability in BOUNDED),
+)  # of which some average may beat both ends
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A comparison on the rows of another preset."""
+    """A comparison on the rows of a preset that may be another one than the ledger's."""
 
     preset: str
     made: Comparison
+    deciding: bool = True
 
     @property
     def part(self) -> str:
-        return self.made.part
+        return f"{self.preset}: {self.made.part}"
 
     def lines(self, book: Book) -> list[Line]:
-        if self.preset not in book.neighbours:
+        there = book if book.preset == self.preset else book.neighbours.get(self.preset)
+        if there is None:
             raise Missing(f"preset {self.preset}")
-        return self.made.lines(book.neighbours[self.preset])
+        there.need(getattr(self.made, "metric", ""))
+        lines = self.made.lines(there)
+        return [
+            replace(line, part=f"{self.preset}: {line.part}", deciding=line.deciding and self.deciding)
+            for line in lines
+        ]
 
 
-def patterns(share: str) -> tuple[Comparison, ...]:
-    """Figure 9's unequal ratios, read as shares of "theta" or of "theta_0", against equal ones: each ability decides."""
-    routes = {offsets: Route("rsf", family, "ratios") for offsets, family in UNEQUAL[share].items()}
-    words = {ability: METRICS[ability].words for ability in BOUNDED} | {"reading_f1": METRICS["reading_f1"].short}
-    decide = (
-        SomeAhead(f"{word}: the better unequal ratios above equal ones", routes, MA, a) for a, word in words.items()
-    )
-    each = (
-        Ahead(f"ratios (a, a, a) + ({added}) above equal ones", route, MA, deciding=False)
+def patterns(share: str, abilities: Sequence[str] = BOUNDED) -> tuple[Comparison, ...]:
+    """Figure 9's unequal ratios, read as shares of "theta" or of "theta_0", against equal ones in each of some abilities."""
+    routes = {added: Route("rsf", family, "ratios") for added, family in UNEQUAL[share].items()}
+    words = {ability: METRICS[ability].words for ability in abilities}
+    candidates = {
+        added: tuple(Ahead(word, route, MA, ability) for ability, word in words.items())
         for added, route in routes.items()
+    }
+    parts = tuple(f"{word}: some unequal ratios above equal ones" for word in words.values())
+    overall = IN_TAXES if len(abilities) > 1 else abilities[0]
+    each = (
+        Ahead(f"ratios {added} above equal ones", route, MA, overall, deciding=False) for added, route in routes.items()
     )
-    return *decide, *each
+    return Some("some unequal ratios above equal ones", candidates, parts), *each
 
 
-def trade_off(name: str, mild: Model, strong: Model) -> tuple[Comparison, Comparison]:
+def trade_off(name: str, mild: Model, strong: Model) -> tuple[Comparison, ...]:
     """That a method pays for ability in reward, from none of it to its strongest."""
     return (
         Change(f"{name} at its strongest against none of it: reward lower", strong, mild, "reward", "below"),
@@ -83,26 +98,31 @@ def trade_off(name: str, mild: Model, strong: Model) -> tuple[Comparison, Compar
     )
 
 
-def one_part(rlhf: str) -> tuple[Comparison, ...]:
-    """Figures 4 and 13 for an algorithm: the input part at its best ratio, the others put back wholly."""
+def one_part(rlhf: str, metric: str = IN_TAXES) -> tuple[Comparison, ...]:
+    """Figures 4 and 13 for an algorithm: the input part at some ratio, the others put back wholly."""
     routes = {part: Route(rlhf, f"part-{part}", SWEEPS[rlhf]) for part in ("input", "middle", "output")}
-    chosen, theta = Model(routes["input"], choose=most_of_both), Model(routes["input"])
-    found = [
-        Change(f"{NAMES[rlhf]}, input part averaged at one ratio: reward above theta's", chosen, theta, "reward"),
-        Change(f"{NAMES[rlhf]}, input part averaged at one ratio: abilities above theta's", chosen, theta, IN_TAXES),
+    words = METRICS[metric].words
+
+    def raised(ratio: float) -> tuple[Comparison, ...]:
+        model, theta = Model(routes["input"], ratio), Model(routes["input"])
+        return Change("reward", model, theta, "reward"), Change(words, model, theta, metric)
+
+    name = f"{NAMES[rlhf]}, input part averaged at some ratio"
+    found: list[Comparison] = [
+        Some(name, Ratios(routes["input"], raised), (f"{name}: reward above theta's", f"{name}: {words} above theta's"))
     ]
     for part in ("middle", "output"):
         back, theta = Model(routes[part], 0.0), Model(routes[part])
         name = f"{NAMES[rlhf]}, {part} part put back to theta_0"
         found.append(Change(f"{name}: reward below theta's", back, theta, "reward", "below"))
-        found.append(Change(f"{name}: abilities above theta's", back, theta, IN_TAXES))
+        found.append(Change(f"{name}: {words} above theta's", back, theta, metric))
     return tuple(found)
 
 
-def adaptive(rlhf: str) -> Comparison:
+def adaptive(rlhf: str, metric: str = IN_TAXES) -> Comparison:
     """AMA as in the paper against MA at the same mean ratios, after an algorithm."""
     routes = Route(rlhf, "ama", SWEEPS[rlhf]), Route(rlhf, "ma", SWEEPS[rlhf])
-    return Ahead(f"{NAMES[rlhf]}: AMA with K = 3 above MA", *routes, same_steps=True)
+    return Ahead(f"{NAMES[rlhf]}: AMA with K = 3 above MA", *routes, metric)
 
 
 def recommended(alpha: float) -> tuple[Comparison, ...]:
@@ -117,16 +137,39 @@ def recommended(alpha: float) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
-def elsewhere(preset: str) -> Comparison:
+def seven_billion(preset: str) -> Comparison:
     """`adaptive` for a preset of models that others aligned by DPO."""
-    routes = Route("dpo", "ama"), Route("dpo", "ma")
-    return Elsewhere(preset, Ahead(f"{preset}: AMA with K = 3 above MA", *routes, same_steps=True))
+    return Elsewhere(preset, Ahead("AMA with K = 3 above MA", Route("dpo", "ama"), Route("dpo", "ma")))
+
+
+def middle_part(preset: str, deciding: bool = True) -> Comparison:
+    """That a preset's middle part, put back to theta_0 wholly, is above MA at the same reward."""
+    back = Model(MIDDLE, 0.0)
+    made = AheadOf("the middle part put back to theta_0, above MA", MA, back, TEXT, model_first=True)
+    return Elsewhere(preset, made, deciding)
+
+
+def calibration(metric: str, name: str) -> tuple[Comparison, ...]:
+    """That alignment raises a measure of bad calibration, and averaging at some ratio lowers it again."""
+    best = Model(MA, choose=extreme(metric, highest=False))
+    return (
+        Change(f"{name}: theta above theta_0", THETA, THETA_0, metric),
+        Change(f"{name}: MA at its best ratio below theta", best, THETA, metric, "below"),
+    )
+
+
+def above_both_ends(metric: str) -> tuple[Comparison, ...]:
+    """That MA at its best ratio is above theta_0 and theta."""
+    best = Model(MA, choose=extreme(metric))
+    return Change("theta_0", best, THETA_0, metric, from_start=True), Change("theta", best, THETA, metric)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """id: a letter tells two readings of one claim apart. paper: its figure or table. where: notebooks of this project, with
-    their figures, by name.
+    """id: C of the paper, L of the literature, P of this project; a letter tells two readings of one claim, or two networks,
+    apart. paper: its figure, table or source. where: notebooks of this project, with their figures, by name.
+    preset: on whose rows it is judged; "" for those of the ledger. local: it says where in the network something is, so that
+    its verdict names the preset.
     """
 
     id: str
@@ -135,6 +178,8 @@ class Claim:
     paper: str
     where: Mapping[str, tuple[str, ...]]
     parts: tuple[Comparison, ...]
+    preset: str = ""
+    local: bool = False
 
 
 # A table: the formatter would give each argument a line of its own.
@@ -147,18 +192,18 @@ CLAIMS: tuple[Claim, ...] = (
             Change("learned reward: theta above theta_0", THETA, THETA_0, "reward"),
             Change("reading comprehension: theta below theta_0", THETA, THETA_0, "reading_f1", "below"),
             Change("translation: theta below theta_0", THETA, THETA_0, "bleu", "below"),
-            Change("question answering: RSF's best iteration above theta_0", Model(STOPPING, choose=highest("qa")),
-                Model(STOPPING, 0.0), "qa"),
+            Change("question answering: RSF's best iteration above theta_0", Model(STOPPING, choose=extreme("qa")),
+                Model(STOPPING, 0.0), "qa", from_start=True),
             Change("question answering: theta below RSF's best iteration", Model(STOPPING),
-                Model(STOPPING, choose=highest("qa")), "qa", "below"),
+                Model(STOPPING, choose=extreme("qa")), "qa", "below"),
         )),
     Claim("C2", "Averaging against other remedies",
         "Every way to lower the tax pays for it in reward, and at equal reward averaging the weights (MA) keeps more "
         "ability than stopping RLHF early, penalties on the weights, distillation, LoRA or moving averages.", "fig. 3",
         {"averaging": ("fig_fronts", "fig_advantage"), "mitigations": ("fig03",)},
         (
-            AheadAtBestRates("MA above early stopping", MA, STOPPING, needs="sweep learning-rates"),
-            *(AheadAtBestRates(f"MA above {name}", MA, route) for name, route in TRAINED.items()),
+            Ahead("MA above early stopping", MA, STOPPING, needs="sweep learning-rates"),
+            *(Ahead(f"MA above {name}", MA, route) for name, route in TRAINED.items()),
             *trade_off("early stopping", Model(STOPPING), Model(STOPPING, 1.0)),
             *(line for name, route in TRAINED.items() for line in trade_off(name, Model(route), Model(route, 1.0))),
         )),
@@ -167,36 +212,52 @@ CLAIMS: tuple[Claim, ...] = (
         "RLHF (experience replay), even four times as much of it; not more reading comprehension.", "fig. 7",
         {"mitigations": ("fig07",)},
         (
-            AheadAtBestRates("question answering: MA above replay", MA, REPLAY, "qa"),
-            AheadAtBestRates("translation: MA above replay", MA, REPLAY, "bleu"),
+            Ahead("question answering: MA above replay", MA, REPLAY, "qa"),
+            Ahead("translation: MA above replay", MA, REPLAY, "bleu"),
             AheadOf("question answering: MA above the strongest replay, at its reward", MA, Model(REPLAY, 1.0), "qa"),
             AheadOf("translation: MA above the strongest replay, at its reward", MA, Model(REPLAY, 1.0), "bleu"),
-            AheadAtBestRates("reading: MA below replay", MA, REPLAY, "reading_f1", "below", deciding=False),
-            AheadAtBestRates("MA above replay", MA, REPLAY, deciding=False),
+            Ahead("reading: MA below replay", MA, REPLAY, "reading_f1", "below", deciding=False),
+            Ahead("MA above replay", MA, REPLAY, deciding=False),
         )),
     Claim("C4", "Averaging against the KL penalty",
         "At equal reward averaging after PPO keeps more ability than PPO with a stronger penalty on leaving theta_0.",
         "fig. 8", {"mitigations": ("fig08",)}, (Ahead("MA after PPO above PPO's KL penalties", PPO_MA, PENALTY),)),
-    Claim("C5", "One part alone",
+    Claim("C5a", "One part alone",
         "Averaging the input layers alone can raise reward and abilities at once; the middle and the output layers only "
         "trade one for the other.", "fig. 4, 13", {"averaging": ("fig04-right", "fig_parts"), "algorithms": ("fig13",)},
-        tuple(line for rlhf in NAMES for line in one_part(rlhf))),
+        tuple(line for rlhf in NAMES for line in one_part(rlhf)), local=True),
+    Claim("C5b", "One part alone, in a real model",
+        "The same of a model that learned from natural text, by its log-likelihood of text.", "fig. 4",
+        {"real_model": ()}, one_part("rsf", TEXT), preset=REAL, local=True),
     Claim("C6a", "Unequal ratios, as shares of theta",
         "Some unequal ratios for input, middle and output layers beat equal ones in every ability; the paper's ratios "
-        "read as shares of theta.", "fig. 9", {"ratios": ("fig09",)}, patterns("theta")),
+        "read as shares of theta.", "fig. 9", {"ratios": ("fig09",)}, patterns("theta"), local=True),
     Claim("C6b", "Unequal ratios, as shares of theta_0",
         "Some unequal ratios for input, middle and output layers beat equal ones in every ability; the paper's ratios "
-        "read as shares of theta_0, as in its authors' code.", "fig. 9", {"ratios": ("fig09",)}, patterns("theta_0")),
-    Claim("C7", "Adaptive averaging",
+        "read as shares of theta_0, as in its authors' code.", "fig. 9", {"ratios": ("fig09",)}, patterns("theta_0"),
+        local=True),
+    Claim("C6c", "Unequal ratios, in a real model",
+        "Some unequal ratios beat equal ones in a model that learned from natural text, by its log-likelihood of text; the "
+        "paper's ratios read as shares of theta.", "fig. 9", {"real_model": ()}, patterns("theta", [TEXT]), preset=REAL,
+        local=True),
+    Claim("C6d", "Unequal ratios, in a real model",
+        "Some unequal ratios beat equal ones in a model that learned from natural text, by its log-likelihood of text; the "
+        "paper's ratios read as shares of theta_0.", "fig. 9", {"real_model": ()}, patterns("theta_0", [TEXT]),
+        preset=REAL, local=True),
+    Claim("C7a", "Adaptive averaging",
         "Ratios chosen for each of three parts (AMA) keep more ability at equal reward than one ratio for all (MA), after "
         "RSF, DPO and PPO; more parts are slightly worse than three and still better than MA.", "fig. 5, 16",
         {"ratios": ("fig05-left", "fig05-right"), "algorithms": ("fig16",)},
         (
             *(adaptive(rlhf) for rlhf in NAMES),
-            Ahead("RSF: AMA with K = 6 above MA", FINER, MA, same_steps=True),
-            Ahead("RSF: AMA with K = 3 above K = 6", AMA, FINER, same_steps=True),
-            Ahead("RSF: AMA with K = 3 and the embeddings apart above MA", OWN, MA, same_steps=True, deciding=False),
-        )),
+            Ahead("RSF: AMA with K = 6 above MA", FINER, MA),
+            Ahead("RSF: AMA with K = 3 above K = 6", AMA, FINER),
+            Ahead("RSF: AMA with K = 3 and the embeddings apart above MA", OWN, MA, deciding=False),
+        ), local=True),
+    Claim("C7b", "Adaptive averaging, in a real model",
+        "Ratios chosen for each of three parts (AMA) keep more of a real model's log-likelihood of text at equal reward than "
+        "one ratio for all (MA), after RSF.", "fig. 5", {"real_model": ()}, (adaptive("rsf", TEXT),), preset=REAL,
+        local=True),
     Claim("C8a", "One ratio, 0.2, as a share of theta",
         "One ratio, 0.2, lowers the tax without lowering the reward; read as a share of 0.2 of theta.", "fig. 10, 11",
         {"ratios": ("fig10", "fig11", "fig_recommended")}, recommended(0.2)),
@@ -214,13 +275,13 @@ CLAIMS: tuple[Claim, ...] = (
         "Ratios tuned on labelled items of one ability (AdaMerging, on reading comprehension) do not keep the others: "
         "at equal reward they fall below plain averaging.", "fig. 15", {"ratios": ("fig15",)},
         (
-            Ahead("question answering: AdaMerging below MA", MERGED, MA, "qa", "below", same_steps=True),
-            Ahead("translation: AdaMerging below MA", MERGED, MA, "bleu", "below", same_steps=True),
-            Ahead("reading: AdaMerging above MA", MERGED, MA, "reading_f1", same_steps=True, deciding=False),
+            Ahead("question answering: AdaMerging below MA", MERGED, MA, "qa", "below"),
+            Ahead("translation: AdaMerging below MA", MERGED, MA, "bleu", "below"),
+            Ahead("reading: AdaMerging above MA", MERGED, MA, "reading_f1", deciding=False),
         )),
     Claim("C11", "Seven billion parameters",
         "AMA is above MA for models of seven billion parameters aligned by DPO, too.", "fig. 6, table 1",
-        {"zephyr": ("fig06",)}, tuple(elsewhere(preset) for preset in ELSEWHERE)),
+        {"zephyr": ("fig06",)}, tuple(seven_billion(preset) for preset in SEVEN_BILLION)),
     Claim("C12a", "Theory: the conclusion",
         "In theory, averaging two models helps tasks with the same classes more than tasks with none in common "
         "(Proposition 5.1's conclusion).", "section 5", {"theory": ("theory-proposition",)},
@@ -239,5 +300,41 @@ CLAIMS: tuple[Claim, ...] = (
             theory.Computed("the largest gain with no class in common", "proposition", theory.largest_unrelated_gain,
                 "below", theory.EXACT),
         )),
+    Claim("L1", "What predicts the tax",
+        "How far a model's replies are from those of theta_0 (forward KL per token on alignment prompts) predicts its tax "
+        "better than how far its weights are.", "arXiv 2509.04259", {},
+        (
+            PredictsBetter("forward KL ranks models by their tax better than weight displacement", "forward_kl",
+                "weight_displacement"),
+        )),
+    Claim("L2", "Calibration",
+        "Alignment costs calibration, and averaging gives it back.", "arXiv 2510.17426", {},
+        (
+            *calibration("qa_ece", "expected calibration error"),
+            *calibration("qa_brier", "Brier score"),
+        )),
+    Claim("L3", "Better than both ends", "Some average is better than theta_0 and theta in some ability.",
+        "arXiv 2203.05482", {"averaging": ("fig_fronts",)},
+        (
+            Some("MA at its best ratio above both ends", {metric: above_both_ends(metric) for metric in ENDS},
+                ("MA at its best ratio above theta_0 in some ability", "MA at its best ratio above theta in some ability")),
+        )),
+    Claim("L4", "Ratios that rise with the layer",
+        "Ratios that rise from the first layer to the last (LiNeS) keep more ability at equal reward than equal ones.",
+        "arXiv 2410.17146", {}, (Ahead("LiNeS above MA", INCREASING, MA),), local=True),
+    Claim("P1", "The share saved",
+        "At equal reward averaging saves a part of the tax that early stopping pays, in a synthetic world with tied and untied "
+        "embeddings and in a real model.", "", {"averaging": ("fig_fronts",), "real_model": ("fig_real_fronts",)},
+        (
+            Ahead("MA above early stopping, each at its best rate", MA, STOPPING, needs="sweep learning-rates"),
+            Elsewhere(UNTIED, Ahead("MA above early stopping", MA, STOPPING)),
+            Elsewhere(REAL, Ahead("MA above early stopping, log-likelihood of text", MA, STOPPING, TEXT)),
+            Elsewhere(ON_TWO_CORES, Ahead("MA above early stopping, log-likelihood of text", MA, STOPPING, TEXT),
+                deciding=False),
+        )),
+    Claim("P2", "The middle part, in a real model",
+        "Putting only the middle layers of a model that learned from natural text back to theta_0 keeps more of its "
+        "log-likelihood of text than averaging all layers to the same reward.", "", {"real_model": ("fig_real_parts",)},
+        (middle_part(REAL), middle_part(ON_TWO_CORES, deciding=False)), preset=REAL, local=True),
 )
 # fmt: on

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
-from ..intervals import Interval
+from ..intervals import Estimate, Interval
 from .book import Book
 from .line import Line, Missing, measured
 
@@ -33,8 +33,10 @@ class Computed:
             value = float(self.number(pd.read_csv(file)))
         except KeyError as error:
             raise UserError(f"{file}: the column {error} is missing; make it with `make theory`.") from None
-        found = Interval(value, value, value, np.empty(0))
-        return [measured(self.part, "accuracy", found, (), self.side, self.bound, 1.0, note="computed exactly")]
+        exact = Interval(value, value, value, np.empty(0))
+        found = Estimate(exact, exact, float(value == self.bound), None)
+        note = "computed exactly"
+        return [measured(self.part, "accuracy", found, (), note, side=self.side, bound=self.bound, unit=1.0)]
 
 
 def smallest_difference(proposition: pd.DataFrame) -> float:

@@ -1,0 +1,168 @@
+"""The share of a rival's tax that a method saves at equal reward: how two paths of models are compared.
+
+Rewards are counted in shares of a seed's own rise, from theta_0 to the highest reward of the algorithm at the preset's own
+learning rate. Two paths are compared at the levels from 50 to 95 % of it that both reach on every seed: nearer to theta_0
+all curves coincide, and no tax is paid. Where a method was measured at several learning rates, at each level a seed takes
+the rate that is best there on the other seeds (leave one seed out). Both paths have the same number of points, since a path
+is taken as straight between its points, and more of them lie higher. See `docs/protocol.md`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from . import paths
+from .intervals import Estimate, of_ratio, t_interval
+
+LEVELS = np.arange(50, 96) / 100  # of the reward's rise
+LEAST = 6  # levels, so a range of 5 % of the rise: over fewer nothing is compared
+
+Rate = float | None  # a learning rate, None for the preset's own
+Models = Mapping[Rate, pd.DataFrame]  # learning rate -> a path of models (`llm.evidence.paths`)
+Rises = Mapping[int, tuple[float, float]]  # seed -> theta_0's reward, and how far it rises
+
+
+class NotComparable(Exception):
+    """Two paths have no levels in common, or the reward does not rise; its text says which."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a method saves of a rival's tax.
+
+    kept: the method's ability minus the rival's, tax: theta_0's minus the rival's; means over the levels, (seeds,), in the
+    ability's unit. levels: the lowest and the highest, as shares of the rise. rates: how often, over seeds and levels, the
+    method and the rival took each learning rate.
+    """
+
+    seeds: tuple[int, ...]
+    kept: NDArray[np.float64]
+    tax: NDArray[np.float64]
+    levels: tuple[float, float]
+    rates: tuple[Counter[Rate], Counter[Rate]]
+
+    @property
+    def is_taxed(self) -> bool:
+        """Whether the rival's tax is above 0 with its whole 95 % interval: only then is a share of it a number."""
+        return t_interval(self.tax).low > 0 if len(self.tax) > 1 else bool(self.tax[0] > 0)
+
+    def share(self) -> Estimate:
+        """The share saved: 1 is all of the rival's tax, 0 none, below 0 the method pays more."""
+        return of_ratio(self.kept, self.tax)
+
+
+def rises(rows: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[float, float]]:
+    """theta_0's reward and the rise above it of an algorithm at the preset's own rate, for each seed that was aligned."""
+    rows = rows[rows["lr"].isna() & (rows["metric"] == reward)]
+    start = paths.theta_0(rows).set_index("seed")["value"]
+    peak = rows[rows["method"].isin(["theta", "early-stopping"])].groupby("seed")["value"].max()
+    return {int(seed): (float(start[seed]), float(peak[seed] - start[seed])) for seed in peak.index}
+
+
+def saved(
+    method: Models, rival: Models, start: pd.DataFrame, rise: Rises, metric: str, reward: str = "reward"
+) -> Saved:
+    """What `method` saves of the tax that `rival` pays in `metric`, at equal `reward`.
+
+    Args:
+        method, rival: their paths at each learning rate, all of the same seeds.
+        start: theta_0's rows of these seeds.
+    Raises NotComparable where the reward does not rise on some seed, or both reach fewer than `LEAST` of the levels.
+    """
+    seeds = paths.seeds(next(iter(method.values())))
+    if flat := [seed for seed in seeds if rise.get(seed, (0.0, 0.0))[1] <= 0]:
+        raise NotComparable(f"the reward does not rise on seed {flat[0]}")
+    first, second = equally_dense(method, rival)
+    values, rates = zip(*(_left_out(_at_levels(models, rise, metric, reward)) for models in (first, second)))
+    shared = np.isfinite(values[0] + values[1]).all(axis=0)
+    if shared.sum() < LEAST:
+        told = " and ".join(_reach(models, rise, reward) for models in (method, rival))
+        raise NotComparable(f"unequal reach: on every seed the two cover {told} of the reward's rise")
+    ours, theirs = (found[:, shared].mean(axis=1) for found in values)
+    before = np.array([paths.value(start, seed, metric) for seed in seeds])
+    taken = [
+        Counter(list(models)[place] for place in chosen[:, shared].flat)
+        for models, chosen in zip((first, second), rates, strict=True)
+    ]
+    levels = float(LEVELS[shared][0]), float(LEVELS[shared][-1])
+    return Saved(tuple(seeds), ours - theirs, before - theirs, levels, (taken[0], taken[1]))
+
+
+def _at_levels(models: Models, rise: Rises, metric: str, reward: str) -> NDArray[np.float64]:
+    """Ability (rates, seeds, levels); NaN where a path does not reach."""
+    return np.array(
+        [
+            [curve.at(rise[seed][0] + LEVELS * rise[seed][1]) for seed, curve in by_seed.items()]
+            for by_seed in (paths.curves(path, metric, reward) for path in models.values())
+        ]
+    )
+
+
+def _left_out(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Of values (rates, seeds, levels) those at the rate that is best on the other seeds, (seeds, levels), and its place.
+
+    Candidates at a level are the rates that reach it on every seed; NaN where there is none. A single seed chooses for itself.
+    """
+    reached = np.isfinite(values).all(axis=1, keepdims=True)
+    others = values.sum(axis=1, keepdims=True) - values if values.shape[1] > 1 else values
+    best = np.where(reached, others, -np.inf).argmax(axis=0)
+    chosen = np.take_along_axis(values, best[None], axis=0)[0]
+    return np.where(reached.any(axis=0), chosen, np.nan), best
+
+
+def _reach(models: Models, rise: Rises, reward: str) -> str:
+    """The shares of the rise that some learning rate covers on every seed."""
+    found = []
+    for path in models.values():
+        by_seed = path[path["metric"] == reward].groupby("seed")["value"]
+        ends = [
+            [(end[seed] - rise[seed][0]) / rise[seed][1] for seed in end.index]
+            for end in (by_seed.min(), by_seed.max())
+        ]
+        found.append((max(ends[0]), min(ends[1])))
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    return f"{low:.0%} to {high:.0%}" if low < high else "nothing"
+
+
+def equally_dense(first: Models, second: Models) -> tuple[Models, Models]:
+    """Both methods' paths with the same number of points: at the same ratios where both run along a ratio and one has all
+    of the other's, else as many, evenly chosen, as the method with fewer has at the rate with most.
+    """
+    pairs = [(one, other) for one in first.values() for other in second.values()]
+    if all(has_ratio(one) and has_ratio(other) for one, other in pairs):
+        steps = [set.intersection(*(set(path["step"]) for path in models.values())) for models in (first, second)]
+        if steps[0] <= steps[1] or steps[1] <= steps[0]:
+            common = steps[0] & steps[1]
+            of_common = [
+                {lr: path[path["step"].isin(common)] for lr, path in models.items()} for models in (first, second)
+            ]
+            return of_common[0], of_common[1]
+    points = min(max(path["step"].nunique() for path in models.values()) for models in (first, second))
+    thin = [{lr: _thinned(path, points) for lr, path in models.items()} for models in (first, second)]
+    return thin[0], thin[1]
+
+
+def _thinned(path: pd.DataFrame, points: int) -> pd.DataFrame:
+    """A path at `points` of its steps, evenly chosen by their place, the first and the last included."""
+    steps = sorted(set(path["step"]))
+    if len(steps) <= points:
+        return path
+    kept = {steps[place] for place in np.linspace(0, len(steps) - 1, points).round().astype(int)}
+    return path[path["step"].isin(kept)]
+
+
+def has_ratio(path: pd.DataFrame) -> bool:
+    """Whether a path's steps are ratios."""
+    return bool(path["alpha"].notna().any())
+
+
+def as_coarse(path: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """A path along a ratio at the ratios of another such path, if it has them all; any other path as it is."""
+    wanted = set(other["step"])
+    if not (has_ratio(path) and has_ratio(other) and wanted <= set(path["step"])):
+        return path
+    return path[path["step"].isin(wanted)]
