@@ -6,7 +6,7 @@ runs in all of it, whatever its masks and position embeddings: for layer k it is
 what they have given.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +64,7 @@ class Side:
                     if old is not None and full in self.weights:
                         made = source[full].to(self.batches[0].device, old.dtype)
                         kept[key] = nn.Parameter(made, requires_grad=False) if isinstance(old, nn.Parameter) else made
-        self.model.tie_weights()  # type: ignore[operator]
+        self.model.tie_weights()
 
     @staticmethod
     def empty(modules: Modules) -> None:
@@ -155,8 +155,8 @@ def walk_through(
 def _merged(
     part: str,
     sides: tuple[Side, Side],
-    modules: list[Modules],
-    grams: list[Grams],
+    modules: Sequence[Modules],
+    grams: Sequence[Grams],
     setting: Setting,
     filled: bool,
     known: frozenset[str],
