@@ -8,7 +8,7 @@ with G = E x x^T, a bias being the weight of a feature that is always 1. So W_0 
 
 **A ratio per feature direction.** Let v_i be the generalised eigenvectors of G_1 and G_0, v_i^T G_0 v_j = g_0i and v_i^T G_1 v_j = g_1i
 for i = j, else 0, and u_i their dual basis (u_i^T v_j = 1 for i = j). Since G_1 = sum g_1i u_i u_i^T, and likewise G_0, (1) is
-W v_i = W_0 v_i + g_1i / (g_1i + lambda g_0i) D v_i: the direction i of a layer's input has the ratio g_1i / (g_1i + lambda g_0i). Directions
+W u_i = W_0 u_i + g_1i / (g_1i + lambda g_0i) D u_i: the component u_i of a layer's input has the ratio g_1i / (g_1i + lambda g_0i). Components
 that only theta's replies use follow theta, those that only theta_0's text uses stay theta_0's, those that both use alike are averaged at
 alpha = 1 / (1 + lambda). Model averaging is (1) with G_0 = G_1, adaptive averaging one ratio for all directions of a part.
 
