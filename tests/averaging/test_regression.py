@@ -10,39 +10,32 @@ from hypothesis import strategies as st
 from torch import nn
 
 from averaging_models import make
-from llm.averaging.live import tied
-from llm.averaging.whole.grams import Gram, Gatherer, equal_lengths, gather
+from llm.averaging.whole.grams import Gatherer, Gram, equal_lengths, gather
 from llm.averaging.whole.regression import Pull, Setting, regress, with_the_rest
 from llm.averaging.whole.walk import Side, walk_through
 from llm.errors import UserError
 from llm.models.batches import Tokens
+from regressions import draw, merged, weights
 
-ARCHITECTURES = ("llama", "llama-tied-biases", "qwen2", "gemma2", "phi", "phi3", "gpt2", "gptj", "gpt-neox", "opt", "bloom")
-
-
-def draw(seed: int, count: int = 12, vocabulary: int = 64) -> list[Tokens]:
-    rng = np.random.default_rng(seed)
-    return [Tokens([0], rng.integers(vocabulary, size=rng.integers(2, 9)).tolist()) for _ in range(count)]
+ARCHITECTURES = (
+    "llama",
+    "llama-tied-biases",
+    "qwen2",
+    "gemma2",
+    "phi",
+    "phi3",
+    "gpt2",
+    "gptj",
+    "gpt-neox",
+    "opt",
+    "bloom",
+)
 
 
 def gram(*inputs) -> Gram:
     x = torch.tensor(inputs, dtype=torch.float64)
     x = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], dim=1)
     return Gram(x.T @ x / len(x))
-
-
-def weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Each tensor once."""
-    state = model.state_dict()
-    owners = tied(state)
-    return {name: tensor for name, tensor in state.items() if name not in owners}
-
-
-def merged(model_0, model, samples, setting: Setting) -> dict[str, torch.Tensor]:
-    """What `regress` makes of two live models, in fp64."""
-    start, end = weights(model_0), weights(model)
-    grams = tuple(gather(one, equal_lengths(texts, 64, 32)) for one, texts in zip((model_0, model), samples, strict=True))
-    return dict(regress(dict(model.named_modules()), start, end, grams, setting))
 
 
 def test_a_hand_computed_layer_of_two_inputs():

@@ -53,9 +53,7 @@ class Drawing:
         }
 
 
-def samples_of(
-    drawing: Drawing, live: Side, weights: Sequence[Mapping[str, Tensor]], tokenizer, work: Path, device: torch.device
-) -> Texts:
+def samples_of(drawing: Drawing, live: Side, weights: Sequence[Mapping[str, Tensor]], tokenizer, work: Path) -> Texts:
     """The texts of both models. live: a side whose model is filled for writing, and empty again after. weights: of (theta_0, theta)."""
     kept = work / FILE
     files = drawing.files or ((kept,) if kept.is_file() else ())

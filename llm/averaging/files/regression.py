@@ -150,22 +150,22 @@ def regress_files(
     by a tensor's name. out: the output, beside which lies what is made on the way. sources: the folders that all is made of.
     Raises UserError if the model is not stored as transformers has it in memory, or the texts do not fit.
     """
-    dtype = dtype_on(request.dtype, request.device)
-    model = _skeleton(like.path, settings, dtype)
-    names = _names(model, stored)
+    models = [_skeleton(like.path, settings, dtype_on(request.dtype, request.device)) for _ in ends]
+    names = _names(models[0], stored)
     weights = [Ends(chunks, names, stored, side) for chunks, side in zip(ends, ("theta_0", "theta"), strict=True)]
     work = _open(out, request, sources)
-    live = Side(model, weights[0], [torch.empty(0, device=request.device)])
-    texts = samples_of(request.drawing, live, weights, load_tokenizer(tokenizer), work, request.device)
-    config = model.config.get_text_config()
-    sizes = config.vocab_size, getattr(config, "max_position_embeddings", 1 << 20)
-    batches = [[ids.to(request.device) for ids in equal_lengths(kind, *sizes)] for kind in texts.values()]
-    other = _skeleton(like.path, settings, dtype)
-    sides = Side(model, weights[0], batches[0]), Side(other, weights[1], batches[1])
-    _walk(request, sides, names, stored, work)
-    counts = [
-        {"samples": len(some), "tokens": sum(map(torch.numel, read))} for some, read in zip(texts.values(), batches)
-    ]
+    try:
+        live = Side(models[0], weights[0], [torch.empty(0, device=request.device)])
+        texts = samples_of(request.drawing, live, weights, load_tokenizer(tokenizer), work)
+        config = models[0].config.get_text_config()
+        sizes = config.vocab_size, getattr(config, "max_position_embeddings", 1 << 20)
+        batches = [[ids.to(request.device) for ids in equal_lengths(some, *sizes)] for some in texts.values()]
+    except UserError:  # there is nothing to go on with
+        shutil.rmtree(work)
+        raise
+    first, second = (Side(*side) for side in zip(models, weights, batches, strict=True))
+    _walk(request, (first, second), names, stored, work)
+    counts = [{"samples": len(some), "tokens": sum(map(torch.numel, b))} for some, b in zip(texts.values(), batches)]
     return _made(work, dict(zip(texts, counts)), request.setting.strength)
 
 
@@ -256,6 +256,6 @@ def _open(out: Path, request: Regression, sources: Sequence[ModelFolder]) -> Pat
     return work
 
 
-def _stamp(file: Path) -> tuple[int, int]:
+def _stamp(file: Path) -> tuple[int, str]:
     found = file.stat()
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, str(found.st_mtime_ns)
