@@ -189,6 +189,13 @@ def _ama_family(setting: Mapping[str, Any]) -> str:
     return "-".join(["ama", *parts, *(["own", *own] if own else []), *varied])
 
 
+def _regmean_family(setting: Mapping[str, Any]) -> str:
+    """Regression averaging by what differs from its defaults: "regmean", "regmean-samples-50", "regmean-inputs-merged"."""
+    varied = [f"{key}-{value:g}" if isinstance(value, int | float) else f"{key}-{value}"
+              for key, value in setting.items() if key in REGRESSION]  # fmt: skip
+    return "-".join(["regmean", *varied])
+
+
 def _pattern_family(setting: Mapping[str, Any]) -> str:
     """Unequal ratios by what differs from the first one, the last alone or all the rest, and whether it is less or more."""
     first, *others, last = [ratio for _, ratio in sorted(setting["alphas"].items())]
@@ -199,6 +206,14 @@ def _pattern_family(setting: Mapping[str, Any]) -> str:
 
 PAPER = "arXiv 2309.06256"
 BY_STRENGTH = {"strength": Option(least=0)}
+REGRESSION = {  # what an entry may vary of regression averaging beside its strength (`llm.averaging.whole.regmean`)
+    "samples": Option(least=1, whole=True, needed=False),
+    "kind": Option(words=("free", "chat"), numbers=False, needed=False),
+    "inputs": Option(words=("own", "merged", "differences"), numbers=False, needed=False),
+    "ridge": Option(least=0, above=True, needed=False),
+    "shrinkage": Option(least=0, most=1, needed=False),
+    "rows": Option(words=("counts", "ratio"), numbers=False, needed=False),
+}
 ALONG_ALPHA = Order(("alpha",), starts="theta_0", ends="theta")  # alpha = 0 is theta_0 itself, 1 is theta
 ALONG_STRENGTH = Order(("strength",), falling=True, starts="theta_0", ends="distilled")
 METHODS: dict[str, Method] = {}
@@ -268,6 +283,15 @@ for _method in (
     }, f"{PAPER}, figure 9", "averaging.merge.linear:LINEAR",
         options={"offsets": Option(least=-1, most=1, tuples=True)}, grouped=True, order=Order(("alpha",)),  # the first part's
         family=_pattern_family, hub=True),
+    Method("regmean", "averaging", {
+        "regmean": Look("regression averaging (RegMean)", "#c2185b", "-", "RegMean"),
+        "regmean-inputs-merged": Look("RegMean++, layer by layer", "#7b1fa2", "--", "RegMean++"),
+        "regmean-inputs-differences": Look("RegMean without samples", "#90a4ae", ":", "RegMean, no samples"),
+    }, "arXiv 2212.09849", "averaging.whole.regmean:make", options=BY_STRENGTH | REGRESSION, whole=True,
+        order=Order(("strength",), falling=True, starts="theta_0", ends="theta"), family=_regmean_family),
+    Method("constrained", "averaging", {"constrained": Look("tax-constrained ratios", "#00838f", "-.", "constrained")},
+        f"{PAPER}, section 5, without its mean", "averaging.whole.constrained:make", options=BY_STRENGTH, whole=True,
+        order=Order(("strength",), falling=True, starts="theta_0", ends="theta")),
     Method("distilled", "training", {"distilled": Look("distilled, no penalty", "#444444", "-", "distilled")},
         f"{PAPER}, section 4", "training.mitigations.mitigation:distilled"),
     _mitigation("l1", Look("L1 penalty", "#332288", "--", "L1")),

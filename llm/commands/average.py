@@ -1,5 +1,6 @@
 """`alignment-tax average`: two model folders in, their average out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from ..errors import UserError
 from .model_options import Progress, Theta0, in_panel
 
-_ratios = in_panel("Ratios")
+_ratios, _regression = in_panel("Ratios"), in_panel("Regression averaging")
 
 
 def average_command(
@@ -27,9 +28,26 @@ def average_command(
     vocab: Annotated[
         str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")
     ] = "same",
-    merge: Annotated[
-        str, typer.Option(help="linear, (1 - alpha) theta_0 + alpha theta; or slerp, on the sphere.")
-    ] = "linear",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="ma, (1 - alpha) theta_0 + alpha theta; slerp, on the sphere; or regmean, by regression on the models' own samples."
+        ),
+    ] = "ma",
+    strength: Annotated[float | None, _regression(help="lambda, how much theta_0 counts: 0 is theta.")] = None,
+    samples: Annotated[
+        list[Path] | None,
+        _regression(help='JSONL of theta-0\'s {"text"} and of theta\'s {"prompt", "reply"}; without, both write some.'),
+    ] = None,
+    prompts: Annotated[
+        Path | None, _regression(help='JSONL of {"prompt"} for theta to reply to; without, theta-0 writes them.')
+    ] = None,
+    count: Annotated[int | None, _regression(help="Samples that each model writes; 128.")] = None,
+    ridge: Annotated[
+        float | None, _regression(help="Pull to plain averaging, a share of the inputs' mean square; 0.1.")
+    ] = None,
+    device: Annotated[str | None, _regression(help="Where the layers run: auto (default), cpu, cuda, ..")] = None,
+    seed: Annotated[int | None, _regression(help="Of what the models write; 0.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Write a full model from an adapter.")] = False,
     ignore_config: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Let config.json differ in this key (repeatable).")
@@ -43,13 +61,21 @@ def average_command(
 ) -> None:
     """Average two models, tensor by tensor, in a stream."""
     from ..averaging.files.average import average_files
+    from ..averaging.merge import merge_of
 
     if vocab not in ("same", "union"):
         raise UserError(f"vocab is {vocab!r}, allowed are same, union.")
     choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
     choices = {key: choice for key, choice in choices.items() if choice is not None}
-    recipe = _recipe(alpha, alphas, part, alphas_file, parts, choices)
+    ratios = {"alpha": alpha, "alphas": alphas, "part": part, "alphas_file": alphas_file, "parts": parts}
+    given = {"strength": strength, "samples": samples, "prompts": prompts, "count": count, "ridge": ridge}
+    given |= {"device": device, "seed": seed}
+    recipe, regression = _by_method(
+        method, ratios, choices, {k: one for k, one in given.items() if one not in (None, [])}
+    )
     with Progress() as bars:
+        if regression is not None:
+            regression = replace(regression, progress=lambda done, total: bars.show("layer", done, total))
         report = average_files(
             theta_0,
             theta,
@@ -57,10 +83,11 @@ def average_command(
             recipe,
             union=vocab == "union",
             full=full,
-            merge=merge,
+            merge="linear" if regression is not None else merge_of(method),
             ignore_config=ignore_config or (),
             strict=strict,
             code=with_code,
+            regression=regression,
             progress=lambda done, total: bars.show("B", done, total, unit_scale=True),
         )
     for label, ratio, count, values in report.coverage():
@@ -68,6 +95,40 @@ def average_command(
     for note in report.notes:
         print(note)
     print(f"wrote {out}")
+
+
+def _by_method(method: str, ratios: dict[str, Any], choices: dict[str, Any], given: dict[str, Any]):
+    """(the recipe, None), or with method regmean (the recipe of what it leaves, the regression); UserError for options of another method."""
+    from ..averaging import ratios as recipes
+    from ..averaging.merge import plain_methods
+    from ..grouping import Grouping
+
+    if method not in (allowed := [*plain_methods(), "regmean"]):
+        raise UserError(f"method is {method!r}, allowed are {', '.join(allowed)}.")
+    if method != "regmean":
+        if given:
+            raise UserError(f"{next(iter(given))} is given, allowed is with method regmean.")
+        return _recipe(**ratios, choices=choices), None
+    chosen = [key for key, value in (ratios | choices).items() if value is not None]
+    if chosen:
+        raise UserError(f"{chosen[0].replace('_', '-')} is given, allowed with method regmean is strength.")
+    if "strength" not in given:
+        raise UserError("strength is missing, allowed with method regmean are numbers from 0 (theta).")
+    regression = _regression_of(given)
+    return recipes.uniform(regression.setting.alpha, Grouping()), regression
+
+
+def _regression_of(given: dict[str, Any]):
+    from ..averaging.files.own_samples import Drawing
+    from ..averaging.files.regression import Regression
+    from ..averaging.whole.regression import Setting
+    from ..models.loading import device_of
+
+    setting = Setting(**{key: given[key] for key in ("strength", "ridge") if key in given})
+    texts = {key: given[key] for key in ("prompts", "count", "seed") if key in given}
+    return Regression(
+        setting, Drawing(tuple(given.get("samples", ())), **texts), device=device_of(given.get("device", "auto"))
+    )
 
 
 def _recipe(

@@ -4,14 +4,17 @@ Memory: a few blocks of some megabytes each, whatever the size of the model or o
 """
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
 from ...grouping import token_embeddings
 from ...models.folder import ModelFolder, notes_on_base, read_folder
 from ...models.safetensors import Source, TensorInfo
 from ..merge import Merge, merge_named
+from ..merge.linear import LINEAR
 from ..ratios import Recipe, Resolved, resolve
 from . import chunks, lora
 from .card import write_card
@@ -22,7 +25,10 @@ from .hashes import FollowingHash
 from .layout import layout, write_index
 from .pairing import Tensors, heads, pair
 from .report import Report
-from .write import atomic_folder, write_weights
+from .write import atomic_folder, check_new, write_weights
+
+if TYPE_CHECKING:
+    from .regression import Regression
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class _Plan:
     """All that is decided before a byte is written.
 
     like: the folder whose files the output has. tensors: its tensors, and where they have their places in those files.
-    settings: what differs in config.json.
+    settings: what differs in config.json. formula, details: for the report.
     """
 
     kind: str
@@ -40,6 +46,8 @@ class _Plan:
     chunks: Callable[[str], Iterator[Chunk]]
     settings: dict[str, object]
     notes: list[str]
+    formula: str = LINEAR.formula
+    details: dict[str, object] = field(default_factory=dict)
 
 
 def average_files(
@@ -54,6 +62,7 @@ def average_files(
     ignore_config: Collection[str] = (),
     strict: bool = False,
     code: bool = False,
+    regression: "Regression | None" = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Write the average of two model folders, tensor by tensor, as the new folder `out`, atomically.
@@ -63,7 +72,8 @@ def average_files(
     union: allow different vocabulary sizes (shared rows are averaged, theta's own are kept) and renamed added tokens.
     merge: "linear", (1 - ratio) theta_0 + ratio theta, or another method of `averaging.merge` (not with an adapter).
     ignore_config: keys of config.json that may differ. strict: refuse an adapter of another base, and tokenizers that differ
-    or cannot be compared, which are else noted. code: copy theta's Python files.
+    or cannot be compared, which are else noted. code: copy theta's Python files. regression: what of the network texts come to is merged
+    by regression (`regression`), with the other tensors at the ratios of `recipe`; theta must be a model, or `full` be set.
     progress: called with bytes written so far and in all.
     Raises UserError, with nothing written, for anything that is missing, damaged, does not fit, or changes meanwhile.
     """
@@ -80,16 +90,21 @@ def average_files(
             check_links(folder)
         notes = [] if other.is_adapter else check_config(base, other, ignore_config)
         doubts = check_tokenizers(base.path, other.path, union)
-        if other.is_adapter:
-            doubts += notes_on_base(base, other)
-            plan = _adapter_plan(base, other, recipe, union, full)
-        else:
-            plan = _model_plan(base, other, recipe, union, method)
+        make_plan = partial(_adapter_plan, full=full) if other.is_adapter else partial(_model_plan, merge=method)
+        doubts += notes_on_base(base, other) if other.is_adapter else []
+        plan = make_plan(base, other, recipe, union=union)
         if strict and doubts:
             raise UserError(f"strict is set, but: {doubts[0]}")
+        if regression is not None:
+            ends = [make_plan(base, other, replace(recipe, alphas=end), union=union).chunks for end in (0.0, 1.0)]
+            plan = _by_regression(plan, ends, base, other, out, regression, union)
+            merge = "regmean"
         beside, last = files_beside([other, base] if full else [other], base, code)
         notes += base.notes + other.notes + doubts + plan.notes + last
-        return _write(plan, base, other, out, merge, beside, notes, progress)
+        report = _write(plan, base, other, out, merge, beside, notes, progress)
+        if regression is not None:
+            regression.finish(out)
+        return report
     except OSError as error:
         raise UserError(f"average was stopped by {error}; nothing was written.") from None
 
@@ -103,7 +118,8 @@ def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bo
         return chunks.averaged(left[name], right[name], resolved.ratios[name], merge)
 
     settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
-    return _Plan("model", other, right, resolved, make, settings, pairing.notes + _mixed_types(left, right))
+    notes = pairing.notes + _mixed_types(left, right)
+    return _Plan("model", other, right, resolved, make, settings, notes, merge.formula)
 
 
 def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, full: bool) -> _Plan:
@@ -150,6 +166,31 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: 
     )
 
 
+def _by_regression(
+    plan: _Plan, ends: list, base: ModelFolder, other: ModelFolder, out: Path, regression: "Regression", union: bool
+) -> _Plan:
+    """The plan with what is merged by regression, which is done here."""
+    from .regression import regress_files
+
+    if plan.kind == "adapter":
+        raise UserError("method is 'regmean', allowed with an adapter is --full: the result has no low rank.")
+    if union:
+        raise UserError("vocab is 'union', allowed with method regmean is same.")
+    check_new(out, 2 * sum(tensor.elements * tensor.itemsize for tensor in plan.tensors.values()))
+    tokenizer = other.path if any(other.path.glob("tokenizer*")) else base.path
+    made = regress_files(regression, plan.like, tokenizer, plan.tensors, plan.settings, ends, out, [base, other])
+    labels = {name: f"regression, {part}" for name, part in made.part_of.items()}
+    shares = {name: made.parts[part].share for name, part in made.part_of.items()}
+    groups = plan.resolved.groups | {labels[name]: share for name, share in shares.items()}
+    resolved = replace(
+        plan.resolved, groups=groups, assignment=plan.resolved.assignment | labels, ratios=plan.resolved.ratios | shares
+    )
+    chunks_ = lambda name: made.chunks(name) if name in made.tensors else plan.chunks(name)
+    notes = plan.notes + made.notes(plan.tensors)
+    details: dict[str, Any] = made.details | regression.described()
+    return replace(plan, resolved=resolved, chunks=chunks_, notes=notes, formula=made.formula, details=details)
+
+
 def _write(
     plan: _Plan,
     base: ModelFolder,
@@ -187,7 +228,8 @@ def _write(
         digests = {key: hash_.hexdigests() for key, hash_ in zip(("theta_0", "theta"), hashes, strict=True)}
         resolved = plan.resolved
         covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
-        report = Report(plan.kind, merge, resolved.groups, resolved.grouping, covered, notes, digests)
+        about = resolved.groups, resolved.grouping, covered, notes, digests, plan.formula, plan.details
+        report = Report(plan.kind, merge, *about)
         write_card(folder, report, base, other)
         for source in [*sources[0], *sources[1], *beside.values()]:
             source.check()

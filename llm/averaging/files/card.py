@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...models.folder import ModelFolder
-from ..merge import merge_named
 from .report import Report
 
 CITATION = """@article{lin2024mitigating,
@@ -50,7 +49,7 @@ tags: [model-averaging, alignment-tax]
 
 The weighted average of two models: {names["theta_0"]} (theta_0, before RLHF) and {names["theta"]}
 (theta, after RLHF), merged by the method {report.merge}: each weight is
-{merge_named(report.merge).formula},
+{report.formula},
 in theta's type and within one unit in its last place of the exact value; alpha is theta's share. The licences
 of both sources apply.
 {lora}

@@ -1,6 +1,6 @@
 """What averaging two folders did."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 
@@ -10,7 +10,7 @@ class Report:
 
     kind: "model", "adapter" or "merged adapter". merge: the name of the method.
     groups: label -> ratio; tensors: name -> (label, ratio, shape); notes: sentences.
-    hashes: "theta_0", "theta" -> file name -> SHA-256.
+    hashes: "theta_0", "theta" -> file name -> SHA-256. formula: the merged weight in words. details: what else the method was given and found.
     """
 
     kind: str
@@ -20,6 +20,8 @@ class Report:
     tensors: dict[str, tuple[str, float, tuple[int, ...]]]
     notes: list[str]
     hashes: dict[str, dict[str, str]]
+    formula: str = ""
+    details: dict[str, object] = field(default_factory=dict)
 
     def coverage(self) -> list[tuple[str, float, int, int]]:
         """(label, ratio, number of tensors, number of values) per label and ratio."""

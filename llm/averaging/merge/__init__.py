@@ -1,7 +1,7 @@
 """Ways to merge two models, one file each: how a tensor's values follow from theta_0's, theta's and a ratio.
 
-A new one is a file here and an entry in `llm.methods` whose code is "averaging.merge.FILE:NAME"; it is called FILE then, in
-`average --merge FILE` and `average(..., merge="FILE")`, for models in memory and for folders alike.
+A new one is a file here and an entry in `llm.methods` whose code is "averaging.merge.FILE:NAME"; it is then called by its name
+there in `average --method`, and FILE in `average(..., merge="FILE")`, for models in memory and for folders alike.
 """
 
 from collections.abc import Callable, Mapping

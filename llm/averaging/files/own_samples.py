@@ -1,0 +1,127 @@
+"""The texts of a regression average of two folders: read from files, or written by the two models themselves."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import UserError
+from ...files import read_lines, read_prompts, text_of, write_text
+from ...models.batches import Tokens
+from ...models.chat import Reply, encode_together, ids_of_prompts
+from ..whole.free import KINDS, opening, write
+from ..whole.walk import Side
+
+FILE = "samples.jsonl"  # in the folder of what is made on the way
+Texts = dict[str, list[Tokens]]  # "theta_0": what theta_0 wrote; "theta": theta's replies
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """files: of samples, JSONL: {"text"} by theta_0 and {"prompt", "reply"} (and "finished") by theta; or as this module writes them, {"model",
+    "context", "reply"} in token ids. Without files the models write `count` samples each: theta_0 from its first token, and every
+    other one behind its chat template's user prefix where there is one; theta replies to `prompts`, a JSONL file of {"prompt"}, or
+    to the users' words that theta_0 wrote. length: most new tokens of a sample.
+    """
+
+    files: tuple[Path, ...] = ()
+    prompts: Path | None = None
+    count: int = 128
+    length: int = 128
+    batch: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("count", "length", "batch"):
+            if getattr(self, key) < 1:
+                raise UserError(f"{key} = {getattr(self, key)} is not allowed; allowed are whole numbers from 1")
+        if self.files and self.prompts:
+            raise UserError("samples and prompts are both given; allowed is one of them.")
+
+    def described(self) -> dict[str, Any]:
+        if self.files:
+            return {"files": [str(file) for file in self.files]}
+        return {
+            "prompts": self.prompts and str(self.prompts),
+            "count": self.count,
+            "length": self.length,
+            "seed": self.seed,
+        }
+
+
+def samples_of(drawing: Drawing, live: Side, weights: Sequence[Mapping[str, Tensor]], tokenizer, work: Path) -> Texts:
+    """The texts of both models. live: a side whose model is filled for writing, and empty again after. weights: of (theta_0, theta)."""
+    kept = work / FILE
+    files = drawing.files or ((kept,) if kept.is_file() else ())
+    if not files:
+        drawn = _drawn(drawing, live, weights, tokenizer)
+        rows = [{"model": model, **one._asdict()} for model, found in drawn.items() for one in found]
+        write_text(kept, "".join(f"{json.dumps(row)}\n" for row in rows))
+        return drawn
+    texts: Texts = {"theta_0": [], "theta": []}
+    for file in files:
+        for where, row in read_lines(file):
+            model, tokens = _read(row, where, tokenizer)
+            texts[model].append(tokens)
+    for model, what in (
+        ("theta_0", 'samples of theta-0, lines {"text"}'),
+        ("theta", 'replies of theta, lines {"prompt", "reply"}'),
+    ):
+        if not texts[model]:
+            raise UserError(f"samples hold no {what}; allowed are files with some of both.")
+    return texts
+
+
+def _read(row: dict, where: str, tokenizer) -> tuple[str, Tokens]:
+    if "model" in row:
+        ids = [row.get(key) for key in ("context", "reply")]
+        right = all(isinstance(part, list) and all(type(token) is int for token in part) for part in ids)
+        if row["model"] not in ("theta_0", "theta") or not right:
+            raise UserError(f'{where}: allowed are "model" theta_0 or theta and token ids under "context" and "reply".')
+        return row["model"], Tokens(*ids)
+    if "text" in row:
+        return "theta_0", Tokens([], tokenizer.encode(text_of(row, "text", where)))
+    finished = row.get("finished", True)
+    if not isinstance(finished, bool):
+        raise UserError(f"{where}: finished is {finished!r}, allowed are true and false.")
+    reply: Reply = (text_of(row, "prompt", where), text_of(row, "reply", where), finished)
+    return "theta", encode_together(tokenizer, [reply], [where])[0]
+
+
+def _drawn(drawing: Drawing, live: Side, weights: Sequence[Mapping[str, Tensor]], tokenizer) -> Texts:
+    asked = read_prompts(drawing.prompts) if drawing.prompts else None
+    kinds = KINDS if tokenizer.chat_template else ("free",)
+    if asked is None and "chat" not in kinds:
+        raise UserError(
+            "prompts = none is not allowed: the tokenizer has no chat template; give --prompts or --samples."
+        )
+    contexts = [opening(tokenizer, kinds[number % len(kinds)]) for number in range(drawing.count)]
+
+    def written(side: int, contexts: list[list[int]]) -> list[Tokens]:
+        modules = dict(live.model.named_modules())
+        live.weights = weights[side]
+        live.fill(modules)
+        rng = torch.Generator().manual_seed(2 * drawing.seed + side)
+        found = write(live.model, tokenizer, contexts, drawing.length, rng, drawing.batch)
+        live.empty(modules)
+        return found
+
+    free = written(0, contexts)
+    if asked is None:
+        special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+        asked = [_words(tokenizer, one.reply, special) for one in free[1 :: len(kinds)]]
+        asked = [words for words in asked if words]
+    if not asked:
+        raise UserError("theta-0 wrote no user's words behind its chat template; give --prompts or --samples.")
+    prompts = [asked[number % len(asked)] for number in range(drawing.count)]
+    return {"theta_0": free, "theta": written(1, ids_of_prompts(tokenizer, prompts))}
+
+
+def _words(tokenizer, reply: list[int], special: set[int]) -> str:
+    """A user's words: what comes before the first special token."""
+    end = next((place for place, token in enumerate(reply) if token in special), len(reply))
+    return tokenizer.decode(reply[:end]).strip()

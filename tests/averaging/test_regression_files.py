@@ -1,0 +1,207 @@
+"""`average --method regmean`: folder to folder, layer by layer, equals the live computation; what it writes, keeps and refuses."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from averaging_models import command, make, save_pair
+from llm.averaging.files import regression
+from llm.averaging.files.average import average_files
+from llm.averaging.files.own_samples import Drawing
+from llm.averaging.files.regression import Regression
+from llm.averaging.ratios import uniform
+from llm.averaging.whole.grams import equal_lengths, gather
+from llm.averaging.whole.regression import Setting, regress, with_the_rest
+from llm.errors import UserError
+from llm.grouping import Grouping
+from regressions import draw, merged, weights
+
+FREE, REPLIES = draw(2), draw(3)
+FEW = {"num_hidden_layers": 2}
+
+
+def write_samples(path, free=FREE, replies=REPLIES):
+    rows = [
+        {"model": model, **one._asdict()} for model, found in (("theta_0", free), ("theta", replies)) for one in found
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def average(theta_0, theta, out, strength: float = 0.8, **how):
+    full = how.pop("full", False)
+    drawing = Drawing((write_samples(out.with_suffix(".jsonl")),))
+    request = Regression(Setting(strength), drawing, **how)
+    return average_files(theta_0, theta, out, uniform(request.setting.alpha, Grouping()), full=full, regression=request)
+
+
+def few(architecture: str) -> dict:
+    return {"n_layer": 2} if architecture in ("gpt2", "gptj") else FEW
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "shards"),
+    [("llama-tied-biases", {}, "5GB"), ("qwen2", {}, "5KB"), ("gpt2", {}, "5GB"), ("opt", {}, "5GB")],
+)
+def test_a_folder_has_what_the_live_models_give(architecture, changes, shards, tmp_path):
+    changes = changes | few(architecture)
+    folders = save_pair(tmp_path, architecture, shards=shards, **changes)
+    report = average(*folders, tmp_path / "out")
+    pair = [make(architecture, seed, **changes) for seed in (0, 1)]
+    live = with_the_rest(merged(*pair, (FREE, REPLIES), Setting(0.8)), weights(pair[0]), weights(pair[1]), Setting(0.8))
+    found = {}
+    for file in (tmp_path / "out").glob("*.safetensors"):
+        found |= load_file(file)
+    assert found.keys() == live.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, live[name], rtol=2e-6, atol=2e-6)
+    assert report.merge == "regmean" and "regmean" in (tmp_path / "out/README.md").read_text()
+    details = json.loads((tmp_path / "out/averaging.json").read_text())["details"]
+    assert details["texts"]["theta_0"]["samples"] == len(FREE) and details["strength"] == 0.8
+    assert set(details["moved"]) >= {"first", "0", "1"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.jsonl", "theta", "theta_0"]
+
+
+def test_strength_0_is_theta_and_a_great_one_theta_0(tmp_path):
+    folders = save_pair(tmp_path, "llama", **FEW)
+    for strength, end in ((0.0, folders[1]), (1e9, folders[0])):
+        average(*folders, tmp_path / f"out{strength}", strength)
+        found, wanted = (load_file(one / "model.safetensors") for one in (tmp_path / f"out{strength}", end))
+        for name, tensor in found.items():
+            torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
+
+
+def test_half_precision_is_rounded_once(tmp_path):
+    folders = save_pair(tmp_path, "llama", torch.bfloat16, **FEW)
+    average(*folders, tmp_path / "out")
+    pair = [make("llama", seed, torch.bfloat16, **FEW).float() for seed in (0, 1)]
+    start, end = (weights(one) for one in pair)
+    grams = tuple(gather(one, equal_lengths(texts, 64, 32)) for one, texts in zip(pair, (FREE, REPLIES), strict=True))
+    live = dict(regress(dict(pair[1].named_modules()), start, end, grams, Setting(0.8)))
+    found = load_file(tmp_path / "out/model.safetensors")
+    for name, value in live.items():
+        assert found[name].dtype == torch.bfloat16
+        assert ((found[name].double() - value).abs() <= 2**-8 * value.abs() + 1e-5).all()
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    folders = save_pair(tmp_path, "llama", **FEW)
+    average(*folders, tmp_path / "whole")
+    made, true = [], regression.walk_through
+
+    def stopping(sides, setting, merged_inputs, known):
+        for number, part in enumerate(true(sides, setting, merged_inputs, known)):
+            if not known and number == 2:
+                raise KeyboardInterrupt
+            made.append(part[0])
+            yield part
+
+    monkeypatch.setattr(regression, "walk_through", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        average(*folders, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and made == ["first", "0"]
+    with pytest.raises(UserError, match="holds a run with other arguments"):
+        average(*folders, tmp_path / "out", 0.7)
+    average(*folders, tmp_path / "out")
+    assert made == ["first", "0", "1", "last"]
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "out"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not (tmp_path / ".out.regression").exists()
+
+
+def test_an_adapter_is_merged_with_full_and_refused_without(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    theta_0, _ = save_pair(tmp_path, "llama", **FEW)
+    model = get_peft_model(
+        make("llama", 0, **FEW), LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    )
+    model.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(UserError, match="allowed with an adapter is --full"):
+        average(theta_0, tmp_path / "adapter", tmp_path / "out")
+    average(theta_0, tmp_path / "adapter", tmp_path / "out", full=True)
+    pair = make("llama", 0, **FEW), model.merge_and_unload()
+    live = merged(*pair, (FREE, REPLIES), Setting(0.8))
+    found = load_file(tmp_path / "out/model.safetensors")
+    for name, value in live.items():
+        torch.testing.assert_close(found[name].double(), value, rtol=1e-5, atol=1e-5)
+
+
+def test_the_models_write_their_own_samples_if_none_are_given(tmp_path, monkeypatch, capsys):
+    folders = save_pair(tmp_path, "llama", **FEW)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "w5 w6"}\n')
+    arguments = ["average", "--theta-0", folders[0], "--theta", folders[1], "--method", "regmean", "--strength", 2]
+    arguments += ["--count", 6, "--prompts", tmp_path / "prompts.jsonl", "--device", "cpu"]
+    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert command(monkeypatch, *arguments, "--seed", seed, "--out", tmp_path / out) == 0
+    assert "6 samples" in capsys.readouterr().out
+    texts = [(tmp_path / f"{out}.samples.jsonl").read_text() for out in "abc"]
+    assert texts[0] == texts[1] != texts[2] and len(texts[0].splitlines()) == 12
+    again = ["--samples", tmp_path / "a.samples.jsonl", "--device", "cpu", "--out", tmp_path / "d"]
+    assert command(monkeypatch, *arguments[:7], "--strength", 2, *again) == 0
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in "ad")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--strength", -1], "strength = -1.0 is not allowed"),
+        ([], "strength is missing"),
+        (["--strength", 1, "--alpha", 0.5], "alpha is given, allowed with method regmean is strength"),
+        (["--strength", 1, "--vocab", "union"], "vocab is 'union', allowed with method regmean is same"),
+        (["--strength", 1, "--count", 0], "count = 0 is not allowed"),
+        (["--strength", 1, "--ridge", 0], "ridge = 0.0 is not allowed"),
+    ],
+)
+def test_what_is_not_allowed_is_refused_in_a_sentence(options, words, tmp_path, monkeypatch, capsys):
+    folders = save_pair(tmp_path, "llama", **FEW)
+    arguments = [
+        "average",
+        "--theta-0",
+        folders[0],
+        "--theta",
+        folders[1],
+        "--out",
+        tmp_path / "out",
+        "--method",
+        "regmean",
+    ]
+    assert command(monkeypatch, *arguments, *options) == 2
+    assert words in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["theta", "theta_0"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('{"text": "w5 w6"}\n', "samples hold no replies of theta"),
+        ('{"prompt": "w5", "reply": "w6"}\n', "samples hold no samples of theta-0"),
+        ('{"model": "theta_0", "context": [0], "reply": [64]}\n{"prompt": "w5", "reply": "w6"}\n', "token id 64"),
+        ('{"model": "theta_2", "context": [0], "reply": [6]}\n', "line 1: allowed are"),
+        ('{"prompt": "w5", "reply": "w6", "finished": 1}\n', "finished is 1"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(lines, words, tmp_path):
+    folders = save_pair(tmp_path, "llama", **FEW)
+    (tmp_path / "s.jsonl").write_text(lines)
+    request = Regression(Setting(1.0), Drawing((tmp_path / "s.jsonl",)))
+    with pytest.raises(UserError, match=words):
+        average_files(*folders, tmp_path / "out", uniform(0.5, Grouping()), regression=request)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.jsonl", "theta", "theta_0"]
+
+
+def test_fused_experts_are_refused(tmp_path):
+    folders = save_pair(tmp_path, "mixtral", **FEW)
+    with pytest.raises(UserError, match="method regmean needs tensors stored one by one"):
+        average(*folders, tmp_path / "out")
+
+
+def test_the_linear_path_imports_no_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, llm.averaging.files.average, llm.commands.average; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
