@@ -30,86 +30,153 @@ from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erfcx, log_ndtr, logsumexp, ndtr, ndtri_exp
+from scipy.special import erfcx, log_ndtr, ndtr, ndtri_exp
 
 from . import validation
+from .model import Votes
 
 NODES = 96  # Gauss-Legendre nodes, enough for 1e-12 up to K = 10,000 (`python -m theory bench`)
-BLOCK = 4096  # values of x at a time: bounds the memory of the (x, node) table
+BLOCK = 256  # values of x at a time: their (x, node) table fits the cache
 FAR = 1e150  # squares still fit a double; F_p is 0 or 1 there, and its logarithm beyond -1e308 or 0
 LOG_DROP = 45.0  # e^-45 of the peak is below rounding
+DIRECT = 1e-2  # from here on log(F_p) is as exact as log_F_p promises
+SHARED = 4.0  # standard deviations r that h may differ by among points with the same nodes
+TAIL_NODES = 64  # on either side of the peak
 
 
-def F_p(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None) -> NDArray | float:
+def F_p(x: ArrayLike, p: ArrayLike, n_classes: int, n_labels: int | None = None) -> NDArray | float:
     """P(x + eta_j > 0 for all K - 1 wrong classes j), eta ~ N(0, Sigma): accuracy at margin x (paper, Def. of
     F_p).
 
-    x: any shape, real or infinite. p in [0, 1], K = n_classes >= 2, n_labels = M >= K (default K;
-    theory.model). Gives the shape of x, values in [0, 1], absolute error below 1e-12 for K up to 10,000. p =
-    0 gives the step [x > 0]. Raises ValueError or TypeError for NaN or an argument out of range.
+    x: any shape, real or infinite; p in [0, 1], one or an array that broadcasts against x; K = n_classes >= 2,
+    n_labels = M >= K (default K; theory.model). Gives their common shape, values in [0, 1], absolute error below
+    1e-12 for K up to 10,000. p = 0 gives the step [x > 0]. Raises ValueError or TypeError for NaN or an argument
+    out of range.
     """
     x, p, k, m = _arguments(x, p, n_classes, n_labels)
-    if p == 0:
-        return _as_given(np.where(x > 0, 1.0, 0.0))
+    return _as_given(_orthant(*_standardised(x, p, m), x > 0, k))
+
+
+def margin_accuracy(mean: ArrayLike, common: ArrayLike, own: ArrayLike, n_classes: int) -> NDArray | float:
+    """P(all K - 1 margins are positive) for margins mean + sqrt(common) z + sqrt(own) z_j, all z standard normal.
+
+    The integral behind F_p for any exchangeable covariance, common 11^T + own I: features of several p, and noise.
+    All broadcast; common >= own >= 0 (as every vote and every noise gives). own = 0 gives the step [mean > 0].
+    """
+    mean, common, own = np.broadcast_arrays(*(np.asarray(each, dtype=float) for each in (mean, common, own)))
+    if np.isnan(mean).any() or not np.all((own >= 0) & (common >= own * (1 - 1e-12)) & np.isfinite(common)):
+        raise ValueError("common and own must be finite with common >= own >= 0, and mean a number.")
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        h = np.clip(np.where(own > 0, mean / np.sqrt(own), 0.0), -FAR, FAR)
+        r = np.where(own > 0, np.sqrt(common / own), 1.0)
+    return _as_given(_orthant(h, r, np.where(own > 0, np.nan, mean > 0), validation.integer("n_classes", n_classes, 2)))
+
+
+def _orthant(h: NDArray, r: NDArray, step: NDArray, k: int) -> NDArray:
+    """E Phi(h + r Z)^(k-1), and `step` where r is infinite or step has been decided (not NaN, r = 1)."""
     nodes, values, _, b = _transition(k)
-    h, r = _standardised(x, p, m)
-    tail = ndtr((h - b) / r)
-    return _as_given(np.clip(tail + _smooth(h, r, nodes, values), 0.0, 1.0))
+    decided = ~np.isfinite(r) if step.dtype == bool else ~np.isnan(step)
+    scale = np.where(decided, 1.0, r)
+    area = np.clip(ndtr((h - b) / scale) + _smooth(h, scale, nodes, values), 0.0, 1.0)
+    return np.where(decided, step, area)
 
 
-def dF_p_dx(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None) -> NDArray | float:
-    """Derivative of F_p in x, of x's shape, >= 0; p must be in (0, 1] (F_0 is a step).
+def dF_p_dx(x: ArrayLike, p: ArrayLike, n_classes: int, n_labels: int | None = None) -> NDArray | float:
+    """Derivative of F_p in x, of x's and p's common shape, >= 0; p must be in (0, 1] (F_0 is a step).
 
     Absolute error below 1e-12 sqrt(K/p): the derivative's own scale. By parts, the integral of
     phi((u - h)/r)/r times (K - 1) Phi(u)^(K-2) phi(u), divided by s = sqrt(p/K).
     """
     x, p, k, m = _arguments(x, p, n_classes, n_labels)
-    if p == 0:
+    if np.any(p == 0):
         raise ValueError("p must be in (0, 1] for the derivative of F_p, not 0: F_0 is a step.")
     nodes, _, slopes, _ = _transition(k)
     h, r = _standardised(x, p, m)
     return _as_given(_smooth(h, r, nodes, slopes) / np.sqrt(p / m))
 
 
-def log_F_p(x: ArrayLike, p: float, n_classes: int, n_labels: int | None = None) -> NDArray | float:
+def log_F_p(x: ArrayLike, p: ArrayLike, n_classes: int, n_labels: int | None = None) -> NDArray | float:
     """Natural logarithm of F_p, also where F_p underflows: error below 1e-12 max(1, |log F_p|).
 
-    The integrand's logarithm psi(u) = -(u - h)^2 / (2 r^2) + (K - 1) log Phi(u) is concave: its peak is found
-    by Newton's method, the points where it has fallen by 45 bound the integral. Arguments as in F_p.
+    Direct where F_p is large; in the tail the integrand is scaled by its peak, and points of nearly the same peak
+    share their nodes (`_log_tail`). Arguments as in F_p; each different p is a pass of its own.
     """
     x, p, k, m = _arguments(x, p, n_classes, n_labels)
-    if p == 0:
-        return _as_given(np.where(x > 0, 0.0, -np.inf))
     h, r = _standardised(x, p, m)
-    log_f = np.where(h > 0, 0.0, -np.inf)
-    finite = np.abs(h) < FAR
-    log_f[finite] = _log_integral(h[finite], r, k)
+    log_f = np.where(x > 0, 0.0, -np.inf)
+    finite = (np.abs(h) < FAR) & np.isfinite(r)
+    for spread in np.unique(r[finite]):
+        chosen = finite & (r == spread)
+        log_f[chosen] = _log_of_one_p(h[chosen], float(spread), k)
     return _as_given(np.minimum(log_f, 0.0))
 
 
-def effective_features(counts: Sequence[int], weights: Sequence[validation.Number]) -> float:
-    """Kish's n_eff = (sum v)^2 / sum v^2 of counts[g] features of vote weight weights[g]; 0 without."""
+def effective_features(counts: Sequence[int], weights: Sequence) -> NDArray | float:
+    """Kish's n_eff = (sum v)^2 / sum v^2 of counts[g] features of vote weight weights[g]; 0 without.
+
+    weights[g] may be arrays (of many ratios): then n_eff has their common shape.
+    """
     return _root_effective(counts, weights) ** 2
 
 
 def clt_accuracy(
-    counts: Sequence[int], weights: Sequence[validation.Number], p: float, n_classes: int, n_labels: int | None = None
-) -> float:
+    counts: Sequence[int], weights: Sequence, p: ArrayLike, n_classes: int, n_labels: int | None = None
+) -> NDArray | float:
     """Accuracy in the limit of many features, F_p((1 - p) sum v / sqrt(sum v^2)), in [0, 1].
 
-    counts: (group,) features, >= 0; weights: (group,) their vote weights. Without any vote it is 1/K, a
-    guess.
+    counts: (group,) features, >= 0; weights: (group,) their vote weights, numbers or arrays; p: a number or an
+    array. Arrays broadcast. Without any vote it is 1/K, a guess.
     """
-    p = validation.probability("p", p)
+    p = validation.probabilities("p", p)
     k, m = validation.labels(n_classes, n_labels)
-    root = _root_effective(counts, weights)
-    if root == 0 and not any(count and weight for count, weight in zip(*validation.groups(counts, weights))):
-        return 1 / k
-    return float(F_p((1 - p) * root, p, k, m))
+    root = np.asarray(_root_effective(counts, weights))
+    silent = root == 0
+    if silent.any() and not validation.many(weights):
+        silent = np.asarray(not any(c and w for c, w in zip(*validation.groups(counts, weights))))
+    return _as_given(np.where(silent, 1 / k, F_p((1 - p) * root, p, k, m)))
 
 
-def _root_effective(counts: Sequence[int], weights: Sequence[validation.Number]) -> float:
-    """sum v / sqrt(sum v^2): signed, and exact until the last rounding."""
+def clt_task_accuracy(
+    votes: Votes, p: ArrayLike | None = None, n_labels: int | None = None, sigma: float = 0.0
+) -> NDArray | float:
+    """Accuracy of `theory.model.Votes` in the limit of many features, for identical or disjoint label sets.
+
+    p: in [0, 1], of all features (may be an array), unless the votes have their own. sigma >= 0: noise of each x_i;
+    it adds sigma^2 N (I + 11^T) to the margins' covariance, with N = votes.noise. ValueError for partly overlapping
+    label sets, for two p or none.
+    """
+    k, m = validation.labels(votes.n_common + votes.n_own, n_labels)
+    sigma = float(validation.real("sigma", sigma, 0, np.finfo(float).max))
+    rates = votes_p(votes, p)
+    if sigma == 0 and votes.p is None:
+        return clt_accuracy(votes.counts, votes.weights, rates, k, m)
+    variance = sigma**2 * float(votes.noise[0] if votes.n_own == 0 else votes.noise[1])
+    mean, common, own = 0.0, variance, variance
+    for g, (count, weight) in enumerate(zip(votes.counts, votes.weights)):
+        rate, v = (rates if votes.p is None else rates[g]), np.asarray(weight, dtype=float)
+        mean = mean + count * v * (1 - rate)
+        common = common + count * v**2 * rate * (m + 1 - rate * m) / m
+        own = own + count * v**2 * rate / m
+    accuracy = margin_accuracy(mean, common, own, k)
+    return _as_given(np.where((np.asarray(mean) == 0) & (np.asarray(own) == 0), 1 / k, accuracy))
+
+
+def votes_p(votes: Votes, p: ArrayLike | None) -> NDArray:
+    """The failure probabilities that a question to `votes` is about: its own, (group,), or the p that is given."""
+    if (p is None) == (votes.p is None):
+        raise ValueError("p must be given with the question or with the votes, not both and not neither.")
+    return validation.probabilities("p", p if votes.p is None else list(votes.p))
+
+
+def _root_effective(counts: Sequence[int], weights: Sequence) -> NDArray | float:
+    """sum v / sqrt(sum v^2): signed, and for plain weights exact until the last rounding."""
+    if validation.many(weights):
+        whole = [validation.integer("counts", count, 0) for count in counts]
+        total = sum(count * np.asarray(v, dtype=float) for count, v in zip(whole, weights, strict=True))
+        squares = sum(count * np.asarray(v, dtype=float) ** 2 for count, v in zip(whole, weights, strict=True))
+        if not np.all(np.isfinite(squares)):
+            raise ValueError("weights must be finite real numbers.")
+        return np.where(squares == 0, 0.0, total / np.sqrt(np.where(squares == 0, 1.0, squares)))
     pairs = list(zip(*validation.groups(counts, weights)))
     total = sum(count * weight for count, weight in pairs)
     squares = sum(count * weight * weight for count, weight in pairs)
@@ -118,26 +185,28 @@ def _root_effective(counts: Sequence[int], weights: Sequence[validation.Number])
     return float(np.sqrt(float(total * total / squares))) * (1 if total > 0 else -1)
 
 
-def _arguments(x: ArrayLike, p: float, n_classes: int, n_labels: int | None) -> tuple[NDArray, float, int, int]:
+def _arguments(x: ArrayLike, p: ArrayLike, n_classes: int, n_labels: int | None) -> tuple[NDArray, NDArray, int, int]:
     x = np.asarray(x, dtype=float)
     if np.isnan(x).any():
         raise ValueError("x must be real or infinite numbers, not NaN.")
-    return x, validation.probability("p", p), *validation.labels(n_classes, n_labels)
+    x, p = np.broadcast_arrays(x, validation.probabilities("p", p))
+    return x, p, *validation.labels(n_classes, n_labels)
 
 
 def _as_given(values: NDArray) -> NDArray | float:
     return values if np.ndim(values) else float(values)
 
 
-def _standardised(x: NDArray, p: float, m: int) -> tuple[NDArray, float]:
-    """h = x / s and r = sqrt(c) / s, with s = sqrt(p/M) and c = p (M + 1 - pM) / M."""
-    with np.errstate(over="ignore"):
-        return np.clip(x / (np.sqrt(p) / np.sqrt(m)), -FAR, FAR), float(np.sqrt(1 + m * (1 - p)))
+def _standardised(x: NDArray, p: NDArray, m: int) -> tuple[NDArray, NDArray]:
+    """h = x / s and r = sqrt(c) / s, with s = sqrt(p/M) and c = p (M + 1 - pM) / M; r is infinite at p = 0."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        h = np.where(p > 0, np.clip(x / (np.sqrt(p) / np.sqrt(m)), -FAR, FAR), 0.0)
+        return h, np.where(p > 0, np.sqrt(1 + m * (1 - p)), np.inf)
 
 
 @cache
-def _legendre() -> tuple[NDArray, NDArray]:
-    return np.polynomial.legendre.leggauss(NODES)
+def _legendre(nodes: int = NODES) -> tuple[NDArray, NDArray]:
+    return np.polynomial.legendre.leggauss(nodes)
 
 
 @lru_cache(maxsize=64)
@@ -155,36 +224,71 @@ def _transition(k: int) -> tuple[NDArray, NDArray, NDArray, float]:
     return nodes, values, slopes, b
 
 
-def _smooth(h: NDArray, r: float, nodes: NDArray, values: NDArray) -> NDArray:
-    """sum_j phi((u_j - h) / r) / r values_j for each h."""
-    flat = h.reshape(-1)
-    out = np.empty_like(flat)
+def _smooth(h: NDArray, r: NDArray, nodes: NDArray, values: NDArray) -> NDArray:
+    """sum_j phi((u_j - h) / r) / r values_j for each h and its r."""
+    flat, spread = h.reshape(-1), r.reshape(-1)
+    out, one = np.empty_like(flat), flat.size > 0 and np.all(spread == spread[0])
     for start in range(0, flat.size, BLOCK):
-        z = (nodes - flat[start : start + BLOCK, None]) / r
+        width = spread[0] if one else spread[start : start + BLOCK, None]
+        z = (nodes - flat[start : start + BLOCK, None]) / width
         out[start : start + BLOCK] = np.exp(-0.5 * z * z) @ values
     return out.reshape(h.shape) / (r * np.sqrt(2 * np.pi))
 
 
-def _log_integral(h: NDArray, r: float, k: int) -> NDArray:
-    """(h,) log of int phi((u - h)/r)/r Phi(u)^(k-1) du for finite h."""
-    exponent = k - 1
-    b = _transition(k)[3]
+def _log_of_one_p(h: NDArray, r: float, k: int) -> NDArray:
+    """(h,) log E Phi(h + r Z)^(k-1) for finite h: direct where it is large, by `_log_tail` where it is small."""
+    grid = np.linspace(h.min(), h.max(), 64)
+    large = _orthant(grid, np.full(64, r), grid > 0, k) > DIRECT
+    direct = h >= (grid[np.argmax(large)] if large.any() else np.inf)
+    out = np.empty_like(h)
+    out[direct] = np.log(_orthant(h[direct], np.full(direct.sum(), r), h[direct] > 0, k))
+    tail = np.flatnonzero(~direct)
+    bins, first = np.unique(np.floor(h[tail] / (SHARED * r)), return_inverse=True)
+    windows = _windows(np.concatenate([bins, bins + 1]) * SHARED * r, r, k - 1)
+    for each in range(len(bins)):
+        chosen = tail[first == each]
+        low, _, high = (edge[[each, each + len(bins)]] for edge in windows)
+        out[chosen] = _log_tail(h[chosen], r, k, (low[0], windows[1][each], high[1]))
+    return out
+
+
+def _log_tail(h: NDArray, r: float, k: int, window: tuple[float, float, float]) -> NDArray:
+    """(h,) the same for h within `SHARED` r of each other, by nodes that all of them share: window = (left of the
+    lowest h's, its peak, right of the highest's).
+
+    The integrand's logarithm psi(u) = -(u - h)^2 / (2 r^2) + (k-1) log Phi(u) is concave. Its peak, and the points
+    where it has fallen by 45 on either side, rise with h by at most the rise of h, so the window from the lowest h's
+    left to the highest h's right is little wider than each one's own.
+    """
+    exponent, b = k - 1, _transition(k)[3]
+    low, middle, high = window
+    high = max(min(high, b), low)
+    middle = min(max(middle, low), high)
+    points, weights = _legendre(TAIL_NODES)
+    halves = 0.5 * (middle - low), 0.5 * (high - middle)
+    nodes = np.concatenate([0.5 * (low + middle) + halves[0] * points, 0.5 * (middle + high) + halves[1] * points])
+    mass = np.concatenate([half * weights for half in halves]) / (r * np.sqrt(2 * np.pi))
+    centre, away = h.mean(), nodes - middle
+    weight = -0.5 * ((nodes - centre) / r) ** 2 + exponent * log_ndtr(nodes)
+    top = weight.max()
+    mass, out, tilt = mass * np.exp(weight - top), np.empty_like(h), (h - centre) / r**2
+    for start in range(0, h.size, BLOCK):  # exp((u - h)^2 / 2 r^2) is exp(tilt u) times what u has no part in
+        t = tilt[start : start + BLOCK]
+        with np.errstate(divide="ignore"):  # an empty window is log 0
+            out[start : start + BLOCK] = np.log(np.exp(t[:, None] * away) @ mass)
+    inner = out + top + tilt * (middle - centre - 0.5 * (h - centre))
+    return np.logaddexp(inner, log_ndtr((h - max(b, low)) / r))
+
+
+def _windows(h: NDArray, r: float, exponent: int) -> tuple[NDArray, NDArray, NDArray]:
+    """(h,) where psi has fallen by 45 on the left, where it peaks, and where it has fallen by 45 on the right."""
 
     def psi(u):
         return -0.5 * ((u - h) / r) ** 2 + exponent * log_ndtr(u)
 
     peak = _peak(h, r, exponent)
-    low = _fallen(psi, peak, -1.0)
-    high = np.maximum(np.minimum(_fallen(psi, peak, 1.0), b), low)
-    middle = np.clip(peak, low, high)
-    points, weights = _legendre()
-    pieces = [log_ndtr((h - np.maximum(b, low)) / r)]
-    for left, right in ((low, middle), (middle, high)):
-        half = 0.5 * (right - left)
-        values = psi((0.5 * (left + right)) + half * points[:, None])
-        with np.errstate(divide="ignore"):  # an empty piece is log 0
-            pieces.append(logsumexp(values, b=weights[:, None], axis=0) + np.log(half / (r * np.sqrt(2 * np.pi))))
-    return logsumexp(pieces, axis=0)
+    step = 4 / np.sqrt(1 / r**2 + exponent)  # the least that psi can take to fall by 8
+    return _fallen(psi, peak, -1.0, step), peak, _fallen(psi, peak, 1.0, step)
 
 
 def _inverse_mills(u: NDArray) -> NDArray:
@@ -210,13 +314,13 @@ def _peak(h: NDArray, r: float, exponent: int) -> NDArray:
     return u
 
 
-def _fallen(psi, peak: NDArray, sign: float) -> NDArray:
+def _fallen(psi, peak: NDArray, sign: float, step: float) -> NDArray:
     """A point left (sign -1) or right (+1) of the peak where the concave psi has fallen by 45 or more."""
     goal = psi(peak) - LOG_DROP
-    near, far = np.zeros_like(peak), np.full_like(peak, 1e-3)
+    near, far = np.zeros_like(peak), np.full_like(peak, step)
     while np.any(short := psi(peak + sign * far) > goal):
         near, far = np.where(short, far, near), np.where(short, 2 * far, far)
-    for _ in range(6):
+    for _ in range(3):
         middle = 0.5 * (near + far)
         short = psi(peak + sign * middle) > goal
         near, far = np.where(short, middle, near), np.where(short, far, middle)

@@ -14,6 +14,7 @@ from scipy.special import gammaln, xlogy
 
 ALIAS = 1e-14  # share of all neighbouring coefficients added to the wanted one
 NEGLIGIBLE = 1e-21  # Poisson weights below this are left out
+MAX_CELLS = 2_000_000_000  # contour points times score levels: minutes of work
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,14 @@ class Scores:
     terms: dict[int, tuple[list[int], list[int]]]
 
     @staticmethod
-    def build(weights: tuple[int, ...], pi: float, circles: list[Circle]) -> "Scores":
+    def build(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) -> "Scores":
         first, partial = np.ones((1, 1), dtype=complex), [0]
-        for weight, circle in zip(weights[:-1], circles[:-1]):
+        for weight, pi, circle in zip(weights[:-1], pis[:-1], circles[:-1]):
             votes, table = circle.poisson(pi)
             terms = _score_terms(partial, weight, votes)
             columns = [np.einsum("xj,yj->xy", first[:, i], table[:, j]).reshape(-1) for i, j in terms.values()]
             first, partial = np.stack(columns, axis=1), list(terms)
-        votes, table = circles[-1].poisson(pi)
+        votes, table = circles[-1].poisson(pis[-1])
         return Scores(first, table, _score_terms(partial, weights[-1], votes))
 
     def at(self, score: int) -> NDArray | None:
@@ -94,19 +95,34 @@ def _score_terms(partial: list[int], weight: int, votes: NDArray) -> dict[int, t
     return dict(sorted(terms.items()))
 
 
-def coefficient(values: NDArray, circles: list[Circle], lost: float) -> float:
-    """prod_g n_g! [t^n] of the function with these values, times e^(lost t) for votes lost to other classes.
+def coefficient(values: NDArray, circles: list[Circle], lost: list[float]) -> float:
+    """prod_g n_g! [t^n] of the function with these values, times prod_g e^(lost_g t_g) for votes lost to other
+    classes.
 
     values: (points of all but the last circle, points of the last), scaled by the e^(-pi radius) of the
     classes' votes.
     """
     factors = []
-    for circle in circles:
+    for circle, away in zip(circles, lost):
         size = circle.multiplicity / circle.multiplicity.sum() / circle.mass
-        factors.append(
-            size * np.exp(lost * circle.radius * np.expm1(1j * circle.angles) - 1j * circle.n * circle.angles)
-        )
+        turn = away * circle.radius * np.expm1(1j * circle.angles) - 1j * circle.n * circle.angles
+        factors.append(size * np.exp(turn))
     weighted = values.reshape([len(factor) for factor in factors])
     for factor in reversed(factors):
         weighted = weighted @ factor
     return min(max(float(weighted.real), 0.0), 1.0)
+
+
+def power_mean(b: NDArray, f: NDArray, number: int) -> NDArray:
+    """int_0^1 (b + u f)^m du = T_{m+1} / (m + 1), T_q = sum_{j<q} (b + f)^j b^(q-1-j), by doubling q.
+
+    T_{2q} = T_q ((b + f)^q + b^q), T_{q+1} = (b + f) T_q + b^q: unlike ((b + f)^q - b^q) / f, safe for small
+    f.
+    """
+    above = b + f
+    top, bottom, total = above, b, np.ones_like(b)
+    for bit in bin(number + 1)[3:]:
+        total, top, bottom = total * (top + bottom), top * top, bottom * bottom
+        if bit == "1":
+            total, top, bottom = above * total + bottom, top * above, bottom * b
+    return total / (number + 1)

@@ -20,54 +20,75 @@ exact fractions and scaled by their common denominator, so that ties are ties; w
 simply make more score levels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from math import gcd, lcm, prod
+from math import gcd, lcm, prod, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .contour import Circle, Scores, coefficient
+from .closed_form import votes_p
+from .contour import MAX_CELLS, Circle, Scores, coefficient, power_mean
 from .model import Votes
+from .noisy import noisy_sum
 
-MAX_CELLS = 2_000_000_000  # contour points times score levels: minutes of work
+NOISELESS = 0.02  # noise below this share of the smallest gap between scores only breaks ties, evenly
 
 
 def exact_accuracy(
-    counts: Sequence[int], weights: Sequence[float | Fraction], p: float, n_classes: int, n_labels: int | None = None
-) -> float:
-    """Accuracy of counts[g] >= 0 features with vote weight weights[g] (any sign), p in [0, 1], K = n_classes
-    >= 2.
+    counts: Sequence[int], weights: Sequence, p: ArrayLike, n_classes: int, n_labels: int | None = None
+) -> NDArray | float:
+    """Accuracy of counts[g] >= 0 features with vote weight weights[g] (any sign), K = n_classes >= 2.
 
-    n_labels = M >= K: see theory.model. Absolute error below 1e-12. Floats are taken as the binary fractions
-    they are: use fractions.Fraction for decimal weights that should tie. Without any vote it is 1/K.
-    ValueError where three or more groups without a common scale would take too long (simulate_accuracy does
-    those).
+    p: in [0, 1], a number or an array (then the result has its shape; so have weights that are arrays: all
+    broadcast, and each question is answered by itself). n_labels = M >= K: see theory.model. Absolute error below
+    1e-12. Floats are taken as the binary fractions they are: use fractions.Fraction for decimal weights that should
+    tie. Without any vote it is 1/K. ValueError where three or more groups without a common scale would take too
+    long (simulate_accuracy does those).
     """
+    if validation.many(weights) or np.ndim(p):
+        return each_of(lambda v, rate: exact_accuracy(counts, v, rate, n_classes, n_labels), weights, p)
     counts, weights = validation.groups(counts, weights)
     k, m = validation.labels(n_classes, n_labels)
-    p = validation.probability("p", p)
-    return _accuracy(counts, weights, [(k - 1, weights)], p, m)
+    rate = validation.probability("p", p)
+    return _accuracy(counts, weights, [(k - 1, weights)], [rate] * len(counts), m, None)
 
 
-def exact_task_accuracy(votes: Votes, p: float, n_labels: int | None = None) -> float:
+def exact_task_accuracy(
+    votes: Votes, p: float | None = None, n_labels: int | None = None, sigma: float = 0.0
+) -> float:
     """Accuracy of an averaged model on one task (theory.model.average), for any overlap of label sets.
 
     The right class is drawn uniformly from the task's K classes: n_common of one kind, n_own of the other.
-    p, n_labels, errors as in exact_accuracy.
+    p: of all features, unless the votes have their own. sigma >= 0: noise of each x_i (`Votes.noise`). n_labels,
+    errors as in exact_accuracy.
     """
     counts, common = validation.groups(votes.counts, votes.common)
     _, own = validation.groups(votes.counts, votes.own)
     k, m = validation.labels(votes.n_common + votes.n_own, n_labels)
-    p = validation.probability("p", p)
+    rates = np.broadcast_to(votes_p(votes, p), len(counts)).tolist()
+    variances = [float(validation.real("sigma", sigma, 0, 1e6)) ** 2 * float(each) for each in votes.noise]
     kinds = [(votes.n_common, common), (votes.n_own, own)]
     total = 0.0
     for right, (number, weights) in enumerate(kinds):
         if number:
             wrong = [(size - (kind == right), each) for kind, (size, each) in enumerate(kinds)]
-            total += number / k * _accuracy(counts, weights, _merged(wrong), p, m)
+            if sigma == 0:
+                found = _accuracy(counts, weights, _merged(wrong), rates, m, None)
+            else:
+                there = [kind for kind, (size, _) in enumerate(wrong) if size]
+                spread = [variances[right], *(variances[kind] for kind in there)]
+                found = _accuracy(counts, weights, [wrong[kind] for kind in there], rates, m, spread)
+            total += number / k * found
     return total
+
+
+def each_of(answer: Callable, weights: Sequence, p: ArrayLike) -> NDArray:
+    """answer(weights, p) for every element of weights and p broadcast against each other."""
+    arrays = np.broadcast_arrays(*(np.asarray(v, dtype=object) for v in weights), np.asarray(p, dtype=object))
+    flat = zip(*(array.reshape(-1) for array in arrays))
+    return np.array([answer(list(v), rate) for *v, rate in flat]).reshape(arrays[0].shape)
 
 
 def integer_weights(vectors: Sequence[Sequence[Fraction]]) -> list[tuple[int, ...]]:
@@ -87,25 +108,36 @@ def _merged(wrong: list[tuple[int, list[Fraction]]]) -> list[tuple[int, list[Fra
 
 
 def _accuracy(
-    counts: list[int], right: list[Fraction], wrong: list[tuple[int, list[Fraction]]], p: float, m: int
+    counts: list[int],
+    right: list[Fraction],
+    wrong: list[tuple[int, list[Fraction]]],
+    rates: list[float],
+    m: int,
+    spread: list[float] | None,
 ) -> float:
-    """P(right first) with `wrong` = [(number of classes, their weights)] and m labels for failed votes."""
-    counts, vectors = _distinct_groups(counts, [right, *(weights for _, weights in wrong)])
-    if not counts:
-        return 1 / (1 + sum(number for number, _ in wrong))
-    circles = [Circle.around(n, halved=n_left == 1) for n, n_left in zip(counts, range(len(counts), 0, -1))]
-    pis = [1 - p + p / m] + [p / m] * len(wrong)
-    _check_size(vectors[0], pis[0], circles)
-    kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(vectors, pis)]
+    """P(right first): `wrong` = [(number of classes, their weights)], rates (group,) p, m labels for failed votes,
+    spread the variances of the noise in the scores of the right class and of each kind of wrong ones.
+    """
     numbers = [number for number, _ in wrong]
-    lost = p * (m - 1 - sum(numbers)) / m
-    return coefficient(_sum_over_scores(kinds, numbers), circles, lost)
+    vectors = [right, *(weights for _, weights in wrong)]
+    counts, rates, whole, scale = _distinct_groups(counts, rates, vectors)
+    if not counts:
+        return 1 / (1 + sum(numbers))
+    circles = [Circle.around(n, halved=n_left == 1) for n, n_left in zip(counts, range(len(counts), 0, -1))]
+    pis = [[1 - p + p / m for p in rates], *([p / m for p in rates] for _ in wrong)]
+    lost = [p * (m - 1 - sum(numbers)) / m for p in rates]
+    deviations = [scale * sqrt(variance) for variance in spread or []]
+    noisy = any(deviation > NOISELESS for deviation in deviations)
+    _check_size(whole[0], pis[0], circles)
+    kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(whole, pis)]
+    values = noisy_sum(kinds, numbers, deviations) if noisy else _sum_over_scores(kinds, numbers)
+    return coefficient(values, circles, lost)
 
 
-def _check_size(weights: tuple[int, ...], pi: float, circles: list[Circle]) -> None:
+def _check_size(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) -> None:
     """ValueError if the work, points on the contour times different scores, exceeds MAX_CELLS."""
     scores, points = {0}, 1
-    for weight, circle in zip(weights, circles):
+    for weight, pi, circle in zip(weights, pis, circles):
         votes = circle.poisson(pi)[0].tolist()
         scores = {score + weight * number for score in scores for number in votes}
         points *= len(circle.angles)
@@ -117,16 +149,23 @@ def _check_size(weights: tuple[int, ...], pi: float, circles: list[Circle]) -> N
             )
 
 
-def _distinct_groups(counts: list[int], vectors: list[list[Fraction]]) -> tuple[list[int], list[tuple[int, ...]]]:
-    """Groups of equal weights joined, those without votes left out, the largest last; integer weights."""
-    joined: dict[tuple[Fraction, ...], int] = {}
-    for count, *weights in zip(counts, *vectors):
+def _distinct_groups(
+    counts: list[int], rates: list[float], vectors: list[list[Fraction]]
+) -> tuple[list[int], list[float], list[tuple[int, ...]], float]:
+    """Groups of equal weights and p joined, those without votes left out, the largest last: their counts, rates and
+    integer weights, and what the weights were multiplied by.
+    """
+    joined: dict[tuple, int] = {}
+    for count, rate, *weights in zip(counts, rates, *vectors):
         if count and any(weights):
-            joined[tuple(weights)] = joined.get(tuple(weights), 0) + count
+            joined[rate, *weights] = joined.get((rate, *weights), 0) + count
     ordered = sorted(joined.items(), key=lambda item: item[1])
     if not ordered:
-        return [], []
-    return [count for _, count in ordered], integer_weights(list(zip(*(weights for weights, _ in ordered))))
+        return [], [], [], 1.0
+    own = list(zip(*(weights for (_, *weights), _ in ordered)))
+    whole = integer_weights(own)
+    scale = next(w / float(v) for each, exact in zip(whole, own) for w, v in zip(each, exact) if v)
+    return [count for _, count in ordered], [rate for (rate, *_), _ in ordered], whole, abs(scale)
 
 
 def _sum_over_scores(kinds: list[Scores], numbers: list[int]) -> NDArray:
@@ -148,23 +187,8 @@ def _even_split(below: list[NDArray], level: list[NDArray | None], numbers: list
     there = [f for f in level if f is not None]
     if len(level) == len(there) == 2:
         return _gauss_split(below, there, numbers)
-    factors = [b**number if f is None else _power_mean(b, f, number) for b, f, number in zip(below, level, numbers)]
+    factors = [b**number if f is None else power_mean(b, f, number) for b, f, number in zip(below, level, numbers)]
     return prod(factors[1:], start=factors[0])
-
-
-def _power_mean(b: NDArray, f: NDArray, number: int) -> NDArray:
-    """int_0^1 (b + u f)^m du = T_{m+1} / (m + 1), T_q = sum_{j<q} (b + f)^j b^(q-1-j), by doubling q.
-
-    T_{2q} = T_q ((b + f)^q + b^q), T_{q+1} = (b + f) T_q + b^q: unlike ((b + f)^q - b^q) / f, safe for small
-    f.
-    """
-    above = b + f
-    top, bottom, total = above, b, np.ones_like(b)
-    for bit in bin(number + 1)[3:]:
-        total, top, bottom = total * (top + bottom), top * top, bottom * bottom
-        if bit == "1":
-            total, top, bottom = above * total + bottom, top * above, bottom * b
-    return total / (number + 1)
 
 
 def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: list[int]) -> NDArray:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .closed_form import clt_accuracy
+from .closed_form import clt_task_accuracy
 from .exact import exact_task_accuracy
 from .model import TASKS, Averaging, Tasks, Votes, average, single_model
 from .validation import Number
@@ -25,7 +25,7 @@ def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float
 
 def closed_form_accuracy(votes: Votes, p: float) -> float:
     """Accuracy in the limit of many features for identical or disjoint label sets; else ValueError."""
-    return clt_accuracy(votes.counts, votes.weights, p, votes.n_common + votes.n_own)
+    return float(clt_task_accuracy(votes, p))
 
 
 def gain(

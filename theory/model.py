@@ -34,11 +34,30 @@ leaves a's scores as they were.
 With partly overlapping label sets, 0 < |Y_a and Y_b| < K, v_i(k) differs between classes of both tasks and
 classes of one. The term common to all classes of Y then matters: it is taken to be 0, as in the paper's
 formula for w.
+
+**Why every used feature has the same say.** As the ridge tends to 0 the cross-entropy tends to its minimum over
+all w, which is the true posterior. The votes q_i are independent given y, so the posterior is naive Bayes,
+log P(y = k | q) = const + sum_i beta_i [q_i = k] with beta_i = log P(right) - log P(one wrong class) =
+log(1 + K (1 - p_i) / p_i) (`naive_bayes_weight`). It is linear in x, hence reached: w(k) = sum_i beta_i mu_i(k), with
+one beta for all features of one p, whatever n is. Two models of different size thus have the same scale, and only
+features with their own p differ in their say.
+
+**If all M labels compete** (a test over Y_a and Y_b together), classes of b collect votes too when a is tested:
+every class is then one that the other model may vote for. `n_labels` does not model that (it loses such votes);
+partly overlapping label sets do, and there output averaging in case 2 can hurt (tests/theory/test_statements.py).
+
+**Priority.** The vote weights (1, 4) of the weight average for two models of one task, as the denominator
+n_s + n_s* + 14 n_so, are in Lin et al., "Spurious feature diversification improves out-of-distribution
+generalization" (arXiv 2309.17230). New here: disjoint and partly overlapping label sets, every ratio, the threshold
+r = 1/2, finite n, T models, and a ratio per feature (theory.regression).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf, log
 from typing import Literal
+
+import numpy as np
 
 from . import validation
 from .validation import Number
@@ -96,11 +115,14 @@ def disjoint_labels(n: int, n_o: int, n_classes: int) -> Tasks:
 
 @dataclass(frozen=True)
 class Votes:
-    """How the features vote when a model is tested on one task.
+    """How the features vote when a model is tested on one task: what every route to an accuracy takes.
 
     counts: (group,) number of features. common: (group,) their vote weight for a class that both tasks have;
     own: (group,) for a class that only the tested task has. n_common, n_own: how many such classes; their sum
-    is K.
+    is K. p: (group,) own failure probabilities, or None where one p is given with the question. noise: variance of
+    the score of a class of the common and of the own kind, in units of sigma^2: each x_i carries noise of variance
+    sigma^2 in every direction, and a class's score carries sigma^2 (sum w_i^2) (sum Phi_i^2), independently of
+    the others (output averages: the same with both models' cross terms).
     """
 
     counts: tuple[int, ...]
@@ -108,11 +130,13 @@ class Votes:
     own: tuple[Number, ...]
     n_common: int
     n_own: int
+    p: tuple[float, ...] | None = None
+    noise: tuple[Number, Number] = (0, 0)
 
     @property
     def weights(self) -> tuple[Number, ...]:
         """(group,) the one vote weight per group, if all classes are of one kind; else ValueError."""
-        if self.n_own == 0 or self.common == self.own:
+        if self.n_own == 0 or _same(self.common, self.own):
             return self.common
         if self.n_common == 0:
             return self.own
@@ -120,6 +144,10 @@ class Votes:
             f"weights differ between the {self.n_common} classes of both tasks and the {self.n_own} of one; "
             "one weight per group exists only for identical or disjoint label sets."
         )
+
+
+def _same(first: Sequence, second: Sequence) -> bool:
+    return all(np.array_equal(np.asarray(x, dtype=object), np.asarray(y, dtype=object)) for x, y in zip(first, second))
 
 
 def single_model(tasks: Tasks, trained_on: Task, tested_on: Task) -> Votes:
@@ -130,18 +158,108 @@ def single_model(tasks: Tasks, trained_on: Task, tested_on: Task) -> Votes:
 def average(tasks: Tasks, averaging: Averaging, alpha: Number, tested_on: Task) -> Votes:
     """Votes of (1 - alpha) a + alpha b, averaged in weights or in outputs, tested on one task.
 
-    alpha in [0, 1] is the share of b. An int or Fraction alpha gives exact weights, a float alpha floats.
+    alpha in [0, 1] is the share of b. An int or Fraction alpha gives exact weights, a float alpha floats, an array
+    of ratios arrays of its shape (which the closed form takes).
     """
-    alpha = validation.real("alpha", alpha, 0, 1)
+    alpha = validation.reals("alpha", alpha, 0, 1)
     vote = vote_weight(averaging)
     own_class = OWN_CLASS[_task("tested_on", tested_on)]
+    ratios = (1 - alpha, alpha)
     return Votes(
         counts=tasks.counts,
         common=tuple(vote(alpha, member, (1, 1)) for member in MEMBERSHIP),
         own=tuple(vote(alpha, member, own_class) for member in MEMBERSHIP),
         n_common=tasks.n_classes_o,
         n_own=tasks.n_classes - tasks.n_classes_o,
+        noise=(
+            _noise(averaging, ratios, tasks.counts, MEMBERSHIP, (1, 1, 1), (1, 1)),
+            _noise(averaging, ratios, tasks.counts, MEMBERSHIP, (1, 1, 1), own_class),
+        ),
     )
+
+
+@dataclass(frozen=True)
+class Features:
+    """A group of features of T models: how many, which models use them, how often they fail, what say they have.
+
+    count >= 0. used_by: (model,) 0 or 1. p in [0, 1], None where one p is given with the question. say: the
+    coefficient of mu_i(k) in the head of a model that uses the feature (`naive_bayes_weight` of the p that it was
+    trained at; 1 for features of one p).
+    """
+
+    count: int
+    used_by: tuple[int, ...]
+    p: float | None = None
+    say: Number = 1
+
+    def __post_init__(self) -> None:
+        validation.integer("count", self.count, 0)
+        if self.p is not None:
+            validation.probability("p", self.p)
+        for member in self.used_by:
+            validation.integer("used_by", member, 0, 1)
+
+
+def average_models(
+    groups: Sequence[Features],
+    ratios: Sequence[Number],
+    averaging: Averaging,
+    n_classes: int,
+    has_classes: Sequence[int] | None = None,
+) -> Votes:
+    """Votes of sum_m ratios[m] model m of T models, tested on K classes that has_classes (default: all) know.
+
+    ratios: (model,) numbers in [0, 1] that add up to 1. Feature i carries, with weights averaged,
+    say_i (sum_m ratios[m] used[m] has[m]) (sum_m ratios[m] used[m]): m^2 / T^2 at equal ratios for a feature of m
+    models. With outputs averaged, say_i sum_m ratios[m] used[m] has[m]: m / T.
+    """
+    shares = tuple(validation.real("ratios", ratio, 0, 1) for ratio in ratios)
+    if not groups or any(len(group.used_by) != len(shares) for group in groups):
+        raise ValueError(f"groups must each say for {len(shares)} models whether they use them, not {list(groups)}.")
+    if abs(sum(shares) - 1) > 1e-12:
+        raise ValueError(f"ratios must be numbers that add up to 1, not {list(ratios)}.")
+    has = tuple(1 for _ in shares) if has_classes is None else tuple(has_classes)
+    if len(has) != len(shares) or not set(has) <= {0, 1}:
+        raise ValueError(f"has_classes must be {len(shares)} numbers 0 or 1, one a model, not {list(has)}.")
+    if len({group.p is None for group in groups}) > 1:
+        raise ValueError("p must be given for every group of features or for none.")
+    vote_weight(averaging)
+    members, says = [group.used_by for group in groups], [group.say for group in groups]
+    heads = [sum(share * used * h for share, used, h in zip(shares, member, has)) for member in members]
+    bodies = [sum(share * used for share, used in zip(shares, member)) for member in members]
+    weights = tuple(
+        say * head * (body if averaging == "weights" else 1) for say, head, body in zip(says, heads, bodies)
+    )
+    counts = tuple(group.count for group in groups)
+    return Votes(
+        counts=counts,
+        common=weights,
+        own=weights,
+        n_common=validation.integer("n_classes", n_classes, 2),
+        n_own=0,
+        p=None if groups[0].p is None else tuple(float(group.p or 0) for group in groups),
+        noise=(_noise(averaging, shares, counts, members, says, has), 0),
+    )
+
+
+def naive_bayes_weight(p: float, n_classes: int) -> float:
+    """beta = log(1 + K (1 - p) / p): the say of a feature of failure probability p in the trained head; inf at 0."""
+    p, k = validation.probability("p", p), validation.integer("n_classes", n_classes, 2)
+    return log(1 + k * (1 - p) / p) if p else inf
+
+
+def _noise(averaging: Averaging, ratios: Sequence, counts: Sequence, members: Sequence, says: Sequence, has: Sequence):
+    """Variance of a class's score in units of sigma^2: (sum w_i^2) (sum Phi_i^2), or its output counterpart."""
+    models = range(len(ratios))
+
+    def inner(m: int, n: int, power: int):
+        return sum(c * say**power * member[m] * member[n] for c, say, member in zip(counts, says, members))
+
+    pairs = [(ratios[m] * ratios[n], has[m] * has[n], inner(m, n, 2), inner(m, n, 0)) for m in models for n in models]
+    if averaging == "weights":
+        head, body = (sum(term) for term in zip(*((ab * h * w, ab * phi) for ab, h, w, phi in pairs)))
+        return head * body
+    return sum(ab * h * w * phi for ab, h, w, phi in pairs)
 
 
 def vote_weight(averaging: Averaging) -> Callable:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import validation
+from .closed_form import votes_p
 from .exact import integer_weights
-from .model import Averaging, Tasks
+from .model import Averaging, Tasks, Votes
 
 CHUNK_VALUES = 2_000_000  # numbers held at a time
 
@@ -62,6 +63,41 @@ def simulate_difference(
         return first - second
 
     return _sampled(draw, counts, [weights, baseline], p, n_classes, n_samples, rng, n_labels)
+
+
+def simulate_task_accuracy(
+    votes: Votes,
+    p: float | None,
+    n_samples: int,
+    rng: np.random.Generator,
+    n_labels: int | None = None,
+    sigma: float = 0.0,
+) -> tuple[float, float]:
+    """(estimate, standard error) of exact_task_accuracy's answer, for votes of any kind: label sets that overlap,
+    own p of the groups (p None), noise sigma >= 0 of each x_i.
+    """
+    k, m = validation.labels(votes.n_common + votes.n_own, n_labels)
+    rates = np.broadcast_to(votes_p(votes, p), len(votes.counts))
+    sigma, n_samples = float(validation.real("sigma", sigma, 0, 1e6)), validation.integer("n_samples", n_samples, 2)
+    validation.generator(rng)
+    common, own = integer_weights([validation.groups(votes.counts, each)[1] for each in (votes.common, votes.own)])
+    scale = next((w / float(v) for w, v in zip((*common, *own), (*votes.common, *votes.own)) if v), 1.0)
+    is_common = np.arange(k) < votes.n_common
+    noise = sigma * scale * np.sqrt(np.where(is_common, *(float(each) for each in votes.noise)))
+
+    def draw(size: int) -> NDArray:
+        right = rng.integers(k, size=size)
+        scores = np.zeros((size, k))
+        for count, rate, of_common, of_own in zip(votes.counts, rates, common, own):
+            chances = np.r_[1 - rate + rate / m, np.full(k - 1, rate / m), rate * (m - k) / m]
+            drawn = rng.multinomial(count, chances, size=size)[:, :k]
+            drawn[np.arange(size), right], drawn[:, 0] = drawn[:, 0].copy(), drawn[np.arange(size), right]
+            scores += drawn * np.where(is_common, float(of_common), float(of_own))
+        if sigma:
+            scores += noise * rng.standard_normal((size, k))
+        return credit(scores, right)
+
+    return _estimate(draw, n_samples, 3 * (k + 1))
 
 
 def simulate_features(
@@ -172,7 +208,45 @@ def _sampled(
         right = np.zeros(size, dtype=int)
         return np.stack([credit(each, right) for each in scores])
 
+    if sum(counts) < k and fits and (scaled >= 0).all():
+        return _estimate(
+            lambda size: draw(lambda n: _few_votes(counts, scaled, k, m, p, n, rng), size),
+            n_samples,
+            len(scaled) * 4 * (sum(counts) + 1),
+        )
     return _estimate(lambda size: draw(votes, size), n_samples, len(scaled) * (k + 1))
+
+
+def _few_votes(
+    counts: list[int], scaled: NDArray, k: int, m: int, p: float, size: int, rng: np.random.Generator
+) -> NDArray:
+    """(vector, sample) credits where there are fewer features than classes and no negative weights: of each sample
+    only the classes that have votes are looked at.
+
+    The right votes of a group are binomial; each failed vote falls on one of m labels: 0 is the right class, those
+    from k on do not compete. Sorting a sample's labels puts the votes of one class side by side.
+    """
+    labels = rng.integers(m, size=(size, sum(counts)))
+    groups = np.repeat(np.arange(len(counts)), counts)
+    labels[rng.random(labels.shape) >= p] = 0
+    order = np.argsort(labels, axis=1)
+    labels, groups = np.take_along_axis(labels, order, axis=1), groups[order]
+    first = np.c_[np.ones((size, 1), dtype=bool), labels[:, 1:] != labels[:, :-1]] & (labels > 0) & (labels < k)
+    credits = []
+    for weights in scaled:
+        of_vote = weights[groups]
+        right = np.where(labels == 0, of_vote, 0).sum(axis=1)
+        running = np.cumsum(of_vote, axis=1)
+        last = np.c_[labels[:, 1:] != labels[:, :-1], np.ones((size, 1), dtype=bool)] & (labels > 0) & (labels < k)
+        rows, ends = np.nonzero(last)
+        _, starts = np.nonzero(first)
+        scores = running[rows, ends] - running[rows, starts] + of_vote[rows, starts]
+        above = np.bincount(rows, scores > right[rows], minlength=size) > 0
+        level = np.bincount(rows, scores == right[rows], minlength=size)
+        silent = right == 0  # then every class without a vote is level with the right one
+        level = np.where(silent, k - 1 - np.bincount(rows, scores > 0, minlength=size), level)
+        credits.append(np.where(above, 0.0, 1 / (1 + level)))
+    return np.stack(credits)
 
 
 def _estimate(draw: Callable[[int], NDArray], n_samples: int, values_each: int) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from .model import MEMBERSHIP, Tasks
 from .monte_carlo import credit, label_count
 
 TEST_CHUNK = 20_000
+NOISE_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def trained_accuracies(
     w = np.zeros((2, label_count(tasks), sum(tasks.counts) * label_count(tasks)))
     for task, first in enumerate((0, offset)):
         right = rng.integers(k, size=setting.n_train)
-        groups = _sample_groups(tasks, first + right, first, setting, rng)
+        groups = sample_groups(tasks, first + right, first, setting, rng)
         w[task, first : first + k] = fit_classifier(np.tensordot(groups, masks[task], (1, 0)), right, k, setting.ridge)
     return {
         name: _mean_and_error(np.concatenate(values))
@@ -91,7 +92,7 @@ def _tested(
     for task, first in enumerate((0, offset)):
         for start in range(0, n_test, TEST_CHUNK):
             right = rng.integers(k, size=min(TEST_CHUNK, n_test - start))
-            groups = _sample_groups(tasks, first + right, first, setting, rng)
+            groups = sample_groups(tasks, first + right, first, setting, rng)
             alone = [np.tensordot(groups, masks[i], (1, 0)) @ w[i, first : first + k].T for i in (0, 1)]
             mixed_w = np.tensordot(mix, w[:, first : first + k], 1)
             credits["single"].append(credit(alone[task], right))
@@ -100,7 +101,7 @@ def _tested(
     return credits
 
 
-def _sample_groups(tasks: Tasks, right: NDArray, first: int, setting: Setting, rng: np.random.Generator) -> NDArray:
+def sample_groups(tasks: Tasks, right: NDArray, first: int, setting: Setting, rng: np.random.Generator) -> NDArray:
     """(sample, group, dimension) sums of x_i over a's own, b's own and the shared features.
 
     mu_i(k) is a unit vector of the standard basis: training and testing are the same in any orthonormal
@@ -114,7 +115,9 @@ def _sample_groups(tasks: Tasks, right: NDArray, first: int, setting: Setting, r
     x[np.arange(size)[:, None], group, np.arange(n_features) * n_labels + shown] = 1.0
     if setting.sigma:
         scale = setting.sigma * np.sqrt(tasks.counts)[:, None]
-        x += scale * rng.standard_normal(x.shape)
+        for start in range(0, size, NOISE_CHUNK):  # one draw after the other: the same numbers, less memory
+            part = x[start : start + NOISE_CHUNK]
+            part += scale * rng.standard_normal(part.shape)
     return x
 
 

@@ -7,6 +7,7 @@ from numbers import Integral, Rational, Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Number = int | float | Fraction
 
@@ -30,6 +31,23 @@ def real(name: str, value: object, low: float, high: float) -> Number:
     if not low <= number <= high:
         raise ValueError(f"{name} must be {allowed}, not {value!r}.")
     return number
+
+
+def reals(name: str, value: Any, low: float, high: float) -> Any:
+    """`value`, a number as `real` has it, or an array of numbers in [low, high] as floats."""
+    if not isinstance(value, np.ndarray | list | tuple):
+        return real(name, value, low, high)
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be numbers in [{low:g}, {high:g}], not {value!r}.")
+    if not np.all((array >= low) & (array <= high)):
+        raise ValueError(f"{name} must be numbers in [{low:g}, {high:g}], not {value!r}.")
+    return array.astype(float)
+
+
+def probabilities(name: str, value: Any) -> NDArray:
+    """`value`, one probability or an array of them, as an array of floats in [0, 1]."""
+    return np.asarray(reals(name, value, 0, 1), dtype=float)
 
 
 def probability(name: str, value: object) -> float:
@@ -60,6 +78,11 @@ def groups(counts: Sequence, weights: Sequence) -> tuple[list[int], list[Fractio
     if len(counts) != len(weights):
         raise ValueError(f"counts and weights must have the same length, not {len(counts)} and {len(weights)}.")
     return [integer("counts", count, 0) for count in counts], [_fraction(weight) for weight in weights]
+
+
+def many(weights: Sequence) -> bool:
+    """Whether any group's weight is an array, one number for each of many questions."""
+    return any(isinstance(weight, np.ndarray) and weight.ndim for weight in weights)
 
 
 def _as_list(name: str, values: object) -> list:

@@ -1,0 +1,136 @@
+r"""A ratio per feature direction: regression averaging, and why no single ratio beats it in the model.
+
+For one linear layer with weights W_0, W_1 and input Gram matrices G_0, G_1 (G = E x x^T of each model's own inputs),
+
+    W = argmin lambda E_0 |x (W - W_0)|^2 + E_1 |x (W - W_1)|^2 = (lambda G_0 + G_1)^-1 (lambda G_0 W_0 + G_1 W_1)
+
+(RegMean, arXiv 2212.09849; here of the models before and after). In the joint eigenbasis of lambda G_0 and G_1, direction
+i gets the ratio g_1i / (g_1i + lambda g_0i): 0 where only model 0 has inputs, 1 where only model 1 has, and a proper
+average where both have.
+
+**In the model of theory.model.** Model a's inputs span the mu_i(k) of its own features and classes. On directions that
+both use, both heads have the same coefficient (naive Bayes, beta does not depend on n). So W = the head of the *union* of
+the features makes both terms 0: it agrees with W_a on the span of G_a and with W_b on that of G_b, whatever the matrices'
+off-diagonals and lambda are. With the body merged likewise (a feature that one model alone computes is kept whole),
+
+    case 1: 2n - n_o features of weight 1, n_eff = 2n - n_o;   case 2, on a: a's n features of weight 1, n_eff = n.
+
+With the body averaged by one ratio alpha and the head by regression, a's own features carry 1 - alpha, b's own alpha,
+shared ones 1: at 1/2 this is the *output* average.
+
+**Proposition.** Let (i) the labels be uniform and the votes independent given the label, without noise; (ii) both heads
+be the trained ones (ridge to 0), so that they agree on shared directions; (iii) the Gram matrices be of full rank on the
+directions in use; (iv) head and body be merged by direction. Then at every n, p and K the regression average is at least
+as accurate on each task as the average with any single ratio (and as either model). *Proof.* Case 1: its scores are
+sum_i beta_i [q_i = k] over all features that either model has, the log-posterior of the label given all these votes up
+to a constant. Choosing a class of the highest posterior, ties split at random, maximises accuracy over all functions of
+the votes; the average with any ratio is one of these functions. Case 2, tested on a: with one ratio b's own features
+have no vote for a's classes, so the scores are a function of the votes of a's features, and a's own scores, which the
+regression average keeps, are the log-posterior given them. QED. Nothing is said about many features: it holds exactly.
+
+**When it fails.** (ii): where the two heads use shared directions in opposite ways they cancel there. In case 1 only
+the 2 (n - n_o) features that one model has alone are left, fewer than n for r > 1/2: the single ratio alpha = 0 is better.
+(iii): from fewer samples than directions, the rest follows the ridge (to the plain average). Noise: in case 2 b's
+own features bring noise into the body, (2 - r) times a's own, so what is lost is small only where sigma is.
+"""
+
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+from . import validation
+from .model import MEMBERSHIP, OWN_CLASS, TASKS, Task, Tasks, Votes
+from .monte_carlo import credit, label_count
+from .trained import Setting, fit_classifier, sample_groups
+from .validation import Number
+
+Body = Literal["direction", "single"]
+
+
+def direction_ratios(g_0: NDArray, g_1: NDArray, lam: float) -> tuple[NDArray, NDArray]:
+    """((direction,) ratios in [0, 1], (dimension, direction) joint eigenvectors) of lambda G_0 and G_1, rising.
+
+    The ratio is the share of model 1. g_0, g_1: symmetric, positive semi-definite, their sum positive definite.
+    """
+    lam = float(validation.real("lam", lam, 0, 1e12))
+    ratios, vectors = eigh(g_1, lam * np.asarray(g_0) + g_1)
+    return np.clip(ratios, 0.0, 1.0), vectors
+
+
+def regression_average(
+    w_0: NDArray, w_1: NDArray, g_0: NDArray, g_1: NDArray, lam: float = 1.0, ridge: float = 0.0
+) -> NDArray:
+    """(dimension, output) the regression average of two layers' weights, (dimension, output) each.
+
+    lam > 0: the weight of model 0's inputs. ridge >= 0: share of the mean diagonal of lambda G_0 + G_1 that pulls towards the
+    plain average with ratio 1 / (1 + lambda), which is what directions without inputs get.
+    """
+    lam, ridge = float(validation.real("lam", lam, 1e-12, 1e12)), float(validation.real("ridge", ridge, 0, 1e6))
+    plain = (lam * w_0 + w_1) / (1 + lam)
+    total = lam * g_0 + g_1
+    pull = lam * g_0 @ (w_0 - plain) + g_1 @ (w_1 - plain)
+    size = ridge * np.trace(total) / len(total)
+    return plain + np.linalg.lstsq(total + size * np.eye(len(total)), pull, rcond=1e-12)[0]
+
+
+def regression_votes(
+    tasks: Tasks, tested_on: Task, body: Body = "direction", alpha: Number = Fraction(1, 2), opposite: bool = False
+) -> Votes:
+    """Votes of the regression average in theory.model, tested on one task.
+
+    body: merged by direction too, or averaged with the one ratio alpha. opposite: model b's head uses the shared
+    features' directions with the other sign (condition (ii) broken), at equal weight of both Gram matrices.
+    """
+    if body not in ("direction", "single"):
+        raise ValueError(f"body must be 'direction' or 'single', not {body!r}.")
+    if tested_on not in TASKS:
+        raise ValueError(f"tested_on must be 'a' or 'b', not {tested_on!r}.")
+    alpha = validation.real("alpha", alpha, 0, 1)
+    phi = [1 if body == "direction" else (1 - alpha) * a + alpha * b for a, b in MEMBERSHIP]
+
+    def votes(in_a: int, in_b: int) -> tuple[tuple[Number, ...], Number]:
+        head = [a * in_a if not b * in_b else b * in_b for a, b in MEMBERSHIP]
+        if opposite and in_a and in_b:
+            head = [0 if a and b else h for h, (a, b) in zip(head, MEMBERSHIP)]
+        noise = sum(c * h * h for c, h in zip(tasks.counts, head)) * sum(c * f * f for c, f in zip(tasks.counts, phi))
+        return tuple(h * f for h, f in zip(head, phi)), noise
+
+    (common, of_common), (own, of_own) = votes(1, 1), votes(*OWN_CLASS[tested_on])
+    n_common = tasks.n_classes_o
+    return Votes(tasks.counts, common, own, n_common, tasks.n_classes - n_common, None, (of_common, of_own))
+
+
+def trained_regression(
+    tasks: Tasks, setting: Setting, n_samples: int, n_test: int, rng: np.random.Generator, ridge: float = 1e-6
+) -> dict[str, tuple[float, float]]:
+    """(accuracy on a, standard error) of classifiers really fitted, then averaged: "single", "weights" (half and half),
+    and "regression", with Gram matrices from n_samples fresh inputs of each model and the body merged by direction.
+    """
+    n_samples, n_test = validation.integer("n_samples", n_samples, 1), validation.integer("n_test", n_test, 2)
+    validation.generator(rng)
+    k, labels = tasks.n_classes, label_count(tasks)
+    masks, dimension = np.array(MEMBERSHIP, dtype=float).T, sum(tasks.counts) * labels
+    heads, grams = np.zeros((2, dimension, labels)), np.zeros((2, dimension, dimension))
+    for task, first in enumerate((0, labels - k)):
+
+        def inputs(size: int, first: int = first, task: int = task) -> tuple[NDArray, NDArray]:
+            right = rng.integers(k, size=size)
+            groups = sample_groups(tasks, first + right, first, setting, rng)
+            return np.tensordot(groups, masks[task], (1, 0)), right
+
+        heads[task][:, first : first + k] = fit_classifier(*inputs(setting.n_train), k, setting.ridge).T
+        x, _ = inputs(n_samples)
+        grams[task] = x.T @ x / n_samples
+    merged = regression_average(heads[0], heads[1], grams[0], grams[1], ridge=ridge)
+    right = rng.integers(k, size=n_test)
+    groups = sample_groups(tasks, right, 0, setting, rng)
+    scores = {
+        "single": np.tensordot(groups, masks[0], (1, 0)) @ heads[0],
+        "weights": np.tensordot(groups, masks.mean(axis=0), (1, 0)) @ heads.mean(axis=0),
+        "regression": groups.sum(axis=1) @ merged,
+    }
+    credits = {name: credit(each[:, :k], right) for name, each in scores.items()}
+    return {name: (float(each.mean()), float(each.std(ddof=1) / np.sqrt(n_test))) for name, each in credits.items()}
