@@ -1,5 +1,6 @@
 """`alignment-tax average`: two model folders in, their average out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,9 +28,25 @@ def average_command(
     vocab: Annotated[
         str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")
     ] = "same",
-    merge: Annotated[
-        str, typer.Option(help="linear, (1 - alpha) theta_0 + alpha theta; or slerp, on the sphere.")
-    ] = "linear",
+    method: Annotated[
+        str,
+        in_panel("Method")(
+            help="ma, (1 - alpha) theta_0 + alpha theta; slerp, on the sphere; trim, fapm, breadcrumbs, dare: a part of the changes; "
+            "lines, reverse-lines, ma-matrices: ratios by layer; extrapolate; ties, dots: with --theta-pre."
+        ),
+    ] = "ma",
+    option: Annotated[
+        list[str] | None,
+        in_panel("Method")(
+            metavar="KEY=VALUE", help="Of the method, such as keep=0.1 (repeatable); default: its source's."
+        ),
+    ] = None,
+    theta_pre: Annotated[
+        Path | None, in_panel("Method")(help="With ties and dots: the model folder that theta-0 was tuned from.")
+    ] = None,
+    extrapolate: Annotated[
+        bool, in_panel("Method")("--extrapolate", help="Allow --alpha up to 2, beyond theta (as --method extrapolate).")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Write a full model from an adapter.")] = False,
     ignore_config: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Let config.json differ in this key (repeatable).")
@@ -43,12 +60,19 @@ def average_command(
 ) -> None:
     """Average two models, tensor by tensor, in a stream."""
     from ..averaging.files.average import average_files
+    from ..methods import METHODS
 
     if vocab not in ("same", "union"):
         raise UserError(f"vocab is {vocab!r}, allowed are same, union.")
+    if extrapolate:
+        if method not in ("ma", "extrapolate"):
+            raise UserError(f"method is {method!r}, allowed with --extrapolate is ma.")
+        method = "extrapolate"
     choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
     choices = {key: choice for key, choice in choices.items() if choice is not None}
-    recipe = _recipe(alpha, alphas, part, alphas_file, parts, choices)
+    recipe = _recipe(
+        alpha, alphas, part, alphas_file, parts, choices, METHODS[method].most if method in METHODS else 1.0
+    )
     with Progress() as bars:
         report = average_files(
             theta_0,
@@ -57,7 +81,9 @@ def average_command(
             recipe,
             union=vocab == "union",
             full=full,
-            merge=merge,
+            method=method,
+            options=_options(option or ()),
+            theta_pre=theta_pre,
             ignore_config=ignore_config or (),
             strict=strict,
             code=with_code,
@@ -77,6 +103,7 @@ def _recipe(
     alphas_file: Path | None,
     parts: int | None,
     choices: dict[str, Any],
+    most: float,
 ):
     """The recipe of the options; UserError unless exactly one way to give ratios is used."""
     from ..averaging import ratios as recipe
@@ -99,4 +126,15 @@ def _recipe(
     grouping = Grouping(**choices) if parts is None else Grouping(parts=parts, **choices)
     if part is not None:
         return recipe.one_part(part, alpha, grouping)
-    return recipe.in_order(alphas, grouping, parts) if alphas is not None else recipe.uniform(alpha, grouping)
+    return recipe.in_order(alphas, grouping, parts) if alphas is not None else recipe.uniform(alpha, grouping, most)
+
+
+def _options(given: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE as {key: value}; UserError for anything else, or a key that is given twice."""
+    found: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key or not value or key in found:
+            raise UserError(f"option is {text!r}, allowed are KEY=VALUE, each key once.")
+        found[key] = value
+    return found

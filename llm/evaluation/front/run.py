@@ -10,7 +10,6 @@ import numpy as np
 from ...averaging.ama.picture import save_figure
 from ...averaging.ama.samples import read_samples, select, tokenise
 from ...averaging.ama.settings import Sources, described_file
-from ...averaging.merge import merge_of
 from ...averaging.pair import Pair, load_pair
 from ...errors import UserError
 from ...evidence.rows import write_rows
@@ -179,8 +178,8 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
     elif best.method == "part":
         how = ["--part", str(settings.part), "--alpha", f"{best.alpha:g}", *places]
     else:
-        merge = merge_of(best.method)
-        how = ["--alpha", f"{best.alpha:g}", *(["--merge", merge] if merge != "linear" else [])]
+        how = ["--alpha", f"{best.alpha:g}", *(["--method", best.method] if best.method != "ma" else [])]
+        how += [text for key, value in settings.options.items() for text in ("--option", f"{key}={value}")]
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
     models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
