@@ -21,7 +21,7 @@ def make(materials: Materials) -> Build:
 
     @cache
     def state(last: int) -> State:
-        keys = [f"iteration{number}" for number in range(end - last + 1, end + 1)]
+        keys = [f"iteration{number}" for number in range(end, end - last, -1)]
         return mean(states_of(materials, keys, "last", last, range(1, end + 1)))
 
     def build(setting: Mapping[str, Any]) -> torch.nn.Module:
