@@ -162,18 +162,18 @@ def labels(assignment: Mapping[str, str]) -> list[str]:
     return own + [label for label in ("embeddings", "norm", "head") if label in used]
 
 
-def ratios(assignment: Mapping[str, str], alphas: Mapping[str, float]) -> dict[str, float]:
-    """Tensor name -> ratio in [0, 1], given the ratio of each group of `labels(assignment)`.
+def ratios(assignment: Mapping[str, str], alphas: Mapping[str, float], most: float = 1.0) -> dict[str, float]:
+    """Tensor name -> ratio in [0, most], given the ratio of each group of `labels(assignment)`.
 
     "mean" is the plain mean over these groups, whatever their sizes; "theta" is 1 and "theta_0" is 0.
-    Raises UserError if a group has no ratio, a ratio no group, or a ratio is outside [0, 1].
+    Raises UserError if a group has no ratio, a ratio no group, or a ratio is outside [0, most].
     """
     groups = labels(assignment)
     if set(alphas) != set(groups):
         given = ", ".join(map(str, alphas)) or "nothing"
         raise UserError(f"alphas has ratios for {given}, but the groups are {', '.join(groups)}.")
     for label in groups:
-        check_ratio(f"alphas[{label}]", alphas[label])
+        check_ratio(f"alphas[{label}]", alphas[label], most)
     value = {label: float(alphas[label]) for label in groups}
     value |= {"mean": mean(value.values()), "theta": 1.0, "theta_0": 0.0}
     for label in set(assignment.values()) - set(value):
@@ -181,10 +181,23 @@ def ratios(assignment: Mapping[str, str], alphas: Mapping[str, float]) -> dict[s
     return {name: value[label] for name, label in assignment.items()}
 
 
-def check_ratio(name: str, value: float) -> None:
-    """Raises UserError unless `value` is a number in [0, 1] (NaN is not)."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
-        raise UserError(f"{name} is {value!r}, allowed are numbers from 0 (theta_0) to 1 (theta).")
+def only_linear(assignment: Mapping[str, str]) -> dict[str, str]:
+    """The same with embeddings and norms, those within layers too, at "theta_0"."""
+    return {name: label if is_linear(name) else "theta_0" for name, label in assignment.items()}
+
+
+def is_linear(name: str) -> bool:
+    """Whether a tensor belongs to a linear layer: it is neither a norm's nor the embeddings'."""
+    if layer_index(name) is None:
+        return role(name) not in ("embeddings", "norm")
+    return not any(_NORM.search(component) for component in name.lower().split("."))
+
+
+def check_ratio(name: str, value: float, most: float = 1.0) -> None:
+    """Raises UserError unless `value` is a number in [0, most] (NaN is not)."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= most:
+        top = "1 (theta)" if most == 1 else f"{most:g} (1 is theta)"
+        raise UserError(f"{name} is {value!r}, allowed are numbers from 0 (theta_0) to {top}.")
 
 
 def label_of(name: str) -> str:

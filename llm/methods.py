@@ -6,7 +6,7 @@ its code by a string, "module:function" below `llm`, which is imported when the 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import product
 from math import inf, isfinite
@@ -40,6 +40,7 @@ class Option:
     Numbers lie in [least, most], or in (least, most] where `above`; `whole` ones are integers; `words` are allowed beside
     numbers, or alone where `numbers` is false. tuples: each value is itself a list of such numbers. needed: an entry must
     give at least one. of_groups: each value names a group of weights that has a ratio of its own (the entry checks which).
+    default: its source's, where one model is made outside of a sweep.
     """
 
     least: float = -inf
@@ -51,6 +52,7 @@ class Option:
     tuples: bool = False
     needed: bool = True
     of_groups: bool = False
+    default: Any = None
 
     def read(self, value: Any) -> Any:
         """A value as the rows have it: a word, a float (an int where whole), or a tuple; ValueError where it is not allowed."""
@@ -120,8 +122,8 @@ class Method:
     kind: "model" (a model that training or guessing gives), "averaging" (of theta_0 and theta), "training" (from theta_0, with a
         change), "alignment" (from theta_0 to theta).
     code: "module:function" below `llm`. What it is given and gives depends on the kind: for "training" see
-        `llm.training.mitigations`, for "alignment" `llm.stages.align`, for "averaging" a merge of `llm.averaging.merge` or a search
-        for ratios; "" where there is nothing to call.
+        `llm.training.mitigations`, for "alignment" `llm.stages.align`, for "averaging" a merge of `llm.averaging.merge`, a rule of
+        `llm.averaging.schedule` or, where it is `whole`, a function of `llm.averaging.whole`; "" where there is nothing to call.
     options: key -> what an entry of a sweep lists under it; each combination of values is one setting. "part" and "offsets" say
         which group gets which ratio (`llm.stages.average`); others of an averaging method are its merge's.
     whole: whether the code of an averaging method makes whole models of theta_0, theta and what else it asks for
@@ -129,6 +131,8 @@ class Method:
     searches: "section.method" of presets that states the work of a search for ratios (`llm.config.sections.Ama`); its rows have
         the ratios under "alphas". "" for methods that are given theirs. grouped: its rows have the grouping.
     parts: the only `grouping.parts` of its entries; None for any.
+    most: the largest alpha of its entries. matrices: whether embeddings and norms stay theta_0's (`llm.grouping.only_linear`).
+    theta_pre: whether it takes theta_pre too, for presets in which that is a model of its own.
     after: for training, the algorithm that it needs: "rsf" (its samples) or "ppo" (it is PPO, run by the stage `align`).
     learns_from: for alignment, what of the stage `reward` it learns from: the model, or the file of pairs.
     hub: whether presets of the paper's own models can run it.
@@ -147,6 +151,9 @@ class Method:
     searches: str = ""
     grouped: bool = False
     parts: str | None = None
+    most: float = 1.0
+    matrices: bool = False
+    theta_pre: bool = False
     after: Literal["rsf", "ppo"] = "rsf"
     learns_from: str = "reward"
     hub: bool = False
@@ -167,7 +174,12 @@ class Method:
 
     def option(self, key: str) -> Option:
         """What its rows may have under a key of their settings; under "alphas", for each group."""
-        return self.options.get(key) or SHARED[key]
+        return self.options.get(key) or (Option(least=0, most=self.most) if key == "alpha" else SHARED[key])
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Its options that have a default."""
+        return {key: option.default for key, option in self.options.items() if option.default is not None}
 
     def settings_of(self, options: Mapping[str, Iterable]) -> list[dict[str, Any]]:
         """Every combination of an entry's options, keys in the table's order, the first varying slowest."""
@@ -204,6 +216,24 @@ def _pattern_family(setting: Mapping[str, Any]) -> str:
     return f"pattern-{'output' if set(others) <= {first} else 'rest'}-{'less' if last < first else 'more'}"
 
 
+def _by(name: str, key: str, *others: str) -> Callable[[Mapping[str, Any]], str]:
+    """Families that are told apart by a number of the setting, and by others where they are varied: "trim-0.3"."""
+
+    def named(setting: Mapping[str, Any]) -> str:
+        varied = [f"{other}-{setting[other]}" for other in others if other in setting]
+        value = setting[key]
+        return "-".join([name, value if isinstance(value, str) else f"{value:g}", *varied])
+
+    return named
+
+
+def _shades(name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-") -> dict[str, Look]:
+    """Looks of the families of `_by`: value -> colour."""
+    return {
+        f"{name}-{value}": Look(f"{label}, {unit} {value}".strip(), colour, line) for value, colour in colours.items()
+    }
+
+
 PAPER = "arXiv 2309.06256"
 BY_STRENGTH = {"strength": Option(least=0)}
 REGRESSION = {  # what an entry may vary of regression averaging beside its strength (`llm.averaging.whole.regmean`)
@@ -215,6 +245,9 @@ REGRESSION = {  # what an entry may vary of regression averaging beside its stre
     "rows": Option(words=("counts", "ratio"), numbers=False, needed=False),
 }
 ALONG_ALPHA = Order(("alpha",), starts="theta_0", ends="theta")  # alpha = 0 is theta_0 itself, 1 is theta
+FROM_THETA_0 = Order(("alpha",), starts="theta_0")  # alpha = 1 is a model of its own
+FROM_ELSEWHERE = Order(("alpha",))  # and so is alpha = 0
+SHARE = Option(least=0, most=1, above=True)  # of values that are kept
 ALONG_STRENGTH = Order(("strength",), falling=True, starts="theta_0", ends="distilled")
 METHODS: dict[str, Method] = {}
 
@@ -292,6 +325,68 @@ for _method in (
     Method("constrained", "averaging", {"constrained": Look("tax-constrained ratios", "#00838f", "-.", "constrained")},
         f"{PAPER}, section 5, without its mean", "averaging.whole.constrained:make", options=BY_STRENGTH, whole=True,
         order=Order(("strength",), falling=True, starts="theta_0", ends="theta")),
+    Method("trim", "averaging",
+        _shades("trim", "trimmed", "keep", {0.1: "#34c7a2", 0.2: "#3b5bfe", 0.3: "#79650f", 0.6: "#84829e"}),
+        "arXiv 2306.01708, section 4, its first step", "averaging.merge.trim:TRIM", {"keep": replace(SHARE, default=0.2)},
+        order=FROM_THETA_0, family=_by("trim", "keep")),
+    Method("dare", "averaging", _shades("dare", "DARE", "p", {0.5: "#400cbb", 0.7: "#66d923", 0.9: "#25c24b"}, "--"),
+        "arXiv 2311.03099", "averaging.merge.dare:DARE",
+        {"drop": Option(least=0, most=0.999, default=0.9), "mask": Option(least=0, whole=True, needed=False, default=0)},
+        order=FROM_THETA_0, family=_by("dare", "drop", "mask")),
+    Method("fapm", "averaging", _shades("fapm", "FAPM", "keep", {0.1: "#482251", 0.3: "#de5d2e", 0.6: "#6c58fc"}, "-."),
+        "arXiv 2509.08255", "averaging.merge.fapm:FAPM", {"keep": replace(SHARE, default=0.1)},
+        order=FROM_THETA_0, family=_by("fapm", "keep")),
+    Method("breadcrumbs", "averaging",
+        _shades("breadcrumbs", "breadcrumbs", "density", {0.3: "#e6720f", 0.6: "#69c56b", 0.9: "#7a060a"}, ":"),
+        "arXiv 2312.06795", "averaging.merge.breadcrumbs:BREADCRUMBS",
+        {"density": replace(SHARE, default=0.9), "gamma": Option(least=0, most=1, needed=False, default=0.01)},
+        order=FROM_THETA_0, family=_by("breadcrumbs", "density", "gamma")),
+    Method("ties", "averaging", _shades("ties", "TIES", "keep", {0.1: "#beb929", 0.2: "#156927", 0.6: "#8a32d8"}),
+        "arXiv 2306.01708", "averaging.merge.ties:TIES", {"keep": replace(SHARE, default=0.2)},
+        order=FROM_ELSEWHERE, family=_by("ties", "keep"), theta_pre=True),
+    Method("dots", "averaging", _shades("dots", "DoTS", "sft", {0.5: "#43c8c6", 1: "#d35063", 2: "#f79882"}, "--"),
+        "arXiv 2605.00610", "averaging.merge.dots:DOTS",
+        {"keep": replace(SHARE, needed=False, default=0.3), "sft": Option(least=0, most=2, default=1.0)},
+        order=FROM_ELSEWHERE, family=_by("dots", "sft", "keep"), theta_pre=True, most=2.0),
+    Method("extrapolate", "averaging", {"extrapolate": Look("extrapolation (ExPO)", "#8a2e80", ":", "ExPO")},
+        "arXiv 2404.16792", "averaging.merge.extrapolate:EXTRAPOLATE", order=ALONG_ALPHA, most=2.0),
+    Method("lines", "averaging", {
+        "lines-alpha": Look("LiNeS", "#50d689", "-"),
+        "lines-theta": Look(r"LiNeS, rest at $\theta$", "#3a9578", "--"),
+    }, "arXiv 2410.17146", "averaging.schedule.lines:ratios",
+        {"outer": Option(words=("alpha", "theta"), numbers=False, default="alpha")},
+        order=Order(("alpha",), ends="theta"), family=_by("lines", "outer")),
+    Method("reverse-lines", "averaging", {
+        "reverse-lines-alpha": Look("reverse LiNeS", "#640fe7", "-."),
+        "reverse-lines-theta": Look(r"reverse LiNeS, rest at $\theta$", "#4a1252", ":"),
+    }, "arXiv 2410.17146, with the layers counted from the last", "averaging.schedule.lines:reverse",
+        {"outer": Option(words=("alpha", "theta"), numbers=False, default="alpha")},
+        order=Order(("alpha",), ends="theta"), family=_by("reverse-lines", "outer")),
+    Method("ma-matrices", "averaging",
+        {"ma-matrices": Look(r"MA, embeddings and norms at $\theta_0$", "#24279e", "--", "MA, matrices")},
+        f"the public code of {PAPER}", "averaging.schedule.matrices:ratios", order=FROM_THETA_0),
+    Method("ama-published", "averaging",
+        {"ama-published": Look("AMA as in the published code", "#ffa948", "-.", "AMA, published")},
+        f"the public code of {PAPER}", searches="ama.work", grouped=True, order=FROM_THETA_0, matrices=True),
+    Method("extrapolate-early", "averaging",
+        _shades("extrapolate-early", "extrapolated", "iteration", {2: "#33981b", 3: "#71b7b3", 4: "#dd9e69", 5: "#2246cd"}, ":"),
+        "arXiv 2404.16792", "averaging.whole.early:make", {"iteration": Option(least=1, whole=True)}, whole=True,
+        order=Order(("alpha",), starts="theta_0"), family=_by("extrapolate-early", "iteration"), most=3.0),
+    Method("tail", "averaging",
+        _shades("tail", "mean of the last", "", {2: "#620f63", 4: "#67cbb6", 8: "#102fb0"}, "-."),
+        "arXiv 1803.05407", "averaging.whole.tail:make", {"last": Option(least=1, whole=True)}, whole=True,
+        order=FROM_THETA_0, family=_by("tail", "last")),
+    Method("soup", "averaging", _shades("soup", "soup of runs:", "", {2: "#c8a219", 3: "#f695f8"}),
+        "arXiv 2203.05482", "averaging.whole.soup:make", {"runs": Option(least=2, whole=True)}, whole=True,
+        order=FROM_THETA_0, family=_by("soup", "runs")),
+    Method("model-stock", "averaging", {
+        "model-stock-tensor": Look("Model Stock", "#440ae7", "--"),
+        "model-stock-model": Look("Model Stock, one ratio", "#4990a5", ":"),
+    }, "arXiv 2403.19522", "averaging.whole.stock:make",
+        {"runs": Option(least=2, whole=True), "per": Option(words=("tensor", "model"), numbers=False)}, whole=True,
+        order=Order(("runs",)), family=_by("model-stock", "per")),
+    Method("dera", "averaging", {"dera": Look("DeRa (logits)", "#865243", "-", "DeRa")},
+        "arXiv 2402.02992", "averaging.whole.dera:make", whole=True, order=ALONG_ALPHA, most=1.5),
     Method("distilled", "training", {"distilled": Look("distilled, no penalty", "#444444", "-", "distilled")},
         f"{PAPER}, section 4", "training.mitigations.mitigation:distilled"),
     _mitigation("l1", Look("L1 penalty", "#332288", "--", "L1")),

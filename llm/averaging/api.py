@@ -4,10 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..grouping import Grouping
+from ..methods import METHODS
 from .ratios import Recipe, in_order, resolve, uniform
+from .schedule import applied
 
 Ratios = float | Sequence[float] | Mapping[str, float]
 
@@ -21,7 +24,9 @@ def average(
     out: str | PathLike | None = None,
     union: bool = False,
     full: bool = False,
-    merge: str = "linear",
+    method: str = "ma",
+    options: Mapping[str, Any] | None = None,
+    theta_pre=None,
     ignore_config: Collection[str] = (),
     strict: bool = False,
     code: bool = False,
@@ -38,10 +43,13 @@ def average(
         out, union, full, ignore_config, strict, code: of folders only, as in `files.average_files`: the new folder; whether
             vocabularies may differ in size; whether an adapter becomes a full model; keys of config.json that may differ;
             whether doubts about tokenizers or an adapter's base are errors; whether theta's Python files are copied.
-        merge: "linear", (1 - ratio) theta_0 + ratio theta, or "slerp", on the sphere (`averaging.merge`).
+        method: "ma", (1 - ratio) theta_0 + ratio theta, "slerp", "trim" or another merge or rule of the table of methods
+            (`averaging.merge`, `averaging.schedule`); options: values of its options, the others at their sources' defaults.
+        theta_pre: of methods that take it, a third model, as theta_0.
 
     Returns a new state dict, in theta's dtypes; the module theta, its weights overwritten; or the report on the
-    folder that was written. Tied weights take the embeddings' ratio. Ratio 0 gives theta_0 and 1 theta exactly.
+    folder that was written. Tied weights take the embeddings' ratio. Ratio 0 gives theta_0 and 1 theta exactly, where the
+    method's docstring does not say otherwise.
 
     Raises UserError if the models do not fit each other or the ratios, or a ratio is outside [0, 1].
     """
@@ -51,7 +59,7 @@ def average(
 
         if out is None:
             raise UserError("out is None, allowed with model folders is the folder to write.")
-        recipe = _recipe(ratios, grouping)
+        recipe = _recipe(ratios, grouping, method)
         return average_files(
             Path(theta_0),
             Path(theta),
@@ -59,7 +67,9 @@ def average(
             recipe,
             union=union,
             full=full,
-            merge=merge,
+            method=method,
+            options=options,
+            theta_pre=None if theta_pre is None else Path(theta_pre),
             ignore_config=ignore_config,
             strict=strict,
             code=code,
@@ -69,32 +79,37 @@ def average(
             "out, union and full are allowed, as are ignore_config, strict and code, if theta_0 and theta are both "
             "folders, and folders only then."
         )
-    return _in_memory(theta_0, theta, ratios, grouping, merge)
+    return _in_memory((theta_0, theta, theta_pre), ratios, grouping, method, options or {})
 
 
-def _in_memory(theta_0, theta, ratios: Ratios, grouping: Grouping | None, merge: str):
+def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method: str, options: Mapping[str, Any]):
     from torch.nn import Module
 
     from .live import average as average_states
     from .live import mix_, tied
 
-    kinds = [type(model).__name__ for model in (theta_0, theta) if not isinstance(model, (Mapping, Module))]
+    theta_0, theta = models[:2]
+    given = [model for model in models if model is not None]
+    kinds = [type(model).__name__ for model in given if not isinstance(model, (Mapping, Module))]
     if kinds or (isinstance(theta_0, Module) and not isinstance(theta, Module)):
         found = kinds[0] if kinds else "a module as theta_0 with a state dict as theta"
         raise UserError(f"{found} cannot be averaged, allowed are state dicts, modules as theta, and folders.")
-    left = theta_0.state_dict() if isinstance(theta_0, Module) else theta_0
-    right = theta.state_dict() if isinstance(theta, Module) else theta
-    if not (isinstance(ratios, Mapping) and ratios.keys() <= right.keys()):
-        ratios = resolve(_recipe(ratios, grouping), right, tied(right)).ratios
+    left, right, third = (model.state_dict() if isinstance(model, Module) else model for model in models)
+    by_name = isinstance(ratios, Mapping) and ratios.keys() <= right.keys()
+    recipe = Recipe(Grouping(), {}) if by_name else _recipe(ratios, grouping, method)
+    recipe, merge = applied(method, options, recipe)
+    if not by_name:
+        ratios = resolve(recipe, right, tied(right)).ratios
     if not isinstance(theta, Module):
-        return average_states(left, right, ratios, merge)
-    mix_(theta, left, right, ratios, merge)
+        return average_states(left, right, ratios, merge, third)
+    mix_(theta, left, right, ratios, merge, third)
     return theta
 
 
-def _recipe(ratios: Ratios, grouping: Grouping | None) -> Recipe:
+def _recipe(ratios: Ratios, grouping: Grouping | None, method: str) -> Recipe:
     if isinstance(ratios, Mapping):
         return Recipe(grouping or Grouping(), dict(ratios))
     if isinstance(ratios, Sequence) and not isinstance(ratios, str):
         return in_order(ratios, grouping or Grouping(), grouping.parts if grouping else None)
-    return uniform(ratios, replace(grouping or Grouping(), parts=1, level="part"))
+    most = METHODS[method].most if method in METHODS else 1.0
+    return uniform(ratios, replace(grouping or Grouping(), parts=1, level="part"), most)

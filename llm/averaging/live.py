@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..grouping import check_ratio, role
-from .merge import Merge, merge_named
+from .merge import Blocks, Merge, merge_named
 from .merge.linear import LINEAR
 
 # Elements widened at a time: what fits the caches of a CPU, and what keeps an accelerator busy.
@@ -23,18 +23,20 @@ def average(
     theta_0: Mapping[str, Tensor],
     theta: Mapping[str, Tensor],
     ratios: float | Mapping[str, float],
-    merge: str = "linear",
+    method: str | Merge = "ma",
+    theta_pre: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """A new state dict: theta_0 and theta merged tensor by tensor, in theta's dtypes and on its devices.
 
     ratios: one number in [0, 1], the post-RLHF share, or one per tensor name (see `grouping.ratios`).
-    merge: "linear", (1 - ratio) theta_0 + ratio theta, or another method of `merge`.
-    Ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
+    method: "ma", (1 - ratio) theta_0 + ratio theta, or another method of `merge`. theta_pre: of methods that take it.
+    Where the method has such ends, ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
     share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers
     and booleans must be equal in both models. Nothing is modified.
     Raises UserError if names or shapes differ, a ratio is missing or outside [0, 1].
     """
-    per_name, method = _checked(theta_0, theta, ratios), merge_named(merge)
+    merge = _merge(method)
+    per_name = _checked(theta_0, theta, ratios, merge.most)
     result: dict[str, Tensor] = {}
     owners = tied(theta)
     for name in sorted(theta, key=lambda name: name in owners):
@@ -42,7 +44,8 @@ def average(
             result[name] = result[owners[name]]
         else:
             result[name] = torch.empty_like(theta[name], memory_format=torch.contiguous_format)
-            mix_into(result[name], theta_0[name], theta[name], per_name[name], method, name)
+            third = _of(theta_pre, name, theta[name]) if merge.third else None
+            mix_into(result[name], theta_0[name], theta[name], per_name[name], merge, name, theta_pre=third)
     return {name: result[name] for name in theta}
 
 
@@ -52,7 +55,8 @@ def mix_(
     theta_0: Mapping[str, Tensor],
     theta: Mapping[str, Tensor],
     ratios: float | Mapping[str, float],
-    merge: str | Merge = "linear",
+    method: str | Merge = "ma",
+    theta_pre: Mapping[str, Tensor] | None = None,
 ) -> None:
     """`average` written into a live module's parameters and persistent buffers; a tied weight once.
 
@@ -72,12 +76,14 @@ def mix_(
     left, right = ({name: model[name] for name in targets} for model in (theta_0, theta))
     if isinstance(ratios, Mapping):
         ratios = {name: ratio for name, ratio in ratios.items() if name not in owners}
-    per_name, method = _checked(left, right, ratios), merge_named(merge) if isinstance(merge, str) else merge
+    merge = _merge(method)
+    per_name = _checked(left, right, ratios, merge.most)
     for name, target in targets.items():
         if target.shape != theta[name].shape:
             shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"
             raise UserError(f"{name} has shape {shapes}.")
-        mix_into(target, theta_0[name], theta[name], per_name[name], method, name)
+        third = _of(theta_pre, name, target) if merge.third else None
+        mix_into(target, theta_0[name], theta[name], per_name[name], merge, name, theta_pre=third)
 
 
 def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -94,8 +100,22 @@ def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
     return owners
 
 
+def _merge(method: str | Merge) -> Merge:
+    return merge_named(method) if isinstance(method, str) else method
+
+
+def _of(theta_pre: Mapping[str, Tensor] | None, name: str, like: Tensor) -> Tensor:
+    """A tensor of theta_pre; UserError where there is none of that shape."""
+    if theta_pre is None:
+        raise UserError("theta_pre is missing; the method needs it.")
+    if name not in theta_pre or theta_pre[name].shape != like.shape:
+        found = _shape(theta_pre[name]) if name in theta_pre else "none"
+        raise UserError(f"{name} has shape {found} in theta_pre and {_shape(like)} in theta.")
+    return theta_pre[name]
+
+
 def _checked(
-    theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], ratios: float | Mapping[str, float]
+    theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], ratios: float | Mapping[str, float], most: float
 ) -> dict[str, float]:
     """One valid ratio per tensor; raises UserError if the two models do not fit each other or the ratios."""
     one_sided = sorted(theta_0.keys() ^ theta.keys())
@@ -107,13 +127,13 @@ def _checked(
             shapes = f"{_shape(theta_0[name])} in theta_0 and {_shape(tensor)} in theta"
             raise UserError(f"{name} has shape {shapes}.")
     if not isinstance(ratios, Mapping):
-        check_ratio("ratios", ratios)
+        check_ratio("ratios", ratios, most)
         return {name: float(ratios) for name in theta}
     odd = sorted(ratios.keys() ^ theta.keys())
     if odd:
         raise UserError(f"ratios and models must name the same tensors, but {odd[0]} is in one of them only.")
     for name, ratio in ratios.items():
-        check_ratio(f"ratios[{name}]", ratio)
+        check_ratio(f"ratios[{name}]", ratio, most)
     return {name: float(ratio) for name, ratio in ratios.items()}
 
 
@@ -125,27 +145,33 @@ def mix_into(
     merge: Merge = LINEAR,
     name: str = "",
     wide: torch.dtype = torch.float64,
+    theta_pre: Tensor | None = None,
 ) -> None:
     """target <- the two merged at the ratio, block by block, computed in `wide`; UserError for whole numbers that differ."""
     if not theta.is_floating_point() or not theta_0.is_floating_point():
         if not torch.equal(theta_0, theta.to(theta_0.device)):
             raise UserError(f"{name}, of type {theta.dtype}, differs and cannot be averaged.")
         target.copy_(theta)
-    elif ratio in (0, 1):
+    elif merge.copies(ratio):
         target.copy_(theta if ratio else theta_0)
     else:
         out = target.reshape(-1)
-        device = torch.device("cpu") if out.is_mps else out.device  # MPS has no fp64
+        on_cpu = merge.by_place or out.is_mps  # numpy computes there, and MPS has no fp64
+        device = torch.device("cpu") if on_cpu else out.device
         size = _BLOCK if device.type == "cpu" else _BLOCK_OF_ACCELERATORS
+        models = [theta_0, theta] if theta_pre is None else [theta_0, theta, theta_pre]
 
-        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
-            for parts in zip(theta_0.reshape(-1).split(size), theta.reshape(-1).split(size), strict=True):
-                yield tuple(part.to(device, wide) for part in parts)
+        def read() -> Iterator[tuple]:
+            for parts in zip(*(model.reshape(-1).split(size) for model in models), strict=True):
+                moved = (part.detach().to(device, wide) for part in parts)
+                yield tuple(part.numpy() if merge.by_place else part for part in moved)
 
-        state = merge.prepare(blocks(), name) if merge.prepare else None
-        for part, (low, high) in zip(out.split(size), blocks(), strict=True):
-            merged = merge.apply(low, high, ratio, state)
+        blocks = Blocks(read)
+        state, first = merge.prepare(blocks, name) if merge.prepare else None, 0
+        for part, block in zip(out.split(size), blocks, strict=True):
+            merged = torch.as_tensor(merge.mix(block, ratio, state, first))
             part.copy_(merged.float() if out.dtype.itemsize < 4 else merged)
+            first += len(part)
         if not target.is_contiguous():  # then `out` is a copy
             target.copy_(out.view(target.shape))
 

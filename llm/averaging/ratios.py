@@ -1,6 +1,6 @@
 """From the command line's choices (one ratio, one per part, one part only, a file) to a ratio per tensor."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ class Recipe:
 
     alphas: one ratio for everything, a ratio per group in the order of `groups.labels`, or label -> ratio.
     rest: the ratio of groups that a mapping does not name; None if it has to name all.
+    rule: what gives each tensor its ratio by its name and the one ratio `alphas` (`averaging.schedule`), instead of the grouping.
     """
 
     grouping: Grouping
     alphas: float | Sequence[float] | Mapping[str, float]
     rest: float | None = None
+    rule: Callable[[Iterable[str], Mapping[str, str], float], Mapping[str, tuple[str, float]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Resolved:
     grouping: dict[str, object] | None
 
 
-def uniform(alpha: float, grouping: Grouping) -> Recipe:
-    """One ratio for the whole model, but for what `grouping` fixes to theta or theta_0."""
-    check_ratio("alpha", alpha)
+def uniform(alpha: float, grouping: Grouping, most: float = 1.0) -> Recipe:
+    """One ratio in [0, most] for the whole model, but for what `grouping` fixes to theta or theta_0."""
+    check_ratio("alpha", alpha, most)
     return Recipe(replace(grouping, parts=1, level="part"), float(alpha))
 
 
@@ -107,21 +109,27 @@ def resolve(recipe: Recipe, names: Iterable[str], tied: Mapping[str, str]) -> Re
     Raises UserError if the names cannot be grouped, or the ratios do not fit the groups.
     """
     names, grouping = list(names), recipe.grouping
+    if recipe.rule is not None:
+        if not isinstance(recipe.alphas, float):
+            raise UserError("The method has a rule for its ratios, so it takes one ratio; give alpha alone.")
+        found = recipe.rule(names, tied, recipe.alphas)
+        labelled = {name: label for name, (label, _) in found.items()}
+        return Resolved(dict(found.values()), labelled, {name: ratio for name, (_, ratio) in found.items()}, None)
     fixed = {grouping.embeddings, grouping.norm, grouping.head} & {"theta", "theta_0"}
     if isinstance(recipe.alphas, float) and not fixed:
         everything = dict.fromkeys(names, recipe.alphas)
         return Resolved({EVERYTHING: recipe.alphas}, dict.fromkeys(names, EVERYTHING), everything, None)
     assignment = assign(names, grouping, tied)
-    found = labels(assignment)
+    own = labels(assignment)
     if isinstance(recipe.alphas, float):
-        groups = dict.fromkeys(found, recipe.alphas)
+        groups = dict.fromkeys(own, recipe.alphas)
     elif isinstance(recipe.alphas, Mapping):
         groups = dict(recipe.alphas)
         if recipe.rest is not None:
-            groups = dict.fromkeys(found, recipe.rest) | groups
-    elif len(recipe.alphas) != len(found):
+            groups = dict.fromkeys(own, recipe.rest) | groups
+    elif len(recipe.alphas) != len(own):
         count = len(recipe.alphas)
-        raise UserError(f"alphas has {count} ratios, but there are {len(found)} groups: {', '.join(found)}.")
+        raise UserError(f"alphas has {count} ratios, but there are {len(own)} groups: {', '.join(own)}.")
     else:
-        groups = dict(zip(found, recipe.alphas, strict=True))
+        groups = dict(zip(own, recipe.alphas, strict=True))
     return Resolved(groups, assignment, ratios(assignment, groups), asdict(grouping))

@@ -1,5 +1,6 @@
 """`alignment-tax average`: two model folders in, their average out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,10 +31,24 @@ def average_command(
     ] = "same",
     method: Annotated[
         str,
-        typer.Option(
-            help="ma, (1 - alpha) theta_0 + alpha theta; slerp, on the sphere; or regmean, by regression on the models' own samples."
+        in_panel("Method")(
+            help="ma, (1 - alpha) theta_0 + alpha theta; slerp, on the sphere; trim, fapm, breadcrumbs, dare: a part of the changes; "
+            "lines, reverse-lines, ma-matrices: ratios by layer; extrapolate; ties, dots: with --theta-pre; regmean: by regression on the "
+            "models' own samples."
         ),
     ] = "ma",
+    option: Annotated[
+        list[str] | None,
+        in_panel("Method")(
+            metavar="KEY=VALUE", help="Of the method, such as keep=0.1 (repeatable); default: its source's."
+        ),
+    ] = None,
+    theta_pre: Annotated[
+        Path | None, in_panel("Method")(help="With ties and dots: the model folder that theta-0 was tuned from.")
+    ] = None,
+    extrapolate: Annotated[
+        bool, in_panel("Method")("--extrapolate", help="Allow --alpha up to 2, beyond theta (as --method extrapolate).")
+    ] = False,
     strength: Annotated[float | None, _regression(help="lambda, how much theta_0 counts: 0 is theta.")] = None,
     samples: Annotated[
         list[Path] | None,
@@ -61,18 +76,27 @@ def average_command(
 ) -> None:
     """Average two models, tensor by tensor, in a stream."""
     from ..averaging.files.average import average_files
-    from ..averaging.merge import merge_of
+    from ..methods import METHODS
 
     if vocab not in ("same", "union"):
         raise UserError(f"vocab is {vocab!r}, allowed are same, union.")
+    if extrapolate:
+        if method not in ("ma", "extrapolate"):
+            raise UserError(f"method is {method!r}, allowed with --extrapolate is ma.")
+        method = "extrapolate"
     choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
     choices = {key: choice for key, choice in choices.items() if choice is not None}
-    ratios = {"alpha": alpha, "alphas": alphas, "part": part, "alphas_file": alphas_file, "parts": parts}
-    given = {"strength": strength, "samples": samples, "prompts": prompts, "count": count, "ridge": ridge}
+    ratios: dict[str, Any] = {"alpha": alpha, "alphas": alphas, "part": part, "alphas_file": alphas_file, "parts": parts}
+    given: dict[str, Any] = {"strength": strength, "samples": samples, "prompts": prompts, "count": count, "ridge": ridge}
     given |= {"device": device, "seed": seed}
-    recipe, regression = _by_method(
-        method, ratios, choices, {k: one for k, one in given.items() if one not in (None, [])}
-    )
+    given = {key: value for key, value in given.items() if value not in (None, [])}
+    if method == "regmean":
+        recipe, regression = _by_regression(ratios | choices | {"option": option, "theta_pre": theta_pre}, given)
+    elif given:
+        raise UserError(f"{next(iter(given))} is given, allowed is with method regmean.")
+    else:
+        most = METHODS[method].most if method in METHODS else 1.0
+        recipe, regression = _recipe(**ratios, choices=choices, most=most), None
     with Progress() as bars:
         if regression is not None:
             regression = replace(regression, progress=lambda done, total: bars.show("layer", done, total))
@@ -83,7 +107,9 @@ def average_command(
             recipe,
             union=vocab == "union",
             full=full,
-            merge="linear" if regression is not None else merge_of(method),
+            method=method,
+            options=_options(option or ()),
+            theta_pre=theta_pre,
             ignore_config=ignore_config or (),
             strict=strict,
             code=with_code,
@@ -97,19 +123,12 @@ def average_command(
     print(f"wrote {out}")
 
 
-def _by_method(method: str, ratios: dict[str, Any], choices: dict[str, Any], given: dict[str, Any]):
-    """(the recipe, None), or with method regmean (the recipe of what it leaves, the regression); UserError for options of another method."""
+def _by_regression(others: dict[str, Any], given: dict[str, Any]):
+    """(the recipe of what regression leaves, the regression); UserError for options of other methods."""
     from ..averaging import ratios as recipes
-    from ..averaging.merge import plain_methods
     from ..grouping import Grouping
 
-    if method not in (allowed := [*plain_methods(), "regmean"]):
-        raise UserError(f"method is {method!r}, allowed are {', '.join(allowed)}.")
-    if method != "regmean":
-        if given:
-            raise UserError(f"{next(iter(given))} is given, allowed is with method regmean.")
-        return _recipe(**ratios, choices=choices), None
-    chosen = [key for key, value in (ratios | choices).items() if value is not None]
+    chosen = [key for key, value in others.items() if value not in (None, [])]
     if chosen:
         raise UserError(f"{chosen[0].replace('_', '-')} is given, allowed with method regmean is strength.")
     if "strength" not in given:
@@ -138,6 +157,7 @@ def _recipe(
     alphas_file: Path | None,
     parts: int | None,
     choices: dict[str, Any],
+    most: float,
 ):
     """The recipe of the options; UserError unless exactly one way to give ratios is used."""
     from ..averaging import ratios as recipe
@@ -160,4 +180,15 @@ def _recipe(
     grouping = Grouping(**choices) if parts is None else Grouping(parts=parts, **choices)
     if part is not None:
         return recipe.one_part(part, alpha, grouping)
-    return recipe.in_order(alphas, grouping, parts) if alphas is not None else recipe.uniform(alpha, grouping)
+    return recipe.in_order(alphas, grouping, parts) if alphas is not None else recipe.uniform(alpha, grouping, most)
+
+
+def _options(given: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE as {key: value}; UserError for anything else, or a key that is given twice."""
+    found: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key or not value or key in found:
+            raise UserError(f"option is {text!r}, allowed are KEY=VALUE, each key once.")
+        found[key] = value
+    return found

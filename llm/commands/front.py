@@ -19,7 +19,10 @@ def front_command(
     prompts: Annotated[Path | None, typer.Option(help='With --reward-model: JSONL of {"prompt"}.')] = None,
     alphas: Annotated[str, typer.Option(help="FIRST:LAST:STEP, or numbers and commas.")] = "0:1:0.1",
     method: Annotated[
-        str, typer.Option(help="ma (one ratio), slerp (on the sphere), ama (chosen per part), part.")
+        str,
+        typer.Option(
+            help="ma (one ratio), ama (chosen per part), part, or another of `average` that needs no third model."
+        ),
     ] = "ma",
     data: Annotated[
         Path | None, typer.Option(help="With --method ama: JSONL of theta's samples, as for `adapt`.")

@@ -14,6 +14,7 @@ from ..data.microcosm.source import KINDS as MICROCOSM_KINDS
 from ..data.microcosm.source import Microcosm
 from ..data.smollm.source import KINDS as SMOLLM_KINDS
 from ..data.smollm.source import SmollmSource, smollm_source
+from ..methods import METHODS
 from .base import Count, Items, Lengths, Mixture, Rate, Settings, Share, Work, refused
 from .preset import Preset, PublicModel, Shape
 from .sections import Ama, Distil, Dpo, Optimiser, Oracle, Ppo, Preferences, Renewal, Reward, Rsf, Trained
@@ -206,6 +207,10 @@ class SmollmPreset(LocalPreset):
     pretrained: str  # the model: a name of `python -m llm fetch`, a local folder, or a hub id (`llm.fetch.catalogue`)
     model: PublicModel
     evaluate: SmollmEvaluate
+
+    @property
+    def averaging_methods(self) -> tuple[str, ...]:
+        return tuple(name for name in super().averaging_methods if not METHODS[name].theta_pre)  # which is theta_0 here
 
     @property
     def training_methods(self) -> tuple[str, ...]:

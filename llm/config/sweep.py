@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ..errors import UserError
 from ..grouping import PART_NAMES, Grouping
 from ..methods import METHODS, Method
-from .base import Algorithm, Name, Rate, Settings, Share, method_of, refused, short
+from .base import Algorithm, Name, Rate, Settings, method_of, refused, short
 from .local import LocalPreset
 from .preset import Preset, Shape
 
@@ -104,7 +104,7 @@ class AveragingEntry(Entry):
     """One family of averaged models: every alpha goes with every combination of options."""
 
     method: Annotated[str, method_of("averaging")]
-    alphas: tuple[Share, ...] = Field(default=(), validate_default=True)
+    alphas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(), validate_default=True)
     grouping: GroupingSettings
 
     @field_validator("alphas")
@@ -115,9 +115,13 @@ class AveragingEntry(Entry):
             return given
         wanted = not method.whole or "alpha" in method.setting
         if wanted and not given:
-            raise refused(f"alphas are missing; method {method.name} needs a list of numbers in [0, 1]")
+            raise refused(f"alphas are missing; method {method.name} needs a list of numbers in [0, {method.most:g}]")
         if given and not wanted:
             raise refused(f"alphas = {short(list(given))} are not allowed with method {method.name}; it has no ratio")
+        for alpha in given:
+            if alpha > method.most:
+                allowed = f"numbers in [0, {method.most:g}]"
+                raise refused(f"alphas = {alpha:g} is not allowed with method {method.name}; allowed are {allowed}")
         return given
 
     @model_validator(mode="after")
@@ -212,13 +216,26 @@ def runnable(sweep: Sweep, preset: Preset) -> Sweep:
     rates = every if preset.takes_numbers_of_sweeps else [lr for lr in every if lr is None]
     methods = preset.averaging_methods
     averaging = [e for e in sweep.averaging if e.method in methods and e.grouping.fits(preset.model)]
+    rlhf = tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms)
+    iterations = min((preset.iterations(name) for name in rlhf), default=0)
+    within = [short for e in averaging if (short := _within(e, iterations)) is not None]
     kept = {
-        "rlhf": tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms),
+        "rlhf": rlhf,
         "learning_rates": tuple(rates),
-        "averaging": tuple(_thinned(entry, preset) for entry in averaging),
+        "averaging": tuple(_thinned(entry, preset) for entry in within),
         "training": tuple(entry for entry in sweep.training if entry.method in preset.training_methods),
     }
     return sweep.model_copy(update=kept)
+
+
+def _within(entry: AveragingEntry, iterations: int) -> AveragingEntry | None:
+    """The entry without models of more iterations than there are; None where it has no other."""
+    options = dict(entry.options)
+    for key in {"iteration", "last"} & options.keys():
+        options[key] = tuple(value for value in options[key] if value <= iterations)
+        if not options[key]:
+            return None
+    return entry.model_copy(update={"options": options})
 
 
 def _thinned(entry: AveragingEntry, preset: Preset) -> AveragingEntry:

@@ -48,6 +48,8 @@ def is_supported(model) -> bool:
     """Whether `read` and `read_on` compute what the model does."""
     from transformers import LlamaForCausalLM
 
+    if parts := parts_of(model):
+        return all(map(is_supported, parts))
     if (
         type(model) is not LlamaForCausalLM
         or model.device.type != "cpu"
@@ -57,6 +59,11 @@ def is_supported(model) -> bool:
     return model.config.rope_parameters["rope_type"] == "default"
 
 
+def parts_of(model) -> tuple:
+    """The models that a mixture (`llm.models.mixture`) is made of; none for a single model."""
+    return getattr(model, "parts", ())
+
+
 def read(model, prompts: list[tuple[int, ...]]) -> tuple[Memory, torch.Tensor]:
     """(memory of the prompts, logits of the token after each (prompts, vocabulary)).
 
@@ -64,6 +71,10 @@ def read(model, prompts: list[tuple[int, ...]]) -> tuple[Memory, torch.Tensor]:
         model: one that `is_supported`.
         prompts: token ids, at least one each, in the order of their lengths.
     """
+    if parts := parts_of(model):
+        memories, outputs = zip(*(read(part, prompts) for part in parts))
+        keys, values = ([one for memory in memories for one in getattr(memory, key)] for key in ("keys", "values"))
+        return Memory(keys, values, memories[0].lengths), model.mixed(*outputs)
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     memory, logits = None, []
     for start in range(0, len(prompts), READ_TOGETHER):
@@ -87,6 +98,11 @@ def read_on(model, memory: Memory, tokens: torch.Tensor) -> torch.Tensor:
 
     `memory.lengths` stays as it is: the caller decides which rows have grown.
     """
+    if parts := parts_of(model):
+        depth, both = parts[0].config.num_hidden_layers, []
+        for part, layers in zip(parts, (slice(depth), slice(depth, None)), strict=True):
+            both.append(read_on(part, Memory(memory.keys[layers], memory.values[layers], memory.lengths), tokens))
+        return model.mixed(*both)
     inner, rows, places = model.model, torch.arange(len(tokens)), memory.lengths
     columns = int(places.max()) + 1
     hidden = inner.embed_tokens(tokens)

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .batches import Batch, batches_of, left_pad, positions
 from .generate import forward, is_recurrent
+from .kv_cache import parts_of
 
 LONG = 32  # tokens; shorter questions are read again with each choice, which costs less than to keep what was read
 
@@ -50,7 +51,7 @@ def choice_log_likelihoods(
 
     batch_size: choices that are scored together.
     """
-    if max(len(context) for context, _ in asked) < LONG:
+    if max(len(context) for context, _ in asked) < LONG or parts_of(model):
         pairs = [(context, choice) for context, choices in asked for choice in choices]
         scores = log_likelihoods(model, pairs, pad_id, batch_size)
         return np.split(scores, np.cumsum([len(choices) for _, choices in asked])[:-1])

@@ -15,6 +15,7 @@ import torch
 
 from ..averaging.ama.optimise import optimise_ratios
 from ..averaging.ama.parameterise import middle_weights, penalty
+from ..averaging.ama.published import optimise_published
 from ..config import AveragingEntry
 from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
@@ -107,7 +108,7 @@ def find_ratios(
         regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.ama.parameterise`).
     """
     grouping = entry.grouping.of_model(run.preset.model)
-    tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device)
+    tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device, entry.spec.matrices)
     settings = run.preset.ama
     rows = read_made(kept, _samples)[: samples or settings.draw]
     axes = {name: tensor.ndim for name, tensor in between.theta.items()}
@@ -118,7 +119,11 @@ def find_ratios(
         batches = [{name: part.to(run.device) for name, part in batch.items()} for batch in drawn]
         models = (between.model, between.theta_0, between.theta, between.assignment)
         pull = penalty(weights, alpha) if regulariser else None
-        result = optimise_ratios(*models, alpha, batches, steps=settings.steps, lr=settings.lr, regulariser=pull)
+        how: dict = {"steps": settings.steps, "lr": settings.lr}
+        if entry.method == "ama-published":
+            result = optimise_published(*models, alpha, batches, **how)
+        else:
+            result = optimise_ratios(*models, alpha, batches, **how, regulariser=pull)
         found[str(alpha)] = {"alphas": result.alphas, "path": result.path}
     write_json(out, found)
 

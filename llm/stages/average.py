@@ -1,8 +1,8 @@
 """Averages of theta_0 and theta, mixed in memory and measured: with ratios that a sweep gives (MA, single parts, the
-patterns of figure 9, any other merge) or that were found before (AMA, AdaMerging, the oracle) (paper.md sections 4, 5)."""
+patterns of figure 9, any other merge), that follow from a rule (LiNeS) or that were found before (AMA, AdaMerging, the oracle) (paper.md sections 4, 5)."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,15 @@ from typing import Any
 import torch
 
 from ..averaging.live import mix_, tied
-from ..averaging.merge import Merge
+from ..averaging.merge import Merge, merge_named, merged_methods
 from ..averaging.merge.linear import LINEAR
+from ..averaging.schedule import rule_named, schedules
 from ..averaging.whole import Materials
 from ..config import AveragingEntry
 from ..errors import UserError
 from ..evaluation.local import Evaluator
 from ..evaluation.measurement import rows_of, with_rate
-from ..grouping import PART_NAMES, Grouping, assign, labels, ratios
+from ..grouping import PART_NAMES, Grouping, assign, labels, only_linear, ratios
 from ..methods import code_of
 from ..models.loading import load_model
 from ..training.iterations import iteration_folder
@@ -25,7 +26,6 @@ from .samples import own_samples
 
 # what a search for ratios has found: (which model it is, as the rows have it; ratio of each group)
 Found = list[tuple[dict, dict[str, float]]]
-RATIOS = ("part", "offsets")  # the options that choose ratios; all others are the merge's own
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,34 @@ class Between:
     """theta_0 and theta side by side, and a live model for the weights between them.
 
     model: with theta's weights until it is mixed. theta_0, theta: state dicts that share no memory with it.
-    assignment: tensor name -> group.
+    assignment: tensor name -> group. theta_pre: a third one, for merges that take it.
     """
 
     model: torch.nn.Module
     theta_0: Mapping[str, torch.Tensor]
     theta: Mapping[str, torch.Tensor]
     assignment: Mapping[str, str]
+    theta_pre: Mapping[str, torch.Tensor] | None = None
 
     def mix(self, alphas: Mapping[str, float], merge: Merge = LINEAR) -> torch.nn.Module:
         """The model, averaged with a ratio for each group."""
-        mix_(self.model, self.theta_0, self.theta, ratios(self.assignment, alphas), merge)
+        return self.mix_tensors(ratios(self.assignment, alphas, merge.most), merge)
+
+    def mix_tensors(self, alphas: Mapping[str, float], merge: Merge = LINEAR) -> torch.nn.Module:
+        """The model, averaged with a ratio for each tensor."""
+        mix_(self.model, self.theta_0, self.theta, alphas, merge, self.theta_pre)
         return self.model
 
 
-def load_between(theta_0: Path, theta: Path, grouping: Grouping, device: torch.device | str = "cpu") -> Between:
-    """Both model folders, the tensors grouped."""
+def load_between(
+    theta_0: Path, theta: Path, grouping: Grouping, device: torch.device | str = "cpu", matrices: bool = False
+) -> Between:
+    """Both model folders, the tensors grouped; `matrices`: embeddings and norms in no group, but theta_0's."""
     model = load_model(theta, device)
     both = load_model(theta_0, device), model
     start, end = ({name: tensor.clone() for name, tensor in one.state_dict().items()} for one in both)
-    return Between(model, start, end, assign(end, grouping, tied(model.state_dict())))
+    assignment = assign(end, grouping, tied(model.state_dict()))
+    return Between(model, start, end, only_linear(assignment) if matrices else assignment)
 
 
 def measure_averages(
@@ -66,10 +74,14 @@ def measure_averages(
         found: what a search for ratios has found; empty for methods that are given theirs.
     """
     grouping = entry.grouping.of_model(evaluator.run.preset.model)
-    between, rows = load_between(evaluator.theta_0, theta, grouping, evaluator.mixed_on), []
+    device, spec, rows = evaluator.mixed_on, entry.spec, []
+    between = load_between(evaluator.theta_0, theta, grouping, device, spec.matrices)
+    if spec.theta_pre:
+        before = load_model(evaluator.run.folder / "pretrained", device)
+        between = replace(between, theta_pre=before.state_dict())
     models = (
         _whole_models(evaluator, theta, entry, between)
-        if entry.spec.whole
+        if spec.whole
         else _mixed_models(between, entry, grouping, found)
     )
     for setting, model in models:
@@ -83,15 +95,27 @@ Models = Iterator[tuple[dict[str, Any], torch.nn.Module]]  # (setting, the model
 
 def _mixed_models(between: Between, entry: AveragingEntry, grouping: Grouping, found: Found) -> Models:
     for setting, alphas in settings_of(entry, grouping, labels(between.assignment), found):
-        yield setting, between.mix(alphas, _merge(entry, setting))
+        own = {key: setting[key] for key in entry.spec.options if key in setting}
+        if entry.method in schedules():
+            rule = rule_named(entry.method, own)
+            named = rule(between.theta, tied(between.model.state_dict()), setting["alpha"])
+            yield setting, between.mix_tensors({name: ratio for name, (_, ratio) in named.items()})
+        else:
+            merge = merge_named(entry.method, own) if entry.method in merged_methods() else LINEAR
+            yield setting, between.mix(alphas, merge)
 
 
 def _whole_models(evaluator: Evaluator, theta: Path, entry: AveragingEntry, between: Between) -> Models:
     build = code_of(entry.spec)(_materials(evaluator, theta, between))
-    for alpha in entry.alphas or (None,):
-        for options in entry.settings():
-            setting = options if alpha is None else {**options, "alpha": alpha}
-            yield setting, build(setting)
+    for setting in whole_settings(entry):
+        yield setting, build(setting)
+
+
+def whole_settings(entry: AveragingEntry) -> list[dict[str, Any]]:
+    """The settings of an entry whose method makes whole models, as its rows have them."""
+    if not entry.alphas:
+        return entry.settings()
+    return [{**options, "alpha": alpha} for alpha in entry.alphas for options in entry.settings()]
 
 
 def _materials(evaluator: Evaluator, theta: Path, between: Between) -> Materials:
@@ -110,14 +134,6 @@ def _materials(evaluator: Evaluator, theta: Path, between: Between) -> Materials
         partial(own_samples, run, evaluator.theta_0, theta),
         int(run.rng("whole").integers(2**62)),
     )
-
-
-def _merge(entry: AveragingEntry, setting: Mapping[str, Any]) -> Merge:
-    """How a setting of an entry is merged, by its options but for those that choose ratios; linear where ratios are searched for."""
-    if entry.spec.searches:
-        return LINEAR
-    own = {key: setting[key] for key in entry.spec.options if key in setting and key not in RATIOS}
-    return code_of(entry.spec).with_options(own)
 
 
 def settings_of(

@@ -109,6 +109,6 @@ class LocalBackend:
         return measure_baseline(self.evaluator())
 
     def ratios(self, evaluator: Evaluator, theta: Path, rlhf: Algorithm, entry: AveragingEntry, folder: Path) -> Found:
-        if entry.method in ("ama", "adamerging"):
+        if entry.method in ("ama", "ama-published", "adamerging"):
             return ratios_of(self.run, theta, entry, folder)
         return oracle_ratios(evaluator, theta, entry, folder) if entry.method == "oracle" else []

@@ -149,7 +149,7 @@ def test_the_command_averages_adapters(tmp_path, monkeypatch, capsys):
     assert command(monkeypatch, *arguments, tmp_path / "full", "--full") == 0
     assert (tmp_path / "full" / "tokenizer.json").exists()
     assert command(monkeypatch, *arguments, tmp_path / "x", "--method", "slerp") == 2
-    assert "merge is 'slerp', allowed with an adapter is linear" in capsys.readouterr().err
+    assert "method is 'slerp', allowed with an adapter is ma" in capsys.readouterr().err
     arguments[2] = theta
     assert command(monkeypatch, *arguments, tmp_path / "x") == 2
     assert "which is an adapter" in capsys.readouterr().err

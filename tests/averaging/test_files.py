@@ -238,7 +238,7 @@ from llm.averaging.ratios import uniform
 from llm.grouping import Grouping
 from llm import cli
 folder = Path(sys.argv[1])
-average_files(folder / "theta_0", folder / "theta", folder / "out", uniform(0.5, Grouping()), merge=sys.argv[2])
+average_files(folder / "theta_0", folder / "theta", folder / "out", uniform(0.5, Grouping()), method=sys.argv[2])
 heavy = {"torch", "transformers", "peft", "trl", "accelerate", "pandas", "scipy"} & set(sys.modules)
 status = Path("/proc/self/status")  # on Linux getrusage would count the parent's memory too
 if status.exists():
@@ -249,11 +249,11 @@ print(peak, *heavy)
 """
 
 
-@pytest.mark.parametrize("merge", ["linear", "slerp"])  # the second reads the folders twice
-def test_memory_stays_below_the_largest_tensor_and_nothing_heavy_is_imported(tmp_path, merge):
+@pytest.mark.parametrize("method", ["ma", "slerp", "fapm"])  # the others read the folders more than once
+def test_memory_stays_below_the_largest_tensor_and_nothing_heavy_is_imported(tmp_path, method):
     for name in ("theta_0", "theta"):
         _sparse(tmp_path / name, 100_000_000)
-    run = [sys.executable, "-c", _WATCHED, str(tmp_path), merge]
+    run = [sys.executable, "-c", _WATCHED, str(tmp_path), method]
     done = subprocess.run(run, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     kilobytes, *heavy = done.stdout.split()
     assert heavy == []

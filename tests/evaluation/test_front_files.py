@@ -351,7 +351,10 @@ REFUSED = {
     "no reward": ({"reward-model": None, "prompts": None}, "alignment is 'reward', allowed are the tasks qa"),
     "reward model without prompts": ({"prompts": None}, "reward-model and prompts are allowed together only"),
     "one task only": ({"tasks": ""}, "tasks has no ability beside the alignment metric"),
-    "unknown method": ({"method": "sma"}, "method is 'sma', allowed are ma, slerp, ama, part"),
+    "unknown method": (
+        {"method": "sma"},
+        "method is 'sma', allowed are ma, slerp, trim, dare, fapm, breadcrumbs, lines, reverse-lines",
+    ),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
     "unknown part": ({"method": "part", "part": "first"}, "part is 'first', allowed are part1, part2, part3"),

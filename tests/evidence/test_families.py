@@ -103,7 +103,7 @@ def test_a_path_without_its_ends_is_refused(tmp_path):
         paths.path(found, "l2")
 
 
-SWEEPS = ("core", "algorithms", "mitigations", "ratios", "ama-samples", "kl-penalty")
+SWEEPS = ("core", "algorithms", "mitigations", "ratios", "ama-samples", "kl-penalty", "merging")
 
 
 @pytest.fixture(scope="module")

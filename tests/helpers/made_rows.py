@@ -6,7 +6,7 @@ import numpy as np
 
 from llm.config import load_preset, load_sweep
 from llm.evidence.rows import setting_key, write_rows
-from llm.stages.average import settings_of
+from llm.stages.average import settings_of, whole_settings
 
 PRESET = load_preset("microcosm")
 ERRORS = {"reward": 0.05, "gold_reward": 0.05, "length": 0.3, "qa": 0.015, "reading_f1": 0.01, "bleu": 1.0}
@@ -69,6 +69,10 @@ def of_averaging(seed, rlhf, entry, rate):
     groups += [key for key in ("embeddings", "head") if getattr(grouping, key) == "own"]
     bonus = {"ama": 0.15, "adamerging": -0.1, "oracle": 0.25}.get(entry.method, 0.0)
     rng = np.random.default_rng([seed, zlib.crc32(f"{rlhf} {entry.label}".encode())])
+    if entry.spec.whole:
+        for setting in whole_settings(entry):
+            yield {**setting, **rate}, averaged(rlhf, setting.get("alpha", 0.6), bonus, seed)
+        return
     found = []
     if entry.spec.searches:
         named = [{key: 800 if v == "all" else v for key, v in setting.items()} for setting in entry.settings()]

@@ -31,25 +31,29 @@ def mix(
     out: np.ndarray | None = None,
     merge: Merge = LINEAR,
     state: Any = None,
+    first: int = 0,
+    theta_pre: np.ndarray | None = None,
 ) -> np.ndarray:
     """Both merged at the ratio, for stored values (n,) of types `dtype_0` and `dtype`, in `dtype`.
 
-    Ratio 0 and 1 copy, bit by bit, if the types are the same. out: where to write, may be `theta`.
-    state: what `merge.prepare` gave for the tensor that the values belong to.
+    Where the method has such ends, ratio 0 and 1 copy, bit by bit, if the types are the same. out: where to write, may be `theta`.
+    state: what `merge.prepare` gave for the tensor that the values belong to. first: their place in it.
+    theta_pre: its values in fp64, of methods that take it.
     Raises NotFinite if a value is NaN or Inf, but for infinities that both have, as buffers may; `out` is spoiled then.
     """
     out = np.empty_like(theta) if out is None else out
     for start in range(0, len(theta), _BLOCK):
         block = slice(start, start + _BLOCK)
         low, high = theta_0[block], theta[block]
-        if ratio in (0, 1):
+        if merge.copies(ratio):
             values, kind = (high, dtype) if ratio else (low, dtype_0)
             result = values if kind == dtype else narrow(_fp64(values, kind), dtype)
         else:
+            models = (_fp64(low, dtype_0), _fp64(high, dtype), *([] if theta_pre is None else [theta_pre[block]]))
             with np.errstate(invalid="ignore"):
-                result = narrow(merge.apply(_fp64(low, dtype_0), _fp64(high, dtype), ratio, state), dtype)
+                result = narrow(merge.mix(models, ratio, state, first + start), dtype)
         # Between two finite values of one type lie finite ones, so there the result shows whether both sources are finite.
-        if ratio in (0, 1) or dtype_0 != dtype or not all_finite(result, dtype):
+        if merge.copies(ratio) or merge.by_place or dtype_0 != dtype or not all_finite(result, dtype):
             for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, dtype, "sum")):
                 if not all_finite(values, kind):
                     both = _fp64(low, dtype_0) == _fp64(high, dtype) if merge is LINEAR else np.False_

@@ -3,19 +3,23 @@
 Memory: a few blocks of some megabytes each, whatever the size of the model or of its largest tensor.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
 from ...grouping import token_embeddings
+from ...methods import METHODS
 from ...models.folder import ModelFolder, notes_on_base, read_folder
 from ...models.safetensors import Source, TensorInfo
-from ..merge import Merge, merge_named
+from ..merge import Merge
 from ..merge.linear import LINEAR
 from ..ratios import Recipe, Resolved, resolve
+from ..schedule import applied, checked
 from . import chunks, lora
 from .card import write_card
 from .chunks import Chunk
@@ -58,7 +62,9 @@ def average_files(
     *,
     union: bool = False,
     full: bool = False,
-    merge: str = "linear",
+    method: str = "ma",
+    options: Mapping[str, Any] | None = None,
+    theta_pre: Path | None = None,
     ignore_config: Collection[str] = (),
     strict: bool = False,
     code: bool = False,
@@ -70,10 +76,12 @@ def average_files(
     theta_0, theta: local folders with safetensors weights; theta may be a LoRA adapter on theta_0, and then
     `out` is an adapter too unless `full` is set.
     union: allow different vocabulary sizes (shared rows are averaged, theta's own are kept) and renamed added tokens.
-    merge: "linear", (1 - ratio) theta_0 + ratio theta, or another method of `averaging.merge` (not with an adapter).
+    method: "ma", (1 - ratio) theta_0 + ratio theta, or another merge or rule of the table of methods (merges other than this one
+    not with an adapter); options: values of its options. theta_pre: a third model folder, of methods that take it.
     ignore_config: keys of config.json that may differ. strict: refuse an adapter of another base, and tokenizers that differ
-    or cannot be compared, which are else noted. code: copy theta's Python files. regression: what of the network texts come to is merged
-    by regression (`regression`), with the other tensors at the ratios of `recipe`; theta must be a model, or `full` be set.
+    or cannot be compared, which are else noted. code: copy theta's Python files. regression: with method "regmean", what of the network
+    texts come to is merged by regression (`regression`), and the other tensors at the ratios of `recipe`; theta must be a model, or
+    `full` be set.
     progress: called with bytes written so far and in all.
     Raises UserError, with nothing written, for anything that is missing, damaged, does not fit, or changes meanwhile.
     """
@@ -83,39 +91,63 @@ def average_files(
             raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
         if full and not other.is_adapter:
             raise UserError(f"full is set, but theta is {str(theta)!r}, which is no adapter.")
-        method = merge_named(merge)
-        if other.is_adapter and merge != "linear":
-            raise UserError(f"merge is {merge!r}, allowed with an adapter is linear.")
-        for folder in (base, other):
+        recipe, merge = (recipe, LINEAR) if regression else applied(method, options or {}, recipe)
+        third = _third(theta_pre, method, merge)
+        if other.is_adapter and merge is not LINEAR:
+            raise UserError(f"method is {method!r}, allowed with an adapter is ma.")
+        for folder in filter(None, (base, other, third)):
             check_links(folder)
         notes = [] if other.is_adapter else check_config(base, other, ignore_config)
         doubts = check_tokenizers(base.path, other.path, union)
-        make_plan = partial(_adapter_plan, full=full) if other.is_adapter else partial(_model_plan, merge=method)
+        make_plan = (
+            partial(_adapter_plan, full=full) if other.is_adapter else partial(_model_plan, third=third, merge=merge)
+        )
         doubts += notes_on_base(base, other) if other.is_adapter else []
         plan = make_plan(base, other, recipe, union=union)
         if strict and doubts:
             raise UserError(f"strict is set, but: {doubts[0]}")
-        if regression is not None:
+        if regression:
             ends = [make_plan(base, other, replace(recipe, alphas=end), union=union).chunks for end in (0.0, 1.0)]
             plan = _by_regression(plan, ends, base, other, out, regression, union)
-            merge = "regmean"
         beside, last = files_beside([other, base] if full else [other], base, code)
         notes += base.notes + other.notes + doubts + plan.notes + last
-        report = _write(plan, base, other, out, merge, beside, notes, progress)
-        if regression is not None:
+        sources = {"theta_0": base, "theta": other} | ({"theta_pre": third} if third else {})
+        given = {} if regression else METHODS[method].defaults | checked(METHODS[method], options or {})
+        report = _write(plan, sources, out, (method, given), beside, notes, progress)
+        if regression:
             regression.finish(out)
         return report
     except OSError as error:
         raise UserError(f"average was stopped by {error}; nothing was written.") from None
 
 
-def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, merge: Merge) -> _Plan:
+def _third(theta_pre: Path | None, method: str, merge: Merge) -> ModelFolder | None:
+    """theta_pre's folder; UserError unless it is given exactly where the method takes it."""
+    if (theta_pre is not None) != merge.third:
+        wanted = "needs theta-pre, the model that theta-0 was tuned from" if merge.third else "takes no theta-pre"
+        raise UserError(f"theta-pre is {str(theta_pre) if theta_pre else None!r}, but method {method!r} {wanted}.")
+    if theta_pre is None:
+        return None
+    folder = read_folder(theta_pre, "theta-pre")
+    if folder.is_adapter:
+        raise UserError(f"theta-pre is {str(theta_pre)!r}, which is an adapter; allowed is a full model.")
+    return folder
+
+
+def _model_plan(
+    base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, third: ModelFolder | None, merge: Merge
+) -> _Plan:
     pairing = pair(base, other, union)
     left, right = pairing.theta_0, pairing.theta
+    before = pair(third, other, False).theta_0 if third else {}
+    for name in right if third else ():
+        if name not in before:
+            raise UserError(f"{name} is a tensor of theta-0 and theta only: theta-pre ({third.path}) lacks it.")
     resolved = resolve(recipe, dict.fromkeys([*right, *pairing.tied.values()]), pairing.tied)
 
     def make(name: str) -> Iterator[Chunk]:
-        return chunks.averaged(left[name], right[name], resolved.ratios[name], merge)
+        drawn = pairing.tied.get(name, name)  # two copies of one matrix stay one
+        return chunks.averaged(left[name], right[name], resolved.ratios[name], merge, drawn, before.get(name))
 
     settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
     notes = pairing.notes + _mixed_types(left, right)
@@ -193,19 +225,19 @@ def _by_regression(
 
 def _write(
     plan: _Plan,
-    base: ModelFolder,
-    other: ModelFolder,
+    models: dict[str, ModelFolder],
     out: Path,
-    merge: str,
+    how: tuple[str, dict[str, Any]],
     beside: dict[str, Source],
     notes: list[str],
     progress: Callable[[int, int], None],
 ) -> Report:
-    """Write the weights while hashing both sources, and what lies beside them, once all is sure to be of one moment."""
+    """how: the method and its options. Write the weights while hashing the sources, and what lies beside them, once all is sure to be of one moment."""
+    method, options = how
     done, files = 0, layout(plan.like.files, plan.tensors.values())
     total = sum(file.size for file in files)
-    sources = [[file.source for file in model.files] for model in (base, other)]
-    hashes = [FollowingHash(found) for found in sources]
+    sources = {key: [file.source for file in model.files] for key, model in models.items()}
+    hashes = {key: FollowingHash(found) for key, found in sources.items()}
 
     def count(size: int) -> None:
         nonlocal done
@@ -215,23 +247,25 @@ def _write(
     def followed(name: str) -> Iterator[Chunk]:
         for chunk in plan.chunks(name):
             yield chunk
-            for span, hash_ in zip((chunk.theta_0, chunk.theta), hashes, strict=True):
+            for key, span in (("theta_0", chunk.theta_0), ("theta", chunk.theta)):
                 if span is not None:
-                    hash_.follow(span.tensor.source, span.end)
+                    hashes[key].follow(span.tensor.source, span.end)
 
-    with atomic_folder(out, total) as folder, hashes[0], hashes[1]:
+    with ExitStack() as threads, atomic_folder(out, total) as folder:
+        for hash_ in hashes.values():
+            threads.enter_context(hash_)
         write_weights(files, folder, followed, count)
         write_index(plan.like, files, folder)
         write_beside(beside, plan.settings | {"quantization_config": None}, folder)
-        for hash_ in hashes:
+        for hash_ in hashes.values():
             hash_.finish()
-        digests = {key: hash_.hexdigests() for key, hash_ in zip(("theta_0", "theta"), hashes, strict=True)}
+        digests = {key: hash_.hexdigests() for key, hash_ in hashes.items()}
         resolved = plan.resolved
         covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
         about = resolved.groups, resolved.grouping, covered, notes, digests, plan.formula, plan.details
-        report = Report(plan.kind, merge, *about)
-        write_card(folder, report, base, other)
-        for source in [*sources[0], *sources[1], *beside.values()]:
+        report = Report(plan.kind, method, options, *about)
+        write_card(folder, report, models)
+        for source in [*chain.from_iterable(sources.values()), *beside.values()]:
             source.check()
     return report
 

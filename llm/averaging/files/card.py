@@ -21,23 +21,29 @@ CITATION = """@article{lin2024mitigating,
 }"""
 
 
-def write_card(folder: Path, report: Report, theta_0: ModelFolder, theta: ModelFolder) -> None:
-    """Write README.md and averaging.json into `folder`. Sources are named by their folders' names alone."""
-    names = {"theta_0": theta_0.path.resolve().name, "theta": theta.path.resolve().name}
+def write_card(folder: Path, report: Report, sources: dict[str, ModelFolder]) -> None:
+    """Write README.md and averaging.json into `folder`. Sources, "theta_0", "theta" .., are named by their folders' names alone."""
+    names = {key: source.path.resolve().name for key, source in sources.items()}
     content = asdict(report)
     content["tensors"] = {
         name: {"group": label, "ratio": ratio, "shape": list(shape)}
         for name, (label, ratio, shape) in report.tensors.items()
     }
     (folder / "averaging.json").write_text(json.dumps({"sources": names} | content, indent=1) + "\n", "utf-8")
-    (folder / "README.md").write_text(_card(report, names, folder, theta_0), "utf-8", "backslashreplace")
+    (folder / "README.md").write_text(_card(report, names, folder, sources), "utf-8", "backslashreplace")
 
 
-def _card(report: Report, names: dict[str, str], folder: Path, theta_0: ModelFolder) -> str:
+def _card(report: Report, names: dict[str, str], folder: Path, sources: dict[str, ModelFolder]) -> str:
     is_adapter, name = report.kind == "adapter", folder.name
     covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in report.coverage()]
     hashes = [f"| {key} | {file} | `{h}` |" for key, files in report.hashes.items() for file, h in files.items()]
-    task = "SequenceClassification" if "SequenceClass" in str(theta_0.config.get("architectures")) else "CausalLM"
+    task = (
+        "SequenceClassification"
+        if "SequenceClass" in str(sources["theta_0"].config.get("architectures"))
+        else "CausalLM"
+    )
+    options = "".join(f", {key} {value}" for key, value in report.options.items())
+    third = f" Tensors of {names['theta_pre']} (theta_pre) are used too." if "theta_pre" in names else ""
     load = "PeftModel.from_pretrained(base, " if is_adapter else f"AutoModelFor{task}.from_pretrained("
     lora = f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha.\n" if is_adapter else ""
     return f"""\
@@ -48,10 +54,10 @@ tags: [model-averaging, alignment-tax]
 # {name}
 
 The weighted average of two models: {names["theta_0"]} (theta_0, before RLHF) and {names["theta"]}
-(theta, after RLHF), merged by the method {report.merge}: each weight is
+(theta, after RLHF), merged by the method {report.method}{options}: each weight is
 {report.formula},
 in theta's type and within one unit in its last place of the exact value; alpha is theta's share. The licences
-of both sources apply.
+of all sources apply.{third}
 {lora}
 | group | alpha | tensors | values |
 |---|---|---|---|

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...models.safetensors import TensorInfo
-from ..merge import Merge
+from ..merge import Blocks, Merge
 from ..merge.linear import LINEAR
 from . import lora
 from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, widen
@@ -46,14 +46,25 @@ class Chunk:
     make: Callable[[Stored | None, Stored | None], Stored]
 
 
-def averaged(left: TensorInfo, right: TensorInfo, ratio: float, merge: Merge = LINEAR) -> Iterator[Chunk]:
-    """Both merged at the ratio, in right's type; right may have more rows, which are kept."""
+def averaged(
+    left: TensorInfo,
+    right: TensorInfo,
+    ratio: float,
+    merge: Merge = LINEAR,
+    name: str = "",
+    third: TensorInfo | None = None,
+) -> Iterator[Chunk]:
+    """Both merged at the ratio, in right's type; right may have more rows, which are kept.
+
+    name: what the tensor is called where that decides random numbers; right's own if it is not given. third: theta_pre's.
+    """
     shared = min(left.elements, right.elements)
     state = None
-    if merge.prepare and right.dtype in STORAGE and ratio not in (0, 1):
-        state = merge.prepare(_blocks(left, right, shared), right.name)
+    if merge.prepare and right.dtype in STORAGE and not merge.copies(ratio):
+        models = [left, right] if third is None else [left, right, third]
+        state = merge.prepare(Blocks(partial(_blocks, models, shared)), name or right.name)
     for low, high in zip(_spans(left, shared), _spans(right, shared), strict=True):
-        yield Chunk(low, high, partial(_mixed, left, right, ratio, merge, state))
+        yield Chunk(low, high, partial(_mixed, left, right, third, ratio, merge, state, low.first))
     yield from _kept(right, shared)
 
 
@@ -88,11 +99,15 @@ def _spans(tensor: TensorInfo, last: int, first: int = 0) -> Iterator[Span]:
     return (Span(tensor, start, min(start + SIZE, last)) for start in range(first, last, SIZE))
 
 
-def _blocks(left: TensorInfo, right: TensorInfo, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The first `last` values of both in order, (values,) each, in fp64: what `Merge.prepare` reads."""
-    for spans in zip(_spans(left, last), _spans(right, last), strict=True):
-        first, second = (as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype) for span in spans)
-        yield widen(first, left.dtype).astype(np.float64), widen(second, right.dtype).astype(np.float64)
+def _blocks(models: list[TensorInfo], last: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """The first `last` values of all in order, (values,) each, in fp64: what `Merge.prepare` reads."""
+    for spans in zip(*(_spans(model, last) for model in models), strict=True):
+        yield tuple(_fp64(span) for span in spans)
+
+
+def _fp64(span: Span) -> np.ndarray:
+    stored = as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype)
+    return widen(stored, span.tensor.dtype).astype(np.float64)
 
 
 def _kept(tensor: TensorInfo, first: int = 0) -> Iterator[Chunk]:
@@ -101,7 +116,15 @@ def _kept(tensor: TensorInfo, first: int = 0) -> Iterator[Chunk]:
 
 
 def _mixed(
-    left: TensorInfo, right: TensorInfo, ratio: float, merge: Merge, state: Any, low: Stored, high: Stored
+    left: TensorInfo,
+    right: TensorInfo,
+    third: TensorInfo | None,
+    ratio: float,
+    merge: Merge,
+    state: Any,
+    first: int,
+    low: Stored,
+    high: Stored,
 ) -> Stored:
     """The average, written over `high`; whole numbers must be the same in both."""
     if right.dtype not in STORAGE:
@@ -109,8 +132,13 @@ def _mixed(
             raise UserError(f"{right.name}, of type {right.dtype}, differs and cannot be averaged.")
         return high
     low, high = as_floats(low, left.dtype), as_floats(high, right.dtype)
+    extra = None
+    if third is not None:
+        extra = _fp64(Span(third, first, first + len(low)))
+        if not np.isfinite(extra).all():
+            raise _not_finite(third, "theta-pre")
     try:
-        return mix(low, left.dtype, high, right.dtype, ratio, high, merge, state)
+        return mix(low, left.dtype, high, right.dtype, ratio, high, merge, state, first, extra)
     except NotFinite as error:
         if str(error) == "sum":
             too_large = f"{right.name} of theta-0 has values too large for theta's type, {right.dtype}."

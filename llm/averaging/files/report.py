@@ -8,13 +8,15 @@ from math import prod
 class Report:
     """What `average_files` did.
 
-    kind: "model", "adapter" or "merged adapter". merge: the name of the method.
+    kind: "model", "adapter" or "merged adapter". method: its name; options: their values.
     groups: label -> ratio; tensors: name -> (label, ratio, shape); notes: sentences.
-    hashes: "theta_0", "theta" -> file name -> SHA-256. formula: the merged weight in words. details: what else the method was given and found.
+    hashes: "theta_0", "theta" and, of methods that take it, "theta_pre" -> file name -> SHA-256.
+    formula: the merged weight in words. details: what else the method was given and found.
     """
 
     kind: str
-    merge: str
+    method: str
+    options: dict[str, object]
     groups: dict[str, float]
     grouping: dict[str, object] | None
     tensors: dict[str, tuple[str, float, tuple[int, ...]]]

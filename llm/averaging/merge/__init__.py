@@ -1,56 +1,82 @@
-"""Ways to merge two models, one file each: how a tensor's values follow from theta_0's, theta's and a ratio.
+"""Ways to merge two models tensor by tensor, one file each: how a tensor's values follow from theta_0's, theta's and a ratio.
 
-A new one is a file here and an entry in `llm.methods` whose code is "averaging.merge.FILE:NAME"; it is then called by its name
-there in `average --method`, and FILE in `average(..., merge="FILE")`, for models in memory and for folders alike.
+A new one is a file here and an entry in `llm.methods` whose code is "averaging.merge.FILE:NAME"; it is called by the entry's name,
+in `average --method NAME` and `average(..., method="NAME")`, for models in memory and for folders alike.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from ...errors import UserError
-from ...methods import METHODS, code_of
+from ...methods import METHODS, Method, code_of
 
 _HERE = "averaging.merge."
+_OF_GROUPS = {"part", "offsets"}  # options that say which group gets which ratio: recipes have them, not merges
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The values of one tensor in order, block by block: (theta_0, theta), or (theta_0, theta, theta_pre), each (values,) in
+    fp64. They are read anew in each loop."""
+
+    read: Callable[[], Iterator[tuple]]
+
+    def __iter__(self) -> Iterator[tuple]:
+        return self.read()
 
 
 @dataclass(frozen=True)
 class Merge:
-    """A method, written with operators alone, so that it serves numpy's arrays (folders) and torch's (models in memory).
+    """A method.
 
     formula: the merged weight in words, for the model card.
-    apply: (theta_0, theta, ratio, state) -> merged values; blocks (values,) of a tensor in fp64, which it leaves as they are,
-        and 0 < ratio < 1: at 0 and 1 theta_0 and theta are copied bit by bit.
-    prepare: (blocks, name) -> the state of one tensor, which all of its blocks get: blocks are its pairs (theta_0, theta) in
-        order, to be read once. None where a method needs no state: folders are then read once, else twice. What the method's
-        `options` in the table are given by an entry of a sweep goes to it as keywords (`with_options`).
+    apply: (theta_0, theta, ratio, state) -> merged values; blocks (values,) of a tensor in fp64, which it leaves as they are.
+        Written with operators alone, so that it serves numpy's arrays (folders) and torch's (models in memory).
+    prepare: (blocks, name) -> the state of one tensor, which all of its blocks get. None where a method needs no state: folders
+        are then read once, else once more for each loop over the blocks. What the method's `options` in the table are given goes to
+        it as keywords (`with_options`).
+    by_place: whether values are chosen one by one. Then all blocks are numpy's, and `apply` is (blocks of the models, ratio, state,
+        first) -> merged values, where `first` is the place of the block's first value in its tensor.
+    starts, ends: whether ratio 0 is theta_0 and ratio 1 theta, which are then copied bit by bit.
+    most: the largest ratio. third: whether it takes theta_pre too.
     """
 
     formula: str
-    apply: Callable[[Any, Any, float, Any], Any]
+    apply: Callable[..., Any]
     prepare: Callable[..., Any] | None = None
+    by_place: bool = False
+    starts: bool = True
+    ends: bool = True
+    most: float = 1.0
+    third: bool = False
 
     def with_options(self, options: Mapping[str, Any]) -> "Merge":
         """The same with values for the options of `prepare`."""
         return replace(self, prepare=partial(self.prepare, **options)) if options else self
 
+    def copies(self, ratio: float) -> bool:
+        """Whether the merged tensor is theta_0's (at 0) or theta's (at 1)."""
+        return (ratio == 0 and self.starts) or (ratio == 1 and self.ends)
 
-def merge_named(name: str) -> Merge:
-    """The registered method of that name; UserError for any other."""
-    own = [method for method in reversed(METHODS) if METHODS[method].code.startswith(_HERE)]
-    known = {merge_of(method): METHODS[method] for method in own}
+    def mix(self, blocks: tuple, ratio: float, state: Any, first: int) -> Any:
+        """Merged values of a block, as `apply` gives them."""
+        return self.apply(blocks, ratio, state, first) if self.by_place else self.apply(*blocks, ratio, state)
+
+
+def merged_methods() -> dict[str, Method]:
+    """Name -> entry of the methods that merge tensor by tensor at one ratio for each."""
+    return {
+        name: method
+        for name, method in METHODS.items()
+        if method.code.startswith(_HERE) and not _OF_GROUPS & set(method.options)
+    }
+
+
+def merge_named(name: str, options: Mapping[str, Any] | None = None) -> Merge:
+    """How the method of that name merges, with values for its options (the others at their defaults); UserError for any other."""
+    known = merged_methods()
     if name not in known:
-        raise UserError(f"merge is {name!r}, allowed are {', '.join(sorted(known))}.")
-    return code_of(known[name])
-
-
-def merge_of(method: str) -> str:
-    """The name of what is behind a method of the table: "linear" for "ma", and where the ratios are searched for."""
-    code = METHODS[method].code
-    return code.removeprefix(_HERE).partition(":")[0] if code.startswith(_HERE) else "linear"
-
-
-def plain_methods() -> list[str]:
-    """The methods of the table that take one ratio for the whole model and nothing else."""
-    return [name for name, method in METHODS.items() if method.code.startswith(_HERE) and not method.options]
+        raise UserError(f"method is {name!r}, allowed are {', '.join(known)}.")
+    return code_of(known[name]).with_options(known[name].defaults | dict(options or {}))

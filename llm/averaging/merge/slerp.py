@@ -4,15 +4,14 @@ With the angle W between theta_0 and theta, as flat vectors: sin((1 - ratio) W) 
 Between vectors of equal length the length stays, where linear interpolation shortens them.
 """
 
-from collections.abc import Iterable
 from math import atan2, sin, sqrt
 
-from . import Merge, linear
+from . import Blocks, Merge, linear
 
 _FLAT = 1e-4  # of sin W; below it the weights are the linear ones to 2e-9, and those of opposite vectors have no limit
 
 
-def prepare(blocks: Iterable, _name: str) -> float:
+def prepare(blocks: Blocks, _name: str) -> float:
     """The angle W in [0, pi]; 0 where a tensor is zero."""
     square_0 = square = product = 0.0
     for theta_0, theta in blocks:

@@ -16,17 +16,21 @@ import torch
 from ... import version
 from ...averaging.ama.optimise import optimise_ratios
 from ...averaging.ama.samples import batches
-from ...averaging.live import mix_
-from ...averaging.merge import merge_of
+from ...averaging.live import mix_, tied
+from ...averaging.merge import Merge
+from ...averaging.merge.linear import LINEAR
 from ...averaging.pair import Pair
+from ...averaging.ratios import resolve, uniform
+from ...averaging.schedule import applied, setting_of
 from ...errors import UserError
 from ...files import read_made, remove_partial, write_json, write_text
-from ...grouping import label_of, labels, ratios
+from ...grouping import Grouping, label_of, labels, ratios
+from ...methods import METHODS
 from ...models.batches import Tokens
 from ...models.chat import pad_id
 from ..measurement import Measurement
 from ..tasks import Task
-from .settings import FrontSettings
+from .settings import BETWEEN, FrontSettings
 
 _SETTINGS, _POINTS = "settings.json", "points"
 
@@ -69,10 +73,10 @@ def measure_front(
         progress(point.label, number, len(points))
         file = out / _POINTS / f"{point.label}.json"
         if not file.exists():
-            per_tensor, setting = _ratios(pair, theta_0, settings, point, samples)
-            same = _measured_before(measured, per_tensor)
+            per_tensor, setting, merge = _mixture(pair, theta_0, settings, point, samples)
+            same = _measured_before(measured, per_tensor, merge)
             if same is None:
-                mix_(pair.model, theta_0, pair.theta, per_tensor, merge_of(point.method))
+                mix_(pair.model, theta_0, pair.theta, per_tensor, merge)
                 try:
                     scores, seconds = _measure(pair, tasks)
                 except UserError:
@@ -125,12 +129,25 @@ def _claim(out: Path, described: Mapping) -> None:
         write_json(file, own)
 
 
-def _ratios(
+def _mixture(
     pair: Pair, theta_0: Mapping[str, torch.Tensor], settings: FrontSettings, point: Point, samples: Sequence[Tokens]
-) -> tuple[float | dict[str, float], dict]:
-    """(a ratio for all tensors, or one each; the setting of the point's rows)."""
-    if point.method not in ("ama", "part"):
-        return point.alpha, point.setting
+) -> tuple[float | dict[str, float], dict, Merge]:
+    """(a ratio for all tensors, or one each; the setting of the point's rows; how they are merged)."""
+    if point.method in ("theta_0", "theta"):
+        return point.alpha, point.setting, LINEAR
+    if point.method in BETWEEN:
+        return *_of_groups(pair, theta_0, settings, point, samples), LINEAR
+    recipe, merge = applied(point.method, settings.options, uniform(point.alpha, Grouping()))
+    setting = setting_of(METHODS[point.method], settings.options) | point.setting
+    if recipe.rule is None:
+        return point.alpha, setting, merge
+    return resolve(recipe, theta_0, tied(pair.model.state_dict())).ratios, setting, merge
+
+
+def _of_groups(
+    pair: Pair, theta_0: Mapping[str, torch.Tensor], settings: FrontSettings, point: Point, samples: Sequence[Tokens]
+) -> tuple[dict[str, float], dict]:
+    """(a ratio for each tensor; the setting of the point's rows) of AMA, or of one part alone."""
     assignment = pair.assignment(settings.groups)
     if point.method == "part":
         label = _part(pair, settings)
@@ -165,10 +182,10 @@ def _part(pair: Pair, settings: FrontSettings) -> str:
     return label
 
 
-def _measured_before(points: Sequence[Point], per_tensor: float | dict[str, float]) -> Point | None:
+def _measured_before(points: Sequence[Point], per_tensor: float | dict[str, float], merge: Merge) -> Point | None:
     """theta_0 or theta, if these ratios are theirs and they have been measured."""
     distinct = set(per_tensor.values()) if isinstance(per_tensor, dict) else {per_tensor}
-    return next((point for point in points[:2] if distinct == {point.alpha}), None)
+    return next((point for point in points[:2] if distinct == {point.alpha} and merge.copies(point.alpha)), None)
 
 
 def _measure(pair: Pair, tasks: Sequence[Task]) -> tuple[dict[str, Measurement], dict[str, float]]:

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 
-from ...methods import METHODS
+from ...methods import METHODS, family, looks
 from .measure import Point
 from .recommend import Change, Recommendation
 
@@ -64,7 +64,7 @@ def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: f
     ends, path = points[:2], points[2:]
     x, y, dx, dy = _coordinates(path, alignment, ability)
     method = path[0].method
-    look = next(iter(METHODS[method].looks.values()))
+    look = looks().get(family(method, path[0].setting)) or next(iter(METHODS[method].looks.values()))
     label = look.short if method != "part" else f"{path[0].setting['part']} part only"
     panel.errorbar(x, y, xerr=dx, yerr=dy, color=look.colour, marker="o", markersize=3.5, elinewidth=0.6, label=label)
     for point, across, up in zip(path, x, y, strict=True):

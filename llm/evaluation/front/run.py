@@ -179,6 +179,7 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
         how = ["--part", str(settings.part), "--alpha", f"{best.alpha:g}", *places]
     else:
         how = ["--alpha", f"{best.alpha:g}", *(["--method", best.method] if best.method != "ma" else [])]
+        how += [text for key, value in settings.options.items() for text in ("--option", f"{key}={value}")]
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
     models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]

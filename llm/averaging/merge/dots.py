@@ -1,0 +1,66 @@
+"""DoTS (Yuan et al., arXiv 2605.00610): tuning's change and RLHF's, each trimmed to its largest values and stretched to its old length.
+
+theta_pre + sft s_0 top(theta_0 - theta_pre) + ratio s_1 top(theta - theta_0), top: the share `keep` of largest magnitude of each tensor
+(theirs: 30 %), s: ||change|| / ||top(change)||. They take both coefficients from [.5, 2] by a search; here they are given: `sft`
+and the ratio, up to 2. Their lengths are those of the whole model's changes, here each tensor's, so that tensors can be
+merged one by one. Neither theta_0 nor theta is an end: ratio 0 is theta_pre with tuning's trimmed change.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from math import sqrt
+
+import numpy as np
+
+from . import Blocks, Merge
+from .choose import Cut, highest
+from .sums import total
+
+State = list[tuple[Cut, float]]  # of tuning's change and of RLHF's: the cut, the factor
+
+
+def _changes(theta_0: np.ndarray, theta: np.ndarray, theta_pre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return theta_0 - theta_pre, theta - theta_0
+
+
+def prepare(blocks: Blocks, name: str, keep: float, sft: float) -> State:
+    def sizes(which: int) -> Iterator[np.ndarray]:
+        return (abs(_changes(*models)[which]) for models in blocks)
+
+    found = []
+    for which, coefficient in enumerate((sft, 1.0)):
+        cut = highest(partial(sizes, which), keep, name)
+        whole, _ = total(_changes(*models)[which] ** 2 for models in blocks)
+        kept, _ = total(_kept(blocks, which, cut))
+        found.append((cut, coefficient * sqrt(whole / kept) if kept else 0.0))
+    return found
+
+
+def _kept(blocks: Blocks, which: int, cut: Cut) -> Iterator[np.ndarray]:
+    """The squares of what is kept, block by block."""
+    first = 0
+    for models in blocks:
+        change = _changes(*models)[which]
+        yield np.where(cut.keeps(abs(change), first), change, 0.0) ** 2
+        first += len(change)
+
+
+def apply(models: tuple[np.ndarray, np.ndarray, np.ndarray], ratio: float, state: State, first: int) -> np.ndarray:
+    kept = [
+        np.where(cut.keeps(abs(change), first), factor * change, 0.0)
+        for (cut, factor), change in zip(state, _changes(*models), strict=True)
+    ]
+    return models[2] + kept[0] + ratio * kept[1]
+
+
+DOTS = Merge(
+    "theta_pre + sft top(theta_0 - theta_pre) + alpha top(theta - theta_0), each trimmed to its largest values and stretched to "
+    "its old length",
+    apply,
+    prepare,
+    by_place=True,
+    starts=False,
+    ends=False,
+    most=2.0,
+    third=True,
+)

@@ -1,0 +1,125 @@
+"""The sweep `merging` on tiny models: every entry has its rows, readers know them, and the ends are the models that they should be."""
+
+from dataclasses import replace
+
+import pytest
+
+from llm.config import load_preset, load_sweep, runnable
+from llm.errors import UserError
+from llm.evidence import paths
+from llm.evidence.frames import after, read_preset
+from llm.evidence.rows import write_rows
+from llm.methods import METHODS, family, looks
+from llm.plan.costs import Step, models
+from llm.stages import average
+from llm.stages.adapt import ratios_of
+from llm.stages.trajectory import measure_baseline, measure_trajectory
+from microcosm_runs import METRICS, evaluator, far_stepping, smoke_run, theta, values
+
+ENTRIES = {entry.label: entry for entry in load_sweep("merging").averaging}
+OTHER_RUNS = ("soup", "model-stock")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return smoke_run(tmp_path_factory.mktemp("out"), preset=far_stepping())
+
+
+def rows_of(run, label, **changes):
+    """The rows of an entry, thinned by `changes`; iteration 1 stands for other runs of the same alignment."""
+    entry = runnable(load_sweep("merging"), run.preset).entry(label).model_copy(update=changes)
+    found = ratios_of(run, theta(run), entry, run.folder / "ama") if entry.spec.searches else []
+    with pytest.MonkeyPatch.context() as patch:
+        if label in OTHER_RUNS:
+            patch.setattr(average, "_materials", with_other_runs(average._materials))
+        return average.measure_averages(evaluator(run), theta(run), "rsf", entry, None, found)
+
+
+def with_other_runs(materials):
+    def found(*arguments):
+        made = materials(*arguments)
+        first = made.folders["iteration1"]
+        return replace(made, folders={**made.folders, "run2": first, "run3": first})
+
+    return found
+
+
+def first(entry):
+    """One value of each option, and the last alpha."""
+    options = {key: given[:1] for key, given in entry.options.items()}
+    return {"alphas": entry.alphas[-1:], "options": options}
+
+
+@pytest.fixture(scope="module")
+def rows(run):
+    """One model of every entry, and what paths begin and end with."""
+    found = {label: rows_of(run, label, **first(entry)) for label, entry in ENTRIES.items()}
+    found["rest"] = measure_baseline(evaluator(run)) + measure_trajectory(evaluator(run), "rsf", "own")
+    return found
+
+
+@pytest.mark.parametrize("label", ENTRIES)
+def test_every_entry_has_rows_of_a_family_with_a_look_and_a_path(label, rows, tmp_path):
+    mine = rows[label]
+    assert {row["metric"] for row in mine} == set(METRICS) and len(mine) == len(METRICS)
+    setting = mine[0]["setting"]
+    name = family(mine[0]["method"], setting)
+    assert name in looks()
+    write_rows(tmp_path / "merging-seed0.jsonl", mine + rows["rest"])
+    frame = after(read_preset(tmp_path), "rsf")
+    path = paths.path(frame, name)
+    assert setting.get("alpha", setting.get("runs")) in set(path["step"])
+
+
+def test_what_is_kept_whole_is_theta_and_the_ends_are_the_models(run, rows):
+    last = values(rows["rest"], "theta")
+    for label, options in (("trim", {"keep": (1.0,)}), ("fapm", {"keep": (1.0,)}), ("dare", {"drop": (0.0,)})):
+        assert values(rows_of(run, label, alphas=(1.0,), options=options), label) == last
+    for label in ("slerp", "extrapolate", "dera", "lines"):
+        entry = ENTRIES[label]
+        options = {key: given[:1] for key, given in entry.options.items()}
+        assert values(rows_of(run, label, alphas=(1.0,), options=options), label) == last, label
+    start = values(rows["rest"], "theta_0")
+    for label in ("dera", "ma-matrices"):
+        assert values(rows_of(run, label, alphas=(0.0,)), label) == start, label
+    assert values(rows["dera"], "dera") not in (start, last)
+
+
+def test_ma_lies_among_them(run):
+    entry = load_sweep("core").entry("ma").model_copy(update={"alphas": (0.5,)})
+    ma = values(average.measure_averages(evaluator(run), theta(run), "rsf", entry, None, []), "ma", alpha=0.5)
+    for label, options in (("extrapolate", {}), ("tail", {"last": (1,)})):
+        assert values(rows_of(run, label, alphas=(0.5,), options=options), label) == ma
+
+
+def test_the_published_ratios_leave_embeddings_and_norms_alone(rows):
+    setting = rows["ama-published"][0]["setting"]
+    assert (setting["embeddings"], setting["norm"], setting["alpha"]) == ("theta_0", "theta_0", 0.8)
+    assert sum(setting["alphas"].values()) / 3 == pytest.approx(0.8)
+    assert len(set(setting["alphas"].values())) == 3
+
+
+def test_other_runs_that_are_not_there_are_refused_in_one_sentence(run):
+    entry = runnable(load_sweep("merging"), run.preset).entry("soup")
+    with pytest.raises(UserError, match="^runs = 2 is not allowed: there is no run2; allowed are none.$"):
+        average.measure_averages(evaluator(run), theta(run), "rsf", entry, None, [])
+
+
+def test_presets_leave_out_what_they_cannot_run():
+    sweep = load_sweep("merging")
+    short, small = (runnable(sweep, load_preset(name)) for name in ("smoke", "smollm2-135m"))
+    assert short.entry("tail").options["last"] == (2,)
+    assert short.entry("extrapolate-early").options["iteration"] == (2,)
+    assert {entry.label for entry in sweep.averaging} - {e.label for e in small.averaging} == {"ties", "dots"}
+    assert small.entry("tail").options["last"] == (2, 4)
+    stock = Step("average", "rsf", entry=sweep.entry("model-stock"))
+    assert models(load_preset("microcosm"), stock) == 4
+
+
+@pytest.mark.parametrize("label", ENTRIES)
+def test_every_entry_has_its_sources_default_and_at_least_three_settings(label):
+    entry = ENTRIES[label]
+    settings = len(entry.settings()) * max(1, len(entry.alphas))
+    assert settings >= 3
+    for key, default in METHODS[entry.method].defaults.items():
+        assert default in entry.options.get(key, (default,))
