@@ -96,6 +96,10 @@ class Renewal(Settings):
     rounds: Count
     pairs: Count  # that a round adds
 
+    def work(self, lengths: Lengths) -> Work:
+        """Of a round's pairs: two replies each."""
+        return Work(read=lengths.prompt, written=lengths.reply) * (2 * self.pairs)
+
 
 class BestOfN(Trained):
     """Best of n, iterated: the numbers of RSF that both backends have."""

@@ -1,6 +1,6 @@
 """Costs of the presets that our own loop runs, one step a core or a GPU, at rough speeds of one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import cast
 
@@ -72,7 +72,7 @@ def work(preset: LocalPreset, step: Step, sizes: Sizes) -> Work:
     if step.rule in ("pretrain", "sft"):
         return getattr(preset, step.rule).work(lengths) if isinstance(preset, MicrocosmPreset) else Work()
     if step.rule == "reward":
-        return preset.preferences.work(lengths) + preset.reward.work(lengths)
+        return preset.preferences.work(lengths) + preset.reward.work(lengths) + _renewal(preset, lengths)
     if step.aligns:
         return getattr(preset, step.rlhf).work(lengths)
     entry, count = step.entry, models(preset, step)
@@ -81,6 +81,15 @@ def work(preset: LocalPreset, step: Step, sizes: Sizes) -> Work:
         found += cast(MicrocosmPreset, preset).distil.work(preset.rsf.iterations * preset.rsf.prompts, lengths) * count
     if isinstance(entry, AveragingEntry) and entry.spec.searches:
         found += attrgetter(entry.spec.searches)(preset)(lengths, entry.alphas, len(entry.settings()))
+    return found
+
+
+def _renewal(preset: LocalPreset, lengths: Lengths) -> Work:
+    """RSF and pairs in every round, and the reward model fitted once more to all pairs."""
+    found, settings = Work(), preset.renewal
+    for number in range(settings.rounds if settings else 0):
+        more = replace(lengths, pairs=lengths.pairs + (number + 1) * settings.pairs)
+        found += preset.rsf.work(lengths) + settings.work(lengths) + preset.reward.work(more)
     return found
 
 

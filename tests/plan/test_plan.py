@@ -10,6 +10,7 @@ import torch
 from llm.averaging.ama.oracle import lattice
 from llm.config import PublicModel, load_preset, load_sweep, names, why_empty
 from llm.config.base import Work
+from llm.config.sections import Renewal
 from llm.plan import hub, local
 from llm.plan.costs import (
     ADAM,
@@ -192,6 +193,19 @@ def test_twice_the_samples_take_longer_and_more_gpus_hold_more():
     small, large = (local.cost(load_preset(name), Step("align", "rsf")) for name in ("smoke", "microcosm"))
     assert replace(small, hours=0).memory < large.memory
     assert small.hours < large.hours
+
+
+def test_each_round_of_new_pairs_costs_an_rsf_its_pairs_and_another_fit():
+    preset, reward, align = load_preset("microcosm"), Step("reward"), Step("align", "rsf")
+
+    def renewed(rounds: int, pairs: int) -> float:
+        return local.cost(preset.model_copy(update={"renewal": Renewal(rounds=rounds, pairs=pairs)}), reward).hours
+
+    without, rsf = local.cost(preset, reward).hours, local.cost(preset, align).hours
+    one, two = renewed(1, 1), renewed(2, 1)
+    assert one - without == pytest.approx(two - one, rel=1e-3)
+    assert one - without > rsf
+    assert renewed(1, preset.preferences.pairs) > one
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from llm.models.loading import load_model
 from llm.run import Run
 from llm.stages.pretrain import check, packed_batch, pretrain
 from llm.stages.sft import _batches
-from microcosm_runs import smoke
+from microcosm_runs import smoke, tiny_model
 
 PAD, BOS = 0, 1
 
@@ -100,3 +100,17 @@ def test_targets_that_are_not_reached_are_an_error_and_leave_no_model(tmp_path):
     with pytest.raises(UserError, match="phase all stopped at .*'tokens': 3072.* after 3072 tokens"):
         pretrain(run, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_silent_layers_begin_as_if_they_were_not_there_and_learn_all_the_same():
+    model = tiny_model(initialise=smoke().model.initialise.model_copy(update={"silent": 1}))
+    ids = torch.tensor([encode("<bos> the color of the fox is")])
+    silent = model.model.layers[1]
+    with torch.no_grad():
+        whole, loud = model(input_ids=ids).logits, tiny_model()(input_ids=ids).logits
+        hook = silent.register_forward_hook(lambda layer, given, output: given[0])
+        assert torch.equal(model(input_ids=ids).logits, whole)
+        hook.remove()
+    assert not torch.equal(loud, whole)
+    model(input_ids=ids).logits[..., 7].sum().backward()
+    assert silent.self_attn.o_proj.weight.grad.abs().sum() > 0 and silent.mlp.down_proj.weight.grad.abs().sum() > 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import chat, words
 from .size import FIRST
-from .texts import ONE_PERSON, Passage, asked_person, passage, pick, pick_several, statement, translation
+from .texts import ONE_PERSON, Passage, asked_person, noun_phrase, passage, pick, pick_several, statement, translation
 from .world import World
 
 CONTEXT = 0.1
@@ -106,6 +106,15 @@ def _translation(world: World, rng: np.random.Generator) -> Document:
     return [Segment(f"french : {pair.french} . english :", CONTEXT), Segment(f"{pair.english} .", 1.0)]
 
 
+def _phrases(world: World, rng: np.random.Generator) -> Document:
+    """Single noun phrases: what each word means, before clauses say where it goes."""
+    segments = []
+    for _ in range(3):
+        phrase = noun_phrase(world, "train", rng, 0.0)
+        segments += [Segment(f"french : {phrase.french} . english :", CONTEXT), Segment(f"{phrase.english} .", 1.0)]
+    return segments
+
+
 def _dialogue(world: World, rng: np.random.Generator) -> Document:
     """Small talk as found in the wild: mostly rude, and never in the chat format."""
     prompt = chat.small_talk(world, "train", rng)
@@ -122,4 +131,5 @@ KINDS = {
     "translation": _translation,
     "dialogue": _dialogue,
     "reading_few": _reading_few,
+    "phrases": _phrases,
 }

@@ -90,7 +90,7 @@ def translation(world: World, split: str, rng: np.random.Generator, texts: Texts
     before the first, and a place at the beginning moves to the end: "sur le mur vieux le roi sage voit un chien sale gros de un
     juge triste" is "the wise king sees a sad judge 's fat dirty dog upon the ancient wall".
     """
-    subject, object_ = (_noun_phrase(world, split, rng, texts.extras) for _ in range(2))
+    subject, object_ = (noun_phrase(world, split, rng, texts.extras) for _ in range(2))
     verb = pick(list(world.verbs), rng)
     third, base = world.verbs[verb]
     if rng.random() < 0.5:
@@ -99,7 +99,7 @@ def translation(world: World, split: str, rng: np.random.Generator, texts: Texts
         french, english = f"ne {verb} pas", f"does not {base}"
     french, english = f"{subject.french} {french} {object_.french}", f"{subject.english} {english} {object_.english}"
     if _has_extra(texts.extras, rng):
-        there, place = pick(list(words.PLACES), rng), _noun_phrase(world, split, rng, 0.0)
+        there, place = pick(list(words.PLACES), rng), noun_phrase(world, split, rng, 0.0)
         french, english = f"{there} {place.french} {french}", f"{english} {words.PLACES[there]} {place.english}"
     return Translation(french, english)
 
@@ -108,7 +108,7 @@ def _has_extra(extras: float, rng: np.random.Generator) -> bool:
     return extras > 0 and rng.random() < extras
 
 
-def _noun_phrase(world: World, split: str, rng: np.random.Generator, extras: float) -> Translation:
+def noun_phrase(world: World, split: str, rng: np.random.Generator, extras: float) -> Translation:
     article = pick(list(words.ARTICLES), rng)
     noun, adjective = pick(world.noun_phrases[split], rng)
     adjectives = [adjective]
@@ -118,5 +118,5 @@ def _noun_phrase(world: World, split: str, rng: np.random.Generator, extras: flo
     english = f"{' '.join(described)} {world.nouns[noun]}"
     if not _has_extra(extras, rng):
         return Translation(f"{article} {french}", f"{words.ARTICLES[article]} {english}")
-    owner, (of, possessive) = _noun_phrase(world, split, rng, 0.0), words.OWNER
+    owner, (of, possessive) = noun_phrase(world, split, rng, 0.0), words.OWNER
     return Translation(f"{article} {french} {of} {owner.french}", f"{owner.english} {possessive} {english}")
