@@ -1,10 +1,11 @@
 # %% [markdown]
 # # Which claims hold?
 #
-# "Mitigating the Alignment Tax of RLHF" makes about a dozen claims. This notebook lists them in plain words, says
-# for each what was compared here, and gives a verdict that follows from the measured rows by a fixed rule. Nothing in
-# it is typed in: `python -m llm claims results/microcosm` computes the same ledger, and `llm/evidence/claims/table.py` is the list
-# of what is compared.
+# "Mitigating the Alignment Tax of RLHF" makes about a dozen claims (C), the literature around it some more (L), and this
+# project found two of its own (P). This notebook lists them in plain words, says for each what was compared here, and gives
+# a verdict that follows from the measured rows by fixed rules, which `docs/protocol.md` explains. Nothing in it is typed
+# in: `python -m llm claims results/microcosm` computes the same ledger, and `llm/evidence/claims/table.py` is the list of what
+# is compared.
 #
 # **The words.** A language model before alignment is $\theta_0$, after it $\theta$. Alignment (RLHF) raises a *reward* and
 # costs abilities: question answering, reading comprehension, translation. That cost is the *tax*. Model averaging (MA) puts
@@ -12,17 +13,17 @@
 # part of the network. RSF, DPO and PPO are three ways to align.
 #
 # **The numbers.** A seed is a whole experiment of its own: a world, a pre-trained model, a reward model, an alignment.
-# Differences are taken within a seed, and the intervals (95 %, Student's t) are over seeds. Two methods are compared *at
-# equal reward*: the mean difference of ability over the rewards that both reach. What has to be chosen (a ratio, or the
-# learning rates at which two methods do best against each other) is chosen on the first seed and reported on the
-# others. To put the abilities together each is divided by what RSF takes of it, so "+0.10 of the tax" says that a tenth
-# of the tax is not paid.
+# Differences are taken within a seed, and the intervals (95 %, Student's t or Fieller's) are over seeds. Two methods are
+# compared *at equal reward*, from 50 to 95 % of the reward's rise as far as both reach: the number is the *share saved*, how
+# much of the tax that the rival pays the method does not pay. What has to be chosen (a ratio, a learning rate) is chosen for
+# each seed on the other seeds.
 #
-# **The verdict.** A part of a claim *holds* where the whole interval lies on the claim's side of zero (where a reward has
-# to be kept: of a loss of 5 % of its rise), *fails* where it lies on the other side, and is *undecided* in between; with one
-# seed there is no interval, so everything is undecided. A claim holds if all its parts hold, fails if one of them
-# fails, is *not measured* if none of them is, and is undecided otherwise. There is no correction for how many parts are
-# looked at: where nothing is true at all, about one part in forty still holds, and one in forty fails, by chance.
+# **The verdict.** A part of a claim *holds* where the whole interval lies on the claim's side of zero, *fails* where it lies on
+# the other, and either is *small* inside a margin (a tenth of the rival's tax, 2 % of the reward's rise); it is *equivalent*
+# where the 90 % interval lies inside the margin, *not testable here* where a ceiling or unequal reach forbids it, and else
+# *undecided*. A claim holds if all its parts hold, fails if one of them fails after Holm's correction for how many were
+# looked at, and is *mixed* where its parts differ. Where gold reward, what the replies are truly worth, says something else
+# than the learned reward, the verdict says so.
 
 # %%
 import matplotlib.pyplot as plt
@@ -41,12 +42,13 @@ display(Markdown(render.markdown(LEDGER, style.figures(), "../")))
 # ## The parts, drawn
 #
 # Each line is a part that decides, moved so that **right of zero is what the claim says**. To share one axis, rewards
-# are divided by how far RSF raises them and abilities by what RSF takes of them: 1 is all of RSF's reward, or all of its tax.
-# Small dots are single seeds; a line that leaves the panel has an arrow. Parts that are not measured yet, and those that
-# the theory computes exactly, are in the lists only.
+# are divided by how far RSF raises them and abilities by what RSF takes of them; a share saved is drawn as it is: 1 is all of
+# RSF's reward, all of its tax, or all of the rival's. Small dots are single seeds; a line that leaves the panel has an arrow.
+# Parts that are not measured yet, and those that the theory computes exactly, are in the lists only.
 
 # %%
-COLOURS = {"holds": "#009e73", "fails": "#d55e00", "undecided": "#7f7f7f"}
+COLOURS = {"holds": "#009e73", "equivalent": "#0072b2", "fails": "#d55e00", "undecided": "#7f7f7f"}
+COLOURS["not testable here"] = "#c9c9c9"
 EDGE = 1.5  # of the panel: beyond it there is an arrow
 DRAWN = [
     (entry, [line for line in entry.deciding if line.estimate is not None and line.per_seed])
@@ -57,7 +59,7 @@ DRAWN = [(entry, lines) for entry, lines in DRAWN if lines]
 
 def forest(ax, line, y):
     """One part: estimate, interval and single seeds, as far towards the claim's side as they lie."""
-    colour, mean = COLOURS[line.verdict], line.favour(line.estimate)
+    colour, mean = COLOURS[line.verdict.removesuffix(", small")], line.favour(line.estimate)
     seeds = np.array([line.favour(value) for value in line.per_seed])
     seen = seeds[np.abs(seeds) < EDGE]
     ax.plot(seen, np.full(len(seen), y), ".", color=colour, markersize=3, alpha=0.6)
@@ -87,8 +89,11 @@ for ax, (entry, lines) in zip(axes[:, 0], DRAWN, strict=True):
     ax.set_ylim(len(lines) - 0.4, -0.6)
     ax.set_xlim(-EDGE, EDGE)
     ax.tick_params(axis="y", length=0)
-    ax.set_title(f"{entry.claim.id}. {entry.claim.name}: {entry.verdict}", fontsize=7.5, loc="left", pad=2)
-AXIS = r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + "\nin RSF's rewards and taxes"
+    ax.set_title(f"{entry.claim.id}. {render.named(entry)}: {entry.verdict}", fontsize=7.5, loc="left", pad=2)
+AXIS = (
+    r"$\leftarrow$ against the claim    for the claim $\rightarrow$"
+    + "\nin shares of the rival's tax, or of RSF's reward and tax"
+)
 axes[-1, 0].set_xlabel(AXIS, fontsize=8)
 marks = [plt.Line2D([], [], color=colour, marker="o", label=verdict) for verdict, colour in COLOURS.items()]
 fig.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=8)
@@ -102,13 +107,8 @@ style.save(fig, "fig_claims")
 # ## Everything that was estimated
 #
 # All lines with their numbers, in their own units. Those with a star decide; the others are told beside them: single
-# abilities, the gold reward (what the replies are truly worth, where the learned reward is what RLHF maximises), and the
-# area under each front, in which what only one of two methods can reach counts too.
+# abilities, the gold reward (what the replies are truly worth, where the learned reward is what RLHF maximises), the preset's
+# own learning rate alone, other presets.
 
 # %%
-for entry in LEDGER.entries:
-    print(f"{entry.claim.id}. {entry.claim.name}: {entry.verdict.upper()}")
-    for line in entry.lines:
-        seeds = f", seeds {' '.join(map(str, line.seeds))}" if line.seeds else ""
-        note = f" ({line.note}{seeds})" if line.note else f" ({seeds[2:]})" if seeds else ""
-        print(f"  {'*' if line.deciding else ' '} {line.verdict:<13}{line.part}: {render.number(line)}{note}")
+print(render.text(LEDGER, details=True))

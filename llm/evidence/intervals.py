@@ -4,6 +4,9 @@ bootstrap; and the p-values that belong to them.
 The quantiles of t are those of scipy.special. scipy.stats has the same (`t.interval`, `ttest_1samp`; the tests compare), but its
 import takes a second, more than all the rest of a command that reads rows, and it knows no single seed. The sign-flip test, which
 needs eight seeds, is scipy.stats' and imported when it is called.
+
+`inflation` multiplies the squared standard error: seeds whose numbers depend on each other, because what they are told at was
+chosen on the other seeds, have a mean that varies more than their spread says (`cross_chosen`).
 """
 
 from dataclasses import dataclass
@@ -51,22 +54,30 @@ class Estimate:
     sign_flip: float | None
 
 
-def of_mean(values: ArrayLike, bound: float = 0.0) -> Estimate:
+def cross_chosen(seeds: int, agree: bool) -> float:
+    """The inflation for what was chosen on the other seeds: 1 + n / (n - 1) (Nadeau and Bengio 2003, for training sets that
+    overlap) where the seeds' choices differ; 1 where all agree, or with a single seed.
+    """
+    return 1.0 if agree or seeds == 1 else 1 + seeds / (seeds - 1)
+
+
+def of_mean(values: ArrayLike, bound: float = 0.0, inflation: float = 1.0) -> Estimate:
     """The mean of paired differences, (seeds,), tested against a bound."""
     values = _checked(values)
-    return Estimate(
-        t_interval(values), t_interval(values, INNER), p_value(values - bound), sign_flip_test(values - bound)
-    )
+    outer, inner = (t_interval(values, level, inflation) for level in (LEVEL, INNER))
+    flips = sign_flip_test(values - bound) if inflation == 1 else None
+    return Estimate(outer, inner, p_value(values - bound, inflation), flips)
 
 
-def of_ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
+def of_ratio(numerators: ArrayLike, denominators: ArrayLike, inflation: float = 1.0) -> Estimate:
     """The ratio of two means over seeds, (seeds,) each, tested against 0: that is a test of the numerators alone."""
     numerators = _checked(numerators)
-    outer, inner = (ratio_of_means(numerators, denominators, level) for level in (LEVEL, INNER))
-    return Estimate(outer, inner, p_value(numerators), sign_flip_test(numerators))
+    outer, inner = (ratio_of_means(numerators, denominators, level, inflation) for level in (LEVEL, INNER))
+    flips = sign_flip_test(numerators) if inflation == 1 else None
+    return Estimate(outer, inner, p_value(numerators, inflation), flips)
 
 
-def of_logits(first: ArrayLike, second: ArrayLike, items: int) -> Estimate:
+def of_logits(first: ArrayLike, second: ArrayLike, items: int, inflation: float = 1.0) -> Estimate:
     """first - second, shares in [0, 1] of `items` items, (seeds,) each, tested against 0 on the logit scale.
 
     Near a ceiling a difference of shares is skewed, and Student's interval reaches beyond 1; the difference of logits does
@@ -79,22 +90,25 @@ def of_logits(first: ArrayLike, second: ArrayLike, items: int) -> Estimate:
         return expit(middle + np.asarray(number)) - expit(middle)
 
     def at(level: float) -> Interval:
-        found = t_interval(differences, level)
+        found = t_interval(differences, level, inflation)
         mean, low, high = (float(told(number)) for number in (found.mean, found.low, found.high))
         return Interval(mean, low, high, told(differences))
 
-    return Estimate(at(LEVEL), at(INNER), p_value(differences), sign_flip_test(differences))
+    flips = sign_flip_test(differences) if inflation == 1 else None
+    return Estimate(at(LEVEL), at(INNER), p_value(differences, inflation), flips)
 
 
-def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
+def t_interval(values: ArrayLike, level: float = LEVEL, inflation: float = 1.0) -> Interval:
     """Student's t interval of the mean of independent values (seeds,); with one value the bounds are NaN."""
     per_seed = _checked(values)
     mean, n = float(per_seed.mean()), per_seed.size
-    half = stdtrit(n - 1, (1 + level) / 2) * per_seed.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    half = stdtrit(n - 1, (1 + level) / 2) * per_seed.std(ddof=1) * np.sqrt(inflation / n) if n > 1 else np.nan
     return Interval(mean, mean - half, mean + half, per_seed)
 
 
-def ratio_of_means(numerators: ArrayLike, denominators: ArrayLike, level: float = LEVEL) -> Interval:
+def ratio_of_means(
+    numerators: ArrayLike, denominators: ArrayLike, level: float = LEVEL, inflation: float = 1.0
+) -> Interval:
     """mean(numerators) / mean(denominators) over seeds, (seeds,) each, paired, with Fieller's interval.
 
     The interval holds the ratios r for which mean(numerators - r denominators) is not distinguishable from 0. Where the mean
@@ -105,7 +119,7 @@ def ratio_of_means(numerators: ArrayLike, denominators: ArrayLike, level: float 
     n, ratio = above.size, float(above.mean() / below.mean())
     if n == 1:
         return Interval(ratio, np.nan, np.nan, above / below.mean())
-    (s_aa, s_ab), (_, s_bb) = np.cov(above, below) * stdtrit(n - 1, (1 + level) / 2) ** 2 / n
+    (s_aa, s_ab), (_, s_bb) = np.cov(above, below) * stdtrit(n - 1, (1 + level) / 2) ** 2 * inflation / n
     square, middle, constant = (
         below.mean() ** 2 - s_bb,
         above.mean() * below.mean() - s_ab,
@@ -117,12 +131,12 @@ def ratio_of_means(numerators: ArrayLike, denominators: ArrayLike, level: float 
     return Interval(ratio, float((middle - half) / square), float((middle + half) / square), above / below.mean())
 
 
-def p_value(values: ArrayLike) -> float | None:
+def p_value(values: ArrayLike, inflation: float = 1.0) -> float | None:
     """Two-sided p-value of Student's t test that the mean over seeds is 0; None with one seed. Where all seeds agree: 0, or 1 at 0."""
     values = _checked(values)
     if values.size == 1:
         return None
-    error = values.std(ddof=1) / np.sqrt(values.size)
+    error = values.std(ddof=1) * np.sqrt(inflation / values.size)
     if error <= 1e-12 * max(abs(values.mean()), 1e-300):
         return float(values.mean() == 0)
     return float(2 * stdtr(values.size - 1, -abs(values.mean()) / error))

@@ -5,11 +5,12 @@ The spread and the difference that were found are taken for the true ones, so wh
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import nctdtr, stdtrit
+from scipy.special import gammaincinv, nctdtr, ndtr, stdtrit
 
 ALPHA, WANTED = 0.05, 0.80
 MOST = 1000  # seeds: nobody will run more
 FAR = 30.0  # standard errors
+SPREADS = (np.arange(400) + 0.5) / 400  # quantiles
 
 
 def power_of_t(seeds: int, effect: float) -> float:
@@ -19,9 +20,15 @@ def power_of_t(seeds: int, effect: float) -> float:
 
 
 def power_of_equivalence(seeds: int, effect: float, margin: float) -> float:
-    """The chance that the 90 % interval lies inside +-margin, a lower bound; effect and margin in standard deviations."""
-    quantile = stdtrit(seeds - 1, 1 - ALPHA)
-    return max(_above(seeds, margin + effect, quantile) + _above(seeds, margin - effect, quantile) - 1, 0.0)
+    """The chance that the 90 % interval lies inside +-margin; effect and margin in standard deviations.
+
+    For each spread that the seeds may have, drawn evenly from its distribution, the chance that the mean lies within the
+    margin by more than half the interval's width.
+    """
+    df, quantile = seeds - 1, stdtrit(seeds - 1, 1 - ALPHA)
+    half = quantile * np.sqrt(2 * gammaincinv(df / 2, SPREADS) / df)  # of the interval, in standard errors
+    above, below = (np.sqrt(seeds) * (margin + sign * effect) - half for sign in (1, -1))
+    return float(np.maximum(ndtr(above) - ndtr(-below), 0.0).mean())
 
 
 def _above(seeds: int, effect: float, quantile: float) -> float:
@@ -32,12 +39,15 @@ def _above(seeds: int, effect: float, quantile: float) -> float:
     return float(1 - nctdtr(seeds - 1, shift, quantile))
 
 
-def seeds_needed(values: ArrayLike, bound: float = 0.0, margin: float | None = None) -> int | None:
+def seeds_needed(
+    values: ArrayLike, bound: float = 0.0, margin: float | None = None, inflation: float = 1.0
+) -> int | None:
     """The smallest number of seeds that decides with a chance of 80 %: the mean is on one side of the bound, or within the
-    margin around it. `values` are differences, (seeds,); None with one seed, or where more than `MOST` are needed.
+    margin around it. `values` are differences, (seeds,), whose squared error is to be multiplied by `inflation`. None with one
+    seed, or where more than `MOST` are needed.
     """
     values = np.asarray(values, dtype=np.float64) - bound
-    if values.size < 2 or not (spread := values.std(ddof=1)) > 0:
+    if values.size < 2 or not (spread := values.std(ddof=1) * np.sqrt(inflation)) > 0:
         return None
     effect, room = values.mean() / spread, None if margin is None else margin / spread
 

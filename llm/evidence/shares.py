@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from . import paths
-from .intervals import Estimate, of_ratio, t_interval
+from .intervals import Estimate, cross_chosen, of_ratio, t_interval
 
 LEVELS = np.arange(50, 96) / 100  # of the reward's rise
 LEAST = 6  # levels, so a range of 5 % of the rise: over fewer nothing is compared
@@ -36,7 +36,8 @@ class Saved:
 
     kept: the method's ability minus the rival's, tax: theta_0's minus the rival's; means over the levels, (seeds,), in the
     ability's unit. levels: the lowest and the highest, as shares of the rise. rates: how often, over seeds and levels, the
-    method and the rival took each learning rate.
+    method and the rival took each learning rate. inflation: of the squared error, where not all seeds took the
+    same at every level (`llm.evidence.intervals.cross_chosen`).
     """
 
     seeds: tuple[int, ...]
@@ -44,15 +45,16 @@ class Saved:
     tax: NDArray[np.float64]
     levels: tuple[float, float]
     rates: tuple[Counter[Rate], Counter[Rate]]
+    inflation: float = 1.0
 
     @property
     def is_taxed(self) -> bool:
         """Whether the rival's tax is above 0 with its whole 95 % interval: only then is a share of it a number."""
-        return t_interval(self.tax).low > 0 if len(self.tax) > 1 else bool(self.tax[0] > 0)
+        return t_interval(self.tax, inflation=self.inflation).low > 0 if len(self.tax) > 1 else bool(self.tax[0] > 0)
 
     def share(self) -> Estimate:
         """The share saved: 1 is all of the rival's tax, 0 none, below 0 the method pays more."""
-        return of_ratio(self.kept, self.tax)
+        return of_ratio(self.kept, self.tax, self.inflation)
 
 
 def rises(rows: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[float, float]]:
@@ -89,7 +91,9 @@ def saved(
         for models, chosen in zip((first, second), rates, strict=True)
     ]
     levels = float(LEVELS[shared][0]), float(LEVELS[shared][-1])
-    return Saved(tuple(seeds), ours - theirs, before - theirs, levels, (taken[0], taken[1]))
+    agree = all((chosen == chosen[:1])[:, shared].all() for chosen in rates)
+    inflation = cross_chosen(len(seeds), agree)
+    return Saved(tuple(seeds), ours - theirs, before - theirs, levels, (taken[0], taken[1]), inflation)
 
 
 def _at_levels(models: Models, rise: Rises, metric: str, reward: str) -> NDArray[np.float64]:

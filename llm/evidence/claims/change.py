@@ -9,7 +9,7 @@ import pandas as pd
 
 from .. import paths
 from ..equivalence import ABILITY_MARGIN, REWARD_MARGIN
-from ..intervals import Estimate, of_logits, of_mean
+from ..intervals import Estimate, cross_chosen, of_logits, of_mean
 from ..metrics import ABILITIES, IN_TAXES, METRICS, REWARDS
 from .book import Book, Route, paired
 from .line import GOLD, Line, Missing, Side, measured
@@ -61,12 +61,16 @@ class Change:
         ends = [paths.at(path, step) for path, step in zip(pair, steps, strict=True)]
         chosen = [told for model, step in zip(models, steps, strict=True) if (told := _told(model, step))]
         beside = [metric for metric in COMPANIONS.get(self.metric, ()) if metric in book.metrics]
+        agree = all(len(set(step.values())) == 1 for step in steps)
+        inflation = cross_chosen(len(steps[0]), agree)
         return [
-            self._line(book, ends, metric, ", ".join(chosen), self.deciding and metric == self.metric)
+            self._line(book, ends, metric, ", ".join(chosen), inflation, self.deciding and metric == self.metric)
             for metric in (self.metric, *beside)
         ]
 
-    def _line(self, book: Book, ends: list[pd.DataFrame], metric: str, note: str, deciding: bool) -> Line:
+    def _line(
+        self, book: Book, ends: list[pd.DataFrame], metric: str, note: str, inflation: float, deciding: bool
+    ) -> Line:
         unit, seeds = book.units.get(metric), paths.seeds(ends[0])
         by = metric if metric in REWARDS else ""
         part = self.part if metric == self.metric or by else f"{self.part}: {METRICS[metric].words}"
@@ -80,7 +84,7 @@ class Change:
         bound, margin = -self.kept * (unit or 0.0), None
         if unit and not self.kept:
             margin = unit * (REWARD_MARGIN if by else ABILITY_MARGIN)
-        found, ceiling = _difference(ends[0], values, metric, bound), ""
+        found, ceiling = _difference(ends[0], values, metric, bound, inflation), ""
         if self.from_start and (best := METRICS[metric].best) and values[1].mean() > CEILING * best:
             ceiling = f"theta_0 is at the ceiling, {values[1].mean():.3g} of {best:g}"
         return measured(
@@ -93,18 +97,21 @@ class Change:
             side=self.side,
             bound=bound,
             margin=margin,
+            inflation=inflation,
             unit=unit,
             deciding=deciding,
             untestable=ceiling,
         )
 
 
-def _difference(models: pd.DataFrame, values: list[np.ndarray], metric: str, bound: float) -> Estimate:
+def _difference(
+    models: pd.DataFrame, values: list[np.ndarray], metric: str, bound: float, inflation: float
+) -> Estimate:
     """On the logit scale for shares near 1, else in the metric's own unit."""
     near = METRICS[metric].best == 1 and max(of.mean() for of in values) > NEAR_CEILING
     if near and bound == 0 and all(of.min() >= 0 and of.max() <= 1 for of in values):
-        return of_logits(values[0], values[1], int(models.loc[models["metric"] == metric, "n"].min()))
-    return of_mean(values[0] - values[1], bound)
+        return of_logits(values[0], values[1], int(models.loc[models["metric"] == metric, "n"].min()), inflation)
+    return of_mean(values[0] - values[1], bound, inflation)
 
 
 def _told(model: Model, steps: dict[int, float]) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..intervals import of_mean
+from ..intervals import cross_chosen, of_mean
 from ..metrics import IN_TAXES
 from .book import Book, Route
 from .line import GOLD, Line, Missing, measured
@@ -115,15 +115,17 @@ class Some:
         values = np.array([favour[chosen, k] for k, chosen in enumerate(best)]) * unit * sign
         margins = [line.margin / (line.unit or 1.0) for line in lines if line.margin is not None]
         margin = min(margins) * unit if len(margins) == len(lines) else None
+        inflation = cross_chosen(len(seeds), agree=len(set(best)) == 1)
         return measured(
             part,
             first.metric if alike else IN_TAXES,
-            of_mean(values),
+            of_mean(values, inflation=inflation),
             seeds,
             note,
             by=first.by,
             side=first.side,
             margin=margin,
+            inflation=inflation,
             unit=unit,
             levels=first.levels,
             deciding=self.deciding,

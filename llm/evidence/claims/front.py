@@ -28,7 +28,8 @@ from .line import Line, Missing, Side, measured
 class Ahead:
     """The path `first` above (or below) the path `second`, at the learning rates that both were measured at.
 
-    needs: what would measure other rates than the preset's own, if without them this is no comparison.
+    needs: what would measure other rates than the preset's own, if without them this is no comparison. own_rate: at the preset's
+    own learning rate alone.
     """
 
     part: str
@@ -38,9 +39,10 @@ class Ahead:
     side: Side = "above"
     deciding: bool = True
     needs: str = ""
+    own_rate: bool = False
 
     def lines(self, book: Book) -> list[Line]:
-        pair = shared_rates(book, self.first, self.second)
+        pair = self._at_own_rate(book) if self.own_rate else shared_rates(book, self.first, self.second)
         decides = self.deciding and not (self.needs and len(pair[0]) == 1)
         lines = [Line(self.part, deciding=self.deciding, missing=self.needs)] if self.deciding and not decides else []
         listed = [(self.metric, reward) for reward in rewards(pair[0][None])]
@@ -51,11 +53,13 @@ class Ahead:
             for metric, reward in listed
         ]
         if len(pair[0]) > 1:
-            both = paired(self.first.models(book), self.second.models(book), self.second.sweep)
-            own: list[Models] = [{None: path} for path in both]
             told = "at the preset's own learning rate"
-            lines.append(self._line(book, (own[0], own[1]), self.metric, "reward", False, told))
+            lines.append(self._line(book, self._at_own_rate(book), self.metric, "reward", False, told))
         return lines
+
+    def _at_own_rate(self, book: Book) -> tuple[Models, Models]:
+        first, second = paired(self.first.models(book), self.second.models(book), self.second.sweep)
+        return {None: first}, {None: second}
 
     def _line(
         self, book: Book, pair: tuple[Models, Models], metric: str, reward: str, deciding: bool, how: str = ""
@@ -78,11 +82,19 @@ class Ahead:
 
 def share_line(book: Book, part: str, found: Saved, metric: str, note: str, fields: dict[str, Any]) -> Line:
     """The line of a share of the tax, or of the difference where the tax is not clear of 0."""
-    fields = fields | {"levels": found.levels}
+    fields = fields | {"levels": found.levels, "inflation": found.inflation}
     if found.is_taxed:
         return measured(part, SAVED, found.share(), found.seeds, note, unit=1.0, margin=ABILITY_MARGIN, **fields)
     note = "; ".join(filter(None, (note, "the rival's tax is not clear of 0 there, so the difference itself")))
-    return measured(part, metric, of_mean(found.kept), found.seeds, note, unit=book.units.get(metric), **fields)
+    return measured(
+        part,
+        metric,
+        of_mean(found.kept, inflation=found.inflation),
+        found.seeds,
+        note,
+        unit=book.units.get(metric),
+        **fields,
+    )
 
 
 def _rates(found: Saved) -> str:

@@ -30,7 +30,8 @@ class Line:
     side, bound: the claim expects the number above or below the bound.
     estimate, low, high: the mean over `seeds` with its 95 % interval, None where there is none; per_seed: what it is the mean
         of. inner: the 90 % interval. p: two-sided, against the bound; sign_flip: the same by signs, from eight seeds on.
-    margin: around the bound, what does not matter; None where there is none. unit: what 1 is in units that lines of different
+    margin: around the bound, what does not matter; None where there is none. inflation: of the squared error, where what was
+        chosen on the other seeds differs between seeds (`llm.evidence.intervals.cross_chosen`). unit: what 1 is in units that lines of different
         metrics share (`llm.evidence.claims.book`), None where there is no such unit. levels: the shares of the reward's rise
         that were compared. deciding: whether the claim's verdict rests on it.
     some: the part is one of existence, and not every candidate fails, so it does not fail.
@@ -49,6 +50,7 @@ class Line:
     p: float | None = None
     sign_flip: float | None = None
     margin: float | None = None
+    inflation: float = 1.0
     per_seed: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     unit: float | None = None
@@ -82,7 +84,9 @@ class Line:
     @property
     def seeds_needed(self) -> int | None:
         """For what is undecided, the number of seeds that would decide it with a chance of 80 % (`llm.evidence.power`)."""
-        return seeds_needed(self.per_seed, self.bound, self.margin) if self.verdict == "undecided" else None
+        if self.verdict != "undecided":
+            return None
+        return seeds_needed(self.per_seed, self.bound, self.margin, self.inflation)
 
     def favour(self, number: float) -> float:
         """A number as the distance from the bound towards the claim's side, in shared units (its own without them)."""
@@ -103,7 +107,7 @@ def measured(part: str, metric: str, found: Estimate, seeds: Sequence[int], note
     per_seed = tuple(rounded(number) for number in found.outer.per_seed)
     if low is None:
         note = "; ".join(filter(None, (note, "one seed, so no interval")))
-    for key in ("unit", "bound", "margin"):
+    for key in ("unit", "bound", "margin", "inflation"):
         if fields.get(key) is not None:
             fields[key] = rounded(fields[key])
     return Line(

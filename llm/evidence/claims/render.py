@@ -38,6 +38,7 @@ def tests(line: Line) -> str:
     told = [f"90 % [{line.inner[0]:+.{digits}f}, {line.inner[1]:+.{digits}f}]"] if line.per_seed else []
     if line.margin is not None:
         told.append(f"margin {line.margin:.{max(digits, 2)}f}")
+    told += [f"squared error x {line.inflation:.2f} for the choice"] if line.inflation > 1 else []
     told += [] if line.p is None or not line.per_seed else [f"p {line.p:.2g}"]
     told += [] if line.sign_flip is None else [f"p by signs {line.sign_flip:.2g}"]
     return ", ".join([*told, *([needs(line)] if line.verdict == "undecided" else [])])

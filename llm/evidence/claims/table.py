@@ -323,14 +323,16 @@ CLAIMS: tuple[Claim, ...] = (
         "Ratios that rise from the first layer to the last (LiNeS) keep more ability at equal reward than equal ones.",
         "arXiv 2410.17146", {}, (Ahead("LiNeS above MA", INCREASING, MA),), local=True),
     Claim("P1", "The share saved",
-        "At equal reward averaging saves a part of the tax that early stopping pays, in a synthetic world with tied and untied "
-        "embeddings and in a real model.", "", {"averaging": ("fig_fronts",), "real_model": ("fig_real_fronts",)},
+        "At equal reward and at the same learning rate averaging saves a part of the tax that early stopping pays, in a synthetic "
+        "world with tied and untied embeddings and in a real model.", "",
+        {"averaging": ("fig_fronts",), "real_model": ("fig_real_fronts",)},
         (
-            Ahead("MA above early stopping, each at its best rate", MA, STOPPING, needs="sweep learning-rates"),
-            Elsewhere(UNTIED, Ahead("MA above early stopping", MA, STOPPING)),
-            Elsewhere(REAL, Ahead("MA above early stopping, log-likelihood of text", MA, STOPPING, TEXT)),
+            Ahead("MA above early stopping", MA, STOPPING, own_rate=True),
+            Elsewhere(UNTIED, Ahead("MA above early stopping", MA, STOPPING, own_rate=True)),
+            Elsewhere(REAL, Ahead("MA above early stopping, log-likelihood of text", MA, STOPPING, TEXT, own_rate=True)),
             Elsewhere(ON_TWO_CORES, Ahead("MA above early stopping, log-likelihood of text", MA, STOPPING, TEXT),
                 deciding=False),
+            Ahead("MA above early stopping, each at its best rates", MA, STOPPING, deciding=False),
         )),
     Claim("P2", "The middle part, in a real model",
         "Putting only the middle layers of a model that learned from natural text back to theta_0 keeps more of its "

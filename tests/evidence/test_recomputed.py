@@ -1,0 +1,211 @@
+"""Lines of the committed ledger by another route: from the JSON lines, with loops, np.interp's cousin and scipy.stats."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+RESULTS = Path(__file__).parents[2] / "results"
+LEVELS = [k / 100 for k in range(50, 96)]
+TAXED = {"qa": 1.0, "reading_f1": 1.0, "bleu": 100.0}
+
+
+def read(preset):
+    """(rlhf, method, setting as items) -> seed -> metric -> value."""
+    models = {}
+    for file in sorted((RESULTS / preset).glob("*.jsonl")):
+        for line in file.read_text().splitlines():
+            row = json.loads(line)
+            if row["split"] == "test":
+                key = row["rlhf"], row["method"], json.dumps(row["setting"], sort_keys=True)
+                models.setdefault(key, {}).setdefault(row["seed"], {})[row["metric"]] = row["value"]
+    return models
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {preset: read(preset) for preset in ("microcosm", "microcosm-untied", "smollm2-135m-gpu")}
+
+
+@pytest.fixture(scope="module")
+def ledger():
+    claims = json.loads((RESULTS / "claims.json").read_text())["claims"]
+    return {
+        (claim["id"], line["part"], line["by"], line["deciding"]): line for claim in claims for line in claim["lines"]
+    }
+
+
+class World:
+    """The models of a preset, and RSF's taxes."""
+
+    def __init__(self, models):
+        self.models, self.start = models, models["none", "theta_0", "{}"]
+        theta = models["rsf", "theta", "{}"]
+        self.seeds = sorted(theta)
+        self.taxes = {
+            ability: np.mean([self.start[s][ability] - theta[s][ability] for s in self.seeds])
+            for ability in TAXED
+            if ability in theta[self.seeds[0]]
+        }
+
+    def model(self, rlhf, method, **setting):
+        return self.models[rlhf, method, json.dumps(setting, sort_keys=True)]
+
+    def value(self, model, seed, metric):
+        if metric != "in_taxes":
+            return model[seed][metric]
+        return np.mean([model[seed][ability] / tax for ability, tax in self.taxes.items()])
+
+    def iterations(self, rlhf="rsf", lr=None):
+        more, last = ({"lr": lr} if lr else {}), 0
+        while (rlhf, "early-stopping", json.dumps({"iteration": last + 1, **more}, sort_keys=True)) in self.models:
+            last += 1
+        return [self.start, *(self.model(rlhf, "early-stopping", iteration=k, **more) for k in range(1, last + 1))]
+
+    def averages(self, method="ma", alphas=range(1, 10), lr=None):
+        more = {"lr": lr} if lr else {}
+        return [
+            self.start,
+            *(self.model("rsf", method, alpha=a / 10, **more) for a in alphas),
+            self.model("rsf", "theta", **more),
+        ]
+
+    def adaptive(self):
+        """AMA with K = 3 as in the paper, in the order of its mean ratios; its ratios differ from seed to seed."""
+        found = {}
+        for (rlhf, method, setting), model in self.models.items():
+            of = json.loads(setting)
+            paper = of.get("parts") == 3 and of.get("embeddings") == "first" and of.get("head") == "mean"
+            if (rlhf, method) == ("rsf", "ama") and paper and "samples" not in of:
+                found.setdefault(of["alpha"], {}).update(model)
+        return [self.start, *(found[alpha] for alpha in sorted(found)), self.model("rsf", "theta")]
+
+    def rise(self, seed, reward="reward"):
+        start = self.start[seed][reward]
+        return start, max(model[seed][reward] for model in self.iterations()) - start
+
+    def at(self, path, seed, level, metric):
+        """Ability of a path, straight between its models and cut at its highest reward, at a share of the rise."""
+        start, rise = self.rise(seed)
+        points = [(model[seed]["reward"], self.value(model, seed, metric)) for model in path]
+        points = points[: 1 + max(range(len(points)), key=lambda k: points[k][0])]
+        wanted, best = start + level * rise, None
+        for (r0, a0), (r1, a1) in zip(points, points[1:], strict=False):
+            if min(r0, r1) <= wanted <= max(r0, r1) and r0 != r1:
+                found = a0 + (a1 - a0) * (wanted - r0) / (r1 - r0)
+                best = found if best is None else max(best, found)
+        return best
+
+    def kept_and_tax(self, path, rival, metric, seeds):
+        points = min(len(path), len(rival))
+        thin = [[one[int(np.round(k))] for k in np.linspace(0, len(one) - 1, points)] for one in (path, rival)]
+        levels = [lv for lv in LEVELS if all(None not in (self.at(p, s, lv, metric) for p in thin) for s in seeds)]
+        both = np.array([[[self.at(p, s, lv, metric) for lv in levels] for s in seeds] for p in thin]).mean(axis=2)
+        return both[0] - both[1], np.array([self.value(self.start, s, metric) for s in seeds]) - both[1], levels
+
+
+def fieller(kept, tax):
+    """The ratio of means, and the two ratios that a t test just does not reject."""
+    ratio = kept.mean() / tax.mean()
+    ends = [
+        optimize.brentq(lambda r: stats.ttest_1samp(kept - r * tax, 0).pvalue - 0.05, *sorted((ratio, ratio + far)))
+        for far in (-30, 30)
+    ]
+    return [ratio, *ends]
+
+
+def student(values):
+    return [np.mean(values), *stats.ttest_1samp(values, 0).confidence_interval(0.95)]
+
+
+def numbers(line):
+    return [line["estimate"], line["low"], line["high"]]
+
+
+def test_changes_of_reward_and_of_abilities(rows, ledger):
+    world = World(rows["microcosm"])
+    theta, ratio = world.model("rsf", "theta"), world.model("rsf", "ma", alpha=0.8)
+    back, dpo = world.model("rsf", "part", part="middle", alpha=0.0), world.model("dpo", "theta")
+
+    def change(first, second, metric):
+        return student([world.value(first, s, metric) - world.value(second, s, metric) for s in world.seeds])
+
+    expected = {
+        ("C1", "learned reward: theta above theta_0", "reward"): change(theta, world.start, "reward"),
+        ("C1", "translation: theta below theta_0", ""): change(theta, world.start, "bleu"),
+        ("C8b", "MA: at least 95% of the reward's rise kept", "reward"): change(ratio, theta, "reward"),
+        ("C8b", "MA: abilities above theta's", ""): change(ratio, theta, "in_taxes"),
+        ("C5a", "RSF, middle part put back to theta_0: reward below theta's", "reward"): change(back, theta, "reward"),
+        ("C9", "abilities: DPO's theta above RSF's", ""): change(dpo, theta, "in_taxes"),
+    }
+    for (claim, part, by), found in expected.items():
+        assert numbers(ledger[claim, part, by, True]) == pytest.approx(found, abs=2e-6), part
+
+
+def test_a_change_near_the_ceiling(rows, ledger):
+    world = World(rows["microcosm"])
+    f1 = [[m[s]["reading_f1"] for s in world.seeds] for m in (world.model("rsf", "theta"), world.start)]
+    logits = [[np.log((v * 400 + 0.5) / (400 - v * 400 + 0.5)) for v in of] for of in f1]
+    middle = np.mean(logits[1])
+    back = [1 / (1 + np.exp(-middle - d)) - 1 / (1 + np.exp(-middle)) for d in student(np.subtract(*logits))]
+    line = ledger["C1", "reading comprehension: theta below theta_0", "", True]
+    assert numbers(line) == pytest.approx(back, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("claim", "part", "preset", "rival", "metric"),
+    [
+        ("P1", "MA above early stopping", "microcosm", "stopping", "in_taxes"),
+        ("P1", "microcosm-untied: MA above early stopping", "microcosm-untied", "stopping", "in_taxes"),
+        (
+            "P1",
+            "smollm2-135m-gpu: MA above early stopping, log-likelihood of text",
+            "smollm2-135m-gpu",
+            "stopping",
+            "log_likelihood",
+        ),
+        ("C7a", "RSF: AMA with K = 3 above MA", "microcosm", "ma", "in_taxes"),
+        ("C7b", "RSF: AMA with K = 3 above MA", "smollm2-135m-gpu", "ma", "log_likelihood"),
+    ],
+)
+def test_shares_saved(rows, ledger, claim, part, preset, rival, metric):
+    world = World(rows[preset])
+    if rival == "ma":
+        found = world.kept_and_tax(world.adaptive(), world.averages(alphas=(2, 4, 6, 8)), metric, world.seeds)
+    else:
+        found = world.kept_and_tax(world.averages(), world.iterations(), metric, world.seeds)
+    line = ledger[claim, part, "reward", True]
+    assert numbers(line) == pytest.approx(fieller(*found[:2]), abs=2e-5)
+    assert line["levels"] == [found[2][0], found[2][-1]]
+
+
+def test_a_share_at_the_rates_that_are_best_on_the_other_seeds(rows, ledger):
+    world, metric = World(rows["microcosm"]), "in_taxes"
+    rates = (None, 1e-4, 1e-3)
+    paths = [
+        {lr: [world.averages(lr=lr)[int(np.round(k))] for k in np.linspace(0, 10, 9)] for lr in rates},
+        {lr: world.iterations(lr=lr) for lr in rates},
+    ]
+    told = {(side, seed): [] for side in (0, 1) for seed in world.seeds}
+    for level in LEVELS:
+        for side in (0, 1):
+            values = {lr: {s: world.at(paths[side][lr], s, level, metric) for s in world.seeds} for lr in rates}
+            able = [lr for lr in rates if None not in values[lr].values()]
+            for left in world.seeds:
+                best = max(able, key=lambda lr: sum(values[lr][s] for s in world.seeds if s != left))
+                told[side, left].append(values[best][left])
+    ours, theirs = (np.array([np.mean(told[side, seed]) for seed in world.seeds]) for side in (0, 1))
+    kept, tax = ours - theirs, np.array([world.value(world.start, s, metric) for s in world.seeds]) - theirs
+    line = ledger["C2", "MA above early stopping", "reward", True]
+    n, t = len(world.seeds), stats.t.ppf(0.975, len(world.seeds) - 1)
+    error = np.sqrt(1 / n + 1 / (n - 1))  # of the mean, in standard deviations
+    ratio = kept.mean() / tax.mean()
+
+    def excess(r):
+        rest = kept - r * tax
+        return abs(rest.mean()) - t * rest.std(ddof=1) * error
+
+    ends = [optimize.brentq(excess, *sorted((ratio, ratio + far))) for far in (-30, 30)]
+    assert numbers(line) == pytest.approx([ratio, *ends], abs=2e-5)
