@@ -12,13 +12,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..averaging.schedule import one_ratio_methods
 from ..errors import UserError
+from ..methods import METHODS
 
 _WIDTH, _INNER, _HEADS = 1024, 3584, 16  # a Llama whose layers have 15.2 million parameters each
 _TINY = 300_000  # parameters: no layers, a few tokens
@@ -40,6 +43,10 @@ def bench_average(
     repeats: Annotated[int, typer.Option(min=1, help="How often each program runs.")] = 5,
     cold: Annotated[bool, typer.Option("--cold", help="Drop the models from the page cache first.")] = False,
     mergekit: Annotated[Path | None, typer.Option(help="mergekit's command, mergekit-yaml.")] = None,
+    methods: Annotated[
+        str,
+        typer.Option(help="Comma-separated: other methods of `average`, or all, whose CPU time is compared with ma's."),
+    ] = "",
     folder: Annotated[Path | None, typer.Option(help="Where to work; by default a temporary folder.")] = None,
 ) -> None:
     """Time and memory of `average` on two random bf16 models against cp and, if given, mergekit."""
@@ -47,8 +54,13 @@ def bench_average(
         raise UserError(f"mergekit is {str(mergekit)!r}, which is no file.")
     if not 20 <= parameters <= 100_000:
         raise UserError(f"parameters is {parameters:g}, allowed are 20 to 100000 (millions).")
+    others = [name for name in one_ratio_methods() if name != "ma"]
+    chosen = others if methods == "all" else [name for name in methods.split(",") if name]
+    for name in chosen:
+        if name not in others:
+            raise UserError(f"methods has {name!r}, allowed are {', '.join(others)}, all.")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as work:
-        print(table(measure(Path(work), round(parameters * 1e6), repeats, cold, mergekit)))
+        print(table(measure(Path(work), round(parameters * 1e6), repeats, cold, mergekit, chosen)))
 
 
 def table(found: dict) -> str:
@@ -70,16 +82,20 @@ def table(found: dict) -> str:
     return "\n".join([*lines, "", *(f"* {goal}: {value:g}" for goal, value in found["goals"].items())])
 
 
-def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Path | None) -> dict:
+def measure(
+    work: Path, parameters: int, repeats: int, cold: bool, mergekit: Path | None, methods: Sequence[str] = ()
+) -> dict:
     """Program -> {"seconds": one per repeat, "cpu_seconds": likewise, "peak_megabytes": the largest}.
 
-    Also the bytes of one model and of its largest tensor, and the goals: ratios of best times, and memory.
+    Also the bytes of one model and of its largest tensor, and the goals: ratios of best times, and memory. methods: others of
+    `average`, whose CPU time is given as a ratio to that of linear averaging, both less start-up.
     """
-    models = [work / name for name in ("theta_0", "theta")]
+    third = ["theta_pre"] if any(METHODS[name].theta_pre for name in methods) else []
+    models = [work / name for name in ("theta_0", "theta", *third)]
     largest = max(write_model(model, parameters, seed) for seed, model in enumerate(models))
     for model in models:
         write_model(model.with_name(f"tiny-{model.name}"), _TINY, 0)
-    programs = _programs(work, mergekit)
+    programs = _programs(work, mergekit, methods)
     found: dict[str, dict[str, Any]] = {
         name: {"seconds": [], "cpu_seconds": [], "peak_megabytes": 0.0} for name in programs
     }
@@ -97,6 +113,10 @@ def measure(work: Path, parameters: int, repeats: int, cold: bool, mergekit: Pat
     goals = {"average less start-up, over the limit": round((best["average"] - best["start-up"]) / limit, 2)}
     if mergekit is not None:
         goals["mergekit over average"] = round(best["mergekit"] / best["average"], 2)
+    processor = {name: min(row["cpu_seconds"]) for name, row in found.items()}
+    linear = processor["average"] - processor["start-up"]
+    for name in methods:
+        goals[f"{name} over linear, CPU"] = round((processor[name] - processor["start-up"]) / linear, 2)
     memory = found["average"]["peak_megabytes"] - largest / 1e6
     goals["average's peak memory less the largest tensor, MB"] = round(memory, 1)
     size = (models[0] / "model.safetensors").stat().st_size
@@ -146,7 +166,7 @@ def _config(layers: int, tokens: int) -> dict:
     return kind | sizes | heads
 
 
-def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
+def _programs(work: Path, mergekit: Path | None, methods: Sequence[str]) -> dict[str, list[str]]:
     """Program -> its command line; all write work/out."""
     weights = [str(work / name / "model.safetensors") for name in ("theta_0", "theta")]
     average = {}
@@ -156,6 +176,9 @@ def _programs(work: Path, mergekit: Path | None) -> dict[str, list[str]]:
         average[size] = command + [text for option, name in folders.items() for text in (option, str(work / name))]
     programs = {"read both": ["cat", *weights], "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")]}
     programs |= {"start-up": average["tiny-"], "average": average[""]}
+    for name in methods:
+        before = ["--theta-pre", str(work / "theta_pre")] if METHODS[name].theta_pre else []
+        programs[name] = [*average[""], "--method", name, *before]
     if mergekit is not None:
         sources = [{"model": str(work / name), "parameters": {"weight": w}} for name, w in _SHARES.items()]
         recipe = {"merge_method": "linear", "dtype": "bfloat16", "models": sources}

@@ -51,8 +51,9 @@ def test_the_search_goes_along_the_first_gradient_at_equal_ratios(search):
     assert found.path[0]["alphas"]["part1"] == pytest.approx(0.7, abs=1e-3)  # the bf16 copy of logit(.3)
     assert np.mean(list(found.alphas.values())) == pytest.approx(0.7, abs=1e-12)
     assert len(set(found.alphas.values())) > 1
-    # a part whose share of theta lowers the loss most ends with the most of theta
-    assert list(np.argsort(list(found.alphas.values())))[-1] == int(slopes.argmin())
+    # Adam's steps have one size: parts go up or down as the first gradient says, against its mean
+    above = np.array(list(found.alphas.values())) > 0.7
+    assert above[int(slopes.argmin())] and not above[int(slopes.argmax())]
 
 
 def test_embeddings_and_norms_stay_theta_0s(search):

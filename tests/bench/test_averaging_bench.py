@@ -31,6 +31,15 @@ def test_programs_are_timed_and_compared(tmp_path):
     assert "dropped from the page cache" in lines[0]
 
 
+def test_other_methods_are_compared_by_their_processor_time(tmp_path):
+    found = measure(tmp_path, 20_000_000, 1, False, None, ("dare", "ties"))
+    cpu = {name: row["cpu_seconds"][0] for name, row in found["programs"].items()}
+    for name in ("dare", "ties"):
+        ratio = (cpu[name] - cpu["start-up"]) / (cpu["average"] - cpu["start-up"])
+        assert found["goals"][f"{name} over linear, CPU"] == pytest.approx(ratio, abs=0.01)
+    assert cpu["ties"] > cpu["average"]
+
+
 def test_models_have_the_size_that_is_asked_for(tmp_path):
     largest = write_model(tmp_path / "model", 40_000_000, 0)
     tensors = read_folder(tmp_path / "model", "model").tensors
@@ -43,5 +52,7 @@ def test_models_have_the_size_that_is_asked_for(tmp_path):
 def test_what_is_not_allowed_is_named(tmp_path):
     with pytest.raises(UserError, match="parameters is 5, allowed are 20 to"):
         bench_average(parameters=5)
+    with pytest.raises(UserError, match="methods has 'soup', allowed are slerp, trim, .*, all"):
+        bench_average(methods="trim,soup")
     with pytest.raises(UserError, match="mergekit is .*, which is no file"):
         bench_average(mergekit=tmp_path / "none")

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from ama_models import save_models, save_samples, words, write_lines
 from averaging_models import command, save_tokenizer
+from llm import averaging
 from llm.averaging.live import average
 from llm.errors import UserError
 from llm.evaluation.front import measure as module
@@ -355,6 +356,9 @@ REFUSED = {
         {"method": "sma"},
         "method is 'sma', allowed are ma, slerp, trim, dare, fapm, breadcrumbs, lines, reverse-lines",
     ),
+    "unknown option": ({"method": "trim", "options": {"drop": 0.5}}, "drop is 0.5, which is no option of method trim"),
+    "option out of range": ({"method": "trim", "options": {"keep": 2}}, "keep is 2.0, allowed with method trim are"),
+    "method of three models": ({"method": "ties"}, "method is 'ties', allowed are ma, slerp, trim"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
     "unknown part": ({"method": "part", "part": "first"}, "part is 'first', allowed are part1, part2, part3"),
@@ -416,6 +420,22 @@ def test_spherical_averages_are_measured_as_a_method_of_their_own(folder, tmp_pa
     )
     kept = json.loads((tmp_path / "front" / "points" / "slerp-0.5.json").read_text())
     assert kept["tasks"]["qa"]["items"] == items.tolist()
+
+
+@pytest.mark.parametrize(("method", "options"), [("trim", {"keep": 0.3}), ("lines", {"outer": "theta"})])
+def test_methods_with_options_are_measured_by_their_own_ends(method, options, folder, tmp_path):
+    """At ratio 1 trimming is not theta, and LiNeS is; at 0 it is the other way round with theta_0."""
+    out = tmp_path / "front"
+    run(folder, out, method=method, alphas="0,0.5,1", tasks=folder / "qa.jsonl", options=options)
+    frame = read_rows(out / "rows.jsonl")
+    assert {key for key in frame[frame.method == method].setting_key if next(iter(options)) in key}
+    states = [load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta")]
+    model, task = load_model(folder / "theta_0"), read_task("qa", folder / "qa.jsonl", Asking(True, 4, 16))
+    for alpha in (0, 0.5, 1):
+        model.load_state_dict(averaging.average(*states, float(alpha), method=method, options=options))
+        kept = json.loads((out / "points" / f"{method}-{alpha}.json").read_text())
+        assert kept["setting"] == {**options, "alpha": alpha}
+        assert kept["tasks"]["qa"]["items"] == task.measure(model, load_tokenizer(folder / "theta")).items.tolist()
 
 
 def test_another_run_s_folder_is_left_alone(found, folder, monkeypatch, capsys):

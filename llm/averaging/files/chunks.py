@@ -62,7 +62,8 @@ def averaged(
     state = None
     if merge.prepare and right.dtype in STORAGE and not merge.copies(ratio):
         models = [left, right] if third is None else [left, right, third]
-        state = merge.prepare(Blocks(partial(_blocks, models, shared)), name or right.name)
+        with np.errstate(invalid="ignore"):  # what is not finite is refused when it is merged
+            state = merge.prepare(Blocks(partial(_blocks, models, shared)), name or right.name)
     for low, high in zip(_spans(left, shared), _spans(right, shared), strict=True):
         yield Chunk(low, high, partial(_mixed, left, right, third, ratio, merge, state, low.first))
     yield from _kept(right, shared)

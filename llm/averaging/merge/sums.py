@@ -9,11 +9,14 @@ _HALF = 27  # bits of the lower half of a mantissa of 53
 
 
 def total(blocks: Iterable[np.ndarray]) -> tuple[float, int]:
-    """(sum, number) of all values of the blocks, finite and in fp64; the exact sum, rounded once."""
+    """(sum, number) of all values of the blocks, in fp64; the exact sum, rounded once, or NaN where a value is not finite."""
     halves: dict[int, list[int]] = {}  # exponent -> sums of the upper and the lower halves of mantissas
-    number = 0
+    number, finite = 0, True
     for values in blocks:
         number += len(values)
+        finite = finite and bool(np.isfinite(values).all())
+        if not finite:
+            continue
         mantissas, exponents = np.frexp(values[values != 0])
         if not len(mantissas):
             continue
@@ -27,4 +30,4 @@ def total(blocks: Iterable[np.ndarray]) -> tuple[float, int]:
         (Fraction((high << _HALF) + low) * Fraction(2) ** (exponent - 53) for exponent, (high, low) in halves.items()),
         Fraction(0),
     )
-    return float(exact), number
+    return (float(exact) if finite else float("nan")), number
