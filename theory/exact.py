@@ -55,9 +55,7 @@ def exact_accuracy(
     return _accuracy(counts, weights, [(k - 1, weights)], [rate] * len(counts), m, None)
 
 
-def exact_task_accuracy(
-    votes: Votes, p: float | None = None, n_labels: int | None = None, sigma: float = 0.0
-) -> float:
+def exact_task_accuracy(votes: Votes, p: float | None = None, n_labels: int | None = None, sigma: float = 0.0) -> float:
     """Accuracy of an averaged model on one task (theory.model.average), for any overlap of label sets.
 
     The right class is drawn uniformly from the task's K classes: n_common of one kind, n_own of the other.

@@ -8,7 +8,6 @@ failed features of that weight. Beside the limit of many features (theory.closed
 over (n, K): with many classes a shared feature that fails outvotes four others, and averaging weights hurts most.
 """
 
-
 from functools import reduce
 
 import numpy as np
@@ -52,5 +51,3 @@ def many_class_accuracy(votes: Votes, p: float | None = None) -> float:
 def many_class_gain(averaged: Votes, single: Votes, p: float | None = None) -> float:
     """What averaging adds to accuracy as K -> infinity."""
     return many_class_accuracy(averaged, p) - many_class_accuracy(single, p)
-
-

@@ -25,7 +25,9 @@ def noisy_sum(kinds: list[Scores], numbers: list[int], deviations: list[float]) 
     step = STEP * min(taus)
     cells = (high - low) / step * kinds[0].first.shape[0] * kinds[0].last.shape[0]
     if cells * max(level.size for level in levels) > 100 * MAX_CELLS:
-        raise ValueError("sigma is too small against the weights for an exact answer: use 0, or simulate_task_accuracy.")
+        raise ValueError(
+            "sigma is too small against the weights for an exact answer: use 0, or simulate_task_accuracy."
+        )
     total = np.zeros((kinds[0].first.shape[0], kinds[0].last.shape[0]), dtype=complex)
     for u in np.arange(low, high + step, step):
         z = (u - levels[0]) / taus[0]
