@@ -111,7 +111,10 @@ def moved_by():
     return list(dict.fromkeys(rlhf for name in ("core", "algorithms") if name in sweeps for rlhf in sweeps[name].rlhf))
 
 
-MOVEMENTS = [RESULTS / preset.name / f"movement-seed{seed}.json" for seed in SEEDS] if isinstance(preset, LocalPreset) else []
+MOVEMENTS = [
+    RESULTS / preset.name / f"{name}-seed{seed}.json"
+    for name in ("movement", "overlap") for seed in SEEDS if isinstance(preset, LocalPreset)
+]
 
 
 wildcard_constraints:
@@ -269,6 +272,17 @@ rule movement:
         rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in moved_by()),
     shell:
         "{llm} movement {params.rlhf} --to {output:q} " + common
+
+
+rule overlap:
+    input:
+        [theta("{seed}", rlhf, "own") for rlhf in moved_by()],
+    output:
+        RESULTS / preset.name / "overlap-seed{seed}.json",
+    params:
+        rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in moved_by()),
+    shell:
+        "{llm} overlap {params.rlhf} --to {output:q} " + common
 
 
 rule collect:

@@ -58,6 +58,7 @@ PANELS: dict[str, dict[str, Callable]] = {
         "baseline": training.baseline,
         "trajectory": training.trajectory,
         "movement": training.movement,
+        "overlap": training.overlap,
         "sweep": training.sweep,
         "mitigate": training.mitigate,
     },

@@ -84,6 +84,24 @@ def movement(
     write_json(to, measure_movement(run_of(preset, seed, out, "LocalPreset"), rlhf))
 
 
+def overlap(
+    to: Annotated[Path, typer.Option(help="the JSON file to write")],
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    out: Out = Path("out"),
+    rlhf: Annotated[
+        list[str], typer.Option(parser=known_rlhf, metavar="NAME", help="algorithms whose theta is there")
+    ] = ["rsf"],  # noqa: B006 - it is only read
+) -> None:
+    """Measure, layer by layer, how far abilities and alignment use the same directions, and what averaging it alone does."""
+    from ..files import write_json
+    from ..stages.backend import backend_of
+    from ..stages.overlap import measure_overlap
+
+    run = run_of(preset, seed, out, "LocalPreset")
+    write_json(to, measure_overlap(backend_of(run).evaluator(), rlhf))
+
+
 def sweep(
     name: Sweep,
     entry: Annotated[str, typer.Option(help="label of the sweep's entry to measure")],

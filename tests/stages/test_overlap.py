@@ -1,0 +1,126 @@
+"""Overlap of two tasks by layer: values on matrices made by hand, gradients by finite differences, the command on a tiny run."""
+
+import numpy as np
+import pytest
+import torch
+
+import theory
+from llm.errors import UserError
+from llm.models.batches import Tokens
+from llm.stages import overlap as stage
+from microcosm_runs import command
+
+
+def spanned(vectors):
+    """(block, d, d): every block holds the same energy in these directions."""
+    return np.repeat((vectors.T @ vectors)[None], stage.BLOCKS, axis=0)
+
+
+def test_the_rank_holds_nine_tenths_of_the_energy():
+    assert stage.rank_of(np.diag([5.0, 4.0, 1.0, 0.0])) == 2
+    assert stage.rank_of(np.diag([5.0, 3.9, 1.1, 0.0])) == 3
+    assert stage.rank_of(np.eye(20)) == 18
+
+
+def test_cosines_are_those_of_planes_built_with_them():
+    first, second = np.zeros((2, 6)), np.zeros((2, 6))
+    first[0, 0] = first[1, 1] = 1.0
+    second[0, [0, 2]] = 0.8, 0.6
+    second[1, [1, 3]] = 0.28, 0.96
+    found = stage.compare(spanned(first), spanned(second), np.random.default_rng(0))
+    assert found["rank"] == 2 and sorted(found["cosines"]) == pytest.approx([0.28, 0.8])
+    assert found["s2"] == pytest.approx(0.8**2 + 0.28**2) and found["null"]["random"] == pytest.approx(4 / 6)
+
+
+def test_the_same_task_twice_is_within_the_permutations_and_another_below_them():
+    rng = np.random.default_rng(1)
+
+    def blocks(scale):
+        x = rng.normal(size=(stage.BLOCKS, 200, 8)) * scale
+        return np.einsum("bnd,bne->bde", x, x)
+
+    one, other = np.array([4, 3, 2.2, 0.1, 0.1, 0.1, 0.1, 0.1]), np.array([0.1, 0.1, 4, 0.1, 0.1, 3.4, 2.6, 0.1])
+    same = stage.compare(blocks(one), blocks(one), rng)
+    differ = stage.compare(blocks(one), blocks(other), rng)
+    assert same["s2"] >= same["null"]["low"] - 0.05 and same["null"]["within"] > same["rank"] - 0.05
+    assert differ["s2"] < differ["null"]["low"] - 0.5 and differ["null"]["within"] > differ["rank"] - 0.05
+
+
+@pytest.mark.parametrize("cosines", [[1.0, 1.0, 0.0, 0.0], [0.9, 0.5, 0.1], [0.0], [1.0, 1.0, 1.0, 0.0]])
+def test_the_predicted_gain_is_the_theorys(cosines):
+    c = np.array(cosines)
+    expected = theory.overlap.graded_effective_features(theory.overlap.overlap_of(c), "weights") / len(c) - 1
+    assert stage.predicted_gain(len(c), (c**2).sum(), (c**4).sum()) == pytest.approx(expected)
+
+
+class Tiny(torch.nn.Module):
+    """Embeddings, two layers that add to what they get, a head: enough of a language model to have gradients."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.model = torch.nn.Module()
+        self.model.embed_tokens = torch.nn.Embedding(7, 4)
+        self.model.layers = torch.nn.ModuleList([torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)])
+        self.lm_head = torch.nn.Linear(4, 7)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        self.model.forward = self._read
+
+    @property
+    def device(self):
+        return torch.device("cpu")
+
+    def _read(self, input_ids, attention_mask, use_cache):
+        hidden = self.model.embed_tokens(input_ids)
+        for layer in self.model.layers:
+            hidden = layer(hidden.cumsum(dim=1))
+        return type("Output", (), {"last_hidden_state": hidden})
+
+
+class Evaluator:
+    class tokenizer:
+        pad_token_id = 0
+
+
+def test_gradients_are_slopes_of_the_mean_log_likelihood():
+    """The layer's output is moved a little in one direction at one token; the log-likelihood must follow g."""
+    model = Tiny()
+    examples = [Tokens([1, 2], [3, 4 + i % 3]) for i in range(stage.BLOCKS)]
+    sums = stage.gradient_blocks(model, examples, Evaluator)
+    assert sums.shape == (2, stage.BLOCKS, 4, 4)
+    ids, step = torch.tensor([[1, 2, 3, 4]]), 1e-5
+    numeric = np.zeros((4, 4))  # (token, direction) slopes of the first example at the second layer's output
+    for token in range(4):
+        for direction in range(4):
+            values = []
+            for sign in (1, -1):
+                move = torch.zeros(1, 4, 4, dtype=torch.float64)
+                move[0, token, direction] = sign * step
+                handle = model.model.layers[1].register_forward_hook(lambda m, a, out, move=move: out + move)
+                hidden = model._read(ids, None, False).last_hidden_state
+                handle.remove()
+                logs = model.lm_head(hidden).log_softmax(dim=-1)
+                values.append((logs[0, 1, 3] + logs[0, 2, 4]).item() / 2)
+            numeric[token, direction] = (values[0] - values[1]) / (2 * step)
+    np.testing.assert_allclose(sums[1, 0], numeric.T @ numeric, rtol=1e-4, atol=1e-8)
+
+
+def test_too_few_examples_are_refused():
+    with pytest.raises(UserError, match="overlap: 3 examples are not enough; at least 16 are needed"):
+        stage.gradient_blocks(Tiny(), [Tokens([1], [2])] * 3, Evaluator)
+
+
+def test_the_command_writes_what_the_notebook_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "BLOCKS", 4)
+    for step in (["pretrain"], ["sft"], ["reward"], ["align"]):
+        assert command(monkeypatch, *step, "--preset", "smoke", "--out", tmp_path) == 0
+    to = tmp_path / "results" / "overlap-seed0.json"
+    assert command(monkeypatch, "overlap", "--preset", "smoke", "--out", tmp_path, "--to", to) == 0
+    (found,) = stage.read_overlaps(to.parent)
+    of_rsf = found["rlhf"]["rsf"]
+    assert (found["preset"], found["seed"], list(of_rsf["layers"])) == ("smoke", 0, ["layer1", "layer2", "layer3"])
+    for layer in of_rsf["layers"].values():
+        assert layer["rank"] == len(layer["cosines"]) <= of_rsf["dimension"]
+        assert 0 <= layer["s4"] <= layer["s2"] <= layer["rank"] + 1e-9
+        assert layer["effect"]["half"].keys() == layer["effect"]["start"].keys() == of_rsf["theta"].keys()
