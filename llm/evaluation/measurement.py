@@ -90,6 +90,20 @@ def values(items: NDArray[np.float64], statistic: str) -> NDArray[np.float64]:
     return items.mean(axis=1) if statistic == MEAN else np.array([corpus_bleu(point) for point in items])
 
 
+def per_token(of_tokens: NDArray[np.float64], lengths: Sequence[int]) -> NDArray[np.float64]:
+    """(texts,) whose mean is the mean of all tokens' values, and whose standard error is that of this ratio of two means over
+    texts (the delta method).
+
+    Args:
+        of_tokens: a value a token, text after text, (tokens,).
+        lengths: tokens of each text, at least one of them all.
+    """
+    counts = np.asarray(lengths, dtype=float)
+    sums = np.array([part.sum() for part in np.split(of_tokens, np.cumsum(lengths)[:-1])])
+    value = sums.sum() / counts.sum()
+    return value + (sums - value * counts) / counts.mean()
+
+
 def full_scale(statistic: str) -> float:
     """What one unit of a share of the metric's whole scale is, so that abilities can be added up."""
     return 100.0 if statistic == BLEU else 1.0
