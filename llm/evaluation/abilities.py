@@ -4,7 +4,6 @@ Items are the same for every model of a run. What an item asks is read once, wha
 become token ids once for all models.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
@@ -67,7 +66,10 @@ class Abilities:
         chosen = [int(np.argmax([one.sum() for one in of_item])) for of_item in tokens]
         scores = [f1(item.choices[choice], item.reference) for item, choice in zip(items, chosen, strict=True)]
         right = [of_item[item.answer].mean() for of_item, item in zip(tokens, items, strict=True)]
-        return {"reading_f1": Measurement.of(np.array(scores)), "reading_log_likelihood": Measurement.of(np.array(right))}
+        return {
+            "reading_f1": Measurement.of(np.array(scores)),
+            "reading_log_likelihood": Measurement.of(np.array(right)),
+        }
 
     def _generated(self, model) -> dict[str, Measurement]:
         """Of readings and translations whose whole greedy reply counts, so that chatter costs F1 and BLEU."""

@@ -23,7 +23,9 @@ def choice_items(
         answers: the number of each item's right choice.
     """
     shares = [softmax(scores) for scores in log_likelihoods]
-    right = np.array([float(scores.argmax() == answer) for scores, answer in zip(log_likelihoods, answers, strict=True)])
+    right = np.array(
+        [float(scores.argmax() == answer) for scores, answer in zip(log_likelihoods, answers, strict=True)]
+    )
     confidence = np.array([share.max() for share in shares])
     return {
         "accuracy": right,

@@ -25,11 +25,15 @@ from .diversity import distinct_items, self_bleu_items
 from .measurement import Measurement, per_token
 
 Reply = tuple[str, bool]  # and whether it ended by itself
+COMPARED = 200  # replies whose tokens are compared with theta_0's; more cost more than they tell
 
 
 @dataclass(frozen=True)
 class Rival:
-    """What theta_0 says to the prompts, with which every model is compared. states: its own before each token of it."""
+    """What theta_0 says to the prompts, with which every model is compared.
+
+    said: to the first of them. states: before each token of that. gold: the reward of all.
+    """
 
     reader: Reader
     said: list[Tokens]
@@ -72,7 +76,7 @@ class Evaluator:
     def rival(self) -> Rival:
         reader = Reader(load_model(self.theta_0, self.run.device))
         replies = self._write(reader, self.prompts)
-        said = self._encode(self.prompts, replies)
+        said = self._encode(self.prompts, replies)[:COMPARED]
         return Rival(reader, said, states_before(reader, said)[0], self._gold(self.prompts, replies))
 
     def measure(self, model) -> tuple[dict[str, Measurement], float]:
@@ -89,7 +93,7 @@ class Evaluator:
         measured = self._judged(self.prompts, replies, said)
         gold = measured["gold_reward"].items
         measured["win_rate"] = Measurement.of(np.where(gold == rival.gold, 0.5, (gold > rival.gold).astype(float)))
-        measured |= self._divergences(reader, said)
+        measured |= self._divergences(reader, said[:COMPARED])
         measured["distinct_n"] = Measurement.of(distinct_items(texts))
         measured["self_bleu"] = Measurement.of(self_bleu_items(texts))
         measured |= self.abilities.measure(model)
@@ -111,7 +115,9 @@ class Evaluator:
         return np.array([self.run.source.gold_reward(prompt, *reply) for prompt, reply in zip(prompts, replies)])
 
     def _divergences(self, reader: Reader, said: list[Tokens]) -> dict[str, Measurement]:
-        """forward_kl, KL(pi_0 || pi) a token of theta_0's replies, and reverse_kl, KL(pi || pi_0) a token of the model's own."""
+        """forward_kl, KL(pi_0 || pi) a token of theta_0's replies, and reverse_kl, KL(pi || pi_0) a token of the model's own;
+        exact over the vocabulary at each token. Of theta_0 itself both are exactly 0.
+        """
         rival = self.rival
         model, start = reader.model, rival.reader.model
         forward = divergences(start, rival.states, model, states_before(reader, rival.said)[0])

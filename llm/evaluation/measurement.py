@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import version
+from ..evidence.groups import GROUPS, encode, grouped, jackknifed
+from ..evidence.metrics import ABILITIES, REWARDS, SCORES
 from ..evidence.rows import DECIMALS
 from ..run import Run
 
@@ -122,17 +124,31 @@ def _error(items: NDArray[np.float64], statistic: str, rng: np.random.Generator 
 def rows_of(
     run: Run, rlhf: str, method: str, setting: dict, measured: dict[str, Measurement], seconds: float
 ) -> list[dict]:
-    """One row a metric of a model of a run; `seconds` is the time of all of them together."""
+    """One row a metric of a model of a run; `seconds` is the time of all of them together.
+
+    Rows of presets that keep items have them; others have groups of items.
+    """
     rows = named_rows(run.preset.name, run.seed, rlhf, method, setting, measured, seconds)
-    if not run.preset.keeps_items:
-        return rows
-    return [row | _items(measurement) for row, measurement in zip(rows, measured.values(), strict=True)]
+    whole = run.preset.keeps_items
+    return [row | _items(name, found, whole) for row, (name, found) in zip(rows, measured.items(), strict=True)]
 
 
-def _items(measurement: Measurement) -> dict[str, list[float]]:
-    """What each item contributed, of a metric that is the mean of its items."""
-    is_mean = measurement.items is not None and measurement.statistic == MEAN
-    return {"items": measurement.items.round(DECIMALS).tolist()} if is_mean else {}
+def _items(name: str, found: Measurement, whole: bool) -> dict[str, list[float] | str]:
+    """What each item contributed, of a metric that is the mean of its items; or what groups of items did, of rewards, abilities
+    and their scores.
+    """
+    if found.items is None:
+        return {}
+    if whole and found.statistic == MEAN:
+        return {"items": found.items.round(DECIMALS).tolist()}
+    if name not in (*REWARDS, *ABILITIES, *SCORES) or len(found.items) < 2:
+        return {}
+    if found.statistic == MEAN:
+        return {"groups": encode(grouped(found.items))}
+    count = min(GROUPS, len(found.items))
+    group = np.arange(len(found.items)) % count
+    without = [values(found.items[None, group != one], found.statistic)[0] for one in range(count)]
+    return {"groups": encode(jackknifed(np.array(without)))}
 
 
 def named_rows(

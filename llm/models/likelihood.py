@@ -54,14 +54,13 @@ def reply_log_likelihoods(reader: Reader, pairs: Sequence[tuple[list[int], list[
     states, counts = states_before(reader, pairs)
     wanted = torch.tensor([token for _, reply in pairs for token in reply], device=states.device)
     found = [
-        _token_log_likelihoods(reader.model.lm_head(states[rows]), wanted[rows]) for rows in _chunks(reader.model, states)
+        _token_log_likelihoods(reader.model.lm_head(states[rows]), wanted[rows])
+        for rows in _chunks(reader.model, states)
     ]
     return np.split(torch.cat(found).numpy(), np.cumsum(counts)[:-1])
 
 
-def states_before(
-    reader: Reader, pairs: Sequence[tuple[list[int], list[int]]]
-) -> tuple[torch.Tensor, list[int]]:
+def states_before(reader: Reader, pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, list[int]]:
     """`Reader.states` before each token of the replies: as many as they have tokens."""
     return reader.states([(context, reply[:-1]) for context, reply in pairs])
 

@@ -18,10 +18,10 @@ from llm.stages import average, oracle, trajectory
 from llm.stages.adapt import ratios_of
 from llm.stages.align import align
 from llm.stages.backend import LocalBackend
-from microcosm_runs import evaluator, make_reward, theta, values
+from microcosm_runs import DIALOGUE, QA, evaluator, make_reward, theta, values
 from smollm_runs import fetched_folder, fetched_run, tiny_preset
 
-METRICS = {"reward", "gold_reward", "length", "win_rate", "qa", "reading_f1", "log_likelihood"}
+METRICS = {*DIALOGUE, *QA, "reading_f1", "reading_log_likelihood", "log_likelihood"}
 
 
 @pytest.fixture(scope="module")
