@@ -113,6 +113,9 @@ def moved_by():
 
 MOVEMENTS = [RESULTS / preset.name / f"movement-seed{seed}.json" for seed in SEEDS] if isinstance(preset, LocalPreset) else []
 
+# Of the jobs that can run, those go first that others wait for, then the longest, so that no core is idle at the end.
+UP_TO_THETA, TRAINED, AVERAGED = 3, 2, 1
+
 
 wildcard_constraints:
     seed=r"\d+",
@@ -154,6 +157,7 @@ rule pretrain:
     params:
         shipped=shipped_weights,
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("pretrain"),
     shell:
@@ -166,6 +170,7 @@ rule sft:
     output:
         run / "theta_0" / "config.json",
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("sft"),
     shell:
@@ -178,6 +183,7 @@ rule reward:
     output:
         run / "reward.json",
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("reward"),
     shell:
@@ -190,6 +196,7 @@ rule align:
     output:
         run / "{rlhf}" / "{lr}" / "iteration{last}" / "config.json",
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("align"),
     shell:
@@ -202,6 +209,7 @@ rule penalise:
     output:
         run / "ppo" / "{lr}" / "eta{eta}" / "iteration{last}" / "config.json",
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("penalise"),
     shell:
@@ -239,6 +247,7 @@ rule average:
         entry=labels("averaging"),
     params:
         sweep=lambda w: sweep_with("averaging", w),
+    priority: AVERAGED
     resources:
         **asks("average"),
     shell:
@@ -254,6 +263,7 @@ rule mitigate:
         entry=labels("training"),
     params:
         sweep=lambda w: sweep_with("training", w),
+    priority: TRAINED
     resources:
         **asks("mitigate"),
     shell:

@@ -7,7 +7,7 @@ become token ids once for all models.
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..config import PublicModel
 from ..data.records import AbilityItems, ChoiceItem, GenerationItem
 from ..models.chat import continue_texts, end_id, prompt_ids, reply_ids
 from ..models.likelihood import log_likelihoods, reply_log_likelihoods
-from ..models.reader import Reader
+from ..models.reader import TOGETHER, Reader
 from ..run import LocalRun
 from .calibration import choice_items
 from .measurement import BLEU, Measurement, bleu_statistics, f1
@@ -28,7 +28,7 @@ class Abilities:
     """The test items of a run, as its models are asked them."""
 
     run: LocalRun
-    tokenizer: object
+    tokenizer: Any
 
     @cached_property
     def items(self) -> AbilityItems:
@@ -112,9 +112,14 @@ class Abilities:
 
     def _choice_log_likelihoods(self, model, asked: list[tuple[Ids, list[Ids]]]) -> list[list[np.ndarray]]:
         """log p of each token of each choice of each item."""
-        pairs = [(context, choice) for context, choices in asked for choice in choices]
-        found = iter(reply_log_likelihoods(Reader(model), pairs))
-        return [[next(found) for _ in choices] for _, choices in asked]
+        order = sorted(range(len(asked)), key=lambda i: len(asked[i][0]))
+        found: dict[int, list[np.ndarray]] = {}
+        for start in range(0, len(order), TOGETHER):  # so many questions are kept in memory at a time
+            some = order[start : start + TOGETHER]
+            pairs = [(asked[i][0], choice) for i in some for choice in asked[i][1]]
+            tokens = iter(reply_log_likelihoods(Reader(model), pairs))
+            found |= {i: [next(tokens) for _ in asked[i][1]] for i in some}
+        return [found[i] for i in range(len(asked))]
 
     def _write(self, reader: Reader, contexts: list[Ids]) -> list[str]:
         preset = self.run.preset

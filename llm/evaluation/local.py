@@ -74,8 +74,8 @@ class Evaluator:
 
     @cached_property
     def rival(self) -> Rival:
-        reader = Reader(load_model(self.theta_0, self.run.device))
-        replies = self._write(reader, self.prompts)
+        theta_0 = load_model(self.theta_0, self.run.device)
+        replies, reader = self._write(Reader(theta_0), self.prompts), Reader(theta_0)
         said = self._encode(self.prompts, replies)[:COMPARED]
         return Rival(reader, said, states_before(reader, said)[0], self._gold(self.prompts, replies))
 
