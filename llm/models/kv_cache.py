@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 
 @dataclass
@@ -82,8 +81,8 @@ def read_on(model, memory: Memory, tokens: torch.Tensor) -> torch.Tensor:
     inner, rows, places = model.model, torch.arange(len(tokens)), memory.lengths
     columns = int(places.max()) + 1
     hidden = inner.embed_tokens(tokens)
-    ahead = hidden.new_zeros(len(rows), 1, 1, columns).masked_fill_(
-        torch.arange(columns) > places[:, None, None, None], float("-inf")
+    ahead = hidden.new_zeros(len(rows), 1, columns).masked_fill_(
+        torch.arange(columns) > places[:, None, None], float("-inf")
     )
     cos, sin = inner.rotary_emb(hidden, places[:, None])
     for layer, keys, values in zip(inner.layers, memory.keys, memory.values, strict=True):
@@ -94,8 +93,8 @@ def read_on(model, memory: Memory, tokens: torch.Tensor) -> torch.Tensor:
         query, key = _rotated(torch.cat([query * attention.scaling, key], dim=1), cos, sin).split(sizes, dim=1)
         keys[rows, :, places], values[rows, :, places] = key, value
         groups = query.unflatten(1, (key.shape[1], -1))  # (rows, key heads, query heads that share each, head size)
-        read = keys[:, :, :columns], values[:, :, :columns]
-        heads = F.scaled_dot_product_attention(groups, *read, attn_mask=ahead, scale=1.0)  # the query is scaled already
+        scores = groups @ keys[:, :, :columns].transpose(2, 3) + ahead[:, None]
+        heads = scores.softmax(dim=-1) @ values[:, :, :columns]
         hidden = hidden + attention.o_proj(heads.flatten(1))
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return model.lm_head(inner.norm(hidden))
