@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .batches import Batch, batches_of, left_pad, positions
+from .batches import Batch, batches_of, left_pad, positions, similar_rows
 from .generate import forward, is_recurrent
 from .reader import Reader
 
@@ -18,11 +18,27 @@ MOST_LOGITS, MOST_POSITIONS = 2**24, 1024  # that are kept at a time
 def token_log_probs(model, batch: Batch) -> torch.Tensor:
     """log p(token | those before it) in nats of ids[:, 1:], (rows, length - 1); 0 where the token's weight is 0."""
     batch = batch.to(model.device)
-    hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state[:, :-1]
     counted = batch.weights[:, 1:] > 0
-    logits = model.lm_head(hidden[counted]).float()
-    chosen = -F.cross_entropy(logits, batch.ids[:, 1:][counted], reduction="none")
+    chosen = -F.cross_entropy(counted_logits(model, batch), batch.ids[:, 1:][counted], reduction="none")
     return torch.zeros(counted.shape, dtype=chosen.dtype, device=chosen.device).masked_scatter(counted, chosen)
+
+
+def counted_logits(model, batch: Batch) -> torch.Tensor:
+    """Logits of the tokens whose weight is not 0, row by row; (counted tokens, vocabulary), in at least fp32, with gradient.
+
+    On a CPU long rows are read apart from short ones where that leaves much padding out; this changes rounding only.
+    """
+    counted = batch.weights[:, 1:] > 0
+    numbers = torch.zeros(counted.shape, dtype=torch.long, device=counted.device)
+    numbers[counted] = torch.arange(int(counted.sum()), device=counted.device)
+    found, order = [], []
+    for rows, length in similar_rows(batch.mask):
+        given = {"input_ids": batch.ids[rows, :length], "attention_mask": batch.mask[rows, :length]}
+        hidden, some = model.model(**given, use_cache=False).last_hidden_state[:, :-1], counted[rows, : length - 1]
+        found.append(hidden[some])
+        order.append(numbers[rows, : length - 1][some])
+    logits = model.lm_head(found[0] if len(found) == 1 else torch.cat(found)[torch.cat(order).argsort()])
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def reply_log_probs(model, batch: Batch) -> torch.Tensor:
