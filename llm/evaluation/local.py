@@ -74,8 +74,8 @@ class Evaluator:
 
     @cached_property
     def rival(self) -> Rival:
-        theta_0 = load_model(self.theta_0, self.run.device)
-        replies, reader = self._write(Reader(theta_0), self.prompts), Reader(theta_0)
+        reader = Reader(load_model(self.theta_0, self.run.device))  # which reads as a model's does, in the same order
+        replies = self._write(reader, self.prompts)
         said = self._encode(self.prompts, replies)[:COMPARED]
         return Rival(reader, said, states_before(reader, said)[0], self._gold(self.prompts, replies))
 
