@@ -116,6 +116,9 @@ MOVEMENTS = [
     for name in ("movement", "overlap") for seed in SEEDS if isinstance(preset, LocalPreset)
 ]
 
+# Of the jobs that can run, those go first that others wait for, then the longest, so that no core is idle at the end.
+UP_TO_THETA, TRAINED, AVERAGED = 3, 2, 1
+
 
 wildcard_constraints:
     seed=r"\d+",
@@ -157,6 +160,7 @@ rule pretrain:
     params:
         shipped=shipped_weights,
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("pretrain"),
     shell:
@@ -169,6 +173,7 @@ rule sft:
     output:
         run / "theta_0" / "config.json",
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("sft"),
     shell:
@@ -181,6 +186,7 @@ rule reward:
     output:
         run / "reward.json",
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("reward"),
     shell:
@@ -193,6 +199,7 @@ rule align:
     output:
         run / "{rlhf}" / "{lr}" / "iteration{last}" / "config.json",
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("align"),
     shell:
@@ -205,6 +212,7 @@ rule penalise:
     output:
         run / "ppo" / "{lr}" / "eta{eta}" / "iteration{last}" / "config.json",
     threads: threads_before
+    priority: UP_TO_THETA
     resources:
         **asks("penalise"),
     shell:
@@ -242,6 +250,7 @@ rule average:
         entry=labels("averaging"),
     params:
         sweep=lambda w: sweep_with("averaging", w),
+    priority: AVERAGED
     resources:
         **asks("average"),
     shell:
@@ -257,6 +266,7 @@ rule mitigate:
         entry=labels("training"),
     params:
         sweep=lambda w: sweep_with("training", w),
+    priority: TRAINED
     resources:
         **asks("mitigate"),
     shell:

@@ -86,8 +86,20 @@ def average_command(
         method = "extrapolate"
     choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
     choices = {key: choice for key, choice in choices.items() if choice is not None}
-    ratios: dict[str, Any] = {"alpha": alpha, "alphas": alphas, "part": part, "alphas_file": alphas_file, "parts": parts}
-    given: dict[str, Any] = {"strength": strength, "samples": samples, "prompts": prompts, "count": count, "ridge": ridge}
+    ratios: dict[str, Any] = {
+        "alpha": alpha,
+        "alphas": alphas,
+        "part": part,
+        "alphas_file": alphas_file,
+        "parts": parts,
+    }
+    given: dict[str, Any] = {
+        "strength": strength,
+        "samples": samples,
+        "prompts": prompts,
+        "count": count,
+        "ridge": ridge,
+    }
     given |= {"device": device, "seed": seed}
     given = {key: value for key, value in given.items() if value not in (None, [])}
     if method == "regmean":

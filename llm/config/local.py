@@ -28,7 +28,7 @@ class Evaluate(Settings):
     qa: Items
     reading: Items
     batch: Count
-    keep_items: bool  # whether rows hold what each item contributed, so that models of a single seed can be compared item by item
+    keep_items: bool  # whether rows hold what each item contributed, not only groups of items (`llm.evidence.groups`)
 
     @property
     def counts(self) -> dict[str, int]:

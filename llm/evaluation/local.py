@@ -1,27 +1,44 @@
-"""Measuring a model: learned and gold reward on held-out prompts, and the abilities on held-out items.
+"""Measuring a model: learned and gold reward of its replies to held-out prompts, how far these are from theta_0's and from one
+another, and the abilities on held-out items (`llm.evaluation.abilities`).
 
-The abilities are asked in the chat format (but for plain choices) and the whole reply counts, so chatter costs F1 and BLEU.
 Prompts, items and random numbers are the same for every model of a run, so differences between models are paired.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import log
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 
-from ..config import PublicModel
-from ..data.records import AbilityItems, ChoiceItem
-from ..models.chat import generate_replies, prompt_ids, reply_ids
-from ..models.likelihood import choice_log_likelihoods, log_likelihoods
+from ..models.batches import Tokens
+from ..models.chat import continue_texts, end_id, ids_of_prompts, reply_ids
+from ..models.likelihood import divergences, states_before
 from ..models.loading import load_model, load_reward_model, load_tokenizer
-from ..models.rewards import reward_scores
+from ..models.reader import Reader
+from ..models.rewards import reader_outputs
 from ..run import LocalRun
-from .measurement import BLEU, Measurement, bleu_statistics, f1
+from .abilities import Abilities
+from .diversity import distinct_items, self_bleu_items
+from .measurement import Measurement, per_token
+
+Reply = tuple[str, bool]  # and whether it ended by itself
+COMPARED = 200  # replies whose tokens are compared with theta_0's; more cost more than they tell
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What theta_0 says to the prompts, with which every model is compared.
+
+    said: to the first of them. states: before each token of that. gold: the reward of all.
+    """
+
+    reader: Reader
+    said: list[Tokens]
+    states: torch.Tensor
+    gold: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,12 +59,13 @@ class Evaluator:
         return load_tokenizer(self.theta_0)
 
     @cached_property
-    def reward_model(self):
-        return load_reward_model(self.reward, self.run.device)
+    def judge(self) -> Reader:
+        """The reward model, which reads each prompt once for all models."""
+        return Reader(load_reward_model(self.reward, self.run.device))
 
     @cached_property
-    def items(self) -> AbilityItems:
-        return self.run.source.items("test", self.run.preset.evaluate.counts)
+    def abilities(self) -> Abilities:
+        return Abilities(self.run, self.tokenizer)
 
     @cached_property
     def prompts(self) -> list:
@@ -55,113 +73,87 @@ class Evaluator:
         return self.run.source.prompts("test", preset.prompts, preset.evaluate.prompts, self.run.rng("evaluate"))
 
     @cached_property
-    def rival_gold(self) -> np.ndarray:
-        """Gold reward of theta_0's own reply to each of the prompts, (prompts,)."""
-        return self.dialogue(load_model(self.theta_0, self.run.device), self.prompts)["gold_reward"].items
+    def rival(self) -> Rival:
+        reader = Reader(load_model(self.theta_0, self.run.device))  # which reads as a model's does, in the same order
+        replies = self._write(reader, self.prompts)
+        said = self._encode(self.prompts, replies)[:COMPARED]
+        return Rival(reader, said, states_before(reader, said)[0], self._gold(self.prompts, replies))
 
     def measure(self, model) -> tuple[dict[str, Measurement], float]:
         """(metric -> measurement, seconds it took).
 
-        Metrics: reward, gold_reward, length, win_rate (the share of prompts to which the model's reply has more gold reward
-        than theta_0's; equal ones count half), and of the abilities that have items: qa, reading_f1, bleu, log_likelihood.
+        Metrics: those of `dialogue`; win_rate, the share of prompts to which the model's reply has more gold reward than
+        theta_0's (equal ones count half); forward_kl, reverse_kl; distinct_n, self_bleu; and those of `Abilities`.
         """
-        rival = self.rival_gold  # before the clock starts: it is measured once for all models
+        rival = self.rival  # before the clock starts: it is made once for all models
         start = time.perf_counter()
-        measured = self.dialogue(model, self.prompts)
+        reader = Reader(model)
+        replies = self._write(reader, self.prompts)
+        said, texts = self._encode(self.prompts, replies), [text for text, _ in replies]
+        measured = self._judged(self.prompts, replies, said)
         gold = measured["gold_reward"].items
-        measured["win_rate"] = Measurement.of(np.where(gold == rival, 0.5, (gold > rival).astype(float)))
-        measured |= self._abilities(model)
+        measured["win_rate"] = Measurement.of(np.where(gold == rival.gold, 0.5, (gold > rival.gold).astype(float)))
+        measured |= self._divergences(reader, said[:COMPARED])
+        measured["distinct_n"] = Measurement.of(distinct_items(texts))
+        measured["self_bleu"] = Measurement.of(self_bleu_items(texts))
+        measured |= self.abilities.measure(model)
         return measured, time.perf_counter() - start
 
     def dialogue(self, model, prompts: list) -> dict[str, Measurement]:
         """Metrics reward, gold_reward, length of one sampled reply a prompt, by the same random numbers at every call."""
-        replies = self._write(model, [prompt.text for prompt in prompts], temperature=1.0)
-        triples = [(prompt.text, *reply) for prompt, reply in zip(prompts, replies)]
-        learned = reward_scores(self.reward_model, self.tokenizer, triples, self.run.preset.evaluate.batch)
-        gold = [self.run.source.gold_reward(prompt, *reply) for prompt, reply in zip(prompts, replies)]
+        replies = self._write(Reader(model), prompts)
+        return self._judged(prompts, replies, self._encode(prompts, replies))
+
+    def _judged(self, prompts: list, replies: list[Reply], said: list[Tokens]) -> dict[str, Measurement]:
         return {
-            "reward": Measurement.of(learned.double().numpy()),
-            "gold_reward": Measurement.of(np.array(gold)),
+            "reward": Measurement.of(reader_outputs(self.judge, said)[:, 0].double().numpy()),
+            "gold_reward": Measurement.of(self._gold(prompts, replies)),
             "length": Measurement.of(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
         }
 
-    def _abilities(self, model) -> dict[str, Measurement]:
-        items, measured = self.items, {}
-        answers, translations = self._answers(model)
-        if items.qa:
-            right = self._choices(model, items.qa) == np.array([item.answer for item in items.qa])
-            measured["qa"] = Measurement.of(right.astype(float))
-        if items.reading:
-            measured["reading_f1"] = Measurement.of(
-                np.array([f1(*pair) for pair in zip(answers, [item.reference for item in items.reading])])
-            )
-        if items.translation:
-            references = [item.reference for item in items.translation]
-            statistics, rng = bleu_statistics(translations, references), self.run.rng("evaluate", "bleu")
-            measured["bleu"] = Measurement.of(statistics, BLEU, rng)
-        if items.text:
-            measured["log_likelihood"] = Measurement.of(self._likely(model, items.text))
-        return measured
+    def _gold(self, prompts: list, replies: list[Reply]) -> np.ndarray:
+        return np.array([self.run.source.gold_reward(prompt, *reply) for prompt, reply in zip(prompts, replies)])
 
-    def _answers(self, model) -> tuple[list[str], list[str]]:
-        """Greedy replies to the items of reading and translation; where reading has choices, the likeliest of them."""
-        reading, translation, chosen = self.items.reading, self.items.translation, []
-        if reading and isinstance(reading[0], ChoiceItem):
-            chosen = [item.choices[choice] for item, choice in zip(reading, self._choices(model, reading))]
-            reading = []
-        replies = [
-            reply for reply, _ in self._write(model, [item.prompt for item in reading + translation], temperature=0.0)
-        ]
-        return chosen + replies[: len(reading)], replies[len(reading) :]
+    def _divergences(self, reader: Reader, said: list[Tokens]) -> dict[str, Measurement]:
+        """forward_kl, KL(pi_0 || pi) a token of theta_0's replies, and reverse_kl, KL(pi || pi_0) a token of the model's own;
+        exact over the vocabulary at each token. Of theta_0 itself both are exactly 0.
+        """
+        rival = self.rival
+        model, start = reader.model, rival.reader.model
+        forward = divergences(start, rival.states, model, states_before(reader, rival.said)[0])
+        own, others = (states_before(one, said)[0] for one in (reader, rival.reader))
+        return {
+            "forward_kl": Measurement.of(per_token(forward, [len(reply) for _, reply in rival.said])),
+            "reverse_kl": Measurement.of(per_token(divergences(model, own, start, others), [len(r) for _, r in said])),
+        }
 
-    def _likely(self, model, texts: list[str]) -> np.ndarray:
-        """Of each text the mean log p of a token given those before it, in nats; the first token is given, (texts,)."""
-        tokens = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
-        preset, longest = self.run.preset, max(map(len, tokens))
-        rows = max(
-            1, preset.evaluate.batch * preset.max_new_tokens // longest
-        )  # no more logits at a time than replies have
-        sums = log_likelihoods(model, [(ids[:1], ids[1:]) for ids in tokens], self.tokenizer.pad_token_id, rows)
-        return sums / np.array([len(ids) - 1 for ids in tokens])
+    def _encode(self, prompts: list, replies: list[Reply]) -> list[Tokens]:
+        """As `encode_apart` does; a reply whose text has no token ends at once."""
+        made = [reply_ids(self.tokenizer, *reply) or [self.tokenizer.eos_token_id] for reply in replies]
+        return [Tokens(ids, reply) for ids, reply in zip(self._ids(prompts), made, strict=True)]
 
-    def _choices(self, model, items: list[ChoiceItem]) -> np.ndarray:
-        """The number of each item's likeliest choice, (items,)."""
-        tokenizer = self.tokenizer
-        asked = []
-        for item in items:
-            plain = tokenizer.encode(item.prompt, add_special_tokens=False) if item.is_plain else None
-            choices = [reply_ids(tokenizer, choice, finished=False) for choice in item.choices]
-            asked.append((prompt_ids(tokenizer, item.prompt) if plain is None else plain, choices))
-        scores = choice_log_likelihoods(model, asked, tokenizer.pad_token_id, self.run.preset.evaluate.batch)
-        return np.array([of_item.argmax() for of_item in scores])
+    @cached_property
+    def _known(self) -> dict[str, list[int]]:
+        return {}
 
-    def _write(self, model, prompts: list[str], temperature: float) -> list[tuple[str, bool]]:
+    def _ids(self, prompts: Sequence) -> list[list[int]]:
+        """Token ids of the prompts, made once for all models."""
+        texts = [prompt.text for prompt in prompts]
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, ids_of_prompts(self.tokenizer, new), strict=True))
+        return [self._known[text] for text in texts]
+
+    def _write(self, reader: Reader, prompts: list) -> list[Reply]:
+        """One sampled reply a prompt."""
         preset = self.run.preset
-        return generate_replies(
-            model,
+        return continue_texts(
+            reader.model,
             self.tokenizer,
-            prompts,
+            self._ids(prompts),
+            end_id(self.tokenizer),
             max_new_tokens=preset.max_new_tokens,
-            temperature=temperature,
-            rng=self.run.torch_rng("evaluate") if temperature > 0 else None,
+            temperature=1.0,
+            rng=self.run.torch_rng("evaluate"),
             batch_size=preset.evaluate.batch,
+            reader=reader,
         )
-
-
-def chance(run: LocalRun) -> dict[str, Measurement]:
-    """What guessing gives of each ability that has items: a choice at random, a value of the right relation at random, an
-    unrelated translation, every token of the vocabulary alike.
-    """
-    counts, measured = run.preset.evaluate.counts, {}
-    items, guesses = run.source.items("test", counts), run.source.guesses("test", counts)
-    if items.qa:
-        measured["qa"] = Measurement.of(np.array([1 / len(item.choices) for item in items.qa]))
-    if items.reading:
-        measured["reading_f1"] = Measurement.of(np.array([f1(*pair) for pair in guesses["reading"]]))
-    if items.translation:
-        replies, references = zip(*guesses["translation"])
-        measured["bleu"] = Measurement.of(bleu_statistics(replies, references), BLEU, run.rng("chance"))
-    if items.text:
-        tokens = cast(PublicModel, run.preset.model).vocabulary
-        measured["log_likelihood"] = Measurement(-log(tokens), 0.0, n=len(items.text))
-    return measured

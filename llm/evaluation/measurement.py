@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import version
+from ..evidence.groups import GROUPS, encode, grouped, jackknifed
+from ..evidence.metrics import ABILITIES, REWARDS, SCORES
 from ..evidence.rows import DECIMALS
 from ..run import Run
 
@@ -90,6 +92,20 @@ def values(items: NDArray[np.float64], statistic: str) -> NDArray[np.float64]:
     return items.mean(axis=1) if statistic == MEAN else np.array([corpus_bleu(point) for point in items])
 
 
+def per_token(of_tokens: NDArray[np.float64], lengths: Sequence[int]) -> NDArray[np.float64]:
+    """(texts,) whose mean is the mean of all tokens' values, and whose standard error is that of this ratio of two means over
+    texts (the delta method).
+
+    Args:
+        of_tokens: a value a token, text after text, (tokens,).
+        lengths: tokens of each text, at least one of them all.
+    """
+    counts = np.asarray(lengths, dtype=float)
+    sums = np.array([part.sum() for part in np.split(of_tokens, np.cumsum(lengths)[:-1])])
+    value = sums.sum() / counts.sum()
+    return value + (sums - value * counts) / counts.mean()
+
+
 def full_scale(statistic: str) -> float:
     """What one unit of a share of the metric's whole scale is, so that abilities can be added up."""
     return 100.0 if statistic == BLEU else 1.0
@@ -108,17 +124,31 @@ def _error(items: NDArray[np.float64], statistic: str, rng: np.random.Generator 
 def rows_of(
     run: Run, rlhf: str, method: str, setting: dict, measured: dict[str, Measurement], seconds: float
 ) -> list[dict]:
-    """One row a metric of a model of a run; `seconds` is the time of all of them together."""
+    """One row a metric of a model of a run; `seconds` is the time of all of them together.
+
+    Rows of presets that keep items have them; others have groups of items.
+    """
     rows = named_rows(run.preset.name, run.seed, rlhf, method, setting, measured, seconds)
-    if not run.preset.keeps_items:
-        return rows
-    return [row | _items(measurement) for row, measurement in zip(rows, measured.values(), strict=True)]
+    whole = run.preset.keeps_items
+    return [row | _items(name, found, whole) for row, (name, found) in zip(rows, measured.items(), strict=True)]
 
 
-def _items(measurement: Measurement) -> dict[str, list[float]]:
-    """What each item contributed, of a metric that is the mean of its items."""
-    is_mean = measurement.items is not None and measurement.statistic == MEAN
-    return {"items": measurement.items.round(DECIMALS).tolist()} if is_mean else {}
+def _items(name: str, found: Measurement, whole: bool) -> dict[str, list[float] | str]:
+    """What each item contributed, of a metric that is the mean of its items; or what groups of items did, of rewards, abilities
+    and their scores.
+    """
+    if found.items is None:
+        return {}
+    if whole and found.statistic == MEAN:
+        return {"items": found.items.round(DECIMALS).tolist()}
+    if name not in (*REWARDS, *ABILITIES, *SCORES) or len(found.items) < 2:
+        return {}
+    if found.statistic == MEAN:
+        return {"groups": encode(grouped(found.items))}
+    count = min(GROUPS, len(found.items))
+    group = np.arange(len(found.items)) % count
+    without = [values(found.items[None, group != one], found.statistic)[0] for one in range(count)]
+    return {"groups": encode(jackknifed(np.array(without)))}
 
 
 def named_rows(

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.benchmarks import BENCHMARKS
 from ..errors import UserError
 from ..methods import METHODS, family, known
-from .metrics import ABILITIES, BOUNDED, MEAN_ABILITY, METRICS, REWARDS
+from .metrics import ABILITIES, BOUNDED, MEAN_ABILITY, METRICS, REWARDS, SCORES
 from .rows import read_rows, setting_key
 
+OF_EVERY_MODEL = ("forward_kl", "reverse_kl", "distinct_n", "self_bleu")
 LARGEST = 1e100  # sums and squares of what is larger may be infinite
 
 
@@ -37,7 +39,13 @@ def read_preset(results: Path) -> pd.DataFrame:
 
 
 def check_known(rows: pd.DataFrame) -> None:
-    """UserError that names a method, or one key or value of a setting, that the table of methods does not know."""
+    """UserError that names a metric, a method, or one key or value of a setting, that no table knows (`METRICS`, `BENCHMARKS`,
+    `METHODS`).
+    """
+    for metric in sorted(set(rows["metric"]) - known_metrics()):
+        raise UserError(
+            f"results: metric = {metric} is an unknown name; allowed are {', '.join(sorted(known_metrics()))}."
+        )
     for _, row in rows.drop_duplicates(["method", "setting_key"]).sort_values(["method", "setting_key"]).iterrows():
         method = known(row["method"], "results: method")
         for key, value in sorted(row["setting"].items()):
@@ -52,6 +60,12 @@ def check_known(rows: pd.DataFrame) -> None:
                 raise UserError(
                     f"results: method = {method.name} has a setting {key} = {value!r:.80}; allowed are {option.allowed}{of}."
                 )
+
+
+def known_metrics() -> set[str]:
+    """What a row's metric may be: one of `METRICS`, or a number of a task of lm-eval."""
+    further = (name for benchmark in BENCHMARKS.values() for name in benchmark.further.values())
+    return {*METRICS, *BENCHMARKS, *further}
 
 
 def rewards(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -116,13 +130,15 @@ def _family(method: str, setting: Mapping) -> str:
 
 def _check_complete(rows: pd.DataFrame) -> None:
     """Every setting of a family is there for each of the family's seeds and each reward and ability that the preset has
-    (AMA's ratios may differ).
+    (AMA's ratios may differ), and for what else was measured of theta_0 of that seed: older seeds have less.
     """
     metrics = {*rewards(rows), *abilities(rows)}
+    of_start = rows[(rows["method"] == "theta_0") & rows["metric"].isin([*SCORES, *OF_EVERY_MODEL])]
+    further = set(zip(of_start["seed"], of_start["metric"], strict=True))
     families = ["method", *(name for name in columns() if name not in steps())]
     named: Any
     for named, models in rows[rows["method"] != "chance"].groupby(families, dropna=False):
-        wanted = set(product(set(models["seed"]), metrics))
+        wanted = set(product(set(models["seed"]), metrics)) | {one for one in further if one[0] in set(models["seed"])}
         values: Any
         for values, group in models.groupby(steps(), dropna=False):
             missing = sorted(wanted - set(zip(group["seed"], group["metric"], strict=True)))

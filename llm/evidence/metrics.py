@@ -11,13 +11,13 @@ from typing import Literal
 class Metric:
     """One metric.
 
-    key: its name in rows. kind: a reward, an ability, or other. words: what it measures. unit: of its values ("" where words
+    key: its name in rows. kind: a reward, an ability, a continuous score of an ability's items, or other. words: what it measures. unit: of its values ("" where words
     are enough). decimals: printed behind the point. best: an ability's highest value; None where it has none (it then counts
     in no mean of abilities). short: for narrow legends. column: heads a narrow table's column. label: names an axis.
     """
 
     key: str
-    kind: Literal["reward", "ability", "other"]
+    kind: Literal["reward", "ability", "score", "other"]
     words: str
     unit: str
     decimals: int
@@ -67,9 +67,26 @@ METRICS: dict[str, Metric] = {
         Metric(RANKS, "other", "difference of rank correlations", "", 2),
         Metric("length", "other", "length of a reply", "words", 1, higher_is_better=False),
         Metric("win_rate", "other", "win rate", "", 3, best=1.0, label="win rate by gold reward"),
+        Metric("qa_log_likelihood", "score", "log-likelihood of right choices", "nats a token", 3, short="QA, log p"),
+        Metric("qa_probability", "score", "probability of the right choice", "", 3, best=1.0, short="QA, p"),
+        Metric("qa_brier", "score", "Brier score of choices", "", 3, best=0.0, higher_is_better=False, short="Brier"),
+        Metric("qa_ece", "score", "expected calibration error of choices", "", 3, 0.0, False, short="ECE"),
+        Metric(
+            "reading_log_likelihood", "score", "log-likelihood of answers", "nats a token", 3, short="reading, log p"
+        ),
+        Metric(
+            "translation_log_likelihood", "score", "log-likelihood of translations", "nats a token", 3, short="log p"
+        ),
+        Metric("forward_kl", "other", "forward KL from theta_0", "nats a token", 3, best=0.0, higher_is_better=False),
+        Metric("reverse_kl", "other", "reverse KL from theta_0", "nats a token", 3, best=0.0, higher_is_better=False),
+        Metric("distinct_n", "other", "distinct bigrams", "", 3, best=1.0, label="distinct bigrams (share)"),
+        Metric("self_bleu", "other", "self-BLEU", "BLEU", 1, best=0.0, higher_is_better=False, label="self-BLEU"),
+        Metric("pair_accuracy", "other", "pairs ranked right", "", 3, best=1.0),  # of the reward model
+        Metric("gold_correlation", "other", "correlation with gold reward", "", 3, best=1.0),  # of the reward model
         Metric("accuracy", "other", "accuracy", "", 4, best=1.0),  # of the theory's models
     )
 }
 REWARDS = tuple(key for key, metric in METRICS.items() if metric.kind == "reward")
+SCORES = tuple(key for key, metric in METRICS.items() if metric.kind == "score")
 ABILITIES = tuple(key for key, metric in METRICS.items() if metric.kind == "ability")
 BOUNDED = tuple(key for key in ABILITIES if METRICS[key].best is not None)  # what a mean of abilities is taken over

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, V
 from ..errors import UserError
 from ..files import parse_json, write_text
 from ..methods import names
+from .groups import decode
 
 if TYPE_CHECKING:  # stages write rows, and need no pandas for it
     import pandas as pd
@@ -37,7 +38,7 @@ class Row(BaseModel):
     row, never over seeds. `setting` is what identifies the model beyond its method, for example {"part":
     "input", "alpha": 0.2}; alpha is the post-RLHF share. `seconds` is the wall-clock time of the measurement.
     `items` (in the rows of presets that keep them) is what each item contributed, to `DECIMALS` places, in an order that is
-    the same for all models of a seed: `value` is its mean.
+    the same for all models of a seed: `value` is its mean. `groups` is the compact form of it (`llm.evidence.groups`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -57,6 +58,7 @@ class Row(BaseModel):
     items: Annotated[
         list[Number] | None, Field(description="a list of n finite numbers whose mean is the value, or left out")
     ] = None
+    groups: Annotated[str | None, Field(description="groups of items as base64, or left out")] = None
 
     @field_validator("rlhf")
     @classmethod
@@ -64,6 +66,13 @@ class Row(BaseModel):
         if rlhf not in ("none", *names("alignment")):
             raise ValueError("not an algorithm")
         return rlhf
+
+    @field_validator("groups")
+    @classmethod
+    def _are_readable(cls, text: str | None) -> str | None:
+        if text is not None:
+            decode(text)
+        return text
 
     @field_validator("items")
     @classmethod
@@ -161,7 +170,7 @@ def write_rows(path: str | Path, rows: Iterable[Row | Mapping[str, Any]]) -> Non
 
 
 def _line(row: Row) -> str:
-    return row.model_dump_json(exclude={"items"} if row.items is None else None)
+    return row.model_dump_json(exclude={key for key in ("items", "groups") if getattr(row, key) is None})
 
 
 def collect_rows(sources: Iterable[str | Path], to: str | Path) -> None:
@@ -181,7 +190,8 @@ def read_rows(path: str | Path) -> "pd.DataFrame":
     """All rows of a .jsonl file, or of the .jsonl files directly inside a folder, as a frame.
 
     Columns: the row's keys, and `setting_key`, the canonical JSON string of `setting`, to group and compare
-    by. Raises UserError, in one sentence, for a missing path, no rows at all, a bad row (file, line, key,
+    by; `items` holds the items, or where a row has groups of them what these contribute (one list a row, whose mean is the
+    value). Raises UserError, in one sentence, for a missing path, no rows at all, a bad row (file, line, key,
     value, what is allowed) or a number that is there twice.
     """
     import pandas as pd
@@ -198,10 +208,16 @@ def read_rows(path: str | Path) -> "pd.DataFrame":
             if identity in seen:
                 raise UserError(f"{where}: the row for {_name(identity)} is already there ({seen[identity]}).")
             seen[identity] = where
-            records.append({**row.model_dump(), "setting_key": identity[3]})
+            records.append({**row.model_dump(exclude={"groups"}), "items": _paired(row), "setting_key": identity[3]})
     if not records:
         raise UserError(f"results: {path} holds no rows; it must be a .jsonl file or a folder of them with rows.")
     return pd.DataFrame(records).astype({"stderr": float})
+
+
+def _paired(row: Row) -> list[float] | None:
+    if row.items is not None or row.groups is None:
+        return row.items
+    return (row.value + decode(row.groups)).tolist()
 
 
 def _read_file(file: Path) -> Iterator[tuple[str, Row]]:

@@ -76,3 +76,22 @@ def batches_of(lengths: list[int], size: int, equal: bool = False) -> Iterator[l
 def positions(mask: torch.Tensor) -> torch.Tensor:
     """Positions that count only real tokens; (rows, length)."""
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+WORTH = 0.8  # rows are read apart if that leaves at most this share of the tokens
+
+
+def similar_rows(mask: torch.Tensor) -> list[tuple[torch.Tensor | slice, int]]:
+    """(rows, tokens of the longest of them) of a batch that is padded on the right: all of it, or, on a CPU, the short rows and
+    the long ones, parted where least padding is left.
+    """
+    whole: list[tuple[torch.Tensor | slice, int]] = [(slice(None), mask.shape[1])]
+    if mask.device.type != "cpu" or len(mask) < 2:
+        return whole
+    lengths, order = mask.sum(dim=1).sort(stable=True)
+    shorter = torch.arange(1, len(mask))
+    tokens = shorter * lengths[:-1] + (len(mask) - shorter) * lengths[-1]
+    cut = int(tokens.argmin()) + 1
+    if int(lengths[0]) < 2 or tokens[cut - 1] > WORTH * mask.numel():
+        return whole
+    return [(order[:cut], int(lengths[cut - 1])), (order[cut:], int(lengths[-1]))]

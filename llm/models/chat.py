@@ -22,6 +22,7 @@ from ..data.records import Prompt, Turn, messages, turns_of
 from ..errors import UserError, first_line
 from .batches import Batch, Tokens, pad_replies
 from .generate import generate
+from .reader import Reader
 
 LONGEST = 5.0  # seconds of the CPU in which a chat template must be done
 Message = dict[str, str]  # {"role", "content"}
@@ -133,9 +134,10 @@ def continue_texts(
     rng: torch.Generator | None = None,
     batch_size: int,
     skip_special_tokens: bool = False,
+    reader: Reader | None = None,
 ) -> list[tuple[str, bool]]:
     """(text, whether it ended with the token `end` within `max_new_tokens`) for each context; by the same random numbers
-    whichever model it is. skip_special_tokens: leave other special tokens out of the text.
+    whichever model it is. skip_special_tokens: leave other special tokens out of the text. reader: as for `generate`.
     """
     replies = generate(
         model,
@@ -146,6 +148,7 @@ def continue_texts(
         temperature=temperature,
         rng=rng,
         batch_size=batch_size,
+        reader=reader,
     )
     texts = [tokenizer.decode(reply.ids, skip_special_tokens=skip_special_tokens) for reply in replies]
     return [(text, reply.finished) for text, reply in zip(texts, replies, strict=True)]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from .batches import batches_of, left_pad, positions
-from .kv_cache import is_supported, read, read_on
+from .kv_cache import is_supported, read_on
+from .reader import Reader
 
 # What transformers' models call their caches; RWKV's, "state", is wrong for several rows at a time.
 _CACHES = ("past_key_values", "cache_params")
@@ -40,6 +41,7 @@ def generate(
     temperature: float,
     rng: torch.Generator | None = None,
     batch_size: int = 256,
+    reader: Reader | None = None,
 ) -> list[Reply]:
     """Continue each prompt.
 
@@ -51,6 +53,7 @@ def generate(
         rng: the source of randomness, required if temperature > 0. Each step draws one uniform number a prompt of the
             batch, whether that row is finished or not, so a reply does not depend on when others end.
         batch_size: prompts of similar length that are written together.
+        reader: one of the same model, which may know the prompts already.
 
     Returns:
         One reply a prompt, in the order of the prompts.
@@ -61,7 +64,7 @@ def generate(
     for rows in batches_of([len(prompt) for prompt in prompts], batch_size, is_recurrent(model)):
         some, limits = [prompts[i] for i in rows], (max_new_tokens, end_id)
         if is_supported(model):
-            batch = _ContinuousBatch(model, some, *limits, temperature, rng).write()
+            batch = _ContinuousBatch(reader or Reader(model), some, *limits, temperature, rng).write()
         else:
             batch = _generate_batch(model, some, *limits, pad_id, temperature, rng)
         for i, reply in zip(rows, batch):
@@ -109,18 +112,16 @@ class _ContinuousBatch:
     is written when.
     """
 
-    def __init__(self, model, prompts, max_new_tokens: int, end_id: int, temperature: float, rng) -> None:
-        distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-        self.known, self.first = read(model, list(distinct))
-        self.source = torch.tensor([distinct[tuple(prompt)] for prompt in prompts])
-        self.model, self.end_id, self.temperature, self.rng = model, end_id, temperature, rng
+    def __init__(self, reader: Reader, prompts, max_new_tokens: int, end_id: int, temperature: float, rng) -> None:
+        self.reader, self.source = reader, reader.learn(prompts)
+        self.model, self.end_id, self.temperature, self.rng = reader.model, end_id, temperature, rng
         self.written = torch.full((len(prompts), max_new_tokens), end_id)
         self.lengths = torch.zeros(len(prompts), dtype=torch.long)  # of the replies, with the end token
         self.uniform: list[torch.Tensor] = []  # for each step, a number a prompt
         slots = min(SLOTS, len(prompts))
         self.rows, self.tokens = torch.zeros(slots, dtype=torch.long), torch.zeros(slots, dtype=torch.long)
         self.going = torch.zeros(slots, dtype=torch.bool)
-        self.memory = self.known.room_for(slots, int(self.known.lengths.max()) + max_new_tokens)
+        self.memory = reader.room_for(slots, max(map(len, prompts)) + max_new_tokens)
         self.begun = 0  # prompts so far
 
     def write(self) -> list[Reply]:
@@ -147,8 +148,8 @@ class _ContinuousBatch:
         rows = torch.arange(self.begun, self.begun + len(slots))
         self.begun += len(slots)
         self.rows[slots] = rows
-        self.memory.put(slots, self.known, self.source[rows])
-        self._choose_next(slots, self.first[self.source[rows]])
+        self.reader.put(self.memory, slots, self.source[rows])
+        self._choose_next(slots, self.model.lm_head(self.reader.last[self.source[rows]]))
 
     def _choose_next(self, slots: torch.Tensor, logits: torch.Tensor) -> None:
         """Choose the next token of these slots."""

@@ -4,11 +4,10 @@ Keys and values of a text stand at the columns of its positions, so texts of dif
 padding between their tokens, and a finished text can make room for a new one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-
-READ_TOGETHER = 64  # prompts of similar length that are read at once, so that padding costs little
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Memory:
 
 
 def is_supported(model) -> bool:
-    """Whether `read` and `read_on` compute what the model does."""
+    """Whether `read_on` computes what the model does."""
     from transformers import LlamaForCausalLM
 
     if parts := parts_of(model):
@@ -64,33 +63,21 @@ def parts_of(model) -> tuple:
     return getattr(model, "parts", ())
 
 
-def read(model, prompts: list[tuple[int, ...]]) -> tuple[Memory, torch.Tensor]:
-    """(memory of the prompts, logits of the token after each (prompts, vocabulary)).
+def read(inner, prompts: Sequence[Sequence[int]]) -> tuple[Memory, torch.Tensor]:
+    """(memory of the prompts, final hidden state after each prompt (prompts, hidden size)).
 
     Args:
-        model: one that `is_supported`.
-        prompts: token ids, at least one each, in the order of their lengths.
+        inner: a Llama without its head, on any device.
+        prompts: token ids, at least one each; best of similar length.
     """
-    if parts := parts_of(model):
-        memories, outputs = zip(*(read(part, prompts) for part in parts))
-        keys, values = ([one for memory in memories for one in getattr(memory, key)] for key in ("keys", "values"))
-        return Memory(keys, values, memories[0].lengths), model.mixed(*outputs)
     lengths = torch.tensor([len(prompt) for prompt in prompts])
-    memory, logits = None, []
-    for start in range(0, len(prompts), READ_TOGETHER):
-        rows = slice(start, start + READ_TOGETHER)
-        ids = torch.zeros((len(prompts[rows]), int(lengths[rows].max())), dtype=torch.long)
-        for row, prompt in enumerate(
-            prompts[rows]
-        ):  # nothing that comes later changes what was read, so any padding will do
-            ids[row, : len(prompt)] = torch.tensor(prompt)
-        output = model.model(input_ids=ids, use_cache=True)
-        logits.append(model.lm_head(output.last_hidden_state[torch.arange(len(ids)), lengths[rows] - 1]))
-        layers = output.past_key_values.layers
-        part = Memory([layer.keys for layer in layers], [layer.values for layer in layers], lengths[rows])
-        memory = memory or part.room_for(len(prompts), int(lengths.max()))
-        memory.put(torch.arange(len(prompts))[rows], part, torch.arange(len(ids)))
-    return memory, torch.cat(logits)
+    ids = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long)
+    for row, prompt in enumerate(prompts):  # nothing that comes later changes what was read, so any padding will do
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+    output = inner(input_ids=ids.to(inner.device), use_cache=True)
+    layers = output.past_key_values.layers
+    memory = Memory([layer.keys for layer in layers], [layer.values for layer in layers], lengths)
+    return memory, output.last_hidden_state[torch.arange(len(ids)), lengths - 1]
 
 
 def read_on(model, memory: Memory, tokens: torch.Tensor) -> torch.Tensor:

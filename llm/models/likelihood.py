@@ -1,27 +1,44 @@
-"""How likely a model finds tokens: of its own replies, with gradient, for DPO and PPO; of given texts, for measuring; and of
-the choices of a question, where a long question is read once for all of them.
+"""How likely a model finds tokens: of its own replies, with gradient, for DPO and PPO; of given texts, and of replies to
+prompts that are read once, for measuring; and how far two models differ in what they say next.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.nn.utils.rnn import pad_sequence
 
-from .batches import Batch, batches_of, left_pad, positions
+from .batches import Batch, batches_of, left_pad, positions, similar_rows
 from .generate import forward, is_recurrent
-from .kv_cache import parts_of
+from .reader import Reader
 
-LONG = 32  # tokens; shorter questions are read again with each choice, which costs less than to keep what was read
+MOST_LOGITS, MOST_POSITIONS = 2**24, 1024  # that are kept at a time
 
 
 def token_log_probs(model, batch: Batch) -> torch.Tensor:
     """log p(token | those before it) in nats of ids[:, 1:], (rows, length - 1); 0 where the token's weight is 0."""
     batch = batch.to(model.device)
-    hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state[:, :-1]
     counted = batch.weights[:, 1:] > 0
-    logits = model.lm_head(hidden[counted]).float()
-    chosen = -F.cross_entropy(logits, batch.ids[:, 1:][counted], reduction="none")
+    chosen = -F.cross_entropy(counted_logits(model, batch), batch.ids[:, 1:][counted], reduction="none")
     return torch.zeros(counted.shape, dtype=chosen.dtype, device=chosen.device).masked_scatter(counted, chosen)
+
+
+def counted_logits(model, batch: Batch) -> torch.Tensor:
+    """Logits of the tokens whose weight is not 0, row by row; (counted tokens, vocabulary), in at least fp32, with gradient.
+
+    On a CPU long rows are read apart from short ones where that leaves much padding out; this changes rounding only.
+    """
+    counted = batch.weights[:, 1:] > 0
+    numbers = torch.zeros(counted.shape, dtype=torch.long, device=counted.device)
+    numbers[counted] = torch.arange(int(counted.sum()), device=counted.device)
+    found, order = [], []
+    for rows, length in similar_rows(batch.mask):
+        given = {"input_ids": batch.ids[rows, :length], "attention_mask": batch.mask[rows, :length]}
+        hidden, some = model.model(**given, use_cache=False).last_hidden_state[:, :-1], counted[rows, : length - 1]
+        found.append(hidden[some])
+        order.append(numbers[rows, : length - 1][some])
+    logits = model.lm_head(found[0] if len(found) == 1 else torch.cat(found)[torch.cat(order).argsort()])
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def reply_log_probs(model, batch: Batch) -> torch.Tensor:
@@ -44,52 +61,45 @@ def log_likelihoods(model, pairs: list[tuple[list[int], list[int]]], pad_id: int
     return result
 
 
-def choice_log_likelihoods(
-    model, asked: list[tuple[list[int], list[list[int]]]], pad_id: int, batch_size: int
-) -> list[np.ndarray]:
-    """Sum of log p(choice | context) in nats for each choice of each (context ids, choices' ids); all at least one token.
+@torch.no_grad()
+def reply_log_likelihoods(reader: Reader, pairs: Sequence[tuple[list[int], list[int]]]) -> list[np.ndarray]:
+    """log p in nats of each token of the reply of each (prompt ids, reply ids), both at least one token: (tokens,) a pair.
 
-    batch_size: choices that are scored together.
+    A prompt is read once however many replies it has.
     """
-    if max(len(context) for context, _ in asked) < LONG or parts_of(model):
-        pairs = [(context, choice) for context, choices in asked for choice in choices]
-        scores = log_likelihoods(model, pairs, pad_id, batch_size)
-        return np.split(scores, np.cumsum([len(choices) for _, choices in asked])[:-1])
-    order = sorted(range(len(asked)), key=lambda i: len(asked[i][0]))
-    together = max(1, batch_size // max(len(choices) for _, choices in asked))
-    result: list[np.ndarray] = [np.empty(0)] * len(asked)
-    for start in range(0, len(order), together):
-        rows = order[start : start + together]
-        for row, scores in zip(rows, _read_once(model, [asked[i] for i in rows], pad_id)):
-            result[row] = scores
-    return result
+    states, counts = states_before(reader, pairs)
+    wanted = torch.tensor([token for _, reply in pairs for token in reply], device=states.device)
+    found = [
+        _token_log_likelihoods(reader.model.lm_head(states[rows]), wanted[rows])
+        for rows in _chunks(reader.model, states)
+    ]
+    return np.split(torch.cat(found).numpy(), np.cumsum(counts)[:-1])
+
+
+def states_before(reader: Reader, pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, list[int]]:
+    """`Reader.states` before each token of the replies: as many as they have tokens."""
+    return reader.states([(context, reply[:-1]) for context, reply in pairs])
 
 
 @torch.no_grad()
-def _read_once(model, asked: list[tuple[list[int], list[list[int]]]], pad_id: int) -> list[np.ndarray]:
-    contexts, context_mask = left_pad([context for context, _ in asked], pad_id, model.device)
-    read = model.model(
-        input_ids=contexts, attention_mask=context_mask, position_ids=positions(context_mask), use_cache=True
-    )
-    counts = torch.tensor([len(choices) for _, choices in asked])
-    owner = torch.arange(len(asked)).repeat_interleave(counts).to(model.device)  # of each choice
-    read.past_key_values.batch_select_indices(owner)
-    choices = [torch.tensor(choice) for _, choices in asked for choice in choices]
-    ids = pad_sequence(choices, batch_first=True, padding_value=pad_id).to(model.device)
-    mask = torch.cat(
-        [context_mask[owner], torch.ones_like(ids)], dim=1
-    )  # what is right of a choice changes nothing in it
-    after = model.model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions(mask)[:, -ids.shape[1] :],
-        past_key_values=read.past_key_values,
-    ).last_hidden_state
-    before = torch.cat([read.last_hidden_state[owner, -1:], after[:, :-1]], dim=1)  # of each token of a choice
-    lengths = torch.tensor([len(choice) for choice in choices])
-    chosen = (torch.arange(ids.shape[1]) < lengths[:, None]).to(model.device)  # not the padding: it would be most of it
-    scores = _token_log_likelihoods(model.lm_head(before[chosen]), ids[chosen])
-    return np.split(_sums(scores, lengths.tolist()), counts.cumsum(0)[:-1])
+def divergences(model, states: torch.Tensor, other, others: torch.Tensor) -> np.ndarray:
+    """KL(model || other) in nats of what each says next, exactly, over the vocabulary: (positions,).
+
+    Args:
+        model, other: with the head `lm_head`.
+        states, others: their final hidden states at the same positions of the same texts, (positions, hidden size).
+    """
+    found = []
+    for rows in _chunks(model, states):
+        p, q = (one.lm_head(of[rows]).float().log_softmax(dim=1) for one, of in ((model, states), (other, others)))
+        found.append((p.exp() * (p - q)).sum(dim=1).cpu().double())
+    return torch.cat(found).numpy()
+
+
+def _chunks(model, states: torch.Tensor) -> list[slice]:
+    """Positions whose logits are made together."""
+    size = max(1, min(MOST_LOGITS // model.config.vocab_size, MOST_POSITIONS))
+    return [slice(start, start + size) for start in range(0, len(states), size)]
 
 
 def _token_log_likelihoods(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Two language models as one, whose logits are an affine mean of theirs: a model object that is generated from and measured as any other."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 
@@ -51,6 +52,18 @@ class LogitMixture(torch.nn.Module):
         return self.theta_0, self.theta
 
     @property
+    def model(self) -> "Bodies":
+        """The mixture without its head."""
+        return Bodies(self.parts)
+
+    def lm_head(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits (.., vocabulary) from the hidden states of `model`, (.., both hidden sizes)."""
+        sizes = [part.config.hidden_size for part in self.parts]
+        return self.mixed(
+            *(part.lm_head(own) for part, own in zip(self.parts, states.split(sizes, dim=-1), strict=True))
+        )
+
+    @property
     def device(self) -> torch.device:
         return self.theta.device
 
@@ -85,3 +98,36 @@ class LogitMixture(torch.nn.Module):
         if self.share in (0, 1):
             return theta if self.share else theta_0
         return (1 - self.share) * theta_0 + self.share * theta
+
+
+class Bodies:
+    """Two Llamas without their heads that read the same: hidden states stand side by side, and so do the caches' layers."""
+
+    def __init__(self, parts: tuple) -> None:
+        self.bodies = [part.model for part in parts]
+
+    @property
+    def device(self) -> torch.device:
+        return self.bodies[0].device
+
+    def __call__(self, past_key_values=None, **read) -> SimpleNamespace:
+        """As a Llama's body; `past_key_values` holds the layers of both, one after the other."""
+        outputs = [
+            body(past_key_values=cache, **read)
+            for body, cache in zip(self.bodies, self._own(past_key_values), strict=True)
+        ]
+        states = torch.cat([output.last_hidden_state for output in outputs], dim=-1)
+        layers = [layer for output in outputs for layer in output.past_key_values.layers]
+        return SimpleNamespace(last_hidden_state=states, past_key_values=SimpleNamespace(layers=layers))
+
+    def _own(self, cache) -> list:
+        if cache is None:
+            return [None] * len(self.bodies)
+        from transformers import DynamicCache
+
+        depth, found = self.bodies[0].config.num_hidden_layers, []
+        for layers in (cache.layers[:depth], cache.layers[depth:]):
+            own = DynamicCache()
+            own.layers = layers
+            found.append(own)
+        return found

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from .batches import Tokens, batches_of, left_pad, pad_replies, positions
 from .chat import Reply, encode_apart, pad_id
 from .generate import accepted, is_recurrent
+from .reader import Reader
 
 
 @torch.no_grad()
@@ -17,10 +18,14 @@ def reward_scores(
     replies: Sequence[Reply],
     batch_size: int,
     encode: Callable[..., list[Tokens]] = encode_apart,
+    reader: Reader | None = None,
 ) -> torch.Tensor:
     """Learned reward of each (prompt, reply, finished), fp32 on the CPU; shape (replies,). encode: a rule for ids of
-    `llm.models.chat`, with the reward model's tokenizer.
+    `llm.models.chat`, with the reward model's tokenizer. reader: one of the reward model (a Llama), which reads a prompt once,
+    however many replies it has, at this call or a later one.
     """
+    if reader is not None:
+        return reader_outputs(reader, encode(tokenizer, replies))[:, 0]
     return batched_outputs(reward_model, encode(tokenizer, replies), pad_id(tokenizer), batch_size)[:, 0]
 
 
@@ -35,6 +40,17 @@ def batched_outputs(
     in_order = torch.empty_like(found)
     in_order[sum(rows, [])] = found
     return in_order
+
+
+@torch.no_grad()
+def reader_outputs(reader: Reader, sequences: Sequence[Tokens]) -> torch.Tensor:
+    """`head_outputs` by a reward model's reader, fp32 on the CPU; (sequences, outputs)."""
+    states, counts = reader.states(sequences)
+    read, model = [], reader.model
+    pooled = getattr(model.config, "reward_pooling", "last") != "last"
+    for hidden in states.split(counts):
+        read.append(hidden[1:].mean(dim=0) if pooled and len(hidden) > 1 else hidden[-1])
+    return model.score(torch.stack(read)).float().cpu()
 
 
 def sequence_scores(reward_model, sequences: Sequence[Tokens], padding: int) -> torch.Tensor:

@@ -118,8 +118,11 @@ def _memory(preset: LocalPreset, shape: PublicModel, step: Step, sizes: Sizes) -
     # logits as they come, and as log-probabilities
     logits = FULL * 2 * preset.evaluate.batch * preset.max_new_tokens * shape.vocabulary
     questions = FULL / HALF * cache(shape, preset.evaluate.batch * sizes.longest_passage)
-    copies = 5 if step.rule == "average" else 2  # theta, both states, the mix and the reward model; or a model and that
-    return copies * weights + max(logits, questions)
+    copies = (
+        6 if step.rule == "average" else 3
+    )  # theta, both states, the mix, theta_0 and the reward model; or a model and those
+    prompts = 3 * FULL / HALF * cache(shape, preset.evaluate.prompts * sizes.prompt)  # as the last three have read them
+    return copies * weights + prompts + max(logits, questions)
 
 
 def _disk(preset: LocalPreset, shape: PublicModel, step: Step) -> float:

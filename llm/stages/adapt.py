@@ -23,6 +23,7 @@ from ..files import read_made, up_to_date, write_json
 from ..models.batches import IGNORED
 from ..models.chat import imitation_batch
 from ..models.loading import load_model, load_reward_model, load_tokenizer
+from ..models.reader import Reader
 from ..models.rewards import reward_scores
 from ..run import LocalRun
 from .average import Found, load_between
@@ -85,7 +86,8 @@ def draw_samples(run: LocalRun, theta: Path, reward: Path, out: Path) -> None:
     model, tokenizer = load_model(theta, run.device), load_tokenizer(theta)
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
     samples = sample(run, model, tokenizer, prompts, settings.samples, 1.0, ("adapt",))
-    scores = reward_scores(load_reward_model(reward, run.device), tokenizer, samples, run.preset.evaluate.batch).numpy()
+    judge = load_reward_model(reward, run.device)
+    scores = reward_scores(judge, tokenizer, samples, run.preset.evaluate.batch, reader=Reader(judge)).numpy()
     best = np.argsort(-scores, kind="stable")[: settings.keep]
     keys = ("prompt", "reply", "finished")
     write_json(out, [dict(zip(keys, samples[i])) | {"reward": float(scores[i])} for i in rng.permutation(best)])

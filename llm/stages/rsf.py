@@ -13,6 +13,7 @@ from ..config import Optimiser
 from ..files import up_to_date, write_json
 from ..models.chat import generate_replies, imitation_batch
 from ..models.loading import load_model, load_reward_model, load_tokenizer, require_model
+from ..models.reader import Reader
 from ..models.rewards import reward_scores
 from ..models.save import save_model
 from ..run import LocalRun
@@ -48,7 +49,8 @@ def _iterate(run: LocalRun, before: Path, reward: Path, after: Path, iteration: 
     rng = run.rng("rsf", iteration)
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
     samples = sample(run, model, tokenizer, prompts, settings.samples, settings.temperature, ("rsf", iteration))
-    scores = reward_scores(load_reward_model(reward, run.device), tokenizer, samples, run.preset.evaluate.batch).numpy()
+    judge = load_reward_model(reward, run.device)
+    scores = reward_scores(judge, tokenizer, samples, run.preset.evaluate.batch, reader=Reader(judge)).numpy()
     best = best_of(scores.reshape(len(prompts), settings.samples))
     chosen = [samples[i] for i in best]
     batches = (imitation_batch(tokenizer, batch) for batch in minibatches(chosen, settings.batch, settings.epochs, rng))

@@ -4,7 +4,8 @@ from math import sqrt
 from typing import Any
 
 from ..config import Algorithm
-from ..evaluation.local import Evaluator, chance
+from ..evaluation.abilities import chance
+from ..evaluation.local import Evaluator
 from ..evaluation.measurement import Measurement, rows_of, with_rate
 from ..files import read_made
 from ..models.loading import load_model

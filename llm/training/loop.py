@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from ..config import Optimiser
 from ..models.batches import Batch
+from ..models.likelihood import counted_logits
 
 
 def token_loss(model, batch: Batch) -> torch.Tensor:
@@ -17,13 +18,6 @@ def token_loss(model, batch: Batch) -> torch.Tensor:
     logits, weights = counted_logits(model, batch), counted_weights(batch)
     losses = F.cross_entropy(logits, batch.ids[:, 1:][batch.weights[:, 1:] > 0], reduction="none")
     return (losses * weights).sum() / batch.weights[:, 1:].sum()
-
-
-def counted_logits(model, batch: Batch) -> torch.Tensor:
-    """Logits of the tokens whose weight is not 0, row by row; (counted tokens, vocabulary), in at least fp32."""
-    hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state[:, :-1]
-    logits = model.lm_head(hidden[batch.weights[:, 1:] > 0])
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def counted_weights(batch: Batch) -> torch.Tensor:

@@ -15,7 +15,7 @@ from llm.data.microcosm.source import KINDS, Microcosm
 from llm.data.microcosm.texts import passage
 from llm.data.microcosm.world import World
 from llm.errors import UserError
-from llm.evaluation.local import chance
+from llm.evaluation.abilities import chance
 from llm.evaluation.measurement import f1
 from llm.run import Run
 from microcosm_runs import second_size, smoke

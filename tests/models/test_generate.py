@@ -91,10 +91,10 @@ def test_both_ways_write_the_same_replies_and_draw_as_many_numbers(model, end, t
 
 
 def test_prompts_are_read_and_continued_as_by_the_model_itself(model):
-    """Logits of every step, of texts of different lengths side by side, with reading in several pieces."""
+    """Logits of every step, of texts of different lengths side by side."""
     prompts = sorted(map(tuple, PROMPTS), key=len)
-    memory, logits = decode.read(model, prompts)
-    room = memory.room_for(len(prompts), 20)
+    memory, last = decode.read(model.model, prompts)
+    logits, room = model.lm_head(last), memory.room_for(len(prompts), 20)
     room.put(torch.arange(len(prompts)), memory, torch.arange(len(prompts)))
     texts = [list(prompt) for prompt in prompts]
     for token in (11, 300, 7):
@@ -122,7 +122,7 @@ def test_heads_that_share_keys_and_values_are_read_on_as_transformers_does():
     model = grouped()
     assert decode.is_supported(model)
     texts = sorted((tuple(prompt) for prompt in PROMPTS), key=len)
-    known, _ = decode.read(model, texts)
+    known, _ = decode.read(model.model, texts)
     memory = known.room_for(len(texts), int(known.lengths.max()) + 1)
     memory.put(torch.arange(len(texts)), known, torch.arange(len(texts)))
     for text, row in zip(texts, decode.read_on(model, memory, torch.full((len(texts),), 9)), strict=True):

@@ -1,67 +1,15 @@
-"""Log-likelihoods against those of each sequence alone, and choices scored after reading their question once against reading
-it anew with each of them.
-"""
+"""Log-likelihoods against those of each sequence alone, and of rows that are read apart against those of the whole batch."""
 
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaModel
 
-from llm.models import likelihood as module
-from llm.models.likelihood import choice_log_likelihoods, log_likelihoods
+from llm.models import batches
+from llm.models.batches import Batch, pad_replies, similar_rows
+from llm.models.likelihood import log_likelihoods, token_log_probs
+from llm.training.loop import token_loss
 from microcosm_runs import tiny_model
-
-RNG = np.random.default_rng(0)
-
-
-def ids(length: int) -> list[int]:
-    return RNG.integers(1, 50, length).tolist()
-
-
-ASKED = [
-    (ids(context), [ids(length) for length in lengths])
-    for context, lengths in [(40, (1, 5)), (7, (3, 3, 2)), (33, (4,)), (1, (2, 6, 1, 1)), (52, (9, 1))]
-]
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    config = LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.5)
-    return LlamaForCausalLM(config).eval()
-
-
-@pytest.fixture
-def read(model, monkeypatch):
-    """How many tokens each call of the model reads."""
-    counts, forward = [], model.model.forward
-
-    def counting(**given):
-        counts.append(given["input_ids"].numel())
-        return forward(**given)
-
-    monkeypatch.setattr(model.model, "forward", counting)
-    return counts
-
-
-@pytest.mark.parametrize("batch_size", [1, 8, 100])
-@pytest.mark.parametrize("long", [0, 1000])
-def test_scores_are_those_of_the_whole_text(model, batch_size, long, monkeypatch):
-    monkeypatch.setattr(module, "LONG", long)
-    found = choice_log_likelihoods(model, ASKED, pad_id=0, batch_size=batch_size)
-    for (context, choices), scores in zip(ASKED, found, strict=True):
-        wanted = log_likelihoods(model, [(context, choice) for choice in choices], 0, batch_size=1)
-        np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-4)
-
-
-def test_a_long_question_is_read_once(model, read):
-    question, answers = ids(100), [ids(2) for _ in range(4)]
-    choice_log_likelihoods(model, [(question, answers)], pad_id=0, batch_size=4)
-    assert read == [100, 4 * 2]
-    read.clear()
-    choice_log_likelihoods(model, [(question[: module.LONG - 1], answers)], pad_id=0, batch_size=4)
-    assert read == [4 * (module.LONG - 1 + 2)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
@@ -79,3 +27,41 @@ def test_log_likelihood_is_that_of_each_sequence_alone(batch_size):
             expected.append(sum(logs[step, token].item() for step, token in zip(steps, continuation, strict=True)))
     assert np.std(expected) > 1  # the cases differ
     np.testing.assert_allclose(log_likelihoods(model, pairs, 0, batch_size), expected, rtol=1e-4, atol=1e-3)
+
+
+def ragged(lengths: list[int]) -> Batch:
+    rng = np.random.default_rng(1)
+    return pad_replies(
+        [(rng.integers(6, 500, n // 2).tolist(), rng.integers(6, 500, n - n // 2).tolist()) for n in lengths], 0
+    )
+
+
+@pytest.mark.parametrize("lengths", [[40, 6, 4, 9, 38, 5], [20, 21, 22], [7]])
+def test_rows_that_are_read_apart_have_the_loss_and_the_gradient_of_the_whole_batch(lengths, monkeypatch):
+    model, batch, read, forward = tiny_model(), ragged(lengths), [], LlamaModel.forward
+
+    def counting(self, **given):
+        read.append(given["input_ids"].numel())
+        return forward(self, **given)
+
+    monkeypatch.setattr(LlamaModel, "forward", counting)
+    found = []
+    for worth in (1.0 - 1e-9, 0.0):
+        monkeypatch.setattr(batches, "WORTH", worth)
+        model.zero_grad()
+        scores = token_log_probs(model, batch)
+        token_loss(model, batch).backward()
+        found.append((scores, model.model.embed_tokens.weight.grad.clone()))
+    for apart, whole in zip(*found, strict=True):
+        torch.testing.assert_close(apart, whole, rtol=1e-3, atol=1e-5)
+    ends = [scores.nonzero()[-1].item() for scores in found[0][0].detach()]
+    assert ends == [length - 2 for length in lengths]
+    if lengths[0] == 40:
+        assert sum(read[:2]) == 2 * 40 + 4 * 9 < read[-1] == 6 * 40
+
+
+def test_batches_of_similar_rows_stay_whole():
+    assert similar_rows(torch.ones(4, 9)) == [(slice(None), 9)]
+    assert len(similar_rows(ragged([20, 21, 22]).mask)) == 1
+    (short, first), (long, second) = similar_rows(ragged([40, 6, 4, 9, 38, 5]).mask)
+    assert (sorted(short.tolist()), first, sorted(long.tolist()), second) == ([1, 2, 3, 5], 9, [0, 4], 40)

@@ -8,8 +8,9 @@ from llm.config import load_preset
 from llm.errors import UserError
 from llm.models.batches import left_pad, pad_right
 from llm.models.generate import generate
-from llm.models.likelihood import choice_log_likelihoods, log_likelihoods, reply_log_probs
+from llm.models.likelihood import divergences, log_likelihoods, reply_log_likelihoods, reply_log_probs, states_before
 from llm.models.loading import load_model
+from llm.models.reader import Reader
 from llm.plan.report import costs, device_for, require_room, text
 from llm.run import Run
 from llm.stages.backend import LocalBackend
@@ -17,7 +18,7 @@ from llm.training.loop import token_loss
 from smollm_runs import fetched_run
 
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
-SHORT, LONG = [5, 6, 7], list(range(3, 10)) * 6  # the second is one that `llm.models.likelihood` reads once
+SHORT, LONG = [5, 6, 7], list(range(3, 10)) * 6
 
 
 def test_models_of_the_other_presets_stay_on_the_processor(tmp_path):
@@ -59,12 +60,19 @@ def test_a_gpu_says_what_the_processor_says(tmp_path):
     LocalBackend(run).pretrain(shipped=None)
     here, there = (load_model(run.folder / "pretrained", device) for device in ("cpu", "cuda"))
     batch = pad_right([(SHORT + [8, 9], [0.0] * 3 + [1.0] * 2), (LONG, [0.0] * 40 + [1.0, 0.5])], 0)
-    asked = [(LONG, [[5, 6], [7]]), (SHORT, [[8], [9, 4], [3]])]
+    asked = [(LONG, [5, 6]), (LONG, [7]), (SHORT, [8]), (SHORT, [9, 4]), (SHORT, [3])]
+
+    def differ(model) -> np.ndarray:
+        """Between what the model says and what it would with another head on the same states."""
+        states, _ = states_before(Reader(model), asked)
+        return divergences(model, states, model, 2 * states)
+
     for say in (
         lambda model: token_loss(model, batch).detach().cpu(),
         lambda model: reply_log_probs(model, batch).detach().cpu(),
         lambda model: log_likelihoods(model, [(SHORT, [5]), (LONG, [6, 7])], 0, 2),
-        lambda model: np.concatenate(choice_log_likelihoods(model, asked, 0, 8)),
+        lambda model: np.concatenate(reply_log_likelihoods(Reader(model), asked)),
+        differ,
     ):
         np.testing.assert_allclose(say(there), say(here), rtol=1e-4, atol=1e-4)
     options = {"max_new_tokens": 8, "end_id": 2, "pad_id": 0, "temperature": 1.0}

@@ -18,10 +18,10 @@ from llm.stages import average, oracle, trajectory
 from llm.stages.adapt import ratios_of
 from llm.stages.align import align
 from llm.stages.backend import LocalBackend
-from microcosm_runs import evaluator, make_reward, theta, values
+from microcosm_runs import DIALOGUE, QA, evaluator, make_reward, theta, values
 from smollm_runs import fetched_folder, fetched_run, tiny_preset
 
-METRICS = {"reward", "gold_reward", "length", "win_rate", "qa", "reading_f1", "log_likelihood"}
+METRICS = {*DIALOGUE, *QA, "reading_f1", "reading_log_likelihood", "log_likelihood"}
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def test_choices_go_on_a_plain_text_or_reply_to_a_chat_and_the_likeliest_is_the_
     measuring, model, tokenizer = evaluator(run), load_model(theta(run)), load_tokenizer(theta(run))
     measured, _ = measuring.measure(model)
     for items, name, score in (
-        (measuring.items.qa, "qa", lambda item, chosen: float(chosen == item.reference)),
-        (measuring.items.reading, "reading_f1", lambda item, chosen: f1(chosen, item.reference)),
+        (measuring.abilities.items.qa, "qa", lambda item, chosen: float(chosen == item.reference)),
+        (measuring.abilities.items.reading, "reading_f1", lambda item, chosen: f1(chosen, item.reference)),
     ):
         contexts = [
             tokenizer.encode(item.prompt) if name == "qa" else prompt_ids(tokenizer, item.prompt) for item in items
@@ -134,13 +134,13 @@ def test_the_likelihood_of_text_is_the_mean_over_its_tokens_but_the_first(run):
     measuring, model = evaluator(run), load_model(theta(run))
     found = measuring.measure(model)[0]["log_likelihood"]
     means = []
-    for text in measuring.items.text:
+    for text in measuring.abilities.items.text:
         ids = torch.tensor([load_tokenizer(theta(run)).encode(text)])
         with torch.no_grad():
             means.append(-model(input_ids=ids, labels=ids).loss.item())
     assert found.items == pytest.approx(means, rel=1e-5)
     assert (found.value, found.n) == (pytest.approx(np.mean(means)), 3)
-    assert len({len(text) for text in measuring.items.text}) > 1
+    assert len({len(text) for text in measuring.abilities.items.text}) > 1
 
 
 def test_dpo_learns_from_the_same_pairs_and_ppo_is_refused(run):

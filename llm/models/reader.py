@@ -1,0 +1,106 @@
+"""Prompts that a model reads once, however many continuations of each are then written, scored or compared.
+
+What it makes of continuations is given as hidden states, so that one pass serves likelihoods (`llm.models.likelihood`),
+divergences between two models, and rewards (`llm.models.rewards`).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from .kv_cache import Memory, read
+
+TOGETHER = 64  # prompts, or continuations, of similar length that are read at once, so that padding costs little
+
+
+class Reader:
+    """A Llama, with a head of any kind, and the prompts that it has read; on any device.
+
+    last: final hidden state after each prompt, (prompts, hidden size), by the prompt's number.
+    """
+
+    def __init__(self, model) -> None:
+        self.model = model
+        self.last = torch.empty(0)
+        self._parts: list[Memory] = []  # of `TOGETHER` prompts each
+        self._known: dict[tuple[int, ...], int] = {}
+
+    @torch.no_grad()
+    def learn(self, prompts: Iterable[Sequence[int]]) -> torch.Tensor:
+        """The number of each prompt (token ids, at least one each); those that are new are read."""
+        wanted = [tuple(prompt) for prompt in prompts]
+        new = sorted({prompt for prompt in wanted if prompt not in self._known}, key=lambda ids: (len(ids), ids))
+        for start in range(0, len(new), TOGETHER):
+            some = new[start : start + TOGETHER]
+            memory, last = read(self.model.model, some)
+            first = len(self._parts) * TOGETHER  # numbers leave gaps where a part is not full
+            self._known |= {prompt: first + row for row, prompt in enumerate(some)}
+            self._parts.append(memory)
+            padded = last.new_zeros(TOGETHER, last.shape[1])
+            padded[: len(last)] = last
+            self.last = torch.cat([self.last.to(last), padded])
+        return torch.tensor([self._known[prompt] for prompt in wanted])
+
+    def lengths(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Tokens of the prompts, on the CPU."""
+        found = torch.empty(len(numbers), dtype=torch.long)
+        for where, part, rows in self._of(numbers):
+            found[where] = part.lengths[rows].cpu()
+        return found
+
+    def room_for(self, rows: int, columns: int) -> Memory:
+        """An empty memory of that size."""
+        return self._parts[0].room_for(rows, columns)
+
+    def put(self, memory: Memory, rows: torch.Tensor, numbers: torch.Tensor) -> None:
+        """Let `rows` of a memory hold these prompts."""
+        for where, part, others in self._of(numbers):
+            memory.put(rows[where], part, others)
+
+    @torch.no_grad()
+    def states(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> tuple[torch.Tensor, list[int]]:
+        """Final hidden states of each (prompt, continuation), ids: after the prompt and after each token of the continuation,
+        which may have none; (all of them one after the other, hidden size), and how many there are of each pair.
+        """
+        numbers = self.learn(prompt for prompt, _ in pairs)
+        counts = [1 + len(continuation) for _, continuation in pairs]
+        starts = torch.tensor(counts).cumsum(0) - torch.tensor(counts)
+        found = self.last.new_empty(sum(counts), self.last.shape[1])
+        found[starts] = self.last[numbers]
+        order = sorted((i for i in range(len(pairs)) if counts[i] > 1), key=lambda i: (counts[i], len(pairs[i][0])))
+        for start in range(0, len(order), TOGETHER):
+            some = order[start : start + TOGETHER]
+            hidden = self._read_on([pairs[i][1] for i in some], numbers[some])
+            for row, i in enumerate(some):
+                found[starts[i] + 1 : starts[i] + counts[i]] = hidden[row, : counts[i] - 1]
+        return found, counts
+
+    def _read_on(self, continuations: list[Sequence[int]], numbers: torch.Tensor) -> torch.Tensor:
+        """(rows, longest continuation, hidden size); what is right of a continuation changes nothing in it."""
+        from transformers import DynamicCache
+
+        device, lengths = self.last.device, self.lengths(numbers)
+        memory = self.room_for(len(numbers), int(lengths.max()))
+        self.put(memory, torch.arange(len(numbers)), numbers)
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(zip(memory.keys, memory.values, strict=True)):
+            cache.update(keys, values, layer)
+        ids = pad_sequence([torch.tensor(ids) for ids in continuations], batch_first=True)
+        known = torch.arange(int(lengths.max())) < lengths[:, None]
+        mask = torch.cat([known, torch.ones_like(ids, dtype=torch.bool)], dim=1).long()
+        places = lengths[:, None] + torch.arange(ids.shape[1])
+        return self.model.model(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=places.to(device),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+
+    def _of(self, numbers: torch.Tensor) -> Iterator[tuple[torch.Tensor, Memory, torch.Tensor]]:
+        """(places in `numbers`, the part that holds those prompts, their rows in it)."""
+        owners = numbers // TOGETHER
+        for owner in owners.unique().tolist():
+            where = (owners == owner).nonzero()[:, 0]
+            yield where, self._parts[owner], numbers[where] % TOGETHER
