@@ -74,7 +74,7 @@ def models(preset: Preset, step: Step) -> int:
     if step.rule == "trajectory":
         return preset.iterations(step.rlhf)
     if step.entry is not None:
-        return len(step.entry.settings()) * len(getattr(step.entry, "alphas", (None,)))
+        return len(step.entry.settings()) * len(getattr(step.entry, "alphas", ()) or (None,))
     return 1 if step.rule == "baseline" else 0
 
 

@@ -14,12 +14,15 @@ from llm.averaging.whole.free import opening
 from llm.config import load_sweep, runnable
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.errors import UserError
+from llm.evidence import paths
+from llm.evidence.frames import after, read_preset
 from llm.evidence.rows import write_rows
 from llm.grouping import Grouping, labels
 from llm.models.loading import load_tokenizer
 from llm.stages import samples
 from llm.stages.average import _materials, load_between, measure_averages
 from llm.stages.samples import own_samples
+from llm.stages.trajectory import measure_baseline, measure_trajectory
 from microcosm_runs import METRICS, evaluator, far_stepping, smoke_run, theta, values
 
 GROUPING = Grouping(3, "part", "own", "mean", "mean")
@@ -112,10 +115,16 @@ def test_every_way_of_regression_goes_from_a_sweep_to_its_rows(run, tmp_path):
     ]
     entries.append({"label": "c", "method": "constrained", "options": {"strength": [3]}, "grouping": grouping})
     (tmp_path / "few.yaml").write_text(yaml.safe_dump(sweep | {"averaging": entries}))
-    rows = []
+    rows = measure_baseline(evaluator(run)) + measure_trajectory(evaluator(run), "rsf", "own")
+    others = len(rows)
     for entry in runnable(load_sweep(str(tmp_path / "few.yaml")), run.preset).averaging:
         rows += measure_averages(evaluator(run), theta(run), "rsf", entry, None, [])
-    write_rows(tmp_path / "rows.jsonl", rows)
+    write_rows(tmp_path / "few-seed0.jsonl", rows)
+    front = paths.path(after(read_preset(tmp_path), "rsf"), "regmean")
+    order = front[front["metric"] == "reward"]
+    assert order["method"].tolist() == ["theta_0", "regmean", "regmean", "theta"]  # falling strength
+    assert order["strength"].tolist()[1:3] == [1.0, 0.0]
+    rows = rows[others:]
     assert len(rows) == 6 * len(METRICS)
     families = {methods.family(row["method"], row["setting"]) for row in rows}
     assert families >= {"regmean", "regmean-inputs-merged", "regmean-inputs-differences", "constrained"}
