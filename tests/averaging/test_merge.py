@@ -110,7 +110,7 @@ def test_the_command_takes_it_and_refuses_others(tmp_path, monkeypatch, capsys):
     theta_0, theta = save_pair(tmp_path, "llama")
     arguments = ["average", "--theta-0", theta_0, "--theta", theta, "--alpha", 0.5, "--out", tmp_path / "out"]
     assert command(monkeypatch, *arguments, "--method", "ties") == 2
-    assert "merge is 'ties', allowed are linear, slerp." in capsys.readouterr().err
+    assert "method is 'ties', allowed are ma, slerp, regmean." in capsys.readouterr().err
     assert command(monkeypatch, *arguments, "--method", "slerp") == 0
     name = "model.norm.weight"
     states = [load_file(folder / "model.safetensors")[name] for folder in (theta_0, theta, tmp_path / "out")]
