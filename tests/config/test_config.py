@@ -199,7 +199,7 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
         (
             "averaging.0.method",
             "magic",
-            "averaging.0.method = 'magic' is not allowed: .*'ma', .*'part', .*'ama', .* or 'pattern'",
+            "averaging.0.method = 'magic' is not allowed: .*'ma', .*'part', .*'ama', .*'pattern'",
         ),
         ("averaging.0.grouping.head", "left", "averaging.0.grouping.head = 'left' is not allowed: .*'first', 'last'"),
         (
