@@ -86,7 +86,7 @@ def path(rows: pd.DataFrame, family: str, lr: float | None = None) -> pd.DataFra
     method = METHODS[chosen["method"].iloc[0]]
     if method.order is None:
         return chosen
-    ranked = method.kind == "training"
+    ranked = not {"alpha", "iteration"} & {*method.order.by}  # by a strength, which has no scale of its own
     chosen = chosen.assign(step=_places(chosen, method.order) if ranked else chosen[method.order.by[0]].astype(float))
     last = chosen["step"].max() + 1 if ranked else 1.0
     ends = {step: end for step, end in ((0.0, method.order.starts), (last, method.order.ends)) if end}

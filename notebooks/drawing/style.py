@@ -76,13 +76,16 @@ def figures() -> Path:
 def look(family: str) -> Look:
     """The look of a family of models (`llm.methods.looks`), or of an algorithm.
 
-    AMA with any other K looks as with 6, and with any number of samples and regulariser as AMA.
+    AMA with any other K looks as with 6, and with any number of samples and regulariser as AMA; regression averaging with any other
+    options looks as with its defaults.
     """
     known = looks()
     if re.fullmatch(r"ama-\d+", family):
         return replace(known["ama-6"], label=f"AMA, K = {family.removeprefix('ama-')}")
     if varied := re.fullmatch(r"ama-samples-(.+)-regulariser-(.+)", family):
         return replace(known["ama"], abbreviation=f"AMA, {varied[1]} samples, regulariser {varied[2]}")
+    if family not in known and family.startswith("regmean-"):
+        return replace(known["regmean"], abbreviation=f"RegMean, {family.removeprefix('regmean-').replace('-', ' ')}")
     if family not in known:
         raise KeyError(f"{family!r} has no look; allowed are {', '.join(known)}")
     return known[family]

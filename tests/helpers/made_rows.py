@@ -67,6 +67,10 @@ def of_averaging(seed, rlhf, entry, rate):
     grouping = entry.grouping.of_layers(PRESET.model.layers)
     groups = [f"part{k + 1}" for k in range(grouping.parts)]
     groups += [key for key in ("embeddings", "head") if getattr(grouping, key) == "own"]
+    if entry.spec.whole and not entry.alphas:  # ordered by a strength
+        for setting in entry.settings():
+            yield {**setting, **rate}, averaged(rlhf, 1 / (1 + setting["strength"]), 0.3, seed)
+        return
     bonus = {"ama": 0.15, "adamerging": -0.1, "oracle": 0.25}.get(entry.method, 0.0)
     rng = np.random.default_rng([seed, zlib.crc32(f"{rlhf} {entry.label}".encode())])
     if entry.spec.whole:
