@@ -139,7 +139,7 @@ class AveragingEntry(Entry):
 class TrainingEntry(Entry):
     """One family of models trained from theta_0.
 
-    All methods imitate RSF's samples, but for those that are PPO (`after: ppo`), with other penalties eta.
+    What it is trained by says the method (`how`): RSF's samples, PPO with other penalties eta, or the sweep's algorithm itself.
     """
 
     method: Annotated[str, method_of("training")]
@@ -148,7 +148,7 @@ class TrainingEntry(Entry):
 class Sweep(Settings):
     """What is compared: algorithms, learning rates (the preset's own is `null`), and what is averaged after, or trained at, each.
 
-    Training entries go with the algorithm that their method needs alone: most imitate the samples that RSF chose, `kl` is PPO itself.
+    Training entries go with the algorithms of their method alone: those that imitate the samples that RSF chose with RSF, `kl` with PPO.
     """
 
     name: Name
@@ -171,10 +171,10 @@ class Sweep(Settings):
     @model_validator(mode="after")
     def _training_has_its_algorithm(self) -> Self:
         for entry in self.training:
-            if self.rlhf != (entry.spec.after,):
+            if not set(self.rlhf) <= set(entry.spec.after):
                 raise refused(
                     f"rlhf = {list(self.rlhf)} is not allowed with training entries of method {entry.method}; "
-                    f"allowed is ['{entry.spec.after}']"
+                    f"allowed is {list(entry.spec.after)}"
                 )
         return self
 
