@@ -206,6 +206,13 @@ def _ama_family(setting: Mapping[str, Any]) -> str:
     return "-".join(["ama", *parts, *(["own", *own] if own else []), *varied])
 
 
+def _regmean_family(setting: Mapping[str, Any]) -> str:
+    """Regression averaging by what differs from its defaults: "regmean", "regmean-samples-50", "regmean-inputs-merged"."""
+    varied = [f"{key}-{value:g}" if isinstance(value, int | float) else f"{key}-{value}"
+              for key, value in setting.items() if key in REGRESSION]  # fmt: skip
+    return "-".join(["regmean", *varied])
+
+
 def _pattern_family(setting: Mapping[str, Any]) -> str:
     """Unequal ratios by what differs from the first one, the last alone or all the rest, and whether it is less or more."""
     first, *others, last = [ratio for _, ratio in sorted(setting["alphas"].items())]
@@ -224,6 +231,14 @@ ADAPTERS = {
 }
 MERGED_ONLINE = {"keep": Option(least=0, most=1, above=True), "pull": Option(least=0, most=1)}
 REFERENCE = {"samples": Option(least=1, whole=True), "reference": Option(words=("free", "documents"), numbers=False)}
+REGRESSION = {  # what an entry may vary of regression averaging beside its strength (`llm.averaging.whole.regmean`)
+    "samples": Option(least=1, whole=True, needed=False),
+    "kind": Option(words=("free", "chat"), numbers=False, needed=False),
+    "inputs": Option(words=("own", "merged", "differences"), numbers=False, needed=False),
+    "ridge": Option(least=0, above=True, needed=False),
+    "shrinkage": Option(least=0, most=1, needed=False),
+    "rows": Option(words=("counts", "ratio"), numbers=False, needed=False),
+}
 ALONG_ALPHA = Order(("alpha",), starts="theta_0", ends="theta")  # alpha = 0 is theta_0 itself, 1 is theta
 ALONG_STRENGTH = Order(("strength",), falling=True, starts="theta_0", ends="distilled")
 METHODS: dict[str, Method] = {}
@@ -315,6 +330,12 @@ for _method in (
     }, f"{PAPER}, figure 9", "averaging.merge.linear:LINEAR",
         options={"offsets": Option(least=-1, most=1, tuples=True)}, grouped=True, order=Order(("alpha",)),  # the first part's
         family=_pattern_family, hub=True),
+    Method("regmean", "averaging", {
+        "regmean": Look("regression averaging (RegMean)", "#c2185b", "-", "RegMean"),
+        "regmean-inputs-merged": Look("RegMean++, layer by layer", "#7b1fa2", "--", "RegMean++"),
+        "regmean-inputs-differences": Look("RegMean without samples", "#90a4ae", ":", "RegMean, no samples"),
+    }, "arXiv 2212.09849", "averaging.whole.regmean:make", options=BY_STRENGTH | REGRESSION, whole=True,
+        order=Order(("strength",), falling=True, starts="theta_0", ends="theta"), family=_regmean_family),
     Method("distilled", "training", {"distilled": Look("distilled, no penalty", "#444444", "-", "distilled")},
         f"{PAPER}, section 4", "training.mitigations.mitigation:distilled"),
     _mitigation("l1", Look("L1 penalty", "#332288", "--", "L1")),
@@ -349,7 +370,7 @@ for _method in (
         "ema": Look("moving average", "#89c2d9", "-.", "EMA"),
     }, "arXiv 2508.00180",
         {"strength": Option(least=0, most=1), "bias_power": Option(least=0, words=("none",)),
-         "lag": Option(least=1), "interval": Option(least=1, whole=True)},
+         "lag": Option(least=1), "interval": Option(least=1, whole=True)}, Order(("strength",), falling=True),
         family=lambda setting: "ema" if setting["bias_power"] == "none" else "bema"),
     _on_policy("warp", Look("WARP", "#e4572e", "-."), "arXiv 2406.16768",
         {"share": Option(least=0, most=1), "runs": Option(least=1, most=9, whole=True), "anchor": Option(least=0),

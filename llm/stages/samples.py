@@ -3,14 +3,57 @@
 
 from pathlib import Path
 
+from ..averaging.whole.free import KINDS as FREE
+from ..averaging.whole.free import opening, write
 from ..errors import UserError
+from ..files import read_made, up_to_date, write_json
 from ..models.batches import Tokens
+from ..models.chat import context_of, ids_of_prompts
+from ..models.loading import load_model, load_tokenizer
 from ..run import LocalRun
 
-KINDS = ("free", "replies")
+KINDS = (*FREE, "replies")
 BLOCK = 256  # samples are drawn in blocks, so that the first ones do not depend on how many are asked for
+LENGTH = 64  # new tokens of a free sample; replies have the preset's
 
 
-def own_samples(run: LocalRun, theta_0: Path, theta: Path, kind: str, count: int) -> list[Tokens]:
-    """The first `count` samples: "free" ones of theta_0, or "replies" of theta to training prompts."""
-    raise UserError(f"kind = {kind!r} is unknown; allowed are {', '.join(KINDS)}")
+def own_samples(run: LocalRun, theta_0: Path, theta: Path, kind: str, count: int, length: int = LENGTH) -> list[Tokens]:
+    """The first `count` samples: "free" ones of theta_0 from its first token, "chat" ones of it behind the template's user prefix, or
+    "replies" of theta to training prompts.
+
+    length: most new tokens of a sample that is no reply. Blocks lie in `samples` in the run's folder, and are drawn anew where the
+    model is newer. Raises UserError for another kind, or a count or length below 1.
+    """
+    if kind not in KINDS:
+        raise UserError(f"kind = {kind!r} is unknown; allowed are {', '.join(KINDS)}")
+    for key, value in (("samples", count), ("length", length)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"{key} = {value!r} is not allowed; allowed are whole numbers from 1")
+    writer = theta if kind == "replies" else theta_0
+    name = "-".join(writer.resolve().relative_to(run.folder.resolve()).parts)
+    found: list[Tokens] = []
+    for block in range(-(-count // BLOCK)):
+        file = run.folder / "samples" / name / f"{kind}{'' if kind == 'replies' else f'-{length}'}-{block}.json"
+        if not up_to_date(file, writer / "config.json"):
+            write_json(file, [one._asdict() for one in _drawn(run, writer, kind, block, length)])
+        found += read_made(file, _tokens)
+    return found[:count]
+
+
+def _drawn(run: LocalRun, writer: Path, kind: str, block: int, length: int) -> list[Tokens]:
+    model, tokenizer = load_model(writer, run.device), load_tokenizer(writer)
+    if kind == "replies":
+        prompts = run.source.prompts("train", run.preset.prompts, BLOCK, run.rng("samples", kind, block))
+        contexts, length = ids_of_prompts(tokenizer, [prompt.text for prompt in prompts]), run.preset.max_new_tokens
+    else:
+        contexts = [opening(tokenizer, kind)] * BLOCK
+        length = min(length, context_of(model.config) - len(contexts[0]))
+    return write(model, tokenizer, contexts, length, run.torch_rng("samples", kind, block), run.preset.generation_batch)
+
+
+def _tokens(rows: list[dict]) -> list[Tokens]:
+    """What was kept; ValueError and its like for anything else."""
+    found = [Tokens(row["context"], row["reply"]) for row in rows]
+    if not all(type(token) is int for sample in found for ids in sample for token in ids):
+        raise ValueError("a token is no number")
+    return found

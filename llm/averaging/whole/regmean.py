@@ -1,0 +1,100 @@
+"""Regression averaging on the two models' own samples: each layer answers as theta_0 does to theta_0's text, and as theta to theta's.
+
+`regression` has the formula, and what it says: a ratio for each feature direction of each layer. It is RegMean (Jin et al., arXiv
+2212.09849), which merges models of several tasks by the owners' data. Here nobody's data is needed: the inputs of theta_0 are those on
+what it writes by itself from its first token ("free" samples, an unbiased view of what the model does, as arXiv 2505.13811 has it for
+training), those of theta on its own replies. It continues the paper (arXiv 2309.06256): average where the two use the same features.
+
+`inputs` says where Gram matrices come from:
+* "own": from theta_0 on its samples and from theta on its replies.
+* "merged": from the merged model itself, layer by layer: what a layer is given has been through the merged ones before it (RegMean++,
+  arXiv 2508.03121). Each strength takes a walk of its own.
+* "differences": from no samples at all: D^T D of what instruction tuning and what alignment have changed in the layer itself, W_0 -
+  W_pre and W - W_0, as gradients are sums over inputs (data-free covariances, arXiv 2604.01329). Embeddings are averaged.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..live import tied
+from . import Build, Materials, State
+from .grams import Gram, Grams, equal_lengths, gather, takes_part
+from .regression import Ends, Setting, regress, with_the_rest
+from .walk import Side, walk_through
+
+SAMPLES = 256  # of each kind; fewer did as well (docs/log.md)
+KIND = "free"
+_REGRESSION = ("strength", "ridge", "shrinkage", "rows")
+
+
+def make(materials: Materials) -> Build:
+    """setting -> the model; its keys are "strength" and, where they are not the defaults, "samples", "kind", "inputs", "ridge",
+    "shrinkage", "rows".
+    """
+    model, theta_0, theta = materials.model, materials.theta_0, materials.theta
+    owners = tied(model.state_dict())
+    names = [name for name in theta if name not in owners]
+    modules = {name: module for name, module in model.named_modules() if f"{name}.weight" in names}
+    start, end = ({name: state[name] for name in names} for state in (theta_0, theta))
+
+    @cache
+    def batches(kind: str, count: int) -> list[Tensor]:
+        config = model.config
+        return equal_lengths(materials.samples(kind, count), config.vocab_size, config.max_position_embeddings)
+
+    @cache
+    def own(kind: str, count: int) -> tuple[Grams, Grams]:
+        return _of(start, batches(kind, count)), _of(end, batches("replies", count))
+
+    @cache
+    def from_differences() -> tuple[Grams, Grams]:
+        before = materials.load(materials.folders["pretrained"]).state_dict()
+        return differences(modules, before, start), differences(modules, start, end)
+
+    def _of(state: State, texts: list[Tensor]) -> Grams:
+        _write(model, state)
+        return gather(model, texts)
+
+    def build(given: Mapping[str, Any]) -> nn.Module:
+        setting = Setting(**{key: given[key] for key in _REGRESSION if key in given})
+        kind, count, inputs = given.get("kind", KIND), given.get("samples", SAMPLES), given.get("inputs", "own")
+        if inputs == "merged":
+            sides = (
+                Side(deepcopy(model), start, batches(kind, count)),
+                Side(deepcopy(model), end, batches("replies", count)),
+            )
+            merged = {name: value for _, part in walk_through(sides, setting, True) for name, value in part.items()}
+        else:
+            grams = from_differences() if inputs == "differences" else own(kind, count)
+            merged = dict(regress(modules, start, end, grams, setting))
+        _write(model, with_the_rest(merged, start, end, setting))
+        return model
+
+    return build
+
+
+def differences(modules: Mapping[str, nn.Module], before: State, after: State) -> Grams:
+    """D^T D / |D|^2 of each linear layer's weight and bias; where nothing has changed the layer has none."""
+    found = {}
+    for name, module in modules.items():
+        if takes_part(module) and not isinstance(module, nn.Embedding):
+            weight, bias = f"{name}.weight", f"{name}.bias"
+            turned = isinstance(module, nn.Linear)
+            ends = Ends(*(state[weight] if turned else state[weight].T for state in (before, after)),
+                        *(state.get(bias) for state in (before, after)))  # fmt: skip
+            square = ends.difference.T @ ends.difference
+            if square.trace() > 0:
+                found[name] = Gram(square / square.trace())
+    return found
+
+
+@torch.no_grad()
+def _write(model: nn.Module, state: State) -> None:
+    own = model.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        own[name].copy_(tensor)
