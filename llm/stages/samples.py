@@ -17,7 +17,9 @@ BLOCK = 256  # samples are drawn in blocks, so that the first ones do not depend
 LENGTH = 64  # new tokens of a free sample; replies have the preset's
 
 
-def own_samples(run: LocalRun, theta_0: Path, theta: Path, kind: str, count: int, length: int = LENGTH) -> list[Tokens]:
+def own_samples(
+    run: LocalRun, theta_0: Path, theta: Path, kind: str, count: int, length: int = LENGTH
+) -> list[Tokens]:
     """The first `count` samples: "free" ones of theta_0 from its first token, "chat" ones of it behind the template's user prefix, or
     "replies" of theta to training prompts.
 

@@ -28,9 +28,7 @@ def opening(tokenizer, kind: str) -> list[int]:
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if kind != "free" or first is None:
         usable = [name for name, has in zip(KINDS, (first is not None, tokenizer.chat_template), strict=True) if has]
-        raise UserError(
-            f"kind = {kind!r} is not allowed with this tokenizer; allowed are {', '.join(usable) or 'none'}"
-        )
+        raise UserError(f"kind = {kind!r} is not allowed with this tokenizer; allowed are {', '.join(usable) or 'none'}")
     return [first]
 
 
