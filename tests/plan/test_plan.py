@@ -238,3 +238,33 @@ def test_a_plan_lists_every_step_and_sums_them(monkeypatch, capsys):
     said = float(re.search(r"openllama-3b, 2 seed\(s\): ([\d.]+) GPU hours", total)[1])
     assert said == pytest.approx(2 * hours, rel=0.01)
     assert float(re.search(r"peak memory on a GPU ([\d.]+) GB", total)[1]) * GB < 80 * GB
+
+
+def hours_of(preset, sweep):
+    return {step.name: cost.hours for step, cost in costs(preset, [load_sweep(sweep)])}
+
+
+def test_methods_in_every_iteration_take_a_run_of_alignment_a_setting_and_warp_one_for_each_of_its_runs():
+    preset = load_preset("microcosm")
+    alone = local.cost(preset, Step("align", "rsf")).hours
+    found, measured = hours_of(preset, "training-time"), local.cost(preset, Step("baseline")).hours
+    assert found["mitigate rsf kl-anchor"] == pytest.approx(3 * (alone + measured))
+    assert found["mitigate rsf warp"] == pytest.approx(3 * (2 * alone + measured))
+    assert not any(name.startswith("align") for name in found)
+    dpo = hours_of(preset, "training-time-dpo")["mitigate dpo kl-anchor"]
+    assert dpo == pytest.approx(3 * (local.cost(preset, Step("align", "dpo")).hours + measured))
+
+
+def test_arms_cost_what_rsf_does_and_a_common_reward_costs_its_replies_and_waits_for_rsf():
+    preset = load_preset("microcosm")
+    stops = type(preset).model_validate(preset.model_dump() | {"until": {"share": 0.95, "prompts": 400}})
+    for rlhf in ("rsf-gold", "rsf-run2"):
+        assert local.cost(preset, Step("align", rlhf)) == local.cost(preset, Step("align", "rsf"))
+    before, after = (local.cost(one, Step("align", "dpo")).hours for one in (preset, stops))
+    assert 0 < after - before < 0.2
+    for sweep, needed in (
+        ("training-time", ["align rsf"]),
+        ("second-runs", ["align rsf", "align rsf-run2", "align rsf-run3"]),
+    ):
+        assert [name for name in hours_of(stops, sweep) if name.startswith("align")] == needed
+    assert [name for name in hours_of(stops, "gold-reward") if name.startswith("align")] == ["align rsf-gold"]

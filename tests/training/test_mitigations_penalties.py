@@ -10,7 +10,7 @@ from microcosm_runs import tiny_model
 
 EXAMPLES = [([7, 8, 9, 10, 11], [0.0, 0.0, 1.0, 1.0, 1.0]), ([11, 12, 13], [0.0, 0.0, 1.0])]
 BATCH = pad_right(EXAMPLES, pad_id=0)
-PENALTIES = ("l1", "l2", "kd")
+PENALTIES = ("l1", "l2", "kd", "kl-anchor")
 
 
 def penalty_of(name, strength):

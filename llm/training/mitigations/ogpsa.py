@@ -27,7 +27,8 @@ class Orthogonal:
         self.steps += 1
         for parameter, basis in zip(model.parameters(), self.bases):
             flat = parameter.grad.view(-1)
-            flat.sub_(basis @ (basis.T @ flat))
+            for _ in range(2):  # the second time takes away what rounding has left
+                flat.sub_(basis @ (basis.T @ flat))
 
     def _renewed(self, model: torch.nn.Module) -> list[torch.Tensor]:
         """An orthonormal basis for each parameter, (numbers of the parameter, rank); the gradients that stand there are left alone."""
