@@ -67,8 +67,7 @@ def changed_model(run: MicrocosmRun, method: str, setting: dict, rlhf: str, rate
     """The model that an algorithm ends with which a method changes in every iteration; the iterations lie in `out`."""
 
     def fresh(iteration: int, of_several: int) -> Mitigation:
-        own = materials(run, "mitigated", iteration, of_several)
-        return code_of(METHODS[method])(setting, own)
+        return code_of(METHODS[method])(setting, materials(run, "mitigated", iteration, of_several))
 
     change = Change(fresh, run.folder / "theta_0")
     align_changed(run, rlhf, rate, out, change=change)

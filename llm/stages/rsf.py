@@ -100,7 +100,7 @@ def _iterate(inputs: Inputs, before: Path, after: Path, iteration: int) -> None:
         model, *of_run = _learned(inputs, before, iteration, mitigation, inputs.stream + place)
         models.append(model)
         found.append(of_run)
-    start = load_model(before, inputs.run.device) if len(models) > 1 or inputs.change else models[0]
+    start = load_model(before, inputs.run.device) if inputs.change else models[0]
     model = mitigations[0].combine(start, models)
     chosen, log = found[0]
     write_json(chosen_file(after.parent, iteration), chosen)

@@ -49,7 +49,8 @@ SOME = {
 
 def materials():
     drawn = iter(GENERAL * 9)
-    return Materials(lambda: next(drawn), 5, free=lambda count: GENERAL[:count], pretrained=lambda: tiny_model(seed=3))
+    general = {"free": GENERAL, "documents": EXAMPLES}
+    return Materials(lambda: next(drawn), 5, lambda kind, count: general[kind][:count], lambda: tiny_model(seed=3))
 
 
 def trained(name, setting, steps=3):
@@ -216,16 +217,21 @@ def test_matrices_in_the_null_space_give_general_text_what_theta_0_gives_it():
     assert held_directions(gram, 1.1).shape[1] == 0
 
 
-def test_gram_matrices_are_those_of_the_inputs_one_by_one_with_a_column_of_ones_for_the_bias():
-    model = tiny_model()
-    seen = []
-    hook = model.model.layers[1].mlp.up_proj.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
+@pytest.mark.parametrize("name", ["mlp.up_proj", "self_attn.q_proj"])
+def test_gram_matrices_are_those_of_the_inputs_one_by_one_with_a_column_of_ones_where_there_is_a_bias(name):
+    model, seen = tiny_model(), []
+    layer = model.get_submodule(f"model.layers.1.{name}")
+    hook = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0][0].double()))
     with torch.no_grad():
         for ids, _ in [*GENERAL, *EXAMPLES]:
             model(torch.tensor([ids]))
     hook.remove()
-    rows = torch.cat(seen).double()
-    rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
-    found = gram_matrices(model, [*GENERAL, *EXAMPLES], ("up_proj",), 0)["model.layers.1.mlp.up_proj"]
+    rows = torch.cat(seen)
+    rows = rows if layer.bias is None else torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
+    (found,) = (
+        gram
+        for place, gram in gram_matrices(model, [*GENERAL, *EXAMPLES], (name.split(".")[1],), 0).items()
+        if ".1." in place
+    )
     assert torch.allclose(found, rows.T @ rows, rtol=1e-4, atol=1e-6)
-    assert len(found) == model.config.hidden_size + 1
+    assert len(found) == model.config.hidden_size + (layer.bias is not None)

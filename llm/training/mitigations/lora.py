@@ -32,7 +32,7 @@ def lora(rank: int, targets: str, lora_alpha: float, seed: int, dropout: float =
 
 def make(setting: dict, materials: Materials) -> Mitigation:
     """setting: {"rank", "lora_alpha", "targets"}, as `lora` takes them."""
-    return lora(**setting, seed=materials.seed)
+    return lora(**setting, seed=materials.seed + materials.iteration)
 
 
 def merge(model):

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 
+from ...errors import UserError
 from ...models.batches import Batch
 from .memory import Memory
 
@@ -13,23 +15,25 @@ Penalty = Callable[[torch.nn.Module, torch.nn.Module, Batch], torch.Tensor]  # (
 Hook = Callable[[torch.nn.Module, torch.nn.Module], None]  # (model, theta_0)
 
 
+def _lacking(*asked: object) -> NoReturn:
+    raise UserError("a method that changes training asks for general text or theta_pre, which this run does not have")
+
+
 @dataclass(frozen=True)
 class Materials:
     """What a method may ask for.
 
-    document: a fresh pre-training document. seed: for random choices of its own. free: (count) -> theta_0's first own samples, which
-    it writes from its first token; the same at every call. pretrained: () -> theta_pre. pad_id: of batches made of these.
+    document: a fresh pre-training document. seed: for random choices of its own. reference: (kind, count) -> examples of general text,
+    the same at every call and in every iteration: "free", theta_0's own samples, which it writes from its first token, or "documents".
+    pretrained: () -> theta_pre. pad_id: of batches made of these. iteration: of alignment, from 1; 0 for a run of its own.
     """
 
     document: Callable[[], Example]
     seed: int
-    free: Callable[[int], list[Example]] = lambda count: []
-    pretrained: Callable[[], torch.nn.Module] | None = None
+    reference: Callable[[str, int], list[Example]] = _lacking
+    pretrained: Callable[[], torch.nn.Module] = _lacking
     pad_id: int = 0
-
-    def reference(self, kind: str, count: int) -> list[Example]:
-        """`count` examples of general text: theta_0's own samples ("free"), or "documents"."""
-        return self.free(count) if kind == "free" else [self.document() for _ in range(count)]
+    iteration: int = 0
 
 
 def _same(given):
