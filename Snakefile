@@ -77,7 +77,7 @@ def aligned_from(wildcards):
 def averaged_from(wildcards):
     """What an averaging entry needs: theta, and other runs of the same alignment where the method is made of several."""
     entry = sweeps[sweep_with("averaging", wildcards)].entry(wildcards.entry)
-    runs = [wildcards.rlhf, *(f"{wildcards.rlhf}-run{stream}" for stream in range(2, entry.spec.runs + 1))]
+    runs = [wildcards.rlhf, *(f"{wildcards.rlhf}-run{stream}" for stream in range(2, entry.runs + 1))]
     return [theta(wildcards.seed, rlhf, wildcards.lr) for rlhf in runs]
 
 

@@ -133,7 +133,6 @@ class Method:
         PPO, run by the stage `align`) or "on-policy" (it changes every iteration of the algorithm, which samples from what it makes).
     learns_from: for alignment, what of the stage `reward` it learns from: the model, or the file of pairs. section: the section of
         presets that says how it is run; "" for the one of its name. given: what else its code is called with.
-    runs: of alignment that an averaging method is made of; above 1 the folders "run2", "run3" ... (`llm.averaging.whole`) must be there.
     hub: whether presets of the paper's own models can run it.
     order: None where the models of a family form no path. family: the family of a row by its setting; default: the name.
     looks: family -> look; the name itself, if it is a family, comes first.
@@ -155,7 +154,6 @@ class Method:
     learns_from: str = "reward"
     section: str = ""
     given: Mapping[str, Any] = field(default_factory=dict)
-    runs: int = 1
     hub: bool = False
     order: Order | None = None
     family: Callable[[Mapping[str, Any]], str] | None = None

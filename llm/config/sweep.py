@@ -103,6 +103,11 @@ class AveragingEntry(Entry):
     alphas: tuple[Share, ...] = Field(default=(), validate_default=True)
     grouping: GroupingSettings
 
+    @property
+    def runs(self) -> int:
+        """How many runs of one alignment its models are made of; above 1 it has an option `runs`."""
+        return max(setting.get("runs", 1) for setting in self.settings())
+
     @field_validator("alphas")
     @classmethod
     def _alphas_are_the_methods(cls, given: tuple, info: ValidationInfo) -> tuple:

@@ -57,7 +57,7 @@ def steps(preset: Preset, sweeps: Iterable[Sweep]) -> list[Step]:
             needed = sweep.averaging or sweep.trajectory
             found += [Step("align", "rsf-gold" if rlhf == "rsf-gold" else "rsf")] if needed and preset.stops else []
             found += [Step("align", rlhf, lr)] if needed else []
-            runs = max((entry.spec.runs for entry in sweep.averaging), default=1)
+            runs = max((entry.runs for entry in sweep.averaging), default=1)
             found += [Step("align", f"{rlhf}-run{stream}", lr) for stream in range(2, runs + 1)]
             for entry in sweep.training:
                 found += _before_training(preset, entry, lr)

@@ -7,8 +7,9 @@ from math import inf
 import pytest
 import torch
 
+from llm import methods
 from llm.averaging.ama.oracle import lattice
-from llm.config import PublicModel, load_preset, load_sweep, names, why_empty
+from llm.config import PublicModel, Sweep, load_preset, load_sweep, names, why_empty
 from llm.config.base import Work
 from llm.plan import hub, local
 from llm.plan.costs import (
@@ -268,3 +269,14 @@ def test_arms_cost_what_rsf_does_and_a_common_reward_costs_its_replies_and_waits
     ):
         assert [name for name in hours_of(stops, sweep) if name.startswith("align")] == needed
     assert [name for name in hours_of(stops, "gold-reward") if name.startswith("align")] == ["align rsf-gold"]
+
+
+def test_an_average_of_several_runs_of_alignment_waits_for_them(monkeypatch):
+    options = {"runs": methods.Option(least=2, whole=True)}
+    stew = methods.Method("stew", "averaging", {"stew": methods.Look("stew", "#123456")}, "", "", options, whole=True)
+    monkeypatch.setitem(methods.METHODS, "stew", stew)
+    grouping = {"parts": 3, "embeddings": "first", "norm": "mean", "head": "mean"}
+    entry = {"label": "stew", "method": "stew", "options": {"runs": [2, 3]}, "grouping": grouping}
+    shared = {"name": "stews", "rlhf": ["rsf"], "learning_rates": [None], "trajectory": False, "training": []}
+    found = steps(load_preset("smoke"), [Sweep.model_validate(shared | {"averaging": [entry]})])
+    assert [step.rlhf for step in found if step.rule == "align"] == ["rsf", "rsf-run2", "rsf-run3"]

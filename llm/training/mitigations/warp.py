@@ -7,29 +7,20 @@
 There an iteration is thousands of steps; here it is one of the algorithm's own.
 """
 
-from math import acos, sin
-
 import torch
 
+from ...averaging.merge.slerp import apply, prepare
 from ...grouping import Grouping, assign
 from .ema_anchor import MovingAnchor
 from .mitigation import Materials, Mitigation
 
 BY_LAYER = Grouping(level="layer", embeddings="own", norm="own", head="own")
-_FLAT = 1e-4  # of the angle's sine; below it the weights are the linear ones to 2e-9
 
 
 def slerp(first: list[torch.Tensor], second: list[torch.Tensor], share: float) -> list[torch.Tensor]:
-    """sin((1 - share) W) / sin W first + sin(share W) / sin W second, W the angle between them as one vector each."""
-    product = sum((a * b).sum() for a, b in zip(first, second, strict=True))
-    lengths = [torch.sqrt(sum(a.square().sum() for a in vector)) for vector in (first, second)]
-    cosine = float(product / (lengths[0] * lengths[1])) if min(lengths) > 0 else 1.0
-    angle = acos(min(1.0, max(-1.0, cosine)))
-    if sin(angle) <= _FLAT:
-        weights = 1 - share, share
-    else:
-        weights = sin((1 - share) * angle) / sin(angle), sin(share * angle) / sin(angle)
-    return [weights[0] * a + weights[1] * b for a, b in zip(first, second, strict=True)]
+    """Spherical interpolation of two vectors that are each given in pieces, with the one angle between the whole vectors."""
+    angle = prepare(list(zip(first, second, strict=True)), "")
+    return [apply(a, b, share, angle) for a, b in zip(first, second, strict=True)]
 
 
 @torch.no_grad()
