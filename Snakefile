@@ -54,18 +54,41 @@ def results_of(name):
     return [RESULTS / preset.name / f"{name}-seed{seed}.jsonl" for seed in SEEDS]
 
 
+# what alignment ends with: the model after the last iteration; where it stops at a common reward, what says which one is theta
+LAST = "theta.json" if preset.stops else "iteration{last}/config.json"
+
+
 def theta(seed, rlhf, lr, eta="own"):
-    """The model after the last iteration."""
+    """What a run of alignment ends with."""
     folder = run / rlhf / lr / ("" if eta == "own" else f"eta{eta}")
-    return str(folder / f"iteration{preset.iterations(rlhf):02d}" / "config.json").format(seed=seed)
+    return str(folder / LAST).format(seed=seed, last=f"{preset.iterations(rlhf):02d}")
+
+
+def aligned_from(wildcards):
+    """What alignment needs: the reward model, and where it stops at a common reward, the run whose rise says which."""
+    rlhf, lr, eta = (getattr(wildcards, name, default) for name, default in (("rlhf", "ppo"), ("lr", "own"), ("eta", "own")))
+    judge = methods.METHODS[rlhf].given.get("judge")
+    reference = "rsf-gold" if judge == "gold" else "rsf"
+    needed = [str(run / "reward.json").format(seed=wildcards.seed)]
+    own = (rlhf, lr, eta) == (reference, "own", "own")
+    return needed + ([theta(wildcards.seed, reference, "own")] if preset.stops and not own else [])
+
+
+def averaged_from(wildcards):
+    """What an averaging entry needs: theta, and other runs of the same alignment where the method is made of several."""
+    entry = sweeps[sweep_with("averaging", wildcards)].entry(wildcards.entry)
+    runs = [wildcards.rlhf, *(f"{wildcards.rlhf}-run{stream}" for stream in range(2, entry.runs + 1))]
+    return [theta(wildcards.seed, rlhf, wildcards.lr) for rlhf in runs]
 
 
 def trained_after(wildcards):
-    """What a training entry needs: RSF's samples; for what is PPO with another penalty, every one of its models."""
+    """What a training entry needs: RSF's samples; what alignment needs; or, where it is PPO with another penalty, all of its models."""
     entry = sweeps[sweep_with("training", wildcards)].training_entry(wildcards.entry)
-    if entry.spec.after == "rsf":
+    if entry.spec.how == "distilled":
         return theta(wildcards.seed, "rsf", "own")
-    return [theta(wildcards.seed, "ppo", wildcards.lr, preset.ppo.name_of(eta)) for eta in entry.options["strength"]]
+    if entry.spec.how == "penalty":
+        return [theta(wildcards.seed, "ppo", wildcards.lr, preset.ppo.name_of(eta)) for eta in entry.options["strength"]]
+    return [str(run / "reward.json").format(seed=wildcards.seed)] + ([theta(wildcards.seed, "rsf", "own")] if preset.stops else [])
 
 
 def sweep_with(kind, wildcards):
@@ -195,9 +218,9 @@ rule reward:
 
 rule align:
     input:
-        rules.reward.output,
+        aligned_from,
     output:
-        run / "{rlhf}" / "{lr}" / "iteration{last}" / "config.json",
+        run / "{rlhf}" / "{lr}" / LAST,
     threads: threads_before
     priority: UP_TO_THETA
     resources:
@@ -208,9 +231,9 @@ rule align:
 
 rule penalise:
     input:
-        rules.reward.output,
+        aligned_from,
     output:
-        run / "ppo" / "{lr}" / "eta{eta}" / "iteration{last}" / "config.json",
+        run / "ppo" / "{lr}" / "eta{eta}" / LAST,
     threads: threads_before
     priority: UP_TO_THETA
     resources:
@@ -243,7 +266,7 @@ rule trajectory:
 
 rule average:
     input:
-        lambda w: theta(w.seed, w.rlhf, w.lr),
+        averaged_from,
     output:
         run / "rows" / "{rlhf}" / "{lr}" / "{entry}.jsonl",
     wildcard_constraints:
@@ -270,7 +293,7 @@ rule mitigate:
     resources:
         **asks("mitigate"),
     shell:
-        "{llm} mitigate {params.sweep} --entry {wildcards.entry} --lr {wildcards.lr} " + common
+        "{llm} mitigate {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
 rule movement:

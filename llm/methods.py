@@ -133,8 +133,10 @@ class Method:
     parts: the only `grouping.parts` of its entries; None for any.
     most: the largest alpha of its entries. matrices: whether embeddings and norms stay theta_0's (`llm.grouping.only_linear`).
     theta_pre: whether it takes theta_pre too, for presets in which that is a model of its own.
-    after: for training, the algorithm that it needs: "rsf" (its samples) or "ppo" (it is PPO, run by the stage `align`).
-    learns_from: for alignment, what of the stage `reward` it learns from: the model, or the file of pairs.
+    after: for training, the algorithms that it goes with. how: "distilled" (it imitates the samples that RSF chose), "penalty" (it is
+        PPO, run by the stage `align`) or "on-policy" (it changes every iteration of the algorithm, which samples from what it makes).
+    learns_from: for alignment, what of the stage `reward` it learns from: the model, or the file of pairs. section: the section of
+        presets that says how it is run; "" for the one of its name. given: what else its code is called with.
     hub: whether presets of the paper's own models can run it.
     order: None where the models of a family form no path. family: the family of a row by its setting; default: the name.
     looks: family -> look; the name itself, if it is a family, comes first.
@@ -154,8 +156,11 @@ class Method:
     most: float = 1.0
     matrices: bool = False
     theta_pre: bool = False
-    after: Literal["rsf", "ppo"] = "rsf"
+    after: tuple[str, ...] = ("rsf",)
+    how: Literal["distilled", "penalty", "on-policy"] = "distilled"
     learns_from: str = "reward"
+    section: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
     hub: bool = False
     order: Order | None = None
     family: Callable[[Mapping[str, Any]], str] | None = None
@@ -187,10 +192,20 @@ class Method:
         return [dict(zip(given, values, strict=True)) for values in product(*given.values())]
 
 
-def _named(key: str) -> Callable[[Mapping[str, Any]], str]:
+def _named(key: str, prefix: str = "", suffix: str = "") -> Callable[[Mapping[str, Any]], str]:
     """Families that are told apart by one entry of the setting."""
-    prefix = {"targets": "lora", "chosen_by": "oracle"}.get(key, key)
-    return lambda setting: f"{prefix}-{str(setting[key]).replace('+', '-')}"
+    prefix = prefix or {"targets": "lora", "chosen_by": "oracle"}.get(key, key)
+    return lambda setting: f"{prefix}-{str(setting[key]).replace('+', '-')}{suffix}"
+
+
+def _projected(name: str) -> Callable[[Mapping[str, Any]], str]:
+    """Families of projections by the layers and the general text that they are made of, where these are not the usual ones."""
+
+    def family(setting: Mapping[str, Any]) -> str:
+        others = ["attention"] * (setting.get("targets") == "mlp+attention")
+        return "-".join([name, *others, *(["documents"] * (setting["reference"] == "documents"))])
+
+    return family
 
 
 def _ama_family(setting: Mapping[str, Any]) -> str:
@@ -236,6 +251,14 @@ def _shades(name: str, label: str, unit: str, colours: Mapping[Any, str], line: 
 
 PAPER = "arXiv 2309.06256"
 BY_STRENGTH = {"strength": Option(least=0)}
+RESETS = {"strength": Option(least=0, most=1), "interval": Option(least=1, whole=True)}
+ADAPTERS = {
+    "rank": Option(least=1, whole=True),
+    "lora_alpha": Option(least=0, above=True),
+    "targets": Option(words=("mlp", "mlp+attention"), numbers=False),
+}
+MERGED_ONLINE = {"keep": Option(least=0, most=1, above=True), "pull": Option(least=0, most=1)}
+REFERENCE = {"samples": Option(least=1, whole=True), "reference": Option(words=("free", "documents"), numbers=False)}
 REGRESSION = {  # what an entry may vary of regression averaging beside its strength (`llm.averaging.whole.regmean`)
     "samples": Option(least=1, whole=True, needed=False),
     "kind": Option(words=("free", "chat"), numbers=False, needed=False),
@@ -261,6 +284,28 @@ def _mitigation(
 ) -> Method:
     """A method of training with a family of its own, in a file of its name."""
     return Method(name, "training", {name: look}, reference, f"training.mitigations.{name}:make", options, order=order)
+
+
+ALONG_PENALTY = Order(
+    ("strength",), falling=True, starts="theta_0", ends="theta"
+)  # without it, it is the algorithm itself
+ON_POLICY: Literal["on-policy"] = "on-policy"
+
+
+def _on_policy(
+    name: str,
+    look: Look | Mapping[str, Look],
+    reference: str,
+    options: Mapping[str, Option] = BY_STRENGTH,
+    order: Order | None = ALONG_PENALTY,
+    file: str = "",
+    **others: Any,
+) -> Method:
+    """A method that changes every iteration of RSF or DPO. file: "file:function" of `llm.training.mitigations`, where it is no `make` in a file of its name."""
+    looks, code = look if isinstance(look, Mapping) else {name: look}, f"training.mitigations.{file or name + ':make'}"
+    return Method(
+        name, "training", looks, reference, code, options, order=order, after=("rsf", "dpo"), how=ON_POLICY, **others
+    )
 
 
 def register(method: Method) -> Method:
@@ -396,19 +441,63 @@ for _method in (
         "lora-mlp": Look("LoRA, MLP", "#999933", "--"),
         "lora-mlp-attention": Look("LoRA, MLP + attention", "#6a32e5", "--", "LoRA, + att."),
     }, "arXiv 2106.09685", "training.mitigations.lora:make",
-        options={"rank": Option(least=1, whole=True), "lora_alpha": Option(least=0, above=True),
-                 "targets": Option(words=("mlp", "mlp+attention"), numbers=False)},
-        order=Order(("lora_alpha", "rank"), starts="theta_0", ends="distilled"), family=_named("targets")),
-    _mitigation("sma", Look("stochastic moving averaging", "#4a2c12", "--", "SMA"), "arXiv 2312.07551",
-        {"strength": Option(least=0, most=1), "interval": Option(least=1, whole=True)}),
+        options=ADAPTERS, order=Order(("lora_alpha", "rank"), starts="theta_0", ends="distilled"), family=_named("targets")),
+    _mitigation("sma", Look("stochastic moving averaging", "#4a2c12", "--", "SMA"), "arXiv 2312.07551", RESETS),
     _mitigation("er", Look("experience replay", "#882255", "--", "ER"),
         order=Order(("strength",), falling=True, ends="distilled")),  # without end it is no theta_0
     Method("kl", "training", {"kl": Look("KL reward penalty", "#e39be3", "--", "KL")}, f"{PAPER}, figure 8",
-        options=BY_STRENGTH, after="ppo", order=Order(("strength",), falling=True, starts="theta_0"), hub=True),
+        options=BY_STRENGTH, after=("ppo",), how="penalty", order=Order(("strength",), falling=True, starts="theta_0"), hub=True),
+    _on_policy("l1-on-policy", Look("L1 penalty, on-policy", "#5a4bb0", "-.", "L1 on-policy"), f"{PAPER}, section 4", file="l1:make"),
+    _on_policy("l2-on-policy", Look("L2 penalty, on-policy", "#3f9e8c", "-.", "L2 on-policy"), f"{PAPER}, section 4", file="l2:make"),
+    _on_policy("kd-on-policy", Look("distillation, on-policy", "#3c9a55", "-.", "KD on-policy"), f"{PAPER}, section 4", file="kd:make"),
+    _on_policy("lora-on-policy", {
+        "lora-mlp-on-policy": Look("LoRA, MLP, on-policy", "#b5b54d", "-."),
+        "lora-mlp-attention-on-policy": Look("LoRA, MLP + attention, on-policy", "#8f66f0", "-.", "LoRA, + att., on-policy"),
+    }, "arXiv 2106.09685", ADAPTERS, Order(("lora_alpha", "rank"), starts="theta_0", ends="theta"), "lora:make",
+        family=_named("targets", "lora", "-on-policy")),
+    _on_policy("sma-on-policy", Look("elastic reset", "#7a4a28", "-."), "arXiv 2312.07551", RESETS, file="sma:make"),
+    _on_policy("er-on-policy", Look("experience replay, on-policy", "#aa4477", "-.", "ER on-policy"), f"{PAPER}, section 4",
+        order=Order(("strength",), falling=True, ends="theta"), file="er:make"),
+    _on_policy("kl-anchor", Look(r"KL to $\theta_0$ in the loss", "#c27ba0", "-.", "KL anchor"), "arXiv 1909.08593", file="kl_anchor:make"),
+    _on_policy("ema-anchor", Look("KL to a moving average", "#2a6f97", "-.", "EMA anchor"), "arXiv 2406.16768, section 3.1",
+        {"strength": Option(least=0), "rate": Option(least=0, most=1)}, file="ema_anchor:make"),
+    _on_policy("bema", {
+        "bema": Look("bias-corrected moving average", "#468faf", "-.", "BEMA"),
+        "ema": Look("moving average", "#89c2d9", "-.", "EMA"),
+    }, "arXiv 2508.00180",
+        {"strength": Option(least=0, most=1), "bias_power": Option(least=0, words=("none",)),
+         "lag": Option(least=1), "interval": Option(least=1, whole=True)}, Order(("strength",), falling=True),
+        family=lambda setting: "ema" if setting["bias_power"] == "none" else "bema"),
+    _on_policy("warp", Look("WARP", "#e4572e", "-."), "arXiv 2406.16768",
+        {"share": Option(least=0, most=1), "runs": Option(least=1, most=9, whole=True), "anchor": Option(least=0),
+         "rate": Option(least=0, most=1)}, Order(("share",), starts="theta_0")),
+    _on_policy("ondare", Look("online merging (OnDARE)", "#a05195", "-.", "OnDARE"), "arXiv 2405.17931",
+        MERGED_ONLINE, Order(("keep",), ends="theta"), "online_merging:ondare"),
+    _on_policy("onties", Look("online merging (OnTIES)", "#d45087", "-.", "OnTIES"), "arXiv 2405.17931",
+        MERGED_ONLINE, Order(("keep",), ends="theta"), "online_merging:onties"),
+    _on_policy("ogpsa", {
+        "ogpsa": Look("orthogonal gradients (OGPSA)", "#665191", "-.", "OGPSA"),
+        "ogpsa-documents": Look("orthogonal gradients (OGPSA), documents", "#9b8ac4", "-.", "OGPSA, documents"),
+    }, "arXiv 2602.07892", {"rank": Option(least=0, whole=True), "interval": Option(least=1, whole=True), **REFERENCE},
+        Order(("rank",), falling=True, ends="theta"), family=_projected("ogpsa")),
+    _on_policy("nspo", {
+        "nspo": Look("null space (NSPO), MLP", "#2f4b7c", "-.", "NSPO"),
+        "nspo-attention": Look("null space (NSPO), MLP + attention", "#4f74b3", "-.", "NSPO, + att."),
+        "nspo-documents": Look("null space (NSPO), MLP, documents", "#8fa8d6", "-.", "NSPO, documents"),
+        "nspo-attention-documents": Look(
+            "null space (NSPO), MLP + attention, documents", "#b3c4e6", "-.", "NSPO, + att., documents"),
+    }, "arXiv 2512.11391", {"threshold": Option(least=0), "targets": ADAPTERS["targets"], **REFERENCE},
+        Order(("threshold",), ends="theta"), family=_projected("nspo")),
     Method("rsf", "alignment", {"rsf": Look("RSF", "#0b6e4f")}, "arXiv 2304.06767", "stages.rsf:rsf", hub=True),
     Method("dpo", "alignment", {"dpo": Look("DPO", "#e0a100")}, "arXiv 2305.18290", "stages.dpo:dpo", hub=True,
         learns_from="preferences.json"),
     Method("ppo", "alignment", {"ppo": Look("PPO", "#7d3c98")}, "arXiv 1707.06347", "stages.ppo:ppo", hub=True),
+    Method("rsf-gold", "alignment", {"rsf-gold": Look("RSF, gold reward", "#b8860b", "-", "RSF, gold")}, "arXiv 2304.06767",
+        "stages.rsf:rsf", section="rsf", given={"judge": "gold"}),
+    Method("rsf-run2", "alignment", {"rsf-run2": Look("RSF, second run", "#4f9d80", "--", "RSF, run 2")}, "arXiv 2304.06767",
+        "stages.rsf:rsf", section="rsf", given={"stream": 2}),
+    Method("rsf-run3", "alignment", {"rsf-run3": Look("RSF, third run", "#8cc5b0", ":", "RSF, run 3")}, "arXiv 2304.06767",
+        "stages.rsf:rsf", section="rsf", given={"stream": 3}),
 ):
     register(_method)
 # fmt: on

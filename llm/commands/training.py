@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UserError
 from .options import Eta, Out, Preset, Rate, Rlhf, Seed, Sweep, backend, known_rlhf, run_of
 
 
@@ -133,6 +134,12 @@ def mitigate(
     seed: Seed = 0,
     out: Out = Path("out"),
     lr: Rate = "own",
+    rlhf: Annotated[
+        str | None,
+        typer.Option(
+            parser=known_rlhf, metavar="NAME", help="algorithm that the method goes with; its first if left out"
+        ),
+    ] = None,
 ) -> None:
     """Train theta_0 in every way that a training entry of a sweep lists, and measure each model.
 
@@ -144,6 +151,13 @@ def mitigate(
     from ..stages.mitigate import measure_trained
 
     chosen = load_sweep(name).training_entry(entry)
-    run = run_of(preset, seed, out, "Preset" if chosen.spec.after == "ppo" else "MicrocosmPreset")
-    rows = measure_trained(backend_of(run).evaluator(), chosen, lr)
-    write_rows(run.folder / "rows" / chosen.spec.after / lr / f"{chosen.label}.jsonl", rows)
+    rlhf = _one_of(rlhf or chosen.spec.after[0], chosen.method, chosen.spec.after)
+    run = run_of(preset, seed, out, "Preset" if chosen.spec.how == "penalty" else "MicrocosmPreset")
+    rows = measure_trained(backend_of(run).evaluator(), chosen, lr, rlhf)
+    write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
+
+
+def _one_of(rlhf: str, method: str, allowed: tuple[str, ...]) -> str:
+    if rlhf not in allowed:
+        raise UserError(f"rlhf = {rlhf!r} is not allowed with method {method}; allowed are {', '.join(allowed)}")
+    return rlhf

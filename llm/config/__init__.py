@@ -8,5 +8,5 @@ from .files import AnyPreset, load_preset, load_sweep, names
 from .hub import HubPreset
 from .local import Initialise, LocalPreset, MicrocosmPreset, Model, Phase, SmollmPreset
 from .preset import Preset, PublicModel, Shape
-from .sections import Collapse, Dpo, Optimiser, Ppo
+from .sections import Collapse, Dpo, Optimiser, Ppo, Until
 from .sweep import AveragingEntry, GroupingSettings, Sweep, TrainingEntry, has_baseline, runnable, why_empty

@@ -128,7 +128,9 @@ class HubPreset(Preset):
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        return (self.aligned_by,) if self.aligned_by else super().algorithms
+        return (
+            (self.aligned_by,) if self.aligned_by else tuple(name for name in super().algorithms if METHODS[name].hub)
+        )
 
     def iterations(self, rlhf: str) -> int:
         """How many models an algorithm leaves behind; a theta that is there already is the only one."""

@@ -17,7 +17,7 @@ from ..data.smollm.source import SmollmSource, smollm_source
 from ..methods import METHODS
 from .base import Count, Items, Lengths, Mixture, Rate, Settings, Share, Work, refused
 from .preset import Preset, PublicModel, Shape
-from .sections import Ama, Distil, Dpo, Optimiser, Oracle, Ppo, Preferences, Renewal, Reward, Rsf, Trained
+from .sections import Ama, Distil, Dpo, Optimiser, Oracle, Ppo, Preferences, Renewal, Reward, Rsf, Trained, Until
 from .world import World
 
 
@@ -53,6 +53,11 @@ class LocalPreset(Preset):
     ama: Ama
     oracle: Oracle
     evaluate: Evaluate
+    until: Until | None = None  # what alignment is trained to; null: for its iterations
+
+    @property
+    def stops(self) -> bool:
+        return self.until is not None
 
     @property
     def needs_gpus(self) -> bool:
@@ -222,6 +227,14 @@ class SmollmPreset(LocalPreset):
     @model_validator(mode="after")
     def _kinds_are_known(self) -> Self:
         check_kinds("prompts", self.prompts, SMOLLM_KINDS["prompt"])
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_have_no_validation_part(self) -> Self:
+        if self.until is not None:
+            raise refused(
+                "until is not allowed with data smollm2, whose prompts have no validation part; allowed is null"
+            )
         return self
 
     @model_validator(mode="after")

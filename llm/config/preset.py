@@ -4,12 +4,12 @@ another one and say what differs (`llm.config.files`).
 What presets of all kinds have stands here; the key `data` names a kind: `llm.config.local`, `llm.config.hub`."""
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from ..errors import UserError
-from ..methods import names
+from ..methods import METHODS, names
 from .base import Count, Name, Settings, refused
 
 
@@ -55,6 +55,11 @@ class Preset(Settings):
         """Whether a run is planned for GPUs, and not for a computer's cores."""
 
     @property
+    def stops(self) -> bool:
+        """Whether alignment stops at a common reward, so that it is known only afterwards which iteration is theta."""
+        return False
+
+    @property
     def keeps_items(self) -> bool:
         """Whether result rows hold what each item contributed."""
         return False
@@ -72,7 +77,7 @@ class Preset(Settings):
     @property
     def algorithms(self) -> tuple[str, ...]:
         """The algorithms of alignment that the preset has a section for."""
-        return tuple(name for name in names("alignment") if getattr(self, name, None) is not None)
+        return tuple(name for name in names("alignment") if getattr(self, section_of(name), None) is not None)
 
     def iterations(self, rlhf: str) -> int:
         """How many models an algorithm leaves behind; UserError if the preset has no section for it."""
@@ -80,4 +85,13 @@ class Preset(Settings):
             raise UserError(
                 f"rlhf = {rlhf!r} is not allowed with preset = {self.name}; allowed are {', '.join(self.algorithms)}"
             )
-        return getattr(self, rlhf).iterations
+        return self.section(rlhf).iterations
+
+    def section(self, rlhf: str) -> Any:
+        """The section that says how an algorithm is run."""
+        return getattr(self, section_of(rlhf))
+
+
+def section_of(rlhf: str) -> str:
+    """The name of an algorithm's section of presets."""
+    return METHODS[rlhf].section or rlhf

@@ -193,6 +193,17 @@ class Ppo(Proximal):
     critic_optimiser: Optimiser
 
 
+class Until(Settings):
+    """When alignment stops (`llm.stages.stopping`): at theta_0's learned reward and `share` of RSF's rise, on validation prompts."""
+
+    share: Rate
+    prompts: Items
+
+    def work(self, lengths: Lengths, models: int) -> Work:
+        """One reply a prompt, of theta_0 and of every iteration."""
+        return lengths.sampled * (self.prompts * (1 + models))
+
+
 class Distil(Settings):
     """Fine-tuning of theta_0 on all samples that RSF chose, with or without a mitigation."""
 

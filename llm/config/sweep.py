@@ -107,6 +107,11 @@ class AveragingEntry(Entry):
     alphas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(), validate_default=True)
     grouping: GroupingSettings
 
+    @property
+    def runs(self) -> int:
+        """How many runs of one alignment its models are made of; above 1 it has an option `runs`."""
+        return max(setting.get("runs", 1) for setting in self.settings())
+
     @field_validator("alphas")
     @classmethod
     def _alphas_are_the_methods(cls, given: tuple, info: ValidationInfo) -> tuple:
@@ -147,7 +152,7 @@ class AveragingEntry(Entry):
 class TrainingEntry(Entry):
     """One family of models trained from theta_0.
 
-    All methods imitate RSF's samples, but for those that are PPO (`after: ppo`), with other penalties eta.
+    What it is trained by says the method (`how`): RSF's samples, PPO with other penalties eta, or the sweep's algorithm itself.
     """
 
     method: Annotated[str, method_of("training")]
@@ -156,7 +161,7 @@ class TrainingEntry(Entry):
 class Sweep(Settings):
     """What is compared: algorithms, learning rates (the preset's own is `null`), and what is averaged after, or trained at, each.
 
-    Training entries go with the algorithm that their method needs alone: most imitate the samples that RSF chose, `kl` is PPO itself.
+    Training entries go with the algorithms of their method alone: those that imitate the samples that RSF chose with RSF, `kl` with PPO.
     """
 
     name: Name
@@ -179,10 +184,10 @@ class Sweep(Settings):
     @model_validator(mode="after")
     def _training_has_its_algorithm(self) -> Self:
         for entry in self.training:
-            if self.rlhf != (entry.spec.after,):
+            if not set(self.rlhf) <= set(entry.spec.after):
                 raise refused(
                     f"rlhf = {list(self.rlhf)} is not allowed with training entries of method {entry.method}; "
-                    f"allowed is ['{entry.spec.after}']"
+                    f"allowed is {list(entry.spec.after)}"
                 )
         return self
 

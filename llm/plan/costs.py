@@ -54,19 +54,30 @@ def steps(preset: Preset, sweeps: Iterable[Sweep]) -> list[Step]:
     found = [Step("pretrain"), Step("sft"), Step("reward")]
     for sweep in (runnable(sweep, preset) for sweep in sweeps):
         for rlhf, lr in product(sweep.rlhf, sweep.learning_rates):
-            found += [Step("align", rlhf, lr)] if sweep.averaging or sweep.trajectory else []
+            needed = sweep.averaging or sweep.trajectory
+            found += [Step("align", "rsf-gold" if rlhf == "rsf-gold" else "rsf")] if needed and preset.stops else []
+            found += [Step("align", rlhf, lr)] if needed else []
+            runs = max((entry.runs for entry in sweep.averaging), default=1)
+            found += [Step("align", f"{rlhf}-run{stream}", lr) for stream in range(2, runs + 1)]
             for entry in sweep.training:
-                penalised = entry.spec.after == "ppo"  # at the sweep's rate; what is imitated is made at its own
-                found.append(Step("align", entry.spec.after, lr if penalised else None))
-                etas = entry.options["strength"] if penalised else ()
-                section = getattr(preset, entry.spec.after)
-                found += [Step("penalise", "ppo", lr, eta) for eta in etas if section.name_of(eta) != "own"]
+                found += _before_training(preset, entry, lr)
             found += [Step("trajectory", rlhf, lr)] if sweep.trajectory else []
             found += [Step("average", rlhf, lr, entry=entry) for entry in sweep.averaging]
             found += [Step("mitigate", rlhf, lr, entry=entry) for entry in sweep.training]
         if has_baseline(sweep, preset):
             found.append(Step("baseline"))
     return list(dict.fromkeys(found))
+
+
+def _before_training(preset: Preset, entry: TrainingEntry, lr: float | None) -> list[Step]:
+    """The runs of alignment that a training entry needs: RSF at its own rate, for its samples or the common reward, or PPO at the
+    sweep's rate with every penalty."""
+    if entry.spec.how == "on-policy":
+        return [Step("align", "rsf")] if preset.stops else []
+    if entry.spec.how == "distilled":
+        return [Step("align", "rsf")]
+    others = [eta for eta in entry.options["strength"] if preset.section("ppo").name_of(eta) != "own"]
+    return [Step("align", "ppo", lr), *(Step("penalise", "ppo", lr, eta) for eta in others)]
 
 
 def models(preset: Preset, step: Step) -> int:

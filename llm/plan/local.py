@@ -74,11 +74,11 @@ def work(preset: LocalPreset, step: Step, sizes: Sizes) -> Work:
     if step.rule == "reward":
         return preset.preferences.work(lengths) + preset.reward.work(lengths) + _renewal(preset, lengths)
     if step.aligns:
-        return getattr(preset, step.rlhf).work(lengths)
+        return _aligning(preset, step.rlhf, lengths)
     entry, count = step.entry, models(preset, step)
     found = _measuring(preset, sizes, lengths) * count
-    if isinstance(entry, TrainingEntry) and entry.spec.after == "rsf":
-        found += cast(MicrocosmPreset, preset).distil.work(preset.rsf.iterations * preset.rsf.prompts, lengths) * count
+    if isinstance(entry, TrainingEntry):
+        found += _training(preset, step.rlhf, entry, lengths)
     if isinstance(entry, AveragingEntry) and entry.spec.searches:
         found += attrgetter(entry.spec.searches)(preset)(lengths, entry.alphas, len(entry.settings()))
     return found
@@ -91,6 +91,23 @@ def _renewal(preset: LocalPreset, lengths: Lengths) -> Work:
         more = replace(lengths, pairs=lengths.pairs + (number + 1) * settings.pairs)
         found += preset.rsf.work(lengths) + settings.work(lengths) + preset.reward.work(more)
     return found
+
+
+def _aligning(preset: LocalPreset, rlhf: str, lengths: Lengths) -> Work:
+    """One run to its last iteration, and what looks for the common reward."""
+    watched = preset.until.work(lengths, preset.iterations(rlhf)) if preset.until else Work()
+    return preset.section(rlhf).work(lengths) + watched
+
+
+def _training(preset: LocalPreset, rlhf: str, entry: TrainingEntry, lengths: Lengths) -> Work:
+    """All models of an entry: each imitates RSF's samples, or is a run of alignment, or several ones (WARP). What penalties, documents
+    and projections add to a step is not counted."""
+    if entry.spec.how == "penalty":
+        return Work()
+    if entry.spec.how == "on-policy":
+        return _aligning(preset, rlhf, lengths) * sum(setting.get("runs", 1) for setting in entry.settings())
+    samples = preset.rsf.iterations * preset.rsf.prompts
+    return cast(MicrocosmPreset, preset).distil.work(samples, lengths) * len(entry.settings())
 
 
 def _measuring(preset: LocalPreset, sizes: Sizes, lengths: Lengths) -> Work:
@@ -109,8 +126,9 @@ def _memory(preset: LocalPreset, shape: PublicModel, step: Step, sizes: Sizes) -
     """
     weights, whole = FULL * parameters(shape), sizes.longest_prompt + preset.max_new_tokens
     reads_only = step.rule == "reward" and not preset.reward.epochs
-    if (step.aligns or step.rule in ("pretrain", "sft", "reward")) and not reads_only:
-        section = getattr(preset, step.rlhf or step.rule, None)
+    trains = step.aligns or (isinstance(step.entry, TrainingEntry) and step.entry.spec.how == "on-policy")
+    if (trains or step.rule in ("pretrain", "sft", "reward")) and not reads_only:
+        section = preset.section(step.rlhf) if step.rlhf else getattr(preset, step.rule, None)
         if section is None:  # a model that is there already
             return training_state(shape)
         kept = activations(shape, section.batch * section.sequences * whole, FULL, checkpointing=False)
@@ -125,14 +143,26 @@ def _memory(preset: LocalPreset, shape: PublicModel, step: Step, sizes: Sizes) -
     return copies * weights + prompts + max(logits, questions)
 
 
+KEPT_WEIGHTS = 2  # copies of the weights in the memory of a method, at most: BEMA's average and its result
+
+
+def _run_disk(preset: LocalPreset, rlhf: str, count: int) -> float:
+    """Bytes of one run of alignment, of a model of so many parameters."""
+    section = preset.section(rlhf)
+    state = section.kept_optimisers * ADAM + (section.trained_at_once - 1) * FULL
+    return preset.iterations(rlhf) * (FULL + state) * count
+
+
 def _disk(preset: LocalPreset, shape: PublicModel, step: Step) -> float:
     count = parameters(shape)
     folder = FULL * count
     if step.aligns:  # a model an iteration, and what it goes on from: optimisers, and models beside the policy
-        section = getattr(preset, step.rlhf)
-        state = section.kept_optimisers * ADAM + (section.trained_at_once - 1) * FULL
-        return preset.iterations(step.rlhf) * (folder + state * count)
-    if isinstance(step.entry, TrainingEntry) and step.entry.spec.after == "rsf":
+        return _run_disk(preset, step.rlhf, count)
+    if isinstance(step.entry, TrainingEntry) and step.entry.spec.how == "on-policy":
+        return models(preset, step) * (
+            _run_disk(preset, step.rlhf, count) + KEPT_WEIGHTS * folder * preset.iterations(step.rlhf)
+        )
+    if isinstance(step.entry, TrainingEntry) and step.entry.spec.how == "distilled":
         return models(preset, step) * folder
     made_here = isinstance(preset, MicrocosmPreset)  # else theta_0 is the fetched model, by hard links
     return folder * {"pretrain": made_here, "sft": made_here, "reward": True}.get(step.rule, False)

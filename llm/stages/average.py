@@ -22,6 +22,7 @@ from ..grouping import PART_NAMES, Grouping, assign, labels, only_linear, ratios
 from ..methods import code_of
 from ..models.loading import load_model
 from ..training.iterations import iteration_folder
+from .align import other_runs
 from .samples import own_samples
 
 # what a search for ratios has found: (which model it is, as the rows have it; ratio of each group)
@@ -123,6 +124,7 @@ def _materials(evaluator: Evaluator, theta: Path, between: Between) -> Materials
     folders = {"theta_0": evaluator.theta_0, "theta": theta, "pretrained": run.folder / "pretrained"}
     for iteration in range(1, int(theta.name.removeprefix("iteration")) + 1):
         folders[f"iteration{iteration}"] = iteration_folder(theta.parent, iteration)
+    folders |= other_runs(run, theta)
     return Materials(
         between.model,
         evaluator.tokenizer,

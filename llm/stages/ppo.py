@@ -40,6 +40,7 @@ from ..training.loop import fit, minibatches, optimiser_for
 from ..training.rlhf.ppo.experience import Critic, Experience, experience, fresh_critic, span_of
 from ..training.rlhf.ppo.restarts import Trail, complete_log, is_restart, walk
 from .rsf import sample
+from .stopping import Reached, never
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,23 @@ class Learner:
     settings: Optimiser
 
 
-def ppo(run: MicrocosmRun, theta_0: Path, reward: Path, out: Path, lr: float | None, eta: float | None = None) -> None:
+def ppo(
+    run: MicrocosmRun,
+    theta_0: Path,
+    reward: Path,
+    out: Path,
+    lr: float | None,
+    eta: float | None = None,
+    *,
+    reached: Reached = never,
+) -> None:
     """Run all iterations, the policy at rate `lr` and with the KL penalty `eta` (None: the preset's).
 
     `out/iteration<i>` is the model after iteration i = 1, 2 ... Beside each lies `iteration<i>.json`: mean learned and gold
     reward, length (tokens) and share of unfinished replies, and KL from theta_0 (nats a reply), all of the replies that the
     model before it wrote; the losses; how many "restarts" there have been so far; whether it began with a "fresh_critic";
     and, where it looks like a "collapse", by what. Beside the last few, which training may have to go on or start again
-    from, lies `training<i>.safetensors` too, the critic and both optimisers.
+    from, lies `training<i>.safetensors` too, the critic and both optimisers. reached: (iteration) -> whether to stop after it.
     """
     settings = run.preset.ppo
     if lr is not None:
@@ -94,6 +104,8 @@ def ppo(run: MicrocosmRun, theta_0: Path, reward: Path, out: Path, lr: float | N
     with tqdm(total=settings.iterations, desc=what, unit="iteration") as bar:
         for made in walk(settings.iterations, settings.collapse, trail):
             bar.update(made - bar.n)
+            if reached(made):
+                break
 
 
 def _baseline(run: MicrocosmRun, theta_0: Path, reward: Path) -> float:
@@ -160,8 +172,15 @@ def _collect(
 
 def _update(settings: Ppo, learner: Learner, batches: list[Experience], loss, iteration: int) -> float:
     """Train on every batch; the mean loss."""
+    span = span_of(settings, iteration)
     losses = fit(
-        learner.model, batches, loss, learner.settings, optimiser=learner.optimiser, **span_of(settings, iteration)
+        learner.model,
+        batches,
+        loss,
+        learner.settings,
+        optimiser=learner.optimiser,
+        steps=span["steps"],
+        first_step=span["first_step"],
     )
     return float(np.mean(list(losses)))
 

@@ -1,68 +1,151 @@
 """RSF (`llm.training.rlhf.rsf`) by our own loop: from theta_0 to theta.
 
-Every iteration is a fine-tuning run of its own, with a fresh optimiser, and a pure function of the model before it, so a
-killed run goes on at the first iteration that is missing or older than what it was made from.
+Every iteration is a fine-tuning run of its own, with a fresh optimiser, and a pure function of the model before it (and of what a method
+that changes training has kept in the training file beside that), so a killed run goes on at the first iteration that is missing or older
+than what it was made from.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from ..config import Optimiser
 from ..files import up_to_date, write_json
-from ..models.chat import generate_replies, imitation_batch
+from ..models.batches import pad_right
+from ..models.chat import generate_replies, imitation_example
 from ..models.loading import load_model, load_reward_model, load_tokenizer, require_model
 from ..models.reader import Reader
 from ..models.rewards import reward_scores
 from ..models.save import save_model
 from ..run import LocalRun
-from ..training.iterations import iteration_folder, log_file
-from ..training.loop import count_minibatches, fit, minibatches, token_loss
+from ..training.iterations import iteration_folder, log_file, training_file, write_training
+from ..training.loop import count_minibatches, minibatches, token_loss
+from ..training.mitigated import Change, fit_mitigated, mitigation_at
+from ..training.mitigations.mitigation import Mitigation
 from ..training.rlhf.rsf import best_of, log_of
+from .stopping import Reached, never
+
+Sample = tuple[str, str, bool]  # prompt, reply, finished
 
 
-def rsf(run: LocalRun, theta_0: Path, reward: Path, out: Path, lr: float | None) -> None:
+@dataclass(frozen=True)
+class Inputs:
+    """What stays the same from iteration to iteration. judge: the reward that chooses, learned or gold. stream: which of several
+    runs that differ by their prompts and random numbers, from 1.
+    """
+
+    run: LocalRun
+    reward: Path
+    out: Path
+    optimiser: Optimiser
+    judge: Literal["learned", "gold"]
+    stream: int
+    change: Change | None
+
+    @cached_property
+    def reward_model(self) -> torch.nn.Module:
+        return load_reward_model(self.reward, self.run.device)
+
+
+def rsf(
+    run: LocalRun,
+    theta_0: Path,
+    reward: Path,
+    out: Path,
+    lr: float | None,
+    *,
+    judge: Literal["learned", "gold"] = "learned",
+    stream: int = 1,
+    change: Change | None = None,
+    reached: Reached = never,
+) -> None:
     """Run all iterations at rate `lr` (None: the preset's); `out/iteration<i>` is the model after iteration i = 1, 2, ...
 
-    Beside each model lie `iteration<i>.json`, mean learned and gold reward of all samples and of the chosen ones, and
+    Beside each model lie `iteration<i>.json`, mean rewards of all samples and of the chosen ones ("reward": by the judge), and
     `chosen<i>.json`, the samples that it imitated, as a list of [prompt, reply, finished].
+
+    Args:
+        change: a method that changes every iteration, which samples from the model that the method has made so far.
+        reached: (iteration) -> whether to stop after it.
     """
     settings = run.preset.rsf
     optimiser = settings.optimiser if lr is None else settings.optimiser.model_copy(update={"lr": lr})
     before = require_model(theta_0)
     require_model(reward)
+    inputs = Inputs(run, reward, out, optimiser, judge, stream, change)
     for iteration in tqdm(range(1, settings.iterations + 1), desc=f"rsf, lr {optimiser.lr:g}", unit="iteration"):
         after = iteration_folder(out, iteration)
-        if not up_to_date(after / "config.json", before / "config.json", reward / "config.json"):
-            _iterate(run, before, reward, after, iteration, optimiser)
+        kept = [training_file(out, iteration)] if change is not None and change.remembers else []
+        if not up_to_date(after / "config.json", before / "config.json", reward / "config.json", *kept):
+            _iterate(inputs, before, after, iteration)
         before = after
+        if reached(iteration):
+            break
 
 
 def chosen_file(out: Path, iteration: int) -> Path:
     return out / f"chosen{iteration:02d}.json"
 
 
-def _iterate(run: LocalRun, before: Path, reward: Path, after: Path, iteration: int, optimiser: Optimiser) -> None:
-    settings = run.preset.rsf
-    model, tokenizer = load_model(before, run.device), load_tokenizer(before)
-    rng = run.rng("rsf", iteration)
-    prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
-    samples = sample(run, model, tokenizer, prompts, settings.samples, settings.temperature, ("rsf", iteration))
-    judge = load_reward_model(reward, run.device)
-    scores = reward_scores(judge, tokenizer, samples, run.preset.evaluate.batch, reader=Reader(judge)).numpy()
-    best = best_of(scores.reshape(len(prompts), settings.samples))
-    chosen = [samples[i] for i in best]
-    batches = (imitation_batch(tokenizer, batch) for batch in minibatches(chosen, settings.batch, settings.epochs, rng))
-    steps = count_minibatches(len(chosen), settings.batch, settings.epochs)
-    losses = list(fit(model, batches, token_loss, optimiser, steps=steps))
-    of = [prompts[i // settings.samples] for i in range(len(samples))]
-    gold = np.array([run.source.gold_reward(prompt, r, f) for prompt, (_, r, f) in zip(of, samples)])
-    log = log_of(iteration, optimiser.lr, scores, best, losses)
-    log |= {"gold_reward": float(gold.mean()), "gold_reward_chosen": float(gold[best].mean())}
+def _iterate(inputs: Inputs, before: Path, after: Path, iteration: int) -> None:
+    """All runs of an iteration, of which there is one unless a method has more; what is logged and kept is of the first."""
+    mitigations = [mitigation_at(inputs.change, iteration, inputs.out)]
+    mitigations += [mitigation_at(inputs.change, iteration, inputs.out, m) for m in range(2, mitigations[0].runs + 1)]
+    models, found = [], []
+    for place, mitigation in enumerate(mitigations):
+        model, *of_run = _learned(inputs, before, iteration, mitigation, inputs.stream + place)
+        models.append(model)
+        found.append(of_run)
+    start = load_model(before, inputs.run.device) if inputs.change else models[0]
+    model = mitigations[0].combine(start, models)
+    chosen, log = found[0]
     write_json(chosen_file(after.parent, iteration), chosen)
     write_json(log_file(after.parent, iteration), log)
-    save_model(model, tokenizer, after)
+    if mitigations[0].memory is not None:
+        write_training(training_file(after.parent, iteration), memory=mitigations[0].memory)
+    save_model(model, load_tokenizer(before), after)
+
+
+def _learned(inputs: Inputs, before: Path, iteration: int, mitigation: Mitigation, stream: int):
+    """(the model that one run makes of the one before, the samples that it imitated, its log)."""
+    run, settings = inputs.run, inputs.run.preset.rsf
+    model, tokenizer = load_model(before, run.device), load_tokenizer(before)
+    purpose = ("rsf", iteration) if stream == 1 else ("rsf", iteration, "run", stream)
+    rng = run.rng(*purpose)
+    prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
+    samples = sample(run, model, tokenizer, prompts, settings.samples, settings.temperature, purpose)
+    of = [prompts[i // settings.samples] for i in range(len(samples))]
+    gold = np.array([run.source.gold_reward(prompt, r, f) for prompt, (_, r, f) in zip(of, samples)])
+    scores = gold
+    if inputs.judge == "learned":
+        judge = inputs.reward_model
+        scores = reward_scores(judge, tokenizer, samples, run.preset.evaluate.batch, reader=Reader(judge)).numpy()
+    best = best_of(scores.reshape(len(prompts), settings.samples))
+    chosen = [samples[i] for i in best]
+    trained, losses = _imitated(inputs, model, tokenizer, chosen, mitigation, rng)
+    log = log_of(iteration, inputs.optimiser.lr, scores, best, losses)
+    return trained, chosen, log | {"gold_reward": float(gold.mean()), "gold_reward_chosen": float(gold[best].mean())}
+
+
+def _imitated(
+    inputs: Inputs, model, tokenizer, chosen: list[Sample], mitigation: Mitigation, rng: np.random.Generator
+) -> tuple[Any, list[float]]:
+    """(the model after it has imitated the samples, the loss of every step)."""
+    settings, change = inputs.run.preset.rsf, inputs.change
+    trained = mitigation.wrap(model)
+    batches = (
+        pad_right(mitigation.mix([imitation_example(tokenizer, *one) for one in batch]), tokenizer.pad_token_id)
+        for batch in minibatches(chosen, settings.batch, settings.epochs, rng)
+    )
+    steps = count_minibatches(len(chosen), settings.batch, settings.epochs)
+    theta_0 = None if change is None else change.theta_0
+    losses = list(fit_mitigated(mitigation, trained, theta_0, batches, token_loss, inputs.optimiser, steps=steps))
+    return mitigation.merge(trained), losses
 
 
 def sample(

@@ -10,7 +10,7 @@ from ..evaluation.measurement import Measurement, rows_of, with_rate
 from ..files import read_made
 from ..models.loading import load_model
 from ..training.iterations import iteration_folder
-from .align import aligned_folder, number
+from .align import aligned_folder, last_iteration, number
 
 
 def measure_baseline(evaluator: Evaluator) -> list[dict]:
@@ -33,10 +33,11 @@ def _reward_model(judged: dict[str, Any]) -> dict[str, Measurement]:
 
 
 def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str) -> list[dict]:
-    """Rows of early stopping at every iteration, and of theta, the last one."""
+    """Rows of early stopping at every iteration up to theta, and of theta."""
     run, rows, lr = evaluator.run, [], number(rate)
     setting = with_rate({}, lr)
-    folder, last = aligned_folder(run, rlhf, rate), run.preset.iterations(rlhf)
+    folder = aligned_folder(run, rlhf, rate)
+    last = last_iteration(run, rlhf, folder)
     for iteration in range(1, last + 1):
         measured, seconds = evaluator.measure(load_model(iteration_folder(folder, iteration), evaluator.mixed_on))
         rows += rows_of(run, rlhf, "early-stopping", {"iteration": iteration, **setting}, measured, seconds)

@@ -1,6 +1,7 @@
 """What the stages of alignment leave behind: a model an iteration, and beside it what training needs to go on."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -51,8 +52,11 @@ def forget_training(out: Path, before: int) -> None:
         training_file(out, iteration).unlink(missing_ok=True)
 
 
-def write_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) -> None:
-    """Write the named modules and optimisers into one file, atomically."""
+Part: TypeAlias = torch.nn.Module | torch.optim.Optimizer | dict[str, torch.Tensor]
+
+
+def write_training(path: Path, **parts: Part) -> None:
+    """Write the named modules, optimisers and dicts of tensors into one file, atomically."""
     from safetensors.torch import save_file
 
     tensors = {
@@ -64,8 +68,8 @@ def write_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer)
         save_file(tensors, aside)
 
 
-def read_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) -> None:
-    """Give modules and optimisers, made anew for the same parameters, the state that `write_training` wrote.
+def read_training(path: Path, **parts: Part) -> None:
+    """Give modules and optimisers, made anew for the same parameters, the state that `write_training` wrote; dicts get the tensors.
 
     Raises UserError for a file that is damaged.
     """
@@ -78,6 +82,8 @@ def read_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) 
             mine = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
             if isinstance(part, torch.nn.Module):
                 part.load_state_dict(mine)
+            elif isinstance(part, dict):
+                part.update(mine)
             else:
                 part.load_state_dict({"state": _nested(mine), "param_groups": part.state_dict()["param_groups"]})
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
@@ -86,9 +92,11 @@ def read_training(path: Path, **parts: torch.nn.Module | torch.optim.Optimizer) 
         ) from None
 
 
-def _tensors(part: torch.nn.Module | torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _tensors(part: Part) -> dict[str, torch.Tensor]:
     if isinstance(part, torch.nn.Module):
         return part.state_dict()
+    if isinstance(part, dict):
+        return part
     return {f"{i}.{key}": tensor for i, kept in part.state_dict()["state"].items() for key, tensor in kept.items()}
 
 

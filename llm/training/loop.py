@@ -50,6 +50,7 @@ def fit(
     steps: int | None,
     optimiser: torch.optim.Optimizer | None = None,
     first_step: int = 0,
+    gradients: Callable = lambda model: None,
 ) -> Iterator[float]:
     """Train on one batch after the other, yielding each loss; the caller shows progress and may stop at any time.
 
@@ -58,6 +59,7 @@ def fit(
         loss: (model, batch) -> scalar tensor.
         steps: how long the cosine lasts, None for a constant rate.
         optimiser, first_step: to go on where an earlier call stopped.
+        gradients: (model), before each step, when the loss's gradients are there and have not been clipped.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -71,6 +73,7 @@ def fit(
         if not torch.isfinite(value):
             raise FloatingPointError(f"loss = {value.item()} at step {step}; allowed are finite numbers")
         value.backward()
+        gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimiser.step()
         optimiser.zero_grad()

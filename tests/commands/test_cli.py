@@ -61,7 +61,7 @@ def test_a_bad_penalty_is_refused(capsys, monkeypatch, tmp_path, eta):
 @pytest.mark.parametrize("stage", [["align"], ["trajectory"], ["sweep", "core", "--entry", "ma"]])
 def test_an_unknown_algorithm_is_refused_with_the_known_ones(capsys, monkeypatch, tmp_path, stage):
     sentence = refused(capsys, monkeypatch, *stage, "--preset", "smoke", "--out", tmp_path, "--rlhf", "grpo")
-    assert sentence == "rlhf = 'grpo' is unknown; allowed are rsf, dpo, ppo"
+    assert sentence == "rlhf = 'grpo' is unknown; allowed are rsf, dpo, ppo, rsf-gold, rsf-run2, rsf-run3"
 
 
 @pytest.mark.parametrize("stage", ["show", "pretrain", "sft", "reward", "align", "baseline", "trajectory"])

@@ -228,7 +228,7 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
             ["inputs"],
             "averaging.1: options.part = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$",
         ),
-        ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed: .*'rsf', 'dpo' or 'ppo'"),
+        ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed: .*'rsf', 'dpo', 'ppo', .* or 'rsf-run3'"),
         ("rlhf", [], "rlhf = .. is not allowed: "),
         ("rlhf", None, "the key rlhf is missing; every key must be given"),
         (
@@ -258,7 +258,7 @@ def test_a_wrong_sweep_is_one_sentence_that_names_key_value_and_what_is_allowed(
     [
         ("training", None, "the key training is missing; every key must be given"),
         ("training.1.label", "distilled", "averaging and training have the label 'distilled' more than once"),
-        ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'kl'"),
+        ("training.1.method", "l0", "training.1.method = 'l0' is not allowed: .*'distilled', 'l1', .* or 'nspo'"),
         ("training.4.options.targets", "mlp", "training.4.options.targets = 'mlp' is not allowed: "),
         ("training.1.options", ["much"], "training.1.options = .'much'. is not allowed: "),
         (

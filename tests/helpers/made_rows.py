@@ -15,6 +15,8 @@ SPREAD = {"reward": 0.05, "gold_reward": 0.05, "length": 0.2, "qa": 0.006, "read
 SPREAD |= {"win_rate": 0.01}
 COST = {"rsf": 1.0, "dpo": 0.55, "ppo": 0.75}  # what an algorithm forgets
 REACH = {"rsf": 1.0, "dpo": 0.75, "ppo": 0.9}  # how far its reward rises
+ARMS = ("rsf-gold", "rsf-run2", "rsf-run3")
+COST, REACH = (numbers | dict.fromkeys(ARMS, numbers["rsf"]) for numbers in (COST, REACH))
 PARTS = {"input": (0.0, 0.75), "middle": (0.02, 0.35), "output": (0.03, 0.3), "embeddings": (0.85, 0.9)}
 KEPT = {"l1": 0.50, "l2": 0.55, "kd": 0.45, "lora": 0.6, "sma": 0.6, "er": 0.3}
 
@@ -96,7 +98,7 @@ def of_training(seed, rlhf, entry, rate):
     settings = entry.settings()
     for place, setting in enumerate(settings):
         weak = 1 - place / (len(settings) + 1)
-        if entry.method == "lora":
+        if "lora_alpha" in setting:
             weak = 0.95 - 0.18 * np.log10(32 / setting["lora_alpha"]) + 0.02 * np.log2(setting["rank"]) / 6
         if entry.method == "kl":
             values = model(REACH["ppo"] * weak, COST["ppo"] * weak**1.6, seed)
@@ -106,7 +108,7 @@ def of_training(seed, rlhf, entry, rate):
 
 
 def of_trajectory(seed, rlhf, rate):
-    last = getattr(PRESET, rlhf).iterations
+    last = PRESET.iterations(rlhf)
     rows = []
     for iteration in range(1, last + 1):
         share = iteration / last

@@ -7,8 +7,9 @@ from math import inf
 import pytest
 import torch
 
+from llm import methods
 from llm.averaging.ama.oracle import lattice
-from llm.config import PublicModel, load_preset, load_sweep, names, why_empty
+from llm.config import PublicModel, Sweep, load_preset, load_sweep, names, why_empty
 from llm.config.base import Work
 from llm.config.sections import Renewal
 from llm.plan import hub, local
@@ -252,3 +253,44 @@ def test_a_plan_lists_every_step_and_sums_them(monkeypatch, capsys):
     said = float(re.search(r"openllama-3b, 2 seed\(s\): ([\d.]+) GPU hours", total)[1])
     assert said == pytest.approx(2 * hours, rel=0.01)
     assert float(re.search(r"peak memory on a GPU ([\d.]+) GB", total)[1]) * GB < 80 * GB
+
+
+def hours_of(preset, sweep):
+    return {step.name: cost.hours for step, cost in costs(preset, [load_sweep(sweep)])}
+
+
+def test_methods_in_every_iteration_take_a_run_of_alignment_a_setting_and_warp_one_for_each_of_its_runs():
+    preset = load_preset("microcosm")
+    alone = local.cost(preset, Step("align", "rsf")).hours
+    found, measured = hours_of(preset, "training-time"), local.cost(preset, Step("baseline")).hours
+    assert found["mitigate rsf kl-anchor"] == pytest.approx(3 * (alone + measured))
+    assert found["mitigate rsf warp"] == pytest.approx(3 * (2 * alone + measured))
+    assert not any(name.startswith("align") for name in found)
+    dpo = hours_of(preset, "training-time-dpo")["mitigate dpo kl-anchor"]
+    assert dpo == pytest.approx(3 * (local.cost(preset, Step("align", "dpo")).hours + measured))
+
+
+def test_arms_cost_what_rsf_does_and_a_common_reward_costs_its_replies_and_waits_for_rsf():
+    preset = load_preset("microcosm")
+    stops = type(preset).model_validate(preset.model_dump() | {"until": {"share": 0.95, "prompts": 400}})
+    for rlhf in ("rsf-gold", "rsf-run2"):
+        assert local.cost(preset, Step("align", rlhf)) == local.cost(preset, Step("align", "rsf"))
+    before, after = (local.cost(one, Step("align", "dpo")).hours for one in (preset, stops))
+    assert 0 < after - before < 0.2
+    for sweep, needed in (
+        ("training-time", ["align rsf"]),
+        ("second-runs", ["align rsf", "align rsf-run2", "align rsf-run3"]),
+    ):
+        assert [name for name in hours_of(stops, sweep) if name.startswith("align")] == needed
+    assert [name for name in hours_of(stops, "gold-reward") if name.startswith("align")] == ["align rsf-gold"]
+
+
+def test_an_average_of_several_runs_of_alignment_waits_for_them(monkeypatch):
+    options = {"runs": methods.Option(least=2, whole=True)}
+    stew = methods.Method("stew", "averaging", {"stew": methods.Look("stew", "#123456")}, "", "", options, whole=True)
+    monkeypatch.setitem(methods.METHODS, "stew", stew)
+    grouping = {"parts": 3, "embeddings": "first", "norm": "mean", "head": "mean"}
+    entry = {"label": "stew", "method": "stew", "options": {"runs": [2, 3]}, "grouping": grouping}
+    shared = {"name": "stews", "rlhf": ["rsf"], "learning_rates": [None], "trajectory": False, "training": []}
+    found = steps(load_preset("smoke"), [Sweep.model_validate(shared | {"averaging": [entry]})])
+    assert [step.rlhf for step in found if step.rule == "align"] == ["rsf", "rsf-run2", "rsf-run3"]

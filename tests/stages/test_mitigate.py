@@ -11,6 +11,7 @@ import torch
 from llm.config import TrainingEntry, load_sweep
 from llm.evidence.rows import write_rows
 from llm.models.loading import load_model, load_tokenizer
+from llm.stages import materials as stage_materials
 from llm.stages import mitigate
 from llm.stages.mitigate import distil, measure_trained, train
 from llm.training.loop import count_minibatches
@@ -95,12 +96,12 @@ def test_it_imitates_every_sample_that_rsf_chose_once_an_epoch(run, monkeypatch)
 
 
 def test_replayed_documents_are_those_of_pre_trainings_last_phase_and_as_many_as_asked(run, monkeypatch):
-    batches, mixtures, real, draw = [], [], mitigate.pad_right, mitigate.draw_document
+    batches, mixtures, real, draw = [], [], mitigate.pad_right, stage_materials.draw_document
     monkeypatch.setattr(
         mitigate, "pad_right", lambda examples, pad_id: batches.append(len(examples)) or real(examples, pad_id)
     )
     monkeypatch.setattr(
-        mitigate, "draw_document", lambda run, mixture, rng: mixtures.append(mixture) or draw(run, mixture, rng)
+        stage_materials, "draw_document", lambda run, mixture, rng: mixtures.append(mixture) or draw(run, mixture, rng)
     )
     trained(run, "er", {"strength": 1.5})
     settings, count = run.preset.distil, len(samples(run))

@@ -61,10 +61,8 @@ def test_the_first_iteration_imitates_the_best_replies_of_theta_0(run, tmp_path,
     """What is imitated, against a plain choice among theta_0's samples to the same prompts."""
     from llm.stages import rsf as module
 
-    seen, real = [], module.imitation_batch
-    monkeypatch.setattr(
-        module, "imitation_batch", lambda tokenizer, batch: seen.extend(batch) or real(tokenizer, batch)
-    )
+    seen, real = [], module.imitation_example
+    monkeypatch.setattr(module, "imitation_example", lambda tokenizer, *one: seen.append(one) or real(tokenizer, *one))
     one = run.preset.model_copy(update={"rsf": run.preset.rsf.model_copy(update={"iterations": 1})})
     rsf(type(run)(one, run.seed, run.out), run.folder / "theta_0", run.folder / "reward", tmp_path / "rsf", None)
     model, tokenizer = load_model(run.folder / "theta_0"), load_tokenizer(run.folder / "theta_0")

@@ -134,11 +134,30 @@ def test_replay_of_whole_numbers_is_exact_in_every_batch():
 
 def test_every_method_that_imitates_samples_is_made_from_its_setting():
     """Its options' keys are what `make` reads; what is PPO has nothing to make."""
-    values = {"strength": 0.5, "interval": 2, "rank": 1, "lora_alpha": 8.0, "targets": "mlp"}
-    materials = Materials(lambda: ([0], [1.0]), seed=1)
+    values = {
+        "strength": 0.5,
+        "interval": 2,
+        "rank": 1,
+        "lora_alpha": 8.0,
+        "targets": "mlp",
+        "rate": 0.1,
+        "bias_power": 0.2,
+    }
+    values |= {
+        "lag": 10.0,
+        "share": 0.3,
+        "runs": 2,
+        "anchor": 0.1,
+        "keep": 0.5,
+        "pull": 0.1,
+        "samples": 2,
+        "threshold": 0.1,
+    }
+    values |= {"reference": "documents"}
+    materials = Materials(lambda: ([0], [1.0]), 1, reference=lambda kind, count: [([0, 1], [0.0, 1.0])] * count)
     for name in names("training"):
         method = METHODS[name]
-        assert bool(method.code) == (method.after == "rsf")
+        assert bool(method.code) == (method.how != "penalty")
         if method.code:
             made = code_of(method)({key: values[key] for key in method.options}, materials)
             assert isinstance(made, Mitigation)

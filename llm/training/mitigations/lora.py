@@ -27,12 +27,12 @@ def lora(rank: int, targets: str, lora_alpha: float, seed: int, dropout: float =
             torch.manual_seed(seed)
             return inject_adapter_in_model(settings, model)
 
-    return Mitigation(wrap=wrap, merge=merge)
+    return Mitigation(wrap=wrap, merge=merge, goes_on=False)  # every iteration has new adapters
 
 
 def make(setting: dict, materials: Materials) -> Mitigation:
     """setting: {"rank", "lora_alpha", "targets"}, as `lora` takes them."""
-    return lora(**setting, seed=materials.seed)
+    return lora(**setting, seed=materials.seed + materials.iteration)
 
 
 def merge(model):

@@ -2,11 +2,12 @@
 NeurIPS 2023; the paper, section 4).
 
 A moving average of the weights follows training. Every so many steps the model is put back to the average, and the
-average back to theta_0. The optimiser's moments are kept.
+average back to theta_0. The optimiser's moments are kept. Steps are counted, and averaged, over all iterations of alignment.
 """
 
 import torch
 
+from .memory import Memory, count_step, follow, keep, kept, steps
 from .mitigation import Materials, Mitigation
 
 
@@ -16,25 +17,25 @@ class ElasticReset:
     decay: in [0, 1], what the average keeps of itself a step: at 0 it is the model itself, so nothing happens; at 1 it
         stays at theta_0, so every reset undoes all training.
     interval: steps between resets, >= 1.
+    memory: of the steps so far and the average.
     """
 
-    def __init__(self, decay: float, interval: int) -> None:
+    def __init__(self, decay: float, interval: int, memory: Memory | None = None) -> None:
         self.decay, self.interval = decay, interval
-        self.average: list[torch.Tensor] = []
-        self.steps = 0
+        self.memory: Memory = {} if memory is None else memory
 
     @torch.no_grad()
     def __call__(self, model: torch.nn.Module, theta_0: torch.nn.Module) -> None:
-        if self.steps % self.interval == 0:
-            self.average = [start.detach().clone() for start in theta_0.parameters()]
-        for mean, parameter in zip(self.average, model.parameters(), strict=True):
-            mean.mul_(self.decay).add_(parameter, alpha=1 - self.decay)
-        self.steps += 1
-        if self.steps % self.interval == 0:
-            for mean, parameter in zip(self.average, model.parameters(), strict=True):
+        if steps(self.memory) % self.interval == 0:
+            keep(self.memory, "average", theta_0)
+        average = kept(self.memory, "average", theta_0)
+        follow(average, model, self.decay)
+        if count_step(self.memory) % self.interval == 0:
+            for mean, parameter in zip(average, model.parameters(), strict=True):
                 parameter.copy_(mean)
 
 
 def make(setting: dict, materials: Materials) -> Mitigation:
     """setting: {"strength": the average's decay in [0, 1], "interval": steps from reset to reset}."""
-    return Mitigation(after_step=ElasticReset(setting["strength"], setting["interval"]))
+    memory: Memory = {}
+    return Mitigation(after_step=ElasticReset(setting["strength"], setting["interval"], memory), memory=memory)
