@@ -17,8 +17,8 @@ from llm.evidence.claims import render
 from llm.evidence.claims.book import Route, make_book, read_book
 from llm.evidence.claims.front import Ahead
 from llm.evidence.claims.ledger import ledger, make_ledger
-from llm.evidence.claims.line import Line, conclude, weakest
-from llm.evidence.claims.table import CLAIMS, ELSEWHERE, MA, STOPPING, TRAINED
+from llm.evidence.claims.line import Line, by_gold, conclude, failing, weakest
+from llm.evidence.claims.table import CLAIMS, MA, NEIGHBOURS, SEVEN_BILLION, STOPPING, TRAINED
 from llm.evidence.frames import read_preset
 from llm.files import marks
 from llm.methods import family
@@ -49,22 +49,52 @@ def verdicts(found):
     ],
 )
 def test_a_line_holds_where_its_whole_interval_lies_on_the_claims_side(low, high, side, bound, verdict):
-    assert Line("part", low=low, high=high, side=side, bound=bound).verdict == verdict
+    assert Line("part", low=low, high=high, inner=(low, high), side=side, bound=bound).verdict == verdict
 
 
-HOLDS, FAILS = Line("h", low=1, high=2, estimate=1.5), Line("f", low=-2, high=-1, estimate=-1.5)
-OPEN, ABSENT = Line("o", low=-1, high=2, estimate=0.5), Line("a", missing="sweep core")
+def test_a_line_is_small_within_its_margin_and_a_ceiling_or_another_candidate_keeps_it_from_failing():
+    small = Line("part", low=-0.08, high=-0.02, inner=(-0.07, -0.03), margin=0.1)
+    assert small.verdict == "fails, small"
+    assert replace(small, side="below").verdict == "holds, small"
+    assert replace(small, some=True).verdict == "equivalent"
+    assert replace(small, some=True, margin=None).verdict == "undecided"
+    assert replace(small, untestable="theta_0 is at the ceiling").verdict == "not testable here"
+    assert replace(small, side="below", untestable="theta_0 is at the ceiling").verdict == "holds, small"
+    assert replace(small, low=-0.11, high=0.01).verdict == "equivalent"
+    wide = replace(small, low=-0.3, high=0.5, inner=(-0.2, 0.4), per_seed=(-0.1, 0.1, 0.4, 0.0), margin=None)
+    assert (wide.verdict, wide.seeds_needed) == ("undecided", 42)
+    assert replace(wide, inflation=2.0).seeds_needed > 80
+    assert small.seeds_needed is None
+
+
+HOLDS, FAILS = (
+    Line(part, low=low, high=low + 1, inner=(low, low + 1), estimate=low + 0.5, p=0.01)
+    for part, low in (("h", 1), ("f", -2))
+)
+OPEN = Line("o", low=-1, high=2, inner=(-1, 2), estimate=0.5, p=0.6, per_seed=(-1.0, 2.0))
+ABSENT, CEILING = Line("a", missing="sweep core"), Line("c", untestable="at the ceiling")
+SMALL = Line("s", low=0.01, high=0.03, inner=(0.01, 0.03), estimate=0.02, margin=0.1, p=0.01)
+EVEN = Line("e", low=-0.01, high=0.03, inner=(-0.01, 0.03), estimate=0.01, margin=0.1, p=0.4)
 
 
 @pytest.mark.parametrize(
     ("lines", "verdict", "part"),
     [
         ([HOLDS, replace(HOLDS, part="nearer", low=0.5)], "holds", "nearer"),
+        ([HOLDS, SMALL], "holds", "s"),
+        ([SMALL, SMALL], "holds, small", "s"),
+        ([EVEN, EVEN], "equivalent", "e"),
+        ([HOLDS, EVEN], "mixed", "e"),
         ([HOLDS, OPEN, ABSENT, FAILS], "fails", "f"),
-        ([HOLDS, OPEN, ABSENT], "undecided", "o"),
-        ([HOLDS, ABSENT], "undecided", "a"),
+        ([HOLDS, OPEN, ABSENT], "mixed", "o"),
+        ([HOLDS, ABSENT], "mixed", "h"),
+        ([HOLDS, CEILING], "mixed", "h"),
+        ([OPEN, ABSENT, CEILING], "undecided", "o"),
+        ([ABSENT, CEILING], "not testable here", "a"),
         ([ABSENT, ABSENT], "not measured", "a"),
         ([HOLDS, replace(FAILS, deciding=False)], "holds", "h"),
+        ([replace(SMALL, part="small", side="below"), OPEN], "fails, small", "small"),
+        ([replace(SMALL, side="below"), FAILS], "fails", "f"),
         (
             [replace(OPEN, part="wide", low=-9), replace(OPEN, part="other unit", low=-2, unit=0.1)],
             "undecided",
@@ -75,6 +105,24 @@ OPEN, ABSENT = Line("o", low=-1, high=2, estimate=0.5), Line("a", missing="sweep
 def test_a_claim_fails_with_one_part_and_holds_with_all_and_hangs_on_its_weakest(lines, verdict, part):
     assert conclude(lines) == verdict
     assert weakest(lines).part == part
+
+
+def test_a_part_fails_only_after_holms_correction_over_those_that_were_tested():
+    nearly = replace(FAILS, p=0.02)
+    others = [replace(OPEN, part=str(k), p=0.3) for k in range(2)]
+    assert conclude([nearly]) == "fails"
+    assert conclude([nearly, *others]) == "mixed"
+    assert failing([nearly, *others]) == []
+    beside = [replace(line, deciding=False) for line in others]
+    assert conclude([nearly, *beside, ABSENT, replace(CEILING, p=0.5)]) == "fails"  # these were not tested, or do not decide
+
+
+def test_gold_reward_takes_the_place_of_learned_reward_where_it_was_measured():
+    learned, gold = replace(HOLDS, by="reward"), replace(FAILS, part="h", by="gold_reward", deciding=False)
+    lines = [learned, gold, EVEN]
+    assert [line.verdict for line in by_gold(lines)] == ["fails", "equivalent"]
+    assert (conclude(lines), conclude(by_gold(lines))) == ("mixed", "fails")
+    assert by_gold([HOLDS, EVEN]) is None
 
 
 @pytest.fixture(scope="module")
