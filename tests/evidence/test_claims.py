@@ -114,7 +114,9 @@ def test_a_part_fails_only_after_holms_correction_over_those_that_were_tested():
     assert conclude([nearly, *others]) == "mixed"
     assert failing([nearly, *others]) == []
     beside = [replace(line, deciding=False) for line in others]
-    assert conclude([nearly, *beside, ABSENT, replace(CEILING, p=0.5)]) == "fails"  # these were not tested, or do not decide
+    assert (
+        conclude([nearly, *beside, ABSENT, replace(CEILING, p=0.5)]) == "fails"
+    )  # these were not tested, or do not decide
 
 
 def test_gold_reward_takes_the_place_of_learned_reward_where_it_was_measured():
