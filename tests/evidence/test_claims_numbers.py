@@ -9,15 +9,15 @@ from scipy import stats
 
 import claim_rows
 from llm.evidence.claims import theory
-from llm.evidence.claims.book import make_book, read_book
 from llm.evidence.claims.association import PredictsBetter
+from llm.evidence.claims.book import make_book, read_book
 from llm.evidence.claims.change import Change, Model, extreme
 from llm.evidence.claims.existence import Ratios, Some
 from llm.evidence.claims.front import Ahead, AheadOf
 from llm.evidence.claims.line import Line, Missing
 from llm.evidence.claims.table import MA, REPLAY, STOPPING, THETA, THETA_0, TRAINED
 from llm.evidence.frames import read_preset
-from llm.evidence.metrics import IN_TAXES, SAVED
+from llm.evidence.metrics import SAVED
 
 THEORY = Path(__file__).parents[2] / "results" / "theory"
 COSTS = {0: 0.48, 1: 0.5, 2: 0.52}
