@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import claim_rows
@@ -17,9 +18,10 @@ from llm.evidence.claims import render
 from llm.evidence.claims.book import Route, make_book, read_book
 from llm.evidence.claims.front import Ahead
 from llm.evidence.claims.ledger import ledger, make_ledger
-from llm.evidence.claims.line import Line, conclude, weakest
-from llm.evidence.claims.table import CLAIMS, ELSEWHERE, MA, STOPPING, TRAINED
+from llm.evidence.claims.line import Line, by_gold, conclude, failing, weakest
+from llm.evidence.claims.table import CLAIMS, MA, NEIGHBOURS, SEVEN_BILLION, STOPPING, TRAINED
 from llm.evidence.frames import read_preset
+from llm.evidence.rows import write_rows
 from llm.files import marks
 from llm.methods import family
 
@@ -49,22 +51,52 @@ def verdicts(found):
     ],
 )
 def test_a_line_holds_where_its_whole_interval_lies_on_the_claims_side(low, high, side, bound, verdict):
-    assert Line("part", low=low, high=high, side=side, bound=bound).verdict == verdict
+    assert Line("part", low=low, high=high, inner=(low, high), side=side, bound=bound).verdict == verdict
 
 
-HOLDS, FAILS = Line("h", low=1, high=2, estimate=1.5), Line("f", low=-2, high=-1, estimate=-1.5)
-OPEN, ABSENT = Line("o", low=-1, high=2, estimate=0.5), Line("a", missing="sweep core")
+def test_a_line_is_small_within_its_margin_and_a_ceiling_or_another_candidate_keeps_it_from_failing():
+    small = Line("part", low=-0.08, high=-0.02, inner=(-0.07, -0.03), margin=0.1)
+    assert small.verdict == "fails, small"
+    assert replace(small, side="below").verdict == "holds, small"
+    assert replace(small, some=True).verdict == "equivalent"
+    assert replace(small, some=True, margin=None).verdict == "undecided"
+    assert replace(small, untestable="theta_0 is at the ceiling").verdict == "not testable here"
+    assert replace(small, side="below", untestable="theta_0 is at the ceiling").verdict == "holds, small"
+    assert replace(small, low=-0.11, high=0.01).verdict == "equivalent"
+    wide = replace(small, low=-0.3, high=0.5, inner=(-0.2, 0.4), per_seed=(-0.1, 0.1, 0.4, 0.0), margin=None)
+    assert (wide.verdict, wide.seeds_needed) == ("undecided", 39)
+    assert replace(wide, inflation=2.0).seeds_needed > 70
+    assert small.seeds_needed is None
+
+
+HOLDS, FAILS = (
+    Line(part, low=low, high=low + 1, inner=(low, low + 1), estimate=low + 0.5, p=0.01)
+    for part, low in (("h", 1), ("f", -2))
+)
+OPEN = Line("o", low=-1, high=2, inner=(-1, 2), estimate=0.5, p=0.6, per_seed=(-1.0, 2.0))
+ABSENT, CEILING = Line("a", missing="sweep core"), Line("c", untestable="at the ceiling")
+SMALL = Line("s", low=0.01, high=0.03, inner=(0.01, 0.03), estimate=0.02, margin=0.1, p=0.01)
+EVEN = Line("e", low=-0.01, high=0.03, inner=(-0.01, 0.03), estimate=0.01, margin=0.1, p=0.4)
 
 
 @pytest.mark.parametrize(
     ("lines", "verdict", "part"),
     [
         ([HOLDS, replace(HOLDS, part="nearer", low=0.5)], "holds", "nearer"),
+        ([HOLDS, SMALL], "holds", "s"),
+        ([SMALL, SMALL], "holds, small", "s"),
+        ([EVEN, EVEN], "equivalent", "e"),
+        ([HOLDS, EVEN], "mixed", "e"),
         ([HOLDS, OPEN, ABSENT, FAILS], "fails", "f"),
-        ([HOLDS, OPEN, ABSENT], "undecided", "o"),
-        ([HOLDS, ABSENT], "undecided", "a"),
+        ([HOLDS, OPEN, ABSENT], "mixed", "o"),
+        ([HOLDS, ABSENT], "mixed", "h"),
+        ([HOLDS, CEILING], "mixed", "h"),
+        ([OPEN, ABSENT, CEILING], "undecided", "o"),
+        ([ABSENT, CEILING], "not testable here", "a"),
         ([ABSENT, ABSENT], "not measured", "a"),
         ([HOLDS, replace(FAILS, deciding=False)], "holds", "h"),
+        ([replace(SMALL, part="small", side="below"), OPEN], "fails, small", "small"),
+        ([replace(SMALL, side="below"), FAILS], "fails", "f"),
         (
             [replace(OPEN, part="wide", low=-9), replace(OPEN, part="other unit", low=-2, unit=0.1)],
             "undecided",
@@ -77,6 +109,26 @@ def test_a_claim_fails_with_one_part_and_holds_with_all_and_hangs_on_its_weakest
     assert weakest(lines).part == part
 
 
+def test_a_part_fails_only_after_holms_correction_over_those_that_were_tested():
+    nearly = replace(FAILS, p=0.02)
+    others = [replace(OPEN, part=str(k), p=0.3) for k in range(2)]
+    assert conclude([nearly]) == "fails"
+    assert conclude([nearly, *others]) == "mixed"
+    assert failing([nearly, *others]) == []
+    beside = [replace(line, deciding=False) for line in others]
+    assert (
+        conclude([nearly, *beside, ABSENT, replace(CEILING, p=0.5)]) == "fails"
+    )  # these were not tested, or do not decide
+
+
+def test_gold_reward_takes_the_place_of_learned_reward_where_it_was_measured():
+    learned, gold = replace(HOLDS, by="reward"), replace(FAILS, part="h", by="gold_reward", deciding=False)
+    lines = [learned, gold, EVEN]
+    assert [line.verdict for line in by_gold(lines)] == ["fails", "equivalent"]
+    assert (conclude(lines), conclude(by_gold(lines))) == ("mixed", "fails")
+    assert by_gold([HOLDS, EVEN]) is None
+
+
 @pytest.fixture(scope="module")
 def as_the_paper_says(tmp_path_factory):
     return ledger(claim_rows.write(tmp_path_factory.mktemp("all") / "microcosm", COSTS), THEORY)
@@ -84,9 +136,24 @@ def as_the_paper_says(tmp_path_factory):
 
 def test_every_claim_is_measured_once_all_sweeps_are_there_and_holds_in_a_world_as_the_paper_says(as_the_paper_says):
     found = verdicts(as_the_paper_says)
-    other = {"C8a": "fails", "C8b": "fails", "C11": "not measured", "C12b": "fails"}  # see the next tests
+    other = dict.fromkeys(
+        ("C5b", "C6c", "C6d", "C7b", "C11", "L1", "L2", "L4", "P2"), "not measured"
+    )  # other presets, new rows
+    other |= {"C6a": "not testable here", "C9": "mixed"}  # at a third of the rise; DPO reaches half of it
+    other |= {
+        "C8a": "fails",
+        "C8b": "fails",
+        "C12b": "fails",
+        "L3": "fails, small",
+        "P1": "mixed",
+    }  # see the next tests
     assert found == {claim.id: other.get(claim.id, "holds") for claim in CLAIMS}
-    assert not [line for e in as_the_paper_says.entries if e.claim.id != "C11" for line in e.lines if line.missing]
+    missing = {line.missing for entry in as_the_paper_says.entries for line in entry.lines} - {""}
+    presets = {f"preset {name}" for name in NEIGHBOURS}
+    assert missing == presets | {"rows of forward_kl", "rows of qa_ece", "rows of qa_brier", "sweep ratios"}
+    assert [e.claim.id for e in as_the_paper_says.entries if any(x.missing == "sweep ratios" for x in e.lines)] == [
+        "L4"
+    ]
 
 
 def test_the_recommended_ratio_costs_reward_where_reward_rises_in_proportion_to_it(as_the_paper_says):
@@ -97,14 +164,14 @@ def test_the_recommended_ratio_costs_reward_where_reward_rises_in_proportion_to_
     assert (kept.verdict, lines["MA: abilities above theta's"].verdict) == ("fails", "holds")
 
 
-@pytest.mark.parametrize(("power", "verdict"), [(2.0, "holds"), (1.0, "undecided"), (0.5, "fails")])
+@pytest.mark.parametrize(("power", "verdict"), [(2.0, "holds"), (1.0, "equivalent"), (0.5, "fails")])
 def test_averaging_that_is_better_equal_or_worse_than_its_rivals_is_called_so(tmp_path, power, verdict):
     book, parts = read_book(claim_rows.write(tmp_path, COSTS, power=power, bump=0)), {"C3": 4, "C4": 1}
     asked = [claim for claim in CLAIMS if claim.id in ("C2", *parts)]
     entries = {entry.claim.id: entry for entry in make_ledger(book, asked).entries}
     assert {key: entries[key].count(verdict) for key in parts} == parts
     assert {key: entries[key].verdict for key in parts} == dict.fromkeys(parts, verdict)
-    fronts = [line for line in entries["C2"].deciding if "at equal" in line.part]
+    fronts = [line for line in entries["C2"].deciding if line.part.startswith("MA above")]
     assert [line.verdict for line in fronts] == [verdict] * 7
 
 
@@ -113,8 +180,8 @@ def test_noise_around_equality_is_undecided(tmp_path):
     rng, rows = np.random.default_rng(0), read_preset(folder)
     rows["value"] += 0.01 * rng.standard_normal(len(rows))
     line = Ahead("MA", MA, STOPPING).lines(make_book(rows))[0]
-    assert line.verdict == "undecided"
-    assert line.low < line.estimate < line.high
+    assert line.verdict in {"undecided", "equivalent"}
+    assert line.low < 0 < line.high
 
 
 def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
@@ -125,20 +192,30 @@ def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
         "C2": {"sweep learning-rates", "sweep mitigations"},
         "C3": {"sweep mitigations"},
         "C4": {"sweep algorithms"},
-        "C5": {"sweep algorithms"},
+        "C5a": {"sweep algorithms"},
+        "C5b": {"preset smollm2-135m-gpu"},
         "C6a": {"sweep ratios"},
         "C6b": {"sweep ratios"},
-        "C7": {"sweep algorithms", "sweep ratios"},
+        "C6c": {"preset smollm2-135m-gpu"},
+        "C6d": {"preset smollm2-135m-gpu"},
+        "C7a": {"sweep algorithms", "sweep ratios"},
+        "C7b": {"preset smollm2-135m-gpu"},
         "C8a": set(),
         "C8b": set(),
         "C9": {"sweep algorithms"},
         "C10": {"sweep ratios"},
-        "C11": {f"preset {name}" for name in ELSEWHERE},
+        "C11": {f"preset {name}" for name in SEVEN_BILLION},
         "C12a": {"make theory"},
         "C12b": {"make theory"},
+        "L1": {"rows of forward_kl"},
+        "L2": {"rows of qa_ece", "rows of qa_brier"},
+        "L3": set(),
+        "L4": {"sweep ratios"},
+        "P1": {"preset microcosm-untied", "preset smollm2-135m-gpu"},
+        "P2": {"preset smollm2-135m-gpu"},
     }
     assert verdicts(found)["C4"] == "not measured"
-    assert verdicts(found)["C7"] == "undecided"
+    assert verdicts(found)["C7a"] == "mixed"
 
 
 def test_methods_are_paired_over_the_seeds_that_both_have(tmp_path):
@@ -150,7 +227,8 @@ def test_methods_are_paired_over_the_seeds_that_both_have(tmp_path):
 def test_one_seed_gives_an_estimate_but_no_interval_and_no_verdict(tmp_path):
     found = ledger(claim_rows.write(tmp_path / "microcosm", {4: 0.5}), THEORY)
     lines = [line for entry in found.entries for line in entry.lines if not entry.claim.id.startswith("C12")]
-    assert {line.verdict for line in lines} == {"undecided", "not measured"}
+    assert {line.verdict for line in lines} == {"undecided", "not measured", "not testable here"}
+    assert not any(line.seeds_needed for line in lines)
     assert all("one seed, so no interval" in line.note for line in lines if line.estimate is not None)
     assert "1 seed" in render.text(found).splitlines()[0]
     json.loads(render.as_json(found))
@@ -160,11 +238,11 @@ def test_models_of_seven_billion_parameters_are_told_once_their_rows_are_beside_
     claim_rows.write(tmp_path / "microcosm", COSTS, ("core",))
     rows = claim_rows.world(0)
     dpo = [row for name in ("core", "algorithms") for row in rows[name] if row["rlhf"] in ("none", "dpo")]
-    zephyr = [row | {"preset": ELSEWHERE[0]} for row in dpo]
-    (tmp_path / ELSEWHERE[0]).mkdir()
-    rsf_rows.write(tmp_path / ELSEWHERE[0], [row for row in zephyr if row["metric"] != "gold_reward"])
+    zephyr = [row | {"preset": SEVEN_BILLION[0]} for row in dpo]
+    (tmp_path / SEVEN_BILLION[0]).mkdir()
+    rsf_rows.write(tmp_path / SEVEN_BILLION[0], [row for row in zephyr if row["metric"] != "gold_reward"])
     (entry,) = (e for e in ledger(tmp_path / "microcosm", THEORY).entries if e.claim.id == "C11")
-    assert [line.missing for line in entry.deciding] == ["", f"preset {ELSEWHERE[1]}"]
+    assert [line.missing for line in entry.deciding] == ["", f"preset {SEVEN_BILLION[1]}"]
     assert entry.deciding[0].estimate > 0
     assert entry.deciding[0].verdict == "undecided"  # one model: no interval over seeds
 
@@ -177,25 +255,68 @@ def test_what_a_preset_has_no_rows_of_is_not_measured_and_a_log_likelihood_is_to
         if row["metric"] != "gold_reward"
     ]
     found = ledger(rsf_rows.write(tmp_path, rows), THEORY)
-    lines = [line for entry in found.entries for line in entry.lines]
-    assert {line.part for line in lines if line.missing == "rows of bleu"} == {
-        line.part for line in lines if line.part.startswith("translation")
-    }
+    lines = [line for entry in found.entries for line in entry.lines if entry.claim.id[0] == "C"]
+    missing = {line.part for line in lines if line.missing == "rows of bleu"}
+    alone = {line.part for line in lines if line.part.startswith("translation") and not line.untestable}
+    assert missing == alone | {"some unequal ratios above equal ones"}  # of which translation is a part
     assert not {"bleu", "gold_reward"} & {line.metric for line in lines}
-    told = [line for line in lines if line.metric == "log_likelihood"]
+    told = [line for line in lines if line.metric == "log_likelihood" or line.part.endswith("log-likelihood of text")]
     assert told and not any(line.deciding for line in told)
-    assert "needs rows of bleu" in render.text(found)
-    tax = next(line for line in told if line.part == "abilities: DPO's theta above RSF's")
+    assert "needs rows of bleu" in render.text(found, details=True)
+    tax = next(line for line in told if line.part == "abilities: DPO's theta above RSF's: log-likelihood of text")
     assert tax.estimate == pytest.approx(0.3 * 10 * np.mean(list(COSTS.values())))  # DPO takes 0.7 of what RSF takes
     assert render.number(tax).endswith("nats a token")
+
+
+def test_a_claim_about_another_preset_is_judged_on_its_rows_beside_the_others(tmp_path):
+    claim_rows.write(tmp_path / "microcosm", COSTS, ("core",))
+    for preset, seeds in (("smollm2-135m-gpu", COSTS), ("smollm2-135m", {0: 0.5})):
+        for seed, cost in seeds.items():
+            rows = [row | {"preset": preset} for row in claim_rows.world(seed, cost)["core"]]
+            text = [
+                row | {"metric": "log_likelihood", "value": row["value"] / 10}
+                for row in rows
+                if row["metric"] == "bleu"
+            ]
+            (tmp_path / preset).mkdir(exist_ok=True)
+            write_rows(tmp_path / preset / f"core-seed{seed}.jsonl", [*rows, *text])
+    entries = {entry.claim.id: entry for entry in ledger(tmp_path / "microcosm", THEORY).entries}
+    assert {key: (entries[key].preset, entries[key].verdict) for key in ("C5a", "C5b", "C7b", "P2")} == {
+        "C5a": ("microcosm", "mixed"),  # DPO and PPO are not measured
+        "C5b": ("smollm2-135m-gpu", "holds"),
+        "C7b": ("smollm2-135m-gpu", "holds"),
+        "P2": ("smollm2-135m-gpu", "holds"),  # at .8 of the rise the middle part put back has paid .5, MA .64
+    }
+    saved = next(line for line in entries["P2"].lines if line.deciding)
+    assert saved.estimate == pytest.approx(1 - 0.5 / 0.8**2)
+    beside = next(line for line in entries["P1"].lines if line.part.startswith("smollm2-135m: "))
+    assert (beside.deciding, beside.verdict) == (False, "undecided")
+    assert "(smollm2-135m-gpu)" in render.named(entries["C5b"])
+    there = {e.claim.id: e for e in ledger(tmp_path / "smollm2-135m-gpu", THEORY).entries}
+    assert there["C5b"].lines == entries["C5b"].lines  # the same where that preset is the ledger's own
+
+
+def test_what_nothing_measures_yet_is_judged_once_its_rows_are_there(tmp_path, monkeypatch):
+    from llm.evidence import metrics
+
+    for name in ("forward_kl", "weight_displacement", "qa_ece", "qa_brier"):
+        monkeypatch.setitem(metrics.METRICS, name, metrics.Metric(name, "other", name, "", 3))
+    rows = read_preset(claim_rows.write(tmp_path, COSTS, ("core",)))
+    qa = rows[(rows["metric"] == "qa") & ~rows["method"].isin(["chance"])]
+    lost, rng = 0.9 - qa["value"].to_numpy(), np.random.default_rng(0)
+    made = {"forward_kl": lost**3, "weight_displacement": rng.random(len(qa)), "qa_ece": lost, "qa_brier": 2 * lost}
+    new = [qa.assign(metric=name, value=values) for name, values in made.items()]
+    asked = [claim for claim in CLAIMS if claim.id in ("L1", "L2")]
+    found = make_ledger(make_book(pd.concat([rows, *new])), asked)
+    assert verdicts(found) == {"L1": "holds", "L2": "holds"}
 
 
 def routes(value):
     """Every Route within a comparison."""
     if isinstance(value, Route):
         yield value
-    elif isinstance(value, tuple):
-        for one in value:
+    elif isinstance(value, tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
             yield from routes(one)
     elif hasattr(value, "__dataclass_fields__"):
         yield from routes(tuple(getattr(value, name) for name in value.__dataclass_fields__))
@@ -204,7 +325,7 @@ def routes(value):
 def test_each_path_is_looked_for_in_a_sweep_that_has_it():
     made = claim_rows.world(0)
     for claim in CLAIMS:
-        for route in routes(claim.parts) if claim.id != "C11" else ():
+        for route in routes(claim.parts) if claim.id not in ("C11", "L4") else ():  # another world; a method to come
             sweep = load_sweep(route.sweep)
             measured = {family(row["method"], row["setting"]) for row in made[route.sweep] if row["rlhf"] == route.rlhf}
             assert route.family in measured, (claim.id, route)
@@ -212,7 +333,11 @@ def test_each_path_is_looked_for_in_a_sweep_that_has_it():
 
 
 def test_claims_are_numbered_and_lead_to_notebooks_that_draw_their_figures():
-    assert list(dict.fromkeys(re.match(r"C\d+", claim.id)[0] for claim in CLAIMS)) == [f"C{k}" for k in range(1, 13)]
+    ids = [re.fullmatch(r"([CLP]\d+)[a-d]?", claim.id)[1] for claim in CLAIMS]
+    numbered = [f"C{k}" for k in range(1, 13)] + [f"L{k}" for k in range(1, 5)] + ["P1", "P2"]
+    assert list(dict.fromkeys(ids)) == numbered
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
+    assert {claim.id[:2] for claim in CLAIMS if claim.local} == {"C5", "C6", "C7", "L4", "P2"}  # docs/protocol.md
     for claim in CLAIMS:
         for notebook, figures in claim.where.items():
             assert (REPOSITORY / "notebooks" / f"{notebook}.ipynb").is_file(), claim.id
@@ -245,7 +370,8 @@ def test_the_command_writes_the_ledger_and_a_page_and_prints_it_without_torch(tm
     printed = subprocess.run(command + outputs, capture_output=True, text=True, check=True).stdout
     found = ledger(folder, THEORY)
     assert printed == render.text(found) + "\n"
-    assert max(map(len, printed.splitlines())) <= render.WIDTH
+    assert len(printed.splitlines()) == len(CLAIMS) + 4  # a line a claim
+    assert max(map(len, (printed + render.text(found, details=True)).splitlines())) <= render.WIDTH
     written = json.loads((tmp_path / "claims.json").read_text())
     assert {claim["id"]: claim["verdict"] for claim in written["claims"]} == verdicts(found)
     assert written["claims"][0]["lines"][0]["estimate"] == 4.0
@@ -267,6 +393,6 @@ def test_rewards_that_never_rise_and_abilities_that_never_fall_are_told_not_refu
     turned = [row | {"value": -row["value"]} for row in rows]  # everything gets worse in reward and better in ability
     found = ledger(rsf_rows.write(tmp_path, turned), THEORY)
     assert verdicts(found)["C1"] == "fails"
-    assert {line.unit for entry in found.entries for line in entry.lines if line.metric != "accuracy"} == {None}
+    assert {verdicts(found)[key] for key in ("C4", "C10", "P1")} <= {"not testable here", "mixed"}
     json.loads(render.as_json(found))
-    assert "cannot be compared" in render.text(found)
+    assert "the reward does not rise" in render.text(found, details=True)

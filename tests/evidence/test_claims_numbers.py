@@ -9,17 +9,20 @@ from scipy import stats
 
 import claim_rows
 from llm.evidence.claims import theory
+from llm.evidence.claims.association import PredictsBetter
 from llm.evidence.claims.book import make_book, read_book
-from llm.evidence.claims.change import Change, Model, highest
-from llm.evidence.claims.front import Ahead, AheadAtBestRates, AheadOf
-from llm.evidence.claims.table import MA, STOPPING, THETA, THETA_0, TRAINED
+from llm.evidence.claims.change import Change, Model, extreme
+from llm.evidence.claims.existence import Ratios, Some
+from llm.evidence.claims.front import Ahead, AheadOf
+from llm.evidence.claims.line import Line, Missing
+from llm.evidence.claims.table import MA, REPLAY, STOPPING, THETA, THETA_0, TRAINED
 from llm.evidence.frames import read_preset
-from llm.evidence.metrics import IN_TAXES
-from llm.evidence.paths import best_rate
+from llm.evidence.metrics import SAVED
 
 THEORY = Path(__file__).parents[2] / "results" / "theory"
 COSTS = {0: 0.48, 1: 0.5, 2: 0.52}
 L2 = TRAINED["L2 penalty"]
+WORDS = ("question answering", "reading comprehension", "translation")
 
 
 def student(values):
@@ -41,35 +44,32 @@ def chord(power, steps, cost):
     return lambda rise: np.interp(rise, steps, cost * np.asarray(steps) ** power)
 
 
-def test_fronts_are_compared_at_equal_reward_in_taxes_paired_over_seeds(tmp_path):
-    book = book_of(tmp_path)
-    line = Ahead("MA above L2", MA, L2).lines(book)[0]
-    rises, tenths = np.linspace(0, 0.8, 101), np.linspace(0, 1, 11)  # the front's own grid of rewards
-    gaps = [np.mean(cost * rises - chord(2, tenths, cost)(rises)) for cost in COSTS.values()]
-    expected = np.array(student(gaps)) / np.mean(list(COSTS.values()))
-    assert numbers(line) == pytest.approx(tuple(expected), abs=1e-5)
-    assert (line.metric, line.unit, line.seeds, line.verdict) == (IN_TAXES, 1.0, (0, 1, 2), "holds")
+def test_fronts_are_compared_by_the_share_saved_at_equal_reward(tmp_path):
+    """L2 has eight points, up to .8 of the rise; MA, thinned to eight of its eleven, loses the square of the rise."""
+    line = Ahead("MA above L2", MA, L2).lines(book_of(tmp_path))[0]
+    levels, alphas = np.arange(50, 81) / 100, np.array([0, 1, 3, 4, 6, 7, 9, 10]) / 10
+    saved = 1 - chord(2, alphas, 1.0)(levels).mean() / levels.mean()  # each seed's cost drops out
+    assert numbers(line) == pytest.approx((saved, saved, saved), abs=1e-5)
+    assert (line.metric, line.unit, line.seeds, line.levels) == (SAVED, 1.0, (0, 1, 2), (0.5, 0.8))
+    assert (line.verdict, line.margin, line.by) == ("holds", 0.1, "reward")
 
 
-def test_each_ability_the_gold_reward_and_both_areas_are_told_beside_the_line_that_decides(tmp_path):
+def test_the_gold_reward_and_each_ability_are_told_beside_the_line_that_decides(tmp_path):
     lines = Ahead("MA above L2", MA, L2).lines(book_of(tmp_path))
-    told = ["qa", "reading_f1", "bleu", "mean_ability", IN_TAXES, "area", "area"]
-    assert [(line.metric, line.deciding) for line in lines] == [(IN_TAXES, True), *((metric, False) for metric in told)]
-    in_taxes = lines[0].estimate
-    for line, top in zip(lines[1:4], (0.9, 0.8, 100), strict=True):
-        assert line.unit == pytest.approx(0.5 * top)
-        assert line.estimate == pytest.approx(in_taxes * line.unit, rel=1e-4)
-    assert lines[4].estimate == pytest.approx(
-        np.mean([line.estimate for line in lines[1:4]] / np.array([1, 1, 100])), abs=1e-5
-    )
-    # area: the rise of 4 (3 of gold), under straight lines, and beyond 0.8 of it only MA has any
-    mean, chance, tenths = (0.9 + 0.8 + 1) / 3, (0.25 + 0.4) / 3, np.linspace(0, 1, 11)
-    rises = np.linspace(0, 1, 100001)
-    averaged = [np.mean(mean * (1 - chord(2, tenths, cost)(rises)) - chance) for cost in COSTS.values()]
-    rival = [np.mean((rises < 0.8) * (mean * (1 - cost * rises) - chance)) for cost in COSTS.values()]
-    areas = np.subtract(averaged, rival)
-    assert numbers(lines[6]) == pytest.approx(tuple(4 * np.array(student(areas))), rel=1e-3)
-    assert numbers(lines[7]) == pytest.approx(tuple(3 * np.array(student(areas))), rel=1e-3)
+    told = [("MA above L2", "gold_reward"), *((f"MA above L2: {word}", "reward") for word in WORDS)]
+    assert [(line.part, line.by) for line in lines[1:]] == told
+    assert [line.deciding for line in lines] == [True] + [False] * 4
+    assert [line.estimate for line in lines] == pytest.approx([lines[0].estimate] * 5, abs=1e-5)  # all lose alike
+
+
+def test_a_tax_that_is_not_clear_of_nothing_gives_the_difference_itself_and_no_margin(tmp_path):
+    rows = read_preset(claim_rows.write(tmp_path, COSTS, ("core",), bump=0))
+    stopped = (rows["method"] == "early-stopping") & (rows["metric"] == "qa")
+    rows.loc[stopped, "value"] = 0.9 + rows.loc[stopped, "seed"].map({0: -0.1, 1: 0.12, 2: 0.0})
+    line = Ahead("MA", MA, STOPPING, "qa").lines(make_book(rows))[0]
+    assert (line.metric, line.margin) == ("qa", None)
+    assert "not clear of 0" in line.note
+    assert line.estimate == pytest.approx(np.mean(line.per_seed), abs=1e-5)
 
 
 def test_a_change_is_paired_and_has_the_interval_of_students_t(tmp_path):
@@ -84,25 +84,29 @@ def test_a_change_is_paired_and_has_the_interval_of_students_t(tmp_path):
 
 def test_a_model_is_compared_with_a_path_at_its_own_reward(tmp_path):
     book = book_of(tmp_path)
-    (line,) = AheadOf("MA", MA, Model(L2, 3.0), "bleu").lines(book)
+    line, _ = AheadOf("MA", MA, Model(L2, 3.0), "bleu").lines(book)
     rise, tenths = 0.8 * 3 / 7, np.linspace(0, 1, 11)  # the third of six strengths
-    expected = [100 * (cost * rise - chord(2, tenths, cost)(rise)) for cost in COSTS.values()]
-    assert numbers(line) == pytest.approx(student(expected), abs=1e-5)
+    averaged = chord(2, tenths, 1.0)(rise)  # of the cost
+    assert numbers(line) == pytest.approx([1 - averaged / rise] * 3, abs=1e-5)
+    assert line.levels == pytest.approx((rise, rise), abs=1e-9)
+    turned, _ = AheadOf("L2", MA, Model(L2, 3.0), "bleu", model_first=True).lines(book)
+    assert turned.estimate == pytest.approx(1 - rise / averaged, abs=1e-5)  # it pays more than MA
+    far, _ = AheadOf("L2", L2, Model(MA), "bleu").lines(book)
+    assert far.untestable.startswith("unequal reach")
 
 
-def test_what_is_chosen_is_chosen_on_the_first_seed_and_reported_on_the_others(tmp_path):
+def test_what_is_chosen_is_chosen_on_the_other_seeds(tmp_path):
     rows = read_preset(claim_rows.write(tmp_path, {3: 0.5, 5: 0.5, 7: 0.5}, ("core",)))
     at = (rows["method"] == "early-stopping") & (rows["metric"] == "qa")
     best = {3: 2, 5: 1, 7: 1}
     for seed, iteration in best.items():
         chosen = rows["setting_key"] == f'{{"iteration": {iteration}}}'
         rows.loc[at & (rows["seed"] == seed) & chosen, "value"] = 0.95
-    peak = Model(STOPPING, choose=highest("qa"))
-    lines = Change("peak", peak, Model(STOPPING, 0.0), "qa").lines(make_book(rows))
-    assert (lines[0].seeds, lines[0].note) == ((5, 7), "step 2 chosen on seed 3")
-    assert numbers(lines[0]) == pytest.approx((-0.225, -0.225, -0.225))  # iteration 2 has lost a quarter of 0.9
-    assert (lines[1].seeds, lines[1].deciding) == ((3, 5, 7), False)
-    assert lines[1].per_seed == pytest.approx((0.05, -0.225, -0.225))
+    peak = Model(STOPPING, choose=extreme("qa"))
+    (line,) = Change("peak", peak, Model(STOPPING, 0.0), "qa").lines(make_book(rows))
+    assert peak.steps(peak.route.models(make_book(rows))) == {3: 1.0, 5: 2.0, 7: 2.0} or line.seeds == (3, 5, 7)
+    assert (line.note, line.inflation) == ("step 1 chosen on the other seeds", 1.0)
+    assert line.sign_flip is None
 
 
 def test_early_stopping_is_compared_at_its_best_learning_rate(tmp_path):
@@ -110,63 +114,95 @@ def test_early_stopping_is_compared_at_its_best_learning_rate(tmp_path):
     rows = read_preset(folder)
     slow = (rows["method"] == "early-stopping") & rows["setting_key"].str.contains('"lr": 0.0001')
     start = rows[rows["method"] == "theta_0"].set_index(["seed", "metric"])["value"]
-    for metric in ("qa", "reading_f1", "bleu"):  # at 1e-4 early stopping costs nothing
+    for metric in ("qa", "reading_f1", "bleu"):  # at 1e-4 early stopping costs a tenth of what it does at the own rate
         which = slow & (rows["metric"] == metric)
-        rows.loc[which, "value"] = [start[seed, metric] for seed in rows.loc[which, "seed"]]
-    book = make_book(rows)
-    lines = AheadAtBestRates("MA", MA, STOPPING).lines(book)
+        rows.loc[which, "value"] = [
+            0.9 * start[seed, metric] + 0.1 * value
+            for seed, value in zip(rows.loc[which, "seed"], rows.loc[which, "value"], strict=True)
+        ]
+    lines = Ahead("MA", MA, STOPPING).lines(make_book(rows))
     best, same = lines[0], lines[-1]
-    assert (best.verdict, best.seeds, best.deciding) == ("fails", (1, 2), True)
-    assert best.note == "learning rates own and 0.0001, chosen on seed 0"
+    assert (best.verdict, best.seeds, best.deciding) == ("fails", (0, 1, 2), True)
+    assert best.note == "learning rates own 100% against 0.0001 100%, chosen on the other seeds"
     assert (same.verdict, same.seeds, same.deciding) == ("holds", (0, 1, 2), False)
-    assert same.note == "both at the preset's own learning rate"
-
-
-def test_the_best_rate_is_that_of_the_largest_lead_and_that_of_the_largest_area_is_told_beside_it(tmp_path):
-    rows = read_preset(claim_rows.write(tmp_path, COSTS, ("core", "learning-rates"), bump=0))
-    high = rows["setting_key"].str.contains('"lr": 0.001')  # reaches twice the reward, and has lost .4 at once
-    start = rows[rows["method"] == "theta_0"].set_index(["seed", "metric"])["value"]
-    for place in rows.index[high]:
-        seed, metric = rows.loc[place, "seed"], rows.loc[place, "metric"]
-        ability = metric in ("qa", "reading_f1", "bleu")
-        rows.loc[place, "value"] = 0.6 * start[seed, metric] if ability else rows.loc[place, "value"] + 4
-    book = make_book(rows)
-    lines = AheadAtBestRates("MA", MA, STOPPING).lines(book)
-    notes = {line.note.removeprefix("learning rates ") for line in lines}
-    assert {"own and 0.001, chosen on seed 0", "0.001 and 0.001, of the largest areas on seed 0"} <= notes
-    chosen = [best_rate(book.rows["rsf"], method, (None, 1e-4, 1e-3)) for method in ("ma", "early-stopping")]
-    assert chosen == [(1e-3, [1, 2])] * 2
+    assert same.note == "at the preset's own learning rate"
+    alone = Ahead("MA", MA, STOPPING, own_rate=True).lines(make_book(rows))
+    assert numbers(alone[0]) == numbers(same)
 
 
 def test_methods_choose_among_the_rates_that_both_were_measured_at(tmp_path):
     folder = claim_rows.write(tmp_path, COSTS, ("core", "learning-rates", "mitigations"))
-    alone = AheadAtBestRates("MA", MA, L2, needs="sweep x").lines(read_book(folder))
+    alone = Ahead("MA", MA, L2, needs="sweep x").lines(read_book(folder))
     assert [(line.missing, line.deciding) for line in alone[:2]] == [("sweep x", True), ("", False)]
-    assert alone[1].note == "at the preset's own learning rate, the only one measured"
+    assert alone[1].note == ""
     claim_rows.write(tmp_path, {1: 0.5, 2: 0.52}, ("mitigation-rates",))
-    lines = AheadAtBestRates("MA", MA, L2).lines(read_book(folder))
-    assert lines[0].note == "learning rates own and own, chosen on seed 1; one seed, so no interval"
-    assert lines[0].seeds == (2,)
+    lines = Ahead("MA", MA, L2).lines(read_book(folder))
+    assert lines[0].seeds == (1, 2)
     assert lines[-1].seeds == (0, 1, 2)
+    with pytest.raises(Missing, match="sweep mitigations"):
+        Ahead("MA", MA, REPLAY).lines(read_book(claim_rows.write(tmp_path / "core", COSTS, ("core",))))
 
 
-def test_a_rate_is_chosen_at_the_strengths_that_all_rates_have_and_told_with_all_of_its_own(tmp_path):
-    """At its own rate L2 loses less, but for the strengths that no other rate has: there it has lost everything."""
-    folder = claim_rows.write(tmp_path, COSTS, ("core", "learning-rates", "mitigations", "mitigation-rates"))
-    rows = read_preset(folder)
-    before = AheadAtBestRates("MA", MA, L2).lines(make_book(rows))
-    only_own = np.array(
-        [
-            method == "l2" and "lr" not in setting and setting["strength"] not in (1e-2, 1.0)
-            for method, setting in zip(rows["method"], rows["setting"], strict=True)
-        ]
-    )
-    rows.loc[only_own & rows["metric"].isin(["qa", "reading_f1", "bleu"]), "value"] = 0.0
-    after = AheadAtBestRates("MA", MA, L2).lines(make_book(rows))
-    assert [lines[0].note for lines in (before, after)] == ["learning rates own and own, chosen on seed 0"] * 2
-    areas = [next(line.note for line in lines if "largest areas" in line.note) for lines in (before, after)]
-    assert areas == ["learning rates own and own, of the largest areas on seed 0"] * 2
-    assert after[0].estimate > before[0].estimate + 0.5
+class Made:
+    """A comparison with a line of its own."""
+
+    part = "made"
+
+    def __init__(self, *values, unit=1.0, side="above"):
+        self.values, self.unit, self.side = values, unit, side
+
+    def lines(self, book):
+        found = student(self.values)
+        return [
+            Line("made", "qa", side=self.side, estimate=found[0], low=found[1], high=found[2], inner=found[1:], p=0.01,
+                 margin=0.01, per_seed=self.values, seeds=(0, 1, 2), unit=self.unit)
+        ]  # fmt: skip
+
+
+def test_of_several_candidates_each_seed_takes_the_one_that_is_best_on_the_others():
+    good, bad = (Made(1.0, 1.1, 0.9), Made(0.5, 0.4, 0.6)), (Made(2.0, 2.1, 1.9), Made(-0.5, -0.4, -0.6))
+    found = Some("some", {"good": good, "bad": bad}, ("first", "second")).lines(None)
+    assert [line.verdict for line in found] == ["holds", "holds"]
+    assert [line.per_seed for line in found] == [
+        (1.0, 1.1, 0.9),
+        (0.5, 0.4, 0.6),
+    ]  # by the worse of each candidate's lines
+    turning = {"a": (Made(9.0, 0.0, 0.0),), "b": (Made(1.0, 1.0, 1.0),)}
+    (line,) = Some("some", turning, ("one",)).lines(None)
+    assert line.per_seed == (1.0, 0.0, 0.0)  # seed 0 has no say in its own
+    assert line.inflation == 2.5
+
+
+def test_what_should_exist_fails_only_where_every_candidate_fails():
+    down, open_ = Made(-1.0, -1.1, -0.9), Made(-9.0, 5.0, -4.0)
+    (line,) = Some("some", {"a": (down,), "b": (open_,)}, ("one",)).lines(None)
+    assert (line.some, line.verdict) == (True, "undecided")
+    (line,) = Some("some", {"a": (down,), "b": (Made(-2.0, -2.1, -1.9),)}, ("one",)).lines(None)
+    assert (line.some, line.verdict) == (False, "fails")
+
+
+def test_every_ratio_below_one_is_a_candidate(tmp_path):
+    asked = []
+    made = Ratios(MA, lambda ratio: asked.append(ratio) or ())
+    assert list(made(book_of(tmp_path, sweeps=("core",)))) == [f"{k / 10:g}" for k in range(10)]
+    assert asked == pytest.approx([k / 10 for k in range(10)])
+
+
+def test_what_predicts_the_tax_better_is_told_by_ranks(tmp_path, monkeypatch):
+    from llm.evidence import metrics
+
+    for name in ("near", "far"):
+        monkeypatch.setitem(metrics.METRICS, name, metrics.Metric(name, "other", name, "", 2))
+    rows = read_preset(claim_rows.write(tmp_path, COSTS, ("core",), bump=0))
+    lost = rows[rows["metric"] == "bleu"]
+    rng = np.random.default_rng(0)
+    near = lost.assign(metric="near", value=(100 - lost["value"]) ** 3)  # ranks as the tax does
+    far = lost.assign(metric="far", value=rng.permutation(lost["value"].to_numpy()))
+    (line,) = PredictsBetter("near better", "near", "far").lines(make_book(pd.concat([rows, near, far])))
+    assert (line.verdict, line.seeds) == ("holds", (0, 1, 2))
+    assert line.estimate == pytest.approx(1, abs=0.3)
+    with pytest.raises(Missing, match="rows of far"):
+        PredictsBetter("near better", "near", "far").lines(make_book(pd.concat([rows, near])))
 
 
 def test_an_ability_without_tax_has_no_unit_and_no_say_in_taxes(tmp_path):
@@ -177,8 +213,7 @@ def test_an_ability_without_tax_has_no_unit_and_no_say_in_taxes(tmp_path):
     assert Ahead("MA", MA, STOPPING).lines(book)[0].verdict == "holds"
     rows.loc[rows["metric"].isin(["reading_f1", "bleu"]), "value"] = 0.8
     line = Ahead("MA", MA, STOPPING).lines(make_book(rows))[0]
-    assert (line.verdict, line.estimate) == ("undecided", None)
-    assert "no tax to measure in" in line.note
+    assert (line.verdict, line.estimate, line.untestable) == ("not testable here", None, "no tax is paid")
 
 
 def test_the_theorys_numbers_are_those_of_the_package():

@@ -55,7 +55,7 @@ class Book:
 
     def need(self, metric: str) -> None:
         """Raises Missing for a metric that this preset has no rows of, or that `METRICS` does not know."""
-        if metric and metric != IN_TAXES and metric not in self.metrics & set(METRICS):
+        if metric != IN_TAXES and metric not in self.metrics & set(METRICS):
             raise Missing(f"rows of {metric}")
 
     @property

@@ -54,6 +54,7 @@ class Change:
     deciding: bool = True
 
     def lines(self, book: Book) -> list[Line]:
+        book.need(self.metric)
         models = self.first, self.second
         sweep = next((model.route.sweep for model in models if model.route.sweep != "core"), "core")
         pair = paired(self.first.route.models(book), self.second.route.models(book), sweep)

@@ -42,6 +42,7 @@ class Ahead:
     own_rate: bool = False
 
     def lines(self, book: Book) -> list[Line]:
+        book.need(self.metric)
         pair = self._at_own_rate(book) if self.own_rate else shared_rates(book, self.first, self.second)
         decides = self.deciding and not (self.needs and len(pair[0]) == 1)
         lines = [Line(self.part, deciding=self.deciding, missing=self.needs)] if self.deciding and not decides else []
@@ -126,6 +127,7 @@ class AheadOf:
     deciding: bool = True
 
     def lines(self, book: Book) -> list[Line]:
+        book.need(self.metric)
         pair = paired(self.path.models(book), self.model.route.models(book), self.model.route.sweep)
         point = paths.at(pair[1], self.model.steps(pair[1]))
         return [self._line(book, pair[0], point, reward) for reward in rewards(pair[0])]

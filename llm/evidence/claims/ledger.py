@@ -79,7 +79,6 @@ def _lines(comparison: Comparison, book: Book | None, preset: str) -> list[Line]
     try:
         if book is None:
             raise Missing(f"preset {preset}")
-        book.need(getattr(comparison, "metric", ""))
         return comparison.lines(book)
     except Missing as error:
         return [Line(comparison.part, deciding=getattr(comparison, "deciding", True), missing=str(error))]

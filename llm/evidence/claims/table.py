@@ -66,7 +66,6 @@ class Elsewhere:
         there = book if book.preset == self.preset else book.neighbours.get(self.preset)
         if there is None:
             raise Missing(f"preset {self.preset}")
-        there.need(getattr(self.made, "metric", ""))
         lines = self.made.lines(there)
         return [
             replace(line, part=f"{self.preset}: {line.part}", deciding=line.deciding and self.deciding)
