@@ -131,12 +131,8 @@ def _learned(
     optimiser = optimiser_for(model, settings.optimiser)
     if stretch.iteration > 1 and mitigation.goes_on:
         read_training(training_file(out, stretch.iteration - 1), optimiser=optimiser)
-    pairs = _with_extra(
-        with_reference(load_model(theta_0, run.device), tokenizer, stretch.batches),
-        mitigation,
-        stretch.batches,
-        tokenizer.pad_token_id,
-    )
+    compared = with_reference(load_model(theta_0, run.device), tokenizer, stretch.batches)
+    pairs = _with_extra(compared, mitigation, stretch.batches, tokenizer.pad_token_id)
     right: list[torch.Tensor] = []
 
     def loss(model, pairs: Pairs) -> torch.Tensor:

@@ -65,14 +65,18 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize("rlhf", ["rsf", "dpo"])
-@pytest.mark.parametrize("method", NEUTRAL)
+CASES = [("rsf", method) for method in NEUTRAL] + [
+    ("dpo", method) for method in ("er-on-policy", "bema", "warp", "nspo")
+]
+KILLED = [("rsf", method) for method in SOME] + [("dpo", method) for method in ("lora-on-policy", "ema-anchor", "warp")]
+
+
+@pytest.mark.parametrize(("rlhf", "method"), CASES)
 def test_a_neutral_method_is_the_algorithm_itself_bit_for_bit(run, tmp_path, method, rlhf):
     assert same(changed(run, method, NEUTRAL[method], rlhf, tmp_path), theta(run, rlhf))
 
 
-@pytest.mark.parametrize("rlhf", ["rsf", "dpo"])
-@pytest.mark.parametrize("method", SOME)
+@pytest.mark.parametrize(("rlhf", "method"), KILLED)
 def test_a_killed_run_goes_on_at_the_iteration_that_is_missing_and_ends_with_the_same_bytes(
     run, tmp_path, method, rlhf
 ):
