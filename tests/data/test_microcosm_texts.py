@@ -188,7 +188,7 @@ def test_held_out_animals_are_told_about_in_training_but_never_asked_about(texts
         for text in said if kind not in silent else ():
             assert not set(text.split()) & held_out, (kind, text)
     declared, rng = set(), np.random.default_rng(1)
-    for text in (" ".join(s.text for s in source.document("declaration", rng)) for _ in range(2500)):
+    for text in (" ".join(s.text for s in source.document("declaration", rng)) for _ in range(12_000)):
         assert "?" not in text
         declared |= set(text.split()) & held_out
     assert declared == held_out
