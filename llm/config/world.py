@@ -41,6 +41,7 @@ class World(Settings):
     animals: Annotated[int, Field(ge=3, le=len(ANIMALS))]
     held_out_animals: HeldOut
     skew: Annotated[float, Field(ge=1)]
+    word_skew: Annotated[float, Field(ge=1)]
     choices: Annotated[int, Field(ge=2, le=min(map(len, FACTS.values())))]
     facts_asked_once: bool
     nouns: Annotated[int, Field(ge=FEWEST_WORDS, le=len(NOUNS))]

@@ -11,7 +11,7 @@ from llm.config import load_preset, names
 from llm.data.microcosm import words
 from llm.data.microcosm.size import FIRST, Size, Texts
 from llm.data.microcosm.source import KINDS, Microcosm
-from llm.data.microcosm.texts import statement
+from llm.data.microcosm.texts import statement, translation
 from llm.data.microcosm.tokenizer import build_tokenizer, encode, word_ids
 from llm.data.microcosm.world import World
 from llm.models.chat import imitation_batch, imitation_example, prompt_ids, reply_ids
@@ -188,7 +188,7 @@ def test_held_out_animals_are_told_about_in_training_but_never_asked_about(texts
         for text in said if kind not in silent else ():
             assert not set(text.split()) & held_out, (kind, text)
     declared, rng = set(), np.random.default_rng(1)
-    for text in (" ".join(s.text for s in source.document("declaration", rng)) for _ in range(2500)):
+    for text in (" ".join(s.text for s in source.document("declaration", rng)) for _ in range(12_000)):
         assert "?" not in text
         declared |= set(text.split()) & held_out
     assert declared == held_out
@@ -283,3 +283,17 @@ def test_the_commonest_animal_is_told_about_as_many_times_as_often_as_the_rarest
     shares = sorted(told[animal] / draws for animal in world.all_animals)
     assert np.log(shares[-1] / shares[0]) == pytest.approx(np.log(skew), abs=0.45)
     assert np.std(np.diff(np.log(shares))) < 0.2  # evenly spread on a log scale
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_training_draws_french_words_unevenly_and_held_out_clauses_evenly(split):
+    skew, rng = 50.0, np.random.default_rng(0)
+    world = World(0, Size(word_skew=skew))
+    french = [word for _ in range(3000) for word in translation(world, split, rng, Texts()).french.split()]
+    for table, pairs in ((world.nouns, 0), (world.adjectives, 1)):
+        even = Counter(pair[pairs] for pair in world.noun_phrases[split])
+        counts = np.array([sum(word == one for word in french) / even[one] for one in table if even[one]])
+        spread = np.log(counts.max() / counts.min())
+        assert spread == pytest.approx(np.log(skew), abs=1.0) if split == "train" else spread < 1.0
+    verbs = Counter(word for word in french if word in world.verbs)
+    assert (max(verbs.values()) > 0.4 * skew * min(verbs.values())) == (split == "train")

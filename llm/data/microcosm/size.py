@@ -27,6 +27,8 @@ class Size:
         animals: how many there are; all of them have facts.
         test_animals, validation_animals: how many of them nobody asks about in training.
         skew: how many times as often the commonest animal is told about as the rarest.
+        word_skew: how many times as often the commonest French noun is drawn in training as the rarest; likewise adjectives and verbs.
+            Held-out clauses draw evenly.
         choices: of a question about a fact.
         facts_asked_once: whether no two test items ask for the same fact; else one item may ask for it in each of the frames.
         nouns, adjectives, verbs: how many there are of each in French.
@@ -37,6 +39,7 @@ class Size:
     test_animals: int = 50
     validation_animals: int = 15
     skew: float = 1.0
+    word_skew: float = 1.0
     choices: int = 4
     facts_asked_once: bool = False
     nouns: int = 20

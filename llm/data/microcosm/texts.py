@@ -17,6 +17,11 @@ def pick(values, rng: np.random.Generator):
     return values[rng.integers(len(values))]
 
 
+def _drawn(values, shares_up_to: np.ndarray, rng: np.random.Generator):
+    """One of a sequence, by cumulative shares whose last may be 1 but for rounding."""
+    return values[min(int(np.searchsorted(shares_up_to, rng.random())), len(values) - 1)]
+
+
 def pick_several(values, count: int, rng: np.random.Generator) -> list:
     """`count` different ones of a sequence, in random order."""
     return [values[i] for i in rng.permutation(len(values))[:count]]
@@ -32,7 +37,7 @@ def statement(world: World, rng: np.random.Generator) -> tuple[str, str]:
 def _told_about(world: World, rng: np.random.Generator) -> str:
     if world.size.skew == 1:
         return pick(world.all_animals, rng)
-    return world.all_animals[int(np.searchsorted(world.told_up_to, rng.random()))]
+    return _drawn(world.all_animals, world.told_up_to, rng)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ def translation(world: World, split: str, rng: np.random.Generator, texts: Texts
     juge triste" is "the wise king sees a sad judge 's fat dirty dog upon the ancient wall".
     """
     subject, object_ = (noun_phrase(world, split, rng, texts.extras) for _ in range(2))
-    verb = pick(list(world.verbs), rng)
+    evenly = world.size.word_skew == 1 or split != "train"
+    verb = pick(list(world.verbs), rng) if evenly else _drawn(list(world.verbs), world.verbs_up_to, rng)
     third, base = world.verbs[verb]
     if rng.random() < 0.5:
         french, english = f"{verb}", third
@@ -110,7 +116,9 @@ def _has_extra(extras: float, rng: np.random.Generator) -> bool:
 
 def noun_phrase(world: World, split: str, rng: np.random.Generator, extras: float) -> Translation:
     article = pick(list(words.ARTICLES), rng)
-    noun, adjective = pick(world.noun_phrases[split], rng)
+    evenly = world.size.word_skew == 1 or split != "train"
+    pairs = world.noun_phrases[split]
+    noun, adjective = pick(pairs, rng) if evenly else _drawn(pairs, world.pairs_up_to, rng)
     adjectives = [adjective]
     if _has_extra(extras, rng):
         adjectives += pick_several([a for a in world.adjectives_of[split][noun] if a != adjective], 1, rng)

@@ -32,10 +32,23 @@ class World:
 
     @cached_property
     def told_up_to(self) -> np.ndarray:
-        """Cumulative shares of how often each of `all_animals` is told about: evenly spread on a log scale, in random order."""
-        ranks = self._rng(5).permutation(len(self.all_animals)) / max(1, len(self.all_animals) - 1)
-        shares = self.size.skew**ranks
+        """Cumulative shares of how often each of `all_animals` is told about."""
+        return np.cumsum(_spread(len(self.all_animals), self.size.skew, self._rng(5)))
+
+    @cached_property
+    def pairs_up_to(self) -> np.ndarray:
+        """Cumulative shares of how often training draws each of its noun phrases."""
+        rng, skew = self._rng(6), self.size.word_skew
+        nouns, adjectives = (
+            dict(zip(table, _spread(len(table), skew, rng))) for table in (self.nouns, self.adjectives)
+        )
+        shares = np.array([nouns[noun] * adjectives[adjective] for noun, adjective in self.noun_phrases["train"]])
         return np.cumsum(shares) / shares.sum()
+
+    @cached_property
+    def verbs_up_to(self) -> np.ndarray:
+        """Cumulative shares of how often training draws each verb."""
+        return np.cumsum(_spread(len(self.verbs), self.size.word_skew, self._rng(7)))
 
     @cached_property
     def facts(self) -> dict[tuple[str, str], str]:
@@ -99,6 +112,12 @@ class World:
 
     def _rng(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, purpose])
+
+
+def _spread(count: int, skew: float, rng: np.random.Generator) -> np.ndarray:
+    """Shares of `count` things, from the largest to the smallest, 1/skew of it, evenly spread on a log scale; in random order."""
+    shares = skew ** (rng.permutation(count) / max(1, count - 1))
+    return shares / shares.sum()
 
 
 def _shares(values: Sequence, rng: np.random.Generator) -> dict[str, list]:
