@@ -69,7 +69,7 @@ def of_averaging(seed, rlhf, entry, rate):
     grouping = entry.grouping.of_layers(PRESET.model.layers)
     groups = [f"part{k + 1}" for k in range(grouping.parts)]
     groups += [key for key in ("embeddings", "head") if getattr(grouping, key) == "own"]
-    if entry.spec.whole and not entry.alphas:  # ordered by a strength
+    if entry.spec.whole and "strength" in entry.spec.options:
         for setting in entry.settings():
             yield {**setting, **rate}, averaged(rlhf, 1 / (1 + setting["strength"]), 0.3, seed)
         return

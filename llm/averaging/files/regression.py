@@ -150,7 +150,7 @@ def regress_files(
     by a tensor's name. out: the output, beside which lies what is made on the way. sources: the folders that all is made of.
     Raises UserError if the model is not stored as transformers has it in memory, or the texts do not fit.
     """
-    models = [_skeleton(like.path, settings, dtype_on(request.dtype, request.device)) for _ in ends]
+    models = [_skeleton(like.path, settings, dtype_on(request.dtype, request.device), request.device) for _ in ends]
     names = _names(models[0], stored)
     weights = [Ends(chunks, names, stored, side) for chunks, side in zip(ends, ("theta_0", "theta"), strict=True)]
     work = _open(out, request, sources)
@@ -208,8 +208,8 @@ def _made(work: Path, texts: dict[str, dict[str, int]], strength: float) -> Made
     return Made(tensors, part_of, parts, texts, strength)
 
 
-def _skeleton(folder: Path, settings: Mapping[str, Any], dtype: str) -> Any:
-    """The model of a folder's configuration, its weights on the meta device, its buffers real."""
+def _skeleton(folder: Path, settings: Mapping[str, Any], dtype: str, device: torch.device) -> Any:
+    """The model of a folder's configuration, its weights on the meta device, its buffers on the one where it is to run."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -220,6 +220,8 @@ def _skeleton(folder: Path, settings: Mapping[str, Any], dtype: str) -> Any:
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=kept or "float32", trust_remote_code=False)
     model.tie_weights()
+    for buffer in model.buffers():
+        buffer.data = buffer.to(device)
     return model.eval()
 
 

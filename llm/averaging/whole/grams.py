@@ -129,6 +129,7 @@ class Gatherer:
 
     def _add(self, name: str, given: Tensor) -> None:
         x = given.reshape(-1, given.shape[-1])
+        x = x.cpu() if x.is_mps else x  # MPS has no fp64
         x = torch.cat([x, x.new_ones(len(x), 1)], dim=1).to(torch.float64)
         if name in self._sums:
             self._sums[name].addmm_(x.T, x)
@@ -141,7 +142,7 @@ class Gatherer:
                 return  # such as OPT's positions, which are made of a mask within the module
             ids, rows = inputs[0], len(self._ids)
             times = rows if len(ids) == 1 < rows else 1  # positions are the same for every text
-            found = torch.bincount(ids.flatten(), minlength=module.num_embeddings).double() * times
+            found = torch.bincount(ids.flatten().cpu(), minlength=module.num_embeddings).double() * times
             self._sums[name] = self._sums[name] + found if name in self._sums else found
             self.owner[name] = name
 

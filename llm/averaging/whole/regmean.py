@@ -45,7 +45,8 @@ def make(materials: Materials) -> Build:
     @cache
     def batches(kind: str, count: int) -> list[Tensor]:
         config = model.config
-        return equal_lengths(materials.samples(kind, count), config.vocab_size, config.max_position_embeddings)
+        found = equal_lengths(materials.samples(kind, count), config.vocab_size, config.max_position_embeddings)
+        return [ids.to(model.device) for ids in found]
 
     @cache
     def own(kind: str, count: int) -> tuple[Grams, Grams]:

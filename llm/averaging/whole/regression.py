@@ -79,8 +79,9 @@ class Pull:
             )
 
     def __call__(self, difference: Tensor) -> Tensor:
-        """(out, size) -> (out, size), in fp64."""
-        return torch.cholesky_solve(self._second @ difference.T, self._factor).T
+        """(out, size) -> (out, size), in fp64, on the device of the difference; solved on that of the Grams."""
+        there = difference.to(self._factor.device)
+        return torch.cholesky_solve(self._second @ there.T, self._factor).T.to(difference.device)
 
 
 def _shrunk(matrix: Tensor, shrinkage: float) -> Tensor:
@@ -164,6 +165,6 @@ def _rows(theta_0: Tensor, theta: Tensor, first: Gram, second: Gram, setting: Se
     """An embedding: each row at (c_1 + r m / (1 + lambda)) / (lambda c_0 + c_1 + r m), m the mean of lambda c_0 + c_1."""
     total = setting.strength * first.matrix + second.matrix
     ridge = setting.ridge * total.mean()
-    ratios = (second.matrix + ridge * setting.alpha) / (total + ridge)
     start = theta_0.double()
+    ratios = ((second.matrix + ridge * setting.alpha) / (total + ridge)).to(start.device)
     return start + ratios[:, None] * (theta.double() - start)
