@@ -14,8 +14,8 @@ from ..grouping import check_ratio, role
 from .merge import Blocks, Merge, merge_named
 from .merge.linear import LINEAR
 
-# Elements widened at a time: what fits the caches of a CPU, and what keeps an accelerator busy.
-_BLOCK, _BLOCK_OF_ACCELERATORS = 1 << 14, 1 << 22
+# Elements widened at a time: what fits the caches of a CPU, what is worth a count of choices, and what keeps an accelerator busy.
+_BLOCK, _BLOCK_CHOSEN, _BLOCK_OF_ACCELERATORS = 1 << 14, 1 << 18, 1 << 22
 
 
 @torch.no_grad()
@@ -159,6 +159,7 @@ def mix_into(
         on_cpu = merge.by_place or out.is_mps  # numpy computes there, and MPS has no fp64
         device = torch.device("cpu") if on_cpu else out.device
         size = _BLOCK if device.type == "cpu" else _BLOCK_OF_ACCELERATORS
+        size = _BLOCK_CHOSEN if merge.by_place else size
         models = [theta_0, theta] if theta_pre is None else [theta_0, theta, theta_pre]
 
         def read() -> Iterator[tuple]:

@@ -130,7 +130,7 @@ def test_memory_arrays_and_folders_give_the_same_bits_whatever_the_blocks(method
     averaging.average(*folders[:2], 0.7, out=tmp_path / "out", method=method, theta_pre=third)
     streamed = load_file(tmp_path / "out" / "model.safetensors")
     whole = average(*states[:2], 0.7, method, states[2])
-    monkeypatch.setattr(live, "_BLOCK", 333)
+    monkeypatch.setattr(live, "_BLOCK_CHOSEN", 333)
     blocks = average(*states[:2], 0.7, method, states[2])
     merge = merge_named(method)
     for name in names:
@@ -160,14 +160,17 @@ def test_the_order_and_number_of_tensors_decide_nothing(method):
     st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, 2.5, 1e-300, -3.0, float("-inf")]), min_size=1, max_size=60),
     st.floats(0, 1),
     st.integers(1, 20),
+    st.sampled_from([0, 3, 1 << 20]),
 )
-def test_exactly_the_share_is_kept_and_no_larger_score_is_left(scores, share, size):
+def test_exactly_the_share_is_kept_and_no_larger_score_is_left(scores, share, size, together):
     values = np.array(scores)
 
     def blocks():
         return iter(np.split(values, range(size, len(values), size)))
 
-    cut = highest(blocks, share, "w")
+    with pytest.MonkeyPatch.context() as patch:  # candidates are counted, or sorted
+        patch.setattr("llm.averaging.merge.choose._TOGETHER", together)
+        cut = highest(blocks, share, "w")
     kept = cut.keeps(values, 0)
     assert kept.sum() == round(share * len(values))
     if 0 < kept.sum() < len(values):

@@ -122,7 +122,7 @@ def test_card_and_report_tell_the_truth(tmp_path):
         files = sorted(folder.glob("*.safetensors"))
         assert report["hashes"][key] == {file.name: digest(file) for file in files}
         assert all(digest(file) in card for file in files)
-    assert report["merge"] == "linear" and "by the method linear: each weight is\n(1 - alpha) theta_0" in card
+    assert report["method"] == "ma" and "by the method ma: each weight is\n(1 - alpha) theta_0" in card
     assert report["groups"] == {"part1": 0.9, "part2": 0.4, "part3": 0.2}
     entry = report["tensors"]["model.decoder.layers.6.fc1.bias"]
     assert entry == {"group": "part3", "ratio": 0.2, "shape": [24]}

@@ -6,12 +6,13 @@ value's place alone, so that no rows are preferred and the choice does not depen
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 _DIGITS = 16  # bits that are found in one pass over a tensor
 _VALUES = 1 << _DIGITS
+_TOGETHER = 1 << 20  # candidates that are sorted in memory
 
 
 def noise(name: str, first: int, count: int, seed: int = 0) -> np.ndarray:
@@ -52,42 +53,70 @@ class Cut:
 def highest(scores: Callable[[], Iterator[np.ndarray]], share: float, name: str) -> Cut:
     """The cut that keeps round(share * values) of a tensor.
 
-    scores: gives all scores in order, in blocks (values,) of fp64, at every call. It is called once for each 16 bits that
-    are needed to tell the last kept value from the first one that is not: two or three times where few scores are equal.
+    scores: gives all scores in order, in blocks (values,) of fp64, at every call: once for each 16 bits that are needed to have
+    few candidates for the last value that is kept, and once for these; twice more where equal scores are parted.
     """
-    word, depth, prefix, score = 0, 0, 0, 0  # word 0: the score's bits, 1: the noise's
-    left = -1  # values to be kept among those that begin with the prefix
+    found = _Search(0, 0, name)
+    counts = _count(found, scores())
+    left = round(share * int(counts.sum()))  # values to be kept among those that begin with the prefix
+    if not left:
+        return Cut(name, 1 << 64)
     while True:
-        counts = _count(scores(), word, depth, prefix, score, name)
-        if left < 0:
-            total = int(counts.sum())
-            left = round(share * total)
-            if not left:
-                return Cut(name, 1 << 64)
         above = np.cumsum(counts[::-1])
         place = int(np.searchsorted(above, left))
-        digit = _VALUES - 1 - place
-        left -= int(above[place] - counts[digit])
-        prefix, depth = prefix << _DIGITS | digit, depth + 1
-        least = prefix << 64 - _DIGITS * depth
-        if counts[digit] == left or (word and depth == 4):
-            return Cut(name, score, least) if word else Cut(name, least)
-        if depth == 4:
-            word, depth, prefix, score = 1, 0, 0, prefix
+        candidates = int(counts[_VALUES - 1 - place])
+        left -= int(above[place]) - candidates
+        found = replace(found, depth=found.depth + 1, prefix=found.prefix << _DIGITS | (_VALUES - 1 - place))
+        least, equal = found.prefix << 64 - _DIGITS * found.depth, candidates
+        if candidates != left and candidates <= _TOGETHER:
+            words = np.sort(np.concatenate(list(found.candidates(scores()))))
+            least = int(words[-left])
+            left -= int((words > words[-left]).sum())
+            equal = int((words == words[-left]).sum())
+        elif candidates != left and found.depth < 4:
+            counts = _count(found, scores())
+            continue
+        if found.score is not None:
+            return Cut(name, found.score, least)
+        if equal == left:
+            return Cut(name, least)
+        found = _Search(0, 0, name, least)
+        counts = _count(found, scores())
 
 
-def _count(blocks: Iterator[np.ndarray], word: int, depth: int, prefix: int, score: int, name: str) -> np.ndarray:
-    """How many values have each of the next 16 bits, among those whose first bits are the prefix, (65536,)."""
-    counts, first = np.zeros(_VALUES, np.int64), 0
-    for scores in blocks:
-        order = _ordered(scores)
-        if word:
-            order = noise(name, first, len(scores))[order == np.uint64(score)]
-        if depth:
-            order = order[order >> np.uint64(64 - _DIGITS * depth) == np.uint64(prefix)]
-        digits = order >> np.uint64(64 - _DIGITS * (depth + 1)) & np.uint64(_VALUES - 1)
-        counts += np.bincount(digits.astype(np.int64), minlength=_VALUES)
-        first += len(scores)
+@dataclass(frozen=True)
+class _Search:
+    """Which values may be the last one that is kept: those whose word begins with `prefix`, 16 bits for each of `depth`.
+
+    The word is the score's, as `_ordered` has it; once that is known (`score`), the noise of the values that have it.
+    """
+
+    depth: int
+    prefix: int
+    name: str
+    score: int | None = None
+
+    def candidates(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Their words, block by block."""
+        first = 0
+        for scores in blocks:
+            words = _ordered(scores)
+            if self.score is not None:
+                equal = words == np.uint64(self.score)
+                words = noise(self.name, first, len(scores))[equal] if equal.any() else words[:0]
+            if self.depth:
+                words = words[words >> np.uint64(64 - _DIGITS * self.depth) == np.uint64(self.prefix)]
+            yield words
+            first += len(scores)
+
+
+def _count(search: _Search, blocks: Iterator[np.ndarray]) -> np.ndarray:
+    """How many candidates have each of the next 16 bits, (65536,)."""
+    counts, shift = np.zeros(_VALUES, np.int64), np.uint64(64 - _DIGITS * (search.depth + 1))
+    for words in search.candidates(blocks):
+        if len(words):
+            digits = words >> shift & np.uint64(_VALUES - 1)
+            counts += np.bincount(digits.astype(np.int64), minlength=_VALUES)
     return counts
 
 
