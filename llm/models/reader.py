@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .kv_cache import Memory, read
 
-TOGETHER = 64  # prompts, or continuations, of similar length that are read at once, so that padding costs little
+TOGETHER = 64  # prompts of similar length that are read at once, so that padding costs little
+TOKENS = 1024  # of continuations of similar length that are read at once, of at most 4 `TOGETHER`
 
 
 class Reader:
@@ -69,8 +70,9 @@ class Reader:
         found = self.last.new_empty(sum(counts), self.last.shape[1])
         found[starts] = self.last[numbers]
         order = sorted((i for i in range(len(pairs)) if counts[i] > 1), key=lambda i: (counts[i], len(pairs[i][0])))
-        for start in range(0, len(order), TOGETHER):
-            some = order[start : start + TOGETHER]
+        while order:  # the longest first
+            rows = max(1, min(4 * TOGETHER, TOKENS // counts[order[-1]]))
+            some, order = order[-rows:], order[:-rows]
             hidden = self._read_on([pairs[i][1] for i in some], numbers[some])
             for row, i in enumerate(some):
                 found[starts[i] + 1 : starts[i] + counts[i]] = hidden[row, : counts[i] - 1]

@@ -41,6 +41,7 @@ def model():
 def together(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "TOGETHER", request.param)
+        patch.setattr(module, "TOKENS", 16 * request.param)
         yield request.param
 
 
