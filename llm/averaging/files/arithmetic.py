@@ -5,6 +5,7 @@ and models in memory get the same bits. bf16, which numpy lacks, is the upper ha
 dependency of the light install.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,26 +32,30 @@ def mix(
     out: np.ndarray | None = None,
     merge: Merge = LINEAR,
     state: Any = None,
+    to: str | None = None,
+    round_: Callable[[np.ndarray, str], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Both merged at the ratio, for stored values (n,) of types `dtype_0` and `dtype`, in `dtype`.
+    """Both merged at the ratio, for stored values (n,) of types `dtype_0` and `dtype`, in `to`, by default `dtype`.
 
-    Ratio 0 and 1 copy, bit by bit, if the types are the same. out: where to write, may be `theta`.
-    state: what `merge.prepare` gave for the tensor that the values belong to.
+    Ratio 0 and 1 copy, bit by bit, if the types are the same. out: where to write, may be `theta` if its type is `to`.
+    state: what `merge.prepare` gave for the tensor that the values belong to. round_: fp64 values -> stored ones of a type, by
+    default `narrow`.
     Raises NotFinite if a value is NaN or Inf, but for infinities that both have, as buffers may; `out` is spoiled then.
     """
-    out = np.empty_like(theta) if out is None else out
+    to, round_ = to or dtype, round_ or narrow
+    out = np.empty(len(theta), STORAGE[to]) if out is None or to != dtype else out
     for start in range(0, len(theta), _BLOCK):
         block = slice(start, start + _BLOCK)
         low, high = theta_0[block], theta[block]
         if ratio in (0, 1):
             values, kind = (high, dtype) if ratio else (low, dtype_0)
-            result = values if kind == dtype else narrow(_fp64(values, kind), dtype)
+            result = values if kind == to else round_(_fp64(values, kind), to)
         else:
             with np.errstate(invalid="ignore"):
-                result = narrow(merge.apply(_fp64(low, dtype_0), _fp64(high, dtype), ratio, state), dtype)
+                result = round_(merge.apply(_fp64(low, dtype_0), _fp64(high, dtype), ratio, state), to)
         # Between two finite values of one type lie finite ones, so there the result shows whether both sources are finite.
-        if ratio in (0, 1) or dtype_0 != dtype or not all_finite(result, dtype):
-            for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, dtype, "sum")):
+        if ratio in (0, 1) or not dtype_0 == dtype == to or not all_finite(result, to):
+            for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, to, "sum")):
                 if not all_finite(values, kind):
                     both = _fp64(low, dtype_0) == _fp64(high, dtype) if merge is LINEAR else np.False_
                     if not (np.isfinite(_fp64(values, kind)) | both).all():

@@ -14,12 +14,13 @@ from ...models.safetensors import Source, TensorInfo
 from ..merge import Merge, merge_named
 from ..ratios import Recipe, Resolved, resolve
 from . import chunks, lora
-from .card import write_card
+from .card import Origin, write_card
 from .chunks import Chunk
 from .compatible import check_config, check_tokenizers
 from .copies import check_links, files_beside, write_beside
 from .hashes import FollowingHash
 from .layout import layout, write_index
+from .output import Output
 from .pairing import Tensors, heads, pair
 from .report import Report
 from .write import atomic_folder, write_weights
@@ -54,6 +55,8 @@ def average_files(
     ignore_config: Collection[str] = (),
     strict: bool = False,
     code: bool = False,
+    output: Output | None = None,
+    origin: Origin = Origin(),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Write the average of two model folders, tensor by tensor, as the new folder `out`, atomically.
@@ -64,9 +67,11 @@ def average_files(
     merge: "linear", (1 - ratio) theta_0 + ratio theta, or another method of `averaging.merge` (not with an adapter).
     ignore_config: keys of config.json that may differ. strict: refuse an adapter of another base, and tokenizers that differ
     or cannot be compared, which are else noted. code: copy theta's Python files.
+    output: type and rounding of what is written; theta's, to nearest, by default. origin: what the card says of the command.
     progress: called with bytes written so far and in all.
     Raises UserError, with nothing written, for anything that is missing, damaged, does not fit, or changes meanwhile.
     """
+    output = Output() if output is None else output
     try:
         base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
         if base.is_adapter:
@@ -82,31 +87,35 @@ def average_files(
         doubts = check_tokenizers(base.path, other.path, union)
         if other.is_adapter:
             doubts += notes_on_base(base, other)
-            plan = _adapter_plan(base, other, recipe, union, full)
+            plan = _adapter_plan(base, other, recipe, union, full, output)
         else:
-            plan = _model_plan(base, other, recipe, union, method)
+            plan = _model_plan(base, other, recipe, union, method, output)
         if strict and doubts:
             raise UserError(f"strict is set, but: {doubts[0]}")
         beside, last = files_beside([other, base] if full else [other], base, code)
         notes += base.notes + other.notes + doubts + plan.notes + last
-        return _write(plan, base, other, out, merge, beside, notes, progress)
+        return _write(plan, base, other, out, merge, beside, notes, progress, output, origin)
     except OSError as error:
         raise UserError(f"average was stopped by {error}; nothing was written.") from None
 
 
-def _model_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, merge: Merge) -> _Plan:
+def _model_plan(
+    base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, merge: Merge, output: Output
+) -> _Plan:
     pairing = pair(base, other, union)
     left, right = pairing.theta_0, pairing.theta
     resolved = resolve(recipe, dict.fromkeys([*right, *pairing.tied.values()]), pairing.tied)
 
     def make(name: str) -> Iterator[Chunk]:
-        return chunks.averaged(left[name], right[name], resolved.ratios[name], merge)
+        return chunks.averaged(left[name], right[name], resolved.ratios[name], output, merge)
 
     settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
     return _Plan("model", other, right, resolved, make, settings, pairing.notes + _mixed_types(left, right))
 
 
-def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, full: bool) -> _Plan:
+def _adapter_plan(
+    base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, full: bool, output: Output
+) -> _Plan:
     adapter = lora.read_adapter(base, other, union)
     if not full:
         resolved = resolve(recipe, dict.fromkeys([*base.tensors, *adapter.targets.values()]), adapter.tied)
@@ -115,7 +124,7 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: 
         resolved = replace(resolved, assignment=labels, ratios=ratios)
 
         def scale(name: str) -> Iterator[Chunk]:
-            return chunks.scaled_adapter(adapter, other.tensors[name], ratios[name])
+            return chunks.scaled_adapter(adapter, other.tensors[name], ratios[name], output)
 
         return _Plan("adapter", other, other.tensors, resolved, scale, {}, adapter.notes)
     if adapter.unmergeable:
@@ -144,7 +153,7 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: 
         base,
         tensors,
         resolved,
-        lambda name: chunks.merged(name, adapter, resolved.ratios[name]),
+        lambda name: chunks.merged(name, adapter, resolved.ratios[name], output),
         settings,
         notes,
     )
@@ -159,9 +168,12 @@ def _write(
     beside: dict[str, Source],
     notes: list[str],
     progress: Callable[[int, int], None],
+    output: Output,
+    origin: Origin,
 ) -> Report:
     """Write the weights while hashing both sources, and what lies beside them, once all is sure to be of one moment."""
-    done, files = 0, layout(plan.like.files, plan.tensors.values())
+    stored = (replace(tensor, dtype=output.type_of(tensor.dtype)) for tensor in plan.tensors.values())
+    done, files = 0, layout(plan.like.files, stored)
     total = sum(file.size for file in files)
     sources = [[file.source for file in model.files] for model in (base, other)]
     hashes = [FollowingHash(found) for found in sources]
@@ -181,14 +193,18 @@ def _write(
     with atomic_folder(out, total) as folder, hashes[0], hashes[1]:
         write_weights(files, folder, followed, count)
         write_index(plan.like, files, folder)
-        write_beside(beside, plan.settings | {"quantization_config": None}, folder)
+        typed = {} if plan.kind == "adapter" else output.settings(plan.like.config)
+        write_beside(beside, plan.settings | typed | {"quantization_config": None}, folder)
         for hash_ in hashes:
             hash_.finish()
         digests = {key: hash_.hexdigests() for key, hash_ in zip(("theta_0", "theta"), hashes, strict=True)}
         resolved = plan.resolved
         covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
-        report = Report(plan.kind, merge, resolved.groups, resolved.grouping, covered, notes, digests)
-        write_card(folder, report, base, other)
+        kinds, linear = output.stored_as(plan.tensors), merge == "linear"
+        notes += [warning] if linear and (warning := output.effect.warning(kinds)) else []
+        made = {"effect": output.effect.described(), "dtype": kinds, "rounding": output.rounding}
+        report = Report(plan.kind, merge, resolved.groups, resolved.grouping, covered, notes, digests, **made)
+        write_card(folder, report, base, other, origin)
         for source in [*sources[0], *sources[1], *beside.values()]:
             source.check()
     return report

@@ -1,7 +1,8 @@
 """What averaging two folders did."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -10,7 +11,8 @@ class Report:
 
     kind: "model", "adapter" or "merged adapter". merge: the name of the method.
     groups: label -> ratio; tensors: name -> (label, ratio, shape); notes: sentences.
-    hashes: "theta_0", "theta" -> file name -> SHA-256.
+    hashes: "theta_0", "theta" -> file name -> SHA-256. effect: `precision.Effect`, as JSON has it. dtype: the types of the
+    floating tensors that were written. rounding: how values were rounded to them.
     """
 
     kind: str
@@ -20,6 +22,9 @@ class Report:
     tensors: dict[str, tuple[str, float, tuple[int, ...]]]
     notes: list[str]
     hashes: dict[str, dict[str, str]]
+    effect: dict[str, Any] = field(default_factory=dict)
+    dtype: str = ""
+    rounding: str = "nearest"
 
     def coverage(self) -> list[tuple[str, float, int, int]]:
         """(label, ratio, number of tensors, number of values) per label and ratio."""
