@@ -6,14 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
-from .model_options import Progress, Theta0, in_panel
+from .model_options import Progress, Theta, Theta0, in_panel
 
 _ratios = in_panel("Ratios")
 
 
 def average_command(
     theta_0: Theta0,
-    theta: Annotated[Path, typer.Option("--theta", help="Model folder after RLHF, or LoRA adapter.")],
+    theta: Theta,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
     alpha: Annotated[float | None, _ratios(help="Share of theta, from 0 to 1.")] = None,
     alphas: Annotated[str | None, _ratios(help="A ratio per part, such as 0.9,0.8,0.7.")] = None,

@@ -17,10 +17,11 @@ from ama_models import save_models, save_samples, words, write_lines
 from averaging_models import command, save_tokenizer
 from llm.averaging.live import average
 from llm.errors import UserError
+from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
-from llm.evaluation.tasks import Asking, Harness, read_task
+from llm.evaluation.tasks import Asking, Harness
 from llm.evidence.rows import read_rows
 from llm.grouping import Grouping
 from llm.models.chat import encode_together, generate_replies
@@ -51,7 +52,9 @@ def folder(tmp_path_factory):
 
 
 SETTINGS = {"task_tokens": 4, "tokens": 5, "resamples": 20, "name": "tiny", "rlhf": "dpo"}
-OPTIONS = set("config theta-0 theta tasks out reward-model prompts alphas method data seed device".split())
+OPTIONS = set(
+    "config theta-0 theta tasks out reward-model reward-command prompts alphas method keep samples data seed".split()
+)
 
 
 def arguments(folder, out, /, **changes):
@@ -93,8 +96,9 @@ def row(frame, method, metric, key="{}"):
 
 def test_rows_cover_both_ends_and_every_ratio_with_errors(found):
     frame = read_rows(found / "rows.jsonl")
-    assert len(frame) == 4 * 4
-    assert set(frame.metric) == {"reward", "qa", "reading", "french"}
+    of_choices = {f"qa/{metric}" for metric in ("acc_norm", "brier", "calibration_error", "log_likelihood")}
+    assert set(frame.metric) == {"reward", "qa", "reading", "french", "reward/length", "reward/distinct_2"} | of_choices
+    assert len(frame) == 4 * 10
     assert set(frame.preset) == {"tiny"}
     assert set(frame[frame.method == "theta_0"].rlhf) == {"none"}
     assert set(frame[frame.method != "theta_0"].rlhf) == {"dpo"}
@@ -202,7 +206,9 @@ def test_the_report_needs_nothing_else_and_says_what_was_found(found):
     assert page.found and all(link.startswith("data:image/png;base64,") for link in page.found)
     text = " ".join(page.text)
     decision = json.loads((found / "recommendation.json").read_text())
-    if decision["alpha"] < 1:
+    if decision["alpha"] is None:
+        assert "no ratio is recommended" in text and "theta does not beat theta_0" in text
+    elif decision["alpha"] < 1:
         assert f"Take alpha = {decision['alpha']:g}" in text
         assert "alignment-tax average --theta-0" in text
     else:
@@ -212,15 +218,15 @@ def test_the_report_needs_nothing_else_and_says_what_was_found(found):
 
 
 def test_a_stopped_run_goes_on_and_measures_nothing_twice(found, folder, tmp_path, monkeypatch):
-    plain, calls = module._measure, []
+    plain, calls = module.measure_tasks, []
 
-    def measured(pair, tasks):
+    def measured(*given):
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(1)
-        return plain(pair, tasks)
+        return plain(*given)
 
-    monkeypatch.setattr(module, "_measure", measured)
+    monkeypatch.setattr(module, "measure_tasks", measured)
     out = tmp_path / "front"
     assert command(monkeypatch, "front", *arguments(folder, out)) == 130
     assert sorted(path.name for path in (out / "points").iterdir()) == ["ma-0.json", "theta.json", "theta_0.json"]
@@ -235,7 +241,7 @@ def test_a_stopped_run_goes_on_and_measures_nothing_twice(found, folder, tmp_pat
 def copied(found, tmp_path, monkeypatch):
     """The run's folder once more; nothing may be measured."""
     shutil.copytree(found, tmp_path / "front")
-    monkeypatch.setattr(module, "_measure", lambda *_: pytest.fail("measures again"))
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures again"))
     return tmp_path / "front"
 
 
@@ -270,7 +276,7 @@ def test_tasks_may_be_called_what_the_pictures_take_for_formulas(folder, tmp_pat
         ("points/ma-0.5.json", lambda text: ""),
         ("points/theta.json", lambda text: text.replace('"items": [', '"items": [0.5, ', 1)),
         ("points/theta.json", lambda text: text.replace('"items": [', '"items": [NaN, ', 1)),
-        ("points/theta.json", lambda text: text.replace('"french"', '"german"')),
+        ("points/theta.json", lambda text: text.replace('"qa/brier"', '"qa/other"')),
     ],
 )
 def test_a_damaged_file_of_a_stopped_run_is_named(folder, copied, monkeypatch, capsys, file, change):
@@ -286,14 +292,14 @@ def test_ratios_that_differ_little_are_points_of_their_own(folder, tmp_path):
     run(folder, tmp_path / "front", tasks=tasks, alphas="0.1234567,0.1234568,0.12345680000001")
     points = sorted(path.name for path in (tmp_path / "front" / "points").glob("ma-*"))
     assert points == ["ma-0.1234567.json", "ma-0.1234568.json"]
-    assert len(read_rows(tmp_path / "front" / "rows.jsonl")) == 4 * 2
+    assert len(read_rows(tmp_path / "front" / "rows.jsonl")) == 4 * 8
 
 
 def test_a_score_that_is_no_number_is_refused_before_it_is_kept(folder, tmp_path, monkeypatch, capsys):
     from llm.evaluation.measurement import Measurement
-    from llm.evaluation.tasks import Reward
+    from llm.evaluation.tasks import Replies
 
-    monkeypatch.setattr(Reward, "measure", lambda *_: Measurement.of(np.array([0.5, np.nan])))
+    monkeypatch.setattr(Replies, "measure", lambda *_: {"reward": Measurement.of(np.array([0.5, np.nan]))})
     assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front")) == 2
     assert "gives a model a score that is not finite; look at its weights" in capsys.readouterr().err
     assert not (tmp_path / "front" / "points").exists()
@@ -349,7 +355,10 @@ def test_embeddings_and_head_with_ratios_of_their_own_stand_in_rows_and_report(f
 
 REFUSED = {
     "no reward": ({"reward-model": None, "prompts": None}, "alignment is 'reward', allowed are the tasks qa"),
-    "reward model without prompts": ({"prompts": None}, "reward-model and prompts are allowed together only"),
+    "reward model without prompts": (
+        {"prompts": None},
+        "reward-model (or reward-command) and prompts are allowed together only",
+    ),
     "one task only": ({"tasks": ""}, "tasks has no ability beside the alignment metric"),
     "unknown method": ({"method": "sma"}, "method is 'sma', allowed are ma, slerp, ama, part"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
@@ -362,7 +371,7 @@ REFUSED = {
     "missing task file": ({"tasks": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
     "missing model": ({"theta-0": "nowhere"}, "theta-0 is 'nowhere', which is no folder"),
     "no tokens": ({"tokens": 0}, "tokens = 0 is not allowed: Input should be greater than or equal to 1"),
-    "an unknown key": ({"task-tokens": 4}, "task-tokens = 4 is an unknown key; allowed are tasks, method"),
+    "an unknown key": ({"task-tokens": 4}, "task-tokens = 4 is an unknown key; allowed are tasks, samples"),
     "an unknown key of ama's": ({"adapt": {"check": 4}}, "adapt: check = 4 is an unknown key; allowed are keep, draw"),
     "an unknown place": ({"grouping": {"norm": "middle"}}, "norm is 'middle', allowed are first, last"),
     "an unknown file": ({"config": "nowhere.yaml"}, "config is 'nowhere.yaml', which is no file"),
@@ -389,12 +398,12 @@ def test_a_setting_of_the_command_line_may_not_stand_in_the_file_too(folder, tmp
 def test_the_documented_file_holds_every_setting_with_its_default():
     given = yaml.safe_load((Path(__file__).parents[2] / "docs" / "front.yaml").read_text())
     assert FrontSettings(tasks=(), **given) == FrontSettings(tasks=())
-    assert given.keys() == FrontSettings.model_fields.keys() - {"tasks", "method", "alphas", "seed"}
+    assert given.keys() == FrontSettings.model_fields.keys() - {"tasks", "method", "alphas", "seed", "keep", "samples"}
     assert given["adapt"].keys() == FrontSearch.model_fields.keys()
     assert given["grouping"] == asdict(Grouping())
 
 
-@pytest.mark.parametrize("change", [{"tokens": 6}, {"grouping": {"parts": 2}}, {"adapt": {"lr": 0.1}}, {"seed": 1}])
+@pytest.mark.parametrize("change", [{"tokens": 6}, {"task_tokens": 5}, {"temperature": 2.0}, {"seed": 1}])
 def test_a_run_with_other_settings_is_not_taken_up(change, found, folder, monkeypatch, capsys):
     assert command(monkeypatch, "front", *arguments(folder, found, **change)) == 2
     assert "which holds a run with other arguments" in capsys.readouterr().err
@@ -409,7 +418,9 @@ def test_spherical_averages_are_measured_as_a_method_of_their_own(folder, tmp_pa
         average(*(load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta")), 0.5, "slerp")
     )
     items = (
-        read_task("qa", folder / "qa.jsonl", Asking(True, 4, 16)).measure(model, load_tokenizer(folder / "theta")).items
+        read_task("qa", folder / "qa.jsonl", Asking(True, 4, 16))
+        .measure(model, load_tokenizer(folder / "theta"))["accuracy"]
+        .items
     )
     kept = json.loads((tmp_path / "front" / "points" / "slerp-0.5.json").read_text())
     assert kept["tasks"]["qa"]["items"] == items.tolist()
@@ -417,8 +428,8 @@ def test_spherical_averages_are_measured_as_a_method_of_their_own(folder, tmp_pa
 
 def test_another_run_s_folder_is_left_alone(found, folder, monkeypatch, capsys):
     before = (found / "rows.jsonl").read_bytes()
-    assert command(monkeypatch, "front", *arguments(folder, found, alphas="0.1")) == 2
-    assert "which holds a run with other arguments" in capsys.readouterr().err
+    assert command(monkeypatch, "front", *arguments(folder, found, prompts=folder / "samples.jsonl")) == 2
+    assert "which holds a run with other arguments (file: " in capsys.readouterr().err
     assert (found / "rows.jsonl").read_bytes() == before
 
 
@@ -431,7 +442,7 @@ BAD_ITEMS = {
     "answer no choice": ([ITEM | {"choices": ["a", "b"], "answer": "c"}], "line 1: answer is 'c'"),
     "answers no list": ([ITEM | {"answers": "b"}], "line 1: answers is 'b'"),
     "reference no text": ([ITEM | {"reference": 1}], "line 1: reference is 1"),
-    "no prompt": ([{"reference": "b"}], "line 1: prompt is None"),
+    "no prompt": ([{"reference": "b"}], "line 1 has 'reference' and no prompt; allowed is"),
 }
 
 
@@ -447,7 +458,7 @@ def test_plain_text_items_are_asked_without_the_chat_format(folder, averaged):
     model, tokenizer = averaged
     item = {"prompt": "w7 w8", "choices": ["w9", "w20"], "answer": 0}
     path = write_lines(folder / "plain.jsonl", [item] * 2)
-    asked = read_task("plain", path, Asking(False, 4, 2)).measure(model, tokenizer).items
+    asked = read_task("plain", path, Asking(False, 4, 2)).measure(model, tokenizer)["accuracy"].items
     with torch.no_grad():
         log_p = model(input_ids=torch.tensor([[7, 8]])).logits[0, -1]
     assert asked.tolist() == [float(log_p[9] > log_p[20])] * 2
@@ -468,7 +479,7 @@ def test_tasks_of_lm_eval_are_measured_item_by_item(averaged, tmp_path):
     )
     model, tokenizer = averaged
     manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
-    found = Harness("tiny_task", 4, manager).measure(model, tokenizer)
+    found = Harness("tiny_task", 4, manager).measure(model, tokenizer)["acc"]
     expected = []
     for k, question in enumerate(words(6, 2, 7)):
         ids = tokenizer.encode(question, add_special_tokens=False)
@@ -491,7 +502,7 @@ def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
     monkeypatch.setattr(Harness, "_samples", lambda *_: logged)
     references, replies = ["the cat sat on the mat", "a dog, so"], ["the cat sat on a mat", "a dog, so"]
     expected = corpus_bleu(bleu_statistics(replies, references, tokenize="13a"))
-    assert Harness("wmt", 4, Known).measure(None, None).value == pytest.approx(expected)
+    assert Harness("wmt", 4, Known).measure(None, None)["bleu"].value == pytest.approx(expected)
     for sample in logged:
         sample["other"] = ["no number"]
     with pytest.raises(UserError, match="'wmt:other', whose other has no value an item"):

@@ -20,7 +20,6 @@ from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import ids_of_prompts, pad_id
 from ...models.loading import device_of, warn
-from ..live import tied
 from ..pair import Pair, load_pair
 from .gradient import Engine, engine_for
 from .optimise import AmaResult, AmaState, descend
@@ -202,20 +201,13 @@ def _sampled(
     prompts = read_prompts(sources.prompts)
     scorer = sources.scorer(device, settings.dtype, settings.batch * settings.samples)
     scorer.check(prompts)  # raises before any work
-    _exchange(pair)
+    pair.exchange()
     how = {name: getattr(settings, name) for name in ("samples", "tokens", "temperature", "seed")}
     how |= {"batch": settings.batch * settings.samples}
     show = lambda done, total: progress("samples", done, total, None)
     draw_samples(pair.model, pair.tokenizer, scorer, prompts, data, **how, progress=show)
-    _exchange(pair)
+    pair.exchange()
     return data
-
-
-def _exchange(pair: Pair) -> None:
-    """Give the model theta's weights and the state dict theta_0's, without copying any; and back again."""
-    live = pair.model.state_dict(keep_vars=True)
-    for name in live.keys() - tied(live).keys():
-        live[name].data, pair.theta[name] = pair.theta[name], live[name].data
 
 
 def _check_out(out: Path) -> None:

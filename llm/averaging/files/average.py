@@ -202,8 +202,19 @@ def _write(
         covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
         kinds, linear = output.stored_as(plan.tensors), merge == "linear"
         notes += [warning] if linear and (warning := output.effect.warning(kinds)) else []
-        made = {"effect": output.effect.described(), "dtype": kinds, "rounding": output.rounding}
-        report = Report(plan.kind, merge, resolved.groups, resolved.grouping, covered, notes, digests, **made)
+        effect = output.effect.described()
+        report = Report(
+            plan.kind,
+            merge,
+            resolved.groups,
+            resolved.grouping,
+            covered,
+            notes,
+            digests,
+            effect,
+            kinds,
+            output.rounding,
+        )
         write_card(folder, report, base, other, origin)
         for source in [*sources[0], *sources[1], *beside.values()]:
             source.check()

@@ -1,6 +1,5 @@
 """What `front` measures, and how (docs/front.yaml)."""
 
-from pathlib import Path
 from typing import Annotated, Self
 
 import numpy as np
@@ -8,12 +7,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ...averaging.ama.settings import Search
 from ...averaging.merge import plain_methods
-from ...averaging.pair import Match
 from ...averaging.ratios import for_one_part
-from ...config.base import Count, Items, Positive, Settings, refused
+from ...config.base import Count, refused
 from ...errors import UserError
 from ...grouping import Grouping
-from ...methods import names
+from ..measuring import Measuring
 
 
 def parse_alphas(given: str | list[float]) -> list[float]:
@@ -41,50 +39,36 @@ class FrontSearch(Search):
     batch: Count = 16
 
 
-class FrontSettings(Settings):
-    """All settings of `front`.
+def parse_methods(given: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """ "ma,ama" or a list as names, each once."""
+    found = given.split(",") if isinstance(given, str) else given
+    return tuple(dict.fromkeys(name.strip() for name in found if name.strip()))
 
-    tasks: entries PATH.jsonl, NAME=PATH.jsonl, or names of lm-eval tasks. method, alphas: the models between the ends: a
-    method that takes one ratio, "ama" or "part", at each ratio. part: of "part", its name or number. adapt: of "ama".
-    match: how far the models may differ. alignment: the task that must not be lost, "reward" where a reward model is given.
-    chat: local items in the model's chat format. task_tokens, tokens: new tokens a reply, of local items and of rewarded
-    samples. limit, task_folder: of lm-eval. confidence, resamples: of the recommendation. name, rlhf: preset and algorithm
-    in the rows; theta's folder by default.
+
+class FrontSettings(Measuring):
+    """All settings of `front`: those of measuring, and:
+
+    method, alphas: the models between the ends: methods that take one ratio, "ama" or "part", each at each ratio. part: of
+    "part", its name or number. adapt: of "ama". keep: the share of the rise in alignment that a recommended model must keep.
     """
 
-    tasks: tuple[str, ...]
-    method: str = "ma"
+    method: Annotated[tuple[str, ...], BeforeValidator(parse_methods), Field(min_length=1)] = ("ma",)
     alphas: Annotated[tuple[float, ...], BeforeValidator(parse_alphas)] = tuple(parse_alphas("0:1:0.1"))
     part: str | None = None
     grouping: Grouping = Grouping()
     adapt: FrontSearch = FrontSearch()
-    match: Match = Match()
-    alignment: str = "reward"
-    chat: bool = True
-    task_tokens: Count = 64
-    tokens: Count = 196
-    temperature: Positive = 1.0
-    batch: Count = 16
-    limit: Count | None = None
-    task_folder: Path | None = None
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    resamples: Items = 1000
-    seed: Annotated[int, Field(ge=0)] = 0
-    dtype: str = "auto"
-    name: str | None = None
-    rlhf: str = "none"
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.95
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        allowed = {"method": [*plain_methods(), "ama", "part"], "rlhf": ["none", *names("alignment")]}
-        for key, values in allowed.items():
-            if getattr(self, key) not in values:
-                raise refused(f"{key} is {getattr(self, key)!r}, allowed are {', '.join(values)}")
-        if (self.part is not None) != (self.method == "part"):
+        allowed = [*plain_methods(), "ama", "part"]
+        for method in self.method:
+            if method not in allowed:
+                raise refused(f"method is {method!r}, allowed are {', '.join(allowed)}")
+        if (self.part is not None) != ("part" in self.method):
             raise refused(f"part is {self.part!r}, needed with method 'part' and allowed with it only")
         return self
 
-    @property
-    def groups(self) -> Grouping:
-        """The grouping as it is used: with a single part the rest stays theta's."""
-        return for_one_part(self.grouping) if self.method == "part" else self.grouping
+    def groups_of(self, method: str) -> Grouping:
+        """The grouping as a method uses it: with a single part the rest stays theta's."""
+        return for_one_part(self.grouping) if method == "part" else self.grouping
