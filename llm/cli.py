@@ -16,6 +16,7 @@ from . import version
 from .bench.adapt import bench_adapt
 from .bench.average import bench_average
 from .bench.generate import bench_generate
+from .bench.precision import bench_precision
 from .bench.train import bench_train
 from .commands import adapt, average, benchmarks, fetch, front, plan, results, tax, training
 from .errors import UserError, one_sentence
@@ -34,6 +35,7 @@ BENCHES: dict[str, Callable] = {
     "adapt": bench_adapt,
     "generate": bench_generate,
     "train": bench_train,
+    "precision": bench_precision,
 }
 for name, command in BENCHES.items():
     bench.command(name)(command)

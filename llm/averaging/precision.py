@@ -70,7 +70,7 @@ class Effect:
     def sentence(self) -> str:
         """The effective ratio and the shares in words."""
         if self.alpha is None or not self.values:
-            return "The two models are equal, so there is nothing to average."
+            return "the two models are equal"
         seen = "" if self.seen >= self.values else f" (from {self.seen:,} of {self.values:,.0f} weights)"
         return (
             f"effective alpha {self.alpha:.3f}; {self.from_low / self.values:.1%} of the weights differ from theta_0, "

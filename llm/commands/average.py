@@ -1,22 +1,39 @@
 """`alignment-tax average`: two model folders in, their average out."""
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .model_options import Progress, Theta, Theta0, in_panel
+from .model_options import Progress, folder_of, in_panel
 
 _ratios = in_panel("Ratios")
+_written = in_panel("What is written")
+_checks = in_panel("Checks")
+_FOLDERS = ("theta_0", "theta")
 
 
 def average_command(
-    theta_0: Theta0,
-    theta: Theta,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    theta_0: Annotated[
+        str | None,
+        typer.Option("--theta-0", metavar="MODEL", help="Model before RLHF: a folder, or ORG/NAME in the hub's cache."),
+    ] = None,
+    theta: Annotated[
+        str | None,
+        typer.Option("--theta", metavar="MODEL", help="Model after RLHF, likewise, or a LoRA adapter on theta-0."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="YAML of these options (theta_0: ..), or mergekit's, linear or slerp."),
+    ] = None,
     alpha: Annotated[float | None, _ratios(help="Share of theta, from 0 to 1.")] = None,
-    alphas: Annotated[str | None, _ratios(help="A ratio per part, such as 0.9,0.8,0.7.")] = None,
+    alphas: Annotated[
+        str | None, _ratios(help="A ratio per part, such as 0.9,0.8,0.7; or over the layers, 0..1.")
+    ] = None,
     part: Annotated[str | None, _ratios(help="Average one part only: input, middle, output or number.")] = None,
     alphas_file: Annotated[Path | None, _ratios(help="Ratios that `adapt` has written (JSON).")] = None,
     parts: Annotated[int | None, _ratios(help="Number of parts; 3, or as many as --alphas.")] = None,
@@ -24,79 +41,141 @@ def average_command(
     embeddings: Annotated[str | None, _ratios(help="first (default), last, mean, own, theta or theta_0.")] = None,
     norm: Annotated[str | None, _ratios(help="Final norm: likewise; default mean.")] = None,
     head: Annotated[str | None, _ratios(help="Output head, if not tied: likewise.")] = None,
+    only: Annotated[
+        str | None, _ratios(help="Regular expression: other tensors stay theta's, as with 'mlp|attn'.")
+    ] = None,
     vocab: Annotated[
-        str, typer.Option(help="same, or union: average shared rows, keep those that theta adds.")
-    ] = "same",
+        str | None, typer.Option(help="same (default), or union: average shared rows, keep those that theta adds.")
+    ] = None,
     merge: Annotated[
-        str, typer.Option(help="linear, (1 - alpha) theta_0 + alpha theta; or slerp, on the sphere.")
-    ] = "linear",
-    full: Annotated[bool, typer.Option("--full", help="Write a full model from an adapter.")] = False,
+        str | None, typer.Option(help="linear (default), (1 - alpha) theta_0 + alpha theta; or slerp, on the sphere.")
+    ] = None,
+    dtype: Annotated[str | None, _written(help="auto (default: theta's), float32, bfloat16 or float16.")] = None,
+    rounding: Annotated[
+        str | None, _written(help="nearest (default), or stochastic: right on average (docs/precision.md).")
+    ] = None,
+    seed: Annotated[int | None, _written(help="Of stochastic rounding; default 0.")] = None,
+    full: Annotated[bool, _written("--full", help="Write a full model from an adapter.")] = False,
+    with_code: Annotated[
+        bool, _written("--with-code", help="Copy theta's Python files, which are else left out.")
+    ] = False,
     ignore_config: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Let config.json differ in this key (repeatable).")
+        list[str] | None, _checks(metavar="KEY", help="Let config.json differ in this key (repeatable).")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse an adapter of another base, and tokenizers that differ.")
-    ] = False,
-    with_code: Annotated[
-        bool, typer.Option("--with-code", help="Copy theta's Python files, which are else left out.")
+        bool, _checks("--strict", help="Refuse an adapter of another base, and tokenizers that differ.")
     ] = False,
 ) -> None:
     """Average two models, tensor by tensor, in a stream."""
+    given = {
+        key: value
+        for key, value in locals().items()
+        if key not in ("out", "config") and value is not None and value is not False
+    }
+    options, text = _with_config(given, config)
     from ..averaging.files.average import average_files
+    from ..averaging.files.card import Origin
+    from ..averaging.files.output import Output
 
-    if vocab not in ("same", "union"):
-        raise UserError(f"vocab is {vocab!r}, allowed are same, union.")
-    choices = {"level": level, "embeddings": embeddings, "norm": norm, "head": head}
-    choices = {key: choice for key, choice in choices.items() if choice is not None}
-    recipe = _recipe(alpha, alphas, part, alphas_file, parts, choices)
+    missing = [key for key in _FOLDERS if key not in options]
+    if missing:
+        raise UserError(
+            f"{missing[0].replace('_', '-')} is not given; give --{missing[0].replace('_', '-')} or --config."
+        )
+    models = {key: folder_of(key.replace("_", "-"))(options.pop(key)) for key in _FOLDERS}
+    if options.get("vocab", "same") not in ("same", "union"):
+        raise UserError(f"vocab is {options['vocab']!r}, allowed are same, union.")
+    origin = Origin(_command(given, models, config), text)
+    recipe = _recipe(options)
     with Progress() as bars:
         report = average_files(
-            theta_0,
-            theta,
+            models["theta_0"],
+            models["theta"],
             out,
             recipe,
-            union=vocab == "union",
-            full=full,
-            merge=merge,
-            ignore_config=ignore_config or (),
-            strict=strict,
-            code=with_code,
+            union=options.get("vocab") == "union",
+            full=options.get("full", False),
+            merge=options.get("merge", "linear"),
+            ignore_config=options.get("ignore_config", ()),
+            strict=options.get("strict", False),
+            code=options.get("with_code", False),
+            output=Output(**{key: options[key] for key in ("dtype", "rounding", "seed") if key in options}),
+            origin=origin,
             progress=lambda done, total: bars.show("B", done, total, unit_scale=True),
         )
     for label, ratio, count, values in report.coverage():
         print(f"{label:16} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
+    print(report.rounded)
     for note in report.notes:
         print(note)
     print(f"wrote {out}")
 
 
-def _recipe(
-    alpha: float | None,
-    alphas: str | None,
-    part: str | None,
-    alphas_file: Path | None,
-    parts: int | None,
-    choices: dict[str, Any],
-):
-    """The recipe of the options; UserError unless exactly one way to give ratios is used."""
-    from ..averaging import ratios as recipe
-    from ..grouping import Grouping
+def _with_config(given: dict[str, Any], config: Path | None) -> tuple[dict[str, Any], str]:
+    """(all options, the recipe's text); UserError for an option that is given in both."""
+    if config is None:
+        return dict(given), ""
+    from ..averaging.recipe_file import read_recipe
 
-    options = {"--alpha": alpha, "--alphas": alphas, "--alphas-file": alphas_file}
-    given = [name for name, value in options.items() if value is not None]
+    found = read_recipe(config)
+    both = sorted(found.keys() & given.keys())
+    if both:
+        raise UserError(f"{config}: {both[0]} is given on the command line, too; allowed is one of them.")
+    return found | given, config.read_text("utf-8-sig")
+
+
+def _command(given: Mapping[str, Any], models: Mapping[str, Path], config: Path | None) -> str:
+    """The command for the card: folders and files by their names alone."""
+    from ..models.cache import model_name
+
+    words = ["alignment-tax", "average"]
+    for key, value in [*given.items(), *([("config", config)] if config else [])]:
+        option = f"--{key.replace('_', '-')}"
+        if key in models:
+            words += [option, model_name(models[key])]
+        elif value is True:
+            words.append(option)
+        else:
+            for one in value if isinstance(value, list) else [value]:
+                words += [
+                    option,
+                    one.name if isinstance(one, Path) else f"{one:g}" if isinstance(one, float) else str(one),
+                ]
+    return shlex.join(words)
+
+
+def _recipe(options: Mapping[str, Any]):
+    """The recipe of the options; UserError unless exactly one way to give ratios is used."""
+    from dataclasses import replace
+
+    from ..averaging import ratios as recipe
+
+    ways = ("alpha", "alphas", "alphas_file")
+    given = [f"--{key.replace('_', '-')}" for key in ways if key in options]
     if len(given) != 1:
         found = " and ".join(given) or "none"
-        raise UserError(f"The ratios are given by {found}, allowed is one of {', '.join(options)}.")
+        raise UserError(f"The ratios are given by {found}, allowed is one of --alpha, --alphas, --alphas-file.")
+    made = _ratios_of(options, recipe)
+    return replace(made, only=str(options["only"])) if "only" in options else made
+
+
+def _ratios_of(options: Mapping[str, Any], recipe):
+    from ..grouping import Grouping
+
+    alpha, part, parts = (options.get(key) for key in ("alpha", "part", "parts"))
+    choices = {key: options[key] for key in ("level", "embeddings", "norm", "head") if key in options}
     if part is not None and alpha is None:
         raise UserError(f"part is {part!r}, allowed is with --alpha only.")
-    if alphas_file is not None:
+    if "alphas_file" in options:
         if parts is not None or choices:
             raise UserError(
                 "alphas-file is given, which has its own grouping; leave out --parts, --level, "
                 "--embeddings, --norm and --head."
             )
-        return recipe.from_file(alphas_file)
+        return recipe.from_file(Path(options["alphas_file"]))
     grouping = Grouping(**choices) if parts is None else Grouping(parts=parts, **choices)
     if part is not None:
-        return recipe.one_part(part, alpha, grouping)
-    return recipe.in_order(alphas, grouping, parts) if alphas is not None else recipe.uniform(alpha, grouping)
+        return recipe.one_part(str(part), alpha, grouping)
+    if "alphas" in options:
+        return recipe.in_order(options["alphas"], grouping, parts)
+    return recipe.uniform(alpha, grouping)

@@ -57,11 +57,16 @@ def mix(
         if ratio in (0, 1) or not dtype_0 == dtype == to or not all_finite(result, to):
             for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, to, "sum")):
                 if not all_finite(values, kind):
-                    both = _fp64(low, dtype_0) == _fp64(high, dtype) if merge is LINEAR else np.False_
+                    both = _infinite_in_both(low, dtype_0, high, dtype) if merge is LINEAR else np.False_
                     if not (np.isfinite(_fp64(values, kind)) | both).all():
                         raise NotFinite(owner)
         out[block] = result
     return out
+
+
+def _infinite_in_both(low: np.ndarray, dtype_0: str, high: np.ndarray, dtype: str) -> np.ndarray:
+    wide = _fp64(low, dtype_0)
+    return np.isinf(wide) & (wide == _fp64(high, dtype))
 
 
 def _fp64(stored: np.ndarray, dtype: str) -> np.ndarray:

@@ -13,7 +13,6 @@ from ... import version
 from ...models.cache import model_name
 from ...models.folder import ModelFolder
 from ..merge import merge_named
-from ..precision import Effect
 from .report import Report
 
 CITATION = """@article{lin2024mitigating,
@@ -56,7 +55,6 @@ def _card(
     is_adapter = report.kind == "adapter"
     lora = f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha.\n" if is_adapter else ""
     licences = {key: _licence(model.path) for key, model in (("theta_0", theta_0), ("theta", theta))}
-    effect = Effect.of(report.effect).sentence() if report.effect else ""
     return f"""\
 ---
 {_front_matter(names, licences, is_adapter)}---
@@ -72,7 +70,7 @@ of both sources apply ({", ".join(f"{key}: {found or 'not stated'}" for key, fou
 |---|---|---|---|
 {_lines(covered)}
 
-Rounding ({report.rounding}): {effect}. The ratio of every single tensor is in averaging.json.
+{report.rounded}. The ratio of every single tensor is in averaging.json.
 {_lines(f"* {note}" for note in report.notes)}
 
 ```python

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from ..precision import Effect
+
 
 @dataclass(frozen=True)
 class Report:
@@ -25,6 +27,11 @@ class Report:
     effect: dict[str, Any] = field(default_factory=dict)
     dtype: str = ""
     rounding: str = "nearest"
+
+    @property
+    def rounded(self) -> str:
+        """What rounding did, in words."""
+        return f"{self.dtype}, rounded to {self.rounding}: {Effect.of(self.effect).sentence()}"
 
     def coverage(self) -> list[tuple[str, float, int, int]]:
         """(label, ratio, number of tensors, number of values) per label and ratio."""
