@@ -47,7 +47,10 @@ def front_command(
     """Measure models between theta_0 and theta, draw alignment against ability, and recommend a ratio.
 
     The recommended ratio has the largest gain in ability among those that surely keep --keep of the rise in alignment.
-    docs/front.yaml lists what --config may set, README.md what files may look like.
+
+    Items, a line each: {"prompt", "choices", "answer"} (accuracy), {"prompt", "answers"} (F1), {"prompt", "reference"} (BLEU).
+    Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt. README.md has the table, docs/front.yaml what
+    --config may set.
     """
     from ..averaging.ama.settings import Sources
     from ..evaluation.front.run import front_files

@@ -36,8 +36,11 @@ def tax_command(
 ) -> None:
     """Measure the alignment tax of theta against theta_0: abilities item by item, replies, next tokens, weights.
 
-    Writes one page (report.html) and one JSON file (tax.json). docs/tax.yaml lists what --config may set, README.md what files may
-    look like.
+    Writes one page (report.html) and one JSON file (tax.json).
+
+    Items, a line each: {"prompt", "choices", "answer"} (accuracy), {"prompt", "answers"} (F1), {"prompt", "reference"} (BLEU).
+    Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt. README.md has the table, docs/tax.yaml what
+    --config may set.
     """
     from ..averaging.ama.settings import Sources
     from ..evaluation.tax.run import TaxSettings, tax_files

@@ -527,3 +527,90 @@ def test_after_a_chat_template_has_refused_an_item_the_corrected_run_needs_nothi
     for name in ("one", "two"):
         write_lines(tmp_path / f"{name}.jsonl", rows[:5])
     assert command(monkeypatch, "front", *asked) == 0
+
+
+def test_a_task_and_a_method_are_added_later_and_only_they_are_measured(folder, tmp_path, monkeypatch):
+    out, asked = tmp_path / "front", []
+    run(folder, out, tasks=folder / "qa.jsonl", alphas="0.5", resamples=20)
+    plain = module.measure_tasks
+    monkeypatch.setattr(
+        module,
+        "measure_tasks",
+        lambda pair, tasks, label, show: (
+            asked.append((label, [t.name for t in tasks])),
+            plain(pair, tasks, label, show),
+        )[1],
+    )
+    both = f"{folder / 'qa.jsonl'},{folder / 'french.jsonl'}"
+    run(folder, out, tasks=both, alphas="0.5")
+    assert asked == [(label, ["french"]) for label in ("theta_0", "theta", "ma-0.5")]
+    asked.clear()
+    run(folder, out, tasks=both, alphas="0.5", method="ma,slerp")
+    assert asked == [("slerp-0.5", ["reward", "qa", "french"])]
+    frame = read_rows(out / "rows.jsonl")
+    assert set(frame.method) == {"theta_0", "theta", "ma", "slerp"}
+    once = tmp_path / "once"
+    run(folder, once, tasks=both, alphas="0.5", method="ma,slerp")
+    same = read_rows(once / "rows.jsonl").drop(columns="seconds")
+    assert frame.drop(columns="seconds").equals(same)
+    assert (
+        "<h2>Methods</h2>" in (out / "report.html").read_text()
+        or json.loads((out / "recommendation.json").read_text())["alpha"] is None
+    )
+    asked.clear()
+    run(folder, out, tasks=folder / "french.jsonl", alphas="0.5")
+    assert (
+        not asked
+        and set(read_rows(out / "rows.jsonl").metric) >= {"french"}
+        and "qa" not in set(read_rows(out / "rows.jsonl").metric)
+    )
+
+
+def test_a_task_that_has_changed_is_not_taken_up(found, folder, tmp_path, monkeypatch, capsys):
+    shutil.copytree(found, tmp_path / "front")
+    other = write_lines(tmp_path / "qa.jsonl", lines(folder, "qa")[:7])
+    asked = arguments(folder, tmp_path / "front", tasks=f"{other},{folder / 'french.jsonl'}")
+    assert command(monkeypatch, "front", *asked) == 2
+    assert "holds a run with other arguments (qa" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
+    given = {"reward-model": None, "reward-command": "false"}
+    assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front", **given)) == 2
+    assert "reward-command is 'false', which failed" in capsys.readouterr().err
+    assert not (tmp_path / "front").exists()
+
+
+def test_prompts_for_choosing_and_for_testing_that_are_the_same_are_noted(folder, tmp_path, caplog):
+    samples = write_lines(
+        tmp_path / "s.jsonl", [{"prompt": row["prompt"], "reply": "w50"} for row in lines(folder, "prompts")[:3]]
+    )
+    changes = {"method": "ama", "alphas": "0.5", "tasks": folder / "qa.jsonl", "data": samples}
+    run(folder, tmp_path / "front", adapt={"batch": 20}, **changes)
+    note = "3 of 8 prompts of --prompts are prompts of --data, too"
+    assert note in caplog.text and note in (tmp_path / "front" / "report.html").read_text()
+
+
+def test_several_replies_a_prompt_are_averaged_for_each(folder, tmp_path, averaged):
+    run(folder, tmp_path / "front", tasks=folder / "qa.jsonl", alphas="0.5", samples=3)
+    kept = json.loads((tmp_path / "front" / "points" / "ma-0.5.json").read_text())["tasks"]
+    prompts = [row["prompt"] for row in lines(folder, "prompts") for _ in range(3)]
+    how = {"max_new_tokens": 5, "temperature": 1.0, "batch_size": 16, "skip_special_tokens": True}
+    replies = generate_replies(*averaged, prompts, rng=torch.Generator().manual_seed(0), **how)
+    reward, words = load_reward_model(folder / "reward"), load_tokenizer(folder / "reward")
+    scores = reward_scores(reward, words, [(p, *r) for p, r in zip(prompts, replies, strict=True)], 16, encode_together)
+    assert kept["reward"]["items"] == pytest.approx(scores.numpy().reshape(8, 3).mean(axis=1), abs=1e-5)
+    assert "reward/self_bleu" in kept
+
+
+def test_items_are_answered_by_letter_and_asked_in_chats(tmp_path):
+    chat = {"messages": [{"role": "user", "content": "a"}]}
+    rows = [chat | {"choices": ["x", "y"], "answer": "B"}, ITEM | {"choices": ["B", "A"], "answer": "A"}]
+    found = read_task("items", write_lines(tmp_path / "items.jsonl", rows), Asking(True, 4, 2))
+    assert [item["answer"] for item in found.items] == [1, 1]
+    assert [item["prompt"] for item in found.items] == ["a", "a"]
+    with pytest.raises(
+        UserError, match="answer is 'C', allowed is one of the choices, its index from 0, or its letter from A to B"
+    ):
+        read_task("items", write_lines(tmp_path / "items.jsonl", [rows[0] | {"answer": "C"}]), Asking(True, 4, 2))

@@ -203,4 +203,5 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
     models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
-    return shlex.join(["alignment-tax", "average", *models, *how, "--out", "averaged"])
+    kept = ["--dtype", "float32"] if best.saved.warning("") else []  # else it would not be the model that was measured
+    return shlex.join(["alignment-tax", "average", *models, *how, *kept, "--out", "averaged"])
