@@ -6,6 +6,7 @@ to theta is a staircase (docs/precision.md).
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 
 TOLERANCE = 0.02  # of the effective ratio, before a warning
 WHOLE = 1 << 15  # values of a tensor or a block that are all looked at; of a longer one every STRIDE-th
@@ -28,7 +29,7 @@ class Effect:
     from_low: float = 0.0
     from_high: float = 0.0
     values: float = 0.0
-    seen: int = 0
+    seen: float = 0.0
 
     def add(self, low, high, made, ratio: float, stands_for: int | None = None) -> None:
         """Count weights, (values,) each, numpy's or torch's in fp64 or in a type that holds their differences."""
@@ -65,13 +66,17 @@ class Effect:
 
     @classmethod
     def of(cls, described: Mapping) -> "Effect":
-        return cls(**{key: value for key, value in described.items() if key in cls.__dataclass_fields__})
+        """From what `described` gave; ValueError, KeyError or TypeError for anything else."""
+        found = {key: float(described[key]) for key in cls.__dataclass_fields__}
+        if not all(isfinite(value) for value in found.values()):
+            raise ValueError("a sum is not finite")
+        return cls(**found)
 
     def sentence(self) -> str:
         """The effective ratio and the shares in words."""
         if self.alpha is None or not self.values:
             return "the two models are equal"
-        seen = "" if self.seen >= self.values else f" (from {self.seen:,} of {self.values:,.0f} weights)"
+        seen = "" if self.seen >= self.values else f" (from {self.seen:,.0f} of {self.values:,.0f} weights)"
         return (
             f"effective alpha {self.alpha:.3f}; {self.from_low / self.values:.1%} of the weights differ from theta_0, "
             f"{self.from_high / self.values:.1%} from theta, {self.moved / self.values:.1%} between the two{seen}"

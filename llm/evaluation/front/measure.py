@@ -137,7 +137,7 @@ def _ratios(
     groups = settings.groups_of(point.method)
     assignment = pair.assignment(groups)
     if known is not None and point.method == "ama":
-        return ratios(assignment, known["alphas"]), known
+        return ratios(assignment, known.get("alphas") or {}), known
     if point.method == "part":
         label = _part(pair, settings)
         alphas = {group: point.alpha if group == label else 1.0 for group in labels(assignment)}
