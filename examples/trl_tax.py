@@ -44,6 +44,7 @@ class TaxCallback(TrainerCallback):
 
 
 def main(arguments: list[str] | None = None) -> TaxCallback:
+    import torch
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
@@ -58,8 +59,14 @@ def main(arguments: list[str] | None = None) -> TaxCallback:
     settings = TaxSettings(tasks=tuple(filter(None, given.tasks.split(","))), rlhf="dpo")
     callback = TaxCallback(given.model, given.out, settings, given.prompts)
     pairs = load_dataset("json", data_files=str(given.data), split="train", cache_dir=str(given.out / "cache"))
+    on_gpu = torch.cuda.is_available()
     config = DPOConfig(
-        str(given.out / "trainer"), max_steps=given.steps, num_train_epochs=1, report_to="none", save_strategy="no"
+        str(given.out / "trainer"),
+        max_steps=given.steps,
+        num_train_epochs=1,
+        bf16=on_gpu,
+        report_to="none",
+        save_strategy="no",
     )
     trainer = DPOTrainer(
         AutoModelForCausalLM.from_pretrained(given.model),
