@@ -76,7 +76,7 @@ def test_the_effect_is_that_of_a_plain_computation_and_is_warned_of(pair, tmp_pa
     assert report.effect["alpha"] < 0.05
     assert any("Rounded to BF16 the average has an effective alpha of 0.0" in note for note in report.notes)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "BF16, rounded to nearest: effective alpha 0.0" in card and "where 0.200 was asked for" in card
+    assert "BF16, rounding nearest: effective alpha 0.0" in card and "where 0.200 was asked for" in card
     assert json.loads((tmp_path / "out" / "averaging.json").read_text())["effect"] == report.effect
 
 
@@ -179,10 +179,32 @@ def test_an_adapter_s_effect_is_that_of_its_b(tmp_path):
 def test_the_command_prints_the_effect_and_takes_type_and_rounding(pair, tmp_path, monkeypatch, capsys):
     given = ("average", "--theta-0", pair / "theta_0", "--theta", pair / "theta", "--alpha", "0.2")
     assert command(monkeypatch, *given, "--out", tmp_path / "a", "--dtype", "float32") == 0
-    assert "F32, rounded to nearest: effective alpha 0.200" in capsys.readouterr().out
+    assert "F32, rounding nearest: effective alpha 0.200" in capsys.readouterr().out
     assert command(monkeypatch, *given, "--out", tmp_path / "b", "--rounding", "stochastic", "--seed", "3") == 0
     capsys.readouterr()
     for option, value, allowed in (("dtype", "int8", "auto, float32"), ("rounding", "up", "nearest, stochastic")):
         assert command(monkeypatch, *given, "--out", tmp_path / "c", f"--{option}", value) == 2
         assert f"{option} is '{value}', allowed are {allowed}" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_models_in_memory_tell_what_saving_an_average_would_do(pair, tmp_path):
+    """`front` and `tax` run in fp32; what they say of bf16 is what the folder that `average` writes has."""
+    from llm.averaging.displacement import saved_effect, what_moved
+    from llm.averaging.live import mix_
+    from llm.averaging.pair import load_pair
+
+    loaded = load_pair(pair / "theta_0", pair / "theta", "float32", torch.device("cpu"))
+    written = averaged(pair, tmp_path / "out", 0.2).effect
+    moved = what_moved(loaded)
+    theta_0 = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    mix_(loaded.model, theta_0, loaded.theta, 0.2)
+    after = saved_effect(loaded, theta_0, loaded.model.state_dict(), 0.2)
+    for found in (moved["saved"]["0.2"], after.described()):
+        for key in ("alpha", "asked", "changed"):
+            assert found[key] == pytest.approx(written[key], abs=1e-6)
+    assert moved["dtype"] == "bfloat16" and after.warning("bfloat16")
+    assert moved["steps"][1] > 0.5 and moved["steps"][0] == 0  # updates of one step, and none of less
+    low, high = states(pair / "theta_0", pair / "theta")
+    different = sum((low[name] != high[name]).sum().item() for name in low)
+    assert moved["changed"] == pytest.approx(different / moved["weights"])

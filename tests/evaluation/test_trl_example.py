@@ -33,7 +33,11 @@ def test_a_training_run_of_trl_ends_with_its_tax(tmp_path, monkeypatch):
     given = [text for name, path in paths.items() for text in (f"--{name}", path)]
     callback = example.main([*given, "--tasks", str(tmp_path / "items.jsonl"), "--steps", "2"])
     found = json.loads((tmp_path / "out" / "tax" / "tax.json").read_text())
-    assert callback.verdicts == found["verdicts"] and found["tasks"][0]["metrics"]["accuracy"]["n"] == 8
+    assert (
+        callback.verdicts[:1] == found["verdicts"]
+        and "effective alpha" in callback.verdicts[-1]
+        and found["tasks"][0]["metrics"]["accuracy"]["n"] == 8
+    )
     assert found["moved"]["changed"] > 0
     for name in [name for name in sys.modules if name.startswith("alignment_tax")]:
         monkeypatch.delitem(sys.modules, name)

@@ -31,7 +31,7 @@ class Report:
     @property
     def rounded(self) -> str:
         """What rounding did, in words."""
-        return f"{self.dtype}, rounded to {self.rounding}: {Effect.of(self.effect).sentence()}"
+        return f"{self.dtype}, rounding {self.rounding}: {Effect.of(self.effect).sentence()}"
 
     def coverage(self) -> list[tuple[str, float, int, int]]:
         """(label, ratio, number of tensors, number of values) per label and ratio."""

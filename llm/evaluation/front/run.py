@@ -61,8 +61,9 @@ def front_files(
     described = _described(sources, settings, tasks)
     points = measure_front(pair, settings, tasks, samples, out, described, progress)
     found = _recommendation(points, tasks, settings)
-    _write(out, points, tasks, settings, found, sources, notes + _saved(points, pair))
-    return sentence(found, settings.alignment)
+    saved = _saved(points, pair)
+    _write(out, points, tasks, settings, found, sources, notes + saved)
+    return " ".join([*found.verdicts, sentence(found, settings.alignment), *saved])
 
 
 def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
@@ -98,11 +99,12 @@ def _shared(drawn: Sequence[Sample], tasks: Sequence[Task]) -> list[str]:
 
 
 def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
-    """A note on the first average that rounding to the type it would be saved in moves."""
+    """What rounding does to the first average along the front, if it is saved, in words; a warning where it moves one."""
     kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
-    found = [(point, warning) for point in points if (warning := point.saved.warning(kinds))]
-    linear = [(point, warning) for point, warning in found if merge_of(point.method) == "linear"]
-    return [f"At alpha {point.alpha:g}: {warning}" for point, warning in linear[:1]]
+    inner = [point for point in points[2:] if 0 < point.alpha < 1]
+    linear = [(point, point.saved.warning(kinds)) for point in inner if merge_of(point.method) == "linear"]
+    said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if inner else []
+    return said + [f"At alpha {point.alpha:g}: {warning}" for point, warning in linear if warning][:1]
 
 
 def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task]) -> dict:

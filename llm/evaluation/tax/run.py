@@ -10,6 +10,7 @@ from ... import version
 from ...averaging.ama.settings import Sources
 from ...averaging.displacement import what_moved
 from ...averaging.pair import Pair, load_pair
+from ...averaging.precision import Effect
 from ...errors import UserError
 from ...files import write_json, written
 from ...models.cache import model_name
@@ -39,7 +40,7 @@ def tax_files(
     progress: Progress = lambda label, done, total: None,
     scorer: Scorer | None = None,
 ) -> list[str]:
-    """Write the folder `out`: report.html and tax.json; returns the verdicts, sentences.
+    """Write the folder `out`: report.html and tax.json; returns the verdicts and what an average would be, sentences.
 
     scorer: a function that scores replies, in place of the sources' reward model or command. Raises UserError, with nothing
     written, for input that is missing, damaged or does not fit.
@@ -66,7 +67,15 @@ def tax_files(
         aside.mkdir()
         write_json(aside / "tax.json", content)
         (aside / "report.html").write_text(page(content), "utf-8")
-    return content["verdicts"]
+    return content["verdicts"] + _of_averages(content["moved"])
+
+
+def _of_averages(moved: dict) -> list[str]:
+    """What saving an average would do, in words, and the first warning."""
+    effects = {alpha: Effect.of(one) for alpha, one in moved["saved"].items()}
+    alpha, first = next(iter(effects.items()))
+    warnings = [warning for one in effects.values() if (warning := one.warning(moved["dtype"]))]
+    return [f"An average at alpha {alpha} saved in {moved['dtype']} has {first.sentence()}.", *warnings[:1]]
 
 
 def measured_tax(pair: Pair, tasks: Sequence[Task], settings: Measuring, progress: Progress) -> dict:
