@@ -204,7 +204,7 @@ def test_models_in_memory_tell_what_saving_an_average_would_do(pair, tmp_path):
         for key in ("alpha", "asked", "changed"):
             assert found[key] == pytest.approx(written[key], abs=1e-6)
     assert moved["dtype"] == "bfloat16" and after.warning("bfloat16")
-    assert moved["steps"][1] > 0.5 and moved["steps"][0] == 0  # updates of one step, and none of less
+    assert moved["steps"][1] > 0.9 and moved["steps"][0] < 0.02  # less than one: down from a power of two
     low, high = states(pair / "theta_0", pair / "theta")
     different = sum((low[name] != high[name]).sum().item() for name in low)
     assert moved["changed"] == pytest.approx(different / moved["weights"])

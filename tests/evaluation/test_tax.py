@@ -12,10 +12,12 @@ import torch
 from ama_models import save_models, write_lines
 from averaging_models import command
 from bigram_models import WORDS, save_bigram
+from llm.averaging.ama.settings import Sources
 from llm.averaging.displacement import last_place
+from llm.errors import UserError
 from llm.evaluation.changes import Change, flips, paired_change, verdicts
 from llm.evaluation.measurement import BLEU, CALIBRATION, Measurement
-from llm.evaluation.tax.run import TaxSettings
+from llm.evaluation.tax.run import TaxSettings, tax_files
 
 # Chat: w5 PROMPT w6 REPLY w1. theta_0 replies "w50 w51", theta "w50 w50 ..", without an end.
 REPLIES_0 = {6: {50: 1.0}, 50: {51: 1.0}, 51: {1: 1.0}}
@@ -151,6 +153,21 @@ def test_the_page_needs_nothing_else_and_one_json_lies_beside_it(chat):
     assert not re.search(r"(src|href)=|url\(|<script|@import", page)
     assert "theta pays a tax on facts" in page and "KL(theta_0 || theta)" in page
     assert sorted(path.name for path in out.iterdir()) == ["report.html", "tax.json"]
+
+
+def test_a_python_function_scores_and_a_score_that_is_no_number_is_refused(folder, tmp_path):
+    sources = Sources(folder / "theta_0", folder / "theta", prompts=folder / "prompts.jsonl")
+    settings = TaxSettings(tokens=5)
+    longer = lambda triples: np.array([len(reply) for _, reply, _ in triples], float)
+    tax_files(sources, tmp_path / "out", settings, scorer=longer)
+    (task,) = json.loads((tmp_path / "out" / "tax.json").read_text())["tasks"]
+    assert task["metrics"]["reward"]["theta_0"]["value"] == len("w50 w51")
+    assert task["metrics"]["reward"]["theta"]["value"] == len("w50 w50 w50 w50 w50")
+    with pytest.raises(UserError, match="the task reward gives a model a score that is not finite"):
+        tax_files(sources, tmp_path / "none", settings, scorer=lambda triples: np.full(len(triples), np.nan))
+    with pytest.raises(UserError, match="which exists; give a new folder"):
+        tax_files(sources, tmp_path / "out", settings)
+    assert not (tmp_path / "none").exists()
 
 
 def test_without_tasks_what_moved_is_told(folder, tmp_path):
