@@ -16,8 +16,9 @@ from . import version
 from .bench.adapt import bench_adapt
 from .bench.average import bench_average
 from .bench.generate import bench_generate
+from .bench.precision import bench_precision
 from .bench.train import bench_train
-from .commands import adapt, average, benchmarks, fetch, front, plan, results, training
+from .commands import adapt, average, benchmarks, fetch, front, plan, results, tax, training
 from .errors import UserError, one_sentence
 from .files import put_in_place
 
@@ -34,6 +35,7 @@ BENCHES: dict[str, Callable] = {
     "adapt": bench_adapt,
     "generate": bench_generate,
     "train": bench_train,
+    "precision": bench_precision,
 }
 for name, command in BENCHES.items():
     bench.command(name)(command)
@@ -42,6 +44,7 @@ PANELS: dict[str, dict[str, Callable]] = {
         "average": average.average_command,
         "adapt": adapt.adapt_command,
         "front": front.front_command,
+        "tax": tax.tax_command,
         "benchmark": benchmarks.benchmark_command,
         "replies": benchmarks.replies_command,
         "win-rate": benchmarks.win_rate_command,

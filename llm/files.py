@@ -166,11 +166,6 @@ def text_of(row: dict, key: str, where: str) -> str:
     return row[key]
 
 
-def read_prompts(path: Path) -> list[str]:
-    """The "prompt" of each line of a JSONL file."""
-    return [text_of(row, "prompt", where) for where, row in read_lines(path)]
-
-
 def put_between(page: Path, name: str, text: str) -> None:
     """Replace what stands between the marks <!-- name --> and <!-- end of name --> of a Markdown page.
 

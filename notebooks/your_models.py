@@ -70,8 +70,9 @@ for file in ("prompts.jsonl", "colours.jsonl", "translation.jsonl"):
 #
 # Eleven models between $\theta_0$ and $\theta$ are mixed in memory and measured on the same items, so their differences are
 # paired: an item that is hard for one is hard for all. Whatever is not on the command line stands in a YAML file, of which
-# `docs/front.yaml` lists every key. The recommendation is the ratio with the **largest gain in ability at no
-# significant loss of reward**, both against $\theta$. How sure it is comes from a bootstrap that draws items again and again.
+# `docs/front.yaml` lists every key. The recommendation is the ratio with the **largest gain in ability among those that surely keep
+# 95 % of the rise in reward** (`--keep`): the lower end of the interval of what is kept must reach that. How sure the gain is comes
+# from a bootstrap that draws items again and again.
 
 # %%
 MODELS = "--theta-0 theta_0 --theta theta"
@@ -89,16 +90,17 @@ display(Image("front/front.png"))
 
 # %%
 rows = read_rows("front/rows.jsonl")
+rows = rows[~rows["metric"].str.contains("/")]  # the tasks' own metrics; others are TASK/METRIC
 rows["alpha"] = [setting.get("alpha", method) for setting, method in zip(rows["setting"], rows["method"], strict=True)]
 table = rows[rows["method"] == "ma"].pivot(index="alpha", columns="metric", values=["value", "stderr"])
 display(table.round(3))
 advice = json.loads(Path("front/recommendation.json").read_text())
 advised = advice["alpha"]
-print(f"recommended: alpha = {advised:g}")
+print(f"recommended: alpha = {advised}")
 
 # %% [markdown]
-# Mind the difference between "no significant loss" and "no loss": with few prompts even a large loss is not significant.
-# The interval of the loss is in the sentence above; if it reaches further down than you can accept, use more prompts. And a
+# "No significant loss" would not be enough: with few prompts even a large loss is not significant. So what counts is what is *kept*,
+# with its interval; where no ratio surely keeps enough, the estimate decides, and the sentence warns. And a
 # ratio that was chosen because it looked best on some items looks a little better on them than it is: the last number of
 # that sentence is the gain on items that the choice had not seen.
 #
@@ -108,7 +110,7 @@ print(f"recommended: alpha = {advised:g}")
 # model folder with a card that says where it came from.
 
 # %%
-ratio = advised if advised < 1 else 0.8
+ratio = advised if advised is not None and advised < 1 else 0.8
 run(f"average {MODELS} --alpha {ratio:g} --out averaged")
 
 # %% [markdown]
@@ -145,6 +147,7 @@ run(f"front {MODELS} {TASKS} {AMA} --alphas 0.2:0.8:0.1 --out front-ama")
 
 # %%
 adapted = read_rows("front-ama/rows.jsonl")
+adapted = adapted[~adapted["metric"].str.contains("/")]
 both = pd.concat([rows[rows["method"] == "ma"], adapted[adapted["method"] == "ama"]])
 both["alpha"] = [setting["alpha"] for setting in both["setting"]]
 compared = both[both["alpha"].isin(both.loc[both["method"] == "ama", "alpha"])]

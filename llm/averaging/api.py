@@ -30,12 +30,16 @@ def average(
     ignore_config: Collection[str] = (),
     strict: bool = False,
     code: bool = False,
+    dtype: str = "auto",
+    rounding: str = "nearest",
+    seed: int = 0,
 ):
     """The average of two models, each tensor once at its own ratio.
 
     Args:
         theta_0, theta: the models before and after RLHF: two state dicts; a module as theta, with a module or a
-            state dict as theta_0; or two local model folders, of which theta may be a LoRA adapter.
+            state dict as theta_0; or two local model folders, or names of models in the hub's cache, of which theta may be a
+            LoRA adapter.
         ratios: theta's share, in [0, 1]: one number; a sequence with one per group, in the order of `grouping`;
             group label -> ratio; or, but for folders, tensor name -> ratio for every tensor.
         grouping: what has a ratio in common; by default the layers in as many equal parts as a sequence has
@@ -46,6 +50,8 @@ def average(
         method: "ma", (1 - ratio) theta_0 + ratio theta, "slerp", "trim" or another merge or rule of the table of methods
             (`averaging.merge`, `averaging.schedule`); options: values of its options, the others at their sources' defaults.
         theta_pre: of methods that take it, a third model, as theta_0.
+        dtype, rounding, seed: of folders only: the type of what is written ("auto": theta's, "float32", "bfloat16", "float16"),
+            and rounding to it, "nearest" or "stochastic", by random numbers of the seed and each tensor's name.
 
     Returns a new state dict, in theta's dtypes; the module theta, its weights overwritten; or the report on the
     folder that was written. Tied weights take the embeddings' ratio. Ratio 0 gives theta_0 and 1 theta exactly, where the
@@ -55,14 +61,16 @@ def average(
     """
     folders = [isinstance(model, (str, PathLike)) for model in (theta_0, theta)]
     if all(folders):
+        from ..models.cache import local_model
         from .files.average import average_files
+        from .files.output import Output
 
         if out is None:
             raise UserError("out is None, allowed with model folders is the folder to write.")
         recipe = _recipe(ratios, grouping, method)
         return average_files(
-            Path(theta_0),
-            Path(theta),
+            local_model(theta_0, "theta-0"),
+            local_model(theta, "theta"),
             Path(out),
             recipe,
             union=union,
@@ -73,11 +81,13 @@ def average(
             ignore_config=ignore_config,
             strict=strict,
             code=code,
+            output=Output(dtype, rounding, seed),
         )
-    if any(folders) or out is not None or union or full or ignore_config or strict or code:
+    written = out is not None or (dtype, rounding) != ("auto", "nearest")
+    if any(folders) or written or union or full or ignore_config or strict or code:
         raise UserError(
-            "out, union and full are allowed, as are ignore_config, strict and code, if theta_0 and theta are both "
-            "folders, and folders only then."
+            "out, union and full are allowed, as are ignore_config, strict, code, dtype and rounding, if theta_0 and theta are "
+            "both folders, and folders only then."
         )
     return _in_memory((theta_0, theta, theta_pre), ratios, grouping, method, options or {})
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -17,15 +17,34 @@ from ..models.loading import dtype_on, load_model, load_tokenizer
 from .files.compatible import check_config, check_tokenizers
 from .live import tied
 
+# Of safetensors, the types that averages are stored in
+TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
 
 @dataclass(frozen=True)
 class Pair:
-    """model: theta_0's, in evaluation mode. theta: the other's state dict. tokenizer: theta's. notes: sentences."""
+    """model: theta_0's, in evaluation mode. theta: the other's state dict. tokenizer: theta's. notes: sentences. stored: tensor ->
+    the type that an average of it is saved in, theta's (with an adapter theta_0's); missing where neither folder has the name.
+    """
 
     model: torch.nn.Module
     theta: dict[str, torch.Tensor]
-    tokenizer: object
+    tokenizer: Any
     notes: list[str]
+    stored: Mapping[str, torch.dtype] = field(default_factory=dict)
+
+    def exchange(self) -> None:
+        """Give the model theta's weights and the state dict theta_0's, without copying any; and back again."""
+        live = self.model.state_dict(keep_vars=True)
+        for name in live.keys() - tied(live).keys():
+            live[name].data, self.theta[name] = self.theta[name], live[name].data
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """(name, the model's, the state dict's) of each floating tensor, a tied one once."""
+        live = self.model.state_dict()
+        for name in live.keys() - tied(live).keys():
+            if live[name].is_floating_point():
+                yield name, live[name], self.theta[name]
 
     def assignment(self, grouping: Grouping) -> dict[str, str]:
         """Tensor name -> group; a head whose values are the embeddings' in both models goes with them."""
@@ -77,7 +96,12 @@ def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device, matc
     for name, tensor in _per_token(model).items():
         tensor[old:] = state[name][old:]
     has_own = any(theta.glob("tokenizer*"))
-    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)))
+    stored = {
+        name: kind
+        for name, one in (base if other.is_adapter else other).tensors.items()
+        if (kind := TYPES.get(one.dtype))
+    }
+    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)), stored)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -1,30 +1,54 @@
 """From the command line's choices (one ratio, one per part, one part only, a file) to a ratio per tensor."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..grouping import Grouping, assign, check_ratio, label_of, labels, ratios
 from ..models.folder import read_json
 
 EVERYTHING = "all"  # the label of every tensor when one ratio serves the whole model
+REST = "the rest"  # the label of tensors that a recipe leaves as in theta
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Ratios that change evenly from the first layer to the last: through `anchors`, equally far apart, linearly between them."""
+
+    anchors: tuple[float, ...]
+
+    def ratios(self, groups: Sequence[str]) -> dict[str, float]:
+        """Label -> ratio; embeddings of their own have the first layer's, norm and head the last one's."""
+        layers = [label for label in groups if label.startswith("layer")]
+        last, steps = len(self.anchors) - 1, max(1, len(layers) - 1)
+        found = {}
+        for number, label in enumerate(layers):
+            place = number * last / steps
+            below = min(int(place), last - 1)
+            low, high = self.anchors[below : below + 2]
+            found[label] = low + (high - low) * (place - below)
+        ends = {"embeddings": self.anchors[0], "norm": self.anchors[-1], "head": self.anchors[-1]}
+        return {label: found.get(label, ends.get(label, 0.0)) for label in groups}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What is averaged at which ratio; `resolve` applies it to a model's tensor names.
 
-    alphas: one ratio for everything, a ratio per group in the order of `groups.labels`, or label -> ratio.
+    alphas: one ratio for everything, a ratio per group in the order of `groups.labels`, label -> ratio, or a gradient.
     rest: the ratio of groups that a mapping does not name; None if it has to name all.
     rule: what gives each tensor its ratio by its name and the one ratio `alphas` (`averaging.schedule`), instead of the grouping.
+    only: a regular expression; tensors in whose names it is not found stay theta's.
     """
 
     grouping: Grouping
-    alphas: float | Sequence[float] | Mapping[str, float]
+    alphas: float | Sequence[float] | Mapping[str, float] | Gradient
     rest: float | None = None
     rule: Callable[[Iterable[str], Mapping[str, str], float], Mapping[str, tuple[str, float]]] | None = None
+    only: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +68,11 @@ def uniform(alpha: float, grouping: Grouping, most: float = 1.0) -> Recipe:
 
 
 def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | None) -> Recipe:
-    """Ratios (text: with commas) in the order of the groups; K follows from their number if `parts` is None."""
+    """Ratios (text: with commas) in the order of the groups; K follows from their number if `parts` is None. Or a gradient over
+    the layers (text: FIRST..LAST, with more anchors in between).
+    """
+    if isinstance(alphas, str) and ".." in alphas:
+        return _gradient(alphas, grouping, parts)
     try:
         values = [float(value) for value in (alphas.split(",") if isinstance(alphas, str) else alphas)]
     except (ValueError, TypeError):
@@ -60,6 +88,18 @@ def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | Non
                 f"alphas has {len(values)} ratios, allowed is {per_part} per part and {own} for groups of their own."
             )
     return Recipe(grouping if parts is None else replace(grouping, parts=parts), values)
+
+
+def _gradient(alphas: str, grouping: Grouping, parts: int | None) -> Recipe:
+    try:
+        anchors = tuple(float(value) for value in alphas.split(".."))
+    except ValueError:
+        raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 with .. between them.") from None
+    for place, value in enumerate(anchors, start=1):
+        check_ratio(f"ratio {place} of alphas", value)
+    if parts is not None or grouping.level not in ("part", "layer"):
+        raise UserError(f"alphas is {alphas!r}, a gradient over the layers; leave out --parts and --level.")
+    return Recipe(replace(grouping, level="layer"), Gradient(anchors))
 
 
 def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
@@ -108,7 +148,24 @@ def resolve(recipe: Recipe, names: Iterable[str], tied: Mapping[str, str]) -> Re
 
     Raises UserError if the names cannot be grouped, or the ratios do not fit the groups.
     """
-    names, grouping = list(names), recipe.grouping
+    resolved = _resolved(recipe, list(names), tied)
+    if recipe.only is None:
+        return resolved
+    try:
+        chosen = {name for name in resolved.ratios if re.search(recipe.only, tied.get(name, name))}
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(f"only is {recipe.only!r}, which is no regular expression ({first_line(error)}).") from None
+    if not chosen:
+        raise UserError(
+            f"only is {recipe.only!r}, which no tensor's name has; a name is {next(iter(resolved.ratios))}."
+        )
+    assignment = {name: label if name in chosen else REST for name, label in resolved.assignment.items()}
+    ratios = {name: ratio if name in chosen else 1.0 for name, ratio in resolved.ratios.items()}
+    return replace(resolved, assignment=assignment, ratios=ratios)
+
+
+def _resolved(recipe: Recipe, names: list[str], tied: Mapping[str, str]) -> Resolved:
+    grouping = recipe.grouping
     if recipe.rule is not None:
         if not isinstance(recipe.alphas, float):
             raise UserError("The method has a rule for its ratios, so it takes one ratio; give alpha alone.")
@@ -123,6 +180,8 @@ def resolve(recipe: Recipe, names: Iterable[str], tied: Mapping[str, str]) -> Re
     own = labels(assignment)
     if isinstance(recipe.alphas, float):
         groups = dict.fromkeys(own, recipe.alphas)
+    elif isinstance(recipe.alphas, Gradient):
+        groups = recipe.alphas.ratios(own)
     elif isinstance(recipe.alphas, Mapping):
         groups = dict(recipe.alphas)
         if recipe.rest is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .model_options import Config, Device, Progress, Seed, Theta, Theta0, settings_from
+from .model_options import Config, Device, Progress, RewardCommand, RewardModel, Seed, Theta, Theta0, settings_from
 
 
 def adapt_command(
@@ -17,8 +17,9 @@ def adapt_command(
         Path | None,
         typer.Option(help='JSONL of theta\'s samples: {"prompt", "reply"} or {"messages"}, and "reward" if known.'),
     ] = None,
-    prompts: Annotated[Path | None, typer.Option(help='Instead of --data: JSONL of {"prompt"}.')] = None,
-    reward_model: Annotated[Path | None, typer.Option(help="With --prompts: folder of a reward model.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Instead of --data: prompts, JSONL, or a line each.")] = None,
+    reward_model: RewardModel = None,
+    reward_command: RewardCommand = None,
     config: Config = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -40,7 +41,7 @@ def adapt_command(
                 ratios = "  ".join(f"{group} {ratio:.4f}" for group, ratio in step["alphas"].items())
                 bars.write(f"step {done}/{total}  loss {step['loss']:.5f}  {ratios}")
 
-        sources = Sources(theta_0, theta, data, prompts, reward_model)
+        sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command)
         _print(adapt_files(sources, out, settings, device=device, progress=show), out)
 
 

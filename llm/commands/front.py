@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from .model_options import Config, Device, Progress, Seed, Theta, Theta0, settings_from
+from .model_options import (
+    Config,
+    Device,
+    Progress,
+    RewardCommand,
+    RewardModel,
+    Seed,
+    Theta,
+    Theta0,
+    settings_from,
+    task_names,
+)
 
 
 def front_command(
@@ -14,18 +25,23 @@ def front_command(
     tasks: Annotated[
         str, typer.Option(help="Comma-separated: FILE.jsonl, NAME=FILE.jsonl, or names of lm-eval tasks.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; a stopped run goes on in it.")],
-    reward_model: Annotated[Path | None, typer.Option(help="Folder of a reward model, for the task `reward`.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help='With --reward-model: JSONL of {"prompt"}.')] = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder to write; a run goes on in it, with more tasks or methods.")
+    ],
+    reward_model: RewardModel = None,
+    reward_command: RewardCommand = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompts of the task `reward`: JSONL, or a line each.")] = None,
     alphas: Annotated[str, typer.Option(help="FIRST:LAST:STEP, or numbers and commas.")] = "0:1:0.1",
     method: Annotated[
         str,
         typer.Option(
-            help="ma (one ratio), ama (chosen per part), part, or another of `average` that needs no third model."
+            help="Comma-separated: ma (one ratio), ama (chosen per part), part, or others of `average` that need no third model."
         ),
     ] = "ma",
+    keep: Annotated[float, typer.Option(help="Share of the rise in reward that a recommended model must keep.")] = 0.95,
+    samples: Annotated[int, typer.Option(help="Replies a prompt.")] = 1,
     data: Annotated[
-        Path | None, typer.Option(help="With --method ama: JSONL of theta's samples, as for `adapt`.")
+        Path | None, typer.Option(help="With method ama: JSONL of theta's samples, as for `adapt`.")
     ] = None,
     config: Config = None,
     seed: Seed = 0,
@@ -33,23 +49,21 @@ def front_command(
 ) -> None:
     """Measure models between theta_0 and theta, draw alignment against ability, and recommend a ratio.
 
-    The recommended ratio has the largest gain in ability at no significant loss of alignment. docs/front.yaml lists what
+    The recommended ratio has the largest gain in ability among those that surely keep --keep of the rise in alignment.
+
+    Items, a line each: {"prompt", "choices", "answer"} (accuracy), {"prompt", "answers"} (F1), {"prompt", "reference"} (BLEU).
+    Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt. README.md has the table, docs/front.yaml what
     --config may set.
     """
     from ..averaging.ama.settings import Sources
     from ..evaluation.front.run import front_files
     from ..evaluation.front.settings import FrontSettings
 
-    named = tuple(task.strip() for task in tasks.split(",") if task.strip())
-    given = {"tasks": named, "alphas": alphas, "method": method, "seed": seed}
+    given = {"tasks": task_names(tasks), "alphas": alphas, "method": method, "seed": seed}
+    given |= {"keep": keep, "samples": samples}
     settings = settings_from(FrontSettings, config, given)
     with Progress() as bars:
-
-        def show(label: str, done: int, total: int) -> None:
-            bars.show("model", done, total)
-            if done < total:
-                bars.write(f"model {done + 1}/{total}: {label}")
-
-        sources = Sources(theta_0, theta, data, prompts, reward_model)
-        print(front_files(sources, out, settings, device=device, progress=show))
+        sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command)
+        progress = lambda label, done, total: bars.show("model", done, total, label if done < total else "")
+        print(front_files(sources, out, settings, device=device, progress=progress))
     print(f"wrote {out / 'report.html'}")

@@ -1,5 +1,6 @@
 """What several commands on model folders share: options, settings from a file, bars of progress."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +9,48 @@ import typer
 
 from ..errors import UserError
 
-Theta0 = Annotated[Path, typer.Option("--theta-0", help="Model folder before RLHF.")]
-Theta = Annotated[Path, typer.Option("--theta", help="Model folder after RLHF, or a LoRA adapter on theta-0.")]
+
+def folder_of(option: str) -> Callable[[str], Path]:
+    """A parser of an option's value: a folder, or a model of the hub's cache."""
+
+    def found(given: str | Path) -> Path:
+        from ..models.cache import local_model
+
+        return local_model(given, option)
+
+    return found
+
+
+Theta0 = Annotated[
+    Path,
+    typer.Option(
+        "--theta-0",
+        parser=folder_of("theta-0"),
+        metavar="MODEL",
+        help="Model before RLHF: a folder, or ORG/NAME in the hub's cache.",
+    ),
+]
+Theta = Annotated[
+    Path,
+    typer.Option(
+        "--theta",
+        parser=folder_of("theta"),
+        metavar="MODEL",
+        help="Model after RLHF, likewise, or a LoRA adapter on theta-0.",
+    ),
+]
+RewardModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--reward-model",
+        parser=folder_of("reward-model"),
+        metavar="MODEL",
+        help="Reward model: a sequence classifier with one output.",
+    ),
+]
+RewardCommand = Annotated[
+    str | None, typer.Option(help='Or a program: lines {"prompt", "reply"} in, a number a line out.')
+]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..")]
@@ -47,6 +88,11 @@ def settings_from(kind: type, file: Path | None, given: dict):
         raise UserError(f"{where}{sentence(error)}.") from None
 
 
+def task_names(text: str) -> tuple[str, ...]:
+    """What --tasks lists, with commas."""
+    return tuple(task.strip() for task in text.split(",") if task.strip())
+
+
 class Progress:
     """Bars on standard error, on a terminal only, one a unit ("B", "step")."""
 
@@ -58,12 +104,14 @@ class Progress:
         for bar in self._bars.values():
             bar.close()
 
-    def show(self, unit: str, done: int, total: int, **how) -> None:
+    def show(self, unit: str, done: int, total: int, label: str = "", **how) -> None:
         from tqdm import tqdm
 
         if unit not in self._bars:
             self._bars[unit] = tqdm(total=total, unit=unit, disable=None, **how)
         self._bars[unit].update(done - self._bars[unit].n)
+        if label:
+            self.write(f"{unit} {min(done + 1, total)}/{total}: {label}")
 
     @staticmethod
     def write(line: str) -> None:

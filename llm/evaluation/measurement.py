@@ -17,6 +17,7 @@ from ..evidence.groups import GROUPS, encode, grouped, jackknifed
 from ..evidence.metrics import ABILITIES, REWARDS, SCORES
 from ..evidence.rows import DECIMALS
 from ..run import Run
+from .scores import calibration_error
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -60,16 +61,17 @@ def corpus_bleu(statistics: np.ndarray) -> float:
     return BLEU.compute_bleu(grams[:4], grams[4:], reply, reference, smooth_method="exp").score
 
 
-MEAN, BLEU = "mean", "bleu"
-_RESAMPLES = 200  # for the standard error of a corpus metric
+MEAN, BLEU, CALIBRATION = "mean", "bleu", "calibration"
+_RESAMPLES = 200  # for the standard error of a metric that is no mean of items
 
 
 @dataclass(frozen=True)
 class Measurement:
     """A metric's value with its standard error over n items, None where it is not known.
 
-    items: what each item contributed, if that is kept: (n,) values whose mean is the value, or (n, 10) statistics of
-    sentences whose sum makes corpus BLEU. statistic: "mean" or "bleu".
+    items: what each item contributed, if that is kept: (n,) values whose mean is the value; (n, 10) statistics of
+    sentences whose sum makes corpus BLEU; or (n, 2) confidence and right of the expected calibration error. statistic: which
+    of them, "mean", "bleu" or "calibration".
     """
 
     value: float
@@ -82,14 +84,16 @@ class Measurement:
     def of(
         cls, items: NDArray[np.float64], statistic: str = MEAN, rng: np.random.Generator | None = None
     ) -> "Measurement":
-        """The error is not known of a single item, nor of BLEU without random numbers for its bootstrap over sentences."""
+        """The error is not known of a single item, nor of what is no mean without random numbers for its bootstrap over items."""
         value = float(values(items[None], statistic)[0])
         return cls(value, _error(items, statistic, rng), len(items), items, statistic)
 
 
 def values(items: NDArray[np.float64], statistic: str) -> NDArray[np.float64]:
-    """The metric of each point: (points, items) or (points, items, 10) -> (points,); BLEU in [0, 100]."""
-    return items.mean(axis=1) if statistic == MEAN else np.array([corpus_bleu(point) for point in items])
+    """The metric of each point: (points, items), or (points, items, 10 or 2) -> (points,); BLEU in [0, 100], others in [0, 1]."""
+    if statistic == MEAN:
+        return items.mean(axis=1)
+    return np.array([corpus_bleu(one) if statistic == BLEU else calibration_error(*one.T) for one in items])
 
 
 def per_token(of_tokens: NDArray[np.float64], lengths: Sequence[int]) -> NDArray[np.float64]:
@@ -113,12 +117,12 @@ def full_scale(statistic: str) -> float:
 
 def _error(items: NDArray[np.float64], statistic: str, rng: np.random.Generator | None) -> float | None:
     count = len(items)
-    if count < 2 or (statistic == BLEU and rng is None):
+    if count < 2 or (statistic != MEAN and rng is None):
         return None
     if statistic == MEAN:
         return float(items.std(ddof=1) / np.sqrt(count))
     drawn = rng.integers(count, size=(_RESAMPLES, count))
-    return float(np.std([corpus_bleu(items[rows]) for rows in drawn], ddof=1))
+    return float(np.std(values(items[drawn], statistic), ddof=1))
 
 
 def rows_of(

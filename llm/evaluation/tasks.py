@@ -1,40 +1,67 @@
-"""What `front` measures: local items (choice, F1, BLEU), the reward of sampled replies, and any task of lm-eval.
+"""What `front` and `tax` measure: local items (choice, F1, BLEU), replies to prompts and their reward, any task of lm-eval.
 
-A task is measured on the same items, and with the same random numbers, for every model, so differences are paired.
+A task is measured on the same items, and with the same random numbers, for every model, so differences are paired. `formats`
+reads tasks from files.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from ..data.records import Prompt, turns_of
 from ..errors import UserError, first_line
-from ..files import read_lines, read_prompts, text_of
 from ..models.batches import Tokens
 from ..models.chat import continue_texts, encode_together, end_id, generate_replies, ids_of_prompts, pad_id
 from ..models.likelihood import log_likelihoods
-from ..models.loading import dtype_on, load_reward_model, load_tokenizer
-from ..models.rewards import reward_scores
 from .benchmarks.harness import in_memory, items_of, load_tasks, samples_of
-from .measurement import BLEU, Measurement, bleu_statistics, f1
+from .measurement import BLEU, CALIBRATION, Measurement, bleu_statistics, f1, normalise
+from .scores import brier, distinct, pass_at, self_bleu, softmax
 
 _PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
-KINDS = {"choices": "accuracy", "answers": "F1", "reference": "BLEU"}  # the key of an item -> what is measured
+_BESIDE = ("acc_norm",)  # of lm-eval's metrics, measured beside that one
+Measured = dict[str, Measurement]
+Scorer = Callable[[Sequence[tuple[Prompt, str, bool]]], NDArray[np.float64]]  # (prompt, reply, finished) -> rewards
 
 
 @dataclass(frozen=True)
 class Asking:
-    """How items are put to a model: in its chat format or as plain text; `tokens` new ones at most; `batch` at a time."""
+    """How items are put to a model: in its chat format or as plain text; `tokens` new ones at most; `batch` at a time.
+
+    samples: replies a prompt where they are drawn, at `temperature` and by random numbers of `seed`.
+    """
 
     chat: bool
     tokens: int
     batch: int
+    samples: int = 1
+    temperature: float = 1.0
+    seed: int = 0
+
+    def sampled(self, model, tokenizer, prompts: Sequence[Prompt]) -> list[list[tuple[str, bool]]]:
+        """`samples` (reply, whether it ended by itself) to each prompt."""
+        replies = generate_replies(
+            model,
+            tokenizer,
+            [prompt for prompt in prompts for _ in range(self.samples)],
+            max_new_tokens=self.tokens,
+            temperature=self.temperature,
+            rng=torch.Generator().manual_seed(self.seed),
+            batch_size=self.batch,
+            skip_special_tokens=True,
+        )
+        return [replies[start : start + self.samples] for start in range(0, len(replies), self.samples)]
 
 
 class Task(Protocol):
-    """`kind` is what the numbers are, for people: accuracy, F1, BLEU, reward."""
+    """`kind` is what the first of the numbers is, for people: accuracy, F1, BLEU, reward.
+
+    measure: metric -> measurement, over the same items; the task's own metric comes first. first: the same task with its first
+    item alone, to see whether it can be measured at all.
+    """
 
     @property
     def name(self) -> str: ...
@@ -42,83 +69,128 @@ class Task(Protocol):
     @property
     def kind(self) -> str: ...
 
-    def measure(self, model, tokenizer) -> Measurement: ...
+    def measure(self, model, tokenizer) -> Measured: ...
+
+    def first(self) -> Self: ...
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Accuracy of the choice with the highest log-likelihood, summed over its tokens."""
+class _Local:
+    """A task on items of a file."""
 
     name: str
     items: list[dict]
     asking: Asking
+
+    def first(self) -> Self:
+        return replace(self, items=self.items[:1])
+
+
+@dataclass(frozen=True)
+class Choice(_Local):
+    """Accuracy of the choice with the highest log-likelihood, summed over its tokens (`acc` of lm-eval).
+
+    Beside it: accuracy with each sum divided by the choice's length in characters (lm-eval's `acc_norm`); of the choices'
+    probabilities, the softmax of the sums, the Brier score in [0, 2] and the expected calibration error in [0, 1]; and the
+    right choice's log-likelihood in nats a token.
+    """
+
     kind: str = "accuracy"
 
-    def measure(self, model, tokenizer) -> Measurement:
-        pairs = [pair for item in self.items for pair in _question(tokenizer, item, self.asking.chat)]
-        sums = log_likelihoods(model, pairs, pad_id(tokenizer), self.asking.batch)
-        ends = np.cumsum([len(item["choices"]) for item in self.items])
-        chosen = [int(part.argmax()) for part in np.split(sums, ends[:-1])]
-        right = [float(c == item["answer"]) for c, item in zip(chosen, self.items, strict=True)]
-        return Measurement.of(np.array(right))
+    def measure(self, model, tokenizer) -> Measured:
+        asked = [_question(tokenizer, item, self.asking.chat) for item in self.items]
+        sums = log_likelihoods(model, [pair for pairs in asked for pair in pairs], pad_id(tokenizer), self.asking.batch)
+        ends = np.cumsum([len(pairs) for pairs in asked])
+        found = zip(np.split(sums, ends[:-1]), asked, self.items, strict=True)
+        of_items = np.array([self._scores(*one) for one in found])  # (items, 6)
+        right, normed, squares, likelihood, *_ = of_items.T
+        return {
+            "accuracy": Measurement.of(right),
+            "acc_norm": Measurement.of(normed),
+            "brier": Measurement.of(squares),
+            "calibration_error": Measurement.of(of_items[:, 4:], CALIBRATION, np.random.default_rng(self.asking.seed)),
+            "log_likelihood": Measurement.of(likelihood),
+        }
+
+    @staticmethod
+    def _scores(sums: NDArray[np.float64], pairs: list[Tokens], item: dict) -> tuple[float, ...]:
+        """(right, right when normalised, Brier score, nats a token of the right choice, confidence, right)."""
+        answer, chosen, p = item["answer"], int(sums.argmax()), softmax(sums)
+        normed = sums / np.array([len(choice) for choice in item["choices"]])
+        nats = sums[answer] / len(pairs[answer].reply)
+        return chosen == answer, int(normed.argmax()) == answer, brier(p, answer), nats, p[chosen], chosen == answer
 
 
 @dataclass(frozen=True)
-class Answer:
-    """F1 of the words of the whole reply, the best over the right answers (SQuAD's normalisation), in [0, 1]."""
+class Answer(_Local):
+    """F1 of the words of the whole likeliest reply, the best over the right answers (SQuAD's normalisation), in [0, 1].
 
-    name: str
-    items: list[dict]
-    asking: Asking
+    With several samples also pass@1 and pass@samples of sampled replies: one passes if a right answer stands in it, its words
+    together and in order, normalised as for F1.
+    """
+
     kind: str = "F1"
 
-    def measure(self, model, tokenizer) -> Measurement:
+    def measure(self, model, tokenizer) -> Measured:
         replies = _replies(model, tokenizer, self.items, self.asking)
         pairs = zip(replies, self.items, strict=True)
-        return Measurement.of(np.array([max(f1(reply, right) for right in item["answers"]) for reply, item in pairs]))
+        found = {"F1": np.array([max(f1(reply, right) for right in item["answers"]) for reply, item in pairs])}
+        count = self.asking.samples
+        if count > 1:
+            drawn = self.asking.sampled(model, tokenizer, [item["prompt"] for item in self.items])
+            right = [
+                sum(any(_stands_in(answer, reply) for answer in item["answers"]) for reply, _ in of_item)
+                for of_item, item in zip(drawn, self.items, strict=True)
+            ]
+            found |= {f"pass@{k}": np.array([pass_at(count, number, k) for number in right]) for k in (1, count)}
+        return {metric: Measurement.of(items) for metric, items in found.items()}
 
 
 @dataclass(frozen=True)
-class Translation:
+class Translation(_Local):
     """Corpus BLEU of the replies, in [0, 100]."""
 
-    name: str
-    items: list[dict]
-    asking: Asking
     kind: str = "BLEU"
 
-    def measure(self, model, tokenizer) -> Measurement:
+    def measure(self, model, tokenizer) -> Measured:
         replies = _replies(model, tokenizer, self.items, self.asking)
         references = [item["reference"] for item in self.items]
-        return Measurement.of(bleu_statistics(replies, references, tokenize="13a"), BLEU)
+        return {"BLEU": Measurement.of(bleu_statistics(replies, references, tokenize="13a"), BLEU)}
 
 
 @dataclass(frozen=True)
-class Reward:
-    """Mean score of a reward model for one sampled reply a prompt, in the model's own unit."""
+class Replies:
+    """Sampled replies to prompts; each number is first the mean over a prompt's replies, so that prompts are the items.
 
-    scorer: tuple  # (reward model, its tokenizer)
-    prompts: list[str]
-    tokens: int
-    temperature: float
-    seed: int
-    batch: int
+    reward, where there is a scorer: its score, in its own unit. length: words. distinct_2: different bigrams of words over all
+    of a prompt's replies, in [0, 1]. self_bleu, with several samples: how alike a prompt's replies are, in [0, 100].
+    """
+
+    scorer: Scorer | None
+    prompts: list[Prompt]
+    asking: Asking
     name: str = "reward"
-    kind: str = "reward"
 
-    def measure(self, model, tokenizer) -> Measurement:
-        replies = generate_replies(
-            model,
-            tokenizer,
-            self.prompts,
-            max_new_tokens=self.tokens,
-            temperature=self.temperature,
-            rng=torch.Generator().manual_seed(self.seed),
-            batch_size=self.batch,
-            skip_special_tokens=True,
-        )
-        triples = [(prompt, *reply) for prompt, reply in zip(self.prompts, replies, strict=True)]
-        return Measurement.of(reward_scores(*self.scorer, triples, self.batch, encode_together).double().numpy())
+    @property
+    def kind(self) -> str:
+        return "reward" if self.scorer else "words a reply"
+
+    def first(self) -> Self:
+        return replace(self, prompts=self.prompts[:1])
+
+    def measure(self, model, tokenizer) -> Measured:
+        drawn = self.asking.sampled(model, tokenizer, self.prompts)
+        texts = [[reply for reply, _ in of_prompt] for of_prompt in drawn]
+        found = {}
+        if self.scorer:
+            pairs = zip(self.prompts, drawn, strict=True)
+            rewards = np.asarray(self.scorer([(prompt, *reply) for prompt, of_prompt in pairs for reply in of_prompt]))
+            found["reward"] = rewards.reshape(len(self.prompts), -1).mean(axis=1)
+        found["length"] = np.array([np.mean([len(text.split()) for text in some]) for some in texts])
+        found["distinct_2"] = np.array([distinct(some, 2) for some in texts])
+        if self.asking.samples > 1:
+            found["self_bleu"] = np.array([self_bleu(some) for some in texts])
+        return {metric: Measurement.of(items) for metric, items in found.items()}
 
 
 @dataclass(frozen=True)
@@ -126,8 +198,9 @@ class Harness:
     """One task of EleutherAI's lm-evaluation-harness, as the harness asks it: plain text, its own number of examples.
 
     name: the task's, and its metric's after a colon if it is not the first of acc, f1, exact_match, em, bleu that the task
-    has (`arc_easy`, `arc_challenge:acc_norm`). manager: from `manager_for`. limit: the first items only. Raises UserError
-    for a task that is not known; and when measured for one that cannot be loaded, or has no such metric with a value an item.
+    has (`arc_easy`, `arc_challenge:acc_norm`); acc_norm is measured beside it where the task has it. manager: from
+    `manager_for`. limit: the first items only. Raises UserError for a task that is not known; and when measured for one that
+    cannot be loaded, or has no such metric with a value an item.
     """
 
     name: str
@@ -141,14 +214,18 @@ class Harness:
         if task not in self.manager.all_tasks:
             raise UserError(f"tasks has {task!r}, which is no file and no task of lm-eval.")
 
-    def measure(self, model, tokenizer) -> Measurement:
+    def first(self) -> Self:
+        return replace(self, limit=1)
+
+    def measure(self, model, tokenizer) -> Measured:
         task, _, metric = self.name.partition(":")
         samples = self._samples(task, model, tokenizer)
         metric = metric or next((m for m in _PREFERRED if m in samples[0]), "")
         if metric not in samples[0]:
             known = ", ".join(samples[0].get("metrics", [])) or "none"
             raise UserError(f"tasks has {self.name!r}, whose metrics are {known}; give one of them after a colon.")
-        return Measurement.of(*items_of(self.name, samples, metric))
+        metrics = dict.fromkeys([metric, *(beside for beside in _BESIDE if beside in samples[0])])
+        return {one: Measurement.of(*items_of(self.name, samples, one)) for one in metrics}
 
     def _samples(self, task: str, model, tokenizer) -> list[dict]:
         try:
@@ -160,79 +237,32 @@ class Harness:
             raise UserError(f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}).") from None
 
 
-def read_task(name: str, path: Path, asking: Asking) -> Task:
-    """A task from a JSONL file, all of whose lines are of one kind: {"prompt"} and one of these.
-
-    "choices" and "answer" (the right one, or its index from 0); "answers" (one or more); "reference".
-    Raises UserError naming file, line and key.
-    """
-    rows = read_lines(path)
-    kinds = {next((key for key in KINDS if key in row), None) for _, row in rows}
-    if len(kinds) != 1 or None in kinds:
-        raise UserError(f"{path}: each line must have the same one of {', '.join(KINDS)}.")
-    key = kinds.pop()
-    items = [{"prompt": text_of(row, "prompt", where)} | _READERS[key](row, where) for where, row in rows]
-    task: Any = {"choices": Choice, "answers": Answer, "reference": Translation}[key]
-    return task(name, items, asking)
-
-
-def reward_task(
-    folder: Path,
-    prompts: Path,
-    *,
-    tokens: int,
-    temperature: float,
-    seed: int,
-    batch: int,
-    dtype: str,
-    device: torch.device,
-) -> Reward:
-    """The reward model in `folder` on the prompts of a JSONL file."""
-    asked = read_prompts(prompts)
-    scorer = load_reward_model(folder, device, dtype_on(dtype, device)), load_tokenizer(folder)
-    return Reward(scorer, asked, tokens, temperature, seed, batch)
-
-
-def _choice(row: dict, where: str) -> dict:
-    choices, answer = row["choices"], row.get("answer")
-    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
-        raise UserError(f"{where}: choices is {choices!r}, allowed is a list of at least two texts.")
-    if isinstance(answer, str) and choices.count(answer) == 1:
-        answer = choices.index(answer)
-    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
-        raise UserError(f"{where}: answer is {answer!r}, allowed is one of the choices or its index from 0.")
-    return {"choices": choices, "answer": answer}
-
-
-def _answers(row: dict, where: str) -> dict:
-    answers = row["answers"]
-    if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
-        raise UserError(f"{where}: answers is {answers!r}, allowed is a list of at least one text.")
-    return {"answers": answers}
-
-
-def _reference(row: dict, where: str) -> dict:
-    return {"reference": text_of(row, "reference", where)}
-
-
-_READERS = {"choices": _choice, "answers": _answers, "reference": _reference}
-
-
 def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:
     """The prompt with each choice."""
     if chat:
         return encode_together(tokenizer, [(item["prompt"], choice, False) for choice in item["choices"]])
-    context = tokenizer.encode(item["prompt"])
+    context = tokenizer.encode(_text(item["prompt"]))
     return [Tokens(context, tokenizer.encode(choice, add_special_tokens=False)) for choice in item["choices"]]
+
+
+def _text(prompt: Prompt) -> str:
+    """A prompt as plain text, a line a turn."""
+    return "\n".join(turn.content for turn in turns_of(prompt))
+
+
+def _stands_in(answer: str, reply: str) -> bool:
+    """Whether the answer's words stand in the reply, together and in order."""
+    return f" {' '.join(normalise(answer))} " in f" {' '.join(normalise(reply))} "
 
 
 def _replies(model, tokenizer, items: list[dict], asking: Asking) -> list[str]:
     """The likeliest reply to each item's prompt, token by token; a plain text's ends with its line."""
     prompts = [item["prompt"] for item in items]
+    plain = [] if asking.chat else [tokenizer.encode(_text(prompt)) for prompt in prompts]
     replies = continue_texts(
         model,
         tokenizer,
-        ids_of_prompts(tokenizer, prompts) if asking.chat else [tokenizer.encode(prompt) for prompt in prompts],
+        plain or ids_of_prompts(tokenizer, prompts),
         end_id(tokenizer) if asking.chat else tokenizer.eos_token_id,
         max_new_tokens=asking.tokens,
         temperature=0.0,

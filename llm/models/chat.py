@@ -33,7 +33,7 @@ def prompt_ids(tokenizer, prompt: Prompt | Sequence[Message]) -> list[int]:
     """The turns so far and the start of the assistant's: by the chat template, or as plain text where there is none."""
     turns = _messages(prompt)
     if not tokenizer.chat_template:
-        return tokenizer.encode("\n".join(message["content"] for message in turns))
+        return tokenizer.encode("\n".join(message["content"] for message in turns))  # of several turns a line each
     return tokenizer.encode(_opening(tokenizer, turns), add_special_tokens=False)
 
 
@@ -155,20 +155,34 @@ def continue_texts(
 
 
 def end_id(tokenizer) -> int:
-    """The token that ends a reply: the first special one that the chat template puts after it, or eos."""
+    """The token that ends a reply: the first special one that the chat template puts after it, or eos.
+
+    Raises UserError for a tokenizer that has neither.
+    """
     if not tokenizer.chat_template:
-        return tokenizer.eos_token_id
+        return _eos(tokenizer)
     question, word = [{"role": "user", "content": "a"}], "b"
     whole = _templated(tokenizer, [*question, {"role": "assistant", "content": word}])
     opening = _opening(tokenizer, question) + word
     closing = tokenizer.encode(whole[len(opening) :], add_special_tokens=False) if whole.startswith(opening) else []
     special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    return next((token for token in closing if token in special), tokenizer.eos_token_id)
+    found = next((token for token in closing if token in special), None)
+    return _eos(tokenizer) if found is None else found
+
+
+def _eos(tokenizer) -> int:
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path!r} has no end token: its chat template ends a reply with no special "
+            "token and it has no eos_token; give it one (in tokenizer_config.json)."
+        )
+    return tokenizer.eos_token_id
 
 
 def pad_id(tokenizer) -> int:
     """The padding token's id, or the end token's where there is none: padding is masked anyway."""
-    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    found = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return end_id(tokenizer) if found is None else found
 
 
 def require_room(tokens: int, context: int, key: str) -> None:

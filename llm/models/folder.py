@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import UserError
+from .cache import model_name
 from .safetensors import Source, TensorInfo, read_header
 
 _INDEX = "model.safetensors.index.json"
@@ -138,11 +139,10 @@ def plain_name(name: str) -> str:
 def notes_on_base(theta_0: ModelFolder, adapter: ModelFolder) -> list[str]:
     """A note where `base_model_name_or_path` is neither the name of theta_0's folder nor that of its config.json."""
     path, named = theta_0.path.resolve(), adapter.config.get("base_model_name_or_path")
-    hub_cache = path.parents[min(1, len(path.parents) - 1)].name.rpartition("--")[2]  # models--org--NAME/snapshots/HASH
-    known = {path.name, hub_cache, Path(str(theta_0.config.get("_name_or_path"))).name}
+    known = {path.name, Path(model_name(path)).name, Path(str(theta_0.config.get("_name_or_path"))).name}
     if not isinstance(named, str) or not Path(named).name or Path(named).name in known:
         return []
-    names = f"{Path(named).name!r}, and theta-0 is {path.name!r}"
+    names = f"{Path(named).name!r}, and theta-0 is {model_name(path)!r}"
     return [f"The adapter's base is {names}: if they are not the same model, no average of them has a meaning."]
 
 

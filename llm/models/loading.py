@@ -8,6 +8,7 @@ import torch
 
 from ..errors import UserError, first_line
 from ..grouping import role
+from .cache import local_model
 from .chat import pad_id
 from .folder import plain_name, read_folder, read_json
 
@@ -57,7 +58,11 @@ def load_model(
 def load_reward_model(
     folder: Path, device: torch.device | str = "cpu", dtype: str = "auto", name: str = "reward-model"
 ):
-    """A sequence classifier with one output, in evaluation mode, as `load_model`; UserError for any other folder."""
+    """A sequence classifier with one output, in evaluation mode, as `load_model`, or a LoRA adapter with such a head on a model
+    that its configuration names, a folder or a model in the hub's cache; UserError for any other folder.
+    """
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        return _adapted_reward_model(folder, device, dtype, name)
     kind = ", ".join(read_folder(folder, name).config.get("architectures") or ["no architecture"])
     if "SequenceClassification" not in kind:
         raise UserError(f"{name} is {str(folder)!r}, a {kind}; allowed are sequence classifiers.")
@@ -67,6 +72,33 @@ def load_reward_model(
     if model.config.pad_token_id is None:
         model.config.pad_token_id = pad_id(load_tokenizer(folder))
     return model
+
+
+def _adapted_reward_model(folder: Path, device: torch.device | str, dtype: str, name: str):
+    """The classifier of an adapter's base with the adapter merged into it, its head included."""
+    from peft import PeftModel
+
+    adapter = read_folder(folder, name)
+    head = [key for key in adapter.tensors if role(key) == "head" and key.endswith("weight")]
+    named = adapter.config.get("base_model_name_or_path")
+    if adapter.config.get("task_type") != "SEQ_CLS" or not head or not isinstance(named, str):
+        raise UserError(
+            f"{name} is {str(folder)!r}, an adapter without a head of one output; allowed are sequence classifiers."
+        )
+    base = local_model(folder / named if (folder / named).is_dir() else named, f"{name}'s base_model_name_or_path")
+    model = _loaded(sequence_classifier, base, "cpu", name, dtype=dtype, fresh_head=True, num_labels=1)
+    try:
+        wrapped = PeftModel.from_pretrained(model, folder)
+        if report := wrapped.load_adapter(folder, "default").missing_keys:
+            raise ValueError(f"{report[0]} is missing")
+        merged = wrapped.merge_and_unload().to(device).eval()
+    except Exception as error:  # peft's are of any kind
+        raise UserError(
+            f"{name} is {str(folder)!r}, an adapter that does not fit {str(base)!r} ({first_line(error)})."
+        ) from None
+    if merged.config.pad_token_id is None:
+        merged.config.pad_token_id = pad_id(load_tokenizer(folder))
+    return merged
 
 
 def fresh_reward_model(folder: Path, layers: int | None = None):

@@ -8,16 +8,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from ..averaging.displacement import group_movement
 from ..config import Algorithm
 from ..files import read_made
-from ..grouping import Grouping, assign
 from ..models.chat import reply_ids
 from ..models.loading import load_tokenizer, require_model
 from ..run import LocalRun
 from .align import theta_folder
 
 Weights = Mapping[str, torch.Tensor]
-BY_LAYER = Grouping(level="layer", embeddings="own", norm="own", head="own")
 TABLE = "model.embed_tokens.weight"  # a row a token
 LISTED = 40  # tokens whose embeddings moved most
 
@@ -59,21 +58,6 @@ def file_name(seed: int | str) -> str:
 def read_movements(results: Path) -> list[dict]:
     """What a folder of results has of it, seed by seed."""
     return sorted(map(read_made, results.glob(file_name("*"))), key=lambda one: one["seed"])
-
-
-def group_movement(theta_0: Weights, theta: Weights) -> dict[str, dict[str, float]]:
-    """Group (each layer, embeddings, norm, head unless it is tied) -> {"relative": ||theta - theta_0|| / ||theta_0||, "share": of
-    ||theta - theta_0||^2 over all groups}. Both zero where nothing has moved.
-    """
-    squares: dict[str, list[float]] = {}
-    for name, group in assign(list(theta), BY_LAYER).items():
-        before, after = theta_0[name].double(), theta[name].double()
-        square = squares.setdefault(group, [0.0, 0.0])
-        square[0] += (after - before).square().sum().item()
-        square[1] += before.square().sum().item()
-    total = sum(moved for moved, _ in squares.values()) or 1.0
-    shares = squares.items()
-    return {group: {"relative": (moved / size) ** 0.5, "share": moved / total} for group, (moved, size) in shares}
 
 
 def row_movement(theta_0: Weights, theta: Weights) -> np.ndarray:

@@ -17,6 +17,7 @@ from llm.models.batches import Tokens, pad_replies
 from llm.models.chat import encode_together, end_id, prompt_ids
 from llm.models.generate import forward
 from llm.models.loading import load_model, load_reward_model, load_tokenizer
+from llm.models.scorers import ModelScorer
 
 QUESTION = {"role": "user", "content": "w7 w8"}
 
@@ -139,7 +140,7 @@ def test_batches_take_every_sample_once_an_epoch_and_do_not_depend_on_where_one_
 
 def draw(folder, out, seed=0, stop_after=None):
     model, tokenizer = load_model(folder / "theta"), load_tokenizer(folder / "theta")
-    scorer = load_reward_model(folder / "reward"), load_tokenizer(folder / "reward")
+    scorer = ModelScorer(load_reward_model(folder / "reward"), load_tokenizer(folder / "reward"), 4)
 
     def progress(done, total):
         assert total == 15

@@ -18,10 +18,11 @@ from averaging_models import command, save_tokenizer
 from llm import averaging
 from llm.averaging.live import average
 from llm.errors import UserError
+from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
-from llm.evaluation.tasks import Asking, Harness, read_task
+from llm.evaluation.tasks import Asking, Harness
 from llm.evidence.rows import read_rows
 from llm.grouping import Grouping
 from llm.models.chat import encode_together, generate_replies
@@ -52,7 +53,9 @@ def folder(tmp_path_factory):
 
 
 SETTINGS = {"task_tokens": 4, "tokens": 5, "resamples": 20, "name": "tiny", "rlhf": "dpo"}
-OPTIONS = set("config theta-0 theta tasks out reward-model prompts alphas method data seed device".split())
+OPTIONS = set(
+    "config theta-0 theta tasks out reward-model reward-command prompts alphas method keep samples data seed".split()
+)
 
 
 def arguments(folder, out, /, **changes):
@@ -94,8 +97,9 @@ def row(frame, method, metric, key="{}"):
 
 def test_rows_cover_both_ends_and_every_ratio_with_errors(found):
     frame = read_rows(found / "rows.jsonl")
-    assert len(frame) == 4 * 4
-    assert set(frame.metric) == {"reward", "qa", "reading", "french"}
+    of_choices = {f"qa/{metric}" for metric in ("acc_norm", "brier", "calibration_error", "log_likelihood")}
+    assert set(frame.metric) == {"reward", "qa", "reading", "french", "reward/length", "reward/distinct_2"} | of_choices
+    assert len(frame) == 4 * 10
     assert set(frame.preset) == {"tiny"}
     assert set(frame[frame.method == "theta_0"].rlhf) == {"none"}
     assert set(frame[frame.method != "theta_0"].rlhf) == {"dpo"}
@@ -203,7 +207,9 @@ def test_the_report_needs_nothing_else_and_says_what_was_found(found):
     assert page.found and all(link.startswith("data:image/png;base64,") for link in page.found)
     text = " ".join(page.text)
     decision = json.loads((found / "recommendation.json").read_text())
-    if decision["alpha"] < 1:
+    if decision["alpha"] is None:
+        assert "no ratio is recommended" in text and "theta does not beat theta_0" in text
+    elif decision["alpha"] < 1:
         assert f"Take alpha = {decision['alpha']:g}" in text
         assert "alignment-tax average --theta-0" in text
     else:
@@ -213,15 +219,15 @@ def test_the_report_needs_nothing_else_and_says_what_was_found(found):
 
 
 def test_a_stopped_run_goes_on_and_measures_nothing_twice(found, folder, tmp_path, monkeypatch):
-    plain, calls = module._measure, []
+    plain, calls = module.measure_tasks, []
 
-    def measured(pair, tasks):
+    def measured(*given):
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(1)
-        return plain(pair, tasks)
+        return plain(*given)
 
-    monkeypatch.setattr(module, "_measure", measured)
+    monkeypatch.setattr(module, "measure_tasks", measured)
     out = tmp_path / "front"
     assert command(monkeypatch, "front", *arguments(folder, out)) == 130
     assert sorted(path.name for path in (out / "points").iterdir()) == ["ma-0.json", "theta.json", "theta_0.json"]
@@ -236,7 +242,7 @@ def test_a_stopped_run_goes_on_and_measures_nothing_twice(found, folder, tmp_pat
 def copied(found, tmp_path, monkeypatch):
     """The run's folder once more; nothing may be measured."""
     shutil.copytree(found, tmp_path / "front")
-    monkeypatch.setattr(module, "_measure", lambda *_: pytest.fail("measures again"))
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures again"))
     return tmp_path / "front"
 
 
@@ -271,7 +277,7 @@ def test_tasks_may_be_called_what_the_pictures_take_for_formulas(folder, tmp_pat
         ("points/ma-0.5.json", lambda text: ""),
         ("points/theta.json", lambda text: text.replace('"items": [', '"items": [0.5, ', 1)),
         ("points/theta.json", lambda text: text.replace('"items": [', '"items": [NaN, ', 1)),
-        ("points/theta.json", lambda text: text.replace('"french"', '"german"')),
+        ("points/theta.json", lambda text: text.replace('"qa/brier"', '"qa/other"')),
     ],
 )
 def test_a_damaged_file_of_a_stopped_run_is_named(folder, copied, monkeypatch, capsys, file, change):
@@ -287,14 +293,14 @@ def test_ratios_that_differ_little_are_points_of_their_own(folder, tmp_path):
     run(folder, tmp_path / "front", tasks=tasks, alphas="0.1234567,0.1234568,0.12345680000001")
     points = sorted(path.name for path in (tmp_path / "front" / "points").glob("ma-*"))
     assert points == ["ma-0.1234567.json", "ma-0.1234568.json"]
-    assert len(read_rows(tmp_path / "front" / "rows.jsonl")) == 4 * 2
+    assert len(read_rows(tmp_path / "front" / "rows.jsonl")) == 4 * 8
 
 
 def test_a_score_that_is_no_number_is_refused_before_it_is_kept(folder, tmp_path, monkeypatch, capsys):
     from llm.evaluation.measurement import Measurement
-    from llm.evaluation.tasks import Reward
+    from llm.evaluation.tasks import Replies
 
-    monkeypatch.setattr(Reward, "measure", lambda *_: Measurement.of(np.array([0.5, np.nan])))
+    monkeypatch.setattr(Replies, "measure", lambda *_: {"reward": Measurement.of(np.array([0.5, np.nan]))})
     assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front")) == 2
     assert "gives a model a score that is not finite; look at its weights" in capsys.readouterr().err
     assert not (tmp_path / "front" / "points").exists()
@@ -350,7 +356,10 @@ def test_embeddings_and_head_with_ratios_of_their_own_stand_in_rows_and_report(f
 
 REFUSED = {
     "no reward": ({"reward-model": None, "prompts": None}, "alignment is 'reward', allowed are the tasks qa"),
-    "reward model without prompts": ({"prompts": None}, "reward-model and prompts are allowed together only"),
+    "reward model without prompts": (
+        {"prompts": None},
+        "reward-model (or reward-command) and prompts are allowed together only",
+    ),
     "one task only": ({"tasks": ""}, "tasks has no ability beside the alignment metric"),
     "unknown method": (
         {"method": "sma"},
@@ -369,7 +378,7 @@ REFUSED = {
     "missing task file": ({"tasks": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
     "missing model": ({"theta-0": "nowhere"}, "theta-0 is 'nowhere', which is no folder"),
     "no tokens": ({"tokens": 0}, "tokens = 0 is not allowed: Input should be greater than or equal to 1"),
-    "an unknown key": ({"task-tokens": 4}, "task-tokens = 4 is an unknown key; allowed are tasks, method"),
+    "an unknown key": ({"task-tokens": 4}, "task-tokens = 4 is an unknown key; allowed are tasks, samples"),
     "an unknown key of ama's": ({"adapt": {"check": 4}}, "adapt: check = 4 is an unknown key; allowed are keep, draw"),
     "an unknown place": ({"grouping": {"norm": "middle"}}, "norm is 'middle', allowed are first, last"),
     "an unknown file": ({"config": "nowhere.yaml"}, "config is 'nowhere.yaml', which is no file"),
@@ -396,12 +405,12 @@ def test_a_setting_of_the_command_line_may_not_stand_in_the_file_too(folder, tmp
 def test_the_documented_file_holds_every_setting_with_its_default():
     given = yaml.safe_load((Path(__file__).parents[2] / "docs" / "front.yaml").read_text())
     assert FrontSettings(tasks=(), **given) == FrontSettings(tasks=())
-    assert given.keys() == FrontSettings.model_fields.keys() - {"tasks", "method", "alphas", "seed"}
+    assert given.keys() == FrontSettings.model_fields.keys() - {"tasks", "method", "alphas", "seed", "keep", "samples"}
     assert given["adapt"].keys() == FrontSearch.model_fields.keys()
     assert given["grouping"] == asdict(Grouping())
 
 
-@pytest.mark.parametrize("change", [{"tokens": 6}, {"grouping": {"parts": 2}}, {"adapt": {"lr": 0.1}}, {"seed": 1}])
+@pytest.mark.parametrize("change", [{"tokens": 6}, {"task_tokens": 5}, {"temperature": 2.0}, {"seed": 1}])
 def test_a_run_with_other_settings_is_not_taken_up(change, found, folder, monkeypatch, capsys):
     assert command(monkeypatch, "front", *arguments(folder, found, **change)) == 2
     assert "which holds a run with other arguments" in capsys.readouterr().err
@@ -416,7 +425,9 @@ def test_spherical_averages_are_measured_as_a_method_of_their_own(folder, tmp_pa
         average(*(load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta")), 0.5, "slerp")
     )
     items = (
-        read_task("qa", folder / "qa.jsonl", Asking(True, 4, 16)).measure(model, load_tokenizer(folder / "theta")).items
+        read_task("qa", folder / "qa.jsonl", Asking(True, 4, 16))
+        .measure(model, load_tokenizer(folder / "theta"))["accuracy"]
+        .items
     )
     kept = json.loads((tmp_path / "front" / "points" / "slerp-0.5.json").read_text())
     assert kept["tasks"]["qa"]["items"] == items.tolist()
@@ -440,8 +451,8 @@ def test_methods_with_options_are_measured_by_their_own_ends(method, options, fo
 
 def test_another_run_s_folder_is_left_alone(found, folder, monkeypatch, capsys):
     before = (found / "rows.jsonl").read_bytes()
-    assert command(monkeypatch, "front", *arguments(folder, found, alphas="0.1")) == 2
-    assert "which holds a run with other arguments" in capsys.readouterr().err
+    assert command(monkeypatch, "front", *arguments(folder, found, prompts=folder / "samples.jsonl")) == 2
+    assert "which holds a run with other arguments (file: " in capsys.readouterr().err
     assert (found / "rows.jsonl").read_bytes() == before
 
 
@@ -454,7 +465,7 @@ BAD_ITEMS = {
     "answer no choice": ([ITEM | {"choices": ["a", "b"], "answer": "c"}], "line 1: answer is 'c'"),
     "answers no list": ([ITEM | {"answers": "b"}], "line 1: answers is 'b'"),
     "reference no text": ([ITEM | {"reference": 1}], "line 1: reference is 1"),
-    "no prompt": ([{"reference": "b"}], "line 1: prompt is None"),
+    "no prompt": ([{"reference": "b"}], "line 1 has 'reference' and no prompt; allowed is"),
 }
 
 
@@ -470,7 +481,7 @@ def test_plain_text_items_are_asked_without_the_chat_format(folder, averaged):
     model, tokenizer = averaged
     item = {"prompt": "w7 w8", "choices": ["w9", "w20"], "answer": 0}
     path = write_lines(folder / "plain.jsonl", [item] * 2)
-    asked = read_task("plain", path, Asking(False, 4, 2)).measure(model, tokenizer).items
+    asked = read_task("plain", path, Asking(False, 4, 2)).measure(model, tokenizer)["accuracy"].items
     with torch.no_grad():
         log_p = model(input_ids=torch.tensor([[7, 8]])).logits[0, -1]
     assert asked.tolist() == [float(log_p[9] > log_p[20])] * 2
@@ -491,7 +502,7 @@ def test_tasks_of_lm_eval_are_measured_item_by_item(averaged, tmp_path):
     )
     model, tokenizer = averaged
     manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
-    found = Harness("tiny_task", 4, manager).measure(model, tokenizer)
+    found = Harness("tiny_task", 4, manager).measure(model, tokenizer)["acc"]
     expected = []
     for k, question in enumerate(words(6, 2, 7)):
         ids = tokenizer.encode(question, add_special_tokens=False)
@@ -514,7 +525,7 @@ def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
     monkeypatch.setattr(Harness, "_samples", lambda *_: logged)
     references, replies = ["the cat sat on the mat", "a dog, so"], ["the cat sat on a mat", "a dog, so"]
     expected = corpus_bleu(bleu_statistics(replies, references, tokenize="13a"))
-    assert Harness("wmt", 4, Known).measure(None, None).value == pytest.approx(expected)
+    assert Harness("wmt", 4, Known).measure(None, None)["bleu"].value == pytest.approx(expected)
     for sample in logged:
         sample["other"] = ["no number"]
     with pytest.raises(UserError, match="'wmt:other', whose other has no value an item"):
@@ -539,3 +550,90 @@ def test_after_a_chat_template_has_refused_an_item_the_corrected_run_needs_nothi
     for name in ("one", "two"):
         write_lines(tmp_path / f"{name}.jsonl", rows[:5])
     assert command(monkeypatch, "front", *asked) == 0
+
+
+def test_a_task_and_a_method_are_added_later_and_only_they_are_measured(folder, tmp_path, monkeypatch):
+    out, asked = tmp_path / "front", []
+    run(folder, out, tasks=folder / "qa.jsonl", alphas="0.5", resamples=20)
+    plain = module.measure_tasks
+    monkeypatch.setattr(
+        module,
+        "measure_tasks",
+        lambda pair, tasks, label, show: (
+            asked.append((label, [t.name for t in tasks])),
+            plain(pair, tasks, label, show),
+        )[1],
+    )
+    both = f"{folder / 'qa.jsonl'},{folder / 'french.jsonl'}"
+    run(folder, out, tasks=both, alphas="0.5")
+    assert asked == [(label, ["french"]) for label in ("theta_0", "theta", "ma-0.5")]
+    asked.clear()
+    run(folder, out, tasks=both, alphas="0.5", method="ma,slerp")
+    assert asked == [("slerp-0.5", ["reward", "qa", "french"])]
+    frame = read_rows(out / "rows.jsonl")
+    assert set(frame.method) == {"theta_0", "theta", "ma", "slerp"}
+    once = tmp_path / "once"
+    run(folder, once, tasks=both, alphas="0.5", method="ma,slerp")
+    same = read_rows(once / "rows.jsonl").drop(columns="seconds")
+    assert frame.drop(columns="seconds").equals(same)
+    assert (
+        "<h2>Methods</h2>" in (out / "report.html").read_text()
+        or json.loads((out / "recommendation.json").read_text())["alpha"] is None
+    )
+    asked.clear()
+    run(folder, out, tasks=folder / "french.jsonl", alphas="0.5")
+    assert (
+        not asked
+        and set(read_rows(out / "rows.jsonl").metric) >= {"french"}
+        and "qa" not in set(read_rows(out / "rows.jsonl").metric)
+    )
+
+
+def test_a_task_that_has_changed_is_not_taken_up(found, folder, tmp_path, monkeypatch, capsys):
+    shutil.copytree(found, tmp_path / "front")
+    other = write_lines(tmp_path / "qa.jsonl", lines(folder, "qa")[:7])
+    asked = arguments(folder, tmp_path / "front", tasks=f"{other},{folder / 'french.jsonl'}")
+    assert command(monkeypatch, "front", *asked) == 2
+    assert "holds a run with other arguments (qa" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
+    given = {"reward-model": None, "reward-command": "false"}
+    assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front", **given)) == 2
+    assert "reward-command is 'false', which failed" in capsys.readouterr().err
+    assert not (tmp_path / "front").exists()
+
+
+def test_prompts_for_choosing_and_for_testing_that_are_the_same_are_noted(folder, tmp_path, caplog):
+    samples = write_lines(
+        tmp_path / "s.jsonl", [{"prompt": row["prompt"], "reply": "w50"} for row in lines(folder, "prompts")[:3]]
+    )
+    changes = {"method": "ama", "alphas": "0.5", "tasks": folder / "qa.jsonl", "data": samples}
+    run(folder, tmp_path / "front", adapt={"batch": 20}, **changes)
+    note = "3 of 8 prompts of --prompts are prompts of --data, too"
+    assert note in caplog.text and note in (tmp_path / "front" / "report.html").read_text()
+
+
+def test_several_replies_a_prompt_are_averaged_for_each(folder, tmp_path, averaged):
+    run(folder, tmp_path / "front", tasks=folder / "qa.jsonl", alphas="0.5", samples=3)
+    kept = json.loads((tmp_path / "front" / "points" / "ma-0.5.json").read_text())["tasks"]
+    prompts = [row["prompt"] for row in lines(folder, "prompts") for _ in range(3)]
+    how = {"max_new_tokens": 5, "temperature": 1.0, "batch_size": 16, "skip_special_tokens": True}
+    replies = generate_replies(*averaged, prompts, rng=torch.Generator().manual_seed(0), **how)
+    reward, words = load_reward_model(folder / "reward"), load_tokenizer(folder / "reward")
+    scores = reward_scores(reward, words, [(p, *r) for p, r in zip(prompts, replies, strict=True)], 16, encode_together)
+    assert kept["reward"]["items"] == pytest.approx(scores.numpy().reshape(8, 3).mean(axis=1), abs=1e-5)
+    assert "reward/self_bleu" in kept
+
+
+def test_items_are_answered_by_letter_and_asked_in_chats(tmp_path):
+    chat = {"messages": [{"role": "user", "content": "a"}]}
+    rows = [chat | {"choices": ["x", "y"], "answer": "B"}, ITEM | {"choices": ["B", "A"], "answer": "A"}]
+    found = read_task("items", write_lines(tmp_path / "items.jsonl", rows), Asking(True, 4, 2))
+    assert [item["answer"] for item in found.items] == [1, 1]
+    assert [item["prompt"] for item in found.items] == ["a", "a"]
+    with pytest.raises(
+        UserError, match="answer is 'C', allowed is one of the choices, its index from 0, or its letter from A to B"
+    ):
+        read_task("items", write_lines(tmp_path / "items.jsonl", [rows[0] | {"answer": "C"}]), Asking(True, 4, 2))

@@ -13,12 +13,13 @@ from ama_models import write_lines
 from llm.averaging.ama.samples import draw_samples
 from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.evaluation.hub import Judge
-from llm.evaluation.tasks import reward_task
+from llm.evaluation.tasks import Asking, Replies
 from llm.models.batches import Tokens
 from llm.models.chat import generate_replies
 from llm.models.loading import fresh_reward_model, load_model, load_reward_model, load_tokenizer
 from llm.models.rewards import batched_outputs, reward_scores, sequence_scores
 from llm.models.save import save_model
+from llm.models.scorers import ModelScorer
 from llm.training.distributed.processes import Split, make_accelerator
 from llm.training.distributed.sampling import Sample, rewards
 from microcosm_runs import tiny_model
@@ -50,7 +51,10 @@ def folder(tmp_path_factory):
 def samples(folder):
     """What `adapt` draws and stores, scored by the reward model that reads the mean."""
     model, tokenizer = load_model(folder / "theta"), load_tokenizer(folder / "theta")
-    scorer, out = (load_reward_model(folder / "mean"), load_tokenizer(folder / "mean")), folder / "samples.jsonl"
+    scorer, out = (
+        ModelScorer(load_reward_model(folder / "mean"), load_tokenizer(folder / "mean"), 4),
+        folder / "samples.jsonl",
+    )
     draw_samples(model, tokenizer, scorer, PROMPTS, out, **SAMPLING, progress=lambda done, total: None)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
@@ -91,14 +95,15 @@ def _ids(tokenizer, row):
 
 
 def test_front_gives_the_scores_of_the_stages_by_mean_or_last_token(folder):
-    how = {"tokens": 6, "temperature": 1.0, "seed": 5, "batch": 4, "dtype": "auto", "device": torch.device("cpu")}
+    asking = Asking(True, tokens=6, batch=4, temperature=1.0, seed=5)
     model, tokenizer = load_model(folder / "theta"), load_tokenizer(folder / "theta")
     rng, settings = torch.Generator().manual_seed(5), {"max_new_tokens": 6, "temperature": 1.0, "batch_size": 4}
     replies = generate_replies(model, tokenizer, PROMPTS, rng=rng, skip_special_tokens=True, **settings)
     triples = [(prompt, *reply) for prompt, reply in zip(PROMPTS, replies, strict=True)]
     found = {}
     for name in ("mean", "last"):
-        found[name] = reward_task(folder / name, folder / "prompts.jsonl", **how).measure(model, tokenizer).items
+        scorer = ModelScorer.load(folder / name, torch.device("cpu"), "auto", 4)
+        found[name] = Replies(scorer, PROMPTS, asking).measure(model, tokenizer)["reward"].items
         stages = reward_scores(load_reward_model(folder / name), tokenizer, triples, batch_size=4)
         assert found[name].tolist() == stages.tolist()
     assert abs(found["mean"] - found["last"]).max() > 0.1

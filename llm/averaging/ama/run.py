@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from ... import version
+from ...data.formats import read_prompts
 from ...errors import UserError
-from ...files import read_made, read_prompts, write_text, written
+from ...files import read_made, write_text, written
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import ids_of_prompts, pad_id
-from ...models.loading import device_of, dtype_on, load_reward_model, load_tokenizer, warn
-from ..live import tied
+from ...models.loading import device_of, warn
 from ..pair import Pair, load_pair
 from .gradient import Engine, engine_for
 from .optimise import AmaResult, AmaState, descend
@@ -92,9 +92,11 @@ def adapt_files(
     done, of how many, and the state in the second case.
     Raises UserError, with nothing written, for input that is missing, damaged or does not fit.
     """
-    given = [path is not None for path in (sources.data, sources.prompts, sources.reward_model)]
+    given = [source is not None for source in (sources.data, sources.prompts, sources.scored_by)]
     if given not in ([True, False, False], [False, True, True]):
-        raise UserError("The samples must be given by --data, or made from --prompts with --reward-model.")
+        raise UserError(
+            "The samples must be given by --data, or made from --prompts with --reward-model or --reward-command."
+        )
     _check_out(out)
     place = device_of(device)
     pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
@@ -196,23 +198,16 @@ def _sampled(
     data = out.with_suffix(".samples.jsonl")
     if data.exists():
         return data
-    prompts, folder = read_prompts(sources.prompts), sources.reward_model
-    scorer = load_reward_model(folder, device, dtype_on(settings.dtype, device)), load_tokenizer(folder)
-    ids_of_prompts(scorer[1], prompts)  # raises before any work if its chat template refuses one
-    _exchange(pair)
+    prompts = read_prompts(sources.prompts)
+    scorer = sources.scorer(device, settings.dtype, settings.batch * settings.samples)
+    scorer.check(prompts)  # raises before any work
+    pair.exchange()
     how = {name: getattr(settings, name) for name in ("samples", "tokens", "temperature", "seed")}
     how |= {"batch": settings.batch * settings.samples}
     show = lambda done, total: progress("samples", done, total, None)
     draw_samples(pair.model, pair.tokenizer, scorer, prompts, data, **how, progress=show)
-    _exchange(pair)
+    pair.exchange()
     return data
-
-
-def _exchange(pair: Pair) -> None:
-    """Give the model theta's weights and the state dict theta_0's, without copying any; and back again."""
-    live = pair.model.state_dict(keep_vars=True)
-    for name in live.keys() - tied(live).keys():
-        live[name].data, pair.theta[name] = pair.theta[name], live[name].data
 
 
 def _check_out(out: Path) -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...data.formats import prompt_of, turns_from
+from ...data.records import Prompt, messages, turns_of
 from ...errors import UserError
 from ...files import parse_json, read_lines, text_of, write_text
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import Message, encode_together, generate_replies
-from ...models.rewards import reward_scores
-
-_ROLES = ("system", "user", "assistant")
+from ...models.scorers import Scorer
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Sample:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Samples from lines {"prompt", "reply"} or {"messages"}, with "reward" and "finished" where they are known.
+    """Samples from lines with a prompt (`llm.data.formats`) and "reply", or {"messages"} that end with the reply; with "reward"
+    and "finished" where they are known.
 
     Raises UserError naming file, line and key for anything else, or if only some lines have rewards.
     """
@@ -50,8 +51,8 @@ def read_samples(path: Path) -> list[Sample]:
 def draw_samples(
     model,
     tokenizer,
-    scorer: tuple,
-    prompts: list[str],
+    scorer: Scorer,
+    prompts: list[Prompt],
     out: Path,
     *,
     samples: int,
@@ -63,7 +64,7 @@ def draw_samples(
 ) -> None:
     """Write `samples` scored replies a prompt to the JSONL file `out`, atomically.
 
-    Lines: {"prompt", "reply", "finished", "reward"}. scorer: (reward model, its tokenizer).
+    Lines: {"prompt", "reply", "finished", "reward"}.
     progress: called with the numbers of replies so far and in all.
     """
     repeated = [prompt for prompt in prompts for _ in range(samples)]
@@ -83,11 +84,12 @@ def draw_samples(
             skip_special_tokens=True,
         )
         triples = [(prompt, *reply) for prompt, reply in zip(chunk, replies, strict=True)]
-        scores = reward_scores(*scorer, triples, batch, encode_together)
-        if not scores.isfinite().all():
+        scores = scorer(triples)
+        if not np.isfinite(scores).all():
             raise UserError("the reward model gave a score that is not finite; look at its weights.")
         keys = ("prompt", "reply", "finished", "reward")
-        lines += [json.dumps(dict(zip(keys, (*triple, score)))) for triple, score in zip(triples, scores.tolist())]
+        rows = [(_plain(prompt), *reply, score) for (prompt, *reply), score in zip(triples, scores.tolist())]
+        lines += [json.dumps(dict(zip(keys, row, strict=True))) for row in rows]
         try:
             with partial.open("a", encoding="utf-8") as file:
                 file.write("".join(f"{line}\n" for line in lines[start:]))
@@ -162,27 +164,22 @@ def _orders(count: int, rng: np.random.Generator) -> Iterator[int]:
         yield from rng.permutation(count).tolist()
 
 
+def _plain(prompt: Prompt) -> str | list[Message]:
+    """A prompt as JSON has it."""
+    return prompt if isinstance(prompt, str) else messages(prompt)
+
+
 def _sample(row: dict, where: str) -> Sample:
     if "messages" in row:
-        messages = row["messages"]
+        said = messages(turns_from(row["messages"], "messages", where))
+        if said[-1]["role"] != "assistant" or len(said) < 2:
+            raise UserError(f"{where}: messages must end with a prompt and the assistant's reply to it.")
     else:
-        keys = {"user": "prompt", "assistant": "reply"}
-        messages = [{"role": role, "content": text_of(row, key, where)} for role, key in keys.items()]
+        said = messages(turns_of(prompt_of(row, where)))
+        said.append({"role": "assistant", "content": text_of(row, "reply", where)})
     reward, finished = row.get("reward"), row.get("finished", True)
     if reward is not None and (isinstance(reward, bool) or not isinstance(reward, int | float) or not isfinite(reward)):
         raise UserError(f"{where}: reward is {reward!r}, allowed are finite numbers.")
     if not isinstance(finished, bool):
         raise UserError(f"{where}: finished is {finished!r}, allowed are true and false.")
-    return Sample(_checked(messages, where), reward, finished, where)
-
-
-def _checked(messages, where: str) -> list[Message]:
-    if not isinstance(messages, list) or not messages:
-        raise UserError(f"{where}: messages is {messages!r}, allowed is a list of messages.")
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
-            raise UserError(f"{where}: messages has {message!r}, allowed roles are {', '.join(_ROLES)}.")
-        text_of(message, "content", where)
-    if messages[-1]["role"] != "assistant" or len(messages) < 2:
-        raise UserError(f"{where}: messages must end with a prompt and the assistant's reply to it.")
-    return messages
+    return Sample(said, reward, finished, where)

@@ -11,27 +11,46 @@ import torch
 from pydantic import Field, model_validator
 
 from ...config.base import Count, Items, Positive, Settings, Share, refused
+from ...errors import UserError
 from ...grouping import Grouping
+from ...models.cache import model_name
+from ...models.scorers import CommandScorer, ModelScorer
 from ..pair import Match, hashes
 from .parameterise import middle_weights, penalty, placement
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Two model folders; samples of theta, or prompts and a reward model to make and to score them."""
+    """Two model folders; samples of theta, or prompts and a reward model, or a command, to make and to score them."""
 
     theta_0: Path
     theta: Path
     data: Path | None = None
     prompts: Path | None = None
     reward_model: Path | None = None
+    reward_command: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reward_model is not None and self.reward_command is not None:
+            raise UserError("reward-model and reward-command are both given; allowed is one of them.")
+
+    @property
+    def scored_by(self) -> Path | str | None:
+        return self.reward_model or self.reward_command
+
+    def scorer(self, device: torch.device, dtype: str, batch: int) -> ModelScorer | CommandScorer | None:
+        """What gives replies their reward; None where nothing does."""
+        if self.reward_model is not None:
+            return ModelScorer.load(self.reward_model, device, dtype, batch)
+        return CommandScorer(self.reward_command) if self.reward_command is not None else None
 
     def described(self) -> dict:
         """Names without their folders, with SHA-256 of the files that matter."""
         found = {"theta_0": self.theta_0, "theta": self.theta, "reward_model": self.reward_model}
-        folders = {key: {"folder": path.resolve().name, "sha256": hashes(path)} for key, path in found.items() if path}
+        folders = {key: {"folder": model_name(path), "sha256": hashes(path)} for key, path in found.items() if path}
         files = {"data": self.data, "prompts": self.prompts}
-        return folders | {key: described_file(path) for key, path in files.items() if path}
+        command = {"reward_command": self.reward_command} if self.reward_command is not None else {}
+        return folders | {key: described_file(path) for key, path in files.items() if path} | command
 
 
 def described_file(path: Path) -> dict[str, str]:

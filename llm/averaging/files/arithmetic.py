@@ -5,6 +5,7 @@ and models in memory get the same bits. bf16, which numpy lacks, is the upper ha
 dependency of the light install.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,34 +34,42 @@ def mix(
     state: Any = None,
     first: int = 0,
     theta_pre: np.ndarray | None = None,
+    to: str | None = None,
+    round_: Callable[[np.ndarray, str], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Both merged at the ratio, for stored values (n,) of types `dtype_0` and `dtype`, in `dtype`.
+    """Both merged at the ratio, for stored values (n,) of types `dtype_0` and `dtype`, in `to`, by default `dtype`.
 
-    Where the method has such ends, ratio 0 and 1 copy, bit by bit, if the types are the same. out: where to write, may be `theta`.
-    state: what `merge.prepare` gave for the tensor that the values belong to. first: their place in it.
-    theta_pre: its values in fp64, of methods that take it.
+    Where the method has such ends, ratio 0 and 1 copy, bit by bit, if the types are the same. out: where to write, may be `theta`
+    if its type is `to`. state: what `merge.prepare` gave for the tensor that the values belong to. first: their place in it.
+    theta_pre: its values in fp64, of methods that take it. round_: fp64 values -> stored ones of a type, by default `narrow`.
     Raises NotFinite if a value is NaN or Inf, but for infinities that both have, as buffers may; `out` is spoiled then.
     """
-    out = np.empty_like(theta) if out is None else out
+    to, round_ = to or dtype, round_ or narrow
+    out = np.empty(len(theta), STORAGE[to]) if out is None or to != dtype else out
     for start in range(0, len(theta), _BLOCK):
         block = slice(start, start + _BLOCK)
         low, high = theta_0[block], theta[block]
         if merge.copies(ratio):
             values, kind = (high, dtype) if ratio else (low, dtype_0)
-            result = values if kind == dtype else narrow(_fp64(values, kind), dtype)
+            result = values if kind == to else round_(_fp64(values, kind), to)
         else:
             models = (_fp64(low, dtype_0), _fp64(high, dtype), *([] if theta_pre is None else [theta_pre[block]]))
             with np.errstate(invalid="ignore"):
-                result = narrow(merge.mix(models, ratio, state, first + start), dtype)
+                result = round_(merge.mix(models, ratio, state, first + start), to)
         # Between two finite values of one type lie finite ones, so there the result shows whether both sources are finite.
-        if merge.copies(ratio) or merge.by_place or dtype_0 != dtype or not all_finite(result, dtype):
-            for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, dtype, "sum")):
+        if merge.copies(ratio) or merge.by_place or not dtype_0 == dtype == to or not all_finite(result, to):
+            for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, to, "sum")):
                 if not all_finite(values, kind):
-                    both = _fp64(low, dtype_0) == _fp64(high, dtype) if merge is LINEAR else np.False_
+                    both = _infinite_in_both(low, dtype_0, high, dtype) if merge is LINEAR else np.False_
                     if not (np.isfinite(_fp64(values, kind)) | both).all():
                         raise NotFinite(owner)
         out[block] = result
     return out
+
+
+def _infinite_in_both(low: np.ndarray, dtype_0: str, high: np.ndarray, dtype: str) -> np.ndarray:
+    wide = _fp64(low, dtype_0)
+    return np.isinf(wide) & (wide == _fp64(high, dtype))
 
 
 def _fp64(stored: np.ndarray, dtype: str) -> np.ndarray:

@@ -21,12 +21,13 @@ from ..merge.linear import LINEAR
 from ..ratios import Recipe, Resolved, resolve
 from ..schedule import applied, checked
 from . import chunks, lora
-from .card import write_card
+from .card import Origin, write_card
 from .chunks import Chunk
 from .compatible import check_config, check_tokenizers
 from .copies import check_links, files_beside, write_beside
 from .hashes import FollowingHash
 from .layout import layout, write_index
+from .output import Output
 from .pairing import Tensors, heads, pair
 from .report import Report
 from .write import atomic_folder, check_new, write_weights
@@ -69,6 +70,8 @@ def average_files(
     strict: bool = False,
     code: bool = False,
     regression: "Regression | None" = None,
+    output: Output | None = None,
+    origin: Origin = Origin(),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Write the average of two model folders, tensor by tensor, as the new folder `out`, atomically.
@@ -82,9 +85,11 @@ def average_files(
     or cannot be compared, which are else noted. code: copy theta's Python files. regression: with method "regmean", what of the network
     texts come to is merged by regression (`regression`), and the other tensors at the ratios of `recipe`; theta must be a model, or
     `full` be set.
+    output: type and rounding of what is written; theta's, to nearest, by default. origin: what the card says of the command.
     progress: called with bytes written so far and in all.
     Raises UserError, with nothing written, for anything that is missing, damaged, does not fit, or changes meanwhile.
     """
+    output = Output() if output is None else output
     try:
         base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
         if base.is_adapter:
@@ -99,21 +104,22 @@ def average_files(
             check_links(folder)
         notes = [] if other.is_adapter else check_config(base, other, ignore_config)
         doubts = check_tokenizers(base.path, other.path, union)
-        make_plan = (
-            partial(_adapter_plan, full=full) if other.is_adapter else partial(_model_plan, third=third, merge=merge)
-        )
+        kind = partial(_adapter_plan, full=full) if other.is_adapter else partial(_model_plan, third=third, merge=merge)
+        make_plan = partial(kind, base, other, union=union)
         doubts += notes_on_base(base, other) if other.is_adapter else []
-        plan = make_plan(base, other, recipe, union=union)
+        plan = make_plan(recipe=recipe, output=output)
         if strict and doubts:
             raise UserError(f"strict is set, but: {doubts[0]}")
         if regression:
-            ends = [make_plan(base, other, replace(recipe, alphas=end), union=union).chunks for end in (0.0, 1.0)]
+            if (output.dtype, output.rounding) != ("auto", "nearest"):
+                raise UserError("dtype and rounding are given, allowed with method regmean are auto and nearest.")
+            ends = [make_plan(recipe=replace(recipe, alphas=end), output=Output()).chunks for end in (0.0, 1.0)]
             plan = _by_regression(plan, ends, base, other, out, regression, union)
         beside, last = files_beside([other, base] if full else [other], base, code)
         notes += base.notes + other.notes + doubts + plan.notes + last
         sources = {"theta_0": base, "theta": other} | ({"theta_pre": third} if third else {})
         given = {} if regression else METHODS[method].defaults | checked(METHODS[method], options or {})
-        report = _write(plan, sources, out, (method, given), beside, notes, progress)
+        report = _write(plan, sources, out, (method, given), beside, notes, progress, output, origin)
         if regression:
             regression.finish(out)
         return report
@@ -135,7 +141,13 @@ def _third(theta_pre: Path | None, method: str, merge: Merge) -> ModelFolder | N
 
 
 def _model_plan(
-    base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, third: ModelFolder | None, merge: Merge
+    base: ModelFolder,
+    other: ModelFolder,
+    recipe: Recipe,
+    union: bool,
+    output: Output,
+    third: ModelFolder | None,
+    merge: Merge,
 ) -> _Plan:
     pairing = pair(base, other, union)
     left, right = pairing.theta_0, pairing.theta
@@ -147,14 +159,16 @@ def _model_plan(
 
     def make(name: str) -> Iterator[Chunk]:
         drawn = pairing.tied.get(name, name)  # two copies of one matrix stay one
-        return chunks.averaged(left[name], right[name], resolved.ratios[name], merge, drawn, before.get(name))
+        return chunks.averaged(left[name], right[name], resolved.ratios[name], output, merge, drawn, before.get(name))
 
     settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
     notes = pairing.notes + _mixed_types(left, right)
     return _Plan("model", other, right, resolved, make, settings, notes, merge.formula)
 
 
-def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, full: bool) -> _Plan:
+def _adapter_plan(
+    base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, output: Output, full: bool
+) -> _Plan:
     adapter = lora.read_adapter(base, other, union)
     if not full:
         resolved = resolve(recipe, dict.fromkeys([*base.tensors, *adapter.targets.values()]), adapter.tied)
@@ -163,7 +177,7 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: 
         resolved = replace(resolved, assignment=labels, ratios=ratios)
 
         def scale(name: str) -> Iterator[Chunk]:
-            return chunks.scaled_adapter(adapter, other.tensors[name], ratios[name])
+            return chunks.scaled_adapter(adapter, other.tensors[name], ratios[name], output)
 
         return _Plan("adapter", other, other.tensors, resolved, scale, {}, adapter.notes)
     if adapter.unmergeable:
@@ -192,7 +206,7 @@ def _adapter_plan(base: ModelFolder, other: ModelFolder, recipe: Recipe, union: 
         base,
         tensors,
         resolved,
-        lambda name: chunks.merged(name, adapter, resolved.ratios[name]),
+        lambda name: chunks.merged(name, adapter, resolved.ratios[name], output),
         settings,
         notes,
     )
@@ -231,10 +245,13 @@ def _write(
     beside: dict[str, Source],
     notes: list[str],
     progress: Callable[[int, int], None],
+    output: Output,
+    origin: Origin,
 ) -> Report:
     """how: the method and its options. Write the weights while hashing the sources, and what lies beside them, once all is sure to be of one moment."""
     method, options = how
-    done, files = 0, layout(plan.like.files, plan.tensors.values())
+    stored = (replace(tensor, dtype=output.type_of(tensor.dtype)) for tensor in plan.tensors.values())
+    done, files = 0, layout(plan.like.files, stored)
     total = sum(file.size for file in files)
     sources = {key: [file.source for file in model.files] for key, model in models.items()}
     hashes = {key: FollowingHash(found) for key, found in sources.items()}
@@ -256,15 +273,19 @@ def _write(
             threads.enter_context(hash_)
         write_weights(files, folder, followed, count)
         write_index(plan.like, files, folder)
-        write_beside(beside, plan.settings | {"quantization_config": None}, folder)
+        typed = {} if plan.kind == "adapter" else output.settings(plan.like.config)
+        write_beside(beside, plan.settings | typed | {"quantization_config": None}, folder)
         for hash_ in hashes.values():
             hash_.finish()
         digests = {key: hash_.hexdigests() for key, hash_ in hashes.items()}
         resolved = plan.resolved
         covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
+        kinds = output.stored_as(plan.tensors)
+        notes += [warning] if method == "ma" and (warning := output.effect.warning(kinds)) else []
         about = resolved.groups, resolved.grouping, covered, notes, digests, plan.formula, plan.details
-        report = Report(plan.kind, method, options, *about)
-        write_card(folder, report, models)
+        rounded = output.effect.described(), kinds, output.rounding
+        report = Report(plan.kind, method, options, *about, *rounded)
+        write_card(folder, report, models, origin)
         for source in [*chain.from_iterable(sources.values()), *beside.values()]:
             source.check()
     return report

@@ -5,9 +5,12 @@ the same text.
 """
 
 import json
-from dataclasses import asdict
+import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ... import version
+from ...models.cache import model_name
 from ...models.folder import ModelFolder
 from .report import Report
 
@@ -21,55 +24,61 @@ CITATION = """@article{lin2024mitigating,
 }"""
 
 
-def write_card(folder: Path, report: Report, sources: dict[str, ModelFolder]) -> None:
-    """Write README.md and averaging.json into `folder`. Sources, "theta_0", "theta" .., are named by their folders' names alone."""
-    names = {key: source.path.resolve().name for key, source in sources.items()}
+@dataclass(frozen=True)
+class Origin:
+    """How a model was made: the command, with folders by their names alone, and the recipe that it read."""
+
+    command: str = ""
+    recipe: str = ""
+
+
+def write_card(folder: Path, report: Report, sources: dict[str, ModelFolder], origin: Origin) -> None:
+    """Write README.md and averaging.json into `folder`. Sources, "theta_0", "theta" .., are named as `models.cache.model_name` has it."""
+    names = {key: model_name(source.path) for key, source in sources.items()}
     content = asdict(report)
     content["tensors"] = {
         name: {"group": label, "ratio": ratio, "shape": list(shape)}
         for name, (label, ratio, shape) in report.tensors.items()
     }
-    (folder / "averaging.json").write_text(json.dumps({"sources": names} | content, indent=1) + "\n", "utf-8")
-    (folder / "README.md").write_text(_card(report, names, folder, sources), "utf-8", "backslashreplace")
+    made = {"version": version(), "command": origin.command}
+    (folder / "averaging.json").write_text(json.dumps({"sources": names} | made | content, indent=1) + "\n", "utf-8")
+    card = _card(report, names, folder, sources, origin)
+    (folder / "README.md").write_text(card, "utf-8", "backslashreplace")
 
 
-def _card(report: Report, names: dict[str, str], folder: Path, sources: dict[str, ModelFolder]) -> str:
-    is_adapter, name = report.kind == "adapter", folder.name
+def _card(report: Report, names: dict[str, str], folder: Path, sources: dict[str, ModelFolder], origin: Origin) -> str:
+    theta_0, theta = sources["theta_0"], sources["theta"]
     covered = [f"| {label} | {ratio:g} | {count} | {values:,} |" for label, ratio, count, values in report.coverage()]
     hashes = [f"| {key} | {file} | `{h}` |" for key, files in report.hashes.items() for file, h in files.items()]
-    task = (
-        "SequenceClassification"
-        if "SequenceClass" in str(sources["theta_0"].config.get("architectures"))
-        else "CausalLM"
-    )
+    is_adapter = report.kind == "adapter"
     options = "".join(f", {key} {value}" for key, value in report.options.items())
     third = f" Tensors of {names['theta_pre']} (theta_pre) are used too." if "theta_pre" in names else ""
-    load = "PeftModel.from_pretrained(base, " if is_adapter else f"AutoModelFor{task}.from_pretrained("
     lora = f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha.\n" if is_adapter else ""
+    licences = {key: _licence(source.path) for key, source in sources.items()}
     return f"""\
 ---
-library_name: {"peft" if is_adapter else "transformers"}
-tags: [model-averaging, alignment-tax]
----
-# {name}
+{_front_matter(names, licences, is_adapter)}---
+# {folder.name}
 
 The weighted average of two models: {names["theta_0"]} (theta_0, before RLHF) and {names["theta"]}
 (theta, after RLHF), merged by the method {report.method}{options}: each weight is
 {report.formula},
-in theta's type and within one unit in its last place of the exact value; alpha is theta's share. The licences
-of all sources apply.{third}
+in {report.dtype or "theta's type"} and within one unit in its last place of the exact value; alpha is theta's share. The licences
+of all sources apply ({", ".join(f"{key}: {found or 'not stated'}" for key, found in licences.items())}).{third}
 {lora}
 | group | alpha | tensors | values |
 |---|---|---|---|
 {_lines(covered)}
 
-The ratio of every single tensor is in averaging.json.
+{report.rounded}. The ratio of every single tensor is in averaging.json.
 {_lines(f"* {note}" for note in report.notes)}
 
 ```python
-model = {load}"{name}")
+{_loading(report, names, folder, theta_0, theta)}
 ```
 
+Made by alignment-tax {version()}{":" if origin.command else "."}
+{_fenced(origin.command)}{_fenced(origin.recipe, "yaml")}
 | files of | name | SHA-256 |
 |---|---|---|
 {_lines(hashes)}
@@ -80,6 +89,48 @@ Averaging against the alignment tax, and its ratios per part of the network, com
 {CITATION}
 ```
 """
+
+
+def _front_matter(names: dict[str, str], licences: dict[str, str | None], is_adapter: bool) -> str:
+    """What the hub reads of the card (its "model card metadata")."""
+    known = set(licences.values())
+    same = {"license": known.pop()} if len(known) == 1 and None not in known else {"license": "other"}
+    several = {"license_name": "licences-of-both-sources"} if same["license"] == "other" else {}
+    lines = {
+        "library_name": "peft" if is_adapter else "transformers",
+        "base_model": list(dict.fromkeys(names.values())),
+        "base_model_relation": "merge",
+        "tags": ["merge", "model-averaging", "alignment-tax"],
+        **same,
+        **several,
+    }
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in lines.items())  # JSON is YAML
+
+
+def _loading(report: Report, names: dict[str, str], folder: Path, theta_0: ModelFolder, theta: ModelFolder) -> str:
+    """The lines of Python that load the model."""
+    kinds = f"{theta.config.get('task_type')} {(theta_0 if theta.is_adapter else theta).config.get('architectures')}"
+    kind = "SequenceClassification" if "SEQ_CLS" in kinds or "SequenceClass" in kinds else "CausalLM"
+    if report.kind != "adapter":
+        return f'model = AutoModelFor{kind}.from_pretrained("{folder.name}")'
+    labels = ", num_labels=1" if "SEQ_CLS" in kinds else ""
+    base = f'base = AutoModelFor{kind}.from_pretrained("{names["theta_0"]}"{labels})'
+    return f'{base}\nmodel = PeftModel.from_pretrained(base, "{folder.name}")'
+
+
+def _licence(folder: Path) -> str | None:
+    """The licence that a model's own card states; None where it states none."""
+    card = folder / "README.md"
+    text = card.read_text("utf-8", "replace") if card.is_file() else ""
+    head = text.removeprefix("\ufeff").split("---\n", 2)
+    if len(head) < 3 or head[0].strip():
+        return None
+    match = re.search(r"^license:[ \t]*[\"']?([\w.+-]+)", head[1], re.MULTILINE)
+    return match[1] if match else None
+
+
+def _fenced(text: str, kind: str = "") -> str:
+    return f"```{kind}\n{text.rstrip()}\n```\n" if text else ""
 
 
 _lines = "\n".join

@@ -13,6 +13,7 @@ from ..merge import Blocks, Merge
 from ..merge.linear import LINEAR
 from . import lora
 from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, widen
+from .output import Narrow, Output
 
 SIZE = 1 << 19  # values of a chunk: few enough for the caches, enough for Python's share of the time to be small
 Stored = np.ndarray  # unsigned integers or floats, flat, as in `arithmetic.STORAGE`
@@ -50,50 +51,54 @@ def averaged(
     left: TensorInfo,
     right: TensorInfo,
     ratio: float,
+    output: Output,
     merge: Merge = LINEAR,
     name: str = "",
     third: TensorInfo | None = None,
 ) -> Iterator[Chunk]:
-    """Both merged at the ratio, in right's type; right may have more rows, which are kept.
+    """Both merged at the ratio, in the output's type; right may have more rows, which are kept.
 
     name: what the tensor is called where that decides random numbers; right's own if it is not given. third: theta_pre's.
     """
-    shared = min(left.elements, right.elements)
+    shared, name = min(left.elements, right.elements), name or right.name
     state = None
     if merge.prepare and right.dtype in STORAGE and not merge.copies(ratio):
         models = [left, right] if third is None else [left, right, third]
         with np.errstate(invalid="ignore"):  # what is not finite is refused when it is merged
-            state = merge.prepare(Blocks(partial(_blocks, models, shared)), name or right.name)
+            state = merge.prepare(Blocks(partial(_blocks, models, shared)), name)
+    round_ = output.narrow(name)
     for low, high in zip(_spans(left, shared), _spans(right, shared), strict=True):
-        yield Chunk(low, high, partial(_mixed, left, right, third, ratio, merge, state, low.first))
-    yield from _kept(right, shared)
+        yield Chunk(low, high, partial(_mixed, left, right, third, ratio, output, merge, state, round_, low.first))
+    yield from _kept(right, output, shared)
 
 
-def scaled_adapter(adapter: lora.Adapter, tensor: TensorInfo, ratio: float) -> Iterator[Chunk]:
+def scaled_adapter(adapter: lora.Adapter, tensor: TensorInfo, ratio: float, output: Output) -> Iterator[Chunk]:
     """A tensor of an adapter as it is in the adapter of the averaged model."""
     if lora.replaces(tensor.name):
-        yield from averaged(adapter.base[adapter.targets[tensor.name]], tensor, ratio)
+        yield from averaged(adapter.base[adapter.targets[tensor.name]], tensor, ratio, output)
     elif lora.scales_with_ratio(tensor.name):
+        round_ = output.narrow(tensor.name)
         for span in _spans(tensor, tensor.elements):
-            yield Chunk(None, span, partial(_scaled, tensor, ratio))
+            yield Chunk(None, span, partial(_scaled, tensor, ratio, output, round_))
     else:
-        yield from _kept(tensor)
+        yield from _kept(tensor, output)
 
 
-def merged(name: str, adapter: lora.Adapter, ratio: float) -> Iterator[Chunk]:
+def merged(name: str, adapter: lora.Adapter, ratio: float, output: Output) -> Iterator[Chunk]:
     """A tensor of theta_0 with what the adapter puts in its place and adds to it, at the ratio."""
     weight, whole = adapter.base[name], adapter.whole.get(name)
+    round_ = output.narrow(name)
     if name in adapter.added and ratio:
         left, right = lora.factors(*adapter.added[name], ratio)
         for rows in lora.row_blocks(weight):
             place = rows.start * weight.shape[1], rows.stop * weight.shape[1]
-            make = partial(_merged, weight, whole, ratio, left[rows.start : rows.stop], right)
+            make = partial(_merged, weight, whole, ratio, output, round_, left[rows.start : rows.stop], right)
             yield Chunk(Span(weight, *place), Span(whole, *place) if whole else None, make)
     elif whole:
-        yield from averaged(weight, whole, ratio)
+        yield from averaged(weight, whole, ratio, output)
     else:
         for span in _spans(weight, weight.elements):
-            yield Chunk(span, None, lambda values, _: _finite(weight, "theta-0", values))
+            yield Chunk(span, None, lambda values, _: _as(output, round_, weight, "theta-0", values))
 
 
 def _spans(tensor: TensorInfo, last: int, first: int = 0) -> Iterator[Span]:
@@ -111,9 +116,10 @@ def _fp64(span: Span) -> np.ndarray:
     return widen(stored, span.tensor.dtype).astype(np.float64)
 
 
-def _kept(tensor: TensorInfo, first: int = 0) -> Iterator[Chunk]:
+def _kept(tensor: TensorInfo, output: Output, first: int = 0) -> Iterator[Chunk]:
+    round_ = output.narrow(tensor.name)
     for span in _spans(tensor, tensor.elements, first):
-        yield Chunk(None, span, lambda _, values: _finite(tensor, "theta", values))
+        yield Chunk(None, span, lambda _, values: _as(output, round_, tensor, "theta", values))
 
 
 def _mixed(
@@ -121,51 +127,77 @@ def _mixed(
     right: TensorInfo,
     third: TensorInfo | None,
     ratio: float,
+    output: Output,
     merge: Merge,
     state: Any,
+    round_: Narrow,
     first: int,
     low: Stored,
     high: Stored,
 ) -> Stored:
-    """The average, written over `high`; whole numbers must be the same in both."""
+    """The average, written over `high` where its type stays; whole numbers must be the same in both."""
     if right.dtype not in STORAGE:
         if not np.array_equal(low, high):
             raise UserError(f"{right.name}, of type {right.dtype}, differs and cannot be averaged.")
         return high
-    low, high = as_floats(low, left.dtype), as_floats(high, right.dtype)
+    low, high, to = as_floats(low, left.dtype), as_floats(high, right.dtype), output.type_of(right.dtype)
     extra = None
     if third is not None:
         extra = _fp64(Span(third, first, first + len(low)))
         if not np.isfinite(extra).all():
             raise _not_finite(third, "theta-pre")
+    seen = output.sample(low, left.dtype), output.sample(high, right.dtype)
     try:
-        return mix(low, left.dtype, high, right.dtype, ratio, high, merge, state, first, extra)
+        made = mix(low, left.dtype, high, right.dtype, ratio, high, merge, state, first, extra, to, round_)
     except NotFinite as error:
         if str(error) == "sum":
-            too_large = f"{right.name} of theta-0 has values too large for theta's type, {right.dtype}."
-            raise UserError(too_large) from None
+            raise UserError(f"{right.name} has values too large for the output's type, {to}.") from None
         raise _not_finite(*((left, "theta-0") if str(error) == "theta_0" else (right, "theta"))) from None
+    output.count(*seen, made, to, ratio)
+    return made
 
 
-def _scaled(tensor: TensorInfo, ratio: float, _, values: Stored) -> Stored:
-    return lora.scaled(_finite(tensor, "theta", values), tensor.dtype, ratio)
+def _scaled(tensor: TensorInfo, ratio: float, output: Output, round_: Narrow, _, values: Stored) -> Stored:
+    seen, to = output.sample(_finite(tensor, "theta", values), tensor.dtype), output.type_of(tensor.dtype)
+    made = lora.scaled(as_floats(values, tensor.dtype), tensor.dtype, ratio, to, round_)
+    output.count(np.zeros_like(seen), seen, made, to, ratio)
+    return made
 
 
 def _merged(
     weight: TensorInfo,
     whole: TensorInfo | None,
     ratio: float,
+    output: Output,
+    round_: Narrow,
     left: np.ndarray,
     right: np.ndarray,
     low: Stored,
     high: Stored,
 ) -> Stored:
     low, kind = _finite(weight, "theta-0", low), whole.dtype if whole else weight.dtype
-    high = _finite(whole, "theta", high) if whole else None
-    sums = lora.merged_rows(low, weight.dtype, left, right, high, kind, ratio)
-    if not all_finite(sums, kind):
-        raise UserError(f"{weight.name} of theta-0 ({weight.path}) and the adapter exceed {kind}.")
+    high, to = _finite(whole, "theta", high) if whole else None, output.type_of(kind)
+    exact = lora.merged_rows(low, weight.dtype, left, right, high, kind, ratio)
+    sums = round_(exact, to)
+    if not all_finite(sums, to):
+        raise UserError(f"{weight.name} of theta-0 ({weight.path}) and the adapter exceed {to}.")
+    base = output.sample(low, weight.dtype).astype(np.float64)
+    step = output.sample(exact, "F64") - base  # ratio (theta - theta_0)
+    output.count(base, base + step / ratio, sums, to, ratio)
     return sums
+
+
+def _as(output: Output, round_: Narrow, tensor: TensorInfo, owner: str, values: Stored) -> Stored:
+    """Values that are one model's own, in the output's type."""
+    values, to = _finite(tensor, owner, values), output.type_of(tensor.dtype)
+    if owner == "theta-0" and tensor.dtype in STORAGE:
+        output.keep(len(values))
+    if to == tensor.dtype:
+        return values
+    made = round_(widen(values, tensor.dtype).astype(np.float64), to)
+    if not all_finite(made, to):
+        raise UserError(f"{tensor.name} has values too large for the output's type, {to}.")
+    return made
 
 
 def _finite(tensor: TensorInfo, owner: str, values: Stored) -> Stored:

@@ -49,7 +49,8 @@ def write_index(source: ModelFolder, files: list[OutputFile], folder: Path) -> N
     weight_map = {tensor.name: file.name for file in files for tensor in file.tensors}
     if source.index is not None:
         content = json.loads(source.index.read_bytes())
-        if content["weight_map"] != weight_map:
+        same = [file.header for file in files] == [file.header for file in source.files]
+        if content["weight_map"] != weight_map or not same:
             size = sum(file.size - len(file.header) for file in files)
             content = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
             (folder / source.index.name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")

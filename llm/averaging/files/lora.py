@@ -7,6 +7,7 @@ rank_pattern and alpha_pattern may give a module its own r and lora_alpha.
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,9 +149,11 @@ def replaces(name: str) -> bool:
     return _LORA.fullmatch(name) is None and ".original_module." not in name
 
 
-def scaled(stored: np.ndarray, dtype: str, ratio: float) -> np.ndarray:
-    """ratio * B in B's own type; the very bits at ratio 1."""
-    return stored if ratio == 1 else narrow(widen(stored, dtype).astype(np.float64) * ratio, dtype)
+def scaled(
+    stored: np.ndarray, dtype: str, ratio: float, to: str, round_: Callable[[np.ndarray, str], np.ndarray] = narrow
+) -> np.ndarray:
+    """ratio * B in the type `to`; the very bits at ratio 1 in B's own."""
+    return stored if ratio == 1 and to == dtype else round_(widen(stored, dtype).astype(np.float64) * ratio, to)
 
 
 def factors(pair: LowRank, transposed: bool, ratio: float) -> tuple[np.ndarray, np.ndarray]:
@@ -168,17 +171,17 @@ def merged_rows(
     other: str,
     ratio: float,
 ) -> np.ndarray:
-    """Rows of the base's weight, given as stored and flat, with left @ right added, in the same type.
+    """Rows of the base's weight, given as stored and flat, with left @ right added, flat and in fp64.
 
-    whole, other: rows that the adapter has in place of the base's, and their type, which is then the result's.
+    whole, other: rows that the adapter has in place of the base's, and their type.
     """
     sum_ = left @ right
     base = widen(stored, dtype).reshape(sum_.shape)
     if whole is None:
         sum_ += base
-        return narrow(sum_, dtype).reshape(-1)
+        return sum_.reshape(-1)
     sum_ += (1 - ratio) * base.astype(np.float64) + ratio * widen(whole, other).reshape(sum_.shape).astype(np.float64)
-    return narrow(sum_, other).reshape(-1)
+    return sum_.reshape(-1)
 
 
 def row_blocks(weight: TensorInfo) -> list[range]:

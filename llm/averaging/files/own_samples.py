@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.formats import prompt_of, read_prompts
 from ...errors import UserError
-from ...files import read_lines, read_prompts, text_of, write_text
+from ...files import read_lines, text_of, write_text
 from ...models.batches import Tokens
 from ...models.chat import Reply, encode_together, ids_of_prompts
 from ..whole.free import KINDS, opening, write
@@ -88,7 +89,7 @@ def _read(row: dict, where: str, tokenizer) -> tuple[str, Tokens]:
     finished = row.get("finished", True)
     if not isinstance(finished, bool):
         raise UserError(f"{where}: finished is {finished!r}, allowed are true and false.")
-    reply: Reply = (text_of(row, "prompt", where), text_of(row, "reply", where), finished)
+    reply: Reply = (prompt_of(row, where), text_of(row, "reply", where), finished)
     return "theta", encode_together(tokenizer, [reply], [where])[0]
 
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
+
+from ..precision import Effect
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,8 @@ class Report:
     kind: "model", "adapter" or "merged adapter". method: its name; options: their values.
     groups: label -> ratio; tensors: name -> (label, ratio, shape); notes: sentences.
     hashes: "theta_0", "theta" and, of methods that take it, "theta_pre" -> file name -> SHA-256.
-    formula: the merged weight in words. details: what else the method was given and found.
+    formula: the merged weight in words. details: what else the method was given and found. effect: `precision.Effect`, as JSON
+    has it. dtype: the types of the floating tensors that were written. rounding: how values were rounded to them.
     """
 
     kind: str
@@ -24,6 +28,14 @@ class Report:
     hashes: dict[str, dict[str, str]]
     formula: str = ""
     details: dict[str, object] = field(default_factory=dict)
+    effect: dict[str, Any] = field(default_factory=dict)
+    dtype: str = ""
+    rounding: str = "nearest"
+
+    @property
+    def rounded(self) -> str:
+        """What rounding did, in words."""
+        return f"{self.dtype}, rounding {self.rounding}: {Effect.of(self.effect).sentence()}"
 
     def coverage(self) -> list[tuple[str, float, int, int]]:
         """(label, ratio, number of tensors, number of values) per label and ratio."""

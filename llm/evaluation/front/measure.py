@@ -5,10 +5,9 @@ kept in the output folder as soon as it is there, so a run that was stopped goes
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -16,28 +15,34 @@ import torch
 from ... import version
 from ...averaging.ama.optimise import optimise_ratios
 from ...averaging.ama.samples import batches
+from ...averaging.displacement import saved_effect
 from ...averaging.live import mix_, tied
 from ...averaging.merge import Merge
 from ...averaging.merge.linear import LINEAR
 from ...averaging.pair import Pair
+from ...averaging.precision import Effect
 from ...averaging.ratios import resolve, uniform
 from ...averaging.schedule import applied, setting_of
 from ...errors import UserError
-from ...files import read_made, remove_partial, write_json, write_text
+from ...files import read_made, write_text
 from ...grouping import Grouping, label_of, labels, ratios
 from ...methods import METHODS
 from ...models.batches import Tokens
 from ...models.chat import pad_id
 from ..measurement import Measurement
+from ..measuring import Progress, measure_tasks
 from ..tasks import Task
+from .claim import Claim
 from .settings import BETWEEN, FrontSettings
 
-_SETTINGS, _POINTS = "settings.json", "points"
+_POINTS = "points"
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A model on the front. alpha: its ratio (of the part, at method "part"). setting: as in result rows."""
+    """A model on the front. alpha: its ratio (of the part, at method "part"). setting: as in result rows. scores: metric ->
+    measurement, as `measuring.measure_tasks` has it. saved: what rounding to the type it would be saved in makes of it.
+    """
 
     label: str
     method: str
@@ -45,6 +50,14 @@ class Point:
     setting: dict
     scores: dict[str, Measurement] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    saved: Effect = field(default_factory=Effect)
+
+
+def points_of(settings: FrontSettings) -> list[Point]:
+    """theta_0, theta, and each method at each ratio; nothing is measured yet."""
+    ends = [Point("theta_0", "theta_0", 0.0, {}), Point("theta", "theta", 1.0, {})]
+    path = [(method, alpha) for method in settings.method for alpha in settings.alphas]
+    return ends + [Point(f"{method}-{alpha:.12g}", method, alpha, {"alpha": alpha}) for method, alpha in path]
 
 
 def measure_front(
@@ -54,40 +67,40 @@ def measure_front(
     samples: Sequence[Tokens],
     out: Path,
     described: Mapping,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> list[Point]:
-    """Every point from theta_0 to theta, measured or read from what an earlier run left in `out`.
+    """Every point from theta_0 to theta, measured or read from what an earlier run left in `out`; of a point that lacks a task only
+    that is measured.
 
     pair.model: its weights are overwritten. samples: for method "ama". described: everything that decides the numbers; `out`
-    must not hold a run that differs in it. progress: called with (label, points done, points in all).
+    must not hold a run that differs in it, but for tasks that it lacks. progress: called with (label, points done, points in all).
     """
-    if settings.method == "part":
+    if "part" in settings.method:
         _part(pair, settings)  # raises before anything is measured
-    _claim(out, described)
+    claim = Claim(out, described)
+    claim.check()
     theta_0 = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
-    points = [Point("theta_0", "theta_0", 0.0, {}), Point("theta", "theta", 1.0, {})]
-    method = settings.method
-    points += [Point(f"{method}-{alpha:.12g}", method, alpha, {"alpha": alpha}) for alpha in settings.alphas]
+    points, names = points_of(settings), [task.name for task in tasks]
     measured: list[Point] = []
     for number, point in enumerate(points):
-        progress(point.label, number, len(points))
         file = out / _POINTS / f"{point.label}.json"
-        if not file.exists():
-            per_tensor, setting, merge = _mixture(pair, theta_0, settings, point, samples)
+        known = read_made(file, lambda content: _known(content, names)) if file.exists() else None
+        missing = [task for task in tasks if known is None or task.name not in known["tasks"]]
+        if missing:
+            setting = known["setting"] if known else None
+            per_tensor, setting, merge = _mixture(pair, theta_0, settings, point, samples, setting)
             same = _measured_before(measured, per_tensor, merge)
             if same is None:
                 mix_(pair.model, theta_0, pair.theta, per_tensor, merge)
-                try:
-                    scores, seconds = _measure(pair, tasks)
-                except UserError:
-                    if not measured:  # nothing to go on with
-                        (out / _SETTINGS).unlink()
-                        out.rmdir()
-                    raise
+                saved = saved_effect(pair, theta_0, pair.model.state_dict(), per_tensor)
+                scores, seconds = measure_tasks(
+                    pair, missing, point.label, lambda label: progress(label, number, len(points))
+                )
             else:
-                scores, seconds = same.scores, same.seconds
-            write_text(file, _to_json(point, setting, scores, seconds))
-        measured.append(_from_json(point, file, settings.seed, measured[:1], [task.name for task in tasks]))
+                scores, seconds, saved = same.scores, same.seconds, same.saved
+            claim.make()
+            write_text(file, _to_json(point, setting, scores, seconds, saved, missing, known))
+        measured.append(_from_json(point, file, settings.seed, measured[:1], names))
     progress("done", len(points), len(points))
     return measured
 
@@ -114,41 +127,42 @@ def rows_of(points: Sequence[Point], name: str, rlhf: str, seed: int) -> list[di
     ]
 
 
-def _claim(out: Path, described: Mapping) -> None:
-    """Make `out` this run's, or go on in it; UserError if it is another's."""
-    file, own = out / _SETTINGS, json.loads(json.dumps(described))
-    remove_partial(file)
-    if file.is_file():
-        if read_made(file) != own:
-            raise UserError(f"out is {str(out)!r}, which holds a run with other arguments; give a new folder.")
-    elif out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"out is {str(out)!r}, which exists and holds no run; give a new folder.")
-    else:
-        if not out.resolve().parent.is_dir():
-            raise UserError(f"out is {str(out)!r}, but the folder it is to be in does not exist.")
-        write_json(file, own)
-
-
 def _mixture(
-    pair: Pair, theta_0: Mapping[str, torch.Tensor], settings: FrontSettings, point: Point, samples: Sequence[Tokens]
+    pair: Pair,
+    theta_0: Mapping[str, torch.Tensor],
+    settings: FrontSettings,
+    point: Point,
+    samples: Sequence[Tokens],
+    known: dict | None,
 ) -> tuple[float | dict[str, float], dict, Merge]:
-    """(a ratio for all tensors, or one each; the setting of the point's rows; how they are merged)."""
+    """(a ratio for all tensors, or one each; the setting of the point's rows; how they are merged). known: the setting that an
+    earlier run has found.
+    """
     if point.method in ("theta_0", "theta"):
         return point.alpha, point.setting, LINEAR
     if point.method in BETWEEN:
-        return *_of_groups(pair, theta_0, settings, point, samples), LINEAR
-    recipe, merge = applied(point.method, settings.options, uniform(point.alpha, Grouping()))
-    setting = setting_of(METHODS[point.method], settings.options) | point.setting
+        return *_of_groups(pair, theta_0, settings, point, samples, known), LINEAR
+    given = settings.options.get(point.method, {})
+    recipe, merge = applied(point.method, given, uniform(point.alpha, Grouping()))
+    setting = setting_of(METHODS[point.method], given) | point.setting
     if recipe.rule is None:
         return point.alpha, setting, merge
     return resolve(recipe, theta_0, tied(pair.model.state_dict())).ratios, setting, merge
 
 
 def _of_groups(
-    pair: Pair, theta_0: Mapping[str, torch.Tensor], settings: FrontSettings, point: Point, samples: Sequence[Tokens]
+    pair: Pair,
+    theta_0: Mapping[str, torch.Tensor],
+    settings: FrontSettings,
+    point: Point,
+    samples: Sequence[Tokens],
+    known: dict | None,
 ) -> tuple[dict[str, float], dict]:
     """(a ratio for each tensor; the setting of the point's rows) of AMA, or of one part alone."""
-    assignment = pair.assignment(settings.groups)
+    groups = settings.groups_of(point.method)
+    assignment = pair.assignment(groups)
+    if known is not None and point.method == "ama":
+        return ratios(assignment, known.get("alphas") or {}), known
     if point.method == "part":
         label = _part(pair, settings)
         alphas = {group: point.alpha if group == label else 1.0 for group in labels(assignment)}
@@ -169,14 +183,14 @@ def _of_groups(
         eps=adapt.eps,
         regulariser=adapt.penalty(assignment, pair.theta, point.alpha),
     ).alphas
-    return ratios(assignment, found), {"alpha": point.alpha, **asdict(settings.groups), "alphas": found}
+    return ratios(assignment, found), {"alpha": point.alpha, **asdict(groups), "alphas": found}
 
 
 def _part(pair: Pair, settings: FrontSettings) -> str:
     """The label of the part that is averaged; UserError if the grouping has none of that name."""
     label = label_of(settings.part) if settings.grouping.parts == 3 else settings.part
     label = f"part{label}" if label.isdecimal() else label
-    groups = labels(pair.assignment(settings.groups))
+    groups = labels(pair.assignment(settings.groups_of("part")))
     if label not in groups:
         raise UserError(f"part is {settings.part!r}, allowed are {', '.join(groups)}.")
     return label
@@ -188,41 +202,58 @@ def _measured_before(points: Sequence[Point], per_tensor: float | dict[str, floa
     return next((point for point in points[:2] if distinct == {point.alpha} and merge.copies(point.alpha)), None)
 
 
-def _measure(pair: Pair, tasks: Sequence[Task]) -> tuple[dict[str, Measurement], dict[str, float]]:
-    scores, seconds = {}, {}
-    for task in tasks:
-        start = perf_counter()
-        scores[task.name] = task.measure(pair.model, pair.tokenizer)
-        if not np.isfinite(scores[task.name].items).all():
-            raise UserError(f"the task {task.name} gives a model a score that is not finite; look at its weights.")
-        seconds[task.name] = perf_counter() - start
-    return scores, seconds
+def _known(content: dict, names: Sequence[str]) -> dict:
+    """What a point's file holds, its metrics by task; those of a task that is not measured now are left out."""
+    if not isinstance(content["setting"], dict) or not isinstance(content["saved"], dict):
+        raise ValueError("it has no setting")
+    tasks: dict[str, dict] = {}
+    for key, found in content["tasks"].items():
+        task = key.partition("/")[0]
+        if task in names:
+            tasks.setdefault(task, {})[key] = found
+    return content | {"tasks": tasks}
 
 
-def _to_json(point: Point, setting: dict, scores: Mapping[str, Measurement], seconds: Mapping[str, float]) -> str:
-    tasks = {
-        name: {"statistic": one.statistic, "seconds": seconds[name], "items": one.items.tolist()}
-        for name, one in scores.items()
+def _to_json(
+    point: Point,
+    setting: dict,
+    scores: Mapping[str, Measurement],
+    seconds: Mapping[str, float],
+    saved: Effect,
+    missing: Sequence[Task],
+    known: dict | None,
+) -> str:
+    """A point's file: what an earlier run has measured, and the missing tasks' metrics."""
+    before = {key: one for found in known["tasks"].values() for key, one in found.items()} if known else {}
+    new = {
+        key: {"statistic": one.statistic, "seconds": seconds[key], "items": one.items.tolist()}
+        for key, one in scores.items()
+        if key.partition("/")[0] in {task.name for task in missing}
     }
-    return json.dumps({"label": point.label, "setting": setting, "tasks": tasks}) + "\n"
+    content = {"label": point.label, "setting": setting, "saved": asdict(saved), "tasks": before | new}
+    return json.dumps(content) + "\n"
 
 
-def _from_json(point: Point, file: Path, seed: int, first: Sequence[Point], tasks: Sequence[str]) -> Point:
-    """The point as `_to_json` wrote it. first: one that was read before, whose tasks and items it must have."""
+def _from_json(point: Point, file: Path, seed: int, first: Sequence[Point], names: Sequence[str]) -> Point:
+    """The point as `_to_json` wrote it, tasks in the order of `names`. first: one that was read before, whose metrics and items it
+    must have.
+    """
 
     def take(content: dict) -> Point:
-        scores, seconds = {}, {}
-        for name, one in content["tasks"].items():
-            items, rng = np.array(one["items"], np.float64), np.random.default_rng([seed, 2])
-            scores[name] = Measurement.of(items, one["statistic"], rng)
-            seconds[name] = round(one["seconds"], 3)
-            if not np.isfinite(items).all():
-                raise ValueError(f"{name} has a score that is not finite")
-            if any(items.shape != point.scores[name].items.shape for point in first):
-                raise ValueError(f"{name} has another number of items")
-        if list(scores) != list(tasks):
-            raise ValueError("it has other tasks")
-        return Point(point.label, point.method, point.alpha, content["setting"], scores, seconds)
+        scores, seconds, known = {}, {}, _known(content, names)["tasks"]
+        for task in names:
+            for key, one in known[task].items():
+                items, rng = np.array(one["items"], np.float64), np.random.default_rng([seed, 2])
+                scores[key] = Measurement.of(items, one["statistic"], rng)
+                seconds[key] = round(one["seconds"], 3)
+                if not np.isfinite(items).all():
+                    raise ValueError(f"{key} has a score that is not finite")
+                if any(items.shape != point.scores[key].items.shape for point in first):
+                    raise ValueError(f"{key} has another number of items")
+        if any(list(scores) != list(point.scores) for point in first):
+            raise ValueError("it has other metrics")
+        saved = Effect.of(content["saved"])
+        return Point(point.label, point.method, point.alpha, content["setting"], scores, seconds, saved)
 
     return read_made(file, take)
 

@@ -1,25 +1,33 @@
-"""Which ratio to take: the largest gain in ability at no significant loss of alignment.
+"""Which ratio to take: the largest gain in ability among those that keep a stated share of what alignment has gained.
 
-Every comparison is with theta (ratio 1) on the same items: a paired bootstrap draws items once for all models. A ratio
-is allowed if its loss of alignment is not significant, that is if the upper end of the one-sided interval of its
-difference from theta is not below 0. Among those the one with the largest gain, the mean over abilities as shares of
-their scales, is recommended. Choosing the best on the items it is measured on flatters it, so the whole procedure is
-also run on each resample and scored on the items that were left out: `expected` is what it gains on new items.
+The rise is theta's alignment metric less theta_0's, and a model keeps (its metric - theta_0's) / rise of it, on the same items.
+That is a ratio of means, so its interval is Fieller's (1954), which has the stated coverage where items' means are about normal;
+a model is allowed if the interval's lower end is at least `keep` (non-inferiority). Along each method ratios are tried from theta
+downwards up to the first that fails, so that trying many makes no error more likely. Where none is allowed those whose estimate
+is at least `keep` are taken, with a warning. Choosing the best on the items that it is measured on flatters it, so the procedure
+is run on each resample and scored on the items that were left out: `expected` is what it gains on new items.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from ...errors import UserError
-from ..measurement import full_scale, values
+from ..changes import Change, paired_change, verdicts
+from ..measurement import MEAN, Measurement, full_scale, values
+from .kept import kept_shares, margin, margin_error
+
+WIDE = 0.2  # of the rise: an interval that is wider gets a warning
+LEAST = 5  # items of a task
 
 
 @dataclass(frozen=True)
 class Series:
-    """One task along the front. items: (points, items) or (points, items, 10), the last point theta's."""
+    """One task along the front. items: (points, items) or (points, items, 10), the first point theta_0's and the last theta's."""
 
     name: str
     items: NDArray[np.float64]
@@ -31,111 +39,241 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Change:
-    """A difference from theta with its interval at the stated confidence, two-sided."""
+class Candidate:
+    """A model between the ends, as it was judged. kept: share of the rise, its bounds None where the rise is too uncertain for any.
 
-    value: float
-    low: float
-    high: float
+    allowed: whether it keeps enough; chosen: how often the procedure chose it on resampled items. gain: mean change of the
+    abilities against theta, as a share of their scales.
+    """
+
+    method: str
+    alpha: float
+    kept: float | None
+    low: float | None
+    high: float | None
+    allowed: bool
+    chosen: float
+    gain: float
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The ratio, and how sure that is.
+    """The ratio, and how sure that is. All changes are against theta, but rise and tax, which are theta's against theta_0.
 
-    alignment, abilities: changes against theta, in the metrics' own units. gain: mean change of the abilities, as a
-    share of their scales. allowed: the ratios without a significant loss. chosen: ratio -> how often the procedure
-    chose it on resampled items. expected: its gain on items it did not see.
+    method, alpha: of the recommended model; alpha is 1 where theta should be kept, None where there is no rise to keep.
+    sure: whether the lower bound is at least `keep`, and not the estimate alone. by_method: method -> its best candidate's alpha
+    and gain, and the recommended one's gain less that, with its interval.
     """
 
-    alpha: float
+    method: str
+    alpha: float | None
+    sure: bool
+    keep: float
     confidence: float
-    alignment: Change
-    abilities: dict[str, Change]
-    gain: Change
-    expected: Change
-    allowed: list[float]
-    chosen: dict[float, float]
+    rise: Change
+    tax: dict[str, Change]
+    candidates: list[Candidate]
+    alignment: Change | None = None
+    abilities: dict[str, Change] = field(default_factory=dict)
+    gain: Change | None = None
+    expected: Change | None = None
+    by_method: dict[str, dict] = field(default_factory=dict)
+    verdicts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The recommended model, None where it is one of the ends."""
+        chosen = (one for one in self.candidates if (one.method, one.alpha) == (self.method, self.alpha))
+        return next(chosen, None) if self.alpha != 1 else None
+
+
+@dataclass(frozen=True)
+class _Front:
+    """Values of all tasks, the alignment metric first: (tasks, points) in full, (resamples, tasks, points) on drawn and left items."""
+
+    names: list[tuple[str, float]]  # method and ratio of the points between the ends
+    scales: NDArray[np.float64]
+    full: NDArray[np.float64]
+    seen: NDArray[np.float64]
+    unseen: NDArray[np.float64]
+
+    def gains(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean change of the abilities against theta as shares of their scales: (.., tasks, points) -> (.., points)."""
+        return ((found[..., 1:, :] - found[..., 1:, -1:]) / self.scales[:, None]).mean(axis=-2)
+
+    def in_sequence(self, passes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Along each method from theta downwards, what passes up to the first that does not: (.., candidates) likewise."""
+        found = np.zeros_like(passes)
+        for method in dict.fromkeys(name for name, _ in self.names):
+            places = [place for place, (name, _) in enumerate(self.names) if name == method]
+            falling = sorted(places, key=lambda place: -self.names[place][1])
+            found[..., falling] = np.logical_and.accumulate(passes[..., falling], axis=-1)
+        return found
 
 
 def recommend(
-    alphas: Sequence[float],
+    names: Sequence[tuple[str, float]],
     alignment: Series,
     abilities: Sequence[Series],
     rng: np.random.Generator,
+    keep: float = 0.95,
     confidence: float = 0.95,
     resamples: int = 1000,
 ) -> Recommendation:
-    """The recommended ratio among `alphas`, whose last is 1 (theta).
+    """The recommended model among `names`, (method, ratio below 1) of the points between theta_0 and theta.
 
-    Raises UserError unless 0.5 <= confidence < 1, there is an ability, and each task has at least 5 items.
+    Raises UserError unless 0 < keep <= 1, 0.5 <= confidence < 1, there is an ability, and each task has at least 5 items.
     """
-    _check(alphas, alignment, abilities, confidence, resamples)
-    tasks, scales = [alignment, *abilities], [full_scale(task.statistic) for task in abilities]
-    full = np.array([_change(task.value()) for task in tasks])  # (tasks, points)
-    seen, unseen = _resampled(tasks, rng, resamples)  # (resamples, tasks, points) each
-    slack = np.quantile(seen[:, 0], confidence, axis=0) - full[0]
-    gain, drawn, left = (_gain(changes, scales) for changes in (full, seen, unseen))
-    allowed = full[0] + slack >= 0
-    best = _best(gain, allowed)
-    picks = np.array([_best(g, change + slack >= 0) for g, change in zip(drawn, seen[:, 0], strict=True)])
-    interval = _Interval(confidence)
+    _check(names, alignment, abilities, keep, confidence, resamples)
+    front = _resampled(names, alignment, abilities, rng, resamples)
+    change = _changes([alignment, *abilities], rng, confidence, resamples)
+    judged = _judged(front, alignment, keep, confidence)
+    gains, best = front.gains(front.full), judged.best
+    rise, tax = change(0, -1, 0), {task.name: change(k, -1, 0) for k, task in enumerate(abilities, start=1)}
+    common: dict[str, Any] = {"keep": keep, "confidence": confidence, "rise": rise, "tax": tax}
+    common |= {"candidates": judged.candidates, "verdicts": verdicts(tax, rise, alignment.name)}
+    if not rise.low > 0:
+        return Recommendation("theta", None, False, **common)
+    interval, drawn = _Interval(confidence), front.gains(front.seen)
+    unseen = front.gains(front.unseen)[np.arange(resamples), judged.picks]
+    method, alpha = (*front.names, ("theta", 1.0))[best - 1]
+    chosen = None if alpha == 1 else judged.candidates[best - 1]
     return Recommendation(
-        alpha=alphas[best],
-        confidence=confidence,
-        alignment=interval(full[0, best], seen[:, 0, best]),
-        abilities={t.name: interval(full[k, best], seen[:, k, best]) for k, t in enumerate(abilities, 1)},
-        gain=interval(gain[best], drawn[:, best]),
-        expected=interval(left[range(resamples), picks].mean(), left[range(resamples), picks]),
-        allowed=[alpha for alpha, fine in zip(alphas, allowed, strict=True) if fine],
-        chosen={alpha: float((picks == k).mean()) for k, alpha in enumerate(alphas)},
+        method,
+        alpha,
+        judged.sure,
+        alignment=change(0, best, -1),
+        abilities={task.name: change(k, best, -1) for k, task in enumerate(abilities, start=1)},
+        gain=interval(gains[best], drawn[:, best]),
+        expected=interval(unseen.mean(), unseen),
+        by_method=_by_method(front, judged, interval),
+        warnings=_warnings(chosen, judged.sure, keep, alignment.items.shape[1]),
+        **common,
     )
 
 
-def _check(alphas, alignment: Series, abilities: Sequence[Series], confidence: float, resamples: int) -> None:
+@dataclass(frozen=True)
+class _Judged:
+    """The candidates, whether lower bounds decided, the point that was chosen, and those on each resample, (resamples,)."""
+
+    candidates: list[Candidate]
+    sure: bool
+    best: int
+    picks: NDArray[np.int64]
+
+
+def _judged(front: _Front, alignment: Series, keep: float, confidence: float) -> _Judged:
+    """The rule, on all items and on each resample; there with the errors of all items."""
+    quantile, spread = stdtrit(alignment.items.shape[1] - 1, (1 + confidence) / 2), _spread(front, alignment)
+    lows, estimates, highs = kept_shares(front.full[0, 1:] - front.full[0, 0], spread, quantile)
+    allowed = front.in_sequence(lows >= keep)
+    by_estimate = front.in_sequence(estimates >= keep)
+    sure = bool(allowed.any() or not by_estimate.any())
+    allowed = allowed if sure else by_estimate
+    slack = quantile * margin_error(spread, keep) if sure else 0.0
+    picks = _best(front.gains(front.seen), front.in_sequence(margin(front.seen[:, 0], keep) >= slack))
+    gains = front.gains(front.full)
+    candidates = []
+    for k, (method, alpha) in enumerate(front.names):
+        kept, low, high = (float(x[k]) if np.isfinite(x[k]) else None for x in (estimates, lows, highs))
+        share = float((picks == k + 1).mean())
+        candidates.append(Candidate(method, alpha, kept, low, high, bool(allowed[k]), share, float(gains[k + 1])))
+    return _Judged(candidates, sure, int(_best(gains[None], allowed[None])[0]), picks)
+
+
+def _check(
+    names, alignment: Series, abilities: Sequence[Series], keep: float, confidence: float, resamples: int
+) -> None:
+    if not 0 < keep <= 1:
+        raise UserError(f"keep is {keep}, allowed are numbers above 0 to 1.")
     if not 0.5 <= confidence < 1:
         raise UserError(f"confidence is {confidence}, allowed are numbers from 0.5 to below 1.")
     if resamples < 2:
         raise UserError(f"resamples is {resamples}, allowed are whole numbers from 2.")
     if not abilities:
         raise UserError("tasks has no ability beside the alignment metric; give at least one.")
-    if alphas[-1] != 1:
-        raise ValueError(f"alphas ends with {alphas[-1]}; the last point must be theta, ratio 1")
+    if not all(alpha < 1 for _, alpha in names) or len(names) + 2 != len(alignment.items):
+        raise ValueError(f"names = {names} must have a ratio below 1 for each point between the ends")
     for task in [alignment, *abilities]:
-        if task.items.shape[1] < 5:
-            raise UserError(f"{task.name} has {task.items.shape[1]} items, allowed are at least 5.")
+        if task.items.shape[1] < LEAST:
+            raise UserError(f"{task.name} has {task.items.shape[1]} items, allowed are at least {LEAST}.")
 
 
-def _resampled(tasks: Sequence[Series], rng: np.random.Generator, resamples: int) -> tuple[NDArray, NDArray]:
-    """Changes against theta on drawn items, and on those left out: (resamples, tasks, points) each.
-
-    Only draws that leave out an item of every task count (with few items one may take them all).
+def _resampled(
+    names, alignment: Series, abilities: Sequence[Series], rng: np.random.Generator, resamples: int
+) -> _Front:
+    """All values, also on drawn items and on those left out. Only draws that leave out an item of every task count (with few
+    items one may take them all).
     """
+    tasks = [alignment, *abilities]
     seen: list[list] = []
     unseen: list[list] = []
     while len(seen) < resamples:
         draws = [rng.integers(task.items.shape[1], size=(task.items.shape[1],)) for task in tasks]
         rest = [np.setdiff1d(np.arange(len(draw)), draw) for draw in draws]
         if all(len(left) for left in rest):
-            seen.append([_change(task.value(draw)) for task, draw in zip(tasks, draws, strict=True)])
-            unseen.append([_change(task.value(left)) for task, left in zip(tasks, rest, strict=True)])
-    return np.array(seen), np.array(unseen)
+            seen.append([task.value(draw) for task, draw in zip(tasks, draws, strict=True)])
+            unseen.append([task.value(left) for task, left in zip(tasks, rest, strict=True)])
+    scales = np.array([full_scale(task.statistic) for task in abilities])
+    return _Front(list(names), scales, np.array([task.value() for task in tasks]), np.array(seen), np.array(unseen))
 
 
-def _change(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    return points - points[-1]
+def _changes(tasks: Sequence[Series], rng: np.random.Generator, confidence: float, resamples: int):
+    """A function of (task, point, other point): the change from the other to the point."""
+
+    def change(task: int, point: int, other: int) -> Change:
+        found = [Measurement.of(tasks[task].items[place], tasks[task].statistic) for place in (other, point)]
+        return paired_change(found[0], found[1], rng, confidence, resamples)
+
+    return change
 
 
-def _gain(changes: NDArray[np.float64], scales: Sequence[float]) -> NDArray[np.float64]:
-    """Mean change of the abilities as shares of their scales: (.., 1 + abilities, points) -> (.., points)."""
-    return (changes[..., 1:, :] / np.array(scales)[:, None]).mean(axis=-2)
+def _spread(front: _Front, alignment: Series) -> NDArray[np.float64]:
+    """Covariances of the means over items of all rises, theta's last."""
+    if alignment.statistic == MEAN:
+        return np.atleast_2d(np.cov(alignment.items[1:] - alignment.items[0])) / alignment.items.shape[1]
+    return np.atleast_2d(np.cov((front.seen[:, 0, 1:] - front.seen[:, 0, :1]).T))
 
 
-def _best(gain: NDArray[np.float64], allowed: NDArray[np.bool_]) -> int:
-    """Index of the largest gain among the allowed, of equals the one nearest to theta; theta itself always is."""
-    allowed = np.append(allowed[:-1], True)
-    masked = np.where(allowed, gain, -np.inf)
-    return int(np.flatnonzero(masked == masked.max())[-1])
+def _best(gains: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Points of the largest gain among allowed candidates and theta, of equals the last: (n, points), (n, candidates) -> (n,)."""
+    ends = np.zeros((len(gains), 1), bool)
+    masked = np.where(np.concatenate([ends, allowed, ~ends], axis=1), gains, -np.inf)
+    return gains.shape[1] - 1 - masked[:, ::-1].argmax(axis=1)
+
+
+def _by_method(front: _Front, judged: _Judged, interval: "_Interval") -> dict[str, dict]:
+    """Each method's own best candidate, where there are several methods."""
+    methods = list(dict.fromkeys(name for name, _ in front.names))
+    if len(methods) < 2:
+        return {}
+    gains, drawn, found, best = front.gains(front.full), front.gains(front.seen), {}, judged.best
+    allowed = np.array([one.allowed for one in judged.candidates])
+    for method in methods:
+        mine = allowed & np.array([name == method for name, _ in front.names])
+        own = int(_best(gains[None], mine[None])[0])
+        lead = interval(gains[best] - gains[own], drawn[:, best] - drawn[:, own])
+        alpha = (*front.names, (method, 1.0))[own - 1][1]
+        found[method] = {"alpha": alpha, "gain": float(gains[own]), "recommended_less_this": lead}
+    return found
+
+
+def _warnings(best: Candidate | None, sure: bool, keep: float, items: int) -> list[str]:
+    if best is None:
+        return []
+    said = []
+    if not sure:
+        said.append(
+            f"By its estimate alone this model keeps {best.kept:.0%} of the rise; its interval reaches below the {keep:.0%} asked for, "
+            "and more prompts, or more samples a prompt, are needed to be sure."
+        )
+    if best.low is None or best.high is None or best.high - best.low > WIDE:
+        span = (
+            "not known" if best.low is None or best.high is None else f"known as {best.low:.0%} to {best.high:.0%} only"
+        )
+        said.append(f"The share of the rise that is kept is {span}, from {items} items.")
+    return said
 
 
 @dataclass(frozen=True)

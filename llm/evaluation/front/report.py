@@ -6,20 +6,25 @@ from collections.abc import Mapping, Sequence
 
 from ...methods import METHODS, family, looks
 from .measure import Point
-from .recommend import Change, Recommendation
+from .recommend import Candidate, Recommendation
 
-_PAGE = """\
-<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
-<style>
+STYLE = """\
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}
 th:first-child,td:first-child{text-align:left}
 img{max-width:100%}tr.best{background:#fff3d6}
-pre{background:#f4f4f4;padding:.7rem;overflow:auto}.small{color:#555;font-size:13px}
+pre{background:#f4f4f4;padding:.7rem;overflow:auto}.small{color:#555;font-size:13px}"""
+_PAGE = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
+<style>
+{{ style }}
 </style>
 <h1>{{ title }}</h1>
-<p>{{ advice }}</p>
+{% for verdict in found.verdicts %}<p>{{ verdict }}</p>
+{% endfor %}<p><b>{{ advice }}</b></p>
+{% for warning in found.warnings %}<p>Warning: {{ warning }}</p>
+{% endfor %}
 {% if command %}<p>Make that model:</p><pre>{{ command }}</pre>{% endif %}
 <img alt="{{ alignment }} against each ability" src="data:image/png;base64,{{ picture }}">
 <h2>Values</h2>
@@ -30,12 +35,31 @@ pre{background:#f4f4f4;padding:.7rem;overflow:auto}.small{color:#555;font-size:1
 </table>
 <p class="small">Value and standard error over items. alpha is the share of theta.</p>
 <h2>Choice</h2>
-<table><tr><th>alpha</th><th>significant loss</th><th>chosen on resampled items</th></tr>
-{% for point in path %}
-<tr><td>{{ "%g" | format(point.alpha) }}</td><td>{{ "no" if point.alpha in found.allowed else "yes" }}</td>
-<td>{{ "%.0f%%" | format(100 * found.chosen.get(point.alpha, 0.0)) }}</td></tr>
+<table><tr><th>model</th><th>share of the rise kept</th><th>interval</th><th>keeps enough</th><th>gain in ability</th>
+<th>chosen on resampled items</th><th>effective alpha if saved</th><th>weights changed if saved</th></tr>
+{% for one, saved in candidates %}
+<tr{% if one == found.best %} class="best"{% endif %}><td>{{ one.method }}, alpha {{ "%g" | format(one.alpha) }}</td>
+<td>{% if one.kept is not none %}{{ "%.3f" | format(one.kept) }}{% endif %}</td>
+<td>{% if one.low is not none %}{{ "%.3f" | format(one.low) }} to {{ "%.3f" | format(one.high) }}{% endif %}</td>
+<td>{{ "yes" if one.allowed else "no" }}</td><td>{{ "%+.4f" | format(one.gain) }}</td><td>{{ "%.0f%%" | format(100 * one.chosen) }}</td>
+<td>{% if saved.alpha is not none %}{{ "%.3f" | format(saved.alpha) }}{% endif %}</td>
+<td>{% if saved.changed is not none %}{{ "%.1f" | format(100 * saved.changed) }} %{% endif %}</td></tr>
 {% endfor %}
 </table>
+<p class="small">The rise is theta's {{ alignment }} less theta_0's, {{ found.rise }}. A model keeps enough where the lower end of its interval
+(Fieller's, {{ "%g" | format(100 * found.confidence) }} %) is at least {{ "%g" | format(found.keep) }}, and so for every larger ratio of
+its method{% if not found.sure and found.best %}; here none does, and the estimate decided{% endif %}. Gain: mean change of the
+abilities against theta, as a share of their scales. What is measured is the average in the precision of the run; the last columns
+say what rounding it to the type that it would be saved in does.</p>
+{% if found.by_method %}
+<h2>Methods</h2>
+<table><tr><th>method</th><th>its best alpha</th><th>gain in ability</th><th>recommended less this</th></tr>
+{% for name, one in found.by_method.items() %}
+<tr><td>{{ name }}</td><td>{{ "%g" | format(one.alpha) }}</td><td>{{ "%+.4f" | format(one.gain) }}</td><td>{{ one.recommended_less_this }}</td></tr>
+{% endfor %}
+</table>
+<p class="small">On the same items, drawn together for all models. A best alpha of 1 is theta.</p>
+{% endif %}
 <h2>Run</h2>
 <table>{% for key, value in facts.items() %}<tr><td>{{ key }}</td><td>{{ value }}</td></tr>{% endfor %}</table>
 </html>
@@ -46,13 +70,13 @@ def draw_front(points: Sequence[Point], alignment: str, found: Recommendation, n
     """A matplotlib figure: `alignment` against each ability, with standard errors over items and the ends marked."""
     from matplotlib.figure import Figure
 
-    abilities = [name for name in points[0].scores if name != alignment]
+    abilities = [name for name in points[0].scores if name != alignment and "/" not in name]
     columns = min(3, len(abilities))
     rows = -(-len(abilities) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.6 * rows + 0.3), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, ability in zip(panels, abilities, strict=False):
-        _panel(panel, points, alignment, ability, found.alpha)
+        _panel(panel, points, alignment, ability, found.best)
     for panel in panels[len(abilities) :]:
         panel.set_visible(False)
     panels[0].legend(frameon=False, fontsize=8)
@@ -60,31 +84,25 @@ def draw_front(points: Sequence[Point], alignment: str, found: Recommendation, n
     return figure
 
 
-def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: float) -> None:
-    ends, path = points[:2], points[2:]
-    x, y, dx, dy = _coordinates(path, alignment, ability)
-    method = path[0].method
-    look = looks().get(family(method, path[0].setting)) or next(iter(METHODS[method].looks.values()))
-    label = look.short if method != "part" else f"{path[0].setting['part']} part only"
-    panel.errorbar(x, y, xerr=dx, yerr=dy, color=look.colour, marker="o", markersize=3.5, elinewidth=0.6, label=label)
-    for point, across, up in zip(path, x, y, strict=True):
-        panel.annotate(f"{point.alpha:g}", (across, up), textcoords="offset points", xytext=(4, 4), fontsize=7)
+def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: Candidate | None) -> None:
+    ends = points[:2]
+    for method in dict.fromkeys(point.method for point in points[2:]):
+        path = [point for point in points[2:] if point.method == method]
+        x, y, dx, dy = _coordinates(path, alignment, ability)
+        look = looks().get(family(method, path[0].setting)) or next(iter(METHODS[method].looks.values()))
+        label = look.short if method != "part" else f"{path[0].setting['part']} part only"
+        how = {"color": look.colour, "marker": "o", "markersize": 3.5, "elinewidth": 0.6, "label": label}
+        panel.errorbar(x, y, xerr=dx, yerr=dy, **how)
+        for point, across, up in zip(path, x, y, strict=True):
+            panel.annotate(f"{point.alpha:g}", (across, up), textcoords="offset points", xytext=(4, 4), fontsize=7)
     for point, colour, marker in zip(ends, ("#000000", "#7a0019"), ("s", "D"), strict=True):
         x, y, dx, dy = _coordinates([point], alignment, ability)
         label = r"$\theta_0$ (before RLHF)" if point.label == "theta_0" else r"$\theta$ (after RLHF)"
         panel.errorbar(x, y, xerr=dx, yerr=dy, color=colour, marker=marker, linestyle="none", label=label, zorder=3)
-    for point in (point for point in path if point.alpha == best):
+    for point in (point for point in points[2:] if best and (point.method, point.alpha) == (best.method, best.alpha)):
         x, y, _, _ = _coordinates([point], alignment, ability)
-        panel.plot(
-            x,
-            y,
-            marker="o",
-            markersize=13,
-            markerfacecolor="none",
-            color="#e69f00",
-            linestyle="none",
-            label=f"recommended: {best:g}",
-        )
+        ring = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "color": "#e69f00", "linestyle": "none"}
+        panel.plot(x, y, **ring, label=f"recommended: {point.alpha:g}")
     panel.set_xlabel(alignment, parse_math=False)
     panel.set_ylabel(ability, parse_math=False)
     panel.margins(0.09)
@@ -99,19 +117,23 @@ def _coordinates(points: Sequence[Point], *tasks: str) -> list[list[float]]:
 
 def sentence(found: Recommendation, alignment: str) -> str:
     """The recommendation in words."""
-    sure = f"{found.confidence:.0%}"
-    if found.alpha == 1:
+    sure, best = f"{found.confidence:.0%}", found.best
+    if found.alpha is None:
+        return f"There is no measurable rise of {alignment} to keep ({found.rise}), so no ratio is recommended."
+    if best is None:
         return (
-            f"No ratio gains ability without a significant loss of {alignment} (paired bootstrap over items, "
-            f"{sure} confidence): keep theta."
+            f"No ratio gains ability and keeps {found.keep:.0%} of the rise of {alignment} (interval over items, {sure} confidence): "
+            "keep theta."
         )
-    gains = "; ".join(f"{name} {_change(change)}" for name, change in found.abilities.items())
+    gains = "; ".join(f"{name} {change}" for name, change in found.abilities.items())
+    kept = f"{best.kept:.1%} of the rise of {alignment} is kept"
+    span = f" [{best.low:.1%}, {best.high:.1%}]" if best.low is not None and best.high is not None else ""
+    how = "" if best.method == "ma" else f" with {best.method}"
     return (
-        f"Take alpha = {found.alpha:g}: the largest gain in ability at no significant loss of {alignment} "
-        f"({alignment} {_change(found.alignment)} against theta; {gains}; {sure} intervals of a paired "
-        f"bootstrap over items). On resampled items the same choice fell in {found.chosen[found.alpha]:.0%} of "
-        f"the cases, and on items that were left out what was chosen changed ability by "
-        f"{_change(found.expected)} of its scale."
+        f"Take alpha = {best.alpha:g}{how}: the largest gain in ability of the ratios that keep {found.keep:.0%} of the rise "
+        f"of {alignment} ({kept}{span}; {gains} against theta; {sure} intervals over items). On resampled items the "
+        f"same choice fell in {best.chosen:.0%} of the cases, and on items that were left out what was chosen changed ability by "
+        f"{found.expected} of its scale." + "".join(f" {warning}" for warning in found.warnings)
     )
 
 
@@ -133,9 +155,11 @@ def report(
     figure.savefig(image, format="png", dpi=130, metadata={"Software": None})
     ends, path = points[:2], points[2:]
     models = [(False, point.label, _values(point, kinds)) for point in ends]
+    chosen = found.best and (found.best.method, found.best.alpha)
     for point in path:
         label = f"{point.method}, alpha {point.alpha:g}{_groups(point)}"
-        models.append((point.alpha == found.alpha, label, _values(point, kinds)))
+        models.append(((point.method, point.alpha) == chosen, label, _values(point, kinds)))
+    saved = {(point.method, point.alpha): point.saved for point in path}
     return (
         Environment(autoescape=True, trim_blocks=True, keep_trailing_newline=True)
         .from_string(_PAGE)
@@ -147,7 +171,8 @@ def report(
             picture=base64.b64encode(image.getvalue()).decode(),
             kinds=kinds,
             models=models,
-            path=path,
+            style=STYLE,
+            candidates=[(one, saved[one.method, one.alpha]) for one in found.candidates],
             found=found,
             facts=facts,
         )
@@ -163,7 +188,3 @@ def _values(point: Point, kinds: Mapping[str, str]) -> list[tuple[str, str]]:
 def _groups(point: Point) -> str:
     groups = point.setting.get("alphas")
     return f" ({', '.join(f'{group} {ratio:.3f}' for group, ratio in groups.items())})" if groups else ""
-
-
-def _change(change: Change) -> str:
-    return f"{change.value:+.4g} [{change.low:+.4g}, {change.high:+.4g}]"

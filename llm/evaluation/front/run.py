@@ -1,29 +1,31 @@
 """`front` on files: models, tasks and ratios in; rows, values of each item, pictures and a report out."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from ...averaging.ama.picture import save_figure
-from ...averaging.ama.samples import read_samples, select, tokenise
-from ...averaging.ama.settings import Sources, described_file
+from ...averaging.ama.samples import Sample, read_samples, select, tokenise
+from ...averaging.ama.settings import Sources
 from ...averaging.pair import Pair, load_pair
+from ...averaging.schedule import schedules
+from ...data.records import messages, turns_of
 from ...errors import UserError
 from ...evidence.rows import write_rows
 from ...files import write_json, write_text
-from ...models.batches import Tokens
+from ...models.cache import model_name
 from ...models.loading import device_of, warn
-from ..benchmarks.harness import manager_for
-from ..tasks import Asking, Harness, Task, read_task, reward_task
+from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
+from ..tasks import Replies, Scorer, Task
 from .measure import Point, measure_front, rows_of
 from .recommend import Recommendation, Series, recommend
 from .report import draw_front, report, sentence
-from .settings import FrontSettings
+from .settings import BETWEEN, FrontSettings
 
-_FILES = (".jsonl", ".json")  # of tasks that are no names of lm-eval's
+SHOWN = ("/acc_norm", "/length")  # metrics in the report's table beside the tasks' own
 
 
 def front_files(
@@ -32,100 +34,117 @@ def front_files(
     settings: FrontSettings,
     *,
     device: str = "auto",
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    progress: Progress = lambda label, done, total: None,
+    scorer: Scorer | None = None,
 ) -> str:
     """Measure the front and write `out`: rows.jsonl, points/ (a value an item), recommendation.json,
     front.pdf and .png, report.html. Returns the recommendation as a sentence.
 
-    sources: `data` for method "ama", and `reward_model` with `prompts` for the task "reward".
+    sources: `data` for method "ama", and `reward_model` or `reward_command` with `prompts` for the task "reward". scorer: a
+    function that scores replies instead.
     Raises UserError for input that is missing, damaged or does not fit; what was measured before that stays in `out`.
     """
-    if (sources.data is not None) != (settings.method == "ama"):
+    if (sources.data is not None) != ("ama" in settings.method):
         raise UserError("data (samples of theta) is needed with method 'ama' and allowed with it only.")
-    if (sources.reward_model is None) != (sources.prompts is None):
-        raise UserError("reward-model and prompts are allowed together only.")
+    if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
+        raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
     place = device_of(device)
-    tasks = _tasks(sources, settings, place)
+    tasks = tasks_of(sources, settings, place, scorer)
+    _check_abilities(tasks, settings)
     pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
-    samples = _samples(sources, settings, pair)
-    notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else [])
+    drawn = _drawn(sources, settings)
+    samples = tokenise(drawn, pair.tokenizer, settings.adapt.max_length)[0] if drawn else []
+    notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else []) + _shared(drawn, tasks)
     for note in notes:
         warn(note)
-    points = measure_front(pair, settings, tasks, samples, out, _described(sources, settings), progress)
-    found = _recommendation(points, settings)
-    _write(out, points, tasks, settings, found, sources, notes)
-    return sentence(found, settings.alignment)
+    try_tasks(tasks, pair)
+    described = _described(sources, settings, tasks)
+    points = measure_front(pair, settings, tasks, samples, out, described, progress)
+    found = _recommendation(points, tasks, settings)
+    saved = _saved(points, pair)
+    _write(out, points, tasks, settings, found, sources, notes + saved)
+    return " ".join([*found.verdicts, sentence(found, settings.alignment), *saved])
 
 
-def _tasks(sources: Sources, settings: FrontSettings, place) -> list[Task]:
-    asking = Asking(settings.chat, settings.task_tokens, settings.batch)
-    tasks: list[Task] = []
-    if sources.reward_model is not None:
-        tasks.append(
-            reward_task(
-                sources.reward_model,
-                sources.prompts,
-                tokens=settings.tokens,
-                device=place,
-                temperature=settings.temperature,
-                seed=settings.seed,
-                batch=settings.batch,
-                dtype=settings.dtype,
-            )
-        )
-    named = [entry for entry in settings.tasks if not entry.endswith(_FILES)]
-    manager = manager_for([entry.partition(":")[0] for entry in named], settings.task_folder) if named else None
-    for entry in settings.tasks:
-        name, _, path = entry.rpartition("=")
-        if path.endswith(_FILES):
-            tasks.append(read_task(name or Path(path).stem, Path(path), asking))
-        else:
-            tasks.append(Harness(entry, settings.batch, manager, settings.limit))
+def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
+    """UserError unless there are an alignment metric and an ability."""
     names = [task.name for task in tasks]
-    if len(set(names)) < len(names):
-        raise UserError(f"tasks are called {', '.join(names)}; give each a name of its own, as NAME=FILE.")
     if settings.alignment not in names:
         raise UserError(
             f"alignment is {settings.alignment!r}, allowed are the tasks {', '.join(names) or '(none)'} "
-            "(reward, with --reward-model and --prompts)."
+            "(reward, with --prompts and --reward-model or --reward-command)."
         )
     if len(names) < 2:
         raise UserError("tasks has no ability beside the alignment metric; give at least one.")
-    return tasks
 
 
-def _samples(sources: Sources, settings: FrontSettings, pair: Pair) -> list[Tokens]:
+def _drawn(sources: Sources, settings: FrontSettings) -> list[Sample]:
     if sources.data is None:
         return []
     adapt, rng = settings.adapt, np.random.default_rng([settings.seed, 0])
-    drawn = select(read_samples(sources.data), adapt.keep, adapt.draw, rng)
-    return tokenise(drawn, pair.tokenizer, adapt.max_length)[0]
+    return select(read_samples(sources.data), adapt.keep, adapt.draw, rng)
 
 
-def _described(sources: Sources, settings: FrontSettings) -> dict:
-    """All that decides the measured numbers: models and files by hash, and settings."""
-    files = {task: Path(task.rpartition("=")[2]) for task in settings.tasks}
-    of_the_report = {"confidence", "resamples", "alignment", "name", "rlhf"}
+def _shared(drawn: Sequence[Sample], tasks: Sequence[Task]) -> list[str]:
+    """A note where prompts that the ratios are chosen on are measured on, too."""
+    tested = [messages(turns_of(prompt)) for task in tasks if isinstance(task, Replies) for prompt in task.prompts]
+    tuned = [sample.messages[:-1] for sample in drawn]
+    both = sum(prompt in tuned for prompt in tested)
+    if not both:
+        return []
+    return [
+        f"{both} of {len(tested)} prompts of --prompts are prompts of --data, too: ratios chosen on them look better on them than "
+        "on new prompts; give prompts of their own to test on."
+    ]
+
+
+def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
+    """What rounding does to the first average along the front, if it is saved, in words; a warning where it moves one."""
+    kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
+    inner = [point for point in points[2:] if 0 < point.alpha < 1]
+    linear = [(point, point.saved.warning(kinds)) for point in inner if point.method in ("ma", *BETWEEN, *schedules())]
+    said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if inner else []
+    return said + [f"At alpha {point.alpha:g}: {warning}" for point, warning in linear if warning][:1]
+
+
+def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task]) -> dict:
+    """All that decides the measured numbers: models and files by hash, and settings; of methods and tasks each its own."""
+    free = {"confidence", "resamples", "keep", "alignment", "name", "rlhf", "tasks", "method", "alphas"}
+    hashes = {key: found["sha256"] for key, found in sources.described().items() if key in ("theta_0", "theta", "data")}
+    fixed = settings.model_dump(mode="json", exclude=free)
+    part, adapt, grouping, _ = (fixed.pop(key) for key in ("part", "adapt", "grouping", "options"))
+    own = {
+        "ama": {"adapt": adapt, "grouping": grouping, "data": hashes.pop("data", None)},
+        "part": {"part": part, "grouping": grouping},
+    }
+    methods = {method: own.get(method, settings.options.get(method, {})) for method in settings.method}
     return {
-        "sources": {key: found["sha256"] for key, found in sources.described().items()},
-        "tasks": {task: described_file(file)["sha256"] if file.is_file() else None for task, file in files.items()},
-        "settings": settings.model_dump(mode="json", exclude=of_the_report),
+        "sources": hashes,
+        "settings": fixed,
+        "methods": methods,
+        "tasks": described_tasks(sources, settings, tasks),
     }
 
 
-def _recommendation(points: Sequence[Point], settings: FrontSettings) -> Recommendation:
-    """Over the ratios of the path below 1, and theta."""
-    chosen = [point for point in points[2:] if point.alpha < 1] + [points[1]]
-    series = [
-        Series(name, np.stack([point.scores[name].items for point in chosen]), scores.statistic)
-        for name, scores in points[0].scores.items()
-    ]
-    alignment = next(one for one in series if one.name == settings.alignment)
+def _recommendation(points: Sequence[Point], tasks: Sequence[Task], settings: FrontSettings) -> Recommendation:
+    """Over all points of ratios below 1."""
+    path = [point for point in points[2:] if point.alpha < 1]
+    chosen = [points[0], *path, points[1]]
+    series = {
+        task.name: Series(
+            task.name,
+            np.stack([point.scores[task.name].items for point in chosen]),
+            points[0].scores[task.name].statistic,
+        )
+        for task in tasks
+    }
+    alignment = series.pop(settings.alignment)
     return recommend(
-        [point.alpha for point in chosen],
+        [(point.method, point.alpha) for point in path],
         alignment,
-        [one for one in series if one is not alignment],
+        list(series.values()),
         np.random.default_rng([settings.seed, 3]),
+        settings.keep,
         settings.confidence,
         settings.resamples,
     )
@@ -140,22 +159,24 @@ def _write(
     sources: Sources,
     notes: Sequence[str],
 ) -> None:
-    name = settings.name or sources.theta.resolve().name
+    name = settings.called(sources.theta)
     write_rows(out / "rows.jsonl", rows_of(points, name, settings.rlhf, settings.seed))
     write_json(out / "recommendation.json", asdict(found))
     note = f"{name}, seed {settings.seed}; error bars: standard error over items"
     figure = draw_front(points, settings.alignment, found, note)
     save_figure(figure, out / "front")
-    best = next((point for point in points[2:] if point.alpha == found.alpha < 1), None)
+    chosen = found.best and (found.best.method, found.best.alpha)
+    best = next((point for point in points[2:] if (point.method, point.alpha) == chosen), None)
     command = None
     if best is not None and best.method == "ama":
-        write_json(out / "ratios.json", {"groups": best.setting["alphas"], "grouping": asdict(settings.groups)})
+        grouping = asdict(settings.groups_of("ama"))
+        write_json(out / "ratios.json", {"groups": best.setting["alphas"], "grouping": grouping})
     if best is not None:
         command = _command(sources, out, settings, best)
     facts = {
-        "theta_0": sources.theta_0.resolve().name,
-        "theta": sources.theta.resolve().name,
-        "method": settings.method,
+        "theta_0": model_name(sources.theta_0),
+        "theta": model_name(sources.theta),
+        "methods": ", ".join(settings.method),
         "tasks": ", ".join(
             f"{task.name} ({task.kind}, {len(points[0].scores[task.name].items)} items)" for task in tasks
         ),
@@ -163,7 +184,8 @@ def _write(
         "seed": str(settings.seed),
         **({"notes": " ".join(notes)} if notes else {}),
     }
-    kinds = {task.name: task.kind for task in tasks}
+    shown = [key for key in points[0].scores if "/" not in key or key.endswith(SHOWN)]
+    kinds = {key: kind for key, kind in kinds_of(tasks, points[0].scores).items() if key in shown}
     title = f"Front of {name}"
     page = report(points, kinds, settings.alignment, found, figure, title=title, facts=facts, command=command)
     write_text(out / "report.html", page)
@@ -171,7 +193,7 @@ def _write(
 
 def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) -> str:
     """The `average` that writes the recommended model."""
-    grouping = asdict(settings.groups)
+    grouping = asdict(settings.groups_of(best.method))
     places = [text for key in ("parts", "embeddings", "norm", "head") for text in (f"--{key}", str(grouping[key]))]
     if best.method == "ama":
         how = ["--alphas-file", str(out / "ratios.json")]
@@ -179,8 +201,10 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
         how = ["--part", str(settings.part), "--alpha", f"{best.alpha:g}", *places]
     else:
         how = ["--alpha", f"{best.alpha:g}", *(["--method", best.method] if best.method != "ma" else [])]
-        how += [text for key, value in settings.options.items() for text in ("--option", f"{key}={value}")]
+        given = settings.options.get(best.method, {})
+        how += [text for key, value in given.items() for text in ("--option", f"{key}={value}")]
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
     models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
-    return shlex.join(["alignment-tax", "average", *models, *how, "--out", "averaged"])
+    kept = ["--dtype", "float32"] if best.saved.warning("") else []  # else it would not be the model that was measured
+    return shlex.join(["alignment-tax", "average", *models, *how, *kept, "--out", "averaged"])

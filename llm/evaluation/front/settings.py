@@ -1,19 +1,18 @@
 """What `front` measures, and how (docs/front.yaml)."""
 
-from pathlib import Path
 from typing import Annotated, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from ...averaging.ama.settings import Search
-from ...averaging.pair import Match
 from ...averaging.ratios import for_one_part
 from ...averaging.schedule import checked, one_ratio_methods
-from ...config.base import Count, Items, Positive, Settings, refused
+from ...config.base import Count, refused
 from ...errors import UserError
 from ...grouping import Grouping
-from ...methods import METHODS, names
+from ...methods import METHODS
+from ..measuring import Measuring
 
 BETWEEN = ("ama", "part")  # methods that have ratios of groups
 
@@ -43,59 +42,47 @@ class FrontSearch(Search):
     batch: Count = 16
 
 
-class FrontSettings(Settings):
-    """All settings of `front`.
+def parse_methods(given: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """ "ma,ama" or a list as names, each once."""
+    found = given.split(",") if isinstance(given, str) else given
+    return tuple(dict.fromkeys(name.strip() for name in found if name.strip()))
 
-    tasks: entries PATH.jsonl, NAME=PATH.jsonl, or names of lm-eval tasks. method, alphas: the models between the ends: a
-    method that takes one ratio, "ama" or "part", at each ratio. options: the method's own, such as keep; its source's by default.
-    part: of "part", its name or number. adapt: of "ama".
-    match: how far the models may differ. alignment: the task that must not be lost, "reward" where a reward model is given.
-    chat: local items in the model's chat format. task_tokens, tokens: new tokens a reply, of local items and of rewarded
-    samples. limit, task_folder: of lm-eval. confidence, resamples: of the recommendation. name, rlhf: preset and algorithm
-    in the rows; theta's folder by default.
+
+class FrontSettings(Measuring):
+    """All settings of `front`: those of measuring, and:
+
+    method, alphas: the models between the ends: methods that take one ratio, "ama" or "part", each at each ratio. options: method ->
+    its own, such as {"trim": {"keep": 0.1}}; its source's by default. part: of "part", its name or number. adapt: of "ama".
+    keep: the share of the rise in alignment that a recommended model must keep.
     """
 
-    tasks: tuple[str, ...]
-    method: str = "ma"
+    method: Annotated[tuple[str, ...], BeforeValidator(parse_methods), Field(min_length=1)] = ("ma",)
     alphas: Annotated[tuple[float, ...], BeforeValidator(parse_alphas)] = tuple(parse_alphas("0:1:0.1"))
-    options: dict[str, float | str] = Field(default={})
+    options: dict[str, dict[str, float | str]] = Field(default={})
     part: str | None = None
     grouping: Grouping = Grouping()
     adapt: FrontSearch = FrontSearch()
-    match: Match = Match()
-    alignment: str = "reward"
-    chat: bool = True
-    task_tokens: Count = 64
-    tokens: Count = 196
-    temperature: Positive = 1.0
-    batch: Count = 16
-    limit: Count | None = None
-    task_folder: Path | None = None
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    resamples: Items = 1000
-    seed: Annotated[int, Field(ge=0)] = 0
-    dtype: str = "auto"
-    name: str | None = None
-    rlhf: str = "none"
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.95
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        allowed = {"method": [*_of_two_models(), *BETWEEN], "rlhf": ["none", *names("alignment")]}
-        for key, values in allowed.items():
-            if getattr(self, key) not in values:
-                raise refused(f"{key} is {getattr(self, key)!r}, allowed are {', '.join(values)}")
-        if self.options and self.method in BETWEEN:
-            raise refused(f"options = {self.options} are not allowed with method {self.method!r}; allowed is none")
-        if self.method not in BETWEEN:
-            checked(METHODS[self.method], self.options)
-        if (self.part is not None) != (self.method == "part"):
+        allowed = [*_of_two_models(), *BETWEEN]
+        for method in self.method:
+            if method not in allowed:
+                raise refused(f"method is {method!r}, allowed are {', '.join(allowed)}")
+        for method, given in self.options.items():
+            if method not in self.method or method in BETWEEN:
+                raise refused(
+                    f"options = {given} are not allowed with method {method!r}; allowed are those of the chosen methods"
+                )
+            checked(METHODS[method], given)
+        if (self.part is not None) != ("part" in self.method):
             raise refused(f"part is {self.part!r}, needed with method 'part' and allowed with it only")
         return self
 
-    @property
-    def groups(self) -> Grouping:
-        """The grouping as it is used: with a single part the rest stays theta's."""
-        return for_one_part(self.grouping) if self.method == "part" else self.grouping
+    def groups_of(self, method: str) -> Grouping:
+        """The grouping as a method uses it: with a single part the rest stays theta's."""
+        return for_one_part(self.grouping) if method == "part" else self.grouping
 
 
 def _of_two_models() -> list[str]:

@@ -1,0 +1,113 @@
+"""How far theta is from theta_0, group by group and in units of the last place, and what that makes of saved averages."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from ..grouping import Grouping, assign
+from .pair import Pair
+from .precision import STRIDE, WHOLE, Effect
+
+BY_LAYER = Grouping(level="layer", embeddings="own", norm="own", head="own")
+STEPS = (1, 2, 4, 8)  # edges of the bins of |update| in units of the last place
+SAVED_AT = (0.2, 0.5, 0.8)  # ratios at which averages are rounded, to see what that does to them
+_ALL = 1 << 20  # values of a tensor that are all looked at; of a larger one every `STRIDE`-th
+
+
+def group_movement(
+    theta_0: Mapping[str, torch.Tensor], theta: Mapping[str, torch.Tensor]
+) -> dict[str, dict[str, float]]:
+    """Group (each layer, embeddings, norm, head unless it is tied) -> {"relative": ||theta - theta_0|| / ||theta_0||, "share": of
+    ||theta - theta_0||^2 over all groups}. Both zero where nothing has moved.
+    """
+    squares: dict[str, list[float]] = {}
+    for name, group in assign(list(theta), BY_LAYER).items():
+        before, after = theta_0[name].double(), theta[name].double()
+        square = squares.setdefault(group, [0.0, 0.0])
+        square[0] += (after - before).square().sum().item()
+        square[1] += before.square().sum().item()
+    total = sum(moved for moved, _ in squares.values()) or 1.0
+    shares = squares.items()
+    return {
+        group: {"relative": (moved / size) ** 0.5 if size else 0.0, "share": moved / total}
+        for group, (moved, size) in shares
+    }
+
+
+def what_moved(pair: Pair) -> dict:
+    """{"groups": as `group_movement`; "weights": how many; "changed": the share of them in which theta differs from theta_0;
+    "steps": of these the share whose update is below 1, 1 to 2, .. and above 8 units in the last place of the type that theta is
+    saved in; "dtype": these types; "saved": ratio -> `Effect` of the average rounded to them}.
+
+    Of tensors of more than a million values, steps and averages look at every 33rd.
+    """
+    found = {name: (low, high) for name, low, high in pair.tensors()}
+    groups = group_movement(*({name: both[side] for name, both in found.items()} for side in (0, 1)))
+    changed, weights, kinds = 0, 0, set()
+    bins, effects = torch.zeros(len(STEPS) + 1), {alpha: Effect() for alpha in SAVED_AT}
+    for name, (low, high) in found.items():
+        kind, size = pair.stored.get(name, high.dtype), low.numel()
+        kinds.add(str(kind).removeprefix("torch."))
+        changed, weights = changed + int((low != high).sum()), weights + size
+        stride = STRIDE if size > _ALL else 1
+        before, after = (tensor.reshape(-1)[::stride].double().cpu() for tensor in (low, high))
+        moved = before != after
+        steps = (after - before)[moved].abs() / last_place(before[moved], kind)
+        bins += torch.bucketize(steps, torch.tensor(STEPS, dtype=steps.dtype), right=True).bincount(
+            minlength=len(bins)
+        ) * (size / len(before))
+        for alpha, effect in effects.items():
+            count_saved(effect, before, after, alpha, kind, size)
+    return {
+        "groups": groups,
+        "weights": weights,
+        "changed": changed / weights,
+        "steps": (bins / max(1.0, float(bins.sum()))).tolist(),
+        "dtype": ", ".join(sorted(kinds)),
+        "saved": {f"{alpha:g}": effect.described() for alpha, effect in effects.items()},
+    }
+
+
+def saved_effect(
+    pair: Pair,
+    theta_0: Mapping[str, torch.Tensor],
+    made: Mapping[str, torch.Tensor],
+    ratios: float | Mapping[str, float],
+) -> Effect:
+    """What rounding an average in memory to the types in which it would be saved does to it.
+
+    theta_0, made: theta_0 and the average, as `Pair.tensors` names them. ratios: one, or one a tensor.
+    """
+    effect = Effect()
+    for name, _, high in pair.tensors():
+        low, average = theta_0[name], made[name]
+        stride = STRIDE if low.numel() > WHOLE else 1
+        flat = [tensor.reshape(-1)[::stride].double().cpu() for tensor in (low, high, average)]
+        rounded = flat[2].float().to(pair.stored.get(name, high.dtype)).double()
+        ratio = ratios if isinstance(ratios, float) else ratios[name]
+        effect.add(flat[0], flat[1], rounded, ratio, low.numel())
+    return effect
+
+
+def count_saved(
+    effect: Effect, low: torch.Tensor, high: torch.Tensor, ratio: float, kind: torch.dtype, stands_for: int
+) -> None:
+    """Add to `effect` the linear average of fp64 values, rounded to `kind` as folders are (through fp32 for 16 bits)."""
+    exact = (1 - ratio) * low + ratio * high
+    made = exact.float().to(kind).double() if kind.itemsize < 4 else exact.to(kind).double()
+    effect.add(low, high, made, ratio, stands_for)
+
+
+def last_place(values: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """The unit in the last place of fp64 values in the type `kind`: 2^(exponent - bits of the fraction), subnormals included."""
+    information = torch.finfo(kind)
+    _, exponent = torch.frexp(values)
+    bits = round(-torch.log2(torch.tensor(information.eps, dtype=torch.float64)).item())
+    lowest = round(torch.log2(torch.tensor(information.tiny, dtype=torch.float64)).item())
+    return torch.ldexp(torch.ones_like(values), (exponent - 1).clamp(min=lowest) - bits)
+
+
+def labels_of(steps: Sequence[int] = STEPS) -> list[str]:
+    """What the bins of "steps" are called."""
+    inner = [f"{low} to {high}" for low, high in zip(steps, steps[1:])]
+    return [f"below {steps[0]}", *inner, f"{steps[-1]} and more"]

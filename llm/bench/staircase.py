@@ -1,0 +1,58 @@
+"""The staircase that bf16 makes of the path from theta_0 to theta, on weights and updates drawn at random."""
+
+import numpy as np
+
+from ..averaging.files.arithmetic import mix, narrow, widen
+from ..averaging.files.output import rounded_at_random
+from ..averaging.precision import Effect
+
+SIZES = (512, 256, 128, 64, 16)  # weights over the standard deviation of their updates
+ALPHAS = (0.2, 0.5, 0.8)
+
+
+def table(values: int = 400_000, seed: int = 0) -> str:
+    """A Markdown table: a row an update's size and ratio."""
+    lines = [
+        "| update's standard deviation | asked alpha | nearest: effective alpha | weights changed | stochastic: effective alpha "
+        "| terms rounded first: effective alpha | equal weights altered |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for size in SIZES:
+        for alpha in ALPHAS:
+            found = measured(size, alpha, values, seed)
+            nearest, stochastic, apart = (found[key] for key in ("nearest", "stochastic", "terms rounded first"))
+            lines.append(
+                f"| weight / {size} | {alpha:g} | {nearest.alpha:.3f} | {nearest.changed:.1%} | {stochastic.alpha:.3f} "
+                f"| {apart.alpha:.3f} | {found['altered']:.1%} |"
+            )
+    return "\n".join(lines)
+
+
+def measured(size: float, alpha: float, values: int, seed: int) -> dict:
+    """Way of rounding -> `Effect`, and "altered": of weights that are equal in both models the share that the last way changes.
+
+    Weights are normal, rounded to bf16; theta's are theirs plus normal numbers times weight / size, rounded to bf16.
+    """
+    rng = np.random.default_rng(seed)
+    low = narrow(rng.normal(scale=0.02, size=values), "BF16")
+    before = widen(low, "BF16").astype(np.float64)
+    high = narrow(before + rng.normal(size=values) * before / size, "BF16")
+    after = widen(high, "BF16").astype(np.float64)
+    exact = (1 - alpha) * before + alpha * after
+    made = {
+        "nearest": widen(mix(low, "BF16", high, "BF16", alpha), "BF16"),
+        "stochastic": rounded_at_random(exact, "BF16", rng),
+        "terms rounded first": terms_rounded(before, after, alpha),
+    }
+    effects = {}
+    for way, average in made.items():
+        effects[way] = Effect()
+        effects[way].add(before, after, average.astype(np.float64), alpha)
+    altered = (terms_rounded(before, before, alpha) != before).mean()
+    return effects | {"altered": float(altered)}
+
+
+def terms_rounded(low: np.ndarray, high: np.ndarray, alpha: float) -> np.ndarray:
+    """The average with each product rounded to bf16 before the sum is, as tensors in bf16 do it; fp64 in and out."""
+    terms = [widen(narrow(share * model, "BF16"), "BF16") for share, model in ((1 - alpha, low), (alpha, high))]
+    return widen(narrow(terms[0].astype(np.float64) + terms[1], "BF16"), "BF16").astype(np.float64)

@@ -1,0 +1,66 @@
+"""How a metric changes from one model to another on the same items: paired intervals, items lost and gained, verdicts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..evidence.intervals import t_interval
+from .measurement import MEAN, Measurement, values
+
+LOWER_IS_BETTER = ("brier", "calibration_error", "self_bleu")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A difference with its interval at the stated confidence, two-sided; NaN bounds where there is a single item."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4g} [{self.low:+.4g}, {self.high:+.4g}]"
+
+
+def paired_change(
+    before: Measurement, after: Measurement, rng: np.random.Generator, confidence: float, resamples: int
+) -> Change:
+    """after - before on the same items, in the metric's own unit.
+
+    Of means of items by Student's t; of others (BLEU, calibration error) by the percentile bootstrap over items.
+    """
+    first, second = before.items, after.items
+    if before.statistic == MEAN:
+        found = t_interval(second - first, confidence)
+        return Change(found.mean, found.low, found.high)
+    value = after.value - before.value
+    if len(first) < 2:
+        return Change(value, np.nan, np.nan)
+    drawn = rng.integers(len(first), size=(resamples, len(first)))
+    changes = values(second[drawn], after.statistic) - values(first[drawn], before.statistic)
+    low, high = np.quantile(changes, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Change(value, float(low), float(high))
+
+
+def flips(before: Measurement, after: Measurement) -> tuple[list[int], list[int]]:
+    """(items that score less after, items that score more), by their numbers from 0; none of a metric that is no mean of items."""
+    if before.statistic != MEAN:
+        return [], []
+    change: NDArray[np.float64] = after.items - before.items
+    return np.flatnonzero(change < 0).tolist(), np.flatnonzero(change > 0).tolist()
+
+
+def verdicts(abilities: Mapping[str, Change], rise: Change | None, alignment: str) -> list[str]:
+    """What can be said of theta against theta_0 from the intervals: which abilities are measurably lower, whether alignment is
+    measurably higher (None: not measured).
+    """
+    lower = [f"{name} ({change})" for name, change in abilities.items() if change.high < 0]
+    said = [f"theta pays a tax on {', '.join(lower)}." if lower else NO_TAX] if abilities else []
+    if rise is not None and not rise.low > 0:
+        said.append(f"theta does not beat theta_0 on the alignment metric: {alignment} {rise}.")
+    return said
+
+
+NO_TAX = "theta pays no measurable tax on these items."

@@ -1,0 +1,67 @@
+"""Tasks from a user's own files: lines of items, of one of three kinds."""
+
+from pathlib import Path
+from typing import Any
+
+from ..data.formats import prompt_of
+from ..errors import UserError
+from ..files import read_lines, text_of
+from .tasks import Answer, Asking, Choice, Task, Translation
+
+EXAMPLES = {
+    "choices": '{"prompt": "2 + 2 =", "choices": ["3", "4"], "answer": "4"}',
+    "answers": '{"prompt": "Who wrote Faust?", "answers": ["Goethe"]}',
+    "reference": '{"prompt": "Translate: le chat", "reference": "the cat"}',
+}  # the key that tells an item's kind -> an item
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def read_task(name: str, path: Path, asking: Asking) -> Task:
+    """A task from a JSONL file, all of whose lines are of one kind: a prompt (`llm.data.formats`) and one of these.
+
+    "choices" and "answer" (the right one, its index from 0, or its letter); "answers" (one or more); "reference".
+    Raises UserError naming file, line and key.
+    """
+    rows = read_lines(path)
+    kinds = {next((key for key in EXAMPLES if key in row), None) for _, row in rows}
+    if len(kinds) != 1 or None in kinds:
+        raise UserError(f"{path}: each line must have the same one of {', '.join(EXAMPLES)}, as {EXAMPLES['choices']}.")
+    key = kinds.pop()
+    items = [{"prompt": prompt_of(row, where)} | _READERS[key](row, where) for where, row in rows]
+    task: Any = {"choices": Choice, "answers": Answer, "reference": Translation}[key]
+    return task(name, items, asking)
+
+
+def _choice(row: dict, where: str) -> dict:
+    choices, answer = row["choices"], row.get("answer")
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
+        raise UserError(
+            f"{where}: choices is {choices!r:.80}, allowed is a list of at least two texts, as {EXAMPLES['choices']}."
+        )
+    if isinstance(answer, str) and choices.count(answer) == 1:
+        answer = choices.index(answer)
+    elif isinstance(answer, str) and len(answer) == 1 and answer not in choices and answer in _LETTERS:
+        answer = _LETTERS.index(answer)
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+        last = _LETTERS[min(len(choices), len(_LETTERS)) - 1]
+        raise UserError(
+            f"{where}: answer is {row.get('answer')!r:.80}, allowed is one of the choices, its index from 0, or its letter "
+            f"from A to {last}, as {EXAMPLES['choices']}."
+        )
+    return {"choices": choices, "answer": answer}
+
+
+def _answers(row: dict, where: str) -> dict:
+    answers = row["answers"]
+    if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
+        raise UserError(
+            f"{where}: answers is {answers!r:.80}, allowed is a list of at least one text, as {EXAMPLES['answers']}."
+        )
+    return {"answers": answers}
+
+
+def _reference(row: dict, where: str) -> dict:
+    return {"reference": text_of(row, "reference", where)}
+
+
+_READERS = {"choices": _choice, "answers": _answers, "reference": _reference}

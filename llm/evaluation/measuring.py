@@ -1,0 +1,144 @@
+"""What `front` and `tax` have in common: settings of how models are measured, the tasks that follow from them, and trying these
+before anything is measured.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Self
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from ..averaging.ama.settings import Sources, described_file
+from ..averaging.pair import Match, Pair
+from ..config.base import Count, Items, Positive, Settings, refused
+from ..data.formats import read_prompts
+from ..errors import UserError
+from ..methods import names
+from ..models.cache import model_name
+from ..models.chat import ids_of_prompts
+from .benchmarks.harness import manager_for
+from .formats import read_task
+from .measurement import Measurement
+from .tasks import Asking, Harness, Replies, Scorer, Task
+
+FILES = (".jsonl", ".json")  # of tasks that are no names of lm-eval's
+Progress = Callable[[str, int, int], None]  # (what is measured, how much is done, of how much)
+
+
+class Measuring(Settings):
+    """How models are measured.
+
+    tasks: entries PATH.jsonl, NAME=PATH.jsonl, or names of lm-eval tasks. samples: replies a prompt. match: how far the models
+    may differ. alignment: the task that must not be lost, "reward" where there is a reward. chat: local items in the model's
+    chat format. task_tokens, tokens: new tokens a reply, of local items and of prompts. limit, task_folder: of lm-eval.
+    confidence, resamples: of intervals. name, rlhf: what theta is called, by default as its folder, and how it was aligned.
+    """
+
+    tasks: tuple[str, ...]
+    samples: Count = 1
+    match: Match = Match()
+    alignment: str = "reward"
+    chat: bool = True
+    task_tokens: Count = 64
+    tokens: Count = 196
+    temperature: Positive = 1.0
+    batch: Count = 16
+    limit: Count | None = None
+    task_folder: Path | None = None
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    resamples: Items = 1000
+    seed: Annotated[int, Field(ge=0)] = 0
+    dtype: str = "float32"
+    name: str | None = None
+    rlhf: str = "none"
+
+    @model_validator(mode="after")
+    def _rlhf_is_known(self) -> Self:
+        allowed = ["none", *names("alignment")]
+        if self.rlhf not in allowed:
+            raise refused(f"rlhf is {self.rlhf!r}, allowed are {', '.join(allowed)}")
+        return self
+
+    def asking(self, tokens: int) -> Asking:
+        return Asking(self.chat, tokens, self.batch, self.samples, self.temperature, self.seed)
+
+    def called(self, theta: Path) -> str:
+        return self.name or model_name(theta)
+
+
+def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer: Scorer | None = None) -> list[Task]:
+    """The tasks, each with a name of its own; replies to prompts come first.
+
+    scorer: what scores replies, in place of the sources' reward model or command. UserError for what is missing or damaged.
+    """
+    scorer, tasks = scorer or sources.scorer(device, settings.dtype, settings.batch), list[Task]()
+    if sources.prompts is not None:
+        prompts = read_prompts(sources.prompts)
+        if hasattr(scorer, "check"):
+            scorer.check(prompts)
+        tasks.append(Replies(scorer, prompts, settings.asking(settings.tokens), "reward" if scorer else "replies"))
+    elif scorer is not None:
+        raise UserError("a reward model or command is given without prompts; give --prompts with it.")
+    named = [entry for entry in settings.tasks if not entry.endswith(FILES)]
+    manager = manager_for([entry.partition(":")[0] for entry in named], settings.task_folder) if named else None
+    for entry in settings.tasks:
+        name, _, path = entry.rpartition("=")
+        if path.endswith(FILES):
+            tasks.append(read_task(name or Path(path).stem, Path(path), settings.asking(settings.task_tokens)))
+        else:
+            tasks.append(Harness(entry, settings.batch, manager, settings.limit))
+    called = [task.name for task in tasks]
+    if odd := next((name for name in called if "/" in name), None):
+        raise UserError(f"tasks has one called {odd!r}, allowed are names without /, as NAME=FILE.")
+    if len(set(called)) < len(called):
+        raise UserError(f"tasks are called {', '.join(called)}; give each a name of its own, as NAME=FILE.")
+    return tasks
+
+
+def described_tasks(sources: Sources, settings: Measuring, tasks: Sequence[Task]) -> dict[str, object]:
+    """Task -> what decides its numbers beside the models and the settings: files by hash, what scores replies."""
+    local = {}
+    for entry in settings.tasks:
+        name, _, path = entry.rpartition("=")
+        if path.endswith(FILES):
+            local[name or Path(path).stem] = described_file(Path(path))["sha256"]
+    replies = {key: found for key, found in sources.described().items() if key.startswith(("reward", "prompts"))}
+    return {task.name: replies if isinstance(task, Replies) else local.get(task.name) for task in tasks}
+
+
+def try_tasks(tasks: Sequence[Task], pair: Pair) -> None:
+    """Measure each task's first item, so that what cannot be measured is refused before the rest; chat formats are tried on all."""
+    for task in tasks:
+        if isinstance(task, Replies):
+            ids_of_prompts(pair.tokenizer, task.prompts)
+        task.first().measure(pair.model, pair.tokenizer)
+
+
+def measure_tasks(
+    pair: Pair, tasks: Sequence[Task], label: str, progress: Callable[[str], None]
+) -> tuple[dict[str, Measurement], dict[str, float]]:
+    """(metric -> measurement, metric -> seconds of its task) of the pair's model as it is.
+
+    A task's own metric has its name, others are NAME/METRIC. progress: called with a sentence before each task.
+    """
+    scores: dict[str, Measurement] = {}
+    seconds: dict[str, float] = {}
+    for task in tasks:
+        progress(f"{label}: {task.name}")
+        start = perf_counter()
+        for number, (metric, found) in enumerate(task.measure(pair.model, pair.tokenizer).items()):
+            key = f"{task.name}/{metric}" if number else task.name
+            if not np.isfinite(found.items).all():
+                raise UserError(f"the task {key} gives a model a score that is not finite; look at its weights.")
+            scores[key] = found
+        seconds |= dict.fromkeys([key for key in scores if key not in seconds], perf_counter() - start)
+    return scores, seconds
+
+
+def kinds_of(tasks: Sequence[Task], scores: Mapping[str, Measurement]) -> dict[str, str]:
+    """Metric -> what its numbers are."""
+    own = {task.name: task.kind for task in tasks}
+    return {key: own.get(key) or key.rpartition("/")[2].replace("_", " ") for key in scores}

@@ -1,0 +1,55 @@
+"""Models of the hub in the cache on this machine, found without the hub's library, which the light install has not."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import UserError
+
+_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def local_model(given: str | Path, option: str) -> Path:
+    """The folder of a model: a folder as it is, a hub id (ORG/NAME or ORG/NAME@REVISION) in the cache, revision main by default.
+
+    option: what gave it, for messages. What is neither a folder nor a hub id is returned as it is, for `read_folder` to refuse.
+    Raises UserError for an id that is not in the cache, with the command that fetches it.
+    """
+    path, match = Path(given), _ID.fullmatch(str(given))
+    if path.exists() or not match or path.is_absolute() or str(given).startswith("."):
+        return path
+    name, revision = match["name"], match["revision"] or "main"
+    home = cache_folder(os.environ) / f"models--{name.replace('/', '--')}"
+    reference = home / "refs" / revision
+    commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
+    found = home / "snapshots" / commit
+    if found.is_dir():
+        return found
+    option_of = f" --revision {revision}" if match["revision"] else ""
+    raise UserError(
+        f"{option} is {str(given)!r}, which is no folder and not in the cache of models; if it is a model of the hub, "
+        f"`hf download {name}{option_of}` puts it there."
+    )
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Where the hub's library keeps models, by the variables that it reads."""
+    for variable, below in (
+        ("HF_HUB_CACHE", ""),
+        ("HUGGINGFACE_HUB_CACHE", ""),
+        ("HF_HOME", "hub"),
+        ("XDG_CACHE_HOME", "huggingface/hub"),
+    ):
+        if environment.get(variable):
+            return Path(environment[variable]).expanduser() / below
+    return Path.home() / ".cache" / "huggingface" / "hub"
+
+
+def model_name(folder: Path) -> str:
+    """What a model is called: ORG/NAME in the hub's cache (models--ORG--NAME/snapshots/COMMIT), else its folder's name."""
+    path = folder.resolve()
+    home = path.parents[min(1, len(path.parents) - 1)].name
+    if home.startswith("models--") and path.parent.name == "snapshots":
+        return home.removeprefix("models--").replace("--", "/", 1)
+    return path.name
