@@ -164,7 +164,10 @@ def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, caps
     assert command(monkeypatch, "pretrain", "--preset", path, "--out", tmp_path) == 0
     assert (run.folder / "pretrained" / "config.json").is_file()
     assert command(monkeypatch, "show", "--preset", path) == 2
-    assert "is not allowed with this command; allowed are microcosm, microcosm-2, microcosm-untied, smoke" in capsys.readouterr().err
+    assert (
+        "is not allowed with this command; allowed are microcosm, microcosm-2, microcosm-untied, smoke"
+        in capsys.readouterr().err
+    )
     nowhere = tiny(load_preset("openllama-3b"), str(tmp_path))
     with pytest.raises(UserError, match="has no folder sharegpt"):
         HubBackend(Run(nowhere, 0, tmp_path)).sft()
