@@ -48,7 +48,11 @@ def needs(line: Line) -> str:
     """How many seeds would decide an undecided line with a chance of 80 %; "" where none can be told, from one seed."""
     if len(line.per_seed) < 2:
         return ""
-    return f"80 % power needs {line.seeds_needed or f'more than {MOST}'} seeds"
+    return f"80 % power needs {_seeds(line)}"
+
+
+def _seeds(line: Line) -> str:
+    return f"{line.seeds_needed or f'more than {MOST}'} seeds"
 
 
 def title(line: Line) -> str:
@@ -118,8 +122,8 @@ def text(ledger: Ledger, details: bool = False) -> str:
 def _line(entry: Entry) -> str:
     """The verdict of a claim, the seeds that it needs, what gold reward says, and the counts of several parts."""
     told = [str(entry.verdict)]
-    if entry.weakest.verdict == "undecided" and (wanted := entry.seeds_needed):
-        told.append(f"needs {wanted} seeds")
+    if entry.weakest.verdict == "undecided" and needs(entry.weakest):
+        told.append(f"needs {_seeds(entry.weakest)}")
     if entry.by_gold and entry.by_gold != entry.verdict:
         told.append(f"by gold {entry.by_gold}")
     parts = f": {counts(entry, small=False)}" if len(entry.deciding) > 1 else ""
