@@ -268,7 +268,7 @@ def _write(
                 if span is not None:
                     hashes[key].follow(span.tensor.source, span.end)
 
-    with ExitStack() as threads, atomic_folder(out, total) as folder:
+    with atomic_folder(out, total) as folder, ExitStack() as threads:
         for hash_ in hashes.values():
             threads.enter_context(hash_)
         write_weights(files, folder, followed, count)
