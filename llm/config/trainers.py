@@ -4,7 +4,7 @@ Results depend on the first only (up to rounding): every batch is the global one
 """
 
 import math
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -20,13 +20,22 @@ class Hardware(Settings):
 
     device: Literal["gpu", "cpu"]
     launcher: Launcher
-    processes: Count  # of one machine, one GPU each
-    per_device_batch: Count  # rows that go through the model together when it learns
+    processes: Count  # of one machine, one GPU each; a batch that they do not divide takes fewer (`of_batch`)
+    per_device_batch: Count  # rows that go through the model together when it learns, at most
     generation_batch: Count  # replies that are written, or judged, together by one process
     dtype: Literal["bf16", "fp32"]  # of the computation and of saved models; what is trained is kept in fp32
     checkpointing: bool  # activations are computed again instead of kept: less memory, about a third slower
     checkpoint_steps: Count  # between two states that a killed run can go on from
     sampler: Literal["transformers", "vllm"]
+
+    def of_batch(self, rows: int) -> "Hardware":
+        """With as many of the processes as divide a global batch of so many rows, all with equal shares."""
+        return self.model_copy(update={"processes": largest_divisor(rows, self.processes)})
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of a number >= 1 that is at most `most` >= 1."""
+    return next(k for k in range(min(number, most), 0, -1) if number % k == 0)
 
 
 class Adam(Settings):
@@ -64,9 +73,13 @@ class Lora(Settings):
 
 
 class Training(Trained):
-    """What every trainer has. lora: None to train all weights."""
+    """What every trainer has. lora: None to train all weights. rows: those of a step, over all processes."""
 
     lora: Lora | None
+
+    @property
+    def rows(self) -> int:
+        return cast(Any, self).descent.batch  # all but PPO have one
 
 
 class SftSettings(Training):
@@ -118,7 +131,7 @@ class DpoSettings(Aligning):
 
     @property
     def example(self) -> tuple[int, int]:
-        return self.descent.batch, 2 * self.length
+        return self.rows, 2 * self.length
 
     def work(self, lengths: Lengths) -> Work:
         """theta_0 reads every pair whenever it is learned from."""
@@ -137,7 +150,7 @@ class RsfSettings(BestOfN, Aligning):
 
     @property
     def example(self) -> tuple[int, int]:
-        return self.descent.batch, self.writing.tokens
+        return self.rows, self.writing.tokens
 
     def work(self, lengths: Lengths) -> Work:
         return self._work(lengths.replying(self.writing.max_new_tokens), self.descent.epochs)
@@ -158,8 +171,12 @@ class PpoSettings(Proximal, Aligning):
     starts_warm: ClassVar[bool] = True
 
     @property
+    def rows(self) -> int:
+        return self.batch
+
+    @property
     def example(self) -> tuple[int, int]:
-        return self.batch, self.writing.tokens
+        return self.rows, self.writing.tokens
 
     def work(self, lengths: Lengths) -> Work:
         return super().work(lengths.replying(self.writing.max_new_tokens))

@@ -5,7 +5,7 @@ from operator import attrgetter
 
 from ..config import AveragingEntry, HubPreset
 from ..config.base import Lengths, Work
-from ..config.trainers import Hardware
+from ..config.trainers import Hardware, Training
 from ..training.distributed.processes import split
 from .costs import FULL, HALF, Cost, Step, activations, cache, gathered, gpu_speed, models, parameters, training_state
 
@@ -34,11 +34,23 @@ LENGTHS = Lengths(prompt=SIZES.prompt, reply=SIZES.reply, pairs=SIZES.pairs)
 
 def cost(preset: HubPreset, step: Step, peak: float = PEAK) -> Cost:
     """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
-    gpus = preset.hardware.processes if preset.is_trained and (step.aligns or step.rule in ("sft", "reward")) else 1
+    gpus = [preset.hardware.of_batch(settings.rows).processes for settings in _trainings(preset, step)] or [1]
     if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "align")):
         return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
     speed = gpu_speed(preset.model, peak, preset.hardware.checkpointing)
-    return Cost(gpus, memory(preset, step), speed.hours(work(preset, step)) / gpus, *_disk(preset, step))
+    return Cost(max(gpus), memory(preset, step), speed.hours(work(preset, step)) / min(gpus), *_disk(preset, step))
+
+
+def _trainings(preset: HubPreset, step: Step) -> list[Training]:
+    """The trainings of a step, one after the other."""
+    if not preset.is_trained:
+        return []
+    if step.aligns:
+        section = getattr(preset, step.rlhf)
+        return [section, preset.warm_start] if section.starts_warm else [section]
+    if step.rule == "reward":
+        return [preset.reward.sft, preset.reward.bradley_terry]
+    return [preset.sft] if step.rule == "sft" else []
 
 
 def work(preset: HubPreset, step: Step) -> Work:
@@ -92,7 +104,7 @@ def memory(preset: HubPreset, step: Step) -> float:
 
 def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> float:
     """tokens: of an example. models: how many are trained at once."""
-    hardware, shape = preset.hardware, preset.model
+    hardware, shape = preset.hardware.of_batch(batch), preset.model
     rows = split(batch, hardware).per_device
     kept = activations(shape, rows * tokens, HALF, hardware.checkpointing)
     return models * training_state(shape, hardware.processes) + gathered(shape, hardware.processes) + kept
@@ -106,7 +118,7 @@ def _aligning(preset: HubPreset, step: Step) -> float:
         learning=_training(preset, rows, tokens, section.trained_at_once),
         sampling=2 * whole + cache(shape, hardware.generation_batch * tokens),
         model=whole,
-        share=FULL * parameters(shape) / hardware.processes,
+        share=FULL * parameters(shape) / hardware.of_batch(rows).processes,
     )
 
 

@@ -10,7 +10,7 @@ from llm.errors import UserError
 
 COSINE = {"schedule": "cosine", "warmup_share": 0.03}
 SFT = COSINE | {"lr": 1e-5, "epochs": 1, "batch": 128, "block": 2048}
-ADAPT = {"warmup_share": 0.03, "epochs": 1, "batch": 1, "block": 512, "keep": 5000, "draw": 2000, "dpo": 4e-5}
+ADAPT = {"warmup_share": 0.03, "epochs": 1, "batch": 1, "block": 512, "keep": 5000, "draw": 2000}
 LORA = {"lr": 1e-5, "batch": 32, "rank": 16, "lora_alpha": 32}
 RSF = {"prompts": 2048, "samples": 32, "temperature": 1.0, "epochs": 2, "lr": 1e-5, "batch": 32, "iterations": 10}
 PPO = {"temperature": 1.0, "prompts": 512, "lr": 1e-6, "epochs": 2, "batch": 32, "eta": 0.1, "baseline": 5.5625}
@@ -26,8 +26,10 @@ PAPER = {  # section 3 of the paper, stage by stage
     ("openllama-3b-lora", "ppo"): LORA | {"epochs": 4, "dropout": 0.05},
     # a model every half epoch
     ("openllama-3b", "dpo"): {"lr": 1e-6, "batch": 32, "beta": 0.1, "epochs": 1, "iterations": 2},
-    ("openllama-3b", "ama"): ADAPT | {"rsf": 2e-5, "ppo": 4e-5},
+    ("openllama-3b", "ama"): ADAPT,
+    ("openllama-3b-ama-paper", "ama"): ADAPT | {"rsf": 2e-5, "ppo": 4e-5, "dpo": 4e-5},
     ("zephyr-7b-beta", "ama"): ADAPT,
+    ("zephyr-7b-beta-ama-paper", "ama"): ADAPT | {"dpo": 4e-5},
     ("zephyr-7b-gemma", "ama"): ADAPT,
     ("openllama-3b", "evaluate"): {"temperature": 1.0, "max_new_tokens": 196},
     ("zephyr-7b-beta", "evaluate"): {"temperature": 1.0, "max_new_tokens": 196},

@@ -221,10 +221,6 @@ def test_each_round_of_new_pairs_costs_an_rsf_its_pairs_and_another_fit():
             "gpus = 0 is not allowed with preset = openllama-3b, which is planned for 4; allowed are at least",
         ),
         (
-            ["--preset", "openllama-3b", "--gpus", "8", "--memory-gb", "80"],
-            "processes = 8 is not allowed with batch = 12, the global batch",
-        ),
-        (
             ["--preset", "smollm2-135m", "--memory-gb", "1"],
             "memory_gb = 1 is not allowed with preset = smollm2-135m, whose step `align dpo` takes",
         ),
@@ -238,6 +234,23 @@ def test_what_a_machine_cannot_hold_is_refused_in_one_sentence(monkeypatch, caps
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert command(monkeypatch, "plan", *arguments) == 2
     assert re.search(sentence, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("gpus", [8, 7, 2, 1])
+def test_any_number_of_gpus_is_planned_with_as_many_as_divide_the_batches(gpus):
+    """Batches are 128; 12 and 16; 32: of eight GPUs a batch of 12 takes six, of seven one of 32 takes four."""
+    preset = hub.with_gpus(load_preset("openllama-3b"), gpus)
+    found = {
+        rule: hub.cost(preset, Step(rule, rlhf)) for rule, rlhf in (("sft", None), ("reward", None), ("align", "rsf"))
+    }
+    shares = {8: (8, 8, 8), 7: (4, 6, 4), 2: (2, 2, 2), 1: (1, 1, 1)}[gpus]
+    assert tuple(one.gpus for one in found.values()) == shares
+    alone = hub.with_gpus(preset, 1)
+    hours = [
+        hub.cost(alone, Step(rule, rlhf)).hours / one.hours
+        for (rule, rlhf), one in zip((("sft", None), ("reward", None), ("align", "rsf")), found.values(), strict=True)
+    ]
+    assert hours == pytest.approx({8: (8, 6, 8), 7: (4, 4, 4), 2: (2, 2, 2), 1: (1, 1, 1)}[gpus])
 
 
 def test_a_plan_lists_every_step_and_sums_them(monkeypatch, capsys):

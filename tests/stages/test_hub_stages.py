@@ -180,7 +180,7 @@ def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeyp
         assert load_preset(str(to)) == tiny_preset(name)
     assert command(monkeypatch, "tiny", "microcosm", "--data-dir", DATA, "--to", tmp_path / "x.yaml") == 2
     assert (
-        "preset = 'microcosm' is not allowed; allowed are openllama-3b, openllama-3b-lora, zephyr-7b-beta"
+        "preset = 'microcosm' is not allowed; allowed are openllama-3b, openllama-3b-ama-paper, openllama-3b-lora, zephyr-7b-beta"
         in capsys.readouterr().err
     )
     assert command(monkeypatch, "tiny", "openllama-3b", "--data-dir", tmp_path / "no", "--to", tmp_path / "x.yaml") == 2

@@ -53,12 +53,13 @@ def logs(out: Path) -> list[dict]:
 
 @given(st.integers(1, 64), st.integers(1, 8), st.integers(1, 8), st.data())
 def test_every_row_of_a_global_batch_goes_through_one_pass_of_one_process(batch, processes, per_device, data):
-    split_for = hardware(processes=processes, per_device_batch=per_device)
-    try:
-        made = split(batch, split_for)
-    except UserError:
-        assert batch % processes or (batch // processes) % min(per_device, batch // processes)
-        return
+    asked = hardware(processes=processes, per_device_batch=per_device)
+    if batch % processes:
+        with pytest.raises(UserError, match=f"processes = {processes} is not allowed with batch = {batch},"):
+            split(batch, asked)
+    taken = asked.of_batch(batch)
+    assert not [k for k in range(taken.processes + 1, processes + 1) if batch % k == 0], "more would have divided it"
+    processes, made = taken.processes, split(batch, taken)
     assert made.per_device * made.accumulation * processes == batch and made.per_device <= per_device
     rows = list(range(data.draw(st.integers(1, batch))))
     dealt = [passes(rows, made, processes, process) for process in range(processes)]

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from ...config import Algorithm, AveragingEntry, HubPreset
-from ...config.base import Settings
-from ...config.trainers import Trainer
+from ...config.trainers import Trainer, Training
 from ...errors import UserError
 from ...evaluation.hub import HubEvaluator, accuracy, measure_baseline
 from ...files import up_to_date, write_json
@@ -87,18 +86,18 @@ class HubBackend:
     ) -> Found:
         return ratios_of(self.run, theta, rlhf, entry, folder) if entry.method == "ama" else []
 
-    def _train(self, trainer: str, settings: Settings, model: Path, data: Path, out: Path) -> None:
+    def _train(self, trainer: str, settings: Training, model: Path, data: Path, out: Path) -> None:
         """One model, unless it is there and newer than what it is made from."""
         if not up_to_date(out / "config.json", model / "config.json", data):
             self._launch(trainer, settings, model, data, out, None)
 
     def _launch(
-        self, trainer: str, settings: Settings, model: Path, data: Path, out: Path, reward: Path | None
+        self, trainer: str, settings: Training, model: Path, data: Path, out: Path, reward: Path | None
     ) -> None:
         job = Job(
             trainer=cast(Trainer, trainer),
             settings=json.loads(settings.model_dump_json()),
-            hardware=self.run.preset.hardware,
+            hardware=self.run.preset.hardware.of_batch(settings.rows),
             model=str(model),
             seed=self.run.seed,
             data=data,

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ...config.trainers import Hardware
+from ...config.trainers import Hardware, largest_divisor
 from ...errors import UserError
 
 # Sampling takes some processes longer than others, and by default those that wait give up after ten minutes.
@@ -20,27 +20,19 @@ class Split:
 
 
 def split(batch: int, hardware: Hardware) -> Split:
-    """per_device * accumulation * processes = batch; UserError if it does not divide.
+    """per_device * accumulation * processes = batch; UserError if the processes do not divide it (`Hardware.of_batch` does).
 
-    A share of the batch that is smaller than `per_device_batch` goes through the model at once.
+    per_device is the largest that divides a process's share and is at most `per_device_batch`.
     """
     processes = hardware.processes
     if batch % processes:
+        allowed = ", ".join(str(k) for k in range(1, batch + 1) if batch % k == 0)
         raise UserError(
-            f"processes = {processes} is not allowed with batch = {batch}, the global batch; allowed are {_divisors(batch)}"
+            f"processes = {processes} is not allowed with batch = {batch}, the global batch; allowed are {allowed}"
         )
     share = batch // processes
-    per_device = min(hardware.per_device_batch, share)
-    if share % per_device:
-        raise UserError(
-            f"per_device_batch = {per_device} is not allowed with batch = {batch} and processes = {processes}, where each "
-            f"has {share} rows; allowed are {_divisors(share)}"
-        )
+    per_device = largest_divisor(share, hardware.per_device_batch)
     return Split(per_device, share // per_device)
-
-
-def _divisors(number: int) -> str:
-    return ", ".join(str(k) for k in range(1, number + 1) if number % k == 0)
 
 
 def require_device(hardware: Hardware) -> None:
