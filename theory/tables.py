@@ -21,6 +21,7 @@ from .model import AVERAGINGS, Tasks, Votes, average, disjoint_labels, same_labe
 from .monte_carlo import simulate_accuracy, simulate_features
 from .proposition import proposition_5_1
 from .trained import Setting, trained_accuracies
+from .wider_tables import finite_rows, many_class_rows, model_rows, overlap_rows, ratio_rows, regression_rows
 
 Rows = Iterator[dict]
 HALF = Fraction(1, 2)
@@ -159,4 +160,10 @@ TABLES: dict[str, Callable[[np.random.Generator], Rows]] = {
     "layered_gain": layered_gain_rows,
     "layered_sampled": layered_sampled_rows,
     "layered_optima": layered_optimum_rows,
+    "finite": finite_rows,
+    "many_classes": many_class_rows,
+    "ratio": ratio_rows,
+    "overlap": overlap_rows,
+    "models": model_rows,
+    "regression": regression_rows,
 }

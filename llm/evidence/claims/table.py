@@ -222,11 +222,14 @@ CLAIMS: tuple[Claim, ...] = (
         "AMA is above MA for models of seven billion parameters aligned by DPO, too.", "fig. 6, table 1",
         {"zephyr": ("fig06",)}, tuple(elsewhere(preset) for preset in ELSEWHERE)),
     Claim("C12a", "Theory: the conclusion",
-        "In theory, averaging two models helps tasks with the same classes more than tasks with none in common "
-        "(Proposition 5.1's conclusion).", "section 5", {"theory": ("theory-proposition",)},
+        "In theory, with many features, averaging the weights of two models helps tasks with the same classes at least as much "
+        "as tasks with none in common (Proposition 5.1's conclusion; its weight-space term is in arXiv 2309.17230). With few "
+        "features and many classes it can be the other way round.", "section 5", {"theory": ("theory-proposition",)},
         (
-            theory.Computed("the smallest difference of the two gains, unless all features are shared", "proposition",
-                theory.smallest_difference, "above"),
+            theory.Computed("many features: the smallest difference of the two gains, over n, n_o, p and K", "finite",
+                theory.smallest_limit, "above", -theory.EXACT),
+            theory.Computed("few features: the smallest difference, exactly, over the same grid", "finite",
+                theory.smallest_difference, "above", deciding=False),
         )),
     Claim("C12b", "Theory: the formula",
         "The proposition's formula is that of averaged weights: tasks with the same classes always gain, tasks with "
