@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import numpy as np
@@ -27,7 +28,12 @@ def tables(
     """Compute every table of the theory, one CSV file each. A seed repeats its bytes on one machine."""
     if context.invoked_subcommand is not None:
         return
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise typer.BadParameter(f"out = {out} cannot be written: {error.strerror}.", param_hint="--out") from None
     with ProcessPoolExecutor(jobs) as pool:
         running = [pool.submit(write_table, name, out, seed) for name in TABLES]
         for done in tqdm(as_completed(running), total=len(running), unit="table"):
