@@ -43,9 +43,9 @@ def accuracy_rows(rng: np.random.Generator) -> Rows:
         tasks = LABELS[labels](n, n_o, k)
         base = PAPER | {"n_o": n_o, "labels": labels}
         for model, votes in _models(tasks).items():
-            n_eff = effective_features(votes.counts, votes.weights)
+            n_eff = float(effective_features(votes.counts, votes.weights))
             for method, route in ROUTES.items():
-                yield base | _result(model, method, route(votes, p), None, n_eff)
+                yield base | _result(model, method, float(route(votes, p)), None, n_eff)
             if n_o % 2 == 0:
                 sampled = simulate_accuracy(votes.counts, votes.weights, p, k, 40_000, rng)
                 yield base | _result(model, "monte-carlo", *sampled, n_eff)
@@ -54,7 +54,7 @@ def accuracy_rows(rng: np.random.Generator) -> Rows:
             for model, (estimate, stderr) in fitted.items():
                 votes = _models(tasks)[model]
                 yield base | _result(
-                    model, "trained", estimate, stderr, effective_features(votes.counts, votes.weights)
+                    model, "trained", estimate, stderr, float(effective_features(votes.counts, votes.weights))
                 )
 
 

@@ -127,6 +127,9 @@ def test_arrays_broadcast_in_the_limit_and_exactly():
     single = average(same_labels(8, 4, 4), "weights", 0.25, "a")
     assert table[1, 0] == pytest.approx(theory.clt_task_accuracy(single, 0.8))
     assert exact[1, 0] == pytest.approx(theory.exact_task_accuracy(single, 0.8))
+    terms = theory.proposition_5_1([4, 20], [1, 14], p, 5).weights
+    assert terms.difference.shape == (2, 2)
+    assert terms.xi_1[1, 1] == theory.proposition_5_1(20, 14, 0.8, 5).weights.xi_1
     assert theory.F_p(np.zeros(3), p, 4).shape == theory.log_F_p(np.zeros(3), p, 4).shape == (2, 3)
 
 
