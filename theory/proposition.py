@@ -63,7 +63,10 @@ def proposition_5_1(n: ArrayLike, n_o: ArrayLike, p: ArrayLike, n_classes: int) 
     """
     if np.ndim(n) or np.ndim(n_o) or np.ndim(p):
         arrays = np.broadcast_arrays(*(np.asarray(each, dtype=object) for each in (n, n_o, p)))
-        every = [_proposition(n_, shared, rate, n_classes) for n_, shared, rate in zip(*(array.reshape(-1) for array in arrays))]
+        every = [
+            _proposition(n_, shared, rate, n_classes)
+            for n_, shared, rate in zip(*(array.reshape(-1) for array in arrays))
+        ]
 
         def gathered(version: str) -> Terms:
             terms = [getattr(each, version) for each in every]
