@@ -10,6 +10,10 @@
 # the *effective number* of features**, and averaging the weights of two models that share most of their
 # features lowers it.
 #
+# The vote weights of two averaged models of one task, 1 and 4, stand in that earlier paper already (arXiv 2309.17230,
+# as $n_s + n_{s^*} + 14\,n_{so}$). New here are tasks without a common class, every ratio, the threshold at half of the
+# features, exact accuracies at finite $n$ and for many classes, overlap by degrees, and a ratio per feature.
+#
 # Everything that is drawn here was computed by the package `theory` and is read from `results/theory`; `make
 # theory` computes and draws it again.
 
@@ -69,7 +73,11 @@ def sizes(frame: pd.DataFrame) -> str:
 # $$w(k) \propto \sum_{i:\, \Phi_i = 1} \mu_i(k) \quad (k \in \mathcal Y), \qquad
 # w(k) = 0 \quad (k \notin \mathcal Y),$$
 #
-# up to a term common to all classes, which changes no decision. Since the $\mu_i(k)$ are orthonormal, the
+# up to a term common to all classes, which changes no decision. **Why the same say:** as the weight decay tends to 0, the
+# cross-entropy tends to its least value over all $w$, which the true posterior has. Votes are independent given the label,
+# so the posterior is naive Bayes: $\log P(k \mid q) = \text{const} + \sum_i \beta\,[q_i = k]$ with
+# $\beta = \log P(\text{right}) - \log P(\text{one wrong class}) = \log\left(1 + K(1-p)/p\right)$. It is linear in $x$, hence reached,
+# and $\beta$ is the same for all features of one $p$, however many there are. Since the $\mu_i(k)$ are orthonormal, the
 # score of class $k$ is a count of votes, $\sum_i \Phi_i\,[q_i = k]$. One feature is hardly better than a
 # guess; $n$ of them together are a good classifier, because errors are spread over many classes while the
 # right votes pile up on one.
@@ -228,8 +236,16 @@ style.save(fig, "theory-effective")
 # (At $p = 0$ every accuracy is 1 and at $p = 1$ every accuracy is a guess: both sides are then equal for all
 # $n_o$.)
 #
-# So related tasks always gain more from averaging than unrelated ones, as the paper says. But for weights
-# "more" can mean "lose less": for $\tfrac12 < r < 1$ *both* terms are negative.
+# So *with many features* related tasks gain at least as much from averaging as unrelated ones, as the paper says. But for
+# weights "more" can mean "lose less": for $\tfrac12 < r < 1$ *both* terms are negative. And with few features the statement
+# fails (table at the end of this section).
+#
+# **At every ratio.** With $u = \alpha(1-\alpha)$, case 1 has
+# $n_{\text{eff}}/n - 1 = 2(1-r)(1-2r)\,u^2 / \big(1 - (1-r)(4u - 2u^2)\big)$. Since $4u - 2u^2 < 1$, the denominator is positive
+# and the sign is that of $1 - 2r$, whatever the ratio.
+#
+# **If all labels compete.** All this is about the classes of the task that is tested. If in case 2 the classes of both tasks
+# compete, $b$'s features vote for $b$'s classes while $a$ is tested, and averaged outputs hurt as well.
 
 # %%
 proposition = read("proposition")
@@ -270,6 +286,17 @@ shown = (100 * table.pivot(index=["n_o", "shared"], columns=columns, values=["xi
 versions = [("printed", "closed-form"), ("weights", "closed-form"), ("weights", "exact"), ("outputs", "exact")]
 order = [(term, *version) for term in titles for version in versions]
 shown[order].round(2)
+
+# %% [markdown]
+# Where the conclusion fails, over a grid of $n$, $n_o < n$, $p$ and $K$: the share of the grid's cells in which unrelated tasks
+# gain more, exactly, and the worst of them. In the limit of many features there is none.
+
+# %%
+finite = read("finite")
+failing = finite[finite["difference_exact"] < -1e-9]
+worst = 100 * finite.groupby("n")["difference_exact"].min()
+share = 100 * failing.groupby("n").size() / finite.groupby("n").size()
+pd.DataFrame({"cells that fail (%)": share.fillna(0), "smallest difference (points)": worst}).round(2)
 
 # %% [markdown]
 # ## 6. Four routes to one number
@@ -397,7 +424,10 @@ for ax in axes[:, 0]:
 bar = fig.colorbar(picture, ax=axes, label="gain in accuracy, percentage points", aspect=30)
 ticks = [-limit / 10, -limit / 20, 0, limit / 2, limit]
 bar.set_ticks(ticks, labels=[f"{100 * tick:g}" for tick in ticks])
-style.foot(fig, f"case 1, {sizes(phase)}, exact; the scale of losses (red) is ten times finer")
+style.foot(
+    fig,
+    f"case 1, {sizes(phase)}, exact; losses (red) on a ten times finer scale;\nblack: gain 0; dotted: gain 0 in the limit",
+)
 style.save(fig, "theory-phase")
 weights = 100 * phase.loc[phase["model"] == "weights", ["n_classes", "gain_exact"]].set_index("n_classes")
 weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
@@ -405,10 +435,60 @@ weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
 )
 
 # %% [markdown]
-# The losses are small and the gains large, so averaging at random is a good bet. Averaging weights starts to
+# At this size, 20 features and at most 20 classes, losses are small and gains are large. Averaging weights starts to
 # hurt at a smaller shared part than the limit says, and the more classes there are, the earlier and the more
 # it hurts. With $K = 2$ the zero lines are ragged: gains go up and down with $n_o$ even or odd, which decides
 # how often votes tie, and the limit knows no ties.
+#
+# $\alpha = \tfrac12$ itself is a point of ties: there four own features weigh exactly as much as a shared one. At any other ratio
+# nearby they do not, and about half of the loss goes:
+
+# %%
+ratio = read("ratio")
+near = ratio[(ratio["model"] == "weights") & ratio["alpha"].between(0.45, 0.55)]
+near.assign(exact=100 * near["gain_exact"], limit=100 * near["gain_limit"]).set_index("alpha")[
+    ["exact", "limit"]
+].round(2)
+
+# %% [markdown]
+# **Many classes.** Language models choose among very many. As $K \to \infty$ wrong votes never agree: the highest wrong score
+# is the largest weight among the features that failed. With averaged weights a *shared* feature that fails brings a score
+# of 4 against the right class, which needs more than four own features to answer. So few shared features do the most harm,
+# while the limit of many features says they are the best case. The map over the number of features and of classes, at
+# three shared parts; the last row is the limit $K \to \infty$, a sum over two binomial numbers:
+
+# %%
+many = read("many_classes")
+many = many.assign(r=many["n_o"] / many["n"], row=many["n_classes"].fillna(np.inf))
+rows = sorted(many["row"].unique())
+limits = 100 * many["gain_weights"].abs().max()
+fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 4.2), sharex=True, sharey=True)
+for panels, p in zip(axes, sorted(many["p"].unique()), strict=True):
+    for ax, r in zip(panels, sorted(many["r"].round(2).unique()), strict=True):
+        cells = many[(many["p"] == p) & np.isclose(many["r"], r)]
+        gain = 100 * cells.pivot(index="row", columns="n", values="gain_weights").loc[rows]
+        picture = ax.pcolormesh(gain, cmap="RdBu", norm=TwoSlopeNorm(0, vmin=-limits, vmax=limits), rasterized=True)
+        ax.set_title(f"{r:.0%} shared, p = {p:g}", fontsize=8)
+        ax.set_xticks(np.arange(len(gain.columns)) + 0.5, labels=gain.columns, fontsize=7)
+        ax.set_yticks(
+            np.arange(len(rows)) + 0.5, labels=[f"{k:g}" if np.isfinite(k) else "∞" for k in rows], fontsize=7
+        )
+        ax.grid(visible=False)
+for ax in axes[1]:
+    ax.set_xlabel("features of a model, $n$")
+for ax in axes[:, 0]:
+    ax.set_ylabel("classes, $K$")
+fig.colorbar(picture, ax=axes, label="gain, percentage points", aspect=30)
+style.foot(fig, "case 1, weights averaged half and half; exact (blue: averaging helps, red: it hurts)")
+style.save(fig, "theory-classes")
+worst = many.loc[many.groupby("row")["gain_weights"].idxmin(), ["row", "n", "r", "p", "gain_weights"]]
+worst.assign(gain_weights=100 * worst["gain_weights"]).rename(
+    columns={"row": "classes", "r": "shared part", "gain_weights": "worst change (points)"}
+).set_index("classes").round(2)
+
+# %% [markdown]
+# Averaged outputs never lost on this grid. Averaging weights is a good bet where few classes compete, and not where many do
+# and models have few features in common.
 #
 # ## 8. Do trained classifiers behave like this?
 #
@@ -420,7 +500,7 @@ weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
 
 # %%
 trained = read("trained")
-trained = trained[trained["labels"] == "identical"]
+both_cases, trained = trained, trained[trained["labels"] == "identical"]
 sigmas, counts = sorted(trained["sigma"].unique()), sorted(trained["n_train"].dropna().unique())
 shades = dict(zip(counts, np.linspace(0.25, 1.0, len(counts)), strict=True))
 places = {sigma: place for place, sigma in enumerate(sigmas)}
@@ -445,6 +525,21 @@ axes[0].set_ylabel("accuracy")
 axes[0].legend(fontsize=6.5, loc="lower left")
 style.foot(fig, f"case 1, {sizes(trained)}; error bars: one standard error, over fits (squares: over samples)")
 style.save(fig, "theory-trained")
+
+# %% [markdown]
+# The same in case 2, where averaging weights must lose a little and averaging outputs must change nothing: at the most
+# samples and the least noise, the mean over three fits with its standard error, in percentage points.
+
+# %%
+best = both_cases[
+    (both_cases["method"] == "trained") & (both_cases["n_train"] == max(counts)) & (both_cases["sigma"] == 0)
+]
+table = (
+    best.groupby(["labels", "model"])[["accuracy", "exact"]]
+    .mean()
+    .assign(error=best.groupby(["labels", "model"])["accuracy"].sem())
+)
+(100 * table[["accuracy", "error", "exact"]]).round(2)
 
 # %% [markdown]
 # ## 9. Fronts: both tasks at once
@@ -568,9 +663,10 @@ area = area.rename(columns={"profile": "layers", "shared": "features shared (%)"
 area.set_index(["averaged", "layers", "features shared (%)"]).sort_index()[list(percent)].round(2)
 
 # %% [markdown]
-# Nearly every equal-ratio point is beaten where layers differ, by very little. With the mean kept, nothing is
-# gained to first order where only the concepts differ: both gradients are then linear in $q_l$, and once
-# their means are off they pull in opposite ways along one line. Layers whose *features* overlap differently
+# Nearly every equal-ratio point is beaten where layers differ, by very little. With the mean kept, something is
+# gained only seldom and little where only the concepts differ: both gradients are then affine in $q_l$, and once
+# their means are off they lie along one line, nearly always in opposite ways (of 3000 random cases 433 are not; at 22 %
+# shared, $q = (.507, .129, .024)$ and $\alpha = .757$ both accuracies rise, by .03 and .04 points). Layers whose *features* overlap differently
 # do leave room. All this is in the limit of many features. Is the lift there with few? The same ratios,
 # sampled, with margins kept alike:
 
@@ -591,7 +687,147 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 # fails with the same probability; the classifiers of all layers have the same scale; there are many features.
 # Real layers compose. The theory says which way to look, and the notebooks on training and averaging look.
 #
-# ## 11. What to take along
+# ## 11. Overlap by degrees
+#
+# Networks do not share a feature or not: their feature *spaces* overlap. Let models use subspaces with projectors
+# $P_a, P_b$ of rank $n$ and principal cosines $c_1, \dots, c_n$. In the plane of $c_j$, $P_a + P_b$ has the eigenvalues
+# $1 \pm c_j$, so the average has vote weights $(1 \pm c_j)^2$ (weights) or $1 \pm c_j$ (outputs). With $S_2 = \sum c_j^2$ and
+# $S_4 = \sum c_j^4$,
+#
+# $$n_{\text{eff}}^{\text{weights}} = \frac{2(n + S_2)^2}{n + 6 S_2 + S_4}, \qquad
+# n_{\text{eff}}^{\text{outputs}} = \frac{2n^2}{n + S_2}.$$
+#
+# **Criterion.** *Averaging weights helps if and only if* $\operatorname{Var}(c^2) < (1 - \overline{c^2})^2$. **Proof.** $n_{\text{eff}} > n$ means
+# $2(n+S_2)^2 > n(n + 6S_2 + S_4)$. Divide by $n^2$, write $m = S_2/n$ and $S_4/n = m^2 + \operatorname{Var}(c^2)$:
+# $2 + 4m + 2m^2 > 1 + 6m + m^2 + \operatorname{Var}(c^2)$, that is $(1-m)^2 > \operatorname{Var}(c^2)$. $\blacksquare$
+#
+# So overlap does no harm by itself: equal cosines below 1 always help. *Unequal* overlap does. Features that are shared or
+# not, $c \in \{0, 1\}$, are the most unequal there is: $r(1-r) < (1-r)^2$, the threshold $r = \tfrac12$ again.
+
+# %%
+overlap = read("overlap")
+fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL + 0.3))
+mean = np.linspace(0, 1, 200)
+axes[0].plot(mean, np.minimum((1 - mean) ** 2, mean * (1 - mean)), color="black", linewidth=1)
+axes[0].plot(mean, mean * (1 - mean), color="#7f7f7f", linestyle=":")
+shown = axes[0].scatter(
+    overlap["mean"],
+    overlap["variance"],
+    c=100 * overlap["gain_weights"],
+    cmap="RdBu",
+    norm=TwoSlopeNorm(0, -12, 12),
+    s=22,
+)
+axes[0].set(xlabel=r"mean of $c^2$", ylabel=r"variance of $c^2$", title="gain of averaged weights")
+fig.colorbar(shown, ax=axes[0], label="points")
+for model in ("weights", "outputs"):
+    look = {"linestyle": "none", "marker": ".", "color": LOOKS[model].colour, "label": LOOKS[model].label}
+    axes[1].errorbar(
+        overlap[f"effective_{model}"], 100 * overlap[f"gain_{model}"], 100 * overlap[f"stderr_{model}"], **look
+    )
+axes[1].axhline(0, color="#333333", linewidth=0.7)
+axes[1].axvline(1, color="#333333", linewidth=0.7)
+axes[1].set(xlabel=r"$n_\mathrm{eff} / n$", ylabel="gain, sampled (points)")
+axes[1].legend()
+style.foot(fig, f"{sizes(overlap)}; below the black line averaging weights helps; dotted: c is 0 or 1")
+style.save(fig, "theory-overlap")
+
+# %% [markdown]
+# **More than two models.** A feature that $m$ of $T$ models use votes with $m^2$ (weights) or $m$ (outputs). If the models share
+# one core of features, averaging weights hurts from a shared part of $1/(T(T-1))$ on; if each model draws its features
+# independently, three models never lose: $n_{\text{eff}}/n - 1 = 2(1-r)/(1 + 14r + 12r^2)$. The harm at independent features is a
+# matter of two models.
+
+# %%
+models = read("models")
+models = models[(models["model"] == "weights") & models["shared"].isin([0.25, 0.5, 0.75])]
+models.pivot(index=["sharing", "models"], columns="shared", values="effective_features").round(3)
+
+# %% [markdown]
+# ## 12. A ratio per feature
+#
+# One ratio treats features that one model has alone and features that both have alike. Regression averaging does not: for
+# one layer with inputs $x$, $W = (\lambda G_a + G_b)^{-1}(\lambda G_a W_a + G_b W_b)$ with Gram matrices $G = \mathbb E\, x x^\top$ of each
+# model's own inputs. In the joint eigenbasis of $\lambda G_a$ and $G_b$, direction $i$ gets the ratio $g_{b,i} / (g_{b,i} + \lambda g_{a,i})$:
+# 0 where only $a$ has inputs, 1 where only $b$ has.
+#
+# In this model $a$'s inputs span the $\mu_i(k)$ of its own features and classes, and both heads agree on what both use (section
+# 1: the same $\beta$). The head of the *union* of features therefore makes both terms of the regression vanish, whatever $\lambda$ is.
+# With the body merged by direction too, all features carry 1: $n_{\text{eff}} = 2n - n_o$ in case 1, and in case 2 $a$ keeps its $n$
+# features, nothing lost.
+#
+# **Proposition.** *Let labels be uniform, votes independent given the label and without noise, both heads trained (so that they
+# agree on shared directions), the Gram matrices of full rank on the directions in use, and head and body merged by direction.
+# Then at every $n$, $p$, $K$ the regression average is on each task at least as accurate as the average with any single ratio.*
+# **Proof.** Case 1: its score of class $k$ is, up to a common constant, the log-posterior of $k$ given all votes of the features
+# that either model has. Choosing the class of highest posterior, ties split at random, maximises accuracy over all functions
+# of these votes, and an average with one ratio is such a function. Case 2, tested on $a$: with one ratio, $b$'s own features
+# have no vote for $a$'s classes, so its scores are functions of the votes of $a$'s features; $a$'s own scores, which the
+# regression average keeps, are the log-posterior given them. $\blacksquare$
+#
+# It holds exactly, not only with many features. It fails where a condition does: where the two heads use shared directions in
+# *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for $r > \tfrac12$, and the single ratio 0 is
+# better); with fewer samples than directions; and with noise, since in case 2 $b$'s features bring theirs into the body. With the
+# *head* alone merged by direction and the body half and half, it is the output average.
+
+# %%
+regression = read("regression")
+exact = regression[regression["method"] == "exact"]
+looks = {"regression": ("a ratio per feature", "#2ca02c", "-"), "outputs": ("outputs", LOOKS["outputs"].colour, "-")}
+looks |= {"weights": ("one ratio, 1/2", LOOKS["weights"].colour, "-"), "single": ("one model", "black", "--")}
+fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL), sharey=True)
+for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
+    for model, (name, colour, line) in looks.items():
+        rows = exact[(exact["labels"] == labels) & (exact["model"] == model)]
+        ax.plot(rows["n_o"], rows["accuracy"], color=colour, linestyle=line, label=name)
+    ax.set(title=title, xlabel=r"shared features, $n_o$")
+axes[0].set_ylabel("accuracy, exact")
+axes[0].legend()
+style.foot(fig, sizes(exact))
+style.save(fig, "theory-regression")
+
+# %% [markdown]
+# Really trained classifiers, with Gram matrices from few and from many samples (accuracy in %, standard error about half a point):
+
+# %%
+fitted = regression[regression["method"] == "trained"]
+keys = ["labels", "n_o", "n_samples"]
+(100 * fitted.pivot(index=keys, columns="model", values="accuracy")[["single", "weights", "regression"]]).round(1)
+
+# %% [markdown]
+# ## 13. Do layers of a language model behave like this?
+#
+# For each layer of a run, `python -m llm overlap` finds the directions of its output that the abilities use in $\theta_0$ and those
+# that the alignment task uses in $\theta$ (leading eigenvectors of the gradients' second moments), their principal cosines, and
+# what averaging that layer alone does to reward and abilities. Section 11 predicts a gain from the cosines; the rank
+# correlation of prediction and measurement over layers is claim C12c.
+
+# %%
+from llm.evidence.claims.book import read_overlaps
+from llm.evidence.claims.theory import correlation, measured_gain
+
+measured = read_overlaps(style.results("microcosm"))
+rows = [
+    {
+        "seed": one["seed"],
+        "layer": name,
+        "rank": layer["rank"],
+        "S2 / n": layer["s2"] / layer["rank"],
+        "same task": layer["null"]["within"] / layer["rank"],
+        "by chance": layer["null"]["random"] / layer["rank"],
+        "predicted": layer["predicted"],
+        "measured": measured_gain(layer["effect"], of_rsf["theta_0"], of_rsf["theta"]),
+        "correlation": correlation(of_rsf),
+    }
+    for one in measured
+    for of_rsf in [one["rlhf"]["rsf"]]
+    for name, layer in of_rsf["layers"].items()
+]
+layers = pd.DataFrame(rows) if rows else "No run's overlap has been measured yet: snakemake overlap."
+layers.groupby("layer").mean(numeric_only=True).round(3) if rows else layers
+
+# %% [markdown]
+# ## 14. What to take along
 #
 # * Averaging helps exactly when it raises the effective number of features, $(\sum v)^2 / \sum v^2$.
 # * It can double that number: two models of one task that use different features. For weights it can also
@@ -600,5 +836,9 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 # * Averaged outputs never lower it at $\alpha = \tfrac12$. Averaged weights do, because a shared feature is
 #   counted in the body *and* in the head.
 # * The printed terms of Proposition 5.1 are those of averaged outputs. Its conclusion, that related tasks
-#   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms.
+#   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms and many features.
+#   With few features and many classes it can fail.
+# * With many classes averaging weights can cost more than ten points, and few shared features do the most harm.
+# * Overlap does no harm if it is even: the criterion is the variance of the squared cosines.
+# * A ratio per feature loses nothing: no single ratio is better, as long as both models use what they share alike.
 # * Layers that overlap differently deserve different ratios. In this model the gain is small.

@@ -100,6 +100,21 @@ def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
         }
 
 
+def ratio_rows(rng: np.random.Generator, p: float = 0.8) -> Iterator[dict]:
+    """Times as ratios: log_F_p to F_p a point, and votes of many classes sampled whole to sampled by their labels."""
+    many = np.linspace(-3, 3, 10_000)
+    for k in MVN_CLASSES:
+        log_seconds, seconds = (
+            _seconds(lambda function=function: function(many, p, k), 5) for function in (log_F_p, F_p)
+        )
+        yield {"what": "log_F_p / F_p", "n_classes": k, "ratio": log_seconds / seconds}
+    for k in (100, 1000, 10_000):
+        chances = np.r_[1 - 0.9 + 0.9 / k, np.full(k - 1, 0.9 / k)]
+        whole = _seconds(lambda: [rng.multinomial(count, chances, size=200) for count in (12, 14)], 2) / 200
+        few = _seconds(lambda: simulate_accuracy((12, 14), (1, 4), 0.9, k, 5000, rng), 2) / 5000
+        yield {"what": "numpy multinomial / simulate_accuracy", "n_classes": k, "ratio": whole / few}
+
+
 def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[dict]:
     """Seconds of exact_accuracy, and of Monte Carlo scaled to a standard error of 1e-6."""
     cases = [

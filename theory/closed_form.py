@@ -172,11 +172,12 @@ def _root_effective(counts: Sequence[int], weights: Sequence) -> NDArray | float
     """sum v / sqrt(sum v^2): signed, and for plain weights exact until the last rounding."""
     if validation.many(weights):
         whole = [validation.integer("counts", count, 0) for count in counts]
-        total = sum(count * np.asarray(v, dtype=float) for count, v in zip(whole, weights, strict=True))
-        squares = sum(count * np.asarray(v, dtype=float) ** 2 for count, v in zip(whole, weights, strict=True))
-        if not np.all(np.isfinite(squares)):
+        many = [np.asarray(v, dtype=float) for v in weights]
+        sums = np.asarray(sum(count * v for count, v in zip(whole, many, strict=True)))
+        powers = np.asarray(sum(count * v**2 for count, v in zip(whole, many, strict=True)))
+        if not np.all(np.isfinite(powers)):
             raise ValueError("weights must be finite real numbers.")
-        return np.where(squares == 0, 0.0, total / np.sqrt(np.where(squares == 0, 1.0, squares)))
+        return np.where(powers == 0, 0.0, sums / np.sqrt(np.where(powers == 0, 1.0, powers)))
     pairs = list(zip(*validation.groups(counts, weights)))
     total = sum(count * weight for count, weight in pairs)
     squares = sum(count * weight * weight for count, weight in pairs)

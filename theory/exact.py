@@ -33,6 +33,7 @@ from .contour import MAX_CELLS, Circle, Scores, coefficient, power_mean
 from .model import Votes
 from .noisy import noisy_sum
 
+MAX_COUNT = 20_000  # features of one weight: seconds of work; beyond it the limit of many features is as good
 NOISELESS = 0.02  # noise below this share of the smallest gap between scores only breaks ties, evenly
 
 
@@ -121,6 +122,8 @@ def _accuracy(
     counts, rates, whole, scale = _distinct_groups(counts, rates, vectors)
     if not counts:
         return 1 / (1 + sum(numbers))
+    if max(counts) > MAX_COUNT:
+        raise ValueError(f"counts must be at most {MAX_COUNT} a group for an exact answer, not {max(counts)}.")
     circles = [Circle.around(n, halved=n_left == 1) for n, n_left in zip(counts, range(len(counts), 0, -1))]
     pis = [[1 - p + p / m for p in rates], *([p / m for p in rates] for _ in wrong)]
     lost = [p * (m - 1 - sum(numbers)) / m for p in rates]

@@ -18,6 +18,8 @@ def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float
     accuracy on a falls from that of n_a features to that of the n_o shared ones as alpha nears 1, and at 1
     jumps to a guess.
     """
+    if not len(alphas):
+        raise ValueError("alphas must be one or more ratios in [0, 1], not none.")
     return np.array(
         [[exact_task_accuracy(average(tasks, averaging, alpha, task), p) for task in TASKS] for alpha in alphas]
     )
@@ -48,7 +50,7 @@ def pareto(points: ArrayLike) -> NDArray:
 
     Of equal points one stays.
     """
-    points = np.asarray(points, dtype=float)
+    points = _points("points", points)
     order = np.lexsort((-points[:, 1], -points[:, 0]))
     second = points[order, 1]
     best_before = np.maximum.accumulate(np.r_[-np.inf, second[:-1]])
@@ -57,9 +59,22 @@ def pareto(points: ArrayLike) -> NDArray:
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     """Area that the points, (point, 2), dominate above a reference point, (2,); larger is better."""
-    above = np.asarray(points, dtype=float) - np.asarray(reference, dtype=float)
+    reference = np.asarray(reference, dtype=float)
+    if reference.shape != (2,) or not np.isfinite(reference).all():
+        raise ValueError(f"reference must be two finite numbers, not {reference.tolist()}.")
+    above = _points("points", points) - reference
     above = above[(above > 0).all(axis=1)]
     if not len(above):
         return 0.0
     edge = above[pareto(above)]
     return float(np.sum(edge[:, 0] * np.diff(edge[:, 1], prepend=0.0)))
+
+
+def _points(name: str, points: ArrayLike) -> NDArray:
+    """(point, 2) finite floats, one or more; ValueError otherwise."""
+    found = np.asarray(points, dtype=float)
+    if found.ndim != 2 or found.shape[1:] != (2,) or not len(found):
+        raise ValueError(f"{name} must be one or more pairs of numbers, of shape (point, 2), not {found.shape}.")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} must be finite numbers, not {found[~np.isfinite(found).all(axis=1)][0].tolist()}.")
+    return found

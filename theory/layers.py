@@ -48,6 +48,7 @@ from .fronts import hypervolume, pareto
 from .model import MEMBERSHIP, OWN_CLASS, Averaging, Task, vote_weight
 from .validation import Number
 
+MAX_POINTS = 4_000_000  # choices of ratios that a grid may have: half a gigabyte
 COMPLEX_STEP = 1e-30  # derivatives of polynomials along the imaginary axis have no cancellation
 
 
@@ -94,6 +95,9 @@ def layer_votes(
 
     Counts that are whole numbers are ints, so that the groups can be handed to simulate_accuracy.
     """
+    _check(layers, len(alphas))
+    if tested_on not in OWN_CLASS:
+        raise ValueError(f"tested_on must be 'a' or 'b', not {tested_on!r}.")
     vote, counts, weights = vote_weight(averaging), [], []
     for layer, alpha in zip(layers, alphas, strict=True):
         for part, classes in ((layer.common, (1, 1)), (1 - layer.common, OWN_CLASS[tested_on])):
@@ -102,6 +106,13 @@ def layer_votes(
                 counts.append(int(number) if number.is_integer() else number)
                 weights.append(vote(alpha, member, classes))
     return counts, weights
+
+
+def _check(layers: Sequence[Layer], n_ratios: int) -> None:
+    if not layers:
+        raise ValueError("layers must be one or more Layers, not none.")
+    if n_ratios != len(layers):
+        raise ValueError(f"alphas must have {len(layers)} ratios, one per layer, not {n_ratios}.")
 
 
 def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, averaging: Averaging) -> NDArray:
@@ -219,6 +230,12 @@ def layered_fronts(
     The work is steps^L: meant for two or three layers (more: group layers into parts, as AMA does).
     """
     steps = validation.integer("steps", steps, 2)
+    _check(layers, len(layers))
+    if (steps + 1) ** len(layers) > MAX_POINTS:
+        raise ValueError(
+            f"steps = {steps} with {len(layers)} layers makes {steps + 1}^{len(layers)} ratios; at most {MAX_POINTS} fit: "
+            "use fewer steps, or group layers into parts."
+        )
     line = np.repeat(np.linspace(0, 1, 20 * steps + 1)[:, None], len(layers), axis=1)
     ticks = np.linspace(0, 1, steps + 1)
     grid = np.vstack([np.stack(np.meshgrid(*[ticks] * len(layers)), axis=-1).reshape(-1, len(layers)), line])

@@ -216,7 +216,7 @@ def average_models(
     shares = tuple(validation.real("ratios", ratio, 0, 1) for ratio in ratios)
     if not groups or any(len(group.used_by) != len(shares) for group in groups):
         raise ValueError(f"groups must each say for {len(shares)} models whether they use them, not {list(groups)}.")
-    if abs(sum(shares) - 1) > 1e-12:
+    if abs(sum(float(share) for share in shares) - 1) > 1e-12:
         raise ValueError(f"ratios must be numbers that add up to 1, not {list(ratios)}.")
     has = tuple(1 for _ in shares) if has_classes is None else tuple(has_classes)
     if len(has) != len(shares) or not set(has) <= {0, 1}:

@@ -16,6 +16,7 @@ from .closed_form import votes_p
 from .exact import integer_weights
 from .model import Averaging, Tasks, Votes
 
+MAX_DIMENSION = 4000  # of a random basis: an eighth of a gigabyte
 CHUNK_VALUES = 2_000_000  # numbers held at a time
 
 
@@ -147,8 +148,13 @@ def label_count(tasks: Tasks) -> int:
 
 
 def orthonormal_features(n_features: int, n_labels: int, rng: np.random.Generator) -> NDArray:
-    """(feature, label, dimension) random orthonormal mu_i(k), dimension = n_features * n_labels."""
+    """(feature, label, dimension) random orthonormal mu_i(k), dimension = n_features * n_labels, at most `MAX_DIMENSION`."""
     dimension = n_features * n_labels
+    if dimension > MAX_DIMENSION:
+        raise ValueError(
+            f"features times labels must be at most {MAX_DIMENSION} for sampled features, not {dimension}: use fewer "
+            "features, or simulate_accuracy."
+        )
     basis, _ = np.linalg.qr(rng.standard_normal((dimension, dimension)))
     return basis.reshape(n_features, n_labels, dimension)
 

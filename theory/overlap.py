@@ -60,13 +60,16 @@ def principal_cosines(a: ArrayLike, b: ArrayLike) -> NDArray:
 
     a, b: (dimension, vector) any spanning vectors; ValueError for different dimensions or a space without vectors.
     """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.ndim != 2 or b.ndim != 2 or len(a) != len(b) or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError(f"a and b must be finite matrices with equally many rows, not of shapes {a.shape}, {b.shape}.")
-    a, b = orth(a), orth(b)
-    if not (a.shape[1] and b.shape[1]):
+    spans = [np.asarray(each, dtype=float) for each in (a, b)]
+    shapes = [each.shape for each in spans]
+    if any(len(shape) != 2 for shape in shapes) or shapes[0][0] != shapes[1][0]:
+        raise ValueError(f"a and b must be matrices with equally many rows, not of shapes {shapes[0]}, {shapes[1]}.")
+    if not all(np.isfinite(each).all() for each in spans):
+        raise ValueError("a and b must be finite numbers.")
+    first, second = (orth(each) for each in spans)
+    if not (first.shape[1] and second.shape[1]):
         raise ValueError("a and b must span at least one dimension each.")
-    return np.clip(svdvals(a.T @ b), 0.0, 1.0)
+    return np.clip(svdvals(first.T @ second), 0.0, 1.0)
 
 
 def overlap_of(cosines: ArrayLike, n_a: int | None = None, n_b: int | None = None) -> Overlap:
@@ -109,7 +112,7 @@ def weights_help(overlap: Overlap) -> NDArray | bool:
     """Whether averaging the weights of two models of n features half and half raises n_eff: Var(c^2) < (1 - mean c^2)^2."""
     n, s2, s4 = (np.asarray(each, dtype=float) for each in (overlap.n_a, overlap.s2, overlap.s4))
     if not np.array_equal(overlap.n_a, overlap.n_b):
-        raise ValueError(f"n_a and n_b must be equal for the criterion, not {overlap.n_a} and {overlap.n_b}.")
+        raise ValueError(f"n_a and n_b must be equal for the criterion, not {overlap.n_a!r} and {overlap.n_b!r}.")
     helps = s4 / n - (s2 / n) ** 2 < (1 - s2 / n) ** 2
     return helps if np.ndim(helps) else bool(helps)
 

@@ -17,12 +17,17 @@ theory.model,
 * The conclusion survives. Weights: 2 / (1 + 7r) >= 1 / (1 + 3r) iff 2 + 6r >= 1 + 7r iff r <= 1, so
   xi_1 - xi_2 >= 0, for 0 < p < 1 with equality iff n_o = n. Outputs: 2 / (1 + r) >= 1 iff r <= 1, likewise.
   (At p = 0 every accuracy is 1, at p = 1 none depends on n: both differences are 0 for all n_o.)
+* The weight average's term of case 1 is already in Lin et al., arXiv 2309.17230 (n_s + n_s* + 14 n_so); new here are
+  case 2, the threshold, all ratios, and what follows.
+* The conclusion is one about many features: at n = 4, n_o = 1, p = .7, K = 5, xi_1 - xi_2 = -.0317 exactly.
 * At finite n the votes are coarse, and averaging weights hurts from a little below r = 1/2 on (theory.exact).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import validation
 from .closed_form import F_p, clt_accuracy
@@ -31,13 +36,13 @@ from .model import Averaging, Tasks, average, disjoint_labels, same_labels, sing
 
 @dataclass(frozen=True)
 class Terms:
-    """xi_1 (identical label sets), xi_2 (disjoint), each an accuracy difference in [-1, 1]."""
+    """xi_1 (identical label sets), xi_2 (disjoint), each an accuracy difference in [-1, 1], or an array of them."""
 
-    xi_1: float
-    xi_2: float
+    xi_1: Any
+    xi_2: Any
 
     @property
-    def difference(self) -> float:
+    def difference(self) -> Any:
         """xi_1 - xi_2: how much more averaging helps related tasks than unrelated ones."""
         return self.xi_1 - self.xi_2
 
@@ -51,8 +56,28 @@ class Proposition51:
     outputs: Terms
 
 
-def proposition_5_1(n: int, n_o: int, p: float, n_classes: int) -> Proposition51:
-    """Proposition 5.1 at alpha = 1/2 for n >= 1 features, 0 <= n_o <= n shared, K >= 2, p in [0, 1]."""
+def proposition_5_1(n: ArrayLike, n_o: ArrayLike, p: ArrayLike, n_classes: int) -> Proposition51:
+    """Proposition 5.1 at alpha = 1/2 for n >= 1 features, 0 <= n_o <= n shared, K >= 2, p in [0, 1].
+
+    n, n_o and p may be arrays; they broadcast, and the terms have their common shape.
+    """
+    if np.ndim(n) or np.ndim(n_o) or np.ndim(p):
+        arrays = np.broadcast_arrays(*(np.asarray(each, dtype=object) for each in (n, n_o, p)))
+        every = [
+            _proposition(n_, shared, rate, n_classes)
+            for n_, shared, rate in zip(*(array.reshape(-1) for array in arrays))
+        ]
+
+        def gathered(version: str) -> Terms:
+            terms = [getattr(each, version) for each in every]
+            values = ([term.xi_1 for term in terms], [term.xi_2 for term in terms])
+            return Terms(*(np.array(value, dtype=float).reshape(arrays[0].shape) for value in values))
+
+        return Proposition51(*(gathered(version) for version in ("printed", "weights", "outputs")))
+    return _proposition(n, n_o, p, n_classes)
+
+
+def _proposition(n: Any, n_o: Any, p: Any, n_classes: int) -> Proposition51:
     n = validation.integer("n", n, 1)
     n_o = validation.integer("n_o", n_o, 0, n)
     p = validation.probability("p", p)
@@ -71,8 +96,8 @@ def _terms(n: int, n_o: int, p: float, n_classes: int, averaging: Averaging) -> 
     def xi(tasks: Tasks) -> float:
         averaged = average(tasks, averaging, 0.5, "a")
         alone = single_model(tasks, "a", "a")
-        return clt_accuracy(averaged.counts, averaged.weights, p, n_classes) - clt_accuracy(
-            alone.counts, alone.weights, p, n_classes
-        )
+        accuracies = (clt_accuracy(votes.counts, votes.weights, p, n_classes) for votes in (averaged, alone))
+        with_average, without = map(float, accuracies)
+        return with_average - without
 
     return Terms(xi(same_labels(n, n_o, n_classes)), xi(disjoint_labels(n, n_o, n_classes)))

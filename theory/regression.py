@@ -11,7 +11,7 @@ average where both have.
 **In the model of theory.model.** Model a's inputs span the mu_i(k) of its own features and classes. On directions that
 both use, both heads have the same coefficient (naive Bayes, beta does not depend on n). So W = the head of the *union* of
 the features makes both terms 0: it agrees with W_a on the span of G_a and with W_b on that of G_b, whatever the matrices'
-off-diagonals and lambda are. With the body merged likewise (a feature that one model alone computes is kept whole),
+off-diagonals and lambda are (up to terms common to all classes, which change no decision). With the body merged likewise (a feature that one model alone computes is kept whole),
 
     case 1: 2n - n_o features of weight 1, n_eff = 2n - n_o;   case 2, on a: a's n features of weight 1, n_eff = n.
 

@@ -21,6 +21,7 @@ from .model import AVERAGINGS, Tasks, Votes, average, disjoint_labels, same_labe
 from .monte_carlo import simulate_accuracy, simulate_features
 from .proposition import proposition_5_1
 from .trained import Setting, trained_accuracies
+from .wider_tables import finite_rows, many_class_rows, model_rows, overlap_rows, ratio_rows, regression_rows
 
 Rows = Iterator[dict]
 HALF = Fraction(1, 2)
@@ -42,9 +43,9 @@ def accuracy_rows(rng: np.random.Generator) -> Rows:
         tasks = LABELS[labels](n, n_o, k)
         base = PAPER | {"n_o": n_o, "labels": labels}
         for model, votes in _models(tasks).items():
-            n_eff = effective_features(votes.counts, votes.weights)
+            n_eff = float(effective_features(votes.counts, votes.weights))
             for method, route in ROUTES.items():
-                yield base | _result(model, method, route(votes, p), None, n_eff)
+                yield base | _result(model, method, float(route(votes, p)), None, n_eff)
             if n_o % 2 == 0:
                 sampled = simulate_accuracy(votes.counts, votes.weights, p, k, 40_000, rng)
                 yield base | _result(model, "monte-carlo", *sampled, n_eff)
@@ -53,7 +54,7 @@ def accuracy_rows(rng: np.random.Generator) -> Rows:
             for model, (estimate, stderr) in fitted.items():
                 votes = _models(tasks)[model]
                 yield base | _result(
-                    model, "trained", estimate, stderr, effective_features(votes.counts, votes.weights)
+                    model, "trained", estimate, stderr, float(effective_features(votes.counts, votes.weights))
                 )
 
 
@@ -159,4 +160,10 @@ TABLES: dict[str, Callable[[np.random.Generator], Rows]] = {
     "layered_gain": layered_gain_rows,
     "layered_sampled": layered_sampled_rows,
     "layered_optima": layered_optimum_rows,
+    "finite": finite_rows,
+    "many_classes": many_class_rows,
+    "ratio": ratio_rows,
+    "overlap": overlap_rows,
+    "models": model_rows,
+    "regression": regression_rows,
 }

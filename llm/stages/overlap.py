@@ -19,7 +19,6 @@ from ..config import Algorithm
 from ..data.records import AbilityItems
 from ..errors import UserError
 from ..evaluation.local import Evaluator
-from ..files import read_made
 from ..grouping import Grouping, labels, layer_list
 from ..models.batches import Tokens, pad_replies
 from ..models.chat import encode_apart, generate_replies
@@ -61,15 +60,6 @@ def overlap(evaluator: Evaluator, theta: Path) -> dict:
         layers[group] = compare(of_a[number], of_b[number], rng) | {"effect": effects[group]}
     ends = {name: _values(evaluator, model) for name, model in (("theta_0", start), ("theta", end))}
     return {"dimension": of_a.shape[-1], "layers": layers, **ends}
-
-
-def file_name(seed: int | str) -> str:
-    return f"overlap-seed{seed}.json"
-
-
-def read_overlaps(results: Path) -> list[dict]:
-    """What a folder of results has of it, seed by seed."""
-    return sorted(map(read_made, results.glob(file_name("*"))), key=lambda one: one["seed"])
 
 
 def layer_effects(evaluator: Evaluator, between: Between, groups: list[str]) -> dict[str, dict[str, dict[str, float]]]:

@@ -10,7 +10,7 @@ from scipy import stats
 import claim_rows
 from llm.evidence.claims import theory
 from llm.evidence.claims.association import PredictsBetter
-from llm.evidence.claims.book import make_book, read_book
+from llm.evidence.claims.book import Book, make_book, read_book
 from llm.evidence.claims.change import Change, Model, extreme
 from llm.evidence.claims.existence import Ratios, Some
 from llm.evidence.claims.front import Ahead, AheadOf
@@ -227,5 +227,32 @@ def test_the_theorys_numbers_are_those_of_the_package():
     )
     exact = table.assign(method=table["method"].map({"closed-form": "exact", "exact": "-"}))  # the limit in its place
     assert theory.smallest_gain(exact) == pytest.approx(min(t.weights.xi_1 for t in terms[:-1]), abs=1e-7)
-    assert theory.smallest_difference(exact) == pytest.approx(min(t.weights.difference for t in terms[:-1]), abs=1e-7)
     assert theory.largest_unrelated_gain(exact) == pytest.approx(max(t.weights.xi_2 for t in terms), abs=1e-7)
+
+
+def test_the_conclusion_is_judged_on_a_grid_and_fails_at_few_features():
+    grid = pd.read_csv(THEORY / "finite.csv")
+    assert theory.smallest_limit(grid) == 0.0
+    assert theory.smallest_difference(grid) == pytest.approx(-0.0599786, abs=1e-6)
+
+
+def layer(predicted, qa, reward, start_qa=0.9):
+    return {"predicted": predicted, "effect": {"half": {"qa": qa, "reward": reward}, "start": {"qa": start_qa}}}
+
+
+def overlap_file(seed, *layers):
+    ends = {"theta_0": {"qa": 0.9, "reward": 1.0}, "theta": {"qa": 0.7, "reward": 3.0}}
+    return {"seed": seed, "rlhf": {"rsf": ends | {"layers": dict(enumerate(layers))}}}
+
+
+def test_overlap_is_held_against_what_averaging_a_layer_adds():
+    """xi of a layer by hand: (.92 - .9) / .2 and (2.8 - 3) / 2, halved: 0; and ranks that agree, oppose or tell nothing."""
+    ends = overlap_file(0)["rlhf"]["rsf"]
+    assert theory.measured_gain(layer(0.1, 0.92, 2.8)["effect"], ends["theta_0"], ends["theta"]) == pytest.approx(0.0)
+    agree = overlap_file(0, layer(0.0, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.2, 0.9, 3.0))
+    oppose = overlap_file(1, layer(0.2, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.0, 0.9, 3.0))
+    assert theory.correlation(agree["rlhf"]["rsf"]) == pytest.approx(1.0)
+    (line,) = theory.OverlapExplains("overlap explains").lines(Book("smoke", {}, {}, overlaps=[agree, oppose]))
+    assert line.per_seed == (1.0, -1.0) and line.verdict == "undecided"
+    with pytest.raises(Missing):
+        theory.OverlapExplains("overlap explains").lines(Book("smoke", {}, {}))

@@ -6,6 +6,7 @@ import torch
 
 import theory
 from llm.errors import UserError
+from llm.evidence.claims.book import read_overlaps
 from llm.models.batches import Tokens
 from llm.stages import overlap as stage
 from microcosm_runs import command
@@ -117,7 +118,7 @@ def test_the_command_writes_what_the_notebook_reads(tmp_path, monkeypatch):
         assert command(monkeypatch, *step, "--preset", "smoke", "--out", tmp_path) == 0
     to = tmp_path / "results" / "overlap-seed0.json"
     assert command(monkeypatch, "overlap", "--preset", "smoke", "--out", tmp_path, "--to", to) == 0
-    (found,) = stage.read_overlaps(to.parent)
+    (found,) = read_overlaps(to.parent)
     of_rsf = found["rlhf"]["rsf"]
     assert (found["preset"], found["seed"], list(of_rsf["layers"])) == ("smoke", 0, ["layer1", "layer2", "layer3"])
     for layer in of_rsf["layers"].values():

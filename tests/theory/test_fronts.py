@@ -81,3 +81,14 @@ def test_hypervolume_is_the_number_of_dominated_unit_squares(points):
 @given(POINTS, st.tuples(st.integers(0, 9), st.integers(0, 9)))
 def test_hypervolume_never_falls_when_a_point_is_added(points, extra):
     assert hypervolume([*points, extra], (2, 3)) >= hypervolume(points, (2, 3)) - 1e-12
+
+
+@pytest.mark.parametrize("points", [[], [[0.5, np.nan]], [0.1, 0.2], [[0.1, np.inf]]])
+def test_fronts_without_points_or_with_nan_are_refused(points):
+    for call in (pareto, lambda points: hypervolume(points, (0, 0))):
+        with pytest.raises(ValueError, match="points must be"):
+            call(points)
+    with pytest.raises(ValueError, match="alphas must be one or more ratios"):
+        front(same_labels(4, 2, 3), "weights", [], 0.5)
+    with pytest.raises(ValueError, match="reference must be two finite numbers"):
+        hypervolume([[0.1, 0.2]], (0, np.nan))

@@ -190,6 +190,13 @@ def test_the_lift_of_unequal_ratios_is_lost_in_the_error_of_the_limit_at_few_fea
             r"alphas must be numbers in \[0, 1\]",
         ),
         (lambda: best_ratios(FALLING, -0.1, 0.8, 5, "weights", 1), r"mean must be a number in \[0, 1\], not -0.1"),
+        (lambda: layer_votes(FALLING, [0.5, 0.5], "weights", "a"), "alphas must have 3 ratios, one per layer, not 2"),
+        (lambda: layer_votes(FALLING, [0.5] * 3, "weights", "c"), "tested_on must be 'a' or 'b', not 'c'"),
+        (lambda: layered_fronts([], 0.8, 5, "weights"), "layers must be one or more Layers"),
+        (
+            lambda: layered_fronts(falling_layers(26, 10, (1, 0), (0, 0)), 0.8, 5, "weights", 2),
+            "3\\^26 ratios; at most",
+        ),
         (lambda: falling_layers(1, 10, (1, 0), (0, 0)), "n_layers must be an integer of at least 2, not 1"),
     ],
 )

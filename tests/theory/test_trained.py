@@ -107,6 +107,33 @@ def test_the_command_names_its_options_and_refuses_a_negative_seed():
     assert refused.exit_code != 0 and "seed" in refused.output
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = CliRunner().invoke(app, ["--out", str(tmp_path / "file" / "tables")])
+    assert refused.exit_code == 2 and "cannot be written" in refused.output
+
+
+def test_everything_public_works_after_one_import():
+    for name in theory.__all__:
+        assert getattr(theory, name) is not None
+    assert theory.layers.Layer(10, 0.5, 0.5).counts == (5.0, 5.0, 5.0)
+    assert theory.front(theory.Tasks(3, 4, 4, 2, 3), "weights", [0.5], 0.5).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: theory.exact_accuracy([10**9], [1], 0.5, 5),
+        lambda: theory.simulate_features(
+            same_labels(10**6, 0, 5), "weights", 0.5, 0.5, 0.1, 10, np.random.default_rng(0)
+        ),
+    ],
+)
+def test_sizes_that_cannot_fit_are_refused_at_once(call):
+    with pytest.raises(ValueError, match="must be at most"):
+        call()
+
+
 def test_importing_theory_loads_neither_torch_nor_development_tools():
     import subprocess
     import sys

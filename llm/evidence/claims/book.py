@@ -10,15 +10,17 @@ is the whole tax in every ability. An ability whose tax is below `LEAST_TAX` of 
 so is a log-likelihood, which has a unit but no range.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ...errors import UserError
+from ...files import read_made
 from .. import paths
 from ..frames import after, read_preset, steps
 from ..metrics import ABILITIES, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWARDS
@@ -33,6 +35,7 @@ COLUMNS = ["seed", "metric", "value", "n", "step", "alpha"]  # of a path
 class Book:
     """rows: algorithm -> rows (`llm.evidence.frames.after`). units: metric -> size, only where it is positive. neighbours: the
     books of other presets. theory: the folder of the theory's tables.
+    overlaps: the preset's measured overlaps.
     """
 
     preset: str
@@ -40,6 +43,7 @@ class Book:
     units: Mapping[str, float]
     neighbours: Mapping[str, "Book"] = field(default_factory=dict)
     theory: Path | None = None
+    overlaps: Sequence[Mapping[str, Any]] = ()
     _taken: dict[tuple, Any] = field(default_factory=dict, compare=False, repr=False)  # paths, once they are taken
 
     @cached_property
@@ -81,7 +85,12 @@ def read_book(results: Path, neighbours: Iterable[str] = (), theory: Path | None
     book = make_book(rows)
     folders = {name: results.resolve().parent / name for name in neighbours if name != book.preset}
     others = {name: make_book(read_preset(folder)) for name, folder in folders.items() if any(folder.glob("*.jsonl"))}
-    return Book(book.preset, book.rows, book.units, others, theory)
+    return Book(book.preset, book.rows, book.units, others, theory, read_overlaps(results))
+
+
+def read_overlaps(results: Path) -> list[dict[str, Any]]:
+    """What a folder of results has of overlaps (`llm.stages.overlap`), seed by seed."""
+    return sorted(map(read_made, results.glob("overlap-seed*.json")), key=itemgetter("seed"))
 
 
 def make_book(rows: pd.DataFrame) -> Book:

@@ -282,11 +282,14 @@ CLAIMS: tuple[Claim, ...] = (
         "AMA is above MA for models of seven billion parameters aligned by DPO, too.", "fig. 6, table 1",
         {"zephyr": ("fig06",)}, tuple(seven_billion(preset) for preset in SEVEN_BILLION)),
     Claim("C12a", "Theory: the conclusion",
-        "In theory, averaging two models helps tasks with the same classes more than tasks with none in common "
-        "(Proposition 5.1's conclusion).", "section 5", {"theory": ("theory-proposition",)},
+        "In theory, with many features, averaging the weights of two models helps tasks with the same classes at least as much "
+        "as tasks with none in common (Proposition 5.1's conclusion; its weight-space term is in arXiv 2309.17230). With few "
+        "features and many classes it can be the other way round.", "section 5", {"theory": ("theory-proposition",)},
         (
-            theory.Computed("the smallest difference of the two gains, unless all features are shared", "proposition",
-                theory.smallest_difference, "above"),
+            theory.Computed("many features: the smallest difference of the two gains, over n, n_o, p and K", "finite",
+                theory.smallest_limit, "above", -theory.EXACT),
+            theory.Computed("few features: the smallest difference, exactly, over the same grid", "finite",
+                theory.smallest_difference, "above", deciding=False),
         )),
     Claim("C12b", "Theory: the formula",
         "The proposition's formula is that of averaged weights: tasks with the same classes always gain, tasks with "
@@ -299,6 +302,10 @@ CLAIMS: tuple[Claim, ...] = (
             theory.Computed("the largest gain with no class in common", "proposition", theory.largest_unrelated_gain,
                 "below", theory.EXACT),
         )),
+    Claim("C12c", "Theory: overlap in a network",
+        "Averaging a layer helps the more, the more features of it the abilities and the alignment task share (the paper's "
+        "explanation of why averaging helps, which it tests on no network).", "section 5", {"theory": ()},
+        (theory.OverlapExplains("rank correlation over layers: predicted and measured gain of averaging a layer alone"),)),
     Claim("L1", "What predicts the tax",
         "How far a model's replies are from those of theta_0 (forward KL per token on alignment prompts) predicts its tax "
         "better than how far its weights are.", "arXiv 2509.04259", {},

@@ -1,0 +1,136 @@
+"""The tables about how far the statements reach: few features, many classes, other ratios, graded overlap, several models,
+a ratio per feature. One function per CSV file of results/theory, columns as in theory.tables.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+from scipy.stats import binom
+
+from .exact import exact_accuracy, exact_task_accuracy
+from .fronts import closed_form_accuracy
+from .many_classes import many_class_accuracy
+from .model import AVERAGINGS, Votes, average, disjoint_labels, same_labels, single_model
+from .monte_carlo import simulate_accuracy
+from .overlap import graded_effective_features, graded_weights, overlap_of, weights_help
+from .regression import regression_votes, trained_regression
+from .trained import Setting
+
+Rows = Iterator[dict]
+HALF = Fraction(1, 2)
+LABELS = {"identical": same_labels, "disjoint": disjoint_labels}
+
+
+def finite_rows(rng: np.random.Generator) -> Rows:
+    """xi_1 - xi_2 of averaged weights over a grid of (n, n_o, p, K): in the limit of many features and exactly."""
+    for n, p, k in product((4, 5, 8, 12, 20, 40, 80), (0.5, 0.7, 0.8, 0.9), (2, 5, 20, 100)):
+        for n_o in sorted({n * part // 8 for part in range(8)} | {1, n - 1}):
+            row = {"n": n, "n_o": n_o, "p": p, "n_classes": k}
+            votes = [average(make(n, n_o, k), "weights", HALF, "a") for make in LABELS.values()]
+            for name, route in {"limit": closed_form_accuracy, "exact": exact_task_accuracy}.items():
+                first, second = (route(each, p) for each in votes)
+                row[f"difference_{name}"] = first - second
+            yield row
+
+
+def many_class_rows(rng: np.random.Generator) -> Rows:
+    """What averaging half and half adds in case 1, over n and K (empty: the limit K -> infinity), exactly."""
+    classes = (2, 3, 5, 10, 20, 50, 100, 300, 1000, None)
+    for n, p, part, k in product((4, 8, 12, 16, 20, 28, 40, 60, 80), (0.8, 0.9), (0.25, 0.5, 0.75), classes):
+        n_o = round(n * part)
+        alone = _accuracy(single_model(same_labels(n, n_o, k or 2), "a", "a"), p, k)
+        row = {"n": n, "n_o": n_o, "p": p, "n_classes": k}
+        for averaging in AVERAGINGS:
+            votes = average(same_labels(n, n_o, k or 2), averaging, HALF, "a")
+            row[f"gain_{averaging}"] = _accuracy(votes, p, k) - alone
+        yield row | {"accuracy_single": alone}
+
+
+def _accuracy(votes: Votes, p: float, n_classes: int | None) -> float:
+    return many_class_accuracy(votes, p) if n_classes is None else exact_task_accuracy(votes, p)
+
+
+def ratio_rows(rng: np.random.Generator) -> Rows:
+    """The gain against the ratio at n = 20, n_o = 14 in case 1: alpha = 1/2 is a point of ties."""
+    n, n_o, p, k = 20, 14, 0.8, 5
+    tasks = same_labels(n, n_o, k)
+    alone = single_model(tasks, "a", "a")
+    single = {"exact": exact_task_accuracy(alone, p), "limit": closed_form_accuracy(alone, p)}
+    for hundredths in (30, 40, 45, 48, 49, 50, 51, 52, 55, 60, 70):
+        for averaging in AVERAGINGS:
+            votes = average(tasks, averaging, Fraction(hundredths, 100), "a")
+            row = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "alpha": hundredths / 100, "model": averaging}
+            found = {"exact": exact_task_accuracy(votes, p), "limit": closed_form_accuracy(votes, p)}
+            yield row | {f"gain_{name}": found[name] - single[name] for name in found}
+
+
+def overlap_rows(rng: np.random.Generator) -> Rows:
+    """n_eff / n of two models of n = 24 features in case 1, by the mean and the variance of the squared principal cosines
+    (low and high: the two values they have), and the exact accuracy of the votes behind it.
+    """
+    n, p, k = 24, 0.8, 5
+    single = exact_accuracy([n], [1], p, k)
+    for part, low, high in product((2, 4, 6, 8, 10), (0.0, 0.25, 0.5, 0.75), (0.25, 0.5, 0.75, 1.0)):
+        if high <= low:
+            continue
+        square = np.repeat([high, low], [2 * part, n - 2 * part])
+        overlap = overlap_of(np.sqrt(square))
+        row = {"n": n, "p": p, "n_classes": k, "high": high, "low": low, "mean": square.mean()}
+        row |= {"variance": square.var(), "helps": int(bool(weights_help(overlap)))}
+        for model in AVERAGINGS:
+            weights = np.round(graded_weights(np.sqrt(square), model, 0.5), 12)
+            estimate, stderr = simulate_accuracy([1] * len(weights), weights.tolist(), p, k, 20_000, rng)
+            row[f"effective_{model}"] = graded_effective_features(overlap, model) / n
+            row |= {f"gain_{model}": estimate - single, f"stderr_{model}": stderr}
+        yield row
+
+
+def model_rows(rng: np.random.Generator) -> Rows:
+    """n_eff / n of the equal average of T models of n = 24 features in case 1, a part r shared: "core" (the same features by
+    all T models) or "independent" (each feature of a pool is used by each model with chance r).
+    """
+    n = 24
+    for t, twelfths in product((2, 3, 4, 8), range(13)):
+        r = twelfths / 12
+        for sharing, counts in {"core": _core(n, t, r), "independent": _independent(n, t, r)}.items():
+            for averaging in AVERAGINGS:
+                votes = {m: (m / t) ** (2 if averaging == "weights" else 1) for m in counts}
+                total = sum(count * votes[m] for m, count in counts.items())
+                squares = sum(count * votes[m] ** 2 for m, count in counts.items())
+                row = {"models": t, "shared": r, "sharing": sharing, "model": averaging}
+                yield row | {"effective_features": total**2 / squares / n}
+
+
+def _core(n: int, t: int, r: float) -> dict[int, float]:
+    """In how many models -> how many features, if a core is used by all and the rest by one."""
+    return {1: t * n * (1 - r), t: n * r}
+
+
+def _independent(n: int, t: int, r: float) -> dict[int, float]:
+    """The same if each of n / r features is used by each model with chance r (n features a model)."""
+    if r == 0:
+        return {1: float(t * n)}
+    return {m: n / r * float(binom.pmf(m, t, r)) for m in range(1, t + 1)}
+
+
+def regression_rows(rng: np.random.Generator) -> Rows:
+    """A ratio per feature against one ratio: exactly, for the best of 20 ratios, and really trained classifiers."""
+    n, p, k = 20, 0.8, 5
+    for labels, n_o in product(LABELS, range(0, n + 1, 2)):
+        tasks = LABELS[labels](n, n_o, k)
+        answers = {"single": single_model(tasks, "a", "a"), "regression": regression_votes(tasks, "a")}
+        answers |= {averaging: average(tasks, averaging, HALF, "a") for averaging in AVERAGINGS}
+        answers["head only"] = regression_votes(tasks, "a", "single")
+        base = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "labels": labels}
+        for model, votes in answers.items():
+            row = base | {"model": model, "method": "exact", "n_samples": None}
+            yield row | {"accuracy": exact_task_accuracy(votes, p), "stderr": None}
+    n, p, k = 6, 0.75, 4
+    for (labels, make), n_o, n_samples in product(LABELS.items(), (2, 4), (20, 100, 3000)):
+        tasks = make(n, n_o, k)
+        fitted = trained_regression(tasks, Setting(p, 0.01, 3000), n_samples, 10_000, rng)
+        for model, (accuracy, stderr) in fitted.items():
+            row = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "labels": labels, "model": model}
+            yield row | {"method": "trained", "n_samples": n_samples, "accuracy": accuracy, "stderr": stderr}
