@@ -286,9 +286,9 @@ CLAIMS: tuple[Claim, ...] = (
         "as tasks with none in common (Proposition 5.1's conclusion; its weight-space term is in arXiv 2309.17230). With few "
         "features and many classes it can be the other way round.", "section 5", {"theory": ("theory-proposition",)},
         (
-            theory.Computed("many features: the smallest difference of the two gains, over n, n_o, p and K", "finite",
+            theory.Computed("many features: the smallest difference of the two gains", "finite",
                 theory.smallest_limit, "above", -theory.EXACT),
-            theory.Computed("few features: the smallest difference, exactly, over the same grid", "finite",
+            theory.Computed("few features: the smallest difference, exactly", "finite",
                 theory.smallest_difference, "above", deciding=False),
         )),
     Claim("C12b", "Theory: the formula",
