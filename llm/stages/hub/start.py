@@ -7,6 +7,7 @@ from ...config.hub import RANDOM
 from ...data.hub.templates import set_template
 from ...errors import UserError
 from ...fetch.catalogue import resolve_model
+from ...models.loading import load_tokenizer
 from ...models.save import link_folder, save_model
 from ...run import Run
 from ...training.distributed.models import Head
@@ -41,9 +42,7 @@ def take(run: Run[HubPreset], name: str, folder: Path, head: Head = "causal") ->
 
 def _tokenizer(source: Path, template: str):
     """With padding of its own where it can: a reward model reads the last token that is none, and should see how a reply ended."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = load_tokenizer(source)
     set_template(tokenizer, template)
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
