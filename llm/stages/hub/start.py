@@ -28,8 +28,8 @@ def take(run: Run[HubPreset], name: str, folder: Path, head: Head = "causal") ->
     if head == "reward":
         link_folder(source, folder)
         return
-    _check_sizes(run.preset, name, source)
-    tokenizer = _tokenizer(source, run.preset.template)
+    check_sizes(run.preset, name, source)
+    tokenizer = templated_tokenizer(source, run.preset.template)
 
     def with_template(aside: Path) -> None:
         for pattern in _TOKENIZER:
@@ -40,7 +40,7 @@ def take(run: Run[HubPreset], name: str, folder: Path, head: Head = "causal") ->
     link_folder(source, folder, with_template)
 
 
-def _tokenizer(source: Path, template: str):
+def templated_tokenizer(source: Path, template: str):
     """With padding of its own where it can: a reward model reads the last token that is none, and should see how a reply ended."""
     tokenizer = load_tokenizer(source)
     set_template(tokenizer, template)
@@ -49,7 +49,8 @@ def _tokenizer(source: Path, template: str):
     return tokenizer
 
 
-def _check_sizes(preset: HubPreset, name: str, source: Path) -> None:
+def check_sizes(preset: HubPreset, name: str, source: Path) -> None:
+    """UserError unless the folder's config.json has the sizes that the preset says."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(source)
