@@ -52,6 +52,7 @@ PANELS: dict[str, dict[str, Callable]] = {
     },
     "Experiments": {
         "plan": plan.plan,
+        "check": plan.check,
         "tiny": plan.tiny,
         "show": training.show,
         "pretrain": training.pretrain,

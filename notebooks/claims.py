@@ -90,10 +90,7 @@ for ax, (entry, lines) in zip(axes[:, 0], DRAWN, strict=True):
     ax.set_xlim(-EDGE, EDGE)
     ax.tick_params(axis="y", length=0)
     ax.set_title(f"{entry.claim.id}. {entry.claim.name}: {entry.verdict}", fontsize=7.5, loc="left", pad=2)
-AXIS = (
-    r"$\leftarrow$ against the claim    for the claim $\rightarrow$"
-    + "\nin rewards of RSF and in taxes"
-)
+AXIS = r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + "\nin rewards of RSF and in taxes"
 axes[-1, 0].set_xlabel(AXIS, fontsize=8)
 marks = [plt.Line2D([], [], color=colour, marker="o", label=verdict) for verdict, colour in COLOURS.items()]
 fig.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=8)

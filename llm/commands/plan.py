@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Preset
+from .options import Out, Preset
 
 
 def plan(
@@ -74,3 +74,30 @@ def tiny(
     small = made_tiny(large, str(data_dir))
     write_text(to, f"# {large.name}, made tiny\n{yaml.safe_dump(small.model_dump(mode='json'), sort_keys=False)}")
     print(f"{small.name}: {to}")
+
+
+def check(
+    preset: Preset = "microcosm",
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="sweeps to run; default: core and algorithms, as far as the preset can")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="how many")] = 1,
+    out: Out = Path("out"),
+) -> None:
+    """Look whether packages, GPUs, disk, models and data of a run are here; exit code 2 with a sentence on each that is not."""
+    from ..config import HubPreset, load_preset
+    from ..errors import UserError
+    from ..plan.check import check as checked
+    from ..plan.report import costs, device_for
+
+    loaded = load_preset(preset)
+    on_gpu = not isinstance(loaded, HubPreset) or loaded.hardware.device == "gpu"
+    device = device_for(loaded, None, None, None) if on_gpu else None
+    missing = 0
+    for one in checked(loaded, costs(loaded, _sweeps(loaded, sweep)), device, seeds, out):
+        print(f"{one.what}: {one.missing or 'here'}", flush=True)
+        missing += one.missing is not None
+    if missing:
+        raise UserError(
+            f"preset = {loaded.name} cannot run here: {missing} of the things above {'are' if missing > 1 else 'is'} missing"
+        )

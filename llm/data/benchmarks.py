@@ -77,7 +77,7 @@ def local_data(folder: Path, task: str):
     """
     from datasets import Dataset
 
-    path = _path(folder, task)
+    path = local_file(folder, task)
     if path.suffix == ".jsonl":
         found = _dataset(Dataset.from_list, [row for _, row in read_lines(path)], path)
     else:
@@ -89,7 +89,8 @@ def local_data(folder: Path, task: str):
     return found
 
 
-def _path(folder: Path, task: str) -> Path:
+def local_file(folder: Path, task: str) -> Path:
+    """A task's file in a folder of local data sets; UserError if there is none."""
     paths = [folder / f"{task}{ending}" for ending in ENDINGS]
     for path in paths:
         if path.is_file():

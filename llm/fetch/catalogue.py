@@ -71,13 +71,14 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # settings and tokenizers of any kind
 
 
-def resolve_model(name: str, out: Path = Path("out")) -> Path:
+def resolve_model(name: str, out: Path = Path("out"), weights: bool = True) -> Path:
     """A folder with the model's config, tokenizer and weights.
 
     Args:
         name: a name of the fetch catalogue, the path of a model folder, or a hub id `owner/model`, which is downloaded
             into the hub's own cache unless it is there; a folder goes before a hub id of the same name.
         out: where `python -m llm fetch` put its models.
+        weights: without them only config and tokenizer are downloaded, a few megabytes.
 
     Raises UserError if there is no such folder, or the hub cannot be reached or has no such model.
     """
@@ -96,17 +97,23 @@ def resolve_model(name: str, out: Path = Path("out")) -> Path:
             f"model = {name!r} is no folder; allowed are {', '.join(FETCHABLE)}, the path of a model folder, or a hub id "
             "owner/model"
         )
-    return _from_hub(name)
+    return _from_hub(name, weights)
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, weights: bool) -> Path:
     """Safetensors where the model has them, else what torch has pickled."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[*SMALL_FILES, "*.safetensors"]))
-        if not any(folder.glob("*.safetensors")):
+        folder = Path(snapshot_download(name, allow_patterns=[*SMALL_FILES, *["*.safetensors"] * weights]))
+        if weights and not any(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(name, allow_patterns=[*SMALL_FILES, "*.bin"]))
+    except GatedRepoError:
+        raise UserError(
+            f"model = {name!r} is gated on the hub; accept its licence at https://huggingface.co/{name} and log in with "
+            "`hf auth login`, or give a local folder"
+        ) from None
     except Exception as error:  # the hub's client lets its own errors and those of three other libraries through
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(

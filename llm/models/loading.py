@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -202,10 +203,33 @@ def load_tokenizer(folder: Path):
     """The folder's tokenizer; UserError if there is none that loads."""
     from transformers import AutoTokenizer
 
+    missing = missing_for_tokenizer(folder)
+    if missing:
+        raise UserError(
+            f"the tokenizer in {str(folder)!r} is a tokenizer.model of SentencePiece, for which {' and '.join(missing)} "
+            f"must be installed; give `pip install {' '.join(missing)}` first"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare ones
         raise UserError(f"the tokenizer in {str(folder)!r} cannot be loaded ({first_line(error)}).") from None
+
+
+def missing_for_tokenizer(folder: Path) -> list[str]:
+    """The packages by which transformers converts a tokenizer that a folder holds as `tokenizer.model` only, if not installed."""
+    if (folder / "tokenizer.json").is_file() or not (folder / "tokenizer.model").is_file():
+        return []
+    return [name for name, module in _FOR_SENTENCEPIECE.items() if not _is_there(module)]
+
+
+_FOR_SENTENCEPIECE = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
 
 
 def require_model(folder: Path) -> Path:

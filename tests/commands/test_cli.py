@@ -166,7 +166,7 @@ def test_help_lists_the_stages_and_loads_nothing_heavy():
 
 PANELS = {
     "Your models": "average adapt front tax benchmark replies win-rate fetch",
-    "Experiments": "plan tiny show pretrain sft reward align baseline trajectory movement overlap sweep mitigate bench",
+    "Experiments": "plan check tiny show pretrain sft reward align baseline trajectory movement overlap sweep mitigate bench",
     "Results": "collect table claims span",
 }
 

@@ -230,6 +230,7 @@ def test_options_of_make_reach_the_workflow():
         r'snakemake --cores 5 --nolock --rerun-incomplete --config preset="my presets/smoke.yml" seeds="3 4" .*-- all\n',
         plan,
     )
+    assert '-m llm check --preset "my presets/smoke.yml" --seeds 2\n' in plan
     environment = os.environ | {"PRESET": "my presets/smoke.yml"}
     told = subprocess.run(plan.splitlines()[-1], shell=True, env=environment, capture_output=True, text=True).stdout
     assert told.endswith("; rows: out/results/smoke\n")

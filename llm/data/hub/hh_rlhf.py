@@ -22,8 +22,12 @@ _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
 def preferences(split: Literal["train", "test"], place: Place, parts: Sequence[str] = PARTS) -> Parsed[Preference]:
     """The pairs of a split of the given parts; the paper uses helpful and harmless ones together."""
-    files = [f"{part}/{split}.jsonl.gz" for part in parts]
-    return parse(f"{DATA.folder}, {split}", rows(DATA, files, place), preference)
+    return parse(f"{DATA.folder}, {split}", rows(DATA, files(split, parts), place), preference)
+
+
+def files(split: str, parts: Sequence[str] = PARTS) -> list[str]:
+    """The names of a split's files."""
+    return [f"{part}/{split}.jsonl.gz" for part in parts]
 
 
 def preference(row: dict) -> Preference:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,25 @@ def rows(data: DataSet, files: Sequence[str], place: Place) -> Iterator[dict]:
             have, need = ", ".join(row), ", ".join(data.columns)
             raise UserError(f"{where} has the columns {have}; needed are {need}.")
         yield row
+
+
+def require_files(data: DataSet, files: Sequence[str], place: Place) -> None:
+    """UserError if one of the files is missing, nothing being read or downloaded."""
+    if place.data_dir is not None:
+        _local_files(data, files, place.data_dir)
+        return
+    from huggingface_hub import HfApi
+
+    try:
+        there = {file.rfilename for file in HfApi().dataset_info(data.hub, timeout=20).siblings or []}
+    except Exception as error:  # of the network and the hub
+        raise UserError(
+            f"data set {data.hub} cannot be read from the hub ({first_line(error)}); "
+            f"give a data_dir that holds its files in the folder {data.folder}."
+        ) from None
+    missing = [file for file in files if file not in there]
+    if missing:
+        raise UserError(f"data set {data.hub} has no file {missing[0]} on the hub.")
 
 
 def _load(data: DataSet, found: list[str], place: Place) -> Iterator[dict]:

@@ -7,6 +7,7 @@ from ...config.hub import RANDOM
 from ...data.hub.templates import set_template
 from ...errors import UserError
 from ...fetch.catalogue import resolve_model
+from ...models.loading import load_tokenizer
 from ...models.save import link_folder, save_model
 from ...run import Run
 from ...training.distributed.models import Head
@@ -27,8 +28,8 @@ def take(run: Run[HubPreset], name: str, folder: Path, head: Head = "causal") ->
     if head == "reward":
         link_folder(source, folder)
         return
-    _check_sizes(run.preset, name, source)
-    tokenizer = _tokenizer(source, run.preset.template)
+    check_sizes(run.preset, name, source)
+    tokenizer = templated_tokenizer(source, run.preset.template)
 
     def with_template(aside: Path) -> None:
         for pattern in _TOKENIZER:
@@ -39,18 +40,17 @@ def take(run: Run[HubPreset], name: str, folder: Path, head: Head = "causal") ->
     link_folder(source, folder, with_template)
 
 
-def _tokenizer(source: Path, template: str):
+def templated_tokenizer(source: Path, template: str):
     """With padding of its own where it can: a reward model reads the last token that is none, and should see how a reply ended."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = load_tokenizer(source)
     set_template(tokenizer, template)
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer
 
 
-def _check_sizes(preset: HubPreset, name: str, source: Path) -> None:
+def check_sizes(preset: HubPreset, name: str, source: Path) -> None:
+    """UserError unless the folder's config.json has the sizes that the preset says."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(source)

