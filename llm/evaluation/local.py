@@ -4,6 +4,7 @@ another, and the abilities on held-out items (`llm.evaluation.abilities`).
 Prompts, items and random numbers are the same for every model of a run, so differences between models are paired.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 
 from ..models.batches import Tokens
 from ..models.chat import continue_texts, end_id, ids_of_prompts, reply_ids
+from ..models.kv_cache import parts_of
 from ..models.likelihood import divergences, states_before
 from ..models.loading import load_model, load_reward_model, load_tokenizer
 from ..models.reader import Reader
@@ -39,6 +41,18 @@ class Rival:
     said: list[Tokens]
     states: torch.Tensor
     gold: np.ndarray
+
+
+@torch.no_grad()
+def displacement(model, theta_0) -> float:
+    """||model - theta_0|| / ||theta_0|| over all parameters. Of two models whose logits are mixed (`llm.models.mixture`), which has no
+    weights of its own, the share of the second one's.
+    """
+    if parts := parts_of(model):
+        return abs(model.share) * displacement(parts[1], theta_0)
+    start, own = (dict(one.named_parameters()) for one in (theta_0, model))
+    moved = sum(float((own[name].double() - before.double()).square().sum()) for name, before in start.items())
+    return math.sqrt(moved / sum(float(before.double().square().sum()) for before in start.values()))
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ class Evaluator:
         """(metric -> measurement, seconds it took).
 
         Metrics: those of `dialogue`; win_rate, the share of prompts to which the model's reply has more gold reward than
-        theta_0's (equal ones count half); forward_kl, reverse_kl; distinct_n, self_bleu; and those of `Abilities`.
+        theta_0's (equal ones count half); forward_kl, reverse_kl; weight_displacement; distinct_n, self_bleu; and those of `Abilities`.
         """
         rival = self.rival  # before the clock starts: it is made once for all models
         start = time.perf_counter()
@@ -94,6 +108,7 @@ class Evaluator:
         gold = measured["gold_reward"].items
         measured["win_rate"] = Measurement.of(np.where(gold == rival.gold, 0.5, (gold > rival.gold).astype(float)))
         measured |= self._divergences(reader, said[:COMPARED])
+        measured["weight_displacement"] = Measurement(displacement(model, rival.reader.model), None, 1)
         measured["distinct_n"] = Measurement.of(distinct_items(texts))
         measured["self_bleu"] = Measurement.of(self_bleu_items(texts))
         measured |= self.abilities.measure(model)

@@ -64,7 +64,7 @@ METRICS: dict[str, Metric] = {
         Metric(IN_TAXES, "other", "abilities", "of the tax", 2),
         Metric(SHARE, "other", "area under the front", "share of the ideal", 3, best=1.0),
         Metric(SAVED, "other", "tax saved", "of the rival's tax", 2, best=1.0),
-        Metric(RANKS, "other", "difference of rank correlations", "", 2),
+        Metric(RANKS, "other", "rank correlation", "", 2),
         Metric("length", "other", "length of a reply", "words", 1, higher_is_better=False),
         Metric("win_rate", "other", "win rate", "", 3, best=1.0, label="win rate by gold reward"),
         Metric("qa_log_likelihood", "score", "log-likelihood of right choices", "nats a token", 3, short="QA, log p"),
@@ -79,6 +79,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("forward_kl", "other", "forward KL from theta_0", "nats a token", 3, best=0.0, higher_is_better=False),
         Metric("reverse_kl", "other", "reverse KL from theta_0", "nats a token", 3, best=0.0, higher_is_better=False),
+        Metric("weight_displacement", "other", "weight displacement", "of theta_0's norm", 4, 0.0, False),
         Metric("distinct_n", "other", "distinct bigrams", "", 3, best=1.0, label="distinct bigrams (share)"),
         Metric("self_bleu", "other", "self-BLEU", "BLEU", 1, best=0.0, higher_is_better=False, label="self-BLEU"),
         Metric("pair_accuracy", "other", "pairs ranked right", "", 3, best=1.0),  # of the reward model

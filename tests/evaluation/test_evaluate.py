@@ -114,9 +114,13 @@ def test_theta_0_is_no_way_from_itself_and_another_model_is(run):
     itself = measuring.measure(theta_0)[0]
     for name in ("forward_kl", "reverse_kl"):
         assert (itself[name].value, itself[name].stderr, itself[name].n) == (0.0, 0.0, 30)
+    assert itself["weight_displacement"].value == 0.0
+    length = np.sqrt(sum(float(p.double().square().sum()) for p in theta_0.parameters()))
     with torch.no_grad():
+        head = float(theta_0.lm_head.weight.double().norm())
         theta_0.lm_head.weight.mul_(1.5)
     other = measuring.measure(theta_0)[0]
+    assert other["weight_displacement"].value == pytest.approx(0.5 * head / length)
     assert other["forward_kl"].value > 0
     assert 0 < other["reverse_kl"].value != other["forward_kl"].value
 

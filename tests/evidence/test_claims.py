@@ -137,7 +137,7 @@ def as_the_paper_says(tmp_path_factory):
 def test_every_claim_is_measured_once_all_sweeps_are_there_and_holds_in_a_world_as_the_paper_says(as_the_paper_says):
     found = verdicts(as_the_paper_says)
     other = dict.fromkeys(
-        ("C5b", "C6c", "C6d", "C7b", "C11", "L1", "L2", "L4", "P2"), "not measured"
+        ("C5b", "C6c", "C6d", "C7b", "C11", "C12c", "L1", "L2", "L4", "P2"), "not measured"
     )  # other presets, new rows
     other |= {"C6a": "not testable here", "C9": "mixed"}  # at a third of the rise; DPO reaches half of it
     other |= {
@@ -150,8 +150,11 @@ def test_every_claim_is_measured_once_all_sweeps_are_there_and_holds_in_a_world_
     assert found == {claim.id: other.get(claim.id, "holds") for claim in CLAIMS}
     missing = {line.missing for entry in as_the_paper_says.entries for line in entry.lines} - {""}
     presets = {f"preset {name}" for name in NEIGHBOURS}
-    assert missing == presets | {"rows of forward_kl", "rows of qa_ece", "rows of qa_brier", "sweep ratios"}
-    assert [e.claim.id for e in as_the_paper_says.entries if any(x.missing == "sweep ratios" for x in e.lines)] == [
+    assert missing == presets | {"rows of forward_kl", "rows of qa_ece", "rows of qa_brier"} | {
+        "sweep merging",
+        "snakemake overlap",
+    }
+    assert [e.claim.id for e in as_the_paper_says.entries if any(x.missing == "sweep merging" for x in e.lines)] == [
         "L4"
     ]
 
@@ -210,7 +213,7 @@ def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
         "L1": {"rows of forward_kl"},
         "L2": {"rows of qa_ece", "rows of qa_brier"},
         "L3": set(),
-        "L4": {"sweep ratios"},
+        "L4": {"sweep merging"},
         "P1": {"preset microcosm-untied", "preset smollm2-135m-gpu"},
         "P2": {"preset smollm2-135m-gpu"},
     }

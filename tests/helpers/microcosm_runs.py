@@ -19,7 +19,8 @@ from llm.stages import average, pretrain, reward, sft, trajectory
 from llm.stages.adapt import ratios_of
 from llm.stages.align import align, theta_folder
 
-DIALOGUE = ("reward", "gold_reward", "length", "win_rate", "forward_kl", "reverse_kl", "distinct_n", "self_bleu")
+DIALOGUE = ("reward", "gold_reward", "length", "win_rate", "forward_kl", "reverse_kl", "weight_displacement")
+DIALOGUE += ("distinct_n", "self_bleu")
 QA = ("qa", "qa_log_likelihood", "qa_probability", "qa_brier", "qa_ece")
 METRICS = (*DIALOGUE, *QA, "reading_f1", "reading_log_likelihood", "bleu", "translation_log_likelihood")
 STAGES = ("pretrain", "sft", "reward", "rsf")

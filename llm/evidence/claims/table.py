@@ -28,7 +28,7 @@ FINER, MERGED = Route("rsf", "ama-6", "ratios"), Route("rsf", "adamerging", "rat
 OWN, MIDDLE, INCREASING = (
     Route("rsf", "ama-own-embeddings"),
     Route("rsf", "part-middle"),
-    Route("rsf", "lines", "ratios"),
+    Route("rsf", "lines-alpha", "merging"),
 )
 THETA, THETA_0 = Model(MA), Model(MA, 0.0)
 NAMES = {rlhf: looks()[rlhf].short for rlhf in ("rsf", "dpo", "ppo")}  # the paper's algorithms
