@@ -115,9 +115,9 @@ def test_theta_0_is_no_way_from_itself_and_another_model_is(run):
     for name in ("forward_kl", "reverse_kl"):
         assert (itself[name].value, itself[name].stderr, itself[name].n) == (0.0, 0.0, 30)
     assert itself["weight_displacement"].value == 0.0
-    length = np.sqrt(sum(float(p.double().square().sum()) for p in theta_0.parameters()))
+    length = np.sqrt(sum(float(p.detach().double().square().sum()) for p in theta_0.parameters()))
     with torch.no_grad():
-        head = float(theta_0.lm_head.weight.double().norm())
+        head = float(theta_0.lm_head.weight.detach().double().norm())
         theta_0.lm_head.weight.mul_(1.5)
     other = measuring.measure(theta_0)[0]
     assert other["weight_displacement"].value == pytest.approx(0.5 * head / length)

@@ -210,6 +210,7 @@ def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
         "C11": {f"preset {name}" for name in SEVEN_BILLION},
         "C12a": {"make theory"},
         "C12b": {"make theory"},
+        "C12c": {"snakemake overlap"},
         "L1": {"rows of forward_kl"},
         "L2": {"rows of qa_ece", "rows of qa_brier"},
         "L3": set(),
