@@ -95,6 +95,7 @@ class Renewal(Settings):
 
     rounds: Count
     pairs: Count  # that a round adds
+    iterations: Count  # of RSF in each round: more than the preset's own show where its reward would be over-optimised
 
     def work(self, lengths: Lengths) -> Work:
         """Of a round's pairs: two replies each."""

@@ -87,9 +87,12 @@ def work(preset: LocalPreset, step: Step, sizes: Sizes) -> Work:
 def _renewal(preset: LocalPreset, lengths: Lengths) -> Work:
     """RSF and pairs in every round, and the reward model fitted once more to all pairs."""
     found, settings = Work(), preset.renewal
-    for number in range(settings.rounds if settings else 0):
-        more = replace(lengths, pairs=lengths.pairs + (number + 1) * settings.pairs)
-        found += preset.rsf.work(lengths) + settings.work(lengths) + preset.reward.work(more)
+    if settings is None:
+        return found
+    rsf = preset.rsf.model_copy(update={"iterations": settings.iterations})
+    for number in range(1, settings.rounds + 1):
+        more = replace(lengths, pairs=lengths.pairs + number * settings.pairs)
+        found += rsf.work(lengths) + settings.work(lengths) + preset.reward.work(more)
     return found
 
 

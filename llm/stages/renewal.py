@@ -5,6 +5,7 @@ fitted to. So each round lets RSF run by the reward model so far, compares repli
 fresh prompts, and fits the reward model anew to all pairs (iterated RLHF; Bai et al., arXiv 2204.05862, section 4.5).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ def renew(run: LocalRun, theta_0: Path, out: Path) -> None:
     Models and pairs of round r = 0, 1, ... lie in the run's folder `renewal`; round 0 has those of theta_0 and the writers.
     """
     folder, settings = run.folder / "renewal", run.preset.renewal
+    own = run.preset.rsf.model_copy(update={"iterations": settings.iterations})
+    aligned = replace(run, preset=run.preset.model_copy(update={"rsf": own}))
     pairs = folder / "pairs0.json"
     if not up_to_date(pairs, theta_0 / "config.json"):
         preferences(run, theta_0, pairs)
@@ -31,11 +34,11 @@ def renew(run: LocalRun, theta_0: Path, out: Path) -> None:
         before, reward, policies = pairs, folder / f"reward{number - 1}", folder / f"rsf{number}"
         if not up_to_date(reward / "config.json", before):
             train_reward(run, theta_0, before, reward)
-        rsf(run, theta_0, reward, policies, None)
-        last = iteration_folder(policies, run.preset.rsf.iterations)
+        rsf(aligned, theta_0, reward, policies, None)
+        last = iteration_folder(policies, settings.iterations)
         pairs = folder / f"pairs{number}.json"
         if not up_to_date(pairs, before, last / "config.json"):
-            models = [theta_0, *(iteration_folder(policies, i) for i in range(1, run.preset.rsf.iterations + 1))]
+            models = [theta_0, *(iteration_folder(policies, i) for i in range(1, settings.iterations + 1))]
             write_json(pairs, read_pairs(before) + _drawn(run, models, number))
     if not up_to_date(out, pairs):
         write_json(out, read_pairs(pairs))

@@ -193,7 +193,11 @@ def test_a_file_of_ones_own_is_read_by_its_path(tmp_path):
         ("world.items.passages", {8: 1}, "world.items.passages.8.* is not allowed: .* less than or equal to 7"),
         ("world.items.passages", {3: 7}, "world.items.passages.3 = 7 is not allowed: .* less than or equal to 6"),
         ("world.prompts.extras", 1.5, "world.prompts.extras = 1.5 is not allowed: .* less than or equal to 1"),
-        ("renewal", {"rounds": 0, "pairs": 4}, "renewal.rounds = 0 is not allowed: .* greater than or equal to 1"),
+        (
+            "renewal",
+            {"rounds": 0, "pairs": 4, "iterations": 1},
+            "renewal.rounds = 0 is not allowed: .* greater than or equal to 1",
+        ),
         (
             "model.initialise.silent",
             2,

@@ -200,7 +200,12 @@ def test_each_round_of_new_pairs_costs_an_rsf_its_pairs_and_another_fit():
     preset, reward, align = load_preset("microcosm"), Step("reward"), Step("align", "rsf")
 
     def renewed(rounds: int, pairs: int) -> float:
-        return local.cost(preset.model_copy(update={"renewal": Renewal(rounds=rounds, pairs=pairs)}), reward).hours
+        return local.cost(
+            preset.model_copy(
+                update={"renewal": Renewal(rounds=rounds, pairs=pairs, iterations=preset.rsf.iterations)}
+            ),
+            reward,
+        ).hours
 
     without, rsf = local.cost(preset, reward).hours, local.cost(preset, align).hours
     one, two = renewed(1, 1), renewed(2, 1)

@@ -12,12 +12,12 @@ from llm.stages.backend import LocalBackend
 from llm.stages.renewal import renew
 from microcosm_runs import smoke, smoke_run
 
-ROUNDS, NEW = 2, 10
+ROUNDS, NEW, ITERATIONS = 2, 10, 3  # one more than the preset's own RSF has
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    preset = smoke().model_copy(update={"renewal": Renewal(rounds=ROUNDS, pairs=NEW)})
+    preset = smoke().model_copy(update={"renewal": Renewal(rounds=ROUNDS, pairs=NEW, iterations=ITERATIONS)})
     made = smoke_run(tmp_path_factory.mktemp("out"), upto="sft", preset=preset)
     LocalBackend(made).reward()
     return made
@@ -43,6 +43,10 @@ def test_a_rounds_policies_are_made_by_the_reward_model_of_the_round_before(run)
     weights = [run.folder / "renewal" / f"reward{number}" / "model.safetensors" for number in range(ROUNDS)]
     weights += [run.folder / "reward" / "model.safetensors"]
     assert len({path.read_bytes() for path in weights}) == ROUNDS + 1
+    for number in range(1, ROUNDS + 1):
+        made = {path.parent.name for path in (run.folder / "renewal" / f"rsf{number}").glob("*/config.json")}
+        assert made == {f"iteration0{i}" for i in range(1, ITERATIONS + 1)}
+    assert run.preset.rsf.iterations < ITERATIONS
     logs = [pairs(run, f"renewal/rsf{number}/iteration01.json") for number in range(1, ROUNDS + 1)]
     assert logs[0]["gold_reward"] == logs[1]["gold_reward"]  # the same replies of theta_0,
     assert logs[0]["reward"] != logs[1]["reward"]  # scored by another model
