@@ -93,8 +93,9 @@ class HubPreset(Preset):
 
     data: Literal["hub"]
     model: PublicModel
-    architecture: Literal["LlamaForCausalLM", "MistralForCausalLM", "GemmaForCausalLM"]
+    architecture: Literal["LlamaForCausalLM", "MistralForCausalLM", "GemmaForCausalLM", "Olmo2ForCausalLM"]
     models: HubModels
+    reward_model: PublicModel | None = None  # sizes of the reward model, where they are not the model's
     template: str  # of chats: a name of `llm.data.hub.templates`
     data_dir: str | None  # a folder that holds the data sets' files (`llm.data.hub.place`); null: the hub
     hardware: Hardware
@@ -117,6 +118,11 @@ class HubPreset(Preset):
     def is_trained(self) -> bool:
         """Whether the models are trained here, not only averaged and measured."""
         return self.models.pretrained is not None
+
+    @property
+    def judge(self) -> PublicModel:
+        """The sizes of the reward model."""
+        return self.reward_model or self.model
 
     @property
     def averaging_methods(self) -> tuple[str, ...]:
@@ -153,6 +159,8 @@ class HubPreset(Preset):
                 )
         if self.ppo is not None and self.warm_start is None:
             raise refused("the key warm_start is missing; it must be given with ppo, which starts from it")
+        if self.reward_model and self.is_trained:
+            raise refused("reward_model is not allowed with models.pretrained, from which the reward model is made")
         if given and not self.is_trained:
             raise refused(f"{given[0]} is not allowed with models.theta, which is trained already")
         if self.aligned_by and self.is_trained:

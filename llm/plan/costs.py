@@ -1,5 +1,5 @@
 """The steps of the experiment's graph (`Snakefile`) that given sweeps need, once a seed, and what a model takes in each: bytes and
-operations of a Llama-like model (Llama, Mistral, Gemma), from its sizes alone, and how fast they are done.
+operations of a Llama-like model (Llama, Mistral, Gemma, OLMo 2), from its sizes alone, and how fast they are done.
 """
 
 from collections.abc import Iterable
@@ -85,8 +85,9 @@ TRAINED = FULL + FULL + ADAM  # weights, gradients and AdamW's moments, all of t
 
 
 def layer_parameters(shape: PublicModel) -> int:
-    """Q, K, V, O, the gated MLP and two norms; without biases."""
+    """Q, K, V, O, the gated MLP and two norms, with those of queries and keys where there are some; without biases."""
     attention = shape.hidden_size * shape.head_size * 2 * (shape.heads + shape.kv_heads)
+    attention += shape.query_key_norms * shape.head_size * (shape.heads + shape.kv_heads)
     return attention + 3 * shape.hidden_size * shape.intermediate_size + 2 * shape.hidden_size
 
 
@@ -113,9 +114,9 @@ def layer_activations(shape: PublicModel, tokens: int, width: int) -> float:
     """Bytes that one layer keeps for its backward pass; `width`: bytes of a number.
 
     A token leaves six vectors of the hidden size (into both norms, out of them before and after their scale), queries and
-    attention's output, keys and values, and four vectors of the MLP's width.
+    attention's output, keys and values, and four vectors of the MLP's width. Norms of queries and keys leave both twice more.
     """
-    attention = 2 * (shape.heads + shape.kv_heads) * shape.head_size
+    attention = (2 + 2 * shape.query_key_norms) * (shape.heads + shape.kv_heads) * shape.head_size
     return width * tokens * (6 * shape.hidden_size + attention + 4 * shape.intermediate_size)
 
 

@@ -89,17 +89,19 @@ def memory(preset: HubPreset, step: Step) -> float:
     if step.rule == "reward":
         settings = preset.reward
         if settings is None:
-            return whole + activations(shape, preset.evaluate.batch * SIZES.prompt, HALF, checkpointing=True)
+            kept = activations(preset.judge, preset.evaluate.batch * SIZES.prompt, HALF, checkpointing=True)
+            return HALF * parameters(preset.judge) + kept
         tuned = _training(preset, settings.sft.descent.batch, settings.sft.block)
         return max(tuned, _training(preset, settings.bradley_terry.descent.batch, 2 * settings.bradley_terry.length))
     if step.aligns:
         return _aligning(preset, step)
     room = cache(shape, hardware.generation_batch * (SIZES.prompt + preset.evaluate.max_new_tokens))
+    measuring = whole + HALF * parameters(preset.judge) + room
     if step.rule == "average" and step.entry.spec.searches:
         mixed = 0.14 * whole  # beside both models, and one sample's activations
         learning = activations(shape, preset.ama.batch * preset.ama.block, HALF, False)
-        return 2 * whole + max(room, mixed + learning)
-    return 2 * whole + room  # the model and the reward model
+        return max(measuring, 2 * whole + mixed + learning)
+    return measuring
 
 
 def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> float:
@@ -138,7 +140,7 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
 
 def _fetched(preset: HubPreset, step: Step) -> float:
     """Bytes of what is downloaded: the data sets with the first step, and each public model with the step that it stands for."""
-    folder = HALF * parameters(preset.model)
+    folder = HALF * parameters(preset.judge if step.rule == "reward" else preset.model)
     return folder * (step.rule != "pretrain" or preset.is_trained) + SIZES.documents * (step.rule == "pretrain")
 
 

@@ -33,6 +33,7 @@ from microcosm_runs import command
 SHAPES = {
     "grouped": {"heads": 4, "kv_heads": 2, "head_size": 16, "tied_embeddings": True},
     "plain": {"heads": 4, "kv_heads": 4, "head_size": 16, "tied_embeddings": False},
+    "olmo": {"heads": 4, "kv_heads": 2, "head_size": 16, "tied_embeddings": False, "query_key_norms": True},
     "wide heads": {"heads": 2, "kv_heads": 1, "head_size": 48, "tied_embeddings": False},
 }
 SIZES = {"layers": 3, "hidden_size": 64, "intermediate_size": 160, "vocabulary": 96, "context": 64}
@@ -44,10 +45,11 @@ def shape(name: str = "grouped", **changes) -> PublicModel:
 
 
 def model_of(shape: PublicModel):
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM, Olmo2ForCausalLM
 
-    return LlamaForCausalLM(
-        LlamaConfig(
+    kind = Olmo2ForCausalLM if shape.query_key_norms else LlamaForCausalLM
+    return kind(
+        kind.config_class(
             vocab_size=shape.vocabulary,
             hidden_size=shape.hidden_size,
             intermediate_size=shape.intermediate_size,
@@ -129,10 +131,26 @@ def test_the_cache_holds_what_a_model_writes_into_it():
         ("zephyr-7b-beta", 7_241_732_096),
         ("zephyr-7b-gemma", 8_537_680_896),
         ("smollm2-135m", 134_515_008),
+        ("tulu-3-8b", 8_030_326_784),
+        ("olmo-2-1b", 1_484_916_736),
     ],
 )
 def test_the_presets_models_have_their_published_numbers_of_parameters(name, count):
     assert parameters(load_preset(name).model) == count
+
+
+def test_a_larger_reward_model_than_the_model_takes_its_own_memory_and_disk():
+    preset = load_preset("olmo-2-1b")
+    alike = preset.model_copy(update={"reward_model": None})
+    more = HALF * (parameters(preset.judge) - parameters(preset.model))
+    assert parameters(preset.judge) == parameters(load_preset("tulu-3-8b").model)
+    search = Step("average", "dpo", entry=load_sweep("core").entry("ama"))  # whose samples it judges
+    assert hub.memory(preset, search) >= hub.memory(preset, Step("baseline"))
+    for step in (Step("baseline"), Step("trajectory", "dpo")):
+        assert hub.memory(preset, step) - hub.memory(alike, step) == more
+    reward = Step("reward")
+    assert hub.cost(preset, reward).disk - hub.cost(alike, reward).disk == more
+    assert hub.memory(preset, reward) > HALF * parameters(preset.judge)
 
 
 def test_sharding_divides_the_state_and_checkpointing_costs_time_for_memory():
