@@ -152,21 +152,52 @@ class Speed:
 
 @dataclass(frozen=True)
 class Utilisation:
-    """Shares of a GPU's peak that are reached: assumptions, not measurements."""
+    """Shares of a GPU's peaks that are reached: assumptions, not measurements. bandwidth: of its memory."""
 
     training: float = 0.4
     reading: float = 0.4
-    writing: float = 0.1
+    bandwidth: float = 0.6
 
 
-def gpu_speed(shape: PublicModel, peak: float, checkpointing: bool, utilisation: Utilisation = Utilisation()) -> Speed:
-    """By operations a token: 6 N to learn (8 N where activations are computed again), 2 N to read or write, N parameters.
+@dataclass(frozen=True)
+class Together:
+    """Replies that are written together. batch: how many. context: mean tokens before the one that is written.
 
-    peak: operations a second of a GPU in bf16.
+    launches: seconds a layer and step that pass between the GPU's operations, where Python starts each of them.
+    """
+
+    batch: int
+    context: float
+    launches: float = 0.0
+
+
+def gpu_speed(
+    shape: PublicModel,
+    peak: float,
+    bandwidth: float,
+    checkpointing: bool,
+    together: Together,
+    utilisation: Utilisation = Utilisation(),
+) -> Speed:
+    """By operations a token: 6 N to learn (8 N where activations are computed again), 2 N to read, N parameters; writing by `written`.
+
+    peak: operations a second of a GPU in bf16. bandwidth: bytes a second of its memory.
     """
     count = parameters(shape)
     return Speed(
         trained=peak * utilisation.training / ((8 if checkpointing else 6) * count),
         read=peak * utilisation.reading / (2 * count),
-        written=peak * utilisation.writing / (2 * count),
+        written=written(shape, peak, bandwidth, together, utilisation),
     )
+
+
+def written(
+    shape: PublicModel, peak: float, bandwidth: float, together: Together, utilisation: Utilisation = Utilisation()
+) -> float:
+    """Tokens a second of replies written together. A step gives one token to each, and reads all weights and the keys and values
+    of every reply so far from the GPU's memory, or computes 2 N operations a reply if that takes longer.
+    """
+    count = parameters(shape)
+    moved = (HALF * count + cache(shape, together.batch) * together.context) / (bandwidth * utilisation.bandwidth)
+    computed = 2 * count * together.batch / (peak * utilisation.reading)
+    return together.batch / (max(moved, computed) + together.launches * shape.layers)

@@ -7,9 +7,24 @@ from ..config import AveragingEntry, HubPreset
 from ..config.base import Lengths, Work
 from ..config.trainers import Hardware, Training
 from ..training.distributed.processes import split
-from .costs import FULL, HALF, Cost, Step, activations, cache, gathered, gpu_speed, models, parameters, training_state
+from .costs import (
+    FULL,
+    HALF,
+    Cost,
+    Step,
+    Together,
+    activations,
+    cache,
+    gathered,
+    gpu_speed,
+    models,
+    parameters,
+    training_state,
+)
 
 PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
+BANDWIDTH = 2.0e12  # bytes a second of an A100's memory (80 GB), the default of `plan --bandwidth`
+LAUNCHES = 0.6e-3  # seconds a layer and step of transformers, assumed; vLLM replays recorded steps
 
 
 @dataclass(frozen=True)
@@ -32,13 +47,23 @@ SIZES = Sizes()
 LENGTHS = Lengths(prompt=SIZES.prompt, reply=SIZES.reply, pairs=SIZES.pairs)
 
 
-def cost(preset: HubPreset, step: Step, peak: float = PEAK) -> Cost:
+def cost(preset: HubPreset, step: Step, peak: float = PEAK, bandwidth: float = BANDWIDTH) -> Cost:
     """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
     gpus = [preset.hardware.of_batch(settings.rows).processes for settings in _trainings(preset, step)] or [1]
     if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "align")):
         return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
-    speed = gpu_speed(preset.model, peak, preset.hardware.checkpointing)
+    speed = gpu_speed(preset.model, peak, bandwidth, preset.hardware.checkpointing, together(preset, step))
     return Cost(max(gpus), memory(preset, step), speed.hours(work(preset, step)) / min(gpus), *_disk(preset, step))
+
+
+def together(preset: HubPreset, step: Step) -> Together:
+    """How a step writes: RSF and PPO as the hardware says, measuring by transformers."""
+    if not step.aligns:
+        reply = preset.evaluate.max_new_tokens
+        return Together(preset.evaluate.batch, SIZES.prompt + reply / 2, LAUNCHES)
+    hardware, writing = preset.hardware, getattr(getattr(preset, step.rlhf), "writing", None)
+    context = SIZES.prompt + (writing.max_new_tokens / 2 if writing else 0)  # DPO writes nothing
+    return Together(hardware.generation_batch, context, LAUNCHES * (hardware.sampler == "transformers"))
 
 
 def _trainings(preset: HubPreset, step: Step) -> list[Training]:

@@ -17,6 +17,7 @@ from llm.plan.costs import (
     HALF,
     Speed,
     Step,
+    Together,
     activations,
     cache,
     gathered,
@@ -26,6 +27,7 @@ from llm.plan.costs import (
     parameters,
     steps,
     training_state,
+    written,
 )
 from llm.plan.report import GB, Device, costs, require_room
 from microcosm_runs import command
@@ -158,10 +160,44 @@ def test_sharding_divides_the_state_and_checkpointing_costs_time_for_memory():
     assert training_state(sizes, 4) == training_state(sizes) / 4
     assert gathered(sizes, 1) == 0 < gathered(sizes, 4) < HALF * parameters(sizes)
     assert activations(sizes, 2048, HALF, True) < activations(sizes, 2048, HALF, False) / 5
-    slow, fast = (gpu_speed(sizes, 1e15, checkpointing) for checkpointing in (True, False))
+    slow, fast = (gpu_speed(sizes, 1e15, 2e12, checkpointing, Together(8, 100.0)) for checkpointing in (True, False))
     assert fast.trained / slow.trained == pytest.approx(8 / 6)
     assert fast.trained * 6 * parameters(sizes) == pytest.approx(0.4e15)
     assert Speed(10, 20, 5).hours(Work(3600, 7200, 3600) + Work(3600) * 2) == pytest.approx(3 * 0.1 + 0.1 + 0.2)
+
+
+def test_writing_is_bound_by_memory_for_few_replies_and_by_arithmetic_for_many():
+    """By hand, of a model of 7.24e9 parameters in bf16 (32 layers, 8 key heads of 128) on an A100, at .6 of 2e12 bytes and .4 of 312e12 operations."""
+    sizes, peak, bandwidth = load_preset("zephyr-7b-beta").model, 312e12, 2e12
+    count = 7_241_732_096
+    alone = 1.2e12 / (2 * count + 1000 * 131_072)  # 2 x 2 bytes x 32 x 8 x 128 a token of context
+    assert written(sizes, peak, bandwidth, Together(1, 1000)) == pytest.approx(alone)
+    assert 75 < alone < 85
+    eight = 8 * 1.2e12 / (2 * count + 8 * 1000 * 131_072)
+    assert written(sizes, peak, bandwidth, Together(8, 1000)) == pytest.approx(eight)
+    many = written(sizes, peak, bandwidth, Together(4096, 0))
+    assert many == pytest.approx(0.4 * 312e12 / (2 * count))  # as fast as reading
+    assert many == pytest.approx(gpu_speed(sizes, peak, bandwidth, True, Together(4096, 0)).read)
+    slower = 8 / (8 / eight + 32 * 0.6e-3)
+    assert written(sizes, peak, bandwidth, Together(8, 1000, 0.6e-3)) == pytest.approx(slower)
+    for batch in (1, 8, 64):
+        twice = written(sizes, peak, 2 * bandwidth, Together(batch, 500))
+        assert twice / written(sizes, peak, bandwidth, Together(batch, 500)) == pytest.approx(2)
+        assert written(sizes, peak, bandwidth, Together(batch, 500)) < written(
+            sizes, peak, bandwidth, Together(batch, 0)
+        )
+
+
+def test_who_writes_how_many_replies_together_decides_the_speed():
+    preset, align = load_preset("openllama-3b"), Step("align", "rsf")
+    assert hub.together(preset, align) == Together(128, 150 + 98, 0)
+    assert hub.together(preset, Step("baseline")) == Together(16, 150 + 98, hub.LAUNCHES)
+    slow = preset.model_copy(update={"hardware": preset.hardware.model_copy(update={"sampler": "transformers"})})
+    assert hub.cost(slow, align).hours > hub.cost(preset, align).hours
+    assert hub.cost(preset, align, bandwidth=2 * hub.BANDWIDTH).hours < hub.cost(preset, align).hours
+    sft, dpo = Step("sft"), Step("align", "dpo")
+    for step in (sft, dpo):  # which write nothing
+        assert hub.cost(preset, step, bandwidth=1e9) == hub.cost(preset, step)
 
 
 def test_the_steps_are_the_graphs_jobs_once_each_and_tell_how_many_models_they_measure():
