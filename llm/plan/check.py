@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def _models(preset: HubPreset, out: Path) -> Iterator[Checked]:
     if preset.evaluate.alpaca_prompts:
         named["ranker"] = preset.evaluate.ranker
     for key, name in named.items():
-        yield _tried(f"{key} {name}", lambda key=key, name=name: _require_model(preset, key, name, out))
+        yield _tried(f"{key} {name}", partial(_require_model, preset, key, name, out))
 
 
 def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
@@ -153,9 +154,9 @@ def _data(preset: HubPreset) -> Iterator[Checked]:
     sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.is_trained else []
     sets += [(alpaca_eval.DATA, [alpaca_eval.FILE])] if preset.evaluate.alpaca_prompts else []
     for data, files in sets:
-        yield _tried(f"data {data.hub}", lambda data=data, files=files: require_files(data, files, place(preset)))
+        yield _tried(f"data {data.hub}", partial(require_files, data, files, place(preset)))
     for task in preset.evaluate.tasks:
-        yield _tried(f"data of {task}", lambda task=task: _require_task(preset, task))
+        yield _tried(f"data of {task}", partial(_require_task, preset, task))
 
 
 def _require_task(preset: HubPreset, task: str) -> None:

@@ -137,3 +137,12 @@ def test_a_pod_has_as_many_gpus_as_the_plan_of_the_preset_that_it_runs(file, rul
     asks = resources(load_preset(name), Step(rule, "rsf", entry=entry))
     assert int(pod["resources"]["limits"]["nvidia.com/gpu"]) == asks["gpu"]
     assert int(pod["resources"]["requests"]["memory"].removesuffix("G")) * 1000 >= asks["mem_mb"]
+
+
+def test_the_image_of_the_pods_copies_files_that_exist_and_all_that_the_package_is_built_from():
+    lines = (REPOSITORY / "profiles/kubernetes/Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
+    assert all((REPOSITORY / name).exists() for name in copied)
+    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "package", "llm", "theory"} <= copied
+    (install,) = (line for line in lines if "pip install" in line)
+    assert "-c constraints-gpu.txt" in install and "[experiments,gpu]" in install
