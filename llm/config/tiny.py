@@ -58,8 +58,9 @@ HUB = {
         "answer_tokens": 6,
         "max_new_tokens": 6,
         "batch": 4,
-        "alpaca_prompts": 0,
-    },  # no ranker can be made on the spot
+        "alpaca_prompts": 0,  # no ranker can be made on the spot
+        "evaluation": "ours",
+    },
 }
 BYTES = 261  # tokens of the tokenizer of random models, one a byte (`llm.stages.hub.start`); so texts are long
 

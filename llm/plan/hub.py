@@ -101,8 +101,9 @@ def work(preset: HubPreset, step: Step) -> Work:
 
 def _measuring(preset: HubPreset) -> Work:
     settings = preset.evaluate
-    replies = LENGTHS.replying(settings.max_new_tokens).sampled * (settings.prompts + settings.alpaca_prompts)
-    return replies + Work(read=SIZES.benchmark_read, written=SIZES.benchmark_written)
+    replies = LENGTHS.replying(settings.max_new_tokens).sampled * settings.prompts
+    compared = LENGTHS.replying(settings.compared.max_new_tokens).sampled * settings.alpaca_prompts
+    return replies + compared + Work(read=SIZES.benchmark_read, written=SIZES.benchmark_written)
 
 
 def memory(preset: HubPreset, step: Step) -> float:
@@ -120,7 +121,8 @@ def memory(preset: HubPreset, step: Step) -> float:
         return max(tuned, _training(preset, settings.bradley_terry.descent.batch, 2 * settings.bradley_terry.length))
     if step.aligns:
         return _aligning(preset, step)
-    room = cache(shape, hardware.generation_batch * (SIZES.prompt + preset.evaluate.max_new_tokens))
+    longest = max(preset.evaluate.max_new_tokens, preset.evaluate.compared.max_new_tokens)
+    room = cache(shape, hardware.generation_batch * (SIZES.prompt + longest))
     measuring = whole + HALF * parameters(preset.judge) + room
     if step.rule == "average" and step.entry.spec.searches:
         mixed = 0.14 * whole  # beside both models, and one sample's activations
