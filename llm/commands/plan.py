@@ -1,5 +1,6 @@
 """The commands that print what a run takes before it runs, and make a preset of the paper's small enough to be tried out."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -95,7 +96,7 @@ def check(
 
     loaded = load_preset(preset)
     on_gpu = not isinstance(loaded, HubPreset) or loaded.hardware.device == "gpu"
-    device = device_for(loaded) if on_gpu else None
+    device = partial(device_for, loaded) if on_gpu else None
     missing = 0
     for one in checked(loaded, costs(loaded, _sweeps(loaded, sweep)), device, seeds, out):
         print(f"{one.what}: {one.missing or 'here'}", flush=True)

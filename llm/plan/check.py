@@ -38,16 +38,16 @@ class Checked:
 
 
 def check(
-    preset: AnyPreset, planned: list[tuple[Step, Cost]], device: Device | None, seeds: int, out: Path
+    preset: AnyPreset, planned: list[tuple[Step, Cost]], device: Callable[[], Device] | None, seeds: int, out: Path
 ) -> Iterator[Checked]:
     """Packages, GPUs or memory, disk, models and data of a run, one after the other.
 
-    planned: the plan of one seed (`llm.plan.report.costs`). device: what there is; None for presets whose GPUs are not used. out:
+    planned: the plan of one seed (`llm.plan.report.costs`). device: finds what there is, for which it may need torch; None for presets whose GPUs are not used. out:
     the folder of all runs.
     """
     yield from _packages(preset)
     if device is not None:
-        yield _tried("GPUs" if preset.needs_gpus else "memory", lambda: require_room(preset, planned, device))
+        yield _tried("GPUs" if preset.needs_gpus else "memory", lambda: require_room(preset, planned, device()))
     yield _tried("disk", lambda: _require_disk(preset, planned, seeds, out))
     if isinstance(preset, HubPreset):
         yield from _models(preset, out)
