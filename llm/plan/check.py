@@ -126,10 +126,10 @@ def _models(preset: HubPreset, out: Path) -> Iterator[Checked]:
 
 
 def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
+    folder = resolve_model(name, out, weights=False)
     from ..models.loading import load_tokenizer
     from ..stages.hub.start import check_sizes, templated_tokenizer
 
-    folder = resolve_model(name, out, weights=False)
     has_weights = any(file for ending in ("safetensors", "bin") for file in folder.glob(f"*.{ending}"))
     if not has_weights and (Path(name).expanduser().is_dir() or os.environ.get("HF_HUB_OFFLINE") == "1"):
         raise UserError(f"model = {name!r} is at {folder}, which holds no weights; give a folder with *.safetensors")
@@ -148,13 +148,12 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
 
 
 def _data(preset: HubPreset) -> Iterator[Checked]:
-    from ..training.distributed.data import place
-
+    place = Place(Path(preset.data_dir) if preset.data_dir else None)
     sets: list[tuple[DataSet, list[str]]] = [(hh_rlhf.DATA, [*hh_rlhf.files("train"), *hh_rlhf.files("test")])]
     sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.is_trained else []
     sets += [(alpaca_eval.DATA, [alpaca_eval.FILE])] if preset.evaluate.alpaca_prompts else []
     for data, files in sets:
-        yield _tried(f"data {data.hub}", partial(require_files, data, files, place(preset)))
+        yield _tried(f"data {data.hub}", partial(require_files, data, files, place))
     for task in preset.evaluate.tasks:
         yield _tried(f"data of {task}", partial(_require_task, preset, task))
 

@@ -15,7 +15,7 @@ from llm.plan.report import resources
 from workflow import REPOSITORY, graph, output
 
 JOBS = re.compile(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", re.MULTILINE)
-TRAINED, PUBLIC = ["openllama-3b", "openllama-3b-lora"], ["zephyr-7b-beta", "zephyr-7b-gemma"]
+TRAINED, PUBLIC = ["openllama-3b", "openllama-3b-lora"], ["zephyr-7b-beta", "zephyr-7b-gemma", "olmo-2-1b"]
 
 
 def asked(said: str) -> dict[str, dict[str, int]]:
