@@ -1,5 +1,6 @@
 """The commands that print what a run takes before it runs, and make a preset of the paper's small enough to be tried out."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,9 @@ def plan(
     tflops: Annotated[
         float | None, typer.Option(min=1, help="10**12 bf16 operations a second of a GPU; default: an A100's 312")
     ] = None,
+    bandwidth: Annotated[
+        float | None, typer.Option(min=0.01, help="10**12 bytes a second of a GPU's memory; default: an A100's 2.0")
+    ] = None,
 ) -> None:
     """Print every step of a run with its GPUs, hours, memory and disk; refuse what the machine cannot hold (docs/gpu.md)."""
     from ..config import HubPreset, load_preset
@@ -30,8 +34,8 @@ def plan(
     loaded = load_preset(preset)
     if gpus and isinstance(loaded, HubPreset):
         loaded = with_gpus(loaded, gpus)
-    device = device_for(loaded, gpus, memory_gb, tflops)
-    planned = costs(loaded, _sweeps(loaded, sweep), device.peak)
+    device = device_for(loaded, gpus, memory_gb, tflops, bandwidth)
+    planned = costs(loaded, _sweeps(loaded, sweep), device.peak, device.bandwidth)
     print(text(loaded, planned, seeds))
     require_room(loaded, planned, device)
 
@@ -92,7 +96,7 @@ def check(
 
     loaded = load_preset(preset)
     on_gpu = not isinstance(loaded, HubPreset) or loaded.hardware.device == "gpu"
-    device = device_for(loaded, None, None, None) if on_gpu else None
+    device = partial(device_for, loaded) if on_gpu else None
     missing = 0
     for one in checked(loaded, costs(loaded, _sweeps(loaded, sweep)), device, seeds, out):
         print(f"{one.what}: {one.missing or 'here'}", flush=True)

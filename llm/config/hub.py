@@ -1,6 +1,7 @@
 """The kind of preset `data: hub`: the paper's own models, of billions of parameters, trained on GPUs by `llm.training.distributed` on data
 from the Hugging Face hub or from local folders (paper.md section 3). Settings of the trainers: `llm.config.trainers`."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -67,11 +68,29 @@ class HubAma(Settings):
         return lengths.sampled * (self.prompts * self.samples) + learned * (len(alphas) * variants)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """How AlpacaEval's instructions are answered: `system` is said before each. by_gpt4: replies are compared with GPT-4 Turbo's,
+    which come with the instructions, else with theta_0's.
+    """
+
+    temperature: float
+    max_new_tokens: int
+    system: str | None = None
+    by_gpt4: bool = False
+
+
+# github.com/avalonstrel/Mitigating-the-Alignment-Tax-of-RLHF, scripts/eval_pairrm. Different on purpose: it samples from the 50 likeliest
+# tokens, transformers' default, and shows PairRM both replies in one order only.
+AUTHORS = Compared(0.7, 300, "You are a helpful, honest and respectful chatbot.", by_gpt4=True)
+
+
 class HubEvaluate(Settings):
-    """What is measured: the reward of sampled replies, PairRM's win rate over theta_0, and lm-eval's tasks."""
+    """What is measured: the reward of sampled replies, PairRM's win rate over theta_0 or GPT-4 Turbo, and lm-eval's tasks."""
 
     prompts: Items  # of held-out HH-RLHF
-    alpaca_prompts: Annotated[int, Field(ge=0)]  # of AlpacaEval, answered and compared with theta_0's; 0 for none
+    alpaca_prompts: Annotated[int, Field(ge=0)]  # of AlpacaEval, answered and compared; 0 for none
+    evaluation: Literal["ours", "authors"] = "ours"  # how they are answered, and what with they are compared
     ranker: str  # PairRM, which compares them: a hub id or a local folder
     temperature: Positive
     max_new_tokens: Count
@@ -79,6 +98,18 @@ class HubEvaluate(Settings):
     limit: Items | None  # items of each task; null: all
     answer_tokens: Count | None  # new tokens of an answer; null: lm-eval's own, 256
     batch: Count  # sequences a GPU at a time
+
+    @property
+    def compared(self) -> Compared:
+        return Compared(self.temperature, self.max_new_tokens) if self.evaluation == "ours" else AUTHORS
+
+    @model_validator(mode="after")
+    def _authors_compare(self) -> Self:
+        if self.evaluation == "authors" and not self.alpaca_prompts:
+            raise refused(
+                "evaluation = authors is not allowed with alpaca_prompts = 0; allowed are at least 1, or ours"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tasks_are_known(self) -> Self:
@@ -93,8 +124,9 @@ class HubPreset(Preset):
 
     data: Literal["hub"]
     model: PublicModel
-    architecture: Literal["LlamaForCausalLM", "MistralForCausalLM", "GemmaForCausalLM"]
+    architecture: Literal["LlamaForCausalLM", "MistralForCausalLM", "GemmaForCausalLM", "Olmo2ForCausalLM"]
     models: HubModels
+    reward_model: PublicModel | None = None  # sizes of the reward model, where they are not the model's
     template: str  # of chats: a name of `llm.data.hub.templates`
     data_dir: str | None  # a folder that holds the data sets' files (`llm.data.hub.place`); null: the hub
     hardware: Hardware
@@ -117,6 +149,11 @@ class HubPreset(Preset):
     def is_trained(self) -> bool:
         """Whether the models are trained here, not only averaged and measured."""
         return self.models.pretrained is not None
+
+    @property
+    def judge(self) -> PublicModel:
+        """The sizes of the reward model."""
+        return self.reward_model or self.model
 
     @property
     def averaging_methods(self) -> tuple[str, ...]:
@@ -155,6 +192,8 @@ class HubPreset(Preset):
                 )
         if self.ppo is not None and self.warm_start is None:
             raise refused("the key warm_start is missing; it must be given with ppo, which starts from it")
+        if self.reward_model and self.is_trained:
+            raise refused("reward_model is not allowed with models.pretrained, from which the reward model is made")
         if given and not self.is_trained:
             raise refused(f"{given[0]} is not allowed with models.theta, which is trained already")
         if self.aligned_by and self.is_trained:

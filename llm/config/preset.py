@@ -30,6 +30,7 @@ class PublicModel(Shape):
     head_size: Annotated[int, Field(ge=2, multiple_of=2)]  # rotary positions turn pairs of numbers
     vocabulary: Count
     context: Count  # tokens
+    query_key_norms: bool = False  # whether queries and keys have a norm each, as in OLMo 2
 
     @model_validator(mode="after")
     def _heads_share_keys_evenly(self) -> Self:

@@ -58,8 +58,9 @@ HUB = {
         "answer_tokens": 6,
         "max_new_tokens": 6,
         "batch": 4,
-        "alpaca_prompts": 0,
-    },  # no ranker can be made on the spot
+        "alpaca_prompts": 0,  # no ranker can be made on the spot
+        "evaluation": "ours",
+    },
 }
 BYTES = 261  # tokens of the tokenizer of random models, one a byte (`llm.stages.hub.start`); so texts are long
 
@@ -75,7 +76,7 @@ def tiny(preset: SmollmPreset | HubPreset, data_dir: str | None = None) -> Smoll
         models = {key: RANDOM for key, name in preset.models.model_dump().items() if name is not None}
         sections = {key: value for key, value in HUB.items() if getattr(preset, key) is not None}
         shape = SHAPE | {"context": 8192, "vocabulary": BYTES}
-        changed = {"model": shape, "models": models, "data_dir": data_dir, **sections}
+        changed = {"model": shape, "models": models, "reward_model": None, "data_dir": data_dir, **sections}
     return _updated(preset, changed).model_copy(update={"name": f"{preset.name}-tiny"})
 
 

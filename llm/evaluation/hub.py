@@ -1,4 +1,4 @@
-"""Measuring a model as the paper does: the reward of sampled replies, lm-eval's tasks, and PairRM's win rate over theta_0."""
+"""Measuring a model as the paper does: the reward of sampled replies, lm-eval's tasks, and PairRM's win rate over theta_0 or GPT-4 Turbo."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import torch
 from ..config import HubPreset
 from ..data.benchmarks import BENCHMARKS
 from ..data.hub import alpaca_eval
-from ..data.records import Prompt, Turn, turns_of
+from ..data.records import ComparisonItem, Prompt, Turn, turns_of
 from ..files import read_lines, read_made
 from ..models.chat import encode_together, generate_replies
 from ..models.loading import device_of, load_model, load_reward_model, load_tokenizer
@@ -76,13 +76,19 @@ class HubEvaluator:
         return load_suite(SuiteSettings(settings.tasks, settings.limit, settings.answer_tokens, data))
 
     @cached_property
-    def instructions(self) -> list[str]:
+    def _items(self) -> list[ComparisonItem]:
         count = self.run.preset.evaluate.alpaca_prompts
-        return [str(item.prompt) for item in alpaca_eval.items(place(self.run.preset)).records[:count]] if count else []
+        return alpaca_eval.items(place(self.run.preset)).records[:count] if count else []
+
+    @property
+    def instructions(self) -> list[str]:
+        return [str(item.prompt) for item in self._items]
 
     @cached_property
     def rivals(self) -> list[str]:
-        """theta_0's replies to AlpacaEval's instructions."""
+        """What replies to AlpacaEval's instructions are compared with: theta_0's, or GPT-4 Turbo's."""
+        if self.run.preset.evaluate.compared.by_gpt4:
+            return [item.reference for item in self._items]
         return self._answers(self._on_device(load_model(self.theta_0)))
 
     def measure(self, model) -> tuple[dict[str, Measurement], float]:
@@ -99,25 +105,28 @@ class HubEvaluator:
         return measured, time.perf_counter() - start
 
     def _dialogue(self, model) -> dict[str, Measurement]:
-        replies = self._write(model, self.prompts)
+        settings = self.run.preset.evaluate
+        replies = self._write(model, self.prompts, settings.temperature, settings.max_new_tokens)
         return {
             "reward": Measurement.of(self.judge(self.prompts, replies)),
             "length": Measurement.of(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
         }
 
     def _answers(self, model) -> list[str]:
-        return [reply for reply, _ in self._write(model, [turns_of(text) for text in self.instructions])]
+        how = self.run.preset.evaluate.compared
+        before = (Turn("system", how.system),) if how.system else ()
+        prompts: list[Prompt] = [(*before, *turns_of(text)) for text in self.instructions]
+        return [reply for reply, _ in self._write(model, prompts, how.temperature, how.max_new_tokens)]
 
-    def _write(self, model, prompts: list[Prompt]) -> list[tuple[str, bool]]:
-        settings = self.run.preset.evaluate
+    def _write(self, model, prompts: list[Prompt], temperature: float, tokens: int) -> list[tuple[str, bool]]:
         return generate_replies(
             model,
             self.tokenizer,
             prompts,
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
+            max_new_tokens=tokens,
+            temperature=temperature,
             rng=self.run.torch_rng("evaluate"),
-            batch_size=settings.batch,
+            batch_size=self.run.preset.evaluate.batch,
             skip_special_tokens=True,
         )
 

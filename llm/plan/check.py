@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -37,16 +38,16 @@ class Checked:
 
 
 def check(
-    preset: AnyPreset, planned: list[tuple[Step, Cost]], device: Device | None, seeds: int, out: Path
+    preset: AnyPreset, planned: list[tuple[Step, Cost]], device: Callable[[], Device] | None, seeds: int, out: Path
 ) -> Iterator[Checked]:
     """Packages, GPUs or memory, disk, models and data of a run, one after the other.
 
-    planned: the plan of one seed (`llm.plan.report.costs`). device: what there is; None for presets whose GPUs are not used. out:
+    planned: the plan of one seed (`llm.plan.report.costs`). device: finds what there is, for which it may need torch; None for presets whose GPUs are not used. out:
     the folder of all runs.
     """
     yield from _packages(preset)
     if device is not None:
-        yield _tried("GPUs" if preset.needs_gpus else "memory", lambda: require_room(preset, planned, device))
+        yield _tried("GPUs" if preset.needs_gpus else "memory", lambda: require_room(preset, planned, device()))
     yield _tried("disk", lambda: _require_disk(preset, planned, seeds, out))
     if isinstance(preset, HubPreset):
         yield from _models(preset, out)
@@ -121,14 +122,14 @@ def _models(preset: HubPreset, out: Path) -> Iterator[Checked]:
     if preset.evaluate.alpaca_prompts:
         named["ranker"] = preset.evaluate.ranker
     for key, name in named.items():
-        yield _tried(f"{key} {name}", lambda key=key, name=name: _require_model(preset, key, name, out))
+        yield _tried(f"{key} {name}", partial(_require_model, preset, key, name, out))
 
 
 def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
+    folder = resolve_model(name, out, weights=False)
     from ..models.loading import load_tokenizer
     from ..stages.hub.start import check_sizes, templated_tokenizer
 
-    folder = resolve_model(name, out, weights=False)
     has_weights = any(file for ending in ("safetensors", "bin") for file in folder.glob(f"*.{ending}"))
     if not has_weights and (Path(name).expanduser().is_dir() or os.environ.get("HF_HUB_OFFLINE") == "1"):
         raise UserError(f"model = {name!r} is at {folder}, which holds no weights; give a folder with *.safetensors")
@@ -147,15 +148,14 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
 
 
 def _data(preset: HubPreset) -> Iterator[Checked]:
-    from ..training.distributed.data import place
-
+    place = Place(Path(preset.data_dir) if preset.data_dir else None)
     sets: list[tuple[DataSet, list[str]]] = [(hh_rlhf.DATA, [*hh_rlhf.files("train"), *hh_rlhf.files("test")])]
     sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.is_trained else []
     sets += [(alpaca_eval.DATA, [alpaca_eval.FILE])] if preset.evaluate.alpaca_prompts else []
     for data, files in sets:
-        yield _tried(f"data {data.hub}", lambda data=data, files=files: require_files(data, files, place(preset)))
+        yield _tried(f"data {data.hub}", partial(require_files, data, files, place))
     for task in preset.evaluate.tasks:
-        yield _tried(f"data of {task}", lambda task=task: _require_task(preset, task))
+        yield _tried(f"data of {task}", partial(_require_task, preset, task))
 
 
 def _require_task(preset: HubPreset, task: str) -> None:

@@ -1,5 +1,5 @@
 """The steps of the experiment's graph (`Snakefile`) that given sweeps need, once a seed, and what a model takes in each: bytes and
-operations of a Llama-like model (Llama, Mistral, Gemma), from its sizes alone, and how fast they are done.
+operations of a Llama-like model (Llama, Mistral, Gemma, OLMo 2), from its sizes alone, and how fast they are done.
 """
 
 from collections.abc import Iterable
@@ -96,8 +96,9 @@ TRAINED = FULL + FULL + ADAM  # weights, gradients and AdamW's moments, all of t
 
 
 def layer_parameters(shape: PublicModel) -> int:
-    """Q, K, V, O, the gated MLP and two norms; without biases."""
+    """Q, K, V, O, the gated MLP and two norms, with those of queries and keys where there are some; without biases."""
     attention = shape.hidden_size * shape.head_size * 2 * (shape.heads + shape.kv_heads)
+    attention += shape.query_key_norms * shape.head_size * (shape.heads + shape.kv_heads)
     return attention + 3 * shape.hidden_size * shape.intermediate_size + 2 * shape.hidden_size
 
 
@@ -124,9 +125,9 @@ def layer_activations(shape: PublicModel, tokens: int, width: int) -> float:
     """Bytes that one layer keeps for its backward pass; `width`: bytes of a number.
 
     A token leaves six vectors of the hidden size (into both norms, out of them before and after their scale), queries and
-    attention's output, keys and values, and four vectors of the MLP's width.
+    attention's output, keys and values, and four vectors of the MLP's width. Norms of queries and keys leave both twice more.
     """
-    attention = 2 * (shape.heads + shape.kv_heads) * shape.head_size
+    attention = (2 + 2 * shape.query_key_norms) * (shape.heads + shape.kv_heads) * shape.head_size
     return width * tokens * (6 * shape.hidden_size + attention + 4 * shape.intermediate_size)
 
 
@@ -162,21 +163,52 @@ class Speed:
 
 @dataclass(frozen=True)
 class Utilisation:
-    """Shares of a GPU's peak that are reached: assumptions, not measurements."""
+    """Shares of a GPU's peaks that are reached: assumptions, not measurements. bandwidth: of its memory."""
 
     training: float = 0.4
     reading: float = 0.4
-    writing: float = 0.1
+    bandwidth: float = 0.6
 
 
-def gpu_speed(shape: PublicModel, peak: float, checkpointing: bool, utilisation: Utilisation = Utilisation()) -> Speed:
-    """By operations a token: 6 N to learn (8 N where activations are computed again), 2 N to read or write, N parameters.
+@dataclass(frozen=True)
+class Together:
+    """Replies that are written together. batch: how many. context: mean tokens before the one that is written.
 
-    peak: operations a second of a GPU in bf16.
+    launches: seconds a layer and step that pass between the GPU's operations, where Python starts each of them.
+    """
+
+    batch: int
+    context: float
+    launches: float = 0.0
+
+
+def gpu_speed(
+    shape: PublicModel,
+    peak: float,
+    bandwidth: float,
+    checkpointing: bool,
+    together: Together,
+    utilisation: Utilisation = Utilisation(),
+) -> Speed:
+    """By operations a token: 6 N to learn (8 N where activations are computed again), 2 N to read, N parameters; writing by `written`.
+
+    peak: operations a second of a GPU in bf16. bandwidth: bytes a second of its memory.
     """
     count = parameters(shape)
     return Speed(
         trained=peak * utilisation.training / ((8 if checkpointing else 6) * count),
         read=peak * utilisation.reading / (2 * count),
-        written=peak * utilisation.writing / (2 * count),
+        written=written(shape, peak, bandwidth, together, utilisation),
     )
+
+
+def written(
+    shape: PublicModel, peak: float, bandwidth: float, together: Together, utilisation: Utilisation = Utilisation()
+) -> float:
+    """Tokens a second of replies written together. A step gives one token to each, and reads all weights and the keys and values
+    of every reply so far from the GPU's memory, or computes 2 N operations a reply if that takes longer.
+    """
+    count = parameters(shape)
+    moved = (HALF * count + cache(shape, together.batch) * together.context) / (bandwidth * utilisation.bandwidth)
+    computed = 2 * count * together.batch / (peak * utilisation.reading)
+    return together.batch / (max(moved, computed) + together.launches * shape.layers)

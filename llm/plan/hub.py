@@ -7,9 +7,24 @@ from ..config import AveragingEntry, HubPreset
 from ..config.base import Lengths, Work
 from ..config.trainers import Hardware, Training
 from ..training.distributed.processes import split
-from .costs import FULL, HALF, Cost, Step, activations, cache, gathered, gpu_speed, models, parameters, training_state
+from .costs import (
+    FULL,
+    HALF,
+    Cost,
+    Step,
+    Together,
+    activations,
+    cache,
+    gathered,
+    gpu_speed,
+    models,
+    parameters,
+    training_state,
+)
 
 PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
+BANDWIDTH = 2.0e12  # bytes a second of an A100's memory (80 GB), the default of `plan --bandwidth`
+LAUNCHES = 0.6e-3  # seconds a layer and step of transformers, assumed; vLLM replays recorded steps
 
 
 @dataclass(frozen=True)
@@ -32,13 +47,23 @@ SIZES = Sizes()
 LENGTHS = Lengths(prompt=SIZES.prompt, reply=SIZES.reply, pairs=SIZES.pairs)
 
 
-def cost(preset: HubPreset, step: Step, peak: float = PEAK) -> Cost:
+def cost(preset: HubPreset, step: Step, peak: float = PEAK, bandwidth: float = BANDWIDTH) -> Cost:
     """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
     gpus = [preset.hardware.of_batch(settings.rows).processes for settings in _trainings(preset, step)] or [1]
     if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "align")):
         return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
-    speed = gpu_speed(preset.model, peak, preset.hardware.checkpointing)
+    speed = gpu_speed(preset.model, peak, bandwidth, preset.hardware.checkpointing, together(preset, step))
     return Cost(max(gpus), memory(preset, step), speed.hours(work(preset, step)) / min(gpus), *_disk(preset, step))
+
+
+def together(preset: HubPreset, step: Step) -> Together:
+    """How a step writes: RSF and PPO as the hardware says, measuring by transformers."""
+    if not step.aligns:
+        reply = preset.evaluate.max_new_tokens
+        return Together(preset.evaluate.batch, SIZES.prompt + reply / 2, LAUNCHES)
+    hardware, writing = preset.hardware, getattr(getattr(preset, step.rlhf), "writing", None)
+    context = SIZES.prompt + (writing.max_new_tokens / 2 if writing else 0)  # DPO writes nothing
+    return Together(hardware.generation_batch, context, LAUNCHES * (hardware.sampler == "transformers"))
 
 
 def _trainings(preset: HubPreset, step: Step) -> list[Training]:
@@ -76,8 +101,9 @@ def work(preset: HubPreset, step: Step) -> Work:
 
 def _measuring(preset: HubPreset) -> Work:
     settings = preset.evaluate
-    replies = LENGTHS.replying(settings.max_new_tokens).sampled * (settings.prompts + settings.alpaca_prompts)
-    return replies + Work(read=SIZES.benchmark_read, written=SIZES.benchmark_written)
+    replies = LENGTHS.replying(settings.max_new_tokens).sampled * settings.prompts
+    compared = LENGTHS.replying(settings.compared.max_new_tokens).sampled * settings.alpaca_prompts
+    return replies + compared + Work(read=SIZES.benchmark_read, written=SIZES.benchmark_written)
 
 
 def memory(preset: HubPreset, step: Step) -> float:
@@ -89,17 +115,20 @@ def memory(preset: HubPreset, step: Step) -> float:
     if step.rule == "reward":
         settings = preset.reward
         if settings is None:
-            return whole + activations(shape, preset.evaluate.batch * SIZES.prompt, HALF, checkpointing=True)
+            kept = activations(preset.judge, preset.evaluate.batch * SIZES.prompt, HALF, checkpointing=True)
+            return HALF * parameters(preset.judge) + kept
         tuned = _training(preset, settings.sft.descent.batch, settings.sft.block)
         return max(tuned, _training(preset, settings.bradley_terry.descent.batch, 2 * settings.bradley_terry.length))
     if step.aligns:
         return _aligning(preset, step)
-    room = cache(shape, hardware.generation_batch * (SIZES.prompt + preset.evaluate.max_new_tokens))
+    longest = max(preset.evaluate.max_new_tokens, preset.evaluate.compared.max_new_tokens)
+    room = cache(shape, hardware.generation_batch * (SIZES.prompt + longest))
+    measuring = whole + HALF * parameters(preset.judge) + room
     if step.rule == "average" and step.entry.spec.searches:
         mixed = 0.14 * whole  # beside both models, and one sample's activations
         learning = activations(shape, preset.ama.batch * preset.ama.block, HALF, False)
-        return 2 * whole + max(room, mixed + learning)
-    return 2 * whole + room  # the model and the reward model
+        return max(measuring, 2 * whole + mixed + learning)
+    return measuring
 
 
 def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> float:
@@ -138,7 +167,7 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
 
 def _fetched(preset: HubPreset, step: Step) -> float:
     """Bytes of what is downloaded: the data sets with the first step, and each public model with the step that it stands for."""
-    folder = HALF * parameters(preset.model)
+    folder = HALF * parameters(preset.judge if step.rule == "reward" else preset.model)
     return folder * (step.rule != "pretrain" or preset.is_trained) + SIZES.documents * (step.rule == "pretrain")
 
 

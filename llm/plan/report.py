@@ -17,17 +17,21 @@ HEAD = f"{'step':44} {'GPUs':>4} {'hours':>8} {'memory, GB':>11} {'disk, GB':>9}
 
 @dataclass(frozen=True)
 class Device:
-    """What there is. memory: bytes of each GPU, or of the computer for presets that need none; peak: operations a second (bf16)."""
+    """What there is. memory: bytes of each GPU, or of the computer for presets that need none; peak: operations a second (bf16). bandwidth: bytes a
+    second of a GPU's memory."""
 
     gpus: int
     memory: float
     peak: float = hub.PEAK
+    bandwidth: float = hub.BANDWIDTH
 
 
-def costs(preset: AnyPreset, sweeps: list[Sweep], peak: float = hub.PEAK) -> list[tuple[Step, Cost]]:
+def costs(
+    preset: AnyPreset, sweeps: list[Sweep], peak: float = hub.PEAK, bandwidth: float = hub.BANDWIDTH
+) -> list[tuple[Step, Cost]]:
     """Every step of one seed with what it takes."""
     if isinstance(preset, HubPreset):
-        return [(step, hub.cost(preset, step, peak)) for step in steps(preset, sweeps)]
+        return [(step, hub.cost(preset, step, peak, bandwidth)) for step in steps(preset, sweeps)]
     return [(step, local.cost(preset, step)) for step in steps(preset, sweeps)]
 
 
@@ -41,7 +45,7 @@ def text(preset: Preset, planned: list[tuple[Step, Cost]], seeds: int) -> str:
     disk = seeds * sum(cost.disk for cost in all_costs) + max(cost.scratch for cost in all_costs)
     unit, place, one = ("GPU hours", "on a GPU", "GPU") if preset.needs_gpus else ("core hours", "of a step", "core")
     by_speed = f"by rough speeds of one {one}"
-    how = "by operations a token and assumed utilisation" if isinstance(preset, HubPreset) else by_speed
+    how = "by operations a token, bytes moved and assumed utilisation" if isinstance(preset, HubPreset) else by_speed
     peak = max(cost.memory for cost in all_costs) / GB
     total = f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB"
     return "\n".join([*lines, total])
@@ -78,16 +82,25 @@ def resources(preset: AnyPreset, step: Step) -> dict[str, int]:
     return {"gpu": cost.gpus, "mem_mb": ceil(memory / MB), "runtime": LEAST + ceil(SLACK * 60 * cost.hours)}
 
 
-def device_for(preset: Preset, gpus: int | None, memory_gb: float | None, tflops: float | None) -> Device:
+def device_for(
+    preset: Preset,
+    gpus: int | None = None,
+    memory_gb: float | None = None,
+    tflops: float | None = None,
+    bandwidth: float | None = None,
+) -> Device:
     """The GPUs that torch sees, or the computer's memory for presets that need none; what is given goes before what is there."""
     peak = hub.PEAK if tflops is None else tflops * 1e12
+    moved = hub.BANDWIDTH if bandwidth is None else bandwidth * 1e12
     given = None if memory_gb is None else memory_gb * GB
     if not preset.needs_gpus:
-        return Device(0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if given is None else given, peak)
+        return Device(
+            0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if given is None else given, peak, moved
+        )
     if gpus is not None and given is not None:
-        return Device(gpus, given, peak)
+        return Device(gpus, given, peak, moved)
     import torch
 
     count = torch.cuda.device_count()
     smallest = min((torch.cuda.get_device_properties(i).total_memory for i in range(count)), default=0.0)
-    return Device(count if gpus is None else gpus, smallest if given is None else given, peak)
+    return Device(count if gpus is None else gpus, smallest if given is None else given, peak, moved)

@@ -70,7 +70,7 @@ def test_the_papers_penalties_are_swept_its_tasks_asked_and_its_layers_parted():
 
 
 def test_public_models_are_averaged_and_adapted_only():
-    for name in ("zephyr-7b-beta", "zephyr-7b-gemma"):
+    for name in ("zephyr-7b-beta", "zephyr-7b-gemma", "olmo-2-1b", "tulu-3-8b"):
         preset = load_preset(name)
         assert isinstance(preset, HubPreset)
         assert not preset.is_trained
@@ -128,6 +128,11 @@ def test_where_models_are_slow_to_measure_single_parts_have_fewer_ratios_and_not
             "the key warm_start is missing; it must be given with ppo, which starts from it",
         ),
         ("openllama-3b", {"aligned_by": "dpo"}, "aligned_by = dpo is not allowed with models.pretrained"),
+        (
+            "openllama-3b",
+            {"reward_model": load_preset("zephyr-7b-beta").model.model_dump()},
+            "reward_model is not allowed with models.pretrained",
+        ),
         ("zephyr-7b-beta", {"aligned_by": None}, "the key aligned_by is missing; it must be given with models.theta"),
         (
             "openllama-3b",

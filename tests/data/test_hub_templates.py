@@ -47,6 +47,10 @@ def written(name, turns, opened):
             "<s><|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
             "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n",
         ),
+        ("tulu", ASKED, "<|user|>\nHi.\n<|assistant|>\n"),
+        ("tulu", SYSTEM, "<|system|>\nBe kind.\n<|user|>\nHi.\n<|assistant|>\n"),
+        ("tulu", FOLLOWED, "<|user|>\nHi.\n<|assistant|>\nHello.</s>\n<|user|>\nWhy?\n<|assistant|>\n"),
+        ("olmo2", FOLLOWED, "<s><|user|>\nHi.\n<|assistant|>\nHello.</s>\n<|user|>\nWhy?\n<|assistant|>\n"),
         ("smollm2", ASKED, SMOLLM + "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\n"),
         (
             "smollm2",
@@ -65,6 +69,8 @@ def test_a_prompt_ends_where_the_reply_begins(name, turns, text):
         ("openllama", "<s>###Human: Hi.###Assistant: So be it.</s>"),
         ("zephyr", "<s><|user|>\nHi.</s>\n<|assistant|>\nSo be it.</s>\n"),
         ("zephyr-gemma", "<s><|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\nSo be it.<|im_end|>\n</s>"),
+        ("tulu", "<|user|>\nHi.\n<|assistant|>\nSo be it.</s>"),
+        ("olmo2", "<s><|user|>\nHi.\n<|assistant|>\nSo be it.</s>"),
         ("smollm2", SMOLLM + "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\nSo be it.<|im_end|>\n"),
     ],
 )
@@ -111,6 +117,13 @@ def test_an_own_template_writes_the_beginning_once_where_the_tokenizer_has_one(b
     assert text == ("<s>Hi." if begins or writes_it else "Hi.")
 
 
+def test_olmo_begins_with_its_end_token_where_no_beginning_token_is_named():
+    tokenizer = byte_tokenizer()
+    tokenizer.bos_token = None
+    set_template(tokenizer, "olmo2")
+    assert tokenizer.apply_chat_template(messages(ASKED), tokenize=False) == "</s><|user|>\nHi.\n"
+
+
 def test_templates_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match=f"^template = 'llama' is unknown; allowed are {', '.join(NAMES)}.$"):
         set_template(byte_tokenizer(), "llama")
@@ -120,7 +133,8 @@ def test_templates_that_do_not_fit_are_refused():
         set_template(byte_tokenizer(), "own")
     for name in ("zephyr-gemma", "smollm2"):
         with pytest.raises(
-            UserError, match=rf"'{name}' is not allowed, .* lacks <\|im_start\|>; allowed are openllama, zephyr\.$"
+            UserError,
+            match=rf"'{name}' is not allowed, .* lacks <\|im_start\|>; allowed are openllama, zephyr, tulu, olmo2\.$",
         ):
             set_template(byte_tokenizer(extra=()), name)
     assert TEMPLATES["smollm2"].tokens == CHATML

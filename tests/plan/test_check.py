@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from importlib import metadata
 from math import inf
+from pathlib import Path
 
 import pytest
 
@@ -40,14 +43,14 @@ def preset(folders):
 
 def missing(preset, out, device=ROOM, seeds=1) -> dict[str, str]:
     """What -> the sentence, of what is missing."""
-    found = list(check(preset, costs(preset, [load_sweep("algorithms")]), device, seeds, out))
+    found = list(check(preset, costs(preset, [load_sweep("algorithms")]), lambda: device, seeds, out))
     assert len({one.what for one in found}) == len(found)
     return {one.what: one.missing for one in found if one.missing}
 
 
 def test_nothing_is_missing_where_everything_is_here(preset, tmp_path):
     assert missing(preset, tmp_path / "not" / "there") == {}
-    found = [one.what for one in check(preset, costs(preset, [load_sweep("algorithms")]), ROOM, 1, tmp_path)]
+    found = [one.what for one in check(preset, costs(preset, [load_sweep("algorithms")]), lambda: ROOM, 1, tmp_path)]
     assert found[0].endswith(" packages") and int(found[0].split()[0]) > 20
     assert found[1:3] == ["GPUs", "disk"]
     assert [what.split()[0] for what in found[3:6]] == ["theta_0", "theta", "reward"]
@@ -174,9 +177,37 @@ def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset,
     sampling = tiny_preset("openllama-3b")
     sampling = sampling.model_copy(update={"hardware": sampling.hardware.model_copy(update={"sampler": "vllm"})})
     vllm = [
-        one.missing for one in check(sampling, costs(sampling, []), ROOM, 1, tmp_path) if one.what == "package vllm"
+        one.missing
+        for one in check(sampling, costs(sampling, []), lambda: ROOM, 1, tmp_path)
+        if one.what == "package vllm"
     ]
     assert vllm == ["vllm is not installed; give `pip install 'alignment-tax[gpu]'` first"]
+
+
+LIGHT = """
+import sys
+for heavy in "torch transformers datasets huggingface_hub pandas matplotlib trl peft accelerate lm_eval".split():
+    sys.modules[heavy] = None
+from llm import cli
+sys.argv[0] = "llm"
+cli.main()
+"""
+
+
+def test_without_torch_and_all_that_comes_with_it_the_rest_is_still_looked_at(tmp_path):
+    arguments = ["check", "--preset", "zephyr-7b-beta", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *arguments],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2 and "cannot run here" in done.stderr
+    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert said["GPUs"] == "torch is not installed; give `pip install 'alignment-tax[measure]'` first"
+    for what in ("theta HuggingFaceH4/zephyr-7b-beta", "data Anthropic/hh-rlhf", "data of drop"):
+        assert said[what].startswith("huggingface_hub is not installed")
 
 
 def test_the_command_ends_with_0_or_2(tmp_path, monkeypatch, capsys):

@@ -19,6 +19,7 @@ from llm.plan.costs import (
     HALF,
     Speed,
     Step,
+    Together,
     activations,
     cache,
     gathered,
@@ -28,6 +29,7 @@ from llm.plan.costs import (
     parameters,
     steps,
     training_state,
+    written,
 )
 from llm.plan.report import GB, Device, costs, require_room
 from microcosm_runs import command
@@ -35,6 +37,7 @@ from microcosm_runs import command
 SHAPES = {
     "grouped": {"heads": 4, "kv_heads": 2, "head_size": 16, "tied_embeddings": True},
     "plain": {"heads": 4, "kv_heads": 4, "head_size": 16, "tied_embeddings": False},
+    "olmo": {"heads": 4, "kv_heads": 2, "head_size": 16, "tied_embeddings": False, "query_key_norms": True},
     "wide heads": {"heads": 2, "kv_heads": 1, "head_size": 48, "tied_embeddings": False},
 }
 SIZES = {"layers": 3, "hidden_size": 64, "intermediate_size": 160, "vocabulary": 96, "context": 64}
@@ -46,10 +49,11 @@ def shape(name: str = "grouped", **changes) -> PublicModel:
 
 
 def model_of(shape: PublicModel):
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM, Olmo2ForCausalLM
 
-    return LlamaForCausalLM(
-        LlamaConfig(
+    kind = Olmo2ForCausalLM if shape.query_key_norms else LlamaForCausalLM
+    return kind(
+        kind.config_class(
             vocab_size=shape.vocabulary,
             hidden_size=shape.hidden_size,
             intermediate_size=shape.intermediate_size,
@@ -131,10 +135,26 @@ def test_the_cache_holds_what_a_model_writes_into_it():
         ("zephyr-7b-beta", 7_241_732_096),
         ("zephyr-7b-gemma", 8_537_680_896),
         ("smollm2-135m", 134_515_008),
+        ("tulu-3-8b", 8_030_326_784),
+        ("olmo-2-1b", 1_484_916_736),
     ],
 )
 def test_the_presets_models_have_their_published_numbers_of_parameters(name, count):
     assert parameters(load_preset(name).model) == count
+
+
+def test_a_larger_reward_model_than_the_model_takes_its_own_memory_and_disk():
+    preset = load_preset("olmo-2-1b")
+    alike = preset.model_copy(update={"reward_model": None})
+    more = HALF * (parameters(preset.judge) - parameters(preset.model))
+    assert parameters(preset.judge) == parameters(load_preset("tulu-3-8b").model)
+    search = Step("average", "dpo", entry=load_sweep("core").entry("ama"))  # whose samples it judges
+    assert hub.memory(preset, search) >= hub.memory(preset, Step("baseline"))
+    for step in (Step("baseline"), Step("trajectory", "dpo")):
+        assert hub.memory(preset, step) - hub.memory(alike, step) == more
+    reward = Step("reward")
+    assert hub.cost(preset, reward).disk - hub.cost(alike, reward).disk == more
+    assert hub.memory(preset, reward) > HALF * parameters(preset.judge)
 
 
 def test_sharding_divides_the_state_and_checkpointing_costs_time_for_memory():
@@ -142,10 +162,44 @@ def test_sharding_divides_the_state_and_checkpointing_costs_time_for_memory():
     assert training_state(sizes, 4) == training_state(sizes) / 4
     assert gathered(sizes, 1) == 0 < gathered(sizes, 4) < HALF * parameters(sizes)
     assert activations(sizes, 2048, HALF, True) < activations(sizes, 2048, HALF, False) / 5
-    slow, fast = (gpu_speed(sizes, 1e15, checkpointing) for checkpointing in (True, False))
+    slow, fast = (gpu_speed(sizes, 1e15, 2e12, checkpointing, Together(8, 100.0)) for checkpointing in (True, False))
     assert fast.trained / slow.trained == pytest.approx(8 / 6)
     assert fast.trained * 6 * parameters(sizes) == pytest.approx(0.4e15)
     assert Speed(10, 20, 5).hours(Work(3600, 7200, 3600) + Work(3600) * 2) == pytest.approx(3 * 0.1 + 0.1 + 0.2)
+
+
+def test_writing_is_bound_by_memory_for_few_replies_and_by_arithmetic_for_many():
+    """By hand, of a model of 7.24e9 parameters in bf16 (32 layers, 8 key heads of 128) on an A100, at .6 of 2e12 bytes and .4 of 312e12 operations."""
+    sizes, peak, bandwidth = load_preset("zephyr-7b-beta").model, 312e12, 2e12
+    count = 7_241_732_096
+    alone = 1.2e12 / (2 * count + 1000 * 131_072)  # 2 x 2 bytes x 32 x 8 x 128 a token of context
+    assert written(sizes, peak, bandwidth, Together(1, 1000)) == pytest.approx(alone)
+    assert 75 < alone < 85
+    eight = 8 * 1.2e12 / (2 * count + 8 * 1000 * 131_072)
+    assert written(sizes, peak, bandwidth, Together(8, 1000)) == pytest.approx(eight)
+    many = written(sizes, peak, bandwidth, Together(4096, 0))
+    assert many == pytest.approx(0.4 * 312e12 / (2 * count))  # as fast as reading
+    assert many == pytest.approx(gpu_speed(sizes, peak, bandwidth, True, Together(4096, 0)).read)
+    slower = 8 / (8 / eight + 32 * 0.6e-3)
+    assert written(sizes, peak, bandwidth, Together(8, 1000, 0.6e-3)) == pytest.approx(slower)
+    for batch in (1, 8, 64):
+        twice = written(sizes, peak, 2 * bandwidth, Together(batch, 500))
+        assert twice / written(sizes, peak, bandwidth, Together(batch, 500)) == pytest.approx(2)
+        assert written(sizes, peak, bandwidth, Together(batch, 500)) < written(
+            sizes, peak, bandwidth, Together(batch, 0)
+        )
+
+
+def test_who_writes_how_many_replies_together_decides_the_speed():
+    preset, align = load_preset("openllama-3b"), Step("align", "rsf")
+    assert hub.together(preset, align) == Together(128, 150 + 98, 0)
+    assert hub.together(preset, Step("baseline")) == Together(16, 150 + 98, hub.LAUNCHES)
+    slow = preset.model_copy(update={"hardware": preset.hardware.model_copy(update={"sampler": "transformers"})})
+    assert hub.cost(slow, align).hours > hub.cost(preset, align).hours
+    assert hub.cost(preset, align, bandwidth=2 * hub.BANDWIDTH).hours < hub.cost(preset, align).hours
+    sft, dpo = Step("sft"), Step("align", "dpo")
+    for step in (sft, dpo):  # which write nothing
+        assert hub.cost(preset, step, bandwidth=1e9) == hub.cost(preset, step)
 
 
 def test_the_steps_are_the_graphs_jobs_once_each_and_tell_how_many_models_they_measure():

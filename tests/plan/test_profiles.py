@@ -1,6 +1,9 @@
 """The graph of every preset by a dry run, its jobs with what the plan asks for; and the profiles of schedulers."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from llm.plan.report import resources
 from workflow import REPOSITORY, graph, output
 
 JOBS = re.compile(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", re.MULTILINE)
-TRAINED, PUBLIC = ["openllama-3b", "openllama-3b-lora"], ["zephyr-7b-beta", "zephyr-7b-gemma"]
+TRAINED, PUBLIC = ["openllama-3b", "openllama-3b-lora"], ["zephyr-7b-beta", "zephyr-7b-gemma", "olmo-2-1b"]
 
 
 def asked(said: str) -> dict[str, dict[str, int]]:
@@ -68,17 +71,49 @@ def test_time_asked_for_leaves_room_and_memory_holds_a_model_for_each_process():
     assert all(resources(load_preset(name), Step("reward"))["runtime"] >= 15 for name in names("presets"))
 
 
-def test_the_profile_of_slurm_starts_every_job_and_says_where_nothing_else_does():
-    """The executor is a package of its own; without it a dry run takes the profile's other options."""
-    profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
-    assert profile.pop("executor") == "slurm"
-    assert {entry.split("=")[0] for entry in profile["default-resources"]} == {"cpus_per_task", "mem_mb", "runtime"}
+def test_the_profile_of_slurm_keeps_a_job_on_one_node_with_cpus_for_each_gpu():
+    text = (REPOSITORY / "profiles/slurm/config.yaml").read_text()
+    assert yaml.safe_load(text)["executor"] == "slurm"
+    assert yaml.safe_load(text)["default-resources"] == {"nodes": 1, "cpus_per_gpu": 8, "mem_mb": 16000, "runtime": 60}
+    given = yaml.safe_load(
+        text.replace("# slurm_account", "slurm_account").replace("# slurm_partition", "slurm_partition")
+    )
+    assert given["default-resources"]["slurm_account"] == "ACCOUNT"
+
+
+SUBMITTED = """
+import json, sys
+from types import SimpleNamespace
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+
+class Resources(dict):
+    __getattr__ = dict.__getitem__
+
+for gpus in (4, 0):
+    job = SimpleNamespace(threads=2, resources=Resources(json.loads(sys.argv[1]), gpu=gpus))
+    told = {"run_uuid": "a", "slurm_logfile": "b", "comment_str": "c", "account": "-A me", "partition": "", "workdir": "d"}
+    print(get_submit_command(job, told))
+"""
+
+
+def test_the_plugin_of_slurm_asks_for_one_node_and_cpus_by_gpus():
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="Snakemake's executor for SLURM is not installed")
+    given = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())["default-resources"]
+    done = subprocess.run(
+        [sys.executable, "-c", SUBMITTED, json.dumps(given)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    on_gpus, on_none = done.stdout.splitlines()
+    assert "--nodes=1" in on_gpus and "--cpus-per-gpu=8" in on_gpus and "--cpus-per-task" not in on_gpus
+    assert "--nodes=1" in on_none and "--cpus-per-task=2" in on_none
 
 
 @pytest.mark.parametrize("profile", ["slurm", "kubernetes"])
 def test_a_profiles_options_are_snakemakes(tmp_path: Path, profile):
     given = yaml.safe_load((REPOSITORY / "profiles" / profile / "config.yaml").read_text())
     given.pop("executor", None)
+    if profile == "slurm":
+        given["default-resources"] |= {"slurm_account": "project-7", "slurm_partition": "gpu"}
     (tmp_path / "profile").mkdir()
     (tmp_path / "profile" / "config.yaml").write_text(yaml.safe_dump(given))
     said = output(
@@ -86,13 +121,28 @@ def test_a_profiles_options_are_snakemakes(tmp_path: Path, profile):
     )
     assert counted(said)["align"] == 1
     assert asked(said)["align"]["gpu"] == 4
+    if profile == "slurm":
+        told = dict(JOBS.findall(said))["align"]
+        for entry in ("slurm_account=project-7", "slurm_partition=gpu", "nodes=1", "cpus_per_gpu=8"):
+            assert entry in told
 
 
-def test_the_pod_has_as_many_gpus_as_the_plan_of_the_preset_that_it_runs():
-    pod = yaml.safe_load((REPOSITORY / "profiles/kubernetes/job.yaml").read_text())["spec"]["template"]["spec"][
-        "containers"
-    ][0]
+@pytest.mark.parametrize(("file", "rule"), [("job", "align"), ("measuring", "average")])
+def test_a_pod_has_as_many_gpus_as_the_plan_of_the_preset_that_it_runs(file, rule):
+    spec = yaml.safe_load((REPOSITORY / f"profiles/kubernetes/{file}.yaml").read_text())["spec"]["template"]["spec"]
+    (pod,) = spec["containers"]
+    assert ("--until" in pod["args"]) == (file == "job")
     name = next(word.split("=")[1] for word in pod["args"] if word.startswith("preset="))
-    asks = resources(load_preset(name), Step("align", "rsf"))
+    entry = load_sweep("core").entry("ama") if rule == "average" else None
+    asks = resources(load_preset(name), Step(rule, "rsf", entry=entry))
     assert int(pod["resources"]["limits"]["nvidia.com/gpu"]) == asks["gpu"]
     assert int(pod["resources"]["requests"]["memory"].removesuffix("G")) * 1000 >= asks["mem_mb"]
+
+
+def test_the_image_of_the_pods_copies_files_that_exist_and_all_that_the_package_is_built_from():
+    lines = (REPOSITORY / "profiles/kubernetes/Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
+    assert all((REPOSITORY / name).exists() for name in copied)
+    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "package", "llm", "theory"} <= copied
+    (install,) = (line for line in lines if "pip install" in line)
+    assert "-c constraints-gpu.txt" in install and "[experiments,gpu]" in install

@@ -55,8 +55,8 @@ def requirements(*extras):
     return found
 
 
-def pinned():
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+def pinned(file="constraints.txt"):
+    lines = [line for line in (ROOT / file).read_text().splitlines() if not line.startswith("#")]
     return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
 
 
@@ -96,6 +96,17 @@ def test_every_dependency_has_one_exact_version_that_its_range_allows():
         assert specifier.operator == "==", name
         assert "*" not in specifier.version, name
         assert not constraint.url, name
+
+
+def test_versions_for_gpus_are_exact_and_within_our_ranges():
+    """That they go together was found by resolving them, which takes a network (docs/gpu.md)."""
+    found = {name: constraint.specifier for name, constraint in pinned("constraints-gpu.txt").items()}
+    assert all(re.fullmatch(r"==[\w.!+]+", str(specifier)) for specifier in found.values())
+    wanted = requirements("experiments", "gpu")
+    assert {"vllm", "sentencepiece", "protobuf"} <= wanted.keys()
+    for name, needed in wanted.items():
+        version = str(found[name]).removeprefix("==")
+        assert needed.specifier.contains(version), f"{name} {version} is not {needed}"
 
 
 def test_constraints_hold_every_package_that_dependencies_bring_along():

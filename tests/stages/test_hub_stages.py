@@ -29,6 +29,8 @@ CLASSES = {
     "openllama-3b": "LlamaForCausalLM",
     "zephyr-7b-beta": "MistralForCausalLM",
     "zephyr-7b-gemma": "GemmaForCausalLM",
+    "olmo-2-1b": "Olmo2ForCausalLM",
+    "tulu-3-8b": "LlamaForCausalLM",
 }
 
 # what is trained in which order, by the name of its job; the stage that does it; the model it ends with
@@ -64,7 +66,7 @@ def averages(run, rlhf: str, label: str, alphas: tuple[float, ...]) -> list[dict
     return measure_averages(evaluator, theta, rlhf, entry, None, found)
 
 
-@pytest.mark.parametrize("name", ["zephyr-7b-beta", "zephyr-7b-gemma"])
+@pytest.mark.parametrize("name", ["zephyr-7b-beta", "zephyr-7b-gemma", "olmo-2-1b"])
 def test_public_models_are_averaged_adapted_and_measured(tmp_path, name):
     run = run_of(name, tmp_path, upto="dpo")
     theta_0, theta = load_model(run.folder / "theta_0"), load_model(theta_folder(run, "dpo", "own"))
@@ -180,7 +182,7 @@ def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeyp
         assert load_preset(str(to)) == tiny_preset(name)
     assert command(monkeypatch, "tiny", "microcosm", "--data-dir", DATA, "--to", tmp_path / "x.yaml") == 2
     assert (
-        "preset = 'microcosm' is not allowed; allowed are openllama-3b, openllama-3b-ama-paper, openllama-3b-lora, zephyr-7b-beta"
+        "preset = 'microcosm' is not allowed; allowed are olmo-2-1b, openllama-3b, openllama-3b-ama-paper, openllama-3b-lora, tulu-3-8b, zephyr-7b-beta"
         in capsys.readouterr().err
     )
     assert command(monkeypatch, "tiny", "openllama-3b", "--data-dir", tmp_path / "no", "--to", tmp_path / "x.yaml") == 2

@@ -1,7 +1,7 @@
 """Chat templates of the paper's models, as Jinja for `apply_chat_template`, in one place.
 
 `{% generation %}` marks the assistant's replies, their end token included, so that a trainer can learn replies only. Every
-template writes the beginning token itself: text that it made is encoded with add_special_tokens=False.
+template writes the beginning token itself, if there is one: text that it made is encoded with add_special_tokens=False.
 
 openllama: "###Human: ...###Assistant: ..." without line breaks. The paper's code base, LMFlow, rewrites HH-RLHF's
 "\\n\\nHuman" and "\\n\\nAssistant" so (LMFlow docs, examples/raft.md; model card of weqweasdas/hh_rlhf_rm_open_llama_3b, a
@@ -19,6 +19,10 @@ respectful chatbot." (scripts/eval_pairrm/text_generation.py); a system turn is 
 zephyr-gemma: ChatML, as Zephyr-7B-Gemma was trained (alignment-handbook, recipes/zephyr-7b-gemma), the whole conversation
 closed by the tokenizer's end token.
 
+tulu: as Tulu 3 was trained (open-instruct, open_instruct/dataset_transformation.py; model cards of allenai/Llama-3.1-Tulu-3-8B*): only
+replies end in the end token, and there is no beginning token. olmo2: the same after <|endoftext|>, which OLMo 2 has as its beginning
+and end token (model cards of allenai/OLMo-2-*); a tokenizer that names no beginning token gets its end token there.
+
 smollm2: ChatML as SmolLM2-Instruct writes it, its own system turn first where there is none.
 """
 
@@ -34,6 +38,12 @@ _CHATML = (
 )
 _CHATML_OPENED = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
 _CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+_TULU = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' }}{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{% if not loop.last %}{{ '\\n' }}{% endif %}"
+    "{% else %}{{ message['content'] + '\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,8 @@ TEMPLATES = {
     "zephyr-gemma": Template(
         "{{ bos_token }}" + _CHATML + _CHATML_OPENED + "{% else %}{{ eos_token }}{% endif %}", _CHATML_TOKENS
     ),
+    "tulu": Template(_TULU),
+    "olmo2": Template("{{ bos_token or eos_token }}" + _TULU),
     "smollm2": Template(
         "{% if messages[0]['role'] != 'system' %}"
         "{{ '<|im_start|>system\\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\\n' }}"

@@ -1,0 +1,91 @@
+"""The two ways of comparing replies to AlpacaEval's instructions: ours, and that of the paper's authors' code."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hub_runs import run_of
+from llm.config import load_preset
+from llm.config.hub import AUTHORS, HubEvaluate
+from llm.data.records import Turn
+from llm.evaluation import hub
+from llm.evaluation.hub import HubEvaluator
+from llm.plan.hub import _measuring
+from llm.run import Run
+
+GPT4 = "Ostriches, penguins and kiwis."  # of the second instruction, in tests/files
+
+
+class Longer:
+    """Prefers the longer reply."""
+
+    def __init__(self, *_) -> None:
+        self.asked: list = []
+
+    def prefer(self, prompts, first, second):
+        return np.array([0.5 + 0.4 * np.sign(len(a) - len(b)) for a, b in zip(first, second, strict=True)])
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """evaluation -> (measurements of a model that says 40 letters to everything, what it was asked, how)."""
+    calls = []
+
+    def writes(model, tokenizer, prompts, **settings):
+        calls.append((model, prompts, settings))
+        return [("x" * (40 if model == "theta" else 90), True) for _ in prompts]
+
+    monkeypatch.setattr(hub, "generate_replies", writes)
+    monkeypatch.setattr(hub, "PairRM", Longer)
+    monkeypatch.setattr(hub, "load_model", lambda folder: "theta_0")
+    monkeypatch.setattr(hub, "load_tokenizer", lambda folder: None)
+    monkeypatch.setattr(hub, "in_memory", lambda *_: None)
+    monkeypatch.setattr(HubEvaluator, "suite", SimpleNamespace(measure=lambda lm, rng: {}))
+    monkeypatch.setattr(HubEvaluator, "_dialogue", lambda self, model: {})
+    monkeypatch.setattr(HubEvaluator, "_on_device", lambda self, model: model)
+
+    def measure(evaluation):
+        calls.clear()
+        run = run_of("zephyr-7b-beta", tmp_path)
+        changes = {"alpaca_prompts": 3, "evaluation": evaluation}
+        settings = HubEvaluate.model_validate(run.preset.evaluate.model_dump() | changes)
+        run = Run(run.preset.model_copy(update={"evaluate": settings}), 0, tmp_path)
+        found, _ = HubEvaluator(run, tmp_path / "theta_0", tmp_path / "reward").measure("theta")
+        return found["win_rate"], list(calls)
+
+    return measure
+
+
+def test_ours_compares_with_theta_0_by_the_presets_numbers(measured):
+    rate, calls = measured("ours")
+    assert [model for model, _, _ in calls] == ["theta_0", "theta"]
+    for _, prompts, settings in calls:
+        assert prompts[1] == (Turn("user", "Name three birds that cannot fly. "),)
+        assert (settings["temperature"], settings["max_new_tokens"]) == (1.0, 6)
+    assert rate.items.tolist() == [0, 0, 0]  # theta_0 says more
+
+
+def test_the_authors_compare_with_gpt_4_after_their_system_turn_at_their_temperature(measured):
+    rate, ((model, prompts, settings),) = measured("authors")
+    assert model == "theta"
+    system = Turn("system", "You are a helpful, honest and respectful chatbot.")
+    assert prompts[1] == (system, Turn("user", "Name three birds that cannot fly. "))
+    assert (settings["temperature"], settings["max_new_tokens"]) == (0.7, 300)
+    assert len(GPT4) < 40
+    assert rate.items.tolist() == [0, 1, 1]  # the first of GPT-4's is longer than 40 letters
+
+
+@pytest.mark.parametrize("name", ["zephyr-7b-beta", "zephyr-7b-gemma"])
+def test_presets_of_the_authors_way_differ_in_nothing_else_and_are_planned_with_its_longer_replies(name):
+    ours, authors = load_preset(name), load_preset(f"{name}-authors")
+    assert (ours.evaluate.compared.by_gpt4, authors.evaluate.compared) == (False, AUTHORS)
+    assert authors.model_copy(update={"name": name, "evaluate": ours.evaluate}) == ours
+    more = _measuring(authors).written - _measuring(ours).written
+    assert more == 805 * (300 - 196)
+
+
+def test_the_authors_way_needs_instructions():
+    settings = load_preset("openllama-3b").evaluate.model_dump()
+    with pytest.raises(ValueError, match="evaluation = authors is not allowed with alpaca_prompts = 0"):
+        HubEvaluate.model_validate(settings | {"evaluation": "authors"})
