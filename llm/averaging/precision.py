@@ -6,7 +6,7 @@ to theta is a staircase (docs/precision.md).
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import inf, isfinite
 
 TOLERANCE = 0.02  # of the effective ratio, before a warning
 WHOLE = 1 << 15  # values of a tensor or a block that are all looked at; of a longer one every STRIDE-th
@@ -36,6 +36,10 @@ class Effect:
         step, count = high - low, len(low)
         weight = (count if stands_for is None else stands_for) / max(1, count)
         square = float(step @ step)
+        if not isfinite(square):  # infinities that both have, as masks do, have not moved
+            finite = (step == step) & (abs(step) < inf)
+            step, low, made, high = step[finite], low[finite], made[finite], high[finite]
+            square = float(step @ step)
         self.square += weight * square
         self.wanted += weight * ratio * square
         self.along += weight * float((made - low) @ step)

@@ -83,10 +83,11 @@ WORTH = 0.8  # rows are read apart if that leaves at most this share of the toke
 
 def similar_rows(mask: torch.Tensor) -> list[tuple[torch.Tensor | slice, int]]:
     """(rows, tokens of the longest of them) of a batch that is padded on the right: all of it, or, on a CPU, the short rows and
-    the long ones, parted where least padding is left.
+    the long ones, parted where least padding is left. Several processes, which must read a shared model equally often, part nothing.
     """
     whole: list[tuple[torch.Tensor | slice, int]] = [(slice(None), mask.shape[1])]
-    if mask.device.type != "cpu" or len(mask) < 2:
+    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if shared or mask.device.type != "cpu" or len(mask) < 2:
         return whole
     lengths, order = mask.sum(dim=1).sort(stable=True)
     shorter = torch.arange(1, len(mask))

@@ -22,7 +22,6 @@ from ..evaluation.local import Evaluator
 from ..grouping import Grouping, labels, layer_list
 from ..models.batches import Tokens, pad_replies
 from ..models.chat import encode_apart, generate_replies
-from ..models.likelihood import reply_log_probs
 from ..models.loading import load_model
 from ..run import LocalRun
 from .align import theta_folder
@@ -126,11 +125,14 @@ def gradient_blocks(model, examples: Sequence[Tokens], evaluator: Evaluator) -> 
     try:
         for first in range(0, len(examples), BLOCKS):
             some = examples[first : first + BLOCKS]
-            batch = pad_replies(some, evaluator.tokenizer.pad_token_id)
+            batch = pad_replies(some, evaluator.tokenizer.pad_token_id).to(model.device)
             lengths = torch.tensor([len(each.reply) for each in some], device=model.device)
             model.zero_grad(set_to_none=True)
             with torch.enable_grad():
-                (reply_log_probs(model, batch) / lengths).sum().backward()
+                # in one pass: `token_log_probs` may read long and short rows apart, whose hooks would see the last ones only
+                read = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
+                log_p = model.lm_head(read[:, :-1]).log_softmax(-1).gather(-1, batch.ids[:, 1:, None])[..., 0]
+                ((log_p * (batch.weights[:, 1:] > 0)).sum(dim=1) / lengths).sum().backward()
             slopes = [outputs[number].grad.double() for number in range(len(stack))]
             found = torch.stack([torch.einsum("btd,bte->bde", slope, slope) for slope in slopes]).cpu().numpy()
             sums = np.zeros((len(stack), BLOCKS, *found.shape[2:])) if sums is None else sums

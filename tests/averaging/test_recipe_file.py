@@ -99,7 +99,7 @@ MERGEKIT = {
     ),
     "slerp": (
         {"merge_method": "slerp", "base_model": 1, "models": [{"model": 0}, {"model": 1}], "parameters": {"t": 0.25}},
-        ("--alpha", "0.75", "--merge", "slerp"),
+        ("--alpha", "0.75", "--method", "slerp"),
     ),
 }  # fmt: skip
 

@@ -57,7 +57,7 @@ def test_a_folder_has_what_the_live_models_give(architecture, changes, shards, t
     assert found.keys() == live.keys()
     for name, tensor in found.items():
         torch.testing.assert_close(tensor, live[name], rtol=2e-6, atol=2e-6)
-    assert report.merge == "regmean" and "regmean" in (tmp_path / "out/README.md").read_text()
+    assert report.method == "regmean" and "regmean" in (tmp_path / "out/README.md").read_text()
     details = json.loads((tmp_path / "out/averaging.json").read_text())["details"]
     assert details["texts"]["theta_0"]["samples"] == len(FREE) and details["strength"] == 0.8
     assert set(details["moved"]) >= {"first", "0", "1"}

@@ -365,8 +365,14 @@ REFUSED = {
         {"method": "sma"},
         "method is 'sma', allowed are ma, slerp, trim, dare, fapm, breadcrumbs, lines, reverse-lines",
     ),
-    "unknown option": ({"method": "trim", "options": {"drop": 0.5}}, "drop is 0.5, which is no option of method trim"),
-    "option out of range": ({"method": "trim", "options": {"keep": 2}}, "keep is 2.0, allowed with method trim are"),
+    "unknown option": (
+        {"method": "trim", "options": {"trim": {"drop": 0.5}}},
+        "drop is 0.5, which is no option of method trim",
+    ),
+    "option out of range": (
+        {"method": "trim", "options": {"trim": {"keep": 2}}},
+        "keep is 2.0, allowed with method trim are",
+    ),
     "method of three models": ({"method": "ties"}, "method is 'ties', allowed are ma, slerp, trim"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
@@ -437,7 +443,7 @@ def test_spherical_averages_are_measured_as_a_method_of_their_own(folder, tmp_pa
 def test_methods_with_options_are_measured_by_their_own_ends(method, options, folder, tmp_path):
     """At ratio 1 trimming is not theta, and LiNeS is; at 0 it is the other way round with theta_0."""
     out = tmp_path / "front"
-    run(folder, out, method=method, alphas="0,0.5,1", tasks=folder / "qa.jsonl", options=options)
+    run(folder, out, method=method, alphas="0,0.5,1", tasks=folder / "qa.jsonl", options={method: options})
     frame = read_rows(out / "rows.jsonl")
     assert {key for key in frame[frame.method == method].setting_key if next(iter(options)) in key}
     states = [load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta")]

@@ -177,9 +177,6 @@ def test_bad_settings_are_one_sentence_each(tmp_path, start):
     assert "block = 256 tokens is not allowed: the model's context is 128" in refusal(
         settings=SFT.model_copy(update={"block": 256})
     )
-    odd = SFT.model_copy(update={"descent": descent(batch=6)})
-    four = hardware(processes=4)
-    assert "processes = 4 is not allowed with batch = 6" in refusal(settings=odd, hardware=four)
     assert "processes = 2 is not allowed in a launch of 1" in refusal(hardware=hardware(processes=2))
     assert "device = 'gpu' is not allowed" in refusal(hardware=hardware(device="gpu"))
     replies = SFT.model_copy(update={"loss_on": "replies"})
