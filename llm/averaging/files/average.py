@@ -119,7 +119,9 @@ def average_files(
         notes += base.notes + other.notes + doubts + plan.notes + last
         sources = {"theta_0": base, "theta": other} | ({"theta_pre": third} if third else {})
         given = {} if regression else METHODS[method].defaults | checked(METHODS[method], options or {})
-        report = _write(plan, sources, out, (method, given), beside, notes, progress, output, origin)
+        report = _write(
+            plan, sources, out, ("regmean" if regression else method, given), beside, notes, progress, output, origin
+        )
         if regression:
             regression.finish(out)
         return report
