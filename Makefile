@@ -75,7 +75,7 @@ site: $(READY)  ## the website of README, docs and notebooks, its links checked,
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[site]' -c constraints.txt
 	rm -rf $(SITE_FROM)
 	for part in $(SITE_PARTS); do mkdir -p "$(SITE_FROM)/$$(dirname $$part)" && ln -s "$(CURDIR)/$$part" "$(SITE_FROM)/$$part" || exit; done
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/linkchecker --no-status out/site/index.html
 	@echo "The site: out/site/index.html"
 

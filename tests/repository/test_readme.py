@@ -253,7 +253,7 @@ def texts(path: Path) -> str:
 
 @pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_relative_link_leads_somewhere(path):
-    for link in re.findall(r"\]\(([^)\s]+)", texts(path)):
+    for link in re.findall(r"(?:\]\(|src=\")([^)\s\"]+)", texts(path)):
         if re.match(r"\w+:", link):
             continue
         name, _, anchor = unquote(link).partition("#")
