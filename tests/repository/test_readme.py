@@ -118,7 +118,7 @@ def test_the_counts_of_verdicts_are_the_ledgers():
 
 def test_no_other_number_stands_in_readmes_prose():
     prose = FENCE.sub("", CLAIMS.sub("", README))
-    prose = re.sub(r"^\* .*$|\]\([^)]*\)|Of \d+ claims .*?\.|SmolLM2-135M", "", prose, flags=re.MULTILINE)
+    prose = re.sub(r"^\* .*$|<img .*?>|\]\([^)]*\)|Of \d+ claims .*?\.|SmolLM2-135M", "", prose, flags=re.MULTILINE)
     prose = prose.replace("arXiv 2309.06256", "").replace("95 % interval", "").replace("`theta_0`", "")
     python = re.search(r'requires-python = ">=(.*)"', (ROOT / "pyproject.toml").read_text())[1]
     assert NUMBER.findall(prose) == [python]
