@@ -18,13 +18,16 @@ BIN       := .venv/bin
 READY     := .venv/installed
 # Where a run of one's own puts its rows, figures and notebooks, beside the committed ones.
 FRESH     := out/results
+# What the website shows, as the repository has it, so that relative links stay right.
+SITE_PARTS := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff docs figures llm/sweeps notebooks results
+SITE_FROM := out/site-source
 VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
 # The folder of its rows: a preset may be a file, which must have the preset's name. The shell finds it, since make cuts paths at spaces.
 ROWS       = $(FRESH)/$$(basename "$$PRESET" | sed 's/\.ya*ml$$//')
 WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset="$(PRESET)" seeds="$(SEEDS)" results="$(FRESH)"
 
-.PHONY: help reproduce test test-long fuzz check figures pretrain theory release clean
+.PHONY: help reproduce test test-long fuzz check figures pretrain theory site release clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -67,6 +70,14 @@ pretrain: $(READY)  ## train the pre-trained models again instead of taking the 
 theory: $(READY)  ## compute results/theory again and draw its figures
 	$(BIN)/python -m theory
 	$(BIN)/python notebooks/run.py theory
+
+site: $(READY)  ## the website of README, docs and notebooks, its links checked, in out/site
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[site]' -c constraints.txt
+	rm -rf $(SITE_FROM)
+	for part in $(SITE_PARTS); do mkdir -p "$(SITE_FROM)/$$(dirname $$part)" && ln -s "$(CURDIR)/$$part" "$(SITE_FROM)/$$part" || exit; done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/linkchecker --no-status out/site/index.html
+	@echo "The site: out/site/index.html"
 
 clean:  ## remove runs and caches, never results or figures
 	rm -rf out build .snakemake .pytest_cache .hypothesis .mypy_cache .ruff_cache

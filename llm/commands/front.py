@@ -52,8 +52,8 @@ def front_command(
     The recommended ratio has the largest gain in ability among those that surely keep --keep of the rise in alignment.
 
     Items, a line each: {"prompt", "choices", "answer"} (accuracy), {"prompt", "answers"} (F1), {"prompt", "reference"} (BLEU).
-    Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt. README.md has the table, docs/front.yaml what
-    --config may set.
+    Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt.
+    docs/your-models.md has the table, docs/front.yaml what --config may set.
     """
     from ..averaging.ama.settings import Sources
     from ..evaluation.front.run import front_files

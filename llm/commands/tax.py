@@ -39,8 +39,8 @@ def tax_command(
     Writes one page (report.html) and one JSON file (tax.json).
 
     Items, a line each: {"prompt", "choices", "answer"} (accuracy), {"prompt", "answers"} (F1), {"prompt", "reference"} (BLEU).
-    Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt. README.md has the table, docs/tax.yaml what
-    --config may set.
+    Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt.
+    docs/your-models.md has the table, docs/tax.yaml what --config may set.
     """
     from ..averaging.ama.settings import Sources
     from ..evaluation.tax.run import TaxSettings, tax_files

@@ -30,6 +30,7 @@ TARGETS = (
     "figures",
     "pretrain",
     "theory",
+    "site",
     "clean",
 )
 # The tests may be run by make themselves, which would announce its folders to another make.
