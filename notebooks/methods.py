@@ -41,7 +41,8 @@ print(plane.missing(lacking))
 #
 # One family for each group of methods: the one that saves most at 90 % of the rise on the first seed, drawn from the others
 # so that the choice cannot flatter itself. Groups none of whose families gets that far are told where they end. Early
-# stopping needs no second model and no method; MA is the plain average. A front that lies higher is better.
+# stopping needs no second model and no method; MA is the plain average. A front that lies higher is better. Bands are those of
+# each front by itself; seeds differ much in their tax, and methods are compared seed by seed, as in the table below.
 
 # %%
 CHOSEN = reference.leaders(BOOK, RLHF, plane.drawn(FRONTS))
@@ -107,5 +108,5 @@ if FOUND:
 else:
     words = " and ".join(METRICS[one].words for one in reference.PREDICTORS)
     print(
-        f'Not measured yet, so nothing is drawn here: {words}, which rows made by this version have. To measure: make reproduce TARGET="core"'
+        f'Not measured yet: {words} of each model, which rows made by this version have. To measure: make reproduce TARGET="core"'
     )

@@ -94,14 +94,18 @@ def saved_at(book: Book, rlhf: str, models: Mapping[str, pd.DataFrame], name: st
     Early stopping has all its models against each family, so that all lines of the table are about the same tax. A path is taken as
     straight between its models, so one with few models lies lower than it could: the table counts them.
     """
+    if RIVAL not in models:  # of public pairs there are seldom checkpoints
+        return None
     common = set(models[name]["seed"]) & set(models[RIVAL]["seed"])
+    if not common:
+        return None
     ours, theirs = (paths.of_seeds(models[one], common) for one in (name, RIVAL))
     start = paths.theta_0(book.rows[rlhf])
     try:
         levels = np.array([level])
         rise = book.rises(rlhf, "reward")
         return saved({None: ours}, {None: theirs}, start, rise, IN_TAXES, levels=levels, equally=False)
-    except (NotComparable, StopIteration):
+    except NotComparable:
         return None
 
 
@@ -154,7 +158,7 @@ def leaders(book: Book, rlhf: str, among: Iterable[str], level: float = 0.9) -> 
             groups.setdefault(cost_of(method).group, []).append(name)
     found = {}
     for group, families in groups.items():
-        if seeds := set.intersection(*(set(models[name]["seed"]) for name in (*families, RIVAL))):
+        if RIVAL in models and (seeds := set.intersection(*(set(models[one]["seed"]) for one in (*families, RIVAL)))):
             one = {name: paths.of_seeds(models[name], [min(seeds)]) for name in (*families, RIVAL)}
             for at in np.arange(level, 0, -0.1):
                 both = {float(at), min(float(at), LEVELS[0])}

@@ -19,6 +19,7 @@ from . import panels, style
 KEPT, PAID = "share of the reward's rise kept", "share of the tax paid"
 BOTH = ("early-stopping", "ma")  # what all are held against
 LEGEND = 6.5  # points
+LEAST_SEEDS = 3  # for a band: with two, Student's interval is twelve standard errors on either side
 FROM = 0.2  # of the rise: to the left of it hardly any tax is paid
 
 
@@ -49,6 +50,7 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
     found = drawn(found)
     members = {group: [name for name, one in found.items() if one.group == group] for group in GROUPS}
     members = {group: names for group, names in members.items() if set(names) - set(BOTH)}
+    members = dict(sorted(members.items(), key=lambda item: len(item[1])))  # long legends side by side
     rows = max(1, -(-len(members) // 2))
     size = style.WIDTH, rows * 2.2 + 0.3
     fig, axes = plt.subplots(rows, 2, figsize=size, squeeze=False, sharex=True, sharey=True)
@@ -75,8 +77,8 @@ def line(ax: Axes, front: Front, name: str, label: str, bands: bool = False) -> 
     look = style.look(name)
     mean, low, high = front.band()
     ax.plot(GRID, mean, color=look.colour, linestyle=look.line, label=label, zorder=3)
-    if bands and len(front.seeds) > 1:
-        ax.fill_between(GRID, low, high, color=look.colour, alpha=0.13, linewidth=0)
+    if bands and len(front.seeds) >= LEAST_SEEDS:
+        ax.fill_between(GRID, low, high, color=look.colour, alpha=0.11, linewidth=0)
 
 
 def frame(ax: Axes, fronts: Sequence[Front]) -> None:
