@@ -6,7 +6,7 @@
 # $\theta$ of many kinds, other models at decoding, other ways to train. Here they stand on one plane.
 #
 # * To the right: the share of the learned reward's rise that is kept, counted in each seed's own rise.
-# * Upwards: less tax. 1 is what $\theta$ pays, the mean over the abilities that pay any, each in units of its own tax.
+# * Upwards: less tax. 1 is what $\theta$ pays on the same seeds, all abilities that pay any together, each in units of its own tax.
 #
 # A method is a path of models, along a ratio or a strength, and is taken as straight between them; where it reaches a
 # reward several times, its best model there counts. All is told at the preset's own learning rate of training (the ledger
@@ -42,7 +42,7 @@ print(plane.missing(lacking))
 # One family for each group of methods: the one that saves most at 90 % of the rise on the first seed, drawn from the others
 # so that the choice cannot flatter itself. Groups none of whose families gets that far are told where they end. Early
 # stopping needs no second model and no method; MA is the plain average. A front that lies higher is better. Bands are those of
-# each front by itself; seeds differ much in their tax, and methods are compared seed by seed, as in the table below.
+# each front by itself (Fieller's 95 %, of a ratio of means over seeds); methods are compared seed by seed in the table below.
 
 # %%
 CHOSEN = reference.leaders(BOOK, RLHF, plane.drawn(FRONTS))

@@ -18,7 +18,7 @@ from . import paths
 from .claims.association import by_model, with_the_tax
 from .claims.book import Book
 from .costs import GROUPS, compared, cost_of
-from .intervals import Interval, t_interval
+from .intervals import Interval, ratio_of_means, t_interval
 from .metrics import IN_TAXES
 from .shares import NotComparable, Saved, at_levels, saved
 
@@ -30,12 +30,13 @@ PREDICTORS = ("forward_kl", "weight_displacement")
 
 @dataclass(frozen=True)
 class Front:
-    """tax: (seeds, GRID) in taxes; NaN at shares of the rise that the path does not reach on every seed."""
+    """tax: (seeds, GRID) in taxes; NaN at shares of the rise that the path does not reach on every seed. whole: theta's, (seeds,)."""
 
     family: str
     method: str
     seeds: tuple[int, ...]
     tax: NDArray[np.float64]
+    whole: NDArray[np.float64]
 
     @property
     def group(self) -> str:
@@ -45,15 +46,21 @@ class Front:
         """The front of the other seeds; itself where there are none."""
         others = [place for place, one in enumerate(self.seeds) if one != seed]
         kept = tuple(self.seeds[place] for place in others)
-        return replace(self, seeds=kept, tax=self.tax[others]) if others else self
+        return replace(self, seeds=kept, tax=self.tax[others], whole=self.whole[others]) if others else self
 
     def band(self) -> tuple[NDArray, NDArray, NDArray]:
-        """Mean tax with the 95 % interval over seeds at each share of the rise; NaN where not reached, bounds NaN with one seed."""
-        blank = np.full((3, len(GRID)), np.nan)
-        for place in np.flatnonzero(np.isfinite(self.tax).all(axis=0)):
-            found = t_interval(self.tax[:, place])
-            blank[:, place] = found.mean, found.low, found.high
-        return blank[0], blank[1], blank[2]
+        """The share of theta's tax paid at each share of the rise, and its 95 % interval over seeds.
+
+        It is a ratio of means, paired by seed, with Fieller's interval, so fronts of other seeds can stand beside it: all end in 1 at
+        theta. NaN where the path does not reach or theta pays nothing; bounds NaN with one seed, or where there are none.
+        """
+        found = np.full((3, len(GRID)), np.nan)
+        if self.whole.mean() > 0:
+            for place in np.flatnonzero(np.isfinite(self.tax).all(axis=0)):
+                share = ratio_of_means(self.tax[:, place], self.whole)
+                found[:, place] = share.mean, share.low, share.high
+        found[~np.isfinite(found)] = np.nan
+        return found[0], found[1], found[2]
 
 
 def models_of(book: Book, rlhf: str) -> dict[str, pd.DataFrame]:
@@ -73,13 +80,15 @@ def models_of(book: Book, rlhf: str) -> dict[str, pd.DataFrame]:
 def fronts(book: Book, rlhf: str) -> dict[str, Front]:
     """The front of every family; with one seed it is that seed's own."""
     rise, start = book.rises(rlhf, "reward"), paths.theta_0(book.rows[rlhf])
+    theta = paths.at_rate(paths.of_method(book.rows[rlhf], "theta"), None)
     found = {}
     for name, path in models_of(book, rlhf).items():
         seeds = tuple(paths.seeds(path))
         before = np.array([paths.value(start, seed, IN_TAXES) for seed in seeds])
         tax = before[:, None] - at_levels({None: path}, rise, IN_TAXES, "reward", GRID)[0]
         tax[:, ~np.isfinite(tax).all(axis=0)] = np.nan
-        found[name] = Front(name, _method(path, name), seeds, tax)
+        whole = np.array([before[place] - paths.value(theta, seed, IN_TAXES) for place, seed in enumerate(seeds)])
+        found[name] = Front(name, _method(path, name), seeds, tax, whole)
     return found
 
 

@@ -73,7 +73,7 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
 
 
 def line(ax: Axes, front: Front, name: str, label: str, bands: bool = False) -> None:
-    """A front: the mean tax, with its interval where there are several seeds and bands are wanted."""
+    """A front: the share of theta's tax, with its interval where there are several seeds and bands are wanted."""
     look = style.look(name)
     mean, low, high = front.band()
     ax.plot(GRID, mean, color=look.colour, linestyle=look.line, label=label, zorder=3)

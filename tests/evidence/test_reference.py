@@ -1,5 +1,7 @@
 """The reference comparison on rows whose every number is known, and the costs of every method."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,7 @@ def test_fronts_are_the_tax_at_each_share_of_the_rise(known):
 
 def test_a_band_is_students_interval_and_a_seed_can_be_left_out(known):
     front = reference.fronts(known, "rsf")["ma"]
-    spread = reference.Front("ma", "ma", (0, 1), front.tax + np.array([[0.1], [-0.1]]))
+    spread = replace(front, tax=front.tax + np.array([[0.1], [-0.1]]))
     mean, low, high = spread.band()
     assert mean[50] == pytest.approx(front.tax[0, 50])
     assert high[50] - mean[50] == pytest.approx(12.7062 * 0.1, rel=1e-4)  # t of one degree of freedom, stderr .1
@@ -59,6 +61,19 @@ def test_a_band_is_students_interval_and_a_seed_can_be_left_out(known):
     alone = spread.without(0)
     assert (alone.seeds, alone.without(1).seeds) == ((1,), (1,))
     assert alone.tax == pytest.approx(spread.tax[1:], nan_ok=True)
+
+
+def test_a_front_is_told_in_its_own_seeds_tax(known):
+    """Abilities in other units change no share, nor does a seed that pays more of everything; where theta pays nothing there is none."""
+    front = reference.fronts(known, "rsf")["ma"]
+    assert front.whole == pytest.approx([1, 1])
+    unit = replace(front, tax=3 * front.tax, whole=3 * front.whole)
+    for scaled, plain in zip(unit.band(), front.band(), strict=True):
+        assert scaled == pytest.approx(plain, nan_ok=True)
+    factor = np.array([2.0, 0.5])
+    uneven = replace(front, tax=factor[:, None] * front.tax, whole=factor * front.whole)
+    assert uneven.band()[0] == pytest.approx(front.band()[0], nan_ok=True)
+    assert np.isnan(replace(front, whole=np.zeros(2)).band()).all()
 
 
 def test_the_table_has_the_share_of_early_stoppings_tax_that_is_saved(known):
