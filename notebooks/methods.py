@@ -26,8 +26,11 @@ style.use()
 PRESET = load_preset(style.preset())
 BOOK = read_book(style.results())
 RLHF = next(rlhf for rlhf in names("alignment") if rlhf in BOOK.rows)
-FRONTS = reference.fronts(BOOK, RLHF)
-print(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS)}")
+FRONTS = reference.fronts(BOOK, RLHF) if IN_TAXES in BOOK.units else {}
+if FRONTS:
+    print(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS)}")
+else:
+    print(f"{PRESET.name}, {RLHF.upper()}: no tax is paid, or no reward gained, so nothing is drawn here.")
 
 # %% [markdown]
 # Methods that the preset could measure and that have no rows yet:
@@ -45,9 +48,10 @@ print(plane.missing(lacking))
 # each front by itself (Fieller's 95 %, of a ratio of means over seeds); methods are compared seed by seed in the table below.
 
 # %%
-CHOSEN = reference.leaders(BOOK, RLHF, plane.drawn(FRONTS))
-fig = plane.main(FRONTS, CHOSEN, PRESET.name)
-style.save(fig, "fig_methods")
+CHOSEN = reference.leaders(BOOK, RLHF, plane.drawn(FRONTS)) if FRONTS else {}
+if FRONTS:
+    fig = plane.main(FRONTS, CHOSEN, PRESET.name)
+    style.save(fig, "fig_methods")
 
 # %%
 for group, (name, seed) in CHOSEN.items():
@@ -57,8 +61,9 @@ for group, (name, seed) in CHOSEN.items():
 # ## Every method
 
 # %%
-fig = plane.groups(FRONTS, PRESET.name)
-style.save(fig, "fig_methods_groups")
+if FRONTS:
+    fig = plane.groups(FRONTS, PRESET.name)
+    style.save(fig, "fig_methods_groups")
 
 # %% [markdown]
 # ## What it saves and what it costs
@@ -69,25 +74,24 @@ style.save(fig, "fig_methods_groups")
 # what a method takes beyond the run of RLHF, memory is that of using the model; they follow from the methods' definitions.
 
 # %%
-TABLE = reference.table(BOOK, RLHF)
-print(plane.shares([line for line in TABLE if line.family in looks()]).to_string())
+TABLE = reference.table(BOOK, RLHF) if FRONTS else []
+print(plane.shares([line for line in TABLE if line.family in looks()]))
 
 # %% [markdown]
 # The same for families that vary a number of their method's own (samples, regulariser, ridge):
 
 # %%
-VARIED = [line for line in TABLE if line.family not in looks()]
-print(plane.shares(VARIED).to_string() if VARIED else "None has rows.")
+print(plane.shares([line for line in TABLE if line.family not in looks()]))
 
 # %% [markdown]
 # After other algorithms:
 
 # %%
-for rlhf in [one for one in names("alignment") if one in BOOK.rows and one != RLHF]:
+for rlhf in [one for one in names("alignment") if FRONTS and one in BOOK.rows and one != RLHF]:
     lines = [line for line in reference.table(BOOK, rlhf) if line.family in looks()]
     if lines:
         print(style.look(rlhf).label)
-        print(plane.shares(lines).to_string(), end="\n\n")
+        print(plane.shares(lines), end="\n\n")
 
 # %% [markdown]
 # ## Why: what goes with the tax
@@ -98,14 +102,14 @@ for rlhf in [one for one in names("alignment") if one in BOOK.rows and one != RL
 
 # %%
 FOUND = reference.associations(BOOK, RLHF)
-if FOUND:
+if FRONTS and FOUND:
     models = by_model(BOOK, reference.PREDICTORS).xs(RLHF, level="rlhf")
     start = BOOK.ground.query("method == 'theta_0' and metric == @IN_TAXES").set_index("seed")["value"]
     models["tax"] = models.index.get_level_values("seed").map(start) - models[IN_TAXES]
     fig = plane.why(models, reference.PREDICTORS, PRESET.name)
     style.save(fig, "fig_methods_why")
     print(plane.ranked(FOUND).to_string())
-else:
+elif FRONTS:
     words = " and ".join(METRICS[one].words for one in reference.PREDICTORS)
     print(
         f'Not measured yet: {words} of each model, which rows made by this version have. To measure: make reproduce TARGET="core"'

@@ -101,7 +101,7 @@ def counts(found: Mapping[str, Front]) -> str:
     return panels.seed_count(most) if least == most else f"{least} to {panels.seed_count(most)}"
 
 
-def shares(lines: Sequence[Line]) -> pd.DataFrame:
+def shares(lines: Sequence[Line]) -> str:
     """The table: a line a family, its share of early stopping's tax saved at each level, and its cost."""
     table = {}
     for one in lines:
@@ -116,7 +116,7 @@ def shares(lines: Sequence[Line]) -> pd.DataFrame:
             "memory": cost.memory,
         }
         table[style.look(one.family).short if one.family in looks() else one.family] = extra
-    return pd.DataFrame(table).T
+    return pd.DataFrame(table).T.to_string() if table else "None has rows."
 
 
 def told(found: Interval | None) -> str:

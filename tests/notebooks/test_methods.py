@@ -9,6 +9,7 @@ import pytest
 import made_rows
 from drawing import plane, style
 from llm.evidence.rows import write_rows
+from rsf_rows import core
 
 NOTEBOOK = Path(style.__file__).parents[1] / "methods.py"
 NEW = ("merging", "regmean", "training-time", "mitigations-on-policy")
@@ -77,6 +78,15 @@ def test_with_the_core_of_one_seed_fronts_are_drawn_without_bands_and_the_rest_i
     assert 'TARGET="' in said
     assert "Not measured yet: forward KL from theta_0 and weight displacement of each model" in said
     assert "nan" not in said
+
+
+def test_where_no_tax_is_paid_nothing_is_drawn_and_a_sentence_says_so(monkeypatch, capsys, tmp_path):
+    write_rows(tmp_path / made_rows.PRESET.name / "rows.jsonl", core(0, cost=0.0))
+    monkeypatch.setenv("RESULTS", str(tmp_path))
+    monkeypatch.setenv("PRESET", made_rows.PRESET.name)
+    monkeypatch.setattr(style, "save", lambda fig, name: pytest.fail(f"{name} was drawn"))
+    runpy.run_path(str(NOTEBOOK))
+    assert "microcosm, RSF: no tax is paid, or no reward gained, so nothing is drawn here." in capsys.readouterr().out
 
 
 def test_where_everything_is_measured_nothing_is_said_to_be_missing():
