@@ -66,6 +66,7 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
     frame(axes[0, 0], [front for front in found.values() if front.group in members])
     for ax in axes.flat[max(len(members) - 2, 0) : len(members)]:
         ax.set_xlabel(KEPT, fontsize=7)
+        ax.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel(PAID, fontsize=7)
     style.foot(fig, f"{preset}, {counts(found)}; lines: means over seeds, as far as all of a method's seeds get")
