@@ -245,7 +245,8 @@ def _by(name: str, key: str, *others: str) -> Callable[[Mapping[str, Any]], str]
 def _shades(name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-") -> dict[str, Look]:
     """Looks of the families of `_by`: value -> colour."""
     return {
-        f"{name}-{value}": Look(f"{label}, {unit} {value}".strip(), colour, line) for value, colour in colours.items()
+        f"{name}-{value}": Look(f"{label}, {unit} {value}" if unit else f"{label} {value}", colour, line)
+        for value, colour in colours.items()
     }
 
 

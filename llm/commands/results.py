@@ -9,13 +9,27 @@ from .options import Results
 
 
 def collect(
-    sources: Annotated[list[Path], typer.Argument(help="row files")],
-    to: Annotated[Path, typer.Option(help="the file that gets all their rows")],
+    sources: Annotated[list[Path], typer.Argument(help="row files; with --check folders of them")],
+    to: Annotated[Path | None, typer.Option(help="the file that gets all their rows")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="write nothing; say of each folder whether its rows are whole")
+    ] = False,
 ) -> None:
-    """Check rows and put them into one file."""
-    from ..evidence.rows import collect_rows
+    """Check rows and put them into one file; or check that a folder's rows are whole (docs/contribute-results.md)."""
+    from ..errors import UserError
 
-    collect_rows(sources, to)
+    if check == (to is not None):
+        given = "--check and --to" if check else "neither --to nor --check"
+        raise UserError(f"collect: {given} is not allowed; allowed is one of --to FILE and --check")
+    if to is not None:
+        from ..evidence.rows import collect_rows
+
+        collect_rows(sources, to)
+        return
+    from ..evidence.community import check as check_folder
+
+    for found in [check_folder(folder) for folder in sources]:
+        print(found)
 
 
 def table(

@@ -66,22 +66,32 @@ def rises(rows: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[float, 
 
 
 def saved(
-    method: Models, rival: Models, start: pd.DataFrame, rise: Rises, metric: str, reward: str = "reward"
+    method: Models,
+    rival: Models,
+    start: pd.DataFrame,
+    rise: Rises,
+    metric: str,
+    reward: str = "reward",
+    levels: NDArray[np.float64] = LEVELS,
+    equally: bool = True,
 ) -> Saved:
-    """What `method` saves of the tax that `rival` pays in `metric`, at equal `reward`.
+    """What `method` saves of the tax that `rival` pays in `metric`, at equal `reward`, averaged over levels of it.
 
     Args:
         method, rival: their paths at each learning rate, all of the same seeds.
         start: theta_0's rows of these seeds.
-    Raises NotComparable where the reward does not rise on some seed, or both reach fewer than `LEAST` of the levels.
+        levels: shares of the rise, (levels,).
+        equally: whether both get as many models (`equally_dense`).
+    Raises NotComparable where the reward does not rise on some seed, or both reach fewer than `LEAST` of the levels (all of
+    them, where fewer are given).
     """
     seeds = paths.seeds(next(iter(method.values())))
     if flat := [seed for seed in seeds if rise.get(seed, (0.0, 0.0))[1] <= 0]:
         raise NotComparable(f"the reward does not rise on seed {flat[0]}")
-    first, second = equally_dense(method, rival)
-    values, rates = zip(*(_left_out(_at_levels(models, rise, metric, reward)) for models in (first, second)))
+    first, second = equally_dense(method, rival) if equally else (method, rival)
+    values, rates = zip(*(_left_out(at_levels(models, rise, metric, reward, levels)) for models in (first, second)))
     shared = np.isfinite(values[0] + values[1]).all(axis=0)
-    if shared.sum() < LEAST:
+    if shared.sum() < min(LEAST, len(levels)):
         told = " and ".join(_reach(models, rise, reward) for models in (method, rival))
         raise NotComparable(f"unequal reach: on every seed the two cover {told} of the reward's rise")
     ours, theirs = (found[:, shared].mean(axis=1) for found in values)
@@ -90,17 +100,19 @@ def saved(
         Counter(list(models)[place] for place in chosen[:, shared].flat)
         for models, chosen in zip((first, second), rates, strict=True)
     ]
-    levels = float(LEVELS[shared][0]), float(LEVELS[shared][-1])
+    ends = float(levels[shared][0]), float(levels[shared][-1])
     agree = all((chosen == chosen[:1])[:, shared].all() for chosen in rates)
     inflation = cross_chosen(len(seeds), agree)
-    return Saved(tuple(seeds), ours - theirs, before - theirs, levels, (taken[0], taken[1]), inflation)
+    return Saved(tuple(seeds), ours - theirs, before - theirs, ends, (taken[0], taken[1]), inflation)
 
 
-def _at_levels(models: Models, rise: Rises, metric: str, reward: str) -> NDArray[np.float64]:
-    """Ability (rates, seeds, levels); NaN where a path does not reach."""
+def at_levels(
+    models: Models, rise: Rises, metric: str, reward: str, levels: NDArray[np.float64] = LEVELS
+) -> NDArray[np.float64]:
+    """Ability (rates, seeds, levels) at shares of each seed's rise; NaN where a path does not reach."""
     return np.array(
         [
-            [curve.at(rise[seed][0] + LEVELS * rise[seed][1]) for seed, curve in by_seed.items()]
+            [curve.at(rise[seed][0] + levels * rise[seed][1]) for seed, curve in by_seed.items()]
             for by_seed in (paths.curves(path, metric, reward) for path in models.values())
         ]
     )

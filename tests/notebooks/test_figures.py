@@ -73,6 +73,11 @@ def drawn(monkeypatch, capsys, results):
     return run
 
 
+def movement_is_measured():
+    """Whether the committed rows of the microcosm have what the notebook on methods holds the tax against."""
+    return '"forward_kl"' in (NOTEBOOKS.parent / "results" / "microcosm" / "core-seed0.jsonl").read_text()
+
+
 def sticks_out(fig, name):
     fig.draw_without_rendering()
     box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
@@ -88,7 +93,8 @@ def test_every_notebook_runs_and_draws_its_figures_within_their_bounds_and_says_
     monkeypatch.setattr(tiny_models, "train", lambda *a, **b: train(*a[:2], 30, *a[3:], **b))  # not 400 steps
     monkeypatch.setattr(tiny_models, "train_reward", lambda model, _, *rest: train_reward(model, 30, *rest))
     figures, texts, said = drawn(notebook, layout=True)
-    assert set(figures) == set(SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text()))
+    unmeasured = set() if movement_is_measured() else {"fig_methods_why"}
+    assert set(figures) == set(SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text())) - unmeasured
     for name, fig in figures.items():
         assert all(ax.has_data() or not ax.axison for ax in fig.axes), name
         stamped = any("microcosm" in text.get_text() and "5 seeds" in text.get_text() for text in fig.texts)

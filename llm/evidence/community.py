@@ -1,0 +1,56 @@
+"""Rows of models that others measured (`results/community/NAME`): are they whole?"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import UserError
+from ..methods import METHODS, names
+from . import paths
+from .frames import abilities, after, read_preset, rewards
+
+
+def check(folder: Path) -> str:
+    """One sentence about a folder of rows that is whole; UserError, one sentence that names what is wrong, otherwise.
+
+    Whole: rows of one preset, called as the folder, each as `llm.evidence.rows` has it and of a method, setting and metric that is
+    known; a reward and an ability; for every seed theta_0 and, of each algorithm and learning rate, theta; every setting measured in the
+    same metrics on every seed of its family; the ends of each path there.
+    """
+    if not folder.is_dir():
+        raise UserError(f"results: {folder} is no folder; it must be one of .jsonl files.")
+    rows = read_preset(folder)
+    name = rows["preset"].iloc[0]
+    if name != folder.resolve().name:
+        raise UserError(f"results: {folder} holds rows of preset = {name}; its folder must be called {name}.")
+    algorithms = [one for one in names("alignment") if one in set(rows["rlhf"])]
+    if not algorithms:
+        raise UserError(
+            f"results: {folder} has rows of no algorithm; rlhf must be one of {', '.join(names('alignment'))}."
+        )
+    if not rewards(rows) or not abilities(rows):
+        kind = "reward" if not rewards(rows) else "ability"
+        raise UserError(
+            f"results: {folder} has no rows of {'a reward' if kind == 'reward' else 'an ability'}; both must be there."
+        )
+    for rlhf in algorithms:
+        _check_algorithm(folder, after(rows, rlhf), rlhf)
+    seeds = rows["seed"].nunique()
+    return f"{name}: {len(rows)} rows, {seeds} seed{'s' * (seeds > 1)}, {', '.join(algorithms)}; nothing is missing."
+
+
+def _check_algorithm(folder: Path, rows: pd.DataFrame, rlhf: str) -> None:
+    made = rows[~rows["method"].isin(["theta_0", "chance"])]
+    ends = {("theta_0", None): set(paths.theta_0(rows)["seed"])}
+    for lr in [None, *sorted(made["lr"].dropna().unique())]:
+        at_rate = paths.at_rate(made, lr)
+        ends["theta", lr] = set(paths.of_method(at_rate, "theta")["seed"])
+        for end in ("theta_0", "theta"):
+            if lacking := set(at_rate["seed"]) - ends[end, lr if end == "theta" else None]:
+                rate = f", lr = {lr:g}" if lr is not None else ""
+                raise UserError(
+                    f"results: {folder} has rows of rlhf = {rlhf}{rate}, seed = {min(lacking)}, but none of {end}; both ends must be there."
+                )
+        for method, family in at_rate[["method", "family"]].drop_duplicates().itertuples(index=False):
+            if METHODS[method].order:
+                paths.path(rows, family, lr)

@@ -1,0 +1,168 @@
+"""Every method on one plane: reward kept against tax paid; and what goes with the tax."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llm.evidence.costs import GROUPS, compared, cost_of
+from llm.evidence.intervals import Interval
+from llm.evidence.metrics import METRICS, SAVED
+from llm.evidence.reference import GRID, LEVELS, Association, Front, Line
+from llm.methods import looks
+
+from . import panels, style
+
+KEPT, PAID = "share of the reward's rise kept", "share of the tax paid"
+BOTH = ("early-stopping", "ma")  # what all are held against
+LEGEND = 6.5  # points
+LEAST_SEEDS = 3  # for a band: with two, Student's interval is twelve standard errors on either side
+FROM = 0.2  # of the rise: to the left of it hardly any tax is paid
+
+
+def drawn(found: Mapping[str, Front]) -> dict[str, Front]:
+    """The families that have a look of their own; others, which vary a number of theirs, stand in the table alone."""
+    return {name: front for name, front in found.items() if name in looks()}
+
+
+def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], preset: str) -> Figure:
+    """The best family of each group with bands, on seeds that it was not chosen on, beside early stopping and MA."""
+    fig, ax = plt.subplots(figsize=(style.WIDTH, 1.6 * style.PANEL))
+    shown = {name: found[name] for name in BOTH if name in found}
+    shown |= {name: found[name].without(seed) for name, seed in chosen.values()}
+    for name, front in shown.items():
+        line(ax, front, name, bands=True, label=f"{style.look(name).short} ({panels.seed_count(len(front.seeds))})")
+    frame(ax, shown.values())
+    ax.set(xlabel=KEPT, ylabel=PAID + r" (1: as $\theta$ does)")
+    ax.annotate("all reward, no tax", (1, 0), (0.985, -0.06), ha="right", fontsize=7, color="#555555")
+    ax.plot(1, 0, marker="*", color="#555555", markersize=8, linestyle="none")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    chosen_on = "; best of each group by its first seed, drawn from the others" if several(found) else ""
+    style.foot(fig, f"{preset}, {counts(found)}; bands: 95 % over seeds{chosen_on}")
+    return fig
+
+
+def groups(found: Mapping[str, Front], preset: str) -> Figure:
+    """A panel for each group with all its families, means over seeds; early stopping and MA in each."""
+    found = drawn(found)
+    members = {group: [name for name, one in found.items() if one.group == group] for group in GROUPS}
+    members = {group: names for group, names in members.items() if set(names) - set(BOTH)}
+    members = dict(sorted(members.items(), key=lambda item: len(item[1])))  # long legends side by side
+    rows = max(1, -(-len(members) // 2))
+    size = style.WIDTH, rows * 2.2 + 0.3
+    fig, axes = plt.subplots(rows, 2, figsize=size, squeeze=False, sharex=True, sharey=True)
+    for (group, names), ax in zip(members.items(), axes.flat, strict=False):
+        every = [*(name for name in BOTH if name in found), *(name for name in names if name not in BOTH)]
+        for name in every:
+            line(ax, found[name], name, label=style.look(name).short)
+        ax.set_title(GROUPS[group], fontsize=8)
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), fontsize=LEGEND, labelspacing=0.25, handlelength=1.6)
+        ax.tick_params(labelsize=7)
+    for ax in axes.flat[len(members) :]:
+        ax.set_axis_off()
+    frame(axes[0, 0], [front for front in found.values() if front.group in members])
+    for ax in axes.flat[max(len(members) - 2, 0) : len(members)]:
+        ax.set_xlabel(KEPT, fontsize=7)
+        ax.tick_params(labelbottom=True)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(PAID, fontsize=7)
+    style.foot(fig, f"{preset}, {counts(found)}; lines: means over seeds, as far as all of a method's seeds get")
+    return fig
+
+
+def line(ax: Axes, front: Front, name: str, label: str, bands: bool = False) -> None:
+    """A front: the share of theta's tax, with its interval where there are several seeds and bands are wanted."""
+    look = style.look(name)
+    mean, low, high = front.band()
+    ax.plot(GRID, mean, color=look.colour, linestyle=look.line, label=label, zorder=3)
+    if bands and len(front.seeds) >= LEAST_SEEDS:
+        ax.fill_between(GRID, low, high, color=look.colour, alpha=0.11, linewidth=0)
+
+
+def frame(ax: Axes, fronts: Sequence[Front]) -> None:
+    """From a fifth of the rise to where the fronts end; no tax above, so that a better front is a higher one."""
+    means = [front.band()[0] for front in fronts]
+    right = max((GRID[np.isfinite(mean)].max() for mean in means if np.isfinite(mean).any()), default=1.0)
+    seen = np.concatenate([mean[(GRID >= FROM) & np.isfinite(mean)] for mean in means] or [np.ones(1)])
+    low, high = (min(0.0, seen.min()), max(1.0, seen.max())) if seen.size else (0.0, 1.0)
+    ax.set(xlim=(FROM, max(right, 1.0) + 0.02), ylim=(min(high, 1.6) + 0.05, max(low, -0.3) - 0.12))
+    ax.axhline(0, color="#555555", linewidth=0.8)
+
+
+def several(found: Mapping[str, Front]) -> bool:
+    return max(len(front.seeds) for front in found.values()) > 1
+
+
+def counts(found: Mapping[str, Front]) -> str:
+    """How many seeds the fronts have: "5 seeds", or "3 to 12 seeds"."""
+    least, most = (of(len(front.seeds) for front in found.values()) for of in (min, max))
+    return panels.seed_count(most) if least == most else f"{least} to {panels.seed_count(most)}"
+
+
+def shares(lines: Sequence[Line]) -> str:
+    """The table: a line a family, its share of early stopping's tax saved at each level, and its cost."""
+    table = {}
+    for one in lines:
+        cost = cost_of(one.method, one.family)
+        saved = {f"at {level:.0%}": told(found) for level, found in zip(LEVELS, one.saved, strict=True)}
+        extra = {
+            "seeds": one.seeds,
+            "models": one.models,
+            **saved,
+            "training": cost.training,
+            "data": cost.data,
+            "memory": cost.memory,
+        }
+        table[style.look(one.family).short if one.family in looks() else one.family] = extra
+    return pd.DataFrame(table).T.to_string() if table else "None has rows."
+
+
+def told(found: Interval | None) -> str:
+    if found is None:
+        return "-"
+    return panels.number(found, SAVED).replace(" (one seed: no interval)", "")
+
+
+def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
+    """A panel a predictor: each model's tax against it, means over seeds, a colour a family; groups by shape."""
+    fig, axes = plt.subplots(1, len(predictors), figsize=(style.WIDTH, style.PANEL + 0.2), sharey=True)
+    shapes = dict(zip(GROUPS, "osD^vPX", strict=True))
+    models = models[models.index.get_level_values("method").isin([*compared(), "theta"])]
+    start = models.groupby(["family", "method", "setting_key"]).mean()
+    for predictor, ax in zip(predictors, axes, strict=True):
+        for (name, method), found in start.groupby(["family", "method"]):
+            shape = shapes[cost_of(method).group] if method in compared() else "*"
+            colour = style.look(name).colour
+            ax.plot(found[predictor], found["tax"], shape, color=colour, markersize=3, alpha=0.8, markeredgewidth=0)
+        ax.set_xlabel(METRICS[predictor].label)
+        ax.axhline(0, color="#555555", linewidth=0.8)
+    axes[0].set_ylabel(PAID)
+    marks = [
+        plt.Line2D([], [], color="#555555", marker=shape, linestyle="none", markersize=4, label=GROUPS[group])
+        for group, shape in shapes.items()
+        if group in {cost_of(m).group for m in models.index.get_level_values("method") if m in compared()}
+    ]
+    fig.legend(handles=marks, loc="outside upper center", ncols=2, fontsize=7)
+    count = models.index.get_level_values("seed").nunique()
+    style.foot(fig, f"{preset}, {panels.seed_count(count)}; a point a model, means over seeds; colours as above")
+    return fig
+
+
+def ranked(found: Sequence[Association]) -> pd.DataFrame:
+    """The table of rank correlations: a line a group, a column a predictor."""
+    table: dict[str, dict[str, object]] = {}
+    for one in found:
+        line = table.setdefault(GROUPS.get(one.group, "all models"), {"models a seed": f"{one.models:.0f}"})
+        line[METRICS[one.predictor].words] = told(one.found)
+    return pd.DataFrame(table).T.fillna("-")
+
+
+def missing(lacking: Mapping[str, Sequence[str]]) -> str:
+    """One sentence about methods that have no rows, and the command that measures them."""
+    if not lacking:
+        return "None: every method has rows."
+    named = [f"`{sweep}` ({', '.join(methods)})" for sweep, methods in lacking.items()]
+    return f'Not measured yet: {panels.several(named)}. To measure: make reproduce TARGET="{" ".join(lacking)}"'

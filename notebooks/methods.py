@@ -1,0 +1,116 @@
+# %% [markdown]
+# # Every way to pay less tax, on one plane
+#
+# RLHF takes a model from $\theta_0$ to $\theta$: the reward of its replies rises, and some of what it could do before is
+# lost, the *alignment tax*. Many methods promise more of the one for less of the other: averages of $\theta_0$ and
+# $\theta$ of many kinds, other models at decoding, other ways to train. Here they stand on one plane.
+#
+# * To the right: the share of the learned reward's rise that is kept, counted in each seed's own rise.
+# * Upwards: less tax. 1 is what $\theta$ pays on the same seeds, all abilities that pay any together, each in units of its own tax.
+#
+# A method is a path of models, along a ratio or a strength, and is taken as straight between them; where it reaches a
+# reward several times, its best model there counts. All is told at the preset's own learning rate of training (the ledger
+# of claims and the notebook on mitigations have others), and by the learned reward, which training saw.
+
+# %%
+from drawing import plane, style
+from llm.config import load_preset
+from llm.evidence import reference
+from llm.evidence.claims.association import by_model
+from llm.evidence.claims.book import read_book
+from llm.evidence.costs import GROUPS
+from llm.evidence.metrics import IN_TAXES, METRICS
+from llm.methods import looks, names
+
+style.use()
+PRESET = load_preset(style.preset())
+BOOK = read_book(style.results())
+RLHF = next(rlhf for rlhf in names("alignment") if rlhf in BOOK.rows)
+FRONTS = reference.fronts(BOOK, RLHF) if IN_TAXES in BOOK.units else {}
+if FRONTS:
+    print(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS)}")
+else:
+    print(f"{PRESET.name}, {RLHF.upper()}: no tax is paid, or no reward gained, so nothing is drawn here.")
+
+# %% [markdown]
+# Methods that the preset could measure and that have no rows yet:
+
+# %%
+lacking = reference.unmeasured(BOOK, RLHF, PRESET)
+print(plane.missing(lacking))
+
+# %% [markdown]
+# ## The best of each group
+#
+# One family for each group of methods: the one that saves most at 90 % of the rise on the first seed, drawn from the others
+# so that the choice cannot flatter itself. Groups none of whose families gets that far are told where they end. Early
+# stopping needs no second model and no method; MA is the plain average. A front that lies higher is better. Bands are those of
+# each front by itself (Fieller's 95 %, of a ratio of means over seeds); methods are compared seed by seed in the table below.
+
+# %%
+CHOSEN = reference.leaders(BOOK, RLHF, plane.drawn(FRONTS)) if FRONTS else {}
+if FRONTS:
+    fig = plane.main(FRONTS, CHOSEN, PRESET.name)
+    style.save(fig, "fig_methods")
+
+# %%
+for group, (name, seed) in CHOSEN.items():
+    print(f"{GROUPS[group]}: {style.look(name).label}, chosen on seed {seed}")
+
+# %% [markdown]
+# ## Every method
+
+# %%
+if FRONTS:
+    fig = plane.groups(FRONTS, PRESET.name)
+    style.save(fig, "fig_methods_groups")
+
+# %% [markdown]
+# ## What it saves and what it costs
+#
+# The share of early stopping's tax that is not paid at 80, 90 and 95 % of the rise (1: all of it, below 0: more is paid), with
+# 95 % intervals over seeds (Fieller's, of a ratio of means). A dash: the method does not get there on every seed, or early stopping
+# pays no tax there that is clear of 0. "models": how many the path has; one with few lies lower than it could. Training and data are
+# what a method takes beyond the run of RLHF, memory is that of using the model; they follow from the methods' definitions.
+
+# %%
+TABLE = reference.table(BOOK, RLHF) if FRONTS else []
+print(plane.shares([line for line in TABLE if line.family in looks()]))
+
+# %% [markdown]
+# The same for families that vary a number of their method's own (samples, regulariser, ridge):
+
+# %%
+print(plane.shares([line for line in TABLE if line.family not in looks()]))
+
+# %% [markdown]
+# After other algorithms:
+
+# %%
+for rlhf in [one for one in names("alignment") if FRONTS and one in BOOK.rows and one != RLHF]:
+    lines = [line for line in reference.table(BOOK, rlhf) if line.family in looks()]
+    if lines:
+        print(style.look(rlhf).label)
+        print(plane.shares(lines), end="\n\n")
+
+# %% [markdown]
+# ## Why: what goes with the tax
+#
+# A model that says other things than $\theta_0$, or whose weights are far from $\theta_0$'s, should pay more. Does either
+# number rank the models of *all* methods by their tax? Spearman's rank correlation in each seed, mean over seeds with its 95 %
+# interval; 1: the tax always rises with it.
+
+# %%
+FOUND = reference.associations(BOOK, RLHF)
+if FRONTS and FOUND:
+    models = by_model(BOOK, reference.PREDICTORS).xs(RLHF, level="rlhf")
+    start = BOOK.ground.query("method == 'theta_0' and metric == @IN_TAXES").set_index("seed")["value"]
+    models["tax"] = models.index.get_level_values("seed").map(start) - models[IN_TAXES]
+    fig = plane.why(models, reference.PREDICTORS, PRESET.name)
+    style.save(fig, "fig_methods_why")
+    print(plane.ranked(FOUND).to_string())
+elif FRONTS:
+    words = " and ".join(METRICS[one].words for one in reference.PREDICTORS)
+    print(
+        f'Not measured yet: {words} of each model, which rows made by this version have. To measure: make reproduce TARGET="core"'
+    )

@@ -1,0 +1,93 @@
+"""The notebook `methods`: drawn from whatever rows there are, and what its panels say."""
+
+import runpy
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+import made_rows
+from drawing import plane, style
+from llm.evidence.rows import write_rows
+from rsf_rows import core
+
+NOTEBOOK = Path(style.__file__).parents[1] / "methods.py"
+NEW = ("merging", "regmean", "training-time", "mitigations-on-policy")
+FURTHER = {"forward_kl": lambda reward: 0.1 * reward**2, "weight_displacement": lambda reward: 0.02 * reward}
+
+
+def write(folder, seeds, sweeps, further=False):
+    """Made-up results; `further`: with rows of what the tax is held against."""
+    for name in sweeps:
+        for seed in seeds:
+            rows = made_rows.sweep_rows(name, seed)
+            of_models = [row for row in rows if row["metric"] == "reward"] if further else []
+            more = [
+                row | {"metric": key, "value": make(row["value"])} for row in of_models for key, make in FURTHER.items()
+            ]
+            write_rows(folder / made_rows.PRESET.name / f"{name}-seed{seed}.jsonl", rows + more)
+    return folder
+
+
+@pytest.fixture
+def drawn(monkeypatch, capsys, tmp_path):
+    """A function that runs the notebook on made-up results: name -> figure, and what was printed."""
+
+    def run(*made):
+        monkeypatch.setenv("RESULTS", str(write(tmp_path, *made)))
+        monkeypatch.setenv("PRESET", made_rows.PRESET.name)
+        figures = {}
+        monkeypatch.setattr(style, "save", lambda fig, name: figures.__setitem__(name, fig))
+        runpy.run_path(str(NOTEBOOK))
+        return figures, capsys.readouterr().out
+
+    yield run
+    plt.close("all")
+
+
+def smallest_text(fig):
+    fig.draw_without_rendering()
+    return min(text.get_fontsize() for text in fig.findobj(plt.Text) if text.get_text() and text.get_visible())
+
+
+def test_all_sweeps_give_a_panel_a_group_and_nothing_sticks_out_or_is_too_small(drawn):
+    figures, said = drawn((0, 1, 2), ("core", "mitigations", *NEW), True)
+    assert set(figures) == {"fig_methods", "fig_methods_groups", "fig_methods_why"}
+    titles = [ax.get_title() for ax in figures["fig_methods_groups"].axes if ax.axison]
+    assert sorted(titles) == sorted(plane.GROUPS.values())
+    for name, fig in figures.items():
+        assert smallest_text(fig) >= 6 * style.WIDTH / 6.8, name
+        box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+        assert max(-box.x0, -box.y0, box.x1 - width, box.y1 - height) < 0.02, name
+        assert any("3 seeds" in text.get_text() for text in fig.texts), name
+    (bands,) = figures["fig_methods"].axes
+    assert len(bands.collections) == 2  # of early stopping and MA; others lack the seed that they were chosen on
+    for words in ("RegMean", "DeRa", "2 models", "WARP", "all models"):
+        assert words in said
+    assert "nan" not in said
+
+
+def test_with_the_core_of_one_seed_fronts_are_drawn_without_bands_and_the_rest_is_named(drawn):
+    figures, said = drawn((4,), ("core",))
+    assert set(figures) == {"fig_methods", "fig_methods_groups"}
+    (ax,) = figures["fig_methods"].axes
+    assert not ax.collections
+    assert "1 seed" in " ".join(text.get_text() for text in figures["fig_methods"].texts)
+    for sweep in NEW:
+        assert f"`{sweep}` (" in said
+    assert 'TARGET="' in said
+    assert "Not measured yet: forward KL from theta_0 and weight displacement of each model" in said
+    assert "nan" not in said
+
+
+def test_where_no_tax_is_paid_nothing_is_drawn_and_a_sentence_says_so(monkeypatch, capsys, tmp_path):
+    write_rows(tmp_path / made_rows.PRESET.name / "rows.jsonl", core(0, cost=0.0))
+    monkeypatch.setenv("RESULTS", str(tmp_path))
+    monkeypatch.setenv("PRESET", made_rows.PRESET.name)
+    monkeypatch.setattr(style, "save", lambda fig, name: pytest.fail(f"{name} was drawn"))
+    runpy.run_path(str(NOTEBOOK))
+    assert "microcosm, RSF: no tax is paid, or no reward gained, so nothing is drawn here." in capsys.readouterr().out
+
+
+def test_where_everything_is_measured_nothing_is_said_to_be_missing():
+    assert plane.missing({}) == "None: every method has rows."
