@@ -188,59 +188,40 @@ def grid_search(loss, alpha, step, centre=None, reach=1.0):
     return min((p for p in near if -1e-9 <= p[2] <= 1 + 1e-9), key=loss)
 
 
-class Landscape:
-    """A pair of models and 2000 samples of theta whose best ratios at the mean 0.5 a grid search finds."""
+def test_2000_samples_end_in_the_ratios_of_a_grid_search():
+    model, theta = pair(dtype=torch.float32, step=uneven)
+    assignment = assign(theta, Grouping())
+    samples = sampled(model, theta, 2000)
+    everything = pad_replies(samples, 2).labelled()
+    engine = engine_for(model, theta, assignment, batch(rows=1))
 
-    def __init__(self):
-        self.model, theta = pair(dtype=torch.float32, step=uneven)
-        assignment = assign(theta, Grouping())
-        self.groups, self.samples = labels(assignment), sampled(self.model, theta, 2000)
-        self.engine = engine_for(self.model, theta, assignment, batch(rows=1))
-        everything = pad_replies(self.samples, 2).labelled()
+    def loss(ratios):
+        named = dict(zip(labels(assignment), (min(1, max(0, r)) for r in ratios), strict=True))
+        losses = engine.losses(named, everything)
+        return (losses * (everything["labels"] != -100).sum(dim=1)).sum().item()
 
-        def loss(ratios):
-            named = dict(zip(self.groups, (min(1, max(0, r)) for r in ratios), strict=True))
-            losses = self.engine.losses(named, everything)
-            return (losses * (everything["labels"] != -100).sum(dim=1)).sum().item()
-
-        self.best = grid_search(loss, 0.5, 0.2)
-        for step, reach in ((0.1, 0.1), (0.02, 0.06)):
-            self.best = grid_search(loss, 0.5, step, self.best, reach)
-        assert max(self.best) - min(self.best) > 0.1, "the tests need a best point apart from equal ratios"
-
-    def found(self, size, steps, place, lr):
-        drawn = batches(self.samples, size, steps, np.random.default_rng(0), padding=2)
-        return list(descend(self.engine.gradient, self.groups, 0.5, drawn, place, steps=steps, lr=lr).alphas.values())
-
-
-@pytest.fixture(scope="module")
-def landscape():
-    return Landscape()
-
-
-def test_2000_samples_end_in_the_ratios_of_a_grid_search(landscape):
-    found = landscape.found(40, 150, on_omega, lambda step: 0.15 * (1 - step / 150))
-    assert found == pytest.approx(landscape.best, abs=0.02)
+    steps = 150
+    found = descend(
+        engine.gradient,
+        labels(assignment),
+        0.5,
+        batches(samples, 40, steps, np.random.default_rng(0), padding=2),
+        on_omega,
+        steps=steps,
+        lr=lambda step: 0.15 * (1 - step / steps),
+    )
+    best = grid_search(loss, 0.5, 0.2)
+    for step, reach in ((0.1, 0.1), (0.02, 0.06)):
+        best = grid_search(loss, 0.5, step, best, reach)
+    assert max(best) - min(best) > 0.1, "the test needs a best point apart from equal ratios"
+    assert list(found.alphas.values()) == pytest.approx(best, abs=0.02)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["openllama-3b", "zephyr-7b-beta"])
-def test_the_presets_rate_reaches_the_best_ratios_and_the_papers_hardly_moves_them(landscape, name):
-    """2000 samples one by one, as the paper's presets do it; their variants have the paper's rate (paper.md section 9)."""
-
-    def ratios(preset):
-        ama = load_preset(preset).ama
-        search = Search(
-            draw=ama.draw,
-            batch=ama.batch,
-            lr=max(ama.lr.values()),
-            warmup=ama.warmup_share,
-            eps=ama.eps,
-            parameterisation="paper",
-        )
-        steps = search.steps(ama.draw)
-        place = placement(search.parameterisation, search.eps)
-        return landscape.found(ama.batch, steps, place, lambda step: search.rate(step, steps))
-
-    assert ratios(name) == pytest.approx(landscape.best, abs=0.05)
-    assert ratios(f"{name}-ama-paper") == pytest.approx([0.5] * 3, abs=0.02)
+@pytest.mark.parametrize(("name", "least", "most"), [("openllama-3b", 5.0, 100.0), ("openllama-3b-ama-paper", 0.0, 0.05),
+    ("zephyr-7b-beta", 5.0, 100.0), ("zephyr-7b-beta-ama-paper", 0.0, 0.05)])  # fmt: skip
+def test_the_presets_rate_can_reach_any_ratio_and_the_papers_moves_none(name, least, most):
+    """Adam moves s by about its rate a step, so by the rates' sum in all; a sigmoid goes from .5 to .99 within 5 (paper.md section 9)."""
+    ama = load_preset(name).ama
+    search = Search(draw=ama.draw, batch=ama.batch, lr=max(ama.lr.values()), warmup=ama.warmup_share)
+    steps = search.steps(ama.draw)
+    assert least <= sum(search.rate(step, steps) for step in range(steps)) <= most
