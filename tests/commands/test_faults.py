@@ -193,10 +193,12 @@ def test_a_stop_is_one_line_and_leaves_nothing(number, folder, tmp_path, monkeyp
         time.sleep(1)
 
     monkeypatch.setattr(averaging, "write_weights", stopped)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     monkeypatch.chdir(tmp_path)
     assert command(monkeypatch, *arguments(folder, "average")) == 128 + number
-    signal.signal(signal.SIGTERM, before)
+    for one, handler in before.items():
+        signal.signal(one, handler)
     assert capsys.readouterr().err == "stopped; nothing was written\n"
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
