@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-BINS = 10  # of confidence, of equal width
+from .scores import BINS, brier
 
 
 def choice_items(
@@ -30,14 +30,9 @@ def choice_items(
     return {
         "accuracy": right,
         "probability": np.array([share[answer] for share, answer in zip(shares, answers)]),
-        "brier": np.array([_brier(share, answer) for share, answer in zip(shares, answers)]),
+        "brier": np.array([brier(share, answer) for share, answer in zip(shares, answers)]),
         "ece": calibration_error_items(confidence, right),
     }
-
-
-def _brier(shares: NDArray[np.float64], answer: int) -> float:
-    """The sum over the choices of (p - 1 for the right one, else p) squared, in [0, 2] (Brier, 1950)."""
-    return float(np.square(shares - (np.arange(len(shares)) == answer)).sum())
 
 
 def calibration_error_items(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .scores import ngrams
+
 ORDER = 2  # of the n-grams that are counted as distinct
 LONGEST = 4  # n-grams of BLEU
-
-
-def ngrams(words: Sequence[str], order: int) -> list[tuple[str, ...]]:
-    return list(zip(*(words[start:] for start in range(order))))
 
 
 def distinct_items(replies: Sequence[str], order: int = ORDER) -> NDArray[np.float64]:
@@ -24,9 +22,9 @@ def distinct_items(replies: Sequence[str], order: int = ORDER) -> NDArray[np.flo
     jackknife over replies. 0 where there are no n-grams.
     """
     grams = [ngrams(reply.split(), order) for reply in replies]
-    sizes, count = np.array([len(of_reply) for of_reply in grams]), len(replies)
-    holders = Counter(gram for of_reply in grams for gram in set(of_reply))
-    alone = np.array([sum(holders[gram] == 1 for gram in set(of_reply)) for of_reply in grams])
+    sizes, count = np.array([of_reply.total() for of_reply in grams]), len(replies)
+    holders = Counter(gram for of_reply in grams for gram in of_reply)
+    alone = np.array([sum(holders[gram] == 1 for gram in of_reply) for of_reply in grams])
     total, value = sizes.sum(), len(holders) / max(1, sizes.sum())
     without = (len(holders) - alone) / np.maximum(1, total - sizes)
     pseudo = count * value - (count - 1) * without
@@ -45,7 +43,7 @@ def self_bleu_items(replies: Sequence[str]) -> NDArray[np.float64]:
     lengths = Counter(map(len, texts))
     clipped = [np.zeros(LONGEST, dtype=int) for _ in texts]
     for order in range(1, LONGEST + 1):
-        counts = [Counter(ngrams(words, order)) for words in texts]
+        counts = [ngrams(words, order) for words in texts]
         first, second = _largest(counts)
         for found, own in zip(clipped, counts, strict=True):
             found[order - 1] = sum(
