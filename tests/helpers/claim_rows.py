@@ -12,7 +12,7 @@ from rsf_rows import model, rows_of
 
 ITERATIONS = {1: 0.05, 2: 0.5, 3: 0.98, 4: 1.0}
 GROUPS = {"first": [], "own": ["embeddings"]}
-ALGORITHMS = {"rsf": (1.0, 1.0), "dpo": (0.5, 0.7), "ppo": (1.0, 1.0)}  # theta's rise, and its loss in `cost`
+ALGORITHMS = {"rsf": (1.0, 1.0), "dpo": (0.5, 0.7), "ppo": (1.0, 1.0), "rsf-gold": (1.0, 0.9)}  # theta's rise, and its loss in `cost`
 
 
 def world(seed, cost=0.5, power=2.0, bump=0.05):
@@ -36,6 +36,22 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
             for row in trained(seed, 1.5 * cost, load_sweep("mitigation-rates").training)
         ],
         "ratios": averaged(seed, "rsf", cost, power, load_sweep("ratios").averaging),
+        "regmean": [
+            row
+            for setting in load_sweep("regmean").entry("regmean").settings()
+            for row in regression(seed, setting, cost, power)
+        ],
+        "merging": [
+            row
+            for alpha in load_sweep("merging").entry("lines").alphas
+            for row in rows_of(
+                seed,
+                "lines",
+                {"alpha": alpha, "outer": "alpha"},
+                made((1 + alpha) / 2, cost * ((1 + alpha) / 2) ** (1.5 * power), seed),
+            )
+        ],
+        "gold-reward": aligned(seed, "rsf-gold", cost, power, 0, load_sweep("gold-reward").averaging),
         "kl-penalty": [
             row
             for place, setting in enumerate(load_sweep("kl-penalty").training[0].settings())
@@ -92,6 +108,12 @@ def average(method, setting, alphas, rlhf, cost, power, seed):
         return made(top * alpha, cost * alpha ** (power / 2), seed, reading_f1=cost * alpha ** (2 * power))
     faster = {"ama": 1.5 if setting.get("parts") == 3 else 1.25}.get(method, 1.0)
     return made(top * alpha, cost * alpha ** (faster * power), seed)
+
+
+def regression(seed, setting, cost, power):
+    """A regression average; the weaker theta_0's say, the nearer to theta."""
+    rise = 1 / (1 + setting["strength"] / 10)
+    return rows_of(seed, "regmean", setting, made(rise, cost * rise ** (2 * power), seed))
 
 
 def trained(seed, cost, entries):

@@ -29,7 +29,7 @@ class Ahead:
     """The path `first` above (or below) the path `second`, at the learning rates that both were measured at.
 
     needs: what would measure other rates than the preset's own, if without them this is no comparison. own_rate: at the preset's
-    own learning rate alone.
+    own learning rate alone. by: the reward that decides, the one that the algorithm was given.
     """
 
     part: str
@@ -40,6 +40,7 @@ class Ahead:
     deciding: bool = True
     needs: str = ""
     own_rate: bool = False
+    by: str = "reward"
 
     def lines(self, book: Book) -> list[Line]:
         book.need(self.metric)
@@ -48,14 +49,14 @@ class Ahead:
         lines = [Line(self.part, deciding=self.deciding, missing=self.needs)] if self.deciding and not decides else []
         listed = [(self.metric, reward) for reward in rewards(pair[0][None])]
         if self.metric == IN_TAXES:
-            listed += [(ability, "reward") for ability in abilities(pair[0][None])]
+            listed += [(ability, self.by) for ability in abilities(pair[0][None])]
         lines += [
-            self._line(book, pair, metric, reward, decides and (metric, reward) == (self.metric, "reward"))
+            self._line(book, pair, metric, reward, decides and (metric, reward) == (self.metric, self.by))
             for metric, reward in listed
         ]
         if len(pair[0]) > 1:
             told = "at the preset's own learning rate"
-            lines.append(self._line(book, self._at_own_rate(book), self.metric, "reward", False, told))
+            lines.append(self._line(book, self._at_own_rate(book), self.metric, self.by, False, told))
         return lines
 
     def _at_own_rate(self, book: Book) -> tuple[Models, Models]:

@@ -31,6 +31,8 @@ OWN, MIDDLE, INCREASING = (
     Route("rsf", "lines-alpha", "merging"),
 )
 THETA, THETA_0 = Model(MA), Model(MA, 0.0)
+REGMEAN = Route("rsf", "regmean", "regmean")
+PERFECT_MA, PERFECT = (Route("rsf-gold", family, "gold-reward") for family in ("ma", "early-stopping"))
 NAMES = {rlhf: looks()[rlhf].short for rlhf in ("rsf", "dpo", "ppo")}  # the paper's algorithms
 SWEEPS = {"rsf": "core", "dpo": "algorithms", "ppo": "algorithms"}
 IN_FULL = {"lora-mlp": "LoRA in MLPs", "lora-mlp-attention": "LoRA in MLPs and attention"}
@@ -344,5 +346,28 @@ CLAIMS: tuple[Claim, ...] = (
         "Putting only the middle layers of a model that learned from natural text back to theta_0 keeps more of its "
         "log-likelihood of text than averaging all layers to the same reward.", "", {"real_model": ("fig_real_parts",)},
         (middle_part(REAL), middle_part(ON_TWO_CORES, deciding=False)), preset=REAL, local=True),
+    Claim("P3", "Regression averaging",
+        "At equal reward regression averaging on the two models' own samples keeps more ability than one ratio for all weights (MA) "
+        "and than ratios that rise with the layer (LiNeS).", "", {"methods": ("fig_methods",)},
+        (
+            Ahead("regression averaging above MA", REGMEAN, MA),
+            Ahead("regression averaging above LiNeS", REGMEAN, INCREASING),
+        )),
+    Claim("P4", "A perfect reward model",
+        "The tax is not a matter of over-optimisation: RSF on the gold reward itself, a perfect reward model, pays one too, and "
+        "averaging saves a part of it.", "", {"methods": ()},
+        (
+            Change("abilities: theta of RSF on gold below theta_0", Model(PERFECT), Model(PERFECT, 0.0), IN_TAXES, "below"),
+            Ahead("RSF on gold: MA above early stopping", PERFECT_MA, PERFECT, by="gold_reward"),
+        )),
+    Claim("P5", "Averaging and over-optimisation",
+        "Where RSF's learned reward goes on to rise while the gold reward falls, averaging repairs it: at some ratio the gold "
+        "reward is above theta's, and above that of every iteration of RSF.", "", {"averaging": ("fig_fronts",)},
+        tuple(
+            Change(f"gold reward: MA at its best ratio above {name}", Model(MA, choose=extreme("gold_reward")), model, "gold_reward")
+            for name, model in (
+                ("theta", Model(STOPPING)), ("RSF's best iteration", Model(STOPPING, choose=extreme("gold_reward"))),
+            )
+        )),
 )
 # fmt: on
