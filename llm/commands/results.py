@@ -49,27 +49,39 @@ def table(
 
 
 def claims(
-    results: Results,
+    results: Annotated[list[Path], typer.Argument(help="folders of result rows, one a preset")],
     theory: Annotated[Path, typer.Option(help="folder of the theory's tables")] = Path("results/theory"),
-    to: Annotated[Path | None, typer.Option(help="write every line of every claim into this JSON file")] = None,
-    into: Annotated[
-        Path | None, typer.Option(help="put a table between the claims' marks in this Markdown page")
+    to: Annotated[
+        Path | None, typer.Option(help="write every line of every claim of one folder into this JSON file")
     ] = None,
-    details: Annotated[
-        bool, typer.Option("--details", help="print every estimate and test of every claim, too")
-    ] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="put the verdicts, a column a folder, between the marks of `claims` in this Markdown page; with --details a table "
+            "of each folder's claims between the marks of `claims of <preset>`"
+        ),
+    ] = None,
+    details: Annotated[bool, typer.Option("--details", help="every estimate and test of every claim, too")] = False,
 ) -> None:
     """Say which of the claims hold in the rows: the ledger of claims, a line a claim."""
+    from ..errors import UserError
     from ..evidence.claims import render
     from ..evidence.claims.ledger import ledger
     from ..files import put_between, write_text
 
-    found = ledger(results, theory)
+    if to and len(results) > 1:
+        raise UserError(f"claims: --to with {len(results)} folders is not allowed; allowed is one folder")
+    found = [ledger(folder, theory) for folder in results]
     if to:
-        write_text(to, render.as_json(found))
-    if into:
-        put_between(into, "claims", render.markdown(found, into.parent / "figures"))
-    print(render.text(found, details))
+        write_text(to, render.as_json(found[0]))
+    if into and not details:
+        put_between(into, "claims", render.brief(found))
+    for one in found:
+        if into and details:
+            root = "" if (into.parent / "figures").is_dir() else "../"  # a page of the repository's, or of its docs
+            table = render.markdown(one, into.parent / root / "figures", root)
+            put_between(into, f"claims of {one.preset}", table)
+        print(render.text(one, details))
 
 
 def span(results: Results) -> None:

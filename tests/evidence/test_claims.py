@@ -27,6 +27,7 @@ from llm.methods import family
 
 REPOSITORY = Path(__file__).parents[2]
 THEORY = REPOSITORY / "results" / "theory"
+JUDGED = ["microcosm"]  # the presets whose claims stand in README, a column each
 COSTS = {0: 0.48, 1: 0.5, 2: 0.52}
 L2 = TRAINED["L2 penalty"]
 
@@ -353,13 +354,27 @@ def test_a_page_leads_to_those_figures_only_that_are_drawn(tmp_path, as_the_pape
     assert row.endswith("| [training](../notebooks/training.ipynb), [fig12](../figures/fig12.png) |")
 
 
-def test_the_committed_ledger_is_that_of_the_committed_rows():
-    found = ledger(REPOSITORY / "results" / "microcosm", THEORY)
-    remake = "python -m llm claims results/microcosm --to results/claims.json --into README.md"
-    assert (REPOSITORY / "results" / "claims.json").read_text() == render.as_json(found), remake
+def test_the_committed_ledgers_are_those_of_the_committed_rows():
+    found = [ledger(REPOSITORY / "results" / preset, THEORY) for preset in JUDGED]
+    of_all = " ".join(f"results/{preset}" for preset in JUDGED)
+    for preset, one in zip(JUDGED, found, strict=True):
+        name = f"claims{'' if preset == JUDGED[0] else f'-{preset}'}.json"
+        remake = f"python -m llm claims results/{preset} --to results/{name} --into docs/claims.md --details"
+        assert (REPOSITORY / "results" / name).read_text() == render.as_json(one), remake
+        table = "\n".join([marks(f"claims of {preset}")[0], render.markdown(one, REPOSITORY / "figures", "../")])
+        assert table in (REPOSITORY / "docs" / "claims.md").read_text(), remake
     begin, end = marks("claims")
-    table = render.markdown(found, REPOSITORY / "figures")
-    assert f"{begin}\n{table}\n{end}" in (REPOSITORY / "README.md").read_text(), remake
+    brief = f"{begin}\n{render.brief(found)}\n{end}"
+    assert brief in (REPOSITORY / "README.md").read_text(), f"python -m llm claims {of_all} --into README.md"
+
+
+def test_a_brief_table_has_a_column_a_ledger_and_tells_a_claim_about_another_preset_once(as_the_paper_says, tmp_path):
+    other = ledger(claim_rows.write(tmp_path / "microcosm", {4: 0.5}), THEORY)
+    head, _, *rows = render.brief([as_the_paper_says, other]).splitlines()
+    assert head == "| | claim | microcosm, 3 seeds | microcosm, 1 seed |"
+    assert "| C3 | Averaging against replay | **holds** (4 hold) | **undecided** (4 undecided) |" in rows
+    assert "| P2 | The middle part, in a real model (smollm2-135m-gpu) | **not measured** |  |" in rows
+    assert len(rows) == len(CLAIMS)
 
 
 def test_the_command_writes_the_ledger_and_a_page_and_prints_it_without_torch(tmp_path):
@@ -382,6 +397,10 @@ def test_the_command_writes_the_ledger_and_a_page_and_prints_it_without_torch(tm
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "has no place for the claims" in refused.stderr
+    two = [*command[:4], str(folder), str(folder), "--to", str(tmp_path / "claims.json")]
+    refused = subprocess.run(two, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--to with 2 folders is not allowed; allowed is one folder" in refused.stderr
 
 
 def test_rows_of_theta_0_alone_are_refused(tmp_path):

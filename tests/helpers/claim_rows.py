@@ -12,7 +12,12 @@ from rsf_rows import model, rows_of
 
 ITERATIONS = {1: 0.05, 2: 0.5, 3: 0.98, 4: 1.0}
 GROUPS = {"first": [], "own": ["embeddings"]}
-ALGORITHMS = {"rsf": (1.0, 1.0), "dpo": (0.5, 0.7), "ppo": (1.0, 1.0), "rsf-gold": (1.0, 0.9)}  # theta's rise, and its loss in `cost`
+ALGORITHMS = {
+    "rsf": (1.0, 1.0),
+    "dpo": (0.5, 0.7),
+    "ppo": (1.0, 1.0),
+    "rsf-gold": (1.0, 0.9),
+}  # theta's rise, and its loss in `cost`
 
 
 def world(seed, cost=0.5, power=2.0, bump=0.05):

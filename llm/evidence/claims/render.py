@@ -1,8 +1,9 @@
-"""The ledger as JSON, as a Markdown table and as plain text: a claim each, with the part that its verdict hangs on."""
+"""The ledger as JSON, as Markdown tables and as plain text: a claim each, with the part that its verdict hangs on."""
 
 import json
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -85,6 +86,25 @@ def verdict(entry: Entry) -> str:
 def named(entry: Entry) -> str:
     """A claim's name, with the preset that it is judged on where it says something about places in a network."""
     return entry.claim.name + (f" ({entry.preset})" if entry.claim.local else "")
+
+
+def brief(ledgers: Sequence[Ledger]) -> str:
+    """A Markdown table of names and verdicts, a column a ledger; a claim about a preset of its own stands in the first alone."""
+    titles = [f"{ledger.preset}, {source(ledger)}" for ledger in ledgers]
+    rows = [f"| | claim | {' | '.join(titles)} |", "|---" * (2 + len(titles)) + "|"]
+    for entries in zip(*(ledger.entries for ledger in ledgers), strict=True):
+        claim = entries[0].claim
+        name = f"{claim.name}{f' ({claim.preset})' if claim.preset else ''}"
+        shown = entries[:1] if claim.preset else entries
+        cells = [*(_verdict_and_counts(entry) for entry in shown), *[""] * (len(entries) - len(shown))]
+        rows.append(f"| {claim.id} | {name} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _verdict_and_counts(entry: Entry) -> str:
+    by_gold = f", by gold reward {entry.by_gold}" if entry.by_gold and entry.by_gold != entry.verdict else ""
+    parts = f" ({counts(entry, small=False)})" if len(entry.deciding) > 1 else ""
+    return f"**{entry.verdict}**{by_gold}{parts}"
 
 
 def markdown(ledger: Ledger, figures: Path, root: str = "") -> str:
