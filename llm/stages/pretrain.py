@@ -1,7 +1,8 @@
 """Pre-training: from random weights to theta_pre, a model that has read the microcosm's documents."""
 
 from collections.abc import Iterator
-from itertools import count
+from dataclasses import dataclass
+from itertools import count, islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +12,70 @@ from tqdm import tqdm
 from ..config import Phase
 from ..data.microcosm.tokenizer import build_tokenizer, encode
 from ..errors import UserError
+from ..files import read_made, write_json
 from ..models.batches import Batch
 from ..models.loading import load_model, load_tokenizer
 from ..models.save import build_model, save_model
 from ..run import MicrocosmRun
-from ..training.loop import fit, token_loss
+from ..training.iterations import read_training, write_training
+from ..training.loop import fit, optimiser_for, token_loss
 
 
 def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
     """Train phase by phase, each until the checks on validation material reach its targets; returns the checks, in order.
+
+    After each check the model, the optimiser and the checks so far are kept beside `out`, so a killed run goes on at the last one
+    and ends with the same bytes.
 
     Raises:
         UserError: a phase used up `max_tokens` without reaching its targets.
     """
     tokenizer = build_tokenizer(run.preset.world.size)
     model = build_model(run.preset.model, tokenizer, seed=run.seed)
+    kept = _Kept(out.with_name("pretraining.safetensors"), out.with_name("pretraining.json"))
     history: list[dict] = []
     for phase in run.preset.pretrain.phases:
-        history += _train_phase(run, phase, model)
-        if not _reached(history[-1], phase):
-            raise UserError(f"phase {phase.name} stopped at {history[-1]} after {phase.max_tokens} tokens")
+        checks = _train_phase(run, phase, model, history, kept)
+        if not _reached(checks[-1], phase):
+            kept.remove()
+            raise UserError(f"phase {phase.name} stopped at {checks[-1]} after {phase.max_tokens} tokens")
+        history += checks
     save_model(model, tokenizer, out)
+    kept.remove()
     return history
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a killed run goes on from: the state after a number of steps of a phase, and the checks up to then."""
+
+    state: Path
+    checks: Path
+
+    def write(self, model, optimiser: torch.optim.Optimizer, history: list[dict]) -> None:
+        """The checks first: a state is only of use with them."""
+        write_json(self.checks, history)
+        write_training(self.state, model=model, optimiser=optimiser, at={"checks": torch.tensor(len(history))})
+
+    def read(self, phase: Phase, before: int, model, optimiser: torch.optim.Optimizer) -> list[dict]:
+        """The checks of a phase; if it was the last one under way, the model and the optimiser become what they were then.
+
+        before: the checks of the phases before it.
+        """
+        if not self.state.is_file() or not self.checks.is_file():
+            return []
+        found: dict[str, torch.Tensor] = {}
+        read_training(self.state, at=found)
+        checks = read_made(self.checks, lambda told: [check | {"tokens": int(check["tokens"])} for check in told])
+        checks = checks[before : int(found["checks"])]
+        own = list(takewhile(lambda check: check["phase"] == phase.name, checks))
+        if own and own == checks:  # else a later phase was under way
+            read_training(self.state, model=model, optimiser=optimiser)
+        return own
+
+    def remove(self) -> None:
+        self.state.unlink(missing_ok=True)
+        self.checks.unlink(missing_ok=True)
 
 
 def take_shipped(run: MicrocosmRun, shipped: Path, out: Path) -> None:
@@ -46,22 +89,29 @@ def take_shipped(run: MicrocosmRun, shipped: Path, out: Path) -> None:
     save_model(model, tokenizer, out)
 
 
-def _train_phase(run: MicrocosmRun, phase: Phase, model) -> list[dict]:
+def _train_phase(run: MicrocosmRun, phase: Phase, model, before: list[dict], kept: _Kept) -> list[dict]:
+    """The checks of a phase; `before`: of those before it."""
     settings = run.preset.pretrain
     step_tokens = settings.rows * settings.row_length
     steps = -(-phase.max_tokens // step_tokens)
-    history: list[dict] = []
-    losses = fit(model, _batches(run, phase), token_loss, phase.optimiser, steps=None)
-    bar = tqdm(total=steps, desc=f"pretrain: {phase.name}", unit="step")
-    for step, loss in enumerate(losses, start=1):
+    optimiser = optimiser_for(model, phase.optimiser)
+    history = kept.read(phase, len(before), model, optimiser)
+    done, earlier = (history[-1]["tokens"] // step_tokens, history[-1]["seconds"]) if history else (0, 0)
+    if history and (_reached(history[-1], phase) or done == steps):
+        return history
+    batches = islice(_batches(run, phase), done, None)
+    losses = fit(model, batches, token_loss, phase.optimiser, steps=None, optimiser=optimiser, first_step=done)
+    bar = tqdm(total=steps, initial=done, desc=f"pretrain: {phase.name}", unit="step")
+    for step, loss in enumerate(losses, start=done + 1):
         bar.update()
         if step % settings.check_every and step != steps:
             continue
         model.eval()
-        seconds = round(bar.format_dict["elapsed"])
+        seconds = earlier + round(bar.format_dict["elapsed"])
         entry = {"phase": phase.name, "tokens": step * step_tokens, "seconds": seconds, "loss": loss}
         history.append(entry | check(run, model))
         model.train()
+        kept.write(model, optimiser, before + history)
         bar.set_postfix({k: f"{v:.2f}" for k, v in history[-1].items() if isinstance(v, float)})
         if _reached(history[-1], phase) or step == steps:
             break

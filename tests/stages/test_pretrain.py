@@ -102,6 +102,36 @@ def test_targets_that_are_not_reached_are_an_error_and_leave_no_model(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("killed_at", [2, 3, 4])
+def test_a_killed_run_goes_on_at_the_last_check_and_ends_with_the_same_bytes(tmp_path, monkeypatch, killed_at):
+    """Two phases of two checks each, killed in the first check of the second phase, before and after it."""
+    first = changed(targets={"loss_checks": 2}, max_tokens=8 * 128 * 6).pretrain.phases[0]
+    phases = (first, first.model_copy(update={"name": "more", "mixture": {"copy": 1.0}, "targets": {"loss_checks": 4}}))
+    settings = smoke().pretrain.model_copy(update={"phases": phases, "rows": 8, "check_every": 1})
+    preset, checked = smoke().model_copy(update={"pretrain": settings}), 0
+
+    def check_or_die(run, model):
+        nonlocal checked
+        checked += 1
+        if checked == dies:
+            raise KeyboardInterrupt
+        return {"loss_checks": checked}
+
+    monkeypatch.setattr("llm.stages.pretrain.check", check_or_die)
+    dies = 0
+    history = pretrain(Run(preset, 0, tmp_path), tmp_path / "whole" / "model")
+    checked, dies = 0, killed_at
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(Run(preset, 0, tmp_path), tmp_path / "killed" / "model")
+    checked, dies = killed_at - 1, 0
+    resumed = pretrain(Run(preset, 0, tmp_path), tmp_path / "killed" / "model")
+    whole, killed = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "killed"))
+    assert whole.read_bytes() == killed.read_bytes()
+    assert [e | {"seconds": 0} for e in resumed] == [e | {"seconds": 0} for e in history]
+    assert len(history) == 4
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == ["model"]
+
+
 def test_silent_layers_begin_as_if_they_were_not_there_and_learn_all_the_same():
     model = tiny_model(initialise=smoke().model.initialise.model_copy(update={"silent": 1}))
     ids = torch.tensor([encode("<bos> the color of the fox is")])
