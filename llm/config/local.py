@@ -145,6 +145,9 @@ class Phase(Settings):
 
 
 class Pretrain(Trained):
+    """attempts: how often the first phase begins, from other random weights each time, before it is given up."""
+
+    attempts: Count = 1
     rows: Count
     row_length: Count
     check_every: Count
@@ -156,7 +159,9 @@ class Pretrain(Trained):
         return self.rows
 
     def work(self, lengths: Lengths) -> Work:
-        return Work(trained=sum(phase.max_tokens for phase in self.phases))
+        return Work(
+            trained=sum(phase.max_tokens for phase in self.phases) + (self.attempts - 1) * self.phases[0].max_tokens
+        )
 
 
 class Sft(Trained):

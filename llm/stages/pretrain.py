@@ -22,7 +22,8 @@ from ..training.loop import fit, optimiser_for, token_loss
 
 
 def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
-    """Train phase by phase, each until the checks on validation material reach its targets; returns the checks, in order.
+    """Train phase by phase, each until the checks on validation material reach its targets; returns the checks, in order. Where the
+    first phase does not reach them it begins anew, from other random weights and with other documents, `attempts` times in all.
 
     After each check the model, the optimiser and the checks so far are kept beside `out`, so a killed run goes on at the last one
     and ends with the same bytes.
@@ -30,19 +31,28 @@ def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
     Raises:
         UserError: a phase used up `max_tokens` without reaching its targets.
     """
-    tokenizer = build_tokenizer(run.preset.world.size)
-    model = build_model(run.preset.model, tokenizer, seed=run.seed)
+    settings, tokenizer = run.preset.pretrain, build_tokenizer(run.preset.world.size)
     kept = _Kept(out.with_name("pretraining.safetensors"), out.with_name("pretraining.json"))
     history: list[dict] = []
-    for phase in run.preset.pretrain.phases:
-        checks = _train_phase(run, phase, model, history, kept)
-        if not _reached(checks[-1], phase):
+    for attempt in range(1, settings.attempts + 1):
+        model = build_model(run.preset.model, tokenizer, seed=_seed(run, attempt))
+        history += _train_phase(run, settings.phases[0], attempt, model, history, kept)
+        if _reached(history[-1], settings.phases[0]):
+            break
+    for before, phase in zip(settings.phases, [*settings.phases[1:], None]):
+        if not _reached(history[-1], before):
             kept.remove()
-            raise UserError(f"phase {phase.name} stopped at {checks[-1]} after {phase.max_tokens} tokens")
-        history += checks
+            raise UserError(f"phase {before.name} stopped at {history[-1]} after {before.max_tokens} tokens")
+        if phase is not None:
+            history += _train_phase(run, phase, 1, model, history, kept)
     save_model(model, tokenizer, out)
     kept.remove()
     return history
+
+
+def _seed(run: MicrocosmRun, attempt: int) -> int:
+    """Of the random weights that an attempt begins with."""
+    return run.seed if attempt == 1 else int(run.rng("weights", attempt).integers(2**62))
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class _Kept:
         write_json(self.checks, history)
         write_training(self.state, model=model, optimiser=optimiser, at={"checks": torch.tensor(len(history))})
 
-    def read(self, phase: Phase, before: int, model, optimiser: torch.optim.Optimizer) -> list[dict]:
+    def read(self, phase: Phase, attempt: int, before: int, model, optimiser: torch.optim.Optimizer) -> list[dict]:
         """The checks of a phase; if it was the last one under way, the model and the optimiser become what they were then.
 
         before: the checks of the phases before it.
@@ -68,7 +78,7 @@ class _Kept:
         read_training(self.state, at=found)
         checks = read_made(self.checks, lambda told: [check | {"tokens": int(check["tokens"])} for check in told])
         checks = checks[before : int(found["checks"])]
-        own = list(takewhile(lambda check: check["phase"] == phase.name, checks))
+        own = list(takewhile(lambda check: (check["phase"], check["attempt"]) == (phase.name, attempt), checks))
         if own and own == checks:  # else a later phase was under way
             read_training(self.state, model=model, optimiser=optimiser)
         return own
@@ -89,17 +99,17 @@ def take_shipped(run: MicrocosmRun, shipped: Path, out: Path) -> None:
     save_model(model, tokenizer, out)
 
 
-def _train_phase(run: MicrocosmRun, phase: Phase, model, before: list[dict], kept: _Kept) -> list[dict]:
+def _train_phase(run: MicrocosmRun, phase: Phase, attempt: int, model, before: list[dict], kept: _Kept) -> list[dict]:
     """The checks of a phase; `before`: of those before it."""
     settings = run.preset.pretrain
     step_tokens = settings.rows * settings.row_length
     steps = -(-phase.max_tokens // step_tokens)
     optimiser = optimiser_for(model, phase.optimiser)
-    history = kept.read(phase, len(before), model, optimiser)
+    history = kept.read(phase, attempt, len(before), model, optimiser)
     done, earlier = (history[-1]["tokens"] // step_tokens, history[-1]["seconds"]) if history else (0, 0)
     if history and (_reached(history[-1], phase) or done == steps):
         return history
-    batches = islice(_batches(run, phase), done, None)
+    batches = islice(_batches(run, phase, attempt), done, None)
     losses = fit(model, batches, token_loss, phase.optimiser, steps=None, optimiser=optimiser, first_step=done)
     bar = tqdm(total=steps, initial=done, desc=f"pretrain: {phase.name}", unit="step")
     for step, loss in enumerate(losses, start=done + 1):
@@ -108,7 +118,13 @@ def _train_phase(run: MicrocosmRun, phase: Phase, model, before: list[dict], kep
             continue
         model.eval()
         seconds = earlier + round(bar.format_dict["elapsed"])
-        entry = {"phase": phase.name, "tokens": step * step_tokens, "seconds": seconds, "loss": loss}
+        entry = {
+            "phase": phase.name,
+            "attempt": attempt,
+            "tokens": step * step_tokens,
+            "seconds": seconds,
+            "loss": loss,
+        }
         history.append(entry | check(run, model))
         model.train()
         kept.write(model, optimiser, before + history)
@@ -124,8 +140,8 @@ def _reached(checks: dict, phase: Phase) -> bool:
     return all(checks[name] >= target for name, target in phase.targets.items())
 
 
-def _batches(run: MicrocosmRun, phase: Phase) -> Iterator[Batch]:
-    rng = run.rng("pretrain", phase.name)
+def _batches(run: MicrocosmRun, phase: Phase, attempt: int) -> Iterator[Batch]:
+    rng = run.rng("pretrain", phase.name, *([attempt] if attempt > 1 else []))
     for _ in count():
         yield packed_batch(run, phase.mixture, rng)
 

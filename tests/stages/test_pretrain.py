@@ -132,6 +132,36 @@ def test_a_killed_run_goes_on_at_the_last_check_and_ends_with_the_same_bytes(tmp
     assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == ["model"]
 
 
+@pytest.mark.parametrize("killed_at", [0, 3])
+def test_the_first_phase_begins_anew_from_other_weights_where_it_does_not_reach_its_targets(
+    tmp_path, monkeypatch, killed_at
+):
+    """Two checks an attempt; the second attempt's last one reaches the target."""
+    settings = changed(targets={"checks": 4}, max_tokens=8 * 128 * 2).pretrain
+    preset = smoke().model_copy(
+        update={"pretrain": settings.model_copy(update={"attempts": 3, "rows": 8, "check_every": 1})}
+    )
+    checked, begun = 0, []
+
+    def check_or_die(run, model):
+        nonlocal checked
+        checked += 1
+        begun.append(model.model.embed_tokens.weight[5, 0].item())
+        if checked == dies:
+            raise KeyboardInterrupt
+        return {"checks": checked}
+
+    monkeypatch.setattr("llm.stages.pretrain.check", check_or_die)
+    dies = killed_at
+    if killed_at:
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(Run(preset, 0, tmp_path), tmp_path / "model")
+        checked, dies = killed_at - 1, 0
+    history = pretrain(Run(preset, 0, tmp_path), tmp_path / "model")
+    assert [(entry["attempt"], entry["tokens"]) for entry in history] == [(1, 1024), (1, 2048), (2, 1024), (2, 2048)]
+    assert abs(begun[2] - begun[0]) > 0.01  # a step moves a weight by a thousandth or so
+
+
 def test_silent_layers_begin_as_if_they_were_not_there_and_learn_all_the_same():
     model = tiny_model(initialise=smoke().model.initialise.model_copy(update={"silent": 1}))
     ids = torch.tensor([encode("<bos> the color of the fox is")])
