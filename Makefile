@@ -21,6 +21,8 @@ FRESH     := out/results
 # What the website shows, as the repository has it, so that relative links stay right.
 SITE_PARTS := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff docs figures llm/sweeps notebooks results
 SITE_FROM := out/site-source
+# It wants an older jsonschema than the workflow does, so it gets a place of its own.
+CFFCONVERT := out/cffconvert
 PIP       := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
@@ -90,9 +92,11 @@ site: report  ## the website of README, docs and notebooks, its links checked, i
 	$(BIN)/linkchecker --no-status out/site/index.html
 	@echo "The site: out/site/index.html"
 
-site-test: site  ## the site, then its front explorer in a real browser (BROWSER=..., else a Chromium that is installed), and the report's pages
+site-test: site  ## the site; then its front explorer in a real browser (BROWSER, or an installed Chromium), the report and the citation
 	$(PIP) -e '.[site-test]'
 	$(BIN)/python tests/helpers/browser.py
+	$(PYTHON) -m venv $(CFFCONVERT)
+	$(CFFCONVERT)/bin/python -m pip install -q --disable-pip-version-check cffconvert==2.0.0
 	$(BIN)/python -m pytest -q -m site
 
 clean:  ## remove runs and caches, never results or figures

@@ -27,7 +27,7 @@ from .sentences import plain
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "docs" / "report.typ"
 SUMMARISED = ("microcosm", "smollm2-135m-gpu")
-PLURALS = {"holds": "hold", "fails": "fail"}
+AFTER = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "mixed": ("is mixed", "are mixed")}
 VERSION = re.compile(r'"version":"([^"]*)"')
 METHOD = re.compile(r'"method":"([^"]*)"')
 
@@ -65,8 +65,8 @@ def _seeds(root: Path, preset: str) -> int:
 
 
 def _counted(verdicts) -> str:
-    """ "2 hold, 1 fails" """
-    return ", ".join(f"{n} {PLURALS.get(word, word) if n > 1 else word}" for word, n in Counter(verdicts).items())
+    """ "2 hold, 1 is mixed" """
+    return ", ".join(f"{n} {AFTER.get(word, (word, word))[n > 1]}" for word, n in Counter(verdicts).items())
 
 
 def _claim(found: dict[str, Any]) -> dict[str, Any]:
