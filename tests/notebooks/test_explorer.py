@@ -1,10 +1,15 @@
 """What the front explorer holds, against the rows read line by line; `make site-test` opens the page itself."""
 
 import json
+import os
 import statistics
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import browser
 import made_rows
 from drawing import style
 from drawing.explorer.page import within_html
@@ -48,7 +53,7 @@ def number(held, rlhf, model, metric):
 @pytest.mark.parametrize("metric", ["reward", "gold_reward", "bleu", "qa", "win_rate"])
 def test_values_of_single_seeds_are_the_rows(held, rows, rlhf, lr, metric):
     wanted = {
-        (row["seed"], row["setting"]["alpha"]): [rounded(row["value"], 4), rounded(row["stderr"], 2)]
+        (row["seed"], row["setting"]["alpha"]): [rounded(row["value"], 5), rounded(row["stderr"], 2)]
         for row in rows
         if (row["rlhf"], row["method"], row["metric"], row["setting"].get("lr")) == (rlhf, "ma", metric, lr)
         and 0 < row["setting"]["alpha"] < 1  # the path's ends are theta_0 and theta
@@ -72,7 +77,7 @@ def test_a_path_begins_and_ends_with_theta_0_and_theta(held, rows):
             and row["rlhf"] in ("none", "rsf")
             and not row["setting"]
         )
-        assert number(held, "rsf", model, "bleu")[0] == rounded(row["value"], 4)
+        assert number(held, "rsf", model, "bleu")[0] == rounded(row["value"], 5)
 
 
 def test_means_are_over_seeds_with_their_standard_error(held, rows):
@@ -86,7 +91,7 @@ def test_means_are_over_seeds_with_their_standard_error(held, rows):
             ]
             assert len(values) == model["seeds"] == 2
             error = statistics.stdev(values) / 2**0.5
-            assert number(held, "rsf", model, "qa") == [rounded(statistics.mean(values), 4), rounded(error, 2)]
+            assert number(held, "rsf", model, "qa") == [rounded(statistics.mean(values), 5), rounded(error, 2)]
 
 
 def test_every_row_of_a_model_is_there_and_looks_as_in_the_figures(held, rows):
@@ -111,7 +116,7 @@ def test_chance_is_the_mean_over_seeds_and_each_seeds(held, rows):
         for row in sorted(rows, key=lambda row: row["seed"])
         if (row["method"], row["metric"]) == ("chance", "reading_f1")
     ]
-    wanted = [rounded(value, 4) for value in (statistics.mean(each), *each)]
+    wanted = [rounded(value, 5) for value in (statistics.mean(each), *each)]
     assert algorithm(held, "rsf")["chance"]["reading_f1"] == wanted
 
 
@@ -132,10 +137,10 @@ def test_settings_are_told_in_words():
 
 @pytest.mark.parametrize(
     ("value", "short"),
-    [(1.23456, 1.235), (0.0, 0), (-123456.0, -123500), (5e-7, 5e-7), (float("nan"), None), (None, None)],
+    [(1.234567, 1.2346), (0.0, 0), (-123456.0, -123460), (5e-7, 5e-7), (float("nan"), None), (None, None)],
 )
 def test_numbers_are_rounded_to_significant_digits(value, short):
-    assert rounded(value, 4) == short
+    assert rounded(value, 5) == short
 
 
 def test_no_text_ends_the_script_element_that_holds_it():
@@ -144,3 +149,24 @@ def test_no_text_ends_the_script_element_that_holds_it():
     assert json.loads(text) == {"prompt": "</script><b>"}
     with pytest.raises(ValueError, match="not JSON compliant"):
         within_html([float("nan")])
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({}, "there is no browser"),
+        ({"BROWSER": "no-such"}, "BROWSER = 'no-such' is no program, and there is no browser"),
+    ],
+)
+def test_without_a_browser_the_sites_test_ends_in_one_sentence(named, said, tmp_path):
+    environment = (
+        {key: value for key, value in os.environ.items() if key != "BROWSER"} | {"PATH": str(tmp_path)} | named
+    )
+    done = subprocess.run([sys.executable, browser.__file__], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {said}; install one (apt-get install chromium), or name a Chromium by BROWSER\n"
+    program = tmp_path / "chromium"
+    program.touch(0o755)
+    done = subprocess.run([sys.executable, browser.__file__], env=environment, capture_output=True, text=True)
+    assert done.stdout == f"The browser: {program}\n"
+    assert Path(browser.__file__).name in (Path(browser.__file__).parents[2] / "Makefile").read_text()

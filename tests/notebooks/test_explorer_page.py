@@ -102,20 +102,17 @@ def tick(page, group, values):
 
 
 def scale(page, axis):
-    """pixel -> value along an axis, from the first and the last of its labelled ticks."""
-    ticks = [(float(text.replace("\N{MINUS SIGN}", "-")), x, y) for text, x, y, _ in labels(page, axis)]
-    (low, *first), (high, *last) = ticks[0], ticks[-1]
-    place = 0 if axis == "X" else 1
-    size = (high - low) / (last[place] - first[place])
-    return (lambda pixel: low + (pixel - first[place]) * size), abs(size)
-
-
-def labels(page, axis):
-    found = page.locator(f'#chart g.role-axis[aria-label^="{axis}-axis"] .role-axis-label text').evaluate_all(
-        TRANSLATED
+    """pixel -> value along an axis, from the first and the last of its ticks; and the size of a pixel."""
+    place = 1 if axis == "X" else 2
+    root = page.locator(f'#chart g.role-axis[aria-label^="{axis}-axis"]')
+    texts, ticks = (
+        root.locator(part).evaluate_all(TRANSLATED) for part in (".role-axis-label text", ".role-axis-tick line")
     )
-    assert len(found) > 2
-    return found
+    values = sorted(float(text.replace("\N{MINUS SIGN}", "-")) for text, *_ in texts)
+    pixels = sorted((tick[place] for tick in ticks), reverse=axis == "Y")  # upwards
+    assert len(values) == len(pixels) > 2
+    size = (values[-1] - values[0]) / (pixels[-1] - pixels[0])
+    return (lambda pixel: values[0] + (pixel - pixels[0]) * size), abs(size)
 
 
 def drawn(page):

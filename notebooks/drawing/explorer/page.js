@@ -197,7 +197,7 @@ function show_samples() {
   const { alphas, preset: name, rlhf, seed, made_by, version } = data.replies[0];
   at("samples").hidden = false;
   at("source").textContent =
-    `Greedy replies of (1 - alpha) theta_0 + alpha theta; ${name}, ${rlhf.toUpperCase()}, seed ${seed}. Written by \`${made_by}\`, ` +
+    `Greedy replies of (1 - alpha) theta_0 + alpha theta; ${name}, ${rlhf.toUpperCase()}, seed ${seed}, trained anew for these samples. Written by \`${made_by}\`, ` +
     `alignment-tax ${version}. The chart rings the models at this ratio.`;
   at("alpha").max = alphas.length - 1;
   at("alpha").value = 0;

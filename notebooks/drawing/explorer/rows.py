@@ -25,7 +25,7 @@ from .. import style
 from ..sentences import plain
 
 MEAN = "mean"  # stands for a seed: the mean over all of them
-DIGITS, ERROR_DIGITS = 4, 2  # significant ones
+DIGITS, ERROR_DIGITS = 5, 2  # significant ones
 DASHES = {"-": [], "--": [6, 3], "-.": [6, 2, 1, 2], ":": [2, 2]}
 KINDS = {"model": "alignment itself", "averaging": "averaging", "training": "changed training"}
 OTHERS = ", other settings"
