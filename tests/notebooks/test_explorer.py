@@ -120,6 +120,14 @@ def test_chance_is_the_mean_over_seeds_and_each_seeds(held, rows):
     assert algorithm(held, "rsf")["chance"]["reading_f1"] == wanted
 
 
+def test_the_committed_replies_have_one_for_each_ratio_and_change_along_it():
+    for file in style.ROOT.glob("results/*/replies-seed*.json"):
+        found = json.loads(file.read_text())
+        assert found["made_by"].startswith("alignment-tax show --averaged") and found["version"]
+        assert all(len(one["replies"]) == len(found["alphas"]) == 11 for one in found["asked"])
+        assert any(one["replies"][0]["reply"] != one["replies"][-1]["reply"] for one in found["asked"])
+
+
 def test_a_folder_without_rows_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(
         UserError, match="results: .* holds no .jsonl file; give a folder with a folder of rows for each preset"

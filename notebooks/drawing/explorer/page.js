@@ -45,7 +45,7 @@ function choose_preset() {
 function choose_algorithm() {
   const { metrics, rewards, seeds } = algorithm();
   const others = metrics.filter((key) => !rewards.includes(key));
-  fill(at("ability"), others.map((key) => [key, data.metrics[key].label, data.metrics[key].group]), others.at(-1) && "mean_ability");
+  fill(at("ability"), others.map((key) => [key, data.metrics[key].label, data.metrics[key].group]), "mean_ability");
   fill(at("reward"), rewards.map((key) => [key, data.metrics[key].label]));
   const rates = [...new Set(algorithm().families.map(family_rate))].sort((a, b) => (a === "own" ? -1 : b === "own" ? 1 : a - b));
   fill(at("rate"), rates.map((value) => [value, value === "own" ? "the preset's own" : value]));
