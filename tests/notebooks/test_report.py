@@ -51,9 +51,7 @@ def test_no_number_is_typed_into_the_prose():
         prose,
         flags=re.MULTILINE,
     )
-    prose = re.sub(
-        r"SmolLM2-135M|\b[CLP]\d+[a-d]?\b|table 1|95 % interval|calc\.\w+|luma\(\d+%\)", "", prose
-    )
+    prose = re.sub(r"SmolLM2-135M|\b[CLP]\d+[a-d]?\b|table 1|95 % interval|calc\.\w+|luma\(\d+%\)", "", prose)
     assert re.findall(r"\d+", prose) == []
 
 
