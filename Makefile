@@ -21,13 +21,16 @@ FRESH     := out/results
 # What the website shows, as the repository has it, so that relative links stay right.
 SITE_PARTS := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff docs figures llm/sweeps notebooks results
 SITE_FROM := out/site-source
+# It wants an older jsonschema than the workflow does, so it gets a place of its own.
+CFFCONVERT := out/cffconvert
+PIP       := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
 # The folder of its rows: a preset may be a file, which must have the preset's name. The shell finds it, since make cuts paths at spaces.
 ROWS       = $(FRESH)/$$(basename "$$PRESET" | sed 's/\.ya*ml$$//')
 WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset="$(PRESET)" seeds="$(SEEDS)" results="$(FRESH)"
 
-.PHONY: help reproduce test test-long fuzz check figures pretrain theory site release clean
+.PHONY: help reproduce test test-long fuzz check figures pretrain theory explorer report site site-test release clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -71,13 +74,30 @@ theory: $(READY)  ## compute results/theory again and draw its figures
 	$(BIN)/python -m theory
 	$(BIN)/python notebooks/run.py theory
 
-site: $(READY)  ## the website of README, docs and notebooks, its links checked, in out/site
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[site]' -c constraints.txt
+explorer: $(READY)  ## every row of results in one HTML page to choose from, in out/explorer.html
+	$(PIP) -e '.[site]'
+	PYTHONPATH=notebooks $(BIN)/python -m drawing.explorer.page --to out/explorer.html
+
+report: $(READY)  ## figures, tables, ledger, methods and limits as a PDF to cite, in out/report.pdf
+	$(PIP) -e '.[report]'
+	PYTHONPATH=notebooks $(BIN)/python -m drawing.report --to out/report.pdf
+
+site: report  ## the website of README, docs and notebooks, its links checked, in out/site
+	$(PIP) -e '.[site]'
 	rm -rf $(SITE_FROM)
 	for part in $(SITE_PARTS); do mkdir -p "$(SITE_FROM)/$$(dirname $$part)" && ln -s "$(CURDIR)/$$part" "$(SITE_FROM)/$$part" || exit; done
+	cp out/report.pdf $(SITE_FROM)/report.pdf
+	PYTHONPATH=notebooks $(BIN)/python -m drawing.explorer.page --to $(SITE_FROM)/explorer.html --home index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/linkchecker --no-status out/site/index.html
 	@echo "The site: out/site/index.html"
+
+site-test: site  ## the site; then its front explorer in a real browser (BROWSER, or an installed Chromium), the report and the citation
+	$(PIP) -e '.[site-test]'
+	$(BIN)/python tests/helpers/browser.py
+	$(PYTHON) -m venv $(CFFCONVERT)
+	$(CFFCONVERT)/bin/python -m pip install -q --disable-pip-version-check cffconvert==2.0.0
+	$(BIN)/python -m pytest -q -m site
 
 clean:  ## remove runs and caches, never results or figures
 	rm -rf out build .snakemake .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -318,6 +318,15 @@ rule overlap:
         "{llm} overlap {params.rlhf} --to {output:q} " + common
 
 
+rule replies:  # samples for a person: no rows, and no part of `all`
+    input:
+        theta("{seed}", "rsf", "own"),
+    output:
+        RESULTS / preset.name / "replies-seed{seed}.json",
+    shell:
+        "{llm} show --averaged rsf --to {output:q} " + common
+
+
 rule collect:
     input:
         lambda w: [str(f).format(seed=w.seed) for f in sweep_rows(sweeps[w.sweep])],

@@ -9,11 +9,39 @@ from ..errors import UserError
 from .options import Eta, Out, Preset, Rate, Rlhf, Seed, Sweep, backend, known_rlhf, run_of
 
 
-def show(preset: Preset = "microcosm", seed: Seed = 0, count: Annotated[int, typer.Option(min=1)] = 2) -> None:
+def show(
+    preset: Preset = "microcosm",
+    seed: Seed = 0,
+    count: Annotated[int, typer.Option(min=1, help="samples of each kind")] = 2,
+    out: Out = Path("out"),
+    averaged: Annotated[
+        str | None,
+        typer.Option(
+            parser=known_rlhf, metavar="NAME", help="instead what averages with this algorithm's theta reply, into --to"
+        ),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="the JSON file to write, with --averaged")] = None,
+) -> None:
     """Print samples of everything the models read: documents, conversations, alignment prompts, test items."""
-    from ..stages.show import samples
+    if (averaged is None) != (to is None):
+        given = "--to" if to else "--averaged"
+        raise UserError(
+            f"show: {given} alone is not allowed; allowed are both of --averaged NAME and --to FILE, or none"
+        )
+    if averaged is None:
+        from ..stages.show import samples
 
-    print(samples(run_of(preset, seed, Path("out"), "MicrocosmPreset"), count))
+        print(samples(run_of(preset, seed, out, "MicrocosmPreset"), count))
+        return
+    from .. import version
+    from ..files import write_json
+    from ..stages.backend import backend_of
+    from ..stages.replies import sample_replies
+
+    run = run_of(preset, seed, out, "LocalPreset")
+    made_by = f"alignment-tax show --averaged {averaged} --preset {preset} --seed {seed} --count {count} --to {to}"
+    found = sample_replies(backend_of(run).evaluator(), averaged, count)
+    write_json(to, {"made_by": made_by, "version": version(), **found})
 
 
 def pretrain(

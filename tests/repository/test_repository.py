@@ -30,12 +30,15 @@ TARGETS = (
     "figures",
     "pretrain",
     "theory",
+    "explorer",
+    "report",
     "site",
+    "site-test",
     "clean",
 )
 # The tests may be run by make themselves, which would announce its folders to another make.
 OUTSIDE_MAKE = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
-IMPORT_NAMES = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
+IMPORT_NAMES = {"yaml": "pyyaml", "pydantic_core": "pydantic", "vl_convert": "vl-convert-python"}
 
 
 def make(*arguments, folder=ROOT):
@@ -143,7 +146,7 @@ def test_conda_users_get_the_same_python_and_packages():
 def test_every_package_that_is_imported_is_a_declared_dependency():
     ours = {"llm", "theory", "alignment_tax", "drawing"}
     ours |= {path.stem for folder in ("notebooks", "tests/helpers") for path in (ROOT / folder).glob("*.py")}
-    run_time, all_of_them = set(requirements("experiments")), set(requirements("dev", "gpu"))
+    run_time, all_of_them = set(requirements("experiments")), set(requirements("dev", "gpu", "site-test"))
     for name, text in python_sources().items():
         declared = all_of_them if name.startswith("tests/") or name in EXTRAS else run_time
         declared = set(requirements()) if name.startswith("theory/") and name not in EXTRAS else declared
@@ -161,6 +164,8 @@ EXTRAS = {
     "theory/bench.py",
     "llm/bench/average.py",
     "llm/training/distributed/vllm_writer.py",
+    "notebooks/drawing/explorer/page.py",
+    "notebooks/drawing/report.py",
 }
 
 
