@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from .options import Eta, Out, Preset, Rate, Rlhf, Seed, Sweep, backend, known_rlhf, run_of
+from .options import Eta, Gpus, Out, Preset, Rate, Rlhf, Seed, Sweep, backend, known_rlhf, run_of
 
 
 def show(preset: Preset = "microcosm", seed: Seed = 0, count: Annotated[int, typer.Option(min=1)] = 2) -> None:
@@ -26,14 +26,14 @@ def pretrain(
     backend(preset, seed, out).pretrain(shipped)
 
 
-def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), gpus: Gpus = None) -> None:
     """theta_0: instruction tuning."""
-    backend(preset, seed, out).sft()
+    backend(preset, seed, out, gpus).sft()
 
 
-def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), gpus: Gpus = None) -> None:
     """Preference pairs and the reward model fitted to them; prints its held-out accuracy."""
-    backend(preset, seed, out).reward()
+    backend(preset, seed, out, gpus).reward()
 
 
 def align(
@@ -43,9 +43,10 @@ def align(
     rlhf: Rlhf = "rsf",
     lr: Rate = "own",
     eta: Eta = "own",
+    gpus: Gpus = None,
 ) -> None:
     """theta: best of n (rsf), dpo or ppo; goes on where a killed run stopped."""
-    backend(preset, seed, out).align(rlhf, lr, eta)
+    backend(preset, seed, out, gpus).align(rlhf, lr, eta)
 
 
 def baseline(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:

@@ -6,6 +6,7 @@ from operator import attrgetter
 from ..config import AveragingEntry, HubPreset
 from ..config.base import Lengths, Work
 from ..config.trainers import Hardware, Training
+from ..errors import UserError
 from ..training.distributed.processes import split
 from .costs import (
     FULL,
@@ -172,8 +173,12 @@ def _fetched(preset: HubPreset, step: Step) -> float:
 
 
 def with_gpus(preset: HubPreset, gpus: int) -> HubPreset:
-    """The preset on another number of GPUs; those that train nothing need one."""
-    if not preset.is_trained:
+    """The preset trained on another number of GPUs; those that train nothing, or on the CPU, stay as they are."""
+    if not preset.is_trained or preset.hardware.device == "cpu":
         return preset
+    if preset.hardware.launcher == "none" and gpus > 1:
+        raise UserError(
+            f"gpus = {gpus} is not allowed with launcher = 'none' of preset = {preset.name}; allowed is 1, or launcher: fsdp"
+        )
     hardware = Hardware.model_validate(preset.hardware.model_dump() | {"processes": gpus})
     return preset.model_copy(update={"hardware": hardware})

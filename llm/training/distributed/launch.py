@@ -24,7 +24,8 @@ def launch(job: Job, to: Path) -> None:
         print(note)
     write_text(to, job.model_dump_json(indent=1) + "\n")
     refusal_file(to).unlink(missing_ok=True)
-    done = subprocess.run(command(job.hardware, to), env=environment(job.hardware))
+    # A launch that outlives this process keeps its locks, by which it has its GPUs (`llm.plan.cards`).
+    done = subprocess.run(command(job.hardware, to), env=environment(job.hardware), close_fds=False)
     if refusal_file(to).is_file():
         raise UserError(refusal_file(to).read_text())
     if done.returncode:
