@@ -1,5 +1,7 @@
 """The commands that make a run's models, stage by stage and by the entries of a sweep, and measure them."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -61,12 +63,13 @@ def trajectory(
     preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), rlhf: Rlhf = "rsf", lr: Rate = "own"
 ) -> None:
     """Measure every iteration of alignment."""
-    from ..evidence.rows import write_rows
+    from ..stages.align import theta_folder
     from ..stages.trajectory import measure_trajectory
 
     stages = backend(preset, seed, out)
-    rows = measure_trajectory(stages.evaluator(), rlhf, lr)
-    write_rows(stages.run.folder / "rows" / rlhf / lr / "trajectory.jsonl", rows)
+    run, evaluator = stages.run, stages.evaluator()
+    models, to = [theta_folder(run, rlhf, lr)], run.folder / "rows" / rlhf / lr / "trajectory.jsonl"
+    _write_kept(to, evaluator, models, partial(measure_trajectory, evaluator, rlhf, lr))
 
 
 def movement(
@@ -115,8 +118,7 @@ def sweep(
 ) -> None:
     """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
     from ..config import load_sweep, runnable
-    from ..evidence.rows import write_rows
-    from ..stages.align import number, theta_folder
+    from ..stages.align import number, other_runs, theta_folder
     from ..stages.average import measure_averages
 
     stages = backend(preset, seed, out)
@@ -124,8 +126,8 @@ def sweep(
     chosen, theta = runnable(load_sweep(name), run.preset).entry(entry), theta_folder(run, rlhf, lr)
     evaluator = stages.evaluator()
     found = stages.ratios(evaluator, theta, rlhf, chosen, run.folder / "ama" / rlhf / lr)
-    rows = measure_averages(evaluator, theta, rlhf, chosen, number(lr), found)
-    write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
+    models, to = [theta, *other_runs(run, theta).values()], run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl"
+    _write_kept(to, evaluator, models, partial(measure_averages, evaluator, theta, rlhf, chosen, number(lr), found))
 
 
 def mitigate(
@@ -156,6 +158,19 @@ def mitigate(
     run = run_of(preset, seed, out, "Preset" if chosen.spec.how == "penalty" else "MicrocosmPreset")
     rows = measure_trained(backend_of(run).evaluator(), chosen, lr, rlhf)
     write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
+
+
+def _write_kept(to: Path, evaluator, models: list[Path], measure: Callable) -> None:
+    """Write the rows that `measure(keep=...)` gives; those of each model are kept until all are there.
+
+    models: what is measured or averaged, beside theta_0.
+    """
+    from ..evaluation.keeping import Kept
+    from ..evidence.rows import write_rows
+
+    kept = Kept.beside(to, evaluator.run.preset, evaluator.theta_0, evaluator.reward, *models)
+    write_rows(to, measure(keep=kept))
+    kept.forget()
 
 
 def _one_of(rlhf: str, method: str, allowed: tuple[str, ...]) -> str:
