@@ -80,6 +80,8 @@ def aligned_from(wildcards):
     reference = "rsf-gold" if judge == "gold" else "rsf"
     needed = [str(run / "reward.json").format(seed=wildcards.seed)]
     own = (rlhf, lr, eta) == (reference, "own", "own")
+    if getattr(preset.section(rlhf), "starts_warm", False):
+        needed.append(str(run / "warm-start" / "config.json").format(seed=wildcards.seed))
     return needed + ([theta(wildcards.seed, reference, "own")] if preset.stops and not own else [])
 
 
@@ -223,6 +225,18 @@ rule reward:
         **asks("reward"),
     shell:
         run_llm + "reward " + common + " {trained_on}"
+
+
+rule warm_start:
+    input:
+        rules.reward.output,
+    output:
+        run / "warm-start" / "config.json",
+    priority: UP_TO_THETA
+    resources:
+        **asks("warm_start"),
+    shell:
+        run_llm + "warm-start " + common + " {trained_on}"
 
 
 rule align:

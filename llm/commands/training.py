@@ -38,6 +38,11 @@ def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"),
     backend(preset, seed, out, gpus).reward()
 
 
+def warm_start(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), gpus: Gpus = None) -> None:
+    """What PPO begins with, of presets with a section `warm_start`: theta_0 tuned on the chosen replies."""
+    backend(preset, seed, out, gpus).warm_start()
+
+
 def align(
     preset: Preset = "microcosm",
     seed: Seed = 0,

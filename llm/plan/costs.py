@@ -66,6 +66,8 @@ def steps(preset: Preset, sweeps: Iterable[Sweep]) -> list[Step]:
             found += [Step("mitigate", rlhf, lr, entry=entry) for entry in sweep.training]
         if has_baseline(sweep, preset):
             found.append(Step("baseline"))
+    if any(step.aligns and getattr(preset.section(str(step.rlhf)), "starts_warm", False) for step in found):
+        found.insert(3, Step("warm_start"))
     return list(dict.fromkeys(found))
 
 
@@ -83,7 +85,7 @@ def _before_training(preset: Preset, entry: TrainingEntry, lr: float | None) -> 
 def models(preset: Preset, step: Step) -> int:
     """How many models a step measures."""
     if step.rule == "trajectory":
-        return preset.iterations(step.rlhf)
+        return len(preset.measured(str(step.rlhf), preset.iterations(str(step.rlhf))))
     if step.entry is not None:
         return len(step.entry.settings()) * (len(getattr(step.entry, "alphas", ())) or 1)
     return 1 if step.rule == "baseline" else 0

@@ -35,7 +35,7 @@ def _reward_model(judged: dict[str, Any]) -> dict[str, Measurement]:
 
 
 def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str, keep: Keep = anew) -> list[dict]:
-    """Rows of early stopping at every iteration up to theta, and of theta. keep: as for `llm.stages.average.measure_averages`."""
+    """Rows of early stopping at every iteration up to theta whose model is kept, and of theta. keep: as for `llm.stages.average.measure_averages`."""
     run, rows, setting = evaluator.run, list[dict](), with_rate({}, number(rate))
     folder = aligned_folder(run, rlhf, rate)
     last = last_iteration(run, rlhf, folder)
@@ -46,6 +46,6 @@ def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str, keep: K
         own = rows_of(run, rlhf, "early-stopping", {"iteration": iteration, **setting}, *found)
         return own + (rows_of(run, rlhf, "theta", setting, *found) if iteration == last else [])
 
-    for iteration in range(1, last + 1):
+    for iteration in run.preset.measured(rlhf, last):
         rows += keep(iteration, partial(measured, iteration))
     return rows

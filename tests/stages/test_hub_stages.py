@@ -4,6 +4,7 @@ is killed in the middle of a stage, done again, ends with the same models.
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ JOBS = {
     "reward": (HubBackend.reward, "reward"),
     "rsf-own": (lambda backend: backend.align("rsf", "own"), "rsf/own/iteration02"),
     "dpo-own": (lambda backend: backend.align("dpo", "own"), "dpo/own/iteration02"),
-    "warm-start": (lambda backend: backend.align("ppo", "own"), "warm-start"),
+    "warm-start": (HubBackend.warm_start, "warm-start"),
     "ppo-own": (lambda backend: backend.align("ppo", "own"), "ppo/own/iteration02"),
 }
 
@@ -101,6 +102,22 @@ def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_some
     rows = averages(run, "rsf", "ma", (0.5,)) + measure_trajectory(HubBackend(run).evaluator(), "rsf", "own")
     assert set(values(rows, "ma")) == set(values(rows, "early-stopping", iteration=1)) == METRICS
     assert values(rows, "early-stopping", iteration=2) == values(rows, "theta")
+
+
+def test_ppo_keeps_the_models_that_are_measured_and_when_it_is_done_no_state(whole, tmp_path, monkeypatch):
+    run, _ = whole
+    out = run.folder / "ppo" / "own"
+    assert run.preset.measured("ppo", 2) == [2] and run.preset.measured("rsf", 2) == [1, 2]
+    assert load_preset("openllama-3b").measured("ppo", 40) == list(range(4, 41, 4))
+    assert load_preset("openllama-3b").measured("ppo", 39) == [*range(4, 39, 4), 39]
+    assert {file.parent.name for file in out.rglob("*.safetensors")} == {"iteration02"}
+    assert not list(out.glob("training*")) and (out / "iteration01.json").is_file()
+    monkeypatch.setattr(launch, "subprocess", Forks(tmp_path))
+    HubBackend(run).align("ppo", "own")
+    assert not any(tmp_path.iterdir())  # no step was taken
+    asked = []
+    evaluator = SimpleNamespace(run=run, mixed_on="cpu", measure=lambda model: asked.append(model) or ({}, 0.0))
+    assert measure_trajectory(evaluator, "ppo", "own") == [] and len(asked) == 1
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -170,6 +187,10 @@ def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, caps
         "is not allowed with this command; allowed are microcosm, microcosm-2, microcosm-untied, smoke"
         in capsys.readouterr().err
     )
+    assert command(monkeypatch, "warm-start", "--preset", path, "--out", tmp_path) == 2
+    assert "preset = zephyr-7b-beta-tiny has no section warm_start" in capsys.readouterr().err
+    assert command(monkeypatch, "warm-start", "--preset", "smoke", "--out", tmp_path) == 2
+    assert "preset = smoke has no section warm_start; its PPO begins with theta_0" in capsys.readouterr().err
     nowhere = tiny(load_preset("openllama-3b"), str(tmp_path))
     with pytest.raises(UserError, match="has no folder sharegpt"):
         HubBackend(Run(nowhere, 0, tmp_path)).sft()
