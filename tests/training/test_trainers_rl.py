@@ -252,7 +252,9 @@ def test_models_that_are_not_measured_go_when_no_restart_can_need_them(tmp_path,
 def test_a_fresh_critic_is_the_reward_model_less_the_baseline_and_nothing_is_remembered(folder, tmp_path):
     split_for = Split(1, 2)
     accelerator, begin = make_accelerator(hardware(), split_for), start(folder)
-    inputs = Inputs(accelerator, split_for, begin, folder / "reward", PROMPTS, ppo_settings(1), hardware(), tmp_path)
+    inputs = Inputs(
+        accelerator, split_for, begin, folder / "reward", PROMPTS, ppo_settings(1), hardware(), tmp_path, ""
+    )
     learner = fresh_learner(inputs)
     made = {key: value.clone() for key, value in learner.learner.module.critic.state_dict().items()}
     optimiser = learner.learner.optimiser

@@ -86,8 +86,7 @@ def _iterate(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, r
     restarted, before = is_restart(logs, restarts), str(model_before(inputs.start.model, inputs.out, iteration))
     if restarted:
         take_fresh_critic(learner, inputs.reward, inputs.settings.baseline)
-    shaping = (inputs.settings, inputs.start, inputs.prompts, restarts)
-    folder = samples_folder(inputs.out, before, iteration, shaping)
+    folder = samples_folder(inputs.out, before, iteration, (inputs.told, restarts))
     collected, found = collect(inputs, learner, before, [iteration, restarts], folder)
     losses = learner.improve(inputs, collected, [iteration, restarts], iteration, frozen=restarted)
     log = complete_log(found, logs, restarts, inputs.settings, *losses)
