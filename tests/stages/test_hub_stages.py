@@ -12,7 +12,7 @@ import torch
 from hub_runs import DATA, Forks, run_of, tiny_preset
 from llm.config import load_preset, load_sweep
 from llm.config.tiny import tiny
-from llm.data.benchmarks import BENCHMARKS
+from llm.data.benchmarks import PAPER
 from llm.errors import UserError
 from llm.models.loading import load_model, load_tokenizer
 from llm.run import Run
@@ -25,7 +25,7 @@ from llm.training.distributed import launch
 from microcosm_runs import command, values
 from trainer_models import same
 
-METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *BENCHMARKS, "squad_v1_em", "drop_em"}
+METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *PAPER, "squad_v1_em", "drop_em"}
 CLASSES = {
     "openllama-3b": "LlamaForCausalLM",
     "zephyr-7b-beta": "MistralForCausalLM",
