@@ -31,6 +31,7 @@ class PublicModel(Shape):
     vocabulary: Count
     context: Count  # tokens
     query_key_norms: bool = False  # whether queries and keys have a norm each, as in OLMo 2
+    attention_biases: bool = False  # whether queries, keys and values have biases, as in Qwen 2.5
 
     @model_validator(mode="after")
     def _heads_share_keys_evenly(self) -> Self:

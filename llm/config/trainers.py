@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from .base import Count, Lengths, Positive, Rate, Settings, Share, Work, refused
 from .sections import BestOfN, Optimiser, Proximal, Trained
 
-Launcher = Literal["none", "ddp", "fsdp"]
+Launcher = Literal["none", "fsdp"]
 Trainer = Literal["sft", "reward", "dpo", "rsf", "ppo"]
 
 

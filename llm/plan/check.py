@@ -163,7 +163,7 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
 def _data(preset: HubPreset) -> Iterator[Checked]:
     place = Place(Path(preset.data_dir) if preset.data_dir else None)
     sets: list[tuple[DataSet, list[str]]] = [(hh_rlhf.DATA, [*hh_rlhf.files("train"), *hh_rlhf.files("test")])]
-    sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.is_trained else []
+    sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.sft else []
     sets += [(alpaca_eval.DATA, [alpaca_eval.FILE])] if preset.evaluate.alpaca_prompts else []
     for data, files in sets:
         yield _tried(f"data {data.hub}", partial(require_files, data, files, place))

@@ -1,5 +1,5 @@
 """The steps of the experiment's graph (`Snakefile`) that given sweeps need, once a seed, and what a model takes in each: bytes and
-operations of a Llama-like model (Llama, Mistral, Gemma, OLMo 2), from its sizes alone, and how fast they are done.
+operations of a Llama-like model (Llama, Mistral, Gemma, OLMo 2, Qwen 2.5), from its sizes alone, and how fast they are done.
 """
 
 from collections.abc import Iterable
@@ -98,9 +98,10 @@ TRAINED = FULL + FULL + ADAM  # weights, gradients and AdamW's moments, all of t
 
 
 def layer_parameters(shape: PublicModel) -> int:
-    """Q, K, V, O, the gated MLP and two norms, with those of queries and keys where there are some; without biases."""
+    """Q, K, V, O, the gated MLP and two norms, with norms of queries and keys, and biases of Q, K, V, where there are some."""
     attention = shape.hidden_size * shape.head_size * 2 * (shape.heads + shape.kv_heads)
     attention += shape.query_key_norms * shape.head_size * (shape.heads + shape.kv_heads)
+    attention += shape.attention_biases * shape.head_size * (shape.heads + 2 * shape.kv_heads)
     return attention + 3 * shape.hidden_size * shape.intermediate_size + 2 * shape.hidden_size
 
 
@@ -111,7 +112,7 @@ def parameters(shape: PublicModel) -> int:
 
 
 def training_state(shape: PublicModel, gpus: int = 1) -> float:
-    """Bytes a GPU of weights, gradients and optimiser, sharded evenly (FSDP's full sharding, ZeRO-3): 16 bytes a parameter over all."""
+    """Bytes a GPU of weights, gradients and optimiser, sharded evenly (FSDP's full sharding): 16 bytes a parameter over all."""
     return TRAINED * parameters(shape) / gpus
 
 

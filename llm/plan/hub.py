@@ -52,7 +52,11 @@ LENGTHS = Lengths(prompt=SIZES.prompt, reply=SIZES.reply, pairs=SIZES.pairs)
 def cost(preset: HubPreset, step: Step, peak: float = PEAK, bandwidth: float = BANDWIDTH) -> Cost:
     """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
     gpus = [preset.hardware.of_batch(settings.rows).processes for settings in _trainings(preset, step)] or [1]
-    if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "align")):
+    if (
+        step.rule == "pretrain"
+        or (step.rule == "sft" and preset.sft is None)
+        or (step.aligns and not preset.is_trained)
+    ):
         return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
     speed = gpu_speed(preset.model, peak, bandwidth, preset.hardware.checkpointing, together(preset, step))
     return Cost(max(gpus), memory(preset, step), speed.hours(work(preset, step)) / min(gpus), *_disk(preset, step))
@@ -77,7 +81,8 @@ def _trainings(preset: HubPreset, step: Step) -> list[Training]:
         return [section]
     if step.rule == "reward":
         return [preset.reward.sft, preset.reward.bradley_terry]
-    return [getattr(preset, step.rule)] if step.rule in TUNED else []
+    settings = getattr(preset, step.rule) if step.rule in TUNED else None
+    return [] if settings is None else [settings]
 
 
 def work(preset: HubPreset, step: Step) -> Work:
@@ -174,7 +179,9 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
 def _fetched(preset: HubPreset, step: Step) -> float:
     """Bytes of what is downloaded: the data sets with the first step, and each public model with the step that it stands for."""
     folder = HALF * parameters(preset.judge if step.rule == "reward" else preset.model)
-    return folder * (step.rule != "pretrain" or preset.is_trained) + SIZES.documents * (step.rule == "pretrain")
+    return folder * (step.rule != "pretrain" or preset.models.pretrained is not None) + SIZES.documents * (
+        step.rule == "pretrain"
+    )
 
 
 def with_gpus(preset: HubPreset, gpus: int) -> HubPreset:

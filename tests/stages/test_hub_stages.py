@@ -32,6 +32,7 @@ CLASSES = {
     "zephyr-7b-gemma": "GemmaForCausalLM",
     "olmo-2-1b": "Olmo2ForCausalLM",
     "tulu-3-8b": "LlamaForCausalLM",
+    "qwen2.5-1.5b": "Qwen2ForCausalLM",
 }
 
 # what is trained in which order, by the name of its job; the stage that does it; the model it ends with
@@ -146,6 +147,22 @@ def left_out(name: str) -> list[str]:
     ]
 
 
+def test_a_theta_0_that_is_there_already_is_taken_and_all_else_is_made_of_it(tmp_path, monkeypatch):
+    forks = Forks(tmp_path)
+    monkeypatch.setattr(launch, "subprocess", forks)
+    run = run_of("qwen2.5-1.5b", tmp_path, upto="dpo")
+    trained = [name for name in JOBS if (tmp_path / name).exists()]
+    assert trained == ["reward-sft", "reward", "dpo-own"]
+    theta_0, theta = load_model(run.folder / "theta_0"), load_model(theta_folder(run, "dpo", "own"))
+    assert type(theta).__name__ == CLASSES["qwen2.5-1.5b"]
+    assert any("q_proj.bias" in name for name in theta.state_dict()) and theta.config.tie_word_embeddings
+    assert any(not torch.equal(a, b) for a, b in zip(theta_0.parameters(), theta.parameters(), strict=True))
+    ends = averages(run, "dpo", "ma", (0.0, 1.0))
+    assert set(values(ends, "ma", alpha=0.0)) == METRICS and values(ends, "ma", alpha=0.0) != values(
+        ends, "ma", alpha=1.0
+    )
+
+
 def test_the_weights_of_a_local_model_are_linked_and_its_tokenizer_gets_the_presets_template(tmp_path):
     run = run_of("zephyr-7b-beta", tmp_path)
     take(run, "random", tmp_path / "mine")
@@ -203,7 +220,7 @@ def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeyp
         assert load_preset(str(to)) == tiny_preset(name)
     assert command(monkeypatch, "tiny", "microcosm", "--data-dir", DATA, "--to", tmp_path / "x.yaml") == 2
     assert (
-        "preset = 'microcosm' is not allowed; allowed are olmo-2-1b, openllama-3b, openllama-3b-ama-paper, openllama-3b-lora, tulu-3-8b, zephyr-7b-beta"
+        "preset = 'microcosm' is not allowed; allowed are olmo-2-1b, openllama-3b, openllama-3b-ama-paper, openllama-3b-lora, qwen2.5-1.5b, tulu-3-8b, zephyr-7b-beta"
         in capsys.readouterr().err
     )
     assert command(monkeypatch, "tiny", "openllama-3b", "--data-dir", tmp_path / "no", "--to", tmp_path / "x.yaml") == 2

@@ -29,7 +29,7 @@ class HubBackend:
     run: Run[HubPreset]
 
     def pretrain(self, shipped: Path | None) -> None:
-        """theta_pre; of public models, which have none here, theta_0."""
+        """theta_pre; where there is none here, theta_0."""
         preset = self.run.preset
         if shipped is not None:
             raise UserError(
@@ -39,7 +39,7 @@ class HubBackend:
 
     def sft(self) -> None:
         run, theta_0 = self.run, self.run.folder / "theta_0"
-        if run.preset.is_trained:
+        if run.preset.sft is not None:
             self._train("sft", run.preset.sft, run.folder / "pretrained", talks(run), theta_0)
         else:
             take(run, run.preset.models.theta_0, theta_0)

@@ -47,7 +47,6 @@ def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, see
         logging_steps=1,
         report_to=[],
         accelerator_config={**taken, "gradient_accumulation_kwargs": {"sync_each_batch": True}},
-        ddp_find_unused_parameters=False,
         **own,
     )
     made_config.fsdp_plugin_args = sharding(hardware)
