@@ -34,7 +34,10 @@ class Kept:
     @classmethod
     def beside(cls, file: Path, preset: Preset, *models: Path) -> "Kept":
         """Those of the job that makes `file`. models: folders that its rows follow from, or are no more valid if they are made again."""
-        ages = [(folder / "config.json").stat().st_mtime_ns for folder in models]
+        configs = [folder / "config.json" for folder in models]
+        ages = [
+            config.stat().st_mtime_ns if config.is_file() else None for config in configs
+        ]  # the job refuses what it lacks
         return cls(file.with_name(f".{file.name}.kept"), preset.model_dump_json() + repr(ages))
 
     def __call__(self, which: Any, make: Callable[[], Rows]) -> Rows:

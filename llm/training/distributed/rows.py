@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +88,14 @@ def mapped(
 
 
 def _write(file: Path, rows: Iterator[dict[str, list[int]]]) -> None:
-    import pyarrow as pa
+    from datasets import Features, Sequence, Value
+    from datasets.arrow_writer import ArrowWriter
 
     first = next(rows, None)
     if first is None:
         raise UserError("data has 0 rows that are short enough; allowed is at least 1")
-    schema = pa.schema([(key, pa.list_(pa.int32())) for key in first])
-    with written(file) as aside, pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
-        rows = chain([first], rows)
-        while some := list(islice(rows, WRITTEN)):
-            stream.write_batch(pa.RecordBatch.from_pylist(some, schema=schema))
+    columns = Features({key: Sequence(Value("int32")) for key in first})
+    with written(file) as aside, ArrowWriter(path=str(aside), features=columns, writer_batch_size=WRITTEN) as writer:
+        for row in chain([first], rows):
+            writer.write(row)
+        writer.finalize()
