@@ -5,7 +5,10 @@ SEEDS   ?= 0
 TARGET  ?= core
 SEED    ?= 0
 COUNT   ?= 1000
-CORES   ?= 2
+# GPUs of this machine that a preset which needs some may use: jobs run side by side, each on cards of its own, and training takes as many.
+# Left out, such jobs run one after the other, on the GPUs that the preset says.
+GPUS    ?=
+CORES   ?= $(or $(filter-out 1,$(GPUS)),2)
 # Asked for first and exactly. For a GPU: make reproduce TORCH="torch==2.13.0 --index-url <the index of your CUDA version>"
 TORCH   ?= torch==2.13.0
 
@@ -28,7 +31,7 @@ VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
 # The folder of its rows: a preset may be a file, which must have the preset's name. The shell finds it, since make cuts paths at spaces.
 ROWS       = $(FRESH)/$$(basename "$$PRESET" | sed 's/\.ya*ml$$//')
-WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --config preset="$(PRESET)" seeds="$(SEEDS)" results="$(FRESH)"
+WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --resources gpu=$(or $(GPUS),1) --config preset="$(PRESET)" seeds="$(SEEDS)" results="$(FRESH)"$(if $(GPUS), gpus=$(GPUS))
 
 .PHONY: help reproduce test test-long fuzz check figures pretrain theory explorer report site site-test release clean
 .DEFAULT_GOAL := help
@@ -38,7 +41,7 @@ help:  ## list the targets
 	@echo 'Options, for example: make reproduce SEEDS="0 1 2" PRESET=microcosm TARGET=core CORES=2'
 
 reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
-	$(BIN)/python -m llm check --preset "$(PRESET)" --seeds $(words $(SEEDS))
+	$(BIN)/python -m llm check --preset "$(PRESET)" --seeds $(words $(SEEDS))$(if $(GPUS), --gpus $(GPUS))
 	$(WORKFLOW) -- $(TARGET)
 	RESULTS="$(FRESH)" FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks
 	$(BIN)/python -m llm table "$(ROWS)"

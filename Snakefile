@@ -1,5 +1,6 @@
 # The graph of the experiment: what depends on what. Seeds, algorithms, learning rates, penalties and sweep entries are wildcards.
 #   snakemake --cores 2 --config preset=microcosm seeds="0 1 2" results=out/results -- core
+# With `gpus=8` and `--resources gpu=8`, jobs on one machine have cards of their own, and training takes as many; schedulers hand out theirs.
 
 import re
 import shlex
@@ -10,26 +11,34 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from llm import methods
-from llm.config import LocalPreset, has_baseline, load_preset, load_sweep, names, runnable, why_empty
+from llm.config import HubPreset, LocalPreset, has_baseline, load_preset, load_sweep, names, runnable, why_empty
 from llm.plan.report import resources as planned
 from llm.plan.costs import Step
+from llm.plan.hub import with_gpus
 
 PRESET = str(config.get("preset", "microcosm"))
 SEEDS = str(config.get("seeds", "0")).split()
 RESULTS = Path(str(config.get("results", "out/results")))
 RETRAIN = str(config.get("retrain", "no")) == "yes"
 OUT = Path(str(config.get("out", "out")))
+GPUS = str(config.get("gpus", ""))
+if GPUS and not re.fullmatch("[1-9][0-9]{0,3}", GPUS):
+    raise WorkflowError(f"gpus = {GPUS} is not allowed; allowed are 1 to 9999")
 for key, folder in {"results": RESULTS, "out": OUT}.items():
     if re.search("[{}]", str(folder)):  # Snakemake would read a wildcard
         raise WorkflowError(f"{key} = {folder} is not allowed; allowed are folders without braces")
 
 preset = load_preset(PRESET)
+trained_on = f"--gpus {GPUS}" if GPUS and isinstance(preset, HubPreset) else ""
+preset = with_gpus(preset, int(GPUS)) if trained_on else preset
 threads_before = preset.threads if isinstance(preset, LocalPreset) else 1  # of the steps that all others wait for
 every_sweep = {name: load_sweep(name) for name in names("sweeps")}
 sweeps = {name: runnable(sweep, preset) for name, sweep in every_sweep.items() if not why_empty(sweep, preset)}
 run = OUT / preset.name / "seed{seed}"
 shipped = Path("weights") / preset.name
 llm = f"{shlex.quote(sys.executable)} -m llm"
+on_gpus = f"{shlex.quote(sys.executable)} -m llm.plan.cards --of {GPUS} -- {llm}" if GPUS else llm
+run_llm = "CARDS={resources.gpu} {on_gpus} "  # the same text with every number of GPUS, or Snakemake would run all jobs again
 common = "--preset {PRESET:q} --seed {wildcards.seed} --out {OUT:q}"
 
 
@@ -71,6 +80,8 @@ def aligned_from(wildcards):
     reference = "rsf-gold" if judge == "gold" else "rsf"
     needed = [str(run / "reward.json").format(seed=wildcards.seed)]
     own = (rlhf, lr, eta) == (reference, "own", "own")
+    if getattr(preset.section(rlhf), "starts_warm", False):
+        needed.append(str(run / "warm-start" / "config.json").format(seed=wildcards.seed))
     return needed + ([theta(wildcards.seed, reference, "own")] if preset.stops and not own else [])
 
 
@@ -187,7 +198,7 @@ rule pretrain:
     resources:
         **asks("pretrain"),
     shell:
-        "{llm} pretrain " + common + " {params.shipped}"
+        run_llm + "pretrain " + common + " {params.shipped}"
 
 
 rule sft:
@@ -200,7 +211,7 @@ rule sft:
     resources:
         **asks("sft"),
     shell:
-        "{llm} sft " + common
+        run_llm + "sft " + common + " {trained_on}"
 
 
 rule reward:
@@ -213,7 +224,19 @@ rule reward:
     resources:
         **asks("reward"),
     shell:
-        "{llm} reward " + common
+        run_llm + "reward " + common + " {trained_on}"
+
+
+rule warm_start:
+    input:
+        rules.reward.output,
+    output:
+        run / "warm-start" / "config.json",
+    priority: UP_TO_THETA
+    resources:
+        **asks("warm_start"),
+    shell:
+        run_llm + "warm-start " + common + " {trained_on}"
 
 
 rule align:
@@ -226,7 +249,7 @@ rule align:
     resources:
         **asks("align"),
     shell:
-        "{llm} align --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
+        run_llm + "align --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common + " {trained_on}"
 
 
 rule penalise:
@@ -239,7 +262,7 @@ rule penalise:
     resources:
         **asks("penalise"),
     shell:
-        "{llm} align --rlhf ppo --lr {wildcards.lr} --eta {wildcards.eta} " + common
+        run_llm + "align --rlhf ppo --lr {wildcards.lr} --eta {wildcards.eta} " + common + " {trained_on}"
 
 
 rule baseline:
@@ -250,7 +273,7 @@ rule baseline:
     resources:
         **asks("baseline"),
     shell:
-        "{llm} baseline " + common
+        run_llm + "baseline " + common
 
 
 rule trajectory:
@@ -261,7 +284,7 @@ rule trajectory:
     resources:
         **asks("trajectory"),
     shell:
-        "{llm} trajectory --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
+        run_llm + "trajectory --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
 rule average:
@@ -277,7 +300,7 @@ rule average:
     resources:
         **asks("average"),
     shell:
-        "{llm} sweep {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
+        run_llm + "sweep {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
 rule mitigate:
@@ -293,7 +316,7 @@ rule mitigate:
     resources:
         **asks("mitigate"),
     shell:
-        "{llm} mitigate {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
+        run_llm + "mitigate {params.sweep} --entry {wildcards.entry} --rlhf {wildcards.rlhf} --lr {wildcards.lr} " + common
 
 
 rule movement:
@@ -314,8 +337,10 @@ rule overlap:
         RESULTS / preset.name / "overlap-seed{seed}.json",
     params:
         rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in moved_by()),
+    resources:
+        gpu=int(preset.needs_gpus),
     shell:
-        "{llm} overlap {params.rlhf} --to {output:q} " + common
+        run_llm + "overlap {params.rlhf} --to {output:q} " + common
 
 
 rule replies:  # samples for a person: no rows, and no part of `all`

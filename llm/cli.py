@@ -58,6 +58,7 @@ PANELS: dict[str, dict[str, Callable]] = {
         "pretrain": training.pretrain,
         "sft": training.sft,
         "reward": training.reward,
+        "warm-start": training.warm_start,
         "align": training.align,
         "baseline": training.baseline,
         "trajectory": training.trajectory,

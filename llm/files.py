@@ -78,6 +78,17 @@ def _sync(file: Path) -> None:
         os.fsync(opened.fileno())
 
 
+@contextmanager
+def by_one(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block that makes `path`, if it is not there by then."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it ends with the process, however that ends
+        yield
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 aside, then rename; folders are made as needed."""
     with written(path) as aside:

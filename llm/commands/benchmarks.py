@@ -33,7 +33,7 @@ def benchmark_command(
 ) -> None:
     """Measure a model on the paper's tasks by lm-eval, and write result rows.
 
-    Tasks: arc_easy, arc_challenge, race, piqa (their mean: qa), squad_v1_f1, drop (reading_f1), wmt14-fr-en (bleu).
+    Tasks: arc_easy, arc_challenge, race, piqa (their mean: qa), squad_v1_f1, drop (reading_f1), wmt14-fr-en (bleu); squad_v2_f1 in the place of squad_v1_f1.
     """
     from ..data.benchmarks import parse_tasks
 

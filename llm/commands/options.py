@@ -1,5 +1,6 @@
 """What the commands on runs share: options, each refused by one sentence where its value is not allowed, and the run itself."""
 
+from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 from typing import Annotated
@@ -58,24 +59,32 @@ Rlhf = Annotated[
 ]
 Rate = Annotated[str, typer.Option(parser=_rate, metavar="NUMBER", help="its learning rate, or `own` for the preset's")]
 Eta = Annotated[str, typer.Option(parser=_eta, metavar="NUMBER", help="ppo's KL penalty, or `own` for the preset's")]
+Gpus = Annotated[
+    int | None, typer.Option(min=1, help="GPUs to train a preset of the paper's models on; default: as many as it says")
+]
 Sweep = Annotated[str, typer.Argument(help="name of a sweep in llm/sweeps, or a YAML file")]
 Results = Annotated[Path, typer.Argument(help="folder of result rows")]
 
 
-def run_of(name: str, seed: int, out: Path, kind: str = "Preset"):
-    """A run of a preset. kind: the class of `llm.config` that it has to be of; UserError for another."""
+def run_of(name: str, seed: int, out: Path, kind: str = "Preset", asks: str = "this command"):
+    """A run of a preset. kind: the class of `llm.config` that `asks` needs it to be of; UserError for another."""
     from .. import config
     from ..run import Run
 
     preset, kind_of = config.load_preset(name), getattr(config, kind)
     if not isinstance(preset, kind_of):
         known = ", ".join(other for other in config.names("presets") if isinstance(config.load_preset(other), kind_of))
-        raise UserError(f"preset = {name!r} is not allowed with this command; allowed are {known}")
+        raise UserError(f"preset = {name!r} is not allowed with {asks}; allowed are {known}")
     return Run(preset, seed, out)
 
 
-def backend(preset: str, seed: int, out: Path):
-    """The backend (`llm.stages.backend`) of a run of any preset."""
+def backend(preset: str, seed: int, out: Path, gpus: int | None = None):
+    """The backend (`llm.stages.backend`) of a run of any preset. gpus: to train on; None for as many as the preset says."""
     from ..stages.backend import backend_of
 
-    return backend_of(run_of(preset, seed, out))
+    run = run_of(preset, seed, out, *(() if gpus is None else ("HubPreset", "--gpus")))
+    if gpus is None:
+        return backend_of(run)
+    from ..plan.hub import with_gpus
+
+    return backend_of(replace(run, preset=with_gpus(run.preset, gpus)))

@@ -87,18 +87,24 @@ def check(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 1,
     out: Out = Path("out"),
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs that the run is to share; default: as many as the preset says")
+    ] = None,
 ) -> None:
     """Look whether packages, GPUs, disk, models and data of a run are here; exit code 2 with a sentence on each that is not."""
     from ..config import HubPreset, load_preset
     from ..errors import UserError
     from ..plan.check import check as checked
+    from ..plan.hub import with_gpus
     from ..plan.report import costs, device_for
 
     loaded = load_preset(preset)
+    if gpus and isinstance(loaded, HubPreset):
+        loaded = with_gpus(loaded, gpus)
     on_gpu = not isinstance(loaded, HubPreset) or loaded.hardware.device == "gpu"
     device = partial(device_for, loaded) if on_gpu else None
     missing = 0
-    for one in checked(loaded, costs(loaded, _sweeps(loaded, sweep)), device, seeds, out):
+    for one in checked(loaded, costs(loaded, _sweeps(loaded, sweep)), device, seeds, out, gpus or 0):
         print(f"{one.what}: {one.missing or 'here'}", flush=True)
         missing += one.missing is not None
     if missing:

@@ -1,12 +1,14 @@
 """The commands that make a run's models, stage by stage and by the entries of a sweep, and measure them."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import UserError
-from .options import Eta, Out, Preset, Rate, Rlhf, Seed, Sweep, backend, known_rlhf, run_of
+from .options import Eta, Gpus, Out, Preset, Rate, Rlhf, Seed, Sweep, backend, known_rlhf, run_of
 
 
 def show(
@@ -54,14 +56,19 @@ def pretrain(
     backend(preset, seed, out).pretrain(shipped)
 
 
-def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+def sft(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), gpus: Gpus = None) -> None:
     """theta_0: instruction tuning."""
-    backend(preset, seed, out).sft()
+    backend(preset, seed, out, gpus).sft()
 
 
-def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
+def reward(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), gpus: Gpus = None) -> None:
     """Preference pairs and the reward model fitted to them; prints its held-out accuracy."""
-    backend(preset, seed, out).reward()
+    backend(preset, seed, out, gpus).reward()
+
+
+def warm_start(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), gpus: Gpus = None) -> None:
+    """What PPO begins with, of presets with a section `warm_start`: theta_0 tuned on the chosen replies."""
+    backend(preset, seed, out, gpus).warm_start()
 
 
 def align(
@@ -71,9 +78,10 @@ def align(
     rlhf: Rlhf = "rsf",
     lr: Rate = "own",
     eta: Eta = "own",
+    gpus: Gpus = None,
 ) -> None:
     """theta: best of n (rsf), dpo or ppo; goes on where a killed run stopped."""
-    backend(preset, seed, out).align(rlhf, lr, eta)
+    backend(preset, seed, out, gpus).align(rlhf, lr, eta)
 
 
 def baseline(preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out")) -> None:
@@ -88,12 +96,13 @@ def trajectory(
     preset: Preset = "microcosm", seed: Seed = 0, out: Out = Path("out"), rlhf: Rlhf = "rsf", lr: Rate = "own"
 ) -> None:
     """Measure every iteration of alignment."""
-    from ..evidence.rows import write_rows
+    from ..stages.align import theta_folder
     from ..stages.trajectory import measure_trajectory
 
     stages = backend(preset, seed, out)
-    rows = measure_trajectory(stages.evaluator(), rlhf, lr)
-    write_rows(stages.run.folder / "rows" / rlhf / lr / "trajectory.jsonl", rows)
+    run, evaluator = stages.run, stages.evaluator()
+    models, to = [theta_folder(run, rlhf, lr)], run.folder / "rows" / rlhf / lr / "trajectory.jsonl"
+    _write_kept(to, evaluator, models, partial(measure_trajectory, evaluator, rlhf, lr))
 
 
 def movement(
@@ -142,8 +151,7 @@ def sweep(
 ) -> None:
     """Average theta_0 and theta in every way that an entry of a sweep lists, and measure each."""
     from ..config import load_sweep, runnable
-    from ..evidence.rows import write_rows
-    from ..stages.align import number, theta_folder
+    from ..stages.align import number, other_runs, theta_folder
     from ..stages.average import measure_averages
 
     stages = backend(preset, seed, out)
@@ -151,8 +159,8 @@ def sweep(
     chosen, theta = runnable(load_sweep(name), run.preset).entry(entry), theta_folder(run, rlhf, lr)
     evaluator = stages.evaluator()
     found = stages.ratios(evaluator, theta, rlhf, chosen, run.folder / "ama" / rlhf / lr)
-    rows = measure_averages(evaluator, theta, rlhf, chosen, number(lr), found)
-    write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
+    models, to = [theta, *other_runs(run, theta).values()], run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl"
+    _write_kept(to, evaluator, models, partial(measure_averages, evaluator, theta, rlhf, chosen, number(lr), found))
 
 
 def mitigate(
@@ -183,6 +191,19 @@ def mitigate(
     run = run_of(preset, seed, out, "Preset" if chosen.spec.how == "penalty" else "MicrocosmPreset")
     rows = measure_trained(backend_of(run).evaluator(), chosen, lr, rlhf)
     write_rows(run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl", rows)
+
+
+def _write_kept(to: Path, evaluator, models: list[Path], measure: Callable) -> None:
+    """Write the rows that `measure(keep=...)` gives; those of each model are kept until all are there.
+
+    models: what is measured or averaged, beside theta_0.
+    """
+    from ..evaluation.keeping import Kept
+    from ..evidence.rows import write_rows
+
+    kept = Kept.beside(to, evaluator.run.preset, evaluator.theta_0, evaluator.reward, *models)
+    write_rows(to, measure(keep=kept))
+    kept.forget()
 
 
 def _one_of(rlhf: str, method: str, allowed: tuple[str, ...]) -> str:

@@ -17,7 +17,8 @@ RANDOM = "random"
 
 
 class HubModels(Settings):
-    """Hub ids or local folders: either `pretrained`, from which everything is trained, or models that are there already.
+    """Hub ids or local folders: `pretrained`, from which everything is trained; or a `theta_0` that is there already, from which all else
+    is; or all that are needed.
 
     `random` is a model of the preset's sizes with random weights, for tests.
     """
@@ -30,10 +31,10 @@ class HubModels(Settings):
     @model_validator(mode="after")
     def _either_or(self) -> Self:
         given = tuple(key for key in ("pretrained", "theta_0", "theta", "reward") if getattr(self, key) is not None)
-        if given not in (("pretrained",), ("theta_0", "theta", "reward")):
+        if given not in (("pretrained",), ("theta_0",), ("theta_0", "theta", "reward")):
             raise refused(
                 f"{', '.join(given) or 'no model'} is not allowed; "
-                "allowed are pretrained alone, or theta_0, theta and reward"
+                "allowed are pretrained alone, theta_0 alone, or theta_0, theta and reward"
             )
         return self
 
@@ -124,7 +125,9 @@ class HubPreset(Preset):
 
     data: Literal["hub"]
     model: PublicModel
-    architecture: Literal["LlamaForCausalLM", "MistralForCausalLM", "GemmaForCausalLM", "Olmo2ForCausalLM"]
+    architecture: Literal[
+        "LlamaForCausalLM", "MistralForCausalLM", "GemmaForCausalLM", "Olmo2ForCausalLM", "Qwen2ForCausalLM"
+    ]
     models: HubModels
     reward_model: PublicModel | None = None  # sizes of the reward model, where they are not the model's
     template: str  # of chats: a name of `llm.data.hub.templates`
@@ -147,8 +150,8 @@ class HubPreset(Preset):
 
     @property
     def is_trained(self) -> bool:
-        """Whether the models are trained here, not only averaged and measured."""
-        return self.models.pretrained is not None
+        """Whether theta and the reward model are trained here, not only averaged and measured."""
+        return self.models.theta is None
 
     @property
     def judge(self) -> PublicModel:
@@ -184,20 +187,21 @@ class HubPreset(Preset):
     def _stages_go_with_models(self) -> Self:
         stages = ("sft", "warm_start", "reward", "rsf", "ppo", "dpo")
         given = [key for key in stages if getattr(self, key) is not None]
-        needed = ["sft", "reward"] if self.is_trained else ["aligned_by"]
+        first = "pretrained" if self.models.pretrained else "theta_0" if self.is_trained else "theta"
+        needed = {"pretrained": ["sft", "reward"], "theta_0": ["reward"], "theta": ["aligned_by"]}[first]
         for key in needed:
             if getattr(self, key) is None:
-                raise refused(
-                    f"the key {key} is missing; it must be given with models.{'pretrained' if self.is_trained else 'theta'}"
-                )
+                raise refused(f"the key {key} is missing; it must be given with models.{first}")
+        if first == "theta_0" and self.sft is not None:
+            raise refused("sft is not allowed with models.theta_0, which is tuned already")
         if self.ppo is not None and self.warm_start is None:
             raise refused("the key warm_start is missing; it must be given with ppo, which starts from it")
         if self.reward_model and self.is_trained:
-            raise refused("reward_model is not allowed with models.pretrained, from which the reward model is made")
+            raise refused(f"reward_model is not allowed with models.{first}, from which the reward model is made")
         if given and not self.is_trained:
             raise refused(f"{given[0]} is not allowed with models.theta, which is trained already")
         if self.aligned_by and self.is_trained:
             raise refused(
-                f"aligned_by = {self.aligned_by} is not allowed with models.pretrained, whose theta is made here"
+                f"aligned_by = {self.aligned_by} is not allowed with models.{first}, whose theta is made here"
             )
         return self

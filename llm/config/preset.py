@@ -31,6 +31,7 @@ class PublicModel(Shape):
     vocabulary: Count
     context: Count  # tokens
     query_key_norms: bool = False  # whether queries and keys have a norm each, as in OLMo 2
+    attention_biases: bool = False  # whether queries, keys and values have biases, as in Qwen 2.5
 
     @model_validator(mode="after")
     def _heads_share_keys_evenly(self) -> Self:
@@ -88,9 +89,14 @@ class Preset(Settings):
             )
         return self.section(rlhf).iterations
 
+    def measured(self, rlhf: str, last: int) -> list[int]:
+        """The iterations up to theta, the last one, whose models are kept and measured: all, unless the section says otherwise."""
+        every = getattr(self.section(rlhf), "measured_every", 1)
+        return [iteration for iteration in range(1, last + 1) if iteration % every == 0 or iteration == last]
+
     def section(self, rlhf: str) -> Any:
         """The section that says how an algorithm is run."""
-        return getattr(self, section_of(rlhf))
+        return getattr(self, section_of(rlhf), None)
 
 
 def section_of(rlhf: str) -> str:

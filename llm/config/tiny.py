@@ -49,7 +49,7 @@ HUB = {
     "warm_start": {"block": 128, **_DESCENT},
     "reward": {"sft": {"block": 128, **_DESCENT}, "bradley_terry": {"length": 1000, **_DESCENT}},
     "rsf": _SAMPLED | _DESCENT | {"writing": _SHORT},
-    "ppo": {"iterations": 2, "prompts": 4, "writing": _SHORT, **_TRAINED},
+    "ppo": {"iterations": 2, "measured_every": 2, "prompts": 4, "writing": _SHORT, **_TRAINED},
     "dpo": {"length": 1000, **_DESCENT},
     "ama": _AMA | {"batch": 2, "max_new_tokens": 6},
     "evaluate": {

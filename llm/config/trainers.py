@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from .base import Count, Lengths, Positive, Rate, Settings, Share, Work, refused
 from .sections import BestOfN, Optimiser, Proximal, Trained
 
-Launcher = Literal["none", "ddp", "fsdp"]
+Launcher = Literal["none", "fsdp"]
 Trainer = Literal["sft", "reward", "dpo", "rsf", "ppo"]
 
 
@@ -120,6 +120,11 @@ class Aligning(Training):
 
     starts_warm: ClassVar[bool] = False  # from theta_0 tuned on HH-RLHF's chosen replies (`HubPreset.warm_start`)
 
+    @property
+    def states(self) -> int:
+        """States of training that are on the disk at a time, the one that is being written among them."""
+        return 2
+
 
 class DpoSettings(Aligning):
     """Direct preference optimisation on pairs of replies."""
@@ -164,6 +169,9 @@ class PpoSettings(Proximal, Aligning):
     """Proximal policy optimisation. The schedules span all iterations."""
 
     baseline: float
+    measured_every: (
+        Count  # iterations; other models than these and the last are removed when training no longer needs them
+    )
     writing: Writing
     optimiser: Adam
     critic_optimiser: Adam
@@ -173,6 +181,11 @@ class PpoSettings(Proximal, Aligning):
     @property
     def rows(self) -> int:
         return self.batch
+
+    @property
+    def states(self) -> int:
+        """As far back as restarts may go (`llm.training.rlhf.ppo.restarts`)."""
+        return 2 + self.collapse.restarts * (self.collapse.back - 1)
 
     @property
     def example(self) -> tuple[int, int]:

@@ -18,7 +18,8 @@ class Benchmark:
 
     ability: our name of the metric that its number is averaged into. metric: lm-eval's name of the number. data: the data
     set's name on the hub. columns: what one of its rows must have. folder: where the task is described, among lm-eval's own
-    tasks; None for `llm/evaluation/benchmarks/tasks`. further: other numbers of the task, lm-eval's name -> ours.
+    tasks; None for `llm/evaluation/benchmarks/tasks`. further: other numbers of the task, lm-eval's name -> ours. instead_of: the
+    task of the paper whose place it takes in the ability where that one is not asked for.
     """
 
     ability: str
@@ -27,6 +28,7 @@ class Benchmark:
     columns: tuple[str, ...]
     folder: str | None
     further: Mapping[str, str] = field(default_factory=dict)
+    instead_of: str | None = None
 
 
 _ARC = ("question", "choices", "answerKey")
@@ -38,24 +40,30 @@ BENCHMARKS = {
     "race": Benchmark("qa", "acc", "EleutherAI/race", ("article", "problems"), "race"),
     "piqa": Benchmark("qa", "acc", "baber/piqa", ("goal", "sol1", "sol2", "label"), "piqa"),
     "squad_v1_f1": Benchmark("reading_f1", "f1", "rajpurkar/squad", _SQUAD, None, {"exact_match": "squad_v1_em"}),
+    "squad_v2_f1": Benchmark(
+        "reading_f1", "f1", "lighteval/squad_v2", _SQUAD, None, {"exact_match": "squad_v2_em"}, instead_of="squad_v1_f1"
+    ),
     "drop": Benchmark("reading_f1", "f1", "EleutherAI/drop", _DROP, "drop", {"em": "drop_em"}),
     "wmt14-fr-en": Benchmark("bleu", "bleu", "wmt/wmt14", ("translation",), "translation"),
 }
+PAPER = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.instead_of is None)
 
 
 def abilities(tasks: Iterable[str]) -> dict[str, list[str]]:
-    """Ability -> all its tasks, for the abilities of which no task is missing."""
+    """Ability -> all its tasks, for the abilities of which no task is missing, or has one in its place."""
     given = set(tasks)
+    others = {str(benchmark.instead_of): name for name, benchmark in BENCHMARKS.items() if name in given}
     found: dict[str, list[str]] = {}
-    for name, benchmark in BENCHMARKS.items():
-        found.setdefault(benchmark.ability, []).append(name)
+    for name in PAPER:
+        own = name if name in given else others.get(name, name)
+        found.setdefault(BENCHMARKS[name].ability, []).append(own)
     return {ability: names for ability, names in found.items() if given.issuperset(names)}
 
 
 def parse_tasks(text: str) -> tuple[str, ...]:
-    """ "arc_easy,piqa" as names, or all of them for "all"; UserError for a task that is not in the table."""
+    """ "arc_easy,piqa" as names, or all of the paper's for "all"; UserError for a task that is not in the table."""
     if text == "all":
-        return tuple(BENCHMARKS)
+        return PAPER
     return checked_tasks(name.strip() for name in text.split(",") if name.strip())
 
 

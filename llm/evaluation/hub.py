@@ -14,7 +14,7 @@ from ..config import HubPreset
 from ..data.benchmarks import BENCHMARKS
 from ..data.hub import alpaca_eval
 from ..data.records import ComparisonItem, Prompt, Turn, turns_of
-from ..files import read_lines, read_made
+from ..files import by_one, read_lines, read_made
 from ..models.chat import encode_together, generate_replies
 from ..models.loading import device_of, load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
@@ -23,6 +23,7 @@ from ..training.distributed.data import pairs, place, read_prompts
 from .benchmarks.harness import in_memory
 from .benchmarks.pairrm import PairRM, win_rate
 from .benchmarks.suite import Suite, SuiteSettings, load_suite
+from .keeping import Kept
 from .measurement import Measurement, rows_of
 
 CHANCE = {"piqa": 1 / 2} | dict.fromkeys(("arc_easy", "arc_challenge", "race"), 1 / 4)  # nearly all of ARC's have four
@@ -86,13 +87,22 @@ class HubEvaluator:
 
     @cached_property
     def rivals(self) -> list[str]:
-        """What replies to AlpacaEval's instructions are compared with: theta_0's, or GPT-4 Turbo's."""
+        """What replies to AlpacaEval's instructions are compared with: GPT-4 Turbo's, or theta_0's, which are written once a run."""
         if self.run.preset.evaluate.compared.by_gpt4:
             return [item.reference for item in self._items]
-        return self._answers(self._on_device(load_model(self.theta_0)))
+        file = self.run.folder / "theta_0-replies"
 
-    def measure(self, model) -> tuple[dict[str, Measurement], float]:
-        """(metric -> measurement, seconds): reward, length, qa, reading_f1, bleu, every task, and win_rate with AlpacaEval's prompts."""
+        def written() -> list[dict]:
+            return [{"reply": reply} for reply in self._answers(self._on_device(load_model(self.theta_0)))]
+
+        with by_one(file):
+            return [row["reply"] for row in Kept.beside(file, self.run.preset, self.theta_0)("all", written)]
+
+    def measure(self, model, answers: list[str] | None = None) -> tuple[dict[str, Measurement], float]:
+        """(metric -> measurement, seconds): reward, length, qa, reading_f1, bleu, every task, and win_rate with AlpacaEval's prompts.
+
+        answers: the model's to AlpacaEval's instructions, where they were written before.
+        """
         rivals = self.rivals if self.instructions else []  # before the clock starts: once for all models
         start, preset = time.perf_counter(), self.run.preset
         model = self._on_device(model)
@@ -101,7 +111,8 @@ class HubEvaluator:
         measured |= self.suite.measure(lm, self.run.rng("evaluate", "bleu"))
         if rivals:
             ranker = PairRM(preset.evaluate.ranker, preset.evaluate.batch, device(preset).type)
-            measured["win_rate"] = win_rate(ranker, self.instructions, self._answers(model), rivals)
+            own = self._answers(model) if answers is None else answers
+            measured["win_rate"] = win_rate(ranker, self.instructions, own, rivals)
         return measured, time.perf_counter() - start
 
     def _dialogue(self, model) -> dict[str, Measurement]:
@@ -156,7 +167,9 @@ def accuracy(run: Run[HubPreset], reward: Path) -> dict[str, float]:
 def measure_baseline(evaluator: HubEvaluator) -> list[dict]:
     """Rows of theta_0, of chance, and of the reward model."""
     run = evaluator.run
-    measured, seconds = evaluator.measure(load_model(evaluator.theta_0))
+    written = bool(evaluator.instructions) and not run.preset.evaluate.compared.by_gpt4
+    theta_0 = load_model(evaluator.theta_0)
+    measured, seconds = evaluator.measure(theta_0, evaluator.rivals if written else None)
     share, count = read_made(run.folder / "reward.json", lambda judged: (judged["accuracy"], judged["n"]))
     rows = rows_of(run, "none", "theta_0", {}, measured, seconds)
     rows += rows_of(run, "none", "chance", {}, _chance(measured), 0.0)

@@ -23,7 +23,7 @@ from ..errors import UserError, first_line, one_sentence
 from ..fetch.catalogue import FETCHABLE, resolve_model
 from ..models.folder import read_json
 from .costs import Cost, Step
-from .report import GB, Device, require_room
+from .report import GB, Device, require_gpus, require_room
 
 DISTRIBUTION = "alignment-tax"
 EXTRAS = ("measure", "experiments")  # what every run needs
@@ -38,16 +38,23 @@ class Checked:
 
 
 def check(
-    preset: AnyPreset, planned: list[tuple[Step, Cost]], device: Callable[[], Device] | None, seeds: int, out: Path
+    preset: AnyPreset,
+    planned: list[tuple[Step, Cost]],
+    device: Callable[[], Device] | None,
+    seeds: int,
+    out: Path,
+    gpus: int = 0,
 ) -> Iterator[Checked]:
     """Packages, GPUs or memory, disk, models and data of a run, one after the other.
 
     planned: the plan of one seed (`llm.plan.report.costs`). device: finds what there is, for which it may need torch; None for presets whose GPUs are not used. out:
-    the folder of all runs.
+    the folder of all runs. gpus: how many its jobs are to share, where that is given.
     """
     yield from _packages(preset)
     if device is not None:
-        yield _tried("GPUs" if preset.needs_gpus else "memory", lambda: require_room(preset, planned, device()))
+        yield _tried(
+            "GPUs" if preset.needs_gpus else "memory", lambda: _require_device(preset, planned, device(), gpus)
+        )
     yield _tried("disk", lambda: _require_disk(preset, planned, seeds, out))
     if isinstance(preset, HubPreset):
         yield from _models(preset, out)
@@ -104,6 +111,12 @@ def _lacking(needed: Requirement, extra: str) -> str | None:
     return f"{needed.name} is installed as {found}, allowed is {needed.name}{needed.specifier}; {install}"
 
 
+def _require_device(preset: AnyPreset, planned: list[tuple[Step, Cost]], device: Device, gpus: int) -> None:
+    if preset.needs_gpus:
+        require_gpus(gpus, device)
+    require_room(preset, planned, device)
+
+
 def _require_disk(preset: AnyPreset, planned: list[tuple[Step, Cost]], seeds: int, out: Path) -> None:
     costs = [cost for _, cost in planned]
     needed = seeds * sum(cost.disk for cost in costs) + max(cost.scratch for cost in costs)
@@ -150,7 +163,7 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
 def _data(preset: HubPreset) -> Iterator[Checked]:
     place = Place(Path(preset.data_dir) if preset.data_dir else None)
     sets: list[tuple[DataSet, list[str]]] = [(hh_rlhf.DATA, [*hh_rlhf.files("train"), *hh_rlhf.files("test")])]
-    sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.is_trained else []
+    sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.sft else []
     sets += [(alpaca_eval.DATA, [alpaca_eval.FILE])] if preset.evaluate.alpaca_prompts else []
     for data, files in sets:
         yield _tried(f"data {data.hub}", partial(require_files, data, files, place))

@@ -1,5 +1,5 @@
 """The steps of the experiment's graph (`Snakefile`) that given sweeps need, once a seed, and what a model takes in each: bytes and
-operations of a Llama-like model (Llama, Mistral, Gemma, OLMo 2), from its sizes alone, and how fast they are done.
+operations of a Llama-like model (Llama, Mistral, Gemma, OLMo 2, Qwen 2.5), from its sizes alone, and how fast they are done.
 """
 
 from collections.abc import Iterable
@@ -66,6 +66,8 @@ def steps(preset: Preset, sweeps: Iterable[Sweep]) -> list[Step]:
             found += [Step("mitigate", rlhf, lr, entry=entry) for entry in sweep.training]
         if has_baseline(sweep, preset):
             found.append(Step("baseline"))
+    if any(step.aligns and getattr(preset.section(str(step.rlhf)), "starts_warm", False) for step in found):
+        found.insert(3, Step("warm_start"))
     return list(dict.fromkeys(found))
 
 
@@ -83,7 +85,7 @@ def _before_training(preset: Preset, entry: TrainingEntry, lr: float | None) -> 
 def models(preset: Preset, step: Step) -> int:
     """How many models a step measures."""
     if step.rule == "trajectory":
-        return preset.iterations(step.rlhf)
+        return len(preset.measured(str(step.rlhf), preset.iterations(str(step.rlhf))))
     if step.entry is not None:
         return len(step.entry.settings()) * (len(getattr(step.entry, "alphas", ())) or 1)
     return 1 if step.rule == "baseline" else 0
@@ -96,9 +98,10 @@ TRAINED = FULL + FULL + ADAM  # weights, gradients and AdamW's moments, all of t
 
 
 def layer_parameters(shape: PublicModel) -> int:
-    """Q, K, V, O, the gated MLP and two norms, with those of queries and keys where there are some; without biases."""
+    """Q, K, V, O, the gated MLP and two norms, with norms of queries and keys, and biases of Q, K, V, where there are some."""
     attention = shape.hidden_size * shape.head_size * 2 * (shape.heads + shape.kv_heads)
     attention += shape.query_key_norms * shape.head_size * (shape.heads + shape.kv_heads)
+    attention += shape.attention_biases * shape.head_size * (shape.heads + 2 * shape.kv_heads)
     return attention + 3 * shape.hidden_size * shape.intermediate_size + 2 * shape.hidden_size
 
 
@@ -109,7 +112,7 @@ def parameters(shape: PublicModel) -> int:
 
 
 def training_state(shape: PublicModel, gpus: int = 1) -> float:
-    """Bytes a GPU of weights, gradients and optimiser, sharded evenly (FSDP's full sharding, ZeRO-3): 16 bytes a parameter over all."""
+    """Bytes a GPU of weights, gradients and optimiser, sharded evenly (FSDP's full sharding): 16 bytes a parameter over all."""
     return TRAINED * parameters(shape) / gpus
 
 

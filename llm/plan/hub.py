@@ -6,6 +6,7 @@ from operator import attrgetter
 from ..config import AveragingEntry, HubPreset
 from ..config.base import Lengths, Work
 from ..config.trainers import Hardware, Training
+from ..errors import UserError
 from ..training.distributed.processes import split
 from .costs import (
     FULL,
@@ -24,6 +25,7 @@ from .costs import (
 
 PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
 BANDWIDTH = 2.0e12  # bytes a second of an A100's memory (80 GB), the default of `plan --bandwidth`
+TUNED = ("sft", "warm_start")  # rules that tune a model on conversations, by the preset's section of that name
 LAUNCHES = 0.6e-3  # seconds a layer and step of transformers, assumed; vLLM replays recorded steps
 
 
@@ -50,7 +52,11 @@ LENGTHS = Lengths(prompt=SIZES.prompt, reply=SIZES.reply, pairs=SIZES.pairs)
 def cost(preset: HubPreset, step: Step, peak: float = PEAK, bandwidth: float = BANDWIDTH) -> Cost:
     """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
     gpus = [preset.hardware.of_batch(settings.rows).processes for settings in _trainings(preset, step)] or [1]
-    if step.rule == "pretrain" or (not preset.is_trained and step.rule in ("sft", "align")):
+    if (
+        step.rule == "pretrain"
+        or (step.rule == "sft" and preset.sft is None)
+        or (step.aligns and not preset.is_trained)
+    ):
         return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
     speed = gpu_speed(preset.model, peak, bandwidth, preset.hardware.checkpointing, together(preset, step))
     return Cost(max(gpus), memory(preset, step), speed.hours(work(preset, step)) / min(gpus), *_disk(preset, step))
@@ -72,16 +78,19 @@ def _trainings(preset: HubPreset, step: Step) -> list[Training]:
         return []
     if step.aligns:
         section = getattr(preset, step.rlhf)
-        return [section, preset.warm_start] if section.starts_warm else [section]
+        return [section]
     if step.rule == "reward":
         return [preset.reward.sft, preset.reward.bradley_terry]
-    return [preset.sft] if step.rule == "sft" else []
+    settings = getattr(preset, step.rule) if step.rule in TUNED else None
+    return [] if settings is None else [settings]
 
 
 def work(preset: HubPreset, step: Step) -> Work:
-    """In tokens, over all GPUs. A warm start and its own critic are part of PPO's step."""
+    """In tokens, over all GPUs."""
     if step.rule == "sft":
         return Work(trained=SIZES.conversations * SIZES.conversation * preset.sft.descent.epochs)
+    if step.rule == "warm_start":
+        return Work(trained=SIZES.pairs * LENGTHS.whole * preset.warm_start.descent.epochs)
     if step.rule == "reward":
         scored, settings = Work(read=2 * SIZES.test_pairs * LENGTHS.whole), preset.reward
         if settings is None:
@@ -89,9 +98,7 @@ def work(preset: HubPreset, step: Step) -> Work:
         epochs = settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs
         return scored + Work(trained=SIZES.pairs * LENGTHS.whole * epochs)
     if step.aligns:
-        section = getattr(preset, step.rlhf)
-        warm = preset.warm_start.descent.epochs if section.starts_warm else 0
-        return section.work(LENGTHS) + Work(trained=SIZES.pairs * LENGTHS.whole * warm)
+        return getattr(preset, step.rlhf).work(LENGTHS)
     found = _measuring(preset) * models(preset, step)
     if isinstance(step.entry, AveragingEntry) and step.entry.spec.searches:
         search = attrgetter(step.entry.spec.searches)(preset)
@@ -110,8 +117,9 @@ def memory(preset: HubPreset, step: Step) -> float:
     """Bytes on each GPU: training with what stands beside it, or writing, whichever takes more."""
     shape, hardware = preset.model, preset.hardware
     whole = HALF * parameters(shape)  # a copy that only reads or writes
-    if step.rule == "sft":
-        return _training(preset, preset.sft.descent.batch, preset.sft.block)
+    if step.rule in TUNED:
+        settings = getattr(preset, step.rule)
+        return _training(preset, settings.descent.batch, settings.block)
     if step.rule == "reward":
         settings = preset.reward
         if settings is None:
@@ -152,28 +160,37 @@ def _aligning(preset: HubPreset, step: Step) -> float:
 
 
 def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
-    """(bytes left behind, bytes beside them while it runs): bf16 models; two states of fp32 weights with both moments."""
+    """(bytes left behind, bytes beside them while it runs): bf16 models; states of fp32 weights with both moments, and the models that
+    training may go on from.
+    """
     count = parameters(preset.model)
-    folder, state = HALF * count, 2 * (training_state(preset.model) - FULL * count)
-    if step.rule == "sft":
-        return folder, state
+    folder, state = HALF * count, training_state(preset.model) - FULL * count
+    if step.rule in TUNED:
+        return folder, 2 * state
     if step.rule == "reward":
-        return (2 * folder, state) if preset.is_trained else (_fetched(preset, step), 0.0)
+        return (2 * folder, 2 * state) if preset.is_trained else (_fetched(preset, step), 0.0)
     if step.aligns:
-        section = getattr(preset, step.rlhf)
-        return (preset.iterations(step.rlhf) + section.starts_warm) * folder, state * section.trained_at_once
+        section, last = getattr(preset, step.rlhf), preset.iterations(step.rlhf)
+        kept = len(preset.measured(step.rlhf, last)) if step.eta is None else 1
+        return kept * folder, section.states * (section.trained_at_once * state + folder)
     return 0.0, folder  # an average is written, measured and removed
 
 
 def _fetched(preset: HubPreset, step: Step) -> float:
     """Bytes of what is downloaded: the data sets with the first step, and each public model with the step that it stands for."""
     folder = HALF * parameters(preset.judge if step.rule == "reward" else preset.model)
-    return folder * (step.rule != "pretrain" or preset.is_trained) + SIZES.documents * (step.rule == "pretrain")
+    return folder * (step.rule != "pretrain" or preset.models.pretrained is not None) + SIZES.documents * (
+        step.rule == "pretrain"
+    )
 
 
 def with_gpus(preset: HubPreset, gpus: int) -> HubPreset:
-    """The preset on another number of GPUs; those that train nothing need one."""
-    if not preset.is_trained:
+    """The preset trained on another number of GPUs; those that train nothing, or on the CPU, stay as they are."""
+    if not preset.is_trained or preset.hardware.device == "cpu":
         return preset
+    if preset.hardware.launcher == "none" and gpus > 1:
+        raise UserError(
+            f"gpus = {gpus} is not allowed with launcher = 'none' of preset = {preset.name}; allowed is 1, or launcher: fsdp"
+        )
     hardware = Hardware.model_validate(preset.hardware.model_dump() | {"processes": gpus})
     return preset.model_copy(update={"hardware": hardware})

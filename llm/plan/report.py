@@ -67,6 +67,12 @@ def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Devic
         )
 
 
+def require_gpus(gpus: int, device: Device) -> None:
+    """UserError where a run is to share more GPUs than there are."""
+    if gpus > device.gpus:
+        raise UserError(f"gpus = {gpus} is not allowed: torch can use {device.gpus} here; allowed are at most as many")
+
+
 def resources(preset: AnyPreset, step: Step) -> dict[str, int]:
     """gpu: GPUs; mem_mb: memory of the computer, in MB; runtime: minutes, after which a scheduler may stop the job.
 
@@ -75,11 +81,13 @@ def resources(preset: AnyPreset, step: Step) -> dict[str, int]:
     """
     if isinstance(preset, HubPreset):
         cost, count = hub.cost(preset, step), parameters(preset.model)
+        gpus = cost.gpus * (preset.hardware.device == "gpu")
         memory = max(max(1, cost.gpus) * (local.PROGRAM + FULL * count), local.PROGRAM + 4 * HALF * count)
     else:
         cost = local.cost(preset, step)
+        gpus = cost.gpus
         memory = cost.memory + local.PROGRAM * preset.needs_gpus  # a model is read here before it goes to the GPU
-    return {"gpu": cost.gpus, "mem_mb": ceil(memory / MB), "runtime": LEAST + ceil(SLACK * 60 * cost.hours)}
+    return {"gpu": gpus, "mem_mb": ceil(memory / MB), "runtime": LEAST + ceil(SLACK * 60 * cost.hours)}
 
 
 def device_for(

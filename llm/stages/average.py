@@ -1,7 +1,7 @@
 """Averages of theta_0 and theta, mixed in memory and measured: with ratios that a sweep gives (MA, single parts, the
 patterns of figure 9, any other merge), that follow from a rule (LiNeS) or that were found before (AMA, AdaMerging, the oracle) (paper.md sections 4, 5)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..averaging.schedule import rule_named, schedules
 from ..averaging.whole import Materials
 from ..config import AveragingEntry
 from ..errors import UserError
+from ..evaluation.keeping import Keep, anew
 from ..evaluation.local import Evaluator
 from ..evaluation.measurement import rows_of, with_rate
 from ..grouping import PART_NAMES, Grouping, assign, labels, only_linear, ratios
@@ -65,7 +66,13 @@ def load_between(
 
 
 def measure_averages(
-    evaluator: Evaluator, theta: Path, rlhf: str, entry: AveragingEntry, lr: float | None, found: Found
+    evaluator: Evaluator,
+    theta: Path,
+    rlhf: str,
+    entry: AveragingEntry,
+    lr: float | None,
+    found: Found,
+    keep: Keep = anew,
 ) -> list[dict]:
     """Result rows of every setting of an entry.
 
@@ -73,6 +80,7 @@ def measure_averages(
         rlhf: the algorithm that made theta.
         lr: the learning rate theta was made with, None for the preset's own; it becomes part of the setting.
         found: what a search for ratios has found; empty for methods that are given theirs.
+        keep: keeps the rows of each model as they come; those that it has are not measured again.
     """
     grouping = entry.grouping.of_model(evaluator.run.preset.model)
     device, spec, rows = evaluator.mixed_on, entry.spec, []
@@ -85,13 +93,15 @@ def measure_averages(
         if spec.whole
         else _mixed_models(between, entry, grouping, found)
     )
-    for setting, model in models:
-        measured, seconds = evaluator.measure(model)
-        rows += rows_of(evaluator.run, rlhf, entry.method, with_rate(setting, lr), measured, seconds)
+    for setting, build in models:
+        named = with_rate(setting, lr)
+        rows += keep(named, lambda: rows_of(evaluator.run, rlhf, entry.method, named, *evaluator.measure(build())))
     return rows
 
 
-Models = Iterator[tuple[dict[str, Any], torch.nn.Module]]  # (setting, the model); a model is valid until the next one
+Models = Iterator[
+    tuple[dict[str, Any], Callable[[], torch.nn.Module]]
+]  # (setting, makes the model, valid until the next one)
 
 
 def _mixed_models(between: Between, entry: AveragingEntry, grouping: Grouping, found: Found) -> Models:
@@ -100,16 +110,16 @@ def _mixed_models(between: Between, entry: AveragingEntry, grouping: Grouping, f
         if entry.method in schedules():
             rule = rule_named(entry.method, own)
             named = rule(between.theta, tied(between.model.state_dict()), setting["alpha"])
-            yield setting, between.mix_tensors({name: ratio for name, (_, ratio) in named.items()})
+            yield setting, partial(between.mix_tensors, {name: ratio for name, (_, ratio) in named.items()})
         else:
             merge = merge_named(entry.method, own) if entry.method in merged_methods() else LINEAR
-            yield setting, between.mix(alphas, merge)
+            yield setting, partial(between.mix, alphas, merge)
 
 
 def _whole_models(evaluator: Evaluator, theta: Path, entry: AveragingEntry, between: Between) -> Models:
     build = code_of(entry.spec)(_materials(evaluator, theta, between))
     for setting in whole_settings(entry):
-        yield setting, build(setting)
+        yield setting, partial(build, setting)
 
 
 def whole_settings(entry: AveragingEntry) -> list[dict[str, Any]]:

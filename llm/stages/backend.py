@@ -39,6 +39,9 @@ class Backend(Protocol):
     def reward(self) -> None:
         """The model `reward`, and `reward.json` with its accuracy on held-out pairs, which is printed too."""
 
+    def warm_start(self) -> Path:
+        """The model that PPO begins with, where the preset has a section of that name; its folder."""
+
     def align(self, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
         """theta, and a model after every iteration (`llm.stages.align.align`)."""
 
@@ -98,6 +101,9 @@ class LocalBackend:
         judged = train_reward(run, theta_0, pairs, run.folder / "reward")
         write_json(run.folder / "reward.json", judged)
         print(f"reward model: accuracy {judged['accuracy']:.3f}, correlation with gold {judged['correlation']:.3f}")
+
+    def warm_start(self) -> Path:
+        raise UserError(f"preset = {self.run.preset.name} has no section warm_start; its PPO begins with theta_0")
 
     def align(self, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
         align(self.run, rlhf, rate, eta)

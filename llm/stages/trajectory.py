@@ -1,10 +1,12 @@
 """What is measured of the models that training itself made: theta_0, each iteration of alignment, theta; and chance."""
 
+from functools import partial
 from math import sqrt
 from typing import Any
 
 from ..config import Algorithm
 from ..evaluation.abilities import chance
+from ..evaluation.keeping import Keep, anew
 from ..evaluation.local import Evaluator
 from ..evaluation.measurement import Measurement, rows_of, with_rate
 from ..files import read_made
@@ -32,15 +34,18 @@ def _reward_model(judged: dict[str, Any]) -> dict[str, Measurement]:
     }
 
 
-def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str) -> list[dict]:
-    """Rows of early stopping at every iteration up to theta, and of theta."""
-    run, rows, lr = evaluator.run, [], number(rate)
-    setting = with_rate({}, lr)
+def measure_trajectory(evaluator: Evaluator, rlhf: Algorithm, rate: str, keep: Keep = anew) -> list[dict]:
+    """Rows of early stopping at every iteration up to theta whose model is kept, and of theta. keep: as for `llm.stages.average.measure_averages`."""
+    run, rows, setting = evaluator.run, list[dict](), with_rate({}, number(rate))
     folder = aligned_folder(run, rlhf, rate)
     last = last_iteration(run, rlhf, folder)
-    for iteration in range(1, last + 1):
-        measured, seconds = evaluator.measure(load_model(iteration_folder(folder, iteration), evaluator.mixed_on))
-        rows += rows_of(run, rlhf, "early-stopping", {"iteration": iteration, **setting}, measured, seconds)
-        if iteration == last:
-            rows += rows_of(run, rlhf, "theta", setting, measured, seconds)
+
+    def measured(iteration: int) -> list[dict]:
+        model = load_model(iteration_folder(folder, iteration), evaluator.mixed_on)
+        found = evaluator.measure(model)
+        own = rows_of(run, rlhf, "early-stopping", {"iteration": iteration, **setting}, *found)
+        return own + (rows_of(run, rlhf, "theta", setting, *found) if iteration == last else [])
+
+    for iteration in run.preset.measured(rlhf, last):
+        rows += keep(iteration, partial(measured, iteration))
     return rows

@@ -52,6 +52,12 @@ def forget_training(out: Path, before: int) -> None:
         training_file(out, iteration).unlink(missing_ok=True)
 
 
+def forget_weights(model: Path) -> None:
+    """Remove the weights of a model folder that nothing needs any more; what says that the iteration was made stays."""
+    for file in model.glob("*.safetensors*"):
+        file.unlink()
+
+
 Part: TypeAlias = torch.nn.Module | torch.optim.Optimizer | dict[str, torch.Tensor]
 
 

@@ -160,13 +160,15 @@ def test_help_lists_the_stages_and_loads_nothing_heavy():
     assert done.returncode == 0, done.stderr
     *shown, loaded = done.stdout.splitlines()
     assert loaded == "loaded: []"
-    for stage in "show pretrain sft reward align baseline trajectory sweep mitigate collect table span".split():
+    for (
+        stage
+    ) in "show pretrain sft reward warm-start align baseline trajectory sweep mitigate collect table span".split():
         assert any(re.match(rf"\W*{stage}\b", line) for line in shown), stage
 
 
 PANELS = {
     "Your models": "average adapt front tax benchmark replies win-rate fetch",
-    "Experiments": "plan check tiny show pretrain sft reward align baseline trajectory movement overlap sweep mitigate bench",
+    "Experiments": "plan check tiny show pretrain sft reward warm-start align baseline trajectory movement overlap sweep mitigate bench",
     "Results": "collect table claims span",
 }
 

@@ -118,9 +118,19 @@ def test_where_models_are_slow_to_measure_single_parts_have_fewer_ratios_and_not
         (
             "openllama-3b",
             {"models": {"theta": "x"}},
-            "models: pretrained, theta is not allowed; allowed are pretrained alone, or theta_0",
+            "models: pretrained, theta is not allowed; allowed are pretrained alone, theta_0 alone, or theta_0, theta and reward",
         ),
         ("zephyr-7b-beta", {"models": {"theta": None}}, "models: theta_0, reward is not allowed"),
+        (
+            "openllama-3b",
+            {"models": {"pretrained": None, "theta_0": "x"}, "sft": None, "reward": None},
+            "the key reward is missing; it must be given with models.theta_0",
+        ),
+        (
+            "openllama-3b",
+            {"models": {"pretrained": None, "theta_0": "x"}},
+            "sft is not allowed with models.theta_0, which is tuned already",
+        ),
         ("openllama-3b", {"sft": None}, "the key sft is missing; it must be given with models.pretrained"),
         (
             "openllama-3b",

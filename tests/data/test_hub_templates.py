@@ -17,6 +17,7 @@ FOLLOWED = (*ASKED, Turn("assistant", "Hello."), Turn("user", "Why?"))
 SYSTEM = (Turn("system", "Be kind."), *ASKED)
 REPLY = Turn("assistant", "So be it.")
 SMOLLM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+QWEN = "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), min_size=1, max_size=20)
 
 
@@ -51,6 +52,7 @@ def written(name, turns, opened):
         ("tulu", SYSTEM, "<|system|>\nBe kind.\n<|user|>\nHi.\n<|assistant|>\n"),
         ("tulu", FOLLOWED, "<|user|>\nHi.\n<|assistant|>\nHello.</s>\n<|user|>\nWhy?\n<|assistant|>\n"),
         ("olmo2", FOLLOWED, "<s><|user|>\nHi.\n<|assistant|>\nHello.</s>\n<|user|>\nWhy?\n<|assistant|>\n"),
+        ("qwen2.5", ASKED, QWEN + "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\n"),
         ("smollm2", ASKED, SMOLLM + "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\n"),
         (
             "smollm2",
@@ -71,6 +73,7 @@ def test_a_prompt_ends_where_the_reply_begins(name, turns, text):
         ("zephyr-gemma", "<s><|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\nSo be it.<|im_end|>\n</s>"),
         ("tulu", "<|user|>\nHi.\n<|assistant|>\nSo be it.</s>"),
         ("olmo2", "<s><|user|>\nHi.\n<|assistant|>\nSo be it.</s>"),
+        ("qwen2.5", QWEN + "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\nSo be it.<|im_end|>\n"),
         ("smollm2", SMOLLM + "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\nSo be it.<|im_end|>\n"),
     ],
 )
@@ -131,7 +134,7 @@ def test_templates_that_do_not_fit_are_refused():
         UserError, match="^template = 'own' is not allowed, as the tokenizer has none; allowed are openllama, "
     ):
         set_template(byte_tokenizer(), "own")
-    for name in ("zephyr-gemma", "smollm2"):
+    for name in ("zephyr-gemma", "smollm2", "qwen2.5"):
         with pytest.raises(
             UserError,
             match=rf"'{name}' is not allowed, .* lacks <\|im_start\|>; allowed are openllama, zephyr, tulu, olmo2\.$",

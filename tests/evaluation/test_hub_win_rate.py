@@ -51,6 +51,8 @@ def measured(tmp_path, monkeypatch):
         changes = {"alpaca_prompts": 3, "evaluation": evaluation}
         settings = HubEvaluate.model_validate(run.preset.evaluate.model_dump() | changes)
         run = Run(run.preset.model_copy(update={"evaluate": settings}), 0, tmp_path)
+        (tmp_path / "theta_0").mkdir(exist_ok=True)
+        (tmp_path / "theta_0" / "config.json").touch()
         found, _ = HubEvaluator(run, tmp_path / "theta_0", tmp_path / "reward").measure("theta")
         return found["win_rate"], list(calls)
 

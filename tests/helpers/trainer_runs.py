@@ -51,7 +51,7 @@ def rsf_run(folder: Path, out: Path, hardware: Hardware, iterations: int = 1) ->
 def ppo_settings(iterations: int, **collapse) -> PpoSettings:
     signs = {"window": 2, "reward_drop": 50.0, "shortest": 0.01, "cut_off": 0.99, "critic_loss": 1e6, "back": 2}
     signs |= {"restarts": 1}
-    counts = {"iterations": iterations, "prompts": 4, "epochs": 2, "batch": 2}
+    counts = {"iterations": iterations, "prompts": 4, "epochs": 2, "batch": 2, "measured_every": 1}
     science = {"eta": 0.1, "gamma": 1.0, "gae_lambda": 0.95, "clip": 0.2, "value_clip": 50.0, "baseline": 0.5}
     parts = {"writing": writing(), "optimiser": adam(), "critic_optimiser": adam()}
     return PpoSettings(**counts, **science, **parts, collapse=Collapse(**signs | collapse), lora=None)

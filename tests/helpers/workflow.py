@@ -8,12 +8,24 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 
 
-def graph(folder: Path, *options: str, target: str = "core", preset: str | Path = "smoke") -> subprocess.Popen:
-    """Snakemake on targets for seed 0, working in `folder`, in a process group of its own."""
+def graph(
+    folder: Path, *options: str, target: str = "core", preset: str | Path = "smoke", config: tuple[str, ...] = ()
+) -> subprocess.Popen:
+    """Snakemake on targets for seed 0, working in `folder`, in a process group of its own. config: settings beside those."""
     arguments = ["--snakefile", REPOSITORY / "Snakefile", "--directory", folder, "--cores", "2", *options]
     settings = [f"preset={preset}", "seeds=0", f"out={folder / 'out'}", f"results={folder / 'results'}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *map(str, arguments), "--config", *settings, "--", *target.split()],
+        [
+            sys.executable,
+            "-m",
+            "snakemake",
+            *map(str, arguments),
+            "--config",
+            *settings,
+            *config,
+            "--",
+            *target.split(),
+        ],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         start_new_session=True,

@@ -38,6 +38,7 @@ SHAPES = {
     "grouped": {"heads": 4, "kv_heads": 2, "head_size": 16, "tied_embeddings": True},
     "plain": {"heads": 4, "kv_heads": 4, "head_size": 16, "tied_embeddings": False},
     "olmo": {"heads": 4, "kv_heads": 2, "head_size": 16, "tied_embeddings": False, "query_key_norms": True},
+    "qwen": {"heads": 4, "kv_heads": 2, "head_size": 16, "tied_embeddings": True, "attention_biases": True},
     "wide heads": {"heads": 2, "kv_heads": 1, "head_size": 48, "tied_embeddings": False},
 }
 SIZES = {"layers": 3, "hidden_size": 64, "intermediate_size": 160, "vocabulary": 96, "context": 64}
@@ -49,9 +50,10 @@ def shape(name: str = "grouped", **changes) -> PublicModel:
 
 
 def model_of(shape: PublicModel):
-    from transformers import LlamaForCausalLM, Olmo2ForCausalLM
+    from transformers import LlamaForCausalLM, Olmo2ForCausalLM, Qwen2ForCausalLM
 
     kind = Olmo2ForCausalLM if shape.query_key_norms else LlamaForCausalLM
+    kind = Qwen2ForCausalLM if shape.attention_biases else kind
     return kind(
         kind.config_class(
             vocab_size=shape.vocabulary,
@@ -137,6 +139,7 @@ def test_the_cache_holds_what_a_model_writes_into_it():
         ("smollm2-135m", 134_515_008),
         ("tulu-3-8b", 8_030_326_784),
         ("olmo-2-1b", 1_484_916_736),
+        ("qwen2.5-1.5b", 1_543_714_304),
     ],
 )
 def test_the_presets_models_have_their_published_numbers_of_parameters(name, count):

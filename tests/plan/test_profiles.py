@@ -63,6 +63,15 @@ def test_what_all_wait_for_takes_the_presets_threads_and_what_runs_side_by_side_
     assert set(several) == threads
 
 
+def test_the_warm_start_of_ppo_is_made_once_for_all_penalties(tmp_path: Path):
+    said = output(graph(tmp_path, "--dry-run", target="algorithms kl-penalty", preset="openllama-3b"))
+    jobs = counted(said)
+    assert (jobs["warm_start"], jobs["align"], jobs["penalise"]) == (1, 2, 5)
+    inputs = re.findall(r"^rule (?:align|penalise):\n    input: (.*)$", said, flags=re.MULTILINE)
+    assert sorted(inputs).count(next(given for given in inputs if "warm-start" in given)) == 6  # DPO has none
+    assert asked(said)["warm_start"] == resources(load_preset("openllama-3b"), Step("warm_start"))
+
+
 def test_time_asked_for_leaves_room_and_memory_holds_a_model_for_each_process():
     preset = load_preset("openllama-3b")
     found = resources(preset, Step("sft"))

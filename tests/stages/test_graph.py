@@ -78,7 +78,7 @@ def test_folders_with_spaces_and_signs_of_the_shell_are_only_names(tmp_path):
     preset = folder / "my preset.yaml"
     preset.write_text("{base: smoke, name: mine}")
     said = output(graph(folder, "--dry-run", "--printshellcmds", preset=preset))
-    commands = [shlex.split(line) for line in re.findall(r"Shell command: (\S+ -m llm .*)", said)]
+    commands = [shlex.split(line) for line in re.findall(r"Shell command: (?:CARDS=\d+ )?(\S+ -m llm .*)", said)]
     assert Counter(command[3] for command in commands) == Counter(JOBS) - Counter(average=7) + Counter(sweep=7)
     for command in commands:
         if command[3] != "collect":

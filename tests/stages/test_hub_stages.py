@@ -4,6 +4,7 @@ is killed in the middle of a stage, done again, ends with the same models.
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from hub_runs import DATA, Forks, run_of, tiny_preset
 from llm.config import load_preset, load_sweep
 from llm.config.tiny import tiny
-from llm.data.benchmarks import BENCHMARKS
+from llm.data.benchmarks import PAPER
 from llm.errors import UserError
 from llm.models.loading import load_model, load_tokenizer
 from llm.run import Run
@@ -24,13 +25,14 @@ from llm.training.distributed import launch
 from microcosm_runs import command, values
 from trainer_models import same
 
-METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *BENCHMARKS, "squad_v1_em", "drop_em"}
+METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *PAPER, "squad_v1_em", "drop_em"}
 CLASSES = {
     "openllama-3b": "LlamaForCausalLM",
     "zephyr-7b-beta": "MistralForCausalLM",
     "zephyr-7b-gemma": "GemmaForCausalLM",
     "olmo-2-1b": "Olmo2ForCausalLM",
     "tulu-3-8b": "LlamaForCausalLM",
+    "qwen2.5-1.5b": "Qwen2ForCausalLM",
 }
 
 # what is trained in which order, by the name of its job; the stage that does it; the model it ends with
@@ -40,7 +42,7 @@ JOBS = {
     "reward": (HubBackend.reward, "reward"),
     "rsf-own": (lambda backend: backend.align("rsf", "own"), "rsf/own/iteration02"),
     "dpo-own": (lambda backend: backend.align("dpo", "own"), "dpo/own/iteration02"),
-    "warm-start": (lambda backend: backend.align("ppo", "own"), "warm-start"),
+    "warm-start": (HubBackend.warm_start, "warm-start"),
     "ppo-own": (lambda backend: backend.align("ppo", "own"), "ppo/own/iteration02"),
 }
 
@@ -103,6 +105,22 @@ def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_some
     assert values(rows, "early-stopping", iteration=2) == values(rows, "theta")
 
 
+def test_ppo_keeps_the_models_that_are_measured_and_when_it_is_done_no_state(whole, tmp_path, monkeypatch):
+    run, _ = whole
+    out = run.folder / "ppo" / "own"
+    assert run.preset.measured("ppo", 2) == [2] and run.preset.measured("rsf", 2) == [1, 2]
+    assert load_preset("openllama-3b").measured("ppo", 40) == list(range(4, 41, 4))
+    assert load_preset("openllama-3b").measured("ppo", 39) == [*range(4, 39, 4), 39]
+    assert {file.parent.name for file in out.rglob("*.safetensors")} == {"iteration02"}
+    assert not list(out.glob("training*")) and (out / "iteration01.json").is_file()
+    monkeypatch.setattr(launch, "subprocess", Forks(tmp_path))
+    HubBackend(run).align("ppo", "own")
+    assert not any(tmp_path.iterdir())  # no step was taken
+    asked = []
+    evaluator = SimpleNamespace(run=run, mixed_on="cpu", measure=lambda model: asked.append(model) or ({}, 0.0))
+    assert measure_trajectory(evaluator, "ppo", "own") == [] and len(asked) == 1
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_a_killed_stage_goes_on_to_the_same_model(whole, tmp_path, monkeypatch, name):
     (done, forks), (stage, model) = whole, JOBS[name]
@@ -127,6 +145,20 @@ def left_out(name: str) -> list[str]:
     return [
         part for job in later for part in {"rsf-own": ["rsf"], "dpo-own": ["dpo"], "ppo-own": ["ppo"]}.get(job, [job])
     ]
+
+
+def test_a_theta_0_that_is_there_already_is_taken_and_all_else_is_made_of_it(tmp_path, monkeypatch):
+    forks = Forks(tmp_path)
+    monkeypatch.setattr(launch, "subprocess", forks)
+    run = run_of("qwen2.5-1.5b", tmp_path, upto="dpo")
+    trained = [name for name in JOBS if (tmp_path / name).exists()]
+    assert trained == ["reward-sft", "reward", "dpo-own"]
+    theta_0, theta = load_model(run.folder / "theta_0"), load_model(theta_folder(run, "dpo", "own"))
+    assert type(theta).__name__ == CLASSES["qwen2.5-1.5b"]
+    assert any("q_proj.bias" in name for name in theta.state_dict()) and theta.config.tie_word_embeddings
+    assert any(not torch.equal(a, b) for a, b in zip(theta_0.parameters(), theta.parameters(), strict=True))
+    rows = HubBackend(run).baseline() + averages(run, "dpo", "ma", (0.0,))
+    assert set(values(rows, "theta_0")) == METRICS and values(rows, "ma", alpha=0.0) == values(rows, "theta_0")
 
 
 def test_the_weights_of_a_local_model_are_linked_and_its_tokenizer_gets_the_presets_template(tmp_path):
@@ -170,6 +202,10 @@ def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, caps
         "is not allowed with this command; allowed are microcosm, microcosm-2, microcosm-untied, smoke"
         in capsys.readouterr().err
     )
+    assert command(monkeypatch, "warm-start", "--preset", path, "--out", tmp_path) == 2
+    assert "preset = zephyr-7b-beta-tiny has no section warm_start" in capsys.readouterr().err
+    assert command(monkeypatch, "warm-start", "--preset", "smoke", "--out", tmp_path) == 2
+    assert "preset = smoke has no section warm_start; its PPO begins with theta_0" in capsys.readouterr().err
     nowhere = tiny(load_preset("openllama-3b"), str(tmp_path))
     with pytest.raises(UserError, match="has no folder sharegpt"):
         HubBackend(Run(nowhere, 0, tmp_path)).sft()
@@ -182,7 +218,7 @@ def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeyp
         assert load_preset(str(to)) == tiny_preset(name)
     assert command(monkeypatch, "tiny", "microcosm", "--data-dir", DATA, "--to", tmp_path / "x.yaml") == 2
     assert (
-        "preset = 'microcosm' is not allowed; allowed are olmo-2-1b, openllama-3b, openllama-3b-ama-paper, openllama-3b-lora, tulu-3-8b, zephyr-7b-beta"
+        "preset = 'microcosm' is not allowed; allowed are olmo-2-1b, openllama-3b, openllama-3b-ama-paper, openllama-3b-lora, qwen2.5-1.5b, tulu-3-8b, zephyr-7b-beta"
         in capsys.readouterr().err
     )
     assert command(monkeypatch, "tiny", "openllama-3b", "--data-dir", tmp_path / "no", "--to", tmp_path / "x.yaml") == 2

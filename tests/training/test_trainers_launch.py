@@ -6,21 +6,23 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 import launched_trainers
+from llm.config.trainers import Launcher
 from llm.errors import UserError
 from llm.training.distributed.__main__ import main as jobs_main
 from llm.training.distributed.jobs import Job
-from llm.training.distributed.launch import FOLDER, command, environment, launch
+from llm.training.distributed.launch import RECIPES, command, environment, launch
 from trainer_models import PROMPTS, hardware, same, weights
 from trainer_runs import gradients, make_models, ppo_run, rsf_run, rsf_settings, sft_run
 
 ROOT = Path(__file__).parents[2]
 ALONE = hardware()
-TWO = hardware(launcher="ddp", processes=2)
+TWO = hardware(launcher="fsdp", processes=2)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def copied(command: list[str], env: dict[str, str], **_) -> subprocess.Completed
 def sharded(folder, launched):
     """The outputs of `launched_trainers`, run by two processes under FSDP."""
     shutil.rmtree(folder / "fsdp", ignore_errors=True)
-    job = command(TWO.model_copy(update={"launcher": "fsdp"}), folder / "job.json")
+    job = command(TWO, folder / "job.json")
     path = {
         "PYTHONPATH": str(ROOT)
     }  # a script's own folder is where Python looks first, so it is told of this checkout
@@ -138,24 +140,23 @@ def _job(folder: Path, split) -> Job:
     )
 
 
-@pytest.mark.parametrize("name", ["ddp", "fsdp", "cpu-gloo"])
-def test_accelerate_knows_every_key_of_the_recipes(name):
+def test_accelerate_knows_every_key_of_the_recipe_and_there_is_one_for_each_launcher():
     from accelerate.commands.config.config_args import load_config_from_file
 
-    settings = load_config_from_file(str(FOLDER / f"{name}.yaml"))
-    assert settings.num_processes == -1 and settings.num_machines == 1
-    assert settings.use_cpu == (name == "cpu-gloo")
+    assert {file.stem for file in RECIPES.iterdir()} == {*get_args(Launcher)} - {"none"}
+    for file in RECIPES.iterdir():
+        settings = load_config_from_file(str(file))
+        assert settings.num_processes == -1 and settings.num_machines == 1 and not settings.use_cpu
 
 
-@pytest.mark.parametrize(("launcher", "flag"), [("ddp", "multi_gpu"), ("fsdp", "use_fsdp")])
-def test_accelerate_understands_the_command(tmp_path, monkeypatch, launcher, flag):
+def test_accelerate_understands_the_command(tmp_path, monkeypatch):
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-    split = hardware(device="gpu", launcher=launcher, processes=4, dtype="bf16")
+    split = hardware(device="gpu", launcher="fsdp", processes=4, dtype="bf16")
     arguments = command(split, tmp_path / "job.json")
     monkeypatch.setattr(sys, "argv", arguments[2:])  # accelerate looks there for what was said itself
     made, _, _ = _validate_launch_command(launch_command_parser().parse_args(arguments[3:]))
-    assert [name for name in ("multi_gpu", "use_fsdp", "use_deepspeed") if getattr(made, name)] == [flag]
+    assert [name for name in ("multi_gpu", "use_fsdp", "use_deepspeed") if getattr(made, name)] == ["use_fsdp"]
     assert (made.num_processes, made.mixed_precision, made.module, made.training_script) == (
         4,
         "bf16",
@@ -163,12 +164,8 @@ def test_accelerate_understands_the_command(tmp_path, monkeypatch, launcher, fla
         "llm.training.distributed",
     )
     assert made.training_script_args == [str(tmp_path / "job.json")]
-    if launcher == "fsdp":
-        assert (made.fsdp_version, made.fsdp_reshard_after_forward, made.fsdp_state_dict_type) == (
-            2,
-            True,
-            "SHARDED_STATE_DICT",
-        )
+    sharding = (made.fsdp_version, made.fsdp_reshard_after_forward, made.fsdp_state_dict_type)
+    assert sharding == (2, True, "SHARDED_STATE_DICT")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Our loop, RSF and PPO on accelerate, in one process: values, what is left behind, and going on after a kill."""
 
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +25,9 @@ from llm.training.distributed.ppo_learner import fresh_learner, take_fresh_criti
 from llm.training.distributed.processes import Split, make_accelerator, split
 from llm.training.distributed.sampling import Sample, fitting, rewards, write_samples
 from llm.training.distributed.vllm_writer import _environment
+from llm.training.iterations import iteration_folder, log_file
 from llm.training.loop import token_loss
+from llm.training.rlhf.ppo.restarts import Trail, walk
 from trainer_models import PROMPTS, hardware, same, tokenizer, weights, writing
 from trainer_runs import gradients, make_models, ppo_run, ppo_settings, rsf_run, start
 
@@ -207,10 +211,50 @@ def test_after_a_collapse_the_critic_is_fresh_and_the_policy_left_alone_for_once
         assert not same(tmp_path / "iteration01", tmp_path / "iteration02")
 
 
+@pytest.mark.parametrize(
+    ("collapses", "back", "restarts"), [((), 3, 2), ((5, 6), 3, 2), ((3, 8, 9), 4, 2), ((2, 2), 2, 2)]
+)
+def test_models_that_are_not_measured_go_when_no_restart_can_need_them(tmp_path, collapses, back, restarts):
+    """collapses: iterations at which training looks collapsed, once each, in this order."""
+    due, most = list(collapses), 0
+    settings = ppo_settings(9, back=back, restarts=restarts).model_copy(update={"measured_every": 4})
+    everyone = SimpleNamespace(is_main_process=True, wait_for_everyone=lambda: None)
+    inputs = SimpleNamespace(accelerator=everyone, settings=settings, out=tmp_path)
+
+    def make(iteration: int, restarts: int) -> None:
+        nonlocal most
+        before, state = iteration_folder(tmp_path, iteration - 1), ppo_module._training(tmp_path, iteration - 1)
+        assert iteration == 1 or ((before / "model.safetensors").is_file() and state.is_dir())
+        collapsed = bool(due) and due[0] == iteration and bool(due.pop(0))
+        numbers = dict.fromkeys(("reward", "length", "unfinished", "critic_loss"), 0.0) | {"restarts": restarts}
+        told = numbers | {"collapse": "made up" if collapsed else None, "fresh_critic": False}
+        log_file(tmp_path, iteration).write_text(json.dumps(told))
+        ppo_module._training(tmp_path, iteration).mkdir(exist_ok=True)
+        iteration_folder(tmp_path, iteration).mkdir(exist_ok=True)
+        for name in ("model.safetensors", "config.json"):
+            (iteration_folder(tmp_path, iteration) / name).write_text("")
+        most = max(most, len(list(tmp_path.glob("training*"))))
+
+    forget = partial(ppo_module._forget, inputs)
+    trail = Trail("theta_0", "reward", tmp_path, partial(ppo_module._training, tmp_path), make=make, forget=forget)
+    for _ in walk(9, settings.collapse, trail):
+        pass
+    forget(10)
+    assert not due
+    assert [file.parent.name for file in sorted(tmp_path.glob("*/*.safetensors"))] == [
+        "iteration04",
+        "iteration08",
+        "iteration09",
+    ]
+    assert most <= settings.states  # as the plan of the disk has it
+
+
 def test_a_fresh_critic_is_the_reward_model_less_the_baseline_and_nothing_is_remembered(folder, tmp_path):
     split_for = Split(1, 2)
     accelerator, begin = make_accelerator(hardware(), split_for), start(folder)
-    inputs = Inputs(accelerator, split_for, begin, folder / "reward", PROMPTS, ppo_settings(1), hardware(), tmp_path)
+    inputs = Inputs(
+        accelerator, split_for, begin, folder / "reward", PROMPTS, ppo_settings(1), hardware(), tmp_path, ""
+    )
     learner = fresh_learner(inputs)
     made = {key: value.clone() for key, value in learner.learner.module.critic.state_dict().items()}
     optimiser = learner.learner.optimiser

@@ -1,5 +1,7 @@
 """TRL's trainers under our settings: they learn, a killed run ends the same, and what they leave is an ordinary model folder."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from llm.models.chat import encode_marked, pair_ids, prompt_ids
 from llm.models.loading import load_model, load_reward_model, load_tokenizer
 from llm.training.distributed import trl_run
 from llm.training.distributed.models import Start, load_trained
+from llm.training.distributed.rows import Lines, mapped
 from llm.training.distributed.trl_trainers import blocks, dpo, reward, sft
 from llm.training.loop import token_loss
 from llm.training.rlhf.preferences import bradley_terry
@@ -43,7 +46,7 @@ def test_blocks_lay_conversations_end_to_end_and_lose_nothing():
     words = tokenizer()
     stream = [token for talk in CONVERSATIONS for token in encode_marked(words, talk)[0]]
     for loss_on in ("all", "replies"):
-        rows = blocks(words, CONVERSATIONS, 20, loss_on)
+        rows = list(blocks(words, CONVERSATIONS, 20, loss_on))
         assert [token for row in rows for token in row["input_ids"]] == stream
         assert {len(row["input_ids"]) for row in rows[:-1]} == {20}
         counted = [label for row in rows for label in row["labels"] if label != IGNORED]
@@ -73,7 +76,7 @@ def test_instruction_tuning_lowers_the_loss_of_every_class(tmp_path, kind):
 def test_the_first_loss_is_the_mean_over_the_tokens_of_the_global_batch(tmp_path, start):
     """However the batch is split, and whichever tokens are counted: blocks have different numbers of replies' tokens."""
     settings = SFT.model_copy(update={"loss_on": "replies", "descent": descent(batch=4, epochs=1)})
-    rows = blocks(load_tokenizer(Path(start.model)), CONVERSATIONS, 40, "replies")
+    rows = list(blocks(load_tokenizer(Path(start.model)), CONVERSATIONS, 40, "replies"))
     model = load_model(Path(start.model))
     examples = [(row["input_ids"], [float(label != IGNORED) for label in row["labels"]]) for row in rows]
     ours = token_loss(model, pad_right(examples, 0)).item()
@@ -144,6 +147,42 @@ def test_dpo_leaves_models_along_the_way_and_a_killed_run_ends_with_the_same(tmp
     assert not folder.exists()
 
 
+def test_rows_are_made_into_ids_once_for_all_who_map_them(tmp_path):
+    """By several processes at a time, and again after a kill; anew for other rows, another tokenizer or other settings."""
+    words, made = tokenizer(), tmp_path / "made"
+    lines = Lines(tmp_path / "talks.jsonl", ("messages",))
+    lines.file.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in CONVERSATIONS))
+    assert list(lines) == CONVERSATIONS
+
+    def encode(talks):
+        with made.open("a") as log:
+            log.write("x")
+        return blocks(words, talks, 20, "all")
+
+    def ask(rows=lines, told=20, its=words):
+        return mapped(rows, its, (told,), tmp_path / "theta_0", encode)
+
+    children = []
+    for _ in range(4):
+        children.append(os.fork())
+        if children[-1] == 0:
+            os._exit(0 if ask().rows.num_rows == len(list(blocks(words, CONVERSATIONS, 20, "all"))) else 1)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
+    assert ask().rows[:] == {
+        key: [row[key] for row in blocks(words, CONVERSATIONS, 20, "all")] for key in ("input_ids", "labels")
+    }
+    assert ask().rows.cache_files and made.read_text() == "x"
+    other = tokenizer()
+    other.chat_template += " "
+    names = {ask().name, ask(CONVERSATIONS[:2]).name, ask(told=21).name, ask(its=other).name}
+    lines.file.write_text(lines.file.read_text() + "\n".join(lines.file.read_text().splitlines()[:1]) + "\n")
+    assert len(names | {ask().name}) == 5 == len(made.read_text())
+    lines.file.write_text(f'{lines.file.read_text().splitlines()[0]}\n{{"message": []}}\n')
+    with pytest.raises(UserError, match="line 2 has the keys message; allowed are messages"):
+        ask()
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_states_of_another_run_are_not_gone_on_with(tmp_path):
     folder = trl_run.checkpoint_folder(tmp_path / "out")
     (folder / "checkpoint-4").mkdir(parents=True)
@@ -185,6 +224,6 @@ def test_bad_settings_are_one_sentence_each(tmp_path, start):
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="iterations = 99 is not allowed; allowed are 1 to 12"):
         dpo(start, PAIRS, DPO.model_copy(update={"iterations": 99}), hardware(), tmp_path / "out")
-    with pytest.raises(UserError, match="pairs has 0 rows that are short enough"):
+    with pytest.raises(UserError, match="data has 0 rows that are short enough"):
         reward(start, PAIRS, REWARD.model_copy(update={"length": 5}), hardware(), tmp_path / "out")
     assert trl_run.steps_of(5, descent(batch=2, epochs=3)) == 9

@@ -23,7 +23,7 @@ tulu: as Tulu 3 was trained (open-instruct, open_instruct/dataset_transformation
 replies end in the end token, and there is no beginning token. olmo2: the same after <|endoftext|>, which OLMo 2 has as its beginning
 and end token (model cards of allenai/OLMo-2-*); a tokenizer that names no beginning token gets its end token there.
 
-smollm2: ChatML as SmolLM2-Instruct writes it, its own system turn first where there is none.
+smollm2, qwen2.5: ChatML as SmolLM2-Instruct and Qwen2.5-Instruct write it, each with its own system turn first where there is none.
 """
 
 from dataclasses import dataclass
@@ -54,6 +54,12 @@ class Template:
     tokens: tuple[str, ...] = ()
 
 
+def _introduced(system: str) -> Template:
+    """ChatML with a system turn where there is none."""
+    turn = "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\n" + system + "<|im_end|>\\n' }}{% endif %}"
+    return Template(turn + _CHATML + _CHATML_OPENED + "{% endif %}", _CHATML_TOKENS)
+
+
 TEMPLATES = {
     "openllama": Template(
         "{{ bos_token }}{% for message in messages %}"
@@ -74,12 +80,8 @@ TEMPLATES = {
     ),
     "tulu": Template(_TULU),
     "olmo2": Template("{{ bos_token or eos_token }}" + _TULU),
-    "smollm2": Template(
-        "{% if messages[0]['role'] != 'system' %}"
-        "{{ '<|im_start|>system\\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\\n' }}"
-        "{% endif %}" + _CHATML + _CHATML_OPENED + "{% endif %}",
-        _CHATML_TOKENS,
-    ),
+    "smollm2": _introduced("You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+    "qwen2.5": _introduced("You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
 }
 NAMES = (*TEMPLATES, OWN)
 

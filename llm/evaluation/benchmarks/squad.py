@@ -1,4 +1,5 @@
-"""SQuAD v1.1's scores, as its own script defines them (Rajpurkar et al., arXiv 1606.05250), for `tasks/squad_v1_f1.yaml`.
+"""SQuAD's scores, as its own scripts define them: v1.1's (Rajpurkar et al., arXiv 1606.05250) for `tasks/squad_v1_f1.yaml`, and
+v2's (Rajpurkar et al., arXiv 1806.03822), where some questions have no answer, for `tasks/squad_v2_f1.yaml`.
 
 `llm.evaluation.measurement.f1` is that of SQuAD v2's script. The two differ in one case: of a right answer of which articles and
 punctuation leave no word, v1.1 gives an equally empty reply an F1 of 0 (and an exact match of 1), v2 gives it 1.
@@ -30,3 +31,17 @@ def first_answer(doc: Mapping) -> str:
     if not doc["answers"]["text"]:
         raise ValueError("a question without an answer, which SQuAD v1.1 does not have")
     return " " + doc["answers"]["text"][0]
+
+
+def scores_v2(doc: Mapping, replies: Sequence[str]) -> dict[str, float]:
+    """The same of SQuAD v2: a question without an answer is answered rightly by a reply without words.
+
+    As in lm-eval's task `squadv2`, whose threshold for a model's own probability that there is no answer is never reached.
+    """
+    (reply,), answers = replies, [answer for answer in doc["answers"]["text"] if normalise(answer)] or [""]
+    return {"f1": max(f1(reply, answer) for answer in answers), "exact_match": exact_match(reply, answers)}
+
+
+def first_answer_v2(doc: Mapping) -> str:
+    """lm-eval's `doc_to_target` of its task `squadv2`."""
+    return " " + next(iter(doc["answers"]["text"]), "unanswerable")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.benchmarks import BENCHMARKS, abilities, checked_tasks, local_data
+from ...data.benchmarks import BENCHMARKS, PAPER, abilities, checked_tasks, local_data
 from ...errors import UserError, first_line
 from ...models.chat import prompt_ids
 from ..measurement import Measurement
@@ -25,7 +25,7 @@ class SuiteSettings:
     that are too long for the model, as lm-eval does, instead of refusing them.
     """
 
-    tasks: Sequence[str] = tuple(BENCHMARKS)
+    tasks: Sequence[str] = PAPER
     limit: int | None = None
     tokens: int | None = None
     data: Path | None = None

@@ -1,6 +1,8 @@
 """AMA on the paper's models: D_theta sampled from theta and judged, then the ratios, by `llm.averaging.ama.run` (paper, section 5)."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from operator import itemgetter
 from pathlib import Path
@@ -8,14 +10,17 @@ from pathlib import Path
 from ...averaging.ama.run import adapt_files
 from ...averaging.ama.settings import AdaptSettings, Sources
 from ...config import Algorithm, AveragingEntry, HubPreset
-from ...data.records import Turn, messages
+from ...data.records import Prompt, Turn, messages
 from ...evaluation.hub import Judge, device, dtype
-from ...files import read_made, up_to_date, write_text
+from ...evaluation.keeping import Kept
+from ...files import by_one, read_made, up_to_date, write_text
 from ...models.chat import generate_replies
 from ...models.loading import load_model, load_tokenizer
 from ...run import Run
 from ...training.distributed.data import pairs, read_prompts
 from ..average import Found
+
+PART = 64  # prompts whose replies are written together
 
 
 def ratios_of(run: Run[HubPreset], theta: Path, rlhf: Algorithm, entry: AveragingEntry, folder: Path) -> Found:
@@ -59,29 +64,43 @@ def _settings(
 
 
 def _samples(run: Run[HubPreset], theta: Path, file: Path) -> Path:
-    """Replies of theta to training prompts with their rewards: {"messages", "reward", "finished"}."""
-    reward, ama = run.folder / "reward", run.preset.ama
-    if up_to_date(file, theta / "config.json", reward / "config.json"):
-        return file
-    known = read_prompts(pairs(run, "train-prompts"))
-    drawn = [known[i] for i in run.rng("adapt").permutation(len(known))[: ama.prompts]]
-    prompts = [prompt for prompt in drawn for _ in range(ama.samples)]
-    model, rng = load_model(theta).to(device(run.preset)), run.torch_rng("adapt")
-    replies = generate_replies(
-        model,
-        load_tokenizer(theta),
-        prompts,
-        max_new_tokens=ama.max_new_tokens,
-        temperature=ama.temperature,
-        rng=rng,
-        batch_size=run.preset.evaluate.batch,
-        skip_special_tokens=True,
-    )
-    rewards = Judge(run.preset, reward)(prompts, replies)
-    rows = [
-        {"messages": messages((*prompt, Turn("assistant", reply))), "reward": float(score), "finished": finished}
-        for prompt, (reply, finished), score in zip(prompts, replies, rewards, strict=True)
-        if reply
-    ]
-    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+    """Replies of theta to training prompts with their rewards: {"messages", "reward", "finished"}. Entries share them; a killed job goes
+    on with the part that is missing.
+    """
+    reward = run.folder / "reward"
+    with by_one(file):
+        if not up_to_date(file, theta / "config.json", reward / "config.json"):
+            known, kept = read_prompts(pairs(run, "train-prompts")), Kept.beside(file, run.preset, theta, reward)
+            drawn = [known[i] for i in run.rng("adapt").permutation(len(known))[: run.preset.ama.prompts]]
+            parts = [drawn[start : start + PART] for start in range(0, len(drawn), PART)]
+            sample = _sampler(run, theta, reward)
+            rows = [row for part, prompts in enumerate(parts) for row in kept(part, partial(sample, part, prompts))]
+            write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+            kept.forget()
     return file
+
+
+def _sampler(run: Run[HubPreset], theta: Path, reward: Path) -> Callable[[int, list[Prompt]], list[dict]]:
+    """(number of the part, its prompts) -> rows of the replies to them, by theta and a judge that are loaded once."""
+    model, tokenizer = load_model(theta).to(device(run.preset)), load_tokenizer(theta)
+    judge, ama = Judge(run.preset, reward), run.preset.ama
+
+    def sample(part: int, some: list[Prompt]) -> list[dict]:
+        prompts = [prompt for prompt in some for _ in range(ama.samples)]
+        replies = generate_replies(
+            model,
+            tokenizer,
+            prompts,
+            max_new_tokens=ama.max_new_tokens,
+            temperature=ama.temperature,
+            rng=run.torch_rng("adapt", part),
+            batch_size=run.preset.evaluate.batch,
+            skip_special_tokens=True,
+        )
+        return [
+            {"messages": messages((*prompt, Turn("assistant", reply))), "reward": float(score), "finished": finished}
+            for prompt, (reply, finished), score in zip(prompts, replies, judge(prompts, replies), strict=True)
+            if reply
+        ]
+
+    return sample

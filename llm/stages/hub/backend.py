@@ -29,7 +29,7 @@ class HubBackend:
     run: Run[HubPreset]
 
     def pretrain(self, shipped: Path | None) -> None:
-        """theta_pre; of public models, which have none here, theta_0."""
+        """theta_pre; where there is none here, theta_0."""
         preset = self.run.preset
         if shipped is not None:
             raise UserError(
@@ -39,7 +39,7 @@ class HubBackend:
 
     def sft(self) -> None:
         run, theta_0 = self.run, self.run.folder / "theta_0"
-        if run.preset.is_trained:
+        if run.preset.sft is not None:
             self._train("sft", run.preset.sft, run.folder / "pretrained", talks(run), theta_0)
         else:
             take(run, run.preset.models.theta_0, theta_0)
@@ -57,6 +57,15 @@ class HubBackend:
         write_json(run.folder / "reward.json", judged)
         print(f"reward model: accuracy {judged['accuracy']:.3f} of {judged['n']} pairs")
 
+    def warm_start(self) -> Path:
+        run, settings, out = self.run, self.run.preset.warm_start, self.run.folder / "warm-start"
+        if settings is None:
+            raise UserError(
+                f"preset = {run.preset.name} has no section warm_start; none of its algorithms begins with it"
+            )
+        self._train("sft", settings, run.folder / "theta_0", pairs(run, "chosen"), out)
+        return out
+
     def align(self, rlhf: Algorithm, rate: str, eta: str = "own") -> None:
         run, preset, out = self.run, self.run.preset, aligned_folder(self.run, rlhf, rate, eta)
         require_known(preset, rlhf, eta)
@@ -69,9 +78,9 @@ class HubBackend:
             return
         settings, start = getattr(preset, rlhf), run.folder / "theta_0"
         if rlhf == "ppo":
-            settings = settings if eta == "own" else settings.model_copy(update={"eta": number(eta)})
-            start = run.folder / "warm-start"
-            self._train("sft", preset.warm_start, run.folder / "theta_0", pairs(run, "chosen"), start)
+            if eta != "own":  # of which theta alone is measured
+                settings = settings.model_copy(update={"eta": number(eta), "measured_every": settings.iterations})
+            start = self.warm_start()
         data = pairs(run, "train" if rlhf == "dpo" else "train-prompts")
         self._launch(rlhf, settings, start, data, out, None if rlhf == "dpo" else run.folder / "reward")
 

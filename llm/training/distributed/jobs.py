@@ -1,6 +1,5 @@
 """A training run as one file, so that every process of a launch reads the same."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from ...config.base import Settings, short
 from ...config.trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings, Trainer
 from ...errors import UserError
+from .rows import Lines, parsed
 
 
 class Kind(NamedTuple):
@@ -19,7 +19,7 @@ class Kind(NamedTuple):
 
     settings: type[Settings]
     module: str
-    columns: tuple[str, ...]  # of several, the whole row is taken, of one its content
+    columns: tuple[str, ...]  # as `llm.training.distributed.rows.Lines` takes them
     reward: bool = False  # whether it needs a reward model
 
 
@@ -54,7 +54,7 @@ def refusal_file(job: Path) -> Path:
 def read_job(path: Path) -> Job:
     """UserError for a file that is missing, no JSON, or has keys or values that are not allowed."""
     try:
-        return Job.model_validate(_json(path.read_text(), f"job {path}"))
+        return Job.model_validate(parsed(path.read_text(), f"job {path}"))
     except FileNotFoundError:
         raise UserError(f"job {path} is missing; give the file that `{__package__}.launch` writes") from None
     except ValidationError as error:
@@ -76,7 +76,10 @@ def run_job(job: Job) -> None:
         raise UserError(
             f"reward = {str(job.reward)!r} is not allowed with trainer = {job.trainer}; rsf and ppo need one, the others have none"
         )
-    rows, models = _rows(job, kind.columns), () if job.reward is None else (job.reward,)
+    if not job.data.is_file():
+        raise UserError(f"data = {job.data} is missing; give a file of JSON lines")
+    lines, models = Lines(job.data, kind.columns), () if job.reward is None else (job.reward,)
+    rows = list(lines) if kind.reward else lines  # prompts are few, and drawn from
     trainer = getattr(import_module(f".{kind.module}", __package__), job.trainer)
     with full_memory_refused(job.hardware):
         trainer(Start(job.model, job.seed), *models, rows, settings, job.hardware, job.out)
@@ -97,26 +100,6 @@ def full_memory_refused(hardware: Hardware) -> Iterator[None]:
             f"per_device_batch = {hardware.per_device_batch} with generation_batch = {hardware.generation_batch} does not fit "
             f"into the memory of the GPU ({' '.join(str(error).split())[:120]}); lower {advice}{more}, or shard over more processes"
         ) from None
-
-
-def _rows(job: Job, columns: tuple[str, ...]) -> list:
-    if not job.data.is_file():
-        raise UserError(f"data = {job.data} is missing; give a file of JSON lines")
-    rows = []
-    for number, line in enumerate(job.data.read_text().splitlines(), 1):
-        row = _json(line, f"data = {job.data}, line {number}")
-        if not row.keys() >= set(columns):
-            names = ", ".join(sorted(columns))
-            raise UserError(f"data = {job.data}, line {number} has the keys {', '.join(row)}; allowed are {names}")
-        rows.append(row if len(columns) > 1 else row[columns[0]])
-    return rows
-
-
-def _json(text: str, what: str):
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{what} is not valid JSON: {error}") from None
 
 
 def _sentence(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
 """From hardware settings to the command of a training run, and running it.
 
 With `launcher: none` the run is one process. Otherwise `accelerate launch` starts as many as there are GPUs (or are
-asked for on the CPU), by one of the recipes beside this file.
+asked for on the CPU), by the recipe beside this file.
 """
 
 import os
@@ -14,7 +14,7 @@ from ...errors import UserError
 from ...files import write_text
 from .jobs import Job, refusal_file
 
-FOLDER = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parent / "recipes"
 
 
 def launch(job: Job, to: Path) -> None:
@@ -24,7 +24,8 @@ def launch(job: Job, to: Path) -> None:
         print(note)
     write_text(to, job.model_dump_json(indent=1) + "\n")
     refusal_file(to).unlink(missing_ok=True)
-    done = subprocess.run(command(job.hardware, to), env=environment(job.hardware))
+    # A launch that outlives this process keeps its locks, by which it has its GPUs (`llm.plan.cards`).
+    done = subprocess.run(command(job.hardware, to), env=environment(job.hardware), close_fds=False)
     if refusal_file(to).is_file():
         raise UserError(refusal_file(to).read_text())
     if done.returncode:
@@ -39,8 +40,7 @@ def command(hardware: Hardware, job: Path) -> list[str]:
     module = ["-m", __package__, str(job)]
     if hardware.launcher == "none":
         return [sys.executable, *module]
-    recipe = "cpu-gloo" if hardware.launcher == "ddp" and hardware.device == "cpu" else hardware.launcher
-    options = ["--config_file", str(FOLDER / f"{recipe}.yaml"), "--num_processes", str(hardware.processes)]
+    options = ["--config_file", str(RECIPES / f"{hardware.launcher}.yaml"), "--num_processes", str(hardware.processes)]
     options += ["--main_process_port", "0", "--mixed_precision", "bf16" if hardware.dtype == "bf16" else "no"]
     return [sys.executable, "-m", "accelerate.commands.launch", *options, *module]
 

@@ -5,6 +5,7 @@ are means over tokens, and every token of a global batch counts the same whereve
 share of the batch's tokens; accelerate averages over processes and passes, whose number is multiplied in again.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ SomeSettings = TypeVar("SomeSettings", RsfSettings, PpoSettings)
 
 @dataclass(frozen=True)
 class Inputs(Generic[SomeSettings]):
-    """What stays the same from iteration to iteration of RSF and PPO. prompts: those that are short enough."""
+    """What stays the same from iteration to iteration of RSF and PPO. prompts: those that are short enough. told: a hash of all by which
+    samples differ from those of another run.
+    """
 
     accelerator: Any
     split: Split
@@ -40,6 +43,7 @@ class Inputs(Generic[SomeSettings]):
     settings: SomeSettings
     hardware: Hardware
     out: Path
+    told: str
 
 
 def prepared(
@@ -61,7 +65,8 @@ def prepared(
         raise UserError(
             f"prompts = {settings.prompts} is not allowed: there are {len(short)}; allowed are 1 to {len(short)}"
         )
-    return Inputs(make_accelerator(hardware, made), made, start, reward, short, settings, hardware, out)
+    told = hashlib.sha256(repr((settings, start, short)).encode()).hexdigest()
+    return Inputs(make_accelerator(hardware, made), made, start, reward, short, settings, hardware, out, told)
 
 
 class Imitator(torch.nn.Module):

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...config.trainers import Hardware, PpoSettings
 from ...files import write_json
 from ...models.chat import Message
-from ..iterations import iteration_folder, log_file, model_before, read_log
+from ..iterations import forget_weights, iteration_folder, log_file, model_before, read_log
 from ..rlhf.ppo.restarts import Trail, complete_log, is_restart, walk
 from .loop import Inputs, prepared
 from .models import Start, write_model
@@ -46,7 +46,8 @@ def ppo(
     """Run all iterations; `out/iteration<i>` is the model after iteration i = 1, 2, ...
 
     Beside each lies `iteration<i>.json`, with what `llm.stages.ppo.ppo` writes there, except for the gold reward, which
-    real data lack. Beside the last few lies `training<i>`, the state that training may have to go on or start again from.
+    real data lack. Beside the last few lies `training<i>`, the state that training may have to go on or start again from, until all are
+    made. Of models that are not to be measured (`settings.measured_every`) the weights go with these states.
 
     Args:
         reward: the folder of the reward model, which the critic begins as.
@@ -58,6 +59,7 @@ def ppo(
     trail = Trail(start.model, reward, out, training, make=run.iterate, forget=forget)
     for _ in walk(settings.iterations, settings.collapse, trail):
         inputs.accelerator.wait_for_everyone()
+    forget(settings.iterations + 1)
 
 
 def _training(out: Path, iteration: int) -> Path:
@@ -65,11 +67,14 @@ def _training(out: Path, iteration: int) -> Path:
 
 
 def _forget(inputs: Inputs[PpoSettings], before: int) -> None:
-    """Remove the states of iterations 1 to `before` - 1; the models and logs stay."""
+    """Remove the states of iterations 1 to `before` - 1, and the weights of those that are not measured; the logs stay."""
     inputs.accelerator.wait_for_everyone()
     if inputs.accelerator.is_main_process:
+        last, every = inputs.settings.iterations, inputs.settings.measured_every
         for iteration in range(1, before):
             shutil.rmtree(_training(inputs.out, iteration), ignore_errors=True)
+            if iteration % every and iteration != last:
+                forget_weights(iteration_folder(inputs.out, iteration))
 
 
 def _iterate(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, restarts: int) -> None:
@@ -81,8 +86,7 @@ def _iterate(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, r
     restarted, before = is_restart(logs, restarts), str(model_before(inputs.start.model, inputs.out, iteration))
     if restarted:
         take_fresh_critic(learner, inputs.reward, inputs.settings.baseline)
-    shaping = (inputs.settings, inputs.start, inputs.prompts, restarts)
-    folder = samples_folder(inputs.out, before, iteration, shaping)
+    folder = samples_folder(inputs.out, before, iteration, (inputs.told, restarts))
     collected, found = collect(inputs, learner, before, [iteration, restarts], folder)
     losses = learner.improve(inputs, collected, [iteration, restarts], iteration, frozen=restarted)
     log = complete_log(found, logs, restarts, inputs.settings, *losses)

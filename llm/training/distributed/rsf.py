@@ -49,7 +49,7 @@ def _iterate(inputs: Inputs[RsfSettings], before: str, after: Path, iteration: i
     order = np.random.default_rng(seed).permutation(len(inputs.prompts))
     drawn = [inputs.prompts[i] for i in order[: settings.prompts]]
     tokenizer = load_tokenizer(before)
-    folder = samples_folder(inputs.out, before, iteration, (settings, inputs.start, inputs.prompts))
+    folder = samples_folder(inputs.out, before, iteration, inputs.told)
     ids = [prompt_ids(tokenizer, prompt) for prompt in drawn]
     samples = write_samples(accelerator, before, ids, settings.samples, settings.writing, inputs.hardware, seed, folder)
     scores = np.array(rewards(accelerator, inputs.reward, samples, inputs.hardware))

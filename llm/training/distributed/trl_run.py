@@ -11,10 +11,10 @@ import shutil
 from pathlib import Path
 
 from ...config.trainers import Descent, Hardware
-from ...errors import UserError
 from ...files import write_json
 from .models import Origin, Start, write_model
 from .processes import prepare_state, sharding, split
+from .rows import Mapped
 
 COMPLETE = "complete"  # the file that a state gets when all processes have written their part of it
 
@@ -47,32 +47,14 @@ def arguments(config: type, descent: Descent, hardware: Hardware, out: Path, see
         logging_steps=1,
         report_to=[],
         accelerator_config={**taken, "gradient_accumulation_kwargs": {"sync_each_batch": True}},
-        ddp_find_unused_parameters=False,
         **own,
     )
     made_config.fsdp_plugin_args = sharding(hardware)
     return made_config
 
 
-def dataset(rows: list[dict], key: str):
-    """Rows as TRL takes them; UserError if there are none."""
-    from datasets import Dataset, disable_progress_bars
-
-    disable_progress_bars()
-    if not rows:
-        raise UserError(f"{key} has 0 rows that are short enough; allowed is at least 1")
-    return Dataset.from_list(rows)
-
-
 def fit(
-    trainer,
-    origin: Origin,
-    start: Start,
-    hardware: Hardware,
-    settings,
-    rows: list[dict],
-    out: Path,
-    ends: dict[int, Path],
+    trainer, origin: Origin, start: Start, hardware: Hardware, settings, rows: Mapped, out: Path, ends: dict[int, Path]
 ) -> list[float]:
     """Train to the end from where an earlier run stopped; the loss of every step.
 
@@ -82,7 +64,7 @@ def fit(
     """
     accelerator, folder = trainer.accelerator, checkpoint_folder(out)
     if accelerator.is_main_process:
-        keep_own(folder, identity(settings, hardware.launcher, start.model, rows, start.seed))
+        keep_own(folder, identity(settings, hardware.launcher, start.model, rows.name, start.seed))
     accelerator.wait_for_everyone()
     trainer.add_callback(_model_writer(trainer, origin, hardware, ends))
     trainer.add_callback(completion_marks(accelerator))
@@ -93,6 +75,7 @@ def fit(
     if accelerator.is_main_process:
         write_json(out.parent / f"{out.name}.log.json", trainer.state.log_history)
         shutil.rmtree(folder)
+        shutil.rmtree(rows.folder)
     accelerator.wait_for_everyone()
     return losses
 
@@ -121,7 +104,7 @@ def checkpoint_folder(out: Path) -> Path:
     return out.parent / f".{out.name}.checkpoints"
 
 
-def identity(settings: object, launcher: str, model: str, rows: list, seed: int) -> str:
+def identity(settings: object, launcher: str, model: str, rows: str, seed: int) -> str:
     """A hash of what a run trains on and of how states are written: those of another run are of no use to it."""
     text = json.dumps([repr(settings), launcher, str(model), rows, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

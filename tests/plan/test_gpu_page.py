@@ -1,0 +1,52 @@
+"""docs/gpu.md: its table of runs is the plan's, and its commands ask for what is there."""
+
+import re
+
+import pytest
+
+from llm.config import HubPreset, load_preset, load_sweep, names
+from llm.plan.hub import with_gpus
+from llm.plan.report import GB, Device, costs, require_room
+from workflow import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "gpu.md").read_text()
+RUNS = re.findall(
+    r"^\| `([\w.-]+)` \| ([\w ]+) \| (\d+) (A100|H100) \| (\d+) \| (\d+) \| (\d+) \|$", PAGE, re.MULTILINE
+)
+SPEEDS = {"A100": (312e12, 2.0e12), "H100": (989e12, 3.35e12)}
+BEFORE = ("pretrain", "sft", "reward", "warm_start", "align")  # what takes all GPUs, or none
+
+
+@pytest.mark.parametrize(("name", "target", "gpus", "kind", "gpu_hours", "hours", "disk"), RUNS)
+def test_a_run_of_the_table_takes_what_the_plan_says(name, target, gpus, kind, gpu_hours, hours, disk):
+    preset, count = with_gpus(load_preset(name), int(gpus)), int(gpus)
+    planned = costs(preset, [load_sweep(sweep) for sweep in target.split()], *SPEEDS[kind])
+    require_room(preset, planned, Device(count, 80 * GB))
+    alone = sum(cost.hours for step, cost in planned if step.rule in BEFORE)
+    shared = [cost.hours for step, cost in planned if step.rule not in BEFORE]
+    found = [cost for _, cost in planned]
+    assert int(gpu_hours) == round(sum(cost.gpu_hours for cost in found))
+    assert int(hours) == round(alone + max(sum(shared) / count, max(shared)))
+    assert int(disk) == round((sum(cost.disk for cost in found) + max(cost.scratch for cost in found)) / GB)
+
+
+def test_every_preset_of_public_models_has_a_line_and_every_line_a_preset():
+    listed = set(re.findall(r"`([\w.-]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE))))
+    ours = {name for name in names("presets") if isinstance(load_preset(name), HubPreset)}
+    assert ours <= listed
+    assert len(RUNS) >= 6
+
+
+def test_commands_of_the_page_name_presets_sweeps_extras_and_files_that_exist():
+    known, targets = set(names("presets")), set(names("sweeps"))
+    shell = "\n".join(re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+    named = re.findall(r"(?:--preset |PRESET=|preset=|tiny )([\w.-]+)(?=\s|,|$)", shell)
+    assert set(named) <= known and len(named) > 8
+    asked = re.findall(r"(?:--sweep |TARGET=)(\w+)", shell) + re.findall(
+        r"snakemake .* -- ([\w ]+)$", shell, re.MULTILINE
+    )
+    assert {word for words in asked for word in words.split()} <= targets and len(asked) > 3
+    for file in re.findall(r"(?:-f |-c |--profile )([\w./-]+)", shell):
+        assert (REPOSITORY / file).exists(), file
+    for preset, target in re.findall(r"make reproduce PRESET=([\w.-]+) TARGET=(\w+)", shell):
+        assert set(load_preset(preset).algorithms) & set(load_sweep(target).rlhf)
