@@ -12,7 +12,7 @@ import numpy as np
 
 _DIGITS = 16  # bits that are found in one pass over a tensor
 _VALUES = 1 << _DIGITS
-_TOGETHER = 1 << 20  # candidates that are sorted in memory
+_TOGETHER = 1 << 18  # candidates that are held in memory
 
 
 def noise(name: str, first: int, count: int, seed: int = 0) -> np.ndarray:
@@ -105,9 +105,10 @@ def _search(words: Callable[[], Iterator[np.ndarray]], counts: np.ndarray, left:
             block - np.uint64(least) < np.uint64(1 << 64 - _DIGITS * depth)
         )  # unsigned: those below wrap
         if len(places):
-            blocks.append((first, len(block), places, block[places]))
+            blocks.append((first, len(block), places.astype(np.uint32), block[places]))
         first += len(block)
-    found = np.sort(np.concatenate([own for *_, own in blocks]))
+    found = np.concatenate([own for *_, own in blocks])
+    found.partition(len(found) - left)
     least = found[-left]
     equal, left = int((found == least).sum()), left - int((found > least).sum())
     where = [(start, count, places[own == least]) for start, count, places, own in blocks if (own == least).any()]
