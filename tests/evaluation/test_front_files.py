@@ -361,10 +361,7 @@ REFUSED = {
         "reward-model (or reward-command) and prompts are allowed together only",
     ),
     "one task only": ({"tasks": ""}, "tasks has no ability beside the alignment metric"),
-    "unknown method": (
-        {"method": "sma"},
-        "method is 'sma', allowed are ma, slerp, trim",
-    ),
+    "unknown method": ({"method": "sma"}, "method is 'sma', allowed are ma, slerp, trim"),
     "unknown option": (
         {"method": "trim", "options": {"trim": {"drop": 0.5}}},
         "drop is 0.5, which is no option of method trim",

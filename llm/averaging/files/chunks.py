@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .soup import SoupTensor
 
 SIZE = 1 << 19  # values of a chunk: few enough for the caches, enough for Python's share of the time to be small
+_AT_ONCE = 1 << 16  # values of a block that is looked at beforehand: in fp64 and with its scores they fit a cache
 Stored = np.ndarray  # unsigned integers or floats, flat, as in `arithmetic.STORAGE`
 
 
@@ -85,9 +86,9 @@ class Averaged:
 
     def _blocks(self, last: int) -> Iterator[tuple[np.ndarray, ...]]:
         """The first `last` values of all in order, (values,) each, in fp64: what `Merge.prepare` reads."""
-        for span in _spans(self.left, last):
-            place = span.first, span.last
-            low = fp64(span)
+        for start in range(0, last, size := min(SIZE, _AT_ONCE)):
+            place = start, min(start + size, last)
+            low = fp64(Span(self.left, *place))
             high = self.soup.values(*place, low) if self.soup else fp64(Span(self.right, *place))
             yield (low, high) if self.third is None else (low, high, fp64(Span(self.third, *place)))
 
