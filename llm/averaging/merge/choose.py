@@ -12,7 +12,7 @@ import numpy as np
 
 _DIGITS = 16  # bits that are found in one pass over a tensor
 _VALUES = 1 << _DIGITS
-_TOGETHER = 1 << 18  # candidates that are held in memory
+_TOGETHER = 1 << 20  # candidates that are held in memory, 20 bytes each
 
 
 def noise(name: str, first: int, count: int, seed: int = 0) -> np.ndarray:
@@ -65,8 +65,9 @@ def highest(scores: Callable[[], Iterator[np.ndarray]], share: float, name: str)
     if found.equal == found.left:
         return Cut(name, found.least)
     if found.places:
-        drawn = [noise(name, first, count)[equal] for first, count, equal in found.places]
-        return Cut(name, found.least, int(np.sort(np.concatenate(drawn))[-found.left]))
+        drawn = np.concatenate([noise(name, first, count)[equal] for first, count, equal in found.places])
+        drawn.partition(len(drawn) - found.left)
+        return Cut(name, found.least, int(drawn[-found.left]))
     noises = lambda: _noise_at(name, np.uint64(found.least), words())
     return Cut(name, found.least, _search(noises, _count(noises(), 0, 0), found.left).least)
 
