@@ -84,9 +84,7 @@ def load_pair(
     of theta's shape. Raises UserError for folders that are missing, damaged or do not fit; never runs code from a folder.
     """
     wanted = dtype_on(dtype, device)
-    base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
-    if base.is_adapter:
-        raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
+    base, other = _full_model(theta_0, "theta-0"), read_folder(theta, "theta")
     notes: list[str] = []
     state = _state(base, other, wanted, match, notes)
     if soup.others:
@@ -95,10 +93,8 @@ def load_pair(
     state = {name: tensor.detach().to(device) for name, tensor in state.items()}
     before = None
     if theta_pre is not None:
-        folder = read_folder(theta_pre, "theta-pre")
-        if folder.is_adapter:
-            raise UserError(f"theta-pre is {str(theta_pre)!r}, which is an adapter; allowed is a full model.")
-        before = {name: one.to(device) for name, one in _state(base, folder, wanted, match, notes, state).items()}
+        pre = _state(base, _full_model(theta_pre, "theta-pre"), wanted, match, notes, state)
+        before = {name: one.to(device) for name, one in pre.items()}
     model = load_model(theta_0, device, wanted, "theta-0", notes.append)
     name, own = next(iter(_per_token(model).items()))
     old = _resize(model, len(state.get(name, own)), match.vocab == "union", notes)
@@ -115,6 +111,13 @@ def load_pair(
         if (kind := TYPES.get(one.dtype))
     }
     return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)), stored, before)
+
+
+def _full_model(path: Path, name: str) -> ModelFolder:
+    folder = read_folder(path, name)
+    if folder.is_adapter:
+        raise UserError(f"{name} is {str(path)!r}, which is an adapter; give the model it belongs to.")
+    return folder
 
 
 def _state(

@@ -44,7 +44,8 @@ def of_pair(theta_0: Path, theta: Path) -> str:
             low, high = (narrow(fp64(span), "BF16") for span in spans)
             for alpha, effect in found.items():
                 made = mix(low, "BF16", high, "BF16", alpha)
-                effect.add(*(widen(one, "BF16").astype(np.float64) for one in (low, high, made)), alpha)
+                before, after, average = (widen(one, "BF16").astype(np.float64) for one in (low, high, made))
+                effect.add(before, after, average, alpha)
     lines = [
         "| asked alpha | effective alpha | weights changed from theta_0 | from theta | weights in which the two differ |",
         "|---|---|---|---|---|",

@@ -183,9 +183,8 @@ def _write(
     progress: Callable[[int, int], None],
 ) -> Report:
     """Write the weights while hashing the sources, and what lies beside them, once all is sure to be of one moment."""
-    stored = (replace(tensor, dtype=output.type_of(tensor.dtype)) for tensor in plan.tensors.values())
-    done, files = 0, layout(plan.like.files, stored)
-    total = sum(file.size for file in files)
+    files = layout(plan.like.files, (replace(t, dtype=output.type_of(t.dtype)) for t in plan.tensors.values()))
+    done, total = 0, sum(file.size for file in files)
     sources = {key: [file.source for file in model.files] for key, model in models.items()}
     hashes = {key: FollowingHash(found) for key, found in sources.items()}
 

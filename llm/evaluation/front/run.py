@@ -45,15 +45,7 @@ def front_files(
     function that scores replies instead.
     Raises UserError for input that is missing, damaged or does not fit; what was measured before that stays in `out`.
     """
-    if (sources.data is not None) != ("ama" in settings.method):
-        raise UserError("data (samples of theta) is needed with method 'ama' and allowed with it only.")
-    if (sources.theta_pre is not None) != bool(settings.thirds):
-        needed = ", ".join(settings.thirds) or "none of the chosen methods"
-        raise UserError(
-            f"theta-pre is {_text(sources.theta_pre)!r}, which is needed and allowed with methods that take it: {needed}."
-        )
-    if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
-        raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
+    _check_sources(sources, settings, scorer)
     place = device_of(device)
     tasks = tasks_of(sources, settings, place, scorer)
     _check_abilities(tasks, settings)
@@ -71,6 +63,19 @@ def front_files(
     saved = _saved(points, pair)
     _write(out, points, tasks, settings, found, sources, notes + saved)
     return " ".join([*found.verdicts, sentence(found, settings.alignment), *saved])
+
+
+def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | None) -> None:
+    """UserError unless what the chosen methods and tasks need is given, and that alone."""
+    if (sources.data is not None) != ("ama" in settings.method):
+        raise UserError("data (samples of theta) is needed with method 'ama' and allowed with it only.")
+    if (sources.theta_pre is not None) != bool(settings.thirds):
+        needed = ", ".join(settings.thirds) or "none of the chosen methods"
+        raise UserError(
+            f"theta-pre is {_text(sources.theta_pre)!r}, which is needed and allowed with methods that take it: {needed}."
+        )
+    if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
+        raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
 
 
 def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
