@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from ..merge.linear import LINEAR
 from . import lora
 from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, widen
 from .output import Narrow, Output
-
-if TYPE_CHECKING:
-    from .soup import SoupTensor
 
 SIZE = 1 << 19  # values of a chunk: few enough for the caches, enough for Python's share of the time to be small
 _AT_ONCE = 1 << 16  # values of a block that is looked at beforehand: in fp64 and with its scores they fit a cache
@@ -51,6 +48,14 @@ class Chunk:
     make: Callable[[Stored | None, Stored | None], Stored]
 
 
+class Several(Protocol):
+    """A tensor that is the mean of several models' (`soup.SoupTensor`)."""
+
+    def values(self, first: int, last: int, theta_0: np.ndarray | None) -> np.ndarray: ...
+
+    def same(self, first: int, last: int) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Averaged:
     """A tensor of two models merged at the ratio, in the output's type; `right` may have more rows, which are kept.
@@ -66,7 +71,7 @@ class Averaged:
     merge: Merge = LINEAR
     name: str = ""
     third: TensorInfo | None = None
-    soup: "SoupTensor | None" = None
+    soup: Several | None = None
 
     def chunks(self) -> Iterator[Chunk]:
         shared, name = min(self.left.elements, self.right.elements), self.name or self.right.name
@@ -124,7 +129,7 @@ class Averaged:
             raise UserError(f"{self.right.name}, of type {self.right.dtype}, differs and cannot be averaged.")
         return high
 
-    def _of_soup(self, soup: "SoupTensor", round_: Narrow, span: Span) -> Stored:
+    def _of_soup(self, soup: Several, round_: Narrow, span: Span) -> Stored:
         """Rows that theta_0 lacks: the soup's own."""
         to = self.output.type_of(self.right.dtype)
         made = round_(soup.values(span.first, span.last, None), to)
