@@ -579,6 +579,22 @@ class Known:
     all_tasks = ("wmt",)
 
 
+def test_a_task_whose_data_cannot_be_fetched_is_refused_with_what_to_do(monkeypatch):
+    from llm.evaluation import tasks
+
+    class Known:
+        all_tasks = ("arc_easy",)
+
+    def offline(manager, name):
+        raise ConnectionError("Couldn't reach 'allenai/ai2_arc' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr(tasks, "load_tasks", offline)
+    with pytest.raises(
+        UserError, match=r"tasks has 'arc_easy', .*OfflineModeIsEnabled.*; items of your own go as FILE"
+    ):
+        Harness("arc_easy", 4, Known).measure(None, None)
+
+
 def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
     logged = [{"bleu": ("the cat sat on the mat", ["the cat sat on a mat"])}, {"bleu": (["a dog, so"], "a dog, so")}]
     monkeypatch.setattr(Harness, "_samples", lambda *_: logged)
