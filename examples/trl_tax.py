@@ -1,4 +1,4 @@
-"""DPO with TRL, and at its end the alignment tax of what came out: a callback for any trainer of transformers' kind.
+"""DPO with TRL (`pip install trl`), and at its end the alignment tax of what came out: a callback for any trainer of transformers' kind.
 
     python examples/trl_tax.py --model sft/ --data pairs.jsonl --tasks items.jsonl --prompts prompts.jsonl --out dpo/
 
@@ -44,11 +44,6 @@ class TaxCallback(TrainerCallback):
 
 
 def main(arguments: list[str] | None = None) -> TaxCallback:
-    import torch
-    from datasets import load_dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("model", "data", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -56,6 +51,11 @@ def main(arguments: list[str] | None = None) -> TaxCallback:
     parser.add_argument("--prompts", type=Path)
     parser.add_argument("--steps", type=int, default=-1, help="of training; all of one epoch by default")
     given = parser.parse_args(arguments)
+    import torch
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
     settings = TaxSettings(tasks=tuple(filter(None, given.tasks.split(","))), rlhf="dpo")
     callback = TaxCallback(given.model, given.out, settings, given.prompts)
     pairs = load_dataset("json", data_files=str(given.data), split="train", cache_dir=str(given.out / "cache"))

@@ -11,6 +11,7 @@ from ..grouping import Grouping
 from ..methods import METHODS
 from .ratios import Recipe, in_order, resolve, uniform
 from .schedule import applied
+from .soup import Soup
 
 Ratios = float | Sequence[float] | Mapping[str, float]
 
@@ -27,6 +28,8 @@ def average(
     method: str = "ma",
     options: Mapping[str, Any] | None = None,
     theta_pre=None,
+    others: Sequence[str | PathLike] = (),
+    weights: Sequence[float] = (),
     ignore_config: Collection[str] = (),
     strict: bool = False,
     code: bool = False,
@@ -50,6 +53,8 @@ def average(
         method: "ma", (1 - ratio) theta_0 + ratio theta, "slerp", "trim" or another merge or rule of the table of methods
             (`averaging.merge`, `averaging.schedule`); options: values of its options, the others at their sources' defaults.
         theta_pre: of methods that take it, a third model, as theta_0.
+        others, weights: of folders only: further runs from theta_0, and theta's weight and theirs (equal by default); their
+            weighted mean takes theta's place (`averaging.soup`).
         dtype, rounding, seed: of folders only: the type of what is written ("auto": theta's, "float32", "bfloat16", "float16"),
             and rounding to it, "nearest" or "stochastic", by random numbers of the seed and each tensor's name.
 
@@ -77,17 +82,18 @@ def average(
             full=full,
             method=method,
             options=options,
-            theta_pre=None if theta_pre is None else Path(theta_pre),
+            theta_pre=None if theta_pre is None else local_model(theta_pre, "theta-pre"),
+            soup=Soup(tuple(local_model(str(other), "with") for other in others), tuple(weights)),
             ignore_config=ignore_config,
             strict=strict,
             code=code,
             output=Output(dtype, rounding, seed),
         )
     written = out is not None or (dtype, rounding) != ("auto", "nearest")
-    if any(folders) or written or union or full or ignore_config or strict or code:
+    if any(folders) or written or union or full or ignore_config or strict or code or others or weights:
         raise UserError(
-            "out, union and full are allowed, as are ignore_config, strict, code, dtype and rounding, if theta_0 and theta are "
-            "both folders, and folders only then."
+            "out, union and full are allowed, as are ignore_config, strict, code, dtype, rounding, others and weights, if theta_0 "
+            "and theta are both folders, and folders only then."
         )
     return _in_memory((theta_0, theta, theta_pre), ratios, grouping, method, options or {})
 

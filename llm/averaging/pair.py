@@ -16,6 +16,7 @@ from ..models.folder import ModelFolder, notes_on_base, read_folder
 from ..models.loading import dtype_on, load_model, load_tokenizer
 from .files.compatible import check_config, check_tokenizers
 from .live import tied
+from .soup import Soup, mean
 
 # Of safetensors, the types that averages are stored in
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -25,6 +26,7 @@ TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16
 class Pair:
     """model: theta_0's, in evaluation mode. theta: the other's state dict. tokenizer: theta's. notes: sentences. stored: tensor ->
     the type that an average of it is saved in, theta's (with an adapter theta_0's); missing where neither folder has the name.
+    theta_pre: the state dict of the model that theta_0 was tuned from, if it was asked for.
     """
 
     model: torch.nn.Module
@@ -32,6 +34,7 @@ class Pair:
     tokenizer: Any
     notes: list[str]
     stored: Mapping[str, torch.dtype] = field(default_factory=dict)
+    theta_pre: Mapping[str, torch.Tensor] | None = None
 
     def exchange(self) -> None:
         """Give the model theta's weights and the state dict theta_0's, without copying any; and back again."""
@@ -65,34 +68,40 @@ class Match(Settings):
     strict: bool = False
 
 
-def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device, match: Match = Match()) -> Pair:
-    """Check that the two folders belong together and load both; theta may be a LoRA adapter on theta_0.
+def load_pair(
+    theta_0: Path,
+    theta: Path,
+    dtype: str,
+    device: torch.device,
+    match: Match = Match(),
+    soup: Soup = Soup(),
+    theta_pre: Path | None = None,
+) -> Pair:
+    """Check that the folders belong together and load them; theta may be a LoRA adapter on theta_0.
 
     A head that one of them ties to its embeddings is these, and free where the other has one of its own. dtype: as for
-    `dtype_on`. Raises UserError for folders that are missing, damaged or do not fit; never runs code from a folder.
+    `dtype_on`. soup: other models or adapters, whose mean with theta is rounded to that type and takes theta's place. theta_pre: a model
+    of theta's shape. Raises UserError for folders that are missing, damaged or do not fit; never runs code from a folder.
     """
     wanted = dtype_on(dtype, device)
-    base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
-    if base.is_adapter:
-        raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
-    union = match.vocab == "union"
-    notes = check_tokenizers(theta_0, theta, union) + (notes_on_base(base, other) if other.is_adapter else [])
-    if match.strict and notes:
-        raise UserError(f"strict is set, but: {notes[0]}")
-    notes += base.notes + other.notes + ([] if other.is_adapter else check_config(base, other, match.ignore_config))
-    if other.is_adapter:
-        aligned = _with_adapter(base, other, wanted, union)
-    else:
-        aligned = load_model(theta, dtype=wanted, name="theta", note=notes.append)
-    state = {name: tensor.detach().to(device) for name, tensor in _once(aligned.state_dict()).items()}
-    del aligned
+    base, other = _full_model(theta_0, "theta-0"), read_folder(theta, "theta")
+    notes: list[str] = []
+    state = _state(base, other, wanted, match, notes)
+    if soup.others:
+        folders = [read_folder(path, name) for path, name in zip(soup.others, soup.names, strict=True)]
+        state = _soup([state, *(_state(base, folder, wanted, match, notes, state) for folder in folders)], soup)
+    state = {name: tensor.detach().to(device) for name, tensor in state.items()}
+    before = None
+    if theta_pre is not None:
+        pre = _state(base, _full_model(theta_pre, "theta-pre"), wanted, match, notes, state)
+        before = {name: one.to(device) for name, one in pre.items()}
     model = load_model(theta_0, device, wanted, "theta-0", notes.append)
     name, own = next(iter(_per_token(model).items()))
-    old = _resize(model, len(state.get(name, own)), union, notes)
+    old = _resize(model, len(state.get(name, own)), match.vocab == "union", notes)
     if tied(model.state_dict()).keys() - _same_matrices(state).keys():
         notes.append("theta-0's head is its embeddings and theta's is not: the average has a head of its own.")
         _untie(model)
-    _check_shapes(model.state_dict(), state)
+    _check_shapes(model.state_dict(), state, ("theta-0", "theta"))
     for name, tensor in _per_token(model).items():
         tensor[old:] = state[name][old:]
     has_own = any(theta.glob("tokenizer*"))
@@ -101,7 +110,49 @@ def load_pair(theta_0: Path, theta: Path, dtype: str, device: torch.device, matc
         for name, one in (base if other.is_adapter else other).tensors.items()
         if (kind := TYPES.get(one.dtype))
     }
-    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)), stored)
+    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)), stored, before)
+
+
+def _full_model(path: Path, name: str) -> ModelFolder:
+    folder = read_folder(path, name)
+    if folder.is_adapter:
+        raise UserError(f"{name} is {str(path)!r}, which is an adapter; give the model it belongs to.")
+    return folder
+
+
+def _state(
+    base: ModelFolder,
+    other: ModelFolder,
+    dtype: torch.dtype,
+    match: Match,
+    notes: list[str],
+    like: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """The weights of a model or of an adapter on theta_0, which must be of the names and shapes of `like`, theta's."""
+    union = match.vocab == "union"
+    doubts = check_tokenizers(base.path, other.path, union) + (notes_on_base(base, other) if other.is_adapter else [])
+    if match.strict and doubts:
+        raise UserError(f"strict is set, but: {doubts[0]}")
+    notes += doubts + base.notes + other.notes
+    notes += [] if other.is_adapter else check_config(base, other, match.ignore_config)
+    if other.is_adapter:
+        model = _with_adapter(base, other, dtype, union)
+    else:
+        model = load_model(other.path, dtype=dtype, name=other.name, note=notes.append)
+    state = _once(model.state_dict())
+    if like is not None:
+        _check_shapes(like, state, ("theta", other.name))
+    return state
+
+
+def _soup(states: list[dict[str, torch.Tensor]], soup: Soup) -> dict[str, torch.Tensor]:
+    """The weighted mean, a tied tensor once; UserError where heads are tied in some of the models only."""
+    if len({len(tied(state)) for state in states}) > 1:
+        raise UserError(
+            "The head is a matrix of its own in some of the models only; allowed with --with are heads of one kind."
+        )
+    found = mean(states, soup.weights)
+    return {name: found[owner] for name in found for owner in (tied(states[0]).get(name, name),)}
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -193,8 +244,9 @@ def _once(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: state[owners.get(name, name)] for name in state}
 
 
-def _check_shapes(theta_0: dict[str, torch.Tensor], theta: dict[str, torch.Tensor]) -> None:
-    for name in sorted(theta_0.keys() | theta.keys()):
-        shapes = [tuple(state[name].shape) if name in state else None for state in (theta_0, theta)]
+def _check_shapes(low: Mapping[str, torch.Tensor], high: Mapping[str, torch.Tensor], owners: tuple[str, str]) -> None:
+    for name in sorted(low.keys() | high.keys()):
+        shapes = [tuple(state[name].shape) if name in state else None for state in (low, high)]
         if shapes[0] != shapes[1]:
-            raise UserError(f"{name} has shape {shapes[0]} in theta-0 and {shapes[1]} in theta; they must be equal.")
+            both = f"{shapes[0]} in {owners[0]} and {shapes[1]} in {owners[1]}"
+            raise UserError(f"{name} has shape {both}; they must be equal.")

@@ -1,13 +1,19 @@
-"""The staircase that bf16 makes of the path from theta_0 to theta, on weights and updates drawn at random."""
+"""The staircase that bf16 makes of the path from theta_0 to theta, on weights and updates drawn at random or on a pair of models."""
+
+from pathlib import Path
 
 import numpy as np
 
-from ..averaging.files.arithmetic import mix, narrow, widen
+from ..averaging.files.arithmetic import STORAGE, mix, narrow, widen
+from ..averaging.files.chunks import Span, fp64
 from ..averaging.files.output import rounded_at_random
+from ..averaging.files.pairing import pair
 from ..averaging.precision import Effect
+from ..models.folder import read_folder
 
 SIZES = (512, 256, 128, 64, 16)  # weights over the standard deviation of their updates
 ALPHAS = (0.2, 0.5, 0.8)
+_BLOCK = 1 << 20
 
 
 def table(values: int = 400_000, seed: int = 0) -> str:
@@ -25,6 +31,28 @@ def table(values: int = 400_000, seed: int = 0) -> str:
                 f"| weight / {size} | {alpha:g} | {nearest.alpha:.3f} | {nearest.changed:.1%} | {stochastic.alpha:.3f} "
                 f"| {apart.alpha:.3f} | {found['altered']:.1%} |"
             )
+    return "\n".join(lines)
+
+
+def of_pair(theta_0: Path, theta: Path) -> str:
+    """A Markdown table of a pair of model folders, both rounded to bf16 first: a row a ratio."""
+    found = {alpha: Effect() for alpha in ALPHAS}
+    pairing = pair(read_folder(theta_0, "theta-0"), read_folder(theta, "theta"), False)
+    for name, right in pairing.theta.items():
+        for start in range(0, right.elements if name not in pairing.tied and right.dtype in STORAGE else 0, _BLOCK):
+            spans = (Span(one, start, min(start + _BLOCK, right.elements)) for one in (pairing.theta_0[name], right))
+            low, high = (narrow(fp64(span), "BF16") for span in spans)
+            for alpha, effect in found.items():
+                made = mix(low, "BF16", high, "BF16", alpha)
+                before, after, average = (widen(one, "BF16").astype(np.float64) for one in (low, high, made))
+                effect.add(before, after, average, alpha)
+    lines = [
+        "| asked alpha | effective alpha | weights changed from theta_0 | from theta | weights in which the two differ |",
+        "|---|---|---|---|---|",
+    ]
+    for alpha, effect in found.items():
+        shares = " | ".join(f"{one / effect.values:.1%}" for one in (effect.from_low, effect.from_high, effect.moved))
+        lines.append(f"| {alpha:g} | {'-' if effect.alpha is None else f'{effect.alpha:.3f}'} | {shares} |")
     return "\n".join(lines)
 
 

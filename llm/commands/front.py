@@ -14,6 +14,10 @@ from .model_options import (
     Seed,
     Theta,
     Theta0,
+    ThetaPre,
+    Weight,
+    With,
+    folder_of,
     settings_from,
     task_names,
 )
@@ -35,11 +39,14 @@ def front_command(
     method: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: ma (one ratio), ama (chosen per part), part, or others of `average` that need no third model."
+            help="Comma-separated: ma (one ratio), ama (chosen per part), part, or others of `average` but regmean."
         ),
     ] = "ma",
     keep: Annotated[float, typer.Option(help="Share of the rise in reward that a recommended model must keep.")] = 0.95,
     samples: Annotated[int, typer.Option(help="Replies a prompt.")] = 1,
+    with_: With = None,
+    weight: Weight = None,
+    theta_pre: ThetaPre = None,
     data: Annotated[
         Path | None, typer.Option(help="With method ama: JSONL of theta's samples, as for `adapt`.")
     ] = None,
@@ -56,6 +63,7 @@ def front_command(
     docs/your-models.md has the table, docs/front.yaml what --config may set.
     """
     from ..averaging.ama.settings import Sources
+    from ..averaging.soup import Soup
     from ..evaluation.front.run import front_files
     from ..evaluation.front.settings import FrontSettings
 
@@ -63,7 +71,9 @@ def front_command(
     given |= {"keep": keep, "samples": samples}
     settings = settings_from(FrontSettings, config, given)
     with Progress() as bars:
-        sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command)
+        others = Soup(tuple(map(folder_of("with"), with_ or ())), tuple(weight or ()))
+        pre = theta_pre and folder_of("theta-pre")(theta_pre)
+        sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command, others, pre or None)
         progress = lambda label, done, total: bars.show("model", done, total, label if done < total else "")
         print(front_files(sources, out, settings, device=device, progress=progress))
     print(f"wrote {out / 'report.html'}")

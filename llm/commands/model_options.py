@@ -39,6 +39,19 @@ Theta = Annotated[
         help="Model after RLHF, likewise, or a LoRA adapter on theta-0.",
     ),
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="MODEL", help="Another run from theta-0 (repeatable): theta is the mean of all, a soup."
+    ),
+]
+Weight = Annotated[
+    list[float] | None,
+    typer.Option(help="With --with: theta's weight, then each one's, in their order; equal by default."),
+]
+ThetaPre = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="With ties and dots: the model that theta-0 was tuned from.")
+]
 RewardModel = Annotated[
     Path | None,
     typer.Option(

@@ -234,7 +234,9 @@ class Harness:
                 raise UserError(f"tasks has {task!r}, a group; give its single tasks ({', '.join(tasks)}).")
             return samples_of(in_memory(model, tokenizer, self.batch), tasks, self.limit)[task]
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}).") from None
+            raise UserError(
+                f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}); items of your own go as FILE.jsonl."
+            ) from None
 
 
 def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:

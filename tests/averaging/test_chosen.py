@@ -340,6 +340,7 @@ def test_methods_without_a_third_model_in_memory_are_refused():
 def test_memory_does_not_grow_with_the_tensor(method, tmp_path, monkeypatch):
     """Of a tensor of a million values, 8 MB in fp64, blocks of 0.26 MB are held, and counts of 0.5 MB each."""
     monkeypatch.setattr(chunks, "SIZE", 1 << 15)
+    monkeypatch.setattr("llm.averaging.merge.choose._TOGETHER", 1 << 16)
     monkeypatch.setattr("llm.averaging.files.write._BUFFER", 1 << 18)
     for label, tensor in zip(("theta_0", "theta", "theta_pre"), pair(torch.bfloat16, (1000, 1000)), strict=True):
         (tmp_path / label).mkdir()

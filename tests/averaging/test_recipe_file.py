@@ -9,7 +9,8 @@ import yaml
 from safetensors.torch import load_file
 
 from averaging_models import command, make, reference, save_pair, save_tokenizer
-from llm.averaging.ratios import in_order, resolve
+from llm.averaging.ratios import Recipe, in_order, resolve
+from llm.averaging.recipe_file import read_recipe
 from llm.errors import UserError
 from llm.grouping import Grouping
 from llm.models.cache import cache_folder, local_model, model_name
@@ -101,13 +102,24 @@ MERGEKIT = {
         {"merge_method": "slerp", "base_model": 1, "models": [{"model": 0}, {"model": 1}], "parameters": {"t": 0.25}},
         ("--alpha", "0.75", "--method", "slerp"),
     ),
+    "three models": (
+        {"merge_method": "linear", "models": [{"model": k, "parameters": {"weight": w}} for k, w in enumerate((1, 2, 5))]},
+        ("--alpha", "0.875", "--with", 2, "--weight", "2", "--weight", "5"),
+    ),
+    "ties": (
+        {"merge_method": "ties", "base_model": 2, "models": [{"model": 2}, {"model": 0}, {"model": 1}], "parameters": {"weight": 1, "density": 0.5, "int8_mask": True}},
+        ("--alpha", "0.5", "--method", "ties", "--option", "keep=0.5", "--theta-pre", 2),
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("method", MERGEKIT)
 def test_recipes_of_mergekit_are_read_where_they_mean_the_same(method, pair, tmp_path, monkeypatch):
     content, options = MERGEKIT[method]
-    names = [str(pair / "theta_0"), str(pair / "theta")]
+    names = [str(pair / "theta_0"), str(pair / "theta"), str(tmp_path / "third")]
+    make("llama", 3).save_pretrained(names[2])
+    save_tokenizer(names[2])
+    options = [names[2] if one == 2 else one for one in options]
     content = content | {"models": [one | {"model": names[one["model"]]} for one in content["models"]]}
     if "base_model" in content:
         content["base_model"] = names[content["base_model"]]
@@ -120,22 +132,64 @@ def test_recipes_of_mergekit_are_read_where_they_mean_the_same(method, pair, tmp
 
 TWO = [{"model": "a"}, {"model": "b"}]
 WEIGHTED = [{"model": "a", "parameters": {"weight": 0.5}}, {"model": "b", "parameters": {"weight": 1.0}}]
+TIES = {"merge_method": "ties", "base_model": "z", "models": TWO}
 BAD = {
     "an unknown key": ({"alpha": 0.5, "beta": 1}, "beta is an unknown key"),
     "another type": ({"alpha": "half"}, "alpha is 'half', which the option --alpha does not allow"),
     "a truth value": ({"alpha": True}, "alpha is True"),
     "nothing": ({}, "allowed are keys with values"),
-    "another method": ({"merge_method": "ties", "models": TWO}, "merge_method is 'ties', allowed are linear, slerp"),
-    "slices": ({"merge_method": "slerp", "slices": []}, "slices of mergekit's recipes is not read"),
-    "three models": ({"merge_method": "linear", "models": [*TWO, {"model": "c"}]}, "allowed are two"),
-    "no weight": ({"merge_method": "linear", "models": TWO}, "weight is None, allowed is one number"),
+    "another method": (
+        {"merge_method": "dare_ties", "models": TWO},
+        "merge_method is 'dare_ties', allowed are linear, slerp, ties",
+    ),
+    "a tokenizer": ({"merge_method": "linear", "models": WEIGHTED, "tokenizer_source": "union"}, "tokenizer_source of"),
+    "no slices": ({"merge_method": "slerp", "slices": []}, "slices is [], allowed is one with the key sources"),
+    "two slices": ({"merge_method": "slerp", "slices": [{"sources": TWO}] * 2}, "allowed is one with the key sources"),
+    "a part of the layers": (
+        {"merge_method": "slerp", "slices": [{"sources": [one | {"layer_range": [2, 4]} for one in TWO]}]},
+        "layer_range is [2, 4], allowed is [0, number of layers]",
+    ),
+    "one model": ({"merge_method": "linear", "models": TWO[:1]}, "allowed are two or more"),
+    "a model twice": ({"merge_method": "linear", "models": TWO[:1] * 2}, "models has one of them twice"),
+    "a model's other key": (
+        {"merge_method": "linear", "models": [{"model": "a", "lora": 1}, TWO[1]]},
+        "parameter lora",
+    ),
+    "no weight": ({"merge_method": "linear", "models": TWO}, "weight is None, allowed are numbers from 0"),
+    "a negative weight": (
+        {"merge_method": "linear", "models": TWO, "parameters": {"weight": [1, -1]}},
+        "weight is [1, -1], allowed are numbers from 0",
+    ),
+    "weights of zero": ({"merge_method": "linear", "models": TWO, "parameters": {"weight": 0}}, "weight is 0 in both"),
+    "a gradient with three models": (
+        {"merge_method": "linear", "models": [*TWO, {"model": "c"}], "parameters": {"weight": [0, 1]}},
+        "allowed of more than two models is one number each",
+    ),
+    "ties without a base": ({"merge_method": "ties", "models": WEIGHTED}, "allowed with ties are two beside the base"),
+    "ties of three": (
+        {"merge_method": "ties", "base_model": "z", "models": [*TWO, {"model": "c"}]},
+        "models are a, b, c, allowed with ties are two",
+    ),
+    "two densities": (
+        TIES | {"models": [{"model": "a", "parameters": {"density": 0.5}}, TWO[1]]},
+        "density is [0.5, 1.0]",
+    ),
+    "a density of tensors": (TIES | {"parameters": {"density": [0.1, 0.5]}}, "density is"),
+    "sums that are not means": (TIES | {"parameters": {"normalize": False}}, "normalize is False, allowed is true"),
+    "rescaled changes": (TIES | {"parameters": {"rescale": True}}, "rescale is True, allowed is false"),
+    "a scale": (TIES | {"parameters": {"lambda": 0.5}}, "lambda is 0.5, allowed is 1"),
+    "another parameter": (TIES | {"parameters": {"epsilon": 0.5}}, "parameter epsilon is not read"),
     "a sum that is not one": (
         {"merge_method": "linear", "models": WEIGHTED, "parameters": {"normalize": False}},
-        "sum 1.5, allowed is 1",
+        "normalize is False, allowed is true",
     ),
-    "t of tensors": (
-        {"merge_method": "slerp", "base_model": "a", "models": TWO, "parameters": {"t": [0, 1]}},
-        "t is [0, 1]",
+    "t beyond 1": (
+        {"merge_method": "slerp", "base_model": "a", "models": TWO, "parameters": {"t": 1.5}},
+        "t is 1.5 for all tensors, allowed are numbers from 0 to 1",
+    ),
+    "t of one model": (
+        {"merge_method": "slerp", "base_model": "a", "models": WEIGHTED, "parameters": {"t": 0.5}},
+        "parameter weight is not read",
     ),
     "another base": (
         {"merge_method": "slerp", "base_model": "c", "models": TWO, "parameters": {"t": 0.5}},
@@ -146,8 +200,6 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_other_recipes_are_refused(case, tmp_path):
-    from llm.averaging.recipe_file import read_recipe
-
     content, said = BAD[case]
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(UserError) as raised:
@@ -155,6 +207,64 @@ def test_other_recipes_are_refused(case, tmp_path):
     assert said in str(raised.value)
     with pytest.raises(UserError, match="is no file"):
         read_recipe(tmp_path / "nowhere.yaml")
+
+
+BY_TENSOR = {
+    "slerp by filters, in a slice": (
+        {
+            "merge_method": "slerp",
+            "base_model": "a",
+            "slices": [{"sources": [{"model": name, "layer_range": [0, 5]} for name in "ab"]}],
+            "parameters": {"t": [{"filter": "attn", "value": [0, 1, 0.2]}, {"filter": "mlp", "value": [1]}, {"value": 0.5}]},
+        },
+        [0.5, 0.0, 1.0, 0.6, 1.0, 0.5, 0.5],
+    ),
+    "linear by a gradient": (
+        {"merge_method": "linear", "models": TWO[:1] + [{"model": "b", "parameters": {"weight": [0, 3]}}], "parameters": {"weight": 1}},
+        [0.0, 0.0, 0.0, 2.25 / 3.25, 2.25 / 3.25, 0.0, 0.0],
+    ),
+    "ties by a filter": (
+        TIES | {"parameters": {"density": 0.3, "weight": 1}, "models": [{"model": "a", "parameters": {"weight": [{"filter": "mlp", "value": 0.25}, {"value": 1}]}}, TWO[1]]},
+        [0.5, 0.5, 0.8, 0.5, 0.8, 0.5, 0.5],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BY_TENSOR)
+def test_ratios_of_tensors_are_those_of_mergekit(case, tmp_path):
+    """By hand: a gradient's anchors lie equally far apart over the layers, of which the fourth of five lies at 3/4; what is outside
+    of them has the first anchor; the first filter that is in a tensor's name decides. Checked against mergekit 0.1.5 on models."""
+    content, ratios = BY_TENSOR[case]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    recipe = read_recipe(tmp_path / "recipe.yaml")
+    layers = [f"model.layers.{k}.{part}.w" for k in range(5) for part in ("attn", "mlp")]
+    names = ["model.embed_tokens.weight", *layers, "model.norm.weight", "lm_head.weight"]
+    found = resolve(Recipe(Grouping(), 1.0, rule=recipe["rule"]), names, {}).ratios
+    chosen = [names[0], *layers[:2], *layers[6:8], *names[-2:]]
+    assert [found[name] for name in chosen] == pytest.approx(ratios)
+    if "slices" in content:
+        with pytest.raises(UserError, match=r"layer_range is \[0, 5\], allowed is all of the model's layers, \[0, 4\]"):
+            resolve(Recipe(Grouping(), 1.0, rule=recipe["rule"]), [name for name in names if ".4." not in name], {})
+    if case.startswith("ties"):
+        assert (recipe["theta_0"], recipe["theta"], recipe["theta_pre"], recipe["option"]) == (
+            "a",
+            "b",
+            "z",
+            {"keep": 0.3},
+        )
+
+
+def test_a_tensor_without_a_value_is_named(tmp_path):
+    recipe = {
+        "merge_method": "slerp",
+        "base_model": "a",
+        "models": TWO,
+        "parameters": {"t": [{"filter": "mlp", "value": 1}]},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(UserError, match="t has no value for model.norm.weight; allowed is one for every tensor"):
+        rule = read_recipe(tmp_path / "recipe.yaml")["rule"]
+        resolve(Recipe(Grouping(), 1.0, rule=rule), ["model.layers.0.mlp.w", "model.norm.weight"], {})
 
 
 def test_without_models_the_missing_one_is_named(tmp_path, monkeypatch, capsys):

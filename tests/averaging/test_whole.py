@@ -8,8 +8,8 @@ import torch
 
 from averaging_models import make
 from llm.averaging.live import average
+from llm.averaging.soup import mean
 from llm.averaging.whole import Materials, dera, early, soup, stock, tail
-from llm.averaging.whole.means import mean
 from llm.errors import UserError
 from llm.models.mixture import LogitMixture
 

@@ -3,7 +3,10 @@
 from math import prod
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from averaging_models import command
 from llm.bench.average import bench_average, measure, table, write_model
 from llm.errors import UserError
 from llm.grouping import layer_list
@@ -56,3 +59,25 @@ def test_what_is_not_allowed_is_named(tmp_path):
         bench_average(methods="trim,soup")
     with pytest.raises(UserError, match="mergekit is .*, which is no file"):
         bench_average(mergekit=tmp_path / "none")
+
+
+def test_a_pair_of_models_lies_on_the_staircase_or_not(tmp_path, monkeypatch, capsys):
+    """Updates of one step of bf16 are rounded away below one half, and taken over whole above it; large ones are not."""
+    start = torch.linspace(1, 1.9, 1000)
+    for name, step in (("theta_0", 0), ("near", 2**-7), ("far", 0.5)):
+        (tmp_path / name).mkdir()
+        save_file({"model.layers.0.w": start.bfloat16().float() + step}, tmp_path / name / "model.safetensors")
+        (tmp_path / name / "config.json").write_text('{"model_type": "llama"}')
+    rows = {}
+    for name in ("near", "far"):
+        given = ("--theta-0", tmp_path / "theta_0", "--theta", tmp_path / name)
+        assert command(monkeypatch, "bench", "precision", *given) == 0
+        lines = capsys.readouterr().out.splitlines()[2:]
+        rows[name] = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [row[:4] for row in rows["near"]][::2] == [
+        ["0.2", "0.000", "0.0%", "100.0%"],
+        ["0.8", "1.000", "100.0%", "0.0%"],
+    ]
+    assert all(abs(float(row[1]) - float(row[0])) < 0.01 and row[4] == "100.0%" for row in rows["far"])
+    assert command(monkeypatch, "bench", "precision", "--theta", tmp_path / "near") == 2
+    assert "theta-0 and theta are allowed together only" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 
 SETTINGS = {"task_tokens": 4, "tokens": 5, "resamples": 20, "name": "tiny", "rlhf": "dpo"}
 OPTIONS = set(
-    "config theta-0 theta tasks out reward-model reward-command prompts alphas method keep samples data seed".split()
+    "config theta-0 theta with weight theta-pre tasks out reward-model reward-command prompts alphas method keep samples data seed".split()
 )
 
 
@@ -316,7 +316,7 @@ def test_one_part_alone_leaves_the_rest_as_in_theta(folder, tmp_path, monkeypatc
     made = {}
     plain = module.mix_
 
-    def spied(model, theta_0, theta, ratios, merge):
+    def spied(model, theta_0, theta, ratios, merge, theta_pre):
         plain(model, theta_0, theta, ratios, merge)
         made[str(len(made))] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
@@ -361,10 +361,7 @@ REFUSED = {
         "reward-model (or reward-command) and prompts are allowed together only",
     ),
     "one task only": ({"tasks": ""}, "tasks has no ability beside the alignment metric"),
-    "unknown method": (
-        {"method": "sma"},
-        "method is 'sma', allowed are ma, slerp, trim, dare, fapm, breadcrumbs, lines, reverse-lines",
-    ),
+    "unknown method": ({"method": "sma"}, "method is 'sma', allowed are ma, slerp, trim"),
     "unknown option": (
         {"method": "trim", "options": {"trim": {"drop": 0.5}}},
         "drop is 0.5, which is no option of method trim",
@@ -373,7 +370,16 @@ REFUSED = {
         {"method": "trim", "options": {"trim": {"keep": 2}}},
         "keep is 2.0, allowed with method trim are",
     ),
-    "method of three models": ({"method": "ties"}, "method is 'ties', allowed are ma, slerp, trim"),
+    "method of three models": (
+        {"method": "ties"},
+        "theta-pre is None, which is needed and allowed with methods that take it: ties",
+    ),
+    "a third model alone": (
+        {"theta-pre": "x"},
+        "theta-pre is 'x', which is needed and allowed with methods that take it: none",
+    ),
+    "a weight alone": ({"weight": 1}, "weight is 1, allowed is with --with only"),
+    "no other run": ({"with": "nowhere"}, "with 1 is 'nowhere', which is no folder"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
     "unknown part": ({"method": "part", "part": "first"}, "part is 'first', allowed are part1, part2, part3"),
@@ -458,6 +464,50 @@ def test_methods_with_options_are_measured_by_their_own_ends(method, options, fo
         )
 
 
+@pytest.fixture(scope="module")
+def third(folder):
+    """A third model: theta_0's weights, changed."""
+    save_models(folder / "more")
+    model, rng = load_model(folder / "theta_0"), torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=rng)
+    model.save_pretrained(folder / "third")
+    load_tokenizer(folder / "theta").save_pretrained(folder / "third")
+    return folder / "third"
+
+
+def as_measured(folder, model_folder):
+    """The items of the task qa, of a model in a folder."""
+    task = read_task("qa", folder / "qa.jsonl", Asking(True, 4, 16))
+    return task.measure(load_model(model_folder), load_tokenizer(folder / "theta"))["brier"].items
+
+
+def test_methods_with_a_third_model_and_soups_are_what_average_writes(folder, third, tmp_path, monkeypatch, capsys):
+    """The command of the report, which names all models, writes the model that was measured."""
+    for method, more in (
+        ("ties", {"theta-pre": third}),
+        ("dots", {"theta-pre": third}),
+        ("ma", {"with": third, "weight": None}),
+    ):
+        out = tmp_path / method
+        run(folder, out, method=method, alphas="0.5,1", tasks=folder / "qa.jsonl", **more)
+        options = {"others": [third]} if method == "ma" else {"method": method, "theta_pre": third}
+        for alpha in (0.5, 1):
+            made = tmp_path / f"{method}-{alpha}"
+            averaging.average(folder / "theta_0", folder / "theta", alpha, out=made, **options)
+            kept = json.loads((out / "points" / f"{method}-{alpha}.json").read_text())
+            np.testing.assert_allclose(kept["tasks"]["qa/brier"]["items"], as_measured(folder, made), rtol=1e-5)
+            assert kept["saved"]["values"] > 0
+    facts = (tmp_path / "ma" / "report.html").read_text()
+    assert "the mean of theta (share 0.5) and third (share 0.5)" in facts
+    assert "<td>third</td>" in (tmp_path / "ties" / "report.html").read_text().replace("\n", "")
+    capsys.readouterr()
+    other = arguments(folder, tmp_path / "ma", alphas="0.5", tasks=folder / "qa.jsonl")
+    assert command(monkeypatch, "front", *other) == 2
+    assert "which holds a run with other arguments" in capsys.readouterr().err
+
+
 def test_another_run_s_folder_is_left_alone(found, folder, monkeypatch, capsys):
     before = (found / "rows.jsonl").read_bytes()
     assert command(monkeypatch, "front", *arguments(folder, found, prompts=folder / "samples.jsonl")) == 2
@@ -527,6 +577,22 @@ def test_tasks_of_lm_eval_are_measured_item_by_item(averaged, tmp_path):
 
 class Known:
     all_tasks = ("wmt",)
+
+
+def test_a_task_whose_data_cannot_be_fetched_is_refused_with_what_to_do(monkeypatch):
+    from llm.evaluation import tasks
+
+    class Known:
+        all_tasks = ("arc_easy",)
+
+    def offline(manager, name):
+        raise ConnectionError("Couldn't reach 'allenai/ai2_arc' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr(tasks, "load_tasks", offline)
+    with pytest.raises(
+        UserError, match=r"tasks has 'arc_easy', .*OfflineModeIsEnabled.*; items of your own go as FILE"
+    ):
+        Harness("arc_easy", 4, Known).measure(None, None)
 
 
 def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):

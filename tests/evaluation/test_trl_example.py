@@ -6,6 +6,8 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
+
 import llm
 from ama_models import save_models, words, write_lines
 
@@ -22,6 +24,10 @@ def test_a_training_run_of_trl_ends_with_its_tax(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("trl_tax", EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
+    with monkeypatch.context() as without_trl, pytest.raises(SystemExit) as stopped:
+        without_trl.setitem(sys.modules, "trl", None)
+        example.main(["--help"])
+    assert not stopped.value.code
     save_models(tmp_path)
     texts = [words(8, 3, seed) for seed in range(3)]
     write_lines(tmp_path / "pairs.jsonl", [dict(zip(("prompt", "chosen", "rejected"), row)) for row in zip(*texts)])

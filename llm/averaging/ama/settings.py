@@ -16,12 +16,16 @@ from ...grouping import Grouping
 from ...models.cache import model_name
 from ...models.scorers import CommandScorer, ModelScorer
 from ..pair import Match, hashes
+from ..soup import Soup
 from .parameterise import middle_weights, penalty, placement
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Two model folders; samples of theta, or prompts and a reward model, or a command, to make and to score them."""
+    """Two model folders; samples of theta, or prompts and a reward model, or a command, to make and to score them.
+
+    soup: other runs, whose mean with theta takes its place; theta_pre: the model that theta_0 was tuned from (`front` alone has these).
+    """
 
     theta_0: Path
     theta: Path
@@ -29,6 +33,8 @@ class Sources:
     prompts: Path | None = None
     reward_model: Path | None = None
     reward_command: str | None = None
+    soup: Soup = Soup()
+    theta_pre: Path | None = None
 
     def __post_init__(self) -> None:
         if self.reward_model is not None and self.reward_command is not None:
@@ -46,7 +52,13 @@ class Sources:
 
     def described(self) -> dict:
         """Names without their folders, with SHA-256 of the files that matter."""
-        found = {"theta_0": self.theta_0, "theta": self.theta, "reward_model": self.reward_model}
+        found = {
+            "theta_0": self.theta_0,
+            "theta": self.theta,
+            "reward_model": self.reward_model,
+            "theta_pre": self.theta_pre,
+        }
+        found |= dict(zip(self.soup.names, self.soup.others, strict=True))
         folders = {key: {"folder": model_name(path), "sha256": hashes(path)} for key, path in found.items() if path}
         files = {"data": self.data, "prompts": self.prompts}
         command = {"reward_command": self.reward_command} if self.reward_command is not None else {}

@@ -5,22 +5,20 @@ Memory: a few blocks of some megabytes each, whatever the size of the model or o
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
-from ...grouping import token_embeddings
 from ...methods import METHODS
 from ...models.folder import ModelFolder, notes_on_base, read_folder
-from ...models.safetensors import Source, TensorInfo
+from ...models.safetensors import Source
 from ..merge import Merge
 from ..merge.linear import LINEAR
-from ..ratios import Recipe, Resolved, resolve
+from ..ratios import Recipe
 from ..schedule import applied, checked
-from . import chunks, lora
+from ..soup import Soup
 from .card import Origin, write_card
 from .chunks import Chunk
 from .compatible import check_config, check_tokenizers
@@ -28,31 +26,12 @@ from .copies import check_links, files_beside, write_beside
 from .hashes import FollowingHash
 from .layout import layout, write_index
 from .output import Output
-from .pairing import Tensors, heads, pair
+from .plan import Inputs, Plan
 from .report import Report
 from .write import atomic_folder, check_new, write_weights
 
 if TYPE_CHECKING:
     from .regression import Regression
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """All that is decided before a byte is written.
-
-    like: the folder whose files the output has. tensors: its tensors, and where they have their places in those files.
-    settings: what differs in config.json. formula, details: for the report.
-    """
-
-    kind: str
-    like: ModelFolder
-    tensors: Tensors
-    resolved: Resolved
-    chunks: Callable[[str], Iterator[Chunk]]
-    settings: dict[str, object]
-    notes: list[str]
-    formula: str = LINEAR.formula
-    details: dict[str, object] = field(default_factory=dict)
 
 
 def average_files(
@@ -66,6 +45,7 @@ def average_files(
     method: str = "ma",
     options: Mapping[str, Any] | None = None,
     theta_pre: Path | None = None,
+    soup: Soup = Soup(),
     ignore_config: Collection[str] = (),
     strict: bool = False,
     code: bool = False,
@@ -81,6 +61,8 @@ def average_files(
     union: allow different vocabulary sizes (shared rows are averaged, theta's own are kept) and renamed added tokens.
     method: "ma", (1 - ratio) theta_0 + ratio theta, or another merge or rule of the table of methods (merges other than this one
     not with an adapter); options: values of its options. theta_pre: a third model folder, of methods that take it.
+    soup: other runs, of which and of theta the weighted mean takes theta's place: all models of theta's shape, or all adapters
+    on theta_0, and then `full` has to be set.
     ignore_config: keys of config.json that may differ. strict: refuse an adapter of another base, and tokenizers that differ
     or cannot be compared, which are else noted. code: copy theta's Python files. regression: with method "regmean", what of the network
     texts come to is merged by regression (`regression`), and the other tensors at the ratios of `recipe`; theta must be a model, or
@@ -91,37 +73,25 @@ def average_files(
     """
     output = Output() if output is None else output
     try:
-        base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
-        if base.is_adapter:
-            raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
-        if full and not other.is_adapter:
-            raise UserError(f"full is set, but theta is {str(theta)!r}, which is no adapter.")
         recipe, merge = (recipe, LINEAR) if regression else applied(method, options or {}, recipe)
-        third = _third(theta_pre, method, merge)
-        if other.is_adapter and merge is not LINEAR:
+        _check_third(theta_pre, method, merge)
+        inputs = _inputs(theta_0, theta, theta_pre, soup, union, full)
+        if inputs.theta.is_adapter and merge is not LINEAR:
             raise UserError(f"method is {method!r}, allowed with an adapter is ma.")
-        for folder in filter(None, (base, other, third)):
-            check_links(folder)
-        notes = [] if other.is_adapter else check_config(base, other, ignore_config)
-        doubts = check_tokenizers(base.path, other.path, union)
-        kind = partial(_adapter_plan, full=full) if other.is_adapter else partial(_model_plan, third=third, merge=merge)
-        make_plan = partial(kind, base, other, union=union)
-        doubts += notes_on_base(base, other) if other.is_adapter else []
-        plan = make_plan(recipe=recipe, output=output)
+        notes, doubts = _differences(inputs, ignore_config)
+        plan = inputs.plan(recipe, output, merge)
         if strict and doubts:
             raise UserError(f"strict is set, but: {doubts[0]}")
         if regression:
-            if (output.dtype, output.rounding) != ("auto", "nearest"):
-                raise UserError("dtype and rounding are given, allowed with method regmean are auto and nearest.")
-            ends = [make_plan(recipe=replace(recipe, alphas=end), output=Output()).chunks for end in (0.0, 1.0)]
-            plan = _by_regression(plan, ends, base, other, out, regression, union)
-        beside, last = files_beside([other, base] if full else [other], base, code)
-        notes += base.notes + other.notes + doubts + plan.notes + last
-        sources = {"theta_0": base, "theta": other} | ({"theta_pre": third} if third else {})
+            plan = _by_regression(plan, inputs, recipe, output, out, regression)
+        sources = [inputs.theta, inputs.base] if full else [inputs.theta]
+        beside, last = files_beside(sources, inputs.base, code)
+        notes += inputs.base.notes + inputs.theta.notes + doubts + plan.notes + last
         given = {} if regression else METHODS[method].defaults | checked(METHODS[method], options or {})
-        report = _write(
-            plan, sources, out, ("regmean" if regression else method, given), beside, notes, progress, output, origin
-        )
+        details = plan.details | ({"soup": _shares(inputs)} if soup.others else {})
+        plan = replace(plan, notes=notes, details=details)
+        method = "regmean" if regression else method
+        report = _write(plan, inputs.named, out, method, given, beside, output, origin, progress)
         if regression:
             regression.finish(out)
         return report
@@ -129,101 +99,63 @@ def average_files(
         raise UserError(f"average was stopped by {error}; nothing was written.") from None
 
 
-def _third(theta_pre: Path | None, method: str, merge: Merge) -> ModelFolder | None:
-    """theta_pre's folder; UserError unless it is given exactly where the method takes it."""
+def _inputs(theta_0: Path, theta: Path, theta_pre: Path | None, soup: Soup, union: bool, full: bool) -> Inputs:
+    """The folders, read; UserError for those that are missing, damaged, or of a kind that is not allowed in their place."""
+    base, other = read_folder(theta_0, "theta-0"), read_folder(theta, "theta")
+    third = None if theta_pre is None else read_folder(theta_pre, "theta-pre")
+    more = tuple(read_folder(path, name) for path, name in zip(soup.others, soup.names, strict=True))
+    if base.is_adapter:
+        raise UserError(f"theta-0 is {str(theta_0)!r}, which is an adapter; give the model it belongs to.")
+    if third is not None and third.is_adapter:
+        raise UserError(f"theta-pre is {str(theta_pre)!r}, which is an adapter; allowed is a full model.")
+    if full and not other.is_adapter:
+        raise UserError(f"full is set, but theta is {str(theta)!r}, which is no adapter.")
+    inputs = Inputs(base, other, third, soup, more, union, full)
+    for folder in inputs.named.values():
+        check_links(folder)
+    return inputs
+
+
+def _check_third(theta_pre: Path | None, method: str, merge: Merge) -> None:
+    """UserError unless theta_pre is given exactly where the method takes it."""
     if (theta_pre is not None) != merge.third:
         wanted = "needs theta-pre, the model that theta-0 was tuned from" if merge.third else "takes no theta-pre"
         raise UserError(f"theta-pre is {str(theta_pre) if theta_pre else None!r}, but method {method!r} {wanted}.")
-    if theta_pre is None:
-        return None
-    folder = read_folder(theta_pre, "theta-pre")
-    if folder.is_adapter:
-        raise UserError(f"theta-pre is {str(theta_pre)!r}, which is an adapter; allowed is a full model.")
-    return folder
 
 
-def _model_plan(
-    base: ModelFolder,
-    other: ModelFolder,
-    recipe: Recipe,
-    union: bool,
-    output: Output,
-    third: ModelFolder | None,
-    merge: Merge,
-) -> _Plan:
-    pairing = pair(base, other, union)
-    left, right = pairing.theta_0, pairing.theta
-    before = pair(third, other, False).theta_0 if third else {}
-    for name in right if third else ():
-        if name not in before:
-            raise UserError(f"{name} is a tensor of theta-0 and theta only: theta-pre ({third.path}) lacks it.")
-    resolved = resolve(recipe, dict.fromkeys([*right, *pairing.tied.values()]), pairing.tied)
-
-    def make(name: str) -> Iterator[Chunk]:
-        drawn = pairing.tied.get(name, name)  # two copies of one matrix stay one
-        return chunks.averaged(left[name], right[name], resolved.ratios[name], output, merge, drawn, before.get(name))
-
-    settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
-    notes = pairing.notes + _mixed_types(left, right)
-    return _Plan("model", other, right, resolved, make, settings, notes, merge.formula)
+def _differences(inputs: Inputs, ignore_config: Collection[str]) -> tuple[list[str], list[str]]:
+    """(notes on settings that differ, what is doubtful about tokenizers and an adapter's base)."""
+    notes: list[str] = []
+    doubts: list[str] = []
+    for folder in (inputs.theta, *inputs.others):
+        notes += [] if folder.is_adapter else check_config(inputs.base, folder, ignore_config)
+        doubts += check_tokenizers(inputs.base.path, folder.path, inputs.union)
+        doubts += notes_on_base(inputs.base, folder) if folder.is_adapter else []
+    return notes, doubts
 
 
-def _adapter_plan(
-    base: ModelFolder, other: ModelFolder, recipe: Recipe, union: bool, output: Output, full: bool
-) -> _Plan:
-    adapter = lora.read_adapter(base, other, union)
-    if not full:
-        resolved = resolve(recipe, dict.fromkeys([*base.tensors, *adapter.targets.values()]), adapter.tied)
-        ratios = {name: resolved.ratios[target] for name, target in adapter.targets.items()}
-        labels = {name: resolved.assignment[target] for name, target in adapter.targets.items()}
-        resolved = replace(resolved, assignment=labels, ratios=ratios)
-
-        def scale(name: str) -> Iterator[Chunk]:
-            return chunks.scaled_adapter(adapter, other.tensors[name], ratios[name], output)
-
-        return _Plan("adapter", other, other.tensors, resolved, scale, {}, adapter.notes)
-    if adapter.unmergeable:
-        raise UserError(
-            f"full is set, but {adapter.unmergeable[0]} of the adapter belongs to no single "
-            "tensor of theta-0; average it without --full."
-        )
-    names = dict.fromkeys([*base.tensors, *filter(None, [adapter.untied])])
-    whole = {name: adapter.whole[name] for name in names if name in adapter.whole}
-    tensors = {name: adapter.base[name] for name in names}
-    tensors |= {name: replace(tensors[name], dtype=t.dtype, shape=t.shape) for name, t in whole.items()}
-    resolved = resolve(recipe, dict.fromkeys([*names, *adapter.tied, *adapter.tied.values()]), adapter.tied)
-    settings: dict[str, object] = {}
-    notes = adapter.notes + _mixed_types(adapter.base, whole)
-    if adapter.untied:
-        settings["tie_word_embeddings"] = False
-        notes.append(f"{adapter.untied} and the embeddings are two matrices with the adapter, and so in the output.")
-    embeddings = token_embeddings(tensors)
-    if embeddings in whole and whole[embeddings].shape != adapter.base[embeddings].shape:
-        settings["vocab_size"] = rows = whole[embeddings].shape[0]
-        for head in heads(tensors, min(rows, adapter.base[embeddings].shape[0])):
-            if tensors[head].shape[0] != rows:
-                raise UserError(f"{head} has {tensors[head].shape[0]} rows and {embeddings} {rows} with the adapter.")
-    return _Plan(
-        "merged adapter",
-        base,
-        tensors,
-        resolved,
-        lambda name: chunks.merged(name, adapter, resolved.ratios[name], output),
-        settings,
-        notes,
-    )
+def _shares(inputs: Inputs) -> dict[str, float]:
+    """Model -> its share of the soup."""
+    names = [key for key in inputs.named if key not in ("theta_0", "theta_pre")]
+    return dict(zip(names, inputs.soup.shares, strict=True))
 
 
 def _by_regression(
-    plan: _Plan, ends: list, base: ModelFolder, other: ModelFolder, out: Path, regression: "Regression", union: bool
-) -> _Plan:
+    plan: Plan, inputs: Inputs, recipe: Recipe, output: Output, out: Path, regression: "Regression"
+) -> Plan:
     """The plan with what is merged by regression, which is done here."""
     from .regression import regress_files
 
+    if (output.dtype, output.rounding) != ("auto", "nearest"):
+        raise UserError("dtype and rounding are given, allowed with method regmean are auto and nearest.")
     if plan.kind == "adapter":
         raise UserError("method is 'regmean', allowed with an adapter is --full: the result has no low rank.")
-    if union:
+    if inputs.union:
         raise UserError("vocab is 'union', allowed with method regmean is same.")
+    if inputs.others:
+        raise UserError("with is given, allowed with method regmean is one theta.")
+    base, other = inputs.base, inputs.theta
+    ends = [inputs.plan(replace(recipe, alphas=end), Output()).chunks for end in (0.0, 1.0)]
     check_new(out, 2 * sum(tensor.elements * tensor.itemsize for tensor in plan.tensors.values()))
     tokenizer = other.path if any(other.path.glob("tokenizer*")) else base.path
     made = regress_files(regression, plan.like, tokenizer, plan.tensors, plan.settings, ends, out, [base, other])
@@ -240,21 +172,19 @@ def _by_regression(
 
 
 def _write(
-    plan: _Plan,
+    plan: Plan,
     models: dict[str, ModelFolder],
     out: Path,
-    how: tuple[str, dict[str, Any]],
+    method: str,
+    options: dict[str, Any],
     beside: dict[str, Source],
-    notes: list[str],
-    progress: Callable[[int, int], None],
     output: Output,
     origin: Origin,
+    progress: Callable[[int, int], None],
 ) -> Report:
-    """how: the method and its options. Write the weights while hashing the sources, and what lies beside them, once all is sure to be of one moment."""
-    method, options = how
-    stored = (replace(tensor, dtype=output.type_of(tensor.dtype)) for tensor in plan.tensors.values())
-    done, files = 0, layout(plan.like.files, stored)
-    total = sum(file.size for file in files)
+    """Write the weights while hashing the sources, and what lies beside them, once all is sure to be of one moment."""
+    files = layout(plan.like.files, (replace(t, dtype=output.type_of(t.dtype)) for t in plan.tensors.values()))
+    done, total = 0, sum(file.size for file in files)
     sources = {key: [file.source for file in model.files] for key, model in models.items()}
     hashes = {key: FollowingHash(found) for key, found in sources.items()}
 
@@ -280,26 +210,31 @@ def _write(
         for hash_ in hashes.values():
             hash_.finish()
         digests = {key: hash_.hexdigests() for key, hash_ in hashes.items()}
-        resolved = plan.resolved
-        covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
-        kinds = output.stored_as(plan.tensors)
-        notes += [warning] if method == "ma" and (warning := output.effect.warning(kinds)) else []
-        about = resolved.groups, resolved.grouping, covered, notes, digests, plan.formula, plan.details
-        rounded = output.effect.described(), kinds, output.rounding
-        report = Report(plan.kind, method, options, *about, *rounded)
+        report = _report(plan, method, options, digests, output)
         write_card(folder, report, models, origin)
         for source in [*chain.from_iterable(sources.values()), *beside.values()]:
             source.check()
     return report
 
 
-def _mixed_types(theta_0: Tensors, theta: Tensors) -> list[str]:
-    """A note for each pair of types that differ."""
-    found: dict[tuple[str, str], list[TensorInfo]] = {}
-    for name, tensor in theta.items():
-        if theta_0[name].dtype != tensor.dtype:
-            found.setdefault((theta_0[name].dtype, tensor.dtype), []).append(tensor)
-    return [
-        f"{len(mixed)} tensors are {kinds[0]} in theta-0 and {kinds[1]} in theta: written as {kinds[1]}."
-        for kinds, mixed in found.items()
-    ]
+def _report(
+    plan: Plan, method: str, options: dict[str, Any], hashes: dict[str, dict[str, str]], output: Output
+) -> Report:
+    resolved, kinds = plan.resolved, output.stored_as(plan.tensors)
+    covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
+    warning = output.effect.warning(kinds) if method == "ma" else None
+    return Report(
+        plan.kind,
+        method,
+        options,
+        resolved.groups,
+        resolved.grouping,
+        covered,
+        [*plan.notes, *filter(None, [warning])],
+        hashes,
+        plan.formula,
+        plan.details,
+        output.effect.described(),
+        kinds,
+        output.rounding,
+    )

@@ -60,7 +60,7 @@ def _card(report: Report, names: dict[str, str], folder: Path, sources: dict[str
 {_front_matter(names, licences, is_adapter)}---
 # {folder.name}
 
-The weighted average of two models: {names["theta_0"]} (theta_0, before RLHF) and {names["theta"]}
+The weighted average of two models: {names["theta_0"]} (theta_0, before RLHF) and {_theta(report, names)}
 (theta, after RLHF), merged by the method {report.method}{options}: each weight is
 {report.formula},
 in {report.dtype or "theta's type"} and within one unit in its last place of the exact value; alpha is theta's share. The licences
@@ -89,6 +89,14 @@ Averaging against the alignment tax, and its ratios per part of the network, com
 {CITATION}
 ```
 """
+
+
+def _theta(report: Report, names: dict[str, str]) -> str:
+    """theta's name, or of what models it is the mean."""
+    soup = report.details.get("soup")
+    if not isinstance(soup, dict):
+        return names["theta"]
+    return f"the mean of {' and '.join(f'{names[key]} (share {share:.4g})' for key, share in soup.items())}"
 
 
 def _front_matter(names: dict[str, str], licences: dict[str, str | None], is_adapter: bool) -> str:

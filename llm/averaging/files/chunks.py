@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, widen
 from .output import Narrow, Output
 
 SIZE = 1 << 19  # values of a chunk: few enough for the caches, enough for Python's share of the time to be small
+_AT_ONCE = 1 << 16  # values of a block that is looked at beforehand: in fp64 and with its scores they fit a cache
 Stored = np.ndarray  # unsigned integers or floats, flat, as in `arithmetic.STORAGE`
 
 
@@ -47,35 +48,100 @@ class Chunk:
     make: Callable[[Stored | None, Stored | None], Stored]
 
 
-def averaged(
-    left: TensorInfo,
-    right: TensorInfo,
-    ratio: float,
-    output: Output,
-    merge: Merge = LINEAR,
-    name: str = "",
-    third: TensorInfo | None = None,
-) -> Iterator[Chunk]:
-    """Both merged at the ratio, in the output's type; right may have more rows, which are kept.
+class Several(Protocol):
+    """A tensor that is the mean of several models' (`soup.SoupTensor`)."""
+
+    def values(self, first: int, last: int, theta_0: np.ndarray | None) -> np.ndarray: ...
+
+    def same(self, first: int, last: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """A tensor of two models merged at the ratio, in the output's type; `right` may have more rows, which are kept.
 
     name: what the tensor is called where that decides random numbers; right's own if it is not given. third: theta_pre's.
+    soup: what is read instead of `right`, whose shape and type the output has still.
     """
-    shared, name = min(left.elements, right.elements), name or right.name
-    state = None
-    if merge.prepare and right.dtype in STORAGE and not merge.copies(ratio):
-        models = [left, right] if third is None else [left, right, third]
-        with np.errstate(invalid="ignore"):  # what is not finite is refused when it is merged
-            state = merge.prepare(Blocks(partial(_blocks, models, shared)), name)
-    round_ = output.narrow(name)
-    for low, high in zip(_spans(left, shared), _spans(right, shared), strict=True):
-        yield Chunk(low, high, partial(_mixed, left, right, third, ratio, output, merge, state, round_, low.first))
-    yield from _kept(right, output, shared)
+
+    left: TensorInfo
+    right: TensorInfo
+    ratio: float
+    output: Output
+    merge: Merge = LINEAR
+    name: str = ""
+    third: TensorInfo | None = None
+    soup: Several | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        shared, name = min(self.left.elements, self.right.elements), self.name or self.right.name
+        state, soup = None, self.soup
+        if self.merge.prepare and self.right.dtype in STORAGE and not self.merge.copies(self.ratio):
+            with np.errstate(invalid="ignore"):  # what is not finite is refused when it is merged
+                state = self.merge.prepare(Blocks(partial(self._blocks, shared)), name)
+        round_ = self.output.narrow(name)
+        for low in _spans(self.left, shared):
+            high = Span(self.right, low.first, low.last) if soup is None else None
+            yield Chunk(low, high, partial(self._made, state, round_, low.first))
+        if soup is None:
+            yield from _kept(self.right, self.output, shared)
+            return
+        for span in _spans(self.right, self.right.elements, shared):
+            yield Chunk(None, None, lambda *_, span=span: self._of_soup(soup, round_, span))
+
+    def _blocks(self, last: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """The first `last` values of all in order, (values,) each, in fp64: what `Merge.prepare` reads."""
+        for start in range(0, last, size := min(SIZE, _AT_ONCE)):
+            place = start, min(start + size, last)
+            low = fp64(Span(self.left, *place))
+            high = self.soup.values(*place, low) if self.soup else fp64(Span(self.right, *place))
+            yield (low, high) if self.third is None else (low, high, fp64(Span(self.third, *place)))
+
+    def _made(self, state: Any, round_: Narrow, first: int, low: Stored, high: Stored | None) -> Stored:
+        """The average, written over `high` where its type stays; whole numbers must be the same in both."""
+        left, right, kind, out = self.left, self.right, self.right.dtype, None
+        if right.dtype not in STORAGE:
+            return self._whole_numbers(first, low, high)
+        low, to, extra = as_floats(low, left.dtype), self.output.type_of(right.dtype), None
+        if self.soup is not None:
+            high, kind = self.soup.values(first, first + len(low), widen(low, left.dtype).astype(np.float64)), "F64"
+        else:
+            assert high is not None
+            out = high = as_floats(high, right.dtype)
+        if self.third is not None:
+            extra = fp64(Span(self.third, first, first + len(low)))
+            if not np.isfinite(extra).all():
+                raise not_finite(self.third, "theta-pre")
+        seen = self.output.sample(low, left.dtype), self.output.sample(high, kind)
+        try:
+            made = mix(low, left.dtype, high, kind, self.ratio, out, self.merge, state, first, extra, to, round_)
+        except NotFinite as error:
+            if str(error) == "sum":
+                raise _too_large(right, to) from None
+            raise not_finite(*((left, "theta-0") if str(error) == "theta_0" else (right, "theta"))) from None
+        self.output.count(*seen, made, to, self.ratio)
+        return made
+
+    def _whole_numbers(self, first: int, low: Stored, high: Stored | None) -> Stored:
+        """Values of a type that is not averaged; UserError where they differ."""
+        high = self.soup.same(first, first + len(low)) if self.soup else high
+        if not np.array_equal(low, high):
+            raise UserError(f"{self.right.name}, of type {self.right.dtype}, differs and cannot be averaged.")
+        return high
+
+    def _of_soup(self, soup: Several, round_: Narrow, span: Span) -> Stored:
+        """Rows that theta_0 lacks: the soup's own."""
+        to = self.output.type_of(self.right.dtype)
+        made = round_(soup.values(span.first, span.last, None), to)
+        if not all_finite(made, to):
+            raise _too_large(self.right, to)
+        return made
 
 
 def scaled_adapter(adapter: lora.Adapter, tensor: TensorInfo, ratio: float, output: Output) -> Iterator[Chunk]:
     """A tensor of an adapter as it is in the adapter of the averaged model."""
     if lora.replaces(tensor.name):
-        yield from averaged(adapter.base[adapter.targets[tensor.name]], tensor, ratio, output)
+        yield from Averaged(adapter.base[adapter.targets[tensor.name]], tensor, ratio, output).chunks()
     elif lora.scales_with_ratio(tensor.name):
         round_ = output.narrow(tensor.name)
         for span in _spans(tensor, tensor.elements):
@@ -95,7 +161,7 @@ def merged(name: str, adapter: lora.Adapter, ratio: float, output: Output) -> It
             make = partial(_merged, weight, whole, ratio, output, round_, left[rows.start : rows.stop], right)
             yield Chunk(Span(weight, *place), Span(whole, *place) if whole else None, make)
     elif whole:
-        yield from averaged(weight, whole, ratio, output)
+        yield from Averaged(weight, whole, ratio, output).chunks()
     else:
         for span in _spans(weight, weight.elements):
             yield Chunk(span, None, lambda values, _: _as(output, round_, weight, "theta-0", values))
@@ -105,13 +171,8 @@ def _spans(tensor: TensorInfo, last: int, first: int = 0) -> Iterator[Span]:
     return (Span(tensor, start, min(start + SIZE, last)) for start in range(first, last, SIZE))
 
 
-def _blocks(models: list[TensorInfo], last: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """The first `last` values of all in order, (values,) each, in fp64: what `Merge.prepare` reads."""
-    for spans in zip(*(_spans(model, last) for model in models), strict=True):
-        yield tuple(_fp64(span) for span in spans)
-
-
-def _fp64(span: Span) -> np.ndarray:
+def fp64(span: Span) -> np.ndarray:
+    """The values of a span, (values,)."""
     stored = as_floats(span.tensor.read(span.first, span.last), span.tensor.dtype)
     return widen(stored, span.tensor.dtype).astype(np.float64)
 
@@ -120,41 +181,6 @@ def _kept(tensor: TensorInfo, output: Output, first: int = 0) -> Iterator[Chunk]
     round_ = output.narrow(tensor.name)
     for span in _spans(tensor, tensor.elements, first):
         yield Chunk(None, span, lambda _, values: _as(output, round_, tensor, "theta", values))
-
-
-def _mixed(
-    left: TensorInfo,
-    right: TensorInfo,
-    third: TensorInfo | None,
-    ratio: float,
-    output: Output,
-    merge: Merge,
-    state: Any,
-    round_: Narrow,
-    first: int,
-    low: Stored,
-    high: Stored,
-) -> Stored:
-    """The average, written over `high` where its type stays; whole numbers must be the same in both."""
-    if right.dtype not in STORAGE:
-        if not np.array_equal(low, high):
-            raise UserError(f"{right.name}, of type {right.dtype}, differs and cannot be averaged.")
-        return high
-    low, high, to = as_floats(low, left.dtype), as_floats(high, right.dtype), output.type_of(right.dtype)
-    extra = None
-    if third is not None:
-        extra = _fp64(Span(third, first, first + len(low)))
-        if not np.isfinite(extra).all():
-            raise _not_finite(third, "theta-pre")
-    seen = output.sample(low, left.dtype), output.sample(high, right.dtype)
-    try:
-        made = mix(low, left.dtype, high, right.dtype, ratio, high, merge, state, first, extra, to, round_)
-    except NotFinite as error:
-        if str(error) == "sum":
-            raise UserError(f"{right.name} has values too large for the output's type, {to}.") from None
-        raise _not_finite(*((left, "theta-0") if str(error) == "theta_0" else (right, "theta"))) from None
-    output.count(*seen, made, to, ratio)
-    return made
 
 
 def _scaled(tensor: TensorInfo, ratio: float, output: Output, round_: Narrow, _, values: Stored) -> Stored:
@@ -196,7 +222,7 @@ def _as(output: Output, round_: Narrow, tensor: TensorInfo, owner: str, values: 
         return values
     made = round_(widen(values, tensor.dtype).astype(np.float64), to)
     if not all_finite(made, to):
-        raise UserError(f"{tensor.name} has values too large for the output's type, {to}.")
+        raise _too_large(tensor, to)
     return made
 
 
@@ -206,9 +232,14 @@ def _finite(tensor: TensorInfo, owner: str, values: Stored) -> Stored:
         return values
     values = as_floats(values, tensor.dtype)
     if not all_finite(values, tensor.dtype):
-        raise _not_finite(tensor, owner)
+        raise not_finite(tensor, owner)
     return values
 
 
-def _not_finite(tensor: TensorInfo, owner: str) -> UserError:
+def not_finite(tensor: TensorInfo, owner: str) -> UserError:
+    """The error of a tensor that holds NaN or Inf."""
     return UserError(f"{tensor.name} of {owner} ({tensor.path}) holds NaN or Inf.")
+
+
+def _too_large(tensor: TensorInfo, to: str) -> UserError:
+    return UserError(f"{tensor.name} has values too large for the output's type, {to}.")

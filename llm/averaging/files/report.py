@@ -13,8 +13,8 @@ class Report:
 
     kind: "model", "adapter" or "merged adapter". method: its name; options: their values.
     groups: label -> ratio; tensors: name -> (label, ratio, shape); notes: sentences.
-    hashes: "theta_0", "theta" and, of methods that take it, "theta_pre" -> file name -> SHA-256.
-    formula: the merged weight in words. details: what else the method was given and found. effect: `precision.Effect`, as JSON
+    hashes: "theta_0", "theta", of soups "with_1" .. and, of methods that take it, "theta_pre" -> file name -> SHA-256.
+    formula: the merged weight in words. details: what else the method was given and found; "soup": model -> its share in theta. effect: `precision.Effect`, as JSON
     has it. dtype: the types of the floating tensors that were written. rounding: how values were rounded to them.
     """
 

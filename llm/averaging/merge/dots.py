@@ -14,7 +14,7 @@ import numpy as np
 
 from . import Blocks, Merge
 from .choose import Cut, highest
-from .sums import total
+from .sums import Sum
 
 State = list[tuple[Cut, float]]  # of tuning's change and of RLHF's: the cut, the factor
 
@@ -27,22 +27,16 @@ def prepare(blocks: Blocks, name: str, keep: float, sft: float) -> State:
     def sizes(which: int) -> Iterator[np.ndarray]:
         return (abs(_changes(*models)[which]) for models in blocks)
 
-    found = []
-    for which, coefficient in enumerate((sft, 1.0)):
-        cut = highest(partial(sizes, which), keep, name)
-        whole, _ = total(_changes(*models)[which] ** 2 for models in blocks)
-        kept, _ = total(_kept(blocks, which, cut))
-        found.append((cut, coefficient * sqrt(whole / kept) if kept else 0.0))
-    return found
-
-
-def _kept(blocks: Blocks, which: int, cut: Cut) -> Iterator[np.ndarray]:
-    """The squares of what is kept, block by block."""
-    first = 0
+    cuts = [highest(partial(sizes, which), keep, name) for which in range(2)]
+    whole, kept, first = (Sum(), Sum()), (Sum(), Sum()), 0
     for models in blocks:
-        change = _changes(*models)[which]
-        yield np.where(cut.keeps(abs(change), first), change, 0.0) ** 2
-        first += len(change)
+        for which, change in enumerate(_changes(*models)):
+            square = change**2
+            whole[which].add(square)
+            kept[which].add(square[cuts[which].keeps(abs(change), first)])
+        first += len(models[0])
+    lengths = [sqrt(all_.value / own.value) if own.value else 0.0 for all_, own in zip(whole, kept, strict=True)]
+    return [(cut, factor * length) for cut, factor, length in zip(cuts, (sft, 1.0), lengths, strict=True)]
 
 
 def apply(models: tuple[np.ndarray, np.ndarray, np.ndarray], ratio: float, state: State, first: int) -> np.ndarray:

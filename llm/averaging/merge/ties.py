@@ -31,7 +31,7 @@ def apply(
     changes = [model - theta_pre for model in models[:2]]
     trimmed = [np.where(cut.keeps(abs(change), first), change, 0.0) for cut, change in zip(cuts, changes, strict=True)]
     elected = np.sign(sum(weight * change for weight, change in zip(weights, trimmed, strict=True)))
-    shares = [weight * ((change != 0) & (np.sign(change) == elected)) for weight, change in zip(weights, trimmed)]
+    shares = [weight * (change * elected > 0) for weight, change in zip(weights, trimmed, strict=True)]
     summed = sum(share * change for share, change in zip(shares, trimmed, strict=True))
     whole = sum(shares)
     return theta_pre + np.divide(summed, whole, out=np.zeros_like(summed), where=whole > 0)

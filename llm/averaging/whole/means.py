@@ -11,23 +11,6 @@ from ..merge.linear import LINEAR
 from . import Materials, State
 
 
-def mean(states: Sequence[State]) -> dict[str, torch.Tensor]:
-    """The mean of state dicts of one model's shape, tensor by tensor, in fp64 and rounded to the first one's types.
-
-    What is no floating-point number must be the same in all: UserError.
-    """
-    found = {}
-    for name, first in states[0].items():
-        tensors = [state[name] for state in states]
-        if first.is_floating_point():
-            found[name] = (sum(tensor.double() for tensor in tensors) / len(tensors)).to(first.dtype)
-        elif all(torch.equal(first, tensor) for tensor in tensors):
-            found[name] = first
-        else:
-            raise UserError(f"{name}, of type {first.dtype}, differs and cannot be averaged.")
-    return found
-
-
 def states_of(
     materials: Materials, keys: Sequence[str], option: str, asked: int, allowed: Sequence[int]
 ) -> list[State]:

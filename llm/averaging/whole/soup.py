@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from ..soup import mean
 from . import Build, Materials, State
-from .means import mean, runs_of, towards
+from .means import runs_of, towards
 
 
 def make(materials: Materials) -> Build:

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from ..soup import mean
 from . import Build, Materials, State
-from .means import mean, runs_of, towards
+from .means import runs_of, towards
 
 
 def ratio(runs: int, cosine: float) -> float:

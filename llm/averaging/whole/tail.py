@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from ..soup import mean
 from . import Build, Materials, State
-from .means import mean, states_of, towards
+from .means import states_of, towards
 
 
 def make(materials: Materials) -> Build:

@@ -91,7 +91,7 @@ def measure_front(
             per_tensor, setting, merge = _mixture(pair, theta_0, settings, point, samples, setting)
             same = _measured_before(measured, per_tensor, merge)
             if same is None:
-                mix_(pair.model, theta_0, pair.theta, per_tensor, merge)
+                mix_(pair.model, theta_0, pair.theta, per_tensor, merge, pair.theta_pre)
                 saved = saved_effect(pair, theta_0, pair.model.state_dict(), per_tensor)
                 scores, seconds = measure_tasks(
                     pair, missing, point.label, lambda label: progress(label, number, len(points))

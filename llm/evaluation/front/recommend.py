@@ -60,7 +60,7 @@ class Candidate:
 class Recommendation:
     """The ratio, and how sure that is. All changes are against theta, but rise and tax, which are theta's against theta_0.
 
-    method, alpha: of the recommended model; alpha is 1 where theta should be kept, None where there is no rise to keep.
+    method, alpha: of the recommended model; theta and 1 where theta should be kept, theta and None where there is no rise to keep.
     sure: whether the lower bound is at least `keep`, and not the estimate alone. by_method: method -> its best candidate's alpha
     and gain, and the recommended one's gain less that, with its interval.
     """
@@ -85,7 +85,7 @@ class Recommendation:
     def best(self) -> Candidate | None:
         """The recommended model, None where it is one of the ends."""
         chosen = (one for one in self.candidates if (one.method, one.alpha) == (self.method, self.alpha))
-        return next(chosen, None) if self.alpha != 1 else None
+        return next(chosen, None)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def recommend(
     interval, drawn = _Interval(confidence), front.gains(front.seen)
     unseen = front.gains(front.unseen)[np.arange(resamples), judged.picks]
     method, alpha = (*front.names, ("theta", 1.0))[best - 1]
-    chosen = None if alpha == 1 else judged.candidates[best - 1]
+    chosen = None if method == "theta" else judged.candidates[best - 1]
     return Recommendation(
         method,
         alpha,
@@ -193,8 +193,8 @@ def _check(
         raise UserError(f"resamples is {resamples}, allowed are whole numbers from 2.")
     if not abilities:
         raise UserError("tasks has no ability beside the alignment metric; give at least one.")
-    if not all(alpha < 1 for _, alpha in names) or len(names) + 2 != len(alignment.items):
-        raise ValueError(f"names = {names} must have a ratio below 1 for each point between the ends")
+    if not all(alpha <= 1 for _, alpha in names) or len(names) + 2 != len(alignment.items):
+        raise ValueError(f"names = {names} must have a ratio of at most 1 for each point between the ends")
     for task in [alignment, *abilities]:
         if task.items.shape[1] < LEAST:
             raise UserError(f"{task.name} has {task.items.shape[1]} items, allowed are at least {LEAST}.")

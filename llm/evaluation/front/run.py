@@ -16,6 +16,7 @@ from ...data.records import messages, turns_of
 from ...errors import UserError
 from ...evidence.rows import write_rows
 from ...files import write_json, write_text
+from ...methods import METHODS
 from ...models.cache import model_name
 from ...models.loading import device_of, warn
 from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
@@ -44,14 +45,12 @@ def front_files(
     function that scores replies instead.
     Raises UserError for input that is missing, damaged or does not fit; what was measured before that stays in `out`.
     """
-    if (sources.data is not None) != ("ama" in settings.method):
-        raise UserError("data (samples of theta) is needed with method 'ama' and allowed with it only.")
-    if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
-        raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
+    _check_sources(sources, settings, scorer)
     place = device_of(device)
     tasks = tasks_of(sources, settings, place, scorer)
     _check_abilities(tasks, settings)
-    pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
+    models = sources.theta_0, sources.theta, settings.dtype, place, settings.match, sources.soup, sources.theta_pre
+    pair = load_pair(*models)
     drawn = _drawn(sources, settings)
     samples = tokenise(drawn, pair.tokenizer, settings.adapt.max_length)[0] if drawn else []
     notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else []) + _shared(drawn, tasks)
@@ -64,6 +63,19 @@ def front_files(
     saved = _saved(points, pair)
     _write(out, points, tasks, settings, found, sources, notes + saved)
     return " ".join([*found.verdicts, sentence(found, settings.alignment), *saved])
+
+
+def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | None) -> None:
+    """UserError unless what the chosen methods and tasks need is given, and that alone."""
+    if (sources.data is not None) != ("ama" in settings.method):
+        raise UserError("data (samples of theta) is needed with method 'ama' and allowed with it only.")
+    if (sources.theta_pre is not None) != bool(settings.thirds):
+        needed = ", ".join(settings.thirds) or "none of the chosen methods"
+        raise UserError(
+            f"theta-pre is {_text(sources.theta_pre)!r}, which is needed and allowed with methods that take it: {needed}."
+        )
+    if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
+        raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
 
 
 def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
@@ -110,13 +122,18 @@ def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
 def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task]) -> dict:
     """All that decides the measured numbers: models and files by hash, and settings; of methods and tasks each its own."""
     free = {"confidence", "resamples", "keep", "alignment", "name", "rlhf", "tasks", "method", "alphas"}
-    hashes = {key: found["sha256"] for key, found in sources.described().items() if key in ("theta_0", "theta", "data")}
+    models = ("theta_0", "theta", "theta_pre", *sources.soup.names, "data")
+    hashes: dict = {key: found["sha256"] for key, found in sources.described().items() if key in models}
+    if sources.soup.others:
+        hashes["weights"] = sources.soup.shares
     fixed = settings.model_dump(mode="json", exclude=free)
     part, adapt, grouping, _ = (fixed.pop(key) for key in ("part", "adapt", "grouping", "options"))
     own = {
         "ama": {"adapt": adapt, "grouping": grouping, "data": hashes.pop("data", None)},
         "part": {"part": part, "grouping": grouping},
     }
+    third = {"theta_pre": hashes.pop("theta_pre", None)}
+    own |= {method: settings.options.get(method, {}) | third for method in settings.thirds}
     methods = {method: own.get(method, settings.options.get(method, {})) for method in settings.method}
     return {
         "sources": hashes,
@@ -127,8 +144,8 @@ def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task])
 
 
 def _recommendation(points: Sequence[Point], tasks: Sequence[Task], settings: FrontSettings) -> Recommendation:
-    """Over all points of ratios below 1."""
-    path = [point for point in points[2:] if point.alpha < 1]
+    """Over all points but those at theta itself."""
+    path = [point for point in points[2:] if point.alpha < 1 or not _is_theta(point)]
     chosen = [points[0], *path, points[1]]
     series = {
         task.name: Series(
@@ -148,6 +165,16 @@ def _recommendation(points: Sequence[Point], tasks: Sequence[Task], settings: Fr
         settings.confidence,
         settings.resamples,
     )
+
+
+def _is_theta(point: Point) -> bool:
+    """Whether a point at ratio 1 is theta."""
+    order = METHODS[point.method].order
+    return point.method in BETWEEN or (order is not None and order.ends == "theta")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _write(
@@ -175,7 +202,8 @@ def _write(
         command = _command(sources, out, settings, best)
     facts = {
         "theta_0": model_name(sources.theta_0),
-        "theta": model_name(sources.theta),
+        "theta": _name_of_theta(sources),
+        **({"theta_pre": model_name(sources.theta_pre)} if sources.theta_pre else {}),
         "methods": ", ".join(settings.method),
         "tasks": ", ".join(
             f"{task.name} ({task.kind}, {len(points[0].scores[task.name].items)} items)" for task in tasks
@@ -191,6 +219,12 @@ def _write(
     write_text(out / "report.html", page)
 
 
+def _name_of_theta(sources: Sources) -> str:
+    names = [model_name(path) for path in (sources.theta, *sources.soup.others)]
+    shared = [f"{name} (share {share:.4g})" for name, share in zip(names, sources.soup.shares, strict=True)]
+    return f"the mean of {' and '.join(shared)}" if sources.soup.others else names[0]
+
+
 def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) -> str:
     """The `average` that writes the recommended model."""
     grouping = asdict(settings.groups_of(best.method))
@@ -204,6 +238,10 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
         given = settings.options.get(best.method, {})
         how += [text for key, value in given.items() for text in ("--option", f"{key}={value}")]
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
+    models += [text for other in sources.soup.others for text in ("--with", str(other))]
+    models += [text for weight in sources.soup.weights for text in ("--weight", f"{weight:g}")]
+    models += ["--full"] if sources.soup.others and (sources.theta / "adapter_config.json").is_file() else []
+    models += ["--theta-pre", str(sources.theta_pre)] if best.method in settings.thirds else []
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
     models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
     kept = ["--dtype", "float32"] if best.saved.warning("") else []  # else it would not be the model that was measured

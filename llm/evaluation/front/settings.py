@@ -66,7 +66,7 @@ class FrontSettings(Measuring):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        allowed = [*_of_two_models(), *BETWEEN]
+        allowed = [*_one_ratio(), *BETWEEN]
         for method in self.method:
             if method not in allowed:
                 raise refused(f"method is {method!r}, allowed are {', '.join(allowed)}")
@@ -84,7 +84,12 @@ class FrontSettings(Measuring):
         """The grouping as a method uses it: with a single part the rest stays theta's."""
         return for_one_part(self.grouping) if method == "part" else self.grouping
 
+    @property
+    def thirds(self) -> list[str]:
+        """The chosen methods that take theta_pre."""
+        return [method for method in self.method if method not in BETWEEN and METHODS[method].theta_pre]
 
-def _of_two_models() -> list[str]:
-    """The methods that lie between theta_0 and theta and need no third model."""
-    return [name for name in one_ratio_methods() if METHODS[name].most == 1 and not METHODS[name].theta_pre]
+
+def _one_ratio() -> list[str]:
+    """The methods that make models of ratios from 0 to 1."""
+    return [name for name in one_ratio_methods() if name != "extrapolate"]
