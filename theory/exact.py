@@ -17,23 +17,26 @@ The coefficient [t^n] is taken by Cauchy's integral on circles |t_g| = rho_g n_g
 a little below 1): trapezoidal sums converge geometrically there, and scaled by e^(-|t|) every factor is a
 Poisson probability times a phase, so nothing overflows. Scores are compared as integers: weights are taken as
 exact fractions and scaled by their common denominator, so that ties are ties; weights without a common scale
-simply make more score levels.
+simply make more score levels. Where these are many, `theory.coefficients` takes the same coefficient without a contour.
 """
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from math import gcd, lcm, prod, sqrt
+from math import gcd, inf, lcm, prod, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
 from .closed_form import votes_p
+from .coefficients import MAX_WORK, accuracy_by_coefficients, work
 from .contour import MAX_CELLS, Circle, Scores, coefficient, power_mean
 from .model import Votes
 from .noisy import noisy_sum
 
 MAX_COUNT = 20_000  # features of one weight: seconds of work; beyond it the limit of many features is as good
+MANY_CELLS = 20_000_000  # contour points times scores: half a second; beyond it coefficients are looked at
+WORK_OF_CELL = 10  # sums and products that take no longer than a cell does
 NOISELESS = 0.02  # noise below this share of the smallest gap between scores only breaks ties, evenly
 
 
@@ -129,25 +132,30 @@ def _accuracy(
     lost = [p * (m - 1 - sum(numbers)) / m for p in rates]
     deviations = [scale * sqrt(variance) for variance in spread or []]
     noisy = any(deviation > NOISELESS for deviation in deviations)
-    _check_size(whole[0], pis[0], circles)
+    cells = _cells(whole[0], pis[0], circles)
+    if cells > MANY_CELLS and len(numbers) == 1 and not noisy:
+        if work(counts, numbers[0]) <= min(MAX_WORK, WORK_OF_CELL * cells):
+            return accuracy_by_coefficients(counts, whole[0], whole[1], (pis[0], pis[1]), lost, numbers[0])
+    if cells > MAX_CELLS:
+        raise ValueError(
+            f"counts and weights make too many different scores in {len(counts)} groups for an exact answer: use weights "
+            "with a small common scale (1, 2, 4), fewer groups, or simulate_accuracy."
+        )
     kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(whole, pis)]
     values = noisy_sum(kinds, numbers, deviations) if noisy else _sum_over_scores(kinds, numbers)
     return coefficient(values, circles, lost)
 
 
-def _check_size(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) -> None:
-    """ValueError if the work, points on the contour times different scores, exceeds MAX_CELLS."""
+def _cells(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) -> float:
+    """The work on the contour, its points times different scores; infinite beyond MAX_CELLS."""
     scores, points = {0}, 1
     for weight, pi, circle in zip(weights, pis, circles):
         votes = circle.poisson(pi)[0].tolist()
         scores = {score + weight * number for score in scores for number in votes}
         points *= len(circle.angles)
         if points * len(scores) > MAX_CELLS:
-            raise ValueError(
-                f"counts and weights make {len(scores)} or more different scores in {len(circles)} groups, "
-                "too many for an exact answer: use weights with a small common scale (1, 2, 4), "
-                "fewer groups, or simulate_accuracy."
-            )
+            return inf
+    return points * len(scores)
 
 
 def _distinct_groups(
