@@ -35,7 +35,7 @@ from .model import Votes
 from .noisy import noisy_sum
 
 MAX_COUNT = 20_000  # features of one weight: seconds of work; beyond it the limit of many features is as good
-MANY_CELLS = 20_000_000  # contour points times scores: half a second; beyond it coefficients are looked at
+MANY_CELLS = 2_000_000  # contour points times scores: tenths of a second; beyond it coefficients may be faster
 WORK_OF_CELL = 10  # sums and products that take no longer than a cell does
 NOISELESS = 0.02  # noise below this share of the smallest gap between scores only breaks ties, evenly
 
@@ -127,11 +127,11 @@ def _accuracy(
         return 1 / (1 + sum(numbers))
     if max(counts) > MAX_COUNT:
         raise ValueError(f"counts must be at most {MAX_COUNT} a group for an exact answer, not {max(counts)}.")
-    circles = [Circle.around(n, halved=n_left == 1) for n, n_left in zip(counts, range(len(counts), 0, -1))]
     pis = [[1 - p + p / m for p in rates], *([p / m for p in rates] for _ in wrong)]
     lost = [p * (m - 1 - sum(numbers)) / m for p in rates]
     deviations = [scale * sqrt(variance) for variance in spread or []]
     noisy = any(deviation > NOISELESS for deviation in deviations)
+    circles = _circles(counts)
     cells = _cells(whole[0], pis[0], circles)
     if cells > MANY_CELLS and len(numbers) == 1 and not noisy:
         if work(counts, numbers[0]) <= min(MAX_WORK, WORK_OF_CELL * cells):
@@ -141,9 +141,29 @@ def _accuracy(
             f"counts and weights make too many different scores in {len(counts)} groups for an exact answer: use weights "
             "with a small common scale (1, 2, 4), fewer groups, or simulate_accuracy."
         )
-    kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(whole, pis)]
-    values = noisy_sum(kinds, numbers, deviations) if noisy else _sum_over_scores(kinds, numbers)
+    return accuracy_on_contour(counts, whole, pis, lost, numbers, deviations if noisy else None)
+
+
+def accuracy_on_contour(
+    counts: list[int],
+    weights: list[tuple[int, ...]],
+    pis: list[list[float]],
+    lost: list[float],
+    numbers: list[int],
+    deviations: list[float] | None = None,
+) -> float:
+    """P(right first), ties split evenly. weights, pis: integer vote weights and chances of a vote, (group,) each, of the
+    right class and of each kind of wrong classes; numbers: of wrong classes of each kind; lost: (group,) chances of a vote
+    for no class; deviations: of the scores' noise, or None without.
+    """
+    circles = _circles(counts)
+    kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(weights, pis)]
+    values = _sum_over_scores(kinds, numbers) if deviations is None else noisy_sum(kinds, numbers, deviations)
     return coefficient(values, circles, lost)
+
+
+def _circles(counts: list[int]) -> list[Circle]:
+    return [Circle.around(n, halved=n_left == 1) for n, n_left in zip(counts, range(len(counts), 0, -1))]
 
 
 def _cells(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) -> float:
@@ -180,23 +200,32 @@ def _distinct_groups(
 def _sum_over_scores(kinds: list[Scores], numbers: list[int]) -> NDArray:
     """sum_s right_s int_0^1 prod_kinds (B_s + u f_s)^number du at every point of the contour."""
     right, *wrong = kinds
+    powers: list[NDArray | None] = [None] * len(wrong)  # B^number, taken anew only when B has grown
     below = [np.zeros((kind.first.shape[0], kind.last.shape[0]), dtype=complex) for kind in wrong]
     total = np.zeros((right.first.shape[0], right.last.shape[0]), dtype=complex)
     highest = max(right.terms)
     for score in sorted(score for score in set().union(*(kind.terms for kind in kinds)) if score <= highest):
         level = [kind.at(score) for kind in wrong]
         if score in right.terms:
-            total += right.at(score) * _even_split(below, level, numbers)
-        below = [b if f is None else b + f for b, f in zip(below, level)]
+            total += right.at(score) * _even_split(below, level, numbers, powers)
+        for kind, f in enumerate(level):
+            if f is not None:
+                below[kind], powers[kind] = below[kind] + f, None
     return total
 
 
-def _even_split(below: list[NDArray], level: list[NDArray | None], numbers: list[int]) -> NDArray:
+def _even_split(
+    below: list[NDArray], level: list[NDArray | None], numbers: list[int], powers: list[NDArray | None]
+) -> NDArray:
     """int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels."""
     there = [f for f in level if f is not None]
     if len(level) == len(there) == 2:
         return _gauss_split(below, there, numbers)
-    factors = [b**number if f is None else power_mean(b, f, number) for b, f, number in zip(below, level, numbers)]
+    factors = []
+    for kind, (b, f, number) in enumerate(zip(below, level, numbers)):
+        if f is None and (power := powers[kind]) is None:
+            power = powers[kind] = b**number
+        factors.append(power if f is None else power_mean(b, f, number))
     return prod(factors[1:], start=factors[0])
 
 
