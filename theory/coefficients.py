@@ -86,7 +86,12 @@ def _poisson(count: int, pi: float) -> NDArray:
 
 
 def _even_split(
-    powers: "Powers", counts: list[int], terms: dict[tuple[int, ...], float], level: list[Term], number: int, least: float
+    powers: "Powers",
+    counts: list[int],
+    terms: dict[tuple[int, ...], float],
+    level: list[Term],
+    number: int,
+    least: float,
 ) -> float:
     """sum of [t^n] terms int_0^1 (B + u f)^number du, f the votes of a wrong class at the same score."""
     total = 0.0

@@ -122,11 +122,11 @@ def power_mean(b: NDArray, f: NDArray, number: int) -> NDArray:
     f.
     """
     above = b + f
-    top, bottom, total = above, b, None  # T_1 = 1
+    top, bottom, total = above, b, np.ones(())  # T_1 = 1
     bits = bin(number + 1)[3:]
     for place, bit in enumerate(bits, start=1):
         both = top + bottom
-        total = both if total is None else total * both
+        total = both if place == 1 else total * both
         if bit == "1":
             bottom = bottom * bottom
             total = above * total + bottom

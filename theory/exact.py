@@ -131,11 +131,10 @@ def _accuracy(
     lost = [p * (m - 1 - sum(numbers)) / m for p in rates]
     deviations = [scale * sqrt(variance) for variance in spread or []]
     noisy = any(deviation > NOISELESS for deviation in deviations)
-    circles = _circles(counts)
-    cells = _cells(whole[0], pis[0], circles)
-    if cells > MANY_CELLS and len(numbers) == 1 and not noisy:
-        if work(counts, numbers[0]) <= min(MAX_WORK, WORK_OF_CELL * cells):
-            return accuracy_by_coefficients(counts, whole[0], whole[1], (pis[0], pis[1]), lost, numbers[0])
+    cells = _cells(whole[0], pis[0], _circles(counts))
+    one_kind = len(numbers) == 1 and not noisy
+    if one_kind and cells > MANY_CELLS and work(counts, numbers[0]) <= min(MAX_WORK, WORK_OF_CELL * cells):
+        return accuracy_by_coefficients(counts, whole[0], whole[1], (pis[0], pis[1]), lost, numbers[0])
     if cells > MAX_CELLS:
         raise ValueError(
             f"counts and weights make too many different scores in {len(counts)} groups for an exact answer: use weights "
@@ -170,11 +169,12 @@ def _cells(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) ->
     """The work on the contour, its points times different scores; infinite beyond MAX_CELLS."""
     scores, points = {0}, 1
     for weight, pi, circle in zip(weights, pis, circles):
-        votes = circle.poisson(pi)[0].tolist()
-        scores = {score + weight * number for score in scores for number in votes}
+        before, scores = scores, set()
         points *= len(circle.angles)
-        if points * len(scores) > MAX_CELLS:
-            return inf
+        for number in circle.poisson(pi)[0].tolist():
+            scores.update(score + weight * number for score in before)
+            if points * len(scores) > MAX_CELLS:
+                return inf
     return points * len(scores)
 
 

@@ -73,10 +73,7 @@ def layered_front_rows(rng: np.random.Generator) -> Rows:
         layers = falling_layers(3, 10, (1.0, 0.0), (part, part))
         equal = layered_fronts(layers, p, k, averaging, steps=20)
         unequal, unequal_ratios = scalarised_front(layers, p, k, averaging)
-        for name, points, ratios in (
-            ("equal", equal.equal, equal.equal_ratios),
-            ("unequal", unequal, unequal_ratios),
-        ):
+        for name, points, ratios in (("equal", equal.equal, equal.equal_ratios), ("unequal", unequal, unequal_ratios)):
             for (on_a, on_b), alphas in zip(points, ratios):
                 row = {"shared": part, "model": averaging, "p": p, "n_classes": k, "ratios": name}
                 yield row | _ratios(alphas) | {"accuracy_a": on_a, "accuracy_b": on_b}

@@ -245,13 +245,14 @@ def layered_fronts(
     on_line, on_grid = (accuracies(layers, ratios, p, n_classes, averaging) for ratios in (line, grid))
     reference = on_line[-1, 0], on_line[0, 1]
     kept_line, kept_grid = pareto(on_line), pareto(on_grid)
+    equal_area = hypervolume(on_line, reference)
     return LayeredFronts(
         equal=on_line[kept_line],
         equal_ratios=line[kept_line],
         unequal=on_grid[kept_grid],
         unequal_ratios=grid[kept_grid],
-        equal_area=hypervolume(on_line, reference),
-        unequal_area=hypervolume(on_grid, reference),
+        equal_area=equal_area,
+        unequal_area=max(equal_area, hypervolume(on_grid, reference)),  # but for rounding
     )
 
 

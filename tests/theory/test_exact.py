@@ -213,7 +213,9 @@ def test_incommensurable_weights_are_compared_exactly():
 
 
 def test_too_many_scores_are_refused_with_advice():
-    with pytest.raises(ValueError, match="too many different scores in 3 groups for an exact answer.*simulate_accuracy"):
+    with pytest.raises(
+        ValueError, match="too many different scores in 3 groups for an exact answer.*simulate_accuracy"
+    ):
         theory.exact_accuracy([120, 120, 120], [1.0, 2**0.5, 3**0.5], 0.8, 4)
 
 
