@@ -423,7 +423,7 @@ for ax in axes[1]:
     ax.set_xlabel(r"shared part, $n_o / n$")
 for ax in axes[:, 0]:
     ax.set_ylabel("failure probability, $p$")
-axes[0, 1].legend(fontsize=6.5, loc="lower left", handlelength=1.6)
+axes[0, 1].legend(fontsize=6.5, loc="lower left", handlelength=1.6, frameon=True, framealpha=1, edgecolor="none")
 bar = fig.colorbar(picture, ax=axes, label="gain in accuracy, percentage points", aspect=30)
 ticks = [-limit / 10, -limit / 20, 0, limit / 2, limit]
 bar.set_ticks(ticks, labels=[f"{100 * tick:g}" for tick in ticks])

@@ -15,7 +15,7 @@ a shift and a sum. All terms are positive, so nothing cancels. Votes lost to cla
 factor e^(lost t). Coefficients are scaled as Poisson probabilities of mean n_g a group, so that nothing overflows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from math import ceil, comb, prod
 
@@ -29,13 +29,13 @@ MAX_WORK = 3e11  # see `work`: minutes
 Term = tuple[int, tuple[int, ...], float]  # score, votes of each group, coefficient
 
 
-def work(counts: list[int], number: int) -> float:
+def work(counts: Sequence[int], number: int) -> float:
     """About how many sums and products `accuracy_by_coefficients` takes for `number` wrong classes."""
     return float(prod(count + 1.0 for count in counts)) ** 2 * ceil(number / 2)
 
 
 def accuracy_by_coefficients(
-    counts: list[int],
+    counts: Sequence[int],
     right: tuple[int, ...],
     wrong: tuple[int, ...],
     pis: tuple[list[float], list[float]],
@@ -64,7 +64,7 @@ def accuracy_by_coefficients(
     return min(total / mass, 1.0)
 
 
-def _terms(counts: list[int], weights: tuple[int, ...], pis: list[float], left_out: float) -> list[Term]:
+def _terms(counts: Sequence[int], weights: tuple[int, ...], pis: list[float], left_out: float) -> list[Term]:
     """The sets of votes of one class but for the least probable, which add up to `left_out` at most; scores (exact
     integers of any size) rising.
     """
@@ -87,7 +87,7 @@ def _poisson(count: int, pi: float) -> NDArray:
 
 def _even_split(
     powers: "Powers",
-    counts: list[int],
+    counts: Sequence[int],
     terms: dict[tuple[int, ...], float],
     level: list[Term],
     number: int,
@@ -107,7 +107,9 @@ def _even_split(
     return total
 
 
-def _times(terms: dict[tuple[int, ...], float], level: list[Term], counts: list[int]) -> dict[tuple[int, ...], float]:
+def _times(
+    terms: dict[tuple[int, ...], float], level: list[Term], counts: Sequence[int]
+) -> dict[tuple[int, ...], float]:
     """The product with f, without powers beyond n."""
     found: dict[tuple[int, ...], float] = {}
     for votes, chance in terms.items():
@@ -121,7 +123,7 @@ def _times(terms: dict[tuple[int, ...], float], level: list[Term], counts: list[
 class Powers:
     """B^0 .. B^J, J = number / 2 rounded up, as arrays by votes of each group; with and without the lost votes' factor."""
 
-    def __init__(self, counts: list[int], most: list[int], lost: list[float], number: int) -> None:
+    def __init__(self, counts: Sequence[int], most: list[int], lost: list[float], number: int) -> None:
         """counts: (group,) n; most: (group,) votes of one set at most; lost as in `accuracy_by_coefficients`."""
         self.total, self._half = 0.0, ceil(number / 2)
         self._plain = self._family(counts, most, np.ones((1,) * len(counts)))
@@ -132,7 +134,7 @@ class Powers:
                 away = np.multiply.outer(away, _poisson(count, share))
             self._lossy = self._family(counts, most, away)
 
-    def _family(self, counts: list[int], most: list[int], first: NDArray) -> list[NDArray]:
+    def _family(self, counts: Sequence[int], most: list[int], first: NDArray) -> list[NDArray]:
         shapes = [
             tuple(min(n, j * more + size - 1) + 1 for n, more, size in zip(counts, most, first.shape))
             for j in range(1, self._half + 1)

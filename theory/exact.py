@@ -22,6 +22,7 @@ simply make more score levels. Where these are many, `theory.coefficients` takes
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from math import gcd, inf, lcm, prod, sqrt
 
 import numpy as np
@@ -127,41 +128,55 @@ def _accuracy(
         return 1 / (1 + sum(numbers))
     if max(counts) > MAX_COUNT:
         raise ValueError(f"counts must be at most {MAX_COUNT} a group for an exact answer, not {max(counts)}.")
-    pis = [[1 - p + p / m for p in rates], *([p / m for p in rates] for _ in wrong)]
+    deviations = tuple(scale * sqrt(variance) for variance in spread or [])
+    if not any(deviation > NOISELESS for deviation in deviations):
+        deviations = ()
+    return cached_accuracy(tuple(counts), tuple(rates), tuple(whole), tuple(numbers), m, deviations)
+
+
+@lru_cache(maxsize=4096)
+def cached_accuracy(
+    counts: tuple[int, ...],
+    rates: tuple[float, ...],
+    weights: tuple[tuple[int, ...], ...],
+    numbers: tuple[int, ...],
+    m: int,
+    deviations: tuple[float, ...],
+) -> float:
+    """The accuracy by the route that suits; a question asked again (one model for many averages) is not worked out again."""
+    pis = [[1 - p + p / m for p in rates], *([p / m for p in rates] for _ in numbers)]
     lost = [p * (m - 1 - sum(numbers)) / m for p in rates]
-    deviations = [scale * sqrt(variance) for variance in spread or []]
-    noisy = any(deviation > NOISELESS for deviation in deviations)
-    cells = _cells(whole[0], pis[0], _circles(counts))
-    one_kind = len(numbers) == 1 and not noisy
+    one_kind = len(numbers) == 1 and not deviations
+    cells = _cells(weights[0], pis[0], _circles(counts))
     if one_kind and cells > MANY_CELLS and work(counts, numbers[0]) <= min(MAX_WORK, WORK_OF_CELL * cells):
-        return accuracy_by_coefficients(counts, whole[0], whole[1], (pis[0], pis[1]), lost, numbers[0])
+        return accuracy_by_coefficients(counts, weights[0], weights[1], (pis[0], pis[1]), lost, numbers[0])
     if cells > MAX_CELLS:
         raise ValueError(
             f"counts and weights make too many different scores in {len(counts)} groups for an exact answer: use weights "
             "with a small common scale (1, 2, 4), fewer groups, or simulate_accuracy."
         )
-    return accuracy_on_contour(counts, whole, pis, lost, numbers, deviations if noisy else None)
+    return accuracy_on_contour(counts, weights, pis, lost, numbers, deviations)
 
 
 def accuracy_on_contour(
-    counts: list[int],
-    weights: list[tuple[int, ...]],
-    pis: list[list[float]],
+    counts: Sequence[int],
+    weights: Sequence[tuple[int, ...]],
+    pis: Sequence[list[float]],
     lost: list[float],
-    numbers: list[int],
-    deviations: list[float] | None = None,
+    numbers: Sequence[int],
+    deviations: Sequence[float] = (),
 ) -> float:
     """P(right first), ties split evenly. weights, pis: integer vote weights and chances of a vote, (group,) each, of the
     right class and of each kind of wrong classes; numbers: of wrong classes of each kind; lost: (group,) chances of a vote
-    for no class; deviations: of the scores' noise, or None without.
+    for no class; deviations: of the scores' noise, none without.
     """
     circles = _circles(counts)
     kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(weights, pis)]
-    values = _sum_over_scores(kinds, numbers) if deviations is None else noisy_sum(kinds, numbers, deviations)
+    values = noisy_sum(kinds, numbers, deviations) if deviations else _sum_over_scores(kinds, numbers)
     return coefficient(values, circles, lost)
 
 
-def _circles(counts: list[int]) -> list[Circle]:
+def _circles(counts: Sequence[int]) -> list[Circle]:
     return [Circle.around(n, halved=n_left == 1) for n, n_left in zip(counts, range(len(counts), 0, -1))]
 
 
@@ -188,7 +203,7 @@ def _distinct_groups(
     for count, rate, *weights in zip(counts, rates, *vectors):
         if count and any(weights):
             joined[rate, *weights] = joined.get((rate, *weights), 0) + count
-    ordered = sorted(joined.items(), key=lambda item: item[1])
+    ordered = sorted(joined.items(), key=lambda item: (item[1], item[0]))
     if not ordered:
         return [], [], [], 1.0
     own = list(zip(*(weights for (_, *weights), _ in ordered)))
@@ -197,7 +212,7 @@ def _distinct_groups(
     return [count for _, count in ordered], [rate for (rate, *_), _ in ordered], whole, abs(scale)
 
 
-def _sum_over_scores(kinds: list[Scores], numbers: list[int]) -> NDArray:
+def _sum_over_scores(kinds: list[Scores], numbers: Sequence[int]) -> NDArray:
     """sum_s right_s int_0^1 prod_kinds (B_s + u f_s)^number du at every point of the contour."""
     right, *wrong = kinds
     powers: list[NDArray | None] = [None] * len(wrong)  # B^number, taken anew only when B has grown
@@ -215,21 +230,24 @@ def _sum_over_scores(kinds: list[Scores], numbers: list[int]) -> NDArray:
 
 
 def _even_split(
-    below: list[NDArray], level: list[NDArray | None], numbers: list[int], powers: list[NDArray | None]
+    below: list[NDArray], level: list[NDArray | None], numbers: Sequence[int], powers: list[NDArray | None]
 ) -> NDArray:
     """int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels."""
     there = [f for f in level if f is not None]
     if len(level) == len(there) == 2:
         return _gauss_split(below, there, numbers)
-    factors = []
+    factors: list[NDArray] = []
     for kind, (b, f, number) in enumerate(zip(below, level, numbers)):
-        if f is None and (power := powers[kind]) is None:
-            power = powers[kind] = b**number
-        factors.append(power if f is None else power_mean(b, f, number))
+        if f is not None:
+            factors.append(power_mean(b, f, number))
+            continue
+        known = powers[kind]
+        powers[kind] = known = b**number if known is None else known
+        factors.append(known)
     return prod(factors[1:], start=factors[0])
 
 
-def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: list[int]) -> NDArray:
+def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: Sequence[int]) -> NDArray:
     """The integral for two kinds of classes: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
     nodes, weights = np.polynomial.legendre.leggauss(sum(numbers) // 2 + 1)
     total = np.zeros_like(below[0])

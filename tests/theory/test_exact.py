@@ -19,7 +19,8 @@ ROUTES = pytest.mark.parametrize("route", ["contour", "coefficients"])
 
 
 def take(route, monkeypatch):
-    """Have every exact accuracy of one kind of wrong classes computed by this route."""
+    """Have every exact accuracy of one kind of wrong classes computed by this route, and anew."""
+    exact.cached_accuracy.cache_clear()
     monkeypatch.setattr(exact, "MANY_CELLS", {"contour": np.inf, "coefficients": -1}[route])
     monkeypatch.setattr(exact, "WORK_OF_CELL", np.inf)
 
@@ -105,6 +106,7 @@ def test_exact_is_the_sum_over_margins_for_two_classes_and_many_features(counts,
 
 def test_hundred_features_in_three_groups_take_about_a_second():
     """Processor time, and twice the promised second, since a test machine may be slow."""
+    exact.cached_accuracy.cache_clear()
     start = process_time()
     theory.exact_accuracy([33, 33, 34], [1, 2, 4], 0.8, 5)
     theory.exact_accuracy([200], [1], 0.9, 100)
@@ -145,6 +147,7 @@ def test_the_two_routes_agree_on_groups_of_their_own_p_and_on_lost_votes(monkeyp
 def test_forty_features_at_a_generic_ratio_take_less_than_a_second_and_are_what_sampling_finds():
     """Processor time, and twice the promised second, since a test machine may be slow."""
     votes = average(same_labels(40, 20, 5), "weights", Fraction(37, 100), "a")
+    exact.cached_accuracy.cache_clear()
     start = process_time()
     found = exact_task_accuracy(votes, 0.8)
     assert process_time() - start < 2
