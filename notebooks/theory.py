@@ -415,20 +415,40 @@ for panels, model in zip(axes, ("weights", "outputs"), strict=True):
             seen = gain.loc[gain.min(axis=1) < -0.0005, gain.columns < 1]
             ax.contour(seen.columns, seen.index, seen, levels=[0], colors="black", linewidths=1)
             ax.axvline(0.5, color="black", linestyle=":", linewidth=1)
+            ax.plot([], [], color="black", linewidth=1, label="gain 0, exact")
+            ax.plot([], [], color="black", linestyle=":", linewidth=1, label="gain 0, limit: 1/2")
         ax.grid(visible=False)
         ax.set_title(f"{LOOKS[model].label}, K = {k}", fontsize=8)
 for ax in axes[1]:
     ax.set_xlabel(r"shared part, $n_o / n$")
 for ax in axes[:, 0]:
     ax.set_ylabel("failure probability, $p$")
+axes[0, 1].legend(fontsize=6.5, loc="lower left", handlelength=1.6, frameon=True, framealpha=1, edgecolor="none")
 bar = fig.colorbar(picture, ax=axes, label="gain in accuracy, percentage points", aspect=30)
 ticks = [-limit / 10, -limit / 20, 0, limit / 2, limit]
 bar.set_ticks(ticks, labels=[f"{100 * tick:g}" for tick in ticks])
 style.foot(
     fig,
-    f"case 1, {sizes(phase)}, exact; losses (red) on a ten times finer scale;\nblack: gain 0; dotted: gain 0 in the limit",
+    f"case 1, {sizes(phase)}, exact; losses (red) on a ten times finer scale;\nlines only where a loss exceeds 0.05 points",
 )
 style.save(fig, "theory-phase")
+
+
+def lines(gain: pd.Series) -> str:
+    """The shared parts, in percent, at which a gain crosses 0, interpolated between numbers of shared features."""
+    r, g = gain.index.to_numpy()[:-1], gain.to_numpy()[:-1]  # at the end everything is shared and nothing gained
+    crossed = np.flatnonzero(g[:-1] * g[1:] < 0)
+    return ", ".join(f"{100 * (r[i] - g[i] * (r[i + 1] - r[i]) / (g[i + 1] - g[i])):.0f}" for i in crossed)
+
+
+# %% [markdown]
+# Where the lines of averaged weights are: the shared parts, in percent, at which the gain is 0. Between the first and the last of
+# five and of twenty classes averaging hurts. With two classes there are ties wherever weights 1 and 4 can balance, hence several.
+
+# %%
+shown = phase[(phase["model"] == "weights") & phase["p"].isin([0.6, 0.7, 0.8, 0.9])]
+shown = shown.assign(r=shown["n_o"] / shown["n"]).pivot(index=["n_classes", "p"], columns="r", values="gain_exact")
+shown.apply(lines, axis=1).unstack("p").rename_axis(index="classes", columns="p")
 weights = 100 * phase.loc[phase["model"] == "weights", ["n_classes", "gain_exact"]].set_index("n_classes")
 weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
     columns={"min": "largest loss (points)", "max": "largest gain (points)"}
@@ -629,7 +649,8 @@ style.foot(fig, f"weights averaged, three layers, common concepts fall from all 
 style.save(fig, "theory-layers")
 
 # %% [markdown]
-# The fronts of unequal ratios are those of a grid in steps of 0.05. The lower panels show, at a given mean
+# Every point of a front of unequal ratios is an optimum (`theory/scalarised.py`): the ratios that go furthest from the worst
+# corner of the front in one direction of the plane. The lower panels show, at a given mean
 # ratio, which ratios are best: for task $b$ alone (what adaptive averaging aims at, with reward for accuracy
 # on $b$) and for the mean of both tasks. The thin diagonal is equal ratios. At a small mean ratio the input
 # layer is left at $\theta_0$ and the output layer gets what there is: in the input layer all concepts are
@@ -798,8 +819,10 @@ keys = ["labels", "n_o", "n_samples"]
 # ## 13. Do layers of a language model behave like this?
 #
 # For each layer of a run, `python -m llm overlap` finds the directions of its output that the abilities use in $\theta_0$ and those
-# that the alignment task uses in $\theta$ (leading eigenvectors of the gradients' second moments), their principal cosines, and
-# what averaging that layer alone does to reward and abilities. Section 11 predicts a gain from the cosines; the rank
+# that the alignment task uses in $\theta$ (leading eigenvectors of the gradients' second moments, for each task as many as hold
+# 90 % of its trace: $n_a$ and $n_b$), their $n = \min(n_a, n_b)$ principal cosines, and
+# what averaging that layer alone does to reward and abilities. Section 11 predicts a gain from the cosines,
+# $n_{\text{eff}} / \sqrt{n_a n_b} - 1$ with $n_{\text{eff}} = (n_a + n_b + 2 S_2)^2 / (n_a + n_b + 12 S_2 + 2 S_4)$; the rank
 # correlation of prediction and measurement over layers is claim C12c.
 
 # %%
@@ -811,10 +834,12 @@ rows = [
     {
         "seed": one["seed"],
         "layer": name,
-        "rank": layer["rank"],
-        "S2 / n": layer["s2"] / layer["rank"],
-        "same task": layer["null"]["within"] / layer["rank"],
-        "by chance": layer["null"]["random"] / layer["rank"],
+        "rank, abilities": layer["ranks"][0],
+        "rank, alignment": layer["ranks"][1],
+        "S2 / n": layer["s2"] / min(layer["ranks"]),
+        "same task": layer["null"]["within"],
+        "tasks exchanged": layer["null"]["same"] / min(layer["ranks"]),
+        "by chance": layer["null"]["random"] / min(layer["ranks"]),
         "predicted": layer["predicted"],
         "measured": measured_gain(layer["effect"], of_rsf["theta_0"], of_rsf["theta"]),
         "correlation": correlation(of_rsf),

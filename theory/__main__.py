@@ -53,6 +53,7 @@ def bench(
         "F_p over 1000 x against scipy.stats.multivariate_normal.cdf at one x (seconds a point)", benchmark.speed_rows()
     )
     _show("Times as ratios", benchmark.ratio_rows(rng))
+    _show("Exact accuracy at a ratio where every set of votes is a score of its own", benchmark.generic_rows())
     _show("Exact accuracy against Monte Carlo with a standard error of 1e-6 (scaled)", benchmark.exact_rows(rng))
     rows = list(tqdm(benchmark.accuracy_rows(benchmark.draw_points(points, rng)), total=points, unit="point"))
     worst = {error: max(row[error] for row in rows) for error in ("error", "log_error")}

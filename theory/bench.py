@@ -4,13 +4,16 @@ Needs mpmath (a development dependency) for the 40-digit reference; nothing else
 """
 
 from collections.abc import Callable, Iterator
-from time import perf_counter
+from fractions import Fraction
+from time import process_time
 
 import numpy as np
 from scipy.stats import multivariate_normal
 
 from .closed_form import F_p, log_F_p
-from .exact import exact_accuracy
+from .coefficients import accuracy_by_coefficients
+from .exact import accuracy_on_contour, cached_accuracy, exact_accuracy, integer_weights
+from .model import average, same_labels
 from .monte_carlo import simulate_accuracy
 
 DIGITS = 40
@@ -115,8 +118,27 @@ def ratio_rows(rng: np.random.Generator, p: float = 0.8) -> Iterator[dict]:
         yield {"what": "numpy multinomial / simulate_accuracy", "n_classes": k, "ratio": whole / few}
 
 
+def generic_rows(p: float = 0.8, n_classes: int = 5) -> Iterator[dict]:
+    """CPU seconds of exact accuracy at the ratio .37, half of the features shared: by coefficients, and on the contour
+    (which takes too long from n = 60 on), and how far the two are apart.
+    """
+    pis, number = ([1 - p + p / n_classes] * 3, [p / n_classes] * 3), n_classes - 1
+    for n in (20, 40, 60, 100):
+        votes = average(same_labels(n, n // 2, n_classes), "weights", Fraction(37, 100), "a")
+        counts, (weights,) = list(votes.counts), integer_weights([[Fraction(v) for v in votes.weights]])
+        start = process_time()
+        found = accuracy_by_coefficients(counts, weights, weights, pis, [0.0] * 3, number)
+        row = {"n": n, "accuracy": found, "seconds": process_time() - start}
+        if n <= 40:
+            start = process_time()
+            other = accuracy_on_contour(counts, [weights] * 2, list(pis), [0.0] * 3, [number])
+            seconds = process_time() - start
+            row |= {"contour_seconds": seconds, "ratio": seconds / row["seconds"], "apart": abs(found - other)}
+        yield row
+
+
 def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[dict]:
-    """Seconds of exact_accuracy, and of Monte Carlo scaled to a standard error of 1e-6."""
+    """CPU seconds of exact_accuracy, and of Monte Carlo scaled to a standard error of 1e-6."""
     cases = [
         ((20,), (1,), 0.8, 5),
         ((12, 14), (1, 4), 0.8, 5),
@@ -124,10 +146,10 @@ def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[d
         ((33, 33, 34), (1, 2, 4), 0.8, 5),
     ]
     for counts, weights, p, k in cases:
-        seconds = _seconds(lambda: exact_accuracy(counts, weights, p, k), 3)
-        start = perf_counter()
+        seconds = _seconds(lambda: exact_accuracy(counts, weights, p, k), 3, cached_accuracy.cache_clear)
+        start = process_time()
         estimate, stderr = simulate_accuracy(counts, weights, p, k, n_samples, rng)
-        sampling = (perf_counter() - start) * (stderr / 1e-6) ** 2
+        sampling = (process_time() - start) * (stderr / 1e-6) ** 2
         exact = exact_accuracy(counts, weights, p, k)
         yield {
             "counts": counts,
@@ -141,12 +163,13 @@ def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[d
         }
 
 
-def _seconds(call: Callable, repeats: int) -> float:
-    """The fastest of `repeats` calls, after one that warms caches."""
+def _seconds(call: Callable, repeats: int, before: Callable = lambda: None) -> float:
+    """CPU seconds of the fastest of `repeats` calls, after one that warms caches; `before`, outside the clock, comes before each."""
     call()
     times = []
     for _ in range(repeats):
-        start = perf_counter()
+        before()
+        start = process_time()
         call()
-        times.append(perf_counter() - start)
+        times.append(process_time() - start)
     return min(times)

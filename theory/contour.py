@@ -7,6 +7,7 @@ saddle point n: aliases are then small and the wanted coefficient is still large
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ class Circle:
         return votes, size[votes] * np.exp(1j * np.outer(self.angles, votes))
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def around(n: int, halved: bool) -> "Circle":
         """The circle for the coefficient of t^n: as few points as keep all aliased coefficients below ALIAS.
 
@@ -120,9 +122,15 @@ def power_mean(b: NDArray, f: NDArray, number: int) -> NDArray:
     f.
     """
     above = b + f
-    top, bottom, total = above, b, np.ones_like(b)
-    for bit in bin(number + 1)[3:]:
-        total, top, bottom = total * (top + bottom), top * top, bottom * bottom
+    top, bottom, total = above, b, np.ones(())  # T_1 = 1
+    bits = bin(number + 1)[3:]
+    for place, bit in enumerate(bits, start=1):
+        both = top + bottom
+        total = both if place == 1 else total * both
         if bit == "1":
-            total, top, bottom = above * total + bottom, top * above, bottom * b
+            bottom = bottom * bottom
+            total = above * total + bottom
+        if place == len(bits):
+            break
+        top, bottom = (top * top, bottom * bottom) if bit == "0" else (top * top * above, bottom * b)
     return total / (number + 1)

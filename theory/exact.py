@@ -17,23 +17,27 @@ The coefficient [t^n] is taken by Cauchy's integral on circles |t_g| = rho_g n_g
 a little below 1): trapezoidal sums converge geometrically there, and scaled by e^(-|t|) every factor is a
 Poisson probability times a phase, so nothing overflows. Scores are compared as integers: weights are taken as
 exact fractions and scaled by their common denominator, so that ties are ties; weights without a common scale
-simply make more score levels.
+simply make more score levels. Where these are many, `theory.coefficients` takes the same coefficient without a contour.
 """
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from math import gcd, lcm, prod, sqrt
+from functools import lru_cache
+from math import gcd, inf, lcm, prod, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
 from .closed_form import votes_p
+from .coefficients import MAX_WORK, accuracy_by_coefficients, work
 from .contour import MAX_CELLS, Circle, Scores, coefficient, power_mean
 from .model import Votes
 from .noisy import noisy_sum
 
 MAX_COUNT = 20_000  # features of one weight: seconds of work; beyond it the limit of many features is as good
+MANY_CELLS = 2_000_000  # contour points times scores: tenths of a second; beyond it coefficients may be faster
+WORK_OF_CELL = 10  # sums and products that take no longer than a cell does
 NOISELESS = 0.02  # noise below this share of the smallest gap between scores only breaks ties, evenly
 
 
@@ -124,30 +128,69 @@ def _accuracy(
         return 1 / (1 + sum(numbers))
     if max(counts) > MAX_COUNT:
         raise ValueError(f"counts must be at most {MAX_COUNT} a group for an exact answer, not {max(counts)}.")
-    circles = [Circle.around(n, halved=n_left == 1) for n, n_left in zip(counts, range(len(counts), 0, -1))]
-    pis = [[1 - p + p / m for p in rates], *([p / m for p in rates] for _ in wrong)]
+    deviations = tuple(scale * sqrt(variance) for variance in spread or [])
+    if not any(deviation > NOISELESS for deviation in deviations):
+        deviations = ()
+    return cached_accuracy(tuple(counts), tuple(rates), tuple(whole), tuple(numbers), m, deviations)
+
+
+@lru_cache(maxsize=4096)
+def cached_accuracy(
+    counts: tuple[int, ...],
+    rates: tuple[float, ...],
+    weights: tuple[tuple[int, ...], ...],
+    numbers: tuple[int, ...],
+    m: int,
+    deviations: tuple[float, ...],
+) -> float:
+    """The accuracy by the route that suits; a question asked again (one model for many averages) is not worked out again."""
+    pis = [[1 - p + p / m for p in rates], *([p / m for p in rates] for _ in numbers)]
     lost = [p * (m - 1 - sum(numbers)) / m for p in rates]
-    deviations = [scale * sqrt(variance) for variance in spread or []]
-    noisy = any(deviation > NOISELESS for deviation in deviations)
-    _check_size(whole[0], pis[0], circles)
-    kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(whole, pis)]
-    values = noisy_sum(kinds, numbers, deviations) if noisy else _sum_over_scores(kinds, numbers)
+    one_kind = len(numbers) == 1 and not deviations
+    cells = _cells(weights[0], pis[0], _circles(counts))
+    if one_kind and cells > MANY_CELLS and work(counts, numbers[0]) <= min(MAX_WORK, WORK_OF_CELL * cells):
+        return accuracy_by_coefficients(counts, weights[0], weights[1], (pis[0], pis[1]), lost, numbers[0])
+    if cells > MAX_CELLS:
+        raise ValueError(
+            f"counts and weights make too many different scores in {len(counts)} groups for an exact answer: use weights "
+            "with a small common scale (1, 2, 4), fewer groups, or simulate_accuracy."
+        )
+    return accuracy_on_contour(counts, weights, pis, lost, numbers, deviations)
+
+
+def accuracy_on_contour(
+    counts: Sequence[int],
+    weights: Sequence[tuple[int, ...]],
+    pis: Sequence[list[float]],
+    lost: list[float],
+    numbers: Sequence[int],
+    deviations: Sequence[float] = (),
+) -> float:
+    """P(right first), ties split evenly. weights, pis: integer vote weights and chances of a vote, (group,) each, of the
+    right class and of each kind of wrong classes; numbers: of wrong classes of each kind; lost: (group,) chances of a vote
+    for no class; deviations: of the scores' noise, none without.
+    """
+    circles = _circles(counts)
+    kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(weights, pis)]
+    values = noisy_sum(kinds, numbers, deviations) if deviations else _sum_over_scores(kinds, numbers)
     return coefficient(values, circles, lost)
 
 
-def _check_size(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) -> None:
-    """ValueError if the work, points on the contour times different scores, exceeds MAX_CELLS."""
+def _circles(counts: Sequence[int]) -> list[Circle]:
+    return [Circle.around(n, halved=n_left == 1) for n, n_left in zip(counts, range(len(counts), 0, -1))]
+
+
+def _cells(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) -> float:
+    """The work on the contour, its points times different scores; infinite beyond MAX_CELLS."""
     scores, points = {0}, 1
     for weight, pi, circle in zip(weights, pis, circles):
-        votes = circle.poisson(pi)[0].tolist()
-        scores = {score + weight * number for score in scores for number in votes}
+        before, scores = scores, set()
         points *= len(circle.angles)
-        if points * len(scores) > MAX_CELLS:
-            raise ValueError(
-                f"counts and weights make {len(scores)} or more different scores in {len(circles)} groups, "
-                "too many for an exact answer: use weights with a small common scale (1, 2, 4), "
-                "fewer groups, or simulate_accuracy."
-            )
+        for number in circle.poisson(pi)[0].tolist():
+            scores.update(score + weight * number for score in before)
+            if points * len(scores) > MAX_CELLS:
+                return inf
+    return points * len(scores)
 
 
 def _distinct_groups(
@@ -160,7 +203,7 @@ def _distinct_groups(
     for count, rate, *weights in zip(counts, rates, *vectors):
         if count and any(weights):
             joined[rate, *weights] = joined.get((rate, *weights), 0) + count
-    ordered = sorted(joined.items(), key=lambda item: item[1])
+    ordered = sorted(joined.items(), key=lambda item: (item[1], item[0]))
     if not ordered:
         return [], [], [], 1.0
     own = list(zip(*(weights for (_, *weights), _ in ordered)))
@@ -169,30 +212,42 @@ def _distinct_groups(
     return [count for _, count in ordered], [rate for (rate, *_), _ in ordered], whole, abs(scale)
 
 
-def _sum_over_scores(kinds: list[Scores], numbers: list[int]) -> NDArray:
+def _sum_over_scores(kinds: list[Scores], numbers: Sequence[int]) -> NDArray:
     """sum_s right_s int_0^1 prod_kinds (B_s + u f_s)^number du at every point of the contour."""
     right, *wrong = kinds
+    powers: list[NDArray | None] = [None] * len(wrong)  # B^number, taken anew only when B has grown
     below = [np.zeros((kind.first.shape[0], kind.last.shape[0]), dtype=complex) for kind in wrong]
     total = np.zeros((right.first.shape[0], right.last.shape[0]), dtype=complex)
     highest = max(right.terms)
     for score in sorted(score for score in set().union(*(kind.terms for kind in kinds)) if score <= highest):
         level = [kind.at(score) for kind in wrong]
         if score in right.terms:
-            total += right.at(score) * _even_split(below, level, numbers)
-        below = [b if f is None else b + f for b, f in zip(below, level)]
+            total += right.at(score) * _even_split(below, level, numbers, powers)
+        for kind, f in enumerate(level):
+            if f is not None:
+                below[kind], powers[kind] = below[kind] + f, None
     return total
 
 
-def _even_split(below: list[NDArray], level: list[NDArray | None], numbers: list[int]) -> NDArray:
+def _even_split(
+    below: list[NDArray], level: list[NDArray | None], numbers: Sequence[int], powers: list[NDArray | None]
+) -> NDArray:
     """int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels."""
     there = [f for f in level if f is not None]
     if len(level) == len(there) == 2:
         return _gauss_split(below, there, numbers)
-    factors = [b**number if f is None else power_mean(b, f, number) for b, f, number in zip(below, level, numbers)]
+    factors: list[NDArray] = []
+    for kind, (b, f, number) in enumerate(zip(below, level, numbers)):
+        if f is not None:
+            factors.append(power_mean(b, f, number))
+            continue
+        known = powers[kind]
+        powers[kind] = known = b**number if known is None else known
+        factors.append(known)
     return prod(factors[1:], start=factors[0])
 
 
-def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: list[int]) -> NDArray:
+def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: Sequence[int]) -> NDArray:
     """The integral for two kinds of classes: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
     nodes, weights = np.polynomial.legendre.leggauss(sum(numbers) // 2 + 1)
     total = np.zeros_like(below[0])

@@ -22,6 +22,7 @@ from .layers import (
 )
 from .model import AVERAGINGS, TASKS, Averaging
 from .monte_carlo import simulate_difference
+from .scalarised import scalarised_front
 
 Rows = Iterator[dict]
 P, N_CLASSES = 0.8, 5
@@ -66,14 +67,13 @@ def layered_gain_rows(rng: np.random.Generator) -> Rows:
 
 
 def layered_front_rows(rng: np.random.Generator) -> Rows:
-    """Both fronts, point by point, for layers whose concepts fall from all common to none."""
+    """Both fronts, point by point, for layers whose concepts fall from all common to none; unequal ratios: optima."""
     p, k = P, N_CLASSES
     for part, averaging in product((0.25, 0.5, 0.75), AVERAGINGS):
-        fronts = layered_fronts(falling_layers(3, 10, (1.0, 0.0), (part, part)), p, k, averaging, steps=20)
-        for name, points, ratios in (
-            ("equal", fronts.equal, fronts.equal_ratios),
-            ("unequal", fronts.unequal, fronts.unequal_ratios),
-        ):
+        layers = falling_layers(3, 10, (1.0, 0.0), (part, part))
+        equal = layered_fronts(layers, p, k, averaging, steps=20)
+        unequal, unequal_ratios = scalarised_front(layers, p, k, averaging)
+        for name, points, ratios in (("equal", equal.equal, equal.equal_ratios), ("unequal", unequal, unequal_ratios)):
             for (on_a, on_b), alphas in zip(points, ratios):
                 row = {"shared": part, "model": averaging, "p": p, "n_classes": k, "ratios": name}
                 yield row | _ratios(alphas) | {"accuracy_a": on_a, "accuracy_b": on_b}

@@ -185,6 +185,8 @@ def best_ratios(
     room = min(mean, 1 - mean)
     starts = [np.full(len(layers), mean)]
     for signs in product((-1, 1), repeat=min(len(layers), 4)):
+        if len(set(signs)) == 1:  # no push: the first start once more
+            continue
         push = np.resize(signs, len(layers)) - np.mean(np.resize(signs, len(layers)))
         starts.append(mean + 0.5 * room * push)
     ends = [_descend(loss, start, mean) for start in starts]
@@ -239,16 +241,18 @@ def layered_fronts(
     line = np.repeat(np.linspace(0, 1, 20 * steps + 1)[:, None], len(layers), axis=1)
     ticks = np.linspace(0, 1, steps + 1)
     grid = np.vstack([np.stack(np.meshgrid(*[ticks] * len(layers)), axis=-1).reshape(-1, len(layers)), line])
+    grid = grid[pareto(effective_features_by_task(layers, grid, averaging))]  # F_p rises: the accuracies' front as well
     on_line, on_grid = (accuracies(layers, ratios, p, n_classes, averaging) for ratios in (line, grid))
     reference = on_line[-1, 0], on_line[0, 1]
     kept_line, kept_grid = pareto(on_line), pareto(on_grid)
+    equal_area = hypervolume(on_line, reference)
     return LayeredFronts(
         equal=on_line[kept_line],
         equal_ratios=line[kept_line],
         unequal=on_grid[kept_grid],
         unequal_ratios=grid[kept_grid],
-        equal_area=hypervolume(on_line, reference),
-        unequal_area=hypervolume(on_grid, reference),
+        equal_area=equal_area,
+        unequal_area=max(equal_area, hypervolume(on_grid, reference)),  # but for rounding
     )
 
 

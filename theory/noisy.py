@@ -1,5 +1,7 @@
 """Exact accuracies under noise: scores are then blurred, and the sum over them becomes a smooth integral."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -9,7 +11,7 @@ from .contour import MAX_CELLS, Scores
 STEP, REACH = 0.3, 9.0  # of the integral over noisy scores, in standard deviations
 
 
-def noisy_sum(kinds: list[Scores], numbers: list[int], deviations: list[float]) -> NDArray:
+def noisy_sum(kinds: list[Scores], numbers: Sequence[int], deviations: Sequence[float]) -> NDArray:
     """What theory.exact sums over scores, with Gaussian noise in every class's score: at every point of the contour
 
         int du R(u) prod_kinds W_kind(u)^number,  R(u) = sum_s f_s phi((u - s) / tau) / tau,  W(u) = sum_s f_s

@@ -44,7 +44,7 @@ from scipy.linalg import eigh
 from . import validation
 from .model import MEMBERSHIP, OWN_CLASS, TASKS, Task, Tasks, Votes
 from .monte_carlo import credit, label_count
-from .trained import Setting, fit_classifier, sample_groups
+from .trained import Setting, fit_classifier, sample_sums
 from .validation import Number
 
 Body = Literal["direction", "single"]
@@ -118,19 +118,15 @@ def trained_regression(
 
         def inputs(size: int, first: int = first, task: int = task) -> tuple[NDArray, NDArray]:
             right = rng.integers(k, size=size)
-            groups = sample_groups(tasks, first + right, first, setting, rng)
-            return np.tensordot(groups, masks[task], (1, 0)), right
+            return sample_sums(tasks, first + right, first, setting, masks[task : task + 1], rng)[0], right
 
         heads[task][:, first : first + k] = fit_classifier(*inputs(setting.n_train), k, setting.ridge).T
         x, _ = inputs(n_samples)
         grams[task] = x.T @ x / n_samples
     merged = regression_average(heads[0], heads[1], grams[0], grams[1], ridge=ridge)
     right = rng.integers(k, size=n_test)
-    groups = sample_groups(tasks, right, 0, setting, rng)
-    scores = {
-        "single": np.tensordot(groups, masks[0], (1, 0)) @ heads[0],
-        "weights": np.tensordot(groups, masks.mean(axis=0), (1, 0)) @ heads.mean(axis=0),
-        "regression": groups.sum(axis=1) @ merged,
-    }
+    bodies = [masks[0], masks.mean(axis=0), np.ones(len(MEMBERSHIP))]
+    alone, averaged, whole = sample_sums(tasks, right, 0, setting, bodies, rng)
+    scores = {"single": alone @ heads[0], "weights": averaged @ heads.mean(axis=0), "regression": whole @ merged}
     credits = {name: credit(each[:, :k], right) for name, each in scores.items()}
     return {name: (float(each.mean()), float(each.std(ddof=1) / np.sqrt(n_test))) for name, each in credits.items()}

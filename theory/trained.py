@@ -9,7 +9,7 @@ has.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
@@ -74,8 +74,8 @@ def trained_accuracies(
     w = np.zeros((2, label_count(tasks), sum(tasks.counts) * label_count(tasks)))
     for task, first in enumerate((0, offset)):
         right = rng.integers(k, size=setting.n_train)
-        groups = sample_groups(tasks, first + right, first, setting, rng)
-        w[task, first : first + k] = fit_classifier(np.tensordot(groups, masks[task], (1, 0)), right, k, setting.ridge)
+        (x,) = sample_sums(tasks, first + right, first, setting, masks[task : task + 1], rng)
+        w[task, first : first + k] = fit_classifier(x, right, k, setting.ridge)
     return {
         name: _mean_and_error(np.concatenate(values))
         for name, values in _tested(tasks, setting, alpha, n_test, w, masks, rng).items()
@@ -88,37 +88,44 @@ def _tested(
     """Credits of each model on test samples of both tasks, in chunks."""
     k, offset = tasks.n_classes, label_count(tasks) - tasks.n_classes
     mix = np.array([1 - alpha, alpha])
+    shares = np.vstack([masks, mix @ masks])
     credits: dict[str, list[NDArray]] = {"single": [], "weights": [], "outputs": []}
     for task, first in enumerate((0, offset)):
         for start in range(0, n_test, TEST_CHUNK):
             right = rng.integers(k, size=min(TEST_CHUNK, n_test - start))
-            groups = sample_groups(tasks, first + right, first, setting, rng)
-            alone = [np.tensordot(groups, masks[i], (1, 0)) @ w[i, first : first + k].T for i in (0, 1)]
-            mixed_w = np.tensordot(mix, w[:, first : first + k], 1)
+            sums = sample_sums(tasks, first + right, first, setting, shares, rng)
+            alone = [x @ w[i, first : first + k].T for i, x in enumerate(sums[:2])]
+            averaged = sums[2] @ np.tensordot(mix, w[:, first : first + k], 1).T
+            del sums  # a hundred megabytes, before the next ones are drawn
             credits["single"].append(credit(alone[task], right))
-            credits["weights"].append(credit(np.tensordot(groups, mix @ masks, (1, 0)) @ mixed_w.T, right))
+            credits["weights"].append(credit(averaged, right))
             credits["outputs"].append(credit(mix[0] * alone[0] + mix[1] * alone[1], right))
     return credits
 
 
-def sample_groups(tasks: Tasks, right: NDArray, first: int, setting: Setting, rng: np.random.Generator) -> NDArray:
-    """(sample, group, dimension) sums of x_i over a's own, b's own and the shared features.
+def sample_sums(
+    tasks: Tasks, right: NDArray, first: int, setting: Setting, shares: ArrayLike, rng: np.random.Generator
+) -> NDArray:
+    """(model, sample, dimension) sums of x_i over the features, each times its group's share in a model's body.
 
-    mu_i(k) is a unit vector of the standard basis: training and testing are the same in any orthonormal
-    basis. The sum of n_g noises is one noise of sqrt(n_g) times the size.
+    shares: (model, group), the groups being a's own, b's own and the shared features. mu_i(k) is a unit vector of the
+    standard basis: training and testing are the same in any orthonormal basis. The sum of n_g noises is one noise of
+    sqrt(n_g) times the size.
     """
     n_features, n_labels, size = sum(tasks.counts), label_count(tasks), len(right)
     failed = rng.random((size, n_features)) < setting.p
     shown = np.where(failed, first + rng.integers(tasks.n_classes, size=failed.shape), right[:, None])
-    x = np.zeros((size, len(tasks.counts), n_features * n_labels))
-    group = np.repeat(np.arange(len(tasks.counts)), tasks.counts)
-    x[np.arange(size)[:, None], group, np.arange(n_features) * n_labels + shown] = 1.0
-    if setting.sigma:
-        scale = setting.sigma * np.sqrt(tasks.counts)[:, None]
-        for start in range(0, size, NOISE_CHUNK):  # one draw after the other: the same numbers, less memory
-            part = x[start : start + NOISE_CHUNK]
-            part += scale * rng.standard_normal(part.shape)
-    return x
+    place, group = np.arange(n_features) * n_labels + shown, np.repeat(np.arange(len(tasks.counts)), tasks.counts)
+    scale, shares = setting.sigma * np.sqrt(tasks.counts), np.asarray(shares, dtype=float)
+    sums = np.empty((len(shares), size, n_features * n_labels))
+    for start in range(0, size, NOISE_CHUNK):
+        part = slice(start, min(start + NOISE_CHUNK, size))
+        shape = (part.stop - start, len(tasks.counts), n_features * n_labels)
+        x = rng.standard_normal(shape) * scale[:, None] if setting.sigma else np.zeros(shape)
+        x[np.arange(len(x))[:, None], group, place[part]] += 1.0
+        for total, share in zip(sums[:, part], shares):
+            total[...] = sum(s * x[:, g] if s != 1 else x[:, g] for g, s in enumerate(share) if s)
+    return sums
 
 
 def _mean_and_error(values: NDArray) -> tuple[float, float]:

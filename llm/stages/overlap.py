@@ -3,8 +3,9 @@
 
 The tasks: a, the abilities, by theta_0 on training items (log-likelihood of the references); b, the alignment task, by
 theta on its own replies to training prompts. A layer's *used directions* for a task are the leading eigenvectors of E g g^T
-where g is the gradient of a reply's log-likelihood with respect to the layer's output, over all tokens. The rank is the
-smallest that holds `ENERGY` of the trace, the mean over the two tasks, rounded up.
+where g is the gradient of a reply's log-likelihood with respect to the layer's output, over all tokens. Each task has its own rank:
+the smallest number of directions that hold `ENERGY` of its trace. Two subspaces of ranks n_a and n_b have min(n_a, n_b)
+principal cosines. By chance: the tasks of the blocks of examples are exchanged at random, and the ranks kept.
 """
 
 from collections.abc import Sequence
@@ -42,10 +43,7 @@ def measure_overlap(evaluator: Evaluator, algorithms: Sequence[Algorithm]) -> di
 
 
 def overlap(evaluator: Evaluator, theta: Path) -> dict:
-    """{"dimension"; "layers": {"layer1": {"rank", "ranks" of both tasks, "cosines", "s2", "s4", "predicted" (n_eff / n of
-    the layer's average), "null": {"within" (S2 of two halves of one task's examples, mean over the tasks: what sampling
-    leaves of a whole overlap), "same", "low" (S2 when the examples' tasks are exchanged at random: mean, 2.5 % quantile),
-    "random" (S2 of random subspaces)}, "effect": as `layer_effects`}, ..};
+    """{"dimension"; "layers": {"layer1": as `compare`, and "effect": as `layer_effects`}, ..};
     "theta_0", "theta": metric -> value}.
     """
     run, between = evaluator.run, load_between(evaluator.theta_0, theta, BY_LAYER, evaluator.mixed_on)
@@ -146,32 +144,35 @@ def gradient_blocks(model, examples: Sequence[Tokens], evaluator: Evaluator) -> 
 
 
 def compare(a: NDArray[np.float64], b: NDArray[np.float64], rng: np.random.Generator) -> dict:
-    """One layer's overlap of two tasks, from their (block, d, d) sums; see `overlap`."""
-    a, b = (
-        each / np.trace(each.sum(axis=0)) for each in (a, b)
-    )  # a task's scale of gradients says nothing of directions
+    """One layer's overlap of two tasks, from their (block, d, d) sums.
+
+    {"ranks": [n_a, n_b]; "cosines", min(n_a, n_b) of them; "s2", "s4"; "predicted": as `predicted_gain`;
+    "null": {"within": S2 / n of two halves of one task's examples at its rank n, mean over the tasks (what sampling
+    leaves of a whole overlap); "same", "low": S2 when the examples' tasks are exchanged at random (mean, 2.5 % quantile);
+    "random": S2 of random subspaces}}.
+    """
+    # a task's scale of gradients says nothing of directions
+    a, b = (each / np.trace(each.sum(axis=0)) for each in (a, b))
     ranks = [rank_of(each.sum(axis=0)) for each in (a, b)]
-    rank = -(-sum(ranks) // 2)
-    cosines = cosines_of(a.sum(axis=0), b.sum(axis=0), rank)
+    cosines = cosines_of(a.sum(axis=0), b.sum(axis=0), ranks)
     both, exchanged = np.concatenate([a, b]), []
     for _ in range(PERMUTATIONS):
         order = rng.permutation(len(both))
-        halves = both[order[: len(a)]].sum(axis=0), both[order[len(a) :]].sum(axis=0)
-        exchanged.append(float((cosines_of(*halves, rank) ** 2).sum()))
+        parts = both[order[: len(a)]].sum(axis=0), both[order[len(a) :]].sum(axis=0)
+        exchanged.append(float((cosines_of(*parts, ranks) ** 2).sum()))
     s2, s4 = (float((cosines**power).sum()) for power in (2, 4))
-    within = [float((cosines_of(each[::2].sum(axis=0), each[1::2].sum(axis=0), rank) ** 2).sum()) for each in (a, b)]
+    halves = [(each[::2].sum(axis=0), each[1::2].sum(axis=0)) for each in (a, b)]
     return {
-        "rank": rank,
         "ranks": ranks,
         "cosines": cosines.tolist(),
         "s2": s2,
         "s4": s4,
-        "predicted": predicted_gain(rank, s2, s4),
+        "predicted": predicted_gain(*ranks, s2, s4),
         "null": {
-            "within": sum(within) / 2,
+            "within": float(np.mean([(cosines_of(*pair, [n, n]) ** 2).mean() for pair, n in zip(halves, ranks)])),
             "same": float(np.mean(exchanged)),
             "low": float(np.quantile(exchanged, 0.025)),
-            "random": rank**2 / a.shape[-1],
+            "random": ranks[0] * ranks[1] / a.shape[-1],
         },
     }
 
@@ -182,12 +183,16 @@ def rank_of(matrix: NDArray[np.float64]) -> int:
     return int(np.searchsorted(np.cumsum(values) / values.sum(), ENERGY)) + 1
 
 
-def cosines_of(a: NDArray[np.float64], b: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
-    """(rank,) principal cosines between the spans of the `rank` leading eigenvectors of two symmetric matrices."""
-    first, second = (np.linalg.eigh(each)[1][:, -rank:] for each in (a, b))
+def cosines_of(a: NDArray[np.float64], b: NDArray[np.float64], ranks: Sequence[int]) -> NDArray[np.float64]:
+    """(the smaller rank,) principal cosines between the spans of the leading eigenvectors, ranks[0] of the symmetric matrix
+    a and ranks[1] of b.
+    """
+    first, second = (np.linalg.eigh(each)[1][:, -rank:] for each, rank in zip((a, b), ranks, strict=True))
     return np.clip(np.linalg.svd(first.T @ second, compute_uv=False), 0.0, 1.0)
 
 
-def predicted_gain(n: int, s2: float, s4: float) -> float:
-    """n_eff / n - 1 of the half-and-half average of two subspaces of dimension n (`theory.overlap`; the classes in common)."""
-    return 2 * (n + s2) ** 2 / (n * (n + 6 * s2 + s4)) - 1
+def predicted_gain(n_a: int, n_b: int, s2: float, s4: float) -> float:
+    """n_eff / sqrt(n_a n_b) - 1 of the half-and-half average of subspaces of dimensions n_a and n_b (`theory.overlap`, the
+    classes in common): by how much it multiplies the features that each task has alone, geometric mean over the two.
+    """
+    return (n_a + n_b + 2 * s2) ** 2 / (n_a + n_b + 12 * s2 + 2 * s4) / (n_a * n_b) ** 0.5 - 1

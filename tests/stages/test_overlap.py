@@ -29,8 +29,20 @@ def test_cosines_are_those_of_planes_built_with_them():
     second[0, [0, 2]] = 0.8, 0.6
     second[1, [1, 3]] = 0.28, 0.96
     found = stage.compare(spanned(first), spanned(second), np.random.default_rng(0))
-    assert found["rank"] == 2 and sorted(found["cosines"]) == pytest.approx([0.28, 0.8])
+    assert found["ranks"] == [2, 2] and sorted(found["cosines"]) == pytest.approx([0.28, 0.8])
     assert found["s2"] == pytest.approx(0.8**2 + 0.28**2) and found["null"]["random"] == pytest.approx(4 / 6)
+
+
+def test_each_task_has_its_own_rank_and_the_smaller_one_says_how_many_cosines_there_are():
+    """Three directions against one that lies in their span but for an angle of cosine .6, in a space turned at random."""
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(7, 7)))[0]
+    wide, narrow = np.eye(7)[:3], np.array([[0.36, 0.48, 0, 0.8, 0, 0, 0]])
+    for first, second, ranks in ((wide, narrow, [3, 1]), (narrow, wide, [1, 3])):
+        found = stage.compare(spanned(first @ turn), spanned(second @ turn), np.random.default_rng(0))
+        assert found["ranks"] == ranks and found["cosines"] == pytest.approx([0.6])
+        assert (found["s2"], found["s4"]) == pytest.approx((0.36, 0.36**2))
+        assert found["predicted"] == pytest.approx((4 + 0.72) ** 2 / (4 + 12 * 0.36 + 2 * 0.36**2) / 3**0.5 - 1)
+        assert found["null"]["random"] == pytest.approx(3 / 7) and found["null"]["within"] == pytest.approx(1)
 
 
 def test_the_same_task_twice_is_within_the_permutations_and_another_below_them():
@@ -43,15 +55,28 @@ def test_the_same_task_twice_is_within_the_permutations_and_another_below_them()
     one, other = np.array([4, 3, 2.2, 0.1, 0.1, 0.1, 0.1, 0.1]), np.array([0.1, 0.1, 4, 0.1, 0.1, 3.4, 2.6, 0.1])
     same = stage.compare(blocks(one), blocks(one), rng)
     differ = stage.compare(blocks(one), blocks(other), rng)
-    assert same["s2"] >= same["null"]["low"] - 0.05 and same["null"]["within"] > same["rank"] - 0.05
-    assert differ["s2"] < differ["null"]["low"] - 0.5 and differ["null"]["within"] > differ["rank"] - 0.05
+    assert same["ranks"] == differ["ranks"] == [3, 3]
+    assert same["s2"] >= same["null"]["low"] - 0.05 and same["null"]["within"] > 0.98
+    assert differ["s2"] < differ["null"]["low"] - 0.5 and differ["null"]["within"] > 0.98
 
 
-@pytest.mark.parametrize("cosines", [[1.0, 1.0, 0.0, 0.0], [0.9, 0.5, 0.1], [0.0], [1.0, 1.0, 1.0, 0.0]])
-def test_the_predicted_gain_is_the_theorys(cosines):
-    c = np.array(cosines)
-    expected = theory.overlap.graded_effective_features(theory.overlap.overlap_of(c), "weights") / len(c) - 1
-    assert stage.predicted_gain(len(c), (c**2).sum(), (c**4).sum()) == pytest.approx(expected)
+def test_subspaces_at_random_overlap_by_the_product_of_their_ranks_over_the_dimension():
+    rng, found = np.random.default_rng(3), []
+    for _ in range(200):
+        a, b = (spanned(np.linalg.qr(rng.normal(size=(12, n)))[0].T).sum(axis=0) for n in (2, 5))
+        found.append((stage.cosines_of(a, b, [2, 5]) ** 2).sum())
+    assert np.mean(found) == pytest.approx(2 * 5 / 12, abs=5 * np.std(found) / 200**0.5)
+
+
+@pytest.mark.parametrize(
+    "cosines,n_a,n_b",
+    [([1, 1, 0, 0], 4, 4), ([0.9, 0.5, 0.1], 3, 3), ([0], 1, 1), ([0.7, 0.2], 2, 9), ([1, 0.5], 6, 2)],
+)
+def test_the_predicted_gain_is_the_theorys(cosines, n_a, n_b):
+    overlap = theory.overlap_of(cosines, n_a, n_b)
+    alone = [theory.effective_features([n], [1]) for n in (n_a, n_b)]
+    expected = theory.graded_effective_features(overlap, "weights") / np.sqrt(np.prod(alone)) - 1
+    assert stage.predicted_gain(n_a, n_b, overlap.s2, overlap.s4) == pytest.approx(expected)
 
 
 class Tiny(torch.nn.Module):
@@ -122,6 +147,6 @@ def test_the_command_writes_what_the_notebook_reads(tmp_path, monkeypatch):
     of_rsf = found["rlhf"]["rsf"]
     assert (found["preset"], found["seed"], list(of_rsf["layers"])) == ("smoke", 0, ["layer1", "layer2", "layer3"])
     for layer in of_rsf["layers"].values():
-        assert layer["rank"] == len(layer["cosines"]) <= of_rsf["dimension"]
-        assert 0 <= layer["s4"] <= layer["s2"] <= layer["rank"] + 1e-9
+        assert min(layer["ranks"]) == len(layer["cosines"]) and max(layer["ranks"]) <= of_rsf["dimension"]
+        assert 0 <= layer["s4"] <= layer["s2"] <= min(layer["ranks"]) + 1e-9
         assert layer["effect"]["half"].keys() == layer["effect"]["start"].keys() == of_rsf["theta"].keys()

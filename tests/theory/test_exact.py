@@ -11,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import theory
+from theory import exact
 from theory.exact import exact_task_accuracy
-from theory.model import Tasks, average, same_labels, single_model
+from theory.model import Tasks, Votes, average, disjoint_labels, same_labels, single_model
+
+ROUTES = pytest.mark.parametrize("route", ["contour", "coefficients"])
+
+
+def take(route, monkeypatch):
+    """Have every exact accuracy of one kind of wrong classes computed by this route, and anew."""
+    exact.cached_accuracy.cache_clear()
+    monkeypatch.setattr(exact, "MANY_CELLS", {"contour": np.inf, "coefficients": -1}[route])
+    monkeypatch.setattr(exact, "WORK_OF_CELL", np.inf)
 
 
 def enumerated(counts, class_weights, p, n_labels):
@@ -61,7 +71,9 @@ def two_class_accuracy(counts, weights, p):
 @pytest.mark.parametrize(
     "p,n_classes,n_labels", [(0.6, 3, 3), (0.9, 2, 2), (1.0, 3, 3), (0.0, 3, 3), (0.7, 2, 9), (1e-9, 3, 3)]
 )
-def test_exact_is_enumeration(counts, weights, p, n_classes, n_labels):
+@ROUTES
+def test_exact_is_enumeration(counts, weights, p, n_classes, n_labels, route, monkeypatch):
+    take(route, monkeypatch)
     found = theory.exact_accuracy(counts, weights, p, n_classes, n_labels=n_labels)
     assert found == pytest.approx(enumerated(counts, [weights] * n_classes, p, n_labels), rel=1e-10, abs=1e-12)
 
@@ -94,10 +106,63 @@ def test_exact_is_the_sum_over_margins_for_two_classes_and_many_features(counts,
 
 def test_hundred_features_in_three_groups_take_about_a_second():
     """Processor time, and twice the promised second, since a test machine may be slow."""
+    exact.cached_accuracy.cache_clear()
     start = process_time()
     theory.exact_accuracy([33, 33, 34], [1, 2, 4], 0.8, 5)
     theory.exact_accuracy([200], [1], 0.9, 100)
     assert process_time() - start < 2
+
+
+def both_routes(votes, p, n_labels, monkeypatch):
+    found = []
+    for route in ("contour", "coefficients"):
+        take(route, monkeypatch)
+        found.append(exact_task_accuracy(votes, p, n_labels))
+    return found
+
+
+@pytest.mark.parametrize("make", [same_labels, disjoint_labels])
+@pytest.mark.parametrize("averaging", ["weights", "outputs"])
+def test_the_two_routes_agree_at_generic_ratios(make, averaging, monkeypatch):
+    for n, n_o, k, p, alpha in (
+        (12, 6, 5, 0.8, Fraction(37, 100)),
+        (10, 3, 2, 0.5, 0.4),
+        (9, 7, 30, 0.95, 0.45),
+        (8, 4, 3, 0.01, Fraction(2, 5)),
+        (8, 5, 4, 0.7, Fraction(1, 2)),
+    ):
+        contour, coefficients = both_routes(average(make(n, n_o, k), averaging, alpha, "a"), p, None, monkeypatch)
+        assert coefficients == pytest.approx(contour, abs=1e-12)
+
+
+def test_the_two_routes_agree_on_groups_of_their_own_p_and_on_lost_votes(monkeypatch):
+    votes = Votes((4, 5, 3), (1.0, 0.7, 2.3), (0, 0, 0), 4, 0, p=(0.6, 0.9, 0.75))
+    contour, coefficients = both_routes(votes, None, 9, monkeypatch)
+    assert coefficients == pytest.approx(contour, abs=1e-12)
+    tied = Votes((3, 4), (1, 2), (2, 1), 1, 3, p=(0.6, 0.9))  # the right class has other weights than the wrong ones
+    contour, coefficients = both_routes(tied, None, None, monkeypatch)
+    assert coefficients == pytest.approx(contour, abs=1e-12)
+
+
+def test_forty_features_at_a_generic_ratio_take_less_than_a_second_and_are_what_sampling_finds():
+    """Processor time, and twice the promised second, since a test machine may be slow."""
+    votes = average(same_labels(40, 20, 5), "weights", Fraction(37, 100), "a")
+    exact.cached_accuracy.cache_clear()
+    start = process_time()
+    found = exact_task_accuracy(votes, 0.8)
+    assert process_time() - start < 2
+    estimate, stderr = theory.simulate_accuracy(votes.counts, votes.weights, 0.8, 5, 50_000, np.random.default_rng(0))
+    assert abs(found - estimate) < 4 * stderr
+
+
+@pytest.mark.long
+def test_a_hundred_features_at_a_generic_ratio_take_less_than_twenty_seconds():
+    votes = average(same_labels(100, 50, 5), "weights", Fraction(37, 100), "a")
+    start = process_time()
+    found = exact_task_accuracy(votes, 0.8)
+    assert process_time() - start < 40
+    estimate, stderr = theory.simulate_accuracy(votes.counts, votes.weights, 0.8, 5, 400_000, np.random.default_rng(0))
+    assert abs(found - estimate) < 4 * stderr
 
 
 @given(
@@ -151,8 +216,10 @@ def test_incommensurable_weights_are_compared_exactly():
 
 
 def test_too_many_scores_are_refused_with_advice():
-    with pytest.raises(ValueError, match="too many for an exact answer.*simulate_accuracy"):
-        theory.exact_accuracy([60, 60, 60], [1.0, 2**0.5, 3**0.5], 0.8, 4)
+    with pytest.raises(
+        ValueError, match="too many different scores in 3 groups for an exact answer.*simulate_accuracy"
+    ):
+        theory.exact_accuracy([120, 120, 120], [1.0, 2**0.5, 3**0.5], 0.8, 4)
 
 
 def test_the_limit_of_many_features_is_approached_at_least_as_one_over_root_n():

@@ -21,6 +21,7 @@ from theory.layers import (
     raising_direction,
 )
 from theory.model import Tasks, average
+from theory.scalarised import scalarised_front
 
 FALLING = falling_layers(3, 10, (1.0, 0.0), (0.25, 0.25))
 ALIKE = falling_layers(3, 10, (0.5, 0.5), (0.25, 0.25))
@@ -140,6 +141,18 @@ def test_unequal_ratios_add_to_the_front_when_concepts_fall_with_depth(averaging
     gained = accuracies(layers, unequal, 0.8, 5, averaging) - accuracies(layers, equal, 0.8, 5, averaging)
     assert lift == pytest.approx(gained.min()) and lift > 2e-3
     assert abs(unequal[0] - 0.5) < abs(equal[0] - 0.5), "low layers are averaged more"
+
+
+@AVERAGING
+def test_no_ratios_of_a_fine_grid_go_further_than_the_points_of_the_scalarised_front(averaging):
+    points, ratios = scalarised_front(FALLING, 0.8, 5, averaging, n_points=6)
+    np.testing.assert_allclose(accuracies(FALLING, ratios, 0.8, 5, averaging), points)
+    assert len(points) > 3 and np.all(np.diff(points[:, 0]) < 0) and np.all(np.diff(points[:, 1]) > 0)
+    on_grid = accuracies(FALLING, np.array(list(product(np.linspace(0, 1, 31), repeat=3))), 0.8, 5, averaging)
+    np.testing.assert_array_less(on_grid.max(axis=0) - 1e-7, [points[0, 0], points[-1, 1]])
+    reference = points.min(axis=0)
+    for point in points[1:-1]:
+        assert ((on_grid - reference) / (point - reference)).min(axis=1).max() < 1 + 1e-5
 
 
 @AVERAGING
