@@ -113,7 +113,7 @@ def test_every_file_of_rows_belongs_to_one_sweep():
 
 def test_the_mitigations_at_other_rates_are_those_of_mitigations_at_some_of_their_strengths():
     own, other, rsf = (config.load_sweep(name) for name in ("mitigations", "mitigation-rates", "learning-rates"))
-    assert other.learning_rates == rsf.learning_rates
+    assert set(other.learning_rates) < set(rsf.learning_rates)
     assert [(entry.label, entry.method) for entry in other.training] == [
         (entry.label, entry.method) for entry in own.training if not entry.label.endswith("-scales")
     ]
