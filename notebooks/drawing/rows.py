@@ -3,6 +3,7 @@ they come from, and the cell draws nothing.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -30,12 +31,17 @@ def frames(name: str | None = None) -> dict[str, pd.DataFrame]:
 
     Raises NoRows, which says how to make them, where the preset has none.
     """
+    rows = read_preset(check(name))
+    return {rlhf: after(rows, rlhf) for rlhf in names("alignment")}
+
+
+def check(name: str | None = None) -> Path:
+    """The folder of a preset's rows; NoRows where it has none."""
     folder = style.results(name)
     if not any(folder.glob("*.jsonl")):
         told = f"results: preset = {folder.name} has no rows yet. To measure: {style.command(['core'], name=name or '')}"
         raise NoRows(told)
-    rows = read_preset(folder)
-    return {rlhf: after(rows, rlhf) for rlhf in names("alignment")}
+    return folder
 
 
 class NoRows(UserError):

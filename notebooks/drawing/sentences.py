@@ -7,6 +7,8 @@ import IPython.display
 import numpy as np
 import pandas as pd
 
+from llm.evidence.claims import render
+from llm.evidence.claims.ledger import Entry
 from llm.evidence.compare import Contest, Gain
 from llm.evidence.intervals import Interval
 from llm.evidence.metrics import METRICS
@@ -139,7 +141,22 @@ def value(rows: pd.DataFrame, metric: str) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """A table of texts as Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(str(cell).replace("*", "\\*") if cell == "*" else str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def parts(entry: Entry) -> str:
+    """The parts of a claim as a table: those that decide with a star, the verdict blank where nothing is decided."""
+    lines = [
+        {
+            "": "*" if line.deciding else "",
+            "part": render.title(line),
+            "verdict": line.verdict.replace("undecided", ""),
+            "estimate [95 % interval]": render.number(line),
+            "tests": "; ".join(filter(None, (render.tests(line), line.note))),
+        }
+        for line in entry.lines
+    ]
+    return markdown(pd.DataFrame(lines))
 
 
 def framed(table: pd.DataFrame, index: str, decimals: int) -> str:

@@ -117,8 +117,9 @@ def test_one_entry_brings_a_new_mitigation_into_paths_comparisons_and_legends(tm
     assert path.loc[path["step"] == 1, "grip"].unique().tolist() == [8.0]
     both = {"ma": paths.path(found, "ma"), "toy": path}
     (contest,) = contests(both, found)
-    assert fronts.named(contest) == "toy"
-    fig = fronts.figure(fronts.both_rewards(both, found), [contest], "microcosm")
+    assert gains.named(contest) == "toy"
+    assert set(contest.found) == set(product(("reward", "gold_reward"), ("qa", "reading_f1", "bleu")))
+    fig = fronts.figure(fronts.by_reward(both, found), "microcosm")
     assert "toy brake" in [text.get_text() for legend in fig.legends for text in legend.get_texts()]
     plt.close(fig)
     with pytest.raises(KeyError, match="'brake' has no look"):
