@@ -77,7 +77,9 @@ if found:
         for rlhf in ALGORITHMS
     }
     sentences.show(sentences.changes(LAST, "theta minus theta_0"))
-    FOUND.say(f"From theta_0 to theta: {' / '.join(f'{name} {sentences.moved(change)}' for name, change in LAST.items())}.")
+    FOUND.say(
+        f"From theta_0 to theta: {' / '.join(f'{name} {sentences.moved(change)}' for name, change in LAST.items())}."
+    )
 
 # %% [markdown]
 # The same contest after averaging: each algorithm's $\theta$ averaged with $\theta_0$, at all ratios.
@@ -138,7 +140,9 @@ PARTS = ("part-input", "part-middle", "part-output")
 AT_THETA = {"anchor": "theta", "stars": ("theta",)}
 parts = rows.find(FRAMES, of_all("ma", *PARTS))
 if parts:
-    fig = fronts.figure(lines_of(parts, PARTS, "reward", **AT_THETA), PRESET.name, READING, columns=5, across=3, least=LEAST)
+    fig = fronts.figure(
+        lines_of(parts, PARTS, "reward", **AT_THETA), PRESET.name, READING, columns=5, across=3, least=LEAST
+    )
     style.save(fig, "fig13")
 
 # %%
@@ -164,7 +168,9 @@ if parts:
     sentences.show(sentences.report(compared))
     FOUND.say(sentences.verdict(compared, "One part alone"))
     rising = {
-        f"{rlhf.upper()}, {style.look(part).short}": compare.both_rise(parts[rlhf][part]) for rlhf in parts for part in PARTS
+        f"{rlhf.upper()}, {style.look(part).short}": compare.both_rise(parts[rlhf][part])
+        for rlhf in parts
+        for part in PARTS
     }
     told = [f"{name} at alpha {panels.several([f'{a:g}' for a in where])}" for name, where in rising.items() if where]
     FOUND.say(

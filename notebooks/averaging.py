@@ -66,7 +66,10 @@ FAIR = paths.of_seeds(SWEPT if RATES else ROWS, paths.seeds(both[RLHF]["ma"])) i
 NAMES = {lr: panels.rate(OWN if lr is None else lr) for lr in RATES or [None]}
 if both:
     PATHS = {lr: {name: paths.path(FAIR, name, lr) for name in ("early-stopping", "ma")} for lr in NAMES}
-    lines = [fronts.Line("reward", PATHS[lr], FAIR, f"learning rate {name}", stars=("theta_0",)) for lr, name in NAMES.items()]
+    lines = [
+        fronts.Line("reward", PATHS[lr], FAIR, f"learning rate {name}", stars=("theta_0",))
+        for lr, name in NAMES.items()
+    ]
     fig = fronts.figure(lines, PRESET.name, least=fronts.part(ROWS, 0.05))
     style.save(fig, "fig_fronts")
 
@@ -168,15 +171,31 @@ if both:
     for (how, among), reward in product(CHOICES.items(), REWARDS):
         models = {method: {lr: PATHS[lr][method] for lr in among} for method in ("ma", "early-stopping")}
         told = {ability: share(models, ability, reward) for ability in ABILITIES}
-        cells = {METRICS[a].words: one if isinstance(one, str) else sentences.cell(one, SAVED) for a, (one, _) in told.items()}
-        table.append({"learning rate": how, "at equal": METRICS[reward].words, **cells, "rewards compared": told[ABILITIES[0]][1]})
+        cells = {
+            METRICS[a].words: one if isinstance(one, str) else sentences.cell(one, SAVED)
+            for a, (one, _) in told.items()
+        }
+        table.append(
+            {
+                "learning rate": how,
+                "at equal": METRICS[reward].words,
+                **cells,
+                "rewards compared": told[ABILITIES[0]][1],
+            }
+        )
         if reward == "reward":
             shares[how] = {a: one for a, (one, _) in told.items() if not isinstance(one, str)}
-    sentences.show(f"Share of early stopping's tax that MA saves. {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(table))}")
+    sentences.show(
+        f"Share of early stopping's tax that MA saves. {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(table))}"
+    )
     for how, by_ability in shares.items():
-        told = [f"{one.mean:.0%} of it in {METRICS[a].words}" for a, one in by_ability.items() if one.verdict == "above"]
+        told = [
+            f"{one.mean:.0%} of it in {METRICS[a].words}" for a, one in by_ability.items() if one.verdict == "above"
+        ]
         count = f"{len(by_ability)} of {len(ABILITIES)} abilities pay a tax that is clear of 0"
-        FOUND.say(f"Early stopping's tax at equal learned reward, {how}: MA saves {panels.several(told or ['no share that is clear of 0'])} ({count}).")
+        FOUND.say(
+            f"Early stopping's tax at equal learned reward, {how}: MA saves {panels.several(told or ['no share that is clear of 0'])} ({count})."
+        )
 
 # %% [markdown]
 # ## Which layers? One part at a time
@@ -188,7 +207,9 @@ if both:
 # and to write, they are a part of their own.
 
 # %%
-EVERY = [f"part-{part}" for part in ("input", "middle", "output", "embeddings") if f"part-{part}" in set(ROWS["family"])]
+EVERY = [
+    f"part-{part}" for part in ("input", "middle", "output", "embeddings") if f"part-{part}" in set(ROWS["family"])
+]
 SMALL = [name for name in EVERY if name != "part-embeddings"]
 parts = rows.find(FRAMES, {SWEEP: ("ma", *(EVERY or ["part-input"]))})
 AT_THETA = {"anchor": "theta", "stars": ("theta",)}
@@ -196,7 +217,9 @@ if parts:
     PARTS = parts[RLHF]
     SHOWN = {name: PARTS[name] for name in SMALL}
     lines = fronts.by_reward(SHOWN, ROWS, "reward", **AT_THETA)
-    fig = fronts.figure(lines, PRESET.name, shown=[a for a in ABILITIES if a == "reading_f1"] or ABILITIES[:1], columns=2)
+    fig = fronts.figure(
+        lines, PRESET.name, shown=[a for a in ABILITIES if a == "reading_f1"] or ABILITIES[:1], columns=2
+    )
     style.save(fig, "fig04-right")
 
 # %% [markdown]
@@ -213,7 +236,9 @@ if parts:
 # %%
 if parts:
     CHANGE = {
-        (name, alpha): {m: paths.difference(paths.at(PARTS[name], alpha), paths.at(PARTS[name], 1), m) for m in REPORTED}
+        (name, alpha): {
+            m: paths.difference(paths.at(PARTS[name], alpha), paths.at(PARTS[name], 1), m) for m in REPORTED
+        }
         for name in EVERY
         for alpha in sorted(set(PARTS[name]["step"]) - {1.0})
     }
@@ -233,12 +258,20 @@ if parts:
 if parts:
     sentences.show(
         sentences.changes(
-            {f"{style.look(name).short}, alpha {alpha:g}": change for (name, alpha), change in CHANGE.items() if alpha in (0.0, 0.4, 0.8)},
+            {
+                f"{style.look(name).short}, alpha {alpha:g}": change
+                for (name, alpha), change in CHANGE.items()
+                if alpha in (0.0, 0.4, 0.8)
+            },
             "minus theta",
         )
     )
     lifted = {name: compare.both_rise(PARTS[name]) for name in EVERY}
-    told = [f"{style.look(name).label} at alpha {panels.several([f'{a:g}' for a in where])}" for name, where in lifted.items() if where]
+    told = [
+        f"{style.look(name).label} at alpha {panels.several([f'{a:g}' for a in where])}"
+        for name, where in lifted.items()
+        if where
+    ]
     count = sum(len(set(PARTS[name]["step"])) - 1 for name in EVERY)
     FOUND.say(
         f"Learned reward and an ability both above theta, no ability below: {'; '.join(told) or 'with no part alone'} "

@@ -67,7 +67,14 @@ def forest(ax, entry, y):
     colour, mean = style.VERDICTS[word(line)], line.favour(line.estimate)
     for other in entry.deciding:
         if other is not line and other.estimate is not None and abs(other.favour(other.estimate)) < EDGE:
-            ax.plot(other.favour(other.estimate), y, "|", color=style.VERDICTS[word(other)], markersize=5, markeredgewidth=1.2)
+            ax.plot(
+                other.favour(other.estimate),
+                y,
+                "|",
+                color=style.VERDICTS[word(other)],
+                markersize=5,
+                markeredgewidth=1.2,
+            )
     if line.low is not None:
         low, high = sorted(line.favour(end) for end in (line.low, line.high))
         ax.plot(np.clip([low, high], -EDGE, EDGE), [y, y], color=colour, linewidth=1.1)
@@ -89,7 +96,9 @@ ax.tick_params(axis="y", length=0)
 ax.set_xlabel(r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + "\nin rewards of RSF and in taxes")
 seen = {word(line) for entry in DRAWN for line in entry.deciding if line.estimate is not None}
 marks = [
-    plt.Line2D([], [], color=colour, marker="o", label=verdict) for verdict, colour in style.VERDICTS.items() if verdict in seen
+    plt.Line2D([], [], color=colour, marker="o", label=verdict)
+    for verdict, colour in style.VERDICTS.items()
+    if verdict in seen
 ]
 marks.append(plt.Line2D([], [], color=style.GREY, marker="|", linestyle="none", label="other parts"))
 fig.legend(handles=marks, loc="outside upper center", ncols=len(marks))
@@ -102,7 +111,11 @@ verdicts = Counter(str(entry.verdict) for entry in LEDGER.entries)
 counts = [f"{count} {verdict}" for verdict, count in verdicts.most_common()]
 FOUND.say(f"Of {len(LEDGER.entries)} claims: {', '.join(counts)}.")
 for verdict in ("holds", "fails"):
-    names = [f"{entry.claim.id} ({render.named(entry)})" for entry in LEDGER.entries if str(entry.verdict).startswith(verdict)]
+    names = [
+        f"{entry.claim.id} ({render.named(entry)})"
+        for entry in LEDGER.entries
+        if str(entry.verdict).startswith(verdict)
+    ]
     FOUND.say(f"What {verdict}: {'; '.join(names) or 'none'}.")
 
 # %% [markdown]
@@ -115,7 +128,9 @@ for verdict in ("holds", "fails"):
 # %%
 for entry in LEDGER.entries:
     table = sentences.parts(entry)
-    sentences.show(f"**{entry.claim.id}. {render.named(entry)}**: {render.verdict(entry)}. {entry.claim.statement}\n\n{table}")
+    sentences.show(
+        f"**{entry.claim.id}. {render.named(entry)}**: {render.verdict(entry)}. {entry.claim.statement}\n\n{table}"
+    )
 
 # %% [markdown]
 # ## In short

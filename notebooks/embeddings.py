@@ -54,7 +54,9 @@ if SHOWN:
 
 # %%
 table = [
-    embeddings.movement(moved, rlhf) | {"model": CALLED[name]} for name, moved in SHOWN.items() for rlhf in moved[0]["rlhf"]
+    embeddings.movement(moved, rlhf) | {"model": CALLED[name]}
+    for name, moved in SHOWN.items()
+    for rlhf in moved[0]["rlhf"]
 ]
 if table:
     sentences.show(sentences.markdown(embeddings.movements(table)))
@@ -91,7 +93,9 @@ if DUELS:
     gains.legend(fig, dict.fromkeys(one.reward for one in DUELS))
     seeds = sorted({one.seeds for one in DUELS})
     counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-    style.foot(fig, f"{', '.join(FRAMES)}; {counted} seeds; bars: 95 % intervals over seeds, paired; small dots: single seeds")
+    style.foot(
+        fig, f"{', '.join(FRAMES)}; {counted} seeds; bars: 95 % intervals over seeds, paired; small dots: single seeds"
+    )
     style.save(fig, "fig_apart")
 
 # %%
@@ -104,4 +108,7 @@ if DUELS:
 # ## In short
 
 # %%
-FOUND.summary(" and ".join(name for name, frames in FRAMES.items() if frames) or style.preset(), max((one.seeds for one in DUELS), default=0))
+FOUND.summary(
+    " and ".join(name for name, frames in FRAMES.items() if frames) or style.preset(),
+    max((one.seeds for one in DUELS), default=0),
+)

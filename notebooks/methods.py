@@ -57,7 +57,9 @@ if FRONTS:
 # %%
 if CHOSEN:
     told = [f"{GROUPS[group]}: {style.look(name).short}" for group, (name, _) in CHOSEN.items()]
-    FINDINGS.say(f"The best of each group that gets to 90 % of the rise, by its first seed: {sentences.plain('; '.join(told))}.")
+    FINDINGS.say(
+        f"The best of each group that gets to 90 % of the rise, by its first seed: {sentences.plain('; '.join(told))}."
+    )
 
 # %% [markdown]
 # ## Every method

@@ -87,10 +87,15 @@ if found:
     plain = found["rsf"]["distilled"]
     theta_0 = paths.of_seeds(paths.theta_0(RSF), plain["seed"])
     theta = paths.at(found["rsf"]["ma"], 1)
-    LAST = {name: {m: paths.difference(model, theta_0, m) for m in REPORTED} for name, model in (("distilled", plain), ("theta", theta))}
+    LAST = {
+        name: {m: paths.difference(model, theta_0, m) for m in REPORTED}
+        for name, model in (("distilled", plain), ("theta", theta))
+    }
     sentences.show(sentences.changes(LAST, "minus theta_0"))
     kept = LAST["distilled"]["reward"].mean / LAST["theta"]["reward"].mean
-    FOUND.say(f"Plain distillation keeps {kept:.0%} of the learned reward's rise; from theta_0, {sentences.moved(LAST['distilled'])}.")
+    FOUND.say(
+        f"Plain distillation keeps {kept:.0%} of the learned reward's rise; from theta_0, {sentences.moved(LAST['distilled'])}."
+    )
 
 # %% [markdown]
 # ## With old data: experience replay
@@ -121,7 +126,9 @@ if replay:
 # $\eta$.
 
 # %%
-penalty, compared = rows.front(FRAMES, {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)})
+penalty, compared = rows.front(
+    FRAMES, {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
+)
 if penalty:
     fig = fronts.figure(fronts.by_reward(penalty, FRAMES["ppo"], "reward"), PRESET.name)
     style.save(fig, "fig08")
@@ -145,7 +152,9 @@ if found:
         told = path[path["family"] == name]
         by = list(METHODS[told["method"].iloc[0]].order.by)
         table = told.pivot_table(index=by, columns="metric", values="value")[list(REPORTED)]
-        table.index = [", ".join(f"{one:g}" for one in (key if isinstance(key, tuple) else (key,))) for key in table.index]
+        table.index = [
+            ", ".join(f"{one:g}" for one in (key if isinstance(key, tuple) else (key,))) for key in table.index
+        ]
         named = table.rename(columns={key: metric.words for key, metric in METRICS.items()})
         sentences.show(f"**{style.look(name).label}**\n\n{sentences.framed(named, ', '.join(by), 3)}")
 

@@ -56,7 +56,9 @@ sentences.show(rows.about(FRAMES))
 # are also tried as a part with a ratio of its own.
 
 # %%
-AMA = tuple(name for name in ("ama", "ama-own-embeddings", "ama-own-embeddings-head") if name in set(ROWS["family"])) or ("ama",)
+AMA = tuple(
+    name for name in ("ama", "ama-own-embeddings", "ama-own-embeddings-head") if name in set(ROWS["family"])
+) or ("ama",)
 ALIGNED = [rlhf for rlhf in ("rsf", "dpo") if rlhf == RLHF or "ama" in set(FRAMES[rlhf]["family"])]
 both = rows.find(FRAMES, {rows.core(rlhf): ("ma", *AMA) for rlhf in ALIGNED})
 if both:
@@ -88,7 +90,9 @@ if three:
 # sees AMA get slightly worse again at $K = 6$ and 9, though still better than MA.
 
 # %%
-MORE = sorted((name for name in set(ROWS["family"]) if name.removeprefix("ama-").isdigit()), key=lambda name: int(name[4:]))
+MORE = sorted(
+    (name for name in set(ROWS["family"]) if name.removeprefix("ama-").isdigit()), key=lambda name: int(name[4:])
+)
 LAYERS = (f"ama-{PRESET.model.layers}",) if PRESET.model and PRESET.model.layers > 3 else ("ama",)
 more, compared = rows.front(FRAMES, {CORE: ("ma", "ama"), RATIOS: MORE or LAYERS})
 if more:
@@ -183,7 +187,9 @@ if whole:
 
 # %%
 if whole:
-    fig = ringed({name: whole[RLHF][name] for name in AMA}, [READING[0], *(a for a in ABILITIES if a not in READING)][:2])
+    fig = ringed(
+        {name: whole[RLHF][name] for name in AMA}, [READING[0], *(a for a in ABILITIES if a not in READING)][:2]
+    )
     style.save(fig, "fig11")
 
 # %% [markdown]
@@ -225,7 +231,9 @@ if whole:
         )
     )
     for alpha in READINGS:
-        told = [f"{sentences.plain(style.look(name).short)} {sentences.moved(change[name, alpha])}" for name in whole[RLHF]]
+        told = [
+            f"{sentences.plain(style.look(name).short)} {sentences.moved(change[name, alpha])}" for name in whole[RLHF]
+        ]
         FOUND.say(f"A share of {alpha:g} of theta, against theta: {' / '.join(told)}.")
 
 # %% [markdown]

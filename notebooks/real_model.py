@@ -145,7 +145,9 @@ if found and (PAIRS := pairs_of(FRONTS, ROWS)):
 # at $\theta$. Figure 4 of the paper for this model, against both rewards.
 
 # %%
-NAMES = [f"part-{name}" for name in ("input", "middle", "output", "embeddings") if f"part-{name}" in set(ROWS["family"])]
+NAMES = [
+    f"part-{name}" for name in ("input", "middle", "output", "embeddings") if f"part-{name}" in set(ROWS["family"])
+]
 AT_THETA = {"anchor": "theta", "stars": ("theta",)}
 found = rows.find(FRAMES, {CORE: ("ma", *(NAMES or ["part-input"]))})
 if found:
@@ -175,7 +177,9 @@ def parts_told(parts, frame, change):
         seeds = panels.seed_count(len(paths.seeds(parts["ma"])))
         text = "One part put back keeps, of the learned reward's rise, and gives back, of the tax on"
         yield f"{text} {METRICS[SAVED].words}: {'; '.join(told)} ({seeds}, means)."
-    yield sentences.verdict(compare.contests(parts, frame, everywhere=True), "One part alone, over all rewards that both reach")
+    yield sentences.verdict(
+        compare.contests(parts, frame, everywhere=True), "One part alone, over all rewards that both reach"
+    )
 
 
 if found:
@@ -215,7 +219,10 @@ if found:
             apart = ratios - models["alpha"].to_numpy()
             over[name, title] = f"{apart.mean():+.2f} ({apart.min():+.2f} to {apart.max():+.2f})"
     table = [
-        {"ratio minus mean ratio": style.look(name).short, **{title: over.get((name, title), "-") for title in GROUPS.values()}}
+        {
+            "ratio minus mean ratio": style.look(name).short,
+            **{title: over.get((name, title), "-") for title in GROUPS.values()},
+        }
         for name in AMA
     ]
     sentences.show(sentences.markdown(pd.DataFrame(table)))
@@ -237,7 +244,9 @@ else:
     fig = fronts.figure(fronts.by_reward(small, LAPTOP), SMALL.name)
     style.save(fig, "fig_real_laptop")
     parts = {name: paths.path(LAPTOP, name) for name in ("ma", *NAMES)}
-    fig = fronts.figure(fronts.by_reward({name: parts[name] for name in NAMES}, LAPTOP, **AT_THETA), SMALL.name, columns=3)
+    fig = fronts.figure(
+        fronts.by_reward({name: parts[name] for name in NAMES}, LAPTOP, **AT_THETA), SMALL.name, columns=3
+    )
     style.save(fig, "fig_real_laptop-parts")
     change = tax(paths.of_method(LAPTOP, "theta"), paths.theta_0(LAPTOP))
     sentences.show(sentences.report(pairs_of(small, LAPTOP), over_items=True))

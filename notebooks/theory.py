@@ -467,12 +467,12 @@ for panels, p in zip(axes, sorted(many["p"].unique()), strict=True):
     for ax, r in zip(panels, sorted(many["r"].round(2).unique()), strict=True):
         cells = many[(many["p"] == p) & np.isclose(many["r"], r)]
         gain = 100 * cells.pivot(index="row", columns="n", values="gain_weights").loc[rows]
-        picture = ax.pcolormesh(gain, cmap=style.DIVERGING, norm=TwoSlopeNorm(0, vmin=-limits, vmax=limits), rasterized=True)
+        picture = ax.pcolormesh(
+            gain, cmap=style.DIVERGING, norm=TwoSlopeNorm(0, vmin=-limits, vmax=limits), rasterized=True
+        )
         ax.set_title(f"{r:.0%} shared, p = {p:g}")
         ax.set_xticks(np.arange(len(gain.columns)) + 0.5, labels=gain.columns)
-        ax.set_yticks(
-            np.arange(len(rows)) + 0.5, labels=[f"{k:g}" if np.isfinite(k) else "∞" for k in rows]
-        )
+        ax.set_yticks(np.arange(len(rows)) + 0.5, labels=[f"{k:g}" if np.isfinite(k) else "∞" for k in rows])
         ax.grid(visible=False)
 for ax in axes[1]:
     ax.set_xlabel("features of a model, $n$")
@@ -773,7 +773,10 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # %%
 regression = read("regression")
 exact = regression[regression["method"] == "exact"]
-looks = {"regression": ("a ratio per feature", style.look("regmean").colour, "-"), "outputs": ("outputs", LOOKS["outputs"].colour, "-")}
+looks = {
+    "regression": ("a ratio per feature", style.look("regmean").colour, "-"),
+    "outputs": ("outputs", LOOKS["outputs"].colour, "-"),
+}
 looks |= {"weights": ("one ratio, 1/2", LOOKS["weights"].colour, "-"), "single": ("one model", INK, "--")}
 fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL), sharey=True)
 for ax, (labels, title) in zip(axes, CASES.items(), strict=True):

@@ -119,7 +119,11 @@ if STOPPING is not None and "qa" in ABILITIES:
     peak = paths.difference(paths.at(STOPPING, qa.idxmax()), START, "qa")
     FOUND.say(
         "The paper sees question answering rise before it falls; here it is highest "
-        + (f"after iteration {qa.idxmax():.0f}, {panels.number(peak, 'qa')} from theta_0." if qa.idxmax() else "in theta_0.")
+        + (
+            f"after iteration {qa.idxmax():.0f}, {panels.number(peak, 'qa')} from theta_0."
+            if qa.idxmax()
+            else "in theta_0."
+        )
     )
 
 # %% [markdown]
@@ -137,7 +141,10 @@ NAMES = {lr: panels.rate(OWN if lr is None else lr) for lr in RATES or [None]}
 COLOURS = dict(zip(RATES, style.shades(len(RATES)), strict=False))
 if RATES:
     found = [
-        (panels.anchored(paths.path(SWEPT, "early-stopping", lr), paths.theta_0(SWEPT)), Look(f"lr {NAMES[lr]}", COLOURS[lr]))
+        (
+            panels.anchored(paths.path(SWEPT, "early-stopping", lr), paths.theta_0(SWEPT)),
+            Look(f"lr {NAMES[lr]}", COLOURS[lr]),
+        )
         for lr in RATES
     ]
     fig = panels.grid(found, SWEPT)
@@ -208,7 +215,11 @@ if STOPPING is not None:
             ax.axhline(0, color=style.look("theta_0").colour, linewidth=0.8)
             if RATES:
                 ax.axvspan(
-                    RATES.index(best) - 0.4, RATES.index(best) + 0.4, color=style.FAINT, zorder=0, label="best for early stopping"
+                    RATES.index(best) - 0.4,
+                    RATES.index(best) + 0.4,
+                    color=style.FAINT,
+                    zorder=0,
+                    label="best for early stopping",
                 )
             ax.set_xlim(-0.6, len(TAX) - 0.4)
             for place, found in enumerate(TAX.values()):
@@ -229,7 +240,8 @@ if STOPPING is not None:
     STOPPED = stopped(FAIR, best)
     FIRST = paths.of_seeds(paths.theta_0(FAIR), STOPPED["end"]["seed"])
     ITEMS = {
-        (name, m): TAX[best][name, m].mean / (paths.items_error(STOPPED[name], FIRST, m) or np.nan)  # no error, no number
+        (name, m): TAX[best][name, m].mean
+        / (paths.items_error(STOPPED[name], FIRST, m) or np.nan)  # no error, no number
         for name in MODELS
         for m in REPORTED
     }

@@ -69,7 +69,8 @@ def movement(movements: list[dict], rlhf: str) -> dict[str, str]:
     """A line of the table: the embeddings' share of the change, and which tokens moved, over seeds."""
     share = shares(movements, rlhf, "embeddings")
     used, unused, related = (
-        np.array([one["rlhf"][rlhf][key] for one in movements], dtype=float) for key in ("used", "unused", "correlation")
+        np.array([one["rlhf"][rlhf][key] for one in movements], dtype=float)
+        for key in ("used", "unused", "correlation")
     )
     return {
         "after": style.look(rlhf).label,

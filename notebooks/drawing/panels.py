@@ -189,7 +189,14 @@ def gain_line(ax: Axes, x: Sequence[float], found: Sequence[Gain | None], place:
     half = np.nan_to_num([one.high - one.mean for _, one in kept])
     line = ("-", "--", ":", "-.")[place % 4]
     ax.errorbar(
-        shifted, mean, yerr=half, color=shown.colour, linestyle=line, marker=style.MARKS[place], elinewidth=0.8, label=label
+        shifted,
+        mean,
+        yerr=half,
+        color=shown.colour,
+        linestyle=line,
+        marker=style.MARKS[place],
+        elinewidth=0.8,
+        label=label,
     )
 
 

@@ -123,7 +123,9 @@ def shares(lines: Sequence[Line]) -> str:
 
 def as_table(lines: Mapping[str, Mapping[str, object]], first: str) -> str:
     """Markdown: a line for each name, the cells that one has not as dashes."""
-    return sentences.markdown(pd.DataFrame([{first: sentences.plain(name), **line} for name, line in lines.items()]).fillna("-"))
+    return sentences.markdown(
+        pd.DataFrame([{first: sentences.plain(name), **line} for name, line in lines.items()]).fillna("-")
+    )
 
 
 def told(found: Interval | None) -> str:
@@ -136,7 +138,9 @@ def verdict(lines: Sequence[Line], level: float = 0.9) -> str:
     there = {style.look(one.family).short: one.saved[place] for one in lines if one.saved[place] is not None}
     best = [name for name, found in there.items() if found and found.verdict == "above"]
     worse = [name for name, found in there.items() if found and found.verdict == "below"]
-    text = f"At {level:.0%} of the rise, of {len(there)} methods that can be compared, {panels.several(best or ['none'])}"
+    text = (
+        f"At {level:.0%} of the rise, of {len(there)} methods that can be compared, {panels.several(best or ['none'])}"
+    )
     text += " save a share of early stopping's tax that is clear of 0"
     return sentences.plain(text + (f", and {panels.several(worse)} pay more." if worse else "."))
 
@@ -180,4 +184,4 @@ def missing(lacking: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> str:
     if not lacking:
         return "None: every method has rows."
     named = [f"`{sweep}` ({', '.join(methods)})" for sweep, methods in lacking.items()]
-    return f'Not measured yet: {panels.several(named)}. To measure: {style.command(lacking, seeds)}'
+    return f"Not measured yet: {panels.several(named)}. To measure: {style.command(lacking, seeds)}"

@@ -39,7 +39,9 @@ def check(name: str | None = None) -> Path:
     """The folder of a preset's rows; NoRows where it has none."""
     folder = style.results(name)
     if not any(folder.glob("*.jsonl")):
-        told = f"results: preset = {folder.name} has no rows yet. To measure: {style.command(['core'], name=name or '')}"
+        told = (
+            f"results: preset = {folder.name} has no rows yet. To measure: {style.command(['core'], name=name or '')}"
+        )
         raise NoRows(told)
     return folder
 
@@ -76,7 +78,9 @@ def learning_rate(preset: AnyPreset, rlhf: str) -> float:
 def about(frames: Mapping[str, pd.DataFrame]) -> str:
     """What is drawn from: the preset, its algorithms with their seeds, its rewards and abilities."""
     measured = {rlhf: of_rlhf for rlhf, rows in frames.items() if len(of_rlhf := rows[rows["rlhf"] == rlhf])}
-    seeds = [f"{style.look(rlhf).label} ({panels.seed_count(len(set(rows['seed'])))})" for rlhf, rows in measured.items()]
+    seeds = [
+        f"{style.look(rlhf).label} ({panels.seed_count(len(set(rows['seed'])))})" for rlhf, rows in measured.items()
+    ]
     every = next(iter(frames.values()))
     told = [METRICS[metric].label for metric in (*rewards(every), *abilities(every))]
     return f"**Drawn from preset `{every['preset'].iloc[0]}`**: {panels.several(seeds or ['no algorithm'])}; measured: {', '.join(told)}."

@@ -120,7 +120,9 @@ def changes(found: Mapping[str, Mapping[str, Interval]], first: str = "model") -
 def moved(change: Mapping[str, Interval]) -> str:
     """Metrics by side: "up: learned reward; down: translation; not clear of 0: reading comprehension"."""
     sides = {"above": "up", "below": "down", "undecided": "not clear of 0"}
-    found = {word: [METRICS[m].words for m, one in change.items() if one.verdict == side] for side, word in sides.items()}
+    found = {
+        word: [METRICS[m].words for m, one in change.items() if one.verdict == side] for side, word in sides.items()
+    }
     return "; ".join(f"{word}: {', '.join(where)}" for word, where in found.items() if where)
 
 
@@ -141,7 +143,10 @@ def value(rows: pd.DataFrame, metric: str) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """A table of texts as Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "".join("| " + " | ".join(str(cell).replace("*", "\\*") if cell == "*" else str(cell) for cell in line) + " |\n" for line in lines)
+    return "".join(
+        "| " + " | ".join(str(cell).replace("*", "\\*") if cell == "*" else str(cell) for cell in line) + " |\n"
+        for line in lines
+    )
 
 
 def parts(entry: Entry) -> str:

@@ -47,11 +47,11 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "
 INK, GREY, FAINT, PAPER = "#222222", "#555555", "#e6e6e6", "#ffffff"
 BEFORE, AFTER = "#c9ced6", "#b5475c"  # theta_0 and theta in drawings of models
 VERDICTS = {
-    "holds": "#0a7d6b",
+    "holds": "#0b6b5a",
     "equivalent": "#6f8fe8",
     "fails": "#b3261e",
-    "undecided": "#8a8a8a",
-    "not testable here": "#cfcfcf",
+    "undecided": "#969696",
+    "not testable here": "#d4d4d4",
 }
 SIDES = {"above": VERDICTS["holds"], "below": VERDICTS["fails"], "undecided": VERDICTS["undecided"]}
 DIVERGING, SEQUENTIAL = "RdBu", "viridis"
@@ -245,8 +245,12 @@ def settle(fig: Figure) -> None:
         for patch in ax.patches:
             if isinstance(patch, Rectangle):
                 x, y, width, height = patch.get_bbox().bounds
-                patch.set_bounds(*_rounded([x], places["x"]), *_rounded([y], places["y"]),
-                                 *_rounded([width], places["x"]), *_rounded([height], places["y"]))
+                patch.set_bounds(
+                    *_rounded([x], places["x"]),
+                    *_rounded([y], places["y"]),
+                    *_rounded([width], places["x"]),
+                    *_rounded([height], places["y"]),
+                )
         for drawn in ax.collections:
             _settle_collection(drawn, places)
 
@@ -267,7 +271,9 @@ def _settle_collection(drawn: Collection, places: Mapping[str, int]) -> None:
     """Error bars, bands and scattered points."""
     if isinstance(drawn, LineCollection | PolyCollection):
         for path in drawn.get_paths():
-            path.vertices = np.column_stack([_rounded(path.vertices[:, k], places[name]) for k, name in enumerate("xy")])
+            path.vertices = np.column_stack(
+                [_rounded(path.vertices[:, k], places[name]) for k, name in enumerate("xy")]
+            )
     elif isinstance(drawn, PathCollection):
         offsets = np.asarray(drawn.get_offsets())
         drawn.set_offsets(np.column_stack([_rounded(offsets[:, k], places[name]) for k, name in enumerate("xy")]))

@@ -1,6 +1,6 @@
 """Methods compared at equal reward, on rows whose answer is built in."""
 
-import numpy as np
+import pandas as pd
 import pytest
 
 from llm.evidence import paths
@@ -12,33 +12,35 @@ def found_in(folder, *parts):
     return paths.load(write(folder, [row for part in parts for row in part]))
 
 
-def test_a_gain_is_the_mean_difference_over_the_upper_half_of_the_rise(tmp_path):
-    # early stopping keeps 1 - rise / 2 of 100; MA 1 - rise^2 / 2, straight between the fifths
+def better(path, bleu):
+    """A path whose translation is better by a number."""
+    return path.assign(value=path["value"] + bleu * (path["metric"] == "bleu"))
+
+
+def test_a_gain_is_what_was_built_in_over_the_upper_half_of_the_rise(tmp_path):
     rows = found_in(tmp_path, core(0), core(3))
-    (contest,) = contests({name: paths.path(rows, name) for name in ("ma", "early-stopping")}, rows)
+    ma = paths.path(rows, "ma")
+    worse, same = better(ma[ma["seed"] == 0], -1.0), better(ma[ma["seed"] == 3], -4.0)
+    (contest,) = contests({"ma": ma, "worse": pd.concat([worse, same])}, rows)
     gain = contest.found["reward", "bleu"]
-    rise, fifths = np.arange(50, 96) / 100, np.linspace(0, 1, 6)
-    averaged = np.interp(rise, fifths, 1 - fifths**2 / 2)
-    assert gain.t.mean == pytest.approx(100 * np.mean(1 - rise / 2 - averaged), rel=1e-6)
+    assert gain.t.per_seed == pytest.approx([-1, -4])
     assert gain.levels == (0.5, 0.95)
-    assert len(gain.t.per_seed) == 2
+    assert contest.found["reward", "qa"].t.mean == pytest.approx(0)
 
 
-def test_who_stops_early_is_compared_only_as_far_as_it_goes(tmp_path):
+def test_who_stops_early_is_compared_only_as_far_as_it_goes_and_not_told_as_beaten(tmp_path):
     rows = found_in(tmp_path, core(0), core(3))
-    stopping = paths.path(rows, "early-stopping")
-    steps = sorted(set(stopping["step"]))
-    short = stopping[stopping["step"] <= steps[-2]]
-    rewards = short[short["metric"] == "reward"].groupby("seed")["value"]
-    reach = ((rewards.max() - rewards.min()) / 4).min()
-    (contest,) = contests({"ma": paths.path(rows, "ma"), "short": short}, rows)
-    low, high = contest.found["reward", "bleu"].levels
-    assert low == 0.5
-    assert high <= reach < high + 0.011
-    begun = stopping[stopping["step"] <= steps[1]]
-    (contest,) = contests({"ma": paths.path(rows, "ma"), "begun": begun}, rows)
+    ma = paths.path(rows, "ma")  # whose reward rises as alpha does
+    short = better(ma[ma["step"] <= 0.6], 2.0)
+    (contest,) = contests({"ma": ma, "short": short}, rows)
+    gain = contest.found["reward", "bleu"]
+    assert gain.levels == (0.5, 0.6)
+    assert gain.t.mean == pytest.approx(2)
+    begun = better(ma[ma["step"] <= 0.4], 2.0)
+    (contest,) = contests({"ma": ma, "begun": begun}, rows)
     assert contest.found["reward", "bleu"] is None
-    (contest,) = contests({"ma": paths.path(rows, "ma"), "begun": begun}, rows, everywhere=True)
+    (contest,) = contests({"ma": ma, "begun": begun}, rows, everywhere=True)
+    assert contest.found["reward", "bleu"].t.mean == pytest.approx(2)
     assert contest.found["reward", "bleu"].levels is None
 
 

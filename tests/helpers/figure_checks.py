@@ -53,4 +53,6 @@ def told_apart(fig, name):
                 kinds.setdefault(key, set()).add(to_hex(handle.get_color()))
         for colours in kinds.values():
             for first, second in combinations(sorted(colours), 2):
-                assert apart(first, second) > style.DISTANCE, f"{name}: {first} and {second}, {apart(first, second):.1f}"
+                assert apart(first, second) > style.DISTANCE, (
+                    f"{name}: {first} and {second}, {apart(first, second):.1f}"
+                )

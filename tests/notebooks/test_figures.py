@@ -17,8 +17,8 @@ import pytest
 import made_rows
 import run
 from drawing import fronts, panels, style, tiny_models
-from figure_checks import fits, told_apart
 from drawing import rows as available
+from figure_checks import fits, told_apart
 from llm.config import names
 from llm.evidence import paths
 from llm.evidence.compare import as_coarse
@@ -64,8 +64,12 @@ def drawn(monkeypatch, capsys, results):
         monkeypatch.setenv("RESULTS", str(results(*made)) if made else "")
         monkeypatch.setenv("PRESET", made_rows.PRESET.name)
         figures, texts = {}, {}
-        monkeypatch.setattr(style, "save", lambda fig, name: (figures.__setitem__(name, fig), layout and check(fig, name)))
-        monkeypatch.setattr(IPython.display, "display", lambda *every: [print(getattr(one, "data", one)) for one in every])
+        monkeypatch.setattr(
+            style, "save", lambda fig, name: (figures.__setitem__(name, fig), layout and check(fig, name))
+        )
+        monkeypatch.setattr(
+            IPython.display, "display", lambda *every: [print(getattr(one, "data", one)) for one in every]
+        )
         monkeypatch.setattr(style, "write", lambda text, name: texts.__setitem__(name, text))
         runpy.run_path(str(NOTEBOOKS / f"{notebook}.py"))
         plt.close("all")

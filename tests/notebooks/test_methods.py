@@ -9,8 +9,8 @@ import pytest
 
 import made_rows
 from drawing import plane, style
-from llm.evidence.rows import write_rows
 from figure_checks import fits, told_apart
+from llm.evidence.rows import write_rows
 from rsf_rows import core
 
 NOTEBOOK = Path(style.__file__).parents[1] / "methods.py"
