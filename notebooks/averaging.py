@@ -74,12 +74,15 @@ if both:
     style.save(fig, "fig_fronts")
 
 # %% [markdown]
-# The row in the middle, by itself, is the picture that the README begins with.
+# The preset's own learning rate by itself is the picture that the README begins with, in one row, and for narrow screens in
+# one column.
 
 # %%
 if both:
     fig = fronts.figure(fronts.by_reward(PATHS[None], FAIR, "reward"), PRESET.name)
     style.save(fig, "fig_front")
+    fig = fronts.figure(fronts.by_reward(PATHS[None], FAIR, "reward"), PRESET.name, columns=2, across=1)
+    style.save(fig, "fig_front-narrow")
 
 # %% [markdown]
 # The same as numbers: the gap between the two paths at equal reward, at each learning rate. Circles compare

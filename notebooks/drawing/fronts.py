@@ -77,6 +77,7 @@ def figure(
     across = across or len(shown)
     cells = list(product(lines, shown))
     down = -(-len(cells) // across)
+    columns = columns if across > 1 else min(columns, 2)
     width = style.COLUMN if across == 1 else style.WIDTH
     size = width, down * (style.PANEL - 0.15) + 0.6 + 0.14 * (len(lines[0].paths) > columns) + 0.5 * (across == 1)
     fig, axes = plt.subplots(down, across, figsize=size, squeeze=False)

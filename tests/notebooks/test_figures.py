@@ -32,7 +32,15 @@ SWEEPS = (*"core learning-rates algorithms mitigations mitigation-rates ratios a
 SAVE = re.compile(r'style\.save\(fig, "([^"]+)"\)')
 OF_CORE = {
     "training": {"fig01", "fig12", "fig12-training", "fig_tax"},
-    "averaging": {"fig_fronts", "fig_front", "fig_advantage", "fig04-right", "fig04-all", "fig_parts"},
+    "averaging": {
+        "fig_fronts",
+        "fig_front",
+        "fig_front-narrow",
+        "fig_advantage",
+        "fig04-right",
+        "fig04-all",
+        "fig_parts",
+    },
     "mitigations": set(),
     "ratios": {"fig05-left", "fig05-gain", "fig10", "fig11", "fig_recommended"},
     "inside_ama": {"fig_embeddings"},
@@ -133,6 +141,36 @@ def test_without_its_rows_a_cell_names_the_sweep_and_draws_nothing(notebook, dra
     told = re.findall(r'Not measured yet, so nothing is drawn here: .*PRESET=microcosm SEEDS="0 1" TARGET="(.*)"', said)
     assert {sweep for targets in told for sweep in targets.split()} >= set(MISSING[notebook])
     assert {sweep for targets in told for sweep in targets.split()} <= set(names("sweeps"))
+
+
+@pytest.mark.parametrize("notebook", ["training", "averaging", "ratios", "mitigations"])
+def test_the_rows_of_another_preset_draw_what_they_have_data_for(notebook, monkeypatch, tmp_path, capsys):
+    """A preset of a public reward model, which has no gold reward beside it."""
+    rows = [row | {"preset": "openllama-3b"} for seed in (0, 1) for row in made_rows.sweep_rows("core", seed)]
+    write(tmp_path / "openllama-3b", [row for row in rows if row["metric"] not in ("gold_reward", "win_rate")])
+    monkeypatch.setenv("RESULTS", str(tmp_path))
+    monkeypatch.setenv("PRESET", "openllama-3b")
+    figures = {}
+    monkeypatch.setattr(style, "save", lambda fig, name: (figures.__setitem__(name, fig), check(fig, name)))
+    monkeypatch.setattr(IPython.display, "display", lambda *every: [print(getattr(one, "data", one)) for one in every])
+    runpy.run_path(str(NOTEBOOKS / f"{notebook}.py"))
+    plt.close("all")
+    said = capsys.readouterr().out
+    assert "Drawn from preset `openllama-3b`: RSF (2 seeds)" in said.replace("**", "")
+    assert "**What was found** (openllama-3b, 2 seeds)" in said
+    assert set(figures) >= OF_CORE[notebook] - {"fig05-gain"}
+    assert not any("microcosm" in text.get_text() for fig in figures.values() for text in fig.texts)
+
+
+def test_a_preset_without_rows_is_told_the_command_that_makes_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("RESULTS", str(tmp_path))
+    monkeypatch.setenv("PRESET", "openllama-3b")
+    wanted = (
+        r'preset = openllama-3b has no rows yet. To measure: make reproduce PRESET=openllama-3b SEEDS="0" TARGET="core"'
+    )
+    with pytest.raises(available.NoRows, match=re.escape(wanted)) as found:
+        available.frames()
+    assert found.value._render_traceback_() == [f"error: {found.value}"]
 
 
 def test_only_seeds_that_have_everything_are_compared(capsys, tmp_path):
