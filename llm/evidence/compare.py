@@ -140,8 +140,8 @@ def duel(rows: pd.DataFrame, preset: str, rlhf: str, family: str, rival: str, re
     """None where the two have too few rewards in common on some seed."""
     first, second = paths.path(rows, family), paths.path(rows, rival)
     common = set(first["seed"]) & set(second["seed"])
-    both = [paths.of_seeds(path, common) for path in (first, second)]
-    found = gain(*both, paths.theta_0(rows), rises(rows, reward), MEAN_ABILITY, reward)
+    ours, theirs = paths.of_seeds(first, common), paths.of_seeds(second, common)
+    found = gain(ours, theirs, paths.theta_0(rows), rises(rows, reward), MEAN_ABILITY, reward)
     return Duel(preset, rlhf, family, rival, reward, len(common), found) if found else None
 
 
