@@ -13,29 +13,30 @@
 # Is the tax a matter of the algorithm? And does what was found about averaging the weights of $\theta_0$ and
 # $\theta$, $\theta(\alpha) = (1 - \alpha)\,\theta_0 + \alpha\,\theta$, hold for all three?
 #
-# In the figures a method's **front** are its models that no other of its models beats in both reward and
-# ability (hollow marks are beaten). The area below it, above chance and to the right of $\theta_0$'s reward, is
-# given as a share of the ideal: the highest reward that any of the methods reaches, at no tax. Areas are
-# subtracted seed by seed; bars are 95 % intervals over these differences, thin by Student's t, which decides,
-# and thick by the bootstrap, which is too narrow with few seeds.
+# Methods are compared *at equal reward*, from 50 to 95 % of the rise as far as both reach on every seed; the range stands
+# beside each difference. In the figures of fronts a pale mark is a model that another one of its method beats in both
+# reward and ability. Intervals (95 %, Student's t) are over seeds, paired.
 
 # %%
-from drawing import fronts, panels, rows, sentences, style
+from drawing import fronts, gains, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities, rewards
-from llm.evidence.metrics import METRICS
 
 style.use()
 PRESET = load_preset(style.preset())
 FRAMES = rows.frames()
-REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
-SWEEPS = {"rsf": ("rsf", "core"), "dpo": ("dpo", "algorithms"), "ppo": ("ppo", "algorithms")}
+ALGORITHMS = ("rsf", "dpo", "ppo")
+FIRST = FRAMES["rsf"]
+REWARDS, ABILITIES = rewards(FIRST), abilities(FIRST)
+READING = [a for a in ABILITIES if a == "reading_f1"] or list(ABILITIES[:1])
+FOUND = sentences.Findings()
+sentences.show(rows.about(FRAMES))
 
 
 def of_all(*families):
     """What `rows.find` needs to give these families of all three algorithms."""
-    return dict.fromkeys(SWEEPS.values(), families)
+    return {rows.core(rlhf): families for rlhf in ALGORITHMS}
 
 
 # %% [markdown]
@@ -44,53 +45,66 @@ def of_all(*families):
 # Figure 14 of the paper. First the algorithms by themselves, every iteration a model; all begin at the same
 # $\theta_0$ and are judged by the same reward model.
 
-
 # %%
-def against_rsf(models):
-    """The three algorithms' models side by side; what they are against RSF's is printed."""
-    compared = compare.contests(models, FRAMES["rsf"], "rsf")
-    print(sentences.report(models, compared))
-    return fronts.figure(fronts.both_rewards(models, FRAMES["rsf"], stars=("theta_0",)), compared, PRESET.name)
-
-
+ALONE = {"stars": ("theta_0",)}
 found = rows.find(FRAMES, of_all("early-stopping", "ma"))
 if found:
-    TRAINED = {rlhf: found[rlhf]["early-stopping"] for rlhf in SWEEPS}
-    fig = against_rsf(TRAINED)
+    TRAINED = {rlhf: found[rlhf]["early-stopping"] for rlhf in ALGORITHMS}
+    fig = fronts.figure(fronts.by_reward(TRAINED, FIRST, "reward", **ALONE), PRESET.name, columns=5)
     style.save(fig, "fig14")
+
+# %%
+if found:
+    compared = compare.contests(TRAINED, FIRST, "rsf")
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig14-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "The algorithms by themselves"))
+
+# %%
+if found and "gold_reward" in REWARDS:
+    fig = fronts.figure(fronts.by_reward(TRAINED, FIRST, "gold_reward", **ALONE), PRESET.name, columns=5)
+    style.save(fig, "fig14-gold")
 
 # %% [markdown]
 # What each algorithm pays: its last model against $\theta_0$.
 
 # %%
 if found:
-    MOVED = {"above": "rises", "below": "falls", "undecided": "may have moved either way"}
-    theta_0 = paths.theta_0(FRAMES["rsf"])
-    theta_0 = paths.of_seeds(theta_0, TRAINED["rsf"]["seed"])
-    for rlhf in SWEEPS:
-        theta = paths.at(found[rlhf]["ma"], 1)
-        print(f"{rlhf.upper()}, from theta_0 to theta:")
-        for metric in (*REWARDS, *ABILITIES):
-            change = paths.difference(theta, theta_0, metric)
-            print(f"  {METRICS[metric].words} {panels.verdict(change, MOVED)}: {panels.number(change, metric)}")
+    theta_0 = paths.of_seeds(paths.theta_0(FIRST), TRAINED["rsf"]["seed"])
+    LAST = {
+        rlhf.upper(): {m: paths.difference(paths.at(found[rlhf]["ma"], 1), theta_0, m) for m in (*REWARDS, *ABILITIES)}
+        for rlhf in ALGORITHMS
+    }
+    sentences.show(sentences.changes(LAST, "theta minus theta_0"))
+    FOUND.say(
+        f"From theta_0 to theta: {' / '.join(f'{name} {sentences.moved(change)}' for name, change in LAST.items())}."
+    )
 
 # %% [markdown]
 # The same contest after averaging: each algorithm's $\theta$ averaged with $\theta_0$, at all ratios.
 
 # %%
 if found:
-    fig = against_rsf({rlhf: found[rlhf]["ma"] for rlhf in SWEEPS})
+    AVERAGED = {rlhf: found[rlhf]["ma"] for rlhf in ALGORITHMS}
+    fig = fronts.figure(fronts.by_reward(AVERAGED, FIRST, "reward", **ALONE), PRESET.name, columns=5)
     style.save(fig, "fig14-averaged")
+    compared = compare.contests(AVERAGED, FIRST, "rsf")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "The algorithms, each averaged with theta_0"))
 
 # %% [markdown]
 # And is averaging worth it for each of them, against stopping earlier?
 
 # %%
 if found:
-    for rlhf in SWEEPS:
-        AGAINST_STOPPING = compare.contests(found[rlhf], FRAMES[rlhf], "early-stopping", mark=f"{rlhf.upper()}, ")
-        print(sentences.tables(found[rlhf], AGAINST_STOPPING))
-        print()
+    compared = [
+        one
+        for rlhf in ALGORITHMS
+        for one in compare.contests(found[rlhf], FRAMES[rlhf], "early-stopping", mark=f"{rlhf.upper()}, ")
+    ]
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "Averaging against stopping earlier"))
 
 # %% [markdown]
 # ## One part at a time
@@ -98,51 +112,71 @@ if found:
 # Figure 13 of the paper. The layers are split into an input, a middle and an output part; one part is averaged
 # with $\theta_0$ and everything else stays at $\theta$ (the dark star, $\alpha = 1$), down to the part put back
 # ($\alpha = 0$). The paper finds for all three algorithms that the input part gives the abilities back without
-# losing reward, or even raises it. The areas compare averaging one part with averaging everything (MA).
+# losing reward, or even raises it. Each panel has scales of its own.
 
 
 # %%
-def by_algorithm(found, families, reward, compared=(), **options):
-    """A figure with a line of panels for each algorithm."""
-    shown = {rlhf: {name: by_name[name] for name in families} for rlhf, by_name in found.items()}
-    lines = [fronts.Line(reward, shown[rlhf], FRAMES[rlhf], rlhf.upper(), **options) for rlhf in shown]
-    return fronts.figure(lines, compared, PRESET.name)
+LEAST = fronts.part(FIRST, 0.1)  # a panel is at least a tenth as high as what RSF pays
 
 
-def against_ma(found, families):
+def lines_of(found, families, reward, **options):
+    """A line for each algorithm."""
+    return [
+        fronts.Line(reward, {name: by_name[name] for name in families}, FRAMES[rlhf], rlhf.upper(), **options)
+        for rlhf, by_name in found.items()
+    ]
+
+
+def against_ma(found, families, **options):
     """Each algorithm's families against its own MA."""
-    return {rlhf: compare.contests(found[rlhf], FRAMES[rlhf], of=families, mark=f"{rlhf.upper()}, ") for rlhf in found}
+    return [
+        one
+        for rlhf in found
+        for one in compare.contests(found[rlhf], FRAMES[rlhf], of=families, mark=f"{rlhf.upper()}, ", **options)
+    ]
 
 
 PARTS = ("part-input", "part-middle", "part-output")
 AT_THETA = {"anchor": "theta", "stars": ("theta",)}
 parts = rows.find(FRAMES, of_all("ma", *PARTS))
 if parts:
-    ONE_PART = against_ma(parts, PARTS)
-    fig = by_algorithm(parts, PARTS, "reward", sum(ONE_PART.values(), []), **AT_THETA)
+    fig = fronts.figure(
+        lines_of(parts, PARTS, "reward", **AT_THETA), PRESET.name, READING, columns=5, across=3, least=LEAST
+    )
     style.save(fig, "fig13")
 
 # %%
 if parts:
-    fig = by_algorithm(parts, PARTS, "gold_reward", **AT_THETA)
+    fig = fronts.figure(lines_of(parts, PARTS, "reward", **AT_THETA), PRESET.name, columns=5, least=LEAST)
+    style.save(fig, "fig13-all")
+
+# %%
+if parts and "gold_reward" in REWARDS:
+    fig = fronts.figure(lines_of(parts, PARTS, "gold_reward", **AT_THETA), PRESET.name, columns=5, least=LEAST)
     style.save(fig, "fig13-gold")
 
 # %% [markdown]
-# At which ratios does a part alone raise the learned reward and an ability above $\theta$'s, both with their
-# whole 95 % intervals, and lower no ability?
+# What averaging one part keeps more than averaging everything (MA), over all rewards that both reach; and the ratios at which a
+# part alone raises the learned reward and an ability above $\theta$'s, both with their whole 95 % intervals, and lowers no
+# ability.
 
 # %%
 if parts:
-    for rlhf in parts:
-        for part in PARTS:
-            both = [f"{alpha:g}" for alpha in compare.both_rise(parts[rlhf][part])]
-            print(
-                f"{rlhf.upper()}, {style.look(part).label}: {'at alpha ' + panels.several(both) if both else 'at no ratio'}"
-            )
-    print("Many ratios are tried here: about one interval in forty lies above 0 by chance alone.")
-    for rlhf, compared in ONE_PART.items():
-        print()
-        print(sentences.tables(parts[rlhf], compared))
+    compared = against_ma(parts, PARTS, everywhere=True)
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig13-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "One part alone"))
+    rising = {
+        f"{rlhf.upper()}, {style.look(part).short}": compare.both_rise(parts[rlhf][part])
+        for rlhf in parts
+        for part in PARTS
+    }
+    told = [f"{name} at alpha {panels.several([f'{a:g}' for a in where])}" for name, where in rising.items() if where]
+    FOUND.say(
+        f"Learned reward and an ability above theta, no ability below: {'; '.join(told) or 'no part at any ratio'} "
+        "(many ratios are tried: about one interval in forty lies above 0 by chance)."
+    )
 
 # %% [markdown]
 # ## Adaptive averaging
@@ -155,13 +189,12 @@ if parts:
 ADAPTED = ("ama", "ama-own-embeddings")
 adapted = rows.find(FRAMES, of_all("ma", *ADAPTED))
 if adapted:
-    AMA = against_ma(adapted, ADAPTED)
-    fig = by_algorithm(adapted, ("ma", *ADAPTED), "reward", sum(AMA.values(), []))
+    fig = fronts.figure(lines_of(adapted, ("ma", *ADAPTED), "reward"), PRESET.name, columns=3, least=LEAST)
     style.save(fig, "fig16")
 
 # %%
-if adapted:
-    fig = by_algorithm(adapted, ("ma", *ADAPTED), "gold_reward")
+if adapted and "gold_reward" in REWARDS:
+    fig = fronts.figure(lines_of(adapted, ("ma", *ADAPTED), "gold_reward"), PRESET.name, columns=3, least=LEAST)
     style.save(fig, "fig16-gold")
 
 # %% [markdown]
@@ -169,6 +202,14 @@ if adapted:
 
 # %%
 if adapted:
-    for rlhf, compared in AMA.items():
-        print(sentences.report(adapted[rlhf], compared))
-        print()
+    compared = against_ma(adapted, ADAPTED)
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig16-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "AMA"))
+
+# %% [markdown]
+# ## In short
+
+# %%
+FOUND.summary(PRESET.name, len(paths.seeds(FIRST)))

@@ -26,43 +26,55 @@
 # than the learned reward, the verdict says so.
 
 # %%
+from collections import Counter
+
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from drawing import style
+from drawing import rows, sentences, style
 from llm.evidence.claims import render
 from llm.evidence.claims.ledger import ledger
 
 style.use()
+rows.check()
 LEDGER = ledger(style.results(), style.results("theory"))
+FOUND = sentences.Findings()
 display(Markdown(render.markdown(LEDGER, style.figures(), "../")))
 
 # %% [markdown]
-# ## The parts, drawn
+# ## The claims, drawn
 #
-# Each line is a part that decides, moved so that **right of zero is what the claim says**. To share one axis, rewards
+# A line a claim: the part that its verdict hangs on, moved so that **right of zero is what the claim says**, with its 95 %
+# interval over seeds; small marks are the claim's other parts. To share one axis, rewards
 # are divided by how far RSF raises them and abilities by what RSF takes of them; a share saved is drawn as it is: 1 is all of
-# RSF's reward, all of its tax, or all of the rival's. Small dots are single seeds; a line that leaves the panel has an arrow.
-# Parts that are not measured yet, and those that the theory computes exactly, are in the lists only.
+# RSF's reward, all of its tax, or all of the rival's. What leaves the panel has an arrow.
+# Claims that are not measured yet, and those that the theory computes exactly, are in the lists only.
 
 # %%
-COLOURS = {"holds": "#009e73", "equivalent": "#0072b2", "fails": "#d55e00", "undecided": "#7f7f7f"}
-COLOURS["not testable here"] = "#c9c9c9"
 EDGE = 1.5  # of the panel: beyond it there is an arrow
-DRAWN = [
-    (entry, [line for line in entry.deciding if line.estimate is not None and line.per_seed])
-    for entry in LEDGER.entries
-]
-DRAWN = [(entry, lines) for entry, lines in DRAWN if lines]
+DRAWN = [entry for entry in LEDGER.entries if entry.weakest.estimate is not None and entry.weakest.per_seed]
 
 
-def forest(ax, line, y):
-    """One part: estimate, interval and single seeds, as far towards the claim's side as they lie."""
-    colour, mean = COLOURS[line.verdict.removesuffix(", small")], line.favour(line.estimate)
-    seeds = np.array([line.favour(value) for value in line.per_seed])
-    seen = seeds[np.abs(seeds) < EDGE]
-    ax.plot(seen, np.full(len(seen), y), ".", color=colour, markersize=3, alpha=0.6)
+def word(line):
+    """The verdict of a part, as the legend has it."""
+    return line.verdict.removesuffix(", small")
+
+
+def forest(ax, entry, y):
+    """One claim: the part that it hangs on with its interval, the others as small marks."""
+    line = entry.weakest
+    colour, mean = style.VERDICTS[word(line)], line.favour(line.estimate)
+    for other in entry.deciding:
+        if other is not line and other.estimate is not None and abs(other.favour(other.estimate)) < EDGE:
+            ax.plot(
+                other.favour(other.estimate),
+                y,
+                "|",
+                color=style.VERDICTS[word(other)],
+                markersize=5,
+                markeredgewidth=1.2,
+            )
     if line.low is not None:
         low, high = sorted(line.favour(end) for end in (line.low, line.high))
         ax.plot(np.clip([low, high], -EDGE, EDGE), [y, y], color=colour, linewidth=1.1)
@@ -72,40 +84,56 @@ def forest(ax, line, y):
     ax.plot(np.clip(mean, -EDGE, EDGE), y, "o", color=colour, markersize=4.5)
 
 
-rows = [len(lines) for _, lines in DRAWN]
-fig, axes = plt.subplots(
-    len(DRAWN),
-    1,
-    figsize=(style.WIDTH, 0.9 + 0.17 * sum(rows) + 0.12 * len(rows)),
-    sharex=True,
-    squeeze=False,
-    gridspec_kw={"height_ratios": [count + 0.6 for count in rows]},
-)
-for ax, (entry, lines) in zip(axes[:, 0], DRAWN, strict=True):
-    ax.axvline(0, color="#000000", linewidth=0.8)
-    for y, line in enumerate(lines):
-        forest(ax, line, y)
-    ax.set_yticks(range(len(lines)), [line.part for line in lines], fontsize=6)
-    ax.set_ylim(len(lines) - 0.4, -0.6)
-    ax.set_xlim(-EDGE, EDGE)
-    ax.tick_params(axis="y", length=0)
-    ax.set_title(f"{entry.claim.id}. {entry.claim.name}: {entry.verdict}", fontsize=7.5, loc="left", pad=2)
-AXIS = r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + "\nin rewards of RSF and in taxes"
-axes[-1, 0].set_xlabel(AXIS, fontsize=8)
-marks = [plt.Line2D([], [], color=colour, marker="o", label=verdict) for verdict, colour in COLOURS.items()]
-fig.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=8)
+fig, ax = plt.subplots(figsize=(style.WIDTH, 1.0 + 0.19 * len(DRAWN)))
+ax.axvline(0, color=style.INK, linewidth=0.8)
+for y, entry in enumerate(DRAWN):
+    forest(ax, entry, y)
+    ax.text(EDGE * 1.05, y, str(entry.verdict), fontsize=6.5, va="center", color=style.INK)
+ax.set_yticks(range(len(DRAWN)), [f"{entry.claim.id}. {render.named(entry)}" for entry in DRAWN])
+ax.set_ylim(len(DRAWN) - 0.4, -0.6)
+ax.set_xlim(-EDGE, EDGE)
+ax.tick_params(axis="y", length=0)
+ax.set_xlabel(r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + "\nin rewards of RSF and in taxes")
+seen = {word(line) for entry in DRAWN for line in entry.deciding if line.estimate is not None}
+marks = [
+    plt.Line2D([], [], color=colour, marker="o", label=verdict)
+    for verdict, colour in style.VERDICTS.items()
+    if verdict in seen
+]
+marks.append(plt.Line2D([], [], color=style.GREY, marker="|", linestyle="none", label="other parts"))
+fig.legend(handles=marks, loc="outside upper center", ncols=len(marks))
 BARS = "bars: 95 % intervals over seeds, paired" if len(LEDGER.seeds) > 1 else "no intervals"
 style.foot(fig, f"{LEDGER.preset}, {render.source(LEDGER)}; {BARS}")
-inch = 1 / fig.get_figheight()
-fig.get_layout_engine().set(rect=(0, 0.15 * inch, 1, 1 - 0.15 * inch))
 style.save(fig, "fig_claims")
+
+# %%
+verdicts = Counter(str(entry.verdict) for entry in LEDGER.entries)
+counts = [f"{count} {verdict}" for verdict, count in verdicts.most_common()]
+FOUND.say(f"Of {len(LEDGER.entries)} claims: {', '.join(counts)}.")
+for verdict in ("holds", "fails"):
+    names = [
+        f"{entry.claim.id} ({render.named(entry)})"
+        for entry in LEDGER.entries
+        if str(entry.verdict).startswith(verdict)
+    ]
+    FOUND.say(f"What {verdict}: {'; '.join(names) or 'none'}.")
 
 # %% [markdown]
 # ## Everything that was estimated
 #
-# All lines with their numbers, in their own units. Those with a star decide; the others are told beside them: single
+# All parts with their numbers, in their own units. Those with a star decide; the others are told beside them: single
 # abilities, the gold reward (what the replies are truly worth, where the learned reward is what RLHF maximises), the preset's
-# own learning rate alone, other presets.
+# own learning rate alone, other presets. Where a part has no verdict it is undecided.
 
 # %%
-print(render.text(LEDGER, details=True))
+for entry in LEDGER.entries:
+    table = sentences.parts(entry)
+    sentences.show(
+        f"**{entry.claim.id}. {render.named(entry)}**: {render.verdict(entry)}. {entry.claim.statement}\n\n{table}"
+    )
+
+# %% [markdown]
+# ## In short
+
+# %%
+FOUND.summary(LEDGER.preset, len(LEDGER.seeds))

@@ -21,19 +21,19 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 
 from drawing import style
-from drawing.shapes import INK, arrow, blank, box, label
+from drawing.shapes import arrow, blank, box, label
+from drawing.style import AFTER, BEFORE, INK, PAPER
 
 style.use()
 PARTS = ("input", "middle", "output")
 LAYERS = 2  # drawn in each part
 STEP, LAYER = 0.34, 0.28  # from one layer to the next, and the height of one
 BETWEEN = 0.38  # parts
-GREY, RED = "#c9ced6", "#b5475c"
 
 
 def blend(alpha: float) -> str:
     """The colour of an average: alpha of theta's red, the rest of theta_0's grey."""
-    return to_hex((1 - alpha) * np.array(to_rgb(GREY)) + alpha * np.array(to_rgb(RED)))
+    return to_hex((1 - alpha) * np.array(to_rgb(BEFORE)) + alpha * np.array(to_rgb(AFTER)))
 
 
 def bottom(part: int) -> float:
@@ -49,7 +49,7 @@ def middle(part: int) -> float:
 def end_of_stack(ax: Axes, x: float, y: float, width: float, share: float, name: str) -> None:
     """The embeddings or the head."""
     box(ax, x, y, width, LAYER, facecolor=blend(share))
-    label(ax, x + width / 2, y + LAYER / 2, name, fontsize=6.5, color="white" if share > 0.7 else INK)
+    label(ax, x + width / 2, y + LAYER / 2, name, fontsize=6.5, color=PAPER if share > 0.7 else INK)
 
 
 def stack(ax: Axes, x: float, width: float, shares: list[float], embeddings: float, head: float) -> None:
@@ -119,7 +119,7 @@ style.save(fig, "fig04-left")
 fig, ax = plt.subplots(figsize=(style.WIDTH, 4.0))
 SHARES = [0.85, 0.15, 0.5]
 WIDTH, LEFT, CENTRE, RIGHT = 1.2, 0.0, 3.3, 6.6
-BEFORE, AFTER = (LEFT + WIDTH + CENTRE) / 2, (CENTRE + WIDTH + RIGHT) / 2  # between the models
+FIRST, SECOND = (LEFT + WIDTH + CENTRE) / 2, (CENTRE + WIDTH + RIGHT) / 2  # between the models
 stack(ax, LEFT, WIDTH, [0.0] * 3, embeddings=0.0, head=0.0)
 stack(ax, CENTRE, WIDTH, SHARES, embeddings=SHARES[0], head=float(np.mean(SHARES)))
 stack(ax, RIGHT, WIDTH, [1.0] * 3, embeddings=1.0, head=1.0)
@@ -129,32 +129,38 @@ for part, name in enumerate(PARTS):
         frame(ax, x, WIDTH, part)
     arrow(ax, (LEFT + WIDTH + 0.15, height), (CENTRE - 0.15, height), color=colour, linewidth=1.4)
     arrow(ax, (RIGHT - 0.15, height), (CENTRE + WIDTH + 0.15, height), color=colour, linewidth=1.4)
-    label(ax, BEFORE, height + 0.2, rf"$1-\alpha_{part + 1}$", fontsize=9)
-    label(ax, AFTER, height + 0.2, rf"$\alpha_{part + 1}$", fontsize=9)
+    label(ax, FIRST, height + 0.2, rf"$1-\alpha_{part + 1}$", fontsize=9)
+    label(ax, SECOND, height + 0.2, rf"$\alpha_{part + 1}$", fontsize=9)
     label(ax, LEFT - 0.3, height, f"{name} part\n$k={part + 1}$", ha="right")
 head = bottom(3) + LAYER / 2
 arrow(ax, (LEFT + WIDTH + 0.05, head), (CENTRE - 0.05, head))
 arrow(ax, (RIGHT - 0.05, head), (CENTRE + WIDTH + 0.05, head))
-label(ax, BEFORE, head + 0.2, r"$1-\alpha$", fontsize=9)
-label(ax, AFTER, head + 0.24, r"$\alpha=\frac{1}{3}(\alpha_1+\alpha_2+\alpha_3)$", fontsize=9)
+label(ax, FIRST, head + 0.2, r"$1-\alpha$", fontsize=9)
+label(ax, SECOND, head + 0.24, r"$\alpha=\frac{1}{3}(\alpha_1+\alpha_2+\alpha_3)$", fontsize=9)
 for x, text in (
     (LEFT, r"$\theta_0$, before RLHF"),
     (CENTRE, r"$\theta(K)$, averaged"),
     (RIGHT, r"$\theta$, after RLHF"),
 ):
     label(ax, x + WIDTH / 2, head + 0.5, text, fontsize=9.5)
-below, y = -BETWEEN - STEP, -1.45
+y = -1.45
 box(ax, RIGHT - 0.45, y - 0.32, 2.1, 0.64)
 label(ax, RIGHT + WIDTH / 2, y, "replies $a\\sim\\pi_\\theta$ of the\nhighest reward: $D_\\theta$", fontsize=7.5)
 box(ax, CENTRE - 0.75, y - 0.32, 2.7, 0.64)
 label(ax, CENTRE + WIDTH / 2, y + 0.15, r"choose $\alpha_1, \alpha_2, \alpha_3$ to maximise", fontsize=7.5)
 label(ax, CENTRE + WIDTH / 2, y - 0.12, r"$\sum_{D_\theta}\,\log\pi_{\theta(K)}(a\,|\,x)$", fontsize=7.5)
-arrow(ax, (RIGHT + WIDTH / 2, below), (RIGHT + WIDTH / 2, y + 0.32))
+side = RIGHT + WIDTH + 0.75  # what theta writes leaves its head
+ax.plot([RIGHT + WIDTH, side, side], [head, head, y], color=INK, linewidth=0.8)
+arrow(ax, (side, y), (RIGHT + 1.65, y))
 arrow(ax, (RIGHT - 0.45, y), (CENTRE + 1.95, y))
-arrow(ax, (CENTRE + WIDTH / 2, y + 0.32), (CENTRE + WIDTH / 2, below))
-blank(ax, (-1.5, 8.4), (-1.85, 3.95))
+for x, corner in ((FIRST, CENTRE - 0.55), (SECOND, CENTRE + WIDTH + 0.55)):  # the choice sets the ratios
+    arrow(ax, (corner, y + 0.32), (x, middle(0) - 0.12), linestyle=":")
+label(ax, FIRST - 0.1, -0.62, "sets the\nratios", fontsize=7)
+blank(ax, (-1.5, 8.75), (-1.85, 3.95))
 style.save(fig, "fig02")
 
 # %% [markdown]
-# The shades in the middle column only illustrate that the ratios differ; which ratios AMA finds, and what
-# they are worth, is measured in the notebook on averaging.
+# ## In short
+#
+# Solid arrows carry weights and text, dotted ones the choice of the ratios. The shades in the middle column only illustrate
+# that the ratios differ; which ratios AMA finds, and what they are worth, is measured in the notebook on ratios.

@@ -13,7 +13,7 @@
 # of claims and the notebook on mitigations have others), and by the learned reward, which training saw.
 
 # %%
-from drawing import plane, style
+from drawing import plane, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import reference
 from llm.evidence.claims.association import by_model
@@ -24,7 +24,8 @@ from llm.methods import looks, names
 
 style.use()
 PRESET = load_preset(style.preset())
-BOOK = read_book(style.results())
+BOOK = read_book(rows.check())
+FINDINGS = sentences.Findings()
 RLHF = next(rlhf for rlhf in names("alignment") if rlhf in BOOK.rows)
 FRONTS = reference.fronts(BOOK, RLHF) if IN_TAXES in BOOK.units else {}
 if FRONTS:
@@ -37,7 +38,7 @@ else:
 
 # %%
 lacking = reference.unmeasured(BOOK, RLHF, PRESET)
-print(plane.missing(lacking))
+print(plane.missing(lacking, BOOK.seeds))
 
 # %% [markdown]
 # ## The best of each group
@@ -54,8 +55,11 @@ if FRONTS:
     style.save(fig, "fig_methods")
 
 # %%
-for group, (name, seed) in CHOSEN.items():
-    print(f"{GROUPS[group]}: {style.look(name).label}, chosen on seed {seed}")
+if CHOSEN:
+    told = [f"{GROUPS[group]}: {style.look(name).short}" for group, (name, _) in CHOSEN.items()]
+    FINDINGS.say(
+        f"The best of each group that gets to 90 % of the rise, by its first seed: {sentences.plain('; '.join(told))}."
+    )
 
 # %% [markdown]
 # ## Every method
@@ -75,13 +79,18 @@ if FRONTS:
 
 # %%
 TABLE = reference.table(BOOK, RLHF) if FRONTS else []
-print(plane.shares([line for line in TABLE if line.family in looks()]))
+NAMED = [line for line in TABLE if line.family in looks()]
+sentences.show(plane.shares(NAMED))
+if NAMED and max(line.seeds for line in NAMED) > 1:
+    FINDINGS.say(plane.verdict(NAMED))
+elif NAMED:
+    FINDINGS.say(sentences.ONE_SEED)
 
 # %% [markdown]
 # The same for families that vary a number of their method's own (samples, regulariser, ridge):
 
 # %%
-print(plane.shares([line for line in TABLE if line.family not in looks()]))
+sentences.show(plane.shares([line for line in TABLE if line.family not in looks()]))
 
 # %% [markdown]
 # After other algorithms:
@@ -90,8 +99,7 @@ print(plane.shares([line for line in TABLE if line.family not in looks()]))
 for rlhf in [one for one in names("alignment") if FRONTS and one in BOOK.rows and one != RLHF]:
     lines = [line for line in reference.table(BOOK, rlhf) if line.family in looks()]
     if lines:
-        print(style.look(rlhf).label)
-        print(plane.shares(lines), end="\n\n")
+        sentences.show(f"**{style.look(rlhf).label}**\n\n{plane.shares(lines)}")
 
 # %% [markdown]
 # ## Why: what goes with the tax
@@ -108,9 +116,17 @@ if FRONTS and FOUND:
     models["tax"] = models.index.get_level_values("seed").map(start) - models[IN_TAXES]
     fig = plane.why(models, reference.PREDICTORS, PRESET.name)
     style.save(fig, "fig_methods_why")
-    print(plane.ranked(FOUND).to_string())
+    sentences.show(plane.ranked(FOUND))
+    every = [one for one in FOUND if one.group not in GROUPS and one.found]
+    told = [f"{METRICS[one.predictor].words} {plane.told(one.found)}" for one in every]
+    FINDINGS.say(f"Rank correlation with the tax over all models: {'; '.join(told)}.")
 elif FRONTS:
     words = " and ".join(METRICS[one].words for one in reference.PREDICTORS)
-    print(
-        f'Not measured yet: {words} of each model, which rows made by this version have. To measure: make reproduce TARGET="core"'
-    )
+    command = style.command(["core"], BOOK.seeds)
+    print(f"Not measured yet: {words} of each model, which rows made by this version have. To measure: {command}")
+
+# %% [markdown]
+# ## In short
+
+# %%
+FINDINGS.summary(PRESET.name, len(BOOK.seeds))

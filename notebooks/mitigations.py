@@ -20,16 +20,15 @@
 # path again, from $\theta_0$, where it is infinitely strong, to the model of plain training, where it does
 # nothing. A method is good if its path runs high.
 #
-# How they are compared: the **front** of a method are its models that no other of its models beats in both
-# reward and ability. The area below it, above chance and to the right of $\theta_0$'s reward, is given as a
-# share of the ideal (1: the highest reward that any of the methods reaches, at no tax). Areas are subtracted
-# seed by seed, and the intervals (95 %) are over these differences. With few seeds Student's t is the honest
-# one (thin bars); the bootstrap over seeds (thick bars) is then too narrow.
+# How they are compared: at each level of the reward, from 50 to 95 % of RSF's rise as far as both methods reach on every
+# seed, the ability of the rival (MA) is subtracted. So a method that stops early is not told as beaten by what it never
+# reached; beside each difference stands the range of rewards that it is about. Differences are taken seed by seed, and the
+# intervals (95 %, Student's t) are over the seeds.
 
 # %%
 import pandas as pd
 
-from drawing import fronts, panels, rates, rows, sentences, style
+from drawing import fronts, gains, panels, rates, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.claims.book import read_book, with_taxes
@@ -40,30 +39,44 @@ from llm.methods import METHODS
 style.use()
 PRESET = load_preset(style.preset())
 FRAMES = rows.frames()
-REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
 RSF = FRAMES["rsf"]
+REWARDS, ABILITIES = rewards(RSF), abilities(RSF)
+REPORTED = (*REWARDS, *ABILITIES)
 CORE, MITIGATIONS = ("rsf", "core"), ("rsf", "mitigations")
+FOUND = sentences.Findings()
+sentences.show(rows.about(FRAMES))
 
 # %% [markdown]
 # ## Without old data
 #
 # Figure 3 of the paper. L1, L2, KD, LoRA and SMA are trained as in the paper, in *distillation style*: RSF runs
 # until its reward is stable, and $\theta_0$ is then fine-tuned on all the replies that RSF chose on its way,
-# with the method's extra term. Hollow marks are models that another one of the same method beats in both.
-# Above: the learned reward, which training sees. Below it: the gold reward, which nobody sees in practice.
+# with the method's extra term. Pale marks are models that another one of the same method beats in both.
 
 # %%
 TRAINED = ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
 found = rows.find(FRAMES, {CORE: ("ma", "early-stopping"), MITIGATIONS: (*TRAINED, "distilled")})
 if found:
     WITHOUT = {name: path for name, path in found["rsf"].items() if name != "distilled"}
-    AGAINST_MA = compare.contests(WITHOUT, RSF)
-    fig = fronts.figure(fronts.both_rewards(WITHOUT, RSF), AGAINST_MA, PRESET.name)
+    fig = fronts.figure(fronts.by_reward(WITHOUT, RSF, "reward"), PRESET.name)
     style.save(fig, "fig03")
+
+# %% [markdown]
+# What each keeps more than MA at equal reward, and over which rewards; by the gold reward (hollow), which nobody sees in
+# practice, too.
 
 # %%
 if found:
-    print(sentences.report(WITHOUT, AGAINST_MA))
+    AGAINST_MA = compare.contests(WITHOUT, RSF)
+    fig = gains.figure(AGAINST_MA, PRESET.name)
+    style.save(fig, "fig03-gain")
+    sentences.show(sentences.report(AGAINST_MA))
+    FOUND.say(sentences.verdict(AGAINST_MA, "Without old data"))
+
+# %%
+if found and "gold_reward" in REWARDS:
+    fig = fronts.figure(fronts.by_reward(WITHOUT, RSF, "gold_reward"), PRESET.name)
+    style.save(fig, "fig03-gold")
 
 # %% [markdown]
 # Distillation itself is not free: it imitates the earlier, worse replies as well. What plain distillation, with
@@ -72,15 +85,17 @@ if found:
 # %%
 if found:
     plain = found["rsf"]["distilled"]
-    theta_0 = paths.theta_0(RSF)
-    theta_0 = paths.of_seeds(theta_0, plain["seed"])
+    theta_0 = paths.of_seeds(paths.theta_0(RSF), plain["seed"])
     theta = paths.at(found["rsf"]["ma"], 1)
-    for metric in (*REWARDS, *ABILITIES):
-        distilled, full = (paths.difference(model, theta_0, metric) for model in (plain, theta))
-        print(
-            f"{METRICS[metric].words}, minus theta_0's: distilled {panels.number(distilled, metric)}, "
-            f"theta {panels.number(full, metric)}"
-        )
+    LAST = {
+        name: {m: paths.difference(model, theta_0, m) for m in REPORTED}
+        for name, model in (("distilled", plain), ("theta", theta))
+    }
+    sentences.show(sentences.changes(LAST, "minus theta_0"))
+    kept = LAST["distilled"]["reward"].mean / LAST["theta"]["reward"].mean
+    FOUND.say(
+        f"Plain distillation keeps {kept:.0%} of the learned reward's rise; from theta_0, {sentences.moved(LAST['distilled'])}."
+    )
 
 # %% [markdown]
 # ## With old data: experience replay
@@ -90,10 +105,17 @@ if found:
 # better one for question answering and translation, but not for reading comprehension.
 
 # %%
-replay, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma",), MITIGATIONS: ("er",)}, columns=3)
+replay, compared = rows.front(FRAMES, {CORE: ("ma",), MITIGATIONS: ("er",)})
 if replay:
+    fig = fronts.figure(fronts.by_reward(replay, RSF, "reward"), PRESET.name)
     style.save(fig, "fig07")
-    print(sentences.report(replay, compared))
+
+# %%
+if replay:
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig07-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "With old data"))
 
 # %% [markdown]
 # ## PPO and its KL penalty
@@ -104,12 +126,19 @@ if replay:
 # $\eta$.
 
 # %%
-NEEDED = {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
-penalty, compared, fig = rows.front(FRAMES, PRESET.name, NEEDED, columns=3)
+penalty, compared = rows.front(
+    FRAMES, {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
+)
 if penalty:
+    fig = fronts.figure(fronts.by_reward(penalty, FRAMES["ppo"], "reward"), PRESET.name)
     style.save(fig, "fig08")
-    print(f"MA and early stopping: PPO with eta = {PRESET.ppo.eta:g}.")
-    print(sentences.report(penalty, compared))
+
+# %%
+if penalty:
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig08-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, f"After PPO (MA and early stopping with eta = {PRESET.ppo.eta:g})"))
 
 # %% [markdown]
 # ## The strengths
@@ -122,28 +151,28 @@ if found:
     for name, path in found["rsf"].items():
         told = path[path["family"] == name]
         by = list(METHODS[told["method"].iloc[0]].order.by)
-        table = told.pivot_table(index=by, columns="metric", values="value")[[*REWARDS, *ABILITIES]]
-        print(style.look(name).label)
-        print(
-            table.rename(columns={key: metric.words for key, metric in METRICS.items()}).round(3).to_string(),
-            end="\n\n",
-        )
+        table = told.pivot_table(index=by, columns="metric", values="value")[list(REPORTED)]
+        table.index = [
+            ", ".join(f"{one:g}" for one in (key if isinstance(key, tuple) else (key,))) for key in table.index
+        ]
+        named = table.rename(columns={key: metric.words for key, metric in METRICS.items()})
+        sentences.show(f"**{style.look(name).label}**\n\n{sentences.framed(named, ', '.join(by), 3)}")
 
 # %% [markdown]
 # ## At other learning rates
 #
-# A rival deserves the learning rate that suits it. RSF itself was run at three, with early stopping and MA after
-# each; the methods of the distillation style were trained at the same three, on the samples that RSF chose at the
+# A rival deserves the learning rate that suits it. RSF itself was run at several, with early stopping and MA after
+# each; the methods of the distillation style were trained at the same ones, on the samples that RSF chose at the
 # preset's own rate (so only the student's rate differs), at fewer strengths.
 
 # %%
 COMPARED = ("ma", "early-stopping", *TRAINED, "er")
 BOOK = read_book(style.results())
 TAXED = with_taxes(RSF, BOOK.units)
-at_rates = rates.find(TAXED, COMPARED, PRESET)
+at_rates = rates.find(TAXED, COMPARED, PRESET, FRAMES)
 if at_rates:
     NAMES = {lr: "lr " + panels.rate(lr or PRESET.distil.optimiser.lr) for lr in at_rates["ma"]}
-    fig = fronts.figure(rates.fronts_of(RSF, at_rates, NAMES), [], PRESET.name)
+    fig = fronts.figure(rates.fronts_of(RSF, at_rates, NAMES), PRESET.name, least=fronts.part(RSF, 0.05))
     style.save(fig, "fig_mitigation_rates")
 
 # %% [markdown]
@@ -151,8 +180,7 @@ if at_rates:
 # paid at equal learned reward, over 50 to 95 % of RSF's rise as far as both reach, all abilities together, each
 # divided by what RSF took of it. That is how the ledger of claims counts (`docs/protocol.md`). In the last column each
 # has its best rate at each level of the reward, chosen on the other seeds, so that the choice cannot flatter itself.
-# Where a method pays no tax that is clear of 0, or the two have too few rewards in common, there is nothing to draw: methods of
-# the distillation style end at three quarters of RSF's rise, where hardly any tax is paid.
+# Where a method pays no tax that is clear of 0, or the two have too few rewards in common, there is nothing to save.
 
 # %%
 if at_rates:
@@ -162,11 +190,13 @@ if at_rates:
 
 # %%
 if at_rates:
-    print("Share of the method's tax that is saved, both at the same rate:")
-    print(pd.concat([rates.table(found, rival, NAMES) for rival, found in SHARES.items()]).to_string())
-    print("Each at its best:")
-    for rival, found in SHARES.items():
-        for name, one in found.items():
-            print("  " + rates.sentence(name, rival, one) + ".")
-    print()
-    print(rates.highest(at_rates, NAMES))
+    table = pd.concat([rates.table(found, rival, NAMES) for rival, found in SHARES.items()])
+    sentences.show(f"Share of the method's tax that is saved. {sentences.BOLD}\n\n{sentences.markdown(table)}")
+    sentences.show(rates.highest(at_rates, NAMES))
+    FOUND.say(rates.verdict(SHARES))
+
+# %% [markdown]
+# ## In short
+
+# %%
+FOUND.summary(PRESET.name, len(paths.seeds(RSF)))

@@ -19,12 +19,9 @@
 #
 # What AMA does inside, and how far it is from the best, is told in a notebook of its own.
 #
-# In the figures a method's **front** are its models that no other of its models beats in both reward and
-# ability (hollow marks are beaten). The area below it, above chance and to the right of $\theta_0$'s reward, is
-# given as a share of the ideal: the highest reward that any of the methods reaches, at no tax. Areas are
-# subtracted seed by seed, MA taken at the method's own mean ratios, so that both paths are equally coarse; bars
-# are 95 % intervals over these differences, thin by Student's t, which decides, and thick by the bootstrap,
-# which is too narrow with few seeds.
+# Methods are compared *at equal reward*, from 50 to 95 % of RSF's rise as far as both reach on every seed, MA taken at the
+# method's own mean ratios, so that both paths are equally coarse. In the figures of fronts a pale mark is a model that another
+# one of its method beats in both reward and ability. Intervals (95 %, Student's t) are over seeds, paired.
 
 # %%
 from itertools import product
@@ -32,7 +29,7 @@ from itertools import product
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from drawing import fronts, panels, rows, sentences, style
+from drawing import fronts, gains, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities, rewards
@@ -42,51 +39,73 @@ from llm.methods import METHODS
 style.use()
 PRESET = load_preset(style.preset())
 FRAMES = rows.frames()
-REWARDS, ABILITIES = rewards(FRAMES["rsf"]), abilities(FRAMES["rsf"])
-ROWS = FRAMES["rsf"]
-CORE, RATIOS = ("rsf", "core"), ("rsf", "ratios")
+RLHF = rows.first(FRAMES)
+ROWS = FRAMES[RLHF]
+REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
+CORE, RATIOS = rows.core(RLHF), (RLHF, "ratios")
 REPORTED = (*REWARDS, *ABILITIES)
+READING = [a for a in ABILITIES if a == "reading_f1"] or list(ABILITIES[:1])
+FOUND = sentences.Findings()
+sentences.show(rows.about(FRAMES))
 
 
 # %% [markdown]
 # ## Three parts
 #
-# Figure 5 of the paper, left, on RSF. In the paper the embeddings share the ratio of the input part. Here they
-# are also tried as a fourth part with a ratio of its own.
+# Figure 5 of the paper, left: RSF and DPO. In the paper the embeddings share the ratio of the input part. Here they
+# are also tried as a part with a ratio of its own.
 
 # %%
-AMA = ("ama", "ama-own-embeddings")
-if (HEAD := "ama-own-embeddings-head") in set(ROWS["family"]):  # of models whose head is not the embeddings again
-    AMA = (*AMA, HEAD)
-three, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma", *AMA)})
-if three:
+AMA = tuple(
+    name for name in ("ama", "ama-own-embeddings", "ama-own-embeddings-head") if name in set(ROWS["family"])
+) or ("ama",)
+ALIGNED = [rlhf for rlhf in ("rsf", "dpo") if rlhf == RLHF or "ama" in set(FRAMES[rlhf]["family"])]
+both = rows.find(FRAMES, {rows.core(rlhf): ("ma", *AMA) for rlhf in ALIGNED})
+if both:
+    lines = [fronts.Line("reward", both[rlhf], FRAMES[rlhf], style.look(rlhf).label) for rlhf in ALIGNED]
+    fig = fronts.figure(lines, PRESET.name, READING, columns=3, across=len(ALIGNED), least=fronts.part(ROWS, 0.3))
     style.save(fig, "fig05-left")
-    print(sentences.report(three, compared))
+
+# %%
+three, compared = rows.front(FRAMES, {CORE: ("ma", *AMA)})
+if three:
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig05-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "AMA with three parts"))
 
 # %% [markdown]
-# The ratios that were found:
+# The ratios that were found, means over seeds:
 
 # %%
 if three:
     for name in AMA:
-        print(style.look(name).label)
-        print(sentences.ratios(three[name]).round(2).to_string(index=False), end="\n\n")
+        found = sentences.ratios(three[name]).groupby("mean alpha").mean().drop(columns="seed")
+        sentences.show(f"**{style.look(name).label}**\n\n{sentences.framed(found, 'mean ratio', 2)}")
 
 # %% [markdown]
 # ## More parts
 #
 # Figure 5 of the paper, right: with more parts the ratios can fit $\theta$'s replies more closely, and the paper
-# sees AMA get slightly worse again at $K = 6$ and 9, though still better than MA. The microcosm has as many
-# layers as its largest $K$: a ratio for each layer.
+# sees AMA get slightly worse again at $K = 6$ and 9, though still better than MA.
 
 # %%
-LAYERS = "ama" if PRESET.model.layers == 3 else f"ama-{PRESET.model.layers}"
-more, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: (LAYERS,)})
+MORE = sorted(
+    (name for name in set(ROWS["family"]) if name.removeprefix("ama-").isdigit()), key=lambda name: int(name[4:])
+)
+LAYERS = (f"ama-{PRESET.model.layers}",) if PRESET.model and PRESET.model.layers > 3 else ("ama",)
+more, compared = rows.front(FRAMES, {CORE: ("ma", "ama"), RATIOS: MORE or LAYERS})
 if more:
+    fig = fronts.figure(fronts.by_reward(more, ROWS, "reward"), PRESET.name, READING, columns=2)
     style.save(fig, "fig05-right")
-    print(sentences.report(more, compared))
-    print()
-    print(sentences.sentences(compare.contests(more, ROWS, "ama", of=(LAYERS,))))
+
+# %%
+if more:
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig05-right-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "AMA with more parts"))
+    FOUND.say(sentences.verdict(compare.contests(more, ROWS, "ama", of=MORE), "More parts against three"))
 
 # %% [markdown]
 # ## Unequal ratios
@@ -100,20 +119,25 @@ if more:
 # %%
 found = rows.find(FRAMES, {CORE: ("ma",), RATIOS: METHODS["pattern"].looks})
 if found:
-    PATTERNS = found["rsf"]
-    compared = compare.lifts(PATTERNS)
-    fig = fronts.figure(fronts.both_rewards(PATTERNS, ROWS), compared, PRESET.name)
+    PATTERNS = found[RLHF]
+    fig = fronts.figure(fronts.by_reward(PATTERNS, ROWS, "reward"), PRESET.name)
     style.save(fig, "fig09")
-    print(sentences.lift_table(compared))
-    print()
-    print(sentences.sentences(compared))
-    print()
-    print("Each pattern by itself, by the learned reward:")
+
+# %%
+if found:
+    compared = compare.lifts(PATTERNS)
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig09-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "Unequal ratios"))
     unequal = pd.concat([path for name, path in PATTERNS.items() if name != "ma"])
+    table = []
     for (_, name), models in unequal.groupby(["setting_key", "family"]):
         (single,) = compare.lifts({"ma": PATTERNS["ma"], name: models})
         shares = ", ".join(f"{ratio:g}" for ratio in models["setting"].iloc[0]["alphas"].values())
-        print(f"  ({shares}): {sentences.sides(single, 'reward')}")
+        told = {METRICS[a].label: sentences.cell(one.t, a) for a, one in sentences.at(single, "reward").items()}
+        table.append({"ratios": f"({shares})", **told})
+    sentences.show(f"Each by itself, minus MA's at equal learned reward:\n\n{sentences.markdown(pd.DataFrame(table))}")
 
 # %% [markdown]
 # ## Tuned on one ability: AdaMerging
@@ -122,10 +146,18 @@ if found:
 # ability likely, here of reading comprehension. The paper finds that the other abilities then gain nothing.
 
 # %%
-tuned, compared, fig = rows.front(FRAMES, PRESET.name, {CORE: ("ma", "ama"), RATIOS: ("adamerging",)})
+tuned, compared = rows.front(FRAMES, {CORE: ("ma", "ama"), RATIOS: ("adamerging",)})
 if tuned:
+    two = [ability for ability in ABILITIES if ability in ("reading_f1", "qa")]
+    fig = fronts.figure(fronts.by_reward(tuned, ROWS, "reward"), PRESET.name, two or ABILITIES)
     style.save(fig, "fig15")
-    print(sentences.report(tuned, compared))
+
+# %%
+if tuned:
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig15-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "Tuned on one ability, and AMA"))
 
 # %% [markdown]
 # ## The recommended ratio
@@ -138,24 +170,26 @@ if tuned:
 READINGS = (0.8, 0.2)
 
 
-def ringed(shown):
+def ringed(found, shown):
     """A figure of fronts with a ring around the models of both readings."""
-    fig = fronts.figure(fronts.both_rewards(shown, ROWS), (), PRESET.name, columns=3)
-    for ax, (reward, ability) in zip(fig.axes, product(REWARDS, ABILITIES), strict=True):
-        for (name, path), alpha in product(shown.items(), READINGS):
+    fig = fronts.figure(fronts.by_reward(found, ROWS, "reward"), PRESET.name, shown, columns=3)
+    for ax, ability in zip(fig.axes, shown, strict=True):
+        for (name, path), alpha in product(found.items(), READINGS):
             model = panels.anchored(paths.at(path, alpha), paths.of_seeds(paths.theta_0(ROWS), path["seed"]))
-            panels.ring(ax, model, reward, ability, f"{alpha:g}" if name == next(iter(shown)) else "")
+            panels.ring(ax, model, "reward", ability, f"{alpha:g}" if name == next(iter(found)) else "")
     return fig
 
 
 whole = rows.find(FRAMES, {CORE: ("ma", *AMA)})
 if whole:
-    fig = ringed({"ma": whole["rsf"]["ma"]})
+    fig = ringed({"ma": whole[RLHF]["ma"]}, ABILITIES)
     style.save(fig, "fig10")
 
 # %%
 if whole:
-    fig = ringed({name: whole["rsf"][name] for name in AMA})
+    fig = ringed(
+        {name: whole[RLHF][name] for name in AMA}, [READING[0], *(a for a in ABILITIES if a not in READING)][:2]
+    )
     style.save(fig, "fig11")
 
 # %% [markdown]
@@ -165,12 +199,12 @@ if whole:
 if whole:
     AGAINST = {
         (name, alpha, metric): paths.difference(paths.at(path, alpha), paths.at(path, 1), metric)
-        for (name, path), alpha, metric in product(whole["rsf"].items(), READINGS, REPORTED)
+        for (name, path), alpha, metric in product(whole[RLHF].items(), READINGS, REPORTED)
     }
-    fig, axes = plt.subplots(1, 5, figsize=(style.WIDTH, style.PANEL))
+    fig, axes = plt.subplots(1, len(REPORTED), figsize=(style.WIDTH, style.PANEL))
     for ax, metric in zip(axes, REPORTED, strict=True):
         ax.axhline(0, color=style.look("theta").colour, linewidth=0.8)
-        for place, name in enumerate(whole["rsf"]):
+        for place, name in enumerate(whole[RLHF]):
             for column, alpha in enumerate(READINGS):
                 look, where = style.look(name), column + 0.22 * (place - 1)
                 panels.interval_mark(
@@ -179,24 +213,31 @@ if whole:
         ax.set_xticks(range(len(READINGS)), [f"{alpha:g}" for alpha in READINGS])
         ax.set_xlim(-0.5, len(READINGS) - 0.5)
         ax.set_xlabel(r"$\alpha$")
-        ax.set_title(METRICS[metric].words.replace(" ", "\n"), fontsize=8)
-        ax.tick_params(labelsize=7)
-    axes[0].set_ylabel(r"difference to $\theta$")
-    panels.legend(fig, axes, 3)
-    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(whole["rsf"]["ma"])))
+        ax.set_ylabel(METRICS[metric].label)
+    axes[0].set_title(r"difference to $\theta$", loc="left")
+    panels.legend(fig, axes, 4)
+    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(whole[RLHF]["ma"])))
     style.save(fig, "fig_recommended")
 
 # %%
 if whole:
-    KEPT = {"above": "rises", "below": "falls", "undecided": "does not change beyond its interval"}
-    for name, alpha in product(whole["rsf"], READINGS):
-        change = {metric: AGAINST[name, alpha, metric] for metric in REPORTED}
-        better = [METRICS[ability].words for ability in ABILITIES if change[ability].verdict == "above"]
-        rewards = [
-            f"the {METRICS[reward].words} {KEPT[change[reward].verdict]} ({panels.number(change[reward], reward)})"
-            for reward in REWARDS
-        ]
-        print(
-            f"{style.look(name).label}, a share of {alpha:g} of theta: {'; '.join(rewards)}; "
-            f"abilities above theta: {panels.several(better or ['none'])}."
+    change = {
+        (name, alpha): {metric: AGAINST[name, alpha, metric] for metric in REPORTED}
+        for name, alpha in product(whole[RLHF], READINGS)
+    }
+    sentences.show(
+        sentences.changes(
+            {f"{style.look(name).short}, alpha {alpha:g}": one for (name, alpha), one in change.items()}, "minus theta"
         )
+    )
+    for alpha in READINGS:
+        told = [
+            f"{sentences.plain(style.look(name).short)} {sentences.moved(change[name, alpha])}" for name in whole[RLHF]
+        ]
+        FOUND.say(f"A share of {alpha:g} of theta, against theta: {' / '.join(told)}.")
+
+# %% [markdown]
+# ## In short
+
+# %%
+FOUND.summary(PRESET.name, len(paths.seeds(ROWS[ROWS["rlhf"] == RLHF])))

@@ -30,10 +30,13 @@ def names() -> list[str]:
     return sorted(path.stem for path in HERE.glob("*.py") if path.read_text().startswith("# %%"))
 
 
+OF_NO_PRESET = {"drawings", "theory", "your_models"}  # they draw what no preset's rows change
+
+
 def wanted() -> list[str]:
-    """The notebooks on the preset asked for by PRESET: of one that is no microcosm, the one that draws any preset's rows."""
+    """The notebooks on the preset asked for by PRESET: all of the microcosm's; of any other those that draw its rows."""
     preset = load_preset(os.environ.get("PRESET") or "microcosm")
-    return names() if preset.data == "microcosm" else ["real_model"]
+    return [name for name in names() if preset.name == "microcosm" or name not in OF_NO_PRESET]
 
 
 def convert(name: str) -> "NotebookNode":
@@ -103,6 +106,8 @@ def main() -> None:
     unknown = sorted(set(asked.names) - set(names()))
     if unknown:
         sys.exit(f"error: there is no notebook {unknown[0]!r}; allowed are {', '.join(names())}")
+    if load_preset(os.environ.get("PRESET") or "microcosm").name != "microcosm" and asked.to.resolve() == HERE:
+        sys.exit("error: --to = notebooks holds those of preset microcosm; give another folder, and FIGURES too")
     with tqdm(asked.names or wanted(), unit="notebook") as bar:
         for name in bar:
             bar.set_description(name)

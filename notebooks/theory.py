@@ -26,7 +26,7 @@ from matplotlib.colors import TwoSlopeNorm
 from drawing import style
 
 style.use()
-LOOKS = style.THEORY_LOOKS
+LOOKS, INK, GREY = style.THEORY_LOOKS, style.INK, style.GREY
 CASES = {"identical": "case 1: the same classes", "disjoint": "case 2: no class in common"}
 
 
@@ -249,7 +249,7 @@ style.save(fig, "theory-effective")
 
 # %%
 proposition = read("proposition")
-versions = {"printed": ("as printed", "#7f7f7f", ":"), "outputs": ("outputs", LOOKS["outputs"].colour, "-")}
+versions = {"printed": ("as printed", GREY, ":"), "outputs": ("outputs", LOOKS["outputs"].colour, "-")}
 versions["weights"] = ("weights", LOOKS["weights"].colour, "-")
 titles = {
     "xi_1": r"$\xi_1$ (the same classes)",
@@ -258,7 +258,7 @@ titles = {
 }
 fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL), sharey=True)
 for ax, (term, title) in zip(axes, titles.items(), strict=True):
-    ax.axhline(0, color="#333333", linewidth=0.7)
+    ax.axhline(0, color=INK, linewidth=0.7)
     for version, (name, colour, line) in versions.items():
         rows = proposition[proposition["version"] == version]
         limit, finite = (rows[rows["method"] == method] for method in ("closed-form", "exact"))
@@ -267,8 +267,8 @@ for ax, (term, title) in zip(axes, titles.items(), strict=True):
         ax.plot(finite["n_o"], finite[term], color=colour, linestyle="none", marker="o", markersize=2.8)
     ax.set(title=title, xlabel=r"shared features, $n_o$", xticks=range(0, 21, 5))
 axes[0].set_ylabel("change in accuracy")
-axes[0].plot([], [], color="#333333", linestyle="none", marker="o", markersize=2.8, label="exact at finite n")
-fig.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.53, 0.87))
+axes[0].plot([], [], color=INK, linestyle="none", marker="o", markersize=2.8, label="exact at finite n")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
 style.foot(fig, f"{sizes(proposition)}; lines: limit of many features")
 style.save(fig, "theory-proposition")
 
@@ -323,7 +323,7 @@ def points(ax, x, rows, error="stderr", **kind) -> None:
 
 def legend_of(ax, entries: dict[str, dict], **place) -> None:
     """A legend of lines and markers in grey, for what is not told by colour."""
-    handles = [plt.Line2D([], [], **{"color": "#555555", **kind}) for kind in entries.values()]
+    handles = [plt.Line2D([], [], **{"color": GREY, **kind}) for kind in entries.values()]
     ax.add_artist(ax.legend(handles, list(entries), **place))
 
 
@@ -337,13 +337,13 @@ for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
         ax.plot(limit["n_o"], limit["accuracy"], color=colour, linestyle="--", linewidth=0.8)
         ax.plot(by["exact"]["n_o"], by["exact"]["accuracy"], color=colour, label=shown.label)
         points(ax, by["monte-carlo"]["n_o"], by["monte-carlo"], color=colour, marker=".")
-        points(ax, by["trained"]["n_o"], by["trained"], color=colour, marker="D", markerfacecolor="white")
+        points(ax, by["trained"]["n_o"], by["trained"], color=colour, marker="D", alpha=0.7)
     ax.set(title=title, xlabel=r"shared features, $n_o$", xticks=range(0, 21, 5))
 axes[0].set_ylabel("accuracy")
 axes[0].legend(loc="upper right")
 routes = {"exact": {}, "limit of many features": {"linestyle": "--", "linewidth": 0.8}}
 routes["simulated"] = {"linestyle": "none", "marker": "."}
-routes["trained"] = {"linestyle": "none", "marker": "D", "markerfacecolor": "white"}
+routes["trained"] = {"linestyle": "none", "marker": "D", "alpha": 0.7}
 legend_of(axes[1], routes, loc="upper right")
 style.foot(fig, f"{sizes(accuracy)}; error bars: one standard error of the sampled items")
 style.save(fig, "theory-accuracy")
@@ -382,8 +382,8 @@ axes[1].set(title=f"gain from averaging, p = {gains['p'].min():g}", ylabel="chan
 legend_of(axes[0], {f"p = {p:g}": {"linestyle": line} for p, line in failing.items()}, loc="upper left")
 axes[0].legend(loc="upper right")
 lines = {rf"$n_o / n$ = {part:g}": {"linestyle": line} for part, line in sharing.items()}
-legend_of(axes[1], lines, loc="upper right", fontsize=7)
-axes[1].axhline(0, color="#333333", linewidth=0.7)
+legend_of(axes[1], lines, loc="upper right")
+axes[1].axhline(0, color=INK, linewidth=0.7)
 for ax in axes:
     ax.set(xlabel="features of a model, $n$", xscale="log")
     ax.set_xticks([4, 8, 20, 48, 100], labels=["4", "8", "20", "48", "100"])
@@ -409,16 +409,16 @@ for panels, model in zip(axes, ("weights", "outputs"), strict=True):
         cells = phase[(phase["model"] == model) & (phase["n_classes"] == k)]
         gain = cells.assign(r=cells["n_o"] / cells["n"]).pivot(index="p", columns="r", values="gain_exact")
         norm = TwoSlopeNorm(0, vmin=-limit / 10, vmax=limit)
-        kind = {"cmap": "RdBu", "norm": norm, "shading": "nearest", "rasterized": True}
+        kind = {"cmap": style.DIVERGING, "norm": norm, "shading": "nearest", "rasterized": True}
         picture = ax.pcolormesh(gain.columns, gain.index, gain, **kind)
         if model == "weights":
             seen = gain.loc[gain.min(axis=1) < -0.0005, gain.columns < 1]
-            ax.contour(seen.columns, seen.index, seen, levels=[0], colors="black", linewidths=1)
-            ax.axvline(0.5, color="black", linestyle=":", linewidth=1)
-            ax.plot([], [], color="black", linewidth=1, label="gain 0, exact")
-            ax.plot([], [], color="black", linestyle=":", linewidth=1, label="gain 0, limit: 1/2")
+            ax.contour(seen.columns, seen.index, seen, levels=[0], colors=INK, linewidths=1)
+            ax.axvline(0.5, color=INK, linestyle=":", linewidth=1)
+            ax.plot([], [], color=INK, linewidth=1, label="gain 0, exact")
+            ax.plot([], [], color=INK, linestyle=":", linewidth=1, label="gain 0, limit: 1/2")
         ax.grid(visible=False)
-        ax.set_title(f"{LOOKS[model].label}, K = {k}", fontsize=8)
+        ax.set_title(f"{LOOKS[model].label}, K = {k}")
 for ax in axes[1]:
     ax.set_xlabel(r"shared part, $n_o / n$")
 for ax in axes[:, 0]:
@@ -487,12 +487,12 @@ for panels, p in zip(axes, sorted(many["p"].unique()), strict=True):
     for ax, r in zip(panels, sorted(many["r"].round(2).unique()), strict=True):
         cells = many[(many["p"] == p) & np.isclose(many["r"], r)]
         gain = 100 * cells.pivot(index="row", columns="n", values="gain_weights").loc[rows]
-        picture = ax.pcolormesh(gain, cmap="RdBu", norm=TwoSlopeNorm(0, vmin=-limits, vmax=limits), rasterized=True)
-        ax.set_title(f"{r:.0%} shared, p = {p:g}", fontsize=8)
-        ax.set_xticks(np.arange(len(gain.columns)) + 0.5, labels=gain.columns, fontsize=7)
-        ax.set_yticks(
-            np.arange(len(rows)) + 0.5, labels=[f"{k:g}" if np.isfinite(k) else "∞" for k in rows], fontsize=7
+        picture = ax.pcolormesh(
+            gain, cmap=style.DIVERGING, norm=TwoSlopeNorm(0, vmin=-limits, vmax=limits), rasterized=True
         )
+        ax.set_title(f"{r:.0%} shared, p = {p:g}")
+        ax.set_xticks(np.arange(len(gain.columns)) + 0.5, labels=gain.columns)
+        ax.set_yticks(np.arange(len(rows)) + 0.5, labels=[f"{k:g}" if np.isfinite(k) else "∞" for k in rows])
         ax.grid(visible=False)
 for ax in axes[1]:
     ax.set_xlabel("features of a model, $n$")
@@ -516,7 +516,7 @@ worst.assign(gain_weights=100 * worst["gain_weights"]).rename(
 # with noise $\sigma$; the two were then averaged and tested on fresh samples. Nothing in them knows about
 # votes. As noise falls and samples grow, their accuracy must approach the exact one (the line). Two things
 # keep it away: with few samples a feature's weight is found only roughly, and with noise a vote is not clean.
-# Open squares show the *ideal* classifier of section 1, all weights equal, under the same noise.
+# Squares show the *ideal* classifier of section 1, all weights equal, under the same noise.
 
 # %%
 trained = read("trained")
@@ -535,14 +535,14 @@ for ax, model in zip(axes, ("weights", "outputs"), strict=True):
         look = {"marker": "D", "color": colour, "alpha": shades[count], "label": f"{count:.0f} samples"}
         points(ax, x, fits, "error", **look)
     ideal = rows[rows["method"] == "monte-carlo"]
-    look = {"marker": "s", "color": "#333333", "markerfacecolor": "white", "label": "ideal, same noise"}
+    look = {"marker": "s", "color": INK, "alpha": 0.7, "label": "ideal, same noise"}
     points(ax, [places[sigma] + 0.32 for sigma in ideal["sigma"]], ideal, **look)
     ax.axhline(rows["exact"].iloc[0], color=colour, label="exact, no noise")
-    ax.axhline(single, color="black", linewidth=0.8, linestyle="--", label="one model, exact")
+    ax.axhline(single, color=INK, linewidth=0.8, linestyle="--", label="one model, exact")
     ax.set(title=LOOKS[model].label, xlabel=r"noise, $\sigma$")
     ax.set_xticks(list(places.values()), labels=[f"{sigma:g}" for sigma in sigmas])
 axes[0].set_ylabel("accuracy")
-axes[0].legend(fontsize=6.5, loc="lower left")
+axes[0].legend(loc="lower left")
 style.foot(fig, f"case 1, {sizes(trained)}; error bars: one standard error, over fits (squares: over samples)")
 style.save(fig, "theory-trained")
 
@@ -571,7 +571,7 @@ table = (
 # %%
 fronts = read("fronts")
 overlaps = sorted(fronts["n_classes_o"].unique())
-colours = dict(zip(overlaps, plt.get_cmap("viridis")(np.linspace(0.0, 0.85, len(overlaps))), strict=True))
+colours = dict(zip(overlaps, style.shades(len(overlaps)), strict=True))
 fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.3), sharex=True, sharey=True)
 for ax, model in zip(axes, ("weights", "outputs"), strict=True):
     for overlap in overlaps:
@@ -580,7 +580,7 @@ for ax, model in zip(axes, ("weights", "outputs"), strict=True):
         ax.plot(rows["accuracy_a"], rows["accuracy_b"], **look)
     ax.set(title=LOOKS[model].label, xlabel="accuracy on task $a$", aspect="equal")
 axes[0].set_ylabel("accuracy on task $b$")
-axes[0].legend(title="classes\nin common", fontsize=7, loc="lower left")
+axes[0].legend(title="classes\nin common", loc="lower left")
 style.foot(fig, f"{sizes(fronts)}; points: alpha from 0 to 1 in steps of 0.05; exact")
 style.save(fig, "theory-fronts")
 
@@ -626,7 +626,7 @@ depth = dict(zip(ratios, ("input", "middle", "output"), strict=True))
 fig, axes = plt.subplots(2, len(parts), figsize=(style.WIDTH, 5.2))
 for (above, below), part in zip(axes.T, parts, strict=True):
     rows = layered[(layered["shared"] == part) & (layered["model"] == "weights")]
-    for kind, (colour, line) in {"unequal": (LOOKS["outputs"].colour, "-"), "equal": ("#000000", "--")}.items():
+    for kind, (colour, line) in {"unequal": (style.look("ama").colour, "-"), "equal": (INK, "--")}.items():
         front = rows[rows["ratios"] == kind].sort_values("accuracy_a")
         above.plot(front["accuracy_a"], front["accuracy_b"], color=colour, linestyle=line, label=f"{kind} ratios")
     above.set(title=f"{part:.0%} of features shared", xlabel="accuracy on task $a$")
@@ -636,15 +636,15 @@ for (above, below), part in zip(axes.T, parts, strict=True):
         for ratio, name in depth.items():
             colour = style.look(f"part-{name}").colour
             below.plot(rows["mean_alpha"], rows[ratio], color=colour, linestyle=line, marker=".", markersize=3)
-    below.plot([0, 1], [0, 1], color="#333333", linewidth=0.7)
+    below.plot([0, 1], [0, 1], color=INK, linewidth=0.7)
     below.set(xlabel=r"mean ratio $\alpha$", ylim=(-0.03, 1.03))
 axes[0, 0].set_ylabel("accuracy on task $b$")
 axes[1, 0].set_ylabel(r"best ratio of a layer, $\alpha_l$")
-axes[0, 0].legend(fontsize=7)
+axes[0, 0].legend()
 looks = {f"{name} layer": {"color": style.look(f"part-{name}").colour} for name in reversed(depth.values())}
-legend_of(axes[1, 0], looks, fontsize=6.5, loc="lower right")
+legend_of(axes[1, 0], looks, loc="lower right")
 aims = {"best for $b$": {}, "best for both": {"linestyle": "--"}}
-legend_of(axes[1, 2], aims, fontsize=6.5, loc="upper left")
+legend_of(axes[1, 2], aims, loc="upper left")
 style.foot(fig, f"weights averaged, three layers, common concepts fall from all to none, {sizes(layered)}; limit")
 style.save(fig, "theory-layers")
 
@@ -729,13 +729,13 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 overlap = read("overlap")
 fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL + 0.3))
 mean = np.linspace(0, 1, 200)
-axes[0].plot(mean, np.minimum((1 - mean) ** 2, mean * (1 - mean)), color="black", linewidth=1)
-axes[0].plot(mean, mean * (1 - mean), color="#7f7f7f", linestyle=":")
+axes[0].plot(mean, np.minimum((1 - mean) ** 2, mean * (1 - mean)), color=INK, linewidth=1)
+axes[0].plot(mean, mean * (1 - mean), color=GREY, linestyle=":")
 shown = axes[0].scatter(
     overlap["mean"],
     overlap["variance"],
     c=100 * overlap["gain_weights"],
-    cmap="RdBu",
+    cmap=style.DIVERGING,
     norm=TwoSlopeNorm(0, -12, 12),
     s=22,
 )
@@ -746,8 +746,8 @@ for model in ("weights", "outputs"):
     axes[1].errorbar(
         overlap[f"effective_{model}"], 100 * overlap[f"gain_{model}"], 100 * overlap[f"stderr_{model}"], **look
     )
-axes[1].axhline(0, color="#333333", linewidth=0.7)
-axes[1].axvline(1, color="#333333", linewidth=0.7)
+axes[1].axhline(0, color=INK, linewidth=0.7)
+axes[1].axvline(1, color=INK, linewidth=0.7)
 axes[1].set(xlabel=r"$n_\mathrm{eff} / n$", ylabel="gain, sampled (points)")
 axes[1].legend()
 style.foot(fig, f"{sizes(overlap)}; below the black line averaging weights helps; dotted: c is 0 or 1")
@@ -794,8 +794,11 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # %%
 regression = read("regression")
 exact = regression[regression["method"] == "exact"]
-looks = {"regression": ("a ratio per feature", "#2ca02c", "-"), "outputs": ("outputs", LOOKS["outputs"].colour, "-")}
-looks |= {"weights": ("one ratio, 1/2", LOOKS["weights"].colour, "-"), "single": ("one model", "black", "--")}
+looks = {
+    "regression": ("a ratio per feature", style.look("regmean").colour, "-"),
+    "outputs": ("outputs", LOOKS["outputs"].colour, "-"),
+}
+looks |= {"weights": ("one ratio, 1/2", LOOKS["weights"].colour, "-"), "single": ("one model", INK, "--")}
 fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL), sharey=True)
 for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
     for model, (name, colour, line) in looks.items():

@@ -17,14 +17,13 @@
 # depends on the learning rate; the notebook on averaging shows what can be had back.
 
 # %%
-import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from drawing import panels, procedure, style
+from drawing import fronts, panels, procedure, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import paths
 from llm.evidence.frames import abilities, rewards
@@ -35,37 +34,44 @@ from llm.stages.show import samples
 
 style.use()
 PRESET = load_preset(style.preset())
-OWN = PRESET.rsf.optimiser.lr  # RSF's learning rate where a row names none
-ROWS = paths.load(style.results())
-SEEDS = paths.seeds(ROWS)
+FRAMES = rows.frames()
+RLHF = rows.first(FRAMES)  # the algorithm that is told of
+ROWS = FRAMES[RLHF]
+OWN = rows.learning_rate(PRESET, RLHF)  # where a row names none
 REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
 REPORTED = (*REWARDS, *ABILITIES)
-
-# %% [markdown]
-# ## The microcosm
-#
-# Everything below is measured on small models in a small world, the *microcosm*, so that the whole experiment
-# runs on a laptop. It is a microcosm and no more: its numbers are not those of models with billions of
-# parameters. But nothing in it is staged. A Transformer is really pre-trained, tuned, given a reward model
-# that it learned from noisy comparisons, and aligned.
-#
-# Three abilities are tested, each with its own kind of knowledge: **question answering** about animals (the
-# facts were read in pre-training; four choices), **reading comprehension** (the facts stand in the passage,
-# and several people share them, so that the right one must be found) and **translation** from a little
-# French. All are asked in the same chat format as everything else, and the whole reply counts: a model that
-# chatters before it answers loses F1 and BLEU, and may fall below *chance*, the score of a short guess of the
-# right kind.
-#
-# Because the world is made, the *true* reward of a reply is known too. This **gold reward** likes kindness
-# and the right content and dislikes rudeness, invention, repetition and length. Training sees only the
-# learned reward; where the learned reward rises and the gold reward does not, the model has learned to please
-# the judge and nobody else.
-#
-# One sample of everything the models read:
+EVERY = [metric for metric in (*REPORTED, "length") if metric in set(ROWS["metric"])]
+STOPPING = rows.path(FRAMES, RLHF, "early-stopping")
+SEEDS = paths.seeds(STOPPING) if STOPPING is not None else paths.seeds(ROWS)
+FOUND = sentences.Findings()
+sentences.show(rows.about(FRAMES))
 
 # %%
-for block in samples(Run(PRESET, SEEDS[0], Path("out")), 1).split("\n"):
-    print(textwrap.fill(block, 110, subsequent_indent="      ") if block else "")
+MICROCOSM = """
+## The microcosm
+
+Everything below is measured on small models in a small world, the *microcosm*, so that the whole experiment
+runs on a laptop. It is a microcosm and no more: its numbers are not those of models with billions of
+parameters. But nothing in it is staged. A Transformer is really pre-trained, tuned, given a reward model
+that it learned from noisy comparisons, and aligned.
+
+Three abilities are tested, each with its own kind of knowledge: **question answering** about animals (the
+facts were read in pre-training; four choices), **reading comprehension** (the facts stand in the passage,
+and several people share them, so that the right one must be found) and **translation** from a little
+French. All are asked in the same chat format as everything else, and the whole reply counts: a model that
+chatters before it answers loses F1 and BLEU, and may fall below *chance*, the score of a short guess of the
+right kind.
+
+Because the world is made, the *true* reward of a reply is known too. This **gold reward** likes kindness
+and the right content and dislikes rudeness, invention, repetition and length. Training sees only the
+learned reward; where the learned reward rises and the gold reward does not, the model has learned to please
+the judge and nobody else.
+
+One sample of everything the models read:
+"""
+if PRESET.data == "microcosm":
+    sentences.show(MICROCOSM)
+    sentences.show(sentences.quoted(samples(Run(PRESET, SEEDS[0], Path("out")), 1)))
 
 # %% [markdown]
 # ## What the last step does
@@ -73,60 +79,58 @@ for block in samples(Run(PRESET, SEEDS[0], Path("out")), 1).split("\n"):
 # Figure 1 of the paper: the three steps, and below them what RLHF, the last of them, changed here.
 
 # %%
-STOPPING = paths.path(ROWS, "early-stopping")
-LAST = paths.at(STOPPING, STOPPING["step"].max())
-CHANGE = {metric: paths.difference(LAST, paths.theta_0(ROWS), metric) for metric in (*REPORTED, "length")}
-fig = procedure.figure(CHANGE, PRESET.name, len(SEEDS))
-style.save(fig, "fig01")
+if STOPPING is not None:
+    START = paths.of_seeds(paths.theta_0(ROWS), SEEDS)
+    LAST = paths.at(STOPPING, STOPPING["step"].max())
+    CHANGE = {metric: paths.difference(LAST, START, metric) for metric in EVERY}
+    fig = procedure.figure(CHANGE, PRESET.name, len(SEEDS))
+    style.save(fig, "fig01")
+    sentences.show(sentences.changes({"from theta_0 to theta": CHANGE}))
+    FOUND.say(f"{RLHF.upper()} at learning rate {panels.rate(OWN)}, from theta_0 to theta, {sentences.moved(CHANGE)}.")
 
 # %% [markdown]
 # ## Along the training
 #
-# Figure 12 of the paper: every iteration of RSF measured. Thick lines are means over seeds, thin ones single
-# seeds; a seed changes the world's facts, pre-training, the reward model and RSF.
+# Figure 12 of the paper: every iteration measured, reward to the right and ability upwards; each point is an iteration.
 
 # %%
-fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
-for ax, metric in zip(axes.flat, (*REPORTED, "length"), strict=True):
-    mean = panels.points(STOPPING, metric)
-    shown = style.look("theta")
-    for seed in SEEDS if len(SEEDS) > 1 else ():
-        single = panels.points(STOPPING[STOPPING["seed"] == seed], metric)
-        ax.plot(single.index, single["mean"], color=shown.colour, linewidth=0.6, alpha=0.45)
-    ax.errorbar(mean.index, mean["mean"], yerr=mean["error"], color=shown.colour, marker="o", elinewidth=0.8)
-    ax.set_title(METRICS[metric].label, fontsize=9)
-    if metric in ABILITIES:
-        panels.floor(ax, ROWS, metric)
-for ax in axes[-1]:
-    ax.set_xlabel(r"RSF iteration (0: $\theta_0$)")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-style.stamp(fig, PRESET.name, len(SEEDS))
-style.save(fig, "fig12")
+if STOPPING is not None:
+    lines = fronts.by_reward({"early-stopping": STOPPING}, ROWS, "reward")
+    fig = fronts.figure(lines, PRESET.name)
+    style.save(fig, "fig12")
+
+# %% [markdown]
+# The same against the iterations, for all that was measured. Thick lines are means over seeds, thin ones single
+# seeds; a seed changes everything that is random, from the data to the samples.
 
 # %%
-MOVED = {"above": "rises", "below": "falls", "undecided": "may have moved either way"}
-print(
-    f"From theta_0 to theta, {STOPPING['step'].max():.0f} iterations at learning rate {panels.rate(OWN)}, "
-    "with 95 % intervals:"
-)
-for metric, change in CHANGE.items():
-    print(f"  {METRICS[metric].words} {panels.verdict(change, MOVED)}: {panels.number(change, metric)}")
-qa = panels.points(STOPPING, "qa")["mean"]
-peak = paths.difference(paths.at(STOPPING, qa.idxmax()), paths.theta_0(ROWS), "qa")
-print(
-    "The paper sees question answering rise before it falls. Here "
-    + (
-        f"it is highest after iteration {qa.idxmax():.0f}, {panels.number(peak, 'qa')} from theta_0."
-        if qa.idxmax()
-        else "it is highest before the first iteration, in theta_0."
+if STOPPING is not None:
+    fig, axes = panels.small(len(EVERY))
+    for ax, metric in zip(axes, EVERY, strict=True):
+        panels.along(ax, STOPPING, metric, f"{RLHF.upper()} iteration")
+        if metric in ABILITIES:
+            panels.floor(ax, ROWS, metric)
+    style.stamp(fig, PRESET.name, len(SEEDS))
+    style.save(fig, "fig12-training")
+
+# %%
+if STOPPING is not None and "qa" in ABILITIES:
+    qa = panels.points(STOPPING, "qa")["mean"]
+    peak = paths.difference(paths.at(STOPPING, qa.idxmax()), START, "qa")
+    FOUND.say(
+        "The paper sees question answering rise before it falls; here it is highest "
+        + (
+            f"after iteration {qa.idxmax():.0f}, {panels.number(peak, 'qa')} from theta_0."
+            if qa.idxmax()
+            else "in theta_0."
+        )
     )
-)
 
 # %% [markdown]
 # ## The learning rate decides how much is paid
 #
 # A tax seen at one learning rate may be an artefact of that rate: a slower optimiser reaches the same reward
-# by smaller steps and may forget less. So RSF was run at several rates, and every iteration of each is a
+# by smaller steps and may forget less. So where the algorithm was run at several rates, every iteration of each is a
 # model that one could have stopped at (*early stopping*). The further a curve reaches to the right before it
 # bends down, the better.
 
@@ -134,19 +138,21 @@ print(
 SWEPT = paths.swept(ROWS)
 RATES = paths.rates(SWEPT, OWN) if len(SWEPT) else []
 NAMES = {lr: panels.rate(OWN if lr is None else lr) for lr in RATES or [None]}
-COLOURS = dict(zip(RATES, plt.get_cmap("viridis")(np.linspace(0, 0.85, max(len(RATES), 1))), strict=False))
+COLOURS = dict(zip(RATES, style.shades(len(RATES)), strict=False))
 if RATES:
-    START = paths.theta_0(SWEPT)
-    shown = [
-        (panels.anchored(paths.path(SWEPT, "early-stopping", lr), START), Look(f"lr {NAMES[lr]}", COLOURS[lr]))
+    found = [
+        (
+            panels.anchored(paths.path(SWEPT, "early-stopping", lr), paths.theta_0(SWEPT)),
+            Look(f"lr {NAMES[lr]}", COLOURS[lr]),
+        )
         for lr in RATES
     ]
-    fig = panels.grid(shown, SWEPT, alphas=False)
+    fig = panels.grid(found, SWEPT)
     panels.legend(fig, fig.axes, len(RATES))
     panels.stamp_anchored(fig, PRESET.name, len(paths.seeds(SWEPT)), r"\theta_0")
     style.save(fig, "fig_rates")
 else:
-    print("These results hold RSF at one learning rate only: run the sweep `learning-rates` to compare rates.")
+    print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
 
 # %% [markdown]
 # Which rate is best for early stopping? The one whose curve encloses the largest area in (learned reward,
@@ -154,20 +160,18 @@ else:
 # the others, so that the choice cannot flatter itself.
 
 # %%
+best, others = None, SEEDS
 if RATES:
     best, others = paths.best_rate(SWEPT, "early-stopping", RATES)
     areas = pd.DataFrame(
         {f"lr {NAMES[lr]}": paths.areas(SWEPT, paths.path(SWEPT, "early-stopping", lr)) for lr in RATES}
     ).T
-    print(areas.rename(columns=lambda seed: f"seed {seed}").round(3).to_string())
-    own_best = {seed: NAMES[RATES[int(np.argmax(areas[seed].to_numpy()))]] for seed in paths.seeds(SWEPT)}
-    print(f"Chosen on seed {min(own_best)}: learning rate {NAMES[best]}.")
-    print(
-        "Each seed for itself would choose " + panels.several([f"{lr} (seed {s})" for s, lr in own_best.items()]) + "."
+    sentences.show(sentences.framed(areas.rename(columns=lambda seed: f"seed {seed}"), "area", 3))
+    FOUND.say(
+        f"Early stopping encloses most at learning rate {NAMES[best]} on the seed that chooses ({min(areas.columns)}), and at "
+        + panels.several([f"{NAMES[RATES[int(np.argmax(areas[seed].to_numpy()))]]} (seed {seed})" for seed in others])
+        + " on the others."
     )
-else:
-    best, others = None, SEEDS
-    print("With one learning rate there is nothing to choose; what follows is about the preset's own.")
 
 # %% [markdown]
 # ## Is a tax left at the best rate, before the reward saturates?
@@ -183,101 +187,94 @@ else:
 # size still be uncertain, since runs differ.
 
 # %%
-BEST_RATE = "best learning rate for early stopping"
-SHOWN = {"up": ("before saturation", "#0072b2"), "end": ("last iteration", style.look("theta").colour)}
+SHOWN = {"up": "before saturation", "end": "last iteration"}
+FAIR = SWEPT if RATES else ROWS
 
 
-def stopped(rows: pd.DataFrame, lr: float | None) -> dict[str, pd.DataFrame]:
+def stopped(rows, lr):
     """Which model -> its rows."""
     path = paths.path(rows, "early-stopping", lr)
     before = {seed: steps[0] for seed, steps in paths.saturation(path).items()}
     return {"up": paths.at(path, before), "end": paths.at(path, path["step"].max())}
 
 
-def compared(rows: pd.DataFrame, lr: float | None) -> dict[tuple[str, str], object]:
+def compared(rows, lr):
     """(which model, metric) -> difference to theta_0."""
-    start, models = paths.theta_0(rows), stopped(rows, lr)
+    models = stopped(rows, lr)
+    start = paths.of_seeds(paths.theta_0(rows), models["end"]["seed"])
     return {(name, m): paths.difference(model, start, m) for name, model in models.items() for m in REPORTED}
 
 
-FAIR = SWEPT if RATES else ROWS
-TAX = {lr: compared(FAIR, lr) for lr in RATES or [None]}
-fig, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2 * style.PANEL), sharex=True)
-for line, (name, (words, colour)) in zip(axes, SHOWN.items(), strict=True):
-    for ax, ability in zip(line, ABILITIES, strict=True):
-        ax.axhline(0, color=style.look("theta_0").colour, linewidth=0.8)
-        if RATES:
-            ax.axvspan(RATES.index(best) - 0.4, RATES.index(best) + 0.4, color="#e6e6e6", zorder=0, label=BEST_RATE)
-        ax.set_xlim(-0.6, len(TAX) - 0.4)
-        for place, found in enumerate(TAX.values()):
-            panels.interval_mark(ax, place, found[name, ability], colour, "_")
-        ax.set_xticks(range(len(TAX)), [NAMES[lr] for lr in TAX], fontsize=7)
-        ax.set_title(METRICS[ability].label.split(" (")[0] if name == "up" else "", fontsize=9)
-    line[0].set_ylabel(f"{words}:\ndifference to " + r"$\theta_0$")
-for ax in axes[-1]:
-    ax.set_xlabel("learning rate", fontsize=8)
-if RATES:
-    panels.legend(fig, axes, 2)
-panels.stamp_differences(fig, PRESET.name, len(paths.seeds(FAIR)))
-style.save(fig, "fig_tax")
+if STOPPING is not None:
+    TAX = {lr: compared(FAIR, lr) for lr in RATES or [None]}
+    fig, axes = plt.subplots(
+        2, len(ABILITIES), figsize=(style.WIDTH, 2 * style.PANEL), sharex=True, sharey="col", squeeze=False
+    )
+    for line, name, look in zip(axes, SHOWN, ("early-stopping", "theta"), strict=True):
+        for ax, ability in zip(line, ABILITIES, strict=True):
+            ax.axhline(0, color=style.look("theta_0").colour, linewidth=0.8)
+            if RATES:
+                ax.axvspan(
+                    RATES.index(best) - 0.4,
+                    RATES.index(best) + 0.4,
+                    color=style.FAINT,
+                    zorder=0,
+                    label="best for early stopping",
+                )
+            ax.set_xlim(-0.6, len(TAX) - 0.4)
+            for place, found in enumerate(TAX.values()):
+                panels.interval_mark(ax, place, found[name, ability], style.look(look).colour, "_")
+            ax.set_xticks(range(len(TAX)), [NAMES[lr] for lr in TAX])
+            ax.set_ylabel(f"{METRICS[ability].label},\nminus " + r"$\theta_0$'s")
+            ax.set_title(SHOWN[name])
+    for ax in axes[-1]:
+        ax.set_xlabel("learning rate")
+    if RATES:
+        panels.legend(fig, axes, 2)
+    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(FAIR)))
+    style.save(fig, "fig_tax")
 
 # %%
-MODELS = {"up": "before the reward saturates", "end": "at the end"}
-before = {seed: f"{steps[0]:.0f}" for seed, steps in paths.saturation(paths.path(FAIR, "early-stopping", best)).items()}
-print(f"Early stopping at learning rate {NAMES[best]}, {panels.seed_count(len(paths.seeds(FAIR)))}.")
-print(f"Saturated: within {paths.SATURATED:.0%} of the learned reward's whole rise from its highest value.")
-print(
-    "The last iteration before the reward saturates is "
-    + panels.several([f"{step} (seed {s})" for s, step in before.items()])
-    + "."
-)
-STOPPED, FIRST = stopped(FAIR, best), paths.theta_0(FAIR)
-ITEMS = {
-    (name, m): TAX[best][name, m].mean / (paths.items_error(STOPPED[name], FIRST, m) or np.nan)  # no error, no number
-    for name in MODELS
-    for m in REPORTED
-}
-report = pd.DataFrame(
-    [
-        {
-            "model": MODELS[name],
-            "metric": METRICS[metric].words,
-            "difference to theta_0": panels.number(found, metric),
-            "/ error over seeds": f"{found.standard_errors:.1f}" if len(SEEDS) > 1 else "-",
-            "/ error over items": f"{ITEMS[name, metric]:.1f}",
-        }
-        for (name, metric), found in TAX[best].items()
-    ]
-)
-print(report.to_string(index=False))
-
-# %%
-HELD = paths.of_seeds(FAIR, others)
-PAYS = {"below": "a tax", "above": "a gain", "undecided": "undecided"}
-for name, where in MODELS.items():
-    taxed = [METRICS[a].words for a in ABILITIES if TAX[best][name, a].verdict == "below"]
-    clear = [METRICS[a].words for a in ABILITIES if TAX[best][name, a].standard_errors < -3]
-    print(
-        f"Model {where}, all seeds: {len(taxed)} of {len(ABILITIES)} abilities lie below theta_0 with "
-        f"their whole 95 % interval ({panels.several(taxed or ['none'])})."
-    )
-    if len(SEEDS) > 1:
-        print(f"  Below theta_0 by more than 3 standard errors over seeds: {panels.several(clear or ['none'])}.")
-    lost = [METRICS[a].words for a in ABILITIES if ITEMS[name, a] < -3]
-    print(
-        f"  Of these {panels.seed_count(len(paths.seeds(FAIR)))} alone, by more than 3 standard errors over items: "
-        f"{panels.several(lost or ['none'])}."
-    )
-    each = {a: int((TAX[best][name, a].per_seed < 0).sum()) for a in ABILITIES}
-    print(
-        "  Seeds on which it is below: "
-        + panels.several([f"{METRICS[a].words} {count} of {len(paths.seeds(FAIR))}" for a, count in each.items()])
-        + "."
-    )
-    if RATES and len(others) < len(paths.seeds(FAIR)):
-        found = compared(HELD, best)
-        words = [
-            f"{METRICS[a].words} {panels.number(found[name, a], a)}, {panels.verdict(found[name, a], PAYS)}"
-            for a in ABILITIES
+if STOPPING is not None:
+    MODELS = {"up": "before the reward saturates", "end": "at the end"}
+    STOPPED = stopped(FAIR, best)
+    FIRST = paths.of_seeds(paths.theta_0(FAIR), STOPPED["end"]["seed"])
+    ITEMS = {
+        (name, m): TAX[best][name, m].mean
+        / (paths.items_error(STOPPED[name], FIRST, m) or np.nan)  # no error, no number
+        for name in MODELS
+        for m in REPORTED
+    }
+    report = pd.DataFrame(
+        [
+            {
+                "model": MODELS[name],
+                "metric": METRICS[metric].words,
+                "difference to theta_0": sentences.cell(found, metric),
+                "/ error over seeds": f"{found.standard_errors:.1f}" if len(FIRST["seed"].unique()) > 1 else "-",
+                "/ error over items": f"{ITEMS[name, metric]:.1f}",
+            }
+            for (name, metric), found in TAX[best].items()
         ]
-        print(f"  On the seeds that the rate was not chosen on ({panels.several(others)}): " + "; ".join(words) + ".")
+    )
+    sentences.show(f"Learning rate {NAMES[best]}. {sentences.BOLD}\n\n{sentences.markdown(report)}")
+    seeds = len(paths.seeds(FIRST))
+    for name, where in MODELS.items():
+        taxed = [METRICS[a].words for a in ABILITIES if TAX[best][name, a].verdict == "below"]
+        lost = [METRICS[a].words for a in ABILITIES if ITEMS[name, a] < -3]
+        sentence = (
+            f"At learning rate {NAMES[best]} the model {where} lies below theta_0 with its whole 95 % interval in "
+            f"{panels.several(taxed or ['no ability'])}, and in these very runs, by more than 3 standard errors over items, in "
+            f"{panels.several(lost or ['none'])}"
+        )
+        if RATES and len(others) < seeds:
+            held = compared(paths.of_seeds(FAIR, others), best)
+            kept = [METRICS[a].words for a in ABILITIES if held[name, a].verdict == "below"]
+            sentence += f"; on the seeds that the rate was not chosen on, in {panels.several(kept or ['none'])}"
+        FOUND.say(f"{sentence}.")
+
+# %% [markdown]
+# ## In short
+
+# %%
+FOUND.summary(PRESET.name, len(SEEDS))

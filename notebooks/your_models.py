@@ -10,8 +10,9 @@
 #
 # where $\alpha$ is the share of the aligned model. What remains is to choose $\alpha$ well, with numbers and not by taste.
 #
-# Here the models are tiny, so that every command runs in seconds. With your own models only the names of the folders
-# change. Prompts and test items are JSON lines files, one object a line:
+# Here the models are tiny, and this notebook trains them first, in some seconds: two language models and a reward model of a
+# made-up language. The five commands themselves train nothing but the ratios of step 3. With your own models only the names of
+# the folders change. Prompts and test items are JSON lines files, one object a line:
 #
 # | file | a line | what is measured |
 # |---|---|---|
@@ -33,12 +34,13 @@ from unittest.mock import patch
 import pandas as pd
 from IPython.display import HTML, Image, display
 
-from drawing import tiny_models
+from drawing import sentences, tiny_models
 from llm.cli import main
 from llm.evidence.curves import Curve, mean_gap
 from llm.evidence.rows import read_rows
 
 os.chdir(tempfile.mkdtemp())
+FOUND = []  # a sentence for each step
 
 
 def run(command):
@@ -96,7 +98,11 @@ table = rows[rows["method"] == "ma"].pivot(index="alpha", columns="metric", valu
 display(table.round(3))
 advice = json.loads(Path("front/recommendation.json").read_text())
 advised = advice["alpha"]
-print(f"recommended: alpha = {advised}")
+ends = table["value"].loc[[0.0, 1.0]]
+change = ", ".join(f"{name} {ends[name].iloc[1] - ends[name].iloc[0]:+.2f}" for name in ends)
+FOUND.append(f"From theta_0 to theta: {change}.")
+FOUND.append("No ratio is recommended." if advised is None else f"Recommended is alpha = {advised:g}.")
+sentences.show("\n".join(FOUND))
 
 # %% [markdown]
 # "No significant loss" would not be enough: with few prompts even a large loss is not significant. So what counts is what is *kept*,
@@ -129,9 +135,12 @@ run(f"adapt {MODELS} --alpha {ratio:g} {ALIGNED} --config adapt.yaml --out ratio
 display(Image("ratios.path.png"))
 found = json.loads(Path("ratios.json").read_text())
 loss = found["loss"]
-print(f"found: {', '.join(f'{group} {alpha:.3f}' for group, alpha in found['groups'].items())}")
 sure = abs(loss["gain"]) > 2 * loss["gain_stderr"]
-print(f"likelihood gained: {loss['gain']:.4f} nats a token, {'more' if sure else 'not more'} than two standard errors")
+FOUND.append(
+    f"Ratios found: {', '.join(f'{group} {alpha:.3f}' for group, alpha in found['groups'].items())}; likelihood gained: "
+    f"{loss['gain']:.4f} nats a token, {'more' if sure else 'not more'} than two standard errors."
+)
+sentences.show(FOUND[-1])
 
 # %% [markdown]
 # ## 4. Is it any better? `front --method ama`
@@ -154,7 +163,7 @@ compared = both[both["alpha"].isin(both.loc[both["method"] == "ama", "alpha"])]
 display(compared.pivot(index="alpha", columns=["metric", "method"], values="value").round(3))
 
 # %% [markdown]
-# At the same mean ratio the two are different compromises: more of one, less of the other. The fair question is which has
+# At the same mean ratio the two are different compromises. The fair question is which has
 # more ability *at the same reward*. So the two paths, over the same mean ratios, are compared between the rewards that
 # both reach.
 
@@ -165,9 +174,10 @@ def curve(method, ability):
     return Curve(values["reward"], values[ability])
 
 
-for ability in ("colours", "translation"):
-    gap = mean_gap(curve("ama", ability), curve("ma", ability))
-    print(f"{ability}: at equal reward, ratios of their own change it by {gap:+.3f} on average")
+gaps = {ability: mean_gap(curve("ama", ability), curve("ma", ability)) for ability in ("colours", "translation")}
+told = ", ".join(f"{ability} by {gap:+.3f}" for ability, gap in gaps.items())
+FOUND.append(f"At equal reward, ratios of their own change {told}, on average.")
+sentences.show(FOUND[-1])
 
 # %% [markdown]
 # ## 5. Write that one: `average --alphas-file`
@@ -179,3 +189,9 @@ display(HTML(f"<p>Files written: {', '.join(sorted(path.name for path in Path('a
 # %% [markdown]
 # Which of the two to use is decided by the numbers of step 4, on *your* models and *your* items. Where they do not tell the
 # two apart, take the simpler one.
+
+# %% [markdown]
+# ## In short
+
+# %%
+sentences.show("**What was found**, on these tiny models:\n\n" + "\n".join(f"* {sentence}" for sentence in FOUND))

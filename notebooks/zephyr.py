@@ -17,9 +17,10 @@ from itertools import product
 
 import pandas as pd
 
-from drawing import fronts, panels, rows, sentences, style
+from drawing import fronts, gains, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
+from llm.evidence.frames import abilities
 from llm.evidence.metrics import METRICS
 
 style.use()
@@ -27,6 +28,8 @@ PRESET = load_preset(style.preset())
 FRAMES = rows.frames()
 DPO = FRAMES["dpo"]
 ALGORITHMS = ("dpo", "algorithms")
+FOUND = sentences.Findings()
+sentences.show(rows.about(FRAMES))
 
 # %% [markdown]
 # ## The paper's table 1
@@ -43,8 +46,7 @@ PAPER = pd.DataFrame(
     ],
     columns=["model", "win rate, GPT-4 (%)", "reading (F1, %)", "commonsense (%)", "French to English (BLEU)"],
 )
-print("The paper's values:")
-print(PAPER.to_string(index=False))
+sentences.show(f"The paper's values:\n\n{sentences.markdown(PAPER)}")
 
 # %% [markdown]
 # ## Its counterpart in the microcosm
@@ -65,15 +67,10 @@ if found:
         f"{sentences.plain(style.look(name).short)}, alpha {alpha:g}": paths.at(WHOLE[name], alpha)
         for alpha, name in product(READINGS, WHOLE)
     }
-    COLUMNS = {
-        JUDGE: METRICS[JUDGE].words,
-        "reading_f1": "reading (F1)",
-        "qa": "QA (accuracy)",
-        "bleu": "translation (BLEU)",
-    }
+    COLUMNS = (JUDGE, *abilities(DPO))
     TABLE = pd.DataFrame(
         [
-            {"model": name, **{title: sentences.value(models, metric) for metric, title in COLUMNS.items()}}
+            {"model": name, **{METRICS[m].label: sentences.value(models, m) for m in COLUMNS}}
             for name, models in MODELS.items()
         ]
     )
@@ -82,8 +79,7 @@ if found:
     NOTE = (
         f"{PRESET.name}, DPO, {seeds}; value +- standard error over {over}; {METRICS[JUDGE].words}: {rows.MEANS[JUDGE]}"
     )
-    print(NOTE)
-    print(TABLE.to_string(index=False))
+    sentences.show(f"{NOTE}\n\n{sentences.markdown(TABLE)}")
     TEXT = (
         f"# Table 1 of the paper, and its counterpart\n\nThe paper's values, copied, not measured here:\n\n{sentences.markdown(PAPER)}\n"
         f"The counterpart, not a reproduction ({NOTE}):\n\n{sentences.markdown(TABLE)}"
@@ -97,17 +93,23 @@ if found:
 # %%
 if found:
     theta = MODELS["theta, after DPO"]
-    SIDES = {"above": "above theta", "below": "BELOW theta", "undecided": "undecided"}
-    for name, models in list(MODELS.items())[2:]:
-        change = {metric: paths.difference(models, theta, metric) for metric in COLUMNS}
-        told = [f"{METRICS[m].words} {panels.number(one, m)}, {SIDES[one.verdict]}" for m, one in change.items()]
-        print(f"{name}: {'; '.join(told)}")
+    change = {
+        name: {metric: paths.difference(models, theta, metric) for metric in COLUMNS}
+        for name, models in list(MODELS.items())[2:]
+    }
+    sentences.show(sentences.changes(change, "minus theta"))
+    every = [name for name, one in change.items() if all(c.verdict == "above" for c in one.values())]
+    FOUND.say(
+        f"Above theta in every column, with the whole 95 % interval: {panels.several(every or ['no average'])}, "
+        f"of {len(change)} averages."
+    )
 
 # %% [markdown]
 # ## Figure 6: parts, and AMA against MA
 #
 # Above: one part averaged, everything else at $\theta$. Below: AMA against MA at the same mean ratios. In the
-# paper the judge is PairRM, and averaging the input part raises the win rate and the abilities together.
+# paper the judge is PairRM, and averaging the input part raises the win rate and the abilities together. Abilities are drawn
+# at the scale of what RSF takes of them, since DPO may take next to nothing.
 
 # %%
 PARTS = ("part-input", "part-middle", "part-output")
@@ -120,7 +122,20 @@ if found:
         fronts.Line(JUDGE, {name: SHOWN[name] for name in PARTS}, DPO, "one part", "theta", ("theta",)),
         fronts.Line(JUDGE, averaged, DPO, "all parts"),
     ]
-    AGAINST_MA = compare.contests(SHOWN, DPO)
-    fig = fronts.figure(lines, AGAINST_MA, f"{PRESET.name}'s DPO, a counterpart of Zephyr")
+    scale = fronts.part(FRAMES["rsf"] if len(FRAMES["rsf"].query("rlhf == 'rsf'")) else DPO, 1.0)
+    fig = fronts.figure(lines, f"{PRESET.name}'s DPO, a counterpart of Zephyr", least=scale)
     style.save(fig, "fig06")
-    print(sentences.report(SHOWN, AGAINST_MA))
+
+# %%
+if found:
+    compared = compare.contests(SHOWN, DPO, everywhere=True)
+    fig = gains.figure(compared, f"{PRESET.name}'s DPO")
+    style.save(fig, "fig06-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "After DPO, over all rewards that both reach"))
+
+# %% [markdown]
+# ## In short
+
+# %%
+FOUND.summary(PRESET.name, len(paths.seeds(DPO)))

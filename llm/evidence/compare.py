@@ -1,24 +1,23 @@
 """Methods compared with a rival, for figures and the ledger alike: fronts, single models, learning rates.
 
-What is compared is ability at equal reward (`llm.evidence.paths.gap`) or the area under the front as a share of the ideal
-(`llm.evidence.hypervolume`), seed by seed.
+What is compared is ability at equal reward, seed by seed, over 50 to 95 % of the reward's rise as far as both paths reach
+(`llm.evidence.shares`): who stops earlier is not told as beaten.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from . import paths
+from .curves import Curve
 from .frames import abilities, rewards
-from .hypervolume import Volumes, lift, volumes
-from .intervals import Interval, bootstrap_seeds, t_interval
+from .intervals import Interval, t_interval
 from .metrics import MEAN_ABILITY
-from .shares import Models, NotComparable, Rate, as_coarse, rises, saved
+from .shares import Models, NotComparable, Rate, Rises, as_coarse, rises, saved
 
-UNDER_FRONT, AT_EQUAL_REWARD = "area under the front", "ability at equal reward"
 OWN_GROUPS = (
     "ama-own-embeddings",
     "ama-own-embeddings-head",
@@ -26,39 +25,25 @@ OWN_GROUPS = (
 
 
 @dataclass(frozen=True)
-class Advantage:
-    """A difference between two methods over seeds: Student's t interval, and that of the paired bootstrap over seeds,
-    which is too narrow with few seeds. The first decides.
+class Gain:
+    """What a method keeps more than its rival at equal reward, in the ability's unit, with Student's 95 % interval over seeds.
+
+    levels: the lowest and the highest reward that were compared, as shares of the rise; None where these are all that both
+    reach, or those of single models.
     """
 
     t: Interval
-    bootstrap: Interval
-
-
-def advantage(differences: ArrayLike, rng: np.random.Generator | None = None) -> Advantage:
-    """The mean of paired differences, (seeds,), with both intervals; `rng` by default is seeded with 0."""
-    return Advantage(t_interval(differences), bootstrap_seeds(differences, rng or np.random.default_rng(0)))
+    levels: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Contest:
-    """A family's `kind`, by default its area, minus its rival's: (reward, ability) -> advantage, None where nothing can be
-    compared. `mark` goes before the family's name.
-    """
+    """A family against its rival: (reward, ability) -> gain, None where nothing can be compared. `mark` goes before its name."""
 
     family: str
     against: str
     mark: str
-    found: Mapping[tuple[str, str], Advantage | None]
-    kind: str = UNDER_FRONT
-
-
-def at_equal_reward(path: pd.DataFrame, rival: pd.DataFrame, reward: str) -> dict[str, Interval | None]:
-    """ability -> the path's ability minus its rival's at equal reward, over the rewards that both reach; None where there
-    are none. Where both run along a ratio the rival is taken at the path's own ratios.
-    """
-    against = as_coarse(rival, path)
-    return {ability: paths.gap(path, against, ability, reward) for ability in abilities(path)}
+    found: Mapping[tuple[str, str], Gain | None]
 
 
 def contests(
@@ -67,46 +52,67 @@ def contests(
     rival: str = "ma",
     of: Iterable[str] | None = None,
     mark: str = "",
+    everywhere: bool = False,
 ) -> list[Contest]:
-    """The areas of all paths, or of those in `of`, against that of `rival`; `rows` hold theta_0 and chance.
+    """What all paths, or those in `of`, keep more than `rival` at equal reward, as the ledger compares (`llm.evidence.shares`).
 
-    Where both run along a ratio the rival is taken at the method's own ratios, if it has them all, so that both are
-    equally coarse.
+    `rows` hold theta_0, and the algorithm whose rise the rewards are counted in. everywhere: over all rewards that both reach,
+    for paths that begin at theta and hardly leave its reward (`llm.evidence.paths.gap`).
     """
     names = [name for name in (found if of is None else of) if name != rival]
-    coarse = {f"{rival} at {name}": as_coarse(found[rival], found[name]) for name in names}
-    start, chance = _ends(rows, next(iter(found.values()))["seed"])
-    areas = {
-        (reward, ability): volumes({**found, **coarse}, start, chance, ability, reward)
-        for reward in rewards(rows)
-        for ability in abilities(rows)
-    }
+    start, rise = paths.theta_0(rows), {reward: rises(rows, reward) for reward in rewards(rows)}
 
-    def against(name: str, area: Volumes | None) -> Advantage | None:
-        return _minus(area, name, f"{rival} at {name}") if area else None
+    def against(path: pd.DataFrame, ability: str, reward: str) -> Gain | None:
+        if not everywhere:
+            return gain(path, found[rival], start, rise[reward], ability, reward)
+        found_gap = paths.gap(path, as_coarse(found[rival], path), ability, reward, over_items=True)
+        return Gain(found_gap) if found_gap else None
 
-    return [Contest(name, rival, mark, {key: against(name, area) for key, area in areas.items()}) for name in names]
+    every = list(product(rewards(rows), abilities(rows)))
+    return [Contest(name, rival, mark, {(r, a): against(found[name], a, r) for r, a in every}) for name in names]
+
+
+def gain(
+    path: pd.DataFrame, rival: pd.DataFrame, start: pd.DataFrame, rise: Rises, ability: str, reward: str
+) -> Gain | None:
+    """A path's ability minus its rival's at equal reward; None where the two have too few rewards in common."""
+    try:
+        found = saved({None: path}, {None: rival}, start, rise, ability, reward)
+    except NotComparable:
+        return None
+    return Gain(t_interval(found.kept), found.levels)
 
 
 def lifts(found: Mapping[str, pd.DataFrame], rival: str = "ma") -> list[Contest]:
-    """The abilities of families of single models minus those of `rival` at the same reward (`llm.evidence.hypervolume.lift`)."""
+    """The abilities of families of single models minus those of `rival` at the same reward (`lift`)."""
 
-    def against(models: pd.DataFrame, reward: str, ability: str) -> Advantage:
-        return advantage(lift(models, paths.curves(found[rival], ability, reward), ability, reward))
+    def against(models: pd.DataFrame, reward: str, ability: str) -> Gain:
+        return Gain(t_interval(lift(models, paths.curves(found[rival], ability, reward), ability, reward)))
 
     gaps = {
         name: {(r, a): against(models, r, a) for r in rewards(models) for a in abilities(models)}
         for name, models in found.items()
         if name != rival
     }
-    return [Contest(name, rival, "", leads, AT_EQUAL_REWARD) for name, leads in gaps.items()]
+    return [Contest(name, rival, "", leads) for name, leads in gaps.items()]
+
+
+def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: str = "reward") -> list[float]:
+    """For each seed the ability of some models minus that of a rival's path at the same reward, averaged over the models.
+
+    A model beyond the rewards that the rival's cut path reaches is compared with its nearest end.
+    """
+    per_seed, of_models = [], models.pivot(index=["seed", "setting_key"], columns="metric", values="value")
+    for seed in paths.seeds(models):
+        path, own = rival[seed].cut(), of_models.loc[seed]
+        rewards = np.clip(own[reward], path.rewards.min(), path.rewards.max())
+        per_seed.append(float(np.mean(own[ability] - path.at(rewards))))
+    return per_seed
 
 
 @dataclass(frozen=True)
 class Duel:
-    """The area under a family's front (mean ability against a reward, share of the ideal) minus that of its rival, at the same
-    ratios.
-    """
+    """What a family with groups of its own keeps of the mean ability more than its rival at equal reward."""
 
     preset: str
     rlhf: str
@@ -114,7 +120,7 @@ class Duel:
     rival: str
     reward: str
     seeds: int
-    found: Advantage
+    found: Gain
 
 
 def duels(frames: Mapping[str, pd.DataFrame], preset: str, rivals: Sequence[str] = ("ma", "ama")) -> list[Duel]:
@@ -131,23 +137,21 @@ def duels(frames: Mapping[str, pd.DataFrame], preset: str, rivals: Sequence[str]
 
 
 def duel(rows: pd.DataFrame, preset: str, rlhf: str, family: str, rival: str, reward: str) -> Duel | None:
-    """None where some seed has no ideal (`llm.evidence.hypervolume`)."""
+    """None where the two have too few rewards in common on some seed."""
     first, second = paths.path(rows, family), paths.path(rows, rival)
     common = set(first["seed"]) & set(second["seed"])
-    both = {family: first, rival: as_coarse(second, first)}
-    both = {name: paths.of_seeds(path, common) for name, path in both.items()}
-    area = volumes(both, *_ends(rows, common), MEAN_ABILITY, reward)
-    return Duel(preset, rlhf, family, rival, reward, len(common), _minus(area, family, rival)) if area else None
+    ours, theirs = paths.of_seeds(first, common), paths.of_seeds(second, common)
+    found = gain(ours, theirs, paths.theta_0(rows), rises(rows, reward), MEAN_ABILITY, reward)
+    return Duel(preset, rlhf, family, rival, reward, len(common), found) if found else None
 
 
-def _ends(rows: pd.DataFrame, seeds: Iterable[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of theta_0 and of chance, of some seeds."""
-    start, chance = (paths.of_seeds(paths.of_method(rows, method), seeds) for method in ("theta_0", "chance"))
-    return start, chance
-
-
-def _minus(area: Volumes, first: str, second: str) -> Advantage:
-    return advantage([area[first][seed] - area[second][seed] for seed in sorted(area[second])])
+def losses(rows: pd.DataFrame) -> dict[str, float]:
+    """How far each ability lies apart in theta_0 and theta, mean over seeds, in the ability's unit: the size of what is paid."""
+    theta = paths.at_rate(paths.of_method(rows, "theta"), None)
+    start = paths.of_seeds(paths.theta_0(rows), theta["seed"])
+    ends = (frame.groupby("metric")["value"].mean() for frame in (start, theta))
+    apart = abs(next(ends) - next(ends))
+    return {ability: float(apart[ability]) for ability in abilities(rows) if ability in apart}
 
 
 @dataclass(frozen=True)

@@ -164,19 +164,6 @@ def _checked(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def bootstrap_seeds(differences: ArrayLike, rng: np.random.Generator, resamples: int = 10_000) -> Interval:
-    """The mean of paired differences, (seeds,), with its percentile interval over seeds drawn again.
-
-    Too narrow with few seeds (it never reaches beyond the smallest and the largest difference): read it beside `t_interval`.
-    With one seed the bounds are NaN.
-    """
-    per_seed = np.asarray(differences, dtype=np.float64)
-    check_bootstrap(rng, resamples, per_seed.size)
-    if per_seed.size == 1:
-        return Interval(float(per_seed[0]), np.nan, np.nan, per_seed)
-    return percentile_interval(per_seed, rng.choice(per_seed, size=(resamples, per_seed.size)).mean(axis=1))
-
-
 def percentile_interval(per_seed: NDArray[np.float64], draws: ArrayLike) -> Interval:
     """The mean of `per_seed`, and the interval that holds 95 % of `draws`."""
     low, high = np.quantile(np.asarray(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

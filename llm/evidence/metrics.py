@@ -46,7 +46,6 @@ class Metric:
 
 # Means of the abilities: each in units of its best value (`llm.evidence.frames`), or divided by what RLHF takes of it (`book`).
 MEAN_ABILITY, IN_TAXES = "mean_ability", "in_taxes"
-SHARE = "share"  # the area under a front in (reward, mean ability), of the ideal area (`llm.evidence.hypervolume`)
 SAVED = "saved"  # of the tax that a rival pays at equal reward (`llm.evidence.shares`)
 RANKS = "rank_correlation"  # over models, of what predicts the tax with the tax (`llm.evidence.claims.association`)
 
@@ -62,7 +61,6 @@ METRICS: dict[str, Metric] = {
         Metric("log_likelihood", "ability", "log-likelihood of text", "nats a token", 3, short="text", label=_NATS),
         Metric(MEAN_ABILITY, "other", "mean ability", "", 3, best=1.0),
         Metric(IN_TAXES, "other", "abilities", "of the tax", 2),
-        Metric(SHARE, "other", "area under the front", "share of the ideal", 3, best=1.0),
         Metric(SAVED, "other", "tax saved", "of the rival's tax", 2, best=1.0),
         Metric(RANKS, "other", "rank correlation", "", 2),
         Metric("length", "other", "length of a reply", "words", 1, higher_is_better=False),

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from llm.evidence.compare import Duel
 from llm.evidence.frames import after, read_preset
-from llm.evidence.metrics import METRICS, SHARE
+from llm.evidence.metrics import MEAN_ABILITY, METRICS
 from llm.methods import names
 
-from . import fronts, panels, style
+from . import gains, sentences, style
 
 
 def frames_of(results: Path) -> dict[str, pd.DataFrame]:
@@ -28,46 +29,63 @@ def lines_of(found: list[Duel]) -> list[tuple[str, str, str]]:
 
 
 def draw(axes: Mapping[str, Axes], found: list[Duel], called: Mapping[str, str]) -> None:
-    """A panel for each rival, a line for each preset, algorithm and family; filled: by the learned reward, hollow: by gold."""
+    """A panel for each rival, a line for each preset, algorithm and family; a hollow mark is by the gold reward."""
     lines = lines_of(found)
     for rival, ax in axes.items():
-        ax.axvline(0, color="#555555", linewidth=0.8)
+        ax.axvline(0, color=style.GREY, linewidth=0.8)
         for one in found:
             if one.rival == rival:
-                shift = 0.17 if one.reward == "reward" else -0.17
-                height = shift - lines.index((one.preset, one.rlhf, one.family))
-                fronts.draw_advantage(ax, height, one.found, style.look(one.family).colour, fronts.FILLED[one.reward])
-        labels = [
-            f"{called[preset]} {style.look(rlhf).label}: {style.look(family).short}" for preset, rlhf, family in lines
-        ]
-        ax.set_yticks([-place for place in range(len(lines))], labels, fontsize=7)
-        ax.set_ylim(-len(lines) + 0.4, 0.6)
-        ax.tick_params(axis="x", labelsize=7)
+                height = gains.SHIFT[one.reward] - lines.index((one.preset, one.rlhf, one.family))
+                gains.draw(ax, height, one.found, style.look(one.family).colour, gains.FILLED[one.reward])
         ax.locator_params(axis="x", nbins=5)
-        ax.set_title(f"area under the front,\nminus {style.look(rival).short}'s", fontsize=9)
+        ax.set_xlabel(f"mean ability, minus {style.look(rival).short}'s")
+    names = [f"{called[preset]} {style.look(rlhf).label}: {style.look(family).short}" for preset, rlhf, family in lines]
+    gains.label(next(iter(axes.values())), names)
 
 
-def sentence(one: Duel, called: Mapping[str, str]) -> str:
-    side = panels.verdict(one.found.t, {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"})
-    return (
-        f"{called[one.preset]} {style.look(one.rlhf).label}, {METRICS[one.reward].words}: {style.look(one.family).short} {side} "
-        f"{style.look(one.rival).short}, {panels.number(one.found.t, SHARE)} of the ideal area, {panels.seed_count(one.seeds)}"
-    )
+def table(found: list[Duel], called: Mapping[str, str]) -> str:
+    """A line for each preset, algorithm, family and reward, a column for each rival."""
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for one in found:
+        key = called[one.preset], style.look(one.rlhf).label, style.look(one.family).short, METRICS[one.reward].words
+        line = lines.setdefault(key, dict(zip(("model", "after", "method", "at equal"), key, strict=True)))
+        line[f"minus {style.look(one.rival).short}"] = sentences.cell(one.found.t, MEAN_ABILITY)
+        line["seeds"] = str(one.seeds)
+    return f"Mean ability. {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(lines.values()).fillna('-'))}"
 
 
-def answer(found: list[Duel]) -> str:
+def answer(found: list[Duel]) -> list[str]:
     """Whether a group of its own should be the default: only if it is above both rivals by both rewards, wherever it was tried."""
     lines = []
     for family in dict.fromkeys(one.family for one in found):
         sides = [one.found.t.verdict for one in found if one.family == family]
         wins = all(side == "above" for side in sides)
         verdict = "so it should be the default" if wins else "so the paper's grouping stays the default"
-        counted = ", ".join(
-            f"{sides.count(side)} {word}"
-            for side, word in (("above", "above"), ("below", "below"), ("undecided", "undecided"))
-        )
-        lines.append(f"{style.look(family).short}: of {len(sides)} comparisons {counted}; {verdict}.")
-    return "\n".join(lines)
+        lines.append(f"{style.look(family).short}, of {len(sides)} comparisons: {sentences.counted(sides)}; {verdict}.")
+    return lines
+
+
+def movement(movements: list[dict], rlhf: str) -> dict[str, str]:
+    """A line of the table: the embeddings' share of the change, and which tokens moved, over seeds."""
+    share = shares(movements, rlhf, "embeddings")
+    used, unused, related = (
+        np.array([one["rlhf"][rlhf][key] for one in movements], dtype=float)
+        for key in ("used", "unused", "correlation")
+    )
+    return {
+        "after": style.look(rlhf).label,
+        "embeddings' share of the squared change": f"{min(share):.0%} to {max(share):.0%}",
+        "tokens in AMA's samples moved (of their size)": f"{used.mean():.4f}",
+        "all others": f"{unused.mean():.4f}",
+        "ratio": f"{min(unused / used):.1f} to {max(unused / used):.1f}",
+        "rank correlation of movement and occurrences": f"{min(related):+.2f} to {max(related):+.2f}",
+    }
+
+
+def movements(lines: list[dict[str, str]]) -> pd.DataFrame:
+    """The table of `movement`s, the model first."""
+    table = pd.DataFrame(lines)
+    return table[["model", *(column for column in table if column != "model")]]
 
 
 def groups(movements: list[dict], rlhf: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm.evidence import paths
-from llm.evidence.compare import Advantage
+from llm.evidence.compare import Gain
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.intervals import Interval
 from llm.evidence.metrics import BOUNDED, METRICS
@@ -41,27 +41,52 @@ def anchored(path: pd.DataFrame, anchor: pd.DataFrame) -> pd.DataFrame:
     return path.assign(value=moved + mean.reindex(path["metric"]).to_numpy())
 
 
+def plane(path: pd.DataFrame, reward: str, ability: str) -> np.ndarray:
+    """The models of a path as points (models, 2) of reward and ability, in the path's order, means over seeds."""
+    return np.column_stack([points(path, metric)["mean"] for metric in (reward, ability)])
+
+
 def trade_off(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: Look, alphas: bool = False) -> None:
     """A path in one panel: reward to the right, ability upwards; `alphas`: a marker for each ratio."""
     x, y = points(path, reward), points(path, ability)
     style.path(ax, x, y, shown, alphas=list(x.index) if alphas else None)
 
 
-def grid(paths: Sequence[tuple[pd.DataFrame, Look]], rows: pd.DataFrame, alphas: bool) -> Figure:
+def grid(paths: Sequence[tuple[pd.DataFrame, Look]], rows: pd.DataFrame) -> Figure:
     """The rewards (down) against the abilities (across) of the rows, the same paths in each panel."""
     shape = len(rewards(rows)), len(abilities(rows))
-    size = style.WIDTH, shape[0] * style.PANEL
+    size = style.WIDTH, shape[0] * style.PANEL + 0.3
     fig, axes = plt.subplots(*shape, figsize=size, sharex="row", sharey="col", squeeze=False)
     for reward, line in zip(rewards(rows), axes, strict=True):
         for ability, ax in zip(abilities(rows), line, strict=True):
             for path, shown in paths:
-                trade_off(ax, path, reward, ability, shown, alphas)
-            ax.set_xlabel(METRICS[reward].label)
+                trade_off(ax, path, reward, ability, shown)
+            ax.set(xlabel=METRICS[reward].label, ylabel=METRICS[ability].label)
     for ability, column in zip(abilities(rows), axes.T, strict=True):
-        column[0].set_title(METRICS[ability].title, fontsize=9)
         for ax in column:
             floor(ax, rows, ability)
     return fig
+
+
+def along(ax: Axes, path: pd.DataFrame, metric: str, what: str) -> None:
+    """A metric along a path: its mean with error bars, single seeds as thin lines; `what` the path's steps are."""
+    mean, seeds, colour = points(path, metric), set(path["seed"]), style.look("early-stopping").colour
+    for seed in seeds if len(seeds) > 1 else ():
+        single = points(path[path["seed"] == seed], metric)
+        ax.plot(single.index, single["mean"], color=colour, linewidth=0.6, alpha=0.45)
+    ax.errorbar(mean.index, mean["mean"], yerr=mean["error"], color=colour, marker="o", elinewidth=0.8)
+    ax.set(xlabel=what + r" (0: $\theta_0$)", ylabel=METRICS[metric].label)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
+
+def small(count: int, across: int = 3) -> tuple[Figure, np.ndarray]:
+    """A figure with some panels in rows of three, the rest of the last row empty; its panels, (count,)."""
+    across = min(count, across)
+    down = -(-count // across)
+    fig, axes = plt.subplots(down, across, figsize=(style.WIDTH, down * style.PANEL + 0.3), squeeze=False)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return fig, axes.flat[:count]
 
 
 def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
@@ -77,34 +102,38 @@ def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
         f"chance {chance:.{METRICS[ability].decimals - 1}f}, {'below' if chance < low else 'above'}",
         (0.02, 0.05),
         xycoords="axes fraction",
-        fontsize=6.5,
-        color="#555555",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+        fontsize=6.2,
+        color=style.GREY,
+        bbox={"facecolor": style.PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
     )
 
 
 def legend(fig: Figure, axes: np.ndarray, columns: int) -> None:
     """One legend above all panels, of the first panel's entries."""
     handles, labels = np.ravel(axes)[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)
+    fig.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+RATIOS = 0.2  # inches; height of the legend of ratios
 
 
 def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
-    """Which marker is which ratio, above the foot of the figure; to be called after `style.stamp`."""
-    inch = 1 / fig.get_figheight()
-    fig.get_layout_engine().set(rect=(0, 0.48 * inch, 1, 1 - 0.48 * inch))
+    """Which marker is which ratio, above the foot of the figure, which leaves `RATIOS` for it."""
+    wide = fig.get_figwidth() > style.COLUMN
     blank = plt.Line2D([], [], linestyle="none", label=r"$\alpha$:")
     shapes = [
-        plt.Line2D([], [], color="#555555", linestyle="none", marker=style.marker(a), label=f"{a:g}") for a in alphas
+        plt.Line2D([], [], color=style.GREY, linestyle="none", marker=style.marker(a), label=f"{a:g}") for a in alphas
     ]
     fig.legend(
         handles=[blank, *shapes],
         loc="lower center",
-        bbox_to_anchor=(0.5, 0.2 * inch),
-        ncols=1 + len(alphas),
-        fontsize=7,
+        bbox_to_anchor=(0.5, (0.14 if wide else 0.28) / fig.get_figheight()),
+        ncols=1 + len(alphas) if wide else 6,
         columnspacing=0.8,
         handletextpad=0.0,
+        borderpad=0.0,
+        borderaxespad=0.0,
+        fontsize=6.2,
     )
 
 
@@ -126,7 +155,7 @@ def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: Look, shape: s
     found = [paths.difference(paths.at(path, step), paths.at(path, 1), metric) for step in steps]
     mean = scale * np.array([one.mean for one in found])
     half = scale * np.nan_to_num([one.high - one.mean for one in found])
-    face = shown.colour if filled else "white"
+    face = shown.colour if filled else style.PAPER
     ax.errorbar(
         steps,
         mean,
@@ -152,14 +181,23 @@ def ratio_line(ax: Axes, path: pd.DataFrame, group: str, shown: Look) -> None:
     ax.set(xlim=(0, 1), ylim=(-0.03, 1.03))
 
 
-def advantage_line(ax: Axes, x: Sequence[float], found: Sequence[Advantage | None], place: int, label: str) -> None:
-    """Advantages with their t intervals against a number on a logarithmic axis; lines at other places lie beside it."""
+def gain_line(ax: Axes, x: Sequence[float], found: Sequence[Gain | None], place: int, shown: Look, label: str) -> None:
+    """Gains with their t intervals against a number on a logarithmic axis; lines at other places lie beside it, with other marks."""
     kept = [(number, one.t) for number, one in zip(x, found, strict=True) if one is not None]
     shifted = [number * 1.07 ** (place - 1) for number, _ in kept]
     mean = [one.mean for _, one in kept]
     half = np.nan_to_num([one.high - one.mean for _, one in kept])
-    colour, shape = (("#d55e00", "o"), ("#56b4e9", "s"), ("#332288", "^"), ("#999933", "D"))[place % 4]
-    ax.errorbar(shifted, mean, yerr=half, color=colour, marker=shape, markersize=3.5, elinewidth=0.8, label=label)
+    line = ("-", "--", ":", "-.")[place % 4]
+    ax.errorbar(
+        shifted,
+        mean,
+        yerr=half,
+        color=shown.colour,
+        linestyle=line,
+        marker=style.MARKS[place],
+        elinewidth=0.8,
+        label=label,
+    )
 
 
 def ring(ax: Axes, model: pd.DataFrame, reward: str, ability: str, text: str) -> None:
@@ -167,26 +205,23 @@ def ring(ax: Axes, model: pd.DataFrame, reward: str, ability: str, text: str) ->
     beside it on its steep right.
     """
     mean = model.groupby("metric")["value"].mean()
-    ax.plot(mean[reward], mean[ability], "o", color="#222222", markerfacecolor="none", markersize=9, markeredgewidth=1)
+    ax.plot(mean[reward], mean[ability], "o", color=style.INK, markerfacecolor="none", markersize=9, markeredgewidth=1)
     low, high = ax.get_xlim()
     flat = mean[reward] < low + 0.6 * (high - low)
     place = {"xytext": (0, -13), "ha": "center"} if flat else {"xytext": (7, 0), "va": "center"}
-    ax.annotate(text, (mean[reward], mean[ability]), textcoords="offset points", fontsize=7, **place)
+    ax.annotate(text, (mean[reward], mean[ability]), textcoords="offset points", **place)
 
 
 def seed_count(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, areas: bool = False) -> None:
-    """Write into a figure of `anchored` paths what it was drawn from; `areas`: it compares areas, or abilities, below."""
-    bars = "standard error over items"
-    if n_seeds > 1:
-        bars = f"standard error of the difference to ${anchor}$ over seeds"
-    below = (
-        "95 % over seeds, thin by Student's t, thick by the bootstrap" if n_seeds > 1 else "one seed, so no intervals"
-    )
-    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; error bars: {bars}" + (f"\nlowest: {below}" if areas else ""))
+def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: bool = False) -> None:
+    """Write into a figure of `anchored` paths what it was drawn from; `ratios`: room is left for `ratio_legend`."""
+    of = f" of the difference to ${anchor}$".replace(" or ", "$ or $") if n_seeds > 1 else ""
+    rows = 1 if fig.get_figwidth() > style.COLUMN else 2
+    told = f"{preset}, {seed_count(n_seeds)}; {style.bars(n_seeds, of)}"
+    style.foot(fig, told if rows == 1 else told.replace("; ", ";\n"), RATIOS * rows * ratios)
 
 
 def keeps_items(rows: pd.DataFrame) -> bool:

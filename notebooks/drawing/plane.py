@@ -14,11 +14,10 @@ from llm.evidence.metrics import METRICS, SAVED
 from llm.evidence.reference import GRID, LEVELS, Association, Front, Line
 from llm.methods import looks
 
-from . import panels, style
+from . import panels, sentences, style
 
 KEPT, PAID = "share of the reward's rise kept", "share of the tax paid"
 BOTH = ("early-stopping", "ma")  # what all are held against
-LEGEND = 6.5  # points
 LEAST_SEEDS = 3  # for a band: with two, Student's interval is twelve standard errors on either side
 FROM = 0.2  # of the rise: to the left of it hardly any tax is paid
 
@@ -30,16 +29,16 @@ def drawn(found: Mapping[str, Front]) -> dict[str, Front]:
 
 def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], preset: str) -> Figure:
     """The best family of each group with bands, on seeds that it was not chosen on, beside early stopping and MA."""
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 1.6 * style.PANEL))
+    fig, ax = plt.subplots(figsize=(style.WIDTH, 3.4))
     shown = {name: found[name] for name in BOTH if name in found}
     shown |= {name: found[name].without(seed) for name, seed in chosen.values()}
-    for name, front in shown.items():
-        line(ax, front, name, bands=True, label=f"{style.look(name).short} ({panels.seed_count(len(front.seeds))})")
+    for mark, (name, front) in zip(style.MARKS, shown.items(), strict=False):
+        line(ax, front, name, mark, f"{style.look(name).short} ({panels.seed_count(len(front.seeds))})", bands=True)
     frame(ax, shown.values())
     ax.set(xlabel=KEPT, ylabel=PAID + r" (1: as $\theta$ does)")
-    ax.annotate("all reward, no tax", (1, 0), (0.985, -0.06), ha="right", fontsize=7, color="#555555")
-    ax.plot(1, 0, marker="*", color="#555555", markersize=8, linestyle="none")
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    ax.annotate("all reward, no tax", (1, 0), (0.985, -0.06), ha="right", color=style.GREY)
+    ax.plot(1, 0, marker="*", color=style.GREY, markersize=8, linestyle="none")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper")
     chosen_on = "; best of each group by its first seed, drawn from the others" if several(found) else ""
     style.foot(fig, f"{preset}, {counts(found)}; bands: 95 % over seeds{chosen_on}")
     return fig
@@ -52,32 +51,34 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
     members = {group: names for group, names in members.items() if set(names) - set(BOTH)}
     members = dict(sorted(members.items(), key=lambda item: len(item[1])))  # long legends side by side
     rows = max(1, -(-len(members) // 2))
-    size = style.WIDTH, rows * 2.2 + 0.3
+    size = style.WIDTH, min(rows * 1.85 + 0.3, style.TALLEST)
     fig, axes = plt.subplots(rows, 2, figsize=size, squeeze=False, sharex=True, sharey=True)
     for (group, names), ax in zip(members.items(), axes.flat, strict=False):
         every = [*(name for name in BOTH if name in found), *(name for name in names if name not in BOTH)]
-        for name in every:
-            line(ax, found[name], name, label=style.look(name).short)
-        ax.set_title(GROUPS[group], fontsize=8)
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), fontsize=LEGEND, labelspacing=0.25, handlelength=1.6)
-        ax.tick_params(labelsize=7)
+        for mark, name in zip(style.MARKS, every, strict=False):
+            line(ax, found[name], name, mark, style.look(name).short)
+        ax.set_title(GROUPS[group])
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), fontsize=6.2, labelspacing=0.2, handlelength=1.8)
     for ax in axes.flat[len(members) :]:
         ax.set_axis_off()
     frame(axes[0, 0], [front for front in found.values() if front.group in members])
     for ax in axes.flat[max(len(members) - 2, 0) : len(members)]:
-        ax.set_xlabel(KEPT, fontsize=7)
+        ax.set_xlabel(KEPT)
         ax.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
-        ax.set_ylabel(PAID, fontsize=7)
+        ax.set_ylabel(PAID)
     style.foot(fig, f"{preset}, {counts(found)}; lines: means over seeds, as far as all of a method's seeds get")
     return fig
 
 
-def line(ax: Axes, front: Front, name: str, label: str, bands: bool = False) -> None:
-    """A front: the share of theta's tax, with its interval where there are several seeds and bands are wanted."""
+def line(ax: Axes, front: Front, name: str, mark: str, label: str, bands: bool = False) -> None:
+    """A front: the share of theta's tax, with its interval where there are several seeds and bands are wanted. Marks at every
+    tenth tell families of near colours apart.
+    """
     look = style.look(name)
     mean, low, high = front.band()
-    ax.plot(GRID, mean, color=look.colour, linestyle=look.line, label=label, zorder=3)
+    kind = {"marker": mark, "markersize": 3, "markevery": 10, "linewidth": 1.1, "zorder": 3}
+    ax.plot(GRID, mean, color=look.colour, linestyle=look.line, label=label, **kind)
     if bands and len(front.seeds) >= LEAST_SEEDS:
         ax.fill_between(GRID, low, high, color=look.colour, alpha=0.11, linewidth=0)
 
@@ -89,7 +90,7 @@ def frame(ax: Axes, fronts: Sequence[Front]) -> None:
     seen = np.concatenate([mean[(GRID >= FROM) & np.isfinite(mean)] for mean in means] or [np.ones(1)])
     low, high = (min(0.0, seen.min()), max(1.0, seen.max())) if seen.size else (0.0, 1.0)
     ax.set(xlim=(FROM, max(right, 1.0) + 0.02), ylim=(min(high, 1.6) + 0.05, max(low, -0.3) - 0.12))
-    ax.axhline(0, color="#555555", linewidth=0.8)
+    ax.axhline(0, color=style.GREY, linewidth=0.8)
 
 
 def several(found: Mapping[str, Front]) -> bool:
@@ -117,18 +118,36 @@ def shares(lines: Sequence[Line]) -> str:
             "memory": cost.memory,
         }
         table[style.look(one.family).short if one.family in looks() else one.family] = extra
-    return pd.DataFrame(table).T.to_string() if table else "None has rows."
+    return as_table(table, "method") if table else "None has rows."
+
+
+def as_table(lines: Mapping[str, Mapping[str, object]], first: str) -> str:
+    """Markdown: a line for each name, the cells that one has not as dashes."""
+    return sentences.markdown(
+        pd.DataFrame([{first: sentences.plain(name), **line} for name, line in lines.items()]).fillna("-")
+    )
 
 
 def told(found: Interval | None) -> str:
-    if found is None:
-        return "-"
-    return panels.number(found, SAVED).replace(" (one seed: no interval)", "")
+    return sentences.cell(found, SAVED)
+
+
+def verdict(lines: Sequence[Line], level: float = 0.9) -> str:
+    """One sentence: which methods save a share of early stopping's tax that is clear of 0 at a level of the rise."""
+    place = LEVELS.index(level)
+    there = {style.look(one.family).short: one.saved[place] for one in lines if one.saved[place] is not None}
+    best = [name for name, found in there.items() if found and found.verdict == "above"]
+    worse = [name for name, found in there.items() if found and found.verdict == "below"]
+    text = (
+        f"At {level:.0%} of the rise, of {len(there)} methods that can be compared, {panels.several(best or ['none'])}"
+    )
+    text += " save a share of early stopping's tax that is clear of 0"
+    return sentences.plain(text + (f", and {panels.several(worse)} pay more." if worse else "."))
 
 
 def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
     """A panel a predictor: each model's tax against it, means over seeds, a colour a family; groups by shape."""
-    fig, axes = plt.subplots(1, len(predictors), figsize=(style.WIDTH, style.PANEL + 0.2), sharey=True)
+    fig, axes = plt.subplots(1, len(predictors), figsize=(style.WIDTH, style.PANEL + 0.6), sharey=True)
     shapes = dict(zip(GROUPS, "osD^vPX", strict=True))
     models = models[models.index.get_level_values("method").isin([*compared(), "theta"])]
     start = models.groupby(["family", "method", "setting_key"]).mean()
@@ -138,31 +157,31 @@ def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
             colour = style.look(name).colour
             ax.plot(found[predictor], found["tax"], shape, color=colour, markersize=3, alpha=0.8, markeredgewidth=0)
         ax.set_xlabel(METRICS[predictor].label)
-        ax.axhline(0, color="#555555", linewidth=0.8)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
     axes[0].set_ylabel(PAID)
     marks = [
-        plt.Line2D([], [], color="#555555", marker=shape, linestyle="none", markersize=4, label=GROUPS[group])
+        plt.Line2D([], [], color=style.GREY, marker=shape, linestyle="none", markersize=4, label=GROUPS[group])
         for group, shape in shapes.items()
         if group in {cost_of(m).group for m in models.index.get_level_values("method") if m in compared()}
     ]
-    fig.legend(handles=marks, loc="outside upper center", ncols=2, fontsize=7)
+    fig.legend(handles=marks, loc="outside upper center", ncols=2)
     count = models.index.get_level_values("seed").nunique()
     style.foot(fig, f"{preset}, {panels.seed_count(count)}; a point a model, means over seeds; colours as above")
     return fig
 
 
-def ranked(found: Sequence[Association]) -> pd.DataFrame:
+def ranked(found: Sequence[Association]) -> str:
     """The table of rank correlations: a line a group, a column a predictor."""
     table: dict[str, dict[str, object]] = {}
     for one in found:
         line = table.setdefault(GROUPS.get(one.group, "all models"), {"models a seed": f"{one.models:.0f}"})
         line[METRICS[one.predictor].words] = told(one.found)
-    return pd.DataFrame(table).T.fillna("-")
+    return as_table(table, "group")
 
 
-def missing(lacking: Mapping[str, Sequence[str]]) -> str:
-    """One sentence about methods that have no rows, and the command that measures them."""
+def missing(lacking: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> str:
+    """One sentence about methods that have no rows, and the command that measures them on some seeds."""
     if not lacking:
         return "None: every method has rows."
     named = [f"`{sweep}` ({', '.join(methods)})" for sweep, methods in lacking.items()]
-    return f'Not measured yet: {panels.several(named)}. To measure: make reproduce TARGET="{" ".join(lacking)}"'
+    return f"Not measured yet: {panels.several(named)}. To measure: {style.command(lacking, seeds)}"

@@ -19,7 +19,6 @@ MODELS = (
     (r"$\theta$", "aligned:\nanswers as people prefer"),
 )
 STEPS = ("instruction tuning", "RLHF")
-SIDES = {"above": "#0072b2", "below": style.look("theta").colour, "undecided": "#7f7f7f"}
 WIDE, HIGH, FAR = 2.6, 1.05, 4.6  # a box, and from one to the next
 
 
@@ -48,13 +47,13 @@ def hundredths(change: Interval, top: float) -> Interval:
 def draw_steps(ax: Axes) -> None:
     for place, (name, text) in enumerate(MODELS):
         x = FAR * place
-        box(ax, x, 0, WIDE, HIGH, facecolor="#eef1f5" if place < 2 else "#f3dfe3")
-        label(ax, x + WIDE / 2, 0.74 * HIGH, name, fontsize=12)
-        label(ax, x + WIDE / 2, 0.31 * HIGH, text, fontsize=6.7)
+        box(ax, x, 0, WIDE, HIGH, facecolor=style.BEFORE if place < 2 else style.AFTER, alpha=0.35)
+        label(ax, x + WIDE / 2, 0.74 * HIGH, name, fontsize=11)
+        label(ax, x + WIDE / 2, 0.31 * HIGH, text, fontsize=6.5)
     for place, text in enumerate(STEPS):
         start, end = FAR * place + WIDE, FAR * (place + 1)
         arrow(ax, (start, HIGH / 2), (end, HIGH / 2), mutation_scale=11)
-        label(ax, (start + end) / 2, HIGH / 2 + 0.2, text, fontsize=7.2)
+        label(ax, (start + end) / 2, HIGH / 2 + 0.2, text, fontsize=7)
     label(
         ax,
         FAR + WIDE + (FAR - WIDE) / 2,
@@ -68,12 +67,11 @@ def draw_steps(ax: Axes) -> None:
 def draw_changes(ax: Axes, changes: Mapping[str, Interval], what: str) -> None:
     """A bar for each metric, with its 95 % interval and single seeds."""
     for place, change in enumerate(changes.values()):
-        ax.barh(-place, change.mean, height=0.55, color=SIDES[change.verdict], alpha=0.55)
-        ax.plot([change.low, change.high], [-place] * 2, color="#222222", linewidth=1.1)
+        ax.barh(-place, change.mean, height=0.55, color=style.SIDES[change.verdict], alpha=0.55)
+        ax.plot([change.low, change.high], [-place] * 2, color=style.INK, linewidth=1.1)
         if len(change.per_seed) > 1:
-            ax.plot(change.per_seed, np.full(len(change.per_seed), -place), ".", color="#222222", markersize=3)
-    ax.axvline(0, color="#222222", linewidth=0.8)
-    ax.set_yticks([-place for place in range(len(changes))], [METRICS[metric].words for metric in changes], fontsize=8)
+            ax.plot(change.per_seed, np.full(len(change.per_seed), -place), ".", color=style.INK, markersize=3)
+    ax.axvline(0, color=style.INK, linewidth=0.8)
+    ax.set_yticks([-place for place in range(len(changes))], [METRICS[metric].words for metric in changes])
     ax.set_ylim(-len(changes) + 0.4, 0.6)
-    ax.set_xlabel(rf"{what}: $\theta$ minus $\theta_0$", fontsize=8)
-    ax.tick_params(axis="x", labelsize=7)
+    ax.set_xlabel(rf"{what}: $\theta$ minus $\theta_0$")

@@ -1,9 +1,9 @@
 """Methods at several learning rates: each family's path at each rate, and what MA and early stopping save of its tax."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,27 +15,28 @@ from llm.evidence.intervals import Interval
 from llm.evidence.metrics import SAVED
 from llm.evidence.shares import Models, Rate
 
-from . import panels, style
+from . import gains, panels, style
 from .fronts import Line
+from .rows import not_measured
+from .sentences import cell
 
-LEAD = "share of the method's tax saved\nat equal learned reward"
-RIVALS = {"ma": True, "early-stopping": False}  # whether their marks are filled
-WORDS = {"above": "saves tax", "below": "PAYS MORE", "undecided": "not distinguishable"}
-UNTAXED = "no tax that is clear of 0, or no rewards in common"
-CUT = 1.3  # a panel reaches at most this many times as far as the second longest bars
+LEAD = "share of its tax saved\nat equal learned reward"
+RIVALS = {"ma": "o", "early-stopping": "s"}  # their marks
+UNTAXED = "-"  # no tax that is clear of 0, or no rewards in common
+EDGE = 1.5  # of a panel, in taxes of the method: what lies beyond has an arrow
 
 
-def find(rows: pd.DataFrame, names: Sequence[str], preset: Preset) -> dict[str, Models] | None:
+def find(
+    rows: pd.DataFrame, names: Sequence[str], preset: Preset, frames: Mapping[str, pd.DataFrame]
+) -> dict[str, Models] | None:
     """The paths of families at every rate that all of them have, in rising order, of the seeds that have them all; None,
     after a sentence, where that is no rate but the preset's own, or no seed. `rows` from `llm.evidence.frames.after`.
     """
     families = [rows[rows["family"] == name] for name in names]
     others = set.intersection(*(set(chosen["lr"].dropna()) for chosen in families))
     if not others or any(chosen["lr"].notna().all() for chosen in families):
-        print(
-            "Not measured yet, so nothing is drawn here: every method at several learning rates. "
-            'To measure: make reproduce TARGET="learning-rates mitigations mitigation-rates"'
-        )
+        sweeps = ["learning-rates", "mitigations", "mitigation-rates"]
+        print(not_measured("every method at several learning rates", sweeps, frames))
         return None
     rates = paths.rates(rows[rows["lr"].isna() | rows["lr"].isin(others)], preset.distil.optimiser.lr)
     found = {name: {lr: paths.path(rows, name, lr) for lr in rates} for name in names}
@@ -57,72 +58,53 @@ def fronts_of(rows: pd.DataFrame, found: Mapping[str, Models], titles: Mapping[R
 def figure(by_rival: Mapping[str, Mapping[str, AtBest]], titles: Mapping[Rate, str], preset: str) -> Figure:
     """A panel for each rate and one for the best: what each rival saves of each method's tax. `by_rival`: rival -> method -> shares."""
     names = list(by_rival["ma"])
-    size = style.WIDTH, style.PANEL + 0.5
+    size = style.WIDTH, 1.15 + gains.ROW * len(names)
     fig, axes = plt.subplots(1, len(titles) + 1, figsize=size, sharey=True, squeeze=False)
     for ax, lr in zip(axes[0], titles, strict=False):
         draw(ax, names, {rival: {name: one.at[lr] for name, one in found.items()} for rival, found in by_rival.items()})
-    draw(
-        axes[0, -1],
-        names,
-        {rival: {name: one.best for name, one in found.items()} for rival, found in by_rival.items()},
-    )
-    axes[0, 0].set_ylabel(LEAD, fontsize=8)
+    best = {rival: {name: one.best for name, one in found.items()} for rival, found in by_rival.items()}
+    draw(axes[0, -1], names, best)
     every = [
         one for found in by_rival.values() for shares in found.values() for one in (shares.best, *shares.at.values())
     ]
     seeds = max((len(one.per_seed) for one in every if one), default=0)
-    for ax, title in zip(axes[0], (*titles.values(), "each at its best,\nchosen on other seeds"), strict=True):
-        ax.set_title(title, fontsize=8)
-    axes[0, 0].set_yticks([-place for place in range(len(names))], [style.look(name).short for name in names])
-    axes[0, 0].set_ylim(-len(names) + 0.4, 0.6)
+    for ax, title in zip(axes[0], (*titles.values(), "each at its best"), strict=True):
+        ax.set(title=title, xlabel=LEAD)
+    gains.label(axes[0, 0], [style.look(name).short for name in names])
     marks = [
-        plt.Line2D(
-            [],
-            [],
-            color="#555555",
-            marker="o",
-            linewidth=1.1,
-            markersize=4,
-            markerfacecolor="#555555" if filled else "white",
-            label=f"{style.look(rival).short} minus the method",
-        )
-        for rival, filled in RIVALS.items()
+        plt.Line2D([], [], color=style.GREY, marker=mark, label=f"{style.look(rival).short} against the method")
+        for rival, mark in RIVALS.items()
     ]
-    fig.legend(handles=marks, loc="outside upper center", ncols=2, fontsize=8)
+    fig.legend(handles=marks, loc="outside upper center", ncols=2)
     panels.stamp_differences(fig, preset, seeds)
     return fig
 
 
 def draw(ax: Axes, names: Sequence[str], found: Mapping[str, Mapping[str, Interval | None]]) -> None:
-    """One panel, a line for each method: the rivals' differences. Where one method's bars are much longer than all the
-    others' (replay reaches few rewards), they leave the panel.
-    """
-    ax.axvline(0, color="#555555", linewidth=0.8)
+    """One panel, a line for each method: the shares that the rivals save, or that there is none to save."""
+    ax.axvline(0, color=style.GREY, linewidth=0.8)
+    ax.set_xlim(-EDGE, EDGE)
     for rival, differences in found.items():
         for name, one in differences.items():
             if one is not None:
-                height = -names.index(name) + (0.18 if RIVALS[rival] else -0.18)
-                colour = style.look(name).colour
-                ax.plot([one.low, one.high], [height] * 2, color=colour, linewidth=1.1)
-                ax.plot(one.per_seed, [height] * len(one.per_seed), ".", color=colour, markersize=2.5, alpha=0.6)
-                ax.plot(
-                    one.mean,
-                    height,
-                    "o",
-                    color=colour,
-                    markerfacecolor=colour if RIVALS[rival] else "white",
-                    markersize=4,
-                )
-    reach = sorted(max(_reach(by_name.get(name)) for by_name in found.values()) for name in names)
-    if edge := min([reach[-1], *(CUT * longest for longest in reach[-2:-1])]):
-        ax.set_xlim(-1.1 * edge, 1.1 * edge)
-    ax.tick_params(labelsize=7)
-    ax.locator_params(axis="x", nbins=4)
+                height = -names.index(name) + (0.18 if rival == "ma" else -0.18)
+                clipped(ax, one, height, style.look(name).colour, RIVALS[rival], EDGE)
+    for place, name in enumerate(names):
+        if not any(differences.get(name) for differences in found.values()):
+            ax.text(0.03 * EDGE, -place, "no tax clear of 0", fontsize=style.LEAST, color=style.GREY, va="center")
 
 
-def _reach(found: Interval | None) -> float:
-    """How far an interval and its seeds go from 0, or its mean where it has no ends."""
-    return max(abs(end) for end in (found.low, found.high, *found.per_seed) if isfinite(end)) if found else 0.0
+def clipped(ax: Axes, found: Interval, height: float, colour: str, mark: str, edge: float) -> None:
+    """A horizontal interval with its mean and single seeds; an arrow where it leaves the panel, from -edge to edge."""
+    seeds = found.per_seed[np.abs(found.per_seed) < edge] if len(found.per_seed) > 1 else []
+    ax.plot(seeds, np.full(len(seeds), height), ".", color=colour, markersize=2.5, alpha=0.6)
+    if not np.isnan(found.low):
+        ax.plot(np.clip([found.low, found.high], -edge, edge), [height] * 2, color=colour, linewidth=1.1)
+        for end, arrow in ((found.low, "<"), (found.high, ">")):
+            if abs(end) > edge:
+                ax.plot(np.sign(end) * edge, height, arrow, color=colour, markersize=3.5, clip_on=False)
+    if abs(found.mean) < edge:
+        ax.plot(found.mean, height, mark, color=colour, markersize=4)
 
 
 def highest(found: Mapping[str, Models], names: Mapping[Rate, str]) -> str:
@@ -137,22 +119,33 @@ def highest(found: Mapping[str, Models], names: Mapping[Rate, str]) -> str:
 
 
 def table(shares: Mapping[str, AtBest], rival: str, names: Mapping[Rate, str]) -> pd.DataFrame:
-    """A line a method: the share of its tax that the rival saves at each rate."""
+    """A line a method: the share of its tax that the rival saves at each rate, and with each at its best."""
     return pd.DataFrame(
-        {
-            f"{style.look(rival).short} against {style.look(name).short}": {
-                names[lr]: told(one) for lr, one in found.at.items()
+        [
+            {
+                "saved by": style.look(rival).short,
+                "of the tax of": style.look(name).short,
+                **{f"both at {names[lr]}": told(one) for lr, one in found.at.items()},
+                "each at its best": told(found.best),
             }
             for name, found in shares.items()
-        }
-    ).T
+        ]
+    )
 
 
 def told(found: Interval | None) -> str:
-    """A share with its interval and in words."""
-    return f"{panels.number(found, SAVED)}, {WORDS[found.verdict]}" if found else UNTAXED
+    """A share with its interval, bold where it is clear of 0, or why there is none."""
+    return cell(found, SAVED) if found else UNTAXED
 
 
-def sentence(name: str, rival: str, found: AtBest) -> str:
-    """One sentence about a rival and a method, each at its best rates."""
-    return f"{style.look(rival).short} against {style.look(name).short}: {told(found.best)}"
+def verdict(by_rival: Mapping[str, Mapping[str, AtBest]]) -> str:
+    """One sentence: what each rival saves of the methods' tax, each at its best rates."""
+    words = []
+    for rival, shares in by_rival.items():
+        best = {name: one.best for name, one in shares.items() if one.best}
+        saves = [style.look(name).short for name, one in best.items() if one.verdict == "above"]
+        pays = [style.look(name).short for name, one in best.items() if one.verdict == "below"]
+        text = f"{style.look(rival).short} saves tax against {panels.several(saves or ['no method'])}"
+        text += f", pays more than {panels.several(pays)}" if pays else ""
+        words.append(f"{text} ({len(best)} of {len(shares)} pay a tax that is clear of 0 at rewards in common)")
+    return f"Each at its best learning rate, all abilities together: {'; '.join(words)}."

@@ -3,28 +3,87 @@ they come from, and the cell draws nothing.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from llm.config import AnyPreset, load_preset
+from llm.errors import UserError
 from llm.evidence import paths
 from llm.evidence.compare import Contest, contests
-from llm.evidence.frames import after, read_preset
+from llm.evidence.frames import abilities, after, read_preset, rewards
+from llm.evidence.metrics import METRICS
 from llm.methods import names
 
-from . import fronts, panels, style
+from . import panels, style
 
+Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 MEANS = {
     "win_rate": "share of prompts to which the reply has more gold reward than theta_0's, equal ones counted half",
     "gold_reward": "mean over the prompts; these rows hold no win rates",
+    "reward": "mean over the prompts; these rows hold no other judge",
 }
-Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 
 
-def frames() -> dict[str, pd.DataFrame]:
-    """The rows of each algorithm (`llm.evidence.frames.after`); of one that was not measured only theta_0 and chance."""
-    rows = read_preset(style.results())
+def frames(name: str | None = None) -> dict[str, pd.DataFrame]:
+    """The rows of each algorithm (`llm.evidence.frames.after`); of one that was not measured only theta_0 and chance. Of the
+    preset that is drawn, or the committed ones of another by its name.
+
+    Raises NoRows, which says how to make them, where the preset has none.
+    """
+    rows = read_preset(check(name))
     return {rlhf: after(rows, rlhf) for rlhf in names("alignment")}
+
+
+def check(name: str | None = None) -> Path:
+    """The folder of a preset's rows; NoRows where it has none."""
+    folder = style.results(name)
+    if not any(folder.glob("*.jsonl")):
+        told = (
+            f"results: preset = {folder.name} has no rows yet. To measure: {style.command(['core'], name=name or '')}"
+        )
+        raise NoRows(told)
+    return folder
+
+
+class NoRows(UserError):
+    """A preset without rows; a notebook shows the sentence alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"error: {self}"]
+
+
+def first(frames: Mapping[str, pd.DataFrame]) -> str:
+    """The algorithm that a notebook about one of them tells of: RSF where it was measured, else the first that was."""
+    return next((rlhf for rlhf, rows in frames.items() if (rows["rlhf"] == rlhf).any()), "rsf")
+
+
+def path(frames: Mapping[str, pd.DataFrame], rlhf: str, family: str) -> pd.DataFrame | None:
+    """The path of a family, on all seeds that have it; None, after a sentence, where it has no rows."""
+    found = find(frames, {core(rlhf): [family]})
+    return found and found[rlhf][family]
+
+
+def core(rlhf: str) -> tuple[str, str]:
+    """The algorithm, and the sweep that measures early stopping and averaging after it."""
+    return rlhf, "core" if rlhf == "rsf" else "algorithms"
+
+
+def learning_rate(preset: AnyPreset, rlhf: str) -> float:
+    """The algorithm's own, which rows that name none were made at."""
+    section = getattr(preset, rlhf.split("-")[0])
+    return float(getattr(section, "descent", section).optimiser.lr)
+
+
+def about(frames: Mapping[str, pd.DataFrame]) -> str:
+    """What is drawn from: the preset, its algorithms with their seeds, its rewards and abilities."""
+    measured = {rlhf: of_rlhf for rlhf, rows in frames.items() if len(of_rlhf := rows[rows["rlhf"] == rlhf])}
+    seeds = [
+        f"{style.look(rlhf).label} ({panels.seed_count(len(set(rows['seed'])))})" for rlhf, rows in measured.items()
+    ]
+    every = next(iter(frames.values()))
+    told = [METRICS[metric].label for metric in (*rewards(every), *abilities(every))]
+    return f"**Drawn from preset `{every['preset'].iloc[0]}`**: {panels.several(seeds or ['no algorithm'])}; measured: {', '.join(told)}."
 
 
 def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Iterable[str]]) -> Paths | None:
@@ -45,10 +104,7 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
     }
     if lacking:
         wanted = [f"`{sweep}` ({rlhf.upper()}: {', '.join(absent)})" for (rlhf, sweep), absent in lacking.items()]
-        sweeps = " ".join(dict.fromkeys(sweep for _, sweep in lacking))
-        print(
-            f'Not measured yet, so nothing is drawn here: {panels.several(wanted)}. To measure: make reproduce TARGET="{sweeps}"'
-        )
+        print(not_measured(panels.several(wanted), [sweep for _, sweep in lacking], frames))
         return None
     found: Paths = {rlhf: {} for rlhf, _ in needs}
     for (rlhf, _), families in needs.items():
@@ -63,22 +119,32 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
     }
 
 
+def not_measured(what: str, sweeps: Iterable[str], frames: Mapping[str, pd.DataFrame]) -> str:
+    """One sentence about rows that are not there, and the command that measures them."""
+    seeds = sorted({int(seed) for rows in frames.values() for seed in set(rows["seed"])})
+    drawn = next(iter(frames.values()))["preset"].iloc[0]
+    name = "" if drawn == load_preset(style.preset()).name else drawn
+    return f"Not measured yet, so nothing is drawn here: {what}. To measure: {style.command(sweeps, seeds, name)}"
+
+
 def front(
-    frames: Mapping[str, pd.DataFrame], preset: str, needs: Mapping[tuple[str, str], Iterable[str]], columns: int = 4
-) -> tuple[dict[str, pd.DataFrame], list[Contest], Figure] | tuple[None, None, None]:
-    """The paths of one algorithm's families that are needed, MA among them, their contests with MA, and the figure of their
-    fronts against both rewards; three times None, after a sentence, where rows are missing.
+    frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Iterable[str]]
+) -> tuple[dict[str, pd.DataFrame], list[Contest]] | tuple[None, None]:
+    """The paths of one algorithm's families that are needed, MA among them, and their contests with MA; twice None, after a
+    sentence, where rows are missing.
     """
     found = find(frames, needs)
     if found is None:
-        return None, None, None
+        return None, None
     ((rlhf, by_name),) = found.items()
-    compared = contests(by_name, frames[rlhf])
-    return by_name, compared, fronts.figure(fronts.both_rewards(by_name, frames[rlhf]), compared, preset, columns)
+    return by_name, contests(by_name, frames[rlhf])
 
 
 def judge(found: Mapping[str, pd.DataFrame]) -> str:
     """The metric that stands in for a judge's win rate: `win_rate` if all models of the paths have it, else the gold reward."""
+    measured = set.intersection(*(set(path["metric"]) for path in found.values()))
+    if "gold_reward" not in measured:
+        return "win_rate" if "win_rate" in measured else "reward"
     for path in found.values():
         models = {metric: set(zip(rows["seed"], rows["step"], strict=True)) for metric, rows in path.groupby("metric")}
         if models.get("win_rate") != models["gold_reward"]:

@@ -1,62 +1,100 @@
-"""What the intervals of compared fronts say, as tables and sentences. Nothing here is typed in by hand."""
+"""What compared methods say, as tables and sentences in Markdown. Nothing here is typed in by hand."""
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 
+import IPython.display
+import numpy as np
 import pandas as pd
 
-from llm.evidence.compare import Advantage, Contest, at_equal_reward
+from llm.evidence.claims import render
+from llm.evidence.claims.ledger import Entry
+from llm.evidence.compare import Contest, Gain
 from llm.evidence.intervals import Interval
-from llm.evidence.metrics import METRICS, SHARE
+from llm.evidence.metrics import METRICS
 
 from . import panels, style
-from .fronts import named, rival
+from .gains import named, rewards_of, rival
 
-SIDES = {"above": "above", "below": "BELOW", "undecided": "undecided"}
+ONE_SEED = "One seed gives no intervals, so nothing is decided yet."
+BOLD = "Bold: the whole 95 % interval lies on one side of 0."
 
 
-def tables(found: Mapping[str, pd.DataFrame], compared: Sequence[Contest]) -> str:
-    """A line for each method and reward: its ability minus the rival's at equal reward, and its area minus the rival's.
+class Findings:
+    """What a notebook finds: a sentence for each section, and all of them once more at its end."""
 
-    `found`: family -> path, those of `compared` and of their rival among them.
-    """
-    gaps, areas = {}, {}
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        """Show the verdict of a section and keep it for the end."""
+        self.told.append(sentence)
+        show(sentence)
+
+    def summary(self, preset: str, seeds: int) -> None:
+        """Show all verdicts, and what they rest on."""
+        lines = [f"* {sentence}" for sentence in self.told] or ["* Nothing is measured yet."]
+        show(f"**What was found** ({preset}, {panels.seed_count(seeds)}):\n\n" + "\n".join(lines))
+
+
+def show(text: str) -> None:
+    """Show Markdown in a notebook."""
+    IPython.display.display(IPython.display.Markdown(text))
+
+
+def report(compared: Sequence[Contest], over_items: bool = False) -> str:
+    """A table: a line a method and reward, the gain in each ability, and the rewards that were compared."""
+    lines = []
     for contest in compared:
-        for reward in rewards(contest):
-            key = f"{named(contest)}, {METRICS[reward].short}"
-            equal = at_equal_reward(found[contest.family], found[contest.against], reward)
-            gaps[key] = {METRICS[a].words: measure(gap, a) for a, gap in equal.items()}
-            areas[key] = {METRICS[a].words: measure(area and area.t, SHARE) for a, area in at(contest, reward).items()}
-    return (
-        f"Ability minus {rival(compared[0])}'s at equal reward:\n{pd.DataFrame(gaps).T.to_string()}\n\n"
-        f"Area under the front minus {rival(compared[0])}'s:\n{pd.DataFrame(areas).T.to_string()}"
-    )
+        for reward in rewards_of([contest]):
+            gains = at(contest, reward)
+            ranges = sorted({gain.levels for gain in gains.values() if gain and gain.levels})
+            told = {"method": plain(named(contest)), "minus": rival(contest), "at equal": METRICS[reward].words}
+            told |= {METRICS[a].label: cell(gain and gain.t, a, over_items) for a, gain in gains.items()}
+            if any(gain and gain.levels for one in compared for gain in one.found.values()):
+                told["rewards compared"] = f"{ranges[0][0]:.0%} to {ranges[-1][1]:.0%}" if ranges else "too few"
+            lines.append(told)
+    return f"{BOLD}\n\n{markdown(pd.DataFrame(lines))}"
 
 
-def rewards(contest: Contest) -> list[str]:
-    """The rewards that a contest was held by."""
-    return list(dict.fromkeys(reward for reward, _ in contest.found))
+def cell(found: Interval | None, metric: str, over_items: bool = False) -> str:
+    """A difference and its interval, bold where it is clear of 0; of one seed none, unless it is `over_items`."""
+    if found is None:
+        return "-"
+    if np.isnan(found.low) or (len(found.per_seed) == 1 and not over_items):
+        return f"{found.mean:+.{METRICS[metric].decimals}f}"
+    text = panels.number(found, metric)
+    return text if found.verdict == "undecided" else f"**{text}**"
 
 
-def at(contest: Contest, reward: str) -> dict[str, Advantage | None]:
-    """ability -> advantage, by one reward."""
+def at(contest: Contest, reward: str) -> dict[str, Gain | None]:
+    """ability -> gain, by one reward."""
     return {ability: one for (by, ability), one in contest.found.items() if by == reward}
 
 
-def report(found: Mapping[str, pd.DataFrame], compared: Sequence[Contest]) -> str:
-    """The tables, and the sentences below them."""
-    return f"{tables(found, compared)}\n\n{sentences(compared)}"
+def verdict(compared: Sequence[Contest], what: str) -> str:
+    """One sentence about `what`: which methods keep more than their rival, which less, and how much is not clear of 0."""
+    if any(gain and len(gain.t.per_seed) == 1 for contest in compared for gain in contest.found.values()):
+        return ONE_SEED
+    told = [f"t equal {METRICS[reward].words}: {_sides(compared, reward)}." for reward in rewards_of(compared)]
+    return f"{what}, a{' A'.join(told)}"
 
 
-def lift_table(compared: Sequence[Contest]) -> str:
-    """A line for each family and reward: what was compared, minus the rival's."""
-    lines = {
-        f"{plain(named(contest))}, {METRICS[reward].short}": {
-            METRICS[ability].words: measure(one.t, ability) for ability, one in at(contest, reward).items()
-        }
-        for contest in compared
-        for reward in rewards(contest)
-    }
-    return f"{compared[0].kind.capitalize()}, minus {rival(compared[0])}'s:\n{pd.DataFrame(lines).T.to_string()}"
+def _sides(compared: Sequence[Contest], reward: str) -> str:
+    sides: dict[str, list[str]] = {"above": [], "below": [], "undecided": [], "none": []}
+    for contest in compared:
+        by_side: dict[str, list[str]] = {}
+        for ability, gain in at(contest, reward).items():
+            by_side.setdefault(gain.t.verdict if gain else "none", []).append(METRICS[ability].words)
+        for side, where in by_side.items():
+            sides[side] += [f"{plain(named(contest))} ({', '.join(where)})"] if side in ("above", "below") else where
+    against = rival(compared[0])
+    words = [f"above {against} {panels.several(sides['above'] or ['nothing'])}"]
+    words += [f"below it {panels.several(sides['below'])}"] if sides["below"] else []
+    every = sum(len(at(contest, reward)) for contest in compared)
+    words += [f"{len(sides['undecided'])} of {every} differences not clear of 0"] if sides["undecided"] else []
+    words += [f"{len(sides['none'])} of {every} with too few rewards in common"] if sides["none"] else []
+    return "; ".join(words)
 
 
 def ratios(path: pd.DataFrame) -> pd.DataFrame:
@@ -70,24 +108,29 @@ def ratios(path: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def measure(found: Interval | None, metric: str) -> str:
-    """A difference, its interval and what that says."""
-    if found is None:
-        return "not comparable"
-    if len(found.per_seed) == 1:
-        return f"{found.mean:+.{METRICS[metric].decimals}f}"
-    return f"{panels.number(found, metric)} {SIDES[found.verdict]}"
+def changes(found: Mapping[str, Mapping[str, Interval]], first: str = "model") -> str:
+    """A table of differences: a line for each name, a column for each metric."""
+    lines = [
+        {first: plain(name), **{METRICS[metric].label: cell(one, metric) for metric, one in by_metric.items()}}
+        for name, by_metric in found.items()
+    ]
+    return f"{BOLD}\n\n{markdown(pd.DataFrame(lines).fillna('-'))}"
 
 
-def sentences(compared: Sequence[Contest]) -> str:
-    """For each method and reward on which abilities it is above its rival, below it, or neither."""
-    if any(len(area.t.per_seed) == 1 for contest in compared for area in contest.found.values() if area):
-        return "One seed gives no intervals, so nothing is decided yet."
-    return "\n".join(
-        f"{plain(named(contest))} against {rival(contest)}, {contest.kind}, {METRICS[reward].label}: {sides(contest, reward)}."
-        for contest in compared
-        for reward in rewards(contest)
-    )
+def moved(change: Mapping[str, Interval]) -> str:
+    """Metrics by side: "up: learned reward; down: translation; not clear of 0: reading comprehension"."""
+    sides = {"above": "up", "below": "down", "undecided": "not clear of 0"}
+    found = {
+        word: [METRICS[m].words for m, one in change.items() if one.verdict == side] for side, word in sides.items()
+    }
+    return "; ".join(f"{word}: {', '.join(where)}" for word, where in found.items() if where)
+
+
+def counted(sides: Iterable[str]) -> str:
+    """ "2 above, 1 below, 3 not clear of 0" """
+    found = list(sides)
+    words = {"above": "above", "below": "below", "undecided": "not clear of 0"}
+    return ", ".join(f"{found.count(side)} {word}" for side, word in words.items() if side in found)
 
 
 def value(rows: pd.DataFrame, metric: str) -> str:
@@ -99,19 +142,41 @@ def value(rows: pd.DataFrame, metric: str) -> str:
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of texts as Markdown."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "".join(
+        "| " + " | ".join(str(cell).replace("*", "\\*") if cell == "*" else str(cell) for cell in line) + " |\n"
+        for line in lines
+    )
+
+
+def parts(entry: Entry) -> str:
+    """The parts of a claim as a table: those that decide with a star, the verdict blank where nothing is decided."""
+    lines = [
+        {
+            "": "*" if line.deciding else "",
+            "part": render.title(line),
+            "verdict": line.verdict.replace("undecided", ""),
+            "estimate [95 % interval]": render.number(line),
+            "tests": "; ".join(filter(None, (render.tests(line), line.note))),
+        }
+        for line in entry.lines
+    ]
+    return markdown(pd.DataFrame(lines))
+
+
+def framed(table: pd.DataFrame, index: str, decimals: int) -> str:
+    """A table of numbers as Markdown, its index as first column."""
+    rounded = table.map(lambda value: "-" if pd.isna(value) else f"{value:.{decimals}f}")
+    rounded.insert(0, index, [str(name) for name in table.index])
+    return markdown(rounded)
+
+
+def quoted(text: str) -> str:
+    """Text that is shown as it is, its lines broken."""
+    lines = [textwrap.fill(line, 100, subsequent_indent="    ") if line else "" for line in text.split("\n")]
+    return "```text\n" + "\n".join(lines) + "\n```"
 
 
 def plain(name: str) -> str:
     """A name without its mathematical typesetting."""
     return name.replace("$", "").replace("\\,", " ")
-
-
-def sides(contest: Contest, reward: str) -> str:
-    """above on these abilities; below on those; undecided on the rest."""
-    words: dict[str, list[str]] = {}
-    for ability, one in at(contest, reward).items():
-        word = "not comparable" if one is None else SIDES[one.t.verdict]
-        words.setdefault(word, []).append(METRICS[ability].words)
-    return "; ".join(f"{word} on {panels.several(where)}" for word, where in words.items())

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-INK = "#222222"
+from .style import INK, PAPER
 
 
 def label(ax: Axes, x: float, y: float, text: str, **kind) -> None:
@@ -13,7 +13,7 @@ def label(ax: Axes, x: float, y: float, text: str, **kind) -> None:
 
 def box(ax: Axes, x: float, y: float, width: float, height: float, **kind) -> None:
     """A rounded box with its lower left corner at (x, y)."""
-    look = {"facecolor": "white", "edgecolor": INK, "linewidth": 0.7, "zorder": 2, **kind}
+    look = {"facecolor": PAPER, "edgecolor": INK, "linewidth": 0.7, "zorder": 2, **kind}
     ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06", **look))
 
 

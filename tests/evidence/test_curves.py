@@ -18,7 +18,7 @@ from llm.evidence.curves import (
     mean_gap,
     pareto_front,
 )
-from llm.evidence.intervals import bootstrap_seeds, t_interval
+from llm.evidence.intervals import t_interval
 
 LINE = Curve([0.0, 1.0, 2.0], [1.0, 0.9, 0.8])
 unit = st.floats(0, 1, width=32)
@@ -164,22 +164,3 @@ def test_pairing_makes_the_bootstrap_see_a_lift_far_below_the_items_spread():
     assert (found.low, found.high) == pytest.approx((0.01, 0.01))
     shuffled = {s: measured(np.random.default_rng(s + 10), 0.0, 100) for s in range(3)}
     assert bootstrap_curves(first, shuffled, np.random.default_rng(0), resamples=100).verdict == "undecided"
-
-
-def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(300):
-        first, second = rng.normal(0.3, 1, 80), rng.normal(0.0, 1, 80)
-        interval = bootstrap_seeds(first - second, rng, resamples=200)
-        hits += interval.low <= 0.3 <= interval.high
-    assert 0.90 <= hits / 300 <= 0.985
-
-
-def test_the_same_generator_repeats_the_interval_and_another_seed_changes_it():
-    values = np.random.default_rng(0).random(50)
-    one, same, other = (bootstrap_seeds(values, np.random.default_rng(s), 200) for s in (3, 3, 4))
-    assert (one.low, one.high) == (same.low, same.high)
-    assert (one.low, one.high) != (other.low, other.high)
-    with pytest.raises(TypeError, match="rng = 3 must be a numpy Generator"):
-        bootstrap_seeds(values, 3)

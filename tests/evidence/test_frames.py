@@ -1,12 +1,13 @@
 """Which rows may be read: those of the table of methods, to which a new method and a new ability are one entry each."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 
-from drawing import fronts, style
+from drawing import fronts, gains, style
 from llm import methods
 from llm.errors import UserError
 from llm.evidence import metrics, paths
@@ -117,8 +118,9 @@ def test_one_entry_brings_a_new_mitigation_into_paths_comparisons_and_legends(tm
     assert path.loc[path["step"] == 1, "grip"].unique().tolist() == [8.0]
     both = {"ma": paths.path(found, "ma"), "toy": path}
     (contest,) = contests(both, found)
-    assert fronts.named(contest) == "toy"
-    fig = fronts.figure(fronts.both_rewards(both, found), [contest], "microcosm")
+    assert gains.named(contest) == "toy"
+    assert set(contest.found) == set(product(("reward", "gold_reward"), ("qa", "reading_f1", "bleu")))
+    fig = fronts.figure(fronts.by_reward(both, found), "microcosm")
     assert "toy brake" in [text.get_text() for legend in fig.legends for text in legend.get_texts()]
     plt.close(fig)
     with pytest.raises(KeyError, match="'brake' has no look"):
@@ -153,8 +155,8 @@ def test_one_row_of_the_table_brings_a_new_ability_into_means_tables_and_figures
     start = loaded[(loaded["method"] == "theta_0") & (loaded["metric"] == "mean_ability")]
     assert start["value"].tolist() == pytest.approx([(0.9 + 0.8 + 1.0 + 0.9) / 4] * 2)
     assert "rhymes" in summary(tmp_path)
-    fig = fronts.figure(fronts.both_rewards({"ma": paths.path(loaded, "ma")}, loaded), [], "microcosm")
-    assert [ax.get_title() for ax in fig.axes[:4]][-1] == "rhyming\n(share)"
+    fig = fronts.figure(fronts.by_reward({"ma": paths.path(loaded, "ma")}, loaded), "microcosm")
+    assert [ax.get_ylabel() for ax in fig.axes[:4]][-1] == "rhyming (share)"
     plt.close(fig)
 
 

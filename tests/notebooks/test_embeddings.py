@@ -50,14 +50,12 @@ def test_a_better_equal_and_worse_one_are_told_apart(tmp_path, kept, side):
     assert {one.verdict for one in by_learned} == {side}
     if kept == 1.0:
         assert all(one.mean == pytest.approx(0, abs=1e-12) for one in by_learned)
-    said = embeddings.answer(found)
+    (said,) = embeddings.answer(found)
     assert said.endswith(
         "so it should be the default." if side == "above" else "so the paper's grouping stays the default."
     )
-    words = {"above": "above", "below": "BELOW", "undecided": "not distinguishable from"}
-    assert embeddings.sentence(found[0], CALLED).startswith(
-        f"tied RSF, learned reward: AMA, emb. apart {words[side]} MA, "
-    )
+    assert said.startswith("AMA, emb. apart, of 4 comparisons: ")
+    assert "| tied | RSF | AMA, emb. apart | learned reward | " in embeddings.table(found, CALLED)
 
 
 def test_without_rows_there_is_nothing_to_compare(tmp_path):

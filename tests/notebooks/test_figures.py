@@ -9,6 +9,7 @@ import runpy
 from functools import cache
 from pathlib import Path
 
+import IPython.display
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ import made_rows
 import run
 from drawing import fronts, panels, style, tiny_models
 from drawing import rows as available
+from figure_checks import fits, told_apart
 from llm.config import names
 from llm.evidence import paths
 from llm.evidence.compare import as_coarse
@@ -29,10 +31,18 @@ DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algo
 SWEEPS = (*"core learning-rates algorithms mitigations mitigation-rates ratios ama-samples kl-penalty".split(),)
 SAVE = re.compile(r'style\.save\(fig, "([^"]+)"\)')
 OF_CORE = {
-    "training": {"fig01", "fig12"},
-    "averaging": {"fig_fronts", "fig_advantage", "fig04-right", "fig_parts"},
+    "training": {"fig01", "fig12", "fig12-training", "fig_tax"},
+    "averaging": {
+        "fig_fronts",
+        "fig_front",
+        "fig_front-narrow",
+        "fig_advantage",
+        "fig04-right",
+        "fig04-all",
+        "fig_parts",
+    },
     "mitigations": set(),
-    "ratios": {"fig05-left", "fig10", "fig11", "fig_recommended"},
+    "ratios": {"fig05-left", "fig05-gain", "fig10", "fig11", "fig_recommended"},
     "inside_ama": {"fig_embeddings"},
     "algorithms": set(),
     "zephyr": set(),
@@ -63,7 +73,10 @@ def drawn(monkeypatch, capsys, results):
         monkeypatch.setenv("PRESET", made_rows.PRESET.name)
         figures, texts = {}, {}
         monkeypatch.setattr(
-            style, "save", lambda fig, name: (figures.__setitem__(name, fig), layout and sticks_out(fig, name))
+            style, "save", lambda fig, name: (figures.__setitem__(name, fig), layout and check(fig, name))
+        )
+        monkeypatch.setattr(
+            IPython.display, "display", lambda *every: [print(getattr(one, "data", one)) for one in every]
         )
         monkeypatch.setattr(style, "write", lambda text, name: texts.__setitem__(name, text))
         runpy.run_path(str(NOTEBOOKS / f"{notebook}.py"))
@@ -76,6 +89,13 @@ def drawn(monkeypatch, capsys, results):
 def movement_is_measured():
     """Whether the committed rows of the microcosm have what the notebook on methods holds the tax against."""
     return '"forward_kl"' in (NOTEBOOKS.parent / "results" / "microcosm" / "core-seed0.jsonl").read_text()
+
+
+def check(fig, name):
+    """Within its bounds, as wide as one or two columns, legible, its colours apart."""
+    sticks_out(fig, name)
+    fits(fig, name)
+    told_apart(fig, name)
 
 
 def sticks_out(fig, name):
@@ -118,9 +138,39 @@ def test_without_its_rows_a_cell_names_the_sweep_and_draws_nothing(notebook, dra
     figures, texts, said = drawn(notebook, (0, 1), ("core",))
     assert set(figures) == OF_CORE[notebook]
     assert not texts
-    told = re.findall(r'Not measured yet, so nothing is drawn here: .*TARGET="(.*)"', said)
+    told = re.findall(r'Not measured yet, so nothing is drawn here: .*PRESET=microcosm SEEDS="0 1" TARGET="(.*)"', said)
     assert {sweep for targets in told for sweep in targets.split()} >= set(MISSING[notebook])
     assert {sweep for targets in told for sweep in targets.split()} <= set(names("sweeps"))
+
+
+@pytest.mark.parametrize("notebook", ["training", "averaging", "ratios", "mitigations"])
+def test_the_rows_of_another_preset_draw_what_they_have_data_for(notebook, monkeypatch, tmp_path, capsys):
+    """A preset of a public reward model, which has no gold reward beside it."""
+    rows = [row | {"preset": "openllama-3b"} for seed in (0, 1) for row in made_rows.sweep_rows("core", seed)]
+    write(tmp_path / "openllama-3b", [row for row in rows if row["metric"] not in ("gold_reward", "win_rate")])
+    monkeypatch.setenv("RESULTS", str(tmp_path))
+    monkeypatch.setenv("PRESET", "openllama-3b")
+    figures = {}
+    monkeypatch.setattr(style, "save", lambda fig, name: (figures.__setitem__(name, fig), check(fig, name)))
+    monkeypatch.setattr(IPython.display, "display", lambda *every: [print(getattr(one, "data", one)) for one in every])
+    runpy.run_path(str(NOTEBOOKS / f"{notebook}.py"))
+    plt.close("all")
+    said = capsys.readouterr().out
+    assert "Drawn from preset `openllama-3b`: RSF (2 seeds)" in said.replace("**", "")
+    assert "**What was found** (openllama-3b, 2 seeds)" in said
+    assert set(figures) >= OF_CORE[notebook] - {"fig05-gain"}
+    assert not any("microcosm" in text.get_text() for fig in figures.values() for text in fig.texts)
+
+
+def test_a_preset_without_rows_is_told_the_command_that_makes_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("RESULTS", str(tmp_path))
+    monkeypatch.setenv("PRESET", "openllama-3b")
+    wanted = (
+        r'preset = openllama-3b has no rows yet. To measure: make reproduce PRESET=openllama-3b SEEDS="0" TARGET="core"'
+    )
+    with pytest.raises(available.NoRows, match=re.escape(wanted)) as found:
+        available.frames()
+    assert found.value._render_traceback_() == [f"error: {found.value}"]
 
 
 def test_only_seeds_that_have_everything_are_compared(capsys, tmp_path):
@@ -140,24 +190,19 @@ def test_only_seeds_that_have_everything_are_compared(capsys, tmp_path):
     assert "No seed has the rows of all of `mitigations` and `ratios`" in capsys.readouterr().out
     assert available.find(few, {("rsf", "kl-penalty"): ["kl"]}) is None
     assert (
-        'nothing is drawn here: `kl-penalty` (RSF: kl). To measure: make reproduce TARGET="kl-penalty"'
+        'nothing is drawn here: `kl-penalty` (RSF: kl). To measure: make reproduce PRESET=microcosm SEEDS="0 1 2" TARGET="kl-penalty"'
         in capsys.readouterr().out
     )
 
 
-def test_hollow_marks_are_the_models_that_another_one_beats_in_both(tmp_path):
+def test_pale_marks_are_the_models_that_another_one_beats_in_both(tmp_path):
     style.use()
     extra = rows_of(0, "ma", {"alpha": 0.5}, model(0.3, 0.5))  # between .4 and .6 on the path, and beaten by .4
     rows = paths.load(write(tmp_path, core(0) + extra))
     fig, ax = plt.subplots()
     fronts.draw_front(ax, paths.path(rows, "ma"), "reward", "bleu", style.look("ma"))
-    marks = {
-        line.get_marker(): line.get_markerfacecolor()
-        for line in ax.lines
-        if line.get_marker() not in ("None", "", None)
-    }
-    hollow = {marker for marker, face in marks.items() if face == "white"}
-    assert hollow == {style.marker(0.5)}
+    marks = {line.get_marker(): line.get_alpha() for line in ax.lines if line.get_marker() not in ("None", "", None)}
+    assert {marker for marker, alpha in marks.items() if alpha} == {style.marker(0.5)}
     plt.close(fig)
 
 

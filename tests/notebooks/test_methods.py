@@ -3,11 +3,13 @@
 import runpy
 from pathlib import Path
 
+import IPython.display
 import matplotlib.pyplot as plt
 import pytest
 
 import made_rows
 from drawing import plane, style
+from figure_checks import fits, told_apart
 from llm.evidence.rows import write_rows
 from rsf_rows import core
 
@@ -38,16 +40,12 @@ def drawn(monkeypatch, capsys, tmp_path):
         monkeypatch.setenv("PRESET", made_rows.PRESET.name)
         figures = {}
         monkeypatch.setattr(style, "save", lambda fig, name: figures.__setitem__(name, fig))
+        monkeypatch.setattr(IPython.display, "display", lambda *every: [print(one.data) for one in every])
         runpy.run_path(str(NOTEBOOK))
         return figures, capsys.readouterr().out
 
     yield run
     plt.close("all")
-
-
-def smallest_text(fig):
-    fig.draw_without_rendering()
-    return min(text.get_fontsize() for text in fig.findobj(plt.Text) if text.get_text() and text.get_visible())
 
 
 def test_all_sweeps_give_a_panel_a_group_and_nothing_sticks_out_or_is_too_small(drawn):
@@ -56,7 +54,8 @@ def test_all_sweeps_give_a_panel_a_group_and_nothing_sticks_out_or_is_too_small(
     titles = [ax.get_title() for ax in figures["fig_methods_groups"].axes if ax.axison]
     assert sorted(titles) == sorted(plane.GROUPS.values())
     for name, fig in figures.items():
-        assert smallest_text(fig) >= 6 * style.WIDTH / 6.8, name
+        fits(fig, name)
+        told_apart(fig, name)
         box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
         assert max(-box.x0, -box.y0, box.x1 - width, box.y1 - height) < 0.02, name
         assert any("3 seeds" in text.get_text() for text in fig.texts), name
@@ -90,4 +89,4 @@ def test_where_no_tax_is_paid_nothing_is_drawn_and_a_sentence_says_so(monkeypatc
 
 
 def test_where_everything_is_measured_nothing_is_said_to_be_missing():
-    assert plane.missing({}) == "None: every method has rows."
+    assert plane.missing({}, [0]) == "None: every method has rows."

@@ -25,20 +25,20 @@ def changed(path, metric, by):
 
 def test_rates_and_seeds_that_every_method_has_are_found_in_rising_order(rows):
     some = rows[(rows["seed"] != 1) | (rows["family"] != "er")]
-    found = rates.find(some, ("ma", "l1", "er"), made_rows.PRESET)
+    found = rates.find(some, ("ma", "l1", "er"), made_rows.PRESET, {"rsf": rows})
     assert [list(models) for models in found.values()] == [RATES] * 3
     assert {seed for models in found.values() for path in models.values() for seed in path["seed"]} == {0, 2}
 
 
 def test_where_rates_or_seeds_are_missing_a_sentence_says_so(rows, capsys):
     own = rows[rows["lr"].isna() | (rows["family"] != "er")]
-    assert rates.find(own, ("ma", "er"), made_rows.PRESET) is None
+    assert rates.find(own, ("ma", "er"), made_rows.PRESET, {"rsf": rows}) is None
     assert 'TARGET="learning-rates mitigations mitigation-rates"' in capsys.readouterr().out
     apart = rows[(rows["seed"] == 0) == (rows["family"] == "er")]
     apart = pd.concat([apart, rows[rows["method"].isin(["theta_0", "theta", "distilled"])]]).drop_duplicates(
         ["seed", "family", "setting_key", "metric"]
     )
-    assert rates.find(apart, ("ma", "er"), made_rows.PRESET) is None
+    assert rates.find(apart, ("ma", "er"), made_rows.PRESET, {"rsf": rows}) is None
     assert "No seed has the rows" in capsys.readouterr().out
 
 
@@ -58,9 +58,9 @@ def test_shares_are_those_that_were_built_in_and_each_gets_its_best_rate(rows):
     one = compare.leads(found, rows, "bleu", "ma")["l1"]
     assert {lr: share.mean for lr, share in one.at.items()} == pytest.approx({1e-4: 0, None: 0.5, 1e-3: 0.75})
     assert one.best.mean == pytest.approx(0)
-    line = rates.table({"l1": one}, "ma", {lr: f"rate {lr}" for lr in RATES}).loc["MA against L1"]
-    assert line["rate 0.001"] == "+0.75 [+0.75, +0.75], saves tax"
-    assert rates.sentence("l1", "ma", one).startswith("MA against L1: ")
+    (line,) = rates.table({"l1": one}, "ma", {lr: f"rate {lr}" for lr in RATES}).to_dict("records")
+    assert (line["saved by"], line["of the tax of"]) == ("MA", "L1")
+    assert line["both at rate 0.001"] == "**+0.75 [+0.75, +0.75]**"
 
 
 def test_a_method_that_pays_no_tax_is_said_to_pay_none(rows):
@@ -68,11 +68,12 @@ def test_a_method_that_pays_no_tax_is_said_to_pay_none(rows):
     found = {"ma": {None: ma}, "l1": {None: halved(rows, ma, "bleu", 0)}}
     one = compare.leads(found, rows, "bleu", "ma")["l1"]
     assert (one.at, one.best) == ({None: None}, None)
-    assert rates.sentence("l1", "ma", one) == f"MA against L1: {rates.UNTAXED}"
+    assert rates.told(one.best) == "-"
+    assert "MA saves tax against no method (0 of 1 pay a tax" in rates.verdict({"ma": {"l1": one}})
 
 
 def test_early_stopping_is_a_rival_of_every_method_but_ma(rows):
-    found = rates.find(rows, ("ma", "early-stopping", "l1"), made_rows.PRESET)
+    found = rates.find(rows, ("ma", "early-stopping", "l1"), made_rows.PRESET, {"rsf": rows})
     assert {rival: set(compare.leads(found, rows, "mean_ability", rival)) for rival in rates.RIVALS} == {
         "ma": {"early-stopping", "l1"},
         "early-stopping": {"l1"},

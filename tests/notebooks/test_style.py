@@ -1,22 +1,20 @@
 """The style of figures: fixed, distinguishable looks and reproducible files."""
 
+import re
+import struct
 from itertools import combinations
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import CSS4_COLORS
 
 from drawing import style
+from figure_checks import apart
 from llm.methods import looks
 
-# Linear RGB as seen without green, or without red, receptors (Machado, Oliveira, Fernandes 2009, severity 1).
-VISION = {
-    "full": np.eye(3),
-    "deuteranopia": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
-    "protanopia": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
-}
 TOGETHER = [
     ("theta_0", "theta", "early-stopping", "ma", "ama", "ama-own-embeddings"),
     ("theta_0", "theta", "part-input", "part-middle", "part-output", "part-embeddings"),
@@ -61,24 +59,37 @@ TOGETHER = [
         "dera",
     ),
 ]
-XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
 
-def lab(colour, vision):
-    """CIELAB (D65) of a colour as someone sees it."""
-    rgb = np.array(to_rgb(colour))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    x, y, z = XYZ @ np.clip(VISION[vision] @ linear, 0, 1) / [0.9505, 1.0, 1.089]
-    fx, fy, fz = (np.cbrt(t) if t > 0.008856 else 7.787 * t + 16 / 116 for t in (x, y, z))
-    return np.array([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)])
-
-
-@pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("methods", TOGETHER, ids="+".join)
-def test_methods_drawn_together_are_told_apart_whatever_the_colour_vision(methods, vision):
+def test_methods_drawn_together_are_told_apart_whatever_the_colour_vision(methods):
     for first, second in combinations(methods, 2):
-        apart = np.linalg.norm(lab(style.look(first).colour, vision) - lab(style.look(second).colour, vision))
-        assert apart > 15, f"{first} and {second} differ by {apart:.1f}"
+        distance = apart(style.look(first).colour, style.look(second).colour)
+        assert distance > style.DISTANCE, f"{first} and {second} differ by {distance:.1f}"
+
+
+def test_verdicts_are_told_apart_and_none_has_the_colour_of_a_method():
+    assert all(apart(*pair) > style.DISTANCE for pair in combinations(style.VERDICTS.values(), 2))
+    methods = {shown.colour for shown in looks().values()}
+    assert not methods & {*style.VERDICTS.values(), style.BEFORE, style.AFTER, style.INK, style.GREY}
+
+
+FIGURES = [path for path in Path(style.__file__).parent.glob("*.py") if path.name not in ("style.py", "tiny_models.py")]
+FIGURES += [path for path in Path(style.__file__).parents[1].glob("*.py") if path.name != "run.py"]
+COLOUR = re.compile(rf"""["'](#[0-9a-fA-F]{{3,8}}|C[0-9]|tab:\w+|{"|".join(CSS4_COLORS)})["']""")
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)
+def test_no_figure_names_a_colour_of_its_own(path):
+    assert [found[0] for found in COLOUR.finditer(path.read_text())] == []
+    assert COLOUR.search('color="black"') and COLOUR.search("color='#12ab34'") and COLOUR.search('"C0"')
+
+
+@pytest.mark.parametrize("path", sorted((style.ROOT / "figures").glob("*.png")), ids=lambda path: path.stem)
+def test_committed_pictures_are_as_wide_as_a_column_or_two_and_no_higher_than_a_page(path):
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])
+    assert width / 200 == pytest.approx(3.3) or width / 200 == pytest.approx(6.8)
+    assert height / 200 <= 8
 
 
 def test_every_method_has_a_colour_of_its_own_and_every_tenth_a_marker():
@@ -121,3 +132,27 @@ def test_the_same_figure_gives_the_same_bytes_and_says_what_it_shows(tmp_path, m
     for file in ("fig.pdf", "fig.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
         assert b"CreationDate" not in (tmp_path / "a" / file).read_bytes()
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_the_last_digits_of_a_mean_change_no_byte(tmp_path, monkeypatch, scale):
+    style.use()
+    noise = np.random.default_rng(0)
+    for folder in ("a", "b"):
+        monkeypatch.setenv("FIGURES", str(tmp_path / folder))
+        x, y = (np.geomspace(0.1, 3, 9) * (1 + (folder == "b") * 4e-16 * noise.normal(size=9)) for _ in range(2))
+        fig, ax = plt.subplots()
+        ax.errorbar(x, y, yerr=y / 7, marker="o")
+        ax.fill_between(x, y / 2, y / 3)
+        ax.scatter(x, y, c=y)
+        ax.barh(y, x, height=0.1)
+        ax.set_xscale(scale)
+        style.save(fig, "fig")
+        plt.close(fig)
+    assert (tmp_path / "a" / "fig.pdf").read_bytes() == (tmp_path / "b" / "fig.pdf").read_bytes()
+
+
+def test_two_seeds_give_no_error_bar_and_say_so():
+    frame = pd.DataFrame({"alpha": [0, 0], "seed": [0, 1], "value": [1.0, 2.0], "stderr": [0.1, 0.1]})
+    assert style.over_seeds(frame, "alpha")["error"].isna().all()
+    assert style.bars(2) == "two seeds, so no error bars"
