@@ -419,7 +419,7 @@ for _method in (
         "arXiv 2404.16792", "averaging.whole.early:make", {"iteration": Option(least=1, whole=True)}, whole=True,
         order=Order(("alpha",), starts="theta_0"), family=_by("extrapolate-early", "iteration"), most=3.0),
     Method("tail", "averaging",
-        _shades("tail", "mean of the last", "", {2: "#620f63", 4: "#67cbb6", 8: "#102fb0"}, "-."),
+        _shades("tail", "mean of the last", "", {2: "#620f63", 3: "#102fb0", 4: "#67cbb6"}, "-."),
         "arXiv 1803.05407", "averaging.whole.tail:make", {"last": Option(least=1, whole=True)}, whole=True,
         order=FROM_THETA_0, family=_by("tail", "last")),
     Method("soup", "averaging", _shades("soup", "soup of runs:", "", {2: "#c8a219", 3: "#f695f8"}),

@@ -44,7 +44,7 @@ TOGETHER = [
         "ama-published",
     ),
     ("ma", "extrapolate", *(f"extrapolate-early-{iteration}" for iteration in (2, 3, 4, 5))),
-    ("ma", "tail-2", "tail-4", "tail-8", "soup-2", "soup-3", "model-stock-tensor", "model-stock-model", "dera"),
+    ("ma", "tail-2", "tail-3", "tail-4", "soup-2", "soup-3", "model-stock-tensor", "model-stock-model", "dera"),
     (
         "ma",
         "ama",

@@ -45,11 +45,7 @@ UNEQUAL = {  # what figure 9 adds to equal ratios; its numbers are shares of the
     "theta_0": {"(a, a, a + 0.1)": "pattern-output-more", "(a, a + 0.1, a + 0.1)": "pattern-rest-more"},
 }
 TEXT = "log_likelihood"  # the ability that real models are judged by: it is taxed on every seed
-ENDS = (
-    *BOUNDED,
-    TEXT,
-    *(f"{ability}_log_likelihood" for ability in BOUNDED),
-)  # of which some average may beat both ends
+ENDS = (*BOUNDED, *(name for name in METRICS if name.endswith(TEXT)))  # of which some average may beat both ends
 
 
 @dataclass(frozen=True)
