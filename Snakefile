@@ -345,7 +345,7 @@ rule overlap:
 
 rule replies:  # samples for a person: no rows, and no part of `all`
     input:
-        theta("{seed}", "rsf", "own"),
+        lambda wildcards: theta(wildcards.seed, "rsf", "own"),
     output:
         RESULTS / preset.name / "replies-seed{seed}.json",
     shell:

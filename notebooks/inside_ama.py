@@ -124,7 +124,7 @@ if oracle:
                 for reward, best in zip(REWARDS, ORACLES, strict=False)
             },
         }
-        for alpha in sorted(set(oracle["ama"]["alpha"].dropna()))
+        for alpha in sorted(set.intersection(*(set(oracle[name]["alpha"].dropna()) for name in CHOSEN)))
     ]
     told = "AMA minus the oracle by the same reward, on test prompts."
     sentences.show(f"{told} {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(table))}")

@@ -249,7 +249,7 @@ style.save(fig, "theory-effective")
 
 # %%
 proposition = read("proposition")
-versions = {"printed": ("as printed", GREY, ":"), "outputs": ("outputs", LOOKS["outputs"].colour, "-")}
+versions = {"printed": ("as printed", INK, ":"), "outputs": ("outputs", LOOKS["outputs"].colour, "-")}
 versions["weights"] = ("weights", LOOKS["weights"].colour, "-")
 titles = {
     "xi_1": r"$\xi_1$ (the same classes)",

@@ -111,27 +111,26 @@ def _train_phase(run: MicrocosmRun, phase: Phase, attempt: int, model, before: l
         return history
     batches = islice(_batches(run, phase, attempt), done, None)
     losses = fit(model, batches, token_loss, phase.optimiser, steps=None, optimiser=optimiser, first_step=done)
-    bar = tqdm(total=steps, initial=done, desc=f"pretrain: {phase.name}", unit="step")
-    for step, loss in enumerate(losses, start=done + 1):
-        bar.update()
-        if step % settings.check_every and step != steps:
-            continue
-        model.eval()
-        seconds = earlier + round(bar.format_dict["elapsed"])
-        entry = {
-            "phase": phase.name,
-            "attempt": attempt,
-            "tokens": step * step_tokens,
-            "seconds": seconds,
-            "loss": loss,
-        }
-        history.append(entry | check(run, model))
-        model.train()
-        kept.write(model, optimiser, before + history)
-        bar.set_postfix({k: f"{v:.2f}" for k, v in history[-1].items() if isinstance(v, float)})
-        if _reached(history[-1], phase) or step == steps:
-            break
-    bar.close()
+    with tqdm(total=steps, initial=done, desc=f"pretrain: {phase.name}", unit="step") as bar:
+        for step, loss in enumerate(losses, start=done + 1):
+            bar.update()
+            if step % settings.check_every and step != steps:
+                continue
+            model.eval()
+            seconds = earlier + round(bar.format_dict["elapsed"])
+            entry = {
+                "phase": phase.name,
+                "attempt": attempt,
+                "tokens": step * step_tokens,
+                "seconds": seconds,
+                "loss": loss,
+            }
+            history.append(entry | check(run, model))
+            model.train()
+            kept.write(model, optimiser, before + history)
+            bar.set_postfix({k: f"{v:.2f}" for k, v in history[-1].items() if isinstance(v, float)})
+            if _reached(history[-1], phase) or step == steps:
+                break
     model.eval()
     return history
 

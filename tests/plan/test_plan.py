@@ -210,7 +210,7 @@ def test_the_steps_are_the_graphs_jobs_once_each_and_tell_how_many_models_they_m
     found = steps(preset, [load_sweep("core")])
     before = ["pretrain", "sft", "reward", "align", "trajectory"]
     assert [step.rule for step in found] == [*before, *["average"] * 7, "baseline"]
-    assert sum(models(preset, step) for step in found) == 2 + 11 + 44 + 8 + 1
+    assert sum(models(preset, step) for step in found) == 2 + 13 + 44 + 8 + 1
     both = steps(preset, [load_sweep("core"), load_sweep("mitigations")])
     assert len(both) == len(set(both)) == len(found) + 10
     penalties = steps(preset, [load_sweep("kl-penalty")])

@@ -47,7 +47,7 @@ def test_every_model_of_the_core_sweep_has_a_row_of_every_metric(rows, run, tmp_
     for alpha in (0.2, 0.4, 0.6, 0.8):
         for embeddings in ("first", "own"):
             assert set(values(rows, "ama", alpha=alpha, embeddings=embeddings)) == set(METRICS)
-    assert len(rows) == len(METRICS) * (2 + 2 + 11 + 4 * 11 + 2 * 4) + 3 + 2
+    assert len(rows) == len(METRICS) * (2 + 2 + 13 + 4 * 11 + 2 * 4) + 3 + 2
     write_rows(tmp_path / "rows.jsonl", rows)  # which refuses what the schema does not allow
     assert {(row["preset"], row["seed"]) for row in rows} == {("smoke", 0)}
 

@@ -90,7 +90,7 @@ def test_every_model_of_the_core_is_measured_by_the_abilities_that_the_preset_ha
         "chance": 1,
         "theta": 1,
         "early-stopping": 2,
-        "ma": 11,
+        "ma": 13,
         "part": 11,
         "ama": 4,
     }
