@@ -140,7 +140,7 @@ def test_every_family_of_a_sweep_has_a_path_from_theta_0_or_to_theta(frames, swe
         assert {"theta_0", "theta", "distilled"} & set(ends["method"]), name
         rewards = path[(path["metric"] == "reward") & (path["seed"] == 0)].sort_values("step")
         assert rewards["step"].is_unique
-        assert len(rewards) >= 5
+        assert len(rewards) >= 3  # theta_0 or theta, and two settings of its own
 
 
 @pytest.mark.parametrize("sweep", names("sweeps"))
