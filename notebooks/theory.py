@@ -803,7 +803,10 @@ fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL), sharey=True)
 for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
     for model, (name, colour, line) in looks.items():
         rows = exact[(exact["labels"] == labels) & (exact["model"] == model)]
-        ax.plot(rows["n_o"], rows["accuracy"], color=colour, linestyle=line, label=name)
+        mark = (
+            {"marker": "s", "markersize": 2.5} if model == "outputs" else {}
+        )  # its colour is near regression's to some eyes
+        ax.plot(rows["n_o"], rows["accuracy"], color=colour, linestyle=line, label=name, **mark)
     ax.set(title=title, xlabel=r"shared features, $n_o$")
 axes[0].set_ylabel("accuracy, exact")
 axes[0].legend()
