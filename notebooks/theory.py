@@ -809,7 +809,7 @@ for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
         ax.plot(rows["n_o"], rows["accuracy"], color=colour, linestyle=line, label=name, **mark)
     ax.set(title=title, xlabel=r"shared features, $n_o$")
 axes[0].set_ylabel("accuracy, exact")
-axes[0].legend()
+axes[1].legend(loc="upper right")
 style.foot(fig, sizes(exact))
 style.save(fig, "theory-regression")
 
