@@ -130,7 +130,8 @@ def _family(method: str, setting: Mapping) -> str:
 
 def _check_complete(rows: pd.DataFrame) -> None:
     """Every setting of a family is there for each of the family's seeds and each reward and ability that the preset has
-    (AMA's ratios may differ), and for what else was measured of theta_0 of that seed: older seeds have less.
+    (AMA's ratios may differ; a run of alignment may stop an iteration earlier on one seed than on another), and for what else was
+    measured of theta_0 of that seed: older seeds have less.
     """
     metrics = {*rewards(rows), *abilities(rows)}
     of_start = rows[(rows["method"] == "theta_0") & rows["metric"].isin([*SCORES, *OF_EVERY_MODEL])]
@@ -140,8 +141,12 @@ def _check_complete(rows: pd.DataFrame) -> None:
     for named, models in rows[rows["method"] != "chance"].groupby(families, dropna=False):
         wanted = set(product(set(models["seed"]), metrics)) | {one for one in further if one[0] in set(models["seed"])}
         values: Any
+        last = models.groupby("seed")["iteration"].max() if named[0] == "early-stopping" else None
         for values, group in models.groupby(steps(), dropna=False):
-            missing = sorted(wanted - set(zip(group["seed"], group["metric"], strict=True)))
+            ended = set() if last is None else set(last[last < group["iteration"].iloc[0]].index)
+            missing = sorted(
+                {one for one in wanted if one[0] not in ended} - set(zip(group["seed"], group["metric"], strict=True))
+            )
             if missing:
                 given = zip((*families[1:], *steps()), (*named[1:], *values), strict=True)
                 setting = {name: value for name, value in given if pd.notna(value)}

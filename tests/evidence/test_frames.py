@@ -163,3 +163,22 @@ def test_one_row_of_the_table_brings_a_new_ability_into_means_tables_and_figures
 def test_every_metric_of_the_committed_rows_is_known():
     measured = {json.loads(line)["metric"] for path in RESULTS.glob("*/*.jsonl") for line in path.open()}
     assert measured <= known_metrics()
+
+
+def test_a_run_may_stop_an_iteration_earlier_on_one_seed_but_may_not_leave_one_out(tmp_path):
+    """Seed 0 of three iterations, seed 1 of two: its third is not missing; its first would be."""
+    rows = [row for seed in (0, 1) for row in core(seed)]
+    stopped = [row["setting"]["iteration"] for row in rows if row["method"] == "early-stopping" and row["seed"] == 1]
+    last, first = max(stopped), min(stopped)
+
+    def without(iteration):
+        left_out = ("early-stopping", 1, {"iteration": iteration})
+        return [row for row in rows if (row["method"], row["seed"], row["setting"]) != left_out]
+
+    kept = after(read_preset(write(tmp_path / "shorter", without(last))), "rsf")
+    assert kept[kept["method"] == "early-stopping"].groupby("seed")["iteration"].max().to_dict() == {
+        0: last,
+        1: last - 1,
+    }
+    with pytest.raises(UserError, match="method = early-stopping.*seed = 1.*every seed needs the same rows"):
+        after(read_preset(write(tmp_path / "torn", without(first))), "rsf")

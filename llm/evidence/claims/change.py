@@ -33,7 +33,9 @@ class Model:
         seeds = paths.seeds(path)
         if self.choose:
             return {seed: self.choose(path[path["seed"] != seed] if len(seeds) > 1 else path) for seed in seeds}
-        return dict.fromkeys(seeds, float(path["step"].max()) if self.step == LAST else self.step)
+        if self.step == LAST:  # of each seed: runs may stop at different iterations
+            return {seed: float(path.loc[path["seed"] == seed, "step"].max()) for seed in seeds}
+        return dict.fromkeys(seeds, self.step)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Change:
         ends = [paths.at(path, step) for path, step in zip(pair, steps, strict=True)]
         chosen = [told for model, step in zip(models, steps, strict=True) if (told := _told(model, step))]
         beside = [metric for metric in COMPANIONS.get(self.metric, ()) if metric in book.metrics]
-        agree = all(len(set(step.values())) == 1 for step in steps)
+        agree = all(len(set(step.values())) == 1 for model, step in zip(models, steps, strict=True) if model.choose)
         inflation = cross_chosen(len(steps[0]), agree)
         return [
             self._line(book, ends, metric, ", ".join(chosen), inflation, self.deciding and metric == self.metric)
