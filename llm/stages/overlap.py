@@ -167,7 +167,7 @@ def compare(a: NDArray[np.float64], b: NDArray[np.float64], rng: np.random.Gener
         "cosines": cosines.tolist(),
         "s2": s2,
         "s4": s4,
-        "predicted": predicted_gain(*ranks, s2, s4),
+        "predicted": predicted_gain(ranks[0], ranks[1], s2, s4),
         "null": {
             "within": float(np.mean([(cosines_of(*pair, [n, n]) ** 2).mean() for pair, n in zip(halves, ranks)])),
             "same": float(np.mean(exchanged)),
