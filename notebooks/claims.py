@@ -26,7 +26,6 @@
 # than the learned reward, the verdict says so.
 
 # %%
-import re
 from collections import Counter
 
 import matplotlib.pyplot as plt
@@ -41,8 +40,7 @@ style.use()
 rows.check()
 LEDGER = ledger(style.results(), style.results("theory"))
 FOUND = sentences.Findings()
-TABLE = render.markdown(LEDGER, style.figures(), "../")
-display(Markdown(re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", TABLE)))  # its links are those of docs/claims.md
+display(Markdown(render.markdown(LEDGER, style.figures(), None)))  # docs/claims.md has its links
 
 # %% [markdown]
 # ## The claims, drawn

@@ -61,11 +61,7 @@ if PRESET.data == "smollm":
 # %%
 STOPPING = rows.path(FRAMES, RLHF, "early-stopping")
 if STOPPING is not None:
-    fig, axes = panels.small(len(EVERY))
-    for ax, metric in zip(axes, EVERY, strict=True):
-        panels.along(ax, STOPPING, metric, f"{RLHF.upper()} iteration")
-        if metric in ABILITIES:
-            panels.floor(ax, ROWS, metric)
+    fig = panels.trajectory(STOPPING, ROWS, EVERY, f"{RLHF.upper()} iteration")
     style.stamp(fig, PRESET.name, len(SEEDS))
     style.save(fig, "fig_real_tax")
 

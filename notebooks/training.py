@@ -105,11 +105,7 @@ if STOPPING is not None:
 
 # %%
 if STOPPING is not None:
-    fig, axes = panels.small(len(EVERY))
-    for ax, metric in zip(axes, EVERY, strict=True):
-        panels.along(ax, STOPPING, metric, f"{RLHF.upper()} iteration")
-        if metric in ABILITIES:
-            panels.floor(ax, ROWS, metric)
+    fig = panels.trajectory(STOPPING, ROWS, EVERY, f"{RLHF.upper()} iteration")
     style.stamp(fig, PRESET.name, len(SEEDS))
     style.save(fig, "fig12-training")
 

@@ -38,8 +38,12 @@ class Soup:
     @property
     def shares(self) -> tuple[float, ...]:
         """theta's share and the others', of the sum 1."""
-        given = self.weights or (1.0,) * (1 + len(self.others))
-        return tuple(weight / sum(given) for weight in given)
+        return tuple(weight / sum(self.all_weights) for weight in self.all_weights)
+
+    @property
+    def all_weights(self) -> tuple[float, ...]:
+        """theta's weight and the others', as they are given, or 1."""
+        return self.weights or (1.0,) * (1 + len(self.others))
 
     @property
     def names(self) -> list[str]:

@@ -26,6 +26,10 @@ class Optimiser(Settings):
     warmup_steps: Annotated[int, Field(ge=0)]
     final_share: Share
 
+    def at(self, lr: float | None) -> "Optimiser":
+        """The same at another rate; None: at its own."""
+        return self if lr is None else self.model_copy(update={"lr": lr})
+
 
 class Trained(Settings):
     """A stage that trains, and what its memory and disk are planned by."""

@@ -76,8 +76,7 @@ def dpo(
         reached: (iteration) -> whether to stop after it.
     """
     settings = run.preset.dpo
-    if lr is not None:
-        settings = settings.model_copy(update={"optimiser": settings.optimiser.model_copy(update={"lr": lr})})
+    settings = settings.model_copy(update={"optimiser": settings.optimiser.at(lr)})
     before = require_model(theta_0)
     if not preferences.is_file():
         raise UserError(f"preferences {preferences} is missing; run the stage `reward`, which makes it, first")

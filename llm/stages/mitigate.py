@@ -84,8 +84,7 @@ def train(run: MicrocosmRun, rsf: Path, method: str, setting: dict, lr: float | 
     if up_to_date(out / "config.json", theta_0 / "config.json", *files):
         return
     samples = [sample for file in files for sample in read_made(file, _samples)]
-    optimiser = run.preset.distil.optimiser
-    optimiser = optimiser if lr is None else optimiser.model_copy(update={"lr": lr})
+    optimiser = run.preset.distil.optimiser.at(lr)
     tokenizer = load_tokenizer(theta_0)
     model = distil(run, load_model(theta_0), tokenizer, samples, method, setting, optimiser)
     save_model(model, tokenizer, out)

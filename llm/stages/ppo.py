@@ -91,8 +91,7 @@ def ppo(
     from, lies `training<i>.safetensors` too, the critic and both optimisers. reached: (iteration) -> whether to stop after it.
     """
     settings = run.preset.ppo
-    if lr is not None:
-        settings = settings.model_copy(update={"optimiser": settings.optimiser.model_copy(update={"lr": lr})})
+    settings = settings.model_copy(update={"optimiser": settings.optimiser.at(lr)})
     if eta is not None:
         settings = settings.model_copy(update={"eta": eta})
     require_model(theta_0)

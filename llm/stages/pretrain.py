@@ -34,17 +34,16 @@ def pretrain(run: MicrocosmRun, out: Path) -> list[dict]:
     settings, tokenizer = run.preset.pretrain, build_tokenizer(run.preset.world.size)
     kept = _Kept(out.with_name("pretraining.safetensors"), out.with_name("pretraining.json"))
     history: list[dict] = []
-    for attempt in range(1, settings.attempts + 1):
-        model = build_model(run.preset.model, tokenizer, seed=_seed(run, attempt))
-        history += _train_phase(run, settings.phases[0], attempt, model, history, kept)
-        if _reached(history[-1], settings.phases[0]):
-            break
-    for before, phase in zip(settings.phases, [*settings.phases[1:], None]):
-        if not _reached(history[-1], before):
+    for place, phase in enumerate(settings.phases):
+        for attempt in range(1, (1 if place else settings.attempts) + 1):
+            if not place:
+                model = build_model(run.preset.model, tokenizer, seed=_seed(run, attempt))
+            history += _train_phase(run, phase, attempt, model, history, kept)
+            if _reached(history[-1], phase):
+                break
+        else:
             kept.remove()
-            raise UserError(f"phase {before.name} stopped at {history[-1]} after {before.max_tokens} tokens")
-        if phase is not None:
-            history += _train_phase(run, phase, 1, model, history, kept)
+            raise UserError(f"phase {phase.name} stopped at {history[-1]} after {phase.max_tokens} tokens")
     save_model(model, tokenizer, out)
     kept.remove()
     return history

@@ -74,7 +74,7 @@ def rsf(
         reached: (iteration) -> whether to stop after it.
     """
     settings = run.preset.rsf
-    optimiser = settings.optimiser if lr is None else settings.optimiser.model_copy(update={"lr": lr})
+    optimiser = settings.optimiser.at(lr)
     before = require_model(theta_0)
     require_model(reward)
     inputs = Inputs(run, reward, out, optimiser, judge, stream, change)

@@ -89,6 +89,16 @@ def small(count: int, across: int = 3) -> tuple[Figure, np.ndarray]:
     return fig, axes.flat[:count]
 
 
+def trajectory(path: pd.DataFrame, rows: pd.DataFrame, metrics: list[str], what: str) -> Figure:
+    """Metrics along a path, a panel each, with an ability's chance floor."""
+    fig, axes = small(len(metrics))
+    for ax, metric in zip(axes, metrics, strict=True):
+        along(ax, path, metric, what)
+        if METRICS[metric].kind == "ability":
+            floor(ax, rows, metric)
+    return fig
+
+
 def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
     """The chance floor: a line where it is in or near the panel's range, else its value at the foot."""
     chance = float(rows.loc[(rows["method"] == "chance") & (rows["metric"] == ability), "value"].mean())

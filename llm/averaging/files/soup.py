@@ -87,7 +87,7 @@ def of_models(
             return None
         shares = [Share("theta", names[name])]
         shares += [Share(other.name, tensors[name]) for other, tensors in zip(others, found, strict=True)]
-        return SoupTensor(shares, soup.weights or (1.0,) * len(shares))
+        return SoupTensor(shares, soup.all_weights)
 
     return make
 
@@ -114,7 +114,7 @@ def of_adapters(
             )
             for owner, adapter in adapters.items()
         ]
-        return SoupTensor(shares, soup.weights or (1.0,) * len(shares))
+        return SoupTensor(shares, soup.all_weights)
 
     return make
 

@@ -34,6 +34,11 @@ class Entry:
         return conclude(lines) if lines else None
 
     @property
+    def otherwise(self) -> Verdict | None:
+        """What gold reward says, where that is another verdict."""
+        return self.by_gold if self.by_gold != self.verdict else None
+
+    @property
     def seeds_needed(self) -> int | None:
         """How many seeds would decide the undecided part that the verdict hangs on, with a chance of 80 %."""
         return self.weakest.seeds_needed

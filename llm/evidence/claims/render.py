@@ -76,8 +76,8 @@ def _plural(word: str) -> str:
 def verdict(entry: Entry) -> str:
     """A claim's verdict; where gold reward says something else, that too; the seeds that an undecided one needs."""
     text = str(entry.verdict)
-    if entry.by_gold and entry.by_gold != entry.verdict:
-        text += f"; by gold reward {entry.by_gold}"
+    if entry.otherwise:
+        text += f"; by gold reward {entry.otherwise}"
     if entry.weakest.verdict == "undecided" and (wanted := needs(entry.weakest)):
         text += f"; {wanted}"
     return text
@@ -102,31 +102,31 @@ def brief(ledgers: Sequence[Ledger]) -> str:
 
 
 def _verdict_and_counts(entry: Entry) -> str:
-    by_gold = f", by gold reward {entry.by_gold}" if entry.by_gold and entry.by_gold != entry.verdict else ""
+    by_gold = f", by gold reward {entry.otherwise}" if entry.otherwise else ""
     parts = f" ({counts(entry, small=False)})" if len(entry.deciding) > 1 else ""
     return f"**{entry.verdict}**{by_gold}{parts}"
 
 
-def markdown(ledger: Ledger, figures: Path, root: str = "") -> str:
+def markdown(ledger: Ledger, figures: Path, root: str | None = "") -> str:
     """A table with links to notebooks, and to those of their figures that the folder `figures` holds; `root` leads from
-    the page to the repository's root ("../").
+    the page to the repository's root ("../"), None: with their names alone.
     """
     titles = "| | claim | verdict | its parts | the part it hangs on | estimate [95 % interval] | where |"
     head = [titles, "|---" * 7 + "|"]
     return "\n".join([*head, *(_row(entry, figures, root) for entry in ledger.entries)])
 
 
-def _row(entry: Entry, figures: Path, root: str) -> str:
-    claim, line, where = entry.claim, entry.weakest, []
+def _row(entry: Entry, figures: Path, root: str | None) -> str:
+    claim, line, where = entry.claim, entry.weakest, dict[str, str]()
     for notebook, names in claim.where.items():
-        where.append(f"[{notebook}]({root}notebooks/{notebook}.ipynb)")
-        drawn = [name for name in names if (figures / f"{name}.png").is_file()]
-        where += [f"[{name}]({root}figures/{name}.png)" for name in drawn]
+        where[notebook] = f"notebooks/{notebook}.ipynb"
+        where |= {name: f"figures/{name}.png" for name in names if (figures / f"{name}.png").is_file()}
+    places = where if root is None else [f"[{name}]({root}{file})" for name, file in where.items()]
     source = f" ({claim.paper})" if claim.paper else ""
     text = f"**{named(entry)}**. {claim.statement}{source}"
     word, _, more = verdict(entry).partition(";")
     bold = f"**{word}**{f';{more}' if more else ''}"
-    cells = (claim.id, text, bold, counts(entry), title(line), number(line), ", ".join(where))
+    cells = (claim.id, text, bold, counts(entry), title(line), number(line), ", ".join(places))
     return "| " + " | ".join(cells) + " |"
 
 
@@ -144,8 +144,8 @@ def _line(entry: Entry) -> str:
     told = [str(entry.verdict)]
     if entry.weakest.verdict == "undecided" and needs(entry.weakest):
         told.append(f"needs {_seeds(entry.weakest)}")
-    if entry.by_gold and entry.by_gold != entry.verdict:
-        told.append(f"by gold {entry.by_gold}")
+    if entry.otherwise:
+        told.append(f"by gold {entry.otherwise}")
     parts = f": {counts(entry, small=False)}" if len(entry.deciding) > 1 else ""
     start = f"{entry.claim.id:<5}{entry.claim.name:<38}"
     return start + textwrap.shorten("; ".join(told) + parts, WIDTH - len(start), placeholder=" ...")
