@@ -205,6 +205,27 @@ def test_what_predicts_the_tax_better_is_told_by_ranks(tmp_path, monkeypatch):
         PredictsBetter("near better", "near", "far").lines(make_book(pd.concat([rows, near])))
 
 
+@pytest.mark.parametrize(
+    "paid, stderr, unit",
+    [
+        ([0.05, -0.04, 0.06, -0.03], 0.0, None),  # .010 +- .026 over the seeds
+        ([0.05, 0.02, 0.06, 0.03], 0.0, 0.04),  # .040 +- .009
+        ([0.05, 0.02, 0.06, 0.03], 0.06, None),  # two ends of .06 an item: .042 over four seeds
+        ([0.05], 0.0, 0.05),  # of one seed the items alone tell
+        ([0.05], 0.02, None),  # .05 +- .028
+    ],
+)
+def test_an_ability_has_a_unit_where_its_tax_is_clear_of_0(tmp_path, paid, stderr, unit):
+    rows = read_preset(claim_rows.write(tmp_path, dict.fromkeys(range(len(paid)), 0.5), ("core",), bump=0))
+    qa = rows["metric"] == "qa"
+    rows.loc[qa, "stderr"] = stderr
+    for seed, loss in enumerate(paid):
+        ends = [(qa & (rows["seed"] == seed) & (rows["method"] == end)) for end in ("theta_0", "theta")]
+        rows.loc[ends[1], "value"] = float(rows.loc[ends[0], "value"].iloc[0]) - loss
+    assert make_book(rows).units.get("qa") == (pytest.approx(unit) if unit else None)
+    assert "bleu" in make_book(rows).units
+
+
 def test_an_ability_without_tax_has_no_unit_and_no_say_in_taxes(tmp_path):
     rows = read_preset(claim_rows.write(tmp_path, COSTS, ("core",), bump=0))
     rows.loc[rows["metric"] == "qa", "value"] = 0.9

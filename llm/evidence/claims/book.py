@@ -6,8 +6,10 @@ The units, each one number for the whole preset, from RSF at the preset's own le
 * an ability: what RSF takes of it, theta_0 - theta, the *tax*.
 
 `IN_TAXES` is a metric made from them: the mean over the abilities of ability / tax. A difference of 1 in it
-is the whole tax in every ability. An ability whose tax is below `LEAST_TAX` of its range has no unit and is left out of it;
-so is a log-likelihood, which has a unit but no range.
+is the whole tax in every ability. An ability has a unit only where its tax is at least `LEAST_TAX` of its range and
+`CLEAR` standard errors above 0 (over the seeds, or over the items where that is larger): one that hardly pays would
+bring its noise, divided by next to nothing. What has no unit is left out of the mean; so is a log-likelihood, which has
+a unit but no range.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +30,7 @@ from ..shares import Rate, Rises, rises
 from .line import Missing
 
 LEAST_TAX = 0.005
+CLEAR = 2.0  # standard errors
 COLUMNS = ["seed", "metric", "value", "n", "step", "alpha"]  # of a path
 
 
@@ -109,14 +112,25 @@ def make_book(rows: pd.DataFrame) -> Book:
 def _units(rows: pd.DataFrame) -> dict[str, float]:
     way = rows[rows["lr"].isna() & rows["method"].isin(["theta", "early-stopping"])]
     of_start = paths.theta_0(rows)
-    start = of_start[of_start["seed"].isin(set(way["seed"]))].groupby("metric")["value"].mean()
-    theta = way[way["method"] == "theta"].groupby("metric")["value"].mean()
+    start = of_start[of_start["seed"].isin(set(way["seed"]))]
+    before = start.groupby("metric")["value"].mean()
     peak = way.groupby(["metric", "method", "iteration"], dropna=False)["value"].mean().groupby("metric").max()
-    units = {reward: peak.get(reward, 0.0) - start.get(reward, 0.0) for reward in REWARDS}
-    taxes = {ability: start.get(ability, 0.0) - theta.get(ability, 0.0) for ability in ABILITIES}
-    units |= {ability: tax for ability, tax in taxes.items() if tax > LEAST_TAX * (METRICS[ability].best or 0.0)}
-    units |= {IN_TAXES: 1.0} if set(units) & set(BOUNDED) else {}
+    units = {reward: peak.get(reward, 0.0) - before.get(reward, 0.0) for reward in REWARDS}
+    taxes = {ability: tax for ability in ABILITIES if (tax := _tax(start, way[way["method"] == "theta"], ability))}
+    units |= taxes | ({IN_TAXES: 1.0} if set(taxes) & set(BOUNDED) else {})
     return {metric: float(size) for metric, size in units.items() if size > 0}
+
+
+def _tax(start: pd.DataFrame, theta: pd.DataFrame, ability: str) -> float:
+    """What theta has lost of theta_0's ability, the mean over seeds; 0 where it is too small or not clear of 0."""
+    ends = pd.merge(*(end[end["metric"] == ability] for end in (start, theta)), on="seed")
+    if ends.empty:
+        return 0.0
+    paid, seeds = ends["value_x"] - ends["value_y"], len(ends)
+    of_seeds = float(paid.std()) / seeds**0.5 if seeds > 1 else 0.0
+    of_items = float((ends["stderr_x"] ** 2 + ends["stderr_y"] ** 2).fillna(0.0).sum()) ** 0.5 / seeds
+    least = max(LEAST_TAX * (METRICS[ability].best or 0.0), CLEAR * max(of_seeds, of_items))
+    return float(paid.mean()) if paid.mean() > least else 0.0
 
 
 def with_taxes(rows: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:
