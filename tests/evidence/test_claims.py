@@ -16,10 +16,11 @@ import rsf_rows
 from llm.config import load_sweep
 from llm.evidence.claims import render
 from llm.evidence.claims.book import Route, make_book, read_book
+from llm.evidence.claims.comparisons import MA, NEIGHBOURS, SEVEN_BILLION, STOPPING, TRAINED
 from llm.evidence.claims.front import Ahead
 from llm.evidence.claims.ledger import ledger, make_ledger
 from llm.evidence.claims.line import Line, by_gold, conclude, failing, weakest
-from llm.evidence.claims.table import CLAIMS, MA, NEIGHBOURS, SEVEN_BILLION, STOPPING, TRAINED
+from llm.evidence.claims.table import CLAIMS
 from llm.evidence.frames import read_preset
 from llm.evidence.rows import write_rows
 from llm.files import marks

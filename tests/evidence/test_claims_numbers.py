@@ -12,10 +12,10 @@ from llm.evidence.claims import theory
 from llm.evidence.claims.association import PredictsBetter
 from llm.evidence.claims.book import Book, make_book, read_book
 from llm.evidence.claims.change import Change, Model, extreme
+from llm.evidence.claims.comparisons import MA, REPLAY, STOPPING, THETA, THETA_0, TRAINED
 from llm.evidence.claims.existence import Ratios, Some
 from llm.evidence.claims.front import Ahead, AheadOf
 from llm.evidence.claims.line import Line, Missing
-from llm.evidence.claims.table import MA, REPLAY, STOPPING, THETA, THETA_0, TRAINED
 from llm.evidence.frames import read_preset
 from llm.evidence.metrics import SAVED
 

@@ -182,7 +182,7 @@ def test_theory_and_llm_stand_alone():
     ("rooms", "heavy"),
     [
         (("theory",), {"torch", "pandas", "pydantic", "llm"}),
-        (("llm/cli.py", "llm/commands", "llm/config", "llm/methods.py"), {"torch", "transformers", "scipy", "pandas"}),
+        (("llm/cli.py", "llm/commands", "llm/config", "llm/methods"), {"torch", "transformers", "scipy", "pandas"}),
         (("llm/evidence",), {"torch", "transformers", "matplotlib"}),
     ],
 )

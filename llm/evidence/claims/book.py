@@ -123,7 +123,8 @@ def _units(rows: pd.DataFrame) -> dict[str, float]:
 
 def _tax(start: pd.DataFrame, theta: pd.DataFrame, ability: str) -> float:
     """What theta has lost of theta_0's ability, the mean over seeds; 0 where it is too small or not clear of 0."""
-    ends = pd.merge(*(end[end["metric"] == ability] for end in (start, theta)), on="seed")
+    before, after_it = (end[end["metric"] == ability] for end in (start, theta))
+    ends = before.merge(after_it, on="seed")
     if ends.empty:
         return 0.0
     paid, seeds = ends["value_x"] - ends["value_y"], len(ends)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ..equivalence import Verdict
 from .book import Book, read_book
+from .comparisons import NEIGHBOURS
 from .existence import Comparison
 from .line import Line, Missing, by_gold, conclude, weakest
-from .table import CLAIMS, NEIGHBOURS, Claim
+from .table import CLAIMS, Claim
 
 
 @dataclass(frozen=True)

@@ -1,164 +1,54 @@
 """The claims of the paper, of the literature and of this project, in our words, each with the comparisons that test its parts.
 
-A part expects one number on one side of a bound (0 where none is given). How it is estimated stands in the kinds' own files; what
-several claims have in common, paths of models by their rows and the comparisons of one kind of claim, stands first.
+A part expects one number on one side of a bound (0 where none is given). How it is estimated stands in the kinds' own files.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ...methods import looks
-from ..metrics import BOUNDED, IN_TAXES, METRICS
-from ..summary import KEPT
+from ..metrics import IN_TAXES
 from . import theory
 from .association import PredictsBetter
-from .book import Book, Route
 from .change import Change, Model, extreme
-from .existence import Comparison, Ratios, Some
-from .front import Ahead, AheadOf
-from .line import Line, Missing
-
-SEVEN_BILLION = ("zephyr-7b-beta", "zephyr-7b-gemma")
-UNTIED, REAL, ON_TWO_CORES = "microcosm-untied", "smollm2-135m-gpu", "smollm2-135m"
-NEIGHBOURS = (UNTIED, REAL, ON_TWO_CORES, *SEVEN_BILLION)  # presets whose rows are looked for beside the ledger's
-STOPPING, MA, AMA = (Route("rsf", family) for family in ("early-stopping", "ma", "ama"))
-DPO, DPO_MA, PPO_MA = (Route(r, m, "algorithms") for r, m in (("dpo", "early-stopping"), ("dpo", "ma"), ("ppo", "ma")))
-PENALTY, REPLAY = Route("ppo", "kl", "kl-penalty"), Route("rsf", "er", "mitigations")
-FINER, MERGED = Route("rsf", "ama-6", "ratios"), Route("rsf", "adamerging", "ratios")
-OWN, MIDDLE, INCREASING = (
-    Route("rsf", "ama-own-embeddings"),
-    Route("rsf", "part-middle"),
-    Route("rsf", "lines-alpha", "merging"),
+from .comparisons import (
+    AMA,
+    DPO,
+    DPO_MA,
+    ENDS,
+    FINER,
+    INCREASING,
+    MA,
+    MERGED,
+    NAMES,
+    ON_TWO_CORES,
+    OWN,
+    PENALTY,
+    PERFECT,
+    PERFECT_MA,
+    PPO_MA,
+    REAL,
+    REGMEAN,
+    REPLAY,
+    SEVEN_BILLION,
+    STOPPING,
+    TEXT,
+    THETA,
+    THETA_0,
+    TRAINED,
+    UNTIED,
+    Elsewhere,
+    above_both_ends,
+    adaptive,
+    calibration,
+    middle_part,
+    one_part,
+    patterns,
+    recommended,
+    seven_billion,
+    trade_off,
 )
-THETA, THETA_0 = Model(MA), Model(MA, 0.0)
-REGMEAN = Route("rsf", "regmean", "regmean")
-PERFECT_MA, PERFECT = (Route("rsf-gold", family, "gold-reward") for family in ("ma", "early-stopping"))
-NAMES = {rlhf: looks()[rlhf].short for rlhf in ("rsf", "dpo", "ppo")}  # the paper's algorithms
-SWEEPS = {"rsf": "core", "dpo": "algorithms", "ppo": "algorithms"}
-IN_FULL = {"lora-mlp": "LoRA in MLPs", "lora-mlp-attention": "LoRA in MLPs and attention"}
-TRAINED = {
-    IN_FULL.get(family, looks()[family].label): Route("rsf", family, "mitigations")
-    for family in ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
-}
-UNEQUAL = {  # what figure 9 adds to equal ratios; its numbers are shares of theta or of theta_0
-    "theta": {"(a, a, a - 0.1)": "pattern-output-less", "(a, a - 0.1, a - 0.1)": "pattern-rest-less"},
-    "theta_0": {"(a, a, a + 0.1)": "pattern-output-more", "(a, a + 0.1, a + 0.1)": "pattern-rest-more"},
-}
-TEXT = "log_likelihood"  # the ability that real models are judged by: it is taxed on every seed
-ENDS = (*BOUNDED, *(name for name in METRICS if name.endswith(TEXT)))  # of which some average may beat both ends
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """A comparison on the rows of a preset that may be another one than the ledger's."""
-
-    preset: str
-    made: Comparison
-    deciding: bool = True
-
-    @property
-    def part(self) -> str:
-        return f"{self.preset}: {self.made.part}"
-
-    def lines(self, book: Book) -> list[Line]:
-        there = book if book.preset == self.preset else book.neighbours.get(self.preset)
-        if there is None:
-            raise Missing(f"preset {self.preset}")
-        lines = self.made.lines(there)
-        return [
-            replace(line, part=f"{self.preset}: {line.part}", deciding=line.deciding and self.deciding)
-            for line in lines
-        ]
-
-
-def patterns(share: str, abilities: Sequence[str] = BOUNDED) -> tuple[Comparison, ...]:
-    """Figure 9's unequal ratios, read as shares of "theta" or of "theta_0", against equal ones in each of some abilities."""
-    routes = {added: Route("rsf", family, "ratios") for added, family in UNEQUAL[share].items()}
-    words = {ability: METRICS[ability].words for ability in abilities}
-    candidates = {
-        added: tuple(Ahead(word, route, MA, ability) for ability, word in words.items())
-        for added, route in routes.items()
-    }
-    parts = tuple(f"{word}: some unequal ratios above equal ones" for word in words.values())
-    overall = IN_TAXES if len(abilities) > 1 else abilities[0]
-    each = (
-        Ahead(f"ratios {added} above equal ones", route, MA, overall, deciding=False) for added, route in routes.items()
-    )
-    return Some("some unequal ratios above equal ones", candidates, parts), *each
-
-
-def trade_off(name: str, mild: Model, strong: Model) -> tuple[Comparison, ...]:
-    """That a method pays for ability in reward, from none of it to its strongest."""
-    return (
-        Change(f"{name} at its strongest against none of it: reward lower", strong, mild, "reward", "below"),
-        Change(f"{name} at its strongest against none of it: abilities higher", strong, mild, IN_TAXES),
-    )
-
-
-def one_part(rlhf: str, metric: str = IN_TAXES) -> tuple[Comparison, ...]:
-    """Figures 4 and 13 for an algorithm: the input part at some ratio, the others put back wholly."""
-    routes = {part: Route(rlhf, f"part-{part}", SWEEPS[rlhf]) for part in ("input", "middle", "output")}
-    words = METRICS[metric].words
-
-    def raised(ratio: float) -> tuple[Comparison, ...]:
-        model, theta = Model(routes["input"], ratio), Model(routes["input"])
-        return Change("reward", model, theta, "reward"), Change(words, model, theta, metric)
-
-    name = f"{NAMES[rlhf]}, input part averaged at some ratio"
-    found: list[Comparison] = [
-        Some(name, Ratios(routes["input"], raised), (f"{name}: reward above theta's", f"{name}: {words} above theta's"))
-    ]
-    for part in ("middle", "output"):
-        back, theta = Model(routes[part], 0.0), Model(routes[part])
-        name = f"{NAMES[rlhf]}, {part} part put back to theta_0"
-        found.append(Change(f"{name}: reward below theta's", back, theta, "reward", "below"))
-        found.append(Change(f"{name}: {words} above theta's", back, theta, metric))
-    return tuple(found)
-
-
-def adaptive(rlhf: str, metric: str = IN_TAXES) -> Comparison:
-    """AMA as in the paper against MA at the same mean ratios, after an algorithm."""
-    routes = Route(rlhf, "ama", SWEEPS[rlhf]), Route(rlhf, "ma", SWEEPS[rlhf])
-    return Ahead(f"{NAMES[rlhf]}: AMA with K = 3 above MA", *routes, metric)
-
-
-def recommended(alpha: float) -> tuple[Comparison, ...]:
-    """That one share of theta keeps ability and loses almost no reward, for MA and AMA after RSF."""
-    found = []
-    for name, route in (("MA", MA), ("AMA", AMA)):
-        at, theta = Model(route, alpha), Model(route)
-        found.append(Change(f"{name}: abilities above theta's", at, theta, IN_TAXES))
-        found.append(
-            Change(f"{name}: at least {KEPT:.0%} of the reward's rise kept", at, theta, "reward", kept=1 - KEPT)
-        )
-    return tuple(found)
-
-
-def seven_billion(preset: str) -> Comparison:
-    """`adaptive` for a preset of models that others aligned by DPO."""
-    return Elsewhere(preset, Ahead("AMA with K = 3 above MA", Route("dpo", "ama"), Route("dpo", "ma")))
-
-
-def middle_part(preset: str, deciding: bool = True) -> Comparison:
-    """That a preset's middle part, put back to theta_0 wholly, is above MA at the same reward."""
-    back = Model(MIDDLE, 0.0)
-    made = AheadOf("the middle part put back to theta_0, above MA", MA, back, TEXT, model_first=True)
-    return Elsewhere(preset, made, deciding)
-
-
-def calibration(metric: str, name: str) -> tuple[Comparison, ...]:
-    """That alignment raises a measure of bad calibration, and averaging at some ratio lowers it again."""
-    best = Model(MA, choose=extreme(metric, highest=False))
-    return (
-        Change(f"{name}: theta above theta_0", THETA, THETA_0, metric),
-        Change(f"{name}: MA at its best ratio below theta", best, THETA, metric, "below"),
-    )
-
-
-def above_both_ends(metric: str) -> tuple[Comparison, ...]:
-    """That MA at its best ratio is above theta_0 and theta."""
-    best = Model(MA, choose=extreme(metric))
-    return Change("theta_0", best, THETA_0, metric, from_start=True), Change("theta", best, THETA, metric)
+from .existence import Comparison, Some
+from .front import Ahead, AheadOf
 
 
 @dataclass(frozen=True)

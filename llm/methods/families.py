@@ -1,0 +1,73 @@
+"""How rows of one method are told apart: the name of a row's family by its setting, and looks of families that differ by a number."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .method import Look, Option
+
+REGRESSION = {  # what an entry may vary of regression averaging beside its strength (`llm.averaging.whole.regmean`)
+    "samples": Option(least=1, whole=True, needed=False),
+    "kind": Option(words=("free", "chat"), numbers=False, needed=False),
+    "inputs": Option(words=("own", "merged", "differences"), numbers=False, needed=False),
+    "ridge": Option(least=0, above=True, needed=False),
+    "shrinkage": Option(least=0, most=1, needed=False),
+    "rows": Option(words=("counts", "ratio"), numbers=False, needed=False),
+}
+
+
+def by_entry(key: str, prefix: str = "", suffix: str = "") -> Callable[[Mapping[str, Any]], str]:
+    """Families that are told apart by one entry of the setting."""
+    prefix = prefix or {"targets": "lora", "chosen_by": "oracle"}.get(key, key)
+    return lambda setting: f"{prefix}-{str(setting[key]).replace('+', '-')}{suffix}"
+
+
+def by_projection(name: str) -> Callable[[Mapping[str, Any]], str]:
+    """Families of projections by the layers and the general text that they are made of, where these are not the usual ones."""
+
+    def family(setting: Mapping[str, Any]) -> str:
+        others = ["attention"] * (setting.get("targets") == "mlp+attention")
+        return "-".join([name, *others, *(["documents"] * (setting["reference"] == "documents"))])
+
+    return family
+
+
+def ama_family(setting: Mapping[str, Any]) -> str:
+    """AMA by what differs from the paper's: "ama-own-embeddings", "ama-6", "ama-samples-50-regulariser-0.001"."""
+    own = [place for place in ("embeddings", "norm", "head") if setting[place] == "own"]
+    parts = [] if setting["parts"] == 3 else [str(setting["parts"])]
+    varied = [f"{key}-{setting[key]:g}" for key in ("samples", "regulariser") if key in setting]
+    return "-".join(["ama", *parts, *(["own", *own] if own else []), *varied])
+
+
+def regmean_family(setting: Mapping[str, Any]) -> str:
+    """Regression averaging by what differs from its defaults: "regmean", "regmean-samples-50", "regmean-inputs-merged"."""
+    varied = [f"{key}-{value:g}" if isinstance(value, int | float) else f"{key}-{value}"
+              for key, value in setting.items() if key in REGRESSION]  # fmt: skip
+    return "-".join(["regmean", *varied])
+
+
+def pattern_family(setting: Mapping[str, Any]) -> str:
+    """Unequal ratios by what differs from the first one, the last alone or all the rest, and whether it is less or more."""
+    first, *others, last = [ratio for _, ratio in sorted(setting["alphas"].items())]
+    if first == last or not (set(others) <= {first} or set(others) <= {last}):
+        return "pattern"
+    return f"pattern-{'output' if set(others) <= {first} else 'rest'}-{'less' if last < first else 'more'}"
+
+
+def by_number(name: str, key: str, *others: str) -> Callable[[Mapping[str, Any]], str]:
+    """Families that are told apart by a number of the setting, and by others where they are varied: "trim-0.3"."""
+
+    def named(setting: Mapping[str, Any]) -> str:
+        varied = [f"{other}-{setting[other]}" for other in others if other in setting]
+        value = setting[key]
+        return "-".join([name, value if isinstance(value, str) else f"{value:g}", *varied])
+
+    return named
+
+
+def shades(name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-") -> dict[str, Look]:
+    """Looks of the families of `by_number`: value -> colour."""
+    return {
+        f"{name}-{value}": Look(f"{label}, {unit} {value}" if unit else f"{label} {value}", colour, line)
+        for value, colour in colours.items()
+    }
