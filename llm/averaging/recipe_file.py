@@ -9,7 +9,9 @@ from .mergekit import options_of
 
 KEYS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("theta_0", "theta", "part", "level", "embeddings", "norm", "head", "only"), (str, int)),
-    **dict.fromkeys(("vocab", "method", "dtype", "rounding", "alphas_file", "theta_pre", "prompts", "device"), str),
+    **dict.fromkeys(
+        ("vocab", "method", "dtype", "rounding", "alphas_file", "theta_pre", "prompts", "layers", "device"), str
+    ),
     **dict.fromkeys(("alpha", "strength", "ridge"), (int, float)),
     "alphas": (str, list),
     **dict.fromkeys(("parts", "seed", "count"), int),

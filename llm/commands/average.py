@@ -76,6 +76,9 @@ def average_command(
     ridge: Annotated[
         float | None, _regression(help="Pull to plain averaging, a share of the inputs' mean square; 0.1.")
     ] = None,
+    layers: Annotated[
+        str | None, _regression(help="equal (default), or increasing: lambda falls from layer to layer, as with lines.")
+    ] = None,
     device: Annotated[str | None, _regression(help="Where the layers run: auto (default), cpu, cuda, ..")] = None,
     dtype: Annotated[str | None, _written(help="auto (default: theta's), float32, bfloat16 or float16.")] = None,
     rounding: Annotated[

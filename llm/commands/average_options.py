@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from .model_options import folder_of
 
-_OF_REGRESSION = ("strength", "samples", "prompts", "count", "ridge", "device")
+_OF_REGRESSION = ("strength", "samples", "prompts", "count", "ridge", "layers", "device")
 _NOT_OF_REGRESSION = (
     *(
         "alpha",
@@ -137,6 +137,7 @@ def _by_regression(options: Mapping[str, Any]):
     from ..averaging import ratios as recipes
     from ..averaging.files.own_samples import Drawing
     from ..averaging.files.regression import Regression
+    from ..averaging.schedule import rule_named
     from ..averaging.whole.regression import Setting
     from ..grouping import Grouping
     from ..models.loading import device_of
@@ -146,12 +147,16 @@ def _by_regression(options: Mapping[str, Any]):
         raise UserError(f"{chosen[0].replace('_', '-')} is given, allowed with method regmean is strength.")
     if "strength" not in options:
         raise UserError("strength is missing, allowed with method regmean are numbers from 0 (theta).")
-    numbers: dict[str, Any] = {key: float(options[key]) for key in ("strength", "ridge") if key in options}
+    how: dict[str, Any] = {key: float(options[key]) for key in ("strength", "ridge") if key in options}
+    how |= {"layers": options["layers"]} if "layers" in options else {}
     texts = {key: options[key] for key in ("count", "seed") if key in options}
     texts |= {"prompts": Path(options["prompts"])} if "prompts" in options else {}
     drawing = Drawing(tuple(map(Path, options.get("samples", ()))), **texts)
-    regression = Regression(Setting(**numbers), drawing, device=device_of(options.get("device", "auto")))
-    return recipes.uniform(regression.setting.alpha, Grouping()), regression
+    setting = Setting(**how)
+    rest = recipes.uniform(setting.alpha, Grouping())
+    if setting.layers == "increasing":
+        rest = replace(rest, rule=rule_named("lines", {}))
+    return rest, Regression(setting, drawing, device=device_of(options.get("device", "auto")))
 
 
 def _recipe(options: Mapping[str, Any], method: str):

@@ -12,6 +12,7 @@ REGRESSION = {  # what an entry may vary of regression averaging beside its stre
     "ridge": Option(least=0, above=True, needed=False),
     "shrinkage": Option(least=0, most=1, needed=False),
     "rows": Option(words=("counts", "ratio"), numbers=False, needed=False),
+    "layers": Option(words=("equal", "increasing"), numbers=False, needed=False),
 }
 
 

@@ -122,6 +122,33 @@ def test_live_and_layer_by_layer_agree_and_the_ends_are_the_two_models(architect
             torch.testing.assert_close(value, model[name].double(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("strength", [0.25, 4.0])
+def test_a_lambda_a_layer_is_lines_where_both_are_given_the_same_and_a_regression_of_its_own_elsewhere(
+    architecture, strength
+):
+    pair, samples = [make(architecture, seed) for seed in (0, 1)], (draw(2), draw(3))
+    start, end = (weights(one) for one in pair)
+    grams = tuple(gather(one, equal_lengths(texts, 64, 32)) for one, texts in zip(pair, samples, strict=True))
+    modules, setting = dict(pair[1].named_modules()), Setting(strength, layers="increasing")
+    depth, alpha = pair[0].config.num_hidden_layers - 1, 1 / (1 + strength)
+
+    def ratio(name: str) -> float:
+        numbers = [int(piece) for piece in name.split(".") if piece.isdigit()]
+        place = numbers[0] / depth if numbers else 0.0
+        return (1 - place) * alpha + place
+
+    same = with_the_rest(dict(regress(modules, start, end, (grams[0], grams[0]), setting)), start, end, setting)
+    for name, tensor in same.items():
+        torch.testing.assert_close(tensor, start[name] + ratio(name) * (end[name] - start[name]), rtol=1e-5, atol=1e-6)
+    found = dict(regress(modules, start, end, grams, setting))
+    assert depth >= 2 and any(0 < ratio(name) < 1 for name in found)
+    for name, value in found.items():
+        alone = dict(regress(modules, start, end, grams, Setting(max(1 / ratio(name) - 1, 0.0))))[name]
+        torch.testing.assert_close(value, alone, rtol=1e-6, atol=1e-9)
+        assert (ratio(name) < 1) or torch.equal(value, end[name].double())
+
+
 def test_layers_with_one_input_share_their_gram():
     model = make("qwen2", 0)  # grouped queries, biases of q, k and v
     grams = gather(model, equal_lengths(draw(1), 64, 32))
@@ -197,7 +224,15 @@ def test_samples_that_do_not_fit_are_refused(samples, words):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("strength", -1), ("strength", float("nan")), ("ridge", 0), ("shrinkage", 1.5), ("rows", "all")]
+    ("key", "value"),
+    [
+        ("strength", -1),
+        ("strength", float("nan")),
+        ("ridge", 0),
+        ("shrinkage", 1.5),
+        ("rows", "all"),
+        ("layers", "falling"),
+    ],
 )
 def test_settings_that_are_not_allowed_are_refused(key, value):
     with pytest.raises(UserError, match=f"{key} = {value!r} is not allowed"):

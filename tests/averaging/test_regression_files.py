@@ -145,6 +145,20 @@ def test_the_models_write_their_own_samples_if_none_are_given(tmp_path, monkeypa
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_the_command_takes_a_lambda_a_layer(tmp_path, monkeypatch, capsys):
+    folders = save_pair(tmp_path, "llama")
+    given = ["average", "--theta-0", folders[0], "--theta", folders[1], "--method", "regmean", "--layers", "increasing"]
+    given += ["--strength", 0.8, "--samples", write_samples(tmp_path / "s.jsonl"), "--device", "cpu"]
+    assert command(monkeypatch, *given, "--out", tmp_path / "out") == 0
+    assert "it falls from layer to layer" in " ".join(capsys.readouterr().out.split())
+    pair = [make("llama", seed) for seed in (0, 1)]
+    start, end = (weights(one) for one in pair)
+    setting = Setting(0.8, layers="increasing")
+    live = with_the_rest(merged(*pair, (FREE, REPLIES), setting), start, end, setting)
+    for name, tensor in load_file(tmp_path / "out/model.safetensors").items():
+        torch.testing.assert_close(tensor, live[name], rtol=2e-6, atol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -154,6 +168,7 @@ def test_the_models_write_their_own_samples_if_none_are_given(tmp_path, monkeypa
         (["--strength", 1, "--vocab", "union"], "vocab is 'union', allowed with method regmean is same"),
         (["--strength", 1, "--count", 0], "count = 0 is not allowed"),
         (["--strength", 1, "--ridge", 0], "ridge = 0.0 is not allowed"),
+        (["--strength", 1, "--layers", "falling"], "layers = 'falling' is not allowed; allowed are equal, increasing"),
     ],
 )
 def test_what_is_not_allowed_is_refused_in_a_sentence(options, words, tmp_path, monkeypatch, capsys):

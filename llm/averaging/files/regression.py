@@ -77,7 +77,7 @@ class Made:
     part_of: dict[str, str]
     parts: dict[str, Moved]
     texts: dict[str, dict[str, int]]
-    strength: float
+    setting: Setting
 
     formula: ClassVar[str] = (
         "W_0 + (W - W_0) G_1 (lambda G_0 + G_1)^-1, G_0 and G_1 the Gram matrices of the layer's inputs on theta_0's own text and on "
@@ -98,9 +98,13 @@ class Made:
         """On the texts, and on matrices that none of them came to."""
         counts = [f"{one['samples']} samples ({one['tokens']} tokens) of {who}" for who, one in self.texts.items()]
         found = [
-            f"Merged by regression at lambda {self.strength:g} on {' and '.join(counts)}; alpha is then the share of theta - theta_0 that the "
-            "merged tensors have along it."
+            f"Merged by regression at lambda {self.setting.strength:g} on {' and '.join(counts)}; alpha is then the share of theta - theta_0 that "
+            "the merged tensors have along it."
         ]
+        if self.setting.layers == "increasing":
+            found.append(
+                "That is the first layer's lambda; it falls from layer to layer, and the last layer is theta's."
+            )
         unseen = [n for n, tensor in all_of_them.items() if len(tensor.shape) > 1 and n not in self.tensors]
         if unseen:
             more = f" and {len(unseen) - 1} more matrices" * (len(unseen) > 1)
@@ -166,7 +170,7 @@ def regress_files(
     first, second = (Side(*side) for side in zip(models, weights, batches, strict=True))
     _walk(request, (first, second), names, stored, work)
     counts = [{"samples": len(some), "tokens": sum(map(torch.numel, b))} for some, b in zip(texts.values(), batches)]
-    return _made(work, dict(zip(texts, counts)), request.setting.strength)
+    return _made(work, dict(zip(texts, counts)), request.setting)
 
 
 def _walk(request: Regression, sides: tuple[Side, Side], names: Mapping[str, str], stored: Tensors, work: Path) -> None:
@@ -196,7 +200,7 @@ def _walk(request: Regression, sides: tuple[Side, Side], names: Mapping[str, str
     request.progress(total, total)
 
 
-def _made(work: Path, texts: dict[str, dict[str, int]], strength: float) -> Made:
+def _made(work: Path, texts: dict[str, dict[str, int]], setting: Setting) -> Made:
     tensors: dict[str, TensorInfo] = {}
     part_of: dict[str, str] = {}
     parts: dict[str, Moved] = {}
@@ -205,7 +209,7 @@ def _made(work: Path, texts: dict[str, dict[str, int]], strength: float) -> Made
         tensors |= {tensor.name: tensor for tensor in found}
         part_of |= {tensor.name: file.stem for tensor in found}
         parts[file.stem] = Moved(*json.loads(json.loads(header[8:])["__metadata__"]["moved"]))
-    return Made(tensors, part_of, parts, texts, strength)
+    return Made(tensors, part_of, parts, texts, setting)
 
 
 def _skeleton(folder: Path, settings: Mapping[str, Any], dtype: str, device: torch.device) -> Any:

@@ -29,7 +29,7 @@ from .walk import Side, walk_through
 
 SAMPLES = 256  # of each kind; fewer did as well (docs/log.md)
 KIND = "free"
-_REGRESSION = ("strength", "ridge", "shrinkage", "rows")
+_REGRESSION = ("strength", "ridge", "shrinkage", "rows", "layers")
 
 
 def make(materials: Materials) -> Build:

@@ -19,12 +19,16 @@ diagonal of (lambda G_0 + G_1) / (1 + lambda): such directions get the ratio 1 /
 An embedding is a linear layer with one-hot inputs. Its G are diagonal, the shares of the tokens, and (1) is a ratio for each row:
 c_1 / (lambda c_0 + c_1). Limits: lambda -> 0 is theta, lambda -> infinity theta_0.
 
+**A lambda per layer** (`layers` "increasing"). Above, how much theta_0 counts is the same in all layers. LiNeS (arXiv 2410.17146,
+`..schedule.lines`) has ratios that rise from alpha in the first layer to 1 in the last. Both together: layer l has the lambda_l at which
+1 / (1 + lambda_l) is LiNeS' ratio, so a ratio per direction *and* per layer, and directions that both use alike get LiNeS' average.
+
 Jin et al., "Dataless knowledge fusion by merging weights of language models" (RegMean, arXiv 2212.09849), have (1) for the owners of
 data of several tasks; here the texts are the two models' own, and lambda goes along the front.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -32,32 +36,49 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..live import mix_into
+from ..schedule import lines
 from .grams import Gram, Grams, is_transposed, takes_part
+
+MOST = 1e12  # lambda
 
 
 @dataclass(frozen=True)
 class Setting:
     """strength: lambda >= 0. ridge: r > 0. shrinkage: s in [0, 1]. rows: "counts", an embedding's rows have ratios of their own, or
-    "ratio", all have 1 / (1 + lambda).
+    "ratio", all have 1 / (1 + lambda). layers: "equal", or "increasing", each layer has a lambda of its own; lambda is then the first one's
+    and that of what lies outside the layers.
     """
 
     strength: float
     ridge: float = 0.1
     shrinkage: float = 0.0
     rows: str = "counts"
+    layers: str = "equal"
 
     def __post_init__(self) -> None:
-        for key, least, most in (("strength", 0, 1e12), ("ridge", 1e-12, 1e6), ("shrinkage", 0, 1)):
+        for key, least, most in (("strength", 0, MOST), ("ridge", 1e-12, 1e6), ("shrinkage", 0, 1)):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
                 raise UserError(f"{key} = {value!r} is not allowed; allowed are numbers from {least:g} to {most:g}")
-        if self.rows not in ("counts", "ratio"):
-            raise UserError(f"rows = {self.rows!r} is not allowed; allowed are counts, ratio")
+        for key, words in (("rows", ("counts", "ratio")), ("layers", ("equal", "increasing"))):
+            if getattr(self, key) not in words:
+                raise UserError(f"{key} = {getattr(self, key)!r} is not allowed; allowed are {', '.join(words)}")
 
     @property
     def alpha(self) -> float:
         """The ratio of all that no regression decides."""
         return 1 / (1 + self.strength)
+
+    def ratios(self, names: Iterable[str]) -> dict[str, float]:
+        """alpha = 1 / (1 + lambda) of each of a model's tensors."""
+        names = list(names)
+        if self.layers == "equal":
+            return dict.fromkeys(names, self.alpha)
+        return {name: ratio for name, (_, ratio) in lines.ratios(names, {}, self.alpha).items()}
+
+    def at(self, alpha: float) -> "Setting":
+        """That of a layer with this ratio."""
+        return self if alpha == self.alpha else replace(self, strength=min(1 / alpha - 1, MOST))
 
 
 class Pull:
@@ -121,14 +142,19 @@ def regress(
     not name (a tied head) is left out. Raises UserError where the ridge is too small.
     """
     pulls: dict[tuple, Pull] = {}
+    alphas = setting.ratios(theta_0)
     for name, module in modules.items():
         weight, bias = f"{name}.weight", f"{name}.bias"
         if not takes_part(module) or weight not in theta or not all(name in side for side in grams):
             continue
+        of_layer = setting.at(alphas[weight])
+        if not of_layer.strength:
+            yield from ((key, theta[key].double()) for key in (weight, bias) if key in theta)
+            continue
         first, second = (side[name] for side in grams)
         if first.is_diagonal:
             if setting.rows == "counts":
-                yield weight, _rows(theta_0[weight], theta[weight], first, second, setting)
+                yield weight, _rows(theta_0[weight], theta[weight], first, second, of_layer)
             continue
         turned = is_transposed(module)
         ends = Ends(*(state[weight].T if turned else state[weight] for state in (theta_0, theta)),
@@ -136,7 +162,7 @@ def regress(
         size = ends.difference.shape[1]
         key = (id(first), id(second), size)
         if key not in pulls:
-            pulls[key] = Pull(first, second, setting, size)
+            pulls[key] = Pull(first, second, of_layer, size)
         moved = pulls[key](ends.difference)
         columns = ends.weight.shape[1]
         merged = ends.weight_0.double() + moved[:, :columns]
@@ -148,16 +174,16 @@ def regress(
 def with_the_rest(
     merged: Mapping[str, Tensor], theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], setting: Setting
 ) -> dict[str, Tensor]:
-    """The merged tensors, and all others of theta averaged at 1 / (1 + lambda); at strength 0 theta's."""
+    """The merged tensors, and all others of theta averaged at 1 / (1 + lambda); at strength 0 theta's. theta_0: of the whole model."""
     if not setting.strength:
         return dict(theta)
-    found = {}
+    found, alphas = {}, setting.ratios(theta_0)
     for name, tensor in theta.items():
         found[name] = torch.empty_like(tensor, memory_format=torch.contiguous_format)
         if name in merged:
             found[name].copy_(merged[name])
         else:
-            mix_into(found[name], theta_0[name], tensor, setting.alpha, name=name)
+            mix_into(found[name], theta_0[name], tensor, alphas[name], name=name)
     return found
 
 

@@ -25,7 +25,7 @@ OWN, MIDDLE, INCREASING = (
     Route("rsf", "lines-alpha", "merging"),
 )
 THETA, THETA_0 = Model(MA), Model(MA, 0.0)
-REGMEAN = Route("rsf", "regmean", "regmean")
+REGMEAN, BY_LAYER = (Route("rsf", family, "regmean") for family in ("regmean", "regmean-layers-increasing"))
 PERFECT_MA, PERFECT = (Route("rsf-gold", family, "gold-reward") for family in ("ma", "early-stopping"))
 NAMES = {rlhf: looks()[rlhf].short for rlhf in ("rsf", "dpo", "ppo")}  # the paper's algorithms
 SWEEPS = {"rsf": "core", "dpo": "algorithms", "ppo": "algorithms"}

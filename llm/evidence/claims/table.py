@@ -12,6 +12,7 @@ from .association import PredictsBetter
 from .change import Change, Model, extreme
 from .comparisons import (
     AMA,
+    BY_LAYER,
     DPO,
     DPO_MA,
     ENDS,
@@ -254,6 +255,14 @@ CLAIMS: tuple[Claim, ...] = (
             for name, model in (
                 ("theta", Model(STOPPING)), ("RSF's best iteration", Model(STOPPING, choose=extreme("gold_reward"))),
             )
+        )),
+    Claim("P6", "Regression averaging by layer",
+        "With a lambda that falls from layer to layer, so that deep layers follow theta as in LiNeS, regression averaging keeps more "
+        "ability at equal reward than with one lambda, than LiNeS and than MA.", "", {"methods": ("fig_methods",)},
+        (
+            Ahead("regression averaging by layer above MA", BY_LAYER, MA),
+            Ahead("regression averaging by layer above LiNeS", BY_LAYER, INCREASING),
+            Ahead("regression averaging by layer above regression averaging", BY_LAYER, REGMEAN),
         )),
 )
 # fmt: on
