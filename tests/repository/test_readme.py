@@ -21,7 +21,11 @@ from llm.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-LEDGER = json.loads((ROOT / "results" / "claims.json").read_text())["claims"]
+FIRST, SECOND = "microcosm", "microcosm-2"
+LEDGERS = {
+    preset: json.loads((ROOT / "results" / file).read_text())["claims"]
+    for preset, file in ((FIRST, "claims.json"), (SECOND, "claims-microcosm-2.json"))
+}
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("llm/*/README.md")])
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 CLAIMS = re.compile(r"<!-- claims -->.*?<!-- end of claims -->", re.DOTALL)
@@ -31,46 +35,54 @@ WORDS = 900
 AFTER = {"holds": "hold", "fails": "fail", "mixed": "are mixed", "equivalent": "are equivalent"}
 
 
-def estimate(claim: str, part: str, verdict: str, percent: bool, scale: float = 1) -> list[str]:
+def lines_of(claim: str, preset: str = SECOND) -> list[dict]:
+    return next(entry["lines"] for entry in LEDGERS[preset] if entry["id"] == claim)
+
+
+def estimate(claim: str, part: str, verdict: str, percent: bool, scale: float = 1, preset: str = SECOND) -> list[str]:
     """An estimate by learned reward and its interval as README has them, once the verdict is the one that README tells."""
-    lines = next(entry["lines"] for entry in LEDGER if entry["id"] == claim)
-    (line,) = (each for each in lines if each["part"] == part and each["by"] in ("", "reward"))
+    (line,) = (each for each in lines_of(claim, preset) if each["part"] == part and each["by"] in ("", "reward"))
     assert line["verdict"] == verdict, f"{claim}, {part}: {line['verdict']}; README tells that it {verdict}"
+    assert line["metric"] == "saved" or not percent, f"{claim}, {part}: no share of a tax"
     ends = sorted((scale * line["low"], scale * line["high"]))
     digits = 0 if percent or line["metric"] == "bleu" else 3
     return [f"{value * (100 if percent else 1):.{digits}f}" for value in (scale * line["estimate"], *ends)]
 
 
 def seeds(claim: str, part: str) -> str:
-    lines = next(entry["lines"] for entry in LEDGER if entry["id"] == claim)
-    return str(next(len(line["per_seed"]) for line in lines if line["part"] == part))
+    return str(next(len(line["per_seed"]) for line in lines_of(claim) if line["part"] == part))
 
 
 def verdict_by_gold(claim: str, part: str) -> str:
-    lines = next(entry["lines"] for entry in LEDGER if entry["id"] == claim)
-    return next(each["verdict"] for each in lines if each["part"] == part and each["by"] == "gold_reward")
+    return next(each["verdict"] for each in lines_of(claim) if each["part"] == part and each["by"] == "gold_reward")
 
 
 SMOLLM = "smollm2-135m-gpu: MA above early stopping, log-likelihood of text"
+EARLY = "MA above early stopping"
+BY_LAYER = "regression averaging by layer above"
 
 
 def found() -> list[list[str]]:
     """The numbers of each point of "In short", in their order."""
-    early = "MA above early stopping"
     return [
         [
             seeds("C1", "translation: theta below theta_0"),
             *estimate("C1", "translation: theta below theta_0", "holds", False, -1),
-            *estimate("C1", "reading comprehension: theta below theta_0", "holds", False, -1),
+            *estimate("C1", "question answering: theta below RSF's best iteration", "holds", False, -1),
         ],
         [
-            *estimate("P1", early, "holds", True),
-            *estimate("P1", f"microcosm-untied: {early}", "holds", True),
+            *estimate("P1", EARLY, "holds", True),
             *estimate("P1", SMOLLM, "holds", True),
             seeds("P1", SMOLLM),
         ],
-        estimate("C2", early, "undecided", True),
+        [
+            *estimate("L4", "LiNeS above MA", "holds", True),
+            *estimate("P3", "regression averaging above MA", "holds", True),
+            *estimate("P6", f"{BY_LAYER} MA", "holds", True),
+            *estimate("P6", f"{BY_LAYER} LiNeS", "holds", True),
+        ],
         ["3", *estimate("C7a", "RSF: AMA with K = 3 above MA", "fails", True, -1)],
+        [],
     ]
 
 
@@ -85,21 +97,21 @@ def test_the_numbers_in_short_are_the_ledgers_in_this_order_and_no_others_stand_
 
 
 def test_the_words_in_short_are_the_ledgers_verdicts():
-    assert [entry["verdict"] for entry in LEDGER if entry["id"] == "P1"] == ["holds"]
-    early = "MA above early stopping"
-    by_gold = [verdict_by_gold("P1", part) for part in (early, f"microcosm-untied: {early}", SMOLLM)]
-    assert by_gold == ["undecided", "holds", "holds"]  # "By gold reward the first of these is undecided"
+    (holds,) = (entry["verdict"] for entry in LEDGERS[SECOND] if entry["id"] == "P1")
+    assert holds == "holds"
+    assert verdict_by_gold("P1", EARLY) == "undecided"  # "By gold reward the first of these is undecided"
+    for claim, part in (("L4", "LiNeS above MA"), ("P3", "regression averaging above MA"), ("P6", f"{BY_LAYER} MA")):
+        assert verdict_by_gold(claim, part) == "holds", part  # "So it is by gold reward"
+    assert verdict_by_gold("P6", f"{BY_LAYER} LiNeS") == "undecided"  # "but for the last of these"
+    assert verdict_by_gold("C7a", "RSF: AMA with K = 3 above MA") == "fails"
     rivals = [
-        line["verdict"]
-        for entry in LEDGER
-        for line in entry["lines"]
-        if entry["id"] == "C2" and line["part"].startswith("MA above") and line["deciding"]
+        line["verdict"] for line in lines_of("C2", FIRST) if line["part"].startswith("MA above") and line["deciding"]
     ]
     assert len(rivals) == 7
     assert set(rivals) == {"undecided"}
     ama = {
         (entry["id"], line["part"].split(":")[0]): line["verdict"]
-        for entry in LEDGER
+        for entry in LEDGERS[FIRST]
         for line in entry["lines"]
         if line["part"].endswith("AMA with K = 3 above MA") and line["by"] == "reward" and line["deciding"]
     }
@@ -108,17 +120,18 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
 
 
 def test_the_counts_of_verdicts_are_the_ledgers():
-    counts = Counter(entry["verdict"] for entry in LEDGER)
-    sentence = re.search(r"Of (\d+) claims (.*?)\.", README)
+    sentence = re.search(r"Of (\d+) claims (.*?) in the second microcosm.*?; (.*?) in the first\.", README)
     assert sentence
-    assert int(sentence[1]) == len(LEDGER)
-    told = re.findall(r"(\d+) ([a-z ]+?)(?:, and|,|$)", sentence[2])
-    assert sorted(told) == sorted((str(n), AFTER.get(word, word)) for word, n in counts.items())
+    for preset, told in ((SECOND, sentence[2]), (FIRST, sentence[3])):
+        counts = Counter(entry["verdict"] for entry in LEDGERS[preset])
+        assert int(sentence[1]) == sum(counts.values())
+        numbers = re.findall(r"(\d+) ([a-z ]+?)(?:, and|,|$)", told)
+        assert sorted(numbers) == sorted((str(n), AFTER.get(word, word)) for word, n in counts.items())
 
 
 def test_no_other_number_stands_in_readmes_prose():
     prose = FENCE.sub("", CLAIMS.sub("", README))
-    prose = re.sub(r"^\* .*$|<img .*?>|\]\([^)]*\)|Of \d+ claims .*?\.|SmolLM2-135M", "", prose, flags=re.MULTILINE)
+    prose = re.sub(r"^\* .*$|<img .*?>|\]\([^)]*\)|Of \d+ claims .*? in the first\.|SmolLM2-135M", "", prose, flags=re.MULTILINE)
     prose = prose.replace("arXiv 2309.06256", "").replace("95 % interval", "").replace("`theta_0`", "")
     python = re.search(r'requires-python = ">=(.*)"', (ROOT / "pyproject.toml").read_text())[1]
     assert NUMBER.findall(prose) == [python]
