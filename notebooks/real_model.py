@@ -31,7 +31,7 @@ EVERY = [metric for metric in (*REPORTED, "length") if metric in set(ROWS["metri
 SEEDS = paths.seeds(ROWS[ROWS["rlhf"] == RLHF])
 START = paths.of_seeds(paths.theta_0(ROWS), SEEDS)
 FOUND = sentences.Findings()
-sentences.show(rows.about(FRAMES))
+sentences.show(rows.about(FRAMES, RLHF))
 
 # %%
 SMOLLM = """
@@ -195,12 +195,12 @@ found = rows.find(FRAMES, {CORE: AMA or ["ama"]})
 if found:
     fig, axes = plt.subplots(1, len(GROUPS), figsize=(style.WIDTH, style.PANEL), sharey=True)
     for (group, title), ax in zip(GROUPS.items(), axes, strict=True):
-        ax.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=":")
+        ax.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=":", label="all parts alike (MA)")
         for name in AMA:
             if name == "ama-own-embeddings" or group != "embeddings":
                 panels.ratio_line(ax, found[RLHF][name], group, style.look(name))
         ax.set(ylabel=f"ratio of the {title}", xlabel=r"mean ratio $\alpha$")
-    panels.legend(fig, axes, 2)
+    panels.legend(fig, axes, 3)
     panels.stamp_ratios(fig, PRESET.name, len(SEEDS))
     style.save(fig, "fig_real_ratios")
 
@@ -232,7 +232,7 @@ if found:
 
 # %%
 if ASKED.data != "microcosm":
-    print("Drawn beside the rows of smollm2-135m-gpu alone, that is, where PRESET is not set.")
+    print("Drawn where PRESET is not set or names a microcosm, beside the rows of smollm2-135m-gpu.")
 else:
     SMALL = load_preset("smollm2-135m")
     LAPTOP = rows.frames(SMALL.name)["rsf"]

@@ -54,6 +54,20 @@ def test_every_figure_has_exactly_one_producer():
     assert drawn <= set(saved)
 
 
+def test_every_figure_stands_once_in_the_index_under_its_notebook():
+    page = (NOTEBOOKS.parent / "docs" / "figures.md").read_text()
+    sections = re.split(r"^## \[(\w+)\]\(\.\./notebooks/\1\.ipynb\)$", page, flags=re.MULTILINE)[1:]
+    listed = {}
+    for notebook, text in zip(sections[::2], sections[1::2], strict=True):
+        lines = re.findall(r"^\| \[([\w-]+)\]\(\.\./figures/\1\.(?:png|md)\) \| \S.* \|$", text, re.MULTILINE)
+        producer = SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text())
+        assert set(lines) <= set(producer), notebook
+        listed[notebook] = lines
+    every = [name for lines in listed.values() for name in lines]
+    drawn = {path.stem for path in (NOTEBOOKS.parent / "figures").iterdir() if path.suffix in (".png", ".md")}
+    assert sorted(every) == sorted(drawn)
+
+
 CELLS = """# %% [markdown]
 # Words.
 
