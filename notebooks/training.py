@@ -64,7 +64,7 @@ right kind.
 
 Because the world is made, the *true* reward of a reply is known too. This **gold reward** likes kindness
 and the right content and dislikes rudeness, invention, repetition and length. Training sees only the
-learned reward; where the learned reward rises and the gold reward does not, the model has learned to please
+learned reward (but for an algorithm whose name has the gold reward in it); where the learned reward rises and the gold reward does not, the model has learned to please
 the judge and nobody else.{renewal}
 
 One sample of everything the models read:
