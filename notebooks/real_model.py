@@ -173,9 +173,9 @@ def parts_told(parts, frame, change):
         seeds = panels.seed_count(len(paths.seeds(parts["ma"])))
         text = "One part put back keeps, of the learned reward's rise, and gives back, of the tax on"
         yield f"{text} {METRICS[SAVED].words}: {'; '.join(told)} ({seeds}, means)."
-    yield sentences.verdict(
-        compare.contests(parts, frame, everywhere=True), "One part alone, over all rewards that both reach"
-    )
+    if len(paths.seeds(parts["ma"])) > 1:
+        contests = compare.contests(parts, frame, everywhere=True)
+        yield sentences.verdict(contests, "One part alone, over all rewards that both reach")
 
 
 if found:
@@ -246,9 +246,8 @@ else:
     style.save(fig, "fig_real_laptop-parts")
     change = tax(paths.of_method(LAPTOP, "theta"), paths.theta_0(LAPTOP))
     sentences.show(sentences.report(pairs_of(small, LAPTOP), over_items=True))
-    told = [sentence for sentence in parts_told(parts, LAPTOP, change) if sentence != sentences.ONE_SEED]
     FOUND.say(f"On a laptop, over items of one run: {sentences.moved(change)}.")
-    for sentence in told:
+    for sentence in parts_told(parts, LAPTOP, change):
         FOUND.say(sentence)
 
 # %% [markdown]
