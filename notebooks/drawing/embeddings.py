@@ -27,10 +27,8 @@ def frames_of(results: Path) -> dict[str, pd.DataFrame]:
 
 def called(preset: AnyPreset) -> dict[str, str]:
     """Names of the preset and of those that differ from it in nothing but what their head is tied to -> "tied" or "untied", tied
-    first; the preset alone, by its name, where that is up to a published model.
+    first.
     """
-    if getattr(preset, "model", None) is None:
-        return {preset.name: preset.name}
     every = [preset, *(load_preset(name) for name in presets("presets") if name != preset.name)]
     alike = [one for one in every if _but_for_the_head(one) == _but_for_the_head(preset)]
     found = {one.name: "tied" if one.model.tied_embeddings else "untied" for one in alike}

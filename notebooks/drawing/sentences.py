@@ -152,9 +152,9 @@ def markdown(table: pd.DataFrame) -> str:
 
 def parts(entry: Entry) -> str:
     """The parts of a claim as a table: those that decide with a star, the verdict blank where nothing is decided. Parts that are not
-    measured have one line for each thing that they need.
+    measured share a line where they need the same.
     """
-    missing = Counter(line.missing for line in entry.lines if line.missing)
+    missing = Counter((line.missing, line.deciding) for line in entry.lines if line.missing)
     lines = [
         {
             "": "*" if line.deciding else "",
@@ -168,13 +168,13 @@ def parts(entry: Entry) -> str:
     ]
     lines += [
         {
-            "": "",
+            "": "*" if deciding else "",
             "part": f"{count} part{'s' * (count > 1)}",
             "verdict": "not measured",
             "estimate [95 % interval]": f"needs {need}",
             "tests": "",
         }
-        for need, count in missing.items()
+        for (need, deciding), count in missing.items()
     ]
     return markdown(pd.DataFrame(lines))
 

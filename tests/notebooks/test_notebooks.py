@@ -35,6 +35,19 @@ def test_each_notebook_runs_in_a_kernel(name):
     run.execute(run.convert(name))
 
 
+@pytest.mark.long
+def test_notebooks_made_side_by_side_are_those_made_alone(tmp_path):
+    run.make_all(["drawings", "drawings"], tmp_path / "two", 2)
+    run.make("drawings", tmp_path)
+    assert (tmp_path / "two" / "drawings.ipynb").read_bytes() == (tmp_path / "drawings.ipynb").read_bytes()
+
+
+def test_no_jobs_at_all_are_refused(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run.py", "drawings", "--jobs", "0"])
+    with pytest.raises(SystemExit, match="--jobs = 0 is not allowed; allowed are whole numbers from 1"):
+        run.main()
+
+
 def test_every_notebook_has_a_source():
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == run.names()
 
