@@ -141,7 +141,7 @@ if both:
     FOUND.say(
         f"At the same learning rate and equal learned reward, MA against early stopping over all rewards that both reach: "
         f"{sentences.counted(one.verdict for one in sides if one)}, of {len(sides)} comparisons "
-        f"(learning rates {panels.several(list(NAMES.values()))}; {len(ABILITIES)} abilities)."
+        f"(learning rate{'s' * (len(NAMES) > 1)} {panels.several(list(NAMES.values()))}; {len(ABILITIES)} abilities)."
     )
 if both and not RATES:
     print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))

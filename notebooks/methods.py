@@ -31,7 +31,8 @@ FRONTS = reference.fronts(BOOK, RLHF) if IN_TAXES in BOOK.units else {}
 if FRONTS:
     print(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS)}")
 else:
-    print(f"{PRESET.name}, {RLHF.upper()}: no tax is paid, or no reward gained, so nothing is drawn here.")
+    told = "no ability that has a highest value (a log-likelihood has none) pays a tax that is clear of 0"
+    print(f"{PRESET.name}, {RLHF.upper()}: {told}, or no reward is gained, so nothing is drawn here.")
 
 # %% [markdown]
 # Methods that the preset could measure and that have no rows yet:

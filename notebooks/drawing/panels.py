@@ -3,7 +3,7 @@ their 95 % intervals.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -250,17 +250,12 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: 
     style.foot(fig, told if rows == 1 else told.replace("; ", ";\n"), RATIOS * rows * ratios)
 
 
-def keeps_items(rows: pd.DataFrame) -> bool:
-    """Whether single models can be compared item by item."""
-    return bool(rows["items"].notna().any())
-
-
-def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True, items: bool = False) -> None:
-    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown; `items`: rows keep theirs."""
+def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:
+    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown."""
     if n_seeds == 2 and not dots:
         style.foot(fig, f"{preset}, {style.bars(n_seeds)}")
         return
-    over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, " + ("paired" if items else "taken as independent")
+    over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, taken as independent"
     style.foot(fig, f"{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {over}")
 
 
@@ -283,11 +278,6 @@ def number(found: Interval | None, metric: str) -> str:
     if math.isnan(found.low):
         return f"{found.mean:+.{digits}f} (one seed: no interval)"
     return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
-
-
-def verdict(found: Interval | None, words: Mapping[str, str]) -> str:
-    """The word for above, below or undecided, from the interval; undecided where there is none."""
-    return words["undecided" if found is None else found.verdict]
 
 
 def rate(lr: float) -> str:

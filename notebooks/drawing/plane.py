@@ -175,7 +175,8 @@ def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
         for (name, method), found in start.groupby(["family", "method"]):
             shape = shapes[cost_of(method).group] if method in compared() else "*"
             colour = style.look(name).colour
-            ax.plot(found[predictor], found["tax"], shape, color=colour, markersize=3, alpha=0.8, markeredgewidth=0)
+            size = 7 if shape == "*" else 3
+            ax.plot(found[predictor], found["tax"], shape, color=colour, markersize=size, alpha=0.8, markeredgewidth=0)
         ax.set_xlabel(METRICS[predictor].label.replace("theta_0", r"$\theta_0$"))
         ax.axhline(0, color=style.GREY, linewidth=0.8)
     axes[0].set_ylabel(PAID)
@@ -184,11 +185,8 @@ def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
         for group, shape in shapes.items()
         if group in {cost_of(m).group for m in models.index.get_level_values("method") if m in compared()}
     ]
-    marks.append(
-        plt.Line2D(
-            [], [], color=style.look("theta").colour, marker="*", linestyle="none", label=style.look("theta").label
-        )
-    )
+    theta = style.look("theta")
+    marks.append(plt.Line2D([], [], color=theta.colour, marker="*", linestyle="none", markersize=7, label=theta.label))
     fig.legend(handles=marks, loc="outside upper center", ncols=2)
     count = models.index.get_level_values("seed").nunique()
     style.foot(

@@ -88,7 +88,9 @@ def test_where_no_tax_is_paid_nothing_is_drawn_and_a_sentence_says_so(monkeypatc
     monkeypatch.setenv("PRESET", made_rows.PRESET.name)
     monkeypatch.setattr(style, "save", lambda fig, name: pytest.fail(f"{name} was drawn"))
     runpy.run_path(str(NOTEBOOK))
-    assert "microcosm, RSF: no tax is paid, or no reward gained, so nothing is drawn here." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "microcosm, RSF: no ability that has a highest value" in said
+    assert "or no reward is gained, so nothing is drawn here." in said
 
 
 def test_where_everything_is_measured_nothing_is_said_to_be_missing():
