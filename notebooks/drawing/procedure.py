@@ -66,6 +66,7 @@ def draw_steps(ax: Axes) -> None:
 
 def draw_changes(ax: Axes, changes: Mapping[str, Interval], what: str) -> None:
     """A bar for each metric, with its 95 % interval and single seeds."""
+    ax.use_sticky_edges = not any(len(change.per_seed) == 2 for change in changes.values())  # bars go on beyond 0
     for place, change in enumerate(changes.values()):
         ax.barh(-place, change.mean, height=0.55, color=style.SIDES[change.verdict], alpha=0.55)
         panels.bar(ax, change, -place, style.INK)
