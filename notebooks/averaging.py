@@ -55,7 +55,7 @@ sentences.show(rows.about(FRAMES, RLHF))
 # ## Averaging against early stopping
 #
 # Early stopping costs nothing either: take the model after an earlier iteration. It is the rival to beat. A
-# row for each learning rate that was measured; averages are those of $\theta_0$ and the last iteration.
+# row for each learning rate that was measured; averages are those of $\theta_0$ and $\theta$.
 
 # %%
 both = rows.find(FRAMES, {SWEEP: ("ma", "early-stopping")})

@@ -54,7 +54,7 @@ if SHOWN:
     panels.legend(fig, axes, 3)
     style.foot(fig, f"{', '.join(SHOWN)}; lines: means over seeds; dots: single seeds; numbers: layers")
     style.save(fig, "fig_movement")
-for name in set(CALLED) - set(SHOWN):
+for name in [name for name in CALLED if name not in SHOWN]:
     print(
         f"Not measured yet: how far alignment moved the weights of {name}. To measure: {style.command(['all'], name=name)}"
     )

@@ -64,8 +64,8 @@ right kind.
 
 Because the world is made, the *true* reward of a reply is known too. This **gold reward** likes kindness
 and the right content and dislikes rudeness, invention, repetition and length. Training sees only the
-learned reward (but for an algorithm whose name has the gold reward in it); where the learned reward rises and the gold reward does not, the model has learned to please
-the judge and nobody else.{renewal}
+learned reward, but for an algorithm whose name has the gold reward in it; where the learned reward rises and
+the gold reward does not, the model has learned to please the judge and nobody else.{renewal}
 
 One sample of everything the models read:
 """
@@ -87,7 +87,7 @@ if PRESET.data == "microcosm":
 # %%
 if STOPPING is not None:
     START = paths.of_seeds(paths.theta_0(ROWS), SEEDS)
-    LAST = paths.at(STOPPING, STOPPING["step"].max())
+    LAST = paths.of_seeds(paths.at_rate(paths.of_method(ROWS, "theta"), None), SEEDS)
     CHANGE = {metric: paths.difference(LAST, START, metric) for metric in EVERY}
     fig = procedure.figure(CHANGE, PRESET.name, len(SEEDS))
     style.save(fig, "fig01")
@@ -182,8 +182,8 @@ if RATES:
 # Going on after the reward has stopped to rise only loses, and nobody has to. The fair question is what is
 # lost *on the way up*. The reward is called **saturated** at the first iteration at which the learned reward
 # is within a small share of its whole rise from the highest value that the run reaches; the iteration before
-# it is still on the way up. That model and the last one, $\theta$, are compared with $\theta_0$ seed by seed, at the
-# learning rate that is best for early stopping where several were run.
+# it is still on the way up. That model and the last one are compared with $\theta_0$ seed by seed, at the learning rate that is
+# best for early stopping where several were run.
 #
 # Two kinds of error answer two questions. *Over seeds*: would another seed, with all that it makes anew,
 # show it too, and how much of it? The intervals are of this kind. *Over items*: have these very runs lost
