@@ -43,7 +43,7 @@ help:  ## list the targets
 reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
 	$(BIN)/python -m llm check --preset "$(PRESET)" --seeds $(words $(SEEDS))$(if $(GPUS), --gpus $(GPUS))
 	$(WORKFLOW) -- $(TARGET)
-	RESULTS="$(FRESH)" FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks
+	RESULTS="$(FRESH)" FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks --jobs $(CORES)
 	$(BIN)/python -m llm table "$(ROWS)"
 	$(BIN)/python -m llm claims "$(ROWS)" --to "$(FRESH)/claims.json"
 	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(ROWS)"
@@ -68,7 +68,7 @@ release: check test test-long  ## tag this commit with the version of pyproject.
 	@echo "Tagged v$(VERSION); publish it with: git push origin v$(VERSION)"
 
 figures: $(READY)  ## redraw every figure from the committed results
-	$(BIN)/python notebooks/run.py
+	$(BIN)/python notebooks/run.py --jobs $(CORES)
 
 pretrain: $(READY)  ## train the pre-trained models again instead of taking the shipped ones
 	$(WORKFLOW) retrain=yes -- pretrained

@@ -2,7 +2,7 @@
 # # Three ways to align: RSF, DPO, PPO
 #
 # RLHF takes a language model from $\theta_0$ to $\theta$: its replies earn more reward, and some of what it
-# could do before is lost, the *alignment tax*. The other notebooks tell this for one algorithm, **RSF**, which
+# could do before is lost, the *alignment tax*. The other notebooks tell this for one algorithm, mostly **RSF**, which
 # fine-tunes on the best of several replies to each prompt. Two more are common:
 #
 # * **DPO**, direct preference optimisation, needs no reward model and no replies of its own: it raises the
@@ -44,6 +44,14 @@ def of_all(*families):
 #
 # Figure 14 of the paper. First the algorithms by themselves, every iteration a model; all begin at the same
 # $\theta_0$ and are judged by the same reward model.
+
+# %%
+STOP = """
+Each algorithm's $\\theta$ is its first iteration with {share:.0%} of the rise of RSF's learned reward on validation prompts, or
+its last one where none has, so that what each pays is told at nearly the same reward.
+"""
+if (until := getattr(PRESET, "until", None)) is not None:
+    sentences.show(STOP.format(share=until.share))
 
 # %%
 ALONE = {"stars": ("theta_0",)}

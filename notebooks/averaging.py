@@ -49,14 +49,13 @@ SWEEP = rows.core(RLHF)
 MA, STOPPING = style.look("ma"), style.look("early-stopping")
 FOUND = sentences.Findings()
 SEEDS = paths.seeds(ROWS[ROWS["rlhf"] == RLHF])
-sentences.show(rows.about(FRAMES))
+sentences.show(rows.about(FRAMES, RLHF))
 
 # %% [markdown]
 # ## Averaging against early stopping
 #
 # Early stopping costs nothing either: take the model after an earlier iteration. It is the rival to beat. A
-# row for each learning rate that was measured; grey are the iterations, blue are averages of $\theta_0$
-# and the last iteration.
+# row for each learning rate that was measured; averages are those of $\theta_0$ and $\theta$.
 
 # %%
 both = rows.find(FRAMES, {SWEEP: ("ma", "early-stopping")})
@@ -74,8 +73,7 @@ if both:
     style.save(fig, "fig_fronts")
 
 # %% [markdown]
-# The preset's own learning rate by itself is the picture that the README begins with, in one row, and for narrow screens in
-# one column.
+# The preset's own learning rate by itself, in one row, and for narrow screens in one column.
 
 # %%
 if both:
@@ -85,9 +83,9 @@ if both:
     style.save(fig, "fig_front-narrow")
 
 # %% [markdown]
-# The same as numbers: the gap between the two paths at equal reward, at each learning rate. Circles compare
-# at the same rate, squares compare averaging at each rate with early stopping at the rate whose path encloses
-# the largest area on the first seed: who can choose the learning rate may not need averaging.
+# The same as numbers: the gap between the two paths at equal reward, at each learning rate. Where several rates were run,
+# averaging at each rate is also compared with early stopping at the rate whose path encloses the largest area on the first
+# seed: who can choose the learning rate may not need averaging.
 
 # %%
 best = paths.best_rate(FAIR, "early-stopping", RATES)[0] if RATES else None
@@ -143,15 +141,15 @@ if both:
     FOUND.say(
         f"At the same learning rate and equal learned reward, MA against early stopping over all rewards that both reach: "
         f"{sentences.counted(one.verdict for one in sides if one)}, of {len(sides)} comparisons "
-        f"(learning rates {panels.several(list(NAMES.values()))}; {len(ABILITIES)} abilities)."
+        f"(learning rate{'s' * (len(NAMES) > 1)} {panels.several(list(NAMES.values()))}; {len(ABILITIES)} abilities)."
     )
 if both and not RATES:
     print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
 
 # %% [markdown]
 # The fairest comparison gives each method the learning rate that suits it. At each level of the reward, from 50 to 95 %
-# of the algorithm's rise, averaging and early stopping each take the rate that is best there on the other seeds, and are told on
-# the one left out. What is told is the *share saved*: how much of the tax that early stopping pays at that reward averaging
+# of the algorithm's rise, averaging and early stopping each take, where there is a choice, the rate that is best there on the
+# other seeds, and are told on the one left out. What is told is the *share saved*: how much of the tax that early stopping pays at that reward averaging
 # does not pay. Near $\theta_0$ all paths coincide and there is no tax to save, so the levels begin at half of the rise.
 # This is what the ledger of claims decides by (`docs/protocol.md`).
 
@@ -203,7 +201,7 @@ if both:
 # %% [markdown]
 # ## Which layers? One part at a time
 #
-# The layers are split into three parts of equal size. Average one part only and leave everything else at
+# The layers are split into three parts, as equal as they go. Average one part only and leave everything else at
 # $\theta$: at $\alpha = 1$ this is $\theta$, at $\alpha = 0$ the part is put back to what it was in
 # $\theta_0$. The paper finds that the *input* part gives the abilities back and even raises the reward, while
 # the other parts trade one for the other (figure 4, right: one ability). Where the embeddings are used at both ends, to read

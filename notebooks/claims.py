@@ -1,22 +1,22 @@
 # %% [markdown]
 # # Which claims hold?
 #
-# "Mitigating the Alignment Tax of RLHF" makes about a dozen claims (C), the literature around it some more (L), and this
-# project found two of its own (P). This notebook lists them in plain words, says for each what was compared here, and gives
+# "Mitigating the Alignment Tax of RLHF" makes claims (C), the literature around it some more (L), and this project has some of
+# its own (P). This notebook lists them in plain words, says for each what was compared here, and gives
 # a verdict that follows from the measured rows by fixed rules, which `docs/protocol.md` explains. Nothing in it is typed
-# in: `python -m llm claims results/microcosm` computes the same ledger, and `llm/evidence/claims/table.py` is the list of what
-# is compared.
+# in: the command `claims` of `python -m llm` computes the same ledger from a folder of rows, and
+# `llm/evidence/claims/table.py` is the list of what is compared.
 #
 # **The words.** A language model before alignment is $\theta_0$, after it $\theta$. Alignment (RLHF) raises a *reward* and
-# costs abilities: question answering, reading comprehension, translation. That cost is the *tax*. Model averaging (MA) puts
-# the two together, $\theta(\alpha) = (1 - \alpha)\,\theta_0 + \alpha\,\theta$; adaptive averaging (AMA) has a ratio for each
-# part of the network. RSF, DPO and PPO are three ways to align.
+# may cost abilities that nobody rewards. That cost is the *tax*. Model averaging (MA) puts the two together,
+# $\theta(\alpha) = (1 - \alpha)\,\theta_0 + \alpha\,\theta$; adaptive averaging (AMA) has a ratio for each part of the
+# network. RSF, DPO and PPO are three ways to align.
 #
-# **The numbers.** A seed is a whole experiment of its own: a world, a pre-trained model, a reward model, an alignment.
-# Differences are taken within a seed, and the intervals (95 %, Student's t or Fieller's) are over seeds. Two methods are
-# compared *at equal reward*, from 50 to 95 % of the reward's rise as far as both reach: the number is the *share saved*, how
-# much of the tax that the rival pays the method does not pay. What has to be chosen (a ratio, a learning rate) is chosen for
-# each seed on the other seeds.
+# **The numbers.** A seed is an experiment of its own, in which everything that the preset makes is made anew: reward model,
+# alignment and samples, in a microcosm the world and the pre-trained model as well. Differences are taken within a seed, and
+# the intervals (95 %, Student's t or Fieller's) are over seeds. Two methods are compared *at equal reward*, from 50 to 95 % of
+# the reward's rise as far as both reach: the number is the *share saved*, how much of the tax that the rival pays the method
+# does not pay. What has to be chosen (a ratio, a learning rate) is chosen for each seed on the other seeds.
 #
 # **The verdict.** A part of a claim *holds* where the whole interval lies on the claim's side of zero, *fails* where it lies on
 # the other, and either is *small* inside a margin (a tenth of the rival's tax, 2 % of the reward's rise); it is *equivalent*
@@ -48,7 +48,7 @@ display(Markdown(render.markdown(LEDGER, style.figures(), None)))  # docs/claims
 # A line a claim: the part that its verdict hangs on, moved so that **right of zero is what the claim says**, with its 95 %
 # interval over seeds; small marks are the claim's other parts. To share one axis, rewards
 # are divided by how far RSF raises them and abilities by what RSF takes of them; a share saved is drawn as it is: 1 is all of
-# RSF's reward, all of its tax, or all of the rival's. What leaves the panel has an arrow.
+# RSF's reward, all of its tax, or all of the rival's. Other numbers, such as correlations, are drawn as they are, too. What leaves the panel has an arrow.
 # Claims that are not measured yet, and those that the theory computes exactly, are in the lists only.
 
 # %%
@@ -108,7 +108,10 @@ style.save(fig, "fig_claims")
 
 # %%
 verdicts = Counter(str(entry.verdict) for entry in LEDGER.entries)
-counts = [f"{count} {verdict}" for verdict, count in verdicts.most_common()]
+counts = [
+    f"{count} {verdict.replace('holds', 'hold').replace('fails', 'fail') if count > 1 else verdict}"
+    for verdict, count in verdicts.most_common()
+]
 FOUND.say(f"Of {len(LEDGER.entries)} claims: {', '.join(counts)}.")
 for verdict in ("holds", "fails"):
     names = [

@@ -11,17 +11,20 @@
 import matplotlib.pyplot as plt
 
 from drawing import embeddings, gains, panels, sentences, style
+from llm.config import load_preset
 from llm.evidence import compare
 from llm.stages.movement import read_movements
 
 style.use()
-CALLED = {style.preset(): "tied", f"{style.preset()}-untied": "untied"}
+CALLED = embeddings.called(load_preset(style.preset()))
 FOLDERS = {name: style.results().parent / name for name in CALLED}
 FRAMES = {name: embeddings.frames_of(folder) for name, folder in FOLDERS.items()}
 MOVED = {name: read_movements(folder) for name, folder in FOLDERS.items()}
 for name, frames in FRAMES.items():
     if not frames:
-        print(f"Not measured yet: preset {name}. To measure: make reproduce PRESET={name} SEEDS=0 TARGET=all")
+        print(f"Not measured yet: preset {name}. To measure: {style.command(['all'], name=name)}")
+if len(CALLED) == 1:
+    print(f"No preset differs from {next(iter(CALLED))} in its head alone, so this is about one model.")
 FOUND = sentences.Findings()
 
 # %% [markdown]
@@ -51,6 +54,10 @@ if SHOWN:
     panels.legend(fig, axes, 3)
     style.foot(fig, f"{', '.join(SHOWN)}; lines: means over seeds; dots: single seeds; numbers: layers")
     style.save(fig, "fig_movement")
+for name in [name for name in CALLED if name not in SHOWN]:
+    print(
+        f"Not measured yet: how far alignment moved the weights of {name}. To measure: {style.command(['all'], name=name)}"
+    )
 
 # %%
 table = [
@@ -73,11 +80,10 @@ if table:
 
 # %% [markdown]
 # Where the table is tied, each step of training pushes down the scores of all words that are *not* written, and with
-# them the embeddings by which the same words are read. Words that the aligned model's replies never use, such as
-# most animals and the unfriendly words, can therefore move more than the words that it says. That is a way for alignment to
-# touch abilities that its samples never mention. If this is the reason, it must be gone where the head has a table of its own:
-# then a word that is not written is pushed down in the head alone, and of the embeddings only those of words that are read
-# (in prompts or replies) get any gradient.
+# them the embeddings by which the same words are read. Words that the aligned model's replies never use can therefore move
+# more than the words that it says. That is a way for alignment to touch abilities that its samples never mention. If this
+# is the reason, it must be gone where the head has a table of its own: then a word that is not written is pushed down in the
+# head alone, and of the embeddings only those of words that are read (in prompts or replies) get any gradient.
 #
 # ## Does a ratio of their own pay?
 #
@@ -93,9 +99,8 @@ if DUELS:
     gains.legend(fig, dict.fromkeys(one.reward for one in DUELS))
     seeds = sorted({one.seeds for one in DUELS})
     counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-    style.foot(
-        fig, f"{', '.join(FRAMES)}; {counted} seeds; bars: 95 % intervals over seeds, paired; small dots: single seeds"
-    )
+    drawn_from = ", ".join(name for name, frames in FRAMES.items() if frames)
+    style.foot(fig, f"{drawn_from}; {counted} seeds; bars: 95 % intervals over {panels.over_seeds(seeds[0])}")
     style.save(fig, "fig_apart")
 
 # %%

@@ -37,7 +37,7 @@ CORE, RATIOS = rows.core(RLHF), (RLHF, "ratios")
 REPORTED = (*REWARDS, *ABILITIES)
 AMA = ("ama", "ama-own-embeddings")
 FOUND = sentences.Findings()
-sentences.show(rows.about(FRAMES))
+sentences.show(rows.about(FRAMES, RLHF))
 
 # %% [markdown]
 # ## The embeddings
@@ -81,7 +81,7 @@ if found:
 # ## The proxy and the oracle
 #
 # AMA maximises the likelihood of good replies because the reward cannot be differentiated through the replies.
-# In the microcosm it can be asked directly: the **oracle** tries all ratios on a lattice with the same mean and
+# Where replies are cheap it can be asked directly: the **oracle** tries all ratios on a lattice with the same mean and
 # takes those with the highest reward on training prompts, learned or gold. What AMA has less than the oracle is
 # the price of the proxy; what the oracle by the learned reward has less *gold* reward than the oracle by the
 # gold reward is the price of a learned judge.

@@ -9,8 +9,8 @@
 # * Upwards: less tax. 1 is what $\theta$ pays on the same seeds, all abilities that pay any together, each in units of its own tax.
 #
 # A method is a path of models, along a ratio or a strength, and is taken as straight between them; where it reaches a
-# reward several times, its best model there counts. All is told at the preset's own learning rate of training (the ledger
-# of claims and the notebook on mitigations have others), and by the learned reward, which training saw.
+# reward several times, its best model there counts. All is told at the preset's own learning rate of training (where others
+# were run, the ledger of claims and the notebook on mitigations have them), and by the learned reward, which training saw.
 
 # %%
 from drawing import plane, rows, sentences, style
@@ -31,7 +31,8 @@ FRONTS = reference.fronts(BOOK, RLHF) if IN_TAXES in BOOK.units else {}
 if FRONTS:
     print(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS)}")
 else:
-    print(f"{PRESET.name}, {RLHF.upper()}: no tax is paid, or no reward gained, so nothing is drawn here.")
+    told = "no ability that has a highest value (a log-likelihood has none) pays a tax that is clear of 0"
+    print(f"{PRESET.name}, {RLHF.upper()}: {told}, or no reward is gained, so nothing is drawn here.")
 
 # %% [markdown]
 # Methods that the preset could measure and that have no rows yet:
@@ -80,7 +81,7 @@ if FRONTS:
 # %%
 TABLE = reference.table(BOOK, RLHF) if FRONTS else []
 NAMED = [line for line in TABLE if line.family in looks()]
-sentences.show(plane.shares(NAMED))
+sentences.show(plane.shares(NAMED, FRONTS))
 if NAMED and max(line.seeds for line in NAMED) > 1:
     FINDINGS.say(plane.verdict(NAMED))
 elif NAMED:
@@ -90,7 +91,7 @@ elif NAMED:
 # The same for families that vary a number of their method's own (samples, regulariser, ridge):
 
 # %%
-sentences.show(plane.shares([line for line in TABLE if line.family not in looks()]))
+sentences.show(plane.shares([line for line in TABLE if line.family not in looks()], FRONTS))
 
 # %% [markdown]
 # After other algorithms:
@@ -99,7 +100,7 @@ sentences.show(plane.shares([line for line in TABLE if line.family not in looks(
 for rlhf in [one for one in names("alignment") if FRONTS and one in BOOK.rows and one != RLHF]:
     lines = [line for line in reference.table(BOOK, rlhf) if line.family in looks()]
     if lines:
-        sentences.show(f"**{style.look(rlhf).label}**\n\n{plane.shares(lines)}")
+        sentences.show(f"**{style.look(rlhf).label}**\n\n{plane.shares(lines, reference.fronts(BOOK, rlhf))}")
 
 # %% [markdown]
 # ## Why: what goes with the tax
@@ -118,7 +119,7 @@ if FRONTS and FOUND:
     style.save(fig, "fig_methods_why")
     sentences.show(plane.ranked(FOUND))
     every = [one for one in FOUND if one.group not in GROUPS and one.found]
-    told = [f"{METRICS[one.predictor].words} {plane.told(one.found)}" for one in every]
+    told = [f"{METRICS[one.predictor].words} {plane.told(plane.possible(one.found))}" for one in every]
     FINDINGS.say(f"Rank correlation with the tax over all models: {'; '.join(told)}.")
 elif FRONTS:
     words = " and ".join(METRICS[one].words for one in reference.PREDICTORS)

@@ -100,8 +100,8 @@ if found:
 # %% [markdown]
 # ## With old data: experience replay
 #
-# Figure 7 of the paper. If the data of pre-training are at hand, they can be mixed into the alignment: here up
-# to four documents of pre-training for each reply. In the paper averaging, which needs no data, is still the
+# Figure 7 of the paper. If the data of pre-training are at hand, they can be mixed into the alignment; the strength is how
+# many documents of pre-training there are for each reply. In the paper averaging, which needs no data, is still the
 # better one for question answering and translation, but not for reading comprehension.
 
 # %%
@@ -161,8 +161,8 @@ if found:
 # %% [markdown]
 # ## At other learning rates
 #
-# A rival deserves the learning rate that suits it. RSF itself was run at several, with early stopping and MA after
-# each; the methods of the distillation style were trained at the same ones, on the samples that RSF chose at the
+# A rival deserves the learning rate that suits it. RSF itself is run at several, with early stopping and MA after
+# each; the methods of the distillation style are trained at the same ones, on the samples that RSF chose at the
 # preset's own rate (so only the student's rate differs), at fewer strengths.
 
 # %%

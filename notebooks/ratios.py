@@ -34,6 +34,7 @@ from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS
+from llm.grouping import PART_NAMES
 from llm.methods import METHODS
 
 style.use()
@@ -46,7 +47,7 @@ CORE, RATIOS = rows.core(RLHF), (RLHF, "ratios")
 REPORTED = (*REWARDS, *ABILITIES)
 READING = [a for a in ABILITIES if a == "reading_f1"] or list(ABILITIES[:1])
 FOUND = sentences.Findings()
-sentences.show(rows.about(FRAMES))
+sentences.show(rows.about(FRAMES, RLHF))
 
 
 # %% [markdown]
@@ -80,7 +81,9 @@ if three:
 # %%
 if three:
     for name in AMA:
-        found = sentences.ratios(three[name]).groupby("mean alpha").mean().drop(columns="seed")
+        found = (
+            sentences.ratios(three[name]).groupby("mean alpha").mean().drop(columns="seed").rename(columns=PART_NAMES)
+        )
         sentences.show(f"**{style.look(name).label}**\n\n{sentences.framed(found, 'mean ratio', 2)}")
 
 # %% [markdown]
@@ -113,7 +116,7 @@ if more:
 # Figure 9 of the paper compares $(a, a, a)$, which is MA, with $(a, a, a - .1)$ and $(a, a - .1, a - .1)$ for the
 # input, middle and output part, $a$ from .2 to .4. Its numbers may be shares of $\theta$, as its equations say, or of
 # $\theta_0$, as the authors' code has it; the second reading is, in shares of $\theta$, $a$ from .6 to .8 and .1
-# *more* for the later parts. Both were measured. Below: the patterns' abilities minus those of MA *at the same
+# *more* for the later parts. The sweep has both. Below: the patterns' abilities minus those of MA *at the same
 # reward*, averaged over $a$.
 
 # %%
@@ -213,7 +216,7 @@ if whole:
         ax.set_xticks(range(len(READINGS)), [f"{alpha:g}" for alpha in READINGS])
         ax.set_xlim(-0.5, len(READINGS) - 0.5)
         ax.set_xlabel(r"$\alpha$")
-        ax.set_ylabel(METRICS[metric].label)
+        ax.set_ylabel(METRICS[metric].title)
     axes[0].set_title(r"difference to $\theta$", loc="left")
     panels.legend(fig, axes, 4)
     panels.stamp_differences(fig, PRESET.name, len(paths.seeds(whole[RLHF]["ma"])))

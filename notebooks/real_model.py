@@ -31,7 +31,7 @@ EVERY = [metric for metric in (*REPORTED, "length") if metric in set(ROWS["metri
 SEEDS = paths.seeds(ROWS[ROWS["rlhf"] == RLHF])
 START = paths.of_seeds(paths.theta_0(ROWS), SEEDS)
 FOUND = sentences.Findings()
-sentences.show(rows.about(FRAMES))
+sentences.show(rows.about(FRAMES, RLHF))
 
 # %%
 SMOLLM = """
@@ -173,9 +173,9 @@ def parts_told(parts, frame, change):
         seeds = panels.seed_count(len(paths.seeds(parts["ma"])))
         text = "One part put back keeps, of the learned reward's rise, and gives back, of the tax on"
         yield f"{text} {METRICS[SAVED].words}: {'; '.join(told)} ({seeds}, means)."
-    yield sentences.verdict(
-        compare.contests(parts, frame, everywhere=True), "One part alone, over all rewards that both reach"
-    )
+    if len(paths.seeds(parts["ma"])) > 1:
+        contests = compare.contests(parts, frame, everywhere=True)
+        yield sentences.verdict(contests, "One part alone, over all rewards that both reach")
 
 
 if found:
@@ -195,12 +195,12 @@ found = rows.find(FRAMES, {CORE: AMA or ["ama"]})
 if found:
     fig, axes = plt.subplots(1, len(GROUPS), figsize=(style.WIDTH, style.PANEL), sharey=True)
     for (group, title), ax in zip(GROUPS.items(), axes, strict=True):
-        ax.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=":")
+        ax.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, linestyle=":", label="all parts alike (MA)")
         for name in AMA:
             if name == "ama-own-embeddings" or group != "embeddings":
                 panels.ratio_line(ax, found[RLHF][name], group, style.look(name))
         ax.set(ylabel=f"ratio of the {title}", xlabel=r"mean ratio $\alpha$")
-    panels.legend(fig, axes, 2)
+    panels.legend(fig, axes, 3)
     panels.stamp_ratios(fig, PRESET.name, len(SEEDS))
     style.save(fig, "fig_real_ratios")
 
@@ -232,7 +232,7 @@ if found:
 
 # %%
 if ASKED.data != "microcosm":
-    print("Drawn beside the rows of smollm2-135m-gpu alone, that is, where PRESET is not set.")
+    print("Drawn where PRESET is not set or names a microcosm, beside the rows of smollm2-135m-gpu.")
 else:
     SMALL = load_preset("smollm2-135m")
     LAPTOP = rows.frames(SMALL.name)["rsf"]
@@ -246,9 +246,8 @@ else:
     style.save(fig, "fig_real_laptop-parts")
     change = tax(paths.of_method(LAPTOP, "theta"), paths.theta_0(LAPTOP))
     sentences.show(sentences.report(pairs_of(small, LAPTOP), over_items=True))
-    told = [sentence for sentence in parts_told(parts, LAPTOP, change) if sentence != sentences.ONE_SEED]
     FOUND.say(f"On a laptop, over items of one run: {sentences.moved(change)}.")
-    for sentence in told:
+    for sentence in parts_told(parts, LAPTOP, change):
         FOUND.say(sentence)
 
 # %% [markdown]

@@ -1,6 +1,6 @@
 """Convert notebooks/NAME.py (the source) to notebooks/NAME.ipynb and execute it.
 
-    python notebooks/run.py [NAME ...] [--to FOLDER]     all that are on PRESET where no name is given
+    python notebooks/run.py [NAME ...] [--to FOLDER] [--jobs N]     all that are on PRESET where no name is given
 
 What changes from run to run (times, random cell ids, how output was cut into pieces) is taken out, so that
 the same input gives the same bytes. A notebook appears whole or not at all.
@@ -9,6 +9,7 @@ the same input gives the same bytes. A notebook appears whole or not at all.
 import argparse
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,22 +97,40 @@ def write(notebook: "NotebookNode", path: Path) -> None:
     aside.replace(path)
 
 
+def make(name: str, to: Path) -> str:
+    """Execute a notebook into a folder; its name."""
+    write(execute(convert(name)), to / f"{name}.ipynb")
+    return name
+
+
+def make_all(wanted: list[str], to: Path, jobs: int) -> None:
+    """Several at a time, in processes of their own; the first error ends it once those that run are done."""
+    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(wanted), unit="notebook") as bar:
+        try:
+            for done in as_completed([pool.submit(make, name, to) for name in wanted]):
+                bar.set_description(done.result())
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="notebooks to run, without .py (all that are on PRESET)"
     )
     parser.add_argument("--to", type=Path, default=HERE, help="folder of the executed notebooks (here)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (1)")
     asked = parser.parse_args()
     unknown = sorted(set(asked.names) - set(names()))
     if unknown:
         sys.exit(f"error: there is no notebook {unknown[0]!r}; allowed are {', '.join(names())}")
     if load_preset(os.environ.get("PRESET") or "microcosm").name != "microcosm" and asked.to.resolve() == HERE:
         sys.exit("error: --to = notebooks holds those of preset microcosm; give another folder, and FIGURES too")
-    with tqdm(asked.names or wanted(), unit="notebook") as bar:
-        for name in bar:
-            bar.set_description(name)
-            write(execute(convert(name)), asked.to / f"{name}.ipynb")
+    if asked.jobs < 1:
+        sys.exit(f"error: --jobs = {asked.jobs} is not allowed; allowed are whole numbers from 1")
+    make_all(asked.names or wanted(), asked.to, asked.jobs)
 
 
 if __name__ == "__main__":

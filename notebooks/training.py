@@ -8,13 +8,13 @@
 # * $\theta$, after **RLHF** (reinforcement learning from human feedback), answers in the way people prefer.
 #
 # In the last step a *reward model* stands in for people. It was fitted to comparisons of two replies, and it
-# gives every reply a number, the *learned reward*. RLHF here is **RSF**, rejection sampling fine-tuning: let
-# the model write several replies to each prompt, keep the one with the highest reward, fine-tune the model on
-# it, and repeat.
+# gives every reply a number, the *learned reward*. The simplest algorithm of RLHF is **RSF**, rejection sampling
+# fine-tuning: let the model write several replies to each prompt, keep the one with the highest reward, fine-tune
+# the model on it, and repeat. The notebook on algorithms has two more; which one is told of here stands below.
 #
 # Nothing in this asks the model to keep what else it can do. How far $\theta$ falls below $\theta_0$ on tasks
-# that are not part of the reward is called the **alignment tax**. This notebook shows the tax, and how it
-# depends on the learning rate; the notebook on averaging shows what can be had back.
+# that are not part of the reward is called the **alignment tax**. This notebook shows the tax, and whether it
+# is another one at another learning rate; the notebook on averaging shows what can be had back.
 
 # %%
 from pathlib import Path
@@ -44,7 +44,7 @@ EVERY = [metric for metric in (*REPORTED, "length") if metric in set(ROWS["metri
 STOPPING = rows.path(FRAMES, RLHF, "early-stopping")
 SEEDS = paths.seeds(STOPPING) if STOPPING is not None else paths.seeds(ROWS)
 FOUND = sentences.Findings()
-sentences.show(rows.about(FRAMES))
+sentences.show(rows.about(FRAMES, RLHF))
 
 # %%
 MICROCOSM = """
@@ -56,7 +56,7 @@ parameters. But nothing in it is staged. A Transformer is really pre-trained, tu
 that it learned from noisy comparisons, and aligned.
 
 Three abilities are tested, each with its own kind of knowledge: **question answering** about animals (the
-facts were read in pre-training; four choices), **reading comprehension** (the facts stand in the passage,
+facts were read in pre-training; {choices} choices), **reading comprehension** (the facts stand in the passage,
 and several people share them, so that the right one must be found) and **translation** from a little
 French. All are asked in the same chat format as everything else, and the whole reply counts: a model that
 chatters before it answers loses F1 and BLEU, and may fall below *chance*, the score of a short guess of the
@@ -64,13 +64,19 @@ right kind.
 
 Because the world is made, the *true* reward of a reply is known too. This **gold reward** likes kindness
 and the right content and dislikes rudeness, invention, repetition and length. Training sees only the
-learned reward; where the learned reward rises and the gold reward does not, the model has learned to please
-the judge and nobody else.
+learned reward, but for an algorithm whose name has the gold reward in it; where the learned reward rises and
+the gold reward does not, the model has learned to please the judge and nobody else.{renewal}
 
 One sample of everything the models read:
 """
+RENEWAL = """
+
+So that the learned reward knows the replies that are made to please it, the reward model was trained anew {rounds} times, each
+time with {pairs} more comparisons, of replies of a model that was aligned by the reward model so far.
+"""
 if PRESET.data == "microcosm":
-    sentences.show(MICROCOSM)
+    renewal = RENEWAL.rstrip().format(**PRESET.renewal.model_dump()) if PRESET.renewal else ""
+    sentences.show(MICROCOSM.format(choices=PRESET.world.choices, renewal=renewal))
     sentences.show(sentences.quoted(samples(Run(PRESET, SEEDS[0], Path("out")), 1)))
 
 # %% [markdown]
@@ -81,7 +87,7 @@ if PRESET.data == "microcosm":
 # %%
 if STOPPING is not None:
     START = paths.of_seeds(paths.theta_0(ROWS), SEEDS)
-    LAST = paths.at(STOPPING, STOPPING["step"].max())
+    LAST = paths.of_seeds(paths.at_rate(paths.of_method(ROWS, "theta"), None), SEEDS)
     CHANGE = {metric: paths.difference(LAST, START, metric) for metric in EVERY}
     fig = procedure.figure(CHANGE, PRESET.name, len(SEEDS))
     style.save(fig, "fig01")
@@ -123,7 +129,7 @@ if STOPPING is not None and "qa" in ABILITIES:
     )
 
 # %% [markdown]
-# ## The learning rate decides how much is paid
+# ## At other learning rates
 #
 # A tax seen at one learning rate may be an artefact of that rate: a slower optimiser reaches the same reward
 # by smaller steps and may forget less. So where the algorithm was run at several rates, every iteration of each is a
@@ -150,14 +156,15 @@ if RATES:
 else:
     print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
 
-# %% [markdown]
-# Which rate is best for early stopping? The one whose curve encloses the largest area in (learned reward,
-# mean ability), above $\theta_0$'s reward and above chance. It is chosen on the first seed and reported on
-# the others, so that the choice cannot flatter itself.
-
 # %%
+BEST = """
+Which rate is best for early stopping? The one whose curve encloses the largest area in (learned reward,
+mean ability), above $\\theta_0$'s reward and above chance. It is chosen on the first seed and reported on
+the others, so that the choice cannot flatter itself.
+"""
 best, others = None, SEEDS
 if RATES:
+    sentences.show(BEST)
     best, others = paths.best_rate(SWEPT, "early-stopping", RATES)
     areas = pd.DataFrame(
         {f"lr {NAMES[lr]}": paths.areas(SWEPT, paths.path(SWEPT, "early-stopping", lr)) for lr in RATES}
@@ -170,14 +177,15 @@ if RATES:
     )
 
 # %% [markdown]
-# ## Is a tax left at the best rate, before the reward saturates?
+# ## Is a tax left before the reward saturates?
 #
 # Going on after the reward has stopped to rise only loses, and nobody has to. The fair question is what is
 # lost *on the way up*. The reward is called **saturated** at the first iteration at which the learned reward
 # is within a small share of its whole rise from the highest value that the run reaches; the iteration before
-# it is still on the way up. That model and the last one, $\theta$, are compared with $\theta_0$ seed by seed.
+# it is still on the way up. That model and the last one are compared with $\theta_0$ seed by seed, at the learning rate that is
+# best for early stopping where several were run.
 #
-# Two kinds of error answer two questions. *Over seeds*: would another world, another reward model, another run
+# Two kinds of error answer two questions. *Over seeds*: would another seed, with all that it makes anew,
 # show it too, and how much of it? The intervals are of this kind. *Over items*: have these very runs lost
 # something, or did the test items just fall badly? A loss may be beyond doubt in every run made and its mean
 # size still be uncertain, since runs differ.

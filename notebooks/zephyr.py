@@ -7,10 +7,10 @@
 # that of a fixed rival.
 #
 # These models are too large for a laptop. This notebook gives the paper's own numbers, marked as such, and beside
-# them the microcosm's counterpart: **DPO in the microcosm, and the win rate of a model's replies against
-# $\theta_0$'s replies to the same prompts, judged by the gold reward** (equal replies count half). It is a
-# counterpart, not a reproduction: other models, other tasks, another judge. $\alpha$ is the share of the aligned
-# model.
+# them a counterpart in models that are not: **DPO, and the win rate of a model's replies against $\theta_0$'s replies to
+# the same prompts, judged by the gold reward** (equal replies count half; where rows hold no win rates, the table says what
+# stands in for them). It is a counterpart, not a reproduction: other models, other tasks, another judge. $\alpha$ is the
+# share of the aligned model.
 
 # %%
 from itertools import product
@@ -49,7 +49,7 @@ PAPER = pd.DataFrame(
 sentences.show(f"The paper's values:\n\n{sentences.markdown(PAPER)}")
 
 # %% [markdown]
-# ## Its counterpart in the microcosm
+# ## Its counterpart here
 #
 # $\theta$ after DPO, then MA and AMA at the ratio that the paper recommends, in both readings: its .2 may be the
 # share of $\theta$ or that of $\theta_0$, which is .8 of $\theta$ here. *Embeddings apart* is AMA with a ratio of

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from llm.config import AnyPreset, load_preset
+from llm.config import names as presets
 from llm.evidence.compare import Duel
 from llm.evidence.frames import after, read_preset
 from llm.evidence.metrics import MEAN_ABILITY, METRICS
@@ -21,6 +23,20 @@ def frames_of(results: Path) -> dict[str, pd.DataFrame]:
         return {}
     rows = read_preset(results)
     return {rlhf: after(rows, rlhf) for rlhf in names("alignment")}
+
+
+def called(preset: AnyPreset) -> dict[str, str]:
+    """Names of the preset and of those that differ from it in nothing but what their head is tied to -> "tied" or "untied", tied
+    first.
+    """
+    every = [preset, *(load_preset(name) for name in presets("presets") if name != preset.name)]
+    alike = [one for one in every if _but_for_the_head(one) == _but_for_the_head(preset)]
+    found = {one.name: "tied" if one.model.tied_embeddings else "untied" for one in alike}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _but_for_the_head(preset: AnyPreset) -> dict:
+    return preset.model_dump(exclude={"name": True, "model": {"tied_embeddings"}})
 
 
 def lines_of(found: list[Duel]) -> list[tuple[str, str, str]]:

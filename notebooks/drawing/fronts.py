@@ -169,4 +169,7 @@ def legend(fig: Figure, lines: Sequence[Line], columns: int) -> None:
         for name in dict.fromkeys(star for line in lines for star in line.stars)
     ]
     pale = {"color": style.GREY, "alpha": PALE, "marker": "o", "linestyle": "none", "label": "pale: beaten in both"}
-    fig.legend(handles=[*handles, plt.Line2D([], [], **pale)], loc="outside upper center", ncols=columns)
+    handles.append(plt.Line2D([], [], **pale))
+    if any(len(line.seeds) == 2 for line in lines):
+        handles.append(plt.Line2D([], [], color=style.GREY, linewidth=0.6, alpha=0.5, label="thin: single seeds"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=columns)

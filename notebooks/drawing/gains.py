@@ -78,7 +78,7 @@ def draw(ax: Axes, height: float, found: Gain | None, colour: str, filled: bool)
     if found is None:
         return
     one = found.t
-    ax.plot([one.low, one.high], [height] * 2, color=colour, linewidth=1.0)
+    panels.bar(ax, one, height, colour, width=1.0)
     if len(one.per_seed) > 1:
         ax.plot(one.per_seed, [height] * len(one.per_seed), ".", color=colour, markersize=2, alpha=0.6)
     face = colour if filled else style.PAPER

@@ -3,12 +3,13 @@ their 95 % intervals.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from llm.evidence import paths
@@ -147,15 +148,30 @@ def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
     )
 
 
+def bar(ax: Axes, found: Interval, place: float, colour: str, upright: bool = False, width: float = 1.1) -> None:
+    """A 95 % interval. Student's of two seeds is twelve standard errors on either side, so it does not stretch the panel."""
+    ends, places = [found.low, found.high], [place, place]
+    x, y = (places, ends) if upright else (ends, places)
+    if len(found.per_seed) == 2:
+        ax.add_collection(LineCollection([np.column_stack([x, y])], colors=colour, linewidths=width), autolim=False)
+    else:
+        ax.plot(x, y, color=colour, linewidth=width)
+
+
 def interval_mark(ax: Axes, x: float, found: Interval | None, colour: str, label: str, shape: str = "o") -> None:
     """A difference at `x`: its mean with the 95 % interval, and the seeds as small dots."""
     if found is None:
         return
     if not math.isnan(found.low):
-        ax.plot([x, x], [found.low, found.high], color=colour, linewidth=1.1)
+        bar(ax, found, x, colour, upright=True)
     ax.plot(x, found.mean, shape, color=colour, label=label)
     if len(found.per_seed) > 1:
         ax.plot([x] * len(found.per_seed), found.per_seed, ".", color=colour, markersize=3, alpha=0.6)
+
+
+def half_widths(found: Sequence[Interval]) -> np.ndarray:
+    """Of intervals along a line; 0, that is no bars, where there is none, and for two seeds, whose bars would hide the line."""
+    return np.nan_to_num([0.0 if len(one.per_seed) == 2 else one.high - one.mean for one in found])
 
 
 def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: Look, shape: str, filled: bool) -> None:
@@ -164,7 +180,7 @@ def change_line(ax: Axes, path: pd.DataFrame, metric: str, shown: Look, shape: s
     steps = sorted(set(path["step"]))
     found = [paths.difference(paths.at(path, step), paths.at(path, 1), metric) for step in steps]
     mean = scale * np.array([one.mean for one in found])
-    half = scale * np.nan_to_num([one.high - one.mean for one in found])
+    half = scale * half_widths(found)
     face = shown.colour if filled else style.PAPER
     ax.errorbar(
         steps,
@@ -196,7 +212,7 @@ def gain_line(ax: Axes, x: Sequence[float], found: Sequence[Gain | None], place:
     kept = [(number, one.t) for number, one in zip(x, found, strict=True) if one is not None]
     shifted = [number * 1.07 ** (place - 1) for number, _ in kept]
     mean = [one.mean for _, one in kept]
-    half = np.nan_to_num([one.high - one.mean for _, one in kept])
+    half = half_widths([one for _, one in kept])
     line = ("-", "--", ":", "-.")[place % 4]
     ax.errorbar(
         shifted,
@@ -234,16 +250,19 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: 
     style.foot(fig, told if rows == 1 else told.replace("; ", ";\n"), RATIOS * rows * ratios)
 
 
-def keeps_items(rows: pd.DataFrame) -> bool:
-    """Whether single models can be compared item by item."""
-    return bool(rows["items"].notna().any())
+def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:
+    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown."""
+    if n_seeds == 2 and not dots:
+        style.foot(fig, f"{preset}, {style.bars(n_seeds)}")
+        return
+    over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, taken as independent"
+    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {over}")
 
 
-def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True, items: bool = False) -> None:
-    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown; `items`: rows keep theirs."""
-    over_seeds = "seeds, paired" + ("; small dots: single seeds" if dots else "")
-    bars = over_seeds if n_seeds > 1 else "items, " + ("paired" if items else "taken as independent")
-    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {bars}")
+def over_seeds(n_seeds: int, dots: bool = True) -> str:
+    """What bars are intervals over, with several seeds."""
+    wide = ", of two seeds wider than most panels" if n_seeds == 2 else ""
+    return f"seeds, paired{wide}{'; small dots: single seeds' if dots else ''}"
 
 
 def stamp_ratios(fig: Figure, preset: str, n_seeds: int) -> None:
@@ -259,11 +278,6 @@ def number(found: Interval | None, metric: str) -> str:
     if math.isnan(found.low):
         return f"{found.mean:+.{digits}f} (one seed: no interval)"
     return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
-
-
-def verdict(found: Interval | None, words: Mapping[str, str]) -> str:
-    """The word for above, below or undecided, from the interval; undecided where there is none."""
-    return words["undecided" if found is None else found.verdict]
 
 
 def rate(lr: float) -> str:

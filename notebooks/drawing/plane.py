@@ -1,6 +1,7 @@
 """Every method on one plane: reward kept against tax paid; and what goes with the tax."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,7 +41,9 @@ def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], pres
     ax.plot(1, 0, marker="*", color=style.GREY, markersize=8, linestyle="none")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper")
     chosen_on = "; best of each group by its first seed, drawn from the others" if several(found) else ""
-    style.foot(fig, f"{preset}, {counts(found)}; bands: 95 % over seeds{chosen_on}")
+    banded = max((len(front.seeds) for front in shown.values()), default=0) >= LEAST_SEEDS
+    bands = "bands: 95 % over seeds" if banded else f"means over seeds; bands from {LEAST_SEEDS} seeds on"
+    style.foot(fig, f"{preset}, {counts(found)}; {bands}{chosen_on}")
     return fig
 
 
@@ -103,12 +106,26 @@ def counts(found: Mapping[str, Front]) -> str:
     return panels.seed_count(most) if least == most else f"{least} to {panels.seed_count(most)}"
 
 
-def shares(lines: Sequence[Line]) -> str:
-    """The table: a line a family, its share of early stopping's tax saved at each level, and its cost."""
+UNTAXED = "early stopping has no models here, or pays no tax that is clear of 0 over these seeds"
+INSTEAD = "In its place stands the share of theta's tax that each method pays (1: all of it), means over seeds without intervals."
+
+
+def shares(lines: Sequence[Line], fronts: Mapping[str, Front]) -> str:
+    """The table: a line a family, its share of early stopping's tax saved at each level, and its cost. Where no family has a share,
+    the share of theta's tax that it pays, from its front.
+    """
     table = {}
+    any_saved = any(found for one in lines for found in one.saved)
     for one in lines:
         cost = cost_of(one.method, one.family)
-        saved = {f"at {level:.0%}": told(found) for level, found in zip(LEVELS, one.saved, strict=True)}
+        if any_saved:
+            saved = {f"at {level:.0%}": told(found) for level, found in zip(LEVELS, one.saved, strict=True)}
+        else:
+            mean, _, _ = fronts[one.family].band()
+            paid = {level: mean[np.searchsorted(GRID, level - 1e-9)] for level in LEVELS}
+            saved = {
+                f"paid at {level:.0%}": f"{share:.2f}" if np.isfinite(share) else "-" for level, share in paid.items()
+            }
         extra = {
             "seeds": one.seeds,
             "models": one.models,
@@ -118,7 +135,8 @@ def shares(lines: Sequence[Line]) -> str:
             "memory": cost.memory,
         }
         table[style.look(one.family).short if one.family in looks() else one.family] = extra
-    return as_table(table, "method") if table else "None has rows."
+    told_first = "" if any_saved else f"No share is told at any of these levels, since {UNTAXED}. {INSTEAD}\n\n"
+    return told_first + as_table(table, "method") if table else "None has rows."
 
 
 def as_table(lines: Mapping[str, Mapping[str, object]], first: str) -> str:
@@ -136,6 +154,8 @@ def verdict(lines: Sequence[Line], level: float = 0.9) -> str:
     """One sentence: which methods save a share of early stopping's tax that is clear of 0 at a level of the rise."""
     place = LEVELS.index(level)
     there = {style.look(one.family).short: one.saved[place] for one in lines if one.saved[place] is not None}
+    if not there:
+        return f"At {level:.0%} of the rise no method's share of early stopping's tax is told: {UNTAXED}."
     best = [name for name, found in there.items() if found and found.verdict == "above"]
     worse = [name for name, found in there.items() if found and found.verdict == "below"]
     text = (
@@ -155,8 +175,9 @@ def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
         for (name, method), found in start.groupby(["family", "method"]):
             shape = shapes[cost_of(method).group] if method in compared() else "*"
             colour = style.look(name).colour
-            ax.plot(found[predictor], found["tax"], shape, color=colour, markersize=3, alpha=0.8, markeredgewidth=0)
-        ax.set_xlabel(METRICS[predictor].label)
+            size = 7 if shape == "*" else 3
+            ax.plot(found[predictor], found["tax"], shape, color=colour, markersize=size, alpha=0.8, markeredgewidth=0)
+        ax.set_xlabel(METRICS[predictor].label.replace("theta_0", r"$\theta_0$"))
         ax.axhline(0, color=style.GREY, linewidth=0.8)
     axes[0].set_ylabel(PAID)
     marks = [
@@ -164,9 +185,14 @@ def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
         for group, shape in shapes.items()
         if group in {cost_of(m).group for m in models.index.get_level_values("method") if m in compared()}
     ]
+    theta = style.look("theta")
+    marks.append(plt.Line2D([], [], color=theta.colour, marker="*", linestyle="none", markersize=7, label=theta.label))
     fig.legend(handles=marks, loc="outside upper center", ncols=2)
     count = models.index.get_level_values("seed").nunique()
-    style.foot(fig, f"{preset}, {panels.seed_count(count)}; a point a model, means over seeds; colours as above")
+    style.foot(
+        fig,
+        f"{preset}, {panels.seed_count(count)}; a point a model, means over seeds; colours as in fig_methods_groups",
+    )
     return fig
 
 
@@ -175,8 +201,13 @@ def ranked(found: Sequence[Association]) -> str:
     table: dict[str, dict[str, object]] = {}
     for one in found:
         line = table.setdefault(GROUPS.get(one.group, "all models"), {"models a seed": f"{one.models:.0f}"})
-        line[METRICS[one.predictor].words] = told(one.found)
+        line[METRICS[one.predictor].words] = told(possible(one.found))
     return as_table(table, "group")
+
+
+def possible(found: Interval) -> Interval:
+    """The part of an interval in which a correlation can lie."""
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
 def missing(lacking: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> str:

@@ -66,9 +66,10 @@ def draw_steps(ax: Axes) -> None:
 
 def draw_changes(ax: Axes, changes: Mapping[str, Interval], what: str) -> None:
     """A bar for each metric, with its 95 % interval and single seeds."""
+    ax.use_sticky_edges = not any(len(change.per_seed) == 2 for change in changes.values())  # bars go on beyond 0
     for place, change in enumerate(changes.values()):
         ax.barh(-place, change.mean, height=0.55, color=style.SIDES[change.verdict], alpha=0.55)
-        ax.plot([change.low, change.high], [-place] * 2, color=style.INK, linewidth=1.1)
+        panels.bar(ax, change, -place, style.INK)
         if len(change.per_seed) > 1:
             ax.plot(change.per_seed, np.full(len(change.per_seed), -place), ".", color=style.INK, markersize=3)
     ax.axvline(0, color=style.INK, linewidth=0.8)

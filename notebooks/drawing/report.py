@@ -49,10 +49,7 @@ def facts(root: Path = ROOT) -> dict[str, Any]:
         "tables": _tables(read_text(root / "figures" / "table1.md")),
         "summaries": [_summary(read_text(root / "docs" / "results.md"), name) for name in SUMMARISED],
         "methods": [
-            {
-                "label": plain(next(iter(method.looks.values())).label).replace("\\theta", "theta"),
-                "source": method.reference,
-            }
+            {"label": plain(next(iter(method.looks.values())).label), "source": method.reference}
             for name, method in METHODS.items()
             if name in measured and method.kind != "model"
         ],

@@ -75,15 +75,19 @@ def learning_rate(preset: AnyPreset, rlhf: str) -> float:
     return float(getattr(section, "descent", section).optimiser.lr)
 
 
-def about(frames: Mapping[str, pd.DataFrame]) -> str:
-    """What is drawn from: the preset, its algorithms with their seeds, its rewards and abilities."""
+def about(frames: Mapping[str, pd.DataFrame], one: str = "") -> str:
+    """What is drawn from: the preset, its algorithms with their seeds, the `one` that is told of, its rewards and abilities."""
     measured = {rlhf: of_rlhf for rlhf, rows in frames.items() if len(of_rlhf := rows[rows["rlhf"] == rlhf])}
     seeds = [
         f"{style.look(rlhf).label} ({panels.seed_count(len(set(rows['seed'])))})" for rlhf, rows in measured.items()
     ]
     every = next(iter(frames.values()))
     told = [METRICS[metric].label for metric in (*rewards(every), *abilities(every))]
-    return f"**Drawn from preset `{every['preset'].iloc[0]}`**: {panels.several(seeds or ['no algorithm'])}; measured: {', '.join(told)}."
+    of = f"; told of here: {style.look(one).label}" if one in measured and len(measured) > 1 else ""
+    few = (
+        " Of two seeds most intervals are wide, and a few are narrow by luck." if "(2 seeds)" in "".join(seeds) else ""
+    )
+    return f"**Drawn from preset `{every['preset'].iloc[0]}`**: {panels.several(seeds or ['no algorithm'])}{of}; measured: {', '.join(told)}.{few}"
 
 
 def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Iterable[str]]) -> Paths | None:

@@ -1,6 +1,7 @@
 """What compared methods say, as tables and sentences in Markdown. Nothing here is typed in by hand."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import IPython.display
@@ -150,7 +151,10 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def parts(entry: Entry) -> str:
-    """The parts of a claim as a table: those that decide with a star, the verdict blank where nothing is decided."""
+    """The parts of a claim as a table: those that decide with a star, the verdict blank where nothing is decided. Parts that are not
+    measured share a line where they need the same.
+    """
+    missing = Counter((line.missing, line.deciding) for line in entry.lines if line.missing)
     lines = [
         {
             "": "*" if line.deciding else "",
@@ -160,6 +164,17 @@ def parts(entry: Entry) -> str:
             "tests": "; ".join(filter(None, (render.tests(line), line.note))),
         }
         for line in entry.lines
+        if not line.missing
+    ]
+    lines += [
+        {
+            "": "*" if deciding else "",
+            "part": f"{count} part{'s' * (count > 1)}",
+            "verdict": "not measured",
+            "estimate [95 % interval]": f"needs {need}",
+            "tests": "",
+        }
+        for (need, deciding), count in missing.items()
     ]
     return markdown(pd.DataFrame(lines))
 
@@ -179,4 +194,4 @@ def quoted(text: str) -> str:
 
 def plain(name: str) -> str:
     """A name without its mathematical typesetting."""
-    return name.replace("$", "").replace("\\,", " ")
+    return name.replace("$", "").replace("\\,", " ").replace("\\theta", "theta")

@@ -39,7 +39,9 @@ PANEL = 2.1  # inches; height of a panel
 LEAST = 6.0  # points; the smallest text
 DISTANCE = 15  # in CIELAB
 
-QUARTERS = {0.25: "d", 0.75: (4, 1, 0)}
+UPRIGHT = ((-0.35, -1), (0.35, -1), (0.35, 1), (-0.35, 1), (-0.35, -1))  # a bar; FLAT lies
+FLAT = tuple((y, x) for x, y in UPRIGHT)
+TWENTIETHS = {0.25: "d", 0.75: (4, 1, 0), 0.85: UPRIGHT, 0.95: FLAT}
 TENTHS = ("s", "v", "^", "<", ">", "o", "p", "h", "P", "X", "D")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H", "1", "2", "3", "4", "+", "x")
 
@@ -147,12 +149,12 @@ THEORY_LOOKS: Mapping[str, Look] = {
 }
 
 
-def marker(alpha: float) -> str | tuple[int, int, int]:
-    """The marker of a ratio in [0, 1]: one for each tenth and each quarter, a dot for others."""
+def marker(alpha: float) -> str | tuple:
+    """The marker of a ratio in [0, 1]: one for each tenth, each quarter, and two near 1; a dot for others."""
     tenth = round(10 * alpha)
     if 0 <= tenth <= 10 and abs(10 * alpha - tenth) < 1e-9:
         return TENTHS[tenth]
-    return QUARTERS.get(round(alpha, 9), ".")
+    return TWENTIETHS.get(round(alpha, 9), ".")
 
 
 def over_seeds(frame: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:

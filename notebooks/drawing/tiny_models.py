@@ -1,10 +1,13 @@
 """Two small models and a reward model, trained in seconds, for the notebook on averaging your own models.
 
+    python notebooks/drawing/tiny_models.py FOLDER     makes them, and prompts and test items beside them
+
 The world has 24 words in each of two languages; a word has a colour. Before alignment a model translates, knows
 colours and answers greetings; alignment teaches it to answer greetings politely, on greetings alone, and it
 forgets.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -155,3 +158,19 @@ def make_items(folder: Path, seed: int = 1) -> None:
 
 def write(path: Path, rows: list[dict]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def run() -> None:
+    parser = argparse.ArgumentParser(
+        description="Make theta_0, theta and reward, small model folders, with prompts and test items."
+    )
+    parser.add_argument("folder", type=Path, help="where they go; it is made")
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    make_models(folder)
+    make_items(folder)
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+if __name__ == "__main__":
+    run()

@@ -4,7 +4,7 @@ import pytest
 
 import made_rows
 from drawing import embeddings
-from llm.config import load_sweep
+from llm.config import load_preset, load_sweep
 from llm.evidence.compare import duels
 from llm.evidence.frames import after, read_preset
 from llm.evidence.rows import write_rows
@@ -61,3 +61,13 @@ def test_a_better_equal_and_worse_one_are_told_apart(tmp_path, kept, side):
 def test_without_rows_there_is_nothing_to_compare(tmp_path):
     assert embeddings.frames_of(tmp_path) == {}
     assert duels({}, "microcosm") == []
+
+
+@pytest.mark.parametrize("name", ["microcosm", "microcosm-untied"])
+def test_presets_that_differ_in_their_head_alone_stand_beside_each_other(name):
+    assert embeddings.called(load_preset(name)) == {"microcosm": "tied", "microcosm-untied": "untied"}
+
+
+def test_a_preset_without_such_a_neighbour_stands_alone():
+    assert embeddings.called(load_preset("microcosm-2")) == {"microcosm-2": "tied"}
+    assert embeddings.called(load_preset("openllama-3b")) == {"openllama-3b": "untied"}

@@ -11,18 +11,23 @@ from pathlib import Path
 
 import IPython.display
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
 import made_rows
 import run
-from drawing import fronts, panels, style, tiny_models
+from drawing import fronts, gains, panels, sentences, style, tiny_models
 from drawing import rows as available
 from figure_checks import fits, told_apart
 from llm.config import names
 from llm.evidence import paths
-from llm.evidence.compare import as_coarse
+from llm.evidence.claims.ledger import Entry
+from llm.evidence.claims.line import Line
+from llm.evidence.claims.table import CLAIMS
+from llm.evidence.compare import Gain, as_coarse
 from llm.evidence.frames import after, read_preset
+from llm.evidence.intervals import t_interval
 from rsf_rows import core, model, rows_of, write
 
 NOTEBOOKS = Path(style.__file__).parents[1]
@@ -239,3 +244,30 @@ def test_the_floor_is_a_line_where_it_is_near_and_a_text_where_it_is_far(range_,
     assert ax.get_ylim() == pytest.approx(limits)
     assert len(ax.lines) == (said == "chance")
     plt.close(fig)
+
+
+@pytest.mark.parametrize(("seeds", "wide"), [((1.0, 2.0), False), ((1.0, 2.0, 1.5), True)])
+def test_an_interval_of_two_seeds_does_not_stretch_its_panel(seeds, wide):
+    found = t_interval(seeds)
+    fig, (upright, lying) = plt.subplots(1, 2)
+    panels.interval_mark(upright, 0.0, found, "k", "_")
+    gains.draw(lying, 0.0, Gain(found), "k", True)
+    for low, high in (upright.get_ylim(), lying.get_xlim()):
+        assert (low < found.low and high > found.high) == wide
+        assert low < min(seeds) < max(seeds) < high
+    for ax, axis in ((upright, 1), (lying, 0)):  # the bar is there, if only a part of it is in the panel
+        drawn = [line.get_xydata() for line in ax.lines] + [s for c in ax.collections for s in c.get_segments()]
+        assert any(np.allclose(points[:, axis], [found.low, found.high]) for points in drawn if len(points) == 2)
+    assert panels.half_widths([found]) == pytest.approx([found.high - found.mean if wide else 0.0])
+    plt.close(fig)
+
+
+def test_parts_of_a_claim_that_need_the_same_share_a_line():
+    lines = [Line(name, missing="sweep ratios", deciding=name != "c") for name in "abc"]
+    lines.insert(1, Line("d", "qa", estimate=0.1))
+    table = sentences.parts(Entry(CLAIMS[0], "microcosm", tuple(lines))).splitlines()[2:]
+    assert [line.split(" | ")[:4] for line in table] == [
+        ["| \\*", "d", "", "+0.100 accuracy"],
+        ["| \\*", "2 parts", "not measured", "needs sweep ratios"],
+        ["| ", "1 part", "not measured", "needs sweep ratios"],
+    ]

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import IPython.display
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 import made_rows
 from drawing import plane, style
 from figure_checks import fits, told_apart
+from llm.evidence.intervals import Interval
+from llm.evidence.reference import GRID, Front, Line
 from llm.evidence.rows import write_rows
 from rsf_rows import core
 
@@ -85,8 +88,24 @@ def test_where_no_tax_is_paid_nothing_is_drawn_and_a_sentence_says_so(monkeypatc
     monkeypatch.setenv("PRESET", made_rows.PRESET.name)
     monkeypatch.setattr(style, "save", lambda fig, name: pytest.fail(f"{name} was drawn"))
     runpy.run_path(str(NOTEBOOK))
-    assert "microcosm, RSF: no tax is paid, or no reward gained, so nothing is drawn here." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "microcosm, RSF: no ability that has a highest value" in said
+    assert "or no reward is gained, so nothing is drawn here." in said
 
 
 def test_where_everything_is_measured_nothing_is_said_to_be_missing():
     assert plane.missing({}, [0]) == "None: every method has rows."
+
+
+def test_where_early_stopping_pays_no_clear_tax_the_tax_that_each_method_pays_stands_in_the_table():
+    fronts = {"ma": Front("ma", "ma", (0, 1), np.stack([GRID, GRID]), np.ones(2))}
+    lines = [Line("ma", "ma", 2, 5, (None, None, None))]
+    said = plane.shares(lines, fronts)
+    assert "No share is told at any of these levels" in said
+    assert "| MA | 2 | 5 | 0.80 | 0.90 | 0.95 | none | none | 1 model |" in said
+    assert plane.verdict(lines).startswith("At 90% of the rise no method's share of early stopping's tax is told")
+
+
+def test_a_correlation_is_told_within_the_numbers_that_it_can_be():
+    assert plane.told(plane.possible(Interval(0.9, 0.3, 1.5, np.array([0.8, 1.0])))) == "**+0.90 [+0.30, +1.00]**"
+    assert np.isnan(plane.possible(Interval(0.9, np.nan, np.nan, np.array([0.9]))).low)

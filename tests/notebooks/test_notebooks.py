@@ -35,6 +35,19 @@ def test_each_notebook_runs_in_a_kernel(name):
     run.execute(run.convert(name))
 
 
+@pytest.mark.long
+def test_notebooks_made_side_by_side_are_those_made_alone(tmp_path):
+    run.make_all(["drawings", "drawings"], tmp_path / "two", 2)
+    run.make("drawings", tmp_path)
+    assert (tmp_path / "two" / "drawings.ipynb").read_bytes() == (tmp_path / "drawings.ipynb").read_bytes()
+
+
+def test_no_jobs_at_all_are_refused(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run.py", "drawings", "--jobs", "0"])
+    with pytest.raises(SystemExit, match="--jobs = 0 is not allowed; allowed are whole numbers from 1"):
+        run.main()
+
+
 def test_every_notebook_has_a_source():
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == run.names()
 
@@ -52,6 +65,20 @@ def test_every_figure_has_exactly_one_producer():
     assert sorted(saved) == sorted(set(saved))
     drawn = {path.stem for path in (NOTEBOOKS.parent / "figures").iterdir() if path.suffix in (".pdf", ".png", ".md")}
     assert drawn <= set(saved)
+
+
+def test_every_figure_stands_once_in_the_index_under_its_notebook():
+    page = (NOTEBOOKS.parent / "docs" / "figures.md").read_text()
+    sections = re.split(r"^## \[(\w+)\]\(\.\./notebooks/\1\.ipynb\)$", page, flags=re.MULTILINE)[1:]
+    listed = {}
+    for notebook, text in zip(sections[::2], sections[1::2], strict=True):
+        lines = re.findall(r"^\| \[([\w-]+)\]\(\.\./figures/\1\.(?:png|md)\) \| \S.* \|$", text, re.MULTILINE)
+        producer = SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text())
+        assert set(lines) <= set(producer), notebook
+        listed[notebook] = lines
+    every = [name for lines in listed.values() for name in lines]
+    drawn = {path.stem for path in (NOTEBOOKS.parent / "figures").iterdir() if path.suffix in (".png", ".md")}
+    assert sorted(every) == sorted(drawn)
 
 
 CELLS = """# %% [markdown]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from drawing import style
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = (ROOT / "docs" / "report.typ").read_text()
-LEAST = 6 * 7 / 6.61  # points; figures are 7 inches wide, and the text's width on A4 6.61
+LEAST = style.LEAST * style.WIDTH / 6.61  # points; of figures, which fill the text's width on A4, 6.61 inches
 pytestmark = pytest.mark.site
 
 
