@@ -155,7 +155,6 @@ def _aligning(preset: HubPreset, step: Step) -> float:
         learning=_training(preset, rows, tokens, section.trained_at_once),
         sampling=2 * whole + cache(shape, hardware.generation_batch * tokens),
         model=whole,
-        share=FULL * parameters(shape) / hardware.of_batch(rows).processes,
     )
 
 

@@ -45,7 +45,6 @@ def copied(command: list[str], env: dict[str, str], **_) -> subprocess.Completed
     from accelerate.utils import patch_environment
     from accelerate.utils.launch import prepare_multi_gpu_env
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-    from trl import SFTTrainer  # noqa: F401  (loaded once, and not in every copy)
 
     made, _, _ = _validate_launch_command(launch_command_parser().parse_args(command[3:]))
     two = LaunchConfig(

@@ -25,9 +25,9 @@ class Kind(NamedTuple):
 
 PAIRS = ("prompt", "chosen", "rejected")
 KINDS: dict[Trainer, Kind] = {
-    "sft": Kind(SftSettings, "trl_trainers", ("messages",)),
-    "reward": Kind(RewardSettings, "trl_trainers", PAIRS),
-    "dpo": Kind(DpoSettings, "trl_trainers", PAIRS),
+    "sft": Kind(SftSettings, "trainers", ("messages",)),
+    "reward": Kind(RewardSettings, "trainers", PAIRS),
+    "dpo": Kind(DpoSettings, "trainers", PAIRS),
     "rsf": Kind(RsfSettings, "rsf", ("prompt",), reward=True),
     "ppo": Kind(PpoSettings, "ppo", ("prompt",), reward=True),
 }

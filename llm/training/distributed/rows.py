@@ -56,7 +56,7 @@ def digest(rows: Rows) -> str:
 
 @dataclass(frozen=True)
 class Mapped:
-    """Rows of ids as TRL takes them. name: a hash of all that they follow from. folder: where they lie, while they are needed."""
+    """Rows of ids. name: a hash of all that they follow from. folder: where they lie, while they are needed."""
 
     rows: Any
     name: str

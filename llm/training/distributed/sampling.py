@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...files import read_lines, write_text
 from ...models.batches import Tokens
 from ...models.chat import Message, context_of, end_id, prompt_ids, require_room
-from .models import load_frozen, load_tokenizer
+from .models import age, load_frozen, load_tokenizer
 from .processes import gathered, print_once
 
 
@@ -95,9 +95,7 @@ def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
 
     told: settings and whatever else shapes them, by its `repr`.
     """
-    made = Path(model) / "config.json"
-    age = made.stat().st_mtime_ns if made.is_file() else 0
-    name = hashlib.sha256(repr((told, model, age)).encode()).hexdigest()[:12]
+    name = hashlib.sha256(repr((told, model, age(model))).encode()).hexdigest()[:12]
     return out / f".samples{iteration:02d}-{name}"
 
 
