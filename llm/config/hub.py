@@ -2,7 +2,7 @@
 from the Hugging Face hub or from local folders (paper.md section 3). Settings of the trainers: `llm.config.trainers`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -143,6 +143,8 @@ class HubPreset(Preset):
     aligned_by: Algorithm | None = None  # how a theta that is there already was made
     ama: HubAma
     evaluate: HubEvaluate
+
+    left_out: ClassVar[dict[str, tuple]] = {"inputs": ("differences",)}  # which need theta_pre, and all layers at once
 
     @property
     def needs_gpus(self) -> bool:

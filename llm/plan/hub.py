@@ -8,6 +8,7 @@ from ..config.base import Lengths, Work
 from ..config.trainers import Hardware, Training
 from ..errors import UserError
 from ..training.distributed.processes import split
+from . import regression
 from .costs import (
     FULL,
     HALF,
@@ -103,7 +104,13 @@ def work(preset: HubPreset, step: Step) -> Work:
     if isinstance(step.entry, AveragingEntry) and step.entry.spec.searches:
         search = attrgetter(step.entry.spec.searches)(preset)
         found += search(LENGTHS, step.entry.alphas, len(step.entry.settings()))
-    return found
+    entry = _regressed(step)
+    return found + regression.work(preset, entry, LENGTHS) if entry else found
+
+
+def _regressed(step: Step) -> AveragingEntry | None:
+    """The step's entry if it is one of regression averaging."""
+    return step.entry if isinstance(step.entry, AveragingEntry) and step.entry.method == "regmean" else None
 
 
 def _measuring(preset: HubPreset) -> Work:
@@ -136,7 +143,8 @@ def memory(preset: HubPreset, step: Step) -> float:
         mixed = 0.14 * whole  # beside both models, and one sample's activations
         learning = activations(shape, preset.ama.batch * preset.ama.block, HALF, False)
         return max(measuring, 2 * whole + mixed + learning)
-    return measuring
+    entry = _regressed(step)
+    return max(measuring, regression.memory(preset, entry, LENGTHS)) if entry else measuring
 
 
 def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> float:
@@ -172,7 +180,10 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
         section, last = getattr(preset, step.rlhf), preset.iterations(step.rlhf)
         kept = len(preset.measured(step.rlhf, last)) if step.eta is None else 1
         return kept * folder, section.states * (section.trained_at_once * state + folder)
-    return 0.0, folder  # an average is written, measured and removed
+    written = (
+        2 if _regressed(step) else 1
+    )  # folders: an average is measured and removed, one by regression is made beside it first
+    return 0.0, written * folder
 
 
 def _fetched(preset: HubPreset, step: Step) -> float:

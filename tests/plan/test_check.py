@@ -166,7 +166,10 @@ def test_data_that_the_hub_does_not_have_or_that_cannot_be_reached_are_named(pre
 
 
 def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset, tmp_path, monkeypatch):
-    version, wanted = metadata.version, ["numpy>=2", 'vllm>=0.33; extra == "gpu"', 'seaborn>=0.13; extra == "experiments"']
+    version, wanted = (
+        metadata.version,
+        ["numpy>=2", 'vllm>=0.33; extra == "gpu"', 'seaborn>=0.13; extra == "experiments"'],
+    )
     monkeypatch.setattr(metadata, "requires", lambda name: [*wanted, 'absent-one; extra == "measure"'])
     monkeypatch.setattr(metadata, "version", lambda name: "0.12" if name == "seaborn" else version(name))
     found = missing(preset, tmp_path)
