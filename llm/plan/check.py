@@ -82,7 +82,9 @@ def _packages(preset: AnyPreset) -> Iterator[Checked]:
             "packages", f"{DISTRIBUTION} is not installed; give `pip install -e '.[experiments]'` in its folder first"
         )
         return
-    samples = isinstance(preset, HubPreset) and preset.is_trained and preset.hardware.sampler == "vllm"
+    samples = isinstance(preset, HubPreset) and (
+        preset.evaluate.sampler == "vllm" or (preset.is_trained and preset.hardware.sampler == "vllm")
+    )
     here = 0
     for needed in listed:
         extra = _extra(needed, ("", *EXTRAS, *["gpu"] * samples))

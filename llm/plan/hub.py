@@ -64,11 +64,15 @@ def cost(preset: HubPreset, step: Step, peak: float = PEAK, bandwidth: float = B
 
 
 def together(preset: HubPreset, step: Step) -> Together:
-    """How a step writes: RSF and PPO as the hardware says, measuring by transformers."""
+    """How a step writes: RSF and PPO as the hardware says, measuring by transformers unless vLLM is asked for."""
+    hardware = preset.hardware
     if not step.aligns:
-        reply = preset.evaluate.max_new_tokens
-        return Together(preset.evaluate.batch, SIZES.prompt + reply / 2, LAUNCHES)
-    hardware, writing = preset.hardware, getattr(getattr(preset, step.rlhf), "writing", None)
+        context = SIZES.prompt + preset.evaluate.max_new_tokens / 2
+        by_vllm = preset.evaluate.sampler == "vllm"
+        return Together(
+            *((hardware.generation_batch, context) if by_vllm else (preset.evaluate.batch, context, LAUNCHES))
+        )
+    writing = getattr(getattr(preset, step.rlhf), "writing", None)
     context = SIZES.prompt + (writing.max_new_tokens / 2 if writing else 0)  # DPO writes nothing
     return Together(hardware.generation_batch, context, LAUNCHES * (hardware.sampler == "transformers"))
 

@@ -185,6 +185,8 @@ def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset,
         if one.what == "package vllm"
     ]
     assert vllm == ["vllm is not installed; give `pip install 'alignment-tax[gpu]'` first"]
+    measuring = preset.model_copy(update={"evaluate": preset.evaluate.model_copy(update={"sampler": "vllm"})})
+    assert "package vllm" in missing(measuring, tmp_path)
 
 
 LIGHT = """

@@ -197,6 +197,8 @@ def test_who_writes_how_many_replies_together_decides_the_speed():
     preset, align = load_preset("openllama-3b"), Step("align", "rsf")
     assert hub.together(preset, align) == Together(128, 150 + 98, 0)
     assert hub.together(preset, Step("baseline")) == Together(16, 150 + 98, hub.LAUNCHES)
+    measured = preset.model_copy(update={"evaluate": preset.evaluate.model_copy(update={"sampler": "vllm"})})
+    assert hub.together(measured, Step("baseline")) == Together(128, 150 + 98, 0)
     slow = preset.model_copy(update={"hardware": preset.hardware.model_copy(update={"sampler": "transformers"})})
     assert hub.cost(slow, align).hours > hub.cost(preset, align).hours
     assert hub.cost(preset, align, bandwidth=2 * hub.BANDWIDTH).hours < hub.cost(preset, align).hours

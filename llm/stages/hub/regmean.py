@@ -15,12 +15,11 @@ from ...averaging.ratios import uniform
 from ...averaging.whole.regmean import KIND, REGRESSION, SAMPLES
 from ...averaging.whole.regression import Setting
 from ...config import AveragingEntry, HubPreset
-from ...evaluation.hub import device, dtype
+from ...evaluation.hub import device, drawn_prompts, dtype
 from ...files import write_text
 from ...grouping import Grouping
-from ...models.loading import load_model
+from ...models.loading import load_model, load_tokenizer
 from ...run import Run
-from ...training.distributed.data import pairs, read_prompts
 from ...training.distributed.models import age
 from ..average import Models
 from ..samples import Means, own_samples
@@ -66,8 +65,10 @@ def _write_samples(run: Run[HubPreset], theta: Path, setting: Mapping[str, Any],
 
 
 def _means(run: Run[HubPreset]) -> Means:
-    def prompts(block: int, count: int):
-        known = read_prompts(pairs(run, "train-prompts"))
-        return [known[i] for i in run.rng("samples", "replies", block).permutation(len(known))[:count]]
+    longest, tokenizer = run.preset.ama.max_new_tokens, load_tokenizer(run.folder / "theta_0")
 
-    return Means(device(run.preset), prompts, run.preset.ama.max_new_tokens, run.preset.evaluate.batch)
+    def prompts(block: int, count: int):
+        rng = run.rng("samples", "replies", block)
+        return drawn_prompts(run, "train-prompts", tokenizer, count, longest, rng)
+
+    return Means(device(run.preset), prompts, longest, run.preset.evaluate.batch)
