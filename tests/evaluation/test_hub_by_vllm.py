@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from hub_runs import DATA, run_of
+from fake_vllm import installed, within
+from hub_runs import run_of
 from llm.config import load_sweep
 from llm.config.base import Settings
 from llm.errors import UserError
@@ -21,26 +21,11 @@ from llm.stages.align import theta_folder
 from llm.stages.hub.backend import HubBackend
 from llm.training.distributed import vllm_writer
 
-FAKE = DATA / "fake-vllm"
-
 
 @pytest.fixture
 def log(monkeypatch, tmp_path):
-    """Where the engines of the stand-in leave a line; they run in this process."""
-    monkeypatch.syspath_prepend(FAKE)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKE), str(Path(__file__).parents[2])]))
-    monkeypatch.setenv("FAKE_VLLM_LOG", str(tmp_path / "engines.jsonl"))
-    monkeypatch.setattr(vllm_writer, "_memory", lambda gpu: 0.5)
-    monkeypatch.setattr(vllm_writer, "subprocess", SimpleNamespace(run=within))
-    yield tmp_path / "engines.jsonl"
-    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
-        del sys.modules[name]  # lm-eval's own module keeps the stand-in, since it can be loaded only once
-
-
-def within(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
-    assert command[:3] == [sys.executable, "-m", "llm.training.distributed.vllm_writer"]
-    vllm_writer.main(*map(Path, command[3:]))
-    return subprocess.CompletedProcess(command, 0)
+    """Where the engines of the stand-in leave a line."""
+    yield from installed(monkeypatch, tmp_path / "engines.jsonl")
 
 
 def changed(run: Run, sampler: str, **evaluate) -> Run:

@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,11 @@ from ...errors import UserError
 # By which a process knows its place in a launch; vLLM would take it for its own.
 LAUNCH = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK ROLE_RANK MASTER_ADDR MASTER_PORT".split()
 LAUNCHERS = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_")
+TOGETHER = 8192  # replies that an engine is asked for before they are left
 Reply = tuple[list[int], bool, str]  # ids without the end token, whether the model ended it by itself, text
+Leave = Callable[
+    [int, list[list[Reply]]], object
+]  # called in the engine's process, so a function of a module, or part of one
 
 
 class Asked(NamedTuple):
@@ -71,26 +75,34 @@ def answer(
     writing: Writing,
     hardware: Hardware,
     seed: list[int],
-) -> Iterator[tuple[int, list[list[Reply]]]]:
-    """(chunk, for each of its prompts the replies), all written before the first is given."""
+    leave: Leave,
+) -> None:
+    """Leave (chunk, for each of its prompts the replies), as `llm.training.distributed.sampling` asks for them, by one engine."""
     require_vllm()
     from ...models.chat import end_id
     from .models import load_tokenizer
 
-    places = [(chunk, place, prompt) for chunk, prompts in asked.items() for place, prompt in enumerate(prompts)]
-    flat = [(prompt, _seed([*seed, chunk, place])) for chunk, place, prompt in places]
-    wanted = Asked(flat, samples, writing.temperature, writing.max_new_tokens, end_id(load_tokenizer(model)))
-    replies = iter(apart(gpu, write, model, hardware.dtype, writing.tokens, wanted))
+    end, chunks = end_id(load_tokenizer(model)), {}
     for chunk, prompts in asked.items():
-        yield chunk, [next(replies) for _ in prompts]
+        seeded = [(prompt, _seed([*seed, chunk, place])) for place, prompt in enumerate(prompts)]
+        chunks[chunk] = Asked(seeded, samples, writing.temperature, writing.max_new_tokens, end)
+    apart(gpu, write, model, hardware.dtype, writing.tokens, chunks, leave)
 
 
-def write(model: str, dtype: str, length: int, asked: Asked, memory: float) -> list[list[Reply]]:
-    """The replies to each prompt by a new engine. length: tokens of the longest prompt with its reply."""
+def write(model: str, dtype: str, length: int, chunks: dict[int, Asked], leave: Leave, memory: float) -> None:
+    """Leave the replies of some chunks at a time. length: tokens of the longest prompt with its reply."""
     from vllm import LLM
 
     how = {"max_model_len": length, "gpu_memory_utilization": memory, "generation_config": "vllm"}
-    return replies_of(LLM(model=model, dtype="bfloat16" if dtype == "bf16" else "float32", **how), asked)
+    engine = LLM(model=model, dtype="bfloat16" if dtype == "bf16" else "float32", **how)
+    left = list(chunks.items())
+    while left:
+        size = max(1, TOGETHER // (len(left[0][1].prompts) * left[0][1].samples))
+        some, left = left[:size], left[size:]
+        together = some[0][1]._replace(prompts=[prompt for _, one in some for prompt in one.prompts])
+        replies = iter(replies_of(engine, together))
+        for chunk, one in some:
+            leave(chunk, [next(replies) for _ in one.prompts])
 
 
 def replies_of(engine, asked: Asked) -> list[list[Reply]]:
