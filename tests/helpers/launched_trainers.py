@@ -5,7 +5,7 @@ import gc
 import sys
 from pathlib import Path
 
-from trainer_runs import gradients, ppo_run, sft_run
+from trainer_runs import dpo_run, gradients, ppo_run, reward_run, sft_run
 
 
 class Stopped(Exception):
@@ -38,6 +38,8 @@ def main(folder: Path) -> None:
     sft_run(folder, out / "whole", split)
     stopped_sft(folder, out / "resumed", split)
     sft_run(folder, out / "resumed", split)
+    reward_run(folder, out / "scored", split)
+    dpo_run(folder, out / "dpo", split)
     for iterations in (1, 2):  # the second begins from the sharded state that the first has left
         ppo_run(folder, out / "ppo", split, iterations)
 

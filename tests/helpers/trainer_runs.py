@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from llm.config import Collapse
-from llm.config.trainers import Hardware, PpoSettings, RsfSettings, SftSettings
+from llm.config.trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings
 from llm.training.distributed.models import Start
-from trainer_models import CONVERSATIONS, PROMPTS, adam, descent, save_model, tokenizer, writing
+from trainer_models import CONVERSATIONS, PAIRS, PROMPTS, adam, descent, save_model, tokenizer, writing
 
 
 def make_models(folder: Path) -> None:
@@ -35,6 +35,19 @@ def sft_run(folder: Path, out: Path, hardware: Hardware) -> None:
     from llm.training.distributed.trainers import sft
 
     sft(start(folder), CONVERSATIONS, sft_settings(), hardware, out)
+
+
+def reward_run(folder: Path, out: Path, hardware: Hardware) -> list[float]:
+    from llm.training.distributed.trainers import reward
+
+    return reward(start(folder), PAIRS, RewardSettings(length=100, descent=descent(), lora=None), hardware, out)
+
+
+def dpo_run(folder: Path, out: Path, hardware: Hardware) -> list[float]:
+    from llm.training.distributed.trainers import dpo
+
+    settings = DpoSettings(beta=0.5, length=100, iterations=2, descent=descent(), lora=None)
+    return dpo(start(folder), PAIRS, settings, hardware, out)
 
 
 def rsf_settings(iterations: int = 1, **changes) -> RsfSettings:

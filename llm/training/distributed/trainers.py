@@ -75,6 +75,7 @@ class Task:
         told = (self.settings, hardware.launcher, self.start, age(self.start.model), self.rows.name)
         states = States.beside(accelerator, out, told)
         row_of = self.prepare(learner, states.folder)
+        torch.manual_seed(self.start.seed + accelerator.process_index)  # of dropout; a state has its own
         losses = states.load()
         numbers, rng = range(len(self.rows.rows)), np.random.default_rng(self.start.seed)
         order = islice(minibatches(numbers, descent.batch, descent.epochs, rng), len(losses), None)
@@ -206,10 +207,12 @@ def dpo(start: Start, pairs: Rows, settings: DpoSettings, hardware: Hardware, ou
 
     def collate(rows: list[tuple]) -> tuple:
         pairs, read = zip(*rows, strict=True)
-        return pad_replies(_sequences(pairs), pad), torch.tensor(np.array(read).T.ravel())
+        return pad_replies(_sequences(pairs), pad), torch.tensor(np.array(read).T.ravel(), dtype=torch.float32)
 
     def prepare(learner: Learner, folder: Path) -> Callable[[int], tuple]:
-        reference = _reference(learner, made.rows, pad, hardware.generation_batch, folder)
+        reference = _reference(
+            learner, made.rows, pad, 2 * hardware.per_device_batch, folder
+        )  # as many as learn together
         return lambda i: (made.rows[i], reference[i])
 
     objective = Objective(collate=collate, count=lambda row: 1, loss=loss)
