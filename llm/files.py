@@ -141,10 +141,15 @@ def read_made(path: Path, take: Callable[[Any], Any] = lambda content: content) 
 
 
 def read_lines(path: Path) -> list[tuple[str, dict]]:
-    """("file, line n", object) for each line of a JSONL file that is not blank; UserError if there is none."""
+    """`each_line`, all in memory."""
+    return list(each_line(path))
+
+
+def each_line(path: Path) -> Iterator[tuple[str, dict]]:
+    """("file, line n", object) for each line of a JSONL file that is not blank, one at a time; UserError if there is none."""
     if not path.is_file():
         raise UserError(f"{str(path)!r} is no file; give a JSONL file.")
-    found = []
+    found = False
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             where = f"{path}, line {number}"
@@ -153,12 +158,12 @@ def read_lines(path: Path) -> list[tuple[str, dict]]:
             except ValueError as error:
                 raise UserError(f"{where} is no JSON ({error}).") from None
             if isinstance(row, dict):
-                found.append((where, row))
+                found = True
+                yield where, row
             elif line.strip():
                 raise UserError(f"{where} is {row!r:.80}, allowed is a JSON object.")
     if not found:
         raise UserError(f"{path} holds no lines; give at least one.")
-    return found
 
 
 def read_text(path: Path, longest: int = -1) -> str:

@@ -113,8 +113,8 @@ def average_command(
 
     with Progress() as bars:
         if how["regression"] is not None:
-            layers = lambda done, total: bars.show("layer", done, total)
-            how["regression"] = replace(how["regression"], progress=layers)
+            shown = lambda done, total: bars.show("layer", done, total)
+            how["regression"] = replace(how["regression"], progress=shown)
         report = average_files(
             models["theta_0"],
             models["theta"],

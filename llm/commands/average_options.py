@@ -134,12 +134,9 @@ def _key_values(given: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
 
 def _by_regression(options: Mapping[str, Any]):
     """(the recipe of what regression leaves, the regression); UserError for options of other methods."""
-    from ..averaging import ratios as recipes
     from ..averaging.files.own_samples import Drawing
     from ..averaging.files.regression import Regression
-    from ..averaging.schedule import rule_named
     from ..averaging.whole.regression import Setting
-    from ..grouping import Grouping
     from ..models.loading import device_of
 
     chosen = [key for key in _NOT_OF_REGRESSION if key in options]
@@ -152,11 +149,8 @@ def _by_regression(options: Mapping[str, Any]):
     texts = {key: options[key] for key in ("count", "seed") if key in options}
     texts |= {"prompts": Path(options["prompts"])} if "prompts" in options else {}
     drawing = Drawing(tuple(map(Path, options.get("samples", ()))), **texts)
-    setting = Setting(**how)
-    rest = recipes.uniform(setting.alpha, Grouping())
-    if setting.layers == "increasing":
-        rest = replace(rest, rule=rule_named("lines", {}))
-    return rest, Regression(setting, drawing, device=device_of(options.get("device", "auto")))
+    regression = Regression(Setting(**how), drawing, device=device_of(options.get("device", "auto")))
+    return regression.rest, regression
 
 
 def _recipe(options: Mapping[str, Any], method: str):

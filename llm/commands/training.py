@@ -160,7 +160,8 @@ def sweep(
     evaluator = stages.evaluator()
     found = stages.ratios(evaluator, theta, rlhf, chosen, run.folder / "ama" / rlhf / lr)
     models, to = [theta, *other_runs(run, theta).values()], run.folder / "rows" / rlhf / lr / f"{chosen.label}.jsonl"
-    _write_kept(to, evaluator, models, partial(measure_averages, evaluator, theta, rlhf, chosen, number(lr), found))
+    measure = partial(measure_averages, evaluator, theta, rlhf, chosen, number(lr), found, models=stages.models)
+    _write_kept(to, evaluator, models, measure)
 
 
 def mitigate(

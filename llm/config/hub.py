@@ -2,7 +2,7 @@
 from the Hugging Face hub or from local folders (paper.md section 3). Settings of the trainers: `llm.config.trainers`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -98,7 +98,9 @@ class HubEvaluate(Settings):
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]  # an ability is their mean (`llm.data.benchmarks`)
     limit: Items | None  # items of each task; null: all
     answer_tokens: Count | None  # new tokens of an answer; null: lm-eval's own, 256
-    batch: Count  # sequences a GPU at a time
+    batch: Count  # sequences a GPU at a time, by transformers
+    # What writes and reads; auto: vLLM where the hardware samples by it and it is installed, else transformers.
+    sampler: Literal["auto", "transformers", "vllm"] = "auto"
 
     @property
     def compared(self) -> Compared:
@@ -143,6 +145,8 @@ class HubPreset(Preset):
     aligned_by: Algorithm | None = None  # how a theta that is there already was made
     ama: HubAma
     evaluate: HubEvaluate
+
+    left_out: ClassVar[dict[str, tuple]] = {"inputs": ("differences",)}  # which need theta_pre, and all layers at once
 
     @property
     def needs_gpus(self) -> bool:

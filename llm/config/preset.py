@@ -50,6 +50,7 @@ class Preset(Settings):
     model: Shape
 
     takes_numbers_of_sweeps: ClassVar[bool] = False  # learning rates other than the preset's own
+    left_out: ClassVar[dict[str, tuple]] = {}  # option of averaging entries -> values that are not run
 
     @property
     @abstractmethod

@@ -31,6 +31,12 @@ class Optimiser(Settings):
         return self if lr is None else self.model_copy(update={"lr": lr})
 
 
+OWN_SAMPLES, OWN_LENGTH = (
+    256,
+    64,
+)  # texts by which a model shows what its inputs are like, and new tokens of those that are no replies
+
+
 class Trained(Settings):
     """A stage that trains, and what its memory and disk are planned by."""
 

@@ -223,7 +223,7 @@ def runnable(sweep: Sweep, preset: Preset) -> Sweep:
     averaging = [e for e in sweep.averaging if e.method in methods and e.grouping.fits(preset.model)]
     rlhf = tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms)
     iterations = min((preset.iterations(name) for name in rlhf), default=0)
-    within = [short for e in averaging if (short := _within(e, iterations)) is not None]
+    within = [short for e in averaging if (short := _within(e, iterations, preset.left_out)) is not None]
     kept = {
         "rlhf": rlhf,
         "learning_rates": tuple(rates),
@@ -233,11 +233,12 @@ def runnable(sweep: Sweep, preset: Preset) -> Sweep:
     return sweep.model_copy(update=kept)
 
 
-def _within(entry: AveragingEntry, iterations: int) -> AveragingEntry | None:
-    """The entry without models of more iterations than there are; None where it has no other."""
+def _within(entry: AveragingEntry, iterations: int, left_out: dict[str, tuple]) -> AveragingEntry | None:
+    """The entry without models of more iterations than there are, and without values that are left out; None where it has no other."""
     options = dict(entry.options)
-    for key in {"iteration", "last"} & options.keys():
-        options[key] = tuple(value for value in options[key] if value <= iterations)
+    for key, values in entry.options.items():
+        counts = key in ("iteration", "last")
+        options[key] = tuple(v for v in values if v not in left_out.get(key, ()) and not (counts and v > iterations))
         if not options[key]:
             return None
     return entry.model_copy(update={"options": options})

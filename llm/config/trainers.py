@@ -114,8 +114,7 @@ class Aligning(Training):
     """What every trainer of an algorithm of alignment has.
 
     Its methods: `work` (over all GPUs); `example`, (rows a step, tokens of the longest example); and `memory`, bytes of a GPU,
-    from those of learning alone, of sampling alone (policy, reward model, cache), of a model that only reads, and of a process's share of one
-    in fp32.
+    from those of learning alone, of sampling alone (policy, reward model, cache), and of a model that only reads.
     """
 
     starts_warm: ClassVar[bool] = False  # from theta_0 tuned on HH-RLHF's chosen replies (`HubPreset.warm_start`)
@@ -139,12 +138,12 @@ class DpoSettings(Aligning):
         return self.rows, 2 * self.length
 
     def work(self, lengths: Lengths) -> Work:
-        """theta_0 reads every pair whenever it is learned from."""
-        tokens = 2 * lengths.pairs * lengths.whole * self.descent.epochs
-        return Work(trained=tokens, read=tokens)
+        """theta_0 reads every pair once, before it learns."""
+        tokens = 2 * lengths.pairs * lengths.whole
+        return Work(trained=tokens * self.descent.epochs, read=tokens)
 
-    def memory(self, learning: float, sampling: float, model: float, share: float) -> float:
-        return learning + share
+    def memory(self, learning: float, sampling: float, model: float) -> float:
+        return learning
 
 
 class RsfSettings(BestOfN, Aligning):
@@ -160,9 +159,12 @@ class RsfSettings(BestOfN, Aligning):
     def work(self, lengths: Lengths) -> Work:
         return self._work(lengths.replying(self.writing.max_new_tokens), self.descent.epochs)
 
-    def memory(self, learning: float, sampling: float, model: float, share: float) -> float:
+    def memory(self, learning: float, sampling: float, model: float) -> float:
         """Sampling, scoring and learning take turns."""
         return max(learning, sampling)
+
+
+Descending = SftSettings | RewardSettings | DpoSettings | RsfSettings  # one model learns, in a descent
 
 
 class PpoSettings(Proximal, Aligning):
@@ -194,7 +196,7 @@ class PpoSettings(Proximal, Aligning):
     def work(self, lengths: Lengths) -> Work:
         return super().work(lengths.replying(self.writing.max_new_tokens))
 
-    def memory(self, learning: float, sampling: float, model: float, share: float) -> float:
+    def memory(self, learning: float, sampling: float, model: float) -> float:
         """Everything at once, theta_0 included."""
         return learning + sampling + model
 

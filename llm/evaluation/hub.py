@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from math import sqrt
 from pathlib import Path
 
@@ -15,14 +16,16 @@ from ..data.benchmarks import BENCHMARKS
 from ..data.hub import alpaca_eval
 from ..data.records import ComparisonItem, Prompt, Turn, turns_of
 from ..files import by_one, read_lines, read_made
-from ..models.chat import encode_together, generate_replies
+from ..models.chat import encode_together, generate_replies, prompt_ids
 from ..models.loading import device_of, load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
 from ..run import Run
 from ..training.distributed.data import pairs, place, read_prompts
+from . import by_vllm
 from .benchmarks.harness import in_memory
 from .benchmarks.pairrm import PairRM, win_rate
 from .benchmarks.suite import Suite, SuiteSettings, load_suite
+from .by_vllm import DTYPES, Replies, Texts
 from .keeping import Kept
 from .measurement import Measurement, rows_of
 
@@ -65,16 +68,19 @@ class HubEvaluator:
 
     @cached_property
     def prompts(self) -> list[Prompt]:
-        """Of HH-RLHF's test split, as many at random as the preset has it, or all."""
-        found = read_prompts(pairs(self.run, "test-prompts"))
-        order = self.run.rng("evaluate").permutation(len(found))[: self.run.preset.evaluate.prompts]
-        return [found[i] for i in order]
+        """Of HH-RLHF's test split, as many as the preset has it."""
+        settings, rng = self.run.preset.evaluate, self.run.rng("evaluate")
+        return drawn_prompts(self.run, "test-prompts", self.tokenizer, settings.prompts, settings.max_new_tokens, rng)
+
+    @property
+    def tasks(self) -> SuiteSettings:
+        preset, settings = self.run.preset, self.run.preset.evaluate
+        data = Path(preset.data_dir) / "benchmarks" if preset.data_dir else None
+        return SuiteSettings(settings.tasks, settings.limit, settings.answer_tokens, data)
 
     @cached_property
     def suite(self) -> Suite:
-        preset, settings = self.run.preset, self.run.preset.evaluate
-        data = Path(preset.data_dir) / "benchmarks" if preset.data_dir else None
-        return load_suite(SuiteSettings(settings.tasks, settings.limit, settings.answer_tokens, data))
+        return load_suite(self.tasks)
 
     @cached_property
     def _items(self) -> list[ComparisonItem]:
@@ -93,7 +99,8 @@ class HubEvaluator:
         file = self.run.folder / "theta_0-replies"
 
         def written() -> list[dict]:
-            return [{"reply": reply} for reply in self._answers(self._on_device(load_model(self.theta_0)))]
+            (answers,), _ = self._read(load_model(self.theta_0), [self._instructed()], tasks=False)
+            return [{"reply": reply} for reply, _ in answers]
 
         with by_one(file):
             return [row["reply"] for row in Kept.beside(file, self.run.preset, self.theta_0)("all", written)]
@@ -105,44 +112,57 @@ class HubEvaluator:
         """
         rivals = self.rivals if self.instructions else []  # before the clock starts: once for all models
         start, preset = time.perf_counter(), self.run.preset
-        model = self._on_device(model)
-        measured = self._dialogue(model)
-        lm = in_memory(model, self.tokenizer, preset.evaluate.batch)
-        measured |= self.suite.measure(lm, self.run.rng("evaluate", "bleu"))
+        asked = [Texts(self.prompts, preset.evaluate.temperature, preset.evaluate.max_new_tokens)]
+        asked += [self._instructed()] if rivals and answers is None else []
+        (replies, *own), tasks = self._read(model, asked)
+        lengths = np.array([len(reply.split()) for reply, _ in replies], dtype=float)
+        measured = {
+            "reward": Measurement.of(self.judge(self.prompts, replies)),
+            "length": Measurement.of(lengths),
+        } | tasks
         if rivals:
             ranker = PairRM(preset.evaluate.ranker, preset.evaluate.batch, device(preset).type)
-            own = self._answers(model) if answers is None else answers
-            measured["win_rate"] = win_rate(ranker, self.instructions, own, rivals)
+            said = [reply for reply, _ in own[0]] if answers is None else answers
+            measured["win_rate"] = win_rate(ranker, self.instructions, said, rivals)
         return measured, time.perf_counter() - start
 
-    def _dialogue(self, model) -> dict[str, Measurement]:
-        settings = self.run.preset.evaluate
-        replies = self._write(model, self.prompts, settings.temperature, settings.max_new_tokens)
-        return {
-            "reward": Measurement.of(self.judge(self.prompts, replies)),
-            "length": Measurement.of(np.array([len(reply.split()) for reply, _ in replies], dtype=float)),
-        }
-
-    def _answers(self, model) -> list[str]:
+    def _instructed(self) -> Texts:
         how = self.run.preset.evaluate.compared
         before = (Turn("system", how.system),) if how.system else ()
         prompts: list[Prompt] = [(*before, *turns_of(text)) for text in self.instructions]
-        return [reply for reply, _ in self._write(model, prompts, how.temperature, how.max_new_tokens)]
+        return Texts(prompts, how.temperature, how.max_new_tokens)
 
-    def _write(self, model, prompts: list[Prompt], temperature: float, tokens: int) -> list[tuple[str, bool]]:
-        return generate_replies(
-            model,
-            self.tokenizer,
-            prompts,
-            max_new_tokens=tokens,
-            temperature=temperature,
-            rng=self.run.torch_rng("evaluate"),
-            batch_size=self.run.preset.evaluate.batch,
-            skip_special_tokens=True,
-        )
+    def _read(self, model, asked: list[Texts], tasks: bool = True) -> tuple[list[Replies], dict[str, Measurement]]:
+        """The model's replies to all that is asked, and, if they are wanted, lm-eval's tasks."""
+        if by_vllm.is_taken(self.run.preset):
+            return by_vllm.read_model(self.run, model, self.tokenizer, asked, self.tasks if tasks else None)
+        model, batch = model.to(device(self.run.preset)), self.run.preset.evaluate.batch
+        replies = [
+            generate_replies(
+                model,
+                self.tokenizer,
+                one.prompts,
+                max_new_tokens=one.max_new_tokens,
+                temperature=one.temperature,
+                rng=self.run.torch_rng("evaluate"),
+                batch_size=batch,
+                skip_special_tokens=True,
+            )
+            for one in asked
+        ]
+        if not tasks:
+            return replies, {}
+        lm = in_memory(model, self.tokenizer, batch)
+        return replies, self.suite.measure(lm, self.run.rng("evaluate", "bleu"))
 
-    def _on_device(self, model):
-        return model.to(device(self.run.preset))
+
+def drawn_prompts(
+    run: Run[HubPreset], name: str, tokenizer, count: int | None, new_tokens: int, rng: np.random.Generator
+) -> list[Prompt]:
+    """So many of HH-RLHF's prompts at random, or all, of those that fit into the context with a reply. name: of the file (`pairs`)."""
+    known, room = read_prompts(pairs(run, name)), run.preset.model.context - new_tokens
+    order = (known[i] for i in rng.permutation(len(known)))
+    return list(islice((prompt for prompt in order if len(prompt_ids(tokenizer, prompt)) <= room), count))
 
 
 def device(preset: HubPreset) -> torch.device:
@@ -152,7 +172,7 @@ def device(preset: HubPreset) -> torch.device:
 
 def dtype(preset: HubPreset) -> str:
     """The hardware's number format as `llm.models.loading` names it."""
-    return {"bf16": "bfloat16", "fp32": "float32"}[preset.hardware.dtype]
+    return DTYPES[preset.hardware.dtype]
 
 
 def accuracy(run: Run[HubPreset], reward: Path) -> dict[str, float]:

@@ -118,7 +118,7 @@ for _method in (
         "regmean-inputs-merged": Look("RegMean++, layer by layer", "#7b1fa2", "--", "RegMean++"),
         "regmean-inputs-differences": Look("RegMean without samples", "#90a4ae", ":", "RegMean, no samples"),
     }, "arXiv 2212.09849", "averaging.whole.regmean:make", options=BY_STRENGTH | REGRESSION, whole=True,
-        order=Order(("strength",), falling=True, starts="theta_0", ends="theta"), family=regmean_family),
+        order=Order(("strength",), falling=True, starts="theta_0", ends="theta"), family=regmean_family, hub=True),
     Method("constrained", "averaging", {"constrained": Look("tax-constrained ratios", "#00838f", "-.", "constrained")},
         f"{PAPER}, section 5, without its mean", "averaging.whole.constrained:make", options=BY_STRENGTH, whole=True,
         order=Order(("strength",), falling=True, starts="theta_0", ends="theta")),

@@ -3,7 +3,6 @@
 Nothing is downloaded but settings and tokenizers of models on the hub, and no model is loaded.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ..config import AnyPreset, HubPreset, SmollmPreset
 from ..config.hub import RANDOM
 from ..data.benchmarks import BENCHMARKS, local_file
 from ..data.hub import alpaca_eval, hh_rlhf, sharegpt
-from ..data.hub.place import DataSet, Place, require_files
+from ..data.hub.place import DataSet, Place, is_offline, require_files
 from ..data.smollm.rows import FOLDER
 from ..errors import UserError, first_line, one_sentence
 from ..fetch.catalogue import FETCHABLE, resolve_model
@@ -82,7 +81,9 @@ def _packages(preset: AnyPreset) -> Iterator[Checked]:
             "packages", f"{DISTRIBUTION} is not installed; give `pip install -e '.[experiments]'` in its folder first"
         )
         return
-    samples = isinstance(preset, HubPreset) and preset.is_trained and preset.hardware.sampler == "vllm"
+    samples = isinstance(preset, HubPreset) and (
+        preset.evaluate.sampler == "vllm" or (preset.is_trained and preset.hardware.sampler == "vllm")
+    )
     here = 0
     for needed in listed:
         extra = _extra(needed, ("", *EXTRAS, *["gpu"] * samples))
@@ -130,11 +131,21 @@ def _require_disk(preset: AnyPreset, planned: list[tuple[Step, Cost]], seeds: in
         )
 
 
-def _models(preset: HubPreset, out: Path) -> Iterator[Checked]:
+def models_of(preset: HubPreset) -> dict[str, str]:
+    """What a model is for -> its folder or id, of those that are not made here."""
     named = {key: name for key, name in preset.models.model_dump().items() if name not in (None, RANDOM)}
-    if preset.evaluate.alpaca_prompts:
-        named["ranker"] = preset.evaluate.ranker
-    for key, name in named.items():
+    return named | ({"ranker": preset.evaluate.ranker} if preset.evaluate.alpaca_prompts else {})
+
+
+def data_of(preset: HubPreset) -> list[tuple[DataSet, list[str]]]:
+    """The data sets that a run reads, and which files of them."""
+    sets: list[tuple[DataSet, list[str]]] = [(hh_rlhf.DATA, [*hh_rlhf.files("train"), *hh_rlhf.files("test")])]
+    sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.sft else []
+    return sets + ([(alpaca_eval.DATA, [alpaca_eval.FILE])] if preset.evaluate.alpaca_prompts else [])
+
+
+def _models(preset: HubPreset, out: Path) -> Iterator[Checked]:
+    for key, name in models_of(preset).items():
         yield _tried(f"{key} {name}", partial(_require_model, preset, key, name, out))
 
 
@@ -144,7 +155,7 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
     from ..stages.hub.start import check_sizes, templated_tokenizer
 
     has_weights = any(file for ending in ("safetensors", "bin") for file in folder.glob(f"*.{ending}"))
-    if not has_weights and (Path(name).expanduser().is_dir() or os.environ.get("HF_HUB_OFFLINE") == "1"):
+    if not has_weights and (Path(name).expanduser().is_dir() or is_offline()):
         raise UserError(f"model = {name!r} is at {folder}, which holds no weights; give a folder with *.safetensors")
     kinds = ", ".join(read_json(folder / "config.json").get("architectures") or ["no architecture"])
     if key == "ranker":
@@ -162,10 +173,7 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
 
 def _data(preset: HubPreset) -> Iterator[Checked]:
     place = Place(Path(preset.data_dir) if preset.data_dir else None)
-    sets: list[tuple[DataSet, list[str]]] = [(hh_rlhf.DATA, [*hh_rlhf.files("train"), *hh_rlhf.files("test")])]
-    sets += [(sharegpt.DATA, [sharegpt.FILE])] if preset.sft else []
-    sets += [(alpaca_eval.DATA, [alpaca_eval.FILE])] if preset.evaluate.alpaca_prompts else []
-    for data, files in sets:
+    for data, files in data_of(preset):
         yield _tried(f"data {data.hub}", partial(require_files, data, files, place))
     for task in preset.evaluate.tasks:
         yield _tried(f"data of {task}", partial(_require_task, preset, task))
@@ -174,6 +182,10 @@ def _data(preset: HubPreset) -> Iterator[Checked]:
 def _require_task(preset: HubPreset, task: str) -> None:
     if preset.data_dir is not None:
         local_file(Path(preset.data_dir) / "benchmarks", task)
+    elif is_offline():
+        from ..evaluation.benchmarks.suite import SuiteSettings, load_suite
+
+        load_suite(SuiteSettings((task,)))
     else:
         require_files(DataSet("benchmarks", BENCHMARKS[task].data, ()), [], Place())
 

@@ -8,6 +8,7 @@ from ..config.base import Lengths, Work
 from ..config.trainers import Hardware, Training
 from ..errors import UserError
 from ..training.distributed.processes import split
+from . import regression
 from .costs import (
     FULL,
     HALF,
@@ -63,11 +64,15 @@ def cost(preset: HubPreset, step: Step, peak: float = PEAK, bandwidth: float = B
 
 
 def together(preset: HubPreset, step: Step) -> Together:
-    """How a step writes: RSF and PPO as the hardware says, measuring by transformers."""
+    """How a step writes: RSF and PPO as the hardware says, measuring by transformers unless vLLM is asked for."""
+    hardware = preset.hardware
     if not step.aligns:
-        reply = preset.evaluate.max_new_tokens
-        return Together(preset.evaluate.batch, SIZES.prompt + reply / 2, LAUNCHES)
-    hardware, writing = preset.hardware, getattr(getattr(preset, step.rlhf), "writing", None)
+        context = SIZES.prompt + preset.evaluate.max_new_tokens / 2
+        by_vllm = preset.evaluate.sampler == "vllm"
+        return Together(
+            *((hardware.generation_batch, context) if by_vllm else (preset.evaluate.batch, context, LAUNCHES))
+        )
+    writing = getattr(getattr(preset, step.rlhf), "writing", None)
     context = SIZES.prompt + (writing.max_new_tokens / 2 if writing else 0)  # DPO writes nothing
     return Together(hardware.generation_batch, context, LAUNCHES * (hardware.sampler == "transformers"))
 
@@ -103,7 +108,13 @@ def work(preset: HubPreset, step: Step) -> Work:
     if isinstance(step.entry, AveragingEntry) and step.entry.spec.searches:
         search = attrgetter(step.entry.spec.searches)(preset)
         found += search(LENGTHS, step.entry.alphas, len(step.entry.settings()))
-    return found
+    entry = _regressed(step)
+    return found + regression.work(preset, entry, LENGTHS) if entry else found
+
+
+def _regressed(step: Step) -> AveragingEntry | None:
+    """The step's entry if it is one of regression averaging."""
+    return step.entry if isinstance(step.entry, AveragingEntry) and step.entry.method == "regmean" else None
 
 
 def _measuring(preset: HubPreset) -> Work:
@@ -136,7 +147,8 @@ def memory(preset: HubPreset, step: Step) -> float:
         mixed = 0.14 * whole  # beside both models, and one sample's activations
         learning = activations(shape, preset.ama.batch * preset.ama.block, HALF, False)
         return max(measuring, 2 * whole + mixed + learning)
-    return measuring
+    entry = _regressed(step)
+    return max(measuring, regression.memory(preset, entry, LENGTHS)) if entry else measuring
 
 
 def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> float:
@@ -155,7 +167,6 @@ def _aligning(preset: HubPreset, step: Step) -> float:
         learning=_training(preset, rows, tokens, section.trained_at_once),
         sampling=2 * whole + cache(shape, hardware.generation_batch * tokens),
         model=whole,
-        share=FULL * parameters(shape) / hardware.of_batch(rows).processes,
     )
 
 
@@ -173,7 +184,10 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
         section, last = getattr(preset, step.rlhf), preset.iterations(step.rlhf)
         kept = len(preset.measured(step.rlhf, last)) if step.eta is None else 1
         return kept * folder, section.states * (section.trained_at_once * state + folder)
-    return 0.0, folder  # an average is written, measured and removed
+    written = (
+        2 if _regressed(step) else 1
+    )  # folders: an average is measured and removed, one by regression is made beside it first
+    return 0.0, written * folder
 
 
 def _fetched(preset: HubPreset, step: Step) -> float:

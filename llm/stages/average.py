@@ -26,6 +26,9 @@ from ..training.iterations import iteration_folder
 from .align import other_runs
 from .samples import own_samples
 
+# (setting, makes the model, valid until the next one), of each model; and what makes them: (evaluator, theta, entry, found)
+Models = Iterator[tuple[dict[str, Any], Callable[[], torch.nn.Module]]]
+ModelsOf = Callable[[Evaluator, Path, AveragingEntry, "Found"], Models]
 # what a search for ratios has found: (which model it is, as the rows have it; ratio of each group)
 Found = list[tuple[dict, dict[str, float]]]
 
@@ -73,6 +76,7 @@ def measure_averages(
     lr: float | None,
     found: Found,
     keep: Keep = anew,
+    models: ModelsOf | None = None,
 ) -> list[dict]:
     """Result rows of every setting of an entry.
 
@@ -81,27 +85,26 @@ def measure_averages(
         lr: the learning rate theta was made with, None for the preset's own; it becomes part of the setting.
         found: what a search for ratios has found; empty for methods that are given theirs.
         keep: keeps the rows of each model as they come; those that it has are not measured again.
+        models: what makes the models (`models_of`).
     """
-    grouping = entry.grouping.of_model(evaluator.run.preset.model)
-    device, spec, rows = evaluator.mixed_on, entry.spec, []
-    between = load_between(evaluator.theta_0, theta, grouping, device, spec.matrices)
-    if spec.theta_pre:
-        before = load_model(evaluator.run.folder / "pretrained", device)
-        between = replace(between, theta_pre=before.state_dict())
-    models = (
-        _whole_models(evaluator, theta, entry, between)
-        if spec.whole
-        else _mixed_models(between, entry, grouping, found)
-    )
-    for setting, build in models:
+    rows = []
+    for setting, build in (models or models_of)(evaluator, theta, entry, found):
         named = with_rate(setting, lr)
         rows += keep(named, lambda: rows_of(evaluator.run, rlhf, entry.method, named, *evaluator.measure(build())))
     return rows
 
 
-Models = Iterator[
-    tuple[dict[str, Any], Callable[[], torch.nn.Module]]
-]  # (setting, makes the model, valid until the next one)
+def models_of(evaluator: Evaluator, theta: Path, entry: AveragingEntry, found: Found) -> Models:
+    """Every model of an entry, mixed in memory."""
+    grouping = entry.grouping.of_model(evaluator.run.preset.model)
+    device, spec = evaluator.mixed_on, entry.spec
+    between = load_between(evaluator.theta_0, theta, grouping, device, spec.matrices)
+    if spec.theta_pre:
+        before = load_model(evaluator.run.folder / "pretrained", device)
+        between = replace(between, theta_pre=before.state_dict())
+    if spec.whole:
+        return _whole_models(evaluator, theta, entry, between)
+    return _mixed_models(between, entry, grouping, found)
 
 
 def _mixed_models(between: Between, entry: AveragingEntry, grouping: Grouping, found: Found) -> Models:

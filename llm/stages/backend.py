@@ -15,7 +15,7 @@ from ..models.save import link_folder
 from ..run import Run
 from .adapt import ratios_of
 from .align import align
-from .average import Found
+from .average import Found, Models, models_of
 from .oracle import oracle_ratios
 from .pretrain import pretrain, take_shipped
 from .renewal import renew
@@ -53,6 +53,9 @@ class Backend(Protocol):
 
     def ratios(self, evaluator: Any, theta: Path, rlhf: Algorithm, entry: AveragingEntry, folder: Path) -> Found:
         """What a method that searches for its ratios finds, kept in `folder`; empty for the others."""
+
+    def models(self, evaluator: Any, theta: Path, entry: AveragingEntry, found: Found) -> Models:
+        """The models of an entry (`llm.stages.average.models_of`)."""
 
 
 def backend_of(run: Run) -> Backend:
@@ -118,3 +121,6 @@ class LocalBackend:
         if entry.method in ("ama", "ama-published", "adamerging"):
             return ratios_of(self.run, theta, entry, folder)
         return oracle_ratios(evaluator, theta, entry, folder) if entry.method == "oracle" else []
+
+    def models(self, evaluator: Evaluator, theta: Path, entry: AveragingEntry, found: Found) -> Models:
+        return models_of(evaluator, theta, entry, found)

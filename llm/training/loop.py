@@ -1,7 +1,7 @@
 """The training loop that every stage of the microcosm shares, and the losses on tokens."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def fit(
 
 
 def minibatches(
-    examples: list, size: int, epochs: int, rng: np.random.Generator, length: Callable | None = None
+    examples: Sequence, size: int, epochs: int, rng: np.random.Generator, length: Callable | None = None
 ) -> Iterator[list]:
     """Every example once an epoch, in random order; one batch of an epoch may be smaller.
 

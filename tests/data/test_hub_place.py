@@ -133,10 +133,22 @@ def test_on_the_hub_the_same_files_are_asked_for(tmp_path, monkeypatch):
     asked = []
     row = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}
     monkeypatch.setattr("datasets.load_dataset", lambda kind, **given: asked.append((kind, given)) or [row])
+    for part in hh_rlhf.PARTS[:2]:
+        (tmp_path / part).mkdir()
+        for split in ("train", "test"):
+            (tmp_path / part / f"{split}.jsonl.gz").write_text("{}")
+    fetched = []
+
+    def snapshot(name, repo_type, allow_patterns):
+        fetched.append((name, repo_type, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     hh_rlhf.preferences("test", Place(cache=tmp_path), parts=hh_rlhf.PARTS[:2])
     hh_rlhf.preferences("train", Place(), parts=hh_rlhf.PARTS[:1])
-    files = [f"hf://datasets/Anthropic/hh-rlhf/{part}/test.jsonl.gz" for part in ("helpful-base", "helpful-online")]
-    train = ["hf://datasets/Anthropic/hh-rlhf/helpful-base/train.jsonl.gz"]
+    names = [f"{part}/test.jsonl.gz" for part in ("helpful-base", "helpful-online")], ["helpful-base/train.jsonl.gz"]
+    assert fetched == [("Anthropic/hh-rlhf", "dataset", some) for some in names]
+    files, train = ([str(tmp_path / name) for name in some] for some in names)
     assert asked == [
         ("json", {"data_files": files, "split": "train", "cache_dir": str(tmp_path)}),
         ("json", {"data_files": train, "split": "train", "cache_dir": None}),
@@ -148,7 +160,7 @@ def test_without_the_hub_the_sentence_names_the_data_set_and_the_way_round(read,
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
         UserError,
-        match=r"^data set [\w/-]+ cannot be read from the hub \([^\n]*offline[^\n]*\); "
+        match=r"^data set [\w/-]+ cannot be read from the hub \([^\n]*HF_HUB_OFFLINE[^\n]*\); "
         r"give a data_dir that holds its files in the folder [\w-]+\.$",
     ):
         read(Place(None, tmp_path))

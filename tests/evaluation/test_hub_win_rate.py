@@ -1,7 +1,5 @@
 """The two ways of comparing replies to AlpacaEval's instructions: ours, and that of the paper's authors' code."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -32,18 +30,15 @@ def measured(tmp_path, monkeypatch):
     """evaluation -> (measurements of a model that says 40 letters to everything, what it was asked, how)."""
     calls = []
 
-    def writes(model, tokenizer, prompts, **settings):
-        calls.append((model, prompts, settings))
-        return [("x" * (40 if model == "theta" else 90), True) for _ in prompts]
+    def reads(self, model, asked, tasks=True):
+        calls.append((model, asked[-1]))
+        return [[("x" * (40 if model == "theta" else 90), True) for _ in one.prompts] for one in asked], {}
 
-    monkeypatch.setattr(hub, "generate_replies", writes)
+    monkeypatch.setattr(HubEvaluator, "_read", reads)
+    monkeypatch.setattr(HubEvaluator, "prompts", ["a", "b"])
+    monkeypatch.setattr(HubEvaluator, "judge", lambda self, prompts, replies: np.zeros(len(replies)))
     monkeypatch.setattr(hub, "PairRM", Longer)
     monkeypatch.setattr(hub, "load_model", lambda folder: "theta_0")
-    monkeypatch.setattr(hub, "load_tokenizer", lambda folder: None)
-    monkeypatch.setattr(hub, "in_memory", lambda *_: None)
-    monkeypatch.setattr(HubEvaluator, "suite", SimpleNamespace(measure=lambda lm, rng: {}))
-    monkeypatch.setattr(HubEvaluator, "_dialogue", lambda self, model: {})
-    monkeypatch.setattr(HubEvaluator, "_on_device", lambda self, model: model)
 
     def measure(evaluation):
         calls.clear()
@@ -61,19 +56,19 @@ def measured(tmp_path, monkeypatch):
 
 def test_ours_compares_with_theta_0_by_the_presets_numbers(measured):
     rate, calls = measured("ours")
-    assert [model for model, _, _ in calls] == ["theta_0", "theta"]
-    for _, prompts, settings in calls:
-        assert prompts[1] == (Turn("user", "Name three birds that cannot fly. "),)
-        assert (settings["temperature"], settings["max_new_tokens"]) == (1.0, 6)
+    assert [model for model, _ in calls] == ["theta_0", "theta"]
+    for _, asked in calls:
+        assert asked.prompts[1] == (Turn("user", "Name three birds that cannot fly. "),)
+        assert (asked.temperature, asked.max_new_tokens) == (1.0, 6)
     assert rate.items.tolist() == [0, 0, 0]  # theta_0 says more
 
 
 def test_the_authors_compare_with_gpt_4_after_their_system_turn_at_their_temperature(measured):
-    rate, ((model, prompts, settings),) = measured("authors")
+    rate, ((model, asked),) = measured("authors")
     assert model == "theta"
     system = Turn("system", "You are a helpful, honest and respectful chatbot.")
-    assert prompts[1] == (system, Turn("user", "Name three birds that cannot fly. "))
-    assert (settings["temperature"], settings["max_new_tokens"]) == (0.7, 300)
+    assert asked.prompts[1] == (system, Turn("user", "Name three birds that cannot fly. "))
+    assert (asked.temperature, asked.max_new_tokens) == (0.7, 300)
     assert len(GPT4) < 40
     assert rate.items.tolist() == [0, 1, 1]  # the first of GPT-4's is longer than 40 letters
 

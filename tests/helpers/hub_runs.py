@@ -43,7 +43,6 @@ class Forks:
         self.folder, self.kill = folder, kill or {}
 
     def run(self, command: list[str], env: dict[str, str], close_fds: bool) -> subprocess.CompletedProcess:
-        from trl import DPOTrainer, RewardTrainer, SFTTrainer  # noqa: F401  (loaded once, and not in every copy)
 
         gc.freeze()  # so that no copy looks for garbage in what it has in common with this process
         child = os.fork()

@@ -5,7 +5,7 @@ import gc
 import sys
 from pathlib import Path
 
-from trainer_runs import gradients, ppo_run, sft_run
+from trainer_runs import dpo_run, gradients, ppo_run, reward_run, sft_run
 
 
 class Stopped(Exception):
@@ -13,27 +13,19 @@ class Stopped(Exception):
 
 
 def stopped_sft(folder: Path, out: Path, hardware) -> None:
-    """An SFT run that ends, in every process, before it marks its second state as complete."""
-    from llm.training.distributed import trl_run
+    """An SFT run that ends, in every process, when its second state is written but not whole."""
+    from llm.training.distributed import states
 
-    marks = trl_run.completion_marks
+    def stopping(accelerator, state, losses) -> None:
+        if len(losses) == 4:
+            accelerator.save_state(str(state.with_name(f".{state.name}.partial")))
+            raise Stopped
+        save(accelerator, state, losses)
 
-    def stopping(accelerator):
-        callback = marks(accelerator)
-        marked = callback.on_save
-
-        def on_save(args, state, control, **kwargs):
-            if state.global_step == 4:
-                raise Stopped
-            marked(args, state, control, **kwargs)
-
-        callback.on_save = on_save
-        return callback
-
-    trl_run.completion_marks = stopping
+    save, states.save_state = states.save_state, stopping
     with contextlib.suppress(Stopped):
         sft_run(folder, out, hardware)
-    trl_run.completion_marks = marks
+    states.save_state = save
 
 
 def main(folder: Path) -> None:
@@ -46,6 +38,8 @@ def main(folder: Path) -> None:
     sft_run(folder, out / "whole", split)
     stopped_sft(folder, out / "resumed", split)
     sft_run(folder, out / "resumed", split)
+    reward_run(folder, out / "scored", split)
+    dpo_run(folder, out / "dpo", split)
     for iterations in (1, 2):  # the second begins from the sharded state that the first has left
         ppo_run(folder, out / "ppo", split, iterations)
 

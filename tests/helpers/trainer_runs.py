@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from llm.config import Collapse
-from llm.config.trainers import Hardware, PpoSettings, RsfSettings, SftSettings
+from llm.config.trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings
 from llm.training.distributed.models import Start
-from trainer_models import CONVERSATIONS, PROMPTS, adam, descent, save_model, tokenizer, writing
+from trainer_models import CONVERSATIONS, PAIRS, PROMPTS, adam, descent, save_model, tokenizer, writing
 
 
 def make_models(folder: Path) -> None:
@@ -32,9 +32,22 @@ def sft_settings() -> SftSettings:
 
 def sft_run(folder: Path, out: Path, hardware: Hardware) -> None:
     """Six steps, with a state after every second."""
-    from llm.training.distributed.trl_trainers import sft
+    from llm.training.distributed.trainers import sft
 
     sft(start(folder), CONVERSATIONS, sft_settings(), hardware, out)
+
+
+def reward_run(folder: Path, out: Path, hardware: Hardware) -> list[float]:
+    from llm.training.distributed.trainers import reward
+
+    return reward(start(folder), PAIRS, RewardSettings(length=100, descent=descent(), lora=None), hardware, out)
+
+
+def dpo_run(folder: Path, out: Path, hardware: Hardware) -> list[float]:
+    from llm.training.distributed.trainers import dpo
+
+    settings = DpoSettings(beta=0.5, length=100, iterations=2, descent=descent(), lora=None)
+    return dpo(start(folder), PAIRS, settings, hardware, out)
 
 
 def rsf_settings(iterations: int = 1, **changes) -> RsfSettings:
@@ -67,25 +80,27 @@ def gradients(folder: Path, to: Path, hardware: Hardware) -> None:
     """How much each weight changes in one step of plain descent at rate 1, clipped at nothing, on a global batch of three rows."""
     from llm.config import Optimiser
     from llm.models.batches import pad_replies
-    from llm.training.distributed.loop import Imitator, Learner, Objective, fit, part
+    from llm.training.distributed.loop import Learned, Learner, Objective, fit
     from llm.training.distributed.models import load_trained
     from llm.training.distributed.processes import make_accelerator, split
+    from llm.training.loop import token_loss
 
     made = split(4, hardware)
     accelerator = make_accelerator(hardware, made)
     model, _ = load_trained(start(folder), "causal", None)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    module = Imitator(model)
+    module = Learned(model, token_loss)
     module, optimiser = accelerator.prepare(module, torch.optim.SGD(module.parameters(), lr=1.0))
     schedule = Optimiser(lr=1.0, betas=(0.0, 0.0), weight_decay=0.0, clip=1e9, warmup_steps=0, final_share=1.0)
     rows = [([5, 6, 7], [8, 9]), ([5], [6, 7, 8, 9, 10]), ([11, 12], [13])]
     objective = Objective(
         collate=lambda some: pad_replies(some, 0).to(accelerator.device),
         count=lambda row: len(row[1]),
-        loss=lambda module, batch: module(batch),
+        loss=lambda module, batch: module(batch)[None],
     )
-    ((loss,),) = fit(Learner(accelerator, module, optimiser, (schedule,)), [rows], objective, made, steps=1)
-    after = part(accelerator.get_state_dict(module), "model")
+    learner = Learner(accelerator, module, optimiser, (schedule,))
+    ((loss,),) = fit(learner, [rows], objective, made, steps=1)
+    after = learner.weights("model")
     accelerator.free_memory()
     if accelerator.is_main_process:
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -166,12 +166,15 @@ def test_data_that_the_hub_does_not_have_or_that_cannot_be_reached_are_named(pre
 
 
 def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset, tmp_path, monkeypatch):
-    version, wanted = metadata.version, ["numpy>=2", 'vllm>=0.33; extra == "gpu"', 'trl>=1.16; extra == "experiments"']
+    version, wanted = (
+        metadata.version,
+        ["numpy>=2", 'vllm>=0.33; extra == "gpu"', 'seaborn>=0.13; extra == "experiments"'],
+    )
     monkeypatch.setattr(metadata, "requires", lambda name: [*wanted, 'absent-one; extra == "measure"'])
-    monkeypatch.setattr(metadata, "version", lambda name: "1.2" if name == "trl" else version(name))
+    monkeypatch.setattr(metadata, "version", lambda name: "0.12" if name == "seaborn" else version(name))
     found = missing(preset, tmp_path)
     assert found == {
-        "package trl": "trl is installed as 1.2, allowed is trl>=1.16; give `pip install 'alignment-tax[experiments]'` first",
+        "package seaborn": "seaborn is installed as 0.12, allowed is seaborn>=0.13; give `pip install 'alignment-tax[experiments]'` first",
         "package absent-one": "absent-one is not installed; give `pip install 'alignment-tax[measure]'` first",
     }
     sampling = tiny_preset("openllama-3b")
@@ -182,6 +185,8 @@ def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset,
         if one.what == "package vllm"
     ]
     assert vllm == ["vllm is not installed; give `pip install 'alignment-tax[gpu]'` first"]
+    measuring = preset.model_copy(update={"evaluate": preset.evaluate.model_copy(update={"sampler": "vllm"})})
+    assert "package vllm" in missing(measuring, tmp_path)
 
 
 LIGHT = """

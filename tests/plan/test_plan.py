@@ -12,7 +12,7 @@ from llm.averaging.ama.oracle import lattice
 from llm.config import PublicModel, Sweep, load_preset, load_sweep, names, why_empty
 from llm.config.base import Work
 from llm.config.sections import Renewal
-from llm.plan import hub, local
+from llm.plan import hub, local, regression
 from llm.plan.costs import (
     ADAM,
     FULL,
@@ -197,12 +197,32 @@ def test_who_writes_how_many_replies_together_decides_the_speed():
     preset, align = load_preset("openllama-3b"), Step("align", "rsf")
     assert hub.together(preset, align) == Together(128, 150 + 98, 0)
     assert hub.together(preset, Step("baseline")) == Together(16, 150 + 98, hub.LAUNCHES)
+    measured = preset.model_copy(update={"evaluate": preset.evaluate.model_copy(update={"sampler": "vllm"})})
+    assert hub.together(measured, Step("baseline")) == Together(128, 150 + 98, 0)
     slow = preset.model_copy(update={"hardware": preset.hardware.model_copy(update={"sampler": "transformers"})})
     assert hub.cost(slow, align).hours > hub.cost(preset, align).hours
     assert hub.cost(preset, align, bandwidth=2 * hub.BANDWIDTH).hours < hub.cost(preset, align).hours
     sft, dpo = Step("sft"), Step("align", "dpo")
     for step in (sft, dpo):  # which write nothing
         assert hub.cost(preset, step, bandwidth=1e9) == hub.cost(preset, step)
+
+
+def test_a_regression_is_planned_by_its_texts_and_matrices():
+    """By hand, of Zephyr: 256 texts of each model, of 64 and of 150 + 196 tokens; 32 layers, whose inputs have sizes 4096 (twice read by a matrix
+    or more) and 14336."""
+    preset, entry = load_preset("zephyr-7b-beta"), load_sweep("merging-others").entry("regmean")
+    tokens, count = 256 * (64 + 150 + preset.ama.max_new_tokens), parameters(preset.model)
+    sizes = [(4096, 6144), (4096, 4096), (4096, 28672), (14336, 4096)]
+    solved = 32 * sum(2 * tokens * d * d + d**3 / 3 + 4 * d * d * outputs for d, outputs in sizes)
+    found = regression.work(preset, entry, hub.LENGTHS)
+    assert found.written == 256 * (64 + preset.ama.max_new_tokens)
+    assert found.read == pytest.approx(256 * 150 + 5 * (tokens + 16 * solved / (2 * count)))  # five strengths
+    alone = Step("average", "dpo", entry=load_sweep("merging-others").entry("lines"))
+    step = Step("average", "dpo", entry=entry)
+    assert hub.cost(preset, step).scratch == 2 * hub.cost(preset, alone).scratch  # made beside the folder first
+    assert hub.memory(preset, step) >= 6 * 8 * 14336**2
+    few = entry.model_copy(update={"options": {"strength": (1,), "samples": (16,)}})
+    assert regression.memory(preset, few, hub.LENGTHS) < regression.memory(preset, entry, hub.LENGTHS)
 
 
 def test_the_steps_are_the_graphs_jobs_once_each_and_tell_how_many_models_they_measure():

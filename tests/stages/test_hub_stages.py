@@ -4,18 +4,22 @@ is killed in the middle of a stage, done again, ends with the same models.
 
 import json
 import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from hub_runs import DATA, Forks, run_of, tiny_preset
-from llm.config import load_preset, load_sweep
+from llm.averaging.files import regression
+from llm.config import load_preset, load_sweep, runnable
 from llm.config.tiny import tiny
 from llm.data.benchmarks import PAPER
 from llm.errors import UserError
+from llm.evaluation.keeping import Kept, anew
 from llm.models.loading import load_model, load_tokenizer
 from llm.run import Run
+from llm.stages import samples
 from llm.stages.align import theta_folder
 from llm.stages.average import measure_averages
 from llm.stages.hub.backend import HubBackend
@@ -60,12 +64,15 @@ def whole(tmp_path_factory):
     return run, forks
 
 
-def averages(run, rlhf: str, label: str, alphas: tuple[float, ...]) -> list[dict]:
+def averages(
+    run, rlhf: str, label: str, alphas: tuple[float, ...], sweep: str = "core", keep=anew, **options
+) -> list[dict]:
     """Rows of some of an entry's models."""
-    entry = load_sweep("core").entry(label).model_copy(update={"alphas": alphas})
+    given = load_sweep(sweep).entry(label)
+    entry = given.model_copy(update={"alphas": alphas, "options": given.options | options})
     theta, evaluator = theta_folder(run, rlhf, "own"), HubBackend(run).evaluator()
     found = HubBackend(run).ratios(evaluator, theta, rlhf, entry, run.folder / "ama" / rlhf / "own")
-    return measure_averages(evaluator, theta, rlhf, entry, None, found)
+    return measure_averages(evaluator, theta, rlhf, entry, None, found, keep, HubBackend(run).models)
 
 
 @pytest.mark.parametrize("name", ["zephyr-7b-beta", "zephyr-7b-gemma", "olmo-2-1b"])
@@ -81,6 +88,47 @@ def test_public_models_are_averaged_adapted_and_measured(tmp_path, name):
     found = next(row["setting"]["alphas"] for row in rows if row["method"] == "ama")
     assert sum(found.values()) / 3 == pytest.approx(0.4, abs=1e-6)
     assert json.loads((run.folder / "reward.json").read_text())["n"] == 8
+
+
+def test_regression_averaging_goes_layer_by_layer_and_a_killed_job_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(samples, "BLOCK", 4)
+    run = run_of("tulu-3-8b", tmp_path, upto="dpo")
+    assert [entry.label for entry in runnable(load_sweep("merging-others"), run.preset).averaging] == [
+        "lines",
+        "regmean",
+    ]
+    own = runnable(load_sweep("regmean"), run.preset.model_copy(update={"aligned_by": "rsf"}))
+    assert {entry.label for entry in load_sweep("regmean").averaging} - {entry.label for entry in own.averaging} == {
+        "regmean-differences",  # needs theta_pre, and the Gram matrices of all layers
+        "constrained",
+    }
+    made, walk = [], regression.walk_through
+
+    def walked(*arguments):
+        for part in walk(*arguments):
+            if len(made) == 7:
+                made.append("killed")
+                raise KeyboardInterrupt
+            made.append(part[0])
+            yield part
+
+    monkeypatch.setattr(regression, "walk_through", walked)
+    keep = Kept.beside(tmp_path / "rows.jsonl", run.preset)
+    ask = partial(averages, run, "dpo", "regmean", (), "merging-others", keep, strength=(0.0, 1.0), samples=(3,))
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    rows = ask()
+    parts = ["first", "0", "1", "2", "last"]
+    assert made == [*parts, *parts[:2], "killed", *parts[2:]]
+    theta = values(averages(run, "dpo", "ma", (1.0,)), "ma", alpha=1.0)
+    found = [values(rows, "regmean", strength=strength) for strength in (0.0, 1.0)]
+    assert found[0].keys() == METRICS and found[0]["reward"][0] == pytest.approx(theta["reward"][0], abs=1e-4)
+    assert found[1] != found[0]
+    merged = averages(run, "dpo", "regmean", (), "merging-others", strength=(1.0,), samples=(3,), inputs=("merged",))
+    assert values(merged, "regmean", strength=1.0, inputs="merged") != found[1]
+    assert not list(theta_folder(run, "dpo", "own").parent.glob(".*"))
+    lines = averages(run, "dpo", "lines", (0.5,), "merging-others")
+    assert values(lines, "lines", alpha=0.5).keys() == METRICS
 
 
 def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_something_is_missing(

@@ -18,7 +18,7 @@ from llm.training.distributed.__main__ import main as jobs_main
 from llm.training.distributed.jobs import Job
 from llm.training.distributed.launch import RECIPES, command, environment, launch
 from trainer_models import PROMPTS, hardware, same, weights
-from trainer_runs import gradients, make_models, ppo_run, rsf_run, rsf_settings, sft_run
+from trainer_runs import dpo_run, gradients, make_models, ppo_run, reward_run, rsf_run, rsf_settings, sft_run
 
 ROOT = Path(__file__).parents[2]
 ALONE = hardware()
@@ -45,7 +45,6 @@ def copied(command: list[str], env: dict[str, str], **_) -> subprocess.Completed
     from accelerate.utils import patch_environment
     from accelerate.utils.launch import prepare_multi_gpu_env
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-    from trl import SFTTrainer  # noqa: F401  (loaded once, and not in every copy)
 
     made, _, _ = _validate_launch_command(launch_command_parser().parse_args(command[3:]))
     two = LaunchConfig(
@@ -99,6 +98,15 @@ def test_a_sharded_run_that_was_stopped_ends_with_the_same_bytes_and_with_what_o
     sft_run(folder, folder / "whole", ALONE)
     assert largest_difference(weights(folder / "whole"), weights(sharded / "whole")) < 1e-5
     assert largest_difference(weights(folder / "whole"), weights(folder / "model")) > 1e-3
+
+
+@pytest.mark.parametrize(("name", "run", "model"), [("scored", reward_run, ""), ("dpo", dpo_run, "iteration02")])
+def test_pairs_are_learned_sharded_over_two_processes_as_by_one(folder, sharded, name, run, model):
+    losses = run(folder, folder / f"{name}-alone", ALONE)
+    assert json.loads((sharded / f"{name}.losses.json").read_text()) == pytest.approx(losses, rel=1e-4)
+    assert losses[-1] < losses[0] and len(losses) == 6
+    one, two = (weights(out / model) for out in (folder / f"{name}-alone", sharded / name))
+    assert largest_difference(one, two) < 1e-4
 
 
 def test_ppo_sharded_over_two_processes_is_that_of_one(folder, sharded):

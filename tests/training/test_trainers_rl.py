@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fake_vllm import installed
 from llm.config.trainers import PpoSettings
 from llm.errors import UserError
 from llm.models.batches import pad_replies
 from llm.models.loading import load_model
 from llm.training.distributed import ppo as ppo_module
 from llm.training.distributed import rsf as rsf_module
-from llm.training.distributed import sampling
+from llm.training.distributed import sampling, vllm_writer
 from llm.training.distributed.jobs import full_memory_refused
 from llm.training.distributed.launch import slowness
 from llm.training.distributed.loop import Inputs, passes
@@ -111,6 +112,37 @@ def test_samples_follow_from_the_seed_and_are_not_written_twice(folder, tmp_path
     assert sample("again") == first and (tmp_path / "again/chunk00000.jsonl").stat().st_mtime_ns == age
     monkeypatch.setattr(sampling, "_transformers_writer", None)
     assert sample("again") == first
+
+
+def test_vllm_leaves_chunks_as_they_come_and_starts_one_engine_for_those_that_are_missing(
+    folder, tmp_path, monkeypatch
+):
+    (tmp_path / "engines").touch()
+    for log in installed(monkeypatch, tmp_path / "engines"):
+        accelerator, asked = make_accelerator(hardware(), Split(1, 1)), [[2, 9 + i, 1, 3] for i in range(5)]
+        sample = partial(write_samples, accelerator, folder / "model", asked, 2, writing())
+        how = hardware(sampler="vllm")
+        first = sample(how, [0], tmp_path / "first")
+        assert [s.prompt for s in first] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4] and first != sample(
+            how, [1], tmp_path / "other"
+        )
+        assert all(s.prompt_ids == asked[s.prompt] and len(s.reply_ids) + s.finished <= 6 for s in first)
+        assert all(s.text == tokenizer().decode(s.reply_ids, skip_special_tokens=True) for s in first)
+        monkeypatch.setattr(vllm_writer, "TOGETHER", 4)  # replies, so a chunk
+        made, write_text = [], sampling.write_text
+
+        def killed(file, text):
+            if len(made) == 2:
+                raise Stopped
+            made.append(file)
+            write_text(file, text)
+
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(sampling, "write_text", killed)
+            sample(how, [0], tmp_path / "killed")
+        engines = len(log.read_text().splitlines())
+        assert sample(how, [0], tmp_path / "killed") == first
+        assert len(log.read_text().splitlines()) == engines + 1 and len(list((tmp_path / "killed").iterdir())) == 3
 
 
 def test_sampling_leaves_no_token_out(folder, tmp_path):

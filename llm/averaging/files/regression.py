@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,9 +19,12 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...files import read_made, write_json, written
+from ...grouping import Grouping
 from ...models.folder import ModelFolder
 from ...models.loading import dtype_on, load_tokenizer
 from ...models.safetensors import TensorInfo, read_header
+from ..ratios import Recipe, uniform
+from ..schedule import lines
 from ..whole.grams import equal_lengths
 from ..whole.regression import Setting
 from ..whole.walk import Side, walk_through
@@ -46,6 +49,12 @@ class Regression:
     device: torch.device = torch.device("cpu")
     dtype: str = "auto"
     progress: Progress = lambda done, total: None
+
+    @property
+    def rest(self) -> Recipe:
+        """The ratios of what no regression decides."""
+        recipe = uniform(self.setting.alpha, Grouping())
+        return recipe if self.setting.layers == "equal" else replace(recipe, rule=lines.ratios)
 
     def described(self) -> dict[str, Any]:
         """All that decides what is made, for JSON."""

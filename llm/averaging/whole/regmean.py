@@ -21,15 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...config.sections import OWN_SAMPLES
 from ..live import tied
 from . import Build, Materials, State
 from .grams import Gram, Grams, equal_lengths, gather, takes_part
 from .regression import Ends, Setting, regress, with_the_rest
 from .walk import Side, walk_through
 
-SAMPLES = 256  # of each kind; fewer did as well (docs/log.md)
+SAMPLES = OWN_SAMPLES  # of each kind; fewer did as well (docs/log.md)
 KIND = "free"
-_REGRESSION = ("strength", "ridge", "shrinkage", "rows", "layers")
+REGRESSION = ("strength", "ridge", "shrinkage", "rows", "layers")
 
 
 def make(materials: Materials) -> Build:
@@ -62,7 +63,7 @@ def make(materials: Materials) -> Build:
         return gather(model, texts)
 
     def build(given: Mapping[str, Any]) -> nn.Module:
-        setting = Setting(**{key: given[key] for key in _REGRESSION if key in given})
+        setting = Setting(**{key: given[key] for key in REGRESSION if key in given})
         kind, count, inputs = given.get("kind", KIND), given.get("samples", SAMPLES), given.get("inputs", "own")
         if inputs == "merged":
             sides = (

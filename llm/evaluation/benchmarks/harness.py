@@ -106,18 +106,20 @@ def in_memory(model, tokenizer, batch: int):
     return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1 if is_recurrent(model) else batch)
 
 
-def from_folder(folder: Path, *, batch: int, dtype: str = "auto", device: str = "auto", backend: str = "hf"):
+def from_folder(
+    folder: Path, *, batch: int, dtype: str = "auto", device: str = "auto", backend: str = "hf", memory: float = 0.9
+):
     """lm-eval's view of the model in a local folder.
 
-    dtype, device: as for `load_folder`; vLLM takes the accelerator that it finds, and decides on the batch itself. Raises
-    UserError as `load_folder` does, and for vLLM where it is not installed.
+    dtype, device: as for `load_folder`; vLLM takes the accelerator that it finds, and decides on the batch itself. memory: vLLM's
+    share of the accelerator's. Raises UserError as `load_folder` does, and for vLLM where it is not installed.
     """
     if backend not in BACKENDS:
         raise UserError(f"backend is {backend!r}, allowed are {', '.join(BACKENDS)}.")
     if batch < 1:
         raise UserError(f"batch is {batch}, allowed are whole numbers from 1.")
     if backend == "vllm":
-        return _by_vllm(folder, dtype, device)
+        return _by_vllm(folder, dtype, device, memory)
     return in_memory(*load_folder(folder, dtype, device), batch)
 
 
@@ -138,7 +140,7 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"model is {str(folder)!r}, an adapter; put it into its model first (`average`, alpha 1).")
 
 
-def _by_vllm(folder: Path, dtype: str, device: str):
+def _by_vllm(folder: Path, dtype: str, device: str, memory: float):
     if find_spec("vllm") is None:
         raise UserError("backend is 'vllm', which is not installed; install the extra `gpu`, or take hf.")
     if device != "auto":
@@ -146,4 +148,5 @@ def _by_vllm(folder: Path, dtype: str, device: str):
     check_folder(folder)
     from lm_eval.models.vllm_causallms import VLLM
 
-    return VLLM(pretrained=str(folder), dtype=dtype, batch_size="auto")
+    how = {"gpu_memory_utilization": memory, "generation_config": "vllm"}
+    return VLLM(pretrained=str(folder), dtype=dtype, batch_size="auto", **how)

@@ -11,16 +11,16 @@ from ...averaging.ama.run import adapt_files
 from ...averaging.ama.settings import AdaptSettings, Sources
 from ...config import Algorithm, AveragingEntry, HubPreset
 from ...data.records import Prompt, Turn, messages
-from ...evaluation.hub import Judge, device, dtype
+from ...evaluation import by_vllm
+from ...evaluation.hub import Judge, device, drawn_prompts, dtype
 from ...evaluation.keeping import Kept
 from ...files import by_one, read_made, up_to_date, write_text
 from ...models.chat import generate_replies
 from ...models.loading import load_model, load_tokenizer
 from ...run import Run
-from ...training.distributed.data import pairs, read_prompts
 from ..average import Found
 
-PART = 64  # prompts whose replies are written together
+PART, PART_BY_VLLM = 64, 1024  # prompts whose replies are written together: an engine of vLLM starts for each part
 
 
 def ratios_of(run: Run[HubPreset], theta: Path, rlhf: Algorithm, entry: AveragingEntry, folder: Path) -> Found:
@@ -70,11 +70,15 @@ def _samples(run: Run[HubPreset], theta: Path, file: Path) -> Path:
     reward = run.folder / "reward"
     with by_one(file):
         if not up_to_date(file, theta / "config.json", reward / "config.json"):
-            known, kept = read_prompts(pairs(run, "train-prompts")), Kept.beside(file, run.preset, theta, reward)
-            drawn = [known[i] for i in run.rng("adapt").permutation(len(known))[: run.preset.ama.prompts]]
-            parts = [drawn[start : start + PART] for start in range(0, len(drawn), PART)]
+            ama, kept = run.preset.ama, Kept.beside(file, run.preset, theta, reward)
+            given = load_tokenizer(theta), ama.prompts, ama.max_new_tokens, run.rng("adapt")
+            drawn = drawn_prompts(run, "train-prompts", *given)
+            size = PART_BY_VLLM if by_vllm.is_taken(run.preset) else PART
+            parts = [drawn[start : start + size] for start in range(0, len(drawn), size)]
             sample = _sampler(run, theta, reward)
-            rows = [row for part, prompts in enumerate(parts) for row in kept(part, partial(sample, part, prompts))]
+            rows = [
+                row for part, prompts in enumerate(parts) for row in kept([size, part], partial(sample, part, prompts))
+            ]
             write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
             kept.forget()
     return file
@@ -82,12 +86,14 @@ def _samples(run: Run[HubPreset], theta: Path, file: Path) -> Path:
 
 def _sampler(run: Run[HubPreset], theta: Path, reward: Path) -> Callable[[int, list[Prompt]], list[dict]]:
     """(number of the part, its prompts) -> rows of the replies to them, by theta and a judge that are loaded once."""
-    model, tokenizer = load_model(theta).to(device(run.preset)), load_tokenizer(theta)
-    judge, ama = Judge(run.preset, reward), run.preset.ama
+    judge, ama, tokenizer = Judge(run.preset, reward), run.preset.ama, load_tokenizer(theta)
+    model = None if by_vllm.is_taken(run.preset) else load_model(theta).to(device(run.preset))
 
-    def sample(part: int, some: list[Prompt]) -> list[dict]:
-        prompts = [prompt for prompt in some for _ in range(ama.samples)]
-        replies = generate_replies(
+    def write(part: int, prompts: list[Prompt]) -> by_vllm.Replies:
+        if model is None:
+            asked = by_vllm.Texts(prompts, ama.temperature, ama.max_new_tokens)
+            return by_vllm.read(run, theta, tokenizer, [asked], None, part)[0][0]
+        return generate_replies(
             model,
             tokenizer,
             prompts,
@@ -97,6 +103,10 @@ def _sampler(run: Run[HubPreset], theta: Path, reward: Path) -> Callable[[int, l
             batch_size=run.preset.evaluate.batch,
             skip_special_tokens=True,
         )
+
+    def sample(part: int, some: list[Prompt]) -> list[dict]:
+        prompts = [prompt for prompt in some for _ in range(ama.samples)]
+        replies = write(part, prompts)
         return [
             {"messages": messages((*prompt, Turn("assistant", reply))), "reward": float(score), "finished": finished}
             for prompt, (reply, finished), score in zip(prompts, replies, judge(prompts, replies), strict=True)

@@ -4,7 +4,7 @@ preset's hardware asks. Where the models are public already, a stage takes its m
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from ...config import Algorithm, AveragingEntry, HubPreset
 from ...config.trainers import Trainer, Training
@@ -17,7 +17,8 @@ from ...training.distributed.jobs import Job
 from ...training.distributed.launch import launch
 from ...training.iterations import iteration_folder
 from ..align import aligned_folder, number, require_known
-from ..average import Found
+from ..average import Found, Models, models_of
+from . import regmean
 from .adapt import ratios_of
 from .start import take
 
@@ -94,6 +95,11 @@ class HubBackend:
         self, evaluator: HubEvaluator, theta: Path, rlhf: Algorithm, entry: AveragingEntry, folder: Path
     ) -> Found:
         return ratios_of(self.run, theta, rlhf, entry, folder) if entry.method == "ama" else []
+
+    def models(self, evaluator: HubEvaluator, theta: Path, entry: AveragingEntry, found: Found) -> Models:
+        if entry.method == "regmean":
+            return regmean.models_of(self.run, theta, entry, theta.parent / f".{theta.name}-{entry.label}")
+        return models_of(cast(Any, evaluator), theta, entry, found)
 
     def _train(self, trainer: str, settings: Training, model: Path, data: Path, out: Path) -> None:
         """One model, unless it is there and newer than what it is made from."""

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from ...config.base import Settings, short
 from ...config.trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings, Trainer
 from ...errors import UserError
-from .rows import Lines, parsed
+from ...files import parse_json
+from .rows import Lines
 
 
 class Kind(NamedTuple):
@@ -25,9 +26,9 @@ class Kind(NamedTuple):
 
 PAIRS = ("prompt", "chosen", "rejected")
 KINDS: dict[Trainer, Kind] = {
-    "sft": Kind(SftSettings, "trl_trainers", ("messages",)),
-    "reward": Kind(RewardSettings, "trl_trainers", PAIRS),
-    "dpo": Kind(DpoSettings, "trl_trainers", PAIRS),
+    "sft": Kind(SftSettings, "trainers", ("messages",)),
+    "reward": Kind(RewardSettings, "trainers", PAIRS),
+    "dpo": Kind(DpoSettings, "trainers", PAIRS),
     "rsf": Kind(RsfSettings, "rsf", ("prompt",), reward=True),
     "ppo": Kind(PpoSettings, "ppo", ("prompt",), reward=True),
 }
@@ -54,11 +55,13 @@ def refusal_file(job: Path) -> Path:
 def read_job(path: Path) -> Job:
     """UserError for a file that is missing, no JSON, or has keys or values that are not allowed."""
     try:
-        return Job.model_validate(parsed(path.read_text(), f"job {path}"))
+        return Job.model_validate(parse_json(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"job {path} is missing; give the file that `{__package__}.launch` writes") from None
     except ValidationError as error:
         raise UserError(f"{path}: {_sentence(error)}") from None
+    except ValueError as error:
+        raise UserError(f"job {path} is not valid JSON: {error}") from None
 
 
 def run_job(job: Job) -> None:

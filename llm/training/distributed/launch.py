@@ -46,7 +46,7 @@ def command(hardware: Hardware, job: Path) -> list[str]:
 
 
 def environment(hardware: Hardware) -> dict[str, str]:
-    """This process's environment; on the CPU it forbids GPUs. TRL is asked not to report its use."""
+    """This process's environment; on the CPU it forbids GPUs."""
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
     return os.environ | quiet | ({"ACCELERATE_USE_CPU": "true"} if hardware.device == "cpu" else {})
 

@@ -1,4 +1,4 @@
-"""The loop of our own trainers on accelerate: a step of a global batch, however many processes and passes share it.
+"""The one loop of all trainers on accelerate: a step of a global batch, however many processes and passes share it.
 
 Models are trained as modules whose forward is all that learning needs: sharded weights are whole only within it. Losses
 are means over tokens, and every token of a global batch counts the same wherever it is read. So a pass is weighted by its
@@ -7,7 +7,7 @@ share of the batch's tokens; accelerate averages over processes and passes, whos
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,15 +15,15 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from ...config import Optimiser
-from ...config.trainers import Hardware, PpoSettings, RsfSettings
+from ...config.trainers import Descending, Hardware, PpoSettings, RsfSettings
 from ...errors import UserError
-from ...models.batches import Batch
+from ...models.batches import Batch, pad_replies
 from ...models.chat import Message, context_of
 from ...models.likelihood import token_log_probs
-from ..loop import rate_at, token_loss
+from ..loop import optimiser_for, rate_at
 from ..rlhf.ppo.experience import Critic
-from .models import Start, load_tokenizer
-from .processes import Split, make_accelerator, require_device, split
+from .models import Head, Origin, Start, load_tokenizer, load_trained
+from .processes import Split, gathered, make_accelerator, require_device, split
 from .sampling import fitting
 
 SomeSettings = TypeVar("SomeSettings", RsfSettings, PpoSettings)
@@ -69,17 +69,16 @@ def prepared(
     return Inputs(make_accelerator(hardware, made), made, start, reward, short, settings, hardware, out, told)
 
 
-class Imitator(torch.nn.Module):
-    """A language model, trained to imitate replies."""
+class Learned(torch.nn.Module):
+    """A model, and `forward` of it: (model, given) -> what a loss follows from."""
 
-    def __init__(self, model) -> None:
+    def __init__(self, model, forward: Callable) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.read = model, forward
         self._no_split_modules = model._no_split_modules  # by which accelerate finds the layers to shard
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Mean of -log p over the tokens that count, in nats; (1,)."""
-        return torch.stack([token_loss(self.model, batch)])
+    def forward(self, given) -> torch.Tensor:
+        return self.read(self.model, given).clone()  # FSDP2 wants no views
 
 
 class ActorCritic(torch.nn.Module):
@@ -93,11 +92,6 @@ class ActorCritic(torch.nn.Module):
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """log p of each of ids[:, 1:] (0 outside of replies) and V of the text before it; (rows, length - 1) each."""
         return token_log_probs(self.actor, batch), self.critic(batch).clone()  # FSDP2 wants no views
-
-
-def part(state: dict, name: str) -> dict:
-    """The weights of one of a module's parts, under the part's own names."""
-    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
 @dataclass(frozen=True)
@@ -121,6 +115,39 @@ class Learner:
     module: Any
     optimiser: Any
     schedules: tuple[Optimiser, ...]
+
+    def weights(self, name: str) -> dict:
+        """Those of one of the module's parts, under the part's own names: whole in the main process only; a collective operation."""
+        state = self.accelerator.get_state_dict(self.module)
+        return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+
+    @torch.no_grad()
+    def outputs(self, pairs: Sequence[tuple[list[int], list[int]]], pad_id: int, size: int) -> list[tuple]:
+        """What the module gives for each (context, reply), `size` of similar length at a time, in every process.
+
+        All processes go through the module equally often. Tensors become lists, of the length of the batch that a pair was in.
+        """
+        accelerator, parts = self.accelerator, Split(size, -(-len(pairs) // (size * self.accelerator.num_processes)))
+        order = sorted(range(len(pairs)), key=lambda i: sum(map(len, pairs[i])))
+        self.module.eval()
+        found: list[tuple] = []
+        for rows in passes(order, parts, accelerator.num_processes, accelerator.process_index):
+            given = self.module(pad_replies([pairs[i] for i in rows or [0]], pad_id).to(accelerator.device))
+            columns = given if isinstance(given, tuple) else (given,)
+            found += zip(rows, *(column.float().tolist() for column in columns), strict=False)
+        return [row[1:] for row in sorted(gathered(accelerator, found), key=lambda row: row[0])]
+
+
+def learner_of(
+    accelerator, start: Start, head: Head, forward: Callable, settings: Descending, steps: int, hardware: Hardware
+) -> tuple[Learner, Origin]:
+    """A fresh learner of one model, and the model's origin."""
+    model, origin = load_trained(start, head, settings.lora)
+    if hardware.checkpointing:
+        model.gradient_checkpointing_enable()
+    schedule, module = settings.descent.optimiser.optimiser(steps), Learned(model, forward)
+    module, optimiser = accelerator.prepare(module, optimiser_for(module, schedule))
+    return Learner(accelerator, module, optimiser, (schedule,)), origin
 
 
 def fit(
@@ -161,7 +188,7 @@ def fit(
 
 
 def passes(batch: list, split: Split, processes: int, process: int) -> list[list]:
-    """The rows of one process, pass by pass; the rows of a pass of all processes stand together in the batch, as with TRL."""
+    """The rows of one process, pass by pass; the rows of a pass of all processes stand together in the batch."""
     size, stride = split.per_device, split.per_device * processes
     starts = [i * stride + process * size for i in range(split.accumulation)]
     return [batch[start : start + size] for start in starts]

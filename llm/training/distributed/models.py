@@ -77,6 +77,12 @@ def find_model(model: str | Path) -> str:
     return str(model)
 
 
+def age(model: str | Path) -> int:
+    """By which a model folder that was made anew is told from the one before it; 0 for an id of the hub."""
+    made = Path(model) / "config.json"
+    return made.stat().st_mtime_ns if made.is_file() else 0
+
+
 def write_model(state: dict, origin: Origin, dtype: str, folder: Path) -> None:
     """Make a model folder of gathered weights, adapters merged, in `dtype`; the folder is written atomically."""
     import torch

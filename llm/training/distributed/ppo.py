@@ -5,7 +5,6 @@ killed run goes on at the first one that is not there. The state holds policy an
 changes is less than bf16 can represent. With LoRA the policy has adapters; the critic is trained whole.
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from .loop import Inputs, prepared
 from .models import Start, write_model
 from .ppo_learner import PpoLearner, collect, fresh_learner, take_fresh_critic
 from .sampling import samples_folder
+from .states import save_state
 
 
 @dataclass
@@ -95,18 +95,12 @@ def _iterate(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, r
 
 def _leave(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, log: dict, samples: Path) -> None:
     """Write what an iteration leaves behind, atomically and the model last."""
-    accelerator, training = inputs.accelerator, _training(inputs.out, iteration)
-    aside = training.with_name(f".{training.name}.partial")
+    accelerator = inputs.accelerator
     if accelerator.is_main_process:
         write_json(log_file(inputs.out, iteration), log)
-        for old in (aside, training):
-            shutil.rmtree(old, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(aside))
-    accelerator.wait_for_everyone()
+    save_state(accelerator, _training(inputs.out, iteration))
     weights = learner.policy()
     if accelerator.is_main_process:
-        os.replace(aside, training)
         write_model(weights, learner.origin, inputs.hardware.dtype, iteration_folder(inputs.out, iteration))
         shutil.rmtree(samples)
     accelerator.wait_for_everyone()

@@ -1,6 +1,6 @@
 """The policy and the critic of PPO on accelerate: how they begin, go on from a state, collect replies, and learn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,8 @@ from ...models.chat import end_id, prompt_ids
 from ...models.likelihood import token_log_probs
 from ..loop import minibatches
 from ..rlhf.ppo.experience import Experience, evaluated, fresh_critic, span_of
-from .loop import ActorCritic, Inputs, Learner, Objective, fit, part, passes
+from .loop import ActorCritic, Inputs, Learner, Objective, fit
 from .models import Origin, load_frozen, load_tokenizer, load_trained
-from .processes import Split, gathered
 from .sampling import Sample, in_shares, rewards, write_samples
 
 
@@ -37,7 +36,7 @@ class PpoLearner:
 
     def policy(self) -> dict:
         """The policy's weights, whole in the main process only; a collective operation."""
-        return part(self.learner.accelerator.get_state_dict(self.learner.module), "actor")
+        return self.learner.weights("actor")
 
     def improve(
         self, inputs: Inputs[PpoSettings], replies: Experience, seed: list[int], iteration: int, frozen: bool
@@ -120,27 +119,11 @@ def collect(
     end, pad = end_id(tokenizer), tokenizer.pad_token_id
     pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in samples]
     batch = pad_replies(pairs, pad)
-    log_probs, values = _by_learner(learner, pairs, batch, pad, hardware.generation_batch)
+    read = zip(*learner.learner.outputs(pairs, pad, hardware.generation_batch), strict=True)
+    log_probs, values = (_table(rows, batch) for rows in read)
     reference = _by_theta_0(inputs, samples, end, pad, batch)
     found = evaluated(batch, log_probs, reference, values, scores - settings.baseline, settings)
     return found, found.log(scores, [sample.finished for sample in samples])
-
-
-@torch.no_grad()
-def _by_learner(
-    learner: PpoLearner, pairs: list, batch: Batch, pad_id: int, size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """log p and V of every token of ids[:, 1:], (rows, length - 1); all processes go through the module equally often."""
-    accelerator, module = learner.learner.accelerator, learner.learner.module
-    module.eval()
-    rounds = -(-len(pairs) // (size * accelerator.num_processes))
-    rows_of = passes(list(range(len(pairs))), Split(size, rounds), accelerator.num_processes, accelerator.process_index)
-    found: list[tuple] = []
-    for rows in rows_of:
-        log_probs, values = module(pad_replies([pairs[i] for i in rows or [0]], pad_id).to(accelerator.device))
-        found += zip(rows, log_probs.float().tolist(), values.float().tolist(), strict=False)
-    ordered = sorted(gathered(accelerator, found), key=lambda row: row[0])
-    return tuple(_table([row[which] for row in ordered], batch) for which in (1, 2))
 
 
 def _by_theta_0(inputs: Inputs[PpoSettings], samples: list[Sample], end: int, pad: int, batch: Batch) -> torch.Tensor:
@@ -156,7 +139,7 @@ def _by_theta_0(inputs: Inputs[PpoSettings], samples: list[Sample], end: int, pa
     return _table(in_shares(accelerator, samples, log_probs, inputs.hardware.generation_batch), batch)
 
 
-def _table(rows: list[list[float]], batch: Batch) -> torch.Tensor:
+def _table(rows: Sequence[list[float]], batch: Batch) -> torch.Tensor:
     """Rows of different lengths as one table as long as the batch, 0 beyond and outside of replies."""
     length = batch.ids.shape[1] - 1
     return torch.tensor([(row + [0.0] * length)[:length] for row in rows])

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from ...files import by_one, written
+from ...files import by_one, each_line, written
 
 WRITTEN = 1000  # rows that are in memory at a time
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The rows of a file of JSON lines, read anew each time. columns: of several the whole row is taken, of one its content.
+    """The rows of a file of JSON lines, read anew each time, one in memory at a time: a data set of conversations takes gigabytes as Python's
+    objects. columns: of several the whole row is taken, of one its content.
 
     Raises UserError, when they are read, for a line that is damaged.
     """
@@ -26,24 +27,14 @@ class Lines:
     columns: tuple[str, ...]
 
     def __iter__(self) -> Iterator[Any]:
-        with self.file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                row = parsed(line, f"data = {self.file}, line {number}")
-                if not row.keys() >= set(self.columns):
-                    names = ", ".join(sorted(self.columns))
-                    given = ", ".join(row)
-                    raise UserError(f"data = {self.file}, line {number} has the keys {given}; allowed are {names}")
-                yield row if len(self.columns) > 1 else row[self.columns[0]]
+        for where, row in each_line(self.file):
+            if not row.keys() >= set(self.columns):
+                names = ", ".join(sorted(self.columns))
+                raise UserError(f"data = {where} has the keys {', '.join(row)}; allowed are {names}")
+            yield row if len(self.columns) > 1 else row[self.columns[0]]
 
 
 Rows = Lines | list  # a list: those of a caller who has them in memory
-
-
-def parsed(text: str | bytes, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{what} is not valid JSON: {error}") from None
 
 
 def digest(rows: Rows) -> str:
@@ -56,7 +47,7 @@ def digest(rows: Rows) -> str:
 
 @dataclass(frozen=True)
 class Mapped:
-    """Rows of ids as TRL takes them. name: a hash of all that they follow from. folder: where they lie, while they are needed."""
+    """Rows of ids. name: a hash of all that they follow from. folder: where they lie, while they are needed."""
 
     rows: Any
     name: str

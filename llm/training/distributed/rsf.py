@@ -15,10 +15,10 @@ from ...files import up_to_date, write_json
 from ...models.batches import pad_replies
 from ...models.chat import Message, end_id, prompt_ids
 from ..iterations import iteration_folder, log_file
-from ..loop import count_minibatches, minibatches, optimiser_for
+from ..loop import count_minibatches, minibatches, token_loss
 from ..rlhf.rsf import best_of, log_of
-from .loop import Imitator, Inputs, Learner, Objective, fit, part, prepared
-from .models import Start, load_tokenizer, load_trained, write_model
+from .loop import Inputs, Objective, fit, learner_of, prepared
+from .models import Start, load_tokenizer, write_model
 from .sampling import Sample, rewards, samples_folder, write_samples
 
 
@@ -67,30 +67,18 @@ def _iterate(inputs: Inputs[RsfSettings], before: str, after: Path, iteration: i
 
 def _imitate(inputs: Inputs[RsfSettings], before: str, chosen: list[Sample], iteration: int):
     """(losses, the trained model's weights, its origin); the weights are whole in the main process only."""
-    descent, accelerator = inputs.settings.descent, inputs.accelerator
+    descent, accelerator, seed = inputs.settings.descent, inputs.accelerator, inputs.start.seed
     steps = count_minibatches(len(chosen), descent.batch, descent.epochs)
-    learner, origin = _learner(inputs, before, steps, iteration)
+    start = Start(before, seed + iteration)
+    learner, origin = learner_of(accelerator, start, "causal", token_loss, inputs.settings, steps, inputs.hardware)
     end, pad = end_id(origin.tokenizer), origin.tokenizer.pad_token_id
     objective = Objective(
-        collate=lambda rows: pad_replies([(row.prompt_ids, row.with_end(end)) for row in rows], pad).to(
-            accelerator.device
-        ),
+        collate=lambda rows: pad_replies([(row.prompt_ids, row.with_end(end)) for row in rows], pad),
         count=lambda row: len(row.with_end(end)),
-        loss=lambda module, batch: module(batch),
+        loss=lambda module, batch: module(batch)[None],
     )
-    rng = np.random.default_rng([inputs.start.seed, iteration, 1])
-    batches = minibatches(chosen, descent.batch, descent.epochs, rng)
+    batches = minibatches(chosen, descent.batch, descent.epochs, np.random.default_rng([seed, iteration, 1]))
     losses = [loss for (loss,) in fit(learner, batches, objective, inputs.split, steps=steps)]
-    state = accelerator.get_state_dict(learner.module)
+    weights = learner.weights("model")
     accelerator.free_memory()
-    return losses, part(state, "model"), origin
-
-
-def _learner(inputs: Inputs[RsfSettings], before: str, steps: int, iteration: int):
-    """A fresh learner at the model of the iteration before, and its origin."""
-    model, origin = load_trained(Start(before, inputs.start.seed + iteration), "causal", inputs.settings.lora)
-    if inputs.hardware.checkpointing:
-        model.gradient_checkpointing_enable()
-    schedule, module = inputs.settings.descent.optimiser.optimiser(steps), Imitator(model)
-    module, optimiser = inputs.accelerator.prepare(module, optimiser_for(module, schedule))
-    return Learner(inputs.accelerator, module, optimiser, (schedule,)), origin
+    return losses, weights, origin

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ...config.trainers import Hardware, Writing
@@ -15,7 +16,8 @@ from ...errors import UserError
 from ...files import read_lines, write_text
 from ...models.batches import Tokens
 from ...models.chat import Message, context_of, end_id, prompt_ids, require_room
-from .models import load_frozen, load_tokenizer
+from . import vllm_writer
+from .models import age, load_frozen, load_tokenizer
 from .processes import gathered, print_once
 
 
@@ -80,14 +82,21 @@ def write_samples(
     own = range(accelerator.process_index, len(parts), accelerator.num_processes)
     mine = [i for i in own if not _file(folder, i).is_file()]
     if mine:
-        writer = _vllm_writer if hardware.sampler == "vllm" else _transformers_writer
-        asked = {i: [prompts[p] for p in parts[i]] for i in mine}
-        for i, replies in writer(accelerator, model, asked, samples, writing, hardware, seed):
-            answered = zip(parts[i], replies, strict=True)
-            rows = [Sample(p, prompts[p], *reply) for p, group in answered for reply in group]
-            write_text(_file(folder, i), "".join(json.dumps(vars(row)) + "\n" for row in rows))
+        asked, leave = {i: [prompts[p] for p in parts[i]] for i in mine}, partial(_leave, folder, parts, prompts)
+        if hardware.sampler == "vllm":  # on this process's GPU
+            gpu = accelerator.local_process_index
+            vllm_writer.answer(gpu, str(model), asked, samples, writing, hardware, seed, leave)
+        else:
+            for i, replies in _transformers_writer(accelerator, model, asked, samples, writing, hardware, seed):
+                leave(i, replies)
     accelerator.wait_for_everyone()
     return [Sample(**row) for i in range(len(parts)) for _, row in read_lines(_file(folder, i))]
+
+
+def _leave(folder: Path, parts: list[range], prompts: list[list[int]], chunk: int, replies: list[list[tuple]]) -> None:
+    answered = zip(parts[chunk], replies, strict=True)
+    rows = [Sample(p, prompts[p], *reply) for p, group in answered for reply in group]
+    write_text(_file(folder, chunk), "".join(json.dumps(vars(row)) + "\n" for row in rows))
 
 
 def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
@@ -95,9 +104,7 @@ def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
 
     told: settings and whatever else shapes them, by its `repr`.
     """
-    made = Path(model) / "config.json"
-    age = made.stat().st_mtime_ns if made.is_file() else 0
-    name = hashlib.sha256(repr((told, model, age)).encode()).hexdigest()[:12]
+    name = hashlib.sha256(repr((told, model, age(model))).encode()).hexdigest()[:12]
     return out / f".samples{iteration:02d}-{name}"
 
 
@@ -146,21 +153,6 @@ def _ended(ids: list[int], end: int, tokenizer) -> tuple[list[int], bool, str]:
     finished = end in ids
     kept = ids[: ids.index(end)] if finished else ids
     return kept, finished, tokenizer.decode(kept, skip_special_tokens=True)
-
-
-def _vllm_writer(
-    accelerator,
-    model,
-    asked: dict[int, list[list[int]]],
-    samples: int,
-    writing: Writing,
-    hardware: Hardware,
-    seed: list[int],
-):
-    """The same by vLLM, in a process of its own on this process's GPU, whose memory is free again when it ends."""
-    from .vllm_writer import answer
-
-    yield from answer(accelerator.local_process_index, str(model), asked, samples, writing, hardware, seed)
 
 
 def rewards(accelerator, reward: str | Path, samples: list[Sample], hardware: Hardware) -> list[float]:

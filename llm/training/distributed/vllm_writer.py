@@ -1,15 +1,16 @@
-"""vLLM as a program of its own: `python -m llm.training.distributed.vllm_writer JOB REPLIES`, one engine on one GPU.
+"""vLLM in a process of its own on one GPU, whose memory is free again when it ends.
 
 It is not part of the launch's group of processes, so it is started without what the launch has put into the environment.
 """
 
-import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ...config.trainers import Hardware, Writing
 from ...errors import UserError
@@ -17,16 +18,53 @@ from ...errors import UserError
 # By which a process knows its place in a launch; vLLM would take it for its own.
 LAUNCH = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK ROLE_RANK MASTER_ADDR MASTER_PORT".split()
 LAUNCHERS = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_")
+TOGETHER = 8192  # replies that an engine is asked for before they are left
+Reply = tuple[list[int], bool, str]  # ids without the end token, whether the model ended it by itself, text
+Leave = Callable[
+    [int, list[list[Reply]]], object
+]  # called in the engine's process, so a function of a module, or part of one
+
+
+class Asked(NamedTuple):
+    """`samples` replies to each prompt, token ids, each from a seed of its own. end: the token that ends a reply."""
+
+    prompts: Sequence[tuple[list[int], int]]
+    samples: int
+    temperature: float
+    max_new_tokens: int
+    end: int
+
+
+def is_installed() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("vllm") is not None
 
 
 def require_vllm() -> None:
     """UserError if vLLM is not installed."""
-    from importlib.util import find_spec
-
-    if find_spec("vllm") is None:
+    if not is_installed():
         raise UserError(
             "sampler = 'vllm' is not allowed: vLLM is not installed (the extra `gpu`); allowed is transformers"
         )
+
+
+def apart(gpu: int, work: Callable, *arguments: Any) -> Any:
+    """What work(*arguments, memory) returns, in a process of its own on a GPU. work: a function of a module, which may use vLLM.
+
+    memory: the share of the GPU's memory that an engine may take, nine tenths of what is free.
+    """
+    require_vllm()
+    with tempfile.TemporaryDirectory(prefix="vllm-") as folder:
+        asked, found = Path(folder) / "asked", Path(folder) / "found"
+        asked.write_bytes(pickle.dumps((work, (*arguments, _memory(gpu)))))
+        done = subprocess.run([sys.executable, "-m", __name__, str(asked), str(found)], env=_environment(gpu))
+        if done.returncode:
+            raise UserError(
+                f"sampler = 'vllm' ended with exit code {done.returncode}, and its own messages stand above; "
+                "allowed too is transformers, which does without it"
+            )
+        return pickle.loads(found.read_bytes())
 
 
 def answer(
@@ -37,32 +75,51 @@ def answer(
     writing: Writing,
     hardware: Hardware,
     seed: list[int],
-) -> Iterator[tuple[int, list[list[tuple[list[int], bool, str]]]]]:
-    """(chunk, for each of its prompts the replies as (ids without the end token, finished, text)).
-
-    All are written before the first is given. The engine takes what the GPU has left beside what this process holds.
-    """
+    leave: Leave,
+) -> None:
+    """Leave (chunk, for each of its prompts the replies), as `llm.training.distributed.sampling` asks for them, by one engine."""
     require_vllm()
     from ...models.chat import end_id
     from .models import load_tokenizer
 
-    places = [(chunk, place, prompt) for chunk, prompts in asked.items() for place, prompt in enumerate(prompts)]
-    flat = [(prompt, _seed([*seed, chunk, place])) for chunk, place, prompt in places]
-    job = {"model": model, "prompts": flat, "samples": samples, "writing": writing.model_dump()}
-    job |= {"dtype": hardware.dtype, "memory": _memory(gpu), "end": end_id(load_tokenizer(model))}
-    with tempfile.TemporaryDirectory(prefix="vllm-") as folder:
-        job_file, replies_file = Path(folder) / "job.json", Path(folder) / "replies.json"
-        job_file.write_text(json.dumps(job))
-        program = [sys.executable, "-m", f"{__package__}.vllm_writer", str(job_file), str(replies_file)]
-        done = subprocess.run(program, env=_environment(gpu))
-        if done.returncode:
-            raise UserError(
-                f"sampler = 'vllm' ended with exit code {done.returncode}, and its own messages stand above; "
-                "allowed too is transformers, which does without it"
-            )
-        replies = iter(json.loads(replies_file.read_text()))
+    end, chunks = end_id(load_tokenizer(model)), {}
     for chunk, prompts in asked.items():
-        yield chunk, [[(ids, finished, text) for ids, finished, text in next(replies)] for _ in prompts]
+        seeded = [(prompt, _seed([*seed, chunk, place])) for place, prompt in enumerate(prompts)]
+        chunks[chunk] = Asked(seeded, samples, writing.temperature, writing.max_new_tokens, end)
+    apart(gpu, write, model, hardware.dtype, writing.tokens, chunks, leave)
+
+
+def write(model: str, dtype: str, length: int, chunks: dict[int, Asked], leave: Leave, memory: float) -> None:
+    """Leave the replies of some chunks at a time. length: tokens of the longest prompt with its reply."""
+    from vllm import LLM
+
+    how = {"max_model_len": length, "gpu_memory_utilization": memory, "generation_config": "vllm"}
+    engine = LLM(model=model, dtype="bfloat16" if dtype == "bf16" else "float32", **how)
+    left = list(chunks.items())
+    while left:
+        size = max(1, TOGETHER // (len(left[0][1].prompts) * left[0][1].samples))
+        some, left = left[:size], left[size:]
+        together = some[0][1]._replace(prompts=[prompt for _, one in some for prompt in one.prompts])
+        replies = iter(replies_of(engine, together))
+        for chunk, one in some:
+            leave(chunk, [next(replies) for _ in one.prompts])
+
+
+def replies_of(engine, asked: Asked) -> list[list[Reply]]:
+    """The replies to each prompt."""
+    from vllm import SamplingParams
+
+    # Its own end tokens are left aside: a reply ends as it does for the other sampler.
+    ends = {"stop_token_ids": [asked.end], "ignore_eos": True, "max_tokens": asked.max_new_tokens}
+    shape = {"n": asked.samples, "temperature": asked.temperature, "top_p": 1.0, "top_k": 0} | ends
+    wanted = [SamplingParams(**shape, seed=seed) for _, seed in asked.prompts]
+    outputs = engine.generate([{"prompt_token_ids": prompt} for prompt, _ in asked.prompts], wanted)
+    return [[_reply(one, asked.end) for one in output.outputs] for output in outputs]
+
+
+def _reply(one, end: int) -> Reply:
+    ids = list(one.token_ids)
+    return (ids[:-1] if ids and ids[-1] == end else ids), one.finish_reason == "stop", one.text
 
 
 def _environment(gpu: int) -> dict[str, str]:
@@ -73,33 +130,11 @@ def _environment(gpu: int) -> dict[str, str]:
 
 
 def _memory(gpu: int) -> float:
-    """The share of the GPU's memory that an engine may take: nine tenths of what is free."""
     import torch
 
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(gpu)
     return 0.9 * free / total
-
-
-def _write(job: dict) -> list[list[tuple[list[int], bool, str]]]:
-    from vllm import LLM, SamplingParams
-
-    writing = Writing(**job["writing"])
-    dtype = "bfloat16" if job["dtype"] == "bf16" else "float32"
-    length = writing.prompt_tokens + writing.max_new_tokens
-    how = {"max_model_len": length, "gpu_memory_utilization": job["memory"], "generation_config": "vllm"}
-    engine = LLM(model=job["model"], dtype=dtype, **how)
-    # Its own end tokens are left aside: a reply ends as it does for the other sampler.
-    ends = {"stop_token_ids": [job["end"]], "ignore_eos": True, "max_tokens": writing.max_new_tokens}
-    shape = {"n": job["samples"], "temperature": writing.temperature, "top_p": 1.0, "top_k": 0} | ends
-    asked = [SamplingParams(**shape, seed=seed) for _, seed in job["prompts"]]
-    outputs = engine.generate([{"prompt_token_ids": prompt} for prompt, _ in job["prompts"]], asked)
-    return [[_reply(one, job["end"]) for one in output.outputs] for output in outputs]
-
-
-def _reply(one, end: int) -> tuple[list[int], bool, str]:
-    ids = list(one.token_ids)
-    return (ids[:-1] if ids and ids[-1] == end else ids), one.finish_reason == "stop", one.text
 
 
 def _seed(numbers: list[int]) -> int:
@@ -108,6 +143,10 @@ def _seed(numbers: list[int]) -> int:
     return int(np.random.default_rng(numbers).integers(2**31))
 
 
+def main(asked: Path, found: Path) -> None:
+    work, arguments = pickle.loads(asked.read_bytes())
+    found.write_bytes(pickle.dumps(work(*arguments)))
+
+
 if __name__ == "__main__":
-    job_file, replies_file = map(Path, sys.argv[1:])
-    replies_file.write_text(json.dumps(_write(json.loads(job_file.read_text()))))
+    main(*map(Path, sys.argv[1:]))

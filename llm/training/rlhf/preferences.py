@@ -1,6 +1,6 @@
 """Losses on pairs of replies of which the first is preferred: of a reward model, and of DPO's policy, which is one too.
 
-On GPUs TRL's RewardTrainer and DPOTrainer compute the same; tests compare them with these on a batch.
+TRL's RewardTrainer and DPOTrainer compute the same: tests compare.
 """
 
 import torch
