@@ -43,7 +43,8 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
         "ratios": averaged(seed, "rsf", cost, power, load_sweep("ratios").averaging),
         "regmean": [
             row
-            for setting in load_sweep("regmean").entry("regmean").settings()
+            for label in ("regmean", "regmean-lines")
+            for setting in load_sweep("regmean").entry(label).settings()
             for row in regression(seed, setting, cost, power)
         ],
         "merging": [
@@ -118,7 +119,8 @@ def average(method, setting, alphas, rlhf, cost, power, seed):
 def regression(seed, setting, cost, power):
     """A regression average; the weaker theta_0's say, the nearer to theta."""
     rise = 1 / (1 + setting["strength"] / 10)
-    return rows_of(seed, "regmean", setting, made(rise, cost * rise ** (2 * power), seed))
+    better = 3 if setting.get("layers") == "increasing" else 2
+    return rows_of(seed, "regmean", setting, made(rise, cost * rise ** (better * power), seed))
 
 
 def trained(seed, cost, entries):

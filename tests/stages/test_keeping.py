@@ -124,7 +124,7 @@ def test_rows_are_made_again_where_a_model_or_the_preset_is_another(done, tmp_pa
 
 
 def test_theta_0_answers_alpacas_instructions_once_a_run(done, tmp_path, monkeypatch):
-    settings = done.preset.evaluate.model_copy(update={"alpaca_prompts": 3})
+    settings = done.preset.evaluate.model_copy(update={"alpaca_prompts": 3, "prompts": 2})
     run = Run(done.preset.model_copy(update={"evaluate": settings}), 0, tmp_path)
     for name in ("theta_0", "reward", "reward.json", "data"):
         place = run.folder / name
@@ -134,14 +134,16 @@ def test_theta_0_answers_alpacas_instructions_once_a_run(done, tmp_path, monkeyp
         )
     ranked = []
     monkeypatch.setattr(hub, "win_rate", lambda _, *texts: ranked.append(texts) or Measurement(0.5, 0.0, 3))
-    monkeypatch.setattr(HubEvaluator, "_dialogue", lambda self, model: {})
     calls = killed_at(0, hub, "generate_replies", monkeypatch)
+
+    def answered() -> int:
+        return sum(len(prompts) == 3 for _, _, prompts in calls)
 
     def evaluator() -> HubEvaluator:
         return HubEvaluator(run, run.folder / "theta_0", run.folder / "reward")
 
     hub.measure_baseline(evaluator())
-    assert len(calls) == 1 and ranked[0][1] == ranked[0][2]  # theta_0's answers are its own rivals
+    assert answered() == 1 and ranked[0][1] == ranked[0][2]  # theta_0's answers are its own rivals
     evaluator().measure(hub.load_model(theta_folder(done, "dpo", "own")))
-    assert len(calls) == 2  # theta's alone
+    assert answered() == 2  # theta's alone
     assert ranked[1][2] == ranked[0][2] != ranked[1][1]
