@@ -365,8 +365,9 @@ def test_the_committed_ledgers_are_those_of_the_committed_rows():
         table = "\n".join([marks(f"claims of {preset}")[0], render.markdown(one, REPOSITORY / "figures", "../")])
         assert table in (REPOSITORY / "docs" / "claims.md").read_text(), remake
     begin, end = marks("claims")
-    brief = f"{begin}\n{render.brief(found[:1])}\n{end}"
-    assert brief in (REPOSITORY / "README.md").read_text(), "python -m llm claims results/microcosm --into README.md"
+    brief = f"{begin}\n{render.brief(found[::-1])}\n{end}"
+    remake = f"python -m llm claims {' '.join(f'results/{preset}' for preset in JUDGED[::-1])} --into README.md"
+    assert brief in (REPOSITORY / "README.md").read_text(), remake
 
 
 def test_a_brief_table_has_a_column_a_ledger_and_tells_a_claim_about_another_preset_once(as_the_paper_says, tmp_path):
