@@ -117,6 +117,7 @@ def _check(layers: Sequence[Layer], n_ratios: int) -> None:
 
 def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, averaging: Averaging) -> NDArray:
     """(.., 2) n_eff for tasks a and b at ratios alphas, (.., layer), each in [0, 1]."""
+    _check(layers, len(layers))
     alphas = np.asarray(alphas)
     if alphas.shape[-1:] != (len(layers),):
         raise ValueError(
@@ -124,11 +125,14 @@ def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, avera
         )
     if not np.all((alphas.real >= 0) & (alphas.real <= 1)):
         raise ValueError(f"alphas must be numbers in [0, 1], not {alphas}.")
-    by_task = []
+    vote, by_task = vote_weight(averaging), []
+    counts = np.outer([layer.common for layer in layers], [1, 1, 1, 0, 0, 0])
+    counts[:, 3:] = 1 - counts[:, :1]
+    counts = (counts * np.tile([layer.counts for layer in layers], 2)).ravel()
     for task in OWN_CLASS:
-        pairs = list(zip(*layer_votes(layers, list(np.moveaxis(alphas, -1, 0)), averaging, task)))
-        total = sum(count * weight for count, weight in pairs)
-        squares = sum(count * weight**2 for count, weight in pairs)
+        groups = [vote(alphas, member, classes) for classes in ((1, 1), OWN_CLASS[task]) for member in MEMBERSHIP]
+        weights = np.stack(groups, axis=-1).reshape(*alphas.shape[:-1], -1)  # of all layers' groups
+        total, squares = ((counts * each).cumsum(axis=-1)[..., -1] for each in (weights, weights**2))
         by_task.append(total**2 / np.where(squares == 0, 1, squares))
     return np.stack(by_task, axis=-1)
 

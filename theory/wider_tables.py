@@ -68,7 +68,7 @@ def ratio_rows(rng: np.random.Generator) -> Rows:
 
 def overlap_rows(rng: np.random.Generator) -> Rows:
     """n_eff / n of two models of n = 24 features in case 1, by the mean and the variance of the squared principal cosines
-    (low and high: the two values they have), and the exact accuracy of the votes behind it.
+    (low and high: the two values they have), and the sampled accuracy of the votes behind it.
     """
     n, p, k = 24, 0.8, 5
     single = exact_accuracy([n], [1], p, k)
@@ -80,8 +80,8 @@ def overlap_rows(rng: np.random.Generator) -> Rows:
         row = {"n": n, "p": p, "n_classes": k, "high": high, "low": low, "mean": square.mean()}
         row |= {"variance": square.var(), "helps": int(bool(weights_help(overlap)))}
         for model in AVERAGINGS:
-            weights = np.round(graded_weights(np.sqrt(square), model, 0.5), 12)
-            estimate, stderr = simulate_accuracy([1] * len(weights), weights.tolist(), p, k, 20_000, rng)
+            weights, counts = np.unique(np.round(graded_weights(np.sqrt(square), model, 0.5), 12), return_counts=True)
+            estimate, stderr = simulate_accuracy(counts.tolist(), weights.tolist(), p, k, 20_000, rng)
             row[f"effective_{model}"] = graded_effective_features(overlap, model) / n
             row |= {f"gain_{model}": estimate - single, f"stderr_{model}": stderr}
         yield row
