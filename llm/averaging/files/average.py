@@ -155,7 +155,7 @@ def _by_regression(
     if inputs.others:
         raise UserError("with is given, allowed with method regmean is one theta.")
     base, other = inputs.base, inputs.theta
-    ends = [inputs.plan(replace(recipe, alphas=end), Output()).chunks for end in (0.0, 1.0)]
+    ends = [inputs.plan(replace(recipe, alphas=end, rule=None), Output()).chunks for end in (0.0, 1.0)]
     check_new(out, 2 * sum(tensor.elements * tensor.itemsize for tensor in plan.tensors.values()))
     tokenizer = other.path if any(other.path.glob("tokenizer*")) else base.path
     made = regress_files(regression, plan.like, tokenizer, plan.tensors, plan.settings, ends, out, [base, other])

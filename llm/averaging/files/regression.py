@@ -88,11 +88,21 @@ class Made:
     texts: dict[str, dict[str, int]]
     setting: Setting
 
-    formula: ClassVar[str] = (
+    _FORMULA: ClassVar[str] = (
         "W_0 + (W - W_0) G_1 (lambda G_0 + G_1)^-1, G_0 and G_1 the Gram matrices of the layer's inputs on theta_0's own text and on "
         "theta's own replies (regression averaging, arXiv 2212.09849, on the two models' own samples), with a ridge towards\n"
         "(1 - alpha) theta_0 + alpha theta, alpha = 1 / (1 + lambda), which is also what all other tensors are"
     )
+
+    @property
+    def formula(self) -> str:
+        """In words, for the model card."""
+        if self.setting.layers == "equal":
+            return self._FORMULA
+        return (
+            f"{self._FORMULA}, but for the layers: alpha rises in equal steps from 1 / (1 + lambda) in the first one to 1 in the last, and a "
+            "layer's lambda is that of its alpha"
+        )
 
     @property
     def details(self) -> dict[str, Any]:
@@ -112,12 +122,13 @@ class Made:
         ]
         if self.setting.layers == "increasing":
             found.append(
-                "That is the first layer's lambda; it falls from layer to layer, and the last layer is theta's."
+                "That is the lambda of the first layer and of all outside the layers; it falls from layer to layer, and the last of several "
+                "layers is theta's."
             )
         unseen = [n for n, tensor in all_of_them.items() if len(tensor.shape) > 1 and n not in self.tensors]
         if unseen:
             more = f" and {len(unseen) - 1} more matrices" * (len(unseen) > 1)
-            found.append(f"No text came to {unseen[0]}{more}, or no linear layer has it: averaged at 1 / (1 + lambda).")
+            found.append(f"No text came to {unseen[0]}{more}, or no linear layer has it: averaged at its alpha.")
         return found
 
 

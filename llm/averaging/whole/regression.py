@@ -160,7 +160,7 @@ def regress(
         ends = Ends(*(state[weight].T if turned else state[weight] for state in (theta_0, theta)),
                     *(state.get(bias) for state in (theta_0, theta)))  # fmt: skip
         size = ends.difference.shape[1]
-        key = (id(first), id(second), size)
+        key = (id(first), id(second), size, of_layer.strength)
         if key not in pulls:
             pulls[key] = Pull(first, second, of_layer, size)
         moved = pulls[key](ends.difference)

@@ -7,7 +7,8 @@ The units, each one number for the whole preset, from RSF at the preset's own le
 
 `IN_TAXES` is a metric made from them: the mean over the abilities of ability / tax. A difference of 1 in it
 is the whole tax in every ability. An ability has a unit only where its tax is at least `LEAST_TAX` of its range and
-`CLEAR` standard errors above 0 (over the seeds, or over the items where that is larger): one that hardly pays would
+`CLEAR` standard errors above 0 (over the seeds, or over the items where that is larger; the items' of theta_0 and theta are
+taken as independent, which is cautious): one that hardly pays would
 bring its noise, divided by next to nothing. What has no unit is left out of the mean; so is a log-likelihood, which has
 a unit but no range.
 """
@@ -124,14 +125,17 @@ def _units(rows: pd.DataFrame) -> dict[str, float]:
 def _tax(start: pd.DataFrame, theta: pd.DataFrame, ability: str) -> float:
     """What theta has lost of theta_0's ability, the mean over seeds; 0 where it is too small or not clear of 0."""
     before, after_it = (end[end["metric"] == ability] for end in (start, theta))
-    ends = before.merge(after_it, on="seed")
+    ends = before.merge(after_it, on="seed", validate="one_to_one")
     if ends.empty:
         return 0.0
     paid, seeds = ends["value_x"] - ends["value_y"], len(ends)
     of_seeds = float(paid.std()) / seeds**0.5 if seeds > 1 else 0.0
-    of_items = float((ends["stderr_x"] ** 2 + ends["stderr_y"] ** 2).fillna(0.0).sum()) ** 0.5 / seeds
+    errors = ends[["stderr_x", "stderr_y"]]
+    if seeds == 1 and errors.isna().all(axis=None):
+        return 0.0
+    of_items = float((errors**2).fillna(0.0).to_numpy().sum()) ** 0.5 / seeds
     least = max(LEAST_TAX * (METRICS[ability].best or 0.0), CLEAR * max(of_seeds, of_items))
-    return float(paid.mean()) if paid.mean() > least else 0.0
+    return float(paid.mean()) if paid.mean() > 0 and paid.mean() >= least else 0.0
 
 
 def with_taxes(rows: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:

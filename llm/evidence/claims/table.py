@@ -227,7 +227,8 @@ CLAIMS: tuple[Claim, ...] = (
             Elsewhere(REAL, Ahead("MA above early stopping, log-likelihood of text", MA, STOPPING, TEXT, own_rate=True)),
             Elsewhere(ON_TWO_CORES, Ahead("MA above early stopping, log-likelihood of text", MA, STOPPING, TEXT),
                 deciding=False),
-            Ahead("MA above early stopping, each at its best rates", MA, STOPPING, deciding=False),
+            Ahead("MA above early stopping, each at its best rates", MA, STOPPING, deciding=False,
+                needs="sweep learning-rates"),
         )),
     Claim("P2", "The middle part, in a real model",
         "Putting only the middle layers of a model that learned from natural text back to theta_0 keeps more of its "
