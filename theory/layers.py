@@ -126,9 +126,8 @@ def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, avera
     if not np.all((alphas.real >= 0) & (alphas.real <= 1)):
         raise ValueError(f"alphas must be numbers in [0, 1], not {alphas}.")
     vote, by_task = vote_weight(averaging), []
-    counts = np.outer([layer.common for layer in layers], [1, 1, 1, 0, 0, 0])
-    counts[:, 3:] = 1 - counts[:, :1]
-    counts = (counts * np.tile([layer.counts for layer in layers], 2)).ravel()
+    common, whole = np.array([[layer.common] for layer in layers]), np.array([layer.counts for layer in layers])
+    counts = np.hstack([common * whole, (1 - common) * whole]).ravel()  # the groups of layer_votes, in its order
     for task in OWN_CLASS:
         groups = [vote(alphas, member, classes) for classes in ((1, 1), OWN_CLASS[task]) for member in MEMBERSHIP]
         weights = np.stack(groups, axis=-1).reshape(*alphas.shape[:-1], -1)  # of all layers' groups

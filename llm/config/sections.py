@@ -31,10 +31,8 @@ class Optimiser(Settings):
         return self if lr is None else self.model_copy(update={"lr": lr})
 
 
-OWN_SAMPLES, OWN_LENGTH = (
-    256,
-    64,
-)  # texts by which a model shows what its inputs are like, and new tokens of those that are no replies
+OWN_SAMPLES = 256  # texts by which a model shows what its inputs are like; fewer did as well (docs/log.md)
+OWN_LENGTH = 64  # new tokens of those that are no replies
 
 
 class Trained(Settings):

@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 def small_blocks(monkeypatch):
     monkeypatch.setattr(samples, "BLOCK", 4)
     monkeypatch.setattr(samples, "LENGTH", 8)
-    monkeypatch.setattr(regmean, "SAMPLES", 6)
+    monkeypatch.setattr(regmean, "OWN_SAMPLES", 6)
     monkeypatch.setattr(constrained, "SAMPLES", 6)
 
 

@@ -28,9 +28,7 @@ from .grams import Gram, Grams, equal_lengths, gather, takes_part
 from .regression import Ends, Setting, regress, with_the_rest
 from .walk import Side, walk_through
 
-SAMPLES = OWN_SAMPLES  # of each kind; fewer did as well (docs/log.md)
 KIND = "free"
-REGRESSION = ("strength", "ridge", "shrinkage", "rows", "layers")
 
 
 def make(materials: Materials) -> Build:
@@ -63,8 +61,8 @@ def make(materials: Materials) -> Build:
         return gather(model, texts)
 
     def build(given: Mapping[str, Any]) -> nn.Module:
-        setting = Setting(**{key: given[key] for key in REGRESSION if key in given})
-        kind, count, inputs = given.get("kind", KIND), given.get("samples", SAMPLES), given.get("inputs", "own")
+        setting = Setting.of(given)
+        kind, count, inputs = given.get("kind", KIND), given.get("samples", OWN_SAMPLES), given.get("inputs", "own")
         if inputs == "merged":
             sides = (
                 Side(deepcopy(model), start, batches(kind, count)),

@@ -28,8 +28,9 @@ data of several tasks; here the texts are the two models' own, and lambda goes a
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,11 @@ class Setting:
         for key, words in (("rows", ("counts", "ratio")), ("layers", ("equal", "increasing"))):
             if getattr(self, key) not in words:
                 raise UserError(f"{key} = {getattr(self, key)!r} is not allowed; allowed are {', '.join(words)}")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Setting":
+        """From a row's setting, whose other keys are not its."""
+        return cls(**{each.name: given[each.name] for each in fields(cls) if each.name in given})
 
     @property
     def alpha(self) -> float:

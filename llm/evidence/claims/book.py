@@ -6,11 +6,10 @@ The units, each one number for the whole preset, from RSF at the preset's own le
 * an ability: what RSF takes of it, theta_0 - theta, the *tax*.
 
 `IN_TAXES` is a metric made from them: the mean over the abilities of ability / tax. A difference of 1 in it
-is the whole tax in every ability. An ability has a unit only where its tax is at least `LEAST_TAX` of its range and
-`CLEAR` standard errors above 0 (over the seeds, or over the items where that is larger; the items' of theta_0 and theta are
-taken as independent, which is cautious): one that hardly pays would
-bring its noise, divided by next to nothing. What has no unit is left out of the mean; so is a log-likelihood, which has
-a unit but no range.
+is the whole tax in every ability. An ability has a unit only where its tax is at least `LEAST_TAX` of its range and `CLEAR`
+standard errors above 0 (over the seeds, or over the items where that is larger; theta_0's and theta's are taken as independent,
+which is cautious): one that hardly pays would bring its noise, divided by next to nothing. What has no unit is left out of the
+mean; so is a log-likelihood, which has a unit but no range.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -133,9 +132,9 @@ def _tax(start: pd.DataFrame, theta: pd.DataFrame, ability: str) -> float:
     errors = ends[["stderr_x", "stderr_y"]]
     if seeds == 1 and errors.isna().all(axis=None):
         return 0.0
-    of_items = float((errors**2).fillna(0.0).to_numpy().sum()) ** 0.5 / seeds
+    of_items = float((errors**2).sum().sum()) ** 0.5 / seeds  # without those that are not known
     least = max(LEAST_TAX * (METRICS[ability].best or 0.0), CLEAR * max(of_seeds, of_items))
-    return float(paid.mean()) if paid.mean() > 0 and paid.mean() >= least else 0.0
+    return float(paid.mean()) if paid.mean() >= least else 0.0
 
 
 def with_taxes(rows: pd.DataFrame, units: Mapping[str, float]) -> pd.DataFrame:

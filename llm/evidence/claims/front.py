@@ -46,10 +46,10 @@ class Ahead:
         book.need(self.metric)
         pair = self._at_own_rate(book) if self.own_rate else shared_rates(book, self.first, self.second)
         lacking = bool(self.needs) and len(pair[0]) == 1
+        lines = [Line(self.part, deciding=self.deciding, missing=self.needs)] if lacking else []
         if lacking and not self.deciding:
-            return [Line(self.part, deciding=False, missing=self.needs)]
+            return lines
         decides = self.deciding and not lacking
-        lines = [Line(self.part, deciding=self.deciding, missing=self.needs)] if self.deciding and not decides else []
         listed = [(self.metric, reward) for reward in rewards(pair[0][None])]
         if self.metric == IN_TAXES:
             listed += [(ability, self.by) for ability in abilities(pair[0][None])]

@@ -11,9 +11,10 @@ from typing import Any
 from ...averaging.files.average import average_files
 from ...averaging.files.own_samples import Drawing
 from ...averaging.files.regression import Regression
-from ...averaging.whole.regmean import KIND, REGRESSION, SAMPLES
+from ...averaging.whole.regmean import KIND
 from ...averaging.whole.regression import Setting
 from ...config import AveragingEntry, HubPreset
+from ...config.sections import OWN_SAMPLES
 from ...evaluation.hub import device, drawn_prompts, dtype
 from ...files import write_text
 from ...models.loading import load_model, load_tokenizer
@@ -35,7 +36,8 @@ def _made(run: Run[HubPreset], theta: Path, setting: Mapping[str, Any], folder: 
     named = "-".join(f"{key}{value}" for key, value in setting.items())
     out = folder / f"{named}-{age(theta_0):x}-{age(theta):x}"
     samples = (
-        folder / f"{setting.get('kind', KIND)}-{setting.get('samples', SAMPLES)}-{age(theta_0):x}-{age(theta):x}.jsonl"
+        folder
+        / f"{setting.get('kind', KIND)}-{setting.get('samples', OWN_SAMPLES)}-{age(theta_0):x}-{age(theta):x}.jsonl"
     )
     for other in folder.glob("*"):  # and what was begun of them
         if out.name not in other.name and other.suffix != ".jsonl":
@@ -43,7 +45,7 @@ def _made(run: Run[HubPreset], theta: Path, setting: Mapping[str, Any], folder: 
     if not samples.is_file():
         _write_samples(run, theta, setting, samples)
     request = Regression(
-        Setting(**{key: setting[key] for key in REGRESSION if key in setting}),
+        Setting.of(setting),
         Drawing((samples,)),
         setting.get("inputs", "own") == "merged",
         device(run.preset),
@@ -55,7 +57,7 @@ def _made(run: Run[HubPreset], theta: Path, setting: Mapping[str, Any], folder: 
 
 
 def _write_samples(run: Run[HubPreset], theta: Path, setting: Mapping[str, Any], file: Path) -> None:
-    count, rows = setting.get("samples", SAMPLES), []
+    count, rows = setting.get("samples", OWN_SAMPLES), []
     for model, kind in (("theta_0", setting.get("kind", KIND)), ("theta", "replies")):
         found = own_samples(run, run.folder / "theta_0", theta, kind, count, means=_means)
         rows += [{"model": model, **one._asdict()} for one in found]
