@@ -96,6 +96,7 @@ def test_regression_averaging_goes_layer_by_layer_and_a_killed_job_goes_on(tmp_p
     assert [entry.label for entry in runnable(load_sweep("merging-others"), run.preset).averaging] == [
         "lines",
         "regmean",
+        "regmean-lines",
     ]
     own = runnable(load_sweep("regmean"), run.preset.model_copy(update={"aligned_by": "rsf"}))
     assert {entry.label for entry in load_sweep("regmean").averaging} - {entry.label for entry in own.averaging} == {

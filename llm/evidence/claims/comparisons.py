@@ -116,6 +116,20 @@ def adaptive(rlhf: str, metric: str = IN_TAXES) -> Comparison:
     return Ahead(f"{NAMES[rlhf]}: AMA with K = 3 above MA", *routes, metric)
 
 
+def better_averages(rlhf: str) -> tuple[Comparison, ...]:
+    """What was above MA after RSF, against MA after another algorithm."""
+    found = {
+        "LiNeS": "lines-alpha",
+        "regression averaging": "regmean",
+        "regression averaging by layer": "regmean-layers-increasing",
+    }
+    ma = Route(rlhf, "ma", SWEEPS[rlhf])
+    return tuple(
+        Ahead(f"{NAMES[rlhf]}: {name} above MA", Route(rlhf, family, "merging-others"), ma)
+        for name, family in found.items()
+    )
+
+
 def recommended(alpha: float) -> tuple[Comparison, ...]:
     """That one share of theta keeps ability and loses almost no reward, for MA and AMA after RSF."""
     found = []

@@ -40,6 +40,7 @@ from .comparisons import (
     Elsewhere,
     above_both_ends,
     adaptive,
+    better_averages,
     calibration,
     middle_part,
     one_part,
@@ -265,5 +266,9 @@ CLAIMS: tuple[Claim, ...] = (
             Ahead("regression averaging by layer above LiNeS", BY_LAYER, INCREASING),
             Ahead("regression averaging by layer above regression averaging", BY_LAYER, REGMEAN),
         )),
+    Claim("P7", "After DPO and PPO, too",
+        "After DPO and PPO, too, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda or by layer, keep more "
+        "ability at equal reward than one ratio for all weights (MA).", "", {"algorithms": ()},
+        tuple(line for rlhf in ("dpo", "ppo") for line in better_averages(rlhf)), local=True),
 )
 # fmt: on
