@@ -218,7 +218,7 @@ def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
         "P4": {"sweep gold-reward"},
         "P5": set(),
         "P6": {"sweep regmean"},
-        "P7": {"sweep algorithms"},
+        "P7": {"sweep merging-others"},
     }
     assert verdicts(found)["C4"] == "not measured"
     assert verdicts(found)["C7a"] == "mixed"

@@ -41,21 +41,13 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
             for row in trained(seed, 1.5 * cost, load_sweep("mitigation-rates").training)
         ],
         "ratios": averaged(seed, "rsf", cost, power, load_sweep("ratios").averaging),
-        "regmean": [
+        "regmean": regressions(seed, "rsf", "regmean", cost, power),
+        "merging": increasing(seed, "rsf", "merging", cost, power),
+        "merging-others": [
             row
-            for label in ("regmean", "regmean-lines")
-            for setting in load_sweep("regmean").entry(label).settings()
-            for row in regression(seed, setting, cost, power)
-        ],
-        "merging": [
-            row
-            for alpha in load_sweep("merging").entry("lines").alphas
-            for row in rows_of(
-                seed,
-                "lines",
-                {"alpha": alpha, "outer": "alpha"},
-                made((1 + alpha) / 2, cost * ((1 + alpha) / 2) ** (1.5 * power), seed),
-            )
+            for rlhf in ("dpo", "ppo")
+            for made_up in (regressions, increasing)
+            for row in made_up(seed, rlhf, "merging-others", cost, power)
         ],
         "gold-reward": aligned(seed, "rsf-gold", cost, power, 0, load_sweep("gold-reward").averaging),
         "kl-penalty": [
@@ -116,11 +108,28 @@ def average(method, setting, alphas, rlhf, cost, power, seed):
     return made(top * alpha, cost * alpha ** (faster * power), seed)
 
 
-def regression(seed, setting, cost, power):
-    """A regression average; the weaker theta_0's say, the nearer to theta."""
-    rise = 1 / (1 + setting["strength"] / 10)
-    better = 3 if setting.get("layers") == "increasing" else 2
-    return rows_of(seed, "regmean", setting, made(rise, cost * rise ** (better * power), seed))
+def regressions(seed, rlhf, sweep, cost, power):
+    """Regression averages; the weaker theta_0's say, the nearer to theta."""
+    top, share = ALGORITHMS[rlhf]
+    rows = []
+    for label in ("regmean", "regmean-lines"):
+        for setting in load_sweep(sweep).entry(label).settings():
+            rise = 1 / (1 + setting["strength"] / 10)
+            better = 3 if setting.get("layers") == "increasing" else 2
+            values = made(top * rise, cost * share * rise ** (better * power), seed)
+            rows += rows_of(seed, "regmean", setting, values, rlhf)
+    return rows
+
+
+def increasing(seed, rlhf, sweep, cost, power):
+    """LiNeS, with the outer tensors at alpha."""
+    top, share = ALGORITHMS[rlhf]
+    rows = []
+    for alpha in load_sweep(sweep).entry("lines").alphas:
+        rise = (1 + alpha) / 2
+        values = made(top * rise, cost * share * rise ** (1.5 * power), seed)
+        rows += rows_of(seed, "lines", {"alpha": alpha, "outer": "alpha"}, values, rlhf)
+    return rows
 
 
 def trained(seed, cost, entries):
