@@ -118,6 +118,27 @@ if replay:
     FOUND.say(sentences.verdict(compared, "With old data"))
 
 # %% [markdown]
+# ## In every iteration
+#
+# Imitating replies that another model was chosen from, a penalised model ends where hardly any tax is paid. So here the
+# same methods act in every iteration of RSF, which then samples from what they make: their paths end in RSF's own
+# $\theta$. A moving average that resets RSF is *elastic reset*.
+
+# %%
+ON_POLICY = tuple(f"{name}-on-policy" for name in (*TRAINED, "er"))
+within, compared = rows.front(FRAMES, {CORE: ("ma", "early-stopping"), ("rsf", "mitigations-on-policy"): ON_POLICY})
+if within:
+    fig = fronts.figure(fronts.by_reward(within, RSF, "reward"), PRESET.name)
+    style.save(fig, "fig_on_policy")
+
+# %%
+if within:
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig_on_policy-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "In every iteration"))
+
+# %% [markdown]
 # ## PPO and its KL penalty
 #
 # Figure 8 of the paper. PPO, another algorithm of RLHF, has a brake of its own: every reply's reward is

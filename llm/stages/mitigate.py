@@ -78,8 +78,8 @@ def changed_model(run: MicrocosmRun, method: str, setting: dict, rlhf: str, rate
 
 
 def train(run: MicrocosmRun, rsf: Path, method: str, setting: dict, lr: float | None, out: Path) -> None:
-    """The model folder `out`, unless it is there and newer than theta_0 and all of RSF's chosen samples."""
-    files = [chosen_file(rsf, iteration) for iteration in range(1, run.preset.rsf.iterations + 1)]
+    """The model folder `out`, unless it is there and newer than theta_0 and the samples that RSF chose on its way to theta."""
+    files = [chosen_file(rsf, iteration) for iteration in range(1, last_iteration(run, "rsf", rsf) + 1)]
     theta_0 = run.folder / "theta_0"
     if up_to_date(out / "config.json", theta_0 / "config.json", *files):
         return

@@ -115,11 +115,11 @@ def test_the_mitigations_at_other_rates_are_those_of_mitigations_at_some_of_thei
     own, other, rsf = (config.load_sweep(name) for name in ("mitigations", "mitigation-rates", "learning-rates"))
     assert set(other.learning_rates) < set(rsf.learning_rates)
     assert [(entry.label, entry.method) for entry in other.training] == [
-        (entry.label, entry.method) for entry in own.training if not entry.label.endswith("-scales")
+        (entry.label, entry.method) for entry in own.training
     ]
     for entry in other.training:
         settings = own.training_entry(entry.label).settings()
-        assert entry.settings() == (settings if entry.method == "distilled" else [settings[1], settings[3]])
+        assert entry.settings() == (settings if entry.method == "distilled" else [settings[0], settings[2]])
 
 
 def test_settings_cannot_be_changed_after_loading():
@@ -393,15 +393,14 @@ def test_a_pattern_may_not_leave_0_to_1(tmp_path):
 def test_the_settings_of_a_training_entry_say_all_that_its_models_are_made_with():
     sweep = config.load_sweep("mitigations")
     assert sweep.training_entry("distilled").settings() == [{}]
-    assert sweep.training_entry("er").settings() == [{"strength": strength} for strength in (0.25, 0.5, 1.0, 2.0, 4.0)]
+    assert sweep.training_entry("er").settings() == [{"strength": strength} for strength in (0.25, 1.0, 4.0)]
     sma = sweep.training_entry("sma")
-    assert sma.settings() == [{"strength": strength, "interval": 16} for strength in (0.5, 0.8, 0.9, 0.97, 0.997)]
+    assert sma.settings() == [{"strength": strength, "interval": 16} for strength in (0.8, 0.9, 0.97)]
     lora = sweep.training_entry("lora-mlp")
-    assert lora.settings()[-1] == {"rank": 64, "targets": "mlp", "lora_alpha": 32.0}
+    assert lora.settings()[-1] == {"rank": 16, "targets": "mlp", "lora_alpha": 8.0}
     assert [type(value) for value in lora.settings()[-1].values()] == [int, float, str]  # as folders and rows name them
     with pytest.raises(
-        UserError,
-        match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, lora-mlp-attention-scales$",
+        UserError, match="entry = 'magic' is not in the sweep mitigations; allowed are distilled, l1, .*, sma, er$"
     ):
         sweep.training_entry("magic")
 

@@ -35,6 +35,7 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
         "learning-rates": [row for lr in (1e-4, 1e-3) for row in at_rate(seed, lr, 1.5 * cost, power)],
         "algorithms": algorithms,
         "mitigations": trained(seed, cost, load_sweep("mitigations").training),
+        "mitigations-on-policy": trained(seed, cost, load_sweep("mitigations-on-policy").training),
         "mitigation-rates": [
             row | {"setting": {**row["setting"], "lr": lr}}
             for lr in (1e-4, 1e-3)

@@ -33,7 +33,9 @@ from rsf_rows import core, model, rows_of, write
 NOTEBOOKS = Path(style.__file__).parents[1]
 train, train_reward = tiny_models.train, tiny_models.train_reward
 DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
-SWEEPS = (*"core learning-rates algorithms mitigations mitigation-rates ratios ama-samples kl-penalty".split(),)
+SWEEPS = (
+    *"core learning-rates algorithms mitigations mitigation-rates mitigations-on-policy ratios ama-samples kl-penalty".split(),
+)
 SAVE = re.compile(r'style\.save\(fig, "([^"]+)"\)')
 OF_CORE = {
     "training": {"fig01", "fig12", "fig12-training", "fig_tax"},
@@ -53,7 +55,7 @@ OF_CORE = {
     "zephyr": set(),
 }
 MISSING = {
-    "mitigations": ("mitigations", "kl-penalty", "learning-rates", "mitigation-rates"),
+    "mitigations": ("mitigations", "mitigations-on-policy", "kl-penalty", "learning-rates", "mitigation-rates"),
     "ratios": ("ratios",),
     "inside_ama": ("ratios", "ama-samples"),
     "algorithms": ("algorithms",),

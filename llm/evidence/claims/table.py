@@ -17,6 +17,7 @@ from .comparisons import (
     DPO_MA,
     ENDS,
     FINER,
+    IN_EVERY_ITERATION,
     INCREASING,
     MA,
     MERGED,
@@ -269,6 +270,10 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("P7", "After DPO and PPO, too",
         "After DPO and PPO, too, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda or by layer, keep more "
         "ability at equal reward than one ratio for all weights (MA).", "", {"algorithms": ()},
-        tuple(line for rlhf in ("dpo", "ppo") for line in better_averages(rlhf)), local=True),
+        tuple(line for rlhf in ("dpo", "ppo") for line in better_averages(rlhf))),
+    Claim("P8", "Against remedies in every iteration",
+        "Averaging after RSF (MA) keeps more ability at equal reward than the remedies of C2 and C3 in every iteration of RSF, which "
+        "then samples from what they make.", "", {"mitigations": ("fig_on_policy",)},
+        tuple(Ahead(f"MA above {name}, in every iteration", MA, route) for name, route in IN_EVERY_ITERATION.items())),
 )
 # fmt: on
