@@ -217,6 +217,30 @@ if adapted:
     FOUND.say(sentences.verdict(compared, "AMA"))
 
 # %% [markdown]
+# ## A ratio for each layer, and for each direction
+#
+# Of what was above MA after RSF ([methods](methods.ipynb)): ratios that rise with the layer (LiNeS), and regression averaging on
+# texts that the two models write themselves, with one lambda and by layer. Are they above MA after DPO and PPO, too?
+
+# %%
+BETTER = ("lines-alpha", "regmean", "regmean-layers-increasing")
+sweeps = {rows.core(rlhf): ("ma",) for rlhf in ALGORITHMS}
+sweeps |= {("rsf", "merging"): BETTER[:1], ("rsf", "regmean"): BETTER[1:]}
+sweeps |= {(rlhf, "merging-others"): BETTER for rlhf in ALGORITHMS[1:]}
+better = rows.find(FRAMES, sweeps)
+if better:
+    fig = fronts.figure(lines_of(better, ("ma", *BETTER), "reward"), PRESET.name, columns=3, least=LEAST)
+    style.save(fig, "fig_better_averages")
+
+# %%
+if better:
+    compared = against_ma(better, BETTER)
+    fig = gains.figure(compared, PRESET.name)
+    style.save(fig, "fig_better_averages-gain")
+    sentences.show(sentences.report(compared))
+    FOUND.say(sentences.verdict(compared, "LiNeS and regression averaging"))
+
+# %% [markdown]
 # ## In short
 
 # %%

@@ -269,7 +269,7 @@ CLAIMS: tuple[Claim, ...] = (
         )),
     Claim("P7", "After DPO and PPO, too",
         "After DPO and PPO, too, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda or by layer, keep more "
-        "ability at equal reward than one ratio for all weights (MA).", "", {"algorithms": ()},
+        "ability at equal reward than one ratio for all weights (MA).", "", {"algorithms": ("fig_better_averages",)},
         tuple(line for rlhf in ("dpo", "ppo") for line in better_averages(rlhf))),
     Claim("P8", "Against remedies in every iteration",
         "Averaging after RSF (MA) keeps more ability at equal reward than the remedies of C2 and C3 in every iteration of RSF, which "
