@@ -123,7 +123,7 @@ for _method in (
         f"{PAPER}, section 5, without its mean", "averaging.whole.constrained:make", options=BY_STRENGTH, whole=True,
         order=Order(("strength",), falling=True, starts="theta_0", ends="theta")),
     Method("aim", "averaging",
-        shades("aim", "activation-informed (AIM)", "omega", {0.2: "#087eea", 0.4: "#b9774e", 0.6: "#321065"}, ":"),
+        shades("aim", "AIM", "omega", {0.2: "#087eea", 0.4: "#b9774e", 0.6: "#321065", 0.8: "#2fe55a"}, ":"),
         "arXiv 2502.02421", "averaging.whole.aim:make", {"omega": Option(least=0, most=1, default=0.4)}, whole=True,
         order=FROM_THETA_0, family=by_number("aim", "omega")),
     Method("trim", "averaging",
