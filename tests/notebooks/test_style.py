@@ -32,6 +32,7 @@ TOGETHER = [
     ("ma", "dare-0.5", "dare-0.7", "dare-0.9"),
     ("ma", "fapm-0.1", "fapm-0.3", "fapm-0.6"),
     ("ma", "breadcrumbs-0.3", "breadcrumbs-0.6", "breadcrumbs-0.9"),
+    ("ma", "early-stopping", "regmean", "regmean-layers-increasing", "aim-0.2", "aim-0.4", "aim-0.6", "aim-0.8"),
     ("ma", "ties-0.1", "ties-0.2", "ties-0.6", "dots-0.5", "dots-1", "dots-2"),
     (
         "ma",

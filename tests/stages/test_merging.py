@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from llm.averaging.whole import aim
 from llm.config import load_preset, load_sweep, runnable
 from llm.errors import UserError
 from llm.evidence import paths
@@ -80,16 +82,31 @@ def test_what_is_kept_whole_is_theta_and_the_ends_are_the_models(run, rows):
         options = {key: given[:1] for key, given in entry.options.items()}
         assert values(rows_of(run, label, alphas=(1.0,), options=options), label) == last, label
     start = values(rows["rest"], "theta_0")
-    for label in ("dera", "ma-matrices"):
-        assert values(rows_of(run, label, alphas=(0.0,)), label) == start, label
+    for label in ("dera", "ma-matrices", "aim"):
+        options = {key: given[:1] for key, given in ENTRIES[label].options.items()}
+        assert values(rows_of(run, label, alphas=(0.0,), options=options), label) == start, label
     assert values(rows["dera"], "dera") not in (start, last)
 
 
 def test_ma_lies_among_them(run):
     entry = load_sweep("core").entry("ma").model_copy(update={"alphas": (0.5,)})
     ma = values(average.measure_averages(evaluator(run), theta(run), "rsf", entry, None, []), "ma", alpha=0.5)
-    for label, options in (("extrapolate", {}), ("tail", {"last": (1,)})):
+    for label, options in (("extrapolate", {}), ("tail", {"last": (1,)}), ("aim", {"omega": (1.0,)})):
         assert values(rows_of(run, label, alphas=(0.5,), options=options), label) == ma
+
+
+def test_an_entry_that_learns_from_samples_has_the_models_that_its_settings_say(run, rows):
+    """theta_0's own text, read anew: at omega = 0 the input that it uses most keeps theta_0's weights, and every one else moves."""
+    entry = ENTRIES["aim"]
+    between = average.load_between(run.folder / "theta_0", theta(run), entry.grouping.of_model(run.preset.model))
+    materials = average._materials(evaluator(run), theta(run), between)
+    live = aim.make(materials)({"omega": 0.0, "alpha": 1.0}).state_dict()
+    weight = "model.layers.1.mlp.down_proj.weight"
+    moved = (live[weight] - between.theta_0[weight]).abs().sum(dim=0)
+    assert (moved == 0).sum() == 1 and moved.max() > 0
+    assert torch.equal(live["model.embed_tokens.weight"], between.theta["model.embed_tokens.weight"])
+    found = values(rows["aim"], "aim")
+    assert found != values(rows["rest"], "theta") and found["reward"] != values(rows["rest"], "theta_0")["reward"]
 
 
 def test_the_published_ratios_leave_embeddings_and_norms_alone(rows):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...models.batches import Tokens, batches_of
+from . import Materials
 
 _TOGETHER = 2048  # tokens in a batch: their logits are the largest tensor on the way
 
@@ -66,6 +67,13 @@ def equal_lengths(samples: Sequence[Tokens], vocabulary: int, context: int) -> l
         size = max(1, _TOGETHER // lengths[rows[0]])
         found += [torch.tensor([texts[i] for i in rows[start : start + size]]) for start in range(0, len(rows), size)]
     return found
+
+
+def texts_of(materials: Materials, kind: str, count: int) -> list[Tensor]:
+    """A method's samples as such batches, on the device of its live model."""
+    config = materials.model.config
+    found = equal_lengths(materials.samples(kind, count), config.vocab_size, config.max_position_embeddings)
+    return [ids.to(materials.model.device) for ids in found]
 
 
 @torch.no_grad()

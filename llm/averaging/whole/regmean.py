@@ -15,7 +15,7 @@ training), those of theta on its own replies. It continues the paper (arXiv 2309
 
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ...config.sections import OWN_SAMPLES
 from ..live import tied
 from . import Build, Materials, State
-from .grams import Gram, Grams, equal_lengths, gather, takes_part
+from .grams import Gram, Grams, gather, takes_part, texts_of
 from .regression import Ends, Setting, regress, with_the_rest
 from .walk import Side, walk_through
 
@@ -41,11 +41,7 @@ def make(materials: Materials) -> Build:
     modules = {name: module for name, module in model.named_modules() if f"{name}.weight" in names}
     start, end = ({name: state[name] for name in names} for state in (theta_0, theta))
 
-    @cache
-    def batches(kind: str, count: int) -> list[Tensor]:
-        config = model.config
-        found = equal_lengths(materials.samples(kind, count), config.vocab_size, config.max_position_embeddings)
-        return [ids.to(model.device) for ids in found]
+    batches = cache(partial(texts_of, materials))
 
     @cache
     def own(kind: str, count: int) -> tuple[Grams, Grams]:
