@@ -7,6 +7,7 @@ Texts of equal length are read together, so nothing is ever padded: experts and 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,13 @@ def equal_lengths(samples: Sequence[Tokens], vocabulary: int, context: int) -> l
         size = max(1, _TOGETHER // lengths[rows[0]])
         found += [torch.tensor([texts[i] for i in rows[start : start + size]]) for start in range(0, len(rows), size)]
     return found
+
+
+def batches_for(config: Any, samples: Sequence[Tokens], device: torch.device) -> list[Tensor]:
+    """`equal_lengths` for the vocabulary and the context of a model with this configuration."""
+    text = config.get_text_config()
+    found = equal_lengths(samples, text.vocab_size, getattr(text, "max_position_embeddings", 1 << 20))
+    return [ids.to(device) for ids in found]
 
 
 @torch.no_grad()
