@@ -119,7 +119,8 @@ def load_pair(
     has_own = any(theta.glob("tokenizer*"))
     stored = {
         name: kind
-        for name, one in (base if other.is_adapter else other).tensors.items()
+        for folder in ((base,) if other.is_adapter else (base, other))
+        for name, one in folder.tensors.items()
         if (kind := TYPES.get(one.dtype))
     }
     return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)), stored, before)

@@ -141,7 +141,7 @@ def sentence(found: Recommendation, alignment: str, points: Sequence[Point]) -> 
     span = f" [{best.low:.1%}, {best.high:.1%}]" if best.low is not None and best.high is not None else ""
     how, (name, value) = "" if best.method == "ma" else f" with {best.method}", point.ratio
     return (
-        f"Take {name} = {value:g}{how}: the largest gain in ability of the ratios that keep {found.keep:.0%} of the rise "
+        f"Take {name} = {value:g}{how}: the largest gain in ability of the models that keep {found.keep:.0%} of the rise "
         f"of {alignment} ({kept}{span}; {gains} against theta; {sure} intervals over items). On resampled items the "
         f"same choice fell in {best.chosen:.0%} of the cases, and on items that were left out what was chosen changed ability by "
         f"{found.expected} of its scale." + "".join(f" {warning}" for warning in found.warnings)

@@ -25,7 +25,7 @@ from ...models.loading import device_of, warn
 from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
 from ..tasks import Replies, Scorer, Task
 from .claim import Claim
-from .measure import Point, measure_front, part_of, rows_of
+from .measure import Point, measure_front, part_of, points_of, rows_of
 from .recommend import Recommendation, Series, recommend
 from .report import draw_front, recommended, report, sentence
 from .settings import BETWEEN, REGRESSION, FrontSettings
@@ -47,8 +47,8 @@ def front_files(
     front.pdf and .png, report.html; with method "regmean" samples.jsonl, the texts of both models. Returns the recommendation as a
     sentence and, on a line of its own, the command that makes the model.
 
-    sources: `data` for method "ama", `own_samples` or `train_prompts` for "regmean" if it is not `prompts` that theta replies to, and `reward_model` or `reward_command` with `prompts` for the task "reward". scorer: a
-    function that scores replies instead.
+    sources: `data` for method "ama"; `own_samples` or `train_prompts` for "regmean", else theta replies to `prompts`; and
+    `reward_model` or `reward_command` with `prompts` for the task "reward". scorer: a function that scores replies instead.
     Raises UserError for input that is missing, damaged or does not fit; what was measured before that stays in `out`.
     """
     _check_sources(sources, settings, scorer)
@@ -66,7 +66,7 @@ def front_files(
     claim.check()
     texts: Texts = {}
     if REGRESSION in settings.method:
-        progress("texts for regmean", 0, 1)
+        progress("texts for regmean", 0, len(points_of(settings)))
         texts = own_texts(pair, sources, settings, claim)
     notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else [])
     notes += _shared(drawn, texts, tasks, pair.tokenizer)

@@ -13,15 +13,16 @@ from .settings import REGRESSION, FrontSettings
 
 def check_regression(sources: Sources, settings: FrontSettings) -> None:
     """UserError for what goes with method "regmean" only or, as in `average`, not at all."""
-    given = [
-        name for name, one in (("own-samples", sources.own_samples), ("train-prompts", sources.train_prompts)) if one
-    ]
+    files = {"own-samples": sources.own_samples, "train-prompts": tuple(filter(None, [sources.train_prompts]))}
+    given = [name for name, some in files.items() if some]
     if REGRESSION not in settings.method:
         if given:
             raise UserError(f"{given[0]} is given, allowed is with method regmean.")
         return
     if len(given) > 1:
         raise UserError("own-samples and train-prompts are both given; allowed is one of them.")
+    for name, file in ((name, file) for name, some in files.items() for file in some if not file.is_file()):
+        raise UserError(f"{name} is {str(file)!r}, which is no file.")
     if sources.soup.others:
         raise UserError("with is given, allowed with method regmean is one theta.")
     if settings.match.vocab != "same":
