@@ -72,11 +72,12 @@ def saved_effect(
     pair: Pair,
     theta_0: Mapping[str, torch.Tensor],
     made: Mapping[str, torch.Tensor],
-    ratios: float | Mapping[str, float],
+    ratios: float | Mapping[str, float] | None,
 ) -> Effect:
     """What rounding an average in memory to the types in which it would be saved does to it.
 
-    theta_0, made: theta_0 and the average, as `Pair.tensors` names them. ratios: one, or one a tensor.
+    theta_0, made: theta_0 and the average, as `Pair.tensors` names them. ratios: one, or one a tensor; None: a tensor's is the share of
+    theta - theta_0 that it has along it before it is rounded.
     """
     effect = Effect()
     for name, _, high in pair.tensors():
@@ -84,7 +85,11 @@ def saved_effect(
         stride = STRIDE if low.numel() > WHOLE else 1
         flat = [tensor.reshape(-1)[::stride].double().cpu() for tensor in (low, high, average)]
         rounded = flat[2].float().to(pair.stored.get(name, high.dtype)).double()
-        ratio = ratios if isinstance(ratios, float) else ratios[name]
+        if ratios is None:
+            (exact := Effect()).add(flat[0], flat[1], flat[2], 0.0)
+            ratio = exact.alpha or 0.0
+        else:
+            ratio = ratios if isinstance(ratios, float) else ratios[name]
         effect.add(flat[0], flat[1], rounded, ratio, low.numel())
     return effect
 

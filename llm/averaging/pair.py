@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,17 @@ class Pair:
         live = self.model.state_dict(keep_vars=True)
         for name in live.keys() - tied(live).keys():
             live[name].data, self.theta[name] = self.theta[name], live[name].data
+
+    @contextmanager
+    def holding(self, side: int) -> Iterator[torch.nn.Module]:
+        """The model with theta_0's weights, its own (0), or with theta's (1)."""
+        if side:
+            self.exchange()
+        try:
+            yield self.model
+        finally:
+            if side:
+                self.exchange()
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
         """(name, the model's, the state dict's) of each floating tensor, a tied one once."""
@@ -107,7 +119,8 @@ def load_pair(
     has_own = any(theta.glob("tokenizer*"))
     stored = {
         name: kind
-        for name, one in (base if other.is_adapter else other).tensors.items()
+        for folder in ((base,) if other.is_adapter else (base, other))
+        for name, one in folder.tensors.items()
         if (kind := TYPES.get(one.dtype))
     }
     return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)), stored, before)

@@ -10,6 +10,7 @@ from math import inf, isfinite
 
 TOLERANCE = 0.02  # of the effective ratio, before a warning
 WHOLE = 1 << 15  # values of a tensor or a block that are all looked at; of a longer one every STRIDE-th
+REMEDY = "--dtype float32 keeps them, --rounding stochastic keeps their mean"
 STRIDE = 33  # odd, so that over the rows of a matrix each column has its turn
 
 
@@ -86,11 +87,11 @@ class Effect:
             f"{self.from_high / self.values:.1%} from theta, {self.moved / self.values:.1%} between the two{seen}"
         )
 
-    def warning(self, dtype: str) -> str | None:
+    def warning(self, dtype: str, remedy: str = REMEDY) -> str | None:
         """A sentence where rounding to `dtype` moves the ratio by more than `TOLERANCE`; None where it does not."""
         if self.alpha is None or self.asked is None or abs(self.alpha - self.asked) <= TOLERANCE:
             return None
         return (
             f"Rounded to {dtype} the average has an effective alpha of {self.alpha:.3f} where {self.asked:.3f} was asked for: the "
-            "updates are about as small as that type's steps; --dtype float32 keeps them, --rounding stochastic keeps their mean."
+            f"updates are about as small as that type's steps; {remedy}."
         )

@@ -18,9 +18,12 @@ from .model_options import (
     Weight,
     With,
     folder_of,
+    in_panel,
     settings_from,
     task_names,
 )
+
+_regression = in_panel("Regression averaging")
 
 
 def front_command(
@@ -37,10 +40,7 @@ def front_command(
     prompts: Annotated[Path | None, typer.Option(help="Prompts of the task `reward`: JSONL, or a line each.")] = None,
     alphas: Annotated[str, typer.Option(help="FIRST:LAST:STEP, or numbers and commas.")] = "0:1:0.1",
     method: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated: ma (one ratio), ama (chosen per part), part, or others of `average` but regmean."
-        ),
+        str, typer.Option(help="Comma-separated: ma (one ratio), ama (chosen per part), part, or others of `average`.")
     ] = "ma",
     keep: Annotated[float, typer.Option(help="Share of the rise in reward that a recommended model must keep.")] = 0.95,
     samples: Annotated[int, typer.Option(help="Replies a prompt.")] = 1,
@@ -49,6 +49,20 @@ def front_command(
     theta_pre: ThetaPre = None,
     data: Annotated[
         Path | None, typer.Option(help="With method ama: JSONL of theta's samples, as for `adapt`.")
+    ] = None,
+    strength: Annotated[
+        str | None, _regression(help="Lambdas, with commas: how much theta_0 counts, 0 is theta; 10,3,1,0.3,0.1.")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        _regression(help="equal (default), increasing (lambda falls from layer to layer), or both by a comma."),
+    ] = None,
+    train_prompts: Annotated[
+        Path | None, _regression(help="Prompts for theta to reply to, others than --prompts, which else are taken.")
+    ] = None,
+    own_samples: Annotated[
+        list[Path] | None,
+        _regression(help="Samples of both models, as for `average --samples`; without, both write some."),
     ] = None,
     config: Config = None,
     seed: Seed = 0,
@@ -69,11 +83,13 @@ def front_command(
 
     given = {"tasks": task_names(tasks), "alphas": alphas, "method": method, "seed": seed}
     given |= {"keep": keep, "samples": samples}
+    given |= {key: value for key, value in (("strength", strength), ("layers", layers)) if value is not None}
     settings = settings_from(FrontSettings, config, given)
     with Progress() as bars:
         others = Soup(tuple(map(folder_of("with"), with_ or ())), tuple(weight or ()))
         pre = theta_pre and folder_of("theta-pre")(theta_pre)
-        sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command, others, pre or None)
+        own = tuple(own_samples or ()), train_prompts
+        sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command, others, pre or None, *own)
         progress = lambda label, done, total: bars.show("model", done, total, label if done < total else "")
         print(front_files(sources, out, settings, device=device, progress=progress))
     print(f"wrote {out / 'report.html'}")

@@ -417,7 +417,8 @@ def test_a_setting_of_the_command_line_may_not_stand_in_the_file_too(folder, tmp
 def test_the_documented_file_holds_every_setting_with_its_default():
     given = yaml.safe_load((Path(__file__).parents[2] / "docs" / "front.yaml").read_text())
     assert FrontSettings(tasks=(), **given) == FrontSettings(tasks=())
-    assert given.keys() == FrontSettings.model_fields.keys() - {"tasks", "method", "alphas", "seed", "keep", "samples"}
+    options = {"tasks", "method", "alphas", "strength", "layers", "seed", "keep", "samples"}
+    assert given.keys() == FrontSettings.model_fields.keys() - options
     assert given["adapt"].keys() == FrontSearch.model_fields.keys()
     assert given["grouping"] == asdict(Grouping())
 

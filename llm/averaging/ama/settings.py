@@ -24,7 +24,8 @@ from .parameterise import middle_weights, penalty, placement
 class Sources:
     """Two model folders; samples of theta, or prompts and a reward model, or a command, to make and to score them.
 
-    soup: other runs, whose mean with theta takes its place; theta_pre: the model that theta_0 was tuned from (`front` alone has these).
+    `front` alone has these: soup, other runs, whose mean with theta takes its place; theta_pre, the model that theta_0 was tuned from;
+    own_samples, of both models, or train_prompts, that theta replies to, for averages by regression.
     """
 
     theta_0: Path
@@ -35,6 +36,8 @@ class Sources:
     reward_command: str | None = None
     soup: Soup = Soup()
     theta_pre: Path | None = None
+    own_samples: tuple[Path, ...] = ()
+    train_prompts: Path | None = None
 
     def __post_init__(self) -> None:
         if self.reward_model is not None and self.reward_command is not None:

@@ -1,13 +1,14 @@
 """The texts of a regression average of two folders: read from files, or written by the two models themselves."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from ...data.formats import prompt_of, read_prompts
 from ...errors import UserError
@@ -15,10 +16,10 @@ from ...files import read_lines, text_of, write_text
 from ...models.batches import Tokens
 from ...models.chat import Reply, encode_together, ids_of_prompts
 from ..whole.free import KINDS, opening, write
-from ..whole.walk import Side
 
-FILE = "samples.jsonl"  # in the folder of what is made on the way
-Texts = dict[str, list[Tokens]]  # "theta_0": what theta_0 wrote; "theta": theta's replies
+FILE = "samples.jsonl"  # in the folder of what is made on the way, or of a front
+Texts = Mapping[str, list[Tokens]]  # "theta_0": what theta_0 wrote; "theta": theta's replies
+ModelOf = Callable[[int], AbstractContextManager[nn.Module]]  # 0: a live model with theta_0's weights, 1: with theta's
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Drawing:
         if self.files and self.prompts:
             raise UserError("samples and prompts are both given; allowed is one of them.")
 
+    def or_kept(self, file: Path) -> "Drawing":
+        """The samples that an earlier run has kept in `file`, or these where it has not."""
+        return replace(self, files=(file,), prompts=None) if file.is_file() else self
+
     def described(self) -> dict[str, Any]:
         if self.files:
             return {"files": [str(file) for file in self.files]}
@@ -54,17 +59,12 @@ class Drawing:
         }
 
 
-def samples_of(drawing: Drawing, live: Side, weights: Sequence[Mapping[str, Tensor]], tokenizer, work: Path) -> Texts:
-    """The texts of both models. live: a side whose model is filled for writing, and empty again after. weights: of (theta_0, theta)."""
-    kept = work / FILE
-    files = drawing.files or ((kept,) if kept.is_file() else ())
-    if not files:
-        drawn = _drawn(drawing, live, weights, tokenizer)
-        rows = [{"model": model, **one._asdict()} for model, found in drawn.items() for one in found]
-        write_text(kept, "".join(f"{json.dumps(row)}\n" for row in rows))
-        return drawn
-    texts: Texts = {"theta_0": [], "theta": []}
-    for file in files:
+def samples_of(drawing: Drawing, model_of: ModelOf, tokenizer) -> Texts:
+    """The texts of both models, read from files or written now; UserError where there are none of one of them."""
+    if not drawing.files:
+        return _drawn(drawing, model_of, tokenizer)
+    texts: dict[str, list[Tokens]] = {"theta_0": [], "theta": []}
+    for file in drawing.files:
         for where, row in read_lines(file):
             model, tokens = _read(row, where, tokenizer)
             texts[model].append(tokens)
@@ -75,6 +75,12 @@ def samples_of(drawing: Drawing, live: Side, weights: Sequence[Mapping[str, Tens
         if not texts[model]:
             raise UserError(f"samples hold no {what}; allowed are files with some of both.")
     return texts
+
+
+def write_samples(file: Path, texts: Texts) -> None:
+    """As `samples_of` reads them, in token ids."""
+    rows = [{"model": model, **one._asdict()} for model, found in texts.items() for one in found]
+    write_text(file, "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 def _read(row: dict, where: str, tokenizer) -> tuple[str, Tokens]:
@@ -93,23 +99,19 @@ def _read(row: dict, where: str, tokenizer) -> tuple[str, Tokens]:
     return "theta", encode_together(tokenizer, [reply], [where])[0]
 
 
-def _drawn(drawing: Drawing, live: Side, weights: Sequence[Mapping[str, Tensor]], tokenizer) -> Texts:
+def _drawn(drawing: Drawing, model_of: ModelOf, tokenizer) -> Texts:
     asked = read_prompts(drawing.prompts) if drawing.prompts else None
     kinds = KINDS if tokenizer.chat_template else ("free",)
     if asked is None and "chat" not in kinds:
         raise UserError(
-            "prompts = none is not allowed: the tokenizer has no chat template; give --prompts or --samples."
+            "prompts = none is not allowed: the tokenizer has no chat template; give prompts, or samples of both models."
         )
     contexts = [opening(tokenizer, kinds[number % len(kinds)]) for number in range(drawing.count)]
 
     def written(side: int, contexts: list[list[int]]) -> list[Tokens]:
-        modules = dict(live.model.named_modules())
-        live.weights = weights[side]
-        live.fill(modules)
         rng = torch.Generator().manual_seed(2 * drawing.seed + side)
-        found = write(live.model, tokenizer, contexts, drawing.length, rng, drawing.batch)
-        live.empty(modules)
-        return found
+        with model_of(side) as model:
+            return write(model, tokenizer, contexts, drawing.length, rng, drawing.batch)
 
     free = written(0, contexts)
     if asked is None:
@@ -117,7 +119,9 @@ def _drawn(drawing: Drawing, live: Side, weights: Sequence[Mapping[str, Tensor]]
         asked = [_words(tokenizer, one.reply, special) for one in free[1 :: len(kinds)]]
         asked = [words for words in asked if words]
     if not asked:
-        raise UserError("theta-0 wrote no user's words behind its chat template; give --prompts or --samples.")
+        raise UserError(
+            "theta-0 wrote no user's words behind its chat template; give prompts, or samples of both models."
+        )
     prompts = [asked[number % len(asked)] for number in range(drawing.count)]
     return {"theta_0": free, "theta": written(1, ids_of_prompts(tokenizer, prompts))}
 

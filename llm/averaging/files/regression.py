@@ -8,7 +8,7 @@ started again reads its texts through the finished layers and goes on with the n
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -25,11 +25,11 @@ from ...models.loading import dtype_on, load_tokenizer
 from ...models.safetensors import TensorInfo, read_header
 from ..ratios import Recipe, uniform
 from ..schedule import lines
-from ..whole.grams import equal_lengths
+from ..whole.grams import batches_for
 from ..whole.regression import Setting
 from ..whole.walk import Side, walk_through
 from .chunks import Chunk
-from .own_samples import FILE, Drawing, samples_of
+from .own_samples import FILE, Drawing, samples_of, write_samples
 
 Tensors = Mapping[str, TensorInfo]
 Progress = Callable[[int, int], None]  # parts of the network that are done, and in all
@@ -175,15 +175,16 @@ def regress_files(
     Raises UserError if the model is not stored as transformers has it in memory, or the texts do not fit.
     """
     models = [_skeleton(like.path, settings, dtype_on(request.dtype, request.device), request.device) for _ in ends]
-    names = _names(models[0], stored)
+    names = stored_names(models[0], stored)
     weights = [Ends(chunks, names, stored, side) for chunks, side in zip(ends, ("theta_0", "theta"), strict=True)]
     work = _open(out, request, sources)
     try:
         live = Side(models[0], weights[0], [torch.empty(0, device=request.device)])
-        texts = samples_of(request.drawing, live, weights, load_tokenizer(tokenizer), work)
-        config = models[0].config.get_text_config()
-        sizes = config.vocab_size, getattr(config, "max_position_embeddings", 1 << 20)
-        batches = [[ids.to(request.device) for ids in equal_lengths(some, *sizes)] for some in texts.values()]
+        drawing = request.drawing.or_kept(work / FILE)
+        texts = samples_of(drawing, lambda side: live.holding(weights[side]), load_tokenizer(tokenizer))
+        if not drawing.files:
+            write_samples(work / FILE, texts)
+        batches = [batches_for(models[0].config, some, request.device) for some in texts.values()]
     except UserError:  # there is nothing to go on with
         shutil.rmtree(work)
         raise
@@ -249,8 +250,11 @@ def _skeleton(folder: Path, settings: Mapping[str, Any], dtype: str, device: tor
     return model.eval()
 
 
-def _names(model, stored: Tensors) -> dict[str, str]:
-    """Parameter -> the stored tensor that it is, which may have the base model's name without the prefix."""
+def stored_names(model, stored: Collection[str]) -> dict[str, str]:
+    """Parameter -> the stored tensor that it is, which may have the base model's name without the prefix.
+
+    Raises UserError for one that is not stored.
+    """
     prefix = f"{model.base_model_prefix}."
     aliases: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -7,6 +7,7 @@ Texts of equal length are read together, so nothing is ever padded: experts and 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,9 +72,14 @@ def equal_lengths(samples: Sequence[Tokens], vocabulary: int, context: int) -> l
 
 def texts_of(materials: Materials, kind: str, count: int) -> list[Tensor]:
     """A method's samples as such batches, on the device of its live model."""
-    config = materials.model.config
-    found = equal_lengths(materials.samples(kind, count), config.vocab_size, config.max_position_embeddings)
-    return [ids.to(materials.model.device) for ids in found]
+    return batches_for(materials.model.config, materials.samples(kind, count), materials.model.device)
+
+
+def batches_for(config: Any, samples: Sequence[Tokens], device: torch.device) -> list[Tensor]:
+    """`equal_lengths` for the vocabulary and the context of a model with this configuration."""
+    text = config.get_text_config()
+    found = equal_lengths(samples, text.vocab_size, getattr(text, "max_position_embeddings", 1 << 20))
+    return [ids.to(device) for ids in found]
 
 
 @torch.no_grad()

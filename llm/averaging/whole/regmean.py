@@ -13,7 +13,7 @@ training), those of theta on its own replies. It continues the paper (arXiv 2309
   W_pre and W - W_0, as gradients are sums over inputs (data-free covariances, arXiv 2604.01329). Embeddings are averaged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from functools import cache, partial
 from typing import Any
@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from ...config.sections import OWN_SAMPLES
-from ..live import tied
+from ..live import mix_, tied
 from . import Build, Materials, State
 from .grams import Gram, Grams, gather, takes_part, texts_of
-from .regression import Ends, Setting, regress, with_the_rest
+from .regression import Ends, Setting, regress
 from .walk import Side, walk_through
 
 KIND = "free"
@@ -53,7 +53,7 @@ def make(materials: Materials) -> Build:
         return differences(modules, before, start), differences(modules, start, end)
 
     def _of(state: State, texts: list[Tensor]) -> Grams:
-        _write(model, state)
+        _write(model, state.items())
         return gather(model, texts)
 
     def build(given: Mapping[str, Any]) -> nn.Module:
@@ -64,11 +64,12 @@ def make(materials: Materials) -> Build:
                 Side(deepcopy(model), start, batches(kind, count)),
                 Side(deepcopy(model), end, batches("replies", count)),
             )
-            merged = {name: value for _, part in walk_through(sides, setting, True) for name, value in part.items()}
+            merged: Iterable = (one for _, part in walk_through(sides, setting, True) for one in part.items())
         else:
             grams = from_differences() if inputs == "differences" else own(kind, count)
-            merged = dict(regress(modules, start, end, grams, setting))
-        _write(model, with_the_rest(merged, start, end, setting))
+            merged = regress(modules, start, end, grams, setting)
+        mix_(model, start, end, setting.ratios(start))
+        _write(model, merged)
         return model
 
     return build
@@ -90,7 +91,7 @@ def differences(modules: Mapping[str, nn.Module], before: State, after: State) -
 
 
 @torch.no_grad()
-def _write(model: nn.Module, state: State) -> None:
+def _write(model: nn.Module, tensors: Iterable[tuple[str, Tensor]]) -> None:
     own = model.state_dict(keep_vars=True)
-    for name, tensor in state.items():
+    for name, tensor in tensors:
         own[name].copy_(tensor)

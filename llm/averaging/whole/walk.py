@@ -7,6 +7,7 @@ what they have given.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +74,16 @@ class Side:
             for key, old in module._parameters.items():
                 if old is not None:
                     module._parameters[key] = nn.Parameter(old.to("meta"), requires_grad=False)
+
+    @contextmanager
+    def holding(self, weights: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+        """All of the model with other weights, empty again after."""
+        own, modules = self.weights, dict(self.model.named_modules())
+        self.weights = weights
+        self.fill(modules)
+        yield self.model
+        self.empty(modules)
+        self.weights = own
 
     def grams(self, modules: Modules, upto: int | None, keep: bool) -> Grams:
         """Of modules, on a run as `run`."""

@@ -16,6 +16,7 @@ from ... import version
 from ...averaging.ama.optimise import optimise_ratios
 from ...averaging.ama.samples import batches
 from ...averaging.displacement import saved_effect
+from ...averaging.files.own_samples import Texts
 from ...averaging.live import mix_, tied
 from ...averaging.merge import Merge
 from ...averaging.merge.linear import LINEAR
@@ -23,25 +24,28 @@ from ...averaging.pair import Pair
 from ...averaging.precision import Effect
 from ...averaging.ratios import resolve, uniform
 from ...averaging.schedule import applied, setting_of
+from ...averaging.whole import Build, Materials, regmean
+from ...averaging.whole.regression import Setting
 from ...errors import UserError
 from ...files import read_made, write_text
 from ...grouping import Grouping, label_of, labels, ratios
-from ...methods import METHODS
+from ...methods import METHODS, family
 from ...models.batches import Tokens
 from ...models.chat import pad_id
 from ..measurement import Measurement
 from ..measuring import Progress, measure_tasks
 from ..tasks import Task
 from .claim import Claim
-from .settings import BETWEEN, FrontSettings
+from .settings import BETWEEN, REGRESSION, FrontSettings
 
 _POINTS = "points"
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A model on the front. alpha: its ratio (of the part, at method "part"). setting: as in result rows. scores: metric ->
-    measurement, as `measuring.measure_tasks` has it. saved: what rounding to the type it would be saved in makes of it.
+    """A model on the front. alpha: its ratio (of the part, at method "part"; 1 / (1 + lambda) at "regmean"). setting: as in result
+    rows. scores: metric -> measurement, as `measuring.measure_tasks` has it. saved: what rounding to the type it would be saved in
+    makes of it.
     """
 
     label: str
@@ -52,12 +56,32 @@ class Point:
     seconds: dict[str, float] = field(default_factory=dict)
     saved: Effect = field(default_factory=Effect)
 
+    @property
+    def curve(self) -> str:
+        """What it is compared with others as: its method, or of "regmean" the family, since the layers' lambdas make two."""
+        return family(REGRESSION, self.setting) if self.method == REGRESSION else self.method
+
+    @property
+    def key(self) -> tuple[str, float]:
+        return self.curve, self.alpha
+
+    @property
+    def ratio(self) -> tuple[str, float]:
+        """What it is told from the others of its curve by: ("alpha", its ratio), or ("lambda", its strength)."""
+        return ("lambda", self.setting["strength"]) if self.method == REGRESSION else ("alpha", self.alpha)
+
 
 def points_of(settings: FrontSettings) -> list[Point]:
     """theta_0, theta, and each method at each ratio; nothing is measured yet."""
-    ends = [Point("theta_0", "theta_0", 0.0, {}), Point("theta", "theta", 1.0, {})]
-    path = [(method, alpha) for method in settings.method for alpha in settings.alphas]
-    return ends + [Point(f"{method}-{alpha:.12g}", method, alpha, {"alpha": alpha}) for method, alpha in path]
+    found = [Point("theta_0", "theta_0", 0.0, {}), Point("theta", "theta", 1.0, {})]
+    for method in settings.method:
+        if method == REGRESSION:
+            for setting in settings.regressions:
+                label = f"{family(method, setting)}-{setting['strength']:.12g}"
+                found.append(Point(label, method, Setting.of(setting).alpha, setting))
+        else:
+            found += [Point(f"{method}-{alpha:.12g}", method, alpha, {"alpha": alpha}) for alpha in settings.alphas]
+    return found
 
 
 def measure_front(
@@ -65,25 +89,22 @@ def measure_front(
     settings: FrontSettings,
     tasks: Sequence[Task],
     samples: Sequence[Tokens],
-    out: Path,
-    described: Mapping,
+    texts: Texts,
+    claim: Claim,
     progress: Progress,
 ) -> list[Point]:
-    """Every point from theta_0 to theta, measured or read from what an earlier run left in `out`; of a point that lacks a task only
-    that is measured.
+    """Every point from theta_0 to theta, measured or read from what an earlier run left; of a point that lacks a task only that is
+    measured.
 
-    pair.model: its weights are overwritten. samples: for method "ama". described: everything that decides the numbers; `out`
-    must not hold a run that differs in it, but for tasks that it lacks. progress: called with (label, points done, points in all).
+    pair.model: its weights are overwritten. samples: for method "ama"; texts: for "regmean". claim: on the folder to write, already
+    checked. progress: called with (label, points done, points in all).
     """
-    if "part" in settings.method:
-        _part(pair, settings)  # raises before anything is measured
-    claim = Claim(out, described)
-    claim.check()
     theta_0 = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
+    regression = _regression(pair, theta_0, texts, settings.seed)
     points, names = points_of(settings), [task.name for task in tasks]
     measured: list[Point] = []
     for number, point in enumerate(points):
-        file = out / _POINTS / f"{point.label}.json"
+        file = claim.out / _POINTS / f"{point.label}.json"
         known = read_made(file, lambda content: _known(content, names)) if file.exists() else None
         missing = [task for task in tasks if known is None or task.name not in known["tasks"]]
         if missing:
@@ -91,7 +112,10 @@ def measure_front(
             per_tensor, setting, merge = _mixture(pair, theta_0, settings, point, samples, setting)
             same = _measured_before(measured, per_tensor, merge)
             if same is None:
-                mix_(pair.model, theta_0, pair.theta, per_tensor, merge, pair.theta_pre)
+                if per_tensor is None:
+                    regression(setting)
+                else:
+                    mix_(pair.model, theta_0, pair.theta, per_tensor, merge, pair.theta_pre)
                 saved = saved_effect(pair, theta_0, pair.model.state_dict(), per_tensor)
                 scores, seconds = measure_tasks(
                     pair, missing, point.label, lambda label: progress(label, number, len(points))
@@ -134,10 +158,12 @@ def _mixture(
     point: Point,
     samples: Sequence[Tokens],
     known: dict | None,
-) -> tuple[float | dict[str, float], dict, Merge]:
-    """(a ratio for all tensors, or one each; the setting of the point's rows; how they are merged). known: the setting that an
-    earlier run has found.
+) -> tuple[float | dict[str, float] | None, dict, Merge]:
+    """(a ratio for all tensors, or one each, None for a regression; the setting of the point's rows; how they are merged). known: the
+    setting that an earlier run has found.
     """
+    if point.method == REGRESSION:
+        return (1.0 if point.alpha == 1 else None), point.setting, LINEAR
     if point.method in ("theta_0", "theta"):
         return point.alpha, point.setting, LINEAR
     if point.method in BETWEEN:
@@ -164,7 +190,7 @@ def _of_groups(
     if known is not None and point.method == "ama":
         return ratios(assignment, known.get("alphas") or {}), known
     if point.method == "part":
-        label = _part(pair, settings)
+        label = part_of(pair, settings)
         alphas = {group: point.alpha if group == label else 1.0 for group in labels(assignment)}
         return ratios(assignment, alphas), {"part": settings.part, "alpha": point.alpha}
     adapt = settings.adapt
@@ -186,7 +212,14 @@ def _of_groups(
     return ratios(assignment, found), {"alpha": point.alpha, **asdict(groups), "alphas": found}
 
 
-def _part(pair: Pair, settings: FrontSettings) -> str:
+def _regression(pair: Pair, theta_0: Mapping[str, torch.Tensor], texts: Texts, seed: int) -> Build:
+    """setting -> its model, in pair.model. Gram matrices stay in memory, from the first call on, for all settings."""
+    written = lambda kind, _count: texts["theta" if kind == "replies" else "theta_0"]
+    load = lambda folder: pair.model  # no other models are needed
+    return regmean.make(Materials(pair.model, pair.tokenizer, theta_0, pair.theta, {}, {}, load, written, seed))
+
+
+def part_of(pair: Pair, settings: FrontSettings) -> str:
     """The label of the part that is averaged; UserError if the grouping has none of that name."""
     label = label_of(settings.part) if settings.grouping.parts == 3 else settings.part
     label = f"part{label}" if label.isdecimal() else label
@@ -196,7 +229,9 @@ def _part(pair: Pair, settings: FrontSettings) -> str:
     return label
 
 
-def _measured_before(points: Sequence[Point], per_tensor: float | dict[str, float], merge: Merge) -> Point | None:
+def _measured_before(
+    points: Sequence[Point], per_tensor: float | dict[str, float] | None, merge: Merge
+) -> Point | None:
     """theta_0 or theta, if these ratios are theirs and they have been measured."""
     distinct = set(per_tensor.values()) if isinstance(per_tensor, dict) else {per_tensor}
     return next((point for point in points[:2] if distinct == {point.alpha} and merge.copies(point.alpha)), None)

@@ -60,7 +60,8 @@ class Candidate:
 class Recommendation:
     """The ratio, and how sure that is. All changes are against theta, but rise and tax, which are theta's against theta_0.
 
-    method, alpha: of the recommended model; theta and 1 where theta should be kept, theta and None where there is no rise to keep.
+    method, alpha: of the recommended model, of regmean by its families and as 1 / (1 + lambda); theta and 1 where theta should be kept,
+    theta and None where there is no rise to keep.
     sure: whether the lower bound is at least `keep`, and not the estimate alone. by_method: method -> its best candidate's alpha
     and gain, and the recommended one's gain less that, with its interval.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...methods import METHODS, family, looks
 from .measure import Point
-from .recommend import Candidate, Recommendation
+from .recommend import Recommendation
 
 STYLE = """\
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -33,12 +33,12 @@ _PAGE = """\
 <tr{% if best %} class="best"{% endif %}><td>{{ label }}</td>{% for value, error in values %}<td>{{ value }}{% if error %} &plusmn; {{ error }}{% endif %}</td>{% endfor %}</tr>
 {% endfor %}
 </table>
-<p class="small">Value and standard error over items. alpha is the share of theta.</p>
+<p class="small">Value and standard error over items. alpha is the share of theta, lambda how much theta_0 counts.</p>
 <h2>Choice</h2>
 <table><tr><th>model</th><th>share of the rise kept</th><th>interval</th><th>keeps enough</th><th>gain in ability</th>
 <th>chosen on resampled items</th><th>effective alpha if saved</th><th>weights changed if saved</th></tr>
 {% for one, saved in candidates %}
-<tr{% if one == found.best %} class="best"{% endif %}><td>{{ one.method }}, alpha {{ "%g" | format(one.alpha) }}</td>
+<tr{% if one == found.best %} class="best"{% endif %}><td>{{ one.method }}, {{ ratios[one.method, one.alpha] }}</td>
 <td>{% if one.kept is not none %}{{ "%.3f" | format(one.kept) }}{% endif %}</td>
 <td>{% if one.low is not none %}{{ "%.3f" | format(one.low) }} to {{ "%.3f" | format(one.high) }}{% endif %}</td>
 <td>{{ "yes" if one.allowed else "no" }}</td><td>{{ "%+.4f" | format(one.gain) }}</td><td>{{ "%.0f%%" | format(100 * one.chosen) }}</td>
@@ -53,12 +53,12 @@ abilities against theta, as a share of their scales. What is measured is the ave
 say what rounding it to the type that it would be saved in does.</p>
 {% if found.by_method %}
 <h2>Methods</h2>
-<table><tr><th>method</th><th>its best alpha</th><th>gain in ability</th><th>recommended less this</th></tr>
+<table><tr><th>method</th><th>its best</th><th>gain in ability</th><th>recommended less this</th></tr>
 {% for name, one in found.by_method.items() %}
-<tr><td>{{ name }}</td><td>{{ "%g" | format(one.alpha) }}</td><td>{{ "%+.4f" | format(one.gain) }}</td><td>{{ one.recommended_less_this }}</td></tr>
+<tr><td>{{ name }}</td><td>{{ ratios[name, one.alpha] or "theta" }}</td><td>{{ "%+.4f" | format(one.gain) }}</td><td>{{ one.recommended_less_this }}</td></tr>
 {% endfor %}
 </table>
-<p class="small">On the same items, drawn together for all models. A best alpha of 1 is theta.</p>
+<p class="small">On the same items, drawn together for all models. Its best is theta where none of its models that keep enough gains.</p>
 {% endif %}
 <h2>Run</h2>
 <table>{% for key, value in facts.items() %}<tr><td>{{ key }}</td><td>{{ value }}</td></tr>{% endfor %}</table>
@@ -76,7 +76,7 @@ def draw_front(points: Sequence[Point], alignment: str, found: Recommendation, n
     figure = Figure(figsize=(4.2 * columns, 3.6 * rows + 0.3), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, ability in zip(panels, abilities, strict=False):
-        _panel(panel, points, alignment, ability, found.best)
+        _panel(panel, points, alignment, ability, recommended(points, found))
     for panel in panels[len(abilities) :]:
         panel.set_visible(False)
     panels[0].legend(frameon=False, fontsize=8)
@@ -84,29 +84,35 @@ def draw_front(points: Sequence[Point], alignment: str, found: Recommendation, n
     return figure
 
 
-def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: Candidate | None) -> None:
+def _panel(panel, points: Sequence[Point], alignment: str, ability: str, best: Point | None) -> None:
     ends = points[:2]
-    for method in dict.fromkeys(point.method for point in points[2:]):
-        path = [point for point in points[2:] if point.method == method]
+    for curve in dict.fromkeys(point.curve for point in points[2:]):
+        path = [point for point in points[2:] if point.curve == curve]
+        method = path[0].method
         x, y, dx, dy = _coordinates(path, alignment, ability)
         look = looks().get(family(method, path[0].setting)) or next(iter(METHODS[method].looks.values()))
         label = look.short if method != "part" else f"{path[0].setting['part']} part only"
         how = {"color": look.colour, "marker": "o", "markersize": 3.5, "elinewidth": 0.6, "label": label}
         panel.errorbar(x, y, xerr=dx, yerr=dy, **how)
         for point, across, up in zip(path, x, y, strict=True):
-            panel.annotate(f"{point.alpha:g}", (across, up), textcoords="offset points", xytext=(4, 4), fontsize=7)
+            panel.annotate(_short(point), (across, up), textcoords="offset points", xytext=(4, 4), fontsize=7)
     for point, colour, marker in zip(ends, ("#000000", "#7a0019"), ("s", "D"), strict=True):
         x, y, dx, dy = _coordinates([point], alignment, ability)
         label = r"$\theta_0$ (before RLHF)" if point.label == "theta_0" else r"$\theta$ (after RLHF)"
         panel.errorbar(x, y, xerr=dx, yerr=dy, color=colour, marker=marker, linestyle="none", label=label, zorder=3)
-    for point in (point for point in points[2:] if best and (point.method, point.alpha) == (best.method, best.alpha)):
-        x, y, _, _ = _coordinates([point], alignment, ability)
+    if best is not None:
+        x, y, _, _ = _coordinates([best], alignment, ability)
         ring = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "color": "#e69f00", "linestyle": "none"}
-        panel.plot(x, y, **ring, label=f"recommended: {point.alpha:g}")
+        panel.plot(x, y, **ring, label=f"recommended: {_short(best)}")
     panel.set_xlabel(alignment, parse_math=False)
     panel.set_ylabel(ability, parse_math=False)
     panel.margins(0.09)
     panel.grid(alpha=0.3)
+
+
+def _short(point: Point) -> str:
+    name, value = point.ratio
+    return rf"$\lambda$ {value:g}" if name == "lambda" else f"{value:g}"
 
 
 def _coordinates(points: Sequence[Point], *tasks: str) -> list[list[float]]:
@@ -115,12 +121,17 @@ def _coordinates(points: Sequence[Point], *tasks: str) -> list[list[float]]:
     return values + [[point.scores[task].stderr or 0.0 for point in points] for task in tasks]
 
 
-def sentence(found: Recommendation, alignment: str) -> str:
+def recommended(points: Sequence[Point], found: Recommendation) -> Point | None:
+    """The model that is recommended, None where it is one of the ends."""
+    return next((point for point in points[2:] if point.key == (found.method, found.alpha)), None)
+
+
+def sentence(found: Recommendation, alignment: str, points: Sequence[Point]) -> str:
     """The recommendation in words."""
-    sure, best = f"{found.confidence:.0%}", found.best
+    sure, best, point = f"{found.confidence:.0%}", found.best, recommended(points, found)
     if found.alpha is None:
         return f"There is no measurable rise of {alignment} to keep ({found.rise}), so no ratio is recommended."
-    if best is None:
+    if best is None or point is None:
         return (
             f"No ratio gains ability and keeps {found.keep:.0%} of the rise of {alignment} (interval over items, {sure} confidence): "
             "keep theta."
@@ -128,9 +139,9 @@ def sentence(found: Recommendation, alignment: str) -> str:
     gains = "; ".join(f"{name} {change}" for name, change in found.abilities.items())
     kept = f"{best.kept:.1%} of the rise of {alignment} is kept"
     span = f" [{best.low:.1%}, {best.high:.1%}]" if best.low is not None and best.high is not None else ""
-    how = "" if best.method == "ma" else f" with {best.method}"
+    how, (name, value) = "" if best.method == "ma" else f" with {best.method}", point.ratio
     return (
-        f"Take alpha = {best.alpha:g}{how}: the largest gain in ability of the ratios that keep {found.keep:.0%} of the rise "
+        f"Take {name} = {value:g}{how}: the largest gain in ability of the models that keep {found.keep:.0%} of the rise "
         f"of {alignment} ({kept}{span}; {gains} against theta; {sure} intervals over items). On resampled items the "
         f"same choice fell in {best.chosen:.0%} of the cases, and on items that were left out what was chosen changed ability by "
         f"{found.expected} of its scale." + "".join(f" {warning}" for warning in found.warnings)
@@ -155,22 +166,23 @@ def report(
     figure.savefig(image, format="png", dpi=130, metadata={"Software": None})
     ends, path = points[:2], points[2:]
     models = [(False, point.label, _values(point, kinds)) for point in ends]
-    chosen = found.best and (found.best.method, found.best.alpha)
+    ratios = {point.key: "{} {:g}".format(*point.ratio) for point in path}
     for point in path:
-        label = f"{point.method}, alpha {point.alpha:g}{_groups(point)}"
-        models.append(((point.method, point.alpha) == chosen, label, _values(point, kinds)))
-    saved = {(point.method, point.alpha): point.saved for point in path}
+        label = f"{point.curve}, {ratios[point.key]}{_groups(point)}"
+        models.append((point is recommended(points, found), label, _values(point, kinds)))
+    saved = {point.key: point.saved for point in path}
     return (
         Environment(autoescape=True, trim_blocks=True, keep_trailing_newline=True)
         .from_string(_PAGE)
         .render(
             title=title,
-            advice=sentence(found, alignment),
+            advice=sentence(found, alignment, points),
             command=command,
             alignment=alignment,
             picture=base64.b64encode(image.getvalue()).decode(),
             kinds=kinds,
             models=models,
+            ratios=ratios,
             style=STYLE,
             candidates=[(one, saved[one.method, one.alpha]) for one in found.candidates],
             found=found,

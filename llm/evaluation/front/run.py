@@ -10,7 +10,9 @@ import numpy as np
 from ...averaging.ama.picture import save_figure
 from ...averaging.ama.samples import Sample, read_samples, select, tokenise
 from ...averaging.ama.settings import Sources
+from ...averaging.files.own_samples import FILE, Texts
 from ...averaging.pair import Pair, load_pair
+from ...averaging.precision import REMEDY
 from ...averaging.schedule import schedules
 from ...data.records import messages, turns_of
 from ...errors import UserError
@@ -18,13 +20,16 @@ from ...evidence.rows import write_rows
 from ...files import write_json, write_text
 from ...methods import METHODS
 from ...models.cache import model_name
+from ...models.chat import ids_of_prompts
 from ...models.loading import device_of, warn
 from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
 from ..tasks import Replies, Scorer, Task
-from .measure import Point, measure_front, rows_of
+from .claim import Claim
+from .measure import Point, measure_front, part_of, points_of, rows_of
 from .recommend import Recommendation, Series, recommend
-from .report import draw_front, report, sentence
-from .settings import BETWEEN, FrontSettings
+from .report import draw_front, recommended, report, sentence
+from .settings import BETWEEN, REGRESSION, FrontSettings
+from .texts import check_regression, described_regression, own_texts
 
 SHOWN = ("/acc_norm", "/length")  # metrics in the report's table beside the tasks' own
 
@@ -39,10 +44,11 @@ def front_files(
     scorer: Scorer | None = None,
 ) -> str:
     """Measure the front and write `out`: rows.jsonl, points/ (a value an item), recommendation.json,
-    front.pdf and .png, report.html. Returns the recommendation as a sentence.
+    front.pdf and .png, report.html; with method "regmean" samples.jsonl, the texts of both models. Returns the recommendation as a
+    sentence and, on a line of its own, the command that makes the model.
 
-    sources: `data` for method "ama", and `reward_model` or `reward_command` with `prompts` for the task "reward". scorer: a
-    function that scores replies instead.
+    sources: `data` for method "ama"; `own_samples` or `train_prompts` for "regmean", else theta replies to `prompts`; and
+    `reward_model` or `reward_command` with `prompts` for the task "reward". scorer: a function that scores replies instead.
     Raises UserError for input that is missing, damaged or does not fit; what was measured before that stays in `out`.
     """
     _check_sources(sources, settings, scorer)
@@ -53,16 +59,25 @@ def front_files(
     pair = load_pair(*models)
     drawn = _drawn(sources, settings)
     samples = tokenise(drawn, pair.tokenizer, settings.adapt.max_length)[0] if drawn else []
-    notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else []) + _shared(drawn, tasks)
+    try_tasks(tasks, pair)
+    if "part" in settings.method:
+        part_of(pair, settings)  # it is there
+    claim = Claim(out, _described(sources, settings, tasks))
+    claim.check()
+    texts: Texts = {}
+    if REGRESSION in settings.method:
+        progress("texts for regmean", 0, len(points_of(settings)))
+        texts = own_texts(pair, sources, settings, claim)
+    notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else [])
+    notes += _shared(drawn, texts, tasks, pair.tokenizer)
     for note in notes:
         warn(note)
-    try_tasks(tasks, pair)
-    described = _described(sources, settings, tasks)
-    points = measure_front(pair, settings, tasks, samples, out, described, progress)
+    points = measure_front(pair, settings, tasks, samples, texts, claim, progress)
     found = _recommendation(points, tasks, settings)
     saved = _saved(points, pair)
-    _write(out, points, tasks, settings, found, sources, notes + saved)
-    return " ".join([*found.verdicts, sentence(found, settings.alignment), *saved])
+    command = _write(out, points, tasks, settings, found, sources, notes + saved)
+    said = " ".join([*found.verdicts, sentence(found, settings.alignment, points), *saved])
+    return "\n".join(filter(None, [said, command]))
 
 
 def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | None) -> None:
@@ -76,6 +91,7 @@ def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | N
         )
     if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
         raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
+    check_regression(sources, settings)
 
 
 def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
@@ -97,31 +113,42 @@ def _drawn(sources: Sources, settings: FrontSettings) -> list[Sample]:
     return select(read_samples(sources.data), adapt.keep, adapt.draw, rng)
 
 
-def _shared(drawn: Sequence[Sample], tasks: Sequence[Task]) -> list[str]:
-    """A note where prompts that the ratios are chosen on are measured on, too."""
-    tested = [messages(turns_of(prompt)) for task in tasks if isinstance(task, Replies) for prompt in task.prompts]
+def _shared(drawn: Sequence[Sample], texts: Texts, tasks: Sequence[Task], tokenizer) -> list[str]:
+    """Notes where prompts that ratios are chosen on, or regressions made on, are measured on, too."""
+    tested = [prompt for task in tasks if isinstance(task, Replies) for prompt in task.prompts]
     tuned = [sample.messages[:-1] for sample in drawn]
-    both = sum(prompt in tuned for prompt in tested)
-    if not both:
-        return []
-    return [
-        f"{both} of {len(tested)} prompts of --prompts are prompts of --data, too: ratios chosen on them look better on them than "
-        "on new prompts; give prompts of their own to test on."
-    ]
+    both = sum(messages(turns_of(prompt)) in tuned for prompt in tested)
+    found = []
+    if both:
+        found.append(
+            f"{both} of {len(tested)} prompts of --prompts are prompts of --data, too: ratios chosen on them look better on them "
+            "than on new prompts; give prompts of their own to test on."
+        )
+    replied = {tuple(one.context) for one in texts.get("theta", ())}
+    both = sum(tuple(ids) in replied for ids in ids_of_prompts(tokenizer, tested)) if replied else 0
+    if both:
+        found.append(
+            f"{both} of {len(tested)} prompts of --prompts are replied to in the texts of regmean, too, which may look better on them "
+            "than on new prompts; give others by --train-prompts."
+        )
+    return found
 
 
 def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
     """What rounding does to the first average along the front, if it is saved, in words; a warning where it moves one."""
     kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
     inner = [point for point in points[2:] if 0 < point.alpha < 1]
-    linear = [(point, point.saved.warning(kinds)) for point in inner if point.method in ("ma", *BETWEEN, *schedules())]
+    linear = [point for point in inner if point.method in ("ma", *BETWEEN, *schedules(), REGRESSION)]
     said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if inner else []
-    return said + [f"At alpha {point.alpha:g}: {warning}" for point, warning in linear if warning][:1]
+    remedies = {REGRESSION: "regmean is written in no other type"}
+    warned = [(point.ratio, point.saved.warning(kinds, remedies.get(point.method, REMEDY))) for point in linear]
+    return said + [f"At {name} {value:g}: {warning}" for (name, value), warning in warned if warning][:1]
 
 
 def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task]) -> dict:
     """All that decides the measured numbers: models and files by hash, and settings; of methods and tasks each its own."""
     free = {"confidence", "resamples", "keep", "alignment", "name", "rlhf", "tasks", "method", "alphas"}
+    free |= {"strength", "layers", "regmean"}
     models = ("theta_0", "theta", "theta_pre", *sources.soup.names, "data")
     hashes: dict = {key: found["sha256"] for key, found in sources.described().items() if key in models}
     if sources.soup.others:
@@ -131,6 +158,7 @@ def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task])
     own = {
         "ama": {"adapt": adapt, "grouping": grouping, "data": hashes.pop("data", None)},
         "part": {"part": part, "grouping": grouping},
+        REGRESSION: described_regression(sources, settings),
     }
     third = {"theta_pre": hashes.pop("theta_pre", None)}
     own |= {method: settings.options.get(method, {}) | third for method in settings.thirds}
@@ -157,7 +185,7 @@ def _recommendation(points: Sequence[Point], tasks: Sequence[Task], settings: Fr
     }
     alignment = series.pop(settings.alignment)
     return recommend(
-        [(point.method, point.alpha) for point in path],
+        [point.key for point in path],
         alignment,
         list(series.values()),
         np.random.default_rng([settings.seed, 3]),
@@ -185,21 +213,18 @@ def _write(
     found: Recommendation,
     sources: Sources,
     notes: Sequence[str],
-) -> None:
-    name = settings.called(sources.theta)
+) -> str | None:
+    """Everything but the points; returns the command that makes the recommended model, None if that is an end."""
+    name, best = settings.called(sources.theta), recommended(points, found)
     write_rows(out / "rows.jsonl", rows_of(points, name, settings.rlhf, settings.seed))
-    write_json(out / "recommendation.json", asdict(found))
+    write_json(out / "recommendation.json", asdict(found) | {"setting": best and best.setting})
     note = f"{name}, seed {settings.seed}; error bars: standard error over items"
     figure = draw_front(points, settings.alignment, found, note)
     save_figure(figure, out / "front")
-    chosen = found.best and (found.best.method, found.best.alpha)
-    best = next((point for point in points[2:] if (point.method, point.alpha) == chosen), None)
-    command = None
     if best is not None and best.method == "ama":
         grouping = asdict(settings.groups_of("ama"))
         write_json(out / "ratios.json", {"groups": best.setting["alphas"], "grouping": grouping})
-    if best is not None:
-        command = _command(sources, out, settings, best)
+    command = None if best is None else _command(sources, out, settings, best)
     facts = {
         "theta_0": model_name(sources.theta_0),
         "theta": _name_of_theta(sources),
@@ -217,6 +242,7 @@ def _write(
     title = f"Front of {name}"
     page = report(points, kinds, settings.alignment, found, figure, title=title, facts=facts, command=command)
     write_text(out / "report.html", page)
+    return command
 
 
 def _name_of_theta(sources: Sources) -> str:
@@ -232,17 +258,26 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
     if best.method == "ama":
         how = ["--alphas-file", str(out / "ratios.json")]
     elif best.method == "part":
-        how = ["--part", str(settings.part), "--alpha", f"{best.alpha:g}", *places]
+        how = ["--part", str(settings.part), "--alpha", f"{best.alpha:.12g}", *places]
+    elif best.method == REGRESSION:
+        how = ["--method", REGRESSION, "--samples", str(out / FILE)]
+        how += [
+            text
+            for key, value in best.setting.items()
+            for text in (f"--{key}", f"{value:.12g}" if isinstance(value, float) else value)
+        ]
     else:
-        how = ["--alpha", f"{best.alpha:g}", *(["--method", best.method] if best.method != "ma" else [])]
+        how = ["--alpha", f"{best.alpha:.12g}", *(["--method", best.method] if best.method != "ma" else [])]
         given = settings.options.get(best.method, {})
         how += [text for key, value in given.items() for text in ("--option", f"{key}={value}")]
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
     models += [text for other in sources.soup.others for text in ("--with", str(other))]
     models += [text for weight in sources.soup.weights for text in ("--weight", f"{weight:g}")]
-    models += ["--full"] if sources.soup.others and (sources.theta / "adapter_config.json").is_file() else []
+    full = sources.soup.others or best.method == REGRESSION
+    models += ["--full"] if full and (sources.theta / "adapter_config.json").is_file() else []
     models += ["--theta-pre", str(sources.theta_pre)] if best.method in settings.thirds else []
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
     models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
-    kept = ["--dtype", "float32"] if best.saved.warning("") else []  # else it would not be the model that was measured
+    rounded = best.saved.warning("") and best.method != REGRESSION  # which has no other type than the models'
+    kept = ["--dtype", "float32"] if rounded else []  # else it would not be the model that was measured
     return shlex.join(["alignment-tax", "average", *models, *how, *kept, "--out", "averaged"])

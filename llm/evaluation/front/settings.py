@@ -1,6 +1,6 @@
 """What `front` measures, and how (docs/front.yaml)."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
@@ -8,13 +8,16 @@ from pydantic import BeforeValidator, Field, model_validator
 from ...averaging.ama.settings import Search
 from ...averaging.ratios import for_one_part
 from ...averaging.schedule import checked, one_ratio_methods
-from ...config.base import Count, refused
+from ...averaging.whole.regression import MOST
+from ...config.base import Count, Settings, refused
 from ...errors import UserError
 from ...grouping import Grouping
 from ...methods import METHODS
 from ..measuring import Measuring
 
 BETWEEN = ("ama", "part")  # methods that have ratios of groups
+REGRESSION = "regmean"  # the method whose models are made of both models' own texts, each at a lambda
+STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1)  # lambdas: with texts alike they are averages at alpha .09, .25, .5, .77 and .91
 
 
 def parse_alphas(given: str | list[float]) -> list[float]:
@@ -36,10 +39,29 @@ def parse_alphas(given: str | list[float]) -> list[float]:
     return found
 
 
+def parse_strengths(given: Any) -> tuple[float, ...]:
+    """ "0.3,1,3", a number or a list as falling numbers from 0, each once; UserError if they are not."""
+    numbers = given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+    try:
+        found = sorted({float(f"{float(number):.12g}") for number in numbers}, reverse=True)
+    except (ValueError, TypeError):
+        found = []
+    if not found or not all(0 <= strength <= MOST for strength in found):
+        raise UserError(f"strength is {given!r}, allowed are numbers from 0 (theta) to {MOST:g}, and commas.")
+    return tuple(found)
+
+
 class FrontSearch(Search):
     """AMA's settings (`adapt`), with larger batches."""
 
     batch: Count = 16
+
+
+class FrontRegression(Settings):
+    """ridge: r of `llm.averaging.whole.regression`. count: texts that each of the two models writes, where none are given."""
+
+    ridge: Annotated[float, Field(ge=1e-12, le=1e6)] = 0.1
+    count: Count = 128
 
 
 def parse_methods(given: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
@@ -53,6 +75,8 @@ class FrontSettings(Measuring):
 
     method, alphas: the models between the ends: methods that take one ratio, "ama" or "part", each at each ratio. options: method ->
     its own, such as {"trim": {"keep": 0.1}}; its source's by default. part: of "part", its name or number. adapt: of "ama".
+    strength, layers: of "regmean", which has these in place of alphas: lambdas, from the largest, and whether each is that of all layers
+    ("equal") or falls from layer to layer ("increasing"). regmean: the rest of it.
     keep: the share of the rise in alignment that a recommended model must keep.
     """
 
@@ -62,23 +86,41 @@ class FrontSettings(Measuring):
     part: str | None = None
     grouping: Grouping = Grouping()
     adapt: FrontSearch = FrontSearch()
+    strength: Annotated[tuple[float, ...], BeforeValidator(parse_strengths)] = STRENGTHS
+    layers: Annotated[
+        tuple[Literal["equal", "increasing"], ...], BeforeValidator(parse_methods), Field(min_length=1)
+    ] = ("equal",)
+    regmean: FrontRegression = FrontRegression()
     keep: Annotated[float, Field(gt=0, le=1)] = 0.95
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        allowed = [*_one_ratio(), *BETWEEN]
+        allowed = [*_one_ratio(), *BETWEEN, REGRESSION]
         for method in self.method:
             if method not in allowed:
                 raise refused(f"method is {method!r}, allowed are {', '.join(allowed)}")
         for method, given in self.options.items():
-            if method not in self.method or method in BETWEEN:
+            if method not in self.method or method in (*BETWEEN, REGRESSION):
                 raise refused(
                     f"options = {given} are not allowed with method {method!r}; allowed are those of the chosen methods"
                 )
             checked(METHODS[method], given)
         if (self.part is not None) != ("part" in self.method):
             raise refused(f"part is {self.part!r}, needed with method 'part' and allowed with it only")
+        for key in ("strength", "layers"):
+            if key in self.model_fields_set and REGRESSION not in self.method:
+                raise refused(f"{key} is given, allowed is with method regmean")
         return self
+
+    @property
+    def regressions(self) -> list[dict[str, Any]]:
+        """The settings of the models of "regmean" as rows have them, from theta_0's end to theta's."""
+        ridge = {} if self.regmean.ridge == FrontRegression().ridge else {"ridge": self.regmean.ridge}
+        return [
+            {"strength": strength, **ridge, **({} if layers == "equal" else {"layers": layers})}
+            for layers in self.layers
+            for strength in self.strength
+        ]
 
     def groups_of(self, method: str) -> Grouping:
         """The grouping as a method uses it: with a single part the rest stays theta's."""
@@ -87,7 +129,7 @@ class FrontSettings(Measuring):
     @property
     def thirds(self) -> list[str]:
         """The chosen methods that take theta_pre."""
-        return [method for method in self.method if method not in BETWEEN and METHODS[method].theta_pre]
+        return [method for method in self.method if METHODS[method].theta_pre]
 
 
 def _one_ratio() -> list[str]:

@@ -1,7 +1,6 @@
 """Regression averaging of the paper's models: folder to folder, layer by layer (`llm.averaging.files.regression`), since the Gram matrices
 of all layers of both models would not fit into memory. A killed job goes on with the next layer."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from functools import partial
@@ -9,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ...averaging.files.average import average_files
-from ...averaging.files.own_samples import Drawing
+from ...averaging.files.own_samples import Drawing, write_samples
 from ...averaging.files.regression import Regression
 from ...averaging.whole.regmean import KIND
 from ...averaging.whole.regression import Setting
 from ...config import AveragingEntry, HubPreset
 from ...config.sections import OWN_SAMPLES
 from ...evaluation.hub import device, drawn_prompts, dtype
-from ...files import write_text
 from ...models.loading import load_model, load_tokenizer
 from ...run import Run
 from ...training.distributed.models import age
@@ -57,11 +55,12 @@ def _made(run: Run[HubPreset], theta: Path, setting: Mapping[str, Any], folder: 
 
 
 def _write_samples(run: Run[HubPreset], theta: Path, setting: Mapping[str, Any], file: Path) -> None:
-    count, rows = setting.get("samples", OWN_SAMPLES), []
-    for model, kind in (("theta_0", setting.get("kind", KIND)), ("theta", "replies")):
-        found = own_samples(run, run.folder / "theta_0", theta, kind, count, means=_means)
-        rows += [{"model": model, **one._asdict()} for one in found]
-    write_text(file, "".join(f"{json.dumps(row)}\n" for row in rows))
+    count, kinds = setting.get("samples", OWN_SAMPLES), {"theta_0": setting.get("kind", KIND), "theta": "replies"}
+    texts = {
+        model: own_samples(run, run.folder / "theta_0", theta, kind, count, means=_means)
+        for model, kind in kinds.items()
+    }
+    write_samples(file, texts)
 
 
 def _means(run: Run[HubPreset]) -> Means:

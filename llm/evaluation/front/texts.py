@@ -1,0 +1,58 @@
+"""The texts of both models that averages by regression are made of: written once, and kept with the front's run."""
+
+from ...averaging.ama.settings import Sources, described_file
+from ...averaging.files.own_samples import FILE, Drawing, Texts, samples_of, write_samples
+from ...averaging.files.regression import stored_names
+from ...averaging.pair import Pair
+from ...averaging.whole.grams import batches_for, gather
+from ...errors import UserError
+from ...grouping import layer_list
+from .claim import Claim
+from .settings import REGRESSION, FrontSettings
+
+
+def check_regression(sources: Sources, settings: FrontSettings) -> None:
+    """UserError for what goes with method "regmean" only or, as in `average`, not at all."""
+    files = {"own-samples": sources.own_samples, "train-prompts": tuple(filter(None, [sources.train_prompts]))}
+    given = [name for name, some in files.items() if some]
+    if REGRESSION not in settings.method:
+        if given:
+            raise UserError(f"{given[0]} is given, allowed is with method regmean.")
+        return
+    if len(given) > 1:
+        raise UserError("own-samples and train-prompts are both given; allowed is one of them.")
+    for name, file in ((name, file) for name, some in files.items() for file in some if not file.is_file()):
+        raise UserError(f"{name} is {str(file)!r}, which is no file.")
+    if sources.soup.others:
+        raise UserError("with is given, allowed with method regmean is one theta.")
+    if settings.match.vocab != "same":
+        raise UserError(f"vocab is {settings.match.vocab!r}, allowed with method regmean is same.")
+
+
+def described_regression(sources: Sources, settings: FrontSettings) -> dict[str, object]:
+    """What decides the models of "regmean" at every lambda; without prompts of their own the texts reply to the task's."""
+    files = {
+        "train_prompts": sources.train_prompts,
+        **{f"own_samples {n}": one for n, one in enumerate(sources.own_samples, 1)},
+    }
+    return settings.regmean.model_dump() | {key: file and described_file(file)["sha256"] for key, file in files.items()}
+
+
+def own_texts(pair: Pair, sources: Sources, settings: FrontSettings, claim: Claim) -> Texts:
+    """What theta_0 wrote and what theta replied, from the run's folder or files, or written now by pair.model: then it is kept in the
+    folder, which becomes the run's. The first batch is read on trial.
+
+    Raises UserError for models that `average` does not merge by regression, and for texts that do not fit them.
+    """
+    stored_names(pair.model, pair.stored)
+    layer_list(name for name, _ in pair.model.named_parameters())
+    prompts = None if sources.own_samples else sources.train_prompts or sources.prompts
+    kept = claim.out / FILE
+    drawing = Drawing(sources.own_samples, prompts, settings.regmean.count, seed=settings.seed).or_kept(kept)
+    texts = samples_of(drawing, pair.holding, pair.tokenizer)
+    for some in texts.values():
+        gather(pair.model, batches_for(pair.model.config, some, pair.model.device)[:1])
+    if not kept.is_file():
+        claim.make()
+        write_samples(kept, texts)
+    return texts
