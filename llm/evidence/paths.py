@@ -247,8 +247,10 @@ def best_rate(
 def best_step(path: pd.DataFrame, least_reward: float) -> float:
     """The step of the largest mean ability among those with at least this learned reward, means over seeds.
 
-    The step of the highest reward where none has it.
+    The step of the highest reward where none has it. Only steps that every seed has: runs may end at different iterations.
     """
+    has = path.groupby("step")["seed"].nunique()
+    path = path[path["step"].isin(has.index[has == has.max()])]
     means = path.groupby(["metric", "step"])["value"].mean()
     reward, ability = means["reward"], means[MEAN_ABILITY]
     allowed = reward.index[reward >= least_reward]

@@ -46,11 +46,13 @@ def _models(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     stopping, averaging = paths.path(rows, "early-stopping"), paths.path(rows, "ma")
     means = stopping[stopping["metric"] == "reward"].groupby("step")["value"].mean()
     least = means[0] + KEPT * (means.max() - means[0])
+    last = stopping.groupby("seed")["step"].max()  # runs to a common reward end at different iterations
+    ends = "-".join(f"{step:.0f}" for step in sorted({last.min(), last.max()}))
     iteration, alpha = paths.best_step(stopping, least), paths.best_step(averaging, least)
     return {
         "chance": rows[rows["method"] == "chance"],
         "theta_0, before RLHF": paths.theta_0(rows),
-        f"theta, {means.index.max():.0f} iterations": paths.at(averaging, 1),
+        f"theta, {ends} iterations": paths.at(averaging, 1),
         f"early stopping: {iteration:.0f} it.": paths.at(stopping, iteration),
         f"averaging: alpha {alpha:g}": paths.at(averaging, alpha),
     }

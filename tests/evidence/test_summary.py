@@ -39,6 +39,12 @@ def test_numbers_are_means_and_standard_errors_over_seeds(tmp_path):
     assert cells(table, "chance")[:2] == ["-", "-"]
 
 
+def test_runs_may_end_at_different_iterations(tmp_path):
+    early = [row for row in core(1) if row["setting"] != {"iteration": 3}]
+    table = summary(write(tmp_path, core(0) + early))
+    assert "theta, 2-3 iterations" in table and "early stopping: 2 it." in table  # 3 is there once only
+
+
 def test_with_one_seed_errors_are_over_items(tmp_path):
     table = summary(write(tmp_path, core(4)))
     assert "1 seed; value +- standard error over items" in table
