@@ -53,14 +53,15 @@ def front_command(
         Path | None, typer.Option(help="With method ama: JSONL of theta's samples, as for `adapt`.")
     ] = None,
     strength: Annotated[
-        str | None, _regression(help="Lambdas, with commas: how much theta_0 counts, 0 is theta; 10,3,1,0.3,0.1.")
+        str | None,
+        _regression(help="Lambdas, with commas: how much theta_0 counts, 0 is theta; default 10,3,1,0.3,0.1."),
     ] = None,
     layers: Annotated[
         str | None,
         _regression(help="equal (default), increasing (lambda falls from layer to layer), or both by a comma."),
     ] = None,
     train_prompts: Annotated[
-        Path | None, _regression(help="Prompts for theta to reply to, others than --prompts, which else are taken.")
+        Path | None, _regression(help="Prompts for theta to reply to; without, those of --prompts (better not).")
     ] = None,
     own_samples: Annotated[
         list[Path] | None,
