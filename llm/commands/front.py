@@ -85,8 +85,8 @@ def front_command(
     from ..evaluation.front.settings import FrontSettings
 
     given = {"tasks": task_names(tasks), "method": method, "seed": seed, "keep": keep, "samples": samples}
-    others = {"alphas": alphas, "strength": strength, "layers": layers}
-    given |= {key: value for key, value in others.items() if value is not None}
+    optional = {"alphas": alphas, "strength": strength, "layers": layers}
+    given |= {key: value for key, value in optional.items() if value is not None}
     settings = settings_from(FrontSettings, config, given)
     with Progress() as bars:
         others = Soup(tuple(map(folder_of("with"), with_ or ())), tuple(weight or ()))
