@@ -219,8 +219,8 @@ if adapted:
 # %% [markdown]
 # ## A ratio for each layer, and for each direction
 #
-# Of what was above MA after RSF ([methods](methods.ipynb)): ratios that rise with the layer (LiNeS), and regression averaging on
-# texts that the two models write themselves, with one lambda and by layer. Are they above MA after DPO and PPO, too?
+# After RSF some averages are above MA ([methods](methods.ipynb)): ratios that rise with the layer (LiNeS), and regression averaging on
+# texts that the two models write themselves, with one lambda or one a layer. Are they above MA after DPO and PPO, too?
 
 # %%
 BETTER = ("lines-alpha", "regmean", "regmean-layers-increasing")

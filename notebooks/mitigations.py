@@ -120,8 +120,8 @@ if replay:
 # %% [markdown]
 # ## In every iteration
 #
-# Imitating replies that another model was chosen from, a penalised model ends where hardly any tax is paid. So here the
-# same methods act in every iteration of RSF, which then samples from what they make: their paths end in RSF's own
+# Above, a penalised model imitates replies that RSF chose from other models, and ends where hardly any tax is paid. So here
+# the same methods act in every iteration of RSF, which then samples from what they make: their paths end in RSF's own
 # $\theta$. A moving average that resets RSF is *elastic reset*.
 
 # %%

@@ -40,8 +40,12 @@ class Pair:
     def exchange(self) -> None:
         """Give the model theta's weights and the state dict theta_0's, without copying any; and back again."""
         live = self.model.state_dict(keep_vars=True)
-        for name in live.keys() - tied(live).keys():
-            live[name].data, self.theta[name] = self.theta[name], live[name].data
+        owners = tied(live)
+        for name, one in live.items():
+            if one is not live.get(
+                owners.get(name, "")
+            ):  # a head of its own may share theta's memory until it is given back
+                one.data, self.theta[name] = self.theta[name], one.data
 
     @contextmanager
     def holding(self, side: int) -> Iterator[torch.nn.Module]:

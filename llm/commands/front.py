@@ -38,7 +38,9 @@ def front_command(
     reward_model: RewardModel = None,
     reward_command: RewardCommand = None,
     prompts: Annotated[Path | None, typer.Option(help="Prompts of the task `reward`: JSONL, or a line each.")] = None,
-    alphas: Annotated[str, typer.Option(help="FIRST:LAST:STEP, or numbers and commas.")] = "0:1:0.1",
+    alphas: Annotated[
+        str | None, typer.Option(help="FIRST:LAST:STEP, or numbers and commas; default 0:1:0.1. Not of regmean.")
+    ] = None,
     method: Annotated[
         str, typer.Option(help="Comma-separated: ma (one ratio), ama (chosen per part), part, or others of `average`.")
     ] = "ma",
@@ -51,14 +53,15 @@ def front_command(
         Path | None, typer.Option(help="With method ama: JSONL of theta's samples, as for `adapt`.")
     ] = None,
     strength: Annotated[
-        str | None, _regression(help="Lambdas, with commas: how much theta_0 counts, 0 is theta; 10,3,1,0.3,0.1.")
+        str | None,
+        _regression(help="Lambdas, with commas: how much theta_0 counts, 0 is theta; default 10,3,1,0.3,0.1."),
     ] = None,
     layers: Annotated[
         str | None,
         _regression(help="equal (default), increasing (lambda falls from layer to layer), or both by a comma."),
     ] = None,
     train_prompts: Annotated[
-        Path | None, _regression(help="Prompts for theta to reply to, others than --prompts, which else are taken.")
+        Path | None, _regression(help="Prompts for theta to reply to; without, those of --prompts (better not).")
     ] = None,
     own_samples: Annotated[
         list[Path] | None,
@@ -81,9 +84,9 @@ def front_command(
     from ..evaluation.front.run import front_files
     from ..evaluation.front.settings import FrontSettings
 
-    given = {"tasks": task_names(tasks), "alphas": alphas, "method": method, "seed": seed}
-    given |= {"keep": keep, "samples": samples}
-    given |= {key: value for key, value in (("strength", strength), ("layers", layers)) if value is not None}
+    given = {"tasks": task_names(tasks), "method": method, "seed": seed, "keep": keep, "samples": samples}
+    optional = {"alphas": alphas, "strength": strength, "layers": layers}
+    given |= {key: value for key, value in optional.items() if value is not None}
     settings = settings_from(FrontSettings, config, given)
     with Progress() as bars:
         others = Soup(tuple(map(folder_of("with"), with_ or ())), tuple(weight or ()))

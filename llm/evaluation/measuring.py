@@ -18,7 +18,7 @@ from ..data.formats import read_prompts
 from ..errors import UserError
 from ..methods import names
 from ..models.cache import model_name
-from ..models.chat import ids_of_prompts
+from ..models.chat import context_of, ids_of_prompts, require_room
 from .benchmarks.harness import manager_for
 from .formats import read_task
 from .measurement import Measurement
@@ -110,10 +110,11 @@ def described_tasks(sources: Sources, settings: Measuring, tasks: Sequence[Task]
 
 
 def try_tasks(tasks: Sequence[Task], pair: Pair) -> None:
-    """Measure each task's first item, so that what cannot be measured is refused before the rest; chat formats are tried on all."""
+    """Measure each task's first item, so that what cannot be measured is refused before the rest; chat formats and lengths of prompts are tried on all."""
     for task in tasks:
         if isinstance(task, Replies):
-            ids_of_prompts(pair.tokenizer, task.prompts)
+            longest = max(map(len, ids_of_prompts(pair.tokenizer, task.prompts)))
+            require_room(longest + task.asking.tokens, context_of(pair.model.config), "the longest prompt + its reply")
         task.first().measure(pair.model, pair.tokenizer)
 
 

@@ -194,8 +194,8 @@ def require_room(tokens: int, context: int, key: str) -> None:
 
 
 def context_of(config) -> int:
-    """How many tokens a model reads at most."""
-    return config.max_position_embeddings
+    """How many tokens a model reads at most; where its configuration has no limit, more than any text has."""
+    return getattr(config.get_text_config(), "max_position_embeddings", 1 << 20)
 
 
 def _messages(prompt) -> list[Message]:

@@ -129,6 +129,14 @@ def test_a_head_that_is_stored_but_equal_follows_the_embeddings(folders, tmp_pat
     torch.testing.assert_close(at(pair, 1.0), logits(double(folders / "tied")), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("ends", [("free", "tied"), ("tied", "free"), ("tied", "other-tied")])
+def test_weights_are_exchanged_and_given_back_whichever_head_is_tied(ends, folders):
+    pair = load_pair(*(folders / name for name in ends), "float32", CPU)
+    for wanted in (ends[1], ends[0]):
+        pair.exchange()
+        torch.testing.assert_close(logits(pair.model), logits(double(folders / wanted)), rtol=1e-4, atol=1e-5)
+
+
 def test_other_numbers_of_tokens_need_the_union(folders, tmp_path):
     adapter(folders / "free", tmp_path, 66, modules_to_save=["embed_tokens", "lm_head"])
     for theta in (folders / "free-longer", tmp_path):

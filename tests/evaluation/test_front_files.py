@@ -17,9 +17,12 @@ from ama_models import save_models, save_samples, words, write_lines
 from averaging_models import command, save_tokenizer
 from llm import averaging
 from llm.averaging.live import average
+from llm.averaging.pair import Pair
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
+from llm.evaluation.front.measure import Point
+from llm.evaluation.front.run import _saved
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evaluation.tasks import Asking, Harness
@@ -406,6 +409,11 @@ def test_bad_input_is_refused_in_one_sentence(case, folder, tmp_path, monkeypatc
     assert re.match(rf"error: (\S+\.yaml: )?{re.escape(said)}", error)
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_of_two_equal_models_nothing_is_said_about_saving():
+    points = [Point(label, "ma", alpha, {}) for label, alpha in (("theta_0", 0.0), ("theta", 1.0), ("ma-0.5", 0.5))]
+    assert _saved(points, Pair(torch.nn.Module(), {}, None, [])) == []
 
 
 def test_a_setting_of_the_command_line_may_not_stand_in_the_file_too(folder, tmp_path, monkeypatch, capsys):

@@ -43,6 +43,16 @@ def test_the_largest_gain_that_keeps_enough_of_the_rise_is_taken():
     assert found.verdicts == [f"theta pays a tax on qa ({found.tax['qa']})."]
 
 
+def test_a_recommendation_at_the_end_of_what_was_tried_says_so():
+    """Not where theta_0 itself is that end."""
+    reward = series("reward", [0.0, 0.99, 0.995, 1.0], shared=0.99)
+    ability = series("qa", [0.9, 0.8, 0.7, 0.5])
+    for names, said in (([("ma", 0.5), ("ma", 0.8)], True), ([("ma", 0.0), ("ma", 0.8)], False)):
+        found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=50)
+        assert found.best.alpha == names[0][1]
+        assert (found.warnings == ["Nothing nearer to theta_0 was tried of its method, which may gain more."]) == said
+
+
 def test_a_loss_that_is_not_significant_is_no_small_loss():
     """Six prompts cannot tell a loss of a tenth of the rise from none: what the estimate says is taken, and said to be unsure."""
     reward = series("reward", [0.0, 0.5, 0.97, 1.0], items=6, shared=0.7)

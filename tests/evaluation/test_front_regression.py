@@ -13,6 +13,7 @@ from ama_models import save_models, words, write_lines
 from averaging_models import command, make, save_tokenizer
 from llm.averaging.files import own_samples
 from llm.evaluation.front import measure as module
+from llm.evaluation.front.texts import own_texts
 from llm.evaluation.measurement import Measurement
 from llm.evidence.rows import read_rows
 
@@ -68,10 +69,10 @@ def arguments(folder, out, **changes):
         "method": "regmean",
         "strength": 1,
         "config": folder / "front.yaml",
-        "alphas": "0.5",
         "device": "cpu",
         "out": out,
     } | changes
+    given |= {"alphas": given.get("alphas", "0.5")} if "ma" in given["method"].split(",") else {}
     return ["front", *(text for key, value in given.items() if value is not None for text in (f"--{key}", value))]
 
 
@@ -200,6 +201,33 @@ def test_a_run_with_other_texts_is_not_taken_up(folder, tmp_path, monkeypatch, m
         assert f"which holds a run with other arguments ({key}" in capsys.readouterr().err
 
 
+def test_another_run_that_has_taken_the_folder_meanwhile_is_seen(folder, tmp_path, monkeypatch, measuring, capsys):
+    def meanwhile(*given, **changes):
+        monkeypatch.setattr("llm.evaluation.front.run.own_texts", own_texts)
+        assert command(monkeypatch, *arguments(folder, tmp_path / "front", **changes)) == 0
+        return own_texts(*given)
+
+    for changes, code in (({"method": "ma", "strength": None}, 0), ({"seed": 1}, 2)):
+        monkeypatch.setattr("llm.evaluation.front.run.own_texts", lambda *given: meanwhile(*given, **changes))
+        assert command(monkeypatch, *arguments(folder, tmp_path / "front")) == code
+        held = json.loads((tmp_path / "front/settings.json").read_text())
+        assert (list(held["methods"]), held["settings"]["seed"]) == (
+            (["ma", "regmean"], 0) if not code else (["regmean"], 1)
+        )
+        shutil.rmtree(tmp_path / "front")
+    assert "which holds a run with other arguments (seed: 1, now 0)" in capsys.readouterr().err
+
+
+def test_prompts_that_leave_no_room_for_a_reply_are_refused(tmp_path, monkeypatch, capsys):
+    folder = save(tmp_path / "models", max_position_embeddings=160)
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
+    for key, count, tokens in (("train-prompts", 40, 42 + 128), ("prompts", 158, 160 + 4)):
+        file = write_lines(tmp_path / "long.jsonl", [{"prompt": "w50"}, {"prompt": "w50 " * count}])
+        assert command(monkeypatch, *arguments(folder, tmp_path / "front", **{key: file})) == 2
+        said = f"the longest prompt + its reply = {tokens} tokens is not allowed: the model's context is 160"
+        assert said in capsys.readouterr().err and not (tmp_path / "front").exists()
+
+
 def test_prompts_that_theta_is_measured_on_and_replies_to_are_noted(folder, tmp_path, monkeypatch, measuring, caplog):
     note = "prompts of --prompts are replied to in the texts of regmean, too"
     others = {"train-prompts": folder / "others.jsonl"}
@@ -212,6 +240,7 @@ def test_prompts_that_theta_is_measured_on_and_replies_to_are_noted(folder, tmp_
 REFUSED = {
     "strength of another method": ({"method": "ma"}, "strength is given, allowed is with method regmean"),
     "layers of another": ({"method": "ma", "strength": None, "layers": "equal"}, "layers is given, allowed is with"),
+    "ratios": ({"alphas": "0.5"}, "alphas is given, allowed is with other methods than regmean"),
     "a strength below 0": ({"strength": "1,-1"}, "strength is '1,-1', allowed are numbers from 0 (theta) to 1e+12"),
     "no number": ({"strength": "1,x"}, "strength is '1,x', allowed are numbers from 0"),
     "unknown layers": (
@@ -230,6 +259,14 @@ REFUSED = {
     "samples of one model": ({"own-samples": "prompts.jsonl"}, "prompts.jsonl, line 1: reply is None"),
     "no file": ({"train-prompts": "nowhere.jsonl"}, "nowhere.jsonl', which is no file"),
 }
+
+
+@pytest.mark.parametrize("given", ["layers: 3", "layers: [1]", "layers: {equal: 1}", "strength: true"])
+def test_what_is_no_name_and_no_number_is_refused(given, folder, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "front.yaml"
+    file.write_text(given)
+    assert command(monkeypatch, *arguments(folder, tmp_path / "out", config=file, strength=None)) == 2
+    assert given[:6] in capsys.readouterr().err and list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -14,7 +14,7 @@ from ...data.formats import prompt_of, read_prompts
 from ...errors import UserError
 from ...files import read_lines, text_of, write_text
 from ...models.batches import Tokens
-from ...models.chat import Reply, encode_together, ids_of_prompts
+from ...models.chat import Reply, context_of, encode_together, ids_of_prompts, require_room
 from ..whole.free import KINDS, opening, write
 
 FILE = "samples.jsonl"  # in the folder of what is made on the way, or of a front
@@ -109,9 +109,12 @@ def _drawn(drawing: Drawing, model_of: ModelOf, tokenizer) -> Texts:
     contexts = [opening(tokenizer, kinds[number % len(kinds)]) for number in range(drawing.count)]
 
     def written(side: int, contexts: list[list[int]]) -> list[Tokens]:
-        rng = torch.Generator().manual_seed(2 * drawing.seed + side)
+        rng, length = torch.Generator().manual_seed(2 * drawing.seed + side), drawing.length
         with model_of(side) as model:
-            return write(model, tokenizer, contexts, drawing.length, rng, drawing.batch)
+            room, longest = context_of(model.config), max(map(len, contexts))
+            if side:
+                require_room(longest + length, room, "the longest prompt + its reply")
+            return write(model, tokenizer, contexts, min(length, room - longest), rng, drawing.batch)
 
     free = written(0, contexts)
     if asked is None:

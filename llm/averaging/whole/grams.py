@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...models.batches import Tokens, batches_of
+from ...models.chat import context_of
 from . import Materials
 
 _TOGETHER = 2048  # tokens in a batch: their logits are the largest tensor on the way
@@ -77,8 +78,7 @@ def texts_of(materials: Materials, kind: str, count: int) -> list[Tensor]:
 
 def batches_for(config: Any, samples: Sequence[Tokens], device: torch.device) -> list[Tensor]:
     """`equal_lengths` for the vocabulary and the context of a model with this configuration."""
-    text = config.get_text_config()
-    found = equal_lengths(samples, text.vocab_size, getattr(text, "max_position_embeddings", 1 << 20))
+    found = equal_lengths(samples, config.get_text_config().vocab_size, context_of(config))
     return [ids.to(device) for ids in found]
 
 

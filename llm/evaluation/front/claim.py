@@ -44,7 +44,8 @@ class Claim:
             raise UserError(f"out is {str(out)!r}, but the folder it is to be in does not exist.")
 
     def make(self) -> None:
-        """Write what the folder holds by now."""
+        """Write what the folder holds by now; UserError if it has become another run's."""
+        self.check()
         file = self.out / FILE
         if not file.is_file() or read_made(file) != self.own:
             write_json(file, self.own)

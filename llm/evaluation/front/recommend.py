@@ -149,7 +149,7 @@ def recommend(
         gain=interval(gains[best], drawn[:, best]),
         expected=interval(unseen.mean(), unseen),
         by_method=_by_method(front, judged, interval),
-        warnings=_warnings(chosen, judged.sure, keep, alignment.items.shape[1]),
+        warnings=_warnings(chosen, judged.sure, keep, alignment.items.shape[1], front.names),
         **common,
     )
 
@@ -260,7 +260,9 @@ def _by_method(front: _Front, judged: _Judged, interval: "_Interval") -> dict[st
     return found
 
 
-def _warnings(best: Candidate | None, sure: bool, keep: float, items: int) -> list[str]:
+def _warnings(
+    best: Candidate | None, sure: bool, keep: float, items: int, names: Sequence[tuple[str, float]]
+) -> list[str]:
     if best is None:
         return []
     said = []
@@ -274,6 +276,8 @@ def _warnings(best: Candidate | None, sure: bool, keep: float, items: int) -> li
             "not known" if best.low is None or best.high is None else f"known as {best.low:.0%} to {best.high:.0%} only"
         )
         said.append(f"The share of the rise that is kept is {span}, from {items} items.")
+    if best.alpha == min(alpha for method, alpha in names if method == best.method) > 0:
+        said.append("Nothing nearer to theta_0 was tried of its method, which may gain more.")
     return said
 
 

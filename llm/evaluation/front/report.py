@@ -133,8 +133,8 @@ def sentence(found: Recommendation, alignment: str, points: Sequence[Point]) -> 
         return f"There is no measurable rise of {alignment} to keep ({found.rise}), so no ratio is recommended."
     if best is None or point is None:
         return (
-            f"No ratio gains ability and keeps {found.keep:.0%} of the rise of {alignment} (interval over items, {sure} confidence): "
-            "keep theta."
+            f"No model that was tried gains ability and keeps {found.keep:.0%} of the rise of {alignment} (interval over items, {sure} "
+            "confidence): keep theta."
         )
     gains = "; ".join(f"{name} {change}" for name, change in found.abilities.items())
     kept = f"{best.kept:.1%} of the rise of {alignment} is kept"

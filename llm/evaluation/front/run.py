@@ -139,7 +139,8 @@ def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
     kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
     inner = [point for point in points[2:] if 0 < point.alpha < 1]
     linear = [point for point in inner if point.method in ("ma", *BETWEEN, *schedules(), REGRESSION)]
-    said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if inner else []
+    told = inner and inner[0].saved.alpha is not None  # not where the two models are equal
+    said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if told else []
     remedies = {REGRESSION: "regmean is written in no other type"}
     warned = [(point.ratio, point.saved.warning(kinds, remedies.get(point.method, REMEDY))) for point in linear]
     return said + [f"At {name} {value:g}: {warning}" for (name, value), warning in warned if warning][:1]

@@ -46,7 +46,11 @@ def parse_strengths(given: Any) -> tuple[float, ...]:
         found = sorted({float(f"{float(number):.12g}") for number in numbers}, reverse=True)
     except (ValueError, TypeError):
         found = []
-    if not found or not all(0 <= strength <= MOST for strength in found):
+    if (
+        not found
+        or any(isinstance(number, bool) for number in numbers)
+        or not all(0 <= strength <= MOST for strength in found)
+    ):
         raise UserError(f"strength is {given!r}, allowed are numbers from 0 (theta) to {MOST:g}, and commas.")
     return tuple(found)
 
@@ -64,9 +68,11 @@ class FrontRegression(Settings):
     count: Count = 128
 
 
-def parse_methods(given: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """ "ma,ama" or a list as names, each once."""
+def parse_names(given: Any) -> Any:
+    """ "ma,ama" or a list as names, each once; what is neither stays as it is, to be refused."""
     found = given.split(",") if isinstance(given, str) else given
+    if not isinstance(found, list | tuple) or not all(isinstance(name, str) for name in found):
+        return given
     return tuple(dict.fromkeys(name.strip() for name in found if name.strip()))
 
 
@@ -80,16 +86,16 @@ class FrontSettings(Measuring):
     keep: the share of the rise in alignment that a recommended model must keep.
     """
 
-    method: Annotated[tuple[str, ...], BeforeValidator(parse_methods), Field(min_length=1)] = ("ma",)
+    method: Annotated[tuple[str, ...], BeforeValidator(parse_names), Field(min_length=1)] = ("ma",)
     alphas: Annotated[tuple[float, ...], BeforeValidator(parse_alphas)] = tuple(parse_alphas("0:1:0.1"))
     options: dict[str, dict[str, float | str]] = Field(default={})
     part: str | None = None
     grouping: Grouping = Grouping()
     adapt: FrontSearch = FrontSearch()
     strength: Annotated[tuple[float, ...], BeforeValidator(parse_strengths)] = STRENGTHS
-    layers: Annotated[
-        tuple[Literal["equal", "increasing"], ...], BeforeValidator(parse_methods), Field(min_length=1)
-    ] = ("equal",)
+    layers: Annotated[tuple[Literal["equal", "increasing"], ...], BeforeValidator(parse_names), Field(min_length=1)] = (
+        "equal",
+    )
     regmean: FrontRegression = FrontRegression()
     keep: Annotated[float, Field(gt=0, le=1)] = 0.95
 
@@ -107,6 +113,8 @@ class FrontSettings(Measuring):
             checked(METHODS[method], given)
         if (self.part is not None) != ("part" in self.method):
             raise refused(f"part is {self.part!r}, needed with method 'part' and allowed with it only")
+        if "alphas" in self.model_fields_set and self.method == (REGRESSION,):
+            raise refused("alphas is given, allowed is with other methods than regmean")
         for key in ("strength", "layers"):
             if key in self.model_fields_set and REGRESSION not in self.method:
                 raise refused(f"{key} is given, allowed is with method regmean")

@@ -52,7 +52,7 @@ def own_texts(pair: Pair, sources: Sources, settings: FrontSettings, claim: Clai
     texts = samples_of(drawing, pair.holding, pair.tokenizer)
     for some in texts.values():
         gather(pair.model, batches_for(pair.model.config, some, pair.model.device)[:1])
+    claim.make()
     if not kept.is_file():
-        claim.make()
         write_samples(kept, texts)
     return texts
