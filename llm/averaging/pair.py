@@ -42,10 +42,9 @@ class Pair:
         live = self.model.state_dict(keep_vars=True)
         owners = tied(live)
         for name, one in live.items():
-            if one is not live.get(
-                owners.get(name, "")
-            ):  # a head of its own may share theta's memory until it is given back
-                one.data, self.theta[name] = self.theta[name], one.data
+            if one is live.get(owners.get(name, "")):
+                continue  # a second name; a head of its own that only shares theta's memory is given back like all others
+            one.data, self.theta[name] = self.theta[name], one.data
 
     @contextmanager
     def holding(self, side: int) -> Iterator[torch.nn.Module]:

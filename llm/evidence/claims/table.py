@@ -272,8 +272,8 @@ CLAIMS: tuple[Claim, ...] = (
         "ability at equal reward than one ratio for all weights (MA).", "", {"algorithms": ("fig_better_averages",)},
         tuple(line for rlhf in ("dpo", "ppo") for line in better_averages(rlhf))),
     Claim("P8", "Against remedies in every iteration",
-        "Averaging after RSF (MA) keeps more ability at equal reward than the remedies of C2 and C3 in every iteration of RSF, which "
-        "then samples from what they make.", "", {"mitigations": ("fig_on_policy",)},
+        "Averaging after RSF (MA) keeps more ability at equal reward than the remedies of C2 and C3 where they act in every iteration "
+        "of RSF, so that it samples from the models that they make.", "", {"mitigations": ("fig_on_policy",)},
         tuple(Ahead(f"MA above {name}, in every iteration", MA, route) for name, route in IN_EVERY_ITERATION.items())),
 )
 # fmt: on
