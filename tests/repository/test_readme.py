@@ -75,6 +75,7 @@ def found() -> list[list[str]]:
             *estimate("L4", "LiNeS above MA", "holds", True),
             *estimate("P3", "regression averaging above MA", "holds", True),
             *estimate("P6", f"{BY_LAYER} MA", "holds", True),
+            *estimate("P3", "regression averaging above LiNeS", "holds", True),
             *estimate("P6", f"{BY_LAYER} LiNeS", "holds", True),
         ],
         ["3", *estimate("C7a", "RSF: AMA with K = 3 above MA", "fails", True, -1)],
@@ -96,16 +97,19 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
     (holds,) = (entry["verdict"] for entry in LEDGERS[SECOND] if entry["id"] == "P1")
     assert holds == "holds"
     assert [entry["verdict"] for entry in LEDGERS[SECOND] if entry["id"] == "P4"] == ["holds"]
-    half = next(line for line in lines_of("P4") if line["metric"] == "in_taxes")  # "half as much"
-    assert -0.6 < half["estimate"] < -0.4
+    third = next(line for line in lines_of("P4") if line["metric"] == "in_taxes")  # "a third as much"
+    assert -0.4 < third["estimate"] < -0.27
     reading = next(line for line in lines_of("C1") if line["part"] == "reading comprehension: theta below theta_0")
     assert reading["verdict"] == "undecided"
-    either = [("P3", "regression averaging above LiNeS"), ("P6", f"{BY_LAYER} regression averaging")]
-    for claim, part in either:  # "one lambda against either"
-        assert {line["verdict"] for line in lines_of(claim) if line["part"] == part} == {"undecided"}
     for claim, part in (("L4", "LiNeS above MA"), ("P3", "regression averaging above MA"), ("P6", f"{BY_LAYER} MA")):
-        assert verdict_by_gold(claim, part) == "holds", part  # "So it is by gold reward"
-    assert verdict_by_gold("P6", f"{BY_LAYER} LiNeS") == "undecided"  # "but for the last of these"
+        assert verdict_by_gold(claim, part) == "holds", part  # "so by gold reward"
+    for claim, part in (("P3", "regression averaging above LiNeS"), ("P6", f"{BY_LAYER} LiNeS")):
+        assert verdict_by_gold(claim, part) == "undecided", part  # "by gold reward these two are undecided"
+    others = {line["part"]: line["verdict"] for line in lines_of("P7") if line["by"] == "reward" and line["deciding"]}
+    assert {part for part, verdict in others.items() if verdict == "undecided"} == {
+        f"{name}: {BY_LAYER} MA" for name in ("DPO", "PPO")
+    }
+    assert set(others.values()) == {"holds", "undecided"}
     in_the_first = [
         line["verdict"] for line in lines_of("C7a", FIRST) if line["part"] == "RSF: AMA with K = 3 above MA"
     ]
@@ -123,6 +127,12 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
     }
     others = {("C7a", "DPO"): "undecided", ("C7a", "PPO"): "undecided", ("C7b", "RSF"): "undecided"}
     assert others.items() <= ama.items()
+    after = {
+        line["part"][:3]: line["verdict"]
+        for line in lines_of("C7a")
+        if line["part"].endswith("K = 3 above MA") and line["by"] == "reward"
+    }
+    assert after == {"RSF": "fails", "DPO": "fails", "PPO": "undecided"}  # "after DPO it loses, too, in the second"
 
 
 def test_the_counts_of_verdicts_are_the_ledgers():
