@@ -22,6 +22,7 @@ from .intervals import Interval, ratio_of_means, t_interval
 from .metrics import IN_TAXES
 from .shares import NotComparable, Saved, at_levels, saved
 
+EQUAL = "pattern"  # figure 9's equal ratios: MA under another name
 GRID = np.arange(0, 111) / 100  # shares of the rise that fronts are told at
 LEVELS = (0.8, 0.9, 0.95)  # and that the table has
 RIVAL = "early-stopping"
@@ -69,7 +70,7 @@ def models_of(book: Book, rlhf: str) -> dict[str, pd.DataFrame]:
         raise UserError(f"results: {book.preset} has no ability that pays a tax; there is nothing to compare.")
     rows, rise = book.rows[rlhf], book.rises(rlhf, "reward")
     rising = [seed for seed, (_, height) in rise.items() if height > 0]
-    own = rows[rows["lr"].isna() & rows["seed"].isin(rising)]
+    own = rows[rows["lr"].isna() & rows["seed"].isin(rising) & (rows["family"] != EQUAL)]
     ordered = [name for name in compared() if METHODS[name].order]
     named = own[own["method"].isin(ordered)].drop_duplicates("family").set_index("family")["method"]
     return {

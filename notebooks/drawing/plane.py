@@ -43,7 +43,7 @@ def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], pres
     chosen_on = "; best of each group by its first seed, drawn from the others" if several(found) else ""
     banded = max((len(front.seeds) for front in shown.values()), default=0) >= LEAST_SEEDS
     bands = "bands: 95 % over seeds" if banded else f"means over seeds; bands from {LEAST_SEEDS} seeds on"
-    style.foot(fig, f"{preset}, {counts(found)}; {bands}{chosen_on}")
+    style.foot(fig, f"{preset}, {counts(shown)}; {bands}{chosen_on}")
     return fig
 
 
