@@ -28,9 +28,9 @@ def found(folder):
 def test_each_method_has_its_two_ends_at_its_own_rate(found):
     """Rewards rise evenly over the strengths, from theta_0's 0 to 3.2 without the method."""
     span = found["rsf", "l2"]
-    assert (span.mildest.setting, span.strongest.setting, span.seeds) == ("strength 0.001", "strength 100", 2)
-    assert (span.mildest.difference, span.mildest.share) == pytest.approx((-3.2 / 7, -1 / 7))
-    assert (span.strongest.difference, span.strongest.share) == pytest.approx((3.2 / 7, 1 / 7))
+    assert (span.mildest.setting, span.strongest.setting, span.seeds) == ("strength 0.01", "strength 1", 2)
+    assert (span.mildest.difference, span.mildest.share) == pytest.approx((-3.2 / 4, -1 / 4))
+    assert (span.strongest.difference, span.strongest.share) == pytest.approx((3.2 / 4, 1 / 4))
     assert span.mildest.stderr == span.strongest.stderr == pytest.approx(ERROR)
 
 
@@ -38,16 +38,16 @@ def test_lora_has_its_ends_for_each_of_its_targets(found):
     for family in ("lora-mlp", "lora-mlp-attention"):
         span = found["rsf", family]
         assert span.mildest.setting == "rank 16, lora_alpha 128"
-        assert span.strongest.setting == "rank 16, lora_alpha 0.125"
-        assert span.strongest.difference == pytest.approx(3.2 / 10)
+        assert span.strongest.setting == "rank 16, lora_alpha 8"
+        assert span.strongest.difference == pytest.approx(3.2 / 4)
 
 
 def test_ppos_penalty_is_held_against_theta_itself(found):
     span = found["ppo", "kl"]
     assert (span.mildest.reference, span.mildest.setting) == ("theta", "strength 0.05")
     assert span.mildest.difference == pytest.approx(3.6 - 4.0)
-    assert span.strongest.difference == pytest.approx(0.4)
-    assert span.strongest.share == pytest.approx(0.1)
+    assert span.strongest.difference == pytest.approx(1.68)
+    assert span.strongest.share == pytest.approx(0.42)
 
 
 def test_replay_is_not_said_to_aim_at_theta_0(found):
@@ -81,8 +81,8 @@ def test_the_table_says_all_of_it(folder, monkeypatch, capsys):
     assert said == table(spans(folder)) + "\n"
     lines = [line.split() for line in said.splitlines()]
     l1 = next(place for place, line in enumerate(lines) if line[:2] == ["rsf", "l1"])
-    assert lines[l1] == "rsf l1 2 mildest strength 1e-05 distilled -0.457 +- 0.100 -14% not".split()
-    assert lines[l1 + 1] == ["2", "strongest", "strength", "0.2", "theta_0", "+0.457", "+-", "0.100", "+14%", "not"]
+    assert lines[l1] == "rsf l1 2 mildest strength 0.0002 distilled -0.800 +- 0.100 -25% not".split()
+    assert lines[l1 + 1] == ["2", "strongest", "strength", "0.006", "theta_0", "+0.800", "+-", "0.100", "+25%", "not"]
     assert "not, nor meant to" in said
     assert "lr" not in said
 

@@ -66,9 +66,9 @@ def test_what_all_wait_for_takes_the_presets_threads_and_what_runs_side_by_side_
 def test_the_warm_start_of_ppo_is_made_once_for_all_penalties(tmp_path: Path):
     said = output(graph(tmp_path, "--dry-run", target="algorithms kl-penalty", preset="openllama-3b"))
     jobs = counted(said)
-    assert (jobs["warm_start"], jobs["align"], jobs["penalise"]) == (1, 2, 5)
+    assert (jobs["warm_start"], jobs["align"], jobs["penalise"]) == (1, 2, 3)
     inputs = re.findall(r"^rule (?:align|penalise):\n    input: (.*)$", said, flags=re.MULTILINE)
-    assert sorted(inputs).count(next(given for given in inputs if "warm-start" in given)) == 6  # DPO has none
+    assert sorted(inputs).count(next(given for given in inputs if "warm-start" in given)) == 4  # DPO has none
     assert asked(said)["warm_start"] == resources(load_preset("openllama-3b"), Step("warm_start"))
 
 
