@@ -22,7 +22,7 @@ from .intervals import Interval, ratio_of_means, t_interval
 from .metrics import IN_TAXES
 from .shares import NotComparable, Saved, at_levels, saved
 
-EQUAL = "pattern"  # figure 9's equal ratios: MA under another name
+EQUAL = "pattern"  # the family without a look: figure 9's equal ratios, which are MA under another name
 GRID = np.arange(0, 111) / 100  # shares of the rise that fronts are told at
 LEVELS = (0.8, 0.9, 0.95)  # and that the table has
 RIVAL = "early-stopping"

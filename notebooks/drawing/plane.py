@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from llm.evidence.costs import GROUPS, compared, cost_of
 from llm.evidence.intervals import Interval
 from llm.evidence.metrics import METRICS, SAVED
-from llm.evidence.reference import GRID, LEVELS, Association, Front, Line
+from llm.evidence.reference import EQUAL, GRID, LEVELS, Association, Front, Line
 from llm.methods import looks
 
 from . import panels, sentences, style
@@ -169,7 +169,9 @@ def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
     """A panel a predictor: each model's tax against it, means over seeds, a colour a family; groups by shape."""
     fig, axes = plt.subplots(1, len(predictors), figsize=(style.WIDTH, style.PANEL + 0.6), sharey=True)
     shapes = dict(zip(GROUPS, "osD^vPX", strict=True))
-    models = models[models.index.get_level_values("method").isin([*compared(), "theta"])]
+    models = models[models.index.get_level_values("method").isin([*compared(), "theta"])].drop(
+        EQUAL, level="family", errors="ignore"
+    )
     start = models.groupby(["family", "method", "setting_key"]).mean()
     for predictor, ax in zip(predictors, axes, strict=True):
         for (name, method), found in start.groupby(["family", "method"]):

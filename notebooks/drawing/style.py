@@ -137,8 +137,6 @@ def look(family: str) -> Look:
         return replace(known["ama"], abbreviation=f"AMA, {varied[1]} samples, regulariser {varied[2]}")
     if family not in known and family.startswith("regmean-"):
         return replace(known["regmean"], abbreviation=f"RegMean, {family.removeprefix('regmean-').replace('-', ' ')}")
-    if family == "pattern":  # of equal ratios
-        return known["ma"]
     if family not in known:
         raise KeyError(f"{family!r} has no look; allowed are {', '.join(known)}")
     return known[family]
