@@ -46,6 +46,16 @@ def test_of_lora_the_smallest_scale_is_the_strongest_and_targets_are_kept_apart(
         assert rewards(path) == pytest.approx({step: 3.2 * step / 4 for step in range(5)})
 
 
+def test_of_equal_scales_of_lora_the_lowest_rank_is_the_strongest(tmp_path):
+    pairs = [(8.0, 16), (32.0, 1), (32.0, 4), (32.0, 64), (128.0, 16)]
+    rows = core(0) + rows_of(0, "distilled", {}, model(1, 0.5))
+    for scale, rank in reversed(pairs):
+        rows += rows_of(0, "lora", {"rank": rank, "lora_alpha": scale, "targets": "mlp"}, model(0.5, 0.9))
+    path = paths.path(after(read_preset(write(tmp_path, rows)), "rsf"), "lora-mlp")
+    inner = path[(path["metric"] == "reward") & (path["method"] == "lora")]
+    assert list(zip(inner["lora_alpha"], inner["rank"], strict=True)) == pairs
+
+
 def test_each_learning_rate_has_a_path_of_its_own(tmp_path):
     sweeps = ("core", "mitigations", "mitigation-rates")
     found = after(read_preset(claim_rows.write(tmp_path, {1: 0.5}, sweeps)), "rsf")
