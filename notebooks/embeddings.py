@@ -8,6 +8,10 @@
 # table is read and written with) and in models with an *untied* head, which can have a ratio of its own as well.
 
 # %%
+import os
+
+os.environ.setdefault("PRESET", "microcosm-1")  # the world that has a sister whose head is its own
+
 import matplotlib.pyplot as plt
 
 from drawing import embeddings, gains, panels, sentences, style

@@ -13,10 +13,6 @@
 # were run, the ledger of claims and the notebook on mitigations have them), and by the learned reward, which training saw.
 
 # %%
-import os
-
-os.environ.setdefault("PRESET", "microcosm-2")  # where most of them were measured
-
 from drawing import plane, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import reference

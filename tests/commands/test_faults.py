@@ -135,7 +135,7 @@ def test_a_name_that_cannot_be_used_is_one_sentence(case, folder, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "results" / "x.jsonl").mkdir(parents=True)
-    named = {"rows": folder / "rows.jsonl", "{microcosm}": ROOT / "results" / "microcosm-untied"}
+    named = {"rows": folder / "rows.jsonl", "{microcosm}": ROOT / "results" / "microcosm-1-untied"}
     before = sorted(tmp_path.rglob("*"))
     outcome = run(*(named.get(one, one) for one in given), folder=tmp_path)
     assert outcome.kind == "refused"

@@ -47,7 +47,7 @@ def test_every_preset_loads_and_holds_exactly_what_its_file_says(name):
     assert type(preset).model_validate(preset.model_dump()) == preset
     if "base" not in packaged("presets", name) and not isinstance(preset, config.HubPreset):
         assert set(packaged("presets", name)) == set(type(preset).model_fields)
-    assert {"microcosm", "microcosm-untied", "smoke"} <= set(PRESETS)
+    assert {"microcosm", "microcosm-1-untied", "smoke"} <= set(PRESETS)
 
 
 def test_a_preset_may_say_what_differs_from_another(tmp_path):
@@ -66,8 +66,8 @@ def test_a_preset_may_say_what_differs_from_another(tmp_path):
         ({"base": "smoke"}, "the key name is missing; every key must be given"),
         ({"base": "huge", "name": "x"}, "preset = 'huge' is unknown; allowed are microcosm"),
         (
-            {"base": "microcosm-untied", "name": "x"},
-            "base = 'microcosm-untied' is not allowed; allowed are presets that are complete",
+            {"base": "microcosm-1-untied", "name": "x"},
+            "base = 'microcosm-1-untied' is not allowed; allowed are presets that are complete",
         ),
         (
             {"base": "smoke", "name": "x", "ppo": {"etas": 1}},

@@ -70,7 +70,7 @@ def test_there_are_400_different_items_of_each_ability_and_the_same_at_every_cal
     assert items["first, 0"] != items["first, 5"]
 
 
-@pytest.mark.parametrize("preset", ["microcosm", "microcosm-2", "smoke"])
+@pytest.mark.parametrize("preset", ["microcosm", "microcosm-1", "smoke"])
 def test_presets_ask_for_no_more_items_than_there_are(preset):
     settings = load_preset(preset)
     settings.source(0, None).items("test", settings.evaluate.counts)
@@ -116,7 +116,7 @@ def test_neither_the_first_nor_the_last_value_of_the_relation_is_right_more_ofte
 
 @pytest.fixture(scope="module")
 def floors():
-    first, second = smoke(), smoke().model_copy(update={"world": load_preset("microcosm-2").world})
+    first, second = smoke(), smoke().model_copy(update={"world": load_preset("microcosm").world})
     presets = [p.model_copy(update={"evaluate": p.evaluate.model_copy(update=COUNTS)}) for p in (first, first, second)]
     found = zip(SOURCES.items(), presets, strict=True)
     return {name: chance(Run(preset, source.seed, out=None)) for (name, source), preset in found}

@@ -26,15 +26,20 @@ def read(preset):
 
 @pytest.fixture(scope="module")
 def rows():
-    return {preset: read(preset) for preset in ("microcosm", "microcosm-untied", "smollm2-135m-gpu")}
+    return {preset: read(preset) for preset in ("microcosm", "microcosm-1", "microcosm-1-untied", "smollm2-135m-gpu")}
+
+
+def lines(file):
+    """(claim, part, by, deciding) -> line of a ledger."""
+    claims = json.loads((RESULTS / file).read_text())["claims"]
+    return {
+        (claim["id"], line["part"], line["by"], line["deciding"]): line for claim in claims for line in claim["lines"]
+    }
 
 
 @pytest.fixture(scope="module")
 def ledger():
-    claims = json.loads((RESULTS / "claims.json").read_text())["claims"]
-    return {
-        (claim["id"], line["part"], line["by"], line["deciding"]): line for claim in claims for line in claim["lines"]
-    }
+    return lines("claims-microcosm-1.json")
 
 
 class World:
@@ -84,7 +89,7 @@ class World:
 
     def rise(self, seed, reward="reward"):
         start = self.start[seed][reward]
-        return start, max(model[seed][reward] for model in self.iterations()) - start
+        return start, max(model[seed][reward] for model in self.iterations() if seed in model) - start
 
     def at(self, path, seed, level, metric):
         """Ability of a path, straight between its models and cut at its highest reward, at a share of the rise."""
@@ -125,7 +130,7 @@ def numbers(line):
 
 
 def test_changes_of_reward_and_of_abilities(rows, ledger):
-    world = World(rows["microcosm"])
+    world = World(rows["microcosm-1"])
     theta, ratio = world.model("rsf", "theta"), world.model("rsf", "ma", alpha=0.8)
     back, dpo = world.model("rsf", "part", part="middle", alpha=0.0), world.model("dpo", "theta")
 
@@ -145,7 +150,7 @@ def test_changes_of_reward_and_of_abilities(rows, ledger):
 
 
 def test_a_change_near_the_ceiling(rows, ledger):
-    world = World(rows["microcosm"])
+    world = World(rows["microcosm-1"])
     f1 = [[m[s]["reading_f1"] for s in world.seeds] for m in (world.model("rsf", "theta"), world.start)]
     logits = [[np.log((v * 400 + 0.5) / (400 - v * 400 + 0.5)) for v in of] for of in f1]
     middle = np.mean(logits[1])
@@ -157,8 +162,8 @@ def test_a_change_near_the_ceiling(rows, ledger):
 @pytest.mark.parametrize(
     ("claim", "part", "preset", "rival", "metric"),
     [
-        ("P1", "MA above early stopping", "microcosm", "stopping", "in_taxes"),
-        ("P1", "microcosm-untied: MA above early stopping", "microcosm-untied", "stopping", "in_taxes"),
+        ("P1", "MA above early stopping", "microcosm-1", "stopping", "in_taxes"),
+        ("P1", "microcosm-1-untied: MA above early stopping", "microcosm-1-untied", "stopping", "in_taxes"),
         (
             "P1",
             "smollm2-135m-gpu: MA above early stopping, log-likelihood of text",
@@ -166,7 +171,7 @@ def test_a_change_near_the_ceiling(rows, ledger):
             "stopping",
             "log_likelihood",
         ),
-        ("C7a", "RSF: AMA with K = 3 above MA", "microcosm", "ma", "in_taxes"),
+        ("C7a", "RSF: AMA with K = 3 above MA", "microcosm-1", "ma", "in_taxes"),
         ("C7b", "RSF: AMA with K = 3 above MA", "smollm2-135m-gpu", "ma", "log_likelihood"),
     ],
 )
@@ -181,8 +186,36 @@ def test_shares_saved(rows, ledger, claim, part, preset, rival, metric):
     assert line["levels"] == [found[2][0], found[2][-1]]
 
 
+DENSE = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("claim", "part", "method", "settings", "stretch"),
+    [
+        ("L4", "LiNeS above MA", "lines", [{"alpha": a, "outer": "alpha"} for a in (0.0, 0.25, 0.5, 0.75)], 1),
+        ("P3", "regression averaging above MA", "regmean", [{"strength": s} for s in (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)], 2),
+        (
+            "P6",
+            "regression averaging by layer above MA",
+            "regmean",
+            [{"layers": "increasing", "strength": s} for s in (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)],
+            2,
+        ),
+    ],
+)
+def test_shares_of_other_averages_where_all_abilities_pay(rows, claim, part, method, settings, stretch):
+    """`stretch`: 2 where the path begins at theta_0, too; LiNeS' mildest ratios still end at theta's."""
+    world = World(rows["microcosm"])
+    path = [*[world.start][: stretch - 1], *(world.model("rsf", method, **one) for one in settings), world.model("rsf", "theta")]
+    equal = [world.start, *(world.model("rsf", "ma", alpha=a) for a in DENSE[1:-1]), world.model("rsf", "theta")]
+    kept, tax, levels = world.kept_and_tax(path, equal, "in_taxes", world.seeds)
+    line = lines("claims.json")[claim, part, "reward", True]
+    assert numbers(line) == pytest.approx(fieller(kept, tax), abs=2e-5)
+    assert line["levels"] == [levels[0], levels[-1]]
+
+
 def test_a_share_at_the_rates_that_are_best_on_the_other_seeds(rows, ledger):
-    world, metric = World(rows["microcosm"]), "in_taxes"
+    world, metric = World(rows["microcosm-1"]), "in_taxes"
     rates = (None, 1e-4, 1e-3)
     paths = [
         {lr: [world.averages(lr=lr)[int(np.round(k))] for k in np.linspace(0, 10, 9)] for lr in rates},

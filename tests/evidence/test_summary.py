@@ -133,7 +133,7 @@ def test_the_command_prints_the_table_and_needs_no_torch(tmp_path):
     assert printed == summary(folder) + "\n"
 
 
-@pytest.mark.parametrize("preset", ["microcosm", "microcosm-2", "smollm2-135m-gpu"])
+@pytest.mark.parametrize("preset", ["microcosm", "microcosm-1", "smollm2-135m-gpu"])
 def test_the_tables_of_the_results_page_are_those_of_the_committed_rows(preset):
     text = (REPOSITORY / "docs" / "results.md").read_text()
     begin, end = marks(f"table of {preset}")

@@ -47,7 +47,7 @@ def as_it_stands(file: Path, read) -> str:
 def presets(folder, rng):
     """By `plan`, which reads all of a preset."""
     yield from _planned(
-        "presets", ["smoke", "microcosm-untied", "smollm2-135m", "zephyr-7b-gemma", "openllama-3b"], folder, rng
+        "presets", ["smoke", "microcosm-1-untied", "smollm2-135m", "zephyr-7b-gemma", "openllama-3b"], folder, rng
     )
 
 
@@ -61,7 +61,7 @@ def _planned(kind: str, names: list[str], folder, rng):
     file = folder / "given.yaml"
     read, options = {
         "presets": (config.load_preset, ("--memory-gb", "1e9", "--preset", file)),
-        "sweeps": (config.load_sweep, ("--preset", "microcosm-untied", "--sweep", file)),
+        "sweeps": (config.load_sweep, ("--preset", "microcosm-1-untied", "--sweep", file)),
     }[kind]
     for number in count():
         what, data = next(sources[number % len(sources)])

@@ -31,7 +31,7 @@ ROW |= {"stderr": 0.1, "n": 4, "split": "test", "seconds": 1.0, "version": "0.1.
 
 def second_size() -> Size:
     """The size of the second, harder microcosm."""
-    return load_preset("microcosm-2").world.size
+    return load_preset("microcosm").world.size
 
 
 @cache

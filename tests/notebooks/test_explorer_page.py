@@ -136,7 +136,7 @@ def check(page, wanted):
 CHOICES = [
     ("microcosm", "rsf", "bleu", "reward", "3"),
     ("microcosm", "ppo", "reading_f1", "gold_reward", "0"),
-    ("microcosm-untied", "dpo", "qa", "reward", MEAN),
+    ("microcosm-1-untied", "dpo", "qa", "reward", MEAN),
     ("smollm2-135m-gpu", "rsf", "log_likelihood", "gold_reward", "1"),
     ("smollm2-135m-gpu", "rsf", "win_rate", "reward", MEAN),
 ]

@@ -21,10 +21,10 @@ from llm.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-FIRST, SECOND = "microcosm", "microcosm-2"
+WORLD, FIRST = "microcosm", "microcosm-1"
 LEDGERS = {
     preset: json.loads((ROOT / "results" / file).read_text())["claims"]
-    for preset, file in ((FIRST, "claims.json"), (SECOND, "claims-microcosm-2.json"))
+    for preset, file in ((WORLD, "claims.json"), (FIRST, "claims-microcosm-1.json"))
 }
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("llm/*/README.md")])
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
@@ -35,11 +35,11 @@ WORDS = 900
 AFTER = {"holds": "hold", "fails": "fail", "mixed": "are mixed", "equivalent": "are equivalent"}
 
 
-def lines_of(claim: str, preset: str = SECOND) -> list[dict]:
+def lines_of(claim: str, preset: str = WORLD) -> list[dict]:
     return next(entry["lines"] for entry in LEDGERS[preset] if entry["id"] == claim)
 
 
-def estimate(claim: str, part: str, verdict: str, percent: bool, scale: float = 1, preset: str = SECOND) -> list[str]:
+def estimate(claim: str, part: str, verdict: str, percent: bool, scale: float = 1, preset: str = WORLD) -> list[str]:
     """An estimate by learned reward and its interval as README has them, once the verdict is the one that README tells."""
     (line,) = (each for each in lines_of(claim, preset) if each["part"] == part and each["by"] in ("", "reward"))
     assert line["verdict"] == verdict, f"{claim}, {part}: {line['verdict']}; README tells that it {verdict}"
@@ -86,7 +86,7 @@ def found() -> list[list[str]]:
 def points() -> list[str]:
     """The points of "In short", without the names that hold digits."""
     part = README[README.index("**In short**") : README.index("[I have two models]")]
-    return [re.sub(r"\([CLP]\d+\w?\)|SmolLM2-135M", "", text) for text in re.findall(r"^\* (.*)$", part, re.MULTILINE)]
+    return [re.sub(r"\([CLP]\d+\w?\)|SmolLM2-135M|microcosm-1", "", text) for text in re.findall(r"^\* (.*)$", part, re.MULTILINE)]
 
 
 def test_the_numbers_in_short_are_the_ledgers_in_this_order_and_no_others_stand_there():
@@ -94,9 +94,9 @@ def test_the_numbers_in_short_are_the_ledgers_in_this_order_and_no_others_stand_
 
 
 def test_the_words_in_short_are_the_ledgers_verdicts():
-    (holds,) = (entry["verdict"] for entry in LEDGERS[SECOND] if entry["id"] == "P1")
+    (holds,) = (entry["verdict"] for entry in LEDGERS[WORLD] if entry["id"] == "P1")
     assert holds == "holds"
-    assert [entry["verdict"] for entry in LEDGERS[SECOND] if entry["id"] == "P4"] == ["holds"]
+    assert [entry["verdict"] for entry in LEDGERS[WORLD] if entry["id"] == "P4"] == ["holds"]
     third = next(line for line in lines_of("P4") if line["metric"] == "in_taxes")  # "a third as much"
     assert -0.4 < third["estimate"] < -0.27
     reading = next(line for line in lines_of("C1") if line["part"] == "reading comprehension: theta below theta_0")
@@ -132,13 +132,13 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
         for line in lines_of("C7a")
         if line["part"].endswith("K = 3 above MA") and line["by"] == "reward"
     }
-    assert after == {"RSF": "fails", "DPO": "fails", "PPO": "undecided"}  # "after DPO it loses, too, in the second"
+    assert after == {"RSF": "fails", "DPO": "fails", "PPO": "undecided"}  # "after DPO it loses, too"
 
 
 def test_the_counts_of_verdicts_are_the_ledgers():
-    sentence = re.search(r"Of (\d+) claims (.*?) in the second microcosm.*?; (.*?) in the first\.", README)
+    sentence = re.search(r"Of (\d+) claims (.*?) in the microcosm.*?; (.*?) in the first, `microcosm-1`\.", README)
     assert sentence
-    for preset, told in ((SECOND, sentence[2]), (FIRST, sentence[3])):
+    for preset, told in ((WORLD, sentence[2]), (FIRST, sentence[3])):
         counts = Counter(entry["verdict"] for entry in LEDGERS[preset])
         assert int(sentence[1]) == sum(counts.values())
         numbers = re.findall(r"(\d+) ([a-z ]+?)(?:, and|,|$)", told)
@@ -148,10 +148,10 @@ def test_the_counts_of_verdicts_are_the_ledgers():
 def test_no_other_number_stands_in_readmes_prose():
     prose = FENCE.sub("", CLAIMS.sub("", README))
     prose = re.sub(
-        r"^\* .*$|<img .*?>|\]\([^)]*\)|Of \d+ claims .*? in the first\.|SmolLM2-135M", "", prose, flags=re.MULTILINE
+        r"^\* .*$|<img .*?>|\]\([^)]*\)|Of \d+ claims .*? in the first, `microcosm-1`\.|SmolLM2-135M", "", prose, flags=re.MULTILINE
     )
     prose = prose.replace("arXiv 2309.06256", "").replace("95 % interval", "").replace("`theta_0`", "")
-    prose = prose.replace("microcosm-2", "")
+    prose = prose.replace("microcosm-1", "")
     python = re.search(r'requires-python = ">=(.*)"', (ROOT / "pyproject.toml").read_text())[1]
     assert NUMBER.findall(prose) == [python]
 

@@ -248,7 +248,7 @@ def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, caps
     assert (run.folder / "pretrained" / "config.json").is_file()
     assert command(monkeypatch, "show", "--preset", path) == 2
     assert (
-        "is not allowed with this command; allowed are microcosm, microcosm-2, microcosm-untied, smoke"
+        "is not allowed with this command; allowed are microcosm, microcosm-1, microcosm-1-untied, smoke"
         in capsys.readouterr().err
     )
     assert command(monkeypatch, "warm-start", "--preset", path, "--out", tmp_path) == 2

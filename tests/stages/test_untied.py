@@ -33,8 +33,8 @@ def run(tmp_path_factory):
 
 
 def test_the_preset_is_the_microcosm_but_for_the_head():
-    preset = load_preset("microcosm-untied")
-    assert preset == untied(load_preset("microcosm")).model_copy(update={"name": "microcosm-untied"})
+    preset = load_preset("microcosm-1-untied")
+    assert preset == untied(load_preset("microcosm-1")).model_copy(update={"name": "microcosm-1-untied"})
 
 
 def test_an_untied_head_begins_as_the_embeddings_and_goes_its_own_way(run):

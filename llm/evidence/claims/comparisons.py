@@ -13,7 +13,7 @@ from .front import Ahead, AheadOf
 from .line import Line, Missing
 
 SEVEN_BILLION = ("zephyr-7b-beta", "zephyr-7b-gemma")
-UNTIED, REAL, ON_TWO_CORES = "microcosm-untied", "smollm2-135m-gpu", "smollm2-135m"
+UNTIED, REAL, ON_TWO_CORES = "microcosm-1-untied", "smollm2-135m-gpu", "smollm2-135m"
 NEIGHBOURS = (UNTIED, REAL, ON_TWO_CORES, *SEVEN_BILLION)  # presets whose rows are looked for beside the ledger's
 STOPPING, MA, AMA = (Route("rsf", family) for family in ("early-stopping", "ma", "ama"))
 DPO, DPO_MA, PPO_MA = (Route(r, m, "algorithms") for r, m in (("dpo", "early-stopping"), ("dpo", "ma"), ("ppo", "ma")))
