@@ -48,7 +48,7 @@ def of_all(*families):
 # %%
 STOP = """
 Each algorithm's $\\theta$ is its first iteration with {share:.0%} of the rise of RSF's learned reward on validation prompts, or
-its last one where none has, so that what each pays is told at nearly the same reward.
+its last one where none has; where all have it, what each pays is told at nearly the same reward.
 """
 if (until := getattr(PRESET, "until", None)) is not None:
     sentences.show(STOP.format(share=until.share))

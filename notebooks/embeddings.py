@@ -5,7 +5,8 @@
 # $\theta$); the token embeddings go with the first part. But alignment may do to the embeddings something else
 # than to the layers beside them. This notebook, which goes beyond the paper, asks what it does to them, and whether
 # averaging gains by giving them a ratio of their own, in models whose head is *tied* to the embeddings (the same
-# table is read and written with) and in models with an *untied* head, which can have a ratio of its own as well.
+# table is read and written with) and in models with an *untied* head, which can have a ratio of its own as well. Both are of
+# the first world, presets `microcosm-1` and `microcosm-1-untied`, where `PRESET` does not name another.
 
 # %%
 import os

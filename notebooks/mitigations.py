@@ -120,9 +120,9 @@ if replay:
 # %% [markdown]
 # ## In every iteration
 #
-# Above, a penalised model imitates replies that RSF chose from other models, and ends where hardly any tax is paid. So here
-# the same methods act in every iteration of RSF, which then samples from what they make: their paths end in RSF's own
-# $\theta$. A moving average that resets RSF is *elastic reset*.
+# Above, a penalised model imitates replies that RSF chose from other models; in the first world (`microcosm-1`) it ends where
+# hardly any tax is paid. So here the same methods act in every iteration of RSF, which then samples from what they make:
+# their paths end in RSF's own $\theta$. A moving average that resets RSF is *elastic reset*.
 
 # %%
 ON_POLICY = tuple(f"{name}-on-policy" for name in (*TRAINED, "er"))
