@@ -67,8 +67,9 @@ release: check test test-long  ## tag this commit with the version of pyproject.
 	git tag -a "v$(VERSION)" -m "alignment-tax $(VERSION)"
 	@echo "Tagged v$(VERSION); publish it with: git push origin v$(VERSION)"
 
+# Without PRESET each notebook draws the preset that it is about.
 figures: $(READY)  ## redraw every figure from the committed results
-	$(BIN)/python notebooks/run.py --jobs $(CORES)
+	$(if $(filter microcosm,$(PRESET)),env -u PRESET )$(BIN)/python notebooks/run.py --jobs $(CORES)
 
 pretrain: $(READY)  ## train the pre-trained models again instead of taking the shipped ones
 	$(WORKFLOW) retrain=yes -- pretrained
