@@ -88,7 +88,10 @@ def test_tables_and_versions_are_those_of_the_repository(facts):
     assert (facts["title"], facts["version"]) == (citation["title"], citation["version"])
     rows = [json.loads(line) for line in (ROOT / "results" / "smollm2-135m-gpu" / "core-seed0.jsonl").open()]
     assert {row["version"] for row in rows} <= set(facts["versions"].split(", "))
-    assert facts["seeds"] == {"microcosm": len(json.loads((ROOT / "results" / "claims.json").read_text())["seeds"]), "smollm": 3}
+    assert facts["seeds"] == {
+        "microcosm": len(json.loads((ROOT / "results" / "claims.json").read_text())["seeds"]),
+        "smollm": 3,
+    }
     assert facts["summaries"][0].startswith(f"microcosm, {facts['seeds']['microcosm']} seeds")
 
 
