@@ -30,7 +30,7 @@ ROW |= {"stderr": 0.1, "n": 4, "split": "test", "seconds": 1.0, "version": "0.1.
 
 
 def second_size() -> Size:
-    """The size of the second, harder microcosm."""
+    """The size of the default preset's world, larger and harder than the first."""
     return load_preset("microcosm").world.size
 
 
