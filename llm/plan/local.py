@@ -34,7 +34,7 @@ class Pace:
     sizes: Sizes
 
 
-MICROCOSM = Sizes(prompt=15, choices=80, passage=50, text=0, longest_prompt=45, longest_passage=45)
+MICROCOSM = Sizes(prompt=20, choices=110, passage=50, text=0, longest_prompt=45, longest_passage=95)
 SMOLLM2 = Sizes(prompt=53, choices=55, passage=290, text=125, longest_prompt=82, longest_passage=808)
 PACES = {  # by a preset's data and device
     ("microcosm", "cpu"): Pace(Speed(trained=8_000, read=20_000, written=5_000), MICROCOSM),

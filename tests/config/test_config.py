@@ -395,7 +395,7 @@ def test_the_settings_of_a_training_entry_say_all_that_its_models_are_made_with(
     assert sweep.training_entry("distilled").settings() == [{}]
     assert sweep.training_entry("er").settings() == [{"strength": strength} for strength in (0.25, 1.0, 4.0)]
     sma = sweep.training_entry("sma")
-    assert sma.settings() == [{"strength": strength, "interval": 16} for strength in (0.8, 0.9, 0.97)]
+    assert sma.settings() == [{"strength": strength, "interval": 12} for strength in (0.8, 0.9, 0.97)]
     lora = sweep.training_entry("lora-mlp")
     assert lora.settings()[-1] == {"rank": 16, "targets": "mlp", "lora_alpha": 8.0}
     assert [type(value) for value in lora.settings()[-1].values()] == [int, float, str]  # as folders and rows name them

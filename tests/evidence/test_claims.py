@@ -15,11 +15,11 @@ import claim_rows
 import rsf_rows
 from llm.config import load_sweep
 from llm.evidence.claims import render
-from llm.evidence.claims.book import Route, make_book, read_book
+from llm.evidence.claims.book import A_RATIO_A_LAYER, Route, make_book, read_book
 from llm.evidence.claims.comparisons import MA, NEIGHBOURS, SEVEN_BILLION, STOPPING, TRAINED
 from llm.evidence.claims.front import Ahead
 from llm.evidence.claims.ledger import ledger, make_ledger
-from llm.evidence.claims.line import Line, by_gold, conclude, failing, weakest
+from llm.evidence.claims.line import Line, Missing, by_gold, conclude, failing, weakest
 from llm.evidence.claims.table import CLAIMS
 from llm.evidence.frames import read_preset
 from llm.evidence.rows import write_rows
@@ -335,8 +335,32 @@ def test_each_path_is_looked_for_in_a_sweep_that_has_it():
         for route in routes(claim.parts) if claim.id != "C11" else ():  # another world
             sweep = load_sweep(route.sweep)
             measured = {family(row["method"], row["setting"]) for row in made[route.sweep] if row["rlhf"] == route.rlhf}
-            assert route.family in measured, (claim.id, route)
+            assert (
+                {route.family, "ama-6"} & measured if route.family == A_RATIO_A_LAYER else route.family in measured
+            ), route
             assert route.rlhf in sweep.rlhf, (claim.id, route)
+
+
+@pytest.mark.parametrize("layers", [6, 8])
+def test_a_ratio_a_layer_is_found_whatever_the_number_of_layers(tmp_path, layers):
+    for seed in (0, 1):
+        made = claim_rows.world(seed)
+        ratios = [
+            row | {"setting": row["setting"] | ({"parts": layers} if row["setting"].get("parts") == 6 else {})}
+            for row in made["ratios"]
+        ]
+        write_rows(tmp_path / "microcosm" / f"core-seed{seed}.jsonl", made["core"] + ratios)
+    book = read_book(tmp_path / "microcosm")
+    assert set(book.rows["rsf"]["family"]) >= {f"ama-{layers}"}
+    lines = Ahead("a ratio a layer above MA", Route("rsf", A_RATIO_A_LAYER, "ratios"), MA).lines(book)
+    assert [len(line.per_seed) for line in lines if line.deciding] == [2]
+
+
+def test_what_is_missing_is_the_sweep_of_the_path_without_rows(tmp_path):
+    book = read_book(claim_rows.write(tmp_path / "microcosm", COSTS, ("core", "algorithms")))
+    (c4,) = (claim for claim in CLAIMS if claim.id == "C4")
+    with pytest.raises(Missing, match="^sweep kl-penalty$"):
+        c4.parts[0].lines(book)
 
 
 def test_claims_are_numbered_and_lead_to_notebooks_that_draw_their_figures():

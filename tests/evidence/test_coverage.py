@@ -89,7 +89,9 @@ def test_the_table_says_all_of_it(folder, monkeypatch, capsys):
 
 def test_the_readme_of_the_sweeps_says_what_the_committed_rows_say():
     here = Path(__file__).resolve().parents[2]
-    assert table(spans(here / "results" / "microcosm-1")).rstrip() in (here / "llm" / "sweeps" / "README.md").read_text()
+    assert (
+        table(spans(here / "results" / "microcosm-1")).rstrip() in (here / "llm" / "sweeps" / "README.md").read_text()
+    )
 
 
 def test_rows_without_a_mitigation_are_refused(tmp_path):

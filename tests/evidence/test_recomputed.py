@@ -193,7 +193,13 @@ DENSE = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0]
     ("claim", "part", "method", "settings", "stretch"),
     [
         ("L4", "LiNeS above MA", "lines", [{"alpha": a, "outer": "alpha"} for a in (0.0, 0.25, 0.5, 0.75)], 1),
-        ("P3", "regression averaging above MA", "regmean", [{"strength": s} for s in (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)], 2),
+        (
+            "P3",
+            "regression averaging above MA",
+            "regmean",
+            [{"strength": s} for s in (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)],
+            2,
+        ),
         (
             "P6",
             "regression averaging by layer above MA",
@@ -206,7 +212,11 @@ DENSE = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0]
 def test_shares_of_other_averages_where_all_abilities_pay(rows, claim, part, method, settings, stretch):
     """`stretch`: 2 where the path begins at theta_0, too; LiNeS' mildest ratios still end at theta's."""
     world = World(rows["microcosm"])
-    path = [*[world.start][: stretch - 1], *(world.model("rsf", method, **one) for one in settings), world.model("rsf", "theta")]
+    path = [
+        *[world.start][: stretch - 1],
+        *(world.model("rsf", method, **one) for one in settings),
+        world.model("rsf", "theta"),
+    ]
     equal = [world.start, *(world.model("rsf", "ma", alpha=a) for a in DENSE[1:-1]), world.model("rsf", "theta")]
     kept, tax, levels = world.kept_and_tax(path, equal, "in_taxes", world.seeds)
     line = lines("claims.json")[claim, part, "reward", True]

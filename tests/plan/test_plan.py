@@ -274,7 +274,7 @@ def test_twice_the_samples_take_longer_and_more_gpus_hold_more():
 
 
 def test_each_round_of_new_pairs_costs_an_rsf_its_pairs_and_another_fit():
-    preset, reward, align = load_preset("microcosm"), Step("reward"), Step("align", "rsf")
+    preset, reward, align = load_preset("microcosm-1"), Step("reward"), Step("align", "rsf")
 
     def renewed(rounds: int, pairs: int) -> float:
         return local.cost(
@@ -355,7 +355,7 @@ def hours_of(preset, sweep):
 
 
 def test_methods_in_every_iteration_take_a_run_of_alignment_a_setting_and_warp_one_for_each_of_its_runs():
-    preset = load_preset("microcosm")
+    preset = load_preset("microcosm-1")  # whose algorithms run to their last iteration
     alone = local.cost(preset, Step("align", "rsf")).hours
     found, measured = hours_of(preset, "training-time"), local.cost(preset, Step("baseline")).hours
     assert found["mitigate rsf kl-anchor"] == pytest.approx(3 * (alone + measured))
@@ -366,7 +366,7 @@ def test_methods_in_every_iteration_take_a_run_of_alignment_a_setting_and_warp_o
 
 
 def test_arms_cost_what_rsf_does_and_a_common_reward_costs_its_replies_and_waits_for_rsf():
-    preset = load_preset("microcosm")
+    preset = load_preset("microcosm-1")
     stops = type(preset).model_validate(preset.model_dump() | {"until": {"share": 0.95, "prompts": 400}})
     for rlhf in ("rsf-gold", "rsf-run2"):
         assert local.cost(preset, Step("align", rlhf)) == local.cost(preset, Step("align", "rsf"))

@@ -86,7 +86,10 @@ def found() -> list[list[str]]:
 def points() -> list[str]:
     """The points of "In short", without the names that hold digits."""
     part = README[README.index("**In short**") : README.index("[I have two models]")]
-    return [re.sub(r"\([CLP]\d+\w?\)|SmolLM2-135M|microcosm-1", "", text) for text in re.findall(r"^\* (.*)$", part, re.MULTILINE)]
+    return [
+        re.sub(r"\([CLP]\d+\w?\)|SmolLM2-135M|microcosm-1", "", text)
+        for text in re.findall(r"^\* (.*)$", part, re.MULTILINE)
+    ]
 
 
 def test_the_numbers_in_short_are_the_ledgers_in_this_order_and_no_others_stand_there():
@@ -148,7 +151,10 @@ def test_the_counts_of_verdicts_are_the_ledgers():
 def test_no_other_number_stands_in_readmes_prose():
     prose = FENCE.sub("", CLAIMS.sub("", README))
     prose = re.sub(
-        r"^\* .*$|<img .*?>|\]\([^)]*\)|Of \d+ claims .*? in the first, `microcosm-1`\.|SmolLM2-135M", "", prose, flags=re.MULTILINE
+        r"^\* .*$|<img .*?>|\]\([^)]*\)|Of \d+ claims .*? in the first, `microcosm-1`\.|SmolLM2-135M",
+        "",
+        prose,
+        flags=re.MULTILINE,
     )
     prose = prose.replace("arXiv 2309.06256", "").replace("95 % interval", "").replace("`theta_0`", "")
     prose = prose.replace("microcosm-1", "")

@@ -31,6 +31,7 @@ from .line import Missing
 
 LEAST_TAX = 0.005
 CLEAR = 2.0  # standard errors
+A_RATIO_A_LAYER = "ama-layers"  # AMA, whatever the number of layers, which rows call it by
 COLUMNS = ["seed", "metric", "value", "n", "step", "alpha"]  # of a path
 
 
@@ -162,7 +163,8 @@ class Route:
         if key not in book._taken:
             if lr not in self.rates(book):
                 raise Missing(f"sweep {self.sweep}")
-            book._taken[key] = paths.path(book.rows[self.rlhf], self.family, lr)[COLUMNS]
+            rows = book.rows[self.rlhf]
+            book._taken[key] = paths.path(rows, self._named(rows), lr)[COLUMNS]
         return book._taken[key]
 
     def rates(self, book: Book) -> dict[Rate, set[int]]:
@@ -170,11 +172,18 @@ class Route:
         if self.rlhf not in book.rows:
             raise Missing(f"sweep {self.sweep}")
         rows = book.rows[self.rlhf]
-        chosen = rows[rows["family"] == self.family]
+        chosen = rows[rows["family"] == self._named(rows)]
         own, others = chosen[chosen["lr"].isna()], chosen[chosen["lr"].notna()]
         groups = (models for _, models in others.groupby("lr"))
         found: dict[Rate, set[int]] = {float(models["lr"].iloc[0]): set(models["seed"]) for models in groups}
         return ({None: set(own["seed"])} if len(own) else {}) | found
+
+    def _named(self, rows: pd.DataFrame) -> str:
+        """The family as rows call it: `A_RATIO_A_LAYER` by the most parts that were measured."""
+        if self.family != A_RATIO_A_LAYER:
+            return self.family
+        parts = rows["family"].drop_duplicates().str.extract(r"^ama-(\d+)$", expand=False).dropna().astype(int)
+        return self.family if parts.empty else f"ama-{parts.max()}"
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -193,7 +202,8 @@ def shared_rates(book: Book, first: Route, second: Route) -> tuple[dict[Rate, pd
     own: Rate = None
     seeds = {lr: rates[lr] & other[lr] for lr in rates if lr in other}
     if not seeds.get(None):
-        raise Missing(f"sweep {first.sweep if first.sweep != 'core' else second.sweep}")
+        unmeasured = [route.sweep for route, found in ((first, rates), (second, other)) if None not in found]
+        raise Missing(f"sweep {(unmeasured or [first.sweep if first.sweep != 'core' else second.sweep])[0]}")
     every: dict[Rate, set[int]] = {lr: both for lr, both in seeds.items() if both & seeds[None]}
     common = set.intersection(*every.values())
     if not common:

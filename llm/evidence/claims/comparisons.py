@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ...methods import looks
 from ..metrics import BOUNDED, IN_TAXES, METRICS
 from ..summary import KEPT
-from .book import Book, Route
+from .book import A_RATIO_A_LAYER, Book, Route
 from .change import Change, Model, extreme
 from .existence import Comparison, Ratios, Some
 from .front import Ahead, AheadOf
@@ -18,7 +18,7 @@ NEIGHBOURS = (UNTIED, REAL, ON_TWO_CORES, *SEVEN_BILLION)  # presets whose rows 
 STOPPING, MA, AMA = (Route("rsf", family) for family in ("early-stopping", "ma", "ama"))
 DPO, DPO_MA, PPO_MA = (Route(r, m, "algorithms") for r, m in (("dpo", "early-stopping"), ("dpo", "ma"), ("ppo", "ma")))
 PENALTY, REPLAY = Route("ppo", "kl", "kl-penalty"), Route("rsf", "er", "mitigations")
-FINER, MERGED = Route("rsf", "ama-6", "ratios"), Route("rsf", "adamerging", "ratios")
+FINER, MERGED = Route("rsf", A_RATIO_A_LAYER, "ratios"), Route("rsf", "adamerging", "ratios")
 OWN, MIDDLE, INCREASING = (
     Route("rsf", "ama-own-embeddings"),
     Route("rsf", "part-middle"),

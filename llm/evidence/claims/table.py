@@ -140,8 +140,8 @@ CLAIMS: tuple[Claim, ...] = (
         {"ratios": ("fig05-left", "fig05-right"), "algorithms": ("fig16",)},
         (
             *(adaptive(rlhf) for rlhf in NAMES),
-            Ahead("RSF: AMA with K = 6 above MA", FINER, MA),
-            Ahead("RSF: AMA with K = 3 above K = 6", AMA, FINER),
+            Ahead("RSF: AMA with a ratio a layer above MA", FINER, MA),
+            Ahead("RSF: AMA with K = 3 above a ratio a layer", AMA, FINER),
             Ahead("RSF: AMA with K = 3 and the embeddings apart above MA", OWN, MA, deciding=False),
         ), local=True),
     Claim("C7b", "Adaptive averaging, in a real model",
