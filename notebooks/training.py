@@ -117,7 +117,8 @@ if STOPPING is not None:
 
 # %%
 if STOPPING is not None and "qa" in ABILITIES:
-    qa = panels.points(STOPPING, "qa")["mean"]
+    qa = panels.points(STOPPING, "qa")
+    qa = qa.loc[qa["seeds"] == qa["seeds"].max(), "mean"]  # runs that end at a common reward may end at different iterations
     peak = paths.difference(paths.at(STOPPING, qa.idxmax()), START, "qa")
     FOUND.say(
         "The paper sees question answering rise before it falls; here it is highest "
@@ -199,7 +200,7 @@ def stopped(rows, lr):
     """Which model -> its rows."""
     path = paths.path(rows, "early-stopping", lr)
     before = {seed: steps[0] for seed, steps in paths.saturation(path).items()}
-    return {"up": paths.at(path, before), "end": paths.at(path, path["step"].max())}
+    return {"up": paths.at(path, before), "end": paths.at(path, path.groupby("seed")["step"].max().to_dict())}
 
 
 def compared(rows, lr):
