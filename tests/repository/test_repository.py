@@ -298,3 +298,13 @@ def test_contributing_names_files_that_exist():
     missing = [name for name in sorted(named) if not list(ROOT.glob(name.rstrip("/").replace("NAME", "*")))]
     assert named
     assert not missing
+
+
+def test_the_readme_of_results_says_which_seeds_of_the_microcosm_are_measured():
+    seeds: dict[str, list[int]] = {}
+    for path in sorted((ROOT / "results" / "microcosm").glob("*-seed*.jsonl")):
+        sweep, seed = path.stem.rsplit("-seed", 1)
+        seeds.setdefault(sweep, []).append(int(seed))
+    rows = [f"| `{sweep}` | {', '.join(map(str, sorted(found)))} |" for sweep, found in sorted(seeds.items())]
+    table = "\n".join(["<!-- measured -->", "| sweep | seeds |", "|---|---|", *rows, "<!-- end of measured -->"])
+    assert table in (ROOT / "results" / "README.md").read_text(), f"results/README.md needs\n{table}"
