@@ -118,7 +118,7 @@ if STOPPING is not None:
 # %%
 if STOPPING is not None and "qa" in ABILITIES:
     qa = panels.points(STOPPING, "qa")
-    qa = qa.loc[qa["seeds"] == qa["seeds"].max(), "mean"]  # runs that end at a common reward may end at different iterations
+    qa = qa.loc[qa["seeds"] == qa["seeds"].max(), "mean"]  # the iterations that every seed has
     peak = paths.difference(paths.at(STOPPING, qa.idxmax()), START, "qa")
     FOUND.say(
         "The paper sees question answering rise before it falls; here it is highest "
