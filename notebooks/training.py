@@ -107,7 +107,8 @@ if STOPPING is not None:
 
 # %% [markdown]
 # The same against the iterations, for all that was measured. Thick lines are means over seeds, thin ones single
-# seeds; a seed changes everything that is random, from the data to the samples.
+# seeds; a seed changes everything that is random, from the data to the samples. Where runs end at different iterations, each at
+# the same share of its rise, the last point is the mean of their last models, in figure 12 too.
 
 # %%
 if STOPPING is not None:
@@ -117,9 +118,9 @@ if STOPPING is not None:
 
 # %%
 if STOPPING is not None and "qa" in ABILITIES:
-    qa = panels.points(STOPPING, "qa")
-    qa = qa.loc[qa["seeds"] == qa["seeds"].max(), "mean"]  # the iterations that every seed has
-    peak = paths.difference(paths.at(STOPPING, qa.idxmax()), START, "qa")
+    qa = panels.points(STOPPING, "qa")["mean"]
+    highest = STOPPING.groupby("seed")["step"].max().clip(upper=qa.idxmax()).to_dict()
+    peak = paths.difference(paths.at(STOPPING, highest), START, "qa")
     FOUND.say(
         "The paper sees question answering rise before it falls; here it is highest "
         + (

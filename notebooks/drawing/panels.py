@@ -25,8 +25,15 @@ ROOM = 0.6  # a floor is drawn where it lies at most this part of the panel's he
 
 
 def points(path: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean, error and number of seeds at each step of a path."""
-    return style.over_seeds(path[["step", "seed", "value", "stderr"]][path["metric"] == metric], "step")
+    """Mean, error and number of seeds at each step of a path; where seeds end at different steps, their last models stand together at
+    the last one, and a step that some seed lacks is left out.
+    """
+    chosen = path[["step", "seed", "value", "stderr"]][path["metric"] == metric]
+    ends = chosen.groupby("seed")["step"].transform("max")
+    if ends.nunique() > 1:
+        chosen = chosen.assign(step=chosen["step"].where(chosen["step"] < ends, ends.max()))
+        chosen = chosen[chosen.groupby("step")["seed"].transform("nunique") == chosen["seed"].nunique()]
+    return style.over_seeds(chosen, "step")
 
 
 def anchored(path: pd.DataFrame, anchor: pd.DataFrame) -> pd.DataFrame:

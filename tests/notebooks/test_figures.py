@@ -215,6 +215,22 @@ def test_only_seeds_that_have_everything_are_compared(capsys, tmp_path):
     )
 
 
+def test_where_runs_end_at_different_iterations_their_last_models_stand_together():
+    def path(**runs):
+        rows = [
+            {"step": step, "seed": int(seed[1:]), "metric": "qa", "value": value, "stderr": 0.1}
+            for seed, values in runs.items()
+            for step, value in enumerate(values)
+        ]
+        return panels.points(pd.DataFrame(rows), "qa")
+
+    found = path(s0=[1.0, 0.8, 0.6, 0.5], s1=[1.0, 0.6, 0.2], s2=[0.7, 0.7, 0.7, 0.8])
+    assert found.index.tolist() == [0, 1, 3]  # the second seed's last model, 2, stands at 3, and nothing at 2
+    assert found["mean"].tolist() == pytest.approx([0.9, 0.7, 0.5])
+    assert found["seeds"].tolist() == [3, 3, 3]
+    assert path(s0=[1.0, 0.8], s1=[0.0, 0.6])["mean"].tolist() == pytest.approx([0.5, 0.7])
+
+
 def test_pale_marks_are_the_models_that_another_one_beats_in_both(tmp_path):
     style.use()
     extra = rows_of(0, "ma", {"alpha": 0.5}, model(0.3, 0.5))  # between .4 and .6 on the path, and beaten by .4
