@@ -18,7 +18,7 @@
 # reward and ability. Intervals (95 %, Student's t) are over seeds, paired.
 
 # %%
-from drawing import fronts, gains, panels, rows, sentences, style
+from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities, rewards
@@ -64,10 +64,7 @@ if found:
 # %%
 if found:
     compared = compare.contests(TRAINED, FIRST, "rsf")
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig14-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "The algorithms by themselves"))
+    FOUND.weigh(compared, "fig14-gain", PRESET.name, "The algorithms by themselves")
 
 # %%
 if found and "gold_reward" in REWARDS:
@@ -171,10 +168,7 @@ if parts and "gold_reward" in REWARDS:
 # %%
 if parts:
     compared = against_ma(parts, PARTS, everywhere=True)
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig13-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "One part alone"))
+    FOUND.weigh(compared, "fig13-gain", PRESET.name, "One part alone")
     rising = {
         f"{rlhf.upper()}, {style.look(part).short}": compare.both_rise(parts[rlhf][part])
         for rlhf in parts
@@ -211,10 +205,7 @@ if adapted and "gold_reward" in REWARDS:
 # %%
 if adapted:
     compared = against_ma(adapted, ADAPTED)
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig16-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "AMA"))
+    FOUND.weigh(compared, "fig16-gain", PRESET.name, "AMA")
 
 # %% [markdown]
 # ## A ratio for each layer, and for each direction
@@ -235,10 +226,7 @@ if better:
 # %%
 if better:
     compared = against_ma(better, BETTER)
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig_better_averages-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "LiNeS and regression averaging"))
+    FOUND.weigh(compared, "fig_better_averages-gain", PRESET.name, "LiNeS and regression averaging")
 
 # %% [markdown]
 # ## In short

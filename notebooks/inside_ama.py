@@ -21,7 +21,7 @@ from itertools import product
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from drawing import fronts, gains, panels, rows, sentences, style
+from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities, rewards
@@ -95,10 +95,7 @@ if oracle:
 
 # %%
 if oracle:
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig_oracle-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "AMA and the oracles"))
+    FOUND.weigh(compared, "fig_oracle-gain", PRESET.name, "AMA and the oracles")
     FOUND.say(sentences.verdict(compare.contests(oracle, ROWS, "oracle-reward", of=("ama",)), "AMA against its oracle"))
 
 # %%

@@ -28,7 +28,7 @@
 # %%
 import pandas as pd
 
-from drawing import fronts, gains, panels, rates, rows, sentences, style
+from drawing import fronts, panels, rates, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.claims.book import read_book, with_taxes
@@ -68,10 +68,7 @@ if found:
 # %%
 if found:
     AGAINST_MA = compare.contests(WITHOUT, RSF)
-    fig = gains.figure(AGAINST_MA, PRESET.name)
-    style.save(fig, "fig03-gain")
-    sentences.show(sentences.report(AGAINST_MA))
-    FOUND.say(sentences.verdict(AGAINST_MA, "Without old data"))
+    FOUND.weigh(AGAINST_MA, "fig03-gain", PRESET.name, "Without old data")
 
 # %%
 if found and "gold_reward" in REWARDS:
@@ -112,10 +109,7 @@ if replay:
 
 # %%
 if replay:
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig07-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "With old data"))
+    FOUND.weigh(compared, "fig07-gain", PRESET.name, "With old data")
 
 # %% [markdown]
 # ## In every iteration
@@ -133,10 +127,7 @@ if within:
 
 # %%
 if within:
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig_on_policy-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "In every iteration"))
+    FOUND.weigh(compared, "fig_on_policy-gain", PRESET.name, "In every iteration")
 
 # %% [markdown]
 # ## PPO and its KL penalty
@@ -156,10 +147,7 @@ if penalty:
 
 # %%
 if penalty:
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig08-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, f"After PPO (MA and early stopping with eta = {PRESET.ppo.eta:g})"))
+    FOUND.weigh(compared, "fig08-gain", PRESET.name, f"After PPO (MA and early stopping with eta = {PRESET.ppo.eta:g})")
 
 # %% [markdown]
 # ## The strengths

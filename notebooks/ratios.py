@@ -29,7 +29,7 @@ from itertools import product
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from drawing import fronts, gains, panels, rows, sentences, style
+from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities, rewards
@@ -70,10 +70,7 @@ if both:
 # %%
 three, compared = rows.front(FRAMES, {CORE: ("ma", *AMA)})
 if three:
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig05-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "AMA with three parts"))
+    FOUND.weigh(compared, "fig05-gain", PRESET.name, "AMA with three parts")
 
 # %% [markdown]
 # The ratios that were found, means over seeds:
@@ -104,10 +101,7 @@ if more:
 
 # %%
 if more:
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig05-right-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "AMA with more parts"))
+    FOUND.weigh(compared, "fig05-right-gain", PRESET.name, "AMA with more parts")
     FOUND.say(sentences.verdict(compare.contests(more, ROWS, "ama", of=MORE), "More parts against three"))
 
 # %% [markdown]
@@ -129,10 +123,7 @@ if found:
 # %%
 if found:
     compared = compare.lifts(PATTERNS)
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig09-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "Unequal ratios"))
+    FOUND.weigh(compared, "fig09-gain", PRESET.name, "Unequal ratios")
     unequal = pd.concat([path for name, path in PATTERNS.items() if name != "ma"])
     table = []
     for (_, name), models in unequal.groupby(["setting_key", "family"]):
@@ -157,10 +148,7 @@ if tuned:
 
 # %%
 if tuned:
-    fig = gains.figure(compared, PRESET.name)
-    style.save(fig, "fig15-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "Tuned on one ability, and AMA"))
+    FOUND.weigh(compared, "fig15-gain", PRESET.name, "Tuned on one ability, and AMA")
 
 # %% [markdown]
 # ## The recommended ratio

@@ -17,7 +17,7 @@ from itertools import product
 
 import pandas as pd
 
-from drawing import fronts, gains, panels, rows, sentences, style
+from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities
@@ -129,10 +129,7 @@ if found:
 # %%
 if found:
     compared = compare.contests(SHOWN, DPO, everywhere=True)
-    fig = gains.figure(compared, f"{PRESET.name}'s DPO")
-    style.save(fig, "fig06-gain")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "After DPO, over all rewards that both reach"))
+    FOUND.weigh(compared, "fig06-gain", f"{PRESET.name}'s DPO", "After DPO, over all rewards that both reach")
 
 # %% [markdown]
 # ## In short

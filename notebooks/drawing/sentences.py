@@ -15,7 +15,7 @@ from llm.evidence.intervals import Interval
 from llm.evidence.metrics import METRICS
 
 from . import panels, style
-from .gains import named, rewards_of, rival
+from .gains import figure, named, rewards_of, rival
 
 ONE_SEED = "One seed gives no intervals, so nothing is decided yet."
 BOLD = "Bold: the whole 95 % interval lies on one side of 0."
@@ -31,6 +31,12 @@ class Findings:
         """Show the verdict of a section and keep it for the end."""
         self.told.append(sentence)
         show(sentence)
+
+    def weigh(self, compared: Sequence[Contest], saved_as: str, preset: str, about: str) -> None:
+        """Draw contests, save the figure, show their table, and say what follows `about` them."""
+        style.save(figure(compared, preset), saved_as)
+        show(report(compared))
+        self.say(verdict(compared, about))
 
     def summary(self, preset: str, seeds: int) -> None:
         """Show all verdicts, and what they rest on."""

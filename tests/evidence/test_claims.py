@@ -220,6 +220,7 @@ def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
         "P6": {"sweep regmean"},
         "P7": {"sweep merging-others"},
         "P8": {"sweep mitigations-on-policy"},
+        "P9": {"sweep regmean"},
     }
     assert verdicts(found)["C4"] == "not measured"
     assert verdicts(found)["C7a"] == "mixed"
@@ -365,7 +366,7 @@ def test_what_is_missing_is_the_sweep_of_the_path_without_rows(tmp_path):
 
 def test_claims_are_numbered_and_lead_to_notebooks_that_draw_their_figures():
     ids = [re.fullmatch(r"([CLP]\d+)[a-d]?", claim.id)[1] for claim in CLAIMS]
-    numbered = [f"C{k}" for k in range(1, 13)] + [f"L{k}" for k in range(1, 5)] + [f"P{k}" for k in range(1, 9)]
+    numbered = [f"C{k}" for k in range(1, 13)] + [f"L{k}" for k in range(1, 5)] + [f"P{k}" for k in range(1, 10)]
     assert list(dict.fromkeys(ids)) == numbered
     assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
     assert {claim.id[:2] for claim in CLAIMS if claim.local} == {"C5", "C6", "C7", "L4", "P2"}  # docs/protocol.md

@@ -36,7 +36,7 @@ DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algo
 SWEEPS = (
     *"core learning-rates algorithms mitigations mitigation-rates mitigations-on-policy ratios ama-samples kl-penalty merging regmean merging-others".split(),
 )
-SAVE = re.compile(r'style\.save\(fig, "([^"]+)"\)')
+SAVE = re.compile(r'(?:style\.save|FOUND\.weigh)\(\w+, "([^"]+)"')
 OF_CORE = {
     "training": {"fig01", "fig12", "fig12-training", "fig_tax"},
     "averaging": {

@@ -9,7 +9,7 @@ import pytest
 import run
 
 NOTEBOOKS = Path(run.__file__).parent
-SAVE = re.compile(r'style\.(?:save|write)\(\w+, "([^"]+)"\)')
+SAVE = re.compile(r'(?:style\.(?:save|write)|FOUND\.weigh)\(\w+, "([^"]+)"')
 
 
 @pytest.mark.parametrize("name", run.names())

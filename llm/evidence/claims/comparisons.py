@@ -34,9 +34,9 @@ TRAINED = {
     IN_FULL.get(family, looks()[family].label): Route("rsf", family, "mitigations")
     for family in ("l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma")
 }
+IMITATING = {**TRAINED, looks()["er"].label: REPLAY}
 IN_EVERY_ITERATION = {
-    name: Route("rsf", f"{route.family}-on-policy", "mitigations-on-policy")
-    for name, route in {**TRAINED, looks()["er"].label: REPLAY}.items()
+    name: Route("rsf", f"{route.family}-on-policy", "mitigations-on-policy") for name, route in IMITATING.items()
 }
 UNEQUAL = {  # what figure 9 adds to equal ratios; its numbers are shares of theta or of theta_0
     "theta": {"(a, a, a - 0.1)": "pattern-output-less", "(a, a - 0.1, a - 0.1)": "pattern-rest-less"},

@@ -17,6 +17,7 @@ from .comparisons import (
     DPO_MA,
     ENDS,
     FINER,
+    IMITATING,
     IN_EVERY_ITERATION,
     INCREASING,
     MA,
@@ -275,5 +276,12 @@ CLAIMS: tuple[Claim, ...] = (
         "Averaging after RSF (MA) keeps more ability at equal reward than the remedies of C2 and C3 where they act in every iteration "
         "of RSF, so that it samples from the models that they make.", "", {"mitigations": ("fig_on_policy",)},
         tuple(Ahead(f"MA above {name}, in every iteration", MA, route) for name, route in IN_EVERY_ITERATION.items())),
+    Claim("P9", "Regression averaging against remedies",
+        "Regression averaging after RSF, with one lambda, keeps more ability at equal reward than the remedies of C2 and C3, whether "
+        "they imitate RSF's samples or act in every iteration of it.", "",
+        {"mitigations": ("fig03", "fig_on_policy"), "methods": ("fig_methods",)},
+        tuple(Ahead(f"regression averaging above {name}", REGMEAN, route) for name, route in IMITATING.items())
+        + tuple(Ahead(f"regression averaging above {name}, in every iteration", REGMEAN, route)
+                for name, route in IN_EVERY_ITERATION.items())),
 )
 # fmt: on
