@@ -18,7 +18,7 @@ from ..data.formats import read_prompts
 from ..errors import UserError
 from ..methods import names
 from ..models.cache import model_name
-from ..models.chat import context_of, ids_of_prompts, require_room
+from ..models.chat import context_of, require_room
 from .benchmarks.harness import manager_for
 from .formats import read_task
 from .measurement import Measurement
@@ -110,11 +110,12 @@ def described_tasks(sources: Sources, settings: Measuring, tasks: Sequence[Task]
 
 
 def try_tasks(tasks: Sequence[Task], pair: Pair) -> None:
-    """Measure each task's first item, so that what cannot be measured is refused before the rest; chat formats and lengths of prompts are tried on all."""
+    """Measure each task's first item, so that what cannot be measured is refused before the rest; chat formats and lengths are tried on all."""
     for task in tasks:
-        if isinstance(task, Replies):
-            longest = max(map(len, ids_of_prompts(pair.tokenizer, task.prompts)))
-            require_room(longest + task.asking.tokens, context_of(pair.model.config), "the longest prompt + its reply")
+        lengths = task.lengths(pair.tokenizer)
+        if longest := max(lengths, default=0):
+            what = f"item {lengths.index(longest) + 1} of {task.name} with its longest reply"
+            require_room(longest, context_of(pair.model.config), what)
         task.first().measure(pair.model, pair.tokenizer)
 
 

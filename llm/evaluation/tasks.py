@@ -60,7 +60,8 @@ class Task(Protocol):
     """`kind` is what the first of the numbers is, for people: accuracy, F1, BLEU, reward.
 
     measure: metric -> measurement, over the same items; the task's own metric comes first. first: the same task with its first
-    item alone, to see whether it can be measured at all.
+    item alone, to see whether it can be measured at all. lengths: for each item, the tokens of its prompt and of the longest that
+    is read or written after it; none where the task sees to that itself.
     """
 
     @property
@@ -72,6 +73,8 @@ class Task(Protocol):
     def measure(self, model, tokenizer) -> Measured: ...
 
     def first(self) -> Self: ...
+
+    def lengths(self, tokenizer) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class _Local:
     def first(self) -> Self:
         return replace(self, items=self.items[:1])
 
+    def lengths(self, tokenizer) -> list[int]:
+        prompts = _contexts(tokenizer, [item["prompt"] for item in self.items], self.asking.chat)
+        return [len(prompt) + self.asking.tokens for prompt in prompts]
+
 
 @dataclass(frozen=True)
 class Choice(_Local):
@@ -96,6 +103,10 @@ class Choice(_Local):
     """
 
     kind: str = "accuracy"
+
+    def lengths(self, tokenizer) -> list[int]:
+        asked = (_question(tokenizer, item, self.asking.chat) for item in self.items)
+        return [max(len(pair.context) + len(pair.reply) for pair in pairs) for pairs in asked]
 
     def measure(self, model, tokenizer) -> Measured:
         asked = [_question(tokenizer, item, self.asking.chat) for item in self.items]
@@ -178,6 +189,9 @@ class Replies:
     def first(self) -> Self:
         return replace(self, prompts=self.prompts[:1])
 
+    def lengths(self, tokenizer) -> list[int]:
+        return [len(prompt) + self.asking.tokens for prompt in ids_of_prompts(tokenizer, self.prompts)]
+
     def measure(self, model, tokenizer) -> Measured:
         drawn = self.asking.sampled(model, tokenizer, self.prompts)
         texts = [[reply for reply, _ in of_prompt] for of_prompt in drawn]
@@ -217,6 +231,9 @@ class Harness:
     def first(self) -> Self:
         return replace(self, limit=1)
 
+    def lengths(self, tokenizer) -> list[int]:
+        return []  # lm-eval cuts what is too long
+
     def measure(self, model, tokenizer) -> Measured:
         task, _, metric = self.name.partition(":")
         samples = self._samples(task, model, tokenizer)
@@ -247,6 +264,11 @@ def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:
     return [Tokens(context, tokenizer.encode(choice, add_special_tokens=False)) for choice in item["choices"]]
 
 
+def _contexts(tokenizer, prompts: Sequence[Prompt], chat: bool) -> list[list[int]]:
+    """What a model reads before it writes, prompt by prompt."""
+    return ids_of_prompts(tokenizer, prompts) if chat else [tokenizer.encode(_text(prompt)) for prompt in prompts]
+
+
 def _text(prompt: Prompt) -> str:
     """A prompt as plain text, a line a turn."""
     return "\n".join(turn.content for turn in turns_of(prompt))
@@ -259,12 +281,10 @@ def _stands_in(answer: str, reply: str) -> bool:
 
 def _replies(model, tokenizer, items: list[dict], asking: Asking) -> list[str]:
     """The likeliest reply to each item's prompt, token by token; a plain text's ends with its line."""
-    prompts = [item["prompt"] for item in items]
-    plain = [] if asking.chat else [tokenizer.encode(_text(prompt)) for prompt in prompts]
     replies = continue_texts(
         model,
         tokenizer,
-        plain or ids_of_prompts(tokenizer, prompts),
+        _contexts(tokenizer, [item["prompt"] for item in items], asking.chat),
         end_id(tokenizer) if asking.chat else tokenizer.eos_token_id,
         max_new_tokens=asking.tokens,
         temperature=0.0,

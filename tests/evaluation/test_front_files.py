@@ -55,6 +55,7 @@ def folder(tmp_path_factory):
     return path
 
 
+CONTEXT = 2048  # of the models
 SETTINGS = {"task_tokens": 4, "tokens": 5, "resamples": 20, "name": "tiny", "rlhf": "dpo"}
 OPTIONS = set(
     "config theta-0 theta with weight theta-pre tasks out reward-model reward-command prompts alphas method keep samples data seed".split()
@@ -687,6 +688,36 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(folder, tmp_path,
     assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front", **given)) == 2
     assert "reward-command is 'false', which failed" in capsys.readouterr().err
     assert not (tmp_path / "front").exists()
+
+
+@pytest.mark.parametrize(
+    ("item", "follows"),
+    [
+        ({"choices": ["w9", "w10"], "answer": 0}, 1),
+        ({"answers": ["w9"]}, SETTINGS["task_tokens"]),
+        ({"reference": "w9"}, SETTINGS["task_tokens"]),
+    ],
+)
+@pytest.mark.parametrize("chat", [True, False])
+def test_items_that_do_not_fit_into_the_context_are_refused(chat, item, follows, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
+    marks = 2 + ("choices" in item) if chat else 0  # w5 PROMPT w6, and the space before a choice
+    fits = CONTEXT - marks - follows
+    for words_of_prompt, code in ((fits, None), (fits + 1, 2)):
+        file = write_lines(
+            tmp_path / "long.jsonl", [{"prompt": "w50"} | item, {"prompt": "w50 " * words_of_prompt} | item]
+        )
+        tasks = f"{folder / 'qa.jsonl'},{file}"
+        given = {"tasks": tasks, "chat": chat, "reward-model": None, "prompts": None, "alignment": "qa"}
+        asked = arguments(folder, tmp_path / "front", **given)
+        if code is None:
+            with pytest.raises(pytest.fail.Exception, match="measures"):
+                command(monkeypatch, "front", *asked)
+            shutil.rmtree(tmp_path / "front", ignore_errors=True)
+            continue
+        assert command(monkeypatch, "front", *asked) == code
+        said = f"item 2 of long with its longest reply = {CONTEXT + 1} tokens is not allowed: the model's context is {CONTEXT}"
+        assert said in capsys.readouterr().err and not (tmp_path / "front").exists()
 
 
 def test_prompts_for_choosing_and_for_testing_that_are_the_same_are_noted(folder, tmp_path, caplog):

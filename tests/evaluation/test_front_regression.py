@@ -221,10 +221,13 @@ def test_another_run_that_has_taken_the_folder_meanwhile_is_seen(folder, tmp_pat
 def test_prompts_that_leave_no_room_for_a_reply_are_refused(tmp_path, monkeypatch, capsys):
     folder = save(tmp_path / "models", max_position_embeddings=160)
     monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
-    for key, count, tokens in (("train-prompts", 40, 42 + 128), ("prompts", 158, 160 + 4)):
+    for key, count, tokens, what in (
+        ("train-prompts", 40, 42 + 128, "the longest prompt + its reply"),
+        ("prompts", 158, 160 + 4, "item 2 of reward with its longest reply"),
+    ):
         file = write_lines(tmp_path / "long.jsonl", [{"prompt": "w50"}, {"prompt": "w50 " * count}])
         assert command(monkeypatch, *arguments(folder, tmp_path / "front", **{key: file})) == 2
-        said = f"the longest prompt + its reply = {tokens} tokens is not allowed: the model's context is 160"
+        said = f"{what} = {tokens} tokens is not allowed: the model's context is 160"
         assert said in capsys.readouterr().err and not (tmp_path / "front").exists()
 
 
