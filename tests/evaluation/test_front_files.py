@@ -701,7 +701,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(folder, tmp_path,
 @pytest.mark.parametrize("chat", [True, False])
 def test_items_that_do_not_fit_into_the_context_are_refused(chat, item, follows, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
-    marks = 2 + ("choices" in item) if chat else 0  # w5 PROMPT w6, and the space before a choice
+    marks = 2 * chat + ("choices" in item)  # w5 PROMPT w6, and the space before a choice
     fits = CONTEXT - marks - follows
     for words_of_prompt, code in ((fits, None), (fits + 1, 2)):
         file = write_lines(
