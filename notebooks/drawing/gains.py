@@ -35,6 +35,11 @@ def abilities_of(compared: Sequence[Contest]) -> list[str]:
     return list(dict.fromkeys(ability for contest in compared for _, ability in contest.found))
 
 
+def seeds_of(compared: Sequence[Contest]) -> int:
+    """How many seeds contests rest on."""
+    return max((len(g.t.per_seed) for contest in compared for g in contest.found.values() if g), default=0)
+
+
 def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Figure:
     """A panel an ability, and one of the rewards at which both are; a line a contest. rivals: lines name theirs."""
     drawn, by = abilities_of(compared), rewards_of(compared)
@@ -56,7 +61,7 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
                 ranges(axes[0, -1], SHIFT[reward] - place, contest, reward)
         axes[0, -1].set(xlabel=RANGE, xlim=(0.48, 0.97))
     label(axes[0, 0], [f"{named(one)} - {rival(one)}" if rivals else named(one) for one in compared])
-    seeds = max((len(g.t.per_seed) for contest in compared for g in contest.found.values() if g), default=0)
+    seeds = seeds_of(compared)
     legend(fig, by)
     panels.stamp_differences(fig, preset, seeds)
     return fig

@@ -15,7 +15,7 @@ from llm.evidence.intervals import Interval
 from llm.evidence.metrics import METRICS
 
 from . import panels, style
-from .gains import figure, named, rewards_of, rival
+from .gains import figure, named, rewards_of, rival, seeds_of
 
 ONE_SEED = "One seed gives no intervals, so nothing is decided yet."
 BOLD = "Bold: the whole 95 % interval lies on one side of 0."
@@ -36,7 +36,7 @@ class Findings:
         """Draw contests, save the figure, show their table, and say what follows `about` them."""
         style.save(figure(compared, preset), saved_as)
         show(report(compared))
-        self.say(verdict(compared, about))
+        self.say(verdict(compared, f"{about} ({panels.seed_count(seeds_of(compared))})"))
 
     def summary(self, preset: str, seeds: int) -> None:
         """Show all verdicts, and what they rest on."""
