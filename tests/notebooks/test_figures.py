@@ -60,7 +60,6 @@ OF_SWEEP = {  # (notebook, sweep) -> the figures that a sweep is needed for; whe
     ("mitigations", "mitigation-rates"): {"fig_mitigation_rates", "fig_mitigation_leads"},
     ("mitigations", "mitigations-on-policy"): {"fig_on_policy", "fig_on_policy-gain"},
     ("mitigations", "kl-penalty"): {"fig08", "fig08-gain"},
-    ("inside_ama", "ama-samples"): {"fig_samples"},
 }
 MISSING = {
     "mitigations": ("mitigations", "mitigations-on-policy", "kl-penalty", "learning-rates", "mitigation-rates"),
