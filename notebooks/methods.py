@@ -61,6 +61,8 @@ if CHOSEN:
     FINDINGS.say(
         f"The best of each group that gets to 90 % of the rise, by its first seed: {sentences.plain('; '.join(told))}."
     )
+    if few := [style.look(name).short for name, _ in CHOSEN.values() if name not in plane.settled(FRONTS, CHOSEN)]:
+        FINDINGS.say(f"Measured on too few seeds to be drawn above yet: {sentences.plain(', '.join(few))}.")
 
 # %% [markdown]
 # ## Every method

@@ -28,11 +28,17 @@ def drawn(found: Mapping[str, Front]) -> dict[str, Front]:
     return {name: front for name, front in found.items() if name in looks()}
 
 
+def settled(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]]) -> dict[str, Front]:
+    """The leaders of the groups on the seeds that they were not chosen on, where these are enough for a band; all where none has."""
+    left = {name: found[name].without(seed) for name, seed in chosen.values()}
+    return {name: front for name, front in left.items() if len(front.seeds) >= LEAST_SEEDS} or left
+
+
 def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], preset: str) -> Figure:
-    """The best family of each group with bands, on seeds that it was not chosen on, beside early stopping and MA."""
+    """The best family of each group with bands, on seeds that it was not chosen on (`settled`), beside early stopping and MA."""
     fig, ax = plt.subplots(figsize=(style.WIDTH, 3.4))
     shown = {name: found[name] for name in BOTH if name in found}
-    shown |= {name: found[name].without(seed) for name, seed in chosen.values()}
+    shown |= settled(found, chosen)
     for mark, (name, front) in zip(style.MARKS, shown.items(), strict=False):
         line(ax, front, name, mark, f"{style.look(name).short} ({panels.seed_count(len(front.seeds))})", bands=True)
     frame(ax, shown.values())

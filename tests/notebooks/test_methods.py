@@ -69,6 +69,22 @@ def test_all_sweeps_give_a_panel_a_group_and_nothing_sticks_out_or_is_too_small(
     assert "nan" not in said
 
 
+def test_a_leader_with_too_few_other_seeds_is_left_out_where_some_have_enough():
+    class Front:
+        def __init__(self, seeds):
+            self.seeds = seeds
+
+        def without(self, seed):
+            return Front([one for one in self.seeds if one != seed])
+
+    many, few = Front([0, 1, 2, 3]), Front([0, 1, 2])
+    chosen = {"a": ("many", 0), "b": ("few", 1)}
+    assert {name: front.seeds for name, front in plane.settled({"many": many, "few": few}, chosen).items()} == {
+        "many": [1, 2, 3]
+    }
+    assert set(plane.settled({"many": few, "few": few}, chosen)) == {"many", "few"}
+
+
 def test_with_the_core_of_one_seed_fronts_are_drawn_without_bands_and_the_rest_is_named(drawn):
     figures, said = drawn((4,), ("core",))
     assert set(figures) == {"fig_methods", "fig_methods_groups"}
