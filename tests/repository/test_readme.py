@@ -138,6 +138,19 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
     assert after == {"RSF": "fails", "DPO": "fails", "PPO": "undecided"}  # "after DPO it loses, too"
 
 
+def test_the_words_about_remedies_are_the_ledgers():
+    verdicts = {claim: [line["verdict"] for line in lines_of(claim) if line["deciding"]] for claim in ("P8", "P9")}
+    (lora,) = (line for line in lines_of("C2") if (line["part"], line["by"]) == ("MA above LoRA in MLPs", "reward"))
+    assert lora["verdict"] == "fails" and not any(word.startswith("fails") for word in verdicts["P9"])
+    assert verdicts["P8"].count("undecided") > len(verdicts["P8"]) / 2
+    assert {
+        len(line["per_seed"])
+        for claim in ("P8", "P9")
+        for line in lines_of(claim)
+        if line["deciding"] and line["by"] == "reward" and line["estimate"] is not None
+    } == {2, 3}
+
+
 def test_the_counts_of_verdicts_are_the_ledgers():
     sentence = re.search(r"Of (\d+) claims (.*?) in the microcosm.*?; (.*?) in the first, `microcosm-1`\.", README)
     assert sentence
