@@ -148,11 +148,10 @@ class Answer(_Local):
         found = {"F1": np.array([max(f1(reply, right) for right in item["answers"]) for reply, item in pairs])}
         count = self.asking.samples
         if count > 1:
-            drawn = self.asking.sampled(model, tokenizer, [item["prompt"] for item in self.items])
-            right = [
-                sum(any(_stands_in(answer, reply) for answer in item["answers"]) for reply, _ in of_item)
-                for of_item, item in zip(drawn, self.items, strict=True)
-            ]
+            asked = [item for item in self.items for _ in range(count)]
+            drawn = zip(_replies(model, tokenizer, asked, self.asking, sampled=True), asked, strict=True)
+            passed = [any(_stands_in(answer, reply) for answer in item["answers"]) for reply, item in drawn]
+            right = np.reshape(passed, (-1, count)).sum(axis=1).tolist()
             found |= {f"pass@{k}": np.array([pass_at(count, number, k) for number in right]) for k in (1, count)}
         return {metric: Measurement.of(items) for metric, items in found.items()}
 
@@ -279,15 +278,16 @@ def _stands_in(answer: str, reply: str) -> bool:
     return f" {' '.join(normalise(answer))} " in f" {' '.join(normalise(reply))} "
 
 
-def _replies(model, tokenizer, items: list[dict], asking: Asking) -> list[str]:
-    """The likeliest reply to each item's prompt, token by token; a plain text's ends with its line."""
+def _replies(model, tokenizer, items: list[dict], asking: Asking, sampled: bool = False) -> list[str]:
+    """The likeliest reply to each item's prompt, token by token, or one drawn; a plain text's ends with its line."""
     replies = continue_texts(
         model,
         tokenizer,
         _contexts(tokenizer, [item["prompt"] for item in items], asking.chat),
         end_id(tokenizer) if asking.chat else tokenizer.eos_token_id,
         max_new_tokens=asking.tokens,
-        temperature=0.0,
+        temperature=asking.temperature if sampled else 0.0,
+        rng=torch.Generator().manual_seed(asking.seed) if sampled else None,
         batch_size=asking.batch,
         skip_special_tokens=True,
     )
