@@ -189,7 +189,7 @@ class Replies:
         return replace(self, prompts=self.prompts[:1])
 
     def lengths(self, tokenizer) -> list[int]:
-        return [len(prompt) + self.asking.tokens for prompt in ids_of_prompts(tokenizer, self.prompts)]
+        return [len(prompt) + self.asking.tokens for prompt in _contexts(tokenizer, self.prompts, True)]
 
     def measure(self, model, tokenizer) -> Measured:
         drawn = self.asking.sampled(model, tokenizer, self.prompts)
@@ -257,15 +257,18 @@ class Harness:
 
 def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:
     """The prompt with each choice."""
-    if chat:
+    if chat and tokenizer.chat_template:
         return encode_together(tokenizer, [(item["prompt"], choice, False) for choice in item["choices"]])
-    context = tokenizer.encode(_text(item["prompt"]))
+    (context,) = _contexts(tokenizer, [item["prompt"]], chat)
     return [Tokens(context, tokenizer.encode(choice, add_special_tokens=False)) for choice in item["choices"]]
 
 
 def _contexts(tokenizer, prompts: Sequence[Prompt], chat: bool) -> list[list[int]]:
-    """What a model reads before it writes, prompt by prompt."""
-    return ids_of_prompts(tokenizer, prompts) if chat else [tokenizer.encode(_text(prompt)) for prompt in prompts]
+    """What a model reads before it writes, prompt by prompt; UserError where that is nothing."""
+    found = ids_of_prompts(tokenizer, prompts) if chat else [tokenizer.encode(_text(prompt)) for prompt in prompts]
+    if not all(found):
+        raise UserError(f"a prompt is {_text(prompts[found.index([])])!r:.80}; allowed are those that have a token.")
+    return found
 
 
 def _text(prompt: Prompt) -> str:

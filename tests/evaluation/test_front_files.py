@@ -762,6 +762,18 @@ def test_answers_are_drawn_from_what_the_likeliest_ones_are_asked_with(chat, fol
     assert found["pass@1"].items.tolist() == found["pass@3"].items.tolist() == right
 
 
+@pytest.mark.parametrize("item", [{"choices": ["w9", "w10"], "answer": 0}, {"answers": ["w9"]}, {"reference": "w9"}])
+def test_a_prompt_without_a_token_is_refused_before_anything_is_measured(item, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
+    file = write_lines(tmp_path / "empty.jsonl", [{"prompt": "w50"} | item, {"prompt": ""} | item])
+    given = {"reward-model": None, "prompts": None, "alignment": "qa", "tasks": f"{folder / 'qa.jsonl'},{file}"}
+    asked = arguments(folder, tmp_path / "front", chat=False, **given)
+    assert command(monkeypatch, "front", *asked) == 2
+    assert "a prompt is ''; allowed are those that have a token." in capsys.readouterr().err
+    with pytest.raises(pytest.fail.Exception, match="measures"):  # a chat format has tokens of its own
+        command(monkeypatch, "front", *arguments(folder, tmp_path / "chat", chat=True, **given))
+
+
 def test_items_are_answered_by_letter_and_asked_in_chats(tmp_path):
     chat = {"messages": [{"role": "user", "content": "a"}]}
     rows = [chat | {"choices": ["x", "y"], "answer": "B"}, ITEM | {"choices": ["B", "A"], "answer": "A"}]
