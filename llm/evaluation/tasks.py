@@ -148,11 +148,10 @@ class Answer(_Local):
         found = {"F1": np.array([max(f1(reply, right) for right in item["answers"]) for reply, item in pairs])}
         count = self.asking.samples
         if count > 1:
-            drawn = self.asking.sampled(model, tokenizer, [item["prompt"] for item in self.items])
-            right = [
-                sum(any(_stands_in(answer, reply) for answer in item["answers"]) for reply, _ in of_item)
-                for of_item, item in zip(drawn, self.items, strict=True)
-            ]
+            asked = [item for item in self.items for _ in range(count)]
+            drawn = zip(_replies(model, tokenizer, asked, self.asking, sampled=True), asked, strict=True)
+            passed = [any(_stands_in(answer, reply) for answer in item["answers"]) for reply, item in drawn]
+            right = np.reshape(passed, (-1, count)).sum(axis=1).tolist()
             found |= {f"pass@{k}": np.array([pass_at(count, number, k) for number in right]) for k in (1, count)}
         return {metric: Measurement.of(items) for metric, items in found.items()}
 
@@ -190,7 +189,7 @@ class Replies:
         return replace(self, prompts=self.prompts[:1])
 
     def lengths(self, tokenizer) -> list[int]:
-        return [len(prompt) + self.asking.tokens for prompt in ids_of_prompts(tokenizer, self.prompts)]
+        return [len(prompt) + self.asking.tokens for prompt in _contexts(tokenizer, self.prompts, True)]
 
     def measure(self, model, tokenizer) -> Measured:
         drawn = self.asking.sampled(model, tokenizer, self.prompts)
@@ -258,15 +257,18 @@ class Harness:
 
 def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:
     """The prompt with each choice."""
-    if chat:
+    if chat and tokenizer.chat_template:
         return encode_together(tokenizer, [(item["prompt"], choice, False) for choice in item["choices"]])
-    context = tokenizer.encode(_text(item["prompt"]))
+    (context,) = _contexts(tokenizer, [item["prompt"]], chat)
     return [Tokens(context, tokenizer.encode(choice, add_special_tokens=False)) for choice in item["choices"]]
 
 
 def _contexts(tokenizer, prompts: Sequence[Prompt], chat: bool) -> list[list[int]]:
-    """What a model reads before it writes, prompt by prompt."""
-    return ids_of_prompts(tokenizer, prompts) if chat else [tokenizer.encode(_text(prompt)) for prompt in prompts]
+    """What a model reads before it writes, prompt by prompt; UserError where that is nothing."""
+    found = ids_of_prompts(tokenizer, prompts) if chat else [tokenizer.encode(_text(prompt)) for prompt in prompts]
+    if not all(found):
+        raise UserError(f"a prompt is {_text(prompts[found.index([])])!r:.80}; allowed are those that have a token.")
+    return found
 
 
 def _text(prompt: Prompt) -> str:
@@ -279,15 +281,16 @@ def _stands_in(answer: str, reply: str) -> bool:
     return f" {' '.join(normalise(answer))} " in f" {' '.join(normalise(reply))} "
 
 
-def _replies(model, tokenizer, items: list[dict], asking: Asking) -> list[str]:
-    """The likeliest reply to each item's prompt, token by token; a plain text's ends with its line."""
+def _replies(model, tokenizer, items: list[dict], asking: Asking, sampled: bool = False) -> list[str]:
+    """The likeliest reply to each item's prompt, token by token, or one drawn; a plain text's ends with its line."""
     replies = continue_texts(
         model,
         tokenizer,
         _contexts(tokenizer, [item["prompt"] for item in items], asking.chat),
         end_id(tokenizer) if asking.chat else tokenizer.eos_token_id,
         max_new_tokens=asking.tokens,
-        temperature=0.0,
+        temperature=asking.temperature if sampled else 0.0,
+        rng=torch.Generator().manual_seed(asking.seed) if sampled else None,
         batch_size=asking.batch,
         skip_special_tokens=True,
     )

@@ -203,8 +203,8 @@ for _method in (
         order=Order(("strength",), falling=True, ends="distilled")),  # without end it is no theta_0
     Method("kl", "training", {"kl": Look("KL reward penalty", "#e39be3", "--", "KL")}, f"{PAPER}, figure 8",
         options=BY_STRENGTH, after=("ppo",), how="penalty", order=Order(("strength",), falling=True, starts="theta_0"), hub=True),
-    _on_policy("l1-on-policy", Look("L1 penalty, on-policy", "#5a4bb0", "-.", "L1 on-policy"), f"{PAPER}, section 4", file="l1:make"),
-    _on_policy("l2-on-policy", Look("L2 penalty, on-policy", "#3f9e8c", "-.", "L2 on-policy"), f"{PAPER}, section 4", file="l2:make"),
+    _on_policy("l1-on-policy", Look("L1 penalty, on-policy", "#4547b1", "-.", "L1 on-policy"), f"{PAPER}, section 4", file="l1:make"),
+    _on_policy("l2-on-policy", Look("L2 penalty, on-policy", "#57bcb3", "-.", "L2 on-policy"), f"{PAPER}, section 4", file="l2:make"),
     _on_policy("kd-on-policy", Look("distillation, on-policy", "#3c9a55", "-.", "KD on-policy"), f"{PAPER}, section 4", file="kd:make"),
     _on_policy("lora-on-policy", {
         "lora-mlp-on-policy": Look("LoRA, MLP, on-policy", "#b5b54d", "-."),
@@ -212,7 +212,7 @@ for _method in (
     }, "arXiv 2106.09685", ADAPTERS, Order(("lora_alpha", "rank"), starts="theta_0", ends="theta"), "lora:make",
         family=by_entry("targets", "lora", "-on-policy")),
     _on_policy("sma-on-policy", Look("elastic reset", "#7a4a28", "-."), "arXiv 2312.07551", RESETS, file="sma:make"),
-    _on_policy("er-on-policy", Look("experience replay, on-policy", "#aa4477", "-.", "ER on-policy"), f"{PAPER}, section 4",
+    _on_policy("er-on-policy", Look("experience replay, on-policy", "#8f306b", "-.", "ER on-policy"), f"{PAPER}, section 4",
         order=Order(("strength",), falling=True, ends="theta"), file="er:make"),
     _on_policy("kl-anchor", Look(r"KL to $\theta_0$ in the loss", "#c27ba0", "-.", "KL anchor"), "arXiv 1909.08593", file="kl_anchor:make"),
     _on_policy("ema-anchor", Look("KL to a moving average", "#2a6f97", "-.", "EMA anchor"), "arXiv 2406.16768, section 3.1",

@@ -79,7 +79,8 @@ def figure(
     down = -(-len(cells) // across)
     columns = columns if across > 1 else min(columns, 2)
     width = style.COLUMN if across == 1 else style.WIDTH
-    size = width, down * (style.PANEL - 0.15) + 0.6 + 0.14 * (len(lines[0].paths) > columns) + 0.5 * (across == 1)
+    height = down * (style.PANEL - 0.15) + 0.6 + 0.14 * (len(lines[0].paths) > columns) + 0.5 * (across == 1)
+    size = width, min(height, style.TALLEST)
     fig, axes = plt.subplots(down, across, figsize=size, squeeze=False)
     drawn = list(zip(cells, axes.flat, strict=False))
     for (line, ability), ax in drawn:

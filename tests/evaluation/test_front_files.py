@@ -25,7 +25,7 @@ from llm.evaluation.front.measure import Point
 from llm.evaluation.front.run import _saved
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
-from llm.evaluation.tasks import Asking, Harness
+from llm.evaluation.tasks import Answer, Asking, Harness
 from llm.evidence.rows import read_rows
 from llm.grouping import Grouping
 from llm.models.chat import encode_together, generate_replies
@@ -740,6 +740,38 @@ def test_several_replies_a_prompt_are_averaged_for_each(folder, tmp_path, averag
     scores = reward_scores(reward, words, [(p, *r) for p, r in zip(prompts, replies, strict=True)], 16, encode_together)
     assert kept["reward"]["items"] == pytest.approx(scores.numpy().reshape(8, 3).mean(axis=1), abs=1e-5)
     assert "reward/self_bleu" in kept
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_answers_are_drawn_from_what_the_likeliest_ones_are_asked_with(chat, folder, monkeypatch):
+    from llm.evaluation import tasks
+
+    asked = []
+
+    def write(model, tokenizer, contexts, end, *, temperature, **how):
+        asked.append((contexts, end, temperature))
+        return [("w7 w7\nw8", True)] * len(contexts)
+
+    monkeypatch.setattr(tasks, "continue_texts", write)
+    items = [{"prompt": "w50", "answers": ["w8"]}, {"prompt": "w51", "answers": ["w7"]}]
+    found = Answer("qa", items, Asking(chat, 4, 2, samples=3)).measure(None, load_tokenizer(folder / "theta_0"))
+    (once, end, coldest), (thrice, same, temperature) = asked
+    assert thrice == [context for context in once for _ in range(3)]
+    assert (end, coldest) == (same, 0) and temperature == 1
+    right = [chat, 1]  # plain text ends with its line
+    assert found["pass@1"].items.tolist() == found["pass@3"].items.tolist() == right
+
+
+@pytest.mark.parametrize("item", [{"choices": ["w9", "w10"], "answer": 0}, {"answers": ["w9"]}, {"reference": "w9"}])
+def test_a_prompt_without_a_token_is_refused_before_anything_is_measured(item, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
+    file = write_lines(tmp_path / "empty.jsonl", [{"prompt": "w50"} | item, {"prompt": ""} | item])
+    given = {"reward-model": None, "prompts": None, "alignment": "qa", "tasks": f"{folder / 'qa.jsonl'},{file}"}
+    asked = arguments(folder, tmp_path / "front", chat=False, **given)
+    assert command(monkeypatch, "front", *asked) == 2
+    assert "a prompt is ''; allowed are those that have a token." in capsys.readouterr().err
+    with pytest.raises(pytest.fail.Exception, match="measures"):  # a chat format has tokens of its own
+        command(monkeypatch, "front", *arguments(folder, tmp_path / "chat", chat=True, **given))
 
 
 def test_items_are_answered_by_letter_and_asked_in_chats(tmp_path):

@@ -19,6 +19,7 @@ TOGETHER = [
     ("theta_0", "theta", "early-stopping", "ma", "ama", "ama-own-embeddings"),
     ("theta_0", "theta", "part-input", "part-middle", "part-output", "part-embeddings"),
     ("early-stopping", "ma", "l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma"),
+    ("early-stopping", "ma", *(f"{name}-on-policy" for name in "l1 l2 kd lora-mlp lora-mlp-attention sma er".split())),
     ("ma", "ama", "adamerging"),
     ("ma", "ama", "ama-6"),
     ("ma", "ama", "ama-own-embeddings", "ama-own-embeddings-head"),
