@@ -122,7 +122,7 @@ if replay:
 ON_POLICY = tuple(f"{name}-on-policy" for name in (*TRAINED, "er"))
 within, compared = rows.front(FRAMES, {CORE: ("ma", "early-stopping"), ("rsf", "mitigations-on-policy"): ON_POLICY})
 if within:
-    fig = fronts.figure(fronts.by_reward(within, RSF, "reward"), PRESET.name)
+    fig = fronts.figure(fronts.by_reward(within, RSF, "reward"), PRESET.name, columns=3)
     style.save(fig, "fig_on_policy")
 
 # %%

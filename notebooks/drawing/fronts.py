@@ -78,8 +78,10 @@ def figure(
     cells = list(product(lines, shown))
     down = -(-len(cells) // across)
     columns = columns if across > 1 else min(columns, 2)
+    rows = -(-(len(lines[0].paths) + 4) // columns)  # of the legend, with stars, pale marks and thin lines
+    extra = (len(lines[0].paths) > columns) + (max(0, rows - 3) if across > 1 else 0)
     width = style.COLUMN if across == 1 else style.WIDTH
-    height = down * (style.PANEL - 0.15) + 0.6 + 0.14 * (len(lines[0].paths) > columns) + 0.5 * (across == 1)
+    height = down * (style.PANEL - 0.15) + 0.6 + 0.14 * extra + 0.5 * (across == 1)
     size = width, min(height, style.TALLEST)
     fig, axes = plt.subplots(down, across, figsize=size, squeeze=False)
     drawn = list(zip(cells, axes.flat, strict=False))

@@ -198,10 +198,10 @@ def test_only_seeds_that_have_everything_are_compared(capsys, tmp_path):
     made_rows.write(tmp_path, (1, 2), ("ratios",))
     made_rows.write(tmp_path, (2, 3), ("mitigations",))
     frames = {"rsf": after(read_preset(rows).query("seed < 3"), "rsf")}
-    found = available.find(frames, {("rsf", "core"): ["ma"], ("rsf", "ratios"): ["ama-6", "pattern-rest-less"]})
+    found = available.find(frames, {("rsf", "core"): ["ma"], ("rsf", "ratios"): ["ama-8", "pattern-rest-less"]})
     assert {name: paths.seeds(path) for name, path in found["rsf"].items()} == {
         "ma": [1, 2],
-        "ama-6": [1, 2],
+        "ama-8": [1, 2],
         "pattern-rest-less": [1, 2],
     }
     few = {"rsf": frames["rsf"][~((frames["rsf"]["family"] == "adamerging") & (frames["rsf"]["seed"] == 2))]}
