@@ -11,7 +11,7 @@
 # %%
 import os
 
-os.environ.setdefault("PRESET", "microcosm-1")  # the world that has a sister whose head is its own
+os.environ["PRESET"] = os.environ.get("PRESET") or "microcosm-1"  # the world that has a sister whose head is its own
 
 import matplotlib.pyplot as plt
 

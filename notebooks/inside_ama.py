@@ -20,7 +20,7 @@
 # %%
 import os
 
-os.environ.setdefault("PRESET", "microcosm-1")  # where numbers of samples, and the oracle on every seed, were measured
+os.environ["PRESET"] = os.environ.get("PRESET") or "microcosm-1"  # where numbers of samples, and the oracle on every seed, were measured
 
 from itertools import product
 
