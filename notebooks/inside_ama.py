@@ -20,7 +20,8 @@
 # %%
 import os
 
-os.environ["PRESET"] = os.environ.get("PRESET") or "microcosm-1"  # where numbers of samples, and the oracle on every seed, were measured
+# Numbers of samples, and the oracle on every seed, were measured there.
+os.environ["PRESET"] = os.environ.get("PRESET") or "microcosm-1"
 
 from itertools import product
 
