@@ -43,13 +43,13 @@ def fits(fig, name):
 
 
 def told_apart(fig, name):
-    """Whatever a legend tells apart by colour alone: of the same mark, as thick a line, and another colour."""
+    """Whatever a legend tells apart by colour alone: of the same mark, the same line, and another colour."""
     legends = [*fig.legends, *(ax.get_legend() for ax in fig.axes if ax.get_legend())]
     for legend in legends:
         kinds = {}
         for handle in legend.legend_handles:
             if hasattr(handle, "get_marker"):
-                key = str(handle.get_marker()), handle.get_linewidth()  # thin lines, of single seeds, are no method's
+                key = str(handle.get_marker())
                 kinds.setdefault(key, set()).add(to_hex(handle.get_color()))
         for colours in kinds.values():
             for first, second in combinations(sorted(colours), 2):
