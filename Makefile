@@ -69,7 +69,7 @@ release: check test test-long  ## tag this commit with the version of pyproject.
 
 # Without PRESET each notebook draws the preset that it is about.
 figures: $(READY)  ## redraw every figure from the committed results
-	$(if $(filter microcosm,$(PRESET)),env -u PRESET )$(BIN)/python notebooks/run.py --jobs $(CORES)
+	$(if $(filter file,$(origin PRESET)),env -u PRESET )$(BIN)/python notebooks/run.py --jobs $(CORES)
 
 pretrain: $(READY)  ## train the pre-trained models again instead of taking the shipped ones
 	$(WORKFLOW) retrain=yes -- pretrained

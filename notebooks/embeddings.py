@@ -9,10 +9,6 @@
 # the first world, presets `microcosm-1` and `microcosm-1-untied`, where `PRESET` does not name another.
 
 # %%
-import os
-
-os.environ["PRESET"] = os.environ.get("PRESET") or "microcosm-1"  # the world that has a sister whose head is its own
-
 import matplotlib.pyplot as plt
 
 from drawing import embeddings, gains, panels, sentences, style
@@ -21,6 +17,7 @@ from llm.evidence import compare
 from llm.stages.movement import read_movements
 
 style.use()
+style.about("microcosm-1")  # the world that has a sister whose head is its own
 CALLED = embeddings.called(load_preset(style.preset()))
 FOLDERS = {name: style.results().parent / name for name in CALLED}
 FRAMES = {name: embeddings.frames_of(folder) for name, folder in FOLDERS.items()}

@@ -18,11 +18,6 @@
 # reward and ability. Intervals (95 %, Student's t) are over seeds, paired.
 
 # %%
-import os
-
-# Numbers of samples, and the oracle on every seed, were measured there.
-os.environ["PRESET"] = os.environ.get("PRESET") or "microcosm-1"
-
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -35,6 +30,7 @@ from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS
 
 style.use()
+style.about("microcosm-1")  # numbers of samples, and the oracle on every seed, were measured there
 PRESET = load_preset(style.preset())
 FRAMES = rows.frames()
 RLHF = rows.first(FRAMES)

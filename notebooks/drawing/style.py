@@ -99,6 +99,11 @@ def shades(count: int) -> list[tuple[float, ...]]:
     return [tuple(colour) for colour in plt.get_cmap(SEQUENTIAL)(np.linspace(0, 0.9, max(count, 1)))]
 
 
+def about(name: str) -> None:
+    """Draw this preset's results where PRESET names no other."""
+    os.environ["PRESET"] = os.environ.get("PRESET") or name
+
+
 def preset() -> str:
     """Which preset's results to draw: its name, or the path of its file."""
     return os.environ.get("PRESET") or "microcosm"

@@ -202,8 +202,9 @@ def shared_rates(book: Book, first: Route, second: Route) -> tuple[dict[Rate, pd
     own: Rate = None
     seeds = {lr: rates[lr] & other[lr] for lr in rates if lr in other}
     if not seeds.get(None):
-        unmeasured = [route.sweep for route, found in ((first, rates), (second, other)) if None not in found]
-        raise Missing(f"sweep {(unmeasured or [first.sweep if first.sweep != 'core' else second.sweep])[0]}")
+        later = first if first.sweep != "core" else second
+        lacking = next((route for route, found in ((first, rates), (second, other)) if None not in found), later)
+        raise Missing(f"sweep {lacking.sweep}")
     every: dict[Rate, set[int]] = {lr: both for lr, both in seeds.items() if both & seeds[None]}
     common = set.intersection(*every.values())
     if not common:
