@@ -174,5 +174,5 @@ def legend(fig: Figure, lines: Sequence[Line], columns: int) -> None:
     pale = {"color": style.GREY, "alpha": PALE, "marker": "o", "linestyle": "none", "label": "pale: beaten in both"}
     handles.append(plt.Line2D([], [], **pale))
     if any(len(line.seeds) == 2 for line in lines):
-        handles.append(plt.Line2D([], [], color=style.GREY, linewidth=0.6, alpha=0.5, label="thin: single seeds"))
+        handles.append(plt.Line2D([], [], color=style.INK, linewidth=0.6, alpha=0.5, label="thin: single seeds"))
     fig.legend(handles=handles, loc="outside upper center", ncols=columns)
