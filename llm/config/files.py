@@ -35,7 +35,11 @@ def load_preset(name: str) -> AnyPreset:
     given = read_yaml(path)
     if isinstance(given, dict) and "base" in given:
         given = _on_base(path, given)
-    return _checked(ANY_PRESET, path, given)
+    preset = _checked(ANY_PRESET, path, given)
+    for sweep, labels in (preset.entries or {}).items():
+        _refuse_unknown(path, f"entries = {sweep!r}", {sweep}, names("sweeps"))
+        _refuse_unknown(path, f"entries.{sweep} = {list(labels)}", set(labels), _averaged(sweep))
+    return preset
 
 
 def load_sweep(name: str) -> Sweep:
@@ -48,6 +52,15 @@ def names(folder: Literal["presets", "sweeps"]) -> list[str]:
     """The names that come with the package."""
     files = resources.files(__package__.rpartition(".")[0]).joinpath(folder).iterdir()
     return sorted(p.name.removesuffix(".yaml") for p in files if p.name.endswith(".yaml"))
+
+
+def _averaged(sweep: str) -> list[str]:
+    return [entry.label for entry in load_sweep(sweep).averaging]
+
+
+def _refuse_unknown(path, what: str, given: set[str], allowed: list[str]) -> None:
+    if given - set(allowed):
+        raise UserError(f"{path}: {what} is an unknown name; allowed are {', '.join(allowed) or 'none'}")
 
 
 def _find(folder: Literal["presets", "sweeps"], name: str):

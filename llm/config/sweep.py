@@ -215,12 +215,14 @@ def runnable(sweep: Sweep, preset: Preset) -> Sweep:
     """The sweep without what the preset has no section, no ratio or no method for; its lists may be empty (`why_empty`).
 
     Learning rates that are numbers are laid out for the microcosm, so other kinds run sweeps at their own rate alone. Where models
-    are slow to measure, a preset takes fewer ratios of single parts (`thin_parts`).
+    are slow to measure, a preset takes fewer ratios of single parts (`thin_parts`), and fewer entries (`entries`).
     """
     every = sweep.learning_rates
     rates = every if preset.takes_numbers_of_sweeps else [lr for lr in every if lr is None]
     methods = preset.averaging_methods
-    averaging = [e for e in sweep.averaging if e.method in methods and e.grouping.fits(preset.model)]
+    chosen = (preset.entries or {}).get(sweep.name, [e.label for e in sweep.averaging])
+    possible = [e for e in sweep.averaging if e.method in methods and e.grouping.fits(preset.model)]
+    averaging = [e for e in possible if e.label in chosen]
     rlhf = tuple(rlhf for rlhf in sweep.rlhf if rlhf in preset.algorithms)
     iterations = min((preset.iterations(name) for name in rlhf), default=0)
     within = [short for e in averaging if (short := _within(e, iterations, preset.left_out)) is not None]

@@ -506,6 +506,34 @@ def test_aliases_may_stand_for_little_and_not_for_ever_more(tmp_path):
     assert config.load_preset(written(tmp_path, "\ufeff" + smoke)) == config.load_preset("smoke")
 
 
+def test_a_preset_runs_only_the_entries_that_it_names(tmp_path):
+    chosen = "{base: smoke, name: few, entries: {core: [ama, ma], kl-penalty: []}}"
+    few, smoke = config.load_preset(written(tmp_path, chosen)), config.load_preset("smoke")
+    core, merging = config.load_sweep("core"), config.load_sweep("merging")
+    assert [entry.label for entry in config.runnable(core, few).averaging] == ["ma", "ama"]
+    assert config.runnable(core, few).trajectory
+    assert config.runnable(merging, few) == config.runnable(merging, smoke)
+    small = config.load_preset("smollm2-135m")
+    assert [entry.label for entry in config.runnable(merging, small).averaging] == ["lines"]
+    assert len(config.runnable(merging, config.load_preset("smollm2-135m-gpu")).averaging) > 10
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ("{cores: [ma]}", "entries = 'cores' is an unknown name; allowed are algorithms, .*, training-time-dpo$"),
+        (
+            "{core: [ma, mb]}",
+            "entries.core = .'ma', 'mb'. is an unknown name; allowed are ma, part-input, .*embeddings$",
+        ),
+        ("{mitigations: [l1]}", "entries.mitigations = .'l1'. is an unknown name; allowed are none$"),
+    ],
+)
+def test_entries_that_no_sweep_has_are_refused(tmp_path, entries, said):
+    with pytest.raises(UserError, match=said):
+        config.load_preset(written(tmp_path, f"{{base: smoke, name: few, entries: {entries}}}"))
+
+
 @pytest.mark.parametrize("name", ["nope", "nope.yaml", "core"])
 def test_an_unknown_preset_is_refused_with_the_known_ones(name):
     with pytest.raises(UserError, match=f"preset = '{name}' is unknown; allowed are {', '.join(PRESETS)}, or the path"):

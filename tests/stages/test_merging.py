@@ -124,7 +124,7 @@ def test_other_runs_that_are_not_there_are_refused_in_one_sentence(run):
 
 def test_presets_leave_out_what_they_cannot_run():
     sweep = load_sweep("merging")
-    short, small = (runnable(sweep, load_preset(name)) for name in ("smoke", "smollm2-135m"))
+    short, small = (runnable(sweep, load_preset(name)) for name in ("smoke", "smollm2-135m-gpu"))
     assert short.entry("tail").options["last"] == (2,)
     assert short.entry("extrapolate-early").options["iteration"] == (2,)
     assert {entry.label for entry in sweep.averaging} - {e.label for e in small.averaging} == {"ties", "dots"}
