@@ -1,6 +1,6 @@
 """What several claims have in common: paths of models by their rows, and the comparisons of one kind of claim."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...methods import looks
@@ -156,6 +156,16 @@ def middle_part(preset: str, deciding: bool = True) -> Comparison:
     back = Model(MIDDLE, 0.0)
     made = AheadOf("the middle part put back to theta_0, above MA", MA, back, TEXT, model_first=True)
     return Elsewhere(preset, made, deciding)
+
+
+def real_averages(routes: Mapping[str, Route], rival: Route, name: str) -> tuple[Comparison, ...]:
+    """Averages against another one in a real model that two cores hold, by its log-likelihood of text. Beside what decides."""
+    return tuple(
+        Elsewhere(
+            ON_TWO_CORES, Ahead(f"{ours} above {name}, log-likelihood of text", route, rival, TEXT), deciding=False
+        )
+        for ours, route in routes.items()
+    )
 
 
 def calibration(metric: str, name: str) -> tuple[Comparison, ...]:

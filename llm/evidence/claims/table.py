@@ -47,6 +47,7 @@ from .comparisons import (
     middle_part,
     one_part,
     patterns,
+    real_averages,
     recommended,
     seven_billion,
     trade_off,
@@ -219,7 +220,8 @@ CLAIMS: tuple[Claim, ...] = (
         )),
     Claim("L4", "Ratios that rise with the layer",
         "Ratios that rise from the first layer to the last (LiNeS) keep more ability at equal reward than equal ones.",
-        "arXiv 2410.17146", {}, (Ahead("LiNeS above MA", INCREASING, MA),), local=True),
+        "arXiv 2410.17146", {}, (Ahead("LiNeS above MA", INCREASING, MA), *real_averages({"LiNeS": INCREASING}, MA, "MA")),
+        local=True),
     Claim("P1", "The share saved",
         "At equal reward and at the same learning rate averaging saves a part of the tax that early stopping pays, in a synthetic "
         "world with tied and untied embeddings and in a real model.", "",
@@ -243,6 +245,8 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Ahead("regression averaging above MA", REGMEAN, MA),
             Ahead("regression averaging above LiNeS", REGMEAN, INCREASING),
+            *real_averages({"regression averaging": REGMEAN, "regression averaging by layer": BY_LAYER}, MA, "MA"),
+            *real_averages({"regression averaging": REGMEAN, "regression averaging by layer": BY_LAYER}, INCREASING, "LiNeS"),
         )),
     Claim("P4", "A perfect reward model",
         "The tax is not a matter of over-optimisation: RSF on the gold reward itself, a perfect reward model, pays one too, and "
