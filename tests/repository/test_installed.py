@@ -1,6 +1,7 @@
 """The wheel in fresh environments: beside the index's package `llm`, and with nothing but the light dependencies."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import tomllib
 import venv
 from importlib.metadata import distribution
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -104,6 +106,22 @@ def beside_llm(wheel, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("beside") / "environment"
     (environment(folder, wheel, built(source)) / "libraries.pth").write_text(f"{LIBRARIES}\n")
     return folder
+
+
+def test_readme_in_the_wheel_has_no_link_that_only_the_repository_can_follow(wheel):
+    """What a package index shows: links of pages and pictures are absolute, to this version, and lead to files that exist."""
+    with ZipFile(wheel) as files:
+        (metadata,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
+        headers, _, shown = files.read(metadata).decode().partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in headers
+    found = re.findall(r'\]\(([^)]+)\)|src="([^"]+)"', shown)
+    targets = [link or picture for link, picture in found]
+    assert all(target.startswith(("https://", "#")) for target in targets)
+    address = f"{PROJECT['urls']['Repository']}/(?:blob|raw)/v{PROJECT['version']}/"
+    inside = [re.sub(address, "", target) for target in targets if re.match(address, target)]
+    assert "docs/results.md" in inside and any(name.endswith(".png") for name in inside)
+    assert all((ROOT / name).exists() for name in inside)
+    assert shown.count("](") == (ROOT / "README.md").read_text().count("](")
 
 
 def test_the_wheel_and_the_llm_of_the_index_do_not_touch_each_other(beside_llm):
