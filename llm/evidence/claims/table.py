@@ -128,11 +128,11 @@ CLAIMS: tuple[Claim, ...] = (
         "Some unequal ratios for input, middle and output layers beat equal ones in every ability; the paper's ratios "
         "read as shares of theta_0, as in its authors' code.", "fig. 9", {"ratios": ("fig09",)}, patterns("theta_0"),
         local=True),
-    Claim("C6c", "Unequal ratios, in a real model",
+    Claim("C6c", "Unequal ratios, as shares of theta, in a real model",
         "Some unequal ratios beat equal ones in a model that learned from natural text, by its log-likelihood of text; the "
         "paper's ratios read as shares of theta.", "fig. 9", {"real_model": ()}, patterns("theta", [TEXT]), preset=REAL,
         local=True),
-    Claim("C6d", "Unequal ratios, in a real model",
+    Claim("C6d", "Unequal ratios, as shares of theta_0, in a real model",
         "Some unequal ratios beat equal ones in a model that learned from natural text, by its log-likelihood of text; the "
         "paper's ratios read as shares of theta_0.", "fig. 9", {"real_model": ()}, patterns("theta_0", [TEXT]),
         preset=REAL, local=True),
@@ -201,7 +201,7 @@ CLAIMS: tuple[Claim, ...] = (
         (theory.OverlapExplains("rank correlation over layers: predicted and measured gain of averaging a layer alone"),)),
     Claim("L1", "What predicts the tax",
         "How far a model's replies are from those of theta_0 (forward KL per token on alignment prompts) predicts its tax "
-        "better than how far its weights are.", "arXiv 2509.04259", {},
+        "better than how far its weights are.", "arXiv 2509.04259", {"methods": ("fig_methods_why",)},
         (
             PredictsBetter("forward KL ranks models by their tax better than weight displacement", "forward_kl",
                 "weight_displacement"),
@@ -220,7 +220,8 @@ CLAIMS: tuple[Claim, ...] = (
         )),
     Claim("L4", "Ratios that rise with the layer",
         "Ratios that rise from the first layer to the last (LiNeS) keep more ability at equal reward than equal ones.",
-        "arXiv 2410.17146", {}, (Ahead("LiNeS above MA", INCREASING, MA), *real_averages({"LiNeS": INCREASING}, MA, "MA")),
+        "arXiv 2410.17146", {"methods": ("fig_methods",), "algorithms": ("fig_better_averages",)},
+        (Ahead("LiNeS above MA", INCREASING, MA), *real_averages({"LiNeS": INCREASING}, MA, "MA")),
         local=True),
     Claim("P1", "The share saved",
         "At equal reward and at the same learning rate averaging saves a part of the tax that early stopping pays, in a synthetic "
