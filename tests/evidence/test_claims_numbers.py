@@ -1,5 +1,6 @@
 """The numbers of the ledger of claims, each by a second route, in made-up worlds whose answer is known."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -257,8 +258,9 @@ def test_the_conclusion_is_judged_on_a_grid_and_fails_at_few_features():
     assert theory.smallest_difference(grid) == pytest.approx(-0.0599786, abs=1e-6)
 
 
-def layer(predicted, qa, reward, start_qa=0.9):
-    return {"predicted": predicted, "effect": {"half": {"qa": qa, "reward": reward}, "start": {"qa": start_qa}}}
+def layer(predicted, qa, reward, start_qa=0.9, s2=1.0):
+    effect = {"half": {"qa": qa, "reward": reward}, "start": {"qa": start_qa}}
+    return {"predicted": predicted, "s2": s2, "ranks": [4, 8], "effect": effect}
 
 
 def overlap_file(seed, *layers):
@@ -267,13 +269,21 @@ def overlap_file(seed, *layers):
 
 
 def test_overlap_is_held_against_what_averaging_a_layer_adds():
-    """xi of a layer by hand: (.92 - .9) / .2 and (2.8 - 3) / 2, halved: 0; and ranks that agree, oppose or tell nothing."""
+    """xi of a layer by hand: (.92 - .9) / .2 and (2.8 - 3) / 2, halved: 0; and ranks that agree, oppose or tell nothing. Depth and
+    shares are ranked against the same gains, and the gains have a mean of their own: (-.5 - .5, -.25 - .25, 0 + 0) / 2 here.
+    """
     ends = overlap_file(0)["rlhf"]["rsf"]
     assert theory.measured_gain(layer(0.1, 0.92, 2.8)["effect"], ends["theta_0"], ends["theta"]) == pytest.approx(0.0)
     agree = overlap_file(0, layer(0.0, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.2, 0.9, 3.0))
     oppose = overlap_file(1, layer(0.2, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.0, 0.9, 3.0))
-    assert theory.correlation(agree["rlhf"]["rsf"]) == pytest.approx(1.0)
-    (line,) = theory.OverlapExplains("overlap explains").lines(Book("smoke", {}, {}, overlaps=[agree, oppose]))
+    assert theory.by_prediction(agree["rlhf"]["rsf"]) == pytest.approx(1.0)
+    explains = theory.OfLayers("overlap explains", theory.by_prediction)
+    (line,) = explains.lines(Book("smoke", {}, {}, overlaps=[agree, oppose]))
     assert line.per_seed == (1.0, -1.0) and line.verdict == "undecided"
     with pytest.raises(Missing):
-        theory.OverlapExplains("overlap explains").lines(Book("smoke", {}, {}))
+        explains.lines(Book("smoke", {}, {}))
+    shared = [layer(0.0, 0.8, 2.0, s2=3.0), layer(0.0, 0.85, 2.5, s2=2.0), layer(0.0, 0.9, 3.0, s2=1.0)]
+    found = overlap_file(0, *shared)["rlhf"]["rsf"]
+    assert theory.by_share(found) == pytest.approx(-1.0) and theory.by_depth(found) == pytest.approx(1.0)
+    assert math.isnan(theory.by_prediction(found))
+    assert theory.mean_gain(found) == pytest.approx((-1.0 - 0.5 + 0.0) / 2 / 3)

@@ -196,9 +196,18 @@ CLAIMS: tuple[Claim, ...] = (
                 "below", theory.EXACT),
         )),
     Claim("C12c", "Theory: overlap in a network",
-        "Averaging a layer helps the more, the more features of it the abilities and the alignment task share (the paper's "
-        "explanation of why averaging helps, which it tests on no network).", "section 5", {"theory": ()},
-        (theory.OverlapExplains("rank correlation over layers: predicted and measured gain of averaging a layer alone"),)),
+        "What averaging a layer alone adds follows, layer by layer, the gain that its graded overlap predicts, from the directions that "
+        "the abilities and the alignment task use there (the paper explains by shared features why averaging helps, and tests it on "
+        "no network).", "section 5", {"theory": ()},
+        (
+            theory.OfLayers("rank correlation over layers: predicted and measured gain of averaging a layer alone",
+                theory.by_prediction),
+            theory.OfLayers("rank correlation over layers: share of directions in common and measured gain", theory.by_share,
+                deciding=False),
+            theory.OfLayers("rank correlation over layers: depth and measured gain", theory.by_depth, deciding=False),
+            theory.OfLayers("measured gain, mean over layers (half in taxes, half in rises of the reward)", theory.mean_gain,
+                IN_TAXES, deciding=False),
+        )),
     Claim("L1", "What predicts the tax",
         "How far a model's replies are from those of theta_0 (forward KL per token on alignment prompts) predicts its tax "
         "better than how far its weights are.", "arXiv 2509.04259", {"methods": ("fig_methods_why",)},

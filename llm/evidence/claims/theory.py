@@ -1,6 +1,6 @@
 """What the tables of the theory say: exact numbers, which need no interval. Only the CSV files are read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,39 +74,65 @@ def printed_error(proposition: pd.DataFrame) -> float:
 
 
 @dataclass(frozen=True)
-class OverlapExplains:
-    """C12c: over a model's layers, the rank correlation of the gain that the layer's overlap predicts with the
-    gain measured when that layer alone is averaged half and half; a line with its interval over seeds.
+class OfLayers:
+    """C12c: a number of a model's layers, by what averaging each of them alone, half and half, adds; with its interval over seeds.
 
-    The measured gain is the mean of
-    what the average adds to the abilities over theta_0's layer and to the reward over theta's layer, each in units of its
-    change between theta_0 and theta; abilities without a tax of `LEAST_CHANGE` are left out.
+    number: from the overlaps of an algorithm (`llm.stages.overlap`). metric: what it is.
     """
 
     part: str
+    number: Callable[[Mapping], float]
+    metric: str = RANKS
+    deciding: bool = True
     rlhf: str = "rsf"
 
     def lines(self, book: Book) -> list[Line]:
         there = [one for one in book.overlaps if self.rlhf in one["rlhf"]]
         if not there:
             raise Missing("snakemake overlap")
-        per_seed = [correlation(one["rlhf"][self.rlhf]) for one in there]
+        per_seed = [self.number(one["rlhf"][self.rlhf]) for one in there]
         seeds = [one["seed"] for one in there]
-        return [measured(self.part, RANKS, of_mean(per_seed), seeds, unit=1.0)]
+        return [measured(self.part, self.metric, of_mean(per_seed), seeds, unit=1.0, deciding=self.deciding)]
 
 
-def correlation(overlap: Mapping) -> float:
-    """Spearman's over the layers, of predicted and measured gain; NaN where one of them is the same everywhere."""
-    layers = overlap["layers"].values()
-    predicted = np.array([layer["predicted"] for layer in layers])
-    gains = np.array([measured_gain(layer["effect"], overlap["theta_0"], overlap["theta"]) for layer in layers])
-    if len(set(predicted)) < 2 or len(set(gains)) < 2:
+def by_prediction(overlap: Mapping) -> float:
+    """Rank correlation over the layers, of the gain that a layer's overlap predicts with the measured one."""
+    return _ranked([layer["predicted"] for layer in overlap["layers"].values()], overlap)
+
+
+def by_share(overlap: Mapping) -> float:
+    """The same of the share of the smaller task's directions in a layer that the other task uses, too: S2 / n."""
+    return _ranked([layer["s2"] / min(layer["ranks"]) for layer in overlap["layers"].values()], overlap)
+
+
+def by_depth(overlap: Mapping) -> float:
+    """The same of a layer's number, which knows nothing of overlap."""
+    return _ranked(range(len(overlap["layers"])), overlap)
+
+
+def mean_gain(overlap: Mapping) -> float:
+    """Mean over the layers of the measured gain."""
+    return float(np.mean(_gains(overlap)))
+
+
+def _ranked(numbers: Iterable[float], overlap: Mapping) -> float:
+    """Spearman's with the measured gain; NaN where one of them is the same everywhere."""
+    given, gains = list(numbers), _gains(overlap)
+    if len(set(given)) < 2 or len(set(gains)) < 2:
         return float("nan")
-    return float(spearmanr(predicted, gains).statistic)
+    return float(spearmanr(given, gains).statistic)
+
+
+def _gains(overlap: Mapping) -> list[float]:
+    return [
+        measured_gain(layer["effect"], overlap["theta_0"], overlap["theta"]) for layer in overlap["layers"].values()
+    ]
 
 
 def measured_gain(effect: Mapping, theta_0: Mapping, theta: Mapping) -> float:
-    """xi of one layer: half of what averaging adds to the abilities, and half of what it adds to the reward."""
+    """xi of one layer: half of what averaging adds to the abilities over theta_0's layer, and half of what it adds to the reward over
+    theta's, each in units of its change between theta_0 and theta; abilities without a tax of `LEAST_CHANGE` are left out.
+    """
     lost = {
         name: theta_0[name] - theta[name]
         for name in BOUNDED
