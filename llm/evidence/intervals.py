@@ -54,11 +54,11 @@ class Estimate:
     sign_flip: float | None
 
 
-def cross_chosen(seeds: int, agree: bool) -> float:
+def cross_chosen(seeds: int, chosen: bool) -> float:
     """The inflation for what was chosen on the other seeds: 1 + n / (n - 1) (Nadeau and Bengio 2003, for training sets that
-    overlap) where the seeds' choices differ; 1 where all agree, or with a single seed.
+    overlap), whether or not the seeds' choices agree; 1 where there was one candidate, or with a single seed.
     """
-    return 1.0 if agree or seeds == 1 else 1 + seeds / (seeds - 1)
+    return 1 + seeds / (seeds - 1) if chosen and seeds > 1 else 1.0
 
 
 def of_mean(values: ArrayLike, bound: float = 0.0, inflation: float = 1.0) -> Estimate:

@@ -87,5 +87,6 @@ METRICS: dict[str, Metric] = {
 }
 REWARDS = tuple(key for key, metric in METRICS.items() if metric.kind == "reward")
 SCORES = tuple(key for key, metric in METRICS.items() if metric.kind == "score")
+LOG_LIKELIHOODS = tuple(key for key in SCORES if key.endswith("_log_likelihood"))  # one of each ability that has items
 ABILITIES = tuple(key for key, metric in METRICS.items() if metric.kind == "ability")
 BOUNDED = tuple(key for key in ABILITIES if METRICS[key].best is not None)  # what a mean of abilities is taken over

@@ -36,8 +36,8 @@ class Saved:
 
     kept: the method's ability minus the rival's, tax: theta_0's minus the rival's; means over the levels, (seeds,), in the
     ability's unit. levels: the lowest and the highest, as shares of the rise. rates: how often, over seeds and levels, the
-    method and the rival took each learning rate. inflation: of the squared error, where not all seeds took the
-    same at every level (`llm.evidence.intervals.cross_chosen`).
+    method and the rival took each learning rate. inflation: of the squared error, where there was a choice of them
+    (`llm.evidence.intervals.cross_chosen`).
     """
 
     seeds: tuple[int, ...]
@@ -101,8 +101,7 @@ def saved(
         for models, chosen in zip((first, second), rates, strict=True)
     ]
     ends = float(levels[shared][0]), float(levels[shared][-1])
-    agree = all((chosen == chosen[:1])[:, shared].all() for chosen in rates)
-    inflation = cross_chosen(len(seeds), agree)
+    inflation = cross_chosen(len(seeds), len(method) > 1 or len(rival) > 1)
     return Saved(tuple(seeds), ours - theirs, before - theirs, ends, (taken[0], taken[1]), inflation)
 
 

@@ -1,6 +1,5 @@
 """The numbers of the ledger of claims, each by a second route, in made-up worlds whose answer is known."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +105,7 @@ def test_what_is_chosen_is_chosen_on_the_other_seeds(tmp_path):
     peak = Model(STOPPING, choose=extreme("qa"))
     (line,) = Change("peak", peak, Model(STOPPING, 0.0), "qa").lines(make_book(rows))
     assert peak.steps(peak.route.models(make_book(rows))) == {3: 1.0, 5: 2.0, 7: 2.0} or line.seeds == (3, 5, 7)
-    assert (line.note, line.inflation) == ("step 1 chosen on the other seeds", 1.0)
+    assert (line.note, line.inflation) == ("step 1 chosen on the other seeds", 1 + 3 / 2)
     assert line.sign_flip is None
 
 
@@ -149,14 +148,14 @@ class Made:
 
     part = "made"
 
-    def __init__(self, *values, unit=1.0, side="above"):
-        self.values, self.unit, self.side = values, unit, side
+    def __init__(self, *values, unit=1.0, side="above", inflation=1.0):
+        self.values, self.unit, self.side, self.inflation = values, unit, side, inflation
 
     def lines(self, book):
         found = student(self.values)
         return [
             Line("made", "qa", side=self.side, estimate=found[0], low=found[1], high=found[2], inner=found[1:], p=0.01,
-                 margin=0.01, per_seed=self.values, seeds=(0, 1, 2), unit=self.unit)
+                 margin=0.01, per_seed=self.values, seeds=(0, 1, 2), unit=self.unit, inflation=self.inflation)
         ]  # fmt: skip
 
 
@@ -172,6 +171,12 @@ def test_of_several_candidates_each_seed_takes_the_one_that_is_best_on_the_other
     (line,) = Some("some", turning, ("one",)).lines(None)
     assert line.per_seed == (1.0, 0.0, 0.0)  # seed 0 has no say in its own
     assert line.inflation == 2.5
+    one = {"a": (Made(0.2, 0.3, 0.1, inflation=4.0),)}
+    (line,) = Some("some", one, ("one",)).lines(None)  # no choice here, but the candidate's own is not forgotten
+    assert (line.inflation, line.note) == (4.0, "a alone was measured")
+    assert line.high - line.low == pytest.approx(
+        2 * (student((0.2, 0.3, 0.1))[2] - student((0.2, 0.3, 0.1))[1]), abs=1e-5
+    )
 
 
 def test_what_should_exist_fails_only_where_every_candidate_fails():
@@ -285,5 +290,8 @@ def test_overlap_is_held_against_what_averaging_a_layer_adds():
     shared = [layer(0.0, 0.8, 2.0, s2=3.0), layer(0.0, 0.85, 2.5, s2=2.0), layer(0.0, 0.9, 3.0, s2=1.0)]
     found = overlap_file(0, *shared)["rlhf"]["rsf"]
     assert theory.by_share(found) == pytest.approx(-1.0) and theory.by_depth(found) == pytest.approx(1.0)
-    assert math.isnan(theory.by_prediction(found))
+    with pytest.raises(theory.NoUnit):
+        theory.by_prediction(found)
+    (line,) = explains.lines(Book("smoke", {}, {}, overlaps=[agree, overlap_file(1, *shared)]))
+    assert line.verdict == "not testable here" and "no ranks" in line.untestable
     assert theory.mean_gain(found) == pytest.approx((-1.0 - 0.5 + 0.0) / 2 / 3)

@@ -83,7 +83,7 @@ def test_each_level_takes_the_rate_that_is_best_there_on_the_other_seeds():
     found = share({None: even, 1.0: steep}, {None: path(lambda x, seed: 1.0, np.linspace(0, 1, 101))})
     assert found.rates[0] == Counter({1.0: 3 * 21, None: 3 * 25})  # .50 to .70, .71 to .95
     assert found.kept == pytest.approx([(21 * 1 + 25 * 0.5) / 46] * 3)
-    assert found.inflation == 1  # all seeds took the same
+    assert found.inflation == 1 + 3 / 2  # all seeds took the same, which is no proof
 
 
 def test_a_seed_has_no_say_in_what_it_is_told_at():

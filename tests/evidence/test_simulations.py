@@ -63,7 +63,7 @@ def test_what_is_chosen_on_the_other_seeds_is_covered_and_does_not_flatter_itsel
         paths = np.array([-0.6, -1.0])[:, None, None, None] - apart * np.arange(3)[:, None, None] + own + shared
         chosen = [_left_out(values) for values in paths]
         ours, theirs = (values[:, 0] for values, _ in chosen)
-        inflation = cross_chosen(n, all((rate == rate[0]).all() for _, rate in chosen))
+        inflation = cross_chosen(n, True)
         found.append(covered(ratio_of_means(ours - theirs, -theirs, inflation=inflation), truth))
         plain.append(covered(ratio_of_means(ours - theirs, -theirs), truth))
         best.append(paths[0].max(axis=0).mean() + 1)
@@ -71,7 +71,7 @@ def test_what_is_chosen_on_the_other_seeds_is_covered_and_does_not_flatter_itsel
         f"chosen on {n - 1} other seeds, rates {apart} apart: covers {np.mean(found):.3f}, uncorrected {np.mean(plain):.3f}"
     )
     assert np.mean(found) + 3 * error_of(np.mean(found), runs) >= 0.93
-    assert np.mean(found) <= 0.985 and np.mean(plain) <= np.mean(found)
+    assert np.mean(found) <= 0.995 and np.mean(plain) <= np.mean(found)
     assert np.mean(best) > 0.5 or apart  # the best on each seed itself, where the truth is .4
 
 
@@ -125,6 +125,44 @@ def test_a_claim_without_any_truth_fails_in_one_of_twenty_at_most_however_many_p
     assert 0.003 < found <= 0.05
     wrong = share_of(runs, lambda: claim([of_mean(0.5 + rng.standard_normal(7)) for _ in range(parts)]) == "fails")
     assert wrong <= 0.05
+
+
+@QUICK_OR_LONG
+@pytest.mark.parametrize(("parts", "stated"), [(1, 0.10), (5, 0.23)])
+def test_in_skewed_noise_a_claim_fails_as_often_as_the_docs_say(runs, parts, stated):
+    """Each seed's difference has mean 0 and an exponential tail on the side of the claim: what most seeds show is the other side."""
+    told = re.search(
+        r"exponential, with the long tail .*? it is about (\d+) % with one part and (\d+) % with five", DOCS
+    )
+    assert [int(percent) / 100 for percent in told.groups()] == [0.10, 0.23]
+    rng = np.random.default_rng([parts, 7])
+    found = share_of(
+        runs // 3, lambda: claim([of_mean(rng.exponential(size=6) - 1) for _ in range(parts)]).startswith("fails")
+    )
+    print(f"exponential noise, {parts} parts, 6 seeds: called false in {found:.3f}")
+    assert found == pytest.approx(stated, abs=0.015 + 3 * error_of(found, runs // 3))
+
+
+@QUICK_OR_LONG
+@pytest.mark.parametrize("candidates", [2, 4, 9])
+def test_the_best_of_candidates_without_any_truth_rarely_holds(runs, candidates):
+    """Chosen on the other seeds, independent of each other: with the inflation in no more than 4 % of cases, and without it, where
+    all seeds agree, in more than a verdict's 2.5 %.
+    """
+    rng, n, corrected, plain = np.random.default_rng([candidates, 8]), 6, [], []
+    for _ in range(runs):
+        values = rng.standard_normal((candidates, n))
+        others = values.sum(axis=1, keepdims=True) - values
+        best = others.argmax(axis=0)
+        chosen = values[best, np.arange(n)]
+        agree = len(set(best)) == 1
+        corrected.append(t_interval(chosen, inflation=cross_chosen(n, True)).low > 0)
+        plain.append(t_interval(chosen, inflation=1.0 if agree else cross_chosen(n, True)).low > 0)
+    print(
+        f"best of {candidates}: holds in {np.mean(corrected):.3f}, without inflation where all agree {np.mean(plain):.3f}"
+    )
+    assert np.mean(corrected) - 3 * error_of(np.mean(corrected), runs) <= 0.03
+    assert np.mean(plain) > 0.035 or candidates == 2
 
 
 @QUICK_OR_LONG

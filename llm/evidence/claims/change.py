@@ -15,7 +15,7 @@ from .book import Book, Route, paired
 from .line import GOLD, Line, Missing, Side, measured
 
 COMPANIONS = {"reward": (GOLD,), IN_TAXES: ABILITIES}  # beside it where they were measured, without deciding
-NEAR_CEILING = 0.9  # shares above it are compared on the logit scale
+NEAR_CEILING = 0.9  # where both shares are above it, they are compared on the logit scale
 CEILING = 0.95  # of an ability's best value: from here on nothing can be seen to rise
 LAST = inf  # the last step of a path
 
@@ -64,8 +64,7 @@ class Change:
         ends = [paths.at(path, step) for path, step in zip(pair, steps, strict=True)]
         chosen = [told for model, step in zip(models, steps, strict=True) if (told := _told(model, step))]
         beside = [metric for metric in COMPANIONS.get(self.metric, ()) if metric in book.metrics]
-        agree = all(len(set(step.values())) == 1 for model, step in zip(models, steps, strict=True) if model.choose)
-        inflation = cross_chosen(len(steps[0]), agree)
+        inflation = cross_chosen(len(steps[0]), any(model.choose for model in models))
         return [
             self._line(book, ends, metric, ", ".join(chosen), inflation, self.deciding and metric == self.metric)
             for metric in (self.metric, *beside)
@@ -110,8 +109,10 @@ class Change:
 def _difference(
     models: pd.DataFrame, values: list[np.ndarray], metric: str, bound: float, inflation: float
 ) -> Estimate:
-    """On the logit scale for shares near 1, else in the metric's own unit."""
-    near = METRICS[metric].best == 1 and max(of.mean() for of in values) > NEAR_CEILING
+    """On the logit scale for two shares near 1, else in the metric's own unit. One far from 1 alone may be skewed to the other side, and
+    what is told of logits would then be far from the mean difference.
+    """
+    near = METRICS[metric].best == 1 and min(of.mean() for of in values) > NEAR_CEILING
     if near and bound == 0 and all(of.min() >= 0 and of.max() <= 1 for of in values):
         return of_logits(values[0], values[1], int(models.loc[models["metric"] == metric, "n"].min()), inflation)
     return of_mean(values[0] - values[1], bound, inflation)

@@ -1,7 +1,8 @@
 """Claims of existence, "some ratio", "can raise": several candidates, one of which has to do what is claimed.
 
 For each seed the candidate is taken that does best on the other seeds, so that a single test decides that some candidate holds,
-however many there are. The claim fails only where every candidate that was measured fails.
+however many there are; its squared error is that of a choice, the candidates' own or this one's (`llm.evidence.intervals.cross_chosen`).
+The claim fails only where every candidate that was measured fails.
 """
 
 from collections import Counter
@@ -91,6 +92,7 @@ class Some:
         counted = Counter(names[place] for place in best)
         how = ", ".join(f"{name} ({n})" if len(counted) > 1 else name for name, n in counted.most_common())
         note = f"{how} chosen of {len(names)} {'on the other seeds' if len(seeds) > 1 else 'for itself'}"
+        note = note if len(names) > 1 else f"{how} alone was measured"
         return [
             self._line(
                 self.parts[place], [testable[name][place] for name in names], favour[:, place], best, seeds, some, note
@@ -115,7 +117,7 @@ class Some:
         values = np.array([favour[chosen, k] for k, chosen in enumerate(best)]) * unit * sign
         margins = [line.margin / (line.unit or 1.0) for line in lines if line.margin is not None]
         margin = min(margins) * unit if len(margins) == len(lines) else None
-        inflation = cross_chosen(len(seeds), agree=len(set(best)) == 1)
+        inflation = max(cross_chosen(len(seeds), len(lines) > 1), *(line.inflation for line in lines))
         return measured(
             part,
             first.metric if alike else IN_TAXES,

@@ -17,7 +17,7 @@ from .. import paths
 from ..equivalence import ABILITY_MARGIN
 from ..frames import abilities, rewards
 from ..intervals import of_mean
-from ..metrics import IN_TAXES, METRICS, SAVED
+from ..metrics import IN_TAXES, LOG_LIKELIHOODS, METRICS, SAVED
 from ..shares import Models, NotComparable, Rate, Saved, saved
 from .book import Book, Route, paired, shared_rates
 from .change import Model
@@ -52,7 +52,7 @@ class Ahead:
         decides = self.deciding and not lacking
         listed = [(self.metric, reward) for reward in rewards(pair[0][None])]
         if self.metric == IN_TAXES:
-            listed += [(ability, self.by) for ability in abilities(pair[0][None])]
+            listed += [(ability, self.by) for ability in (*abilities(pair[0][None]), *_scores(pair))]
         lines += [
             self._line(book, pair, metric, reward, decides and (metric, reward) == (self.metric, self.by))
             for metric, reward in listed
@@ -83,6 +83,16 @@ class Ahead:
         except NotComparable as error:
             return Line(part, seeds=seeds, untestable=str(error), **fields)
         return share_line(book, part, found, metric, how or _rates(found), fields)
+
+
+def _scores(pair: tuple[Models, Models]) -> list[str]:
+    """The log-likelihoods of the abilities' items that every model of both methods has: less noisy than what is right or wrong."""
+    paths_of_all = [path for models in pair for path in models.values()]
+
+    def has(path: pd.DataFrame, score: str) -> bool:
+        return (path["metric"] == score).sum() == (path["metric"] == "reward").sum()
+
+    return [score for score in LOG_LIKELIHOODS if all(has(path, score) for path in paths_of_all)]
 
 
 def share_line(book: Book, part: str, found: Saved, metric: str, note: str, fields: dict[str, Any]) -> Line:

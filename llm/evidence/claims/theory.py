@@ -73,6 +73,10 @@ def printed_error(proposition: pd.DataFrame) -> float:
     return (limit.loc["printed"] - limit.loc["weights"]).abs().to_numpy().max()
 
 
+class NoUnit(Exception):
+    """A seed's layers cannot be compared; its text says why."""
+
+
 @dataclass(frozen=True)
 class OfLayers:
     """C12c: a number of a model's layers, by what averaging each of them alone, half and half, adds; with its interval over seeds.
@@ -90,8 +94,11 @@ class OfLayers:
         there = [one for one in book.overlaps if self.rlhf in one["rlhf"]]
         if not there:
             raise Missing("snakemake overlap")
-        per_seed = [self.number(one["rlhf"][self.rlhf]) for one in there]
-        seeds = [one["seed"] for one in there]
+        seeds = tuple(one["seed"] for one in there)
+        try:
+            per_seed = [self.number(one["rlhf"][self.rlhf]) for one in there]
+        except NoUnit as error:
+            return [Line(self.part, self.metric, seeds=seeds, deciding=self.deciding, untestable=str(error))]
         return [measured(self.part, self.metric, of_mean(per_seed), seeds, unit=1.0, deciding=self.deciding)]
 
 
@@ -116,10 +123,10 @@ def mean_gain(overlap: Mapping) -> float:
 
 
 def _ranked(numbers: Iterable[float], overlap: Mapping) -> float:
-    """Spearman's with the measured gain; NaN where one of them is the same everywhere."""
+    """Spearman's with the measured gain; NoUnit where one of them is the same in every layer."""
     given, gains = list(numbers), _gains(overlap)
     if len(set(given)) < 2 or len(set(gains)) < 2:
-        return float("nan")
+        raise NoUnit("on some seed all layers have the same number, so that there are no ranks")
     return float(spearmanr(given, gains).statistic)
 
 
@@ -132,6 +139,8 @@ def _gains(overlap: Mapping) -> list[float]:
 def measured_gain(effect: Mapping, theta_0: Mapping, theta: Mapping) -> float:
     """xi of one layer: half of what averaging adds to the abilities over theta_0's layer, and half of what it adds to the reward over
     theta's, each in units of its change between theta_0 and theta; abilities without a tax of `LEAST_CHANGE` are left out.
+
+    Raises NoUnit where no ability is left, or the reward did not rise.
     """
     lost = {
         name: theta_0[name] - theta[name]
@@ -140,8 +149,8 @@ def measured_gain(effect: Mapping, theta_0: Mapping, theta: Mapping) -> float:
     }
     rise = theta["reward"] - theta_0["reward"]
     if not lost or rise <= 0:
-        raise UserError(
-            "overlap: theta lost no ability or won no reward, so that there is no unit for what averaging adds."
+        raise NoUnit(
+            "on some seed theta lost no ability or won no reward, so that there is no unit for what averaging adds"
         )
     half, start = effect["half"], effect["start"]
     abilities = float(np.mean([(half[name] - start[name]) / tax for name, tax in lost.items()]))
