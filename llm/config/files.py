@@ -1,5 +1,6 @@
 """Presets and sweeps read from their YAML files, in one place."""
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -15,6 +16,7 @@ from .local import MicrocosmPreset, SmollmPreset
 from .preset import Preset
 from .sweep import Sweep
 
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 LARGEST = 100_000  # characters of a file, and values in it when aliases are written out
 
 # All kinds of presets, told apart by their key `data`
@@ -113,6 +115,8 @@ class _Loader(yaml.SafeLoader):
         number = super().construct_yaml_int(node)
         if abs(number) >= 10**DIGITS:
             raise ValueError(f"a whole number has more than {DIGITS} digits")
+        if not _DECIMAL.fullmatch(node.value):  # YAML 1.1 reads 010 as 8 and 1:30 as 90
+            raise ValueError(f"{node.value} is no whole number in decimal digits")
         return number
 
 

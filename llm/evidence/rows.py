@@ -43,7 +43,7 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    preset: Text
+    preset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="letters, digits and any of _ . -")]
     seed: Annotated[int, Field(ge=0, description="an integer >= 0")]
     rlhf: Annotated[str, Field(description=f"one of none, {', '.join(names('alignment'))}")]
     method: Text

@@ -225,8 +225,8 @@ def _templated(tokenizer, turns: list[Message], **options):
         return tokenizer.apply_chat_template(turns, **{"tokenize": False} | options)
     except Exception as error:  # a template's are of any kind
         last = turns[-1]["content"]
-        what = f"{' '.join(turn['role'] for turn in turns)}: {last[:40]!r}{'..' if len(last) > 40 else ''}"
+        what = f"{', '.join(turn['role'] for turn in turns)} ({last[:40]!r}{'..' if len(last) > 40 else ''})"
         name = tokenizer.name_or_path
-        raise UserError(f"the chat template of {name!r} refuses {what} ({first_line(error)}).") from None
+        raise UserError(f"the chat template of {name!r} refuses the roles {what}: {first_line(error)}.") from None
     finally:
         sys.settrace(before)

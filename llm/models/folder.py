@@ -23,6 +23,14 @@ _NO_PARAMETER = re.compile(
 )
 _MASK = re.compile(r".+(attn|attention)\.(bias|masked_bias|causal_mask)")  # GPT-2's kin, of the shapes of no parameter
 _FLOATS = ("F64", "F32", "F16", "BF16")
+# Weights that stand for others with a scale of their own: GPTQ's and AWQ's, FP8's, bitsandbytes'
+_CODED = re.compile(r"\.(qweight|qzeros|weight_scale(_inv)?|weight\.absmax)$")
+_OTHER_FORMATS = {  # files that tell of another format -> what to do
+    "zero_to_fp32.py": "the zero_to_fp32.py that lies there makes weights",
+    "*.gguf": "GGUF is for llama.cpp: give the safetensors that it was made from",
+    "*.distcp": "shards of FSDP are made one model by `accelerate merge-weights`",
+    "consolidated*.safetensors": "that is Mistral's own format: give the model as transformers writes it",
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def read_folder(path: Path, name: str) -> ModelFolder:
     adapter = _is_adapter(path)
     config_file = path / ("adapter_config.json" if adapter else "config.json")
     if not config_file.exists():
-        raise UserError(f"{name} is {str(path)!r}, which has no config.json.")
+        raise UserError(f"{name} is {str(path)!r}, which has no config.json{_advice(path)}.")
     config = read_json(config_file)
     index, paths = _weight_paths(path, name, adapter)
     files = [WeightFile(file, *read_header(file)) for file in paths]
@@ -114,6 +122,10 @@ def _note(folder: ModelFolder, config_file: Path) -> None:
         if not {tensor.dtype for tensor in stored} <= {*_FLOATS, "I64", "BOOL"}:
             raise UserError(f"{folder.name} is quantised ({config_file} says); give it in bf16, fp16 or fp32.")
         folder.notes.append(f"quantization_config of {folder.name} was left out: its weights are not quantised.")
+    elif coded := [t.name for t in stored if t.dtype.startswith("F8") or _CODED.search(t.name)]:
+        raise UserError(
+            f"{folder.name} is quantised ({coded[0]} is not in a floating-point type of its own); give it in bf16, fp16 or fp32."
+        )
     if folder.is_adapter:
         return
     for what, names in (
@@ -190,8 +202,12 @@ def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, li
             f"load them with {load} and save them again with save_pretrained, which writes safetensors."
         )
     missing = single.name if adapter else f"{single.name} and no {_INDEX}"
-    advice = "; the zero_to_fp32.py that lies there makes weights" if (path / "zero_to_fp32.py").is_file() else ""
-    raise UserError(f"{name} is {str(path)!r}, which has no {missing}{advice}.")
+    raise UserError(f"{name} is {str(path)!r}, which has no {missing}{_advice(path)}.")
+
+
+def _advice(path: Path) -> str:
+    """What to do with a folder in another format; "" for one that is in none that is known."""
+    return next((f"; {advice}" for pattern, advice in _OTHER_FORMATS.items() if any(path.rglob(pattern))), "")
 
 
 def _check_index(folder: ModelFolder) -> None:

@@ -11,7 +11,7 @@ from ..errors import UserError, first_line
 from ..grouping import role
 from .cache import local_model
 from .chat import pad_id
-from .folder import plain_name, read_folder, read_json
+from .folder import ModelFolder, plain_name, read_folder, read_json
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 Note = Callable[[str], object]  # gets a sentence
@@ -62,9 +62,10 @@ def load_reward_model(
     """A sequence classifier with one output, in evaluation mode, as `load_model`, or a LoRA adapter with such a head on a model
     that its configuration names, a folder or a model in the hub's cache; UserError for any other folder.
     """
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        return _adapted_reward_model(folder, device, dtype, name)
-    kind = ", ".join(read_folder(folder, name).config.get("architectures") or ["no architecture"])
+    found = read_folder(folder, name)
+    if found.is_adapter:  # whether or not a trainer left its model's config.json beside it
+        return _adapted_reward_model(found, device, dtype)
+    kind = ", ".join(found.config.get("architectures") or ["no architecture"])
     if "SequenceClassification" not in kind:
         raise UserError(f"{name} is {str(folder)!r}, a {kind}; allowed are sequence classifiers.")
     model = _loaded(sequence_classifier, folder, device, name, dtype=dtype)
@@ -75,11 +76,11 @@ def load_reward_model(
     return model
 
 
-def _adapted_reward_model(folder: Path, device: torch.device | str, dtype: str, name: str):
+def _adapted_reward_model(adapter: ModelFolder, device: torch.device | str, dtype: str):
     """The classifier of an adapter's base with the adapter merged into it, its head included."""
     from peft import PeftModel
 
-    adapter = read_folder(folder, name)
+    folder, name = adapter.path, adapter.name
     head = [key for key in adapter.tensors if role(key) == "head" and key.endswith("weight")]
     named = adapter.config.get("base_model_name_or_path")
     if adapter.config.get("task_type") != "SEQ_CLS" or not head or not isinstance(named, str):

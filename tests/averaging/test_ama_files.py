@@ -348,7 +348,8 @@ def test_a_chat_template_that_refuses_or_loops_names_the_line_and_leaves_nothing
     before = sorted(tmp_path.iterdir())
     settings = AdaptSettings(alpha=0.6, check=4)
     with pytest.raises(
-        UserError, match=r"samples\.jsonl, line 2: the chat template of '.*theta' refuses system user: 'w9'"
+        UserError,
+        match=r"samples\.jsonl, line 2: the chat template of '.*theta' refuses the roles system, user .'w9'.: ",
     ):
         adapt_files(sources(folder, theta=theta, data=data), tmp_path / "out.json", settings)
     assert sorted(tmp_path.iterdir()) == before

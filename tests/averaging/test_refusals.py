@@ -104,6 +104,23 @@ CASES = {
         ],
         "theta is quantised",
     ),
+    "codes of GPTQ, of which config.json says nothing": (
+        lambda w: _tensors(w.a, lambda state: state.update({"model.layers.0.mlp.up_proj.qweight": torch.ones(2, 2).int()})),
+        "theta-0 is quantised (model.layers.0.mlp.up_proj.qweight",
+    ),
+    "values of eight bits": (
+        lambda w: _tensors(w.a, lambda state: state.update({"model.norm.weight": state["model.norm.weight"].to(torch.float8_e4m3fn)})),
+        "theta-0 is quantised (model.norm.weight",
+    ),
+    "GGUF": (lambda w: ((w.a / "config.json").unlink(), (w.a / "m.gguf").write_bytes(b"GGUF")), "has no config.json; GGUF is"),
+    "shards of FSDP": (
+        lambda w: ((w.a / "model.safetensors").unlink(), (w.a / "s").mkdir(), (w.a / "s" / "0.distcp").write_bytes(b"x")),
+        "has no model.safetensors", "accelerate merge-weights",
+    ),
+    "Mistral's own format": (
+        lambda w: ((w.a / "model.safetensors").unlink(), (w.a / "consolidated.safetensors").write_bytes(b"x")),
+        "has no model.safetensors", "Mistral's own format",
+    ),
     "parameters that ZeRO-3 has left empty": (
         lambda w: _tensors(w.a, lambda state: state.update({"model.norm.weight": torch.empty(0)})),
         "model.norm.weight of theta-0 has shape 0",

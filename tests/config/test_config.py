@@ -465,6 +465,8 @@ def test_a_name_that_is_a_path_or_means_something_to_a_shell_is_refused(tmp_path
     [
         (b"# caf\xe9\nname: x", "x.yaml is no text in UTF-8 .'utf-8' codec can't decode byte 0xe9"),
         (b"base: smoke\nname: x\nname: y", "x.yaml is not valid YAML: the key name stands twice"),
+        (b"base: smoke\nname: x\nthreads: 010", "x.yaml is not valid YAML: 010 is no whole number in decimal digits"),
+        (b"base: smoke\nname: x\nthreads: 1:30", "x.yaml is not valid YAML: 1:30 is no whole number in decimal digits"),
         (b"threads: 1" + b"0" * 5000, "not valid YAML: Exceeds the limit|more than 18 digits"),
         (b"threads: 0x1" + b"0" * 400, "not valid YAML: a whole number has more than 18 digits"),
         (b"a: " + b"[" * 20_000, "not valid YAML: maximum recursion depth exceeded"),

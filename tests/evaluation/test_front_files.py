@@ -630,7 +630,7 @@ def test_after_a_chat_template_has_refused_an_item_the_corrected_run_needs_nothi
     given = {"theta": tmp_path / "theta", "tasks": tasks, "reward-model": None, "prompts": None, "alignment": "one"}
     asked = arguments(folder, tmp_path / "out", **given)
     assert command(monkeypatch, "front", *asked) == 2
-    assert "refuses user: 'w8 w9' (no w8)." in capsys.readouterr().err
+    assert "refuses the roles user ('w8 w9'): no w8." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     for name in ("one", "two"):
         write_lines(tmp_path / f"{name}.jsonl", rows[:5])

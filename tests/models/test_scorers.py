@@ -89,6 +89,16 @@ def test_a_reward_adapter_scores_as_the_wrapped_model_does(adapted):
     assert abs(expected - expected.mean()).max() > 0.01
 
 
+def test_a_reward_adapter_is_one_with_its_bases_config_beside_it_too(adapted, tmp_path):
+    import shutil
+
+    folder, wrapped = adapted
+    shutil.copytree(folder, tmp_path / "adapter")
+    shutil.copy(folder.parent / "theta_0" / "config.json", tmp_path / "adapter")
+    found, expected = load_reward_model(tmp_path / "adapter"), load_reward_model(folder)
+    assert torch.equal(found.score.weight, expected.score.weight)
+
+
 def test_an_adapter_without_a_head_or_a_base_is_refused(adapted, tmp_path):
     import json
     import shutil
