@@ -92,7 +92,7 @@ def test_a_reward_adapter_scores_as_the_wrapped_model_does(adapted):
 def test_a_reward_adapter_is_one_with_its_bases_config_beside_it_too(adapted, tmp_path):
     import shutil
 
-    folder, wrapped = adapted
+    folder, _ = adapted
     shutil.copytree(folder, tmp_path / "adapter")
     shutil.copy(folder.parent / "theta_0" / "config.json", tmp_path / "adapter")
     found, expected = load_reward_model(tmp_path / "adapter"), load_reward_model(folder)
