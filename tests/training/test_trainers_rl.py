@@ -1,6 +1,7 @@
 """Our loop, RSF and PPO on accelerate, in one process: values, what is left behind, and going on after a kill."""
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -334,6 +335,14 @@ def test_vllm_is_started_outside_of_the_launch_on_a_gpu_of_its_own(monkeypatch):
     assert not {"RANK", "ACCELERATE_USE_FSDP"} & made.keys()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "6"
+
+
+def test_an_engine_keeps_the_lock_of_its_card_even_if_it_outlives_who_started_it(tmp_path, monkeypatch):
+    with (tmp_path / "card").open("w") as card:
+        os.set_inheritable(card.fileno(), True)
+        monkeypatch.setattr(vllm_writer, "is_installed", lambda: True)
+        monkeypatch.setattr(vllm_writer, "_memory", lambda gpu: card.fileno())  # what the engine's process is given
+        assert vllm_writer.apart(0, os.fstat).st_ino == os.fstat(card.fileno()).st_ino
 
 
 def test_chunks_are_prompts_whose_replies_fit_into_a_batch():
