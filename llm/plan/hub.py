@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from operator import attrgetter
 
-from ..config import AveragingEntry, HubPreset
+from ..config import AveragingEntry, HubPreset, PublicModel
 from ..config.base import Lengths, Work
-from ..config.trainers import Hardware, Training
+from ..config.trainers import Hardware, Training, Writing
 from ..errors import UserError
-from ..training.distributed.processes import split
+from ..training.distributed.processes import read_together, split
 from . import regression
 from .costs import (
     FULL,
@@ -19,6 +19,7 @@ from .costs import (
     cache,
     gathered,
     gpu_speed,
+    layer_activations,
     models,
     parameters,
     training_state,
@@ -162,12 +163,22 @@ def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> fl
 def _aligning(preset: HubPreset, step: Step) -> float:
     shape, hardware, section = preset.model, preset.hardware, getattr(preset, step.rlhf)
     rows, tokens = section.example
-    whole = HALF * parameters(shape)
+    whole, writing = HALF * parameters(shape), getattr(section, "writing", None)
+    room = cache(shape, hardware.generation_batch * tokens)
     return section.memory(
         learning=_training(preset, rows, tokens, section.trained_at_once),
-        sampling=2 * whole + cache(shape, hardware.generation_batch * tokens),
+        sampling=2 * whole + (max(room, reading(shape, hardware, writing)) if writing else room),
         model=whole,
     )
+
+
+def reading(shape: PublicModel, hardware: Hardware, writing: Writing) -> float:
+    """Bytes of what stands between a model's weights when it reads its replies: one layer's numbers, and logits as they come, in fp32 and
+    as log-probabilities.
+    """
+    logits = writing.max_new_tokens * shape.vocabulary
+    rows = read_together(hardware.generation_batch, writing.tokens, logits)
+    return layer_activations(shape, rows * writing.tokens, HALF) + (HALF + 2 * FULL) * rows * logits
 
 
 def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:

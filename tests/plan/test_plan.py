@@ -207,6 +207,17 @@ def test_who_writes_how_many_replies_together_decides_the_speed():
         assert hub.cost(preset, step, bandwidth=1e9) == hub.cost(preset, step)
 
 
+def test_replies_that_are_read_take_a_layer_and_their_logits():
+    """By hand, of Qwen2.5: nine rows of 708 tokens, whose 196 new tokens have logits in bf16, in fp32, and as log-probabilities."""
+    preset = load_preset("qwen2.5-1.5b")
+    found = hub.reading(preset.model, preset.hardware, preset.ppo.writing)
+    logits = 9 * 196 * 151_936
+    assert found == layer_activations(preset.model, 9 * 708, HALF) + 10 * logits
+    ppo = Step("align", "ppo")
+    alone = hub._training(preset, *preset.ppo.example, 2) + 3 * HALF * parameters(preset.model)
+    assert alone + found <= hub.memory(preset, ppo) < 80 * GB
+
+
 def test_a_regression_is_planned_by_its_texts_and_matrices():
     """By hand, of Zephyr: 256 texts of each model, of 64 and of 150 + 196 tokens; 32 layers, whose inputs have sizes 4096 (twice read by a matrix
     or more) and 14336."""
