@@ -40,8 +40,7 @@ def is_taken(preset: HubPreset) -> bool:
     """Whether the preset's models are measured by vLLM; UserError where it asks for it and has not got it."""
     if preset.evaluate.sampler == "vllm":
         require_vllm()
-    by_itself = preset.evaluate.sampler == "auto" and preset.hardware.sampler == "vllm" and is_installed()
-    return by_itself or preset.evaluate.sampler == "vllm"
+    return preset.measured_by_vllm(is_installed())
 
 
 def read_model(
