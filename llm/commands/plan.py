@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,15 +25,21 @@ def plan(
     bandwidth: Annotated[
         float | None, typer.Option(min=0.01, help="10**12 bytes a second of a GPU's memory; default: an A100's 2.0")
     ] = None,
+    sampler: Annotated[
+        Literal["auto", "transformers", "vllm"] | None,
+        typer.Option(
+            help="what measures the paper's models; default: the preset's, of which auto is vLLM where it is installed"
+        ),
+    ] = None,
 ) -> None:
     """Print every step of a run with its GPUs, hours, memory and disk; refuse what the machine cannot hold (docs/gpu.md)."""
     from ..config import HubPreset, load_preset
-    from ..plan.hub import with_gpus
+    from ..plan.hub import with_gpus, with_sampler
     from ..plan.report import costs, device_for, require_room, text
 
     loaded = load_preset(preset)
-    if gpus and isinstance(loaded, HubPreset):
-        loaded = with_gpus(loaded, gpus)
+    if isinstance(loaded, HubPreset):
+        loaded = with_sampler(with_gpus(loaded, gpus) if gpus else loaded, sampler or loaded.evaluate.sampler)
     device = device_for(loaded, gpus, memory_gb, tflops, bandwidth)
     planned = costs(loaded, _sweeps(loaded, sweep), device.peak, device.bandwidth)
     print(text(loaded, planned, seeds))

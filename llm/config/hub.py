@@ -162,6 +162,11 @@ class HubPreset(Preset):
         """The sizes of the reward model."""
         return self.reward_model or self.model
 
+    def measured_by_vllm(self, installed: bool) -> bool:
+        """Whether vLLM measures, which is installed here or not."""
+        by_itself = self.evaluate.sampler == "auto" and self.hardware.sampler == "vllm" and installed
+        return by_itself or self.evaluate.sampler == "vllm"
+
     @property
     def averaging_methods(self) -> tuple[str, ...]:
         return tuple(name for name in super().averaging_methods if METHODS[name].hub)

@@ -40,7 +40,7 @@ HARDWARE = {
     "per_device_batch": 2,
     "generation_batch": 8,
     "dtype": "fp32",
-    "checkpoint_steps": 2,
+    "checkpoint_minutes": 0,
     "sampler": "transformers",
 }
 HUB = {

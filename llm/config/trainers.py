@@ -25,7 +25,8 @@ class Hardware(Settings):
     generation_batch: Count  # replies that are written, or judged, together by one process
     dtype: Literal["bf16", "fp32"]  # of the computation and of saved models; what is trained is kept in fp32
     checkpointing: bool  # activations are computed again instead of kept: less memory, about a third slower
-    checkpoint_steps: Count  # between two states that a killed run can go on from
+    # Between two states that a killed descent can go on from; 0: one after every step. PPO has one after every iteration.
+    checkpoint_minutes: Annotated[float, Field(ge=0)]
     sampler: Literal["transformers", "vllm"]
 
     def of_batch(self, rows: int) -> "Hardware":

@@ -1,11 +1,12 @@
 """A model measured by one engine of vLLM, replies and lm-eval's tasks, in a process of its own.
 
 The engine reads a folder. So a model from memory, such as an average, is written aside first, into the run's folder, and removed when it is
-measured, or by the next run if this one is killed.
+measured, or by the next run on the same machine if this one is killed.
 """
 
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,15 +40,16 @@ def is_taken(preset: HubPreset) -> bool:
     """Whether the preset's models are measured by vLLM; UserError where it asks for it and has not got it."""
     if preset.evaluate.sampler == "vllm":
         require_vllm()
-    by_itself = preset.evaluate.sampler == "auto" and preset.hardware.sampler == "vllm" and is_installed()
-    return by_itself or preset.evaluate.sampler == "vllm"
+    return preset.measured_by_vllm(is_installed())
 
 
 def read_model(
     run: Run[HubPreset], model, tokenizer, asked: Sequence[Texts], tasks: SuiteSettings | None = None
 ) -> tuple[list[Replies], dict[str, Measurement]]:
     """`read` of a model from memory."""
-    place = run.folder / "measured"
+    place = (
+        run.folder / f"measured-{socket.gethostname()}"
+    )  # nodes of a cluster know each other's processes by no number
     remove_partial(place)
     aside = place.with_name(f".{place.name}.partial-{os.getpid()}")
     aside.mkdir(parents=True)

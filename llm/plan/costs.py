@@ -35,7 +35,7 @@ class Step:
 class Cost:
     """What a step takes. memory: bytes on each GPU, or of the computer where there is none. disk: bytes that it leaves behind.
 
-    scratch: bytes of disk that it takes while it runs, beside what it leaves behind.
+    scratch: bytes of disk that it takes while it runs, beside what it leaves behind. waiting: those of its hours in which nothing is computed.
     """
 
     gpus: int
@@ -43,6 +43,7 @@ class Cost:
     hours: float
     disk: float = 0.0
     scratch: float = 0.0
+    waiting: float = 0.0
 
     @property
     def gpu_hours(self) -> float:

@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Literal
 
-from ..config import AveragingEntry, HubPreset
+from ..config import AveragingEntry, HubPreset, PublicModel
 from ..config.base import Lengths, Work
-from ..config.trainers import Hardware, Training
+from ..config.trainers import Hardware, Training, Writing
 from ..errors import UserError
-from ..training.distributed.processes import split
+from ..training.distributed.processes import read_together, split
+from ..training.distributed.vllm_writer import is_installed
 from . import regression
 from .costs import (
     FULL,
     HALF,
+    HOUR,
     Cost,
     Step,
     Together,
@@ -19,6 +22,7 @@ from .costs import (
     cache,
     gathered,
     gpu_speed,
+    layer_activations,
     models,
     parameters,
     training_state,
@@ -28,6 +32,8 @@ PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --
 BANDWIDTH = 2.0e12  # bytes a second of an A100's memory (80 GB), the default of `plan --bandwidth`
 TUNED = ("sft", "warm_start")  # rules that tune a model on conversations, by the preset's section of that name
 LAUNCHES = 0.6e-3  # seconds a layer and step of transformers, assumed; vLLM replays recorded steps
+SAVED = 1.5e9  # bytes a second that a disk takes, assumed
+STARTED = 90.0  # seconds until an engine of vLLM has read a model and recorded its steps, assumed
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Sizes:
     # lm-eval's tasks in all: the seven tasks' items with all of their choices, and answers that are written
     benchmark_read: int = 14_000_000
     benchmark_written: int = 800_000
-    documents: float = 5e9  # bytes of all data sets as fetched
+    longest_item: int = 1_000  # of the tasks whose choices are read
+    documents: float = 2e10  # bytes of all data sets as fetched: WMT14's 41 million pairs, downloaded and as `datasets` keeps them, and little else
 
 
 SIZES = Sizes()
@@ -60,15 +67,40 @@ def cost(preset: HubPreset, step: Step, peak: float = PEAK, bandwidth: float = B
     ):
         return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
     speed = gpu_speed(preset.model, peak, bandwidth, preset.hardware.checkpointing, together(preset, step))
-    return Cost(max(gpus), memory(preset, step), speed.hours(work(preset, step)) / min(gpus), *_disk(preset, step))
+    computed = speed.hours(work(preset, step)) / min(gpus)
+    waited = waiting(preset, step, computed)
+    return Cost(max(gpus), memory(preset, step), computed + waited, *_disk(preset, step), waited)
+
+
+def waiting(preset: HubPreset, step: Step, computed: float) -> float:
+    """Hours in which a step computes nothing: models and states are written, engines of vLLM start. computed: hours in which it does.
+
+    A descent leaves a state now and then, PPO one in every iteration. What vLLM measures is written aside first, each with an engine.
+    """
+    hardware, count, trainings = preset.hardware, parameters(preset.model), _trainings(preset, step)
+    folder, state = HALF * count, training_state(preset.model) - FULL * count
+    made, states, engines = len(trainings), 0, 0
+    if step.aligns and hasattr(trainings[0], "writing"):
+        made = preset.iterations(step.rlhf)
+        states, engines = made * trainings[0].kept_optimisers, made * (hardware.sampler == "vllm")
+    elif trainings and hardware.checkpoint_minutes:
+        states = int(60 * computed / hardware.checkpoint_minutes)
+    if measured_by_vllm(preset):
+        made, engines = made + models(preset, step), engines + models(preset, step)
+    return ((made * folder + states * state) / SAVED + engines * STARTED) / HOUR
+
+
+def measured_by_vllm(preset: HubPreset) -> bool:
+    """Whether models are measured by vLLM here."""
+    return preset.measured_by_vllm(is_installed())
 
 
 def together(preset: HubPreset, step: Step) -> Together:
-    """How a step writes: RSF and PPO as the hardware says, measuring by transformers unless vLLM is asked for."""
+    """How a step writes: RSF and PPO as the hardware says, measuring by vLLM where it is taken."""
     hardware = preset.hardware
     if not step.aligns:
         context = SIZES.prompt + preset.evaluate.max_new_tokens / 2
-        by_vllm = preset.evaluate.sampler == "vllm"
+        by_vllm = measured_by_vllm(preset)
         return Together(
             *((hardware.generation_batch, context) if by_vllm else (preset.evaluate.batch, context, LAUNCHES))
         )
@@ -126,7 +158,7 @@ def _measuring(preset: HubPreset) -> Work:
 
 def memory(preset: HubPreset, step: Step) -> float:
     """Bytes on each GPU: training with what stands beside it, or writing, whichever takes more."""
-    shape, hardware = preset.model, preset.hardware
+    shape = preset.model
     whole = HALF * parameters(shape)  # a copy that only reads or writes
     if step.rule in TUNED:
         settings = getattr(preset, step.rule)
@@ -140,15 +172,23 @@ def memory(preset: HubPreset, step: Step) -> float:
         return max(tuned, _training(preset, settings.bradley_terry.descent.batch, 2 * settings.bradley_terry.length))
     if step.aligns:
         return _aligning(preset, step)
-    longest = max(preset.evaluate.max_new_tokens, preset.evaluate.compared.max_new_tokens)
-    room = cache(shape, hardware.generation_batch * (SIZES.prompt + longest))
-    measuring = whole + HALF * parameters(preset.judge) + room
+    measuring = whole + HALF * parameters(preset.judge) + _measuring_room(preset)
     if step.rule == "average" and step.entry.spec.searches:
         mixed = 0.14 * whole  # beside both models, and one sample's activations
         learning = activations(shape, preset.ama.batch * preset.ama.block, HALF, False)
         return max(measuring, 2 * whole + mixed + learning)
     entry = _regressed(step)
     return max(measuring, regression.memory(preset, entry, LENGTHS)) if entry else measuring
+
+
+def _measuring_room(preset: HubPreset) -> float:
+    """Bytes beside the weights: keys and values of replies, or, by transformers, all logits of the tasks' items and their log-probabilities."""
+    shape, settings = preset.model, preset.evaluate
+    longest = SIZES.prompt + max(settings.max_new_tokens, settings.compared.max_new_tokens)
+    if measured_by_vllm(preset):
+        return cache(shape, preset.hardware.generation_batch * longest)
+    logits = 2 * HALF * settings.batch * SIZES.longest_item * shape.vocabulary
+    return max(cache(shape, settings.batch * longest), logits)
 
 
 def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> float:
@@ -162,12 +202,22 @@ def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> fl
 def _aligning(preset: HubPreset, step: Step) -> float:
     shape, hardware, section = preset.model, preset.hardware, getattr(preset, step.rlhf)
     rows, tokens = section.example
-    whole = HALF * parameters(shape)
+    whole, writing = HALF * parameters(shape), getattr(section, "writing", None)
+    room = cache(shape, hardware.generation_batch * tokens)
     return section.memory(
         learning=_training(preset, rows, tokens, section.trained_at_once),
-        sampling=2 * whole + cache(shape, hardware.generation_batch * tokens),
+        sampling=2 * whole + (max(room, reading(shape, hardware, writing)) if writing else room),
         model=whole,
     )
+
+
+def reading(shape: PublicModel, hardware: Hardware, writing: Writing) -> float:
+    """Bytes of what stands between a model's weights when it reads its replies: one layer's numbers, and logits as they come, in fp32 and
+    as log-probabilities.
+    """
+    logits = writing.max_new_tokens * shape.vocabulary
+    rows = read_together(hardware.generation_batch, writing.tokens, logits)
+    return layer_activations(shape, rows * writing.tokens, HALF) + (HALF + 2 * FULL) * rows * logits
 
 
 def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
@@ -208,3 +258,8 @@ def with_gpus(preset: HubPreset, gpus: int) -> HubPreset:
         )
     hardware = Hardware.model_validate(preset.hardware.model_dump() | {"processes": gpus})
     return preset.model_copy(update={"hardware": hardware})
+
+
+def with_sampler(preset: HubPreset, sampler: Literal["auto", "transformers", "vllm"]) -> HubPreset:
+    """The preset measured by it."""
+    return preset.model_copy(update={"evaluate": preset.evaluate.model_copy(update={"sampler": sampler})})

@@ -76,13 +76,15 @@ def require_gpus(gpus: int, device: Device) -> None:
 def resources(preset: AnyPreset, step: Step) -> dict[str, int]:
     """gpu: GPUs; mem_mb: memory of the computer, in MB; runtime: minutes, after which a scheduler may stop the job.
 
-    A process of a training run reads the whole model in fp32 before it keeps its share; an average is mixed of theta_0 and
-    theta there, in bf16, with a copy of both.
+    A process of a training run reads all that it trains in fp32 before it keeps its share; an average is mixed of theta_0 and
+    theta there, in bf16, with a copy of both; the reward model is read there in bf16.
     """
     if isinstance(preset, HubPreset):
         cost, count = hub.cost(preset, step), parameters(preset.model)
         gpus = cost.gpus * (preset.hardware.device == "gpu")
-        memory = max(max(1, cost.gpus) * (local.PROGRAM + FULL * count), local.PROGRAM + 4 * HALF * count)
+        together = preset.section(step.rlhf).trained_at_once if step.aligns and preset.is_trained else 1
+        trained = max(1, cost.gpus) * (local.PROGRAM + together * FULL * count)
+        memory = max(trained, local.PROGRAM + max(4 * HALF * count, HALF * parameters(preset.judge)))
     else:
         cost = local.cost(preset, step)
         gpus = cost.gpus

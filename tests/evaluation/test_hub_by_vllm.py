@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,15 +78,20 @@ def test_vllm_is_taken_where_it_is_asked_for_or_samples_and_is_installed(tmp_pat
     assert not by_vllm.is_taken(changed(Run(by_itself, 0, tmp_path), "transformers").preset)
 
 
-def test_what_a_killed_process_wrote_aside_goes_with_the_next(tmp_path, log):
+def test_what_a_killed_process_wrote_aside_goes_with_the_next_of_its_machine_and_what_another_machine_does_stays(
+    tmp_path, log
+):
     run = changed(run_of("zephyr-7b-beta", tmp_path / "out", upto="dpo"), "vllm", alpaca_prompts=0)
-    dead = run.folder / ".measured.partial-999999999"
-    dead.mkdir()
+    dead, other = (
+        run.folder / f".measured-{machine}.partial-999999999" for machine in (socket.gethostname(), "another-node")
+    )
+    for folder in (dead, other):
+        folder.mkdir()
     theta_0 = load_model(run.folder / "theta_0")
     evaluator = HubBackend(run).evaluator()
     asked = by_vllm.Texts(evaluator.prompts[:1], 1.0, 3)
     (replies,), tasks = by_vllm.read_model(run, theta_0, evaluator.tokenizer, [asked])
-    assert len(replies) == 1 and tasks == {} and not list(run.folder.glob(".*"))
+    assert len(replies) == 1 and tasks == {} and list(run.folder.glob(".*")) == [other]
 
 
 def test_prompts_without_room_for_a_reply_are_not_drawn(tmp_path):

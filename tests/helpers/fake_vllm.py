@@ -24,7 +24,7 @@ def installed(monkeypatch, log: Path) -> Iterator[Path]:
         del sys.modules[name]  # lm-eval's own module keeps the stand-in, since it can be loaded only once
 
 
-def within(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+def within(command: list[str], env: dict[str, str], close_fds: bool) -> subprocess.CompletedProcess:
     assert command[:3] == [sys.executable, "-m", "llm.training.distributed.vllm_writer"]
     vllm_writer.main(*map(Path, command[3:]))
     return subprocess.CompletedProcess(command, 0)

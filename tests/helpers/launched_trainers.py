@@ -13,7 +13,7 @@ class Stopped(Exception):
 
 
 def stopped_sft(folder: Path, out: Path, hardware) -> None:
-    """An SFT run that ends, in every process, when its second state is written but not whole."""
+    """An SFT run that ends, in every process, when its fourth state is written but not whole."""
     from llm.training.distributed import states
 
     def stopping(accelerator, state, losses) -> None:

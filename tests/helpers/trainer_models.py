@@ -74,7 +74,7 @@ def descent(batch: int = 2, epochs: int = 3, **changes) -> Descent:
 
 def hardware(**changes) -> Hardware:
     given = {"device": "cpu", "launcher": "none", "processes": 1, "per_device_batch": 1, "generation_batch": 4}
-    given |= {"dtype": "fp32", "checkpointing": False, "checkpoint_steps": 2, "sampler": "transformers"}
+    given |= {"dtype": "fp32", "checkpointing": False, "checkpoint_minutes": 0, "sampler": "transformers"}
     return Hardware(**given | changes)
 
 

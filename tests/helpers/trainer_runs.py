@@ -31,7 +31,7 @@ def sft_settings() -> SftSettings:
 
 
 def sft_run(folder: Path, out: Path, hardware: Hardware) -> None:
-    """Six steps, with a state after every second."""
+    """Six steps, with a state after each."""
     from llm.training.distributed.trainers import sft
 
     sft(start(folder), CONVERSATIONS, sft_settings(), hardware, out)

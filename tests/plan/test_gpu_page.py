@@ -5,29 +5,40 @@ import re
 import pytest
 
 from llm.config import HubPreset, load_preset, load_sweep, names
-from llm.plan.hub import with_gpus
+from llm.plan.hub import with_gpus, with_sampler
 from llm.plan.report import GB, Device, costs, require_room
 from workflow import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "gpu.md").read_text()
 RUNS = re.findall(
-    r"^\| `([\w.-]+)` \| ([\w ]+) \| (\d+) (A100|H100) \| (\d+) \| (\d+) \| (\d+) \|$", PAGE, re.MULTILINE
+    r"^\| `([\w.-]+)` \| ([\w ]+) \| (\d+) (A100|H100) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$",
+    PAGE,
+    re.MULTILINE,
 )
 SPEEDS = {"A100": (312e12, 2.0e12), "H100": (989e12, 3.35e12)}
 BEFORE = ("pretrain", "sft", "reward", "warm_start", "align")  # what takes all GPUs, or none
 
 
-@pytest.mark.parametrize(("name", "target", "gpus", "kind", "gpu_hours", "hours", "disk"), RUNS)
-def test_a_run_of_the_table_takes_what_the_plan_says(name, target, gpus, kind, gpu_hours, hours, disk):
-    preset, count = with_gpus(load_preset(name), int(gpus)), int(gpus)
+@pytest.mark.parametrize(
+    ("name", "target", "gpus", "kind", "by_vllm", "hours", "by_transformers", "longer", "disk"), RUNS
+)
+def test_a_run_of_the_table_takes_what_the_plan_says(
+    name, target, gpus, kind, by_vllm, hours, by_transformers, longer, disk
+):
+    takes(name, target, int(gpus), kind, "vllm", int(by_vllm), int(hours), int(disk))
+    takes(name, target, int(gpus), kind, "transformers", int(by_transformers), int(longer), int(disk))
+
+
+def takes(name, target, count, kind, sampler, gpu_hours, hours, disk):
+    preset = with_sampler(with_gpus(load_preset(name), count), sampler)
     planned = costs(preset, [load_sweep(sweep) for sweep in target.split()], *SPEEDS[kind])
     require_room(preset, planned, Device(count, 80 * GB))
     alone = sum(cost.hours for step, cost in planned if step.rule in BEFORE)
     shared = [cost.hours for step, cost in planned if step.rule not in BEFORE]
     found = [cost for _, cost in planned]
-    assert int(gpu_hours) == round(sum(cost.gpu_hours for cost in found))
-    assert int(hours) == round(alone + max(sum(shared) / count, max(shared)))
-    assert int(disk) == round((sum(cost.disk for cost in found) + max(cost.scratch for cost in found)) / GB)
+    assert gpu_hours == round(sum(cost.gpu_hours for cost in found))
+    assert hours == round(alone + max(sum(shared) / count, max(shared)))
+    assert disk == round((sum(cost.disk for cost in found) + max(cost.scratch for cost in found)) / GB)
 
 
 def test_every_preset_of_public_models_has_a_line_and_every_line_a_preset():

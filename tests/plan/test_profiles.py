@@ -77,6 +77,10 @@ def test_time_asked_for_leaves_room_and_memory_holds_a_model_for_each_process():
     found = resources(preset, Step("sft"))
     assert found["gpu"] == 4
     assert found["mem_mb"] > 4 * 4 * 3426  # four times four bytes a parameter, in MB
+    ppo = resources(preset, Step("align", "ppo"))
+    assert ppo["mem_mb"] > 2 * 4 * 4 * 3426  # policy and critic
+    judged = resources(load_preset("olmo-2-1b"), Step("baseline"))
+    assert judged["mem_mb"] > 2 * 8030  # its reward model has eight times as many parameters
     assert all(resources(load_preset(name), Step("reward"))["runtime"] >= 15 for name in names("presets"))
 
 

@@ -13,6 +13,7 @@ from llm.errors import UserError
 from llm.models.batches import IGNORED, pad_right
 from llm.models.chat import encode_marked, pair_ids, prompt_ids
 from llm.models.loading import load_model, load_reward_model, load_tokenizer
+from llm.training.distributed import states as states_module
 from llm.training.distributed import trainers
 from llm.training.distributed.loop import Learner
 from llm.training.distributed.models import Start, load_trained
@@ -143,7 +144,7 @@ def test_dpo_leaves_models_along_the_way_and_a_killed_run_ends_with_the_same(tmp
                 dpo(start, PAIRS, DPO, hardware(), out)
     (folder,) = (tmp_path / ".killed.states").iterdir()
     left = {file.name for file in folder.iterdir()}
-    assert left == {"reference00000.npy", "reference00001.npy", "step00000008", ".step00000010.partial"}
+    assert left == {"reference00000.npy", "reference00001.npy", "step00000009", ".step00000010.partial"}
     assert (out / "iteration01/config.json").is_file() and not (out / "iteration02").exists()
     with monkeypatch.context() as patch:
         patch.setattr(Learner, "outputs", None)  # theta_0 has read everything
@@ -158,6 +159,19 @@ def test_states_of_another_run_are_not_gone_on_with(tmp_path):
     made = [States.beside(alone, tmp_path / "out", name) for name in ("mine", "mine", "another's")]
     assert made[0] == made[1] != made[2]
     assert list((tmp_path / ".out.states").iterdir()) == [made[2].folder] and made[2].load() == []
+
+
+def test_a_state_is_due_by_the_clock_and_not_again_before_as_much_time_has_passed(tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(states_module, "time", clock)
+    monkeypatch.setattr(states_module, "save_state", lambda *_: None)
+    now = 1000.0
+    states = States(SimpleNamespace(is_main_process=True), tmp_path, since=now)
+    assert states.is_due(0) and not states.is_due(20)
+    now += 20 * 60
+    assert states.is_due(20)
+    states.save([0.5])
+    assert not states.is_due(20)
 
 
 def test_rows_are_made_into_ids_once_for_all_who_map_them(tmp_path):

@@ -1,6 +1,7 @@
 """Our loop, RSF and PPO on accelerate, in one process: values, what is left behind, and going on after a kill."""
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +17,14 @@ from llm.config.trainers import PpoSettings
 from llm.errors import UserError
 from llm.models.batches import pad_replies
 from llm.models.loading import load_model
+from llm.training.distributed import loop, ppo_learner, sampling, vllm_writer
 from llm.training.distributed import ppo as ppo_module
 from llm.training.distributed import rsf as rsf_module
-from llm.training.distributed import sampling, vllm_writer
 from llm.training.distributed.jobs import full_memory_refused
 from llm.training.distributed.launch import slowness
 from llm.training.distributed.loop import Inputs, passes
 from llm.training.distributed.ppo_learner import fresh_learner, take_fresh_critic
-from llm.training.distributed.processes import Split, make_accelerator, split
+from llm.training.distributed.processes import Split, make_accelerator, read_together, split
 from llm.training.distributed.sampling import Sample, fitting, rewards, write_samples
 from llm.training.distributed.vllm_writer import _environment
 from llm.training.iterations import iteration_folder, log_file
@@ -93,6 +94,26 @@ def test_rewards_are_those_of_each_reply_alone_whatever_it_is_judged_with(folder
     assert rewards(accelerator, folder / "reward", samples, hardware(generation_batch=3)) == pytest.approx(
         alone, rel=1e-4
     )
+
+
+def test_few_replies_are_read_at_a_time_where_their_tokens_or_logits_are_many(whole, tmp_path, monkeypatch):
+    """Of Qwen2.5 with 196 new tokens: nine rows, whose logits take 1 GiB in fp32."""
+    assert read_together(256, 708, 196 * 151_936) == 9 and read_together(256, 708) == 46
+    assert read_together(8, 708, 196 * 32_000) == 8 and read_together(8, 10**9, 10**12) == 1
+    rows, read = [], ppo_learner.pad_replies
+
+    def counted(pairs, pad_id):
+        rows.append(len(pairs))
+        return read(pairs, pad_id)
+
+    monkeypatch.setattr("llm.training.distributed.processes.READ_LOGITS", 2 * 6 * len(tokenizer()))
+    monkeypatch.setattr(loop, "pad_replies", counted)
+    monkeypatch.setattr(ppo_learner, "pad_replies", counted)
+    ppo_run(whole, tmp_path, hardware(), iterations=1)
+    assert sorted(rows) == [2, 2, 2, 2, 4]  # actor and critic, theta_0, and all replies for learning
+    (found,), wanted = logs(tmp_path), logs(whole / "ppo")[0]
+    numbers = {key: value for key, value in wanted.items() if isinstance(value, float)}
+    assert {key: found[key] for key in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-5)
 
 
 def test_samples_follow_from_the_seed_and_are_not_written_twice(folder, tmp_path, monkeypatch):
@@ -334,6 +355,14 @@ def test_vllm_is_started_outside_of_the_launch_on_a_gpu_of_its_own(monkeypatch):
     assert not {"RANK", "ACCELERATE_USE_FSDP"} & made.keys()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "6"
+
+
+def test_an_engine_keeps_the_lock_of_its_card_even_if_it_outlives_who_started_it(tmp_path, monkeypatch):
+    with (tmp_path / "card").open("w") as card:
+        os.set_inheritable(card.fileno(), True)
+        monkeypatch.setattr(vllm_writer, "is_installed", lambda: True)
+        monkeypatch.setattr(vllm_writer, "_memory", lambda gpu: card.fileno())  # what the engine's process is given
+        assert vllm_writer.apart(0, os.fstat).st_ino == os.fstat(card.fileno()).st_ino
 
 
 def test_chunks_are_prompts_whose_replies_fit_into_a_batch():

@@ -15,6 +15,7 @@ from ..loop import minibatches
 from ..rlhf.ppo.experience import Experience, evaluated, fresh_critic, span_of
 from .loop import ActorCritic, Inputs, Learner, Objective, fit
 from .models import Origin, load_frozen, load_tokenizer, load_trained
+from .processes import read_together
 from .sampling import Sample, in_shares, rewards, write_samples
 
 
@@ -111,6 +112,8 @@ def collect(
         folder: where the replies lie until the iteration is done.
     """
     accelerator, settings, hardware = inputs.accelerator, inputs.settings, inputs.hardware
+    longest, vocabulary = settings.writing.tokens, learner.origin.config.vocab_size
+    size = read_together(hardware.generation_batch, longest, settings.writing.max_new_tokens * vocabulary)
     tokenizer, numbers = load_tokenizer(inputs.start.model), [inputs.start.seed, *seed]
     drawn = np.random.default_rng(numbers).permutation(len(inputs.prompts))[: settings.prompts]
     prompts = [prompt_ids(tokenizer, inputs.prompts[i]) for i in drawn]
@@ -119,14 +122,16 @@ def collect(
     end, pad = end_id(tokenizer), tokenizer.pad_token_id
     pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in samples]
     batch = pad_replies(pairs, pad)
-    read = zip(*learner.learner.outputs(pairs, pad, hardware.generation_batch), strict=True)
+    read = zip(*learner.learner.outputs(pairs, pad, size), strict=True)
     log_probs, values = (_table(rows, batch) for rows in read)
-    reference = _by_theta_0(inputs, samples, end, pad, batch)
+    reference = _by_theta_0(inputs, samples, end, pad, batch, size)
     found = evaluated(batch, log_probs, reference, values, scores - settings.baseline, settings)
     return found, found.log(scores, [sample.finished for sample in samples])
 
 
-def _by_theta_0(inputs: Inputs[PpoSettings], samples: list[Sample], end: int, pad: int, batch: Batch) -> torch.Tensor:
+def _by_theta_0(
+    inputs: Inputs[PpoSettings], samples: list[Sample], end: int, pad: int, batch: Batch, size: int
+) -> torch.Tensor:
     """log p of every token of ids[:, 1:], (rows, length - 1)."""
     accelerator = inputs.accelerator
     theta_0 = load_frozen(inputs.start.model, "causal", inputs.hardware, accelerator.device)
@@ -136,7 +141,7 @@ def _by_theta_0(inputs: Inputs[PpoSettings], samples: list[Sample], end: int, pa
         pairs = [(sample.prompt_ids, sample.with_end(end)) for sample in some]
         return token_log_probs(theta_0, pad_replies(pairs, pad).to(accelerator.device)).tolist()
 
-    return _table(in_shares(accelerator, samples, log_probs, inputs.hardware.generation_batch), batch)
+    return _table(in_shares(accelerator, samples, log_probs, size), batch)
 
 
 def _table(rows: Sequence[list[float]], batch: Batch) -> torch.Tensor:

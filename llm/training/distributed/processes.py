@@ -9,6 +9,7 @@ from ...errors import UserError
 
 # Sampling takes some processes longer than others, and by default those that wait give up after ten minutes.
 PATIENCE = timedelta(hours=12)
+READ_TOKENS, READ_LOGITS = 2**15, 2**28  # of what goes through a model together when it only reads, at most
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ def split(batch: int, hardware: Hardware) -> Split:
     share = batch // processes
     per_device = largest_divisor(share, hardware.per_device_batch)
     return Split(per_device, share // per_device)
+
+
+def read_together(rows: int, tokens: int, logits: int = 0) -> int:
+    """Rows that go through a model together when it only reads: at most `rows`, as few as fit beside what is trained, at least one.
+
+    tokens, logits: of the longest row.
+    """
+    return max(1, min(rows, READ_TOKENS // max(1, tokens), READ_LOGITS // max(1, logits)))
 
 
 def require_device(hardware: Hardware) -> None:

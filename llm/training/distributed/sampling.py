@@ -18,7 +18,7 @@ from ...models.batches import Tokens
 from ...models.chat import Message, context_of, end_id, prompt_ids, require_room
 from . import vllm_writer
 from .models import age, load_frozen, load_tokenizer
-from .processes import gathered, print_once
+from .processes import gathered, print_once, read_together
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class Sample:
     reply_ids: list[int]
     finished: bool
     text: str
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and the reply."""
+        return len(self.prompt_ids) + len(self.reply_ids)
 
     def with_end(self, end_id: int) -> list[int]:
         """The reply's ids, with the end token if it was reached."""
@@ -168,12 +173,13 @@ def rewards(accelerator, reward: str | Path, samples: list[Sample], hardware: Ha
     def score(some: list[Sample]) -> list[float]:
         return sequence_scores(model, [Tokens(s.prompt_ids, s.with_end(end)) for s in some], pad).tolist()
 
-    return in_shares(accelerator, samples, score, hardware.generation_batch)
+    longest = max(sample.length for sample in samples)
+    return in_shares(accelerator, samples, score, read_together(hardware.generation_batch, longest))
 
 
 def in_shares(accelerator, samples: list[Sample], ask: Callable[[list[Sample]], list], size: int) -> list:
     """What `ask` gives for each sample, `size` of similar length at a time, in the samples' order and in every process."""
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i].prompt_ids) + len(samples[i].reply_ids))
+    order = sorted(range(len(samples)), key=lambda i: samples[i].length)
     mine = order[accelerator.process_index :: accelerator.num_processes]
     found: list[tuple] = []
     for start in range(0, len(mine), size):

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ def save_state(accelerator, folder: Path, losses: list[float] | None = None) -> 
     accelerator.wait_for_everyone()
 
 
-@dataclass(frozen=True)
+@dataclass
 class States:
-    """Those of one run, in a folder that is named after all that it follows from."""
+    """Those of one run, in a folder that is named after all that it follows from. since: the last one, or the beginning, by this process's clock."""
 
     accelerator: Any
     folder: Path
+    since: float = field(default_factory=time.monotonic, compare=False)
 
     @classmethod
     def beside(cls, accelerator, out: Path, *told: object) -> "States":
@@ -64,6 +66,13 @@ class States:
             for old in self.folder.glob("step*"):
                 if old != new:
                     shutil.rmtree(old)
+        self.since = time.monotonic()
+
+    def is_due(self, minutes: float) -> bool:
+        """Whether the last state is so many minutes old, by the main process's clock; a collective operation."""
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([time.monotonic() - self.since >= 60 * minutes])[0]
 
     def forget(self) -> None:
         if self.accelerator.is_main_process:

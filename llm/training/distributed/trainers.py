@@ -89,7 +89,7 @@ class Task:
                 weights = learner.weights("model")
                 if is_main:
                     write_model(weights, origin, hardware.dtype, folder)
-            if len(losses) % hardware.checkpoint_steps == 0 and len(losses) < self.steps:
+            if len(losses) < self.steps and states.is_due(hardware.checkpoint_minutes):
                 states.save(losses)
         if is_main:
             write_json(out.with_name(f"{out.name}.losses.json"), losses)

@@ -58,7 +58,9 @@ def apart(gpu: int, work: Callable, *arguments: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="vllm-") as folder:
         asked, found = Path(folder) / "asked", Path(folder) / "found"
         asked.write_bytes(pickle.dumps((work, (*arguments, _memory(gpu)))))
-        done = subprocess.run([sys.executable, "-m", __name__, str(asked), str(found)], env=_environment(gpu))
+        command = [sys.executable, "-m", __name__, str(asked), str(found)]
+        # An engine that outlives this process keeps its locks, by which it has its GPU (`llm.plan.cards`).
+        done = subprocess.run(command, env=_environment(gpu), close_fds=False)
         if done.returncode:
             raise UserError(
                 f"sampler = 'vllm' ended with exit code {done.returncode}, and its own messages stand above; "
