@@ -6,7 +6,7 @@ and, where a method is measured in several ways, the way ("ma", "part-input", "a
 log-likelihood has none and is left out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -70,14 +70,17 @@ def known_metrics() -> set[str]:
 
 def rewards(rows: pd.DataFrame) -> tuple[str, ...]:
     """The rewards that were measured: a public reward model has no gold reward beside it."""
-    measured = set(rows["metric"].unique())
-    return tuple(reward for reward in REWARDS if reward in measured)
+    return _measured(rows, REWARDS)
 
 
 def abilities(rows: pd.DataFrame) -> tuple[str, ...]:
     """The abilities that were measured, in the order of `METRICS`."""
-    measured = set(rows["metric"].unique())
-    return tuple(ability for ability in ABILITIES if ability in measured)
+    return _measured(rows, ABILITIES)
+
+
+def _measured(rows: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:
+    there = set(rows["metric"].unique())
+    return tuple(metric for metric in metrics if metric in there)
 
 
 def after(rows: pd.DataFrame, rlhf: str, methods: Iterable[str] = ()) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def saved(
     seeds = paths.seeds(next(iter(method.values())))
     if flat := [seed for seed in seeds if rise.get(seed, (0.0, 0.0))[1] <= 0]:
         raise NotComparable(f"the reward does not rise on seed {flat[0]}")
-    first, second = equally_dense(method, rival) if equally else (method, rival)
+    first, second = equally_dense(method, rival, reward) if equally else (method, rival)
     values, rates = zip(*(_left_out(at_levels(models, rise, metric, reward, levels)) for models in (first, second)))
     shared = np.isfinite(values[0] + values[1]).all(axis=0)
     if shared.sum() < min(LEAST, len(levels)):
@@ -143,9 +143,10 @@ def _reach(models: Models, rise: Rises, reward: str) -> str:
     return f"{low:.0%} to {high:.0%}" if low < high else "nothing"
 
 
-def equally_dense(first: Models, second: Models) -> tuple[Models, Models]:
+def equally_dense(first: Models, second: Models, reward: str = "reward") -> tuple[Models, Models]:
     """Both methods' paths with the same number of points: at the same ratios where both run along a ratio and one has all
-    of the other's, else as many, evenly chosen, as the method with fewer has at the rate with most.
+    of the other's, else of each seed as many, evenly chosen, as the method with fewer has at the rate with most. Only models up to a
+    seed's highest reward count, since a path is cut there (`llm.evidence.curves.Curve`).
     """
     pairs = [(one, other) for one in first.values() for other in second.values()]
     if all(has_ratio(one) and has_ratio(other) for one, other in pairs):
@@ -156,18 +157,28 @@ def equally_dense(first: Models, second: Models) -> tuple[Models, Models]:
                 {lr: path[path["step"].isin(common)] for lr, path in models.items()} for models in (first, second)
             ]
             return of_common[0], of_common[1]
-    points = min(max(path["step"].nunique() for path in models.values()) for models in (first, second))
-    thin = [{lr: _thinned(path, points) for lr, path in models.items()} for models in (first, second)]
+    rising = [{lr: _rising(path, reward) for lr, path in models.items()} for models in (first, second)]
+    counts = [[path.groupby("seed")["step"].nunique() for path in models.values()] for models in rising]
+    points = pd.concat([pd.concat(of, axis=1).max(axis=1) for of in counts], axis=1).min(axis=1)
+    thin = [{lr: _thinned(path, points) for lr, path in models.items()} for models in rising]
     return thin[0], thin[1]
 
 
-def _thinned(path: pd.DataFrame, points: int) -> pd.DataFrame:
-    """A path at `points` of its steps, evenly chosen by their place, the first and the last included."""
-    steps = sorted(set(path["step"]))
-    if len(steps) <= points:
-        return path
-    kept = {steps[place] for place in np.linspace(0, len(steps) - 1, points).round().astype(int)}
-    return path[path["step"].isin(kept)]
+def _rising(path: pd.DataFrame, reward: str) -> pd.DataFrame:
+    """Of each seed the models up to the one of the highest reward, the first of equals."""
+    of_reward = path[path["metric"] == reward].sort_values(["value", "step"], ascending=[False, True])
+    peak = of_reward.drop_duplicates("seed").set_index("seed")["step"]
+    return path[path["step"] <= path["seed"].map(peak)]
+
+
+def _thinned(path: pd.DataFrame, points: pd.Series) -> pd.DataFrame:
+    """A path at so many of each seed's steps, evenly chosen by their place, the first and the last included."""
+    pieces = []
+    for seed, models in path.groupby("seed"):
+        steps = sorted(set(models["step"]))
+        places = np.linspace(0, len(steps) - 1, min(points[seed], len(steps))).round().astype(int)
+        pieces.append(models[models["step"].isin([steps[place] for place in places])])
+    return pd.concat(pieces)
 
 
 def has_ratio(path: pd.DataFrame) -> bool:

@@ -109,6 +109,12 @@ def test_both_paths_have_the_same_number_of_points():
     first, second = equally_dense({None: fine}, {None: coarse, 1.0: path(lambda x, seed: x, np.linspace(0, 1, 4))})
     assert sorted(set(first[None]["step"])) == [0, 2, 4, 6, 8, 10]
     assert [path["step"].nunique() for path in second.values()] == [6, 4]
+    risen = np.array([0.0, 0.2, 0.4, 0.7, 1.0, 0.9, 0.8, 0.7, 0.6])  # behind its peak a path counts for nothing
+    falling = pd.concat([path(lambda x, seed: x, risen, [0]), path(lambda x, seed: x, np.linspace(0, 1, 9), [1, 2])])
+    first, second = equally_dense({None: fine}, {None: falling})
+    for models, found in ((first[None], {0: 5, 1: 9, 2: 9}), (second[None], {0: 5, 1: 9, 2: 9})):
+        assert models.groupby("seed")["step"].nunique().to_dict() == found
+    assert sorted(set(second[None].query("seed == 0")["step"])) == [0, 1, 2, 3, 4]
     ratios = path(lambda x, seed: x, alpha=True)
     some = path(lambda x, seed: x, np.array([0.0, 0.2, 0.4, 0.5, 1.0]), alpha=True)
     same = equally_dense({None: some}, {None: ratios})

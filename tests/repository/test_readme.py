@@ -69,6 +69,7 @@ def found() -> list[list[str]]:
             seeds("C1", "translation: theta below theta_0"),
             *estimate("C1", "translation: theta below theta_0", "holds", False, -1),
             *estimate("C1", "question answering: theta below RSF's best iteration", "holds", False, -1),
+            *estimate("P4", "abilities: theta of RSF on gold below theta_0", "holds", False, -1),
         ],
         [*estimate("P1", EARLY, "holds", True), *estimate("P1", SMOLLM, "holds", True), seeds("P1", SMOLLM)],
         [
@@ -100,14 +101,16 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
     (holds,) = (entry["verdict"] for entry in LEDGERS[WORLD] if entry["id"] == "P1")
     assert holds == "holds"
     assert [entry["verdict"] for entry in LEDGERS[WORLD] if entry["id"] == "P4"] == ["holds"]
-    third = next(line for line in lines_of("P4") if line["metric"] == "in_taxes")  # "a third as much"
-    assert -0.4 < third["estimate"] < -0.27
     reading = next(line for line in lines_of("C1") if line["part"] == "reading comprehension: theta below theta_0")
     assert reading["verdict"] == "undecided"
     for claim, part in (("L4", "LiNeS above MA"), ("P3", "regression averaging above MA"), ("P6", f"{BY_LAYER} MA")):
         assert verdict_by_gold(claim, part) == "holds", part  # "so by gold reward"
-    for claim, part in (("P3", "regression averaging above LiNeS"), ("P6", f"{BY_LAYER} LiNeS")):
-        assert verdict_by_gold(claim, part) == "undecided", part  # "by gold reward these two are undecided"
+    assert (
+        verdict_by_gold("P3", "regression averaging above LiNeS") == "undecided"
+    )  # "by gold reward the first is undecided"
+    assert verdict_by_gold("P6", f"{BY_LAYER} LiNeS") == "holds"
+    (best,) = (line for line in lines_of("C2") if (line["part"], line["by"]) == (EARLY, "reward"))
+    assert best["verdict"] == "undecided"  # "where each takes its best rate"
     others = {line["part"]: line["verdict"] for line in lines_of("P7") if line["by"] == "reward" and line["deciding"]}
     assert {part for part, verdict in others.items() if verdict == "undecided"} == {
         f"{name}: {BY_LAYER} MA" for name in ("DPO", "PPO")
@@ -141,6 +144,7 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
 def test_the_words_about_remedies_are_the_ledgers():
     verdicts = {claim: [line["verdict"] for line in lines_of(claim) if line["deciding"]] for claim in ("P8", "P9")}
     (lora,) = (line for line in lines_of("C2") if (line["part"], line["by"]) == ("MA above LoRA in MLPs", "reward"))
+    assert verdict_by_gold("C2", "MA above LoRA in MLPs") == "undecided"
     assert lora["verdict"] == "fails" and not any(word.startswith("fails") for word in verdicts["P9"])
     assert verdicts["P8"].count("undecided") > len(verdicts["P8"]) / 2
     assert {
