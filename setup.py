@@ -15,7 +15,7 @@ def readme() -> str:
     repository, tag = project["urls"]["Repository"], f"v{project['version']}"
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", rf"]({repository}/blob/{tag}/\1)", text)
-    return re.sub(r'src="(?!https?:)([^"]+)"', rf'src="{repository}/raw/{tag}/\1"', text)
+    return re.sub(r'(src|srcset)="(?!https?:)([^"]+)"', rf'\1="{repository}/raw/{tag}/\2"', text)
 
 
 ours = find_packages(include=["llm", "llm.*", "theory", "theory.*"])

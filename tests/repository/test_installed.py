@@ -114,7 +114,7 @@ def test_readme_in_the_wheel_has_no_link_that_only_the_repository_can_follow(whe
         (metadata,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
         headers, _, shown = files.read(metadata).decode().partition("\n\n")
     assert "Description-Content-Type: text/markdown" in headers
-    found = re.findall(r'\]\(([^)]+)\)|src="([^"]+)"', shown)
+    found = re.findall(r'\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', shown)
     targets = [link or picture for link, picture in found]
     assert all(target.startswith(("https://", "#")) for target in targets)
     address = f"{PROJECT['urls']['Repository']}/(?:blob|raw)/v{PROJECT['version']}/"

@@ -168,7 +168,7 @@ def test_the_counts_of_verdicts_are_the_ledgers():
 def test_no_other_number_stands_in_readmes_prose():
     prose = FENCE.sub("", CLAIMS.sub("", README))
     prose = re.sub(
-        r"^\* .*$|<img .*?>|\]\([^)]*\)|Of \d+ claims .*? in the first, `microcosm-1`\.|SmolLM2-135M",
+        r"^\* .*$|<(?:img|source) .*?>|\]\([^)]*\)|Of \d+ claims .*? in the first, `microcosm-1`\.|SmolLM2-135M",
         "",
         prose,
         flags=re.MULTILINE,
