@@ -227,28 +227,52 @@ if found:
 # ## The same on a laptop
 #
 # Preset `smollm2-135m` is the same model, the same data and the same graph at numbers that two cores can do: fewer
-# comparisons, prompts and items, and one seed. Its rows keep what every item contributed, so its models are compared
-# item by item. The intervals are over items: they say what is more than the luck of the items, nothing about other runs.
+# comparisons, prompts and items. Its seeds differ in what was measured, so each is told by itself: the first has AMA, a later one averages that were
+# found since, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda and by layer. Rows keep what every item contributed, so models
+# are compared item by item. The intervals are over items: they say what is more than the luck of the items, nothing about other runs.
 
 # %%
+BETTER = ("lines-alpha", "regmean", "regmean-layers-increasing")
+
+
+def laptop(frame, seed):
+    """One seed of the preset for two cores: its fronts, its tax, and the comparisons that its rows allow."""
+    there = [name for name in (*WHOLE, *BETTER) if name in set(frame["family"])]
+    small = {name: paths.path(frame, name) for name in there}
+    fig = fronts.figure(fronts.by_reward(small, frame), SMALL.name)
+    style.save(fig, f"fig_real_laptop-seed{seed}")
+    change = tax(paths.of_method(frame, "theta"), paths.theta_0(frame))
+    better = [name for name in BETTER if name in small]
+    compared = pairs_of(small, frame) + compare.contests(small, frame, "ma", better, everywhere=True)
+    if "lines-alpha" in better:
+        compared += compare.contests(small, frame, "lines-alpha", better[1:], everywhere=True)
+    sentences.show(sentences.report(compared, over_items=True))
+    yield f"On a laptop, seed {seed}, over the items of one run: {sentences.moved(change)}."
+    alone = {name: paths.path(frame, name) for name in ("ma", *NAMES) if name in set(frame["family"])}
+    if len(alone) > 1:
+        several = {name: path for name, path in alone.items() if name != "ma"}
+        fig = fronts.figure(fronts.by_reward(several, frame, **AT_THETA), SMALL.name, columns=3)
+        style.save(fig, f"fig_real_laptop-seed{seed}-parts")
+        yield from parts_told(alone, frame, change)
+    for reward in REWARDS:
+        told = [
+            f"{style.look(one.family).short} - {style.look(one.against).short} {sentences.cell(gain.t, SAVED, over_items=True)}"
+            for one in compared
+            if one.family in better and (gain := one.found.get((reward, SAVED)))
+        ]
+        if told:
+            yield f"At equal {METRICS[reward].words}, {METRICS[SAVED].words}: {'; '.join(told)}."
+
+
 if ASKED.data != "microcosm":
     print("Drawn where PRESET is not set or names a microcosm, beside the rows of smollm2-135m-gpu.")
 else:
     SMALL = load_preset("smollm2-135m")
     LAPTOP = rows.frames(SMALL.name)["rsf"]
-    small = {name: paths.path(LAPTOP, name) for name in WHOLE}
-    fig = fronts.figure(fronts.by_reward(small, LAPTOP), SMALL.name)
-    style.save(fig, "fig_real_laptop")
-    parts = {name: paths.path(LAPTOP, name) for name in ("ma", *NAMES)}
-    fig = fronts.figure(
-        fronts.by_reward({name: parts[name] for name in NAMES}, LAPTOP, **AT_THETA), SMALL.name, columns=3
-    )
-    style.save(fig, "fig_real_laptop-parts")
-    change = tax(paths.of_method(LAPTOP, "theta"), paths.theta_0(LAPTOP))
-    sentences.show(sentences.report(pairs_of(small, LAPTOP), over_items=True))
-    FOUND.say(f"On a laptop, over items of one run: {sentences.moved(change)}.")
-    for sentence in parts_told(parts, LAPTOP, change):
-        FOUND.say(sentence)
+    for seed in paths.seeds(paths.of_method(LAPTOP, "theta")):
+        sentences.show(f"**Seed {seed}**")
+        for sentence in laptop(paths.of_seeds(LAPTOP, [seed]), seed):
+            FOUND.say(sentence)
 
 # %% [markdown]
 # ## In short
