@@ -144,3 +144,9 @@ def test_importing_theory_loads_neither_torch_nor_development_tools():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=RESULTS.parents[1]
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("classes,n_train", [(100_000, 100), (3, 10**12)])
+def test_sizes_that_take_gigabytes_are_refused_by_name(classes, n_train):
+    with pytest.raises(ValueError, match="samples times features times labels must be at most"):
+        trained_accuracies(same_labels(50, 10, classes), Setting(0.5, 0.1, n_train), 0.5, 10, np.random.default_rng(0))
