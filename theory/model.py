@@ -43,8 +43,9 @@ one beta for all features of one p, whatever n is. Two models of different size 
 features with their own p differ in their say.
 
 **If all M labels compete** (a test over Y_a and Y_b together), classes of b collect votes too when a is tested:
-every class is then one that the other model may vote for. `n_labels` does not model that (it loses such votes);
-partly overlapping label sets do, and there output averaging in case 2 can hurt (tests/theory/test_statements.py).
+every class is then one that the other model may vote for. No function here answers that: `n_labels` loses such votes, and
+`Tasks` with partly overlapping label sets lets only the tested task's K classes compete. Worked out with b's classes as
+a third kind, and failed votes on all M = 2K labels, output averaging in case 2 then hurts (tests/theory/test_statements.py).
 
 **Priority.** The vote weights (1, 4) of the weight average for two models of one task, as the denominator
 n_s + n_s* + 14 n_so, are in Lin et al., "Spurious feature diversification improves out-of-distribution

@@ -55,6 +55,22 @@ def test_losses_are_large_with_many_classes():
     assert min(theory.exact_accuracy([2 * (20 - o), o], [1, 4], 0.9, 20) - few for o in range(0, 21, 2)) > -0.05
 
 
+def test_the_two_limits_do_not_bracket_what_lies_between():
+    votes = average(same_labels(4, 0, 2), "weights", HALF, "a")
+    exact = theory.exact_task_accuracy(votes, 0.5)
+    assert exact < theory.clt_task_accuracy(votes, 0.5) - 0.01 and exact < theory.many_class_accuracy(votes, 0.5) - 0.01
+
+
+@pytest.mark.parametrize(
+    "n,p,k,worst", [(4, 0.8, 3, -3.6), (4, 0.8, 5, -6.0), (4, 0.8, 10, -7.3), (20, 0.9, 1000, -12.8)]
+)
+def test_few_features_lose_with_few_classes_too(n, p, k, worst):
+    """The worst change in points over all numbers of shared features, as the notebook shows it."""
+    single = theory.exact_accuracy([n], [1], p, k)
+    changes = [theory.exact_accuracy([2 * (n - n_o), n_o], [1, 4], p, k) - single for n_o in range(n)]
+    assert 100 * min(changes) == pytest.approx(worst, abs=0.06)
+
+
 def test_unequal_ratios_of_the_same_mean_do_help_where_only_the_concepts_differ():
     """Seldom and little, but not never: the case that the text once denied."""
     layers = [Layer(10, 0.2225, q) for q in (0.507, 0.129, 0.024)]
