@@ -15,7 +15,7 @@
 # features, exact accuracies at finite $n$ and for many classes, overlap by degrees, and a ratio per feature.
 #
 # Everything that is drawn here was computed by the package `theory` and is read from `results/theory`; `make
-# theory` computes and draws it again.
+# theory` computes and draws it again. Two small tables are computed where they stand.
 
 # %%
 import matplotlib.pyplot as plt
@@ -165,7 +165,8 @@ def sizes(frame: pd.DataFrame) -> str:
 # $\tfrac12 < r < 1$: averaging the weights of two models of the same task then hurts**, because the shared
 # features, counted four times, drown the others. The derivative of the ratio has the sign of $7r - 5$: the
 # worst case is $r = \tfrac57$, where $n_{\text{eff}} = \tfrac{48}{49} n$. The best is $r = 0$, with twice as
-# many features as before. So there is much to gain and little to lose.
+# many features as before. So with few classes and many features there is much to gain and little to lose; with many
+# classes or few features there is more to lose (section 7).
 #
 # **Case 1, outputs.** $2(n - n_o)$ features of weight 1 and $n_o$ of weight 2:
 #
@@ -449,6 +450,11 @@ def lines(gain: pd.Series) -> str:
 shown = phase[(phase["model"] == "weights") & phase["p"].isin([0.6, 0.7, 0.8, 0.9])]
 shown = shown.assign(r=shown["n_o"] / shown["n"]).pivot(index=["n_classes", "p"], columns="r", values="gain_exact")
 shown.apply(lines, axis=1).unstack("p").rename_axis(index="classes", columns="p")
+
+# %% [markdown]
+# And the largest loss and gain of averaged weights anywhere on this map:
+
+# %%
 weights = 100 * phase.loc[phase["model"] == "weights", ["n_classes", "gain_exact"]].set_index("n_classes")
 weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
     columns={"min": "largest loss (points)", "max": "largest gain (points)"}
@@ -507,9 +513,29 @@ worst.assign(gain_weights=100 * worst["gain_weights"]).rename(
 ).set_index("classes").round(2)
 
 # %% [markdown]
-# Averaged outputs never lost on this grid. Averaging weights is a good bet where few classes compete, and not where many do
-# and models have few features in common.
-#
+# Averaged outputs never lost on this grid. Averaging weights is a good bet where few classes compete *and* models have many
+# features, and not where many classes do, or where there are few features and few of them in common: with three to ten classes,
+# too, it can cost several points at $n = 4$. Over all numbers of shared features, exactly, change in percentage points:
+
+# %%
+from theory import average, exact_task_accuracy, same_labels, single_model
+
+
+def change(n: int, n_o: int, p: float, k: int) -> float:
+    """What averaging weights half and half adds in case 1, in points, exactly."""
+    tasks = same_labels(n, n_o, k)
+    averaged = exact_task_accuracy(average(tasks, "weights", 0.5, "a"), p)
+    return 100 * (averaged - exact_task_accuracy(single_model(tasks, "a", "a"), p))
+
+
+settings = [(4, 0.8, 2), (4, 0.8, 3), (4, 0.8, 5), (4, 0.8, 10), (20, 0.8, 5), (20, 0.8, 10), (20, 0.9, 1000)]
+rows = {setting: [change(setting[0], n_o, *setting[1:]) for n_o in range(setting[0])] for setting in settings}
+table = pd.DataFrame(
+    {setting: {"worst": min(row), "mean": np.mean(row), "best": max(row)} for setting, row in rows.items()}
+)
+table.T.rename_axis(["features", "p", "classes"]).round(1)
+
+# %% [markdown]
 # ## 8. Do trained classifiers behave like this?
 #
 # Each task's classifier was fitted by minimising cross-entropy with a small ridge penalty on samples of $x$
@@ -686,7 +712,7 @@ area.set_index(["averaged", "layers", "features shared (%)"]).sort_index()[list(
 # %% [markdown]
 # Nearly every equal-ratio point is beaten where layers differ, by very little. With the mean kept, something is
 # gained only seldom and little where only the concepts differ: both gradients are then affine in $q_l$, and once
-# their means are off they lie along one line, nearly always in opposite ways (of 3000 random cases 433 are not; at 22 %
+# their means are off they lie along one line, nearly always in opposite ways (of 3000 random cases 238 are not; at 22 %
 # shared, $q = (.507, .129, .024)$ and $\alpha = .757$ both accuracies rise, by .03 and .04 points). Layers whose *features* overlap differently
 # do leave room. All this is in the limit of many features. Is the lift there with few? The same ratios,
 # sampled, with margins kept alike:
@@ -712,13 +738,18 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 #
 # Networks do not share a feature or not: their feature *spaces* overlap. Let models use subspaces with projectors
 # $P_a, P_b$ of rank $n$ and principal cosines $c_1, \dots, c_n$. In the plane of $c_j$, $P_a + P_b$ has the eigenvalues
-# $1 \pm c_j$, so the average has vote weights $(1 \pm c_j)^2$ (weights) or $1 \pm c_j$ (outputs). With $S_2 = \sum c_j^2$ and
-# $S_4 = \sum c_j^4$,
+# $1 \pm c_j$, so the operator $V$ that turns features into votes has $(1 \pm c_j)^2$ (weights) or $1 \pm c_j$ (outputs). The vote
+# weights themselves are $V s$, with the signs $s$ that the features have in the basis. *In the mean over signs* that have nothing
+# to do with the subspaces, mean margin and variance are $\operatorname{tr} V$ and $\operatorname{tr} V^2$; with many features every
+# choice of signs is near this mean, and where planes come in pairs of equal cosine and opposite signs, as in the figure below, it
+# holds exactly. With few features one choice of signs is not near it: ten planes of $c = .5$ have $n_{\text{eff}}/n = .74$ if all
+# signs are minus, 1.89 if all are plus, and 1.22 by the formula. With $S_2 = \sum c_j^2$ and $S_4 = \sum c_j^4$,
 #
 # $$n_{\text{eff}}^{\text{weights}} = \frac{2(n + S_2)^2}{n + 6 S_2 + S_4}, \qquad
 # n_{\text{eff}}^{\text{outputs}} = \frac{2n^2}{n + S_2}.$$
 #
-# **Criterion.** *Averaging weights helps if and only if* $\operatorname{Var}(c^2) < (1 - \overline{c^2})^2$. **Proof.** $n_{\text{eff}} > n$ means
+# **Criterion.** *In the mean over signs and with many features (or with paired planes), averaging weights helps if and only if*
+# $\operatorname{Var}(c^2) < (1 - \overline{c^2})^2$. **Proof.** $n_{\text{eff}} > n$ means
 # $2(n+S_2)^2 > n(n + 6S_2 + S_4)$. Divide by $n^2$, write $m = S_2/n$ and $S_4/n = m^2 + \operatorname{Var}(c^2)$:
 # $2 + 4m + 2m^2 > 1 + 6m + m^2 + \operatorname{Var}(c^2)$, that is $(1-m)^2 > \operatorname{Var}(c^2)$. $\blacksquare$
 #
@@ -736,11 +767,11 @@ shown = axes[0].scatter(
     overlap["variance"],
     c=100 * overlap["gain_weights"],
     cmap=style.DIVERGING,
-    norm=TwoSlopeNorm(0, -12, 12),
+    norm=TwoSlopeNorm(0, -1.2, 12),
     s=22,
 )
 axes[0].set(xlabel=r"mean of $c^2$", ylabel=r"variance of $c^2$", title="gain of averaged weights")
-fig.colorbar(shown, ax=axes[0], label="points")
+fig.colorbar(shown, ax=axes[0], label="points", ticks=[-1.2, -0.6, 0, 4, 8, 12])
 for model in ("weights", "outputs"):
     look = {"linestyle": "none", "marker": ".", "color": LOOKS[model].colour, "label": LOOKS[model].label}
     axes[1].errorbar(
@@ -750,7 +781,10 @@ axes[1].axhline(0, color=INK, linewidth=0.7)
 axes[1].axvline(1, color=INK, linewidth=0.7)
 axes[1].set(xlabel=r"$n_\mathrm{eff} / n$", ylabel="gain, sampled (points)")
 axes[1].legend()
-style.foot(fig, f"{sizes(overlap)}; below the black line averaging weights helps; dotted: c is 0 or 1")
+style.foot(
+    fig,
+    f"{sizes(overlap)}; below the black line averaging weights helps; dotted: c is 0 or 1;\nlosses (red) on a ten times finer scale, sampled with a standard error of {100 * overlap['stderr_weights'].mean():.1f} points",
+)
 style.save(fig, "theory-overlap")
 
 # %% [markdown]
@@ -777,8 +811,9 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # With the body merged by direction too, all features carry 1: $n_{\text{eff}} = 2n - n_o$ in case 1, and in case 2 $a$ keeps its $n$
 # features, nothing lost.
 #
-# **Proposition.** *Let labels be uniform, votes independent given the label and without noise, both heads trained (so that they
-# agree on shared directions), the Gram matrices of full rank on the directions in use, and head and body merged by direction.
+# **Proposition.** *Let the two tasks have the same classes or none in common, labels be uniform, votes independent given the label
+# and without noise, both heads trained (so that they agree on shared directions), the Gram matrices of full rank on the directions
+# in use up to terms common to all classes, and head and body merged by direction.
 # Then at every $n$, $p$, $K$ the regression average is on each task at least as accurate as the average with any single ratio.*
 # **Proof.** Case 1: its score of class $k$ is, up to a common constant, the log-posterior of $k$ given all votes of the features
 # that either model has. Choosing the class of highest posterior, ties split at random, maximises accuracy over all functions
@@ -786,10 +821,12 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # have no vote for $a$'s classes, so its scores are functions of the votes of $a$'s features; $a$'s own scores, which the
 # regression average keeps, are the log-posterior given them. $\blacksquare$
 #
-# It holds exactly, not only with many features. It fails where a condition does: where the two heads use shared directions in
-# *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for $r > \tfrac12$, and the single ratio 0 is
-# better); with fewer samples than directions; and with noise, since in case 2 $b$'s features bring theirs into the body. With the
-# *head* alone merged by direction and the body half and half, it is the output average.
+# It holds exactly, not only with many features. It fails where a condition does: where only *some* classes are in common, even
+# $a$'s own model can be better (.750 against .708 at $p = .5$, two classes, one of them in common, two and six features, none shared);
+# where the two heads use shared directions in *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for
+# $r > \tfrac12$, and the single ratio 0 is better); with fewer samples than directions; and with noise, since in case 2 $b$'s features
+# bring theirs into the body. With the *head* alone merged by direction and the body half and half, it is the output average. What it
+# needs to know are both models' weights and the Gram matrices of their own inputs; no labels and no ratio.
 
 # %%
 regression = read("regression")
@@ -812,6 +849,29 @@ axes[0].set_ylabel("accuracy, exact")
 axes[1].legend(loc="upper right")
 style.foot(fig, sizes(exact))
 style.save(fig, "theory-regression")
+
+# %% [markdown]
+# What opposite use costs in case 1 and noise in case 2, against one model, in the limit of many features (accuracy in %):
+
+# %%
+from theory import clt_task_accuracy, disjoint_labels, regression_votes
+
+n, p, k = 20, 0.8, 5
+rows = []
+for n_o in (0, 5, 10, 15):
+    same, apart = same_labels(n, n_o, k), disjoint_labels(n, n_o, k)
+    found = {("case 1", "one model"): (single_model(same, "a", "a"), 0.0)}
+    found |= {
+        ("case 1", name): (regression_votes(same, "a", opposite=name == "opposite use"), 0.0)
+        for name in ("alike", "opposite use")
+    }
+    for sigma in (0.03, 0.1):
+        found[f"case 2, noise {sigma}", "one model"] = single_model(apart, "a", "a"), sigma
+        found[f"case 2, noise {sigma}", "a ratio per feature"] = regression_votes(apart, "a"), sigma
+    rows.append({name: 100 * clt_task_accuracy(votes, p, sigma=sigma) for name, (votes, sigma) in found.items()})
+shown = pd.DataFrame(rows, index=pd.Index((0, 5, 10, 15), name="shared"))
+shown.columns = pd.MultiIndex.from_tuples(shown.columns, names=["", "model"])
+shown.T.round(1)
 
 # %% [markdown]
 # Really trained classifiers, with Gram matrices from few and from many samples (accuracy in %, standard error about half a point):
@@ -882,14 +942,16 @@ if rows:
 #
 # * Averaging helps exactly when it raises the effective number of features, $(\sum v)^2 / \sum v^2$.
 # * It can double that number: two models of one task that use different features. For weights it can also
-#   lower it a little: where two models of one task share more than half of their features but not all, or
+#   lower it a little, with many features: where two models of one task share more than half of their features but not all, or
 #   where tasks without a common class share some.
 # * Averaged outputs never lower it at $\alpha = \tfrac12$. Averaged weights do, because a shared feature is
 #   counted in the body *and* in the head.
 # * The printed terms of Proposition 5.1 are those of averaged outputs. Its conclusion, that related tasks
 #   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms and many features.
 #   With few features and many classes it can fail.
-# * With many classes averaging weights can cost more than ten points, and few shared features do the most harm.
-# * Overlap does no harm if it is even: the criterion is the variance of the squared cosines.
-# * A ratio per feature loses nothing: no single ratio is better, as long as both models use what they share alike.
+# * With many classes averaging weights can cost more than ten points, with few features and few classes several; few shared
+#   features do the most harm.
+# * Overlap does no harm if it is even: the criterion is the variance of the squared cosines (in the mean over signs).
+# * A ratio per feature loses nothing without noise and with label sets alike or disjoint: no single ratio is better, as long as
+#   both models use what they share alike.
 # * Layers that overlap differently deserve different ratios. In this model the gain is small.

@@ -1,14 +1,18 @@
 """When does averaging two models help? The theory of section 5 of the paper, corrected, exact and fast (numpy
 and scipy only).
 
-Arguments that are numbers (p, n, n_o, alpha, x) may be arrays in the functions of the limit of many features and in
-exact_accuracy; they broadcast against each other, and the result has their common shape.
+Arrays. x, p, alpha and vote weights may be arrays, one number a question, in average, the functions of the limit of many
+features, exact_accuracy, exact_task_accuracy and many_class_accuracy; n, n_o and p in proposition_5_1; S2, S4, the
+dimensions and alpha in graded_effective_features and weights_help. They broadcast against each other, and the result
+has their common shape. An array p is never one number a group: `Votes.p` is that. Everywhere else (Tasks, Features,
+sampled and trained accuracies, front, gain, layers) these are one number each, and an array is refused by name.
 """
 
 from . import fronts, layers, many_classes, model, monte_carlo, overlap, regression, trained
 from .closed_form import F_p, clt_accuracy, clt_task_accuracy, dF_p_dx, effective_features, log_F_p, margin_accuracy
 from .exact import exact_accuracy, exact_task_accuracy
-from .fronts import front, gain, hypervolume, pareto
+from .fronts import closed_form_accuracy, front, gain, hypervolume, pareto
+from .layers import Layer, layered_fronts
 from .many_classes import many_class_accuracy, many_class_gain
 from .model import (
     Features,
@@ -22,18 +26,33 @@ from .model import (
     single_model,
 )
 from .monte_carlo import simulate_accuracy, simulate_difference, simulate_features, simulate_task_accuracy
-from .overlap import Overlap, graded_effective_features, overlap_of, principal_cosines, weights_help
-from .proposition import proposition_5_1
-from .regression import direction_ratios, regression_average, regression_votes
+from .overlap import (
+    Overlap,
+    graded_effective_features,
+    graded_weights,
+    overlap_of,
+    principal_cosines,
+    projectors,
+    weights_help,
+)
+from .proposition import Proposition51, Terms, proposition_5_1
+from .regression import direction_ratios, regression_average, regression_votes, trained_regression
+from .scalarised import scalarised_front
+from .trained import Setting, trained_accuracies
 
 __all__ = [
     "F_p",
     "Features",
+    "Layer",
     "Overlap",
+    "Proposition51",
+    "Setting",
     "Tasks",
+    "Terms",
     "Votes",
     "average",
     "average_models",
+    "closed_form_accuracy",
     "clt_accuracy",
     "clt_task_accuracy",
     "dF_p_dx",
@@ -46,7 +65,9 @@ __all__ = [
     "fronts",
     "gain",
     "graded_effective_features",
+    "graded_weights",
     "hypervolume",
+    "layered_fronts",
     "layers",
     "log_F_p",
     "many_class_accuracy",
@@ -60,16 +81,20 @@ __all__ = [
     "overlap_of",
     "pareto",
     "principal_cosines",
+    "projectors",
     "proposition_5_1",
     "regression",
     "regression_average",
     "regression_votes",
     "same_labels",
+    "scalarised_front",
     "simulate_accuracy",
     "simulate_difference",
     "simulate_features",
     "simulate_task_accuracy",
     "single_model",
     "trained",
+    "trained_accuracies",
+    "trained_regression",
     "weights_help",
 ]

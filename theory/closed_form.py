@@ -26,6 +26,7 @@ is exact to rounding.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,15 +108,13 @@ def clt_accuracy(
     """Accuracy in the limit of many features, F_p((1 - p) sum v / sqrt(sum v^2)), in [0, 1].
 
     counts: (group,) features, >= 0; weights: (group,) their vote weights, numbers or arrays; p: a number or an
-    array. Arrays broadcast. Without any vote it is 1/K, a guess.
+    array. Arrays broadcast. Without any vote, and where all votes are right and cancel, it is 1/K, a guess.
     """
     p = validation.probabilities("p", p)
     k, m = validation.labels(n_classes, n_labels)
     root = np.asarray(_root_effective(counts, weights))
-    silent = root == 0
-    if silent.any() and not validation.many(weights):
-        silent = np.asarray(not any(c and w for c, w in zip(*validation.groups(counts, weights))))
-    return _as_given(np.where(silent, 1 / k, F_p((1 - p) * root, p, k, m)))
+    silent = reduce(np.logical_and, ((np.asarray(w) == 0) | (c == 0) for c, w in zip(counts, weights)), root == 0)
+    return _as_given(np.where(silent | ((root == 0) & (p == 0)), 1 / k, F_p((1 - p) * root, p, k, m)))
 
 
 def clt_task_accuracy(
@@ -132,8 +131,8 @@ def clt_task_accuracy(
     rates = votes_p(votes, p)
     if sigma == 0 and votes.p is None:
         return clt_accuracy(votes.counts, votes.weights, rates, k, m)
-    variance = sigma**2 * float(votes.noise[0] if votes.n_own == 0 else votes.noise[1])
-    mean, common, own = 0.0, variance, variance
+    variance = sigma**2 * np.asarray(votes.noise[0] if votes.n_own == 0 else votes.noise[1], dtype=float)
+    mean, common, own = np.zeros(()), variance, variance
     for g, (count, weight) in enumerate(zip(votes.counts, votes.weights)):
         rate, v = (rates if votes.p is None else rates[g]), np.asarray(weight, dtype=float)
         mean = mean + count * v * (1 - rate)

@@ -21,9 +21,11 @@ simply make more score levels. Where these are many, `theory.coefficients` takes
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, inf, lcm, prod, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,13 +34,17 @@ from . import validation
 from .closed_form import votes_p
 from .coefficients import MAX_WORK, accuracy_by_coefficients, work
 from .contour import MAX_CELLS, Circle, Scores, coefficient, power_mean
+from .integral import legendre
 from .model import Votes
 from .noisy import noisy_sum
 
 MAX_COUNT = 20_000  # features of one weight: seconds of work; beyond it the limit of many features is as good
 MANY_CELLS = 2_000_000  # contour points times scores: tenths of a second; beyond it coefficients may be faster
 WORK_OF_CELL = 10  # sums and products that take no longer than a cell does
-NOISELESS = 0.02  # noise below this share of the smallest gap between scores only breaks ties, evenly
+MAX_SPLIT = (
+    2_000  # wrong classes where they are of two kinds: the nodes of their split of ties, half as many, take memory
+)
+NOISELESS = 0.06  # noise below this share of the smallest gap between scores only breaks ties (it is 1e-31 elsewhere)
 
 
 def exact_accuracy(
@@ -60,13 +66,20 @@ def exact_accuracy(
     return _accuracy(counts, weights, [(k - 1, weights)], [rate] * len(counts), m, None)
 
 
-def exact_task_accuracy(votes: Votes, p: float | None = None, n_labels: int | None = None, sigma: float = 0.0) -> float:
+def exact_task_accuracy(
+    votes: Votes, p: ArrayLike | None = None, n_labels: int | None = None, sigma: float = 0.0
+) -> Any:  # a float, or an array of them
     """Accuracy of an averaged model on one task (theory.model.average), for any overlap of label sets.
 
     The right class is drawn uniformly from the task's K classes: n_common of one kind, n_own of the other.
-    p: of all features, unless the votes have their own. sigma >= 0: noise of each x_i (`Votes.noise`). n_labels,
-    errors as in exact_accuracy.
+    p: of all features, unless the votes have their own (a probability a group); a number, or an array of as many
+    questions, which broadcasts against weights that are arrays (the result has their common shape). sigma >= 0: noise
+    of each x_i (`Votes.noise`); ties are split evenly without noise, and with it, however little, as it breaks them.
+    n_labels, errors as in exact_accuracy; ValueError, too, for more than 2001 classes whose weights differ (partly
+    overlapping label sets), and for noise too small for its integral.
     """
+    if (p is not None and np.ndim(p)) or validation.many((*votes.common, *votes.own)):
+        return each_question(lambda one, rate: exact_task_accuracy(one, rate, n_labels, sigma), votes, p)
     counts, common = validation.groups(votes.counts, votes.common)
     _, own = validation.groups(votes.counts, votes.own)
     k, m = validation.labels(votes.n_common + votes.n_own, n_labels)
@@ -87,7 +100,17 @@ def exact_task_accuracy(votes: Votes, p: float | None = None, n_labels: int | No
     return total
 
 
-def each_of(answer: Callable, weights: Sequence, p: ArrayLike) -> NDArray:
+def each_question(answer: Callable, votes: Votes, p: ArrayLike | None) -> NDArray:
+    """answer(votes, p) for every element of the votes' weights and noise and of p, broadcast against each other."""
+    g = len(votes.counts)
+
+    def one(values: list, rate: float | None) -> float:
+        return answer(replace(votes, common=(*values[:g],), own=(*values[g : 2 * g],), noise=(*values[2 * g :],)), rate)
+
+    return each_of(one, (*votes.common, *votes.own, *votes.noise), p)
+
+
+def each_of(answer: Callable, weights: Sequence, p: ArrayLike | None) -> NDArray:
     """answer(weights, p) for every element of weights and p broadcast against each other."""
     arrays = np.broadcast_arrays(*(np.asarray(v, dtype=object) for v in weights), np.asarray(p, dtype=object))
     flat = zip(*(array.reshape(-1) for array in arrays))
@@ -129,8 +152,10 @@ def _accuracy(
     if max(counts) > MAX_COUNT:
         raise ValueError(f"counts must be at most {MAX_COUNT} a group for an exact answer, not {max(counts)}.")
     deviations = tuple(scale * sqrt(variance) for variance in spread or [])
-    if not any(deviation > NOISELESS for deviation in deviations):
-        deviations = ()
+    largest = max(deviations, default=0.0)
+    if largest < NOISELESS:  # ties are broken by the ratios of the deviations alone, and evenly where these are equal
+        alike = min(deviations, default=0.0) == largest
+        deviations = () if alike else tuple(NOISELESS / largest * deviation for deviation in deviations)
     return cached_accuracy(tuple(counts), tuple(rates), tuple(whole), tuple(numbers), m, deviations)
 
 
@@ -171,6 +196,11 @@ def accuracy_on_contour(
     for no class; deviations: of the scores' noise, none without.
     """
     circles = _circles(counts)
+    if len(numbers) == 2 and not deviations and sum(numbers) > MAX_SPLIT:
+        raise ValueError(
+            f"n_classes must be at most {MAX_SPLIT + 1} where classes differ in weights, not {sum(numbers) + 1}: "
+            "use identical or disjoint label sets, or simulate_task_accuracy."
+        )
     kinds = [Scores.build(vector, pi, circles) for vector, pi in zip(weights, pis)]
     values = noisy_sum(kinds, numbers, deviations) if deviations else _sum_over_scores(kinds, numbers)
     return coefficient(values, circles, lost)
@@ -249,7 +279,7 @@ def _even_split(
 
 def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: Sequence[int]) -> NDArray:
     """The integral for two kinds of classes: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
-    nodes, weights = np.polynomial.legendre.leggauss(sum(numbers) // 2 + 1)
+    nodes, weights = legendre(sum(numbers) // 2 + 1)
     total = np.zeros_like(below[0])
     for node, weight in zip(nodes, weights):
         first, second = ((b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import validation
 from .closed_form import clt_task_accuracy
 from .exact import exact_task_accuracy
 from .model import TASKS, Averaging, Tasks, Votes, average, single_model
@@ -16,8 +17,9 @@ def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float
 
     Fractions as alphas make decimal weights tie as they should. With disjoint labels and averaged weights,
     accuracy on a falls from that of n_a features to that of the n_o shared ones as alpha nears 1, and at 1
-    jumps to a guess.
+    jumps to a guess. p: one number in [0, 1]. ValueError or TypeError for no ratio or one out of range.
     """
+    p = validation.probability("p", p)
     if not len(alphas):
         raise ValueError("alphas must be one or more ratios in [0, 1], not none.")
     return np.array(
@@ -26,8 +28,8 @@ def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float
 
 
 def closed_form_accuracy(votes: Votes, p: float) -> float:
-    """Accuracy in the limit of many features for identical or disjoint label sets; else ValueError."""
-    return float(clt_task_accuracy(votes, p))
+    """Accuracy in the limit of many features for identical or disjoint label sets; else ValueError. One p in [0, 1]."""
+    return float(clt_task_accuracy(votes, validation.probability("p", p)))
 
 
 def gain(
@@ -35,7 +37,8 @@ def gain(
 ) -> float:
     """xi, in [-1, 1]: what averaging adds to each task's own model, mean over both (paper, section 5).
 
-    accuracy: exact_task_accuracy or closed_form_accuracy. Positive: averaging helps.
+    accuracy: exact_task_accuracy or closed_form_accuracy, asked for (votes, p). Positive: averaging helps. p and alpha: one
+    number in [0, 1] each. ValueError or TypeError for anything else.
     """
     gains = [
         accuracy(average(tasks, averaging, alpha, task), p) - accuracy(single_model(tasks, task, task), p)

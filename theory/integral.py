@@ -53,7 +53,7 @@ def _log_tail(h: NDArray, r: float, k: int, window: tuple[float, float, float]) 
     low, middle, high = window
     high = max(min(high, b), low)
     middle = min(max(middle, low), high)
-    points, weights = _legendre(TAIL_NODES)
+    points, weights = legendre(TAIL_NODES)
     halves = 0.5 * (middle - low), 0.5 * (high - middle)
     nodes = np.concatenate([0.5 * (low + middle) + halves[0] * points, 0.5 * (middle + high) + halves[1] * points])
     mass = np.concatenate([half * weights for half in halves]) / (r * np.sqrt(2 * np.pi))
@@ -133,7 +133,7 @@ def transition(k: int) -> tuple[NDArray, NDArray, NDArray, float]:
     exponent = k - 1
     a = float(ndtri_exp(-LOG_DROP / exponent))
     b = -float(ndtri_exp(-LOG_DROP - np.log(exponent)))
-    points, weights = _legendre()
+    points, weights = legendre()
     nodes = 0.5 * (a + b) + 0.5 * (b - a) * points
     weights = 0.5 * (b - a) * weights
     log_phi = -0.5 * nodes**2 - 0.5 * np.log(2 * np.pi)
@@ -143,5 +143,5 @@ def transition(k: int) -> tuple[NDArray, NDArray, NDArray, float]:
 
 
 @cache
-def _legendre(nodes: int = NODES) -> tuple[NDArray, NDArray]:
+def legendre(nodes: int = NODES) -> tuple[NDArray, NDArray]:
     return np.polynomial.legendre.leggauss(nodes)

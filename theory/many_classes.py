@@ -9,24 +9,29 @@ over (n, K): with many classes a shared feature that fails outvotes four others,
 """
 
 from functools import reduce
+from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+from numpy.typing import ArrayLike
 
 from . import validation
 from .closed_form import votes_p
-from .exact import integer_weights
+from .exact import each_question, integer_weights
 from .model import Votes
 
 MAX_CELLS = 20_000_000
 
 
-def many_class_accuracy(votes: Votes, p: float | None = None) -> float:
+def many_class_accuracy(votes: Votes, p: ArrayLike | None = None) -> Any:  # a float, or an array of them
     """Accuracy of votes (all classes of one kind, weights >= 0) as K -> infinity; p as in exact_task_accuracy.
 
-    Exact to rounding. Without any vote it is 0, a guess among infinitely many. ValueError for negative weights, or for
-    more than 20 million combinations of right votes.
+    Exact to rounding, without noise. Without any vote it is 0, a guess among infinitely many. ValueError for classes of
+    two kinds, for negative weights, or for more than 20 million combinations of right votes.
     """
+    if (p is not None and np.ndim(p)) or validation.many(votes.weights):
+        return each_question(many_class_accuracy, votes, p)
+    from scipy.stats import binom  # half a second to import, so only where it is used
+
     counts, exact = validation.groups(votes.counts, votes.weights)
     (weights,) = integer_weights([exact])
     if any(weight < 0 for weight in weights):
@@ -48,6 +53,6 @@ def many_class_accuracy(votes: Votes, p: float | None = None) -> float:
     return float(min((chance * right).sum(), 1.0))
 
 
-def many_class_gain(averaged: Votes, single: Votes, p: float | None = None) -> float:
-    """What averaging adds to accuracy as K -> infinity."""
+def many_class_gain(averaged: Votes, single: Votes, p: ArrayLike | None = None) -> Any:
+    """What averaging adds to accuracy as K -> infinity, in [-1, 1]; arguments and errors as in many_class_accuracy."""
     return many_class_accuracy(averaged, p) - many_class_accuracy(single, p)

@@ -43,8 +43,9 @@ one beta for all features of one p, whatever n is. Two models of different size 
 features with their own p differ in their say.
 
 **If all M labels compete** (a test over Y_a and Y_b together), classes of b collect votes too when a is tested:
-every class is then one that the other model may vote for. `n_labels` does not model that (it loses such votes);
-partly overlapping label sets do, and there output averaging in case 2 can hurt (tests/theory/test_statements.py).
+every class is then one that the other model may vote for. No function here answers that: `n_labels` loses such votes, and
+`Tasks` with partly overlapping label sets lets only the tested task's K classes compete. Worked out with b's classes as
+a third kind, and failed votes on all M = 2K labels, output averaging in case 2 then hurts (tests/theory/test_statements.py).
 
 **Priority.** The vote weights (1, 4) of the weight average for two models of one task, as the denominator
 n_s + n_s* + 14 n_so, are in Lin et al., "Spurious feature diversification improves out-of-distribution
@@ -54,7 +55,7 @@ r = 1/2, finite n, T models, and a ratio per feature (theory.regression).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, log
+from math import inf, log, log1p
 from typing import Literal
 
 import numpy as np
@@ -122,7 +123,9 @@ class Votes:
     is K. p: (group,) own failure probabilities, or None where one p is given with the question. noise: variance of
     the score of a class of the common and of the own kind, in units of sigma^2: each x_i carries noise of variance
     sigma^2 in every direction, and a class's score carries sigma^2 (sum w_i^2) (sum Phi_i^2), independently of
-    the others (output averages: the same with both models' cross terms).
+    the others (output averages: the same with both models' cross terms). Weights and noise may be arrays, one
+    number for each of many questions. ValueError or TypeError for other lengths than that of counts, negative
+    counts or noise, weights that are not finite, p outside [0, 1], or K < 2.
     """
 
     counts: tuple[int, ...]
@@ -132,6 +135,24 @@ class Votes:
     n_own: int
     p: tuple[float, ...] | None = None
     noise: tuple[Number, Number] = (0, 0)
+
+    def __post_init__(self) -> None:
+        sizes = [len(each) for each in (self.counts, self.common, self.own, self.counts if self.p is None else self.p)]
+        if len(set(sizes)) > 1 or len(self.noise) != 2:
+            raise ValueError(
+                f"counts, common, own and p must have one number per group and noise two, not {(*sizes, len(self.noise))}."
+            )
+        for count in self.counts:
+            validation.integer("counts", count, 0)
+        for weight in (*self.common, *self.own):
+            validation.finite("weights", weight)
+        for each in self.noise:
+            if np.any(np.asarray(validation.finite("noise", each)) < 0):
+                raise ValueError(f"noise must be at least 0, not {each!r}.")
+        if self.p is not None:
+            validation.probabilities("p", list(self.p))
+        n_common = validation.integer("n_common", self.n_common, 0)
+        validation.integer("n_own", self.n_own, max(0, 2 - n_common))
 
     @property
     def weights(self) -> tuple[Number, ...]:
@@ -151,7 +172,10 @@ def _same(first: Sequence, second: Sequence) -> bool:
 
 
 def single_model(tasks: Tasks, trained_on: Task, tested_on: Task) -> Votes:
-    """Votes of the classifier trained on one task alone (alpha = 0 or 1), tested on either task."""
+    """Votes of the classifier trained on one task alone (alpha = 0 or 1), tested on either task.
+
+    trained_on, tested_on: "a" or "b", else ValueError.
+    """
     return average(tasks, "outputs", {"a": 0, "b": 1}[_task("trained_on", trained_on)], tested_on)
 
 
@@ -159,7 +183,8 @@ def average(tasks: Tasks, averaging: Averaging, alpha: Number, tested_on: Task) 
     """Votes of (1 - alpha) a + alpha b, averaged in weights or in outputs, tested on one task.
 
     alpha in [0, 1] is the share of b. An int or Fraction alpha gives exact weights, a float alpha floats, an array
-    of ratios arrays of its shape (which the closed form takes).
+    of ratios arrays of its shape. averaging: "weights" or "outputs"; tested_on: "a" or "b". ValueError or TypeError
+    for anything else.
     """
     alpha = validation.reals("alpha", alpha, 0, 1)
     vote = vote_weight(averaging)
@@ -184,7 +209,7 @@ class Features:
 
     count >= 0. used_by: (model,) 0 or 1. p in [0, 1], None where one p is given with the question. say: the
     coefficient of mu_i(k) in the head of a model that uses the feature (`naive_bayes_weight` of the p that it was
-    trained at; 1 for features of one p).
+    trained at; 1 for features of one p), a finite number. ValueError or TypeError for anything else.
     """
 
     count: int
@@ -198,6 +223,7 @@ class Features:
             validation.probability("p", self.p)
         for member in self.used_by:
             validation.integer("used_by", member, 0, 1)
+        validation.finite("say", self.say)
 
 
 def average_models(
@@ -245,7 +271,7 @@ def average_models(
 def naive_bayes_weight(p: float, n_classes: int) -> float:
     """beta = log(1 + K (1 - p) / p): the say of a feature of failure probability p in the trained head; inf at 0."""
     p, k = validation.probability("p", p), validation.integer("n_classes", n_classes, 2)
-    return log(1 + k * (1 - p) / p) if p else inf
+    return log1p((k - 1) * (1 - p)) - log(p) if p else inf
 
 
 def _noise(averaging: Averaging, ratios: Sequence, counts: Sequence, members: Sequence, says: Sequence, has: Sequence):

@@ -17,6 +17,7 @@ from .exact import integer_weights
 from .model import Averaging, Tasks, Votes
 
 MAX_DIMENSION = 4000  # of a random basis: an eighth of a gigabyte
+MAX_CLASSES = 1_000_000  # of a table of all classes' votes: some hundred megabytes
 CHUNK_VALUES = 2_000_000  # numbers held at a time
 
 
@@ -32,8 +33,9 @@ def simulate_accuracy(
     """(estimate, standard error) of the accuracy from n_samples >= 2 drawn votes; arguments else as in
     exact_accuracy.
 
-    Weights are compared exactly, as integers on their common scale. TypeError unless rng is a numpy
-    Generator.
+    p: one number. Weights are compared exactly, as integers on their common scale. TypeError unless rng is a numpy
+    Generator. ValueError, too, for more than `MAX_CLASSES` classes, unless features are fewer and no weight is negative
+    (then only classes with votes are looked at).
     """
 
     def draw(votes: Callable[[int], NDArray], size: int) -> NDArray:
@@ -75,9 +77,14 @@ def simulate_task_accuracy(
     sigma: float = 0.0,
 ) -> tuple[float, float]:
     """(estimate, standard error) of exact_task_accuracy's answer, for votes of any kind: label sets that overlap,
-    own p of the groups (p None), noise sigma >= 0 of each x_i.
+    own p of the groups (p None; else one number), noise sigma >= 0 of each x_i; n_samples >= 2, K at most `MAX_CLASSES`.
+
+    ValueError or TypeError for anything else, and for weights that are arrays; TypeError unless rng is a numpy Generator.
     """
     k, m = validation.labels(votes.n_common + votes.n_own, n_labels)
+    _check_table(k)
+    if p is not None and np.ndim(p):
+        raise TypeError(f"p must be one number in [0, 1] for sampled votes, not {p!r}.")
     rates = np.broadcast_to(votes_p(votes, p), len(votes.counts))
     sigma, n_samples = float(validation.real("sigma", sigma, 0, 1e6)), validation.integer("n_samples", n_samples, 2)
     validation.generator(rng)
@@ -110,7 +117,8 @@ def simulate_features(
     Nothing of theory.model's reduction to vote weights is used: the mu_i(k) are a random orthonormal basis,
     the classifiers are the vectors w_a(k), w_b(k) and masks Phi_a, Phi_b, averaged as such. As sigma falls
     the accuracy tends to the exact one (noise splits ties evenly). The dimension is (features) x (classes of
-    both tasks): for small cases.
+    both tasks), at most `MAX_DIMENSION`: for small cases. alpha, p: one number in [0, 1] each; n_samples >= 2. ValueError or
+    TypeError for anything else; TypeError unless rng is a numpy Generator.
     """
     p, sigma = validation.probability("p", p), float(validation.real("sigma", sigma, 0, np.finfo(float).max))
     alpha, n_samples = (float(validation.real("alpha", alpha, 0, 1)), validation.integer("n_samples", n_samples, 2))
@@ -202,7 +210,6 @@ def _sampled(
     whole = integer_weights(vectors)
     fits = all(sum(count * abs(weight) for count, weight in zip(counts, each)) < 2**62 for each in whole)
     scaled = np.array(whole, dtype=np.int64 if fits else object)
-    chances = np.r_[1 - p + p / m, np.full(k - 1, p / m), p * (m - k) / m]
 
     def votes(size: int) -> NDArray:
         scores = np.zeros((len(scaled), size, k), dtype=scaled.dtype)
@@ -220,7 +227,14 @@ def _sampled(
             n_samples,
             len(scaled) * 4 * (sum(counts) + 1),
         )
+    _check_table(k)
+    chances = np.r_[1 - p + p / m, np.full(k - 1, p / m), p * (m - k) / m]
     return _estimate(lambda size: draw(votes, size), n_samples, len(scaled) * (k + 1))
+
+
+def _check_table(k: int) -> None:
+    if k > MAX_CLASSES:
+        raise ValueError(f"n_classes must be at most {MAX_CLASSES} for a table of all classes' votes, not {k}.")
 
 
 def _few_votes(

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from .contour import MAX_CELLS, Scores
+from .contour import MAX_CELLS, Scores, power_mean
+from .integral import legendre
 
 STEP, REACH = 0.3, 9.0  # of the integral over noisy scores, in standard deviations
+NODES = 24  # Gauss-Legendre nodes a standard deviation, between the jumps that classes without noise make
 
 
 def noisy_sum(kinds: list[Scores], numbers: Sequence[int], deviations: Sequence[float]) -> NDArray:
@@ -18,27 +20,47 @@ def noisy_sum(kinds: list[Scores], numbers: Sequence[int], deviations: Sequence[
         Phi((u - s) / tau),
 
     by the trapezoidal rule, which converges geometrically for smooth integrands. deviations: tau of the right class
-    and of each kind of wrong ones. A tau of 0 next to others is raised to a tenth of the smallest.
+    and of each kind of wrong ones, not all 0. A kind of wrong classes with tau = 0 makes W a step: then the integral is
+    taken between its scores. A right class with tau = 0 makes R a sum over its scores, ties with wrong ones of tau = 0
+    split evenly.
     """
-    least = min(tau for tau in deviations if tau > 0)
-    taus = [max(tau, 0.1 * least) for tau in deviations]
     levels = [_levels(kind) for kind in kinds]
-    low, high = levels[0].min() - REACH * taus[0], levels[0].max() + REACH * taus[0]
-    step = STEP * min(taus)
-    cells = (high - low) / step * kinds[0].first.shape[0] * kinds[0].last.shape[0]
-    if cells * max(level.size for level in levels) > 100 * MAX_CELLS:
+    total = np.zeros((kinds[0].first.shape[0], kinds[0].last.shape[0]), dtype=complex)
+    for u, size in zip(*_nodes(levels, deviations, total.size * max(level.size for level in levels))):
+        z = (u - levels[0]) / (deviations[0] or 1.0)
+        here = size / np.sqrt(2 * np.pi) * np.exp(-0.5 * z * z) if deviations[0] else 1.0 * (z == 0)
+        value = kinds[0].first @ here @ kinds[0].last.T
+        for kind, level, tau, number in zip(kinds[1:], levels[1:], deviations[1:], numbers):
+            if tau:
+                value *= (kind.first @ ndtr((u - level) / tau) @ kind.last.T) ** number
+            else:
+                below, tied = (kind.first @ chosen.astype(float) @ kind.last.T for chosen in (level < u, level == u))
+                value *= power_mean(below, tied, number)
+        total += value
+    return total
+
+
+def _nodes(levels: list[NDArray], deviations: Sequence[float], cells: int) -> tuple[NDArray, NDArray]:
+    """(node,) scores u and their weights over tau of the right class; ValueError beyond 100 MAX_CELLS (cells: a node's)."""
+    if not deviations[0]:
+        return (scores := np.unique(levels[0])), np.ones(len(scores))
+    low, high = levels[0].min() - REACH * deviations[0], levels[0].max() + REACH * deviations[0]
+    jumps = np.unique([u for level, tau in zip(levels, deviations) if not tau for u in level.flat if low < u < high])
+    least = min(tau for tau in deviations if tau > 0)
+    number = (high - low) / (STEP * least) if not len(jumps) else NODES * ((high - low) / least + len(jumps) + 1)
+    if number * cells > 100 * MAX_CELLS:
         raise ValueError(
             "sigma is too small against the weights for an exact answer: use 0, or simulate_task_accuracy."
         )
-    total = np.zeros((kinds[0].first.shape[0], kinds[0].last.shape[0]), dtype=complex)
-    for u in np.arange(low, high + step, step):
-        z = (u - levels[0]) / taus[0]
-        here = step / taus[0] / np.sqrt(2 * np.pi) * np.exp(-0.5 * z * z)
-        value = kinds[0].first @ here @ kinds[0].last.T
-        for kind, level, tau, number in zip(kinds[1:], levels[1:], taus[1:], numbers):
-            value *= (kind.first @ ndtr((u - level) / tau) @ kind.last.T) ** number
-        total += value
-    return total
+    if not len(jumps):
+        nodes = np.arange(low, high + STEP * least, STEP * least)
+        return nodes, np.full(len(nodes), STEP * least / deviations[0])
+    edges = np.array([low, *jumps, high])
+    parts = [np.linspace(a, b, int((b - a) / least) + 2)[:-1] for a, b in zip(edges, edges[1:])]
+    ends = np.append(np.concatenate(parts), high)
+    points, weights = legendre(NODES)
+    half = np.diff(ends)[:, None] / 2
+    return (ends[:-1, None] + half * (1 + points)).ravel(), (half * weights / deviations[0]).ravel()
 
 
 def _levels(kind: Scores) -> NDArray:

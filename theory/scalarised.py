@@ -21,6 +21,7 @@ from .layers import Layer, accuracies, effective_features_by_task, effective_gra
 from .model import Averaging
 
 TICKS = 9  # ratios of a layer that starts are taken from
+MAX_STARTS = 100_000  # so at most five layers
 STARTS = 1  # of each point, and its neighbour on the front
 
 
@@ -28,9 +29,15 @@ def scalarised_front(
     layers: Sequence[Layer], p: float, n_classes: int, averaging: Averaging, n_points: int = 25
 ) -> tuple[NDArray, NDArray]:
     """(point, 2) accuracies on a and b, a falling, and their (point, layer) ratios: at most n_points >= 2 directions'
-    optima, those that no other one beats. p in (0, 1); few layers (TICKS ** L starts are looked at).
+    optima, those that no other one beats. p in (0, 1); at most five layers, since TICKS ** L starts are looked at.
+    ValueError or TypeError otherwise.
     """
     validation.integer("n_points", n_points, 2)
+    if TICKS ** len(layers) > MAX_STARTS:
+        raise ValueError(
+            f"layers must be few enough for {MAX_STARTS} starts, not {len(layers)}, which make {TICKS}^{len(layers)}: "
+            "group layers into parts."
+        )
     grid = np.array(list(product(np.linspace(0, 1, TICKS), repeat=len(layers))))
     on_grid = accuracies(layers, grid, p, n_classes, averaging)
 

@@ -19,6 +19,7 @@ from .monte_carlo import credit, label_count
 
 TEST_CHUNK = 20_000
 NOISE_CHUNK = 500
+MAX_VALUES = 250_000_000  # numbers of one array: two gigabytes
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,15 @@ def trained_accuracies(
     """{"single", "weights", "outputs"}: (accuracy, standard error), mean over both tasks on n_test samples
     each.
 
-    The standard error is that of the test samples; training's own spread is seen by calling with other
-    generators.
+    alpha in [0, 1]; n_test >= 2. The standard error is that of the test samples; training's own spread is seen by calling
+    with other generators. ValueError or TypeError for numbers out of range, and for sizes that take gigabytes; TypeError
+    unless rng is a numpy Generator.
     """
     n_test = validation.integer("n_test", n_test, 2)
     alpha = float(validation.real("alpha", alpha, 0, 1))
     validation.generator(rng)
     k, offset = tasks.n_classes, label_count(tasks) - tasks.n_classes
+    check_size(tasks, max(setting.n_train, 3 * min(n_test, TEST_CHUNK), 2 * label_count(tasks)))
     masks = np.array(MEMBERSHIP, dtype=float).T  # (task, group): Phi_a and Phi_b by group
     w = np.zeros((2, label_count(tasks), sum(tasks.counts) * label_count(tasks)))
     for task, first in enumerate((0, offset)):
@@ -80,6 +83,16 @@ def trained_accuracies(
         name: _mean_and_error(np.concatenate(values))
         for name, values in _tested(tasks, setting, alpha, n_test, w, masks, rng).items()
     }
+
+
+def check_size(tasks: Tasks, rows: int) -> None:
+    """ValueError if an array of this many vectors of features times labels would take gigabytes."""
+    dimension = sum(tasks.counts) * label_count(tasks)
+    if rows * dimension > MAX_VALUES:
+        raise ValueError(
+            f"samples times features times labels must be at most {MAX_VALUES} numbers at a time, not {rows} times "
+            f"{dimension}: use fewer of them."
+        )
 
 
 def _tested(

@@ -1,6 +1,5 @@
 """Checks of arguments: each raises one sentence naming the argument, its value and what is allowed."""
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Integral, Rational, Real
@@ -43,6 +42,24 @@ def reals(name: str, value: Any, low: float, high: float) -> Any:
     if not np.all((array >= low) & (array <= high)):
         raise ValueError(f"{name} must be numbers in [{low:g}, {high:g}], not {value!r}.")
     return array.astype(float)
+
+
+def finite(name: str, value: Any) -> Any:
+    """`value`, a finite real number or an array of them; fractions stay fractions."""
+    array = isinstance(value, np.ndarray)
+    if isinstance(value, bool) or not (value.dtype.kind in "iuf" if array else isinstance(value, Real)):
+        raise TypeError(f"{name} must be finite real numbers, not {value!r}.")
+    if not isinstance(value, Rational) and not np.all(np.isfinite(value)):
+        raise ValueError(f"{name} must be finite real numbers, not {value!r}.")
+    return value
+
+
+def matrix(name: str, value: Any) -> NDArray:
+    """`value` as a matrix of finite floats; ValueError otherwise."""
+    found = np.asarray(value, dtype=float)
+    if found.ndim != 2 or not found.size or not np.isfinite(found).all():
+        raise ValueError(f"{name} must be a matrix of finite numbers; its shape is {found.shape}.")
+    return found
 
 
 def probabilities(name: str, value: Any) -> NDArray:
@@ -94,8 +111,4 @@ def _as_list(name: str, values: object) -> list:
 def _fraction(weight: object) -> Fraction:
     if isinstance(weight, Rational | Integral) and not isinstance(weight, bool):
         return Fraction(int(weight.numerator), int(weight.denominator))
-    if not isinstance(weight, Real) or isinstance(weight, bool):
-        raise TypeError(f"weights must be finite real numbers, not {weight!r}.")
-    if not math.isfinite(weight):
-        raise ValueError(f"weights must be finite real numbers, not {weight!r}.")
-    return Fraction(float(weight))
+    return Fraction(float(finite("weights", weight)))

@@ -116,7 +116,7 @@ def _independent(n: int, t: int, r: float) -> dict[int, float]:
 
 
 def regression_rows(rng: np.random.Generator) -> Rows:
-    """A ratio per feature against one ratio: exactly, for the best of 20 ratios, and really trained classifiers."""
+    """A ratio per feature against the one ratio 1/2: exactly, and for classifiers really trained, which are then averaged."""
     n, p, k = 20, 0.8, 5
     for labels, n_o in product(LABELS, range(0, n + 1, 2)):
         tasks = LABELS[labels](n, n_o, k)

@@ -204,6 +204,13 @@ def test_the_lift_of_unequal_ratios_is_lost_in_the_error_of_the_limit_at_few_fea
         ),
         (lambda: best_ratios(FALLING, -0.1, 0.8, 5, "weights", 1), r"mean must be a number in \[0, 1\], not -0.1"),
         (lambda: layer_votes(FALLING, [0.5, 0.5], "weights", "a"), "alphas must have 3 ratios, one per layer, not 2"),
+        (lambda: layer_votes(FALLING, [1.5, 0, 0], "weights", "a"), r"alphas must be a number in \[0, 1\], not 1.5"),
+        (lambda: effective_gradients(FALLING, np.full((2, 3), 0.5), "weights"), "alphas must have 3 ratios"),
+        (lambda: raising_direction(FALLING, 0.0, "weights", False), r"alpha must be inside \(0, 1\)"),
+        (
+            lambda: scalarised_front(falling_layers(26, 10, (1, 0), (0, 0)), 0.8, 5, "weights"),
+            "layers must be few enough for 100000 starts, not 26",
+        ),
         (lambda: layer_votes(FALLING, [0.5] * 3, "weights", "c"), "tested_on must be 'a' or 'b', not 'c'"),
         (lambda: layered_fronts([], 0.8, 5, "weights"), "layers must be one or more Layers"),
         (

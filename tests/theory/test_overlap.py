@@ -75,6 +75,32 @@ def test_pairs_of_planes_have_the_kish_number_exactly(averaging):
     assert n_eff == pytest.approx(graded_effective_features(overlap_of([0.9, 0.5, 0.2] * 4), averaging, 0.3))
 
 
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("averaging", ["weights", "outputs"])
+def test_arrays_of_overlaps_give_arrays(averaging, same):
+    several = Overlap(3, 3, np.array([1.0, 2.0]), np.array([1.0, 1.5]))
+    each = [graded_effective_features(Overlap(3, 3, *one), averaging, 0.3, same) for one in ((1.0, 1.0), (2.0, 1.5))]
+    np.testing.assert_allclose(graded_effective_features(several, averaging, 0.3, same), each)
+
+
+def test_the_formula_is_about_the_mean_over_signs_and_not_about_every_choice_of_them():
+    """Ten planes of c = .5: n_eff / n is 1.22 by the formula, 1.89 where all signs are plus, .74 where all are minus."""
+    p_a, p_b = projectors([0.5] * 10)
+    operator = (p_a + p_b) @ (p_a + p_b)
+
+    def terms(signs):
+        votes = operator @ signs
+        return signs @ votes, votes @ votes
+
+    plus = np.where(np.arange(20) % 4 == 3, -1.0, 1.0)  # undoes the minus of every second plane
+    for signs, expected in ((plus, 1.89), (plus * np.tile([1, -1], 10), 0.74)):
+        mean, square = terms(signs)
+        assert mean**2 / square / 10 == pytest.approx(expected, abs=0.005)
+    mean, square = np.mean([terms(signs) for signs in np.random.default_rng(0).choice([-1.0, 1.0], (4000, 20))], axis=0)
+    formula = graded_effective_features(overlap_of([0.5] * 10), "weights")
+    assert formula / 10 == pytest.approx(1.22, abs=0.005) and mean**2 / square == pytest.approx(formula, rel=0.02)
+
+
 def trained_accuracies(cosines, p, k, n_train, n_test, rng):
     """(weights averaged, one model): classifiers fitted to what P_a and P_b leave of the features, then averaged."""
     p_a, p_b = projectors(cosines)
@@ -115,6 +141,11 @@ def test_trained_classifiers_gain_by_equal_overlap_and_not_by_unequal_overlap_of
         (lambda: principal_cosines(np.eye(3), np.eye(4)), "equally many rows"),
         (lambda: overlap_of([1.2]), r"cosines must be numbers in \[0, 1\]"),
         (lambda: Overlap(3, 3, 2.0, 2.5), "0 <= s4 <= s2"),
+        (lambda: Overlap(3, 3, 3.0, 0.0), r"s2\^2 / min\(n_a, n_b\) <= s4"),
+        (lambda: Overlap(np.inf, np.inf, 3.0, 1.0), "must be finite"),
+        (lambda: graded_weights([0.5], "weights", 2), r"alpha must be a number in \[0, 1\], not 2"),
+        (lambda: graded_weights([0.5], "weights", float("nan")), "alpha must be a number"),
+        (lambda: projectors(np.full(10**5, 0.5)), "cosines must be at most 2000 numbers"),
         (lambda: graded_effective_features(overlap_of([0.5]), "weights", 1.0, False), "alpha must be below 1"),
         (lambda: weights_help(Overlap(3, 4, 1.0, 1.0)), "n_a and n_b must be equal"),
     ],

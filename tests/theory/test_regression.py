@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
 import theory
-from theory.model import average, disjoint_labels, same_labels, single_model
+from theory.model import Tasks, average, disjoint_labels, same_labels, single_model
 from theory.monte_carlo import ideal_classifiers, orthonormal_features, sample_features
 from theory.regression import direction_ratios, regression_average, regression_votes, trained_regression
 from theory.trained import Setting
@@ -82,6 +82,45 @@ def test_no_single_ratio_beats_a_ratio_per_feature(n, data, p, k, alpha, make):
     best = theory.exact_task_accuracy(regression_votes(tasks, "a"), p)
     for averaging in ("weights", "outputs"):
         assert best >= theory.exact_task_accuracy(average(tasks, averaging, alpha, "a"), p) - 1e-11
+
+
+@pytest.mark.parametrize("tasks,p,lost", [(Tasks(2, 2, 6, 0, 1), 0.5, 0.042), (Tasks(2, 6, 6, 0, 1), 0.8, 0.034)])
+def test_it_says_nothing_about_label_sets_that_overlap_in_part(tasks, p, lost):
+    """There even a's own model can be better: the union gives the common class votes that a's other class does not get."""
+    own = theory.exact_task_accuracy(single_model(tasks, "a", "a"), p)
+    assert own - theory.exact_task_accuracy(regression_votes(tasks, "a"), p) == pytest.approx(lost, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "call,message",
+    [
+        (lambda: regression_average(np.full((2, 2), np.nan), np.eye(2), np.eye(2), np.eye(2)), "w_0 must be a matrix"),
+        (
+            lambda: regression_average(np.ones((2, 1)), np.ones((2, 3)), np.eye(2), np.eye(2)),
+            "w_0 and w_1 must be of one",
+        ),
+        (lambda: regression_average(np.eye(2), np.eye(2), np.eye(3), np.eye(3)), "w_0 and w_1 must be of one"),
+        (lambda: regression_average(np.eye(2), np.eye(2), np.eye(2), -np.eye(2)), "g_1 must be symmetric and positive"),
+        (lambda: regression_average(np.eye(2), np.eye(2), np.eye(2), [[1, 0.5], [0, 1]]), "g_1 must be symmetric"),
+        (lambda: regression_average(np.eye(2), np.eye(2), np.full((2, 2), np.nan), np.eye(2)), "g_0 must be a matrix"),
+        (lambda: direction_ratios(np.diag([1.0, 0.0]), np.diag([1.0, 0.0]), 1.0), "must have a positive definite sum"),
+        (lambda: direction_ratios(np.eye(2), np.eye(2), 0), "lam must be a number"),
+        (
+            lambda: trained_regression(
+                same_labels(1000, 10, 100), Setting(0.5, 0.1, 10), 10, 10, np.random.default_rng(0)
+            ),
+            "samples times features times labels must be at most",
+        ),
+    ],
+)
+def test_matrices_that_are_no_layers_are_refused_by_name(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_lists_are_matrices_too():
+    eye = [[1, 0], [0, 1]]
+    np.testing.assert_allclose(regression_average(eye, [[3, 0], [0, 3]], eye, eye), 2 * np.eye(2))
 
 
 @pytest.mark.parametrize("n,n_o", [(20, 0), (20, 14), (20, 20)])

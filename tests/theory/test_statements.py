@@ -55,6 +55,22 @@ def test_losses_are_large_with_many_classes():
     assert min(theory.exact_accuracy([2 * (20 - o), o], [1, 4], 0.9, 20) - few for o in range(0, 21, 2)) > -0.05
 
 
+def test_the_two_limits_do_not_bracket_what_lies_between():
+    votes = average(same_labels(4, 0, 2), "weights", HALF, "a")
+    exact = theory.exact_task_accuracy(votes, 0.5)
+    assert exact < theory.clt_task_accuracy(votes, 0.5) - 0.01 and exact < theory.many_class_accuracy(votes, 0.5) - 0.01
+
+
+@pytest.mark.parametrize(
+    "n,p,k,worst", [(4, 0.8, 3, -3.6), (4, 0.8, 5, -6.0), (4, 0.8, 10, -7.3), (20, 0.9, 1000, -12.8)]
+)
+def test_few_features_lose_with_few_classes_too(n, p, k, worst):
+    """The worst change in points over all numbers of shared features, as the notebook shows it."""
+    single = theory.exact_accuracy([n], [1], p, k)
+    changes = [theory.exact_accuracy([2 * (n - n_o), n_o], [1, 4], p, k) - single for n_o in range(n)]
+    assert 100 * min(changes) == pytest.approx(worst, abs=0.06)
+
+
 def test_unequal_ratios_of_the_same_mean_do_help_where_only_the_concepts_differ():
     """Seldom and little, but not never: the case that the text once denied."""
     layers = [Layer(10, 0.2225, q) for q in (0.507, 0.129, 0.024)]
@@ -63,7 +79,17 @@ def test_unequal_ratios_of_the_same_mean_do_help_where_only_the_concepts_differ(
     equal, moved = (np.full(3, 0.757) + step * direction for step in (0.0, 0.03))
     before, after = (accuracies(layers, alphas, 0.8, 5, "weights") for alphas in (equal, moved))
     assert np.all(after > before) and np.all(after - before < 1e-3)
-    np.testing.assert_allclose(before, [0.70453, 0.86058], atol=2e-4)
+    np.testing.assert_allclose([before, after], [[0.70462, 0.86058], [0.70489, 0.86101]], atol=1e-5)
+
+
+def test_how_seldom_unequal_ratios_of_the_same_mean_help_where_only_the_concepts_differ():
+    """The count that the notebook gives: shared part, ratio and three layers' q drawn evenly."""
+    cases = np.random.default_rng(0).uniform(size=(3000, 5))
+    raised = [
+        raising_direction([Layer(10, shared, q) for q in layers], alpha, "weights", fixed_mean=True) is not None
+        for shared, alpha, *layers in cases
+    ]
+    assert sum(raised) == pytest.approx(238, abs=5)
 
 
 def test_one_half_is_a_point_of_ties():

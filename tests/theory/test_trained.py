@@ -127,6 +127,12 @@ def test_everything_public_works_after_one_import():
         lambda: theory.simulate_features(
             same_labels(10**6, 0, 5), "weights", 0.5, 0.5, 0.1, 10, np.random.default_rng(0)
         ),
+        lambda: trained_accuracies(
+            same_labels(50, 10, 10**5), Setting(0.5, 0.1, 100), 0.5, 10, np.random.default_rng(0)
+        ),
+        lambda: trained_accuracies(
+            same_labels(50, 10, 3), Setting(0.5, 0.1, 10**12), 0.5, 10, np.random.default_rng(0)
+        ),
     ],
 )
 def test_sizes_that_cannot_fit_are_refused_at_once(call):
@@ -138,7 +144,7 @@ def test_importing_theory_loads_neither_torch_nor_development_tools():
     import subprocess
     import sys
 
-    unwanted = ("torch", "mpmath", "typer", "pandas", "llm")
+    unwanted = ("torch", "scipy.stats", "mpmath", "typer", "pandas", "llm")
     code = f"import sys, theory; print([name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=RESULTS.parents[1]
