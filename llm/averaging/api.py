@@ -114,11 +114,13 @@ def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method:
     by_name = isinstance(ratios, Mapping) and ratios.keys() <= right.keys()
     recipe = Recipe(Grouping(), {}) if by_name else _recipe(ratios, grouping, method)
     recipe, merge = applied(method, options, recipe)
+    fixed: frozenset[str] = frozenset()
     if not by_name:
-        ratios = resolve(recipe, right, tied(right)).ratios
+        resolved = resolve(recipe, right, tied(right))
+        ratios, fixed = resolved.ratios, resolved.fixed
     if not isinstance(theta, Module):
-        return average_states(left, right, ratios, merge, third)
-    mix_(theta, left, right, ratios, merge, third)
+        return average_states(left, right, ratios, merge, third, fixed)
+    mix_(theta, left, right, ratios, merge, third, fixed)
     return theta
 
 

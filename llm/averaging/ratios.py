@@ -39,7 +39,7 @@ class Recipe:
     """What is averaged at which ratio; `resolve` applies it to a model's tensor names.
 
     alphas: one ratio for everything, a ratio per group in the order of `groups.labels`, label -> ratio, or a gradient.
-    rest: the ratio of groups that a mapping does not name; None if it has to name all.
+    rest: the ratio, 0 or 1, of groups that a mapping does not name, which stay theta_0's or theta's; None if it has to name all.
     rule: what gives each tensor its ratio by its name and the one ratio `alphas` (`averaging.schedule`), instead of the grouping.
     only: a regular expression; tensors in whose names it is not found stay theta's.
     """
@@ -53,12 +53,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe applied: group label -> ratio, tensor name -> label, tensor name -> ratio."""
+    """A recipe applied: group label -> ratio, tensor name -> label, tensor name -> ratio.
+
+    fixed: tensors that the recipe leaves as they are in theta (ratio 1) or theta_0 (0), which not every method has as its ends.
+    """
 
     groups: dict[str, float]
     assignment: dict[str, str]
     ratios: dict[str, float]
     grouping: dict[str, object] | None
+    fixed: frozenset[str] = frozenset()
 
 
 def uniform(alpha: float, grouping: Grouping, most: float = 1.0) -> Recipe:
@@ -161,7 +165,7 @@ def resolve(recipe: Recipe, names: Iterable[str], tied: Mapping[str, str]) -> Re
         )
     assignment = {name: label if name in chosen else REST for name, label in resolved.assignment.items()}
     ratios = {name: ratio if name in chosen else 1.0 for name, ratio in resolved.ratios.items()}
-    return replace(resolved, assignment=assignment, ratios=ratios)
+    return replace(resolved, assignment=assignment, ratios=ratios, fixed=resolved.fixed | (ratios.keys() - chosen))
 
 
 def _resolved(recipe: Recipe, names: list[str], tied: Mapping[str, str]) -> Resolved:
@@ -177,7 +181,7 @@ def _resolved(recipe: Recipe, names: list[str], tied: Mapping[str, str]) -> Reso
         everything = dict.fromkeys(names, recipe.alphas)
         return Resolved({EVERYTHING: recipe.alphas}, dict.fromkeys(names, EVERYTHING), everything, None)
     assignment = assign(names, grouping, tied)
-    own = labels(assignment)
+    own, ends = labels(assignment), {"theta", "theta_0"}
     if isinstance(recipe.alphas, float):
         groups = dict.fromkeys(own, recipe.alphas)
     elif isinstance(recipe.alphas, Gradient):
@@ -185,10 +189,12 @@ def _resolved(recipe: Recipe, names: list[str], tied: Mapping[str, str]) -> Reso
     elif isinstance(recipe.alphas, Mapping):
         groups = dict(recipe.alphas)
         if recipe.rest is not None:
+            ends |= set(own) - groups.keys()
             groups = dict.fromkeys(own, recipe.rest) | groups
     elif len(recipe.alphas) != len(own):
         count = len(recipe.alphas)
         raise UserError(f"alphas has {count} ratios, but there are {len(own)} groups: {', '.join(own)}.")
     else:
         groups = dict(zip(own, recipe.alphas, strict=True))
-    return Resolved(groups, assignment, ratios(assignment, groups), asdict(grouping))
+    kept = frozenset(name for name, label in assignment.items() if label in ends)
+    return Resolved(groups, assignment, ratios(assignment, groups), asdict(grouping), kept)

@@ -1,6 +1,8 @@
 """Merges that choose values one by one: by hand on small tensors, the same bits everywhere, exact shares, seeds by name."""
 
+import re
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from averaging_models import TYPES, command, make, save_pair
 from llm import averaging
-from llm.averaging import live
+from llm.averaging import live, ratios
 from llm.averaging.files import arithmetic, chunks
+from llm.averaging.files.average import average_files
 from llm.averaging.live import average
 from llm.averaging.merge import Blocks, merge_named, merged_methods
 from llm.averaging.merge.choose import highest, noise, uniform
 from llm.averaging.merge.sums import total
 from llm.errors import UserError
+from llm.grouping import Grouping
 from llm.methods import METHODS, code_of
 
 CHOOSING = ("trim", "dare", "fapm", "breadcrumbs", "ties", "dots")
@@ -353,3 +357,35 @@ def test_memory_does_not_grow_with_the_tensor(method, tmp_path, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < hashing + (7 << 20)
+
+
+@pytest.mark.parametrize("method", merged_methods())
+def test_what_a_recipe_leaves_is_theta_s_or_theta_0_s_whatever_the_method(method, tmp_path):
+    """Outside of one part, of what --only names, and of embeddings kept as in one model; though ratio 1 may be no theta."""
+    theta_0, theta = save_pair(tmp_path, "llama")
+    pre = save_pair(tmp_path / "more", "llama")[1] if method in THIRD else None
+    low, high = (load_file(folder / "model.safetensors") for folder in (theta_0, theta))
+    ends = {"theta_0": low, "theta": high}
+    recipes = {
+        "only": (replace(ratios.uniform(0.5, Grouping()), only="mlp"), lambda name: "" if "mlp" in name else "theta"),
+        "part": (
+            ratios.one_part("input", 0.5, Grouping(embeddings="own")),
+            lambda name: "" if re.search(r"layers\.[01]\.", name) else "theta",
+        ),
+        "place": (
+            ratios.uniform(0.5, Grouping(embeddings="theta_0", norm="theta")),
+            lambda name: {"model.embed_tokens.weight": "theta_0", "model.norm.weight": "theta"}.get(name, ""),
+        ),
+    }
+    for label, (recipe, end) in recipes.items():
+        average_files(theta_0, theta, tmp_path / label, recipe, method=method, theta_pre=pre)
+        made = load_file(tmp_path / label / "model.safetensors")
+        for name, tensor in made.items():
+            assert not end(name) or torch.equal(tensor, ends[end(name)][name]), (label, name)
+        changed = [name for name in made if not end(name) and not torch.equal(made[name], high[name])]
+        assert changed and (label == "place") == ("lm_head.weight" in changed)
+    third = load_file(pre / "model.safetensors") if pre else None
+    grouping = Grouping(embeddings="theta_0", norm="theta")
+    in_memory = averaging.average(low, high, 0.5, grouping=grouping, method=method, theta_pre=third)
+    for name, key in (("model.embed_tokens.weight", "theta_0"), ("model.norm.weight", "theta")):
+        assert torch.equal(in_memory[name], ends[key][name])

@@ -83,8 +83,9 @@ def _of_models(inputs: Inputs, recipe: Recipe, output: Output, merge: Merge) -> 
 
     def make(name: str) -> Iterator[Chunk]:
         drawn = pairing.tied.get(name, name)  # two copies of one matrix stay one
-        ratio, third = resolved.ratios[name], before.get(name)
-        return Averaged(left[name], right[name], ratio, output, merge, drawn, third, soup(name)).chunks()
+        own, third = (LINEAR, None) if name in resolved.fixed else (merge, before.get(name))
+        ratio = resolved.ratios[name]
+        return Averaged(left[name], right[name], ratio, output, own, drawn, third, soup(name)).chunks()
 
     settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
     notes = pairing.notes + _mixed_types(left, right)
