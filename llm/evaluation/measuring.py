@@ -2,6 +2,8 @@
 before anything is measured.
 """
 
+import hashlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +21,7 @@ from ..errors import UserError
 from ..methods import names
 from ..models.cache import model_name
 from ..models.chat import context_of, require_room
+from ..models.scorers import CommandScorer, ModelScorer
 from .benchmarks.harness import manager_for
 from .formats import read_task
 from .measurement import Measurement
@@ -74,11 +77,12 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
 
     scorer: what scores replies, in place of the sources' reward model or command. UserError for what is missing or damaged.
     """
-    scorer, tasks = scorer or sources.scorer(device, settings.dtype, settings.batch), list[Task]()
+    own, tasks = None if scorer else sources.scorer(device, settings.dtype, settings.batch), list[Task]()
+    scorer = scorer or own
     if sources.prompts is not None:
         prompts = read_prompts(sources.prompts)
-        if hasattr(scorer, "check"):
-            scorer.check(prompts)
+        if own is not None:
+            own.check(prompts, settings.tokens)
         tasks.append(Replies(scorer, prompts, settings.asking(settings.tokens), "reward" if scorer else "replies"))
     elif scorer is not None:
         raise UserError("a reward model or command is given without prompts; give --prompts with it.")
@@ -106,7 +110,22 @@ def described_tasks(sources: Sources, settings: Measuring, tasks: Sequence[Task]
         if path.endswith(FILES):
             local[name or Path(path).stem] = described_file(Path(path))["sha256"]
     replies = {key: found for key, found in sources.described().items() if key.startswith(("reward", "prompts"))}
-    return {task.name: replies if isinstance(task, Replies) else local.get(task.name) for task in tasks}
+    return {
+        task.name: replies | _described_function(task.scorer) if isinstance(task, Replies) else local.get(task.name)
+        for task in tasks
+    }
+
+
+def _described_function(scorer: Scorer | None) -> dict[str, object]:
+    """The name and the source text of a scorer that is a function or an object of a user's."""
+    if scorer is None or isinstance(scorer, ModelScorer | CommandScorer):
+        return {}
+    kind = scorer if hasattr(scorer, "__qualname__") else type(scorer)
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):  # it has none, as what is built in or partly applied
+        source = ""
+    return {"scorer": {"name": kind.__qualname__, "sha256": hashlib.sha256(source.encode()).hexdigest()}}
 
 
 def try_tasks(tasks: Sequence[Task], pair: Pair) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,13 +17,14 @@ from safetensors.torch import load_file
 from ama_models import save_models, save_samples, words, write_lines
 from averaging_models import command, save_tokenizer
 from llm import averaging
+from llm.averaging.ama.settings import Sources
 from llm.averaging.live import average
 from llm.averaging.pair import Pair
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
 from llm.evaluation.front.measure import Point
-from llm.evaluation.front.run import _saved
+from llm.evaluation.front.run import _saved, front_files
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evaluation.tasks import Answer, Asking, Harness
@@ -680,6 +682,31 @@ def test_a_task_that_has_changed_is_not_taken_up(found, folder, tmp_path, monkey
     asked = arguments(folder, tmp_path / "front", tasks=f"{other},{folder / 'french.jsonl'}")
     assert command(monkeypatch, "front", *asked) == 2
     assert "holds a run with other arguments (qa" in capsys.readouterr().err
+
+
+def test_rewards_of_a_program_that_has_changed_are_not_taken_up(folder, tmp_path, monkeypatch, capsys, caplog):
+    program = tmp_path / "score.py"
+    given = {"reward-model": None, "reward-command": f"{sys.executable} {program}", "tasks": folder / "qa.jsonl"}
+    asked = arguments(folder, tmp_path / "front", **given, alphas="0.5")
+    for text in ("len(line)", "-len(line)"):
+        program.write_text(f"import sys\nfor line in sys.stdin: print({text})\n")
+        code = command(monkeypatch, "front", *asked)
+    assert code == 2 and "holds a run with other arguments (reward_command_files" in capsys.readouterr().err
+    program.write_text(program.read_text().replace("-", ""))
+    assert "keep the rewards" not in caplog.text
+    assert command(monkeypatch, "front", *asked) == 0  # what it was
+    assert "3 models keep the rewards that an earlier run in" in caplog.text
+
+
+def test_rewards_of_another_function_are_not_taken_up(folder, tmp_path):
+    sources = Sources(folder / "theta_0", folder / "theta", prompts=folder / "prompts.jsonl")
+    settings = FrontSettings(tasks=(str(folder / "qa.jsonl"),), alphas="0.5", tokens=4, resamples=20)
+    one = lambda triples: np.array([len(reply) for _, reply, _ in triples], float)
+    other = lambda triples: np.array([-len(reply) for _, reply, _ in triples], float)
+    front_files(sources, tmp_path / "front", settings, scorer=one)
+    with pytest.raises(UserError, match="holds a run with other arguments .*; give a new folder"):
+        front_files(sources, tmp_path / "front", settings, scorer=other)
+    front_files(sources, tmp_path / "front", settings, scorer=one)
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is(folder, tmp_path, monkeypatch, capsys):

@@ -84,6 +84,11 @@ def points_of(settings: FrontSettings) -> list[Point]:
     return found
 
 
+def file_of(out: Path, point: Point) -> Path:
+    """Where a run keeps what it has measured of a point."""
+    return out / _POINTS / f"{point.label}.json"
+
+
 def measure_front(
     pair: Pair,
     settings: FrontSettings,
@@ -104,7 +109,7 @@ def measure_front(
     points, names = points_of(settings), [task.name for task in tasks]
     measured: list[Point] = []
     for number, point in enumerate(points):
-        file = claim.out / _POINTS / f"{point.label}.json"
+        file = file_of(claim.out, point)
         known = read_made(file, lambda content: _known(content, names)) if file.exists() else None
         missing = [task for task in tasks if known is None or task.name not in known["tasks"]]
         if missing:

@@ -22,10 +22,11 @@ from ...methods import METHODS
 from ...models.cache import model_name
 from ...models.chat import ids_of_prompts
 from ...models.loading import device_of, warn
+from ...models.scorers import ModelScorer
 from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
 from ..tasks import Replies, Scorer, Task
 from .claim import Claim
-from .measure import Point, measure_front, part_of, points_of, rows_of
+from .measure import Point, file_of, measure_front, part_of, points_of, rows_of
 from .recommend import Recommendation, Series, recommend
 from .report import draw_front, recommended, report, sentence
 from .settings import BETWEEN, REGRESSION, FrontSettings
@@ -69,7 +70,7 @@ def front_files(
         progress("texts for regmean", 0, len(points_of(settings)))
         texts = own_texts(pair, sources, settings, claim)
     notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else [])
-    notes += _shared(drawn, texts, tasks, pair.tokenizer)
+    notes += _shared(drawn, texts, tasks, pair.tokenizer) + _kept(out, tasks, settings)
     for note in notes:
         warn(note)
     points = measure_front(pair, settings, tasks, samples, texts, claim, progress)
@@ -132,6 +133,19 @@ def _shared(drawn: Sequence[Sample], texts: Texts, tasks: Sequence[Task], tokeni
             "than on new prompts; give others by --train-prompts."
         )
     return found
+
+
+def _kept(out: Path, tasks: Sequence[Task], settings: FrontSettings) -> list[str]:
+    """A note where rewards of an earlier run stand whose scorer is not wholly described by files and source text."""
+    if not any(
+        isinstance(task, Replies) and task.scorer and not isinstance(task.scorer, ModelScorer) for task in tasks
+    ):
+        return []
+    kept = sum(file_of(out, point).exists() for point in points_of(settings))
+    return [
+        f"{kept} models keep the rewards that an earlier run in {out} has measured; if what scores replies has changed in more than "
+        "the files that its command names, or its own source, give a new folder."
+    ] * bool(kept)
 
 
 def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
