@@ -24,7 +24,7 @@ from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
 from llm.evaluation.front.measure import Point
-from llm.evaluation.front.run import _saved, front_files
+from llm.evaluation.front.run import _command, _saved, front_files
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evaluation.tasks import Answer, Asking, Harness
@@ -412,6 +412,14 @@ def test_bad_input_is_refused_in_one_sentence(case, folder, tmp_path, monkeypatc
     assert re.match(rf"error: (\S+\.yaml: )?{re.escape(said)}", error)
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("method", "full"), [("ma", False), ("lines", False), ("slerp", True), ("trim", True)])
+def test_the_command_for_an_adapter_makes_a_full_model_where_the_method_has_no_low_rank(method, full, tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    settings = FrontSettings(tasks=("qa.jsonl",), method=method)
+    best = Point(f"{method}-0.5", method, 0.5, {"alpha": 0.5})
+    assert ("--full" in _command(Sources(tmp_path, tmp_path), tmp_path, settings, best).split()) == full
 
 
 def test_of_two_equal_models_nothing_is_said_about_saving():

@@ -59,8 +59,8 @@ def average_files(
     theta_0, theta: local folders with safetensors weights; theta may be a LoRA adapter on theta_0, and then
     `out` is an adapter too unless `full` is set.
     union: allow different vocabulary sizes (shared rows are averaged, theta's own are kept) and renamed added tokens.
-    method: "ma", (1 - ratio) theta_0 + ratio theta, or another merge or rule of the table of methods (merges other than this one
-    not with an adapter); options: values of its options. theta_pre: a third model folder, of methods that take it.
+    method: "ma", (1 - ratio) theta_0 + ratio theta, or another merge or rule of the table of methods (with an adapter, whatever is
+    not linear only if `full` is set); options: values of its options. theta_pre: a third model folder, of methods that take it.
     soup: other runs, of which and of theta the weighted mean takes theta's place: all models of theta's shape, or all adapters
     on theta_0, and then `full` has to be set.
     ignore_config: keys of config.json that may differ. strict: refuse an adapter of another base, and tokenizers that differ
@@ -76,8 +76,8 @@ def average_files(
         recipe, merge = (recipe, LINEAR) if regression else applied(method, options or {}, recipe)
         _check_third(theta_pre, method, merge)
         inputs = _inputs(theta_0, theta, theta_pre, soup, union, full)
-        if inputs.theta.is_adapter and merge is not LINEAR:
-            raise UserError(f"method is {method!r}, allowed with an adapter is ma.")
+        if inputs.theta.is_adapter and not full and not merge.is_linear:
+            raise UserError(f"method is {method!r}, allowed with an adapter is --full: the result has no low rank.")
         notes, doubts = _differences(inputs, ignore_config)
         plan = inputs.plan(recipe, output, merge)
         if strict and doubts:

@@ -56,6 +56,13 @@ class Merge:
         """The same with values for the options of `prepare`."""
         return replace(self, prepare=partial(self.prepare, **options)) if options else self
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the merged values are (1 - ratio) theta_0 + ratio theta, as `linear` has it, at any ratio."""
+        from .linear import apply
+
+        return self.apply is apply
+
     def copies(self, ratio: float) -> bool:
         """Whether the merged tensor is theta_0's (at 0) or theta's (at 1)."""
         return (ratio == 0 and self.starts) or (ratio == 1 and self.ends)

@@ -11,6 +11,7 @@ from ...averaging.ama.picture import save_figure
 from ...averaging.ama.samples import Sample, read_samples, select, tokenise
 from ...averaging.ama.settings import Sources
 from ...averaging.files.own_samples import FILE, Texts
+from ...averaging.merge import merge_named, merged_methods
 from ...averaging.pair import Pair, load_pair
 from ...averaging.precision import REMEDY
 from ...averaging.schedule import schedules
@@ -288,7 +289,8 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
     models += [text for other in sources.soup.others for text in ("--with", str(other))]
     models += [text for weight in sources.soup.weights for text in ("--weight", f"{weight:g}")]
-    full = sources.soup.others or best.method == REGRESSION
+    merges = best.method in merged_methods() and not merge_named(best.method).is_linear
+    full = sources.soup.others or best.method == REGRESSION or merges
     models += ["--full"] if full and (sources.theta / "adapter_config.json").is_file() else []
     models += ["--theta-pre", str(sources.theta_pre)] if best.method in settings.thirds else []
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
