@@ -692,6 +692,16 @@ def test_a_task_that_has_changed_is_not_taken_up(found, folder, tmp_path, monkey
     assert "holds a run with other arguments (qa" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("key", ["tasks", "prompts"])
+def test_too_few_items_are_refused_before_anything_is_measured(key, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
+    few = write_lines(tmp_path / "few.jsonl", lines(folder, "qa" if key == "tasks" else "prompts")[:4])
+    assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front", **{key: few})) == 2
+    said = "few" if key == "tasks" else "reward"
+    assert f"{said} has 4 items, allowed are at least 5." in capsys.readouterr().err
+    assert not (tmp_path / "front").exists()
+
+
 def test_rewards_of_a_program_that_has_changed_are_not_taken_up(folder, tmp_path, monkeypatch, capsys, caplog):
     program = tmp_path / "score.py"
     given = {"reward-model": None, "reward-command": f"{sys.executable} {program}", "tasks": folder / "qa.jsonl"}

@@ -222,7 +222,7 @@ def _report(
 ) -> Report:
     resolved, kinds = plan.resolved, output.stored_as(plan.tensors)
     covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
-    warning = output.effect.warning(kinds) if method == "ma" else None
+    warning = output.effect.warning(kinds) if method != "regmean" else None  # of its merged tensors nothing is counted
     return Report(
         plan.kind,
         method,

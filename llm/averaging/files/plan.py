@@ -17,6 +17,11 @@ from .output import Output
 from .pairing import Tensors, heads, pair
 from .soup import of_adapters, of_models
 
+MERGED_LATER = (
+    "The effective alpha is that of the adapter by itself; in a model of 16 bits that it is merged into it may be another, which "
+    "`front` and `tax` tell."
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -100,7 +105,8 @@ def _of_adapter(inputs: Inputs, recipe: Recipe, output: Output) -> Plan:
     def scale(name: str) -> Iterator[Chunk]:
         return chunks.scaled_adapter(adapter, theta.tensors[name], ratios[name], output)
 
-    return Plan("adapter", theta, theta.tensors, resolved, scale, {}, adapter.notes)
+    notes = [*adapter.notes, MERGED_LATER]
+    return Plan("adapter", theta, theta.tensors, resolved, scale, {}, notes)
 
 
 def _of_merged_adapter(inputs: Inputs, recipe: Recipe, output: Output, merge: Merge) -> Plan:

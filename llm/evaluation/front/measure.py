@@ -121,7 +121,8 @@ def measure_front(
                     regression(setting)
                 else:
                     mix_(pair.model, theta_0, pair.theta, per_tensor, merge, pair.theta_pre)
-                saved = saved_effect(pair, theta_0, pair.model.state_dict(), per_tensor)
+                known_ratios = per_tensor if merge.is_linear else None
+                saved = saved_effect(pair, theta_0, pair.model.state_dict(), known_ratios)
                 scores, seconds = measure_tasks(
                     pair, missing, point.label, lambda label: progress(label, number, len(points))
                 )

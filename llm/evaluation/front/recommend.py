@@ -209,8 +209,13 @@ def _check(
     if not all(alpha <= 1 for _, alpha in names) or len(names) + 2 != len(alignment.items):
         raise ValueError(f"names = {names} must have a ratio of at most 1 for each point between the ends")
     for task in [alignment, *abilities]:
-        if task.items.shape[1] < LEAST:
-            raise UserError(f"{task.name} has {task.items.shape[1]} items, allowed are at least {LEAST}.")
+        check_count(task.name, task.items.shape[1])
+
+
+def check_count(name: str, items: int) -> None:
+    """UserError where a task has too few items for an interval."""
+    if items < LEAST:
+        raise UserError(f"{name} has {items} items, allowed are at least {LEAST}.")
 
 
 def _resampled(

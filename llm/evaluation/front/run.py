@@ -14,7 +14,6 @@ from ...averaging.files.own_samples import FILE, Texts
 from ...averaging.merge import merge_named, merged_methods
 from ...averaging.pair import Pair, load_pair
 from ...averaging.precision import REMEDY
-from ...averaging.schedule import schedules
 from ...data.records import messages, turns_of
 from ...errors import UserError
 from ...evidence.rows import write_rows
@@ -28,7 +27,7 @@ from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
 from ..tasks import Replies, Scorer, Task
 from .claim import Claim
 from .measure import Point, file_of, measure_front, part_of, points_of, rows_of
-from .recommend import Recommendation, Series, recommend
+from .recommend import Recommendation, Series, check_count, recommend
 from .report import draw_front, recommended, report, sentence
 from .settings import BETWEEN, REGRESSION, FrontSettings
 from .texts import check_regression, described_regression, own_texts
@@ -97,7 +96,7 @@ def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | N
 
 
 def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
-    """UserError unless there are an alignment metric and an ability."""
+    """UserError unless there are an alignment metric and an ability, each with items enough for an interval."""
     names = [task.name for task in tasks]
     if settings.alignment not in names:
         raise UserError(
@@ -106,6 +105,9 @@ def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
         )
     if len(names) < 2:
         raise UserError("tasks has no ability beside the alignment metric; give at least one.")
+    for task in tasks:
+        if task.count is not None:
+            check_count(task.name, task.count)
 
 
 def _drawn(sources: Sources, settings: FrontSettings) -> list[Sample]:
@@ -153,11 +155,10 @@ def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
     """What rounding does to the first average along the front, if it is saved, in words; a warning where it moves one."""
     kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
     inner = [point for point in points[2:] if 0 < point.alpha < 1]
-    linear = [point for point in inner if point.method in ("ma", *BETWEEN, *schedules(), REGRESSION)]
     told = inner and inner[0].saved.alpha is not None  # not where the two models are equal
     said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if told else []
     remedies = {REGRESSION: "regmean is written in no other type"}
-    warned = [(point.ratio, point.saved.warning(kinds, remedies.get(point.method, REMEDY))) for point in linear]
+    warned = [(point.ratio, point.saved.warning(kinds, remedies.get(point.method, REMEDY))) for point in inner]
     return said + [f"At {name} {value:g}: {warning}" for (name, value), warning in warned if warning][:1]
 
 
