@@ -25,7 +25,7 @@ from ..models.scorers import CommandScorer, ModelScorer
 from .benchmarks.harness import manager_for
 from .formats import read_task
 from .measurement import Measurement
-from .tasks import Asking, Harness, Replies, Scorer, Task
+from .tasks import Answer, Asking, Harness, Replies, Scorer, Task
 
 FILES = (".jsonl", ".json")  # of tasks that are no names of lm-eval's
 Progress = Callable[[str, int, int], None]  # (what is measured, how much is done, of how much)
@@ -94,6 +94,8 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
             tasks.append(read_task(name or Path(path).stem, Path(path), settings.asking(settings.task_tokens)))
         else:
             tasks.append(Harness(entry, settings.batch, manager, settings.limit))
+    if settings.samples > 1 and not any(isinstance(task, Replies | Answer) for task in tasks):
+        raise UserError(f"samples is {settings.samples}, allowed without prompts and items with answers is 1.")
     called = [task.name for task in tasks]
     if odd := next((name for name in called if "/" in name), None):
         raise UserError(f"tasks has one called {odd!r}, allowed are names without /, as NAME=FILE.")

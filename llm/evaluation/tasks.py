@@ -23,6 +23,7 @@ from .scores import brier, distinct, pass_at, self_bleu, softmax
 
 _PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
 _BESIDE = ("acc_norm",)  # of lm-eval's metrics, measured beside that one
+WORDS = "words a reply"  # the kind of replies without a reward
 Measured = dict[str, Measurement]
 Scorer = Callable[[Sequence[tuple[Prompt, str, bool]]], NDArray[np.float64]]  # (prompt, reply, finished) -> rewards
 
@@ -191,7 +192,7 @@ class Replies:
 
     @property
     def kind(self) -> str:
-        return "reward" if self.scorer else "words a reply"
+        return "reward" if self.scorer else WORDS
 
     @property
     def count(self) -> int:
