@@ -125,9 +125,9 @@ def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method:
 
 
 def _recipe(ratios: Ratios, grouping: Grouping | None, method: str) -> Recipe:
-    if isinstance(ratios, Mapping):
-        return Recipe(grouping or Grouping(), dict(ratios))
-    if isinstance(ratios, Sequence) and not isinstance(ratios, str):
-        return in_order(ratios, grouping or Grouping(), grouping.parts if grouping else None)
     most = METHODS[method].most if method in METHODS else 1.0
+    if isinstance(ratios, Mapping):
+        return Recipe(grouping or Grouping(), dict(ratios), most=most)
+    if isinstance(ratios, Sequence) and not isinstance(ratios, str):
+        return in_order(ratios, grouping or Grouping(), grouping.parts if grouping else None, most)
     return uniform(ratios, replace(grouping or Grouping(), parts=1, level="part"), most)

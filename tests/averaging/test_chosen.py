@@ -268,11 +268,18 @@ def test_the_command_takes_methods_options_and_a_third_model(tmp_path, monkeypat
     assert "of theta_pre (theta_pre) are used" in (tmp_path / "ties" / "README.md").read_text()
     assert '"theta_pre": {' in (tmp_path / "ties" / "averaging.json").read_text()
     assert run("beyond", "--alpha", 1.5, "--extrapolate") == 0
+    capsys.readouterr()
+    assert run("parts", "--alphas=-0,1.5,1", "--extrapolate") == 0
+    assert "alpha 0 " in (said := capsys.readouterr().out) and "alpha -0" not in said
+    assert run("part", "--alpha", 1.5, "--part", "output", "--extrapolate") == 0
     expected = {
         "trimmed": average(*states[:2], 0.5, merge_named("trim", {"keep": 0.3})),
         "ties": average(*states[:2], 0.5, "ties", states[2]),
         "beyond": average(*states[:2], 1.5, "extrapolate"),
     }
+    for out, last in (("parts", 1.0), ("part", 1.5)):
+        written = load_file(tmp_path / out / "model.safetensors")["model.layers.6.mlp.up_proj.weight"]
+        assert torch.equal(written, average(*states[:2], last, "extrapolate")["model.layers.6.mlp.up_proj.weight"])
     for out, state in expected.items():
         written = load_file(tmp_path / out / "model.safetensors")
         assert all(torch.equal(tensor, state[name]) for name, tensor in written.items()), out
@@ -284,7 +291,11 @@ def test_the_command_takes_methods_options_and_a_third_model(tmp_path, monkeypat
 
 
 REFUSED = {
-    ("--alpha", 1.5): "alpha is 1.5, allowed are numbers from 0 (theta_0) to 1 (theta)",
+    ("--alpha", 1.5): "alpha is 1.5, allowed are numbers from 0 (theta_0) to 1 (theta), and with --extrapolate to 2.",
+    ("--alpha", 0.5, "--method", "ama"): ", regmean; its ratios, which `adapt` finds, are given by --alphas-file.",
+    ("--alpha", 0.5, "--parts", 99): "parts is 99, allowed is with --alphas or --part",
+    ("--alpha", 0.5, "--level", "layer"): "level is 'layer', allowed is with --alphas or --part",
+    ("--alpha", 0.5, "--seed", 7): "seed is 7, allowed is with --rounding stochastic or method regmean",
     ("--alpha", 2.5, "--extrapolate"): "alpha is 2.5, allowed are numbers from 0 (theta_0) to 2 (1 is theta)",
     ("--alpha", 1.5, "--extrapolate", "--method", "trim"): "method is 'trim', allowed with --extrapolate is ma",
     ("--alpha", 0.5, "--method", "soup"): "method is 'soup', allowed are ma, slerp, trim, dare, fapm, ",

@@ -378,12 +378,9 @@ REFUSED = {
     ),
     "method of three models": (
         {"method": "ties"},
-        "theta-pre is None, which is needed and allowed with methods that take it: ties",
+        "theta-pre is missing, needed with method ties: the model that theta-0 was tuned from",
     ),
-    "a third model alone": (
-        {"theta-pre": "x"},
-        "theta-pre is 'x', which is needed and allowed with methods that take it: none",
-    ),
+    "a third model alone": ({"theta-pre": "x"}, "theta-pre is 'x', which none of the chosen methods takes"),
     "a weight alone": ({"weight": 1}, "weight is 1, allowed is with --with only"),
     "no other run": ({"with": "nowhere"}, "with 1 is 'nowhere', which is no folder"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),

@@ -65,12 +65,12 @@ class Sources:
         found |= dict(zip(self.soup.names, self.soup.others, strict=True))
         folders = {key: {"folder": model_name(path), "sha256": hashes(path)} for key, path in found.items() if path}
         files = {"data": self.data, "prompts": self.prompts}
-        found = folders | {key: described_file(path) for key, path in files.items() if path}
+        described: dict = folders | {key: described_file(path) for key, path in files.items() if path}
         if self.reward_command is None:
-            return found
+            return described
         named = [Path(word) for word in words_of(self.reward_command) if isfile(word)]
         programs = {"reward_command_files": list(map(described_file, named))} if named else {}
-        return found | {"reward_command": self.reward_command} | programs
+        return described | {"reward_command": self.reward_command} | programs
 
 
 def described_file(path: Path) -> dict[str, str]:

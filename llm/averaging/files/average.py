@@ -18,10 +18,10 @@ from ..merge import Merge
 from ..merge.linear import LINEAR
 from ..ratios import Recipe
 from ..schedule import applied, checked
-from ..soup import Soup
+from ..soup import Soup, repeated
 from .card import Origin, write_card
 from .chunks import Chunk
-from .compatible import check_config, check_tokenizers
+from .compatible import check_config, check_tokenizers, note_on_templates
 from .copies import check_links, files_beside, write_beside
 from .hashes import FollowingHash
 from .layout import layout, write_index
@@ -79,6 +79,7 @@ def average_files(
         if inputs.theta.is_adapter and not full and not merge.is_linear:
             raise UserError(f"method is {method!r}, allowed with an adapter is --full: the result has no low rank.")
         notes, doubts = _differences(inputs, ignore_config)
+        notes += repeated(theta, soup)
         plan = inputs.plan(recipe, output, merge)
         if strict and doubts:
             raise UserError(f"strict is set, but: {doubts[0]}")
@@ -129,6 +130,7 @@ def _differences(inputs: Inputs, ignore_config: Collection[str]) -> tuple[list[s
     doubts: list[str] = []
     for folder in (inputs.theta, *inputs.others):
         notes += [] if folder.is_adapter else check_config(inputs.base, folder, ignore_config)
+        notes += note_on_templates(inputs.base, folder)
         doubts += check_tokenizers(inputs.base.path, folder.path, inputs.union)
         doubts += notes_on_base(inputs.base, folder) if folder.is_adapter else []
     return notes, doubts

@@ -86,10 +86,11 @@ def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | N
     if (sources.data is not None) != ("ama" in settings.method):
         raise UserError("data (samples of theta) is needed with method 'ama' and allowed with it only.")
     if (sources.theta_pre is not None) != bool(settings.thirds):
-        needed = ", ".join(settings.thirds) or "none of the chosen methods"
-        raise UserError(
-            f"theta-pre is {_text(sources.theta_pre)!r}, which is needed and allowed with methods that take it: {needed}."
-        )
+        if settings.thirds:
+            raise UserError(
+                f"theta-pre is missing, needed with method {settings.thirds[0]}: the model that theta-0 was tuned from."
+            )
+        raise UserError(f"theta-pre is {str(sources.theta_pre)!r}, which none of the chosen methods takes.")
     if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
         raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
     check_regression(sources, settings)
@@ -216,10 +217,6 @@ def _is_theta(point: Point) -> bool:
     """Whether a point at ratio 1 is theta."""
     order = METHODS[point.method].order
     return point.method in BETWEEN or (order is not None and order.ends == "theta")
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _write(
