@@ -41,6 +41,7 @@ class Merge:
         first) -> merged values, where `first` is the place of the block's first value in its tensor.
     starts, ends: whether ratio 0 is theta_0 and ratio 1 theta, which are then copied bit by bit.
     most: the largest ratio. third: whether it takes theta_pre too.
+    is_linear: whether the merged values are (1 - ratio) theta_0 + ratio theta at any ratio.
     """
 
     formula: str
@@ -51,17 +52,11 @@ class Merge:
     ends: bool = True
     most: float = 1.0
     third: bool = False
+    is_linear: bool = False
 
     def with_options(self, options: Mapping[str, Any]) -> "Merge":
         """The same with values for the options of `prepare`."""
         return replace(self, prepare=partial(self.prepare, **options)) if options else self
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether the merged values are (1 - ratio) theta_0 + ratio theta, as `linear` has it, at any ratio."""
-        from .linear import apply
-
-        return self.apply is apply
 
     def copies(self, ratio: float) -> bool:
         """Whether the merged tensor is theta_0's (at 0) or theta's (at 1)."""
