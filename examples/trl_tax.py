@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from alignment_tax.llm.averaging.ama.settings import Sources
+from alignment_tax.llm.errors import UserError
 from alignment_tax.llm.evaluation.tax.run import TaxSettings, tax_files
 from transformers import TrainerCallback
 
@@ -28,6 +29,8 @@ class TaxCallback(TrainerCallback):
         reward_model: Path | None = None,
         scorer=None,
     ):
+        if (out / "tax").exists():  # which would be refused when training ends
+            raise UserError(f"out is {str(out)!r}, which holds a tax; give a new folder.")
         self.theta_0, self.out, self.settings = theta_0, out, settings
         self.prompts, self.reward_model, self.scorer = prompts, reward_model, scorer
         self.verdicts: list[str] = []

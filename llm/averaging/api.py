@@ -114,18 +114,20 @@ def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method:
     by_name = isinstance(ratios, Mapping) and ratios.keys() <= right.keys()
     recipe = Recipe(Grouping(), {}) if by_name else _recipe(ratios, grouping, method)
     recipe, merge = applied(method, options, recipe)
+    fixed: frozenset[str] = frozenset()
     if not by_name:
-        ratios = resolve(recipe, right, tied(right)).ratios
+        resolved = resolve(recipe, right, tied(right))
+        ratios, fixed = resolved.ratios, resolved.fixed
     if not isinstance(theta, Module):
-        return average_states(left, right, ratios, merge, third)
-    mix_(theta, left, right, ratios, merge, third)
+        return average_states(left, right, ratios, merge, third, fixed)
+    mix_(theta, left, right, ratios, merge, third, fixed)
     return theta
 
 
 def _recipe(ratios: Ratios, grouping: Grouping | None, method: str) -> Recipe:
-    if isinstance(ratios, Mapping):
-        return Recipe(grouping or Grouping(), dict(ratios))
-    if isinstance(ratios, Sequence) and not isinstance(ratios, str):
-        return in_order(ratios, grouping or Grouping(), grouping.parts if grouping else None)
     most = METHODS[method].most if method in METHODS else 1.0
+    if isinstance(ratios, Mapping):
+        return Recipe(grouping or Grouping(), dict(ratios), most=most)
+    if isinstance(ratios, Sequence) and not isinstance(ratios, str):
+        return in_order(ratios, grouping or Grouping(), grouping.parts if grouping else None, most)
     return uniform(ratios, replace(grouping or Grouping(), parts=1, level="part"), most)

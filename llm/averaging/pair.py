@@ -15,9 +15,9 @@ from ..errors import UserError, first_line
 from ..grouping import Grouping, assign, role
 from ..models.folder import ModelFolder, notes_on_base, read_folder
 from ..models.loading import dtype_on, load_model, load_tokenizer
-from .files.compatible import check_config, check_tokenizers
+from .files.compatible import check_config, check_tokenizers, note_on_templates
 from .live import tied
-from .soup import Soup, mean
+from .soup import Soup, mean, repeated
 
 # Of safetensors, the types that averages are stored in
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -100,7 +100,7 @@ def load_pair(
     """
     wanted = dtype_on(dtype, device)
     base, other = _full_model(theta_0, "theta-0"), read_folder(theta, "theta")
-    notes: list[str] = []
+    notes = repeated(theta, soup)
     state = _state(base, other, wanted, match, notes)
     if soup.others:
         folders = [read_folder(path, name) for path, name in zip(soup.others, soup.names, strict=True)]
@@ -149,7 +149,7 @@ def _state(
     doubts = check_tokenizers(base.path, other.path, union) + (notes_on_base(base, other) if other.is_adapter else [])
     if match.strict and doubts:
         raise UserError(f"strict is set, but: {doubts[0]}")
-    notes += doubts + base.notes + other.notes
+    notes += doubts + base.notes + other.notes + note_on_templates(base, other)
     notes += [] if other.is_adapter else check_config(base, other, match.ignore_config)
     if other.is_adapter:
         model = _with_adapter(base, other, dtype, union)

@@ -18,7 +18,7 @@ STRIDE = 33  # odd, so that over the rows of a matrix each column has its turn
 class Effect:
     """Sums over weights of theta_0 (low), theta (high) and their average as it is stored (made).
 
-    along: sum of (made - low)(high - low); square: of (high - low)^2; wanted: of ratio (high - low)^2. moved: weights in which
+    along: sum of (made - low)(high - low), and wanted the same before rounding; square: of (high - low)^2. moved: weights in which
     the models differ; from_low, from_high: in which the average differs from theta_0, from theta. values: all.
     Of sampled blocks each counts by the number of values that it stands for.
     """
@@ -32,17 +32,21 @@ class Effect:
     values: float = 0.0
     seen: float = 0.0
 
-    def add(self, low, high, made, ratio: float, stands_for: int | None = None) -> None:
-        """Count weights, (values,) each, numpy's or torch's in fp64 or in a type that holds their differences."""
+    def add(self, low, high, made, ratio: float, stands_for: int | None = None, exact=None) -> None:
+        """Count weights, (values,) each, numpy's or torch's in fp64 or in a type that holds their differences.
+
+        exact: the average before it was rounded; None where it is linear, at the ratio.
+        """
         step, count = high - low, len(low)
         weight = (count if stands_for is None else stands_for) / max(1, count)
         square = float(step @ step)
         if not isfinite(square):  # infinities that both have, as masks do, have not moved
             finite = (step == step) & (abs(step) < inf)
             step, low, made, high = step[finite], low[finite], made[finite], high[finite]
+            exact = None if exact is None else exact[finite]
             square = float(step @ step)
         self.square += weight * square
-        self.wanted += weight * ratio * square
+        self.wanted += weight * (ratio * square if exact is None else float((exact - low) @ step))
         self.along += weight * float((made - low) @ step)
         self.moved += weight * int((step != 0).sum())
         self.from_low += weight * int((made != low).sum())
@@ -57,7 +61,7 @@ class Effect:
 
     @property
     def asked(self) -> float | None:
-        """The same of the unrounded linear average: the mean of the ratios, each tensor by its squared displacement."""
+        """The same of the unrounded average; of a linear one the mean of the ratios, each tensor by its squared displacement."""
         return self.wanted / self.square if self.square else None
 
     @property
@@ -77,13 +81,13 @@ class Effect:
             raise ValueError("a sum is not finite")
         return cls(**found)
 
-    def sentence(self) -> str:
-        """The effective ratio and the shares in words."""
+    def sentence(self, weights: str = "the weights") -> str:
+        """The effective ratio and the shares in words; weights: of what."""
         if self.alpha is None or not self.values:
             return "the two models are equal"
         seen = "" if self.seen >= self.values else f" (from {self.seen:,.0f} of {self.values:,.0f} weights)"
         return (
-            f"effective alpha {self.alpha:.3f}; {self.from_low / self.values:.1%} of the weights differ from theta_0, "
+            f"effective alpha {self.alpha:.3f}; {self.from_low / self.values:.1%} of {weights} differ from theta_0, "
             f"{self.from_high / self.values:.1%} from theta, {self.moved / self.values:.1%} between the two{seen}"
         )
 
@@ -92,6 +96,6 @@ class Effect:
         if self.alpha is None or self.asked is None or abs(self.alpha - self.asked) <= TOLERANCE:
             return None
         return (
-            f"Rounded to {dtype} the average has an effective alpha of {self.alpha:.3f} where {self.asked:.3f} was asked for: the "
+            f"Rounded to {dtype} the average has an effective alpha of {self.alpha:.3f} instead of {self.asked:.3f}: the "
             f"updates are about as small as that type's steps; {remedy}."
         )

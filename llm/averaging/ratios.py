@@ -39,9 +39,9 @@ class Recipe:
     """What is averaged at which ratio; `resolve` applies it to a model's tensor names.
 
     alphas: one ratio for everything, a ratio per group in the order of `groups.labels`, label -> ratio, or a gradient.
-    rest: the ratio of groups that a mapping does not name; None if it has to name all.
+    rest: the ratio, 0 or 1, of groups that a mapping does not name, which stay theta_0's or theta's; None if it has to name all.
     rule: what gives each tensor its ratio by its name and the one ratio `alphas` (`averaging.schedule`), instead of the grouping.
-    only: a regular expression; tensors in whose names it is not found stay theta's.
+    only: a regular expression; tensors in whose names it is not found stay theta's. most: the largest ratio, above 1 beyond theta.
     """
 
     grouping: Grouping
@@ -49,36 +49,46 @@ class Recipe:
     rest: float | None = None
     rule: Callable[[Iterable[str], Mapping[str, str], float], Mapping[str, tuple[str, float]]] | None = None
     only: str | None = None
+    most: float = 1.0
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe applied: group label -> ratio, tensor name -> label, tensor name -> ratio."""
+    """A recipe applied: group label -> ratio, tensor name -> label, tensor name -> ratio.
+
+    fixed: tensors that the recipe leaves as they are in theta (ratio 1) or theta_0 (0), which not every method has as its ends.
+    """
 
     groups: dict[str, float]
     assignment: dict[str, str]
     ratios: dict[str, float]
     grouping: dict[str, object] | None
+    fixed: frozenset[str] = frozenset()
 
 
 def uniform(alpha: float, grouping: Grouping, most: float = 1.0) -> Recipe:
     """One ratio in [0, most] for the whole model, but for what `grouping` fixes to theta or theta_0."""
     check_ratio("alpha", alpha, most)
-    return Recipe(replace(grouping, parts=1, level="part"), float(alpha))
+    return Recipe(replace(grouping, parts=1, level="part"), _plain(alpha), most=most)
 
 
-def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | None) -> Recipe:
+def _plain(alpha: float | str) -> float:
+    """As a float, -0 as 0."""
+    return float(alpha) + 0.0
+
+
+def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | None, most: float = 1.0) -> Recipe:
     """Ratios (text: with commas) in the order of the groups; K follows from their number if `parts` is None. Or a gradient over
     the layers (text: FIRST..LAST, with more anchors in between).
     """
     if isinstance(alphas, str) and ".." in alphas:
-        return _gradient(alphas, grouping, parts)
+        return _gradient(alphas, grouping, parts, most)
     try:
-        values = [float(value) for value in (alphas.split(",") if isinstance(alphas, str) else alphas)]
+        values = [_plain(value) for value in (alphas.split(",") if isinstance(alphas, str) else alphas)]
     except (ValueError, TypeError):
         raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 and commas.") from None
     for place, value in enumerate(values, start=1):
-        check_ratio(f"ratio {place} of alphas", value)
+        check_ratio(f"ratio {place} of alphas", value, most)
     own = sum(choice == "own" for choice in (grouping.embeddings, grouping.norm, grouping.head))
     per_part = 2 if grouping.level == "module" else 1
     if parts is None and grouping.level != "layer":
@@ -87,28 +97,28 @@ def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | Non
             raise UserError(
                 f"alphas has {len(values)} ratios, allowed is {per_part} per part and {own} for groups of their own."
             )
-    return Recipe(grouping if parts is None else replace(grouping, parts=parts), values)
+    return Recipe(grouping if parts is None else replace(grouping, parts=parts), values, most=most)
 
 
-def _gradient(alphas: str, grouping: Grouping, parts: int | None) -> Recipe:
+def _gradient(alphas: str, grouping: Grouping, parts: int | None, most: float) -> Recipe:
     try:
-        anchors = tuple(float(value) for value in alphas.split(".."))
+        anchors = tuple(_plain(value) for value in alphas.split(".."))
     except ValueError:
         raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 with .. between them.") from None
     for place, value in enumerate(anchors, start=1):
-        check_ratio(f"ratio {place} of alphas", value)
+        check_ratio(f"ratio {place} of alphas", value, most)
     if parts is not None or grouping.level not in ("part", "layer"):
         raise UserError(f"alphas is {alphas!r}, a gradient over the layers; leave out --parts and --level.")
-    return Recipe(replace(grouping, level="layer"), Gradient(anchors))
+    return Recipe(replace(grouping, level="layer"), Gradient(anchors), most=most)
 
 
-def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
+def one_part(part: str, alpha: float, grouping: Grouping, most: float = 1.0) -> Recipe:
     """One part at the ratio `alpha` and the rest as in theta (the paper's figure 4).
 
     part: "input", "middle", "output" (K = 3), or a part's number from 1. The embeddings follow the first part
     unless `grouping` says otherwise; norm and head, where they would take the mean, stay theta's.
     """
-    check_ratio("alpha", alpha)
+    check_ratio("alpha", alpha, most)
     label = label_of(part) if grouping.parts == 3 else part
     label = f"part{part}" if part.isdecimal() else label
     allowed = [f"part{k}" for k in range(1, grouping.parts + 1)]
@@ -117,7 +127,7 @@ def one_part(part: str, alpha: float, grouping: Grouping) -> Recipe:
         raise UserError(f"part is {part!r}, allowed are {named}1 to {grouping.parts}.")
     if grouping.level != "part":
         raise UserError(f"level is {grouping.level!r}, allowed with a single part is 'part'.")
-    return Recipe(for_one_part(grouping), {label: float(alpha)}, rest=1.0)
+    return Recipe(for_one_part(grouping), {label: _plain(alpha)}, rest=1.0, most=most)
 
 
 def for_one_part(grouping: Grouping) -> Grouping:
@@ -161,7 +171,7 @@ def resolve(recipe: Recipe, names: Iterable[str], tied: Mapping[str, str]) -> Re
         )
     assignment = {name: label if name in chosen else REST for name, label in resolved.assignment.items()}
     ratios = {name: ratio if name in chosen else 1.0 for name, ratio in resolved.ratios.items()}
-    return replace(resolved, assignment=assignment, ratios=ratios)
+    return replace(resolved, assignment=assignment, ratios=ratios, fixed=resolved.fixed | (ratios.keys() - chosen))
 
 
 def _resolved(recipe: Recipe, names: list[str], tied: Mapping[str, str]) -> Resolved:
@@ -177,7 +187,7 @@ def _resolved(recipe: Recipe, names: list[str], tied: Mapping[str, str]) -> Reso
         everything = dict.fromkeys(names, recipe.alphas)
         return Resolved({EVERYTHING: recipe.alphas}, dict.fromkeys(names, EVERYTHING), everything, None)
     assignment = assign(names, grouping, tied)
-    own = labels(assignment)
+    own, ends = labels(assignment), {"theta", "theta_0"}
     if isinstance(recipe.alphas, float):
         groups = dict.fromkeys(own, recipe.alphas)
     elif isinstance(recipe.alphas, Gradient):
@@ -185,10 +195,12 @@ def _resolved(recipe: Recipe, names: list[str], tied: Mapping[str, str]) -> Reso
     elif isinstance(recipe.alphas, Mapping):
         groups = dict(recipe.alphas)
         if recipe.rest is not None:
+            ends |= set(own) - groups.keys()
             groups = dict.fromkeys(own, recipe.rest) | groups
     elif len(recipe.alphas) != len(own):
         count = len(recipe.alphas)
         raise UserError(f"alphas has {count} ratios, but there are {len(own)} groups: {', '.join(own)}.")
     else:
         groups = dict(zip(own, recipe.alphas, strict=True))
-    return Resolved(groups, assignment, ratios(assignment, groups), asdict(grouping))
+    kept = frozenset(name for name, label in assignment.items() if label in ends)
+    return Resolved(groups, assignment, ratios(assignment, groups, recipe.most), asdict(grouping), kept)

@@ -51,6 +51,17 @@ class Soup:
         return [f"with {number}" for number in range(1, len(self.others) + 1)]
 
 
+def repeated(theta: Path, soup: Soup) -> list[str]:
+    """Notes on folders that are given more than once."""
+    seen: dict[Path, str] = {}
+    found = []
+    for name, path in zip(["theta", *soup.names], [theta, *soup.others], strict=True):
+        first = seen.setdefault(path.resolve(), name)
+        if first != name:
+            found.append(f"{name} is the folder that {first} is, which so counts twice.")
+    return found
+
+
 def weighted(values: Iterable, weights: Sequence[float]):
     """sum of weight * value / sum of weights; numpy's arrays or torch's tensors, in fp64 for what is equal in all to stay."""
     return reduce(add, (weight * one for weight, one in zip(weights, values, strict=True))) / sum(weights)

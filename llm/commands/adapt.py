@@ -27,6 +27,9 @@ def adapt_command(
     """AMA: find the ratio of each part, with mean alpha, that makes theta's best replies likeliest.
 
     Run it again after a stop and it goes on where it was. docs/adapt.yaml lists what --config may set.
+
+    Such as: alignment-tax adapt --theta-0 sft/ --theta rlhf/ --alpha 0.8 --prompts train-prompts.jsonl --reward-model rm/
+    --out ratios.json
     """
     from ..averaging.ama.run import adapt_files
     from ..averaging.ama.settings import AdaptSettings, Sources

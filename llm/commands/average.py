@@ -62,7 +62,7 @@ def average_command(
     ] = None,
     theta_pre: ThetaPre = None,
     extrapolate: Annotated[
-        bool, _method("--extrapolate", help="Allow --alpha up to 2, beyond theta (as --method extrapolate).")
+        bool, _method("--extrapolate", help="Allow ratios up to 2, beyond theta (as --method extrapolate).")
     ] = False,
     strength: Annotated[float | None, _regression(help="lambda, how much theta_0 counts: 0 is theta.")] = None,
     samples: Annotated[
@@ -98,7 +98,10 @@ def average_command(
         bool, _checks("--strict", help="Refuse an adapter of another base, and tokenizers that differ.")
     ] = False,
 ) -> None:
-    """Average two models, tensor by tensor, in a stream."""
+    """Average two models, tensor by tensor, in a stream.
+
+    Such as: alignment-tax average --theta-0 sft/ --theta rlhf/ --alpha 0.8 --out averaged/
+    """
     given = {
         key.rstrip("_"): value
         for key, value in locals().items()

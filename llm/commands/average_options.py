@@ -29,6 +29,13 @@ _NOT_OF_REGRESSION = (
 )
 
 
+# What is no method of `average`, but is done with it -> how.
+_ELSEWHERE = {
+    "ama": "; its ratios, which `adapt` finds, are given by --alphas-file",
+    "part": "; one part alone is averaged by --part and --alpha",
+}
+
+
 def with_config(given: dict[str, Any], config: Path | None) -> tuple[dict[str, Any], str]:
     """(all options, the recipe's text); UserError for an option that is given in both."""
     if config is None:
@@ -107,12 +114,19 @@ def command_line(given: Mapping[str, Any], models: Mapping[str, Path], config: P
 
 
 def _method_of(options: Mapping[str, Any]) -> str:
-    """The name of the method; UserError for options of another one."""
+    """The name of the method; UserError for one that makes no average here, and for options of another one."""
+    from ..averaging.schedule import one_ratio_methods
+
     method = str(options.get("method", "ma"))
     if options.get("extrapolate"):
         if method not in ("ma", "extrapolate"):
             raise UserError(f"method is {method!r}, allowed with --extrapolate is ma.")
         method = "extrapolate"
+    allowed = [*one_ratio_methods(), "regmean"]
+    if method not in allowed:
+        raise UserError(f"method is {method!r}, allowed are {', '.join(allowed)}{_ELSEWHERE.get(method, '')}.")
+    if "seed" in options and method != "regmean" and options.get("rounding") != "stochastic":
+        raise UserError(f"seed is {options['seed']}, allowed is with --rounding stochastic or method regmean.")
     given = [key for key in _OF_REGRESSION if key in options]
     if given and method != "regmean":
         raise UserError(f"{given[0]} is given, allowed is with method regmean.")
@@ -186,8 +200,17 @@ def _ratios_of(options: Mapping[str, Any], recipe, method: str):
             )
         return recipe.from_file(Path(options["alphas_file"]))
     grouping = Grouping(**choices) if parts is None else Grouping(parts=parts, **choices)
+    most, beyond = METHODS[method].most, METHODS["extrapolate"].most
+    if method == "ma" and alpha is not None and 1 < alpha <= beyond:
+        raise UserError(
+            f"alpha is {alpha}, allowed are numbers from 0 (theta_0) to 1 (theta), and with --extrapolate to {beyond:g}."
+        )
     if part is not None:
-        return recipe.one_part(str(part), alpha, grouping)
+        return recipe.one_part(str(part), alpha, grouping, most)
     if "alphas" in options:
-        return recipe.in_order(options["alphas"], grouping, parts)
-    return recipe.uniform(alpha, grouping, METHODS[method].most if method in METHODS else 1.0)
+        return recipe.in_order(options["alphas"], grouping, parts, most)
+    if useless := [key for key in ("parts", "level") if key in options]:
+        raise UserError(
+            f"{useless[0]} is {options[useless[0]]!r}, allowed is with --alphas or --part: one --alpha is that of all parts."
+        )
+    return recipe.uniform(alpha, grouping, most)

@@ -76,8 +76,12 @@ def front_command(
     The recommended ratio has the largest gain in ability among those that surely keep --keep of the rise in alignment.
 
     Items, a line each: {"prompt", "choices", "answer"} (accuracy), {"prompt", "answers"} (F1), {"prompt", "reference"} (BLEU).
+    One of the first: {"prompt": "2 + 2 =", "choices": ["3", "4"], "answer": "4"}
     Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt.
     docs/your-models.md has the table, docs/front.yaml what --config may set.
+
+    Such as: alignment-tax front --theta-0 sft/ --theta rlhf/ --tasks items.jsonl --prompts prompts.jsonl --reward-model rm/
+    --out front/
     """
     from ..averaging.ama.settings import Sources
     from ..averaging.soup import Soup

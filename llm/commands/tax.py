@@ -39,8 +39,11 @@ def tax_command(
     Writes one page (report.html) and one JSON file (tax.json).
 
     Items, a line each: {"prompt", "choices", "answer"} (accuracy), {"prompt", "answers"} (F1), {"prompt", "reference"} (BLEU).
+    One of the first: {"prompt": "2 + 2 =", "choices": ["3", "4"], "answer": "4"}
     Prompts: {"prompt"}, text or messages, {"messages"} or {"instruction"}; or a .txt.
     docs/your-models.md has the table, docs/tax.yaml what --config may set.
+
+    Such as: alignment-tax tax --theta-0 sft/ --theta rlhf/ --tasks items.jsonl --out tax/
     """
     from ..averaging.ama.settings import Sources
     from ..evaluation.tax.run import TaxSettings, tax_files

@@ -53,11 +53,14 @@ def flips(before: Measurement, after: Measurement) -> tuple[list[int], list[int]
 
 
 def verdicts(abilities: Mapping[str, Change], rise: Change | None, alignment: str) -> list[str]:
-    """What can be said of theta against theta_0 from the intervals: which abilities are measurably lower, whether alignment is
-    measurably higher (None: not measured).
+    """What can be said of theta against theta_0 from the intervals: which abilities are measurably lower, and which have no interval,
+    whether alignment is measurably higher (None: not measured).
     """
-    lower = [f"{name} ({change})" for name, change in abilities.items() if change.high < 0]
-    said = [f"theta pays a tax on {', '.join(lower)}." if lower else NO_TAX] if abilities else []
+    known = {name: change for name, change in abilities.items() if change.high == change.high}
+    lower = [f"{name} ({change})" for name, change in known.items() if change.high < 0]
+    said = [f"theta pays a tax on {', '.join(lower)}." if lower else NO_TAX] if known else []
+    if alone := [name for name in abilities if name not in known]:
+        said.append(f"A single item says nothing of a tax: {', '.join(alone)}.")
     if rise is not None and not rise.low > 0:
         said.append(f"theta does not beat theta_0 on the alignment metric: {alignment} {rise}.")
     return said

@@ -2,6 +2,8 @@
 before anything is measured.
 """
 
+import hashlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -19,10 +21,11 @@ from ..errors import UserError
 from ..methods import names
 from ..models.cache import model_name
 from ..models.chat import context_of, require_room
+from ..models.scorers import CommandScorer, ModelScorer
 from .benchmarks.harness import manager_for
 from .formats import read_task
 from .measurement import Measurement
-from .tasks import Asking, Harness, Replies, Scorer, Task
+from .tasks import Answer, Asking, Harness, Replies, Scorer, Task
 
 FILES = (".jsonl", ".json")  # of tasks that are no names of lm-eval's
 Progress = Callable[[str, int, int], None]  # (what is measured, how much is done, of how much)
@@ -74,11 +77,12 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
 
     scorer: what scores replies, in place of the sources' reward model or command. UserError for what is missing or damaged.
     """
-    scorer, tasks = scorer or sources.scorer(device, settings.dtype, settings.batch), list[Task]()
+    own, tasks = None if scorer else sources.scorer(device, settings.dtype, settings.batch), list[Task]()
+    scorer = scorer or own
     if sources.prompts is not None:
         prompts = read_prompts(sources.prompts)
-        if hasattr(scorer, "check"):
-            scorer.check(prompts)
+        if own is not None:
+            own.check(prompts, settings.tokens)
         tasks.append(Replies(scorer, prompts, settings.asking(settings.tokens), "reward" if scorer else "replies"))
     elif scorer is not None:
         raise UserError("a reward model or command is given without prompts; give --prompts with it.")
@@ -90,6 +94,8 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
             tasks.append(read_task(name or Path(path).stem, Path(path), settings.asking(settings.task_tokens)))
         else:
             tasks.append(Harness(entry, settings.batch, manager, settings.limit))
+    if settings.samples > 1 and not any(isinstance(task, Replies | Answer) for task in tasks):
+        raise UserError(f"samples is {settings.samples}, allowed without prompts and items with answers is 1.")
     called = [task.name for task in tasks]
     if odd := next((name for name in called if "/" in name), None):
         raise UserError(f"tasks has one called {odd!r}, allowed are names without /, as NAME=FILE.")
@@ -106,7 +112,22 @@ def described_tasks(sources: Sources, settings: Measuring, tasks: Sequence[Task]
         if path.endswith(FILES):
             local[name or Path(path).stem] = described_file(Path(path))["sha256"]
     replies = {key: found for key, found in sources.described().items() if key.startswith(("reward", "prompts"))}
-    return {task.name: replies if isinstance(task, Replies) else local.get(task.name) for task in tasks}
+    return {
+        task.name: replies | _described_function(task.scorer) if isinstance(task, Replies) else local.get(task.name)
+        for task in tasks
+    }
+
+
+def _described_function(scorer: Scorer | None) -> dict[str, object]:
+    """The name and the source text of a scorer that is a function or an object of a user's."""
+    if scorer is None or isinstance(scorer, ModelScorer | CommandScorer):
+        return {}
+    kind = scorer if hasattr(scorer, "__qualname__") else type(scorer)
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):  # it has none, as what is built in or partly applied
+        source = ""
+    return {"scorer": {"name": kind.__qualname__, "sha256": hashlib.sha256(source.encode()).hexdigest()}}
 
 
 def try_tasks(tasks: Sequence[Task], pair: Pair) -> None:

@@ -23,6 +23,7 @@ from .scores import brier, distinct, pass_at, self_bleu, softmax
 
 _PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
 _BESIDE = ("acc_norm",)  # of lm-eval's metrics, measured beside that one
+WORDS = "words a reply"  # the kind of replies without a reward
 Measured = dict[str, Measurement]
 Scorer = Callable[[Sequence[tuple[Prompt, str, bool]]], NDArray[np.float64]]  # (prompt, reply, finished) -> rewards
 
@@ -60,7 +61,8 @@ class Task(Protocol):
     """`kind` is what the first of the numbers is, for people: accuracy, F1, BLEU, reward.
 
     measure: metric -> measurement, over the same items; the task's own metric comes first. first: the same task with its first
-    item alone, to see whether it can be measured at all. lengths: for each item, the tokens of its prompt and of the longest that
+    item alone, to see whether it can be measured at all. count: how many items it has, None where that shows only when it is measured.
+    lengths: for each item, the tokens of its prompt and of the longest that
     is read or written after it; none where the task sees to that itself.
     """
 
@@ -69,6 +71,9 @@ class Task(Protocol):
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def count(self) -> int | None: ...
 
     def measure(self, model, tokenizer) -> Measured: ...
 
@@ -84,6 +89,10 @@ class _Local:
     name: str
     items: list[dict]
     asking: Asking
+
+    @property
+    def count(self) -> int:
+        return len(self.items)
 
     def first(self) -> Self:
         return replace(self, items=self.items[:1])
@@ -183,7 +192,11 @@ class Replies:
 
     @property
     def kind(self) -> str:
-        return "reward" if self.scorer else "words a reply"
+        return "reward" if self.scorer else WORDS
+
+    @property
+    def count(self) -> int:
+        return len(self.prompts)
 
     def first(self) -> Self:
         return replace(self, prompts=self.prompts[:1])
@@ -226,6 +239,10 @@ class Harness:
         task = self.name.partition(":")[0]
         if task not in self.manager.all_tasks:
             raise UserError(f"tasks has {task!r}, which is no file and no task of lm-eval.")
+
+    @property
+    def count(self) -> int | None:
+        return self.limit  # or fewer, if the task has no more
 
     def first(self) -> Self:
         return replace(self, limit=1)

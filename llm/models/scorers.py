@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..data.records import Prompt, messages, turns_of
 from ..errors import UserError, first_line
-from .batches import batches_of
-from .chat import encode_together, ids_of_prompts
+from .batches import Tokens, batches_of
+from .chat import context_of, encode_together, ids_of_prompts, require_room
 from .loading import dtype_on, load_reward_model, load_tokenizer
 from .rewards import reward_scores
 
@@ -43,27 +43,53 @@ class ModelScorer:
     def reads_pairs(self) -> bool:
         return not self.tokenizer.chat_template and not hasattr(self.model, "score")
 
-    def check(self, prompts: Sequence[Prompt]) -> None:
-        """UserError where one of the prompts cannot be put to the model, or a reply not be scored."""
-        if not self.reads_pairs:
-            ids_of_prompts(self.tokenizer, prompts)
+    def check(self, prompts: Sequence[Prompt], tokens: int = 0) -> None:
+        """UserError where one of the prompts cannot be put to the model, has no room in its context for a reply of so many tokens, or
+        a reply cannot be scored.
+        """
+        if self.reads_pairs:
+            read = [self.tokenizer.encode(_text(prompt), add_special_tokens=False) for prompt in prompts]
+            tokens += self.tokenizer.num_special_tokens_to_add(pair=True)
+        else:
+            read = ids_of_prompts(self.tokenizer, prompts)
+        lengths = [len(ids) + tokens for ids in read]
+        what = f"prompt {int(np.argmax(lengths)) + 1} with its longest reply, as the reward model reads them,"
+        require_room(max(lengths), self._room, what)
         self([(prompts[0], "a", True)])
 
     def __call__(self, replies: Sequence[Triple]) -> NDArray[np.float64]:
         if not self.reads_pairs:
-            return reward_scores(self.model, self.tokenizer, replies, self.batch, encode_together).double().numpy()
-        texts = [("\n".join(turn.content for turn in turns_of(prompt)), reply) for prompt, reply, _ in replies]
+            return reward_scores(self.model, self.tokenizer, replies, self.batch, self._encoded).double().numpy()
+        texts = [(_text(prompt), reply) for prompt, reply, _ in replies]
         scores = np.empty(len(texts))
-        for rows in batches_of([len(prompt) + len(reply) for prompt, reply in texts], self.batch):
+        together = self.batch if self.tokenizer.pad_token else 1  # one alone needs no padding
+        for rows in batches_of([len(prompt) + len(reply) for prompt, reply in texts], together):
             scores[rows] = self._of_pairs([texts[i] for i in rows])
         return scores
 
+    @property
+    def _room(self) -> int:
+        """How many tokens the model reads at most."""
+        context = context_of(self.model.config)
+        return min(self.tokenizer.model_max_length, context) if self.reads_pairs else context
+
+    def _encoded(self, tokenizer, replies: Sequence[Triple]) -> list[Tokens]:
+        """`encode_together`; UserError for a reply that goes beyond the context, as another tokenizer's tokens may."""
+        found = encode_together(tokenizer, replies)
+        longest = max(sum(map(len, one)) for one in found)
+        require_room(longest, self._room, "a prompt with its reply, as the reward model reads them,")
+        return found
+
     @torch.no_grad()
     def _of_pairs(self, texts: list[tuple[str, str]]) -> NDArray[np.float64]:
-        longest = min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
-        how = {"padding": True, "truncation": True, "max_length": longest, "return_tensors": "pt"}
+        how = {"padding": len(texts) > 1, "truncation": True, "max_length": self._room, "return_tensors": "pt"}
         batch = self.tokenizer(*map(list, zip(*texts, strict=True)), **how).to(self.model.device)
         return self.model(**batch).logits[:, 0].double().cpu().numpy()
+
+
+def _text(prompt: Prompt) -> str:
+    """A prompt as plain text, a line a turn."""
+    return "\n".join(turn.content for turn in turns_of(prompt))
 
 
 @dataclass(frozen=True)
@@ -72,20 +98,35 @@ class CommandScorer:
 
     command: str
 
-    def check(self, prompts: Sequence[Prompt]) -> None:
+    def __post_init__(self) -> None:
+        if not words_of(self.command):
+            raise UserError(f"reward-command is {self.command!r}, allowed is a program with its arguments.")
+
+    def check(self, prompts: Sequence[Prompt], tokens: int = 0) -> None:
+        """UserError where the program does not score a reply to the first prompt."""
         self([(prompts[0], "a", True)])
 
     def __call__(self, replies: Sequence[Triple]) -> NDArray[np.float64]:
         rows = [(p if isinstance(p, str) else messages(p), *rest) for p, *rest in replies]
         asked = "".join(json.dumps(dict(zip(("prompt", "reply", "finished"), row))) + "\n" for row in rows)
         try:
-            done = subprocess.run(shlex.split(self.command), input=asked, stdout=subprocess.PIPE, text=True, check=True)
+            done = subprocess.run(words_of(self.command), input=asked, stdout=subprocess.PIPE, text=True, check=True)
             scores = np.array([float(line) for line in done.stdout.splitlines() if line.strip()])
-        except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
+        except (OSError, subprocess.CalledProcessError, ValueError) as error:
             raise UserError(f"reward-command is {self.command!r}, which failed ({first_line(error)}).") from None
-        if len(scores) != len(rows) or not np.isfinite(scores).all():
+        odd = np.flatnonzero(~np.isfinite(scores))
+        if len(scores) != len(rows) or len(odd):
+            printed = f"{scores[odd[0]]} for reply {odd[0] + 1}" if len(odd) else f"{len(scores)} numbers"
             raise UserError(
-                f"reward-command is {self.command!r}, which printed {len(scores)} numbers for {len(rows)} replies; "
+                f"reward-command is {self.command!r}, which printed {printed} of {len(rows)} replies; "
                 "allowed is one finite number a line."
             )
         return scores
+
+
+def words_of(command: str) -> list[str]:
+    """A command's words as a shell has them; UserError for quotes that do not close."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"reward-command is {command!r}, which is no command ({first_line(error)}).") from None

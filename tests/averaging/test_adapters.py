@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from averaging_models import command, make, save_tokenizer
 from llm.averaging.files.average import average_files
+from llm.averaging.live import average
+from llm.averaging.merge import merge_named, merged_methods
 from llm.averaging.ratios import in_order, uniform
 from llm.errors import UserError
 from llm.grouping import Grouping
@@ -77,6 +79,35 @@ def test_scaling_the_adapter_is_averaging_the_models(kind, tmp_path):
     assert moved >= 14
     assert not (tmp_path / "full" / "adapter_config.json").exists()
     transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "full")
+
+
+@pytest.mark.parametrize("method", merged_methods())
+@pytest.mark.parametrize("kind", ["plain", "saved-modules"])
+def test_a_full_model_by_any_method_is_that_of_the_merged_adapter(method, kind, tmp_path):
+    theta_0, theta = _adapter(tmp_path, *SETTINGS[kind])
+    base = {n: t.double() for n, t in load_file(theta_0 / "model.safetensors").items()}
+    end, third, before = {n: t for n, t in _merged(theta_0, theta).items() if n in base}, None, None
+    if merge_named(method).third:
+        make("llama", 5).save_pretrained(third := tmp_path / "pre")
+        before = {n: t.double() for n, t in load_file(third / "model.safetensors").items()}
+    average_files(
+        theta_0, theta, tmp_path / "full", uniform(0.4, Grouping()), full=True, method=method, theta_pre=third
+    )
+    exact, made = average(base, end, 0.4, method, before), load_file(tmp_path / "full" / "model.safetensors")
+    assert made.keys() == exact.keys() and any(not torch.equal(made[name].double(), base[name]) for name in made)
+    for name, tensor in made.items():
+        torch.testing.assert_close(tensor.double(), exact[name], rtol=2e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_beyond_an_adapter_its_b_is_scaled_likewise(full, tmp_path):
+    theta_0, theta = _adapter(tmp_path, *SETTINGS["saved-modules"])
+    average_files(theta_0, theta, tmp_path / "out", uniform(1.3, Grouping(), 2), full=full, method="extrapolate")
+    base = {n: t.double() for n, t in load_file(theta_0 / "model.safetensors").items()}
+    end = _merged(theta_0, theta)
+    made = load_file(tmp_path / "out" / "model.safetensors") if full else _merged(theta_0, tmp_path / "out")
+    for name, start in base.items():
+        torch.testing.assert_close(made[name].double(), start + 1.3 * (end[name] - start), rtol=1e-6, atol=1e-7)
 
 
 def test_the_ends_of_an_adapter(tmp_path):
@@ -149,7 +180,7 @@ def test_the_command_averages_adapters(tmp_path, monkeypatch, capsys):
     assert command(monkeypatch, *arguments, tmp_path / "full", "--full") == 0
     assert (tmp_path / "full" / "tokenizer.json").exists()
     assert command(monkeypatch, *arguments, tmp_path / "x", "--method", "slerp") == 2
-    assert "method is 'slerp', allowed with an adapter is ma" in capsys.readouterr().err
+    assert "method is 'slerp', allowed with an adapter is --full" in capsys.readouterr().err
     arguments[2] = theta
     assert command(monkeypatch, *arguments, tmp_path / "x") == 2
     assert "which is an adapter" in capsys.readouterr().err

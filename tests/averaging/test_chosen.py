@@ -1,6 +1,8 @@
 """Merges that choose values one by one: by hand on small tensors, the same bits everywhere, exact shares, seeds by name."""
 
+import re
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from averaging_models import TYPES, command, make, save_pair
 from llm import averaging
-from llm.averaging import live
+from llm.averaging import live, ratios
 from llm.averaging.files import arithmetic, chunks
+from llm.averaging.files.average import average_files
 from llm.averaging.live import average
 from llm.averaging.merge import Blocks, merge_named, merged_methods
 from llm.averaging.merge.choose import highest, noise, uniform
 from llm.averaging.merge.sums import total
 from llm.errors import UserError
+from llm.grouping import Grouping
 from llm.methods import METHODS, code_of
 
 CHOOSING = ("trim", "dare", "fapm", "breadcrumbs", "ties", "dots")
@@ -264,11 +268,18 @@ def test_the_command_takes_methods_options_and_a_third_model(tmp_path, monkeypat
     assert "of theta_pre (theta_pre) are used" in (tmp_path / "ties" / "README.md").read_text()
     assert '"theta_pre": {' in (tmp_path / "ties" / "averaging.json").read_text()
     assert run("beyond", "--alpha", 1.5, "--extrapolate") == 0
+    capsys.readouterr()
+    assert run("parts", "--alphas=-0,1.5,1", "--extrapolate") == 0
+    assert "alpha 0 " in (said := capsys.readouterr().out) and "alpha -0" not in said
+    assert run("part", "--alpha", 1.5, "--part", "output", "--extrapolate") == 0
     expected = {
         "trimmed": average(*states[:2], 0.5, merge_named("trim", {"keep": 0.3})),
         "ties": average(*states[:2], 0.5, "ties", states[2]),
         "beyond": average(*states[:2], 1.5, "extrapolate"),
     }
+    for out, last in (("parts", 1.0), ("part", 1.5)):
+        written = load_file(tmp_path / out / "model.safetensors")["model.layers.6.mlp.up_proj.weight"]
+        assert torch.equal(written, average(*states[:2], last, "extrapolate")["model.layers.6.mlp.up_proj.weight"])
     for out, state in expected.items():
         written = load_file(tmp_path / out / "model.safetensors")
         assert all(torch.equal(tensor, state[name]) for name, tensor in written.items()), out
@@ -280,7 +291,11 @@ def test_the_command_takes_methods_options_and_a_third_model(tmp_path, monkeypat
 
 
 REFUSED = {
-    ("--alpha", 1.5): "alpha is 1.5, allowed are numbers from 0 (theta_0) to 1 (theta)",
+    ("--alpha", 1.5): "alpha is 1.5, allowed are numbers from 0 (theta_0) to 1 (theta), and with --extrapolate to 2.",
+    ("--alpha", 0.5, "--method", "ama"): ", regmean; its ratios, which `adapt` finds, are given by --alphas-file.",
+    ("--alpha", 0.5, "--parts", 99): "parts is 99, allowed is with --alphas or --part",
+    ("--alpha", 0.5, "--level", "layer"): "level is 'layer', allowed is with --alphas or --part",
+    ("--alpha", 0.5, "--seed", 7): "seed is 7, allowed is with --rounding stochastic or method regmean",
     ("--alpha", 2.5, "--extrapolate"): "alpha is 2.5, allowed are numbers from 0 (theta_0) to 2 (1 is theta)",
     ("--alpha", 1.5, "--extrapolate", "--method", "trim"): "method is 'trim', allowed with --extrapolate is ma",
     ("--alpha", 0.5, "--method", "soup"): "method is 'soup', allowed are ma, slerp, trim, dare, fapm, ",
@@ -353,3 +368,35 @@ def test_memory_does_not_grow_with_the_tensor(method, tmp_path, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < hashing + (7 << 20)
+
+
+@pytest.mark.parametrize("method", merged_methods())
+def test_what_a_recipe_leaves_is_theta_s_or_theta_0_s_whatever_the_method(method, tmp_path):
+    """Outside of one part, of what --only names, and of embeddings kept as in one model; though ratio 1 may be no theta."""
+    theta_0, theta = save_pair(tmp_path, "llama")
+    pre = save_pair(tmp_path / "more", "llama")[1] if method in THIRD else None
+    low, high = (load_file(folder / "model.safetensors") for folder in (theta_0, theta))
+    ends = {"theta_0": low, "theta": high}
+    recipes = {
+        "only": (replace(ratios.uniform(0.5, Grouping()), only="mlp"), lambda name: "" if "mlp" in name else "theta"),
+        "part": (
+            ratios.one_part("input", 0.5, Grouping(embeddings="own")),
+            lambda name: "" if re.search(r"layers\.[01]\.", name) else "theta",
+        ),
+        "place": (
+            ratios.uniform(0.5, Grouping(embeddings="theta_0", norm="theta")),
+            lambda name: {"model.embed_tokens.weight": "theta_0", "model.norm.weight": "theta"}.get(name, ""),
+        ),
+    }
+    for label, (recipe, end) in recipes.items():
+        average_files(theta_0, theta, tmp_path / label, recipe, method=method, theta_pre=pre)
+        made = load_file(tmp_path / label / "model.safetensors")
+        for name, tensor in made.items():
+            assert not end(name) or torch.equal(tensor, ends[end(name)][name]), (label, name)
+        changed = [name for name in made if not end(name) and not torch.equal(made[name], high[name])]
+        assert changed and (label == "place") == ("lm_head.weight" in changed)
+    third = load_file(pre / "model.safetensors") if pre else None
+    grouping = Grouping(embeddings="theta_0", norm="theta")
+    in_memory = averaging.average(low, high, 0.5, grouping=grouping, method=method, theta_pre=third)
+    for name, key in (("model.embed_tokens.weight", "theta_0"), ("model.norm.weight", "theta")):
+        assert torch.equal(in_memory[name], ends[key][name])

@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import transformers
 from transformers import tokenization_utils_base, utils
 
-from averaging_models import command, make, save_tokenizer
+from averaging_models import command, make, save_pair, save_tokenizer
 from llm.averaging.files.average import average_files
 from llm.averaging.files.copies import _VOCABULARY, is_copied
+from llm.averaging.pair import load_pair
 from llm.averaging.ratios import uniform
 from llm.errors import UserError
 from llm.grouping import Grouping
@@ -153,3 +155,18 @@ def test_an_averaged_classifier_is_loaded_as_one(pair, tmp_path):
         (tmp_path / folder.name / "config.json").write_text(json.dumps(config))
     average_files(tmp_path / "theta_0", tmp_path / "theta", tmp_path / "out", HALF)
     assert "AutoModelForSequenceClassification.from_pretrained" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("template", ["{{ messages[0]['content'] }} else", None])
+def test_chat_templates_that_differ_are_noted(template, tmp_path):
+    theta_0, theta = save_pair(tmp_path, "llama")
+    for folder, own in ((theta_0, "{{ messages[0]['content'] }}"), (theta, "{{ messages[0]['content'] }}")):
+        save_tokenizer(folder, template=own)
+    said = "The chat templates of theta-0 and theta differ, and theta's is taken for all"
+    for count in (0, 1):
+        report = average_files(theta_0, theta, tmp_path / f"out{count}", uniform(0.5, Grouping()))
+        pair = load_pair(theta_0, theta, "float32", torch.device("cpu"))
+        for notes in (report.notes, pair.notes):
+            assert sum(said in note for note in notes) == count
+        (theta_0 / "chat_template.jinja").unlink(missing_ok=True)
+        save_tokenizer(theta_0, template=template)

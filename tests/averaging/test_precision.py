@@ -54,6 +54,24 @@ def test_updates_of_a_step_make_a_staircase_and_larger_ones_do_not():
     assert measured(512, 0.2, 100_000, 0)["altered"] > 0.1  # where each product is rounded before the sum
 
 
+@pytest.mark.parametrize("method", ["slerp", "extrapolate", "ma-matrices", "lines", "trim", "dare"])
+def test_every_method_is_warned_of_by_what_it_would_be_unrounded(method, pair, tmp_path):
+    """In fp32 none is, though what trim and dare keep of a change is not alpha of it."""
+    made = {}
+    for dtype in ("float32", "bfloat16"):
+        report = average_files(
+            *(pair / "theta_0", pair / "theta", tmp_path / dtype),
+            uniform(0.2, Grouping(), 2 if method == "extrapolate" else 1),
+            method=method,
+            output=Output(dtype),
+        )
+        made[dtype] = report.effect["alpha"]
+        assert report.effect["asked"] == pytest.approx(made["float32"], abs=1e-4)
+        warned = [note for note in report.notes if "has an effective alpha of" in note]
+        assert bool(warned) == (abs(made[dtype] - made["float32"]) > 0.02)
+    assert (method == "dare") != bool(warned)  # which makes the changes that it keeps larger
+
+
 def test_the_table_of_the_documentation_is_what_the_bench_prints():
     page = (Path(__file__).parents[2] / "docs" / "precision.md").read_text()
     assert table() in page
@@ -76,7 +94,7 @@ def test_the_effect_is_that_of_a_plain_computation_and_is_warned_of(pair, tmp_pa
     assert report.effect["alpha"] < 0.05
     assert any("Rounded to BF16 the average has an effective alpha of 0.0" in note for note in report.notes)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "BF16, rounding nearest: effective alpha 0.0" in card and "where 0.200 was asked for" in card
+    assert "BF16, rounding nearest: effective alpha 0.0" in card and "instead of 0.200" in card
     assert json.loads((tmp_path / "out" / "averaging.json").read_text())["effect"] == report.effect
 
 

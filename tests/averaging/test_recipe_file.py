@@ -9,6 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 from averaging_models import command, make, reference, save_pair, save_tokenizer
+from llm.averaging.files.card import _front_matter
 from llm.averaging.ratios import Recipe, in_order, resolve
 from llm.averaging.recipe_file import read_recipe
 from llm.errors import UserError
@@ -309,6 +310,21 @@ def test_models_of_the_cache_are_found_by_their_names_and_called_by_them(cache, 
         == local_model("org/sft", "x")
         == cache / "hub/models--org--sft/snapshots/00abc"
     )
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ((None, None), {}),
+        (("mit", "mit"), {"license": "mit"}),
+        (("mit", None), {"license": "other", "license_name": "licences-of-both-sources"}),
+        (("mit", None, "mit"), {"license": "other", "license_name": "licences-of-all-sources"}),
+    ],
+)
+def test_the_card_states_a_licence_only_where_the_sources_do(stated, said):
+    names = ("theta_0", "theta", "with_1")[: len(stated)]
+    head = yaml.safe_load(_front_matter({name: name for name in names}, dict(zip(names, stated, strict=True)), False))
+    assert {key: value for key, value in head.items() if key.startswith("license")} == said
 
 
 def test_the_cache_lies_where_the_hub_s_library_has_it(tmp_path):

@@ -15,7 +15,7 @@ from llm import averaging
 from llm.averaging.files import chunks
 from llm.averaging.live import average
 from llm.averaging.precision import Effect
-from llm.averaging.soup import Soup, mean
+from llm.averaging.soup import Soup, mean, repeated
 from llm.errors import UserError
 
 LLAMA = ["q_proj", "down_proj"]
@@ -131,6 +131,14 @@ def test_memory_does_not_grow_with_the_tensor(tmp_path, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < hashing + (5 << 20)
+
+
+def test_a_folder_that_is_given_twice_is_noted(tmp_path):
+    soup = Soup((tmp_path / "b", tmp_path / "x" / ".." / "a", tmp_path / "b"))
+    assert repeated(tmp_path / "a", soup) == [
+        "with 2 is the folder that theta is, which so counts twice.",
+        "with 3 is the folder that with 1 is, which so counts twice.",
+    ]
 
 
 def adapters(path, *settings):

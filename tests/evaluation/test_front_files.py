@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,13 +17,14 @@ from safetensors.torch import load_file
 from ama_models import save_models, save_samples, words, write_lines
 from averaging_models import command, save_tokenizer
 from llm import averaging
+from llm.averaging.ama.settings import Sources
 from llm.averaging.live import average
 from llm.averaging.pair import Pair
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
 from llm.evaluation.front.measure import Point
-from llm.evaluation.front.run import _saved
+from llm.evaluation.front.run import _command, _saved, front_files
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evaluation.tasks import Answer, Asking, Harness
@@ -376,12 +378,9 @@ REFUSED = {
     ),
     "method of three models": (
         {"method": "ties"},
-        "theta-pre is None, which is needed and allowed with methods that take it: ties",
+        "theta-pre is missing, needed with method ties: the model that theta-0 was tuned from",
     ),
-    "a third model alone": (
-        {"theta-pre": "x"},
-        "theta-pre is 'x', which is needed and allowed with methods that take it: none",
-    ),
+    "a third model alone": ({"theta-pre": "x"}, "theta-pre is 'x', which none of the chosen methods takes"),
     "a weight alone": ({"weight": 1}, "weight is 1, allowed is with --with only"),
     "no other run": ({"with": "nowhere"}, "with 1 is 'nowhere', which is no folder"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
@@ -410,6 +409,14 @@ def test_bad_input_is_refused_in_one_sentence(case, folder, tmp_path, monkeypatc
     assert re.match(rf"error: (\S+\.yaml: )?{re.escape(said)}", error)
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("method", "full"), [("ma", False), ("lines", False), ("slerp", True), ("trim", True)])
+def test_the_command_for_an_adapter_makes_a_full_model_where_the_method_has_no_low_rank(method, full, tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    settings = FrontSettings(tasks=("qa.jsonl",), method=method)
+    best = Point(f"{method}-0.5", method, 0.5, {"alpha": 0.5})
+    assert ("--full" in _command(Sources(tmp_path, tmp_path), tmp_path, settings, best).split()) == full
 
 
 def test_of_two_equal_models_nothing_is_said_about_saving():
@@ -680,6 +687,41 @@ def test_a_task_that_has_changed_is_not_taken_up(found, folder, tmp_path, monkey
     asked = arguments(folder, tmp_path / "front", tasks=f"{other},{folder / 'french.jsonl'}")
     assert command(monkeypatch, "front", *asked) == 2
     assert "holds a run with other arguments (qa" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["tasks", "prompts"])
+def test_too_few_items_are_refused_before_anything_is_measured(key, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
+    few = write_lines(tmp_path / "few.jsonl", lines(folder, "qa" if key == "tasks" else "prompts")[:4])
+    assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front", **{key: few})) == 2
+    said = "few" if key == "tasks" else "reward"
+    assert f"{said} has 4 items, allowed are at least 5." in capsys.readouterr().err
+    assert not (tmp_path / "front").exists()
+
+
+def test_rewards_of_a_program_that_has_changed_are_not_taken_up(folder, tmp_path, monkeypatch, capsys, caplog):
+    program = tmp_path / "score.py"
+    given = {"reward-model": None, "reward-command": f"{sys.executable} {program}", "tasks": folder / "qa.jsonl"}
+    asked = arguments(folder, tmp_path / "front", **given, alphas="0.5")
+    for text in ("len(line)", "-len(line)"):
+        program.write_text(f"import sys\nfor line in sys.stdin: print({text})\n")
+        code = command(monkeypatch, "front", *asked)
+    assert code == 2 and "holds a run with other arguments (reward_command_files" in capsys.readouterr().err
+    program.write_text(program.read_text().replace("-", ""))
+    assert "keep the rewards" not in caplog.text
+    assert command(monkeypatch, "front", *asked) == 0  # what it was
+    assert "3 models keep the rewards that an earlier run in" in caplog.text
+
+
+def test_rewards_of_another_function_are_not_taken_up(folder, tmp_path):
+    sources = Sources(folder / "theta_0", folder / "theta", prompts=folder / "prompts.jsonl")
+    settings = FrontSettings(tasks=(str(folder / "qa.jsonl"),), alphas="0.5", tokens=4, resamples=20)
+    one = lambda triples: np.array([len(reply) for _, reply, _ in triples], float)
+    other = lambda triples: np.array([-len(reply) for _, reply, _ in triples], float)
+    front_files(sources, tmp_path / "front", settings, scorer=one)
+    with pytest.raises(UserError, match="holds a run with other arguments .*; give a new folder"):
+        front_files(sources, tmp_path / "front", settings, scorer=other)
+    front_files(sources, tmp_path / "front", settings, scorer=one)
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is(folder, tmp_path, monkeypatch, capsys):

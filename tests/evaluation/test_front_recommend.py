@@ -11,6 +11,7 @@ from llm.errors import UserError
 from llm.evaluation.changes import Change
 from llm.evaluation.front.kept import kept_shares
 from llm.evaluation.front.recommend import Series, recommend
+from llm.evaluation.front.report import sentence
 from llm.evaluation.front.settings import parse_alphas
 from llm.evaluation.measurement import BLEU, MEAN, Measurement, bleu_statistics, corpus_bleu, values
 
@@ -70,6 +71,22 @@ def test_where_every_ratio_loses_reward_theta_is_kept():
     assert found.alpha == 1.0 and found.best is None
     assert not any(one.allowed for one in found.candidates)
     assert found.gain.value == found.gain.low == found.gain.high == 0
+
+
+@pytest.mark.parametrize(("items", "sure"), [(10, False), (4000, True)])
+def test_theta_is_kept_for_sure_only_where_the_intervals_rule_the_others_out(items, sure):
+    """The estimates of both ratios are below .95 of the rise; ten prompts cannot tell that from .95, and four thousand can."""
+    reward = series("reward", [0.0, 0.8, 0.85, 1.0], items=items, shared=0.7)
+    found = recommend(NAMES, reward, [series("qa", [0.9, 0.8, 0.7, 0.5])], np.random.default_rng(0), resamples=50)
+    said = sentence(found, "reward", [])
+    assert (found.method, found.alpha, found.sure) == ("theta", 1.0, sure)
+    assert all((one.high < 0.95) == sure for one in found.candidates)
+    if sure:
+        assert found.warnings == [] and said.endswith("keep theta.") and "surely" not in said
+        return
+    low, high = max(((one.low, one.high) for one in found.candidates), key=lambda span: span[1] - span[0])
+    assert "No model that was tried gains ability and surely keeps 95% of the rise" in said
+    assert f"is {low:.0%} to {high:.0%}, from 10 items; more prompts" in said and said.endswith(found.warnings[0])
 
 
 def test_a_ratio_beyond_one_that_loses_too_much_is_not_tried():

@@ -17,7 +17,7 @@ from llm.averaging.displacement import last_place
 from llm.errors import UserError
 from llm.evaluation.changes import Change, flips, paired_change, verdicts
 from llm.evaluation.measurement import BLEU, CALIBRATION, Measurement
-from llm.evaluation.tax.run import TaxSettings, tax_files
+from llm.evaluation.tax.run import TaxSettings, _of_averages, tax_files
 
 # Chat: w5 PROMPT w6 REPLY w1. theta_0 replies "w50 w51", theta "w50 w50 ..", without an end.
 REPLIES_0 = {6: {50: 1.0}, 50: {51: 1.0}, 51: {1: 1.0}}
@@ -185,10 +185,15 @@ def test_without_tasks_what_moved_is_told(folder, tmp_path):
         (("--prompts", "PROMPTS", "--reward-model", "x", "--reward-command", "y"), "are both given"),
         (("--tasks", "no_such_task"), "'no_such_task', which is no file"),
         (("--samples", "0"), "samples = 0 is not allowed"),
+        (("--samples", "2"), "samples is 2, allowed without prompts and items with answers is 1"),
+        (("--config", "ALIGNMENT"), r"alignment is 'nosuch', allowed are the tasks \(none\)"),
+        (("--out", "FOLDER/that/is/not"), "but the folder it is to be in does not exist"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_is_written(folder, tmp_path, capsys, more, said):
-    more = [folder / "prompts.jsonl" if text == "PROMPTS" else text for text in more]
+    (folder / "alignment.yaml").write_text("alignment: nosuch\n")
+    places = {"PROMPTS": folder / "prompts.jsonl", "ALIGNMENT": folder / "alignment.yaml"}
+    more = [places.get(text, text.replace("FOLDER", str(tmp_path))) for text in more]
     run(folder, tmp_path / "out", *more, code=2)
     error = capsys.readouterr().err
     assert re.search(said, error) and error.count("\n") == 1
@@ -231,6 +236,28 @@ def test_changes_of_means_are_students_and_of_others_a_bootstrap():
     same = paired_change(low, low, np.random.default_rng(0), 0.95, 50)
     assert same == Change(0, 0, 0) and low.stderr > 0
     assert flips(low, low) == ([], []) and BLEU != CALIBRATION
+
+
+def test_a_single_item_says_nothing_of_a_tax():
+    one = Change(-1.0, float("nan"), float("nan"))
+    assert verdicts({"qa": one}, None, "reward") == ["A single item says nothing of a tax: qa."]
+    both = verdicts({"qa": one, "bleu": Change(-1.0, -2.0, 1.0)}, None, "reward")
+    assert both == ["theta pays no measurable tax on these items.", "A single item says nothing of a tax: qa."]
+
+
+def test_the_length_of_replies_is_neither_better_nor_worse(folder, tmp_path):
+    found = run(folder, tmp_path / "out", "--prompts", folder / "prompts.jsonl", "--config", folder / "chat.yaml")
+    (task,) = found["tasks"]
+    assert task["metrics"]["words a reply"]["better"] == "neither" and task["metrics"]["words a reply"]["change"]
+    assert task["lost"] == task["gained"] == task["lost_prompts"] == []
+    assert "got worse" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_equal_models_are_told_to_be_equal(folder, tmp_path, capsys):
+    tax_files(Sources(folder / "theta", folder / "theta"), tmp_path / "out", TaxSettings())
+    assert _of_averages(json.loads((tmp_path / "out" / "tax.json").read_text())["moved"]) == [
+        "The two models are equal, and so is every average of them."
+    ]
 
 
 def test_verdicts_follow_the_intervals():

@@ -45,5 +45,7 @@ def test_a_training_run_of_trl_ends_with_its_tax(tmp_path, monkeypatch):
         and found["tasks"][0]["metrics"]["accuracy"]["n"] == 8
     )
     assert found["moved"]["changed"] > 0
+    with pytest.raises(example.UserError, match="which holds a tax; give a new folder"):  # before any training
+        example.TaxCallback(tmp_path / "theta_0", tmp_path / "out", None)
     for name in [name for name in sys.modules if name.startswith("alignment_tax")]:
         monkeypatch.delitem(sys.modules, name)

@@ -59,6 +59,37 @@ def test_an_encoder_without_a_chat_format_gets_pairs_of_texts(encoder):
     assert torch.isfinite(torch.tensor(long)).all()
 
 
+def test_a_pair_encoder_without_a_padding_token_scores_alike(encoder):
+    scorer, tokenizer = ModelScorer.load(encoder, CPU, "float32", 3), load_tokenizer(encoder)
+    tokenizer.pad_token = None
+    assert ModelScorer(scorer.model, tokenizer, 3)(TRIPLES) == pytest.approx(scorer(TRIPLES), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "pairs"])
+def test_what_goes_beyond_the_reward_models_context_is_refused(kind, encoder, tmp_path):
+    """Before anything is measured: a prompt with room for no reply of so many tokens."""
+    sizes = {"vocab_size": 64, "num_labels": 1, "pad_token_id": 2}
+    if kind == "gpt2":
+        config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=16, **sizes)
+    else:
+        sizes |= {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        config = transformers.LlamaConfig(max_position_embeddings=16, **sizes)
+    scorer, room = ModelScorer.load(encoder, CPU, "float32", 2), 32 - 3  # [CLS] and twice [SEP]
+    if kind != "pairs":
+        transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+        save_tokenizer(tmp_path, template="{{ messages[0]['content'] }}")
+        scorer, room = ModelScorer.load(tmp_path, CPU, "float32", 2), 16
+    fits, long = "w40 " * (room - 5), "w40 " * (room - 4)
+    scorer.check(["w40", fits], 5)
+    with pytest.raises(
+        UserError, match=r"prompt 2 with its longest reply, as the reward model reads them, = \d+ tokens"
+    ):
+        scorer.check(["w40", long], 5)
+    if kind != "pairs":  # which are cut as they are in training
+        with pytest.raises(UserError, match="a prompt with its reply, as the reward model reads them, = 17 tokens"):
+            scorer([(long, "w41 w41 w41 w41 w41", False)])
+
+
 def test_a_tokenizer_without_an_end_token_is_named(encoder):
     tokenizer = load_tokenizer(encoder)
     for use in (lambda: end_id(tokenizer), lambda: encode_together(tokenizer, TRIPLES)):
@@ -123,6 +154,17 @@ def test_a_program_scores_lines_of_json(tmp_path):
     scorer = CommandScorer(f"{sys.executable} {tmp_path / 'score.py'}")
     turns = (Turn("system", "w40"), Turn("user", "w41"))
     assert scorer([("w40", "abc", True), (turns, "a\nb", False)]) == pytest.approx([1.13, 2.03])
+
+
+def test_a_command_that_is_none_and_a_score_that_is_no_number_are_named(tmp_path):
+    for command, said in (("", "is '', allowed is a program"), ("'", "is no command .No closing quotation")):
+        with pytest.raises(UserError, match=said):
+            CommandScorer(command)
+    (tmp_path / "score.py").write_text("print(1)\nprint('nan')\nprint(3)\n")
+    with pytest.raises(
+        UserError, match="which printed nan for reply 2 of 3 replies; allowed is one finite number a line"
+    ):
+        CommandScorer(f"{sys.executable} {tmp_path / 'score.py'}")(TRIPLES)
 
 
 PROMPTS = {

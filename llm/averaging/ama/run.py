@@ -200,7 +200,7 @@ def _sampled(
         return data
     prompts = read_prompts(sources.prompts)
     scorer = sources.scorer(device, settings.dtype, settings.batch * settings.samples)
-    scorer.check(prompts)  # raises before any work
+    scorer.check(prompts, settings.tokens)  # raises before any work
     pair.exchange()
     how = {name: getattr(settings, name) for name in ("samples", "tokens", "temperature", "seed")}
     how |= {"batch": settings.batch * settings.samples}

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil, cos, pi
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,7 +15,7 @@ from ...config.base import Count, Items, Positive, Settings, Share, refused
 from ...errors import UserError
 from ...grouping import Grouping
 from ...models.cache import model_name
-from ...models.scorers import CommandScorer, ModelScorer
+from ...models.scorers import CommandScorer, ModelScorer, words_of
 from ..pair import Match, hashes
 from ..soup import Soup
 from .parameterise import middle_weights, penalty, placement
@@ -54,7 +55,7 @@ class Sources:
         return CommandScorer(self.reward_command) if self.reward_command is not None else None
 
     def described(self) -> dict:
-        """Names without their folders, with SHA-256 of the files that matter."""
+        """Names without their folders, with SHA-256 of the files that matter, those that the reward command names included."""
         found = {
             "theta_0": self.theta_0,
             "theta": self.theta,
@@ -64,12 +65,17 @@ class Sources:
         found |= dict(zip(self.soup.names, self.soup.others, strict=True))
         folders = {key: {"folder": model_name(path), "sha256": hashes(path)} for key, path in found.items() if path}
         files = {"data": self.data, "prompts": self.prompts}
-        command = {"reward_command": self.reward_command} if self.reward_command is not None else {}
-        return folders | {key: described_file(path) for key, path in files.items() if path} | command
+        described: dict = folders | {key: described_file(path) for key, path in files.items() if path}
+        if self.reward_command is None:
+            return described
+        named = [Path(word) for word in words_of(self.reward_command) if isfile(word)]
+        programs = {"reward_command_files": list(map(described_file, named))} if named else {}
+        return described | {"reward_command": self.reward_command} | programs
 
 
 def described_file(path: Path) -> dict[str, str]:
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    with path.open("rb") as file:
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 SLOW = 0.5  # of s, which moves a ratio of 0.5 to 0.62

@@ -36,12 +36,14 @@ def mix(
     theta_pre: np.ndarray | None = None,
     to: str | None = None,
     round_: Callable[[np.ndarray, str], np.ndarray] | None = None,
+    exact: np.ndarray | None = None,
 ) -> np.ndarray:
     """Both merged at the ratio, for stored values (n,) of types `dtype_0` and `dtype`, in `to`, by default `dtype`.
 
     Where the method has such ends, ratio 0 and 1 copy, bit by bit, if the types are the same. out: where to write, may be `theta`
     if its type is `to`. state: what `merge.prepare` gave for the tensor that the values belong to. first: their place in it.
     theta_pre: its values in fp64, of methods that take it. round_: fp64 values -> stored ones of a type, by default `narrow`.
+    exact: where to write the merged values as they are before they are rounded, fp64, unless they are copied.
     Raises NotFinite if a value is NaN or Inf, but for infinities that both have, as buffers may; `out` is spoiled then.
     """
     to, round_ = to or dtype, round_ or narrow
@@ -55,7 +57,10 @@ def mix(
         else:
             models = (_fp64(low, dtype_0), _fp64(high, dtype), *([] if theta_pre is None else [theta_pre[block]]))
             with np.errstate(invalid="ignore"):
-                result = round_(merge.mix(models, ratio, state, first + start), to)
+                unrounded = merge.mix(models, ratio, state, first + start)
+                result = round_(unrounded, to)
+            if exact is not None:
+                exact[block] = unrounded
         # Between two finite values of one type lie finite ones, so there the result shows whether both sources are finite.
         if merge.copies(ratio) or merge.by_place or not dtype_0 == dtype == to or not all_finite(result, to):
             for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, to, "sum")):

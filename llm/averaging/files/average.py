@@ -18,10 +18,10 @@ from ..merge import Merge
 from ..merge.linear import LINEAR
 from ..ratios import Recipe
 from ..schedule import applied, checked
-from ..soup import Soup
+from ..soup import Soup, repeated
 from .card import Origin, write_card
 from .chunks import Chunk
-from .compatible import check_config, check_tokenizers
+from .compatible import check_config, check_tokenizers, note_on_templates
 from .copies import check_links, files_beside, write_beside
 from .hashes import FollowingHash
 from .layout import layout, write_index
@@ -59,8 +59,8 @@ def average_files(
     theta_0, theta: local folders with safetensors weights; theta may be a LoRA adapter on theta_0, and then
     `out` is an adapter too unless `full` is set.
     union: allow different vocabulary sizes (shared rows are averaged, theta's own are kept) and renamed added tokens.
-    method: "ma", (1 - ratio) theta_0 + ratio theta, or another merge or rule of the table of methods (merges other than this one
-    not with an adapter); options: values of its options. theta_pre: a third model folder, of methods that take it.
+    method: "ma", (1 - ratio) theta_0 + ratio theta, or another merge or rule of the table of methods (with an adapter, whatever is
+    not linear only if `full` is set); options: values of its options. theta_pre: a third model folder, of methods that take it.
     soup: other runs, of which and of theta the weighted mean takes theta's place: all models of theta's shape, or all adapters
     on theta_0, and then `full` has to be set.
     ignore_config: keys of config.json that may differ. strict: refuse an adapter of another base, and tokenizers that differ
@@ -76,9 +76,10 @@ def average_files(
         recipe, merge = (recipe, LINEAR) if regression else applied(method, options or {}, recipe)
         _check_third(theta_pre, method, merge)
         inputs = _inputs(theta_0, theta, theta_pre, soup, union, full)
-        if inputs.theta.is_adapter and merge is not LINEAR:
-            raise UserError(f"method is {method!r}, allowed with an adapter is ma.")
+        if inputs.theta.is_adapter and not full and not merge.is_linear:
+            raise UserError(f"method is {method!r}, allowed with an adapter is --full: the result has no low rank.")
         notes, doubts = _differences(inputs, ignore_config)
+        notes += repeated(theta, soup)
         plan = inputs.plan(recipe, output, merge)
         if strict and doubts:
             raise UserError(f"strict is set, but: {doubts[0]}")
@@ -129,6 +130,7 @@ def _differences(inputs: Inputs, ignore_config: Collection[str]) -> tuple[list[s
     doubts: list[str] = []
     for folder in (inputs.theta, *inputs.others):
         notes += [] if folder.is_adapter else check_config(inputs.base, folder, ignore_config)
+        notes += note_on_templates(inputs.base, folder)
         doubts += check_tokenizers(inputs.base.path, folder.path, inputs.union)
         doubts += notes_on_base(inputs.base, folder) if folder.is_adapter else []
     return notes, doubts
@@ -222,7 +224,7 @@ def _report(
 ) -> Report:
     resolved, kinds = plan.resolved, output.stored_as(plan.tensors)
     covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
-    warning = output.effect.warning(kinds) if method == "ma" else None
+    warning = output.effect.warning(kinds) if method != "regmean" else None  # of its merged tensors nothing is counted
     return Report(
         plan.kind,
         method,

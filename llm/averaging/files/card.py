@@ -101,16 +101,16 @@ def _theta(report: Report, names: dict[str, str]) -> str:
 
 def _front_matter(names: dict[str, str], licences: dict[str, str | None], is_adapter: bool) -> str:
     """What the hub reads of the card (its "model card metadata")."""
-    known = set(licences.values())
-    same = {"license": known.pop()} if len(known) == 1 and None not in known else {"license": "other"}
-    several = {"license_name": "licences-of-both-sources"} if same["license"] == "other" else {}
+    known, which = set(licences.values()), "both" if len(licences) == 2 else "all"
+    same: dict[str, str | None] = {"license": "other", "license_name": f"licences-of-{which}-sources"}
+    if len(known) == 1:
+        same = {} if None in known else {"license": known.pop()}
     lines = {
         "library_name": "peft" if is_adapter else "transformers",
         "base_model": list(dict.fromkeys(names.values())),
         "base_model_relation": "merge",
         "tags": ["merge", "model-averaging", "alignment-tax"],
         **same,
-        **several,
     }
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in lines.items())  # JSON is YAML
 

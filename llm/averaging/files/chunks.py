@@ -113,13 +113,14 @@ class Averaged:
             if not np.isfinite(extra).all():
                 raise not_finite(self.third, "theta-pre")
         seen = self.output.sample(low, left.dtype), self.output.sample(high, kind)
+        exact = None if self.merge.is_linear or self.merge.copies(self.ratio) else np.empty(len(low))
         try:
-            made = mix(low, left.dtype, high, kind, self.ratio, out, self.merge, state, first, extra, to, round_)
+            made = mix(low, left.dtype, high, kind, self.ratio, out, self.merge, state, first, extra, to, round_, exact)
         except NotFinite as error:
             if str(error) == "sum":
                 raise _too_large(right, to) from None
             raise not_finite(*((left, "theta-0") if str(error) == "theta_0" else (right, "theta"))) from None
-        self.output.count(*seen, made, to, self.ratio)
+        self.output.count(*seen, made, to, self.ratio, exact)
         return made
 
     def _whole_numbers(self, first: int, low: Stored, high: Stored | None) -> Stored:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from ...errors import UserError
 from ...models.folder import ModelFolder, read_json
@@ -91,6 +92,25 @@ def check_tokenizers(theta_0: Path, theta: Path, union: bool = False) -> list[st
     if len(renamed) > 3:
         renamed[2:] = [f"{renamed[2][:-1]}, and {len(renamed) - 3} more have other names."]
     return renamed + [f"Token {i} is {left.get(i, right.get(i))!r} in one tokenizer only." for i in odd[:3]]
+
+
+def note_on_templates(theta_0: ModelFolder, theta: ModelFolder) -> list[str]:
+    """A note where the two have chat templates that differ, or where one has none."""
+    left, right = (_template(folder.path) for folder in (theta_0, theta))
+    if left == right or not any(theta.path.glob("tokenizer*")):  # without a tokenizer of its own theta_0's is taken
+        return []
+    return [
+        f"The chat templates of {theta_0.name} and {theta.name} differ, and {theta.name}'s is taken for all: {theta_0.name} may do worse in "
+        "it than in its own, which looks like a gain of alignment and can hide a tax."
+    ]
+
+
+def _template(folder: Path) -> Any:
+    """The chat template that transformers would read; None for none."""
+    file, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if file.is_file():
+        return file.read_text("utf-8", "replace")
+    return read_json(config).get("chat_template") if config.is_file() else None
 
 
 def tokens(folder: Path) -> dict[int, str]:

@@ -51,9 +51,18 @@ class Output:
         part = stored[::STRIDE] if len(stored) > WHOLE else stored
         return widen(part.copy(), dtype).astype(np.float64 if dtype == "F64" else np.float32, copy=False)
 
-    def count(self, low: np.ndarray, high: np.ndarray, made: np.ndarray, dtype: str, ratio: float) -> None:
-        """Look at a block's samples of theta_0 and theta, and at all of what was made of them."""
-        self.effect.add(low, high, self.sample(made, dtype), ratio, len(made))
+    def count(
+        self,
+        low: np.ndarray,
+        high: np.ndarray,
+        made: np.ndarray,
+        dtype: str,
+        ratio: float,
+        exact: np.ndarray | None = None,
+    ) -> None:
+        """Look at a block's samples of theta_0 and theta, and at all of what was made of them: rounded, and `exact` where it is not linear."""
+        unrounded = None if exact is None else self.sample(exact, "F64")
+        self.effect.add(low, high, self.sample(made, dtype), ratio, len(made), unrounded)
 
     def keep(self, count: int) -> None:
         """Count weights that are theta_0's in all three models."""

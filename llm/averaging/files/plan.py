@@ -17,6 +17,11 @@ from .output import Output
 from .pairing import Tensors, heads, pair
 from .soup import of_adapters, of_models
 
+MERGED_LATER = (
+    "The effective alpha is that of the adapter by itself; in a model of 16 bits that it is merged into it may be another, which "
+    "`front` and `tax` tell."
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -63,7 +68,7 @@ class Inputs:
         if not self.theta.is_adapter:
             return _of_models(self, recipe, output, merge)
         if self.full:
-            return _of_merged_adapter(self, recipe, output)
+            return _of_merged_adapter(self, recipe, output, merge)
         if self.others:
             raise UserError(
                 "theta is an adapter, and the mean of several has no low rank; allowed with --with is --full."
@@ -72,19 +77,17 @@ class Inputs:
 
 
 def _of_models(inputs: Inputs, recipe: Recipe, output: Output, merge: Merge) -> Plan:
-    pre, pairing = inputs.third, pair(inputs.base, inputs.theta, inputs.union)
+    pairing = pair(inputs.base, inputs.theta, inputs.union)
     left, right = pairing.theta_0, pairing.theta
-    before = pair(pre, inputs.theta, False).theta_0 if pre else {}
-    for name in right if pre else ():
-        if name not in before:
-            raise UserError(f"{name} is a tensor of theta-0 and theta only: theta-pre ({pre.path}) lacks it.")
+    before = _before(inputs.third, inputs.theta, right)
     soup = of_models(inputs.soup, inputs.theta, inputs.others, right)
     resolved = resolve(recipe, dict.fromkeys([*right, *pairing.tied.values()]), pairing.tied)
 
     def make(name: str) -> Iterator[Chunk]:
         drawn = pairing.tied.get(name, name)  # two copies of one matrix stay one
-        ratio, third = resolved.ratios[name], before.get(name)
-        return Averaged(left[name], right[name], ratio, output, merge, drawn, third, soup(name)).chunks()
+        ratio, own = resolved.ratios[name], LINEAR if name in resolved.fixed else merge
+        third = before.get(name) if own.third else None
+        return Averaged(left[name], right[name], ratio, output, own, drawn, third, soup(name)).chunks()
 
     settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
     notes = pairing.notes + _mixed_types(left, right)
@@ -102,10 +105,11 @@ def _of_adapter(inputs: Inputs, recipe: Recipe, output: Output) -> Plan:
     def scale(name: str) -> Iterator[Chunk]:
         return chunks.scaled_adapter(adapter, theta.tensors[name], ratios[name], output)
 
-    return Plan("adapter", theta, theta.tensors, resolved, scale, {}, adapter.notes)
+    notes = [*adapter.notes, MERGED_LATER]
+    return Plan("adapter", theta, theta.tensors, resolved, scale, {}, notes)
 
 
-def _of_merged_adapter(inputs: Inputs, recipe: Recipe, output: Output) -> Plan:
+def _of_merged_adapter(inputs: Inputs, recipe: Recipe, output: Output, merge: Merge) -> Plan:
     base, adapter = inputs.base, lora.read_adapter(inputs.base, inputs.theta, inputs.union)
     if adapter.unmergeable:
         raise UserError(
@@ -118,16 +122,29 @@ def _of_merged_adapter(inputs: Inputs, recipe: Recipe, output: Output) -> Plan:
     tensors |= {name: replace(tensors[name], dtype=t.dtype, shape=t.shape) for name, t in whole.items()}
     resolved = resolve(recipe, dict.fromkeys([*names, *adapter.tied, *adapter.tied.values()]), adapter.tied)
     settings, notes = _settings(tensors, adapter, whole)
-    soup = of_adapters(inputs.soup, base, adapter, inputs.others, inputs.union)
+    before = _before(inputs.third, base, tensors)
+    soup = of_adapters(inputs.soup, base, adapter, inputs.others, inputs.union, always=not merge.is_linear)
 
     def make(name: str) -> Iterator[Chunk]:
-        ratio, several = resolved.ratios[name], soup(name)
+        ratio, several, own = resolved.ratios[name], soup(name), LINEAR if name in resolved.fixed else merge
         if several is None:
             return chunks.merged(name, adapter, ratio, output)
-        return Averaged(adapter.base[name], tensors[name], ratio, output, soup=several).chunks()
+        drawn, third = adapter.tied.get(name, name), before.get(name) if own.third else None
+        return Averaged(adapter.base[name], tensors[name], ratio, output, own, drawn, third, several).chunks()
 
     notes = adapter.notes + _mixed_types(adapter.base, whole) + notes
-    return Plan("merged adapter", base, tensors, resolved, make, settings, notes)
+    return Plan("merged adapter", base, tensors, resolved, make, settings, notes, merge.formula)
+
+
+def _before(pre: ModelFolder | None, like: ModelFolder, names: Tensors) -> Tensors:
+    """theta_pre's tensors by the names of `like`; UserError where one of `names` is not among them."""
+    if pre is None:
+        return {}
+    found = pair(pre, like, False).theta_0
+    for name in names:
+        if name not in found:
+            raise UserError(f"{name} is a tensor of theta-0 and theta only: theta-pre ({pre.path}) lacks it.")
+    return found
 
 
 def _settings(tensors: Tensors, adapter: lora.Adapter, whole: Tensors) -> tuple[dict[str, object], list[str]]:

@@ -35,7 +35,8 @@ class Report:
     @property
     def rounded(self) -> str:
         """What rounding did, in words."""
-        return f"{self.dtype}, rounding {self.rounding}: {Effect.of(self.effect).sentence()}"
+        weights = "the adapter's scaled weights" if self.kind == "adapter" else "the weights"
+        return f"{self.dtype}, rounding {self.rounding}: {Effect.of(self.effect).sentence(weights)}"
 
     def coverage(self) -> list[tuple[str, float, int, int]]:
         """(label, ratio, number of tensors, number of values) per label and ratio."""

@@ -10,6 +10,7 @@ from ...models.folder import ModelFolder
 from ...models.safetensors import TensorInfo
 from ..soup import Soup, weighted
 from . import lora
+from .arithmetic import STORAGE
 from .chunks import Span, fp64, not_finite
 from .pairing import Tensors, pair
 
@@ -93,9 +94,11 @@ def of_models(
 
 
 def of_adapters(
-    soup: Soup, base: ModelFolder, theta: lora.Adapter, others: Sequence[ModelFolder], union: bool
+    soup: Soup, base: ModelFolder, theta: lora.Adapter, others: Sequence[ModelFolder], union: bool, always: bool = False
 ) -> Callable[[str], SoupTensor | None]:
-    """Tensor name -> its `SoupTensor`, None without others and where no adapter acts on it; UserError for what are no adapters that can be merged."""
+    """Tensor name -> its `SoupTensor`, None without others and where no adapter acts on it, unless `always` is set and values are
+    averaged; UserError for what are no adapters that can be merged.
+    """
     adapters: dict[str, lora.Adapter] = {"theta": theta}
     for other in others:
         if not other.is_adapter:
@@ -104,7 +107,8 @@ def of_adapters(
         _check_like(theta, adapter, other)
 
     def make(name: str) -> SoupTensor | None:
-        if not others or not any(name in one.added or name in one.whole for one in adapters.values()):
+        changed = bool(others) and any(name in one.added or name in one.whole for one in adapters.values())
+        if not changed and not (always and theta.base[name].dtype in STORAGE):
             return None
         shares = [
             Share(

@@ -41,6 +41,7 @@ class Merge:
         first) -> merged values, where `first` is the place of the block's first value in its tensor.
     starts, ends: whether ratio 0 is theta_0 and ratio 1 theta, which are then copied bit by bit.
     most: the largest ratio. third: whether it takes theta_pre too.
+    is_linear: whether the merged values are (1 - ratio) theta_0 + ratio theta at any ratio.
     """
 
     formula: str
@@ -51,6 +52,7 @@ class Merge:
     ends: bool = True
     most: float = 1.0
     third: bool = False
+    is_linear: bool = False
 
     def with_options(self, options: Mapping[str, Any]) -> "Merge":
         """The same with values for the options of `prepare`."""

@@ -8,4 +8,4 @@ def apply(theta_0, theta, ratio: float, _=None):
     return (1 - ratio) * theta_0 + ratio * theta
 
 
-LINEAR = Merge("(1 - alpha) theta_0 + alpha theta", apply)
+LINEAR = Merge("(1 - alpha) theta_0 + alpha theta", apply, is_linear=True)

@@ -84,6 +84,11 @@ def points_of(settings: FrontSettings) -> list[Point]:
     return found
 
 
+def file_of(out: Path, point: Point) -> Path:
+    """Where a run keeps what it has measured of a point."""
+    return out / _POINTS / f"{point.label}.json"
+
+
 def measure_front(
     pair: Pair,
     settings: FrontSettings,
@@ -104,7 +109,7 @@ def measure_front(
     points, names = points_of(settings), [task.name for task in tasks]
     measured: list[Point] = []
     for number, point in enumerate(points):
-        file = claim.out / _POINTS / f"{point.label}.json"
+        file = file_of(claim.out, point)
         known = read_made(file, lambda content: _known(content, names)) if file.exists() else None
         missing = [task for task in tasks if known is None or task.name not in known["tasks"]]
         if missing:
@@ -116,7 +121,8 @@ def measure_front(
                     regression(setting)
                 else:
                     mix_(pair.model, theta_0, pair.theta, per_tensor, merge, pair.theta_pre)
-                saved = saved_effect(pair, theta_0, pair.model.state_dict(), per_tensor)
+                known_ratios = per_tensor if merge.is_linear else None
+                saved = saved_effect(pair, theta_0, pair.model.state_dict(), known_ratios)
                 scores, seconds = measure_tasks(
                     pair, missing, point.label, lambda label: progress(label, number, len(points))
                 )

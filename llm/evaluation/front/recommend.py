@@ -55,6 +55,15 @@ class Candidate:
     chosen: float
     gain: float
 
+    @property
+    def span(self) -> str:
+        """The interval of the share that is kept, in words."""
+        return "not known" if self.low is None or self.high is None else f"{self.low:.0%} to {self.high:.0%}"
+
+    def may_keep(self, keep: float) -> bool:
+        """Whether the interval does not rule out that it keeps enough."""
+        return self.high is None or self.high >= keep
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -62,7 +71,8 @@ class Recommendation:
 
     method, alpha: of the recommended model, of regmean by its families and as 1 / (1 + lambda); theta and 1 where theta should be kept,
     theta and None where there is no rise to keep.
-    sure: whether the lower bound is at least `keep`, and not the estimate alone. by_method: method -> its best candidate's alpha
+    sure: whether the lower bound is at least `keep`, and not the estimate alone; where theta should be kept, whether the intervals rule
+    out every model that gains. by_method: method -> its best candidate's alpha
     and gain, and the recommended one's gain less that, with its interval.
     """
 
@@ -140,16 +150,18 @@ def recommend(
     unseen = front.gains(front.unseen)[np.arange(resamples), judged.picks]
     method, alpha = (*front.names, ("theta", 1.0))[best - 1]
     chosen = None if method == "theta" else judged.candidates[best - 1]
+    doubtful = [one for one in judged.candidates if one.may_keep(keep) and one.gain > 0] if chosen is None else []
+    items = alignment.items.shape[1]
     return Recommendation(
         method,
         alpha,
-        judged.sure,
+        judged.sure and not doubtful,
         alignment=change(0, best, -1),
         abilities={task.name: change(k, best, -1) for k, task in enumerate(abilities, start=1)},
         gain=interval(gains[best], drawn[:, best]),
         expected=interval(unseen.mean(), unseen),
         by_method=_by_method(front, judged, interval),
-        warnings=_warnings(chosen, judged.sure, keep, alignment.items.shape[1], front.names),
+        warnings=_warnings(chosen, judged.sure, keep, items, front.names) if chosen else _doubts(doubtful, keep, items),
         **common,
     )
 
@@ -197,8 +209,13 @@ def _check(
     if not all(alpha <= 1 for _, alpha in names) or len(names) + 2 != len(alignment.items):
         raise ValueError(f"names = {names} must have a ratio of at most 1 for each point between the ends")
     for task in [alignment, *abilities]:
-        if task.items.shape[1] < LEAST:
-            raise UserError(f"{task.name} has {task.items.shape[1]} items, allowed are at least {LEAST}.")
+        check_count(task.name, task.items.shape[1])
+
+
+def check_count(name: str, items: int) -> None:
+    """UserError where a task has too few items for an interval."""
+    if items < LEAST:
+        raise UserError(f"{name} has {items} items, allowed are at least {LEAST}.")
 
 
 def _resampled(
@@ -260,11 +277,7 @@ def _by_method(front: _Front, judged: _Judged, interval: "_Interval") -> dict[st
     return found
 
 
-def _warnings(
-    best: Candidate | None, sure: bool, keep: float, items: int, names: Sequence[tuple[str, float]]
-) -> list[str]:
-    if best is None:
-        return []
+def _warnings(best: Candidate, sure: bool, keep: float, items: int, names: Sequence[tuple[str, float]]) -> list[str]:
     said = []
     if not sure:
         said.append(
@@ -272,13 +285,22 @@ def _warnings(
             "and more prompts, or more samples a prompt, are needed to be sure."
         )
     if best.low is None or best.high is None or best.high - best.low > WIDE:
-        span = (
-            "not known" if best.low is None or best.high is None else f"known as {best.low:.0%} to {best.high:.0%} only"
-        )
+        span = best.span if best.low is None or best.high is None else f"known as {best.span} only"
         said.append(f"The share of the rise that is kept is {span}, from {items} items.")
     if best.alpha == min(alpha for method, alpha in names if method == best.method) > 0:
         said.append("Nothing nearer to theta_0 was tried of its method, which may gain more.")
     return said
+
+
+def _doubts(doubtful: Sequence[Candidate], keep: float, items: int) -> list[str]:
+    """What is to be said where theta is kept, though models that gain are not ruled out."""
+    if not doubtful:
+        return []
+    widest = max(doubtful, key=lambda one: np.inf if one.low is None or one.high is None else one.high - one.low)
+    return [
+        f"{len(doubtful)} of the models that gain may keep {keep:.0%} of the rise all the same: the widest interval of what one keeps "
+        f"is {widest.span}, from {items} items; more prompts, or more samples a prompt, are needed to tell."
+    ]
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,10 @@ def sentence(found: Recommendation, alignment: str, points: Sequence[Point]) -> 
     if found.alpha is None:
         return f"There is no measurable rise of {alignment} to keep ({found.rise}), so no ratio is recommended."
     if best is None or point is None:
+        surely, advice = ("", "keep theta") if found.sure else ("surely ", "keep theta until more is known")
         return (
-            f"No model that was tried gains ability and keeps {found.keep:.0%} of the rise of {alignment} (interval over items, {sure} "
-            "confidence): keep theta."
+            f"No model that was tried gains ability and {surely}keeps {found.keep:.0%} of the rise of {alignment} (interval over items, "
+            f"{sure} confidence): {advice}." + "".join(f" {warning}" for warning in found.warnings)
         )
     gains = "; ".join(f"{name} {change}" for name, change in found.abilities.items())
     kept = f"{best.kept:.1%} of the rise of {alignment} is kept"

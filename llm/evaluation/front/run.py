@@ -11,9 +11,9 @@ from ...averaging.ama.picture import save_figure
 from ...averaging.ama.samples import Sample, read_samples, select, tokenise
 from ...averaging.ama.settings import Sources
 from ...averaging.files.own_samples import FILE, Texts
+from ...averaging.merge import merge_named, merged_methods
 from ...averaging.pair import Pair, load_pair
 from ...averaging.precision import REMEDY
-from ...averaging.schedule import schedules
 from ...data.records import messages, turns_of
 from ...errors import UserError
 from ...evidence.rows import write_rows
@@ -22,11 +22,12 @@ from ...methods import METHODS
 from ...models.cache import model_name
 from ...models.chat import ids_of_prompts
 from ...models.loading import device_of, warn
+from ...models.scorers import ModelScorer
 from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
 from ..tasks import Replies, Scorer, Task
 from .claim import Claim
-from .measure import Point, measure_front, part_of, points_of, rows_of
-from .recommend import Recommendation, Series, recommend
+from .measure import Point, file_of, measure_front, part_of, points_of, rows_of
+from .recommend import Recommendation, Series, check_count, recommend
 from .report import draw_front, recommended, report, sentence
 from .settings import BETWEEN, REGRESSION, FrontSettings
 from .texts import check_regression, described_regression, own_texts
@@ -69,7 +70,7 @@ def front_files(
         progress("texts for regmean", 0, len(points_of(settings)))
         texts = own_texts(pair, sources, settings, claim)
     notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else [])
-    notes += _shared(drawn, texts, tasks, pair.tokenizer)
+    notes += _shared(drawn, texts, tasks, pair.tokenizer) + _kept(out, tasks, settings)
     for note in notes:
         warn(note)
     points = measure_front(pair, settings, tasks, samples, texts, claim, progress)
@@ -85,17 +86,18 @@ def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | N
     if (sources.data is not None) != ("ama" in settings.method):
         raise UserError("data (samples of theta) is needed with method 'ama' and allowed with it only.")
     if (sources.theta_pre is not None) != bool(settings.thirds):
-        needed = ", ".join(settings.thirds) or "none of the chosen methods"
-        raise UserError(
-            f"theta-pre is {_text(sources.theta_pre)!r}, which is needed and allowed with methods that take it: {needed}."
-        )
+        if settings.thirds:
+            raise UserError(
+                f"theta-pre is missing, needed with method {settings.thirds[0]}: the model that theta-0 was tuned from."
+            )
+        raise UserError(f"theta-pre is {str(sources.theta_pre)!r}, which none of the chosen methods takes.")
     if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
         raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
     check_regression(sources, settings)
 
 
 def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
-    """UserError unless there are an alignment metric and an ability."""
+    """UserError unless there are an alignment metric and an ability, each with items enough for an interval."""
     names = [task.name for task in tasks]
     if settings.alignment not in names:
         raise UserError(
@@ -104,6 +106,9 @@ def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
         )
     if len(names) < 2:
         raise UserError("tasks has no ability beside the alignment metric; give at least one.")
+    for task in tasks:
+        if task.count is not None:
+            check_count(task.name, task.count)
 
 
 def _drawn(sources: Sources, settings: FrontSettings) -> list[Sample]:
@@ -134,15 +139,27 @@ def _shared(drawn: Sequence[Sample], texts: Texts, tasks: Sequence[Task], tokeni
     return found
 
 
+def _kept(out: Path, tasks: Sequence[Task], settings: FrontSettings) -> list[str]:
+    """A note where rewards of an earlier run stand whose scorer is not wholly described by files and source text."""
+    if not any(
+        isinstance(task, Replies) and task.scorer and not isinstance(task.scorer, ModelScorer) for task in tasks
+    ):
+        return []
+    kept = sum(file_of(out, point).exists() for point in points_of(settings))
+    return [
+        f"{kept} models keep the rewards that an earlier run in {out} has measured; if what scores replies has changed in more than "
+        "the files that its command names, or its own source, give a new folder."
+    ] * bool(kept)
+
+
 def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
     """What rounding does to the first average along the front, if it is saved, in words; a warning where it moves one."""
     kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
     inner = [point for point in points[2:] if 0 < point.alpha < 1]
-    linear = [point for point in inner if point.method in ("ma", *BETWEEN, *schedules(), REGRESSION)]
     told = inner and inner[0].saved.alpha is not None  # not where the two models are equal
     said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if told else []
     remedies = {REGRESSION: "regmean is written in no other type"}
-    warned = [(point.ratio, point.saved.warning(kinds, remedies.get(point.method, REMEDY))) for point in linear]
+    warned = [(point.ratio, point.saved.warning(kinds, remedies.get(point.method, REMEDY))) for point in inner]
     return said + [f"At {name} {value:g}: {warning}" for (name, value), warning in warned if warning][:1]
 
 
@@ -200,10 +217,6 @@ def _is_theta(point: Point) -> bool:
     """Whether a point at ratio 1 is theta."""
     order = METHODS[point.method].order
     return point.method in BETWEEN or (order is not None and order.ends == "theta")
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _write(
@@ -274,7 +287,8 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
     models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
     models += [text for other in sources.soup.others for text in ("--with", str(other))]
     models += [text for weight in sources.soup.weights for text in ("--weight", f"{weight:g}")]
-    full = sources.soup.others or best.method == REGRESSION
+    merges = best.method in merged_methods() and not merge_named(best.method).is_linear
+    full = sources.soup.others or best.method == REGRESSION or merges
     models += ["--full"] if full and (sources.theta / "adapter_config.json").is_file() else []
     models += ["--theta-pre", str(sources.theta_pre)] if best.method in settings.thirds else []
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []

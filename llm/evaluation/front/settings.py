@@ -30,7 +30,7 @@ def parse_alphas(given: str | list[float]) -> list[float]:
             found = [round(first + k * step, 12) for k in range(min(count, 100_001))]
         else:
             found = sorted(
-                {round(float(number), 12) for number in (given.split(",") if isinstance(given, str) else given)}
+                {round(float(number), 12) + 0.0 for number in (given.split(",") if isinstance(given, str) else given)}
             )
     except (ValueError, OverflowError):
         raise wrong from None

@@ -100,6 +100,6 @@ def page(found: dict) -> str:
 
 def _look(one: dict) -> str:
     """Whether the whole interval lies on one side of 0, and on which."""
-    if one["low"] is None or one["low"] <= 0 <= one["high"]:
+    if one["better"] == "neither" or one["low"] is None or one["low"] <= 0 <= one["high"]:
         return ""
     return "better" if (one["low"] > 0) == (one["better"] == "higher") else "worse"

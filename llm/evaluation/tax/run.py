@@ -18,10 +18,11 @@ from ...models.loading import device_of, warn
 from ..changes import LOWER_IS_BETTER, Change, flips, paired_change, verdicts
 from ..measurement import Measurement
 from ..measuring import Measuring, Progress, kinds_of, measure_tasks, tasks_of, try_tasks
-from ..tasks import Replies, Scorer, Task
+from ..tasks import WORDS, Replies, Scorer, Task
 from .divergence import divergences
 from .page import page
 
+NO_DIRECTION = ("length", WORDS)  # kinds of metrics of which neither more nor less is better
 SHOWN = 10  # prompts of lost items on the page
 
 
@@ -47,8 +48,13 @@ def tax_files(
     """
     if out.exists():
         raise UserError(f"out is {str(out)!r}, which exists; give a new folder.")
+    if not out.resolve().parent.is_dir():
+        raise UserError(f"out is {str(out)!r}, but the folder it is to be in does not exist.")
     place = device_of(device)
     tasks = tasks_of(sources, settings, place, scorer)
+    names = [task.name for task in tasks]
+    if "alignment" in settings.model_fields_set and settings.alignment not in names:
+        raise UserError(f"alignment is {settings.alignment!r}, allowed are the tasks {', '.join(names) or '(none)'}.")
     pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
     for note in pair.notes:
         warn(note)
@@ -74,6 +80,8 @@ def _of_averages(moved: dict) -> list[str]:
     """What saving an average would do, in words, and the first warning."""
     effects = {alpha: Effect.of(one) for alpha, one in moved["saved"].items()}
     alpha, first = next(iter(effects.items()))
+    if first.alpha is None:
+        return ["The two models are equal, and so is every average of them."]
     warnings = [warning for one in effects.values() if (warning := one.warning(moved["dtype"]))]
     return [f"An average at alpha {alpha} saved in {moved['dtype']} has {first.sentence()}.", *warnings[:1]]
 
@@ -95,12 +103,13 @@ def measured_tax(pair: Pair, tasks: Sequence[Task], settings: Measuring, progres
     show("divergence")
     kl = divergences(pair, prompts, settings.batch) if prompts else {}
     progress("done", len(steps), len(steps))
-    metrics, changes = _compared(before, after, settings)
+    kinds = kinds_of(tasks, before)
+    metrics, changes = _compared(before, after, kinds, settings)
     abilities = {task.name: changes[task.name] for task in tasks if _is_ability(task, settings)}
     rise = changes.get(settings.alignment)
     return {
         "verdicts": verdicts(abilities, rise, settings.alignment),
-        "tasks": [_task(task, metrics, before, after, kinds_of(tasks, before)) for task in tasks],
+        "tasks": [_task(task, metrics, before, after, kinds) for task in tasks],
         "divergence": {name: {"value": one.value, "stderr": one.stderr, "n": one.n} for name, one in kl.items()},
         "moved": moved,
     }
@@ -111,7 +120,7 @@ def _is_ability(task: Task, settings: Measuring) -> bool:
 
 
 def _compared(
-    before: dict[str, Measurement], after: dict[str, Measurement], settings: Measuring
+    before: dict[str, Measurement], after: dict[str, Measurement], kinds: dict[str, str], settings: Measuring
 ) -> tuple[dict[str, dict], dict[str, Change]]:
     """(metric -> both values with their errors and the change with its interval, metric -> change)."""
     rng = np.random.default_rng([settings.seed, 3])
@@ -122,14 +131,18 @@ def _compared(
         sides = {name: {"value": one.value, "stderr": one.stderr} for name, one in (("theta_0", low), ("theta", high))}
         bounds = {side: bound if isfinite(bound := getattr(change, side)) else None for side in ("low", "high")}
         better = "lower" if key.rpartition("/")[2] in LOWER_IS_BETTER else "higher"
+        better = "neither" if kinds[key] in NO_DIRECTION else better
         metrics[key] = {**sides, "change": change.value, **bounds, "n": low.n, "better": better}
     return metrics, changes
 
 
 def _task(task: Task, metrics: dict, before: dict, after: dict, kinds: dict[str, str]) -> dict:
-    """A task's part of the JSON: its metrics, the items that it lost and gained by its own metric, prompts of those lost."""
+    """A task's part of the JSON: its metrics, the items that it lost and gained by its own metric, prompts of those lost; no items by
+    a metric of which neither more nor less is better.
+    """
     own = [key for key in metrics if key == task.name or key.startswith(f"{task.name}/")]
-    lost, gained = flips(before[task.name], after[task.name])
+    directed = metrics[task.name]["better"] != "neither"
+    lost, gained = flips(before[task.name], after[task.name]) if directed else ([], [])
     items = getattr(task, "items", None) or [{"prompt": prompt} for prompt in getattr(task, "prompts", [])]
     shown = [_shown(items[item]["prompt"]) for item in lost[:SHOWN]] if items else []
     return {
