@@ -43,7 +43,7 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    preset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="letters, digits and any of _ . -")]
+    preset: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", description="a text without control characters")]
     seed: Annotated[int, Field(ge=0, description="an integer >= 0")]
     rlhf: Annotated[str, Field(description=f"one of none, {', '.join(names('alignment'))}")]
     method: Text

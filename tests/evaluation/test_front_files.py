@@ -746,9 +746,8 @@ def test_items_that_do_not_fit_into_the_context_are_refused(chat, item, follows,
     marks = 2 * chat + ("choices" in item)  # w5 PROMPT w6, and the space before a choice
     fits = CONTEXT - marks - follows
     for words_of_prompt, code in ((fits, None), (fits + 1, 2)):
-        file = write_lines(
-            tmp_path / "long.jsonl", [{"prompt": "w50"} | item, {"prompt": "w50 " * words_of_prompt} | item]
-        )
+        items = [*[{"prompt": "w50"} | item] * 4, {"prompt": "w50 " * words_of_prompt} | item]
+        file = write_lines(tmp_path / "long.jsonl", items)
         tasks = f"{folder / 'qa.jsonl'},{file}"
         given = {"tasks": tasks, "chat": chat, "reward-model": None, "prompts": None, "alignment": "qa"}
         asked = arguments(folder, tmp_path / "front", **given)
@@ -758,7 +757,7 @@ def test_items_that_do_not_fit_into_the_context_are_refused(chat, item, follows,
             shutil.rmtree(tmp_path / "front", ignore_errors=True)
             continue
         assert command(monkeypatch, "front", *asked) == code
-        said = f"item 2 of long with its longest reply = {CONTEXT + 1} tokens is not allowed: the model's context is {CONTEXT}"
+        said = f"item 5 of long with its longest reply = {CONTEXT + 1} tokens is not allowed: the model's context is {CONTEXT}"
         assert said in capsys.readouterr().err and not (tmp_path / "front").exists()
 
 
@@ -807,7 +806,7 @@ def test_answers_are_drawn_from_what_the_likeliest_ones_are_asked_with(chat, fol
 @pytest.mark.parametrize("item", [{"choices": ["w9", "w10"], "answer": 0}, {"answers": ["w9"]}, {"reference": "w9"}])
 def test_a_prompt_without_a_token_is_refused_before_anything_is_measured(item, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
-    file = write_lines(tmp_path / "empty.jsonl", [{"prompt": "w50"} | item, {"prompt": ""} | item])
+    file = write_lines(tmp_path / "empty.jsonl", [*[{"prompt": "w50"} | item] * 4, {"prompt": ""} | item])
     given = {"reward-model": None, "prompts": None, "alignment": "qa", "tasks": f"{folder / 'qa.jsonl'},{file}"}
     asked = arguments(folder, tmp_path / "front", chat=False, **given)
     assert command(monkeypatch, "front", *asked) == 2

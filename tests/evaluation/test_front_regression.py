@@ -223,9 +223,9 @@ def test_prompts_that_leave_no_room_for_a_reply_are_refused(tmp_path, monkeypatc
     monkeypatch.setattr(module, "measure_tasks", lambda *_: pytest.fail("measures"))
     for key, count, tokens, what in (
         ("train-prompts", 40, 42 + 128, "the longest prompt + its reply"),
-        ("prompts", 158, 160 + 4, "item 2 of reward with its longest reply"),
+        ("prompts", 158, 160 + 4, "item 5 of reward with its longest reply"),
     ):
-        file = write_lines(tmp_path / "long.jsonl", [{"prompt": "w50"}, {"prompt": "w50 " * count}])
+        file = write_lines(tmp_path / "long.jsonl", [*[{"prompt": "w50"}] * 4, {"prompt": "w50 " * count}])
         assert command(monkeypatch, *arguments(folder, tmp_path / "front", **{key: file})) == 2
         said = f"{what} = {tokens} tokens is not allowed: the model's context is 160"
         assert said in capsys.readouterr().err and not (tmp_path / "front").exists()
