@@ -98,6 +98,8 @@ class HubEvaluate(Settings):
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]  # an ability is their mean (`llm.data.benchmarks`)
     limit: Items | None  # items of each task; null: all
     answer_tokens: Count | None  # new tokens of an answer; null: lm-eval's own, 256
+    # Cut the beginning of the tasks' prompts that are too long for the model's context, as lm-eval does; else they end the run.
+    cut: bool = True
     batch: Count  # sequences a GPU at a time, by transformers
     # What writes and reads; auto: vLLM where the hardware samples by it and it is installed, else transformers.
     sampler: Literal["auto", "transformers", "vllm"] = "auto"

@@ -114,8 +114,8 @@ class Writing(Settings):
 class Aligning(Training):
     """What every trainer of an algorithm of alignment has.
 
-    Its methods: `work` (over all GPUs); `example`, (rows a step, tokens of the longest example); and `memory`, bytes of a GPU,
-    from those of learning alone, of sampling alone (policy, reward model, cache), and of a model that only reads.
+    Its methods: `work` (over all GPUs); `longest`, tokens of the longest example; and `memory`, bytes of a GPU, from those of
+    learning alone, of sampling alone (policy, reward model, cache), and of a model that only reads.
     """
 
     starts_warm: ClassVar[bool] = False  # from theta_0 tuned on HH-RLHF's chosen replies (`HubPreset.warm_start`)
@@ -135,8 +135,8 @@ class DpoSettings(Aligning):
     descent: Descent
 
     @property
-    def example(self) -> tuple[int, int]:
-        return self.rows, 2 * self.length
+    def longest(self) -> int:
+        return 2 * self.length
 
     def work(self, lengths: Lengths) -> Work:
         """theta_0 reads every pair once, before it learns."""
@@ -154,8 +154,8 @@ class RsfSettings(BestOfN, Aligning):
     descent: Descent
 
     @property
-    def example(self) -> tuple[int, int]:
-        return self.rows, self.writing.tokens
+    def longest(self) -> int:
+        return self.writing.tokens
 
     def work(self, lengths: Lengths) -> Work:
         return self._work(lengths.replying(self.writing.max_new_tokens), self.descent.epochs)
@@ -191,8 +191,8 @@ class PpoSettings(Proximal, Aligning):
         return 2 + self.collapse.restarts * (self.collapse.back - 1)
 
     @property
-    def example(self) -> tuple[int, int]:
-        return self.rows, self.writing.tokens
+    def longest(self) -> int:
+        return self.writing.tokens
 
     def work(self, lengths: Lengths) -> Work:
         return super().work(lengths.replying(self.writing.max_new_tokens))

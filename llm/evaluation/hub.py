@@ -76,7 +76,7 @@ class HubEvaluator:
     def tasks(self) -> SuiteSettings:
         preset, settings = self.run.preset, self.run.preset.evaluate
         data = Path(preset.data_dir) / "benchmarks" if preset.data_dir else None
-        return SuiteSettings(settings.tasks, settings.limit, settings.answer_tokens, data)
+        return SuiteSettings(settings.tasks, settings.limit, settings.answer_tokens, data, cut=settings.cut)
 
     @cached_property
     def suite(self) -> Suite:

@@ -3,6 +3,8 @@ free and becomes the command, which sees no others (`CUDA_VISIBLE_DEVICES`).
 
 A card is a file that a job locks for as long as it lives, however it ends. The cards are the first of those that this process may see, by
 `CUDA_VISIBLE_DEVICES` where it is set. Jobs of one user and machine, or of one job of SLURM, share a folder of such files.
+
+A job that has cards also has threads: in each of its processes as many as there are processors for each of all cards.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from pathlib import Path
 from ..errors import UserError, one_sentence
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # torch heeds both; Snakemake sets them to a rule's threads
 PAUSE = 0.2  # seconds between two looks for a card
 
 
@@ -81,8 +84,10 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         count = _count(os.environ.get("CARDS", "1"), given.of)
-        seen = ",".join(take(cards(given.of), count, locks())) if count else ""
-        os.execvpe(given.command[0], given.command, os.environ | {VISIBLE: seen})
+        told = {VISIBLE: ",".join(take(cards(given.of), count, locks())) if count else ""}
+        if count:
+            told |= dict.fromkeys(THREADS, str(max(1, len(os.sched_getaffinity(0)) // given.of)))
+        os.execvpe(given.command[0], given.command, os.environ | told)
     except KeyboardInterrupt:
         return 130
     except (UserError, OSError) as error:

@@ -8,6 +8,7 @@ from itertools import product
 
 from ..config import AveragingEntry, Preset, PublicModel, Sweep, TrainingEntry, has_baseline, runnable
 from ..config.base import Work
+from ..config.trainers import Lora
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,6 @@ def models(preset: Preset, step: Step) -> int:
 ADAM = 8  # bytes a parameter: two moments in fp32
 FULL, HALF = 4, 2  # bytes of a number in fp32 and bf16
 HOUR = 3600.0
-TRAINED = FULL + FULL + ADAM  # weights, gradients and AdamW's moments, all of them kept in fp32
 
 
 def layer_parameters(shape: PublicModel) -> int:
@@ -112,9 +112,40 @@ def parameters(shape: PublicModel) -> int:
     return shape.layers * layer_parameters(shape) + shape.hidden_size * (1 + tables * shape.vocabulary)
 
 
-def training_state(shape: PublicModel, gpus: int = 1) -> float:
-    """Bytes a GPU of weights, gradients and optimiser, sharded evenly (FSDP's full sharding): 16 bytes a parameter over all."""
-    return TRAINED * parameters(shape) / gpus
+def adapters(shape: PublicModel, lora: Lora | None) -> int:
+    """Parameters of LoRA's two factors of each adapted matrix, rank x (inputs + outputs); 0 without LoRA."""
+    if lora is None:
+        return 0
+    hidden, wide = shape.hidden_size, shape.heads * shape.head_size
+    ends = 3 * (hidden + shape.intermediate_size)
+    if lora.targets == "mlp+attention":  # Q and O, K and V
+        ends += 2 * (hidden + wide) + 2 * (hidden + shape.kv_heads * shape.head_size)
+    return shape.layers * lora.rank * ends
+
+
+def learned(shape: PublicModel, lora: Lora | None) -> int:
+    """Parameters that change: all, or those of the adapters."""
+    return adapters(shape, lora) or parameters(shape)
+
+
+def saved_state(shape: PublicModel, lora: Lora | None = None) -> float:
+    """Bytes of what training goes on from: weights and AdamW's moments, all of them kept in fp32."""
+    return FULL * (parameters(shape) + adapters(shape, lora)) + ADAM * learned(shape, lora)
+
+
+def training_state(shape: PublicModel, gpus: int = 1, lora: Lora | None = None) -> float:
+    """Bytes a GPU of weights, gradients and optimiser, sharded evenly (FSDP's full sharding): 16 bytes a parameter that changes and 4
+    of each other over all.
+    """
+    return (saved_state(shape, lora) + FULL * learned(shape, lora)) / gpus
+
+
+def less_learning(shape: PublicModel, checkpointing: bool, lora: Lora | None) -> float:
+    """The operations of a step with adapters over those of a step that trains all weights: 2 a parameter on the way forward, again
+    where activations are computed again, and back, and 2 a parameter that changes for its gradient.
+    """
+    passes, count = 3 if checkpointing else 2, parameters(shape)
+    return (passes * (count + adapters(shape, lora)) + learned(shape, lora)) / ((passes + 1) * count)
 
 
 def gathered(shape: PublicModel, gpus: int) -> float:

@@ -1,13 +1,12 @@
 """Costs of the paper's models on GPUs: by operations and bytes a parameter, from assumed lengths of their data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Literal
 
 from ..config import AveragingEntry, HubPreset, PublicModel
 from ..config.base import Lengths, Work
 from ..config.trainers import Hardware, Training, Writing
-from ..errors import UserError
 from ..training.distributed.processes import read_together, split
 from ..training.distributed.vllm_writer import is_installed
 from . import regression
@@ -23,8 +22,10 @@ from .costs import (
     gathered,
     gpu_speed,
     layer_activations,
+    less_learning,
     models,
     parameters,
+    saved_state,
     training_state,
 )
 
@@ -77,17 +78,23 @@ def waiting(preset: HubPreset, step: Step, computed: float) -> float:
 
     A descent leaves a state now and then, PPO one in every iteration. What vLLM measures is written aside first, each with an engine.
     """
-    hardware, count, trainings = preset.hardware, parameters(preset.model), _trainings(preset, step)
-    folder, state = HALF * count, training_state(preset.model) - FULL * count
+    hardware, folder, trainings = preset.hardware, HALF * parameters(preset.model), _trainings(preset, step)
     made, states, engines = len(trainings), 0, 0
     if step.aligns and hasattr(trainings[0], "writing"):
         made = preset.iterations(step.rlhf)
-        states, engines = made * trainings[0].kept_optimisers, made * (hardware.sampler == "vllm")
+        states, engines = made * (trainings[0].kept_optimisers > 0), made * (hardware.sampler == "vllm")
     elif trainings and hardware.checkpoint_minutes:
         states = int(60 * computed / hardware.checkpoint_minutes)
+    state = max((_saved(preset, settings) for settings in trainings), default=0.0)
     if measured_by_vllm(preset):
         made, engines = made + models(preset, step), engines + models(preset, step)
     return ((made * folder + states * state) / SAVED + engines * STARTED) / HOUR
+
+
+def _saved(preset: HubPreset, settings: Training) -> float:
+    """Bytes of a training's state. Of models that learn together the first may have adapters, the others are trained whole."""
+    others = settings.trained_at_once - 1
+    return saved_state(preset.model, settings.lora) + others * saved_state(preset.model)
 
 
 def measured_by_vllm(preset: HubPreset) -> bool:
@@ -123,25 +130,33 @@ def _trainings(preset: HubPreset, step: Step) -> list[Training]:
 
 
 def work(preset: HubPreset, step: Step) -> Work:
-    """In tokens, over all GPUs."""
-    if step.rule == "sft":
-        return Work(trained=SIZES.conversations * SIZES.conversation * preset.sft.descent.epochs)
-    if step.rule == "warm_start":
-        return Work(trained=SIZES.pairs * LENGTHS.whole * preset.warm_start.descent.epochs)
+    """In tokens, over all GPUs; of those that are learned from, as many as take the same time where all weights are trained."""
+    if step.rule in TUNED:
+        settings = getattr(preset, step.rule)
+        tokens = SIZES.conversations * SIZES.conversation if step.rule == "sft" else SIZES.pairs * LENGTHS.whole
+        return _learning(preset, settings, Work(trained=tokens * settings.descent.epochs))
     if step.rule == "reward":
-        scored, settings = Work(read=2 * SIZES.test_pairs * LENGTHS.whole), preset.reward
-        if settings is None:
-            return scored
-        epochs = settings.sft.descent.epochs + 2 * settings.bradley_terry.descent.epochs
-        return scored + Work(trained=SIZES.pairs * LENGTHS.whole * epochs)
+        found, settings = Work(read=2 * SIZES.test_pairs * LENGTHS.whole), preset.reward
+        for sides, part in ((1, settings.sft), (2, settings.bradley_terry)) if settings else ():
+            tokens = SIZES.pairs * LENGTHS.whole * sides * part.descent.epochs
+            found += _learning(preset, part, Work(trained=tokens))
+        return found
     if step.aligns:
-        return getattr(preset, step.rlhf).work(LENGTHS)
+        section = getattr(preset, step.rlhf)
+        return _learning(preset, section, section.work(LENGTHS))
     found = _measuring(preset) * models(preset, step)
     if isinstance(step.entry, AveragingEntry) and step.entry.spec.searches:
         search = attrgetter(step.entry.spec.searches)(preset)
         found += search(LENGTHS, step.entry.alphas, len(step.entry.settings()))
     entry = _regressed(step)
     return found + regression.work(preset, entry, LENGTHS) if entry else found
+
+
+def _learning(preset: HubPreset, settings: Training, given: Work) -> Work:
+    """The work of a training, of which adapters save a part: that of the first of the models that learn together."""
+    share = less_learning(preset.model, preset.hardware.checkpointing, settings.lora)
+    models = settings.trained_at_once
+    return replace(given, trained=given.trained * (share + models - 1) / models)
 
 
 def _regressed(step: Step) -> AveragingEntry | None:
@@ -162,14 +177,14 @@ def memory(preset: HubPreset, step: Step) -> float:
     whole = HALF * parameters(shape)  # a copy that only reads or writes
     if step.rule in TUNED:
         settings = getattr(preset, step.rule)
-        return _training(preset, settings.descent.batch, settings.block)
+        return _training(preset, settings, settings.block)
     if step.rule == "reward":
         settings = preset.reward
         if settings is None:
             kept = activations(preset.judge, preset.evaluate.batch * SIZES.prompt, HALF, checkpointing=True)
             return HALF * parameters(preset.judge) + kept
-        tuned = _training(preset, settings.sft.descent.batch, settings.sft.block)
-        return max(tuned, _training(preset, settings.bradley_terry.descent.batch, 2 * settings.bradley_terry.length))
+        tuned = _training(preset, settings.sft, settings.sft.block)
+        return max(tuned, _training(preset, settings.bradley_terry, 2 * settings.bradley_terry.length))
     if step.aligns:
         return _aligning(preset, step)
     measuring = whole + HALF * parameters(preset.judge) + _measuring_room(preset)
@@ -191,21 +206,20 @@ def _measuring_room(preset: HubPreset) -> float:
     return max(cache(shape, settings.batch * longest), logits)
 
 
-def _training(preset: HubPreset, batch: int, tokens: int, models: int = 1) -> float:
-    """tokens: of an example. models: how many are trained at once."""
-    hardware, shape = preset.hardware.of_batch(batch), preset.model
-    rows = split(batch, hardware).per_device
-    kept = activations(shape, rows * tokens, HALF, hardware.checkpointing)
-    return models * training_state(shape, hardware.processes) + gathered(shape, hardware.processes) + kept
+def _training(preset: HubPreset, settings: Training, tokens: int) -> float:
+    """tokens: of an example. With adapters activations are counted as without."""
+    hardware, shape = preset.hardware.of_batch(settings.rows), preset.model
+    rows, gpus = split(settings.rows, hardware).per_device, hardware.processes
+    states = training_state(shape, gpus, settings.lora) + (settings.trained_at_once - 1) * training_state(shape, gpus)
+    return states + gathered(shape, gpus) + activations(shape, rows * tokens, HALF, hardware.checkpointing)
 
 
 def _aligning(preset: HubPreset, step: Step) -> float:
     shape, hardware, section = preset.model, preset.hardware, getattr(preset, step.rlhf)
-    rows, tokens = section.example
     whole, writing = HALF * parameters(shape), getattr(section, "writing", None)
-    room = cache(shape, hardware.generation_batch * tokens)
+    room = cache(shape, hardware.generation_batch * section.longest)
     return section.memory(
-        learning=_training(preset, rows, tokens, section.trained_at_once),
+        learning=_training(preset, section, section.longest),
         sampling=2 * whole + (max(room, reading(shape, hardware, writing)) if writing else room),
         model=whole,
     )
@@ -224,16 +238,16 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
     """(bytes left behind, bytes beside them while it runs): bf16 models; states of fp32 weights with both moments, and the models that
     training may go on from.
     """
-    count = parameters(preset.model)
-    folder, state = HALF * count, training_state(preset.model) - FULL * count
-    if step.rule in TUNED:
-        return folder, 2 * state
-    if step.rule == "reward":
-        return (2 * folder, 2 * state) if preset.is_trained else (_fetched(preset, step), 0.0)
+    folder = HALF * parameters(preset.model)
+    if step.rule == "reward" and not preset.is_trained:
+        return _fetched(preset, step), 0.0
+    if step.rule in TUNED or step.rule == "reward":
+        trainings = _trainings(preset, step)
+        return len(trainings) * folder, 2 * max(_saved(preset, settings) for settings in trainings)
     if step.aligns:
         section, last = getattr(preset, step.rlhf), preset.iterations(step.rlhf)
         kept = len(preset.measured(step.rlhf, last)) if step.eta is None else 1
-        return kept * folder, section.states * (section.trained_at_once * state + folder)
+        return kept * folder, section.states * (_saved(preset, section) + folder)
     written = (
         2 if _regressed(step) else 1
     )  # folders: an average is measured and removed, one by regression is made beside it first
@@ -249,13 +263,11 @@ def _fetched(preset: HubPreset, step: Step) -> float:
 
 
 def with_gpus(preset: HubPreset, gpus: int) -> HubPreset:
-    """The preset trained on another number of GPUs; those that train nothing, or on the CPU, stay as they are."""
-    if not preset.is_trained or preset.hardware.device == "cpu":
+    """The preset trained on another number of GPUs. Those that train nothing, on the CPU, or in one process (launcher `none`) stay as they
+    are, and of several GPUs only the jobs that measure take more than one.
+    """
+    if not preset.is_trained or preset.hardware.device == "cpu" or preset.hardware.launcher == "none":
         return preset
-    if preset.hardware.launcher == "none" and gpus > 1:
-        raise UserError(
-            f"gpus = {gpus} is not allowed with launcher = 'none' of preset = {preset.name}; allowed is 1, or launcher: fsdp"
-        )
     hardware = Hardware.model_validate(preset.hardware.model_dump() | {"processes": gpus})
     return preset.model_copy(update={"hardware": hardware})
 

@@ -303,7 +303,7 @@ def test_data_that_cannot_be_fetched_are_named(monkeypatch):
         load_suite(SuiteSettings(("squad_v1_f1",)))
 
 
-def test_prompts_longer_than_the_context_are_refused_or_cut(llama, told, tmp_path):
+def test_prompts_longer_than_the_context_are_refused_or_cut(llama, told, tmp_path, caplog):
     long = rows_of("piqa")[1] | {"goal": "paper " * CONTEXT}
     folder = replaced(tmp_path, "piqa", "\n".join(map(json.dumps, [long, *rows_of("piqa")])))
     needed = len(tokenizer().encode(f"Question: {long['goal']}\nAnswer: {long['sol2']}")) - 1
@@ -312,6 +312,7 @@ def test_prompts_longer_than_the_context_are_refused_or_cut(llama, told, tmp_pat
         load_suite(SuiteSettings(("piqa",), data=folder)).measure(llama, np.random.default_rng(0))
     found = load_suite(SuiteSettings(("piqa",), data=folder, cut=True)).measure(llama, np.random.default_rng(0))
     assert found["piqa"].n == 5
+    assert f"2 of 10 prompts of piqa do not fit into {CONTEXT} tokens and lose their beginning" in caplog.text
     with pytest.raises(UserError, match=f"drop has 4 of 4 prompts that are too long.* the model takes {CONTEXT}"):
         load_suite(SuiteSettings(("drop",), data=DATA, tokens=CONTEXT, cut=True)).measure(
             llama, np.random.default_rng(0)

@@ -54,6 +54,14 @@ def measured(tmp_path, monkeypatch):
     return measure
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_whether_long_prompts_of_tasks_are_cut_is_the_presets_word(tmp_path, cut):
+    run = run_of("zephyr-7b-beta", tmp_path)
+    evaluate = HubEvaluate.model_validate(run.preset.evaluate.model_dump() | {"cut": cut})
+    run = Run(run.preset.model_copy(update={"evaluate": evaluate}), 0, tmp_path)
+    assert HubEvaluator(run, tmp_path / "theta_0", tmp_path / "reward").tasks.cut == cut
+
+
 def test_ours_compares_with_theta_0_by_the_presets_numbers(measured):
     rate, calls = measured("ours")
     assert [model for model, _ in calls] == ["theta_0", "theta"]

@@ -110,6 +110,17 @@ def test_cards_that_are_not_there_are_refused_in_one_sentence(tmp_path, count, o
     assert (refused.communicate(timeout=60)[1], refused.returncode) == (f"{sentence}\n", 2)
 
 
+@pytest.mark.parametrize(("of", "count", "threads"), [(1, 1, len(os.sched_getaffinity(0))), (99, 2, 1), (1, 0, 7)])
+def test_a_job_with_cards_has_its_share_of_the_processors_in_threads(tmp_path, of, count, threads):
+    told = {"CARDS": str(count), "TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    told |= dict.fromkeys(cards.THREADS, "7")  # another one's, as it is where there are no cards
+    shown = "import os; print(*(os.environ[name] for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')))"
+    program = [sys.executable, "-m", "llm.plan.cards", "--of", str(of), "--", sys.executable, "-S", "-c", shown]
+    outer = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run(program, env=outer | told, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [str(threads)] * 2
+
+
 def shown(said: str, command: str) -> Iterator[list[str]]:
     """The words of each job's shell command."""
     return (line.split() for line in re.findall(rf"(CARDS=.*-m llm {command}.*)", said))
@@ -136,8 +147,7 @@ def test_training_takes_the_gpus_that_are_given_and_what_does_not_train_or_lacks
     assert with_gpus(tiny(large), 8) == tiny(large)  # on the processor
     assert with_gpus(load_preset("olmo-2-1b"), 8) == load_preset("olmo-2-1b")
     alone = large.model_copy(update={"hardware": large.hardware.model_copy(update={"launcher": "none"})})
-    with pytest.raises(UserError, match="gpus = 2 is not allowed with launcher = 'none' of preset = openllama-3b"):
-        with_gpus(alone, 2)
+    assert with_gpus(alone, 2) == alone  # whose measuring jobs share them
     with pytest.raises(UserError, match="gpus = 8 is not allowed: torch can use 4 here; allowed are at most as many"):
         require_gpus(8, Device(4, 1.0))
     assert command(monkeypatch, "sft", "--preset", "smoke", "--gpus", "2") == 2

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from llm.config import HubPreset, load_preset, load_sweep, names
+from llm.plan.check import models_of
 from llm.plan.hub import with_gpus, with_sampler
 from llm.plan.report import GB, Device, costs, require_room
 from workflow import REPOSITORY
@@ -41,10 +42,12 @@ def takes(name, target, count, kind, sampler, gpu_hours, hours, disk):
     assert disk == round((sum(cost.disk for cost in found) + max(cost.scratch for cost in found)) / GB)
 
 
-def test_every_preset_of_public_models_has_a_line_and_every_line_a_preset():
-    listed = set(re.findall(r"`([\w.-]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE))))
+def test_every_preset_of_public_models_has_a_line_with_all_its_models():
+    lines = re.findall(r"^\| `([\w.-]+)` \| (\w+: `.*?) \|", PAGE, re.MULTILINE)
     ours = {name for name in names("presets") if isinstance(load_preset(name), HubPreset)}
-    assert ours <= listed
+    assert sorted(name for name, _ in lines) == sorted(ours)
+    for name, models in lines:
+        assert dict(re.findall(r"(\w+): `([^`]+)`", models)) == models_of(load_preset(name)), name
     assert len(RUNS) >= 6
 
 

@@ -12,6 +12,7 @@ from llm.averaging.ama.oracle import lattice
 from llm.config import PublicModel, Sweep, load_preset, load_sweep, names, why_empty
 from llm.config.base import Work
 from llm.config.sections import Renewal
+from llm.config.trainers import Lora
 from llm.plan import hub, local, regression
 from llm.plan.costs import (
     ADAM,
@@ -21,17 +22,22 @@ from llm.plan.costs import (
     Step,
     Together,
     activations,
+    adapters,
     cache,
     gathered,
     gpu_speed,
     layer_activations,
+    less_learning,
     models,
     parameters,
+    saved_state,
     steps,
     training_state,
     written,
 )
 from llm.plan.report import GB, Device, costs, require_room
+from llm.training.loop import optimiser_for
+from llm.training.mitigations.lora import lora
 from microcosm_runs import command
 
 SHAPES = {
@@ -103,6 +109,43 @@ def test_weights_gradients_and_adams_moments_are_counted_exactly(name):
     assert parameters(sizes) == model.num_parameters()
     assert size(moments) == ADAM * parameters(sizes)
     assert size([*weights, *(weight.grad for weight in weights), *moments]) == training_state(sizes)
+
+
+@pytest.mark.parametrize("targets", ["mlp", "mlp+attention"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_of_a_model_with_adapters_only_they_have_gradients_and_moments(name, targets):
+    sizes, settings = shape(name), Lora(rank=3, lora_alpha=6.0, dropout=0.0, targets=targets)
+    model = lora(settings.rank, settings.targets, settings.lora_alpha, seed=0).wrap(model_of(sizes))
+    optimiser = optimiser_for(model, load_preset("openllama-3b").rsf.descent.optimiser.optimiser(1))
+    model(input_ids=torch.arange(8)[None], labels=torch.arange(8)[None]).loss.backward()
+    optimiser.step()
+    weights, learned = list(model.parameters()), [weight for weight in model.parameters() if weight.requires_grad]
+    moments = [state[key] for state in optimiser.state.values() for key in ("exp_avg", "exp_avg_sq")]
+    assert sum(weight.numel() for weight in learned) == adapters(sizes, settings)
+    assert size([*weights, *moments]) == saved_state(sizes, settings)
+    assert size([*weights, *(weight.grad for weight in learned), *moments]) == training_state(sizes, lora=settings)
+
+
+def test_adapters_save_memory_disk_and_hours_of_what_they_train():
+    """By hand, of OpenLLaMA-3B: frozen weights have no gradients, so a token takes 6 N operations instead of 8 N, and of PPO's two models one is
+    trained whole; a state is 4 N and not 12 N bytes."""
+    plain, thin = load_preset("openllama-3b"), load_preset("openllama-3b-lora")
+    count, few = parameters(plain.model), adapters(plain.model, thin.rsf.lora)
+    assert few == 26 * 16 * (3 * (3200 + 8640) + 4 * 2 * 3200)
+    assert less_learning(plain.model, True, None) == 1
+    assert less_learning(plain.model, True, thin.rsf.lora) == pytest.approx((6 * count + 8 * few) / (8 * count))
+    rsf, ppo = Step("align", "rsf"), Step("align", "ppo")
+    fewer = {step: hub.cost(plain, step).scratch - hub.cost(thin, step).scratch for step in (rsf, ppo)}
+    saved = saved_state(plain.model) - saved_state(plain.model, thin.rsf.lora)
+    assert saved == 8 * count - 12 * few
+    assert fewer == {rsf: plain.rsf.states * saved, ppo: plain.ppo.states * saved}
+    less = hub.memory(plain, ppo) - hub.memory(thin, ppo)
+    assert less == pytest.approx((12 * count - 16 * few) / 4)
+    alike = thin.model_copy(update={"ppo": thin.ppo.model_copy(update={"lora": None})})
+    rest = (less_learning(plain.model, True, thin.ppo.lora) + 1) / 2
+    assert hub.work(thin, ppo).trained == pytest.approx(rest * hub.work(alike, ppo).trained)
+    assert hub.work(thin, ppo).read == hub.work(alike, ppo).read
+    assert hub.waiting(alike, ppo, 1.0) - hub.waiting(thin, ppo, 1.0) == pytest.approx(40 * saved / hub.SAVED / 3600)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -216,7 +259,7 @@ def test_replies_that_are_read_take_a_layer_and_their_logits():
     logits = 9 * 196 * 151_936
     assert found == layer_activations(preset.model, 9 * 708, HALF) + 10 * logits
     ppo = Step("align", "ppo")
-    alone = hub._training(preset, *preset.ppo.example, 2) + 3 * HALF * parameters(preset.model)
+    alone = hub._training(preset, preset.ppo, preset.ppo.longest) + 3 * HALF * parameters(preset.model)
     assert alone + found <= hub.memory(preset, ppo) < 80 * GB
 
 

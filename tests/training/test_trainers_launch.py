@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 import torch
 
+import launched_adapters
 import launched_trainers
 from llm.config.trainers import Launcher
 from llm.errors import UserError
@@ -60,14 +61,19 @@ def copied(command: list[str], env: dict[str, str], **_) -> subprocess.Completed
 def sharded(folder, launched):
     """The outputs of `launched_trainers`, run by two processes under FSDP."""
     shutil.rmtree(folder / "fsdp", ignore_errors=True)
+    on_two(launched, launched_trainers.__file__, folder)
+    return folder / "fsdp"
+
+
+def on_two(launched, script: str, folder: Path) -> None:
+    """Run a script of tests/helpers in two processes."""
     job = command(TWO, folder / "job.json")
     path = {
         "PYTHONPATH": str(ROOT)
     }  # a script's own folder is where Python looks first, so it is told of this checkout
-    script = [*job[: job.index("-m", 3)], launched_trainers.__file__, str(folder)]
-    done = launched(script, env=environment(TWO) | path, capture_output=True, text=True)
+    told = [*job[: job.index("-m", 3)], script, str(folder)]
+    done = launched(told, env=environment(TWO) | path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "fsdp"
 
 
 def largest_difference(first: dict, second: dict) -> float:
@@ -116,6 +122,16 @@ def test_ppo_sharded_over_two_processes_is_that_of_one(folder, sharded):
         key: pytest.approx(value, rel=1e-3) if isinstance(value, float) else value for key, value in one.items()
     } == two
     assert largest_difference(weights(folder / "ppo/iteration02"), weights(sharded / "ppo/iteration02")) < 1e-4
+
+
+@pytest.mark.long
+def test_adapters_learn_sharded_over_two_processes_what_they_learn_in_one(folder):
+    on_two(subprocess.run, launched_adapters.__file__, folder)
+    launched_adapters.main(folder, folder / "adapted-alone", ALONE)
+    for model in launched_adapters.MADE:
+        one, two = (weights(folder / out / model) for out in ("adapted-alone", "adapted"))
+        assert largest_difference(one, two) < 1e-4, model
+        assert largest_difference(one, weights(folder / "model")) > 1e-3, model
 
 
 def test_rsf_launched_on_two_processes_writes_the_samples_and_the_model_of_one(folder, launched, monkeypatch):

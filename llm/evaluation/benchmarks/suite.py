@@ -11,6 +11,7 @@ import numpy as np
 from ...data.benchmarks import BENCHMARKS, PAPER, abilities, checked_tasks, local_data
 from ...errors import UserError, first_line
 from ...models.chat import prompt_ids
+from ...models.loading import warn
 from ..measurement import Measurement
 from .harness import items_of, load_tasks, manager_for, samples_of
 
@@ -22,7 +23,7 @@ class SuiteSettings:
     tasks: names of the table (`llm.data.benchmarks`). limit: the first items of each only, at least 2. tokens: new tokens
     of an answer at most (None: lm-eval's 256). data: a folder of local data sets (`llm.data.benchmarks.local_data`; None: the hub, or
     what was fetched from it before). chat: in the model's chat format, or as plain text. cut: cut the beginning of prompts
-    that are too long for the model, as lm-eval does, instead of refusing them.
+    that are too long for the model, as lm-eval does, with a word on how many, instead of refusing them.
     """
 
     tasks: Sequence[str] = PAPER
@@ -79,13 +80,16 @@ class Suite:
         with _readable(name, self.settings):
             template = lm.apply_chat_template if chat else None
             task.build_all_requests(limit=self.settings.limit, apply_chat_template=chat, chat_template=template)
-        needs = [_tokens(lm, self.settings.cut, *request.args) for request in task.instances]
+        whole, shortest = ([_tokens(lm, cut, *request.args) for request in task.instances] for cut in (False, True))
+        needs = shortest if self.settings.cut else whole
         long = sum(need > context for need in needs)
         if long:
             raise UserError(
                 f"the task {name} has {long} of {len(needs)} prompts that are too long: with their answers they need up to "
                 f"{max(needs)} tokens, the model takes {context}; allow fewer tokens an answer, or let prompts be cut."
             )
+        if cut := sum(need > context for need in whole):
+            warn(f"{cut} of {len(whole)} prompts of {name} do not fit into {context} tokens and lose their beginning")
 
 
 def load_suite(settings: SuiteSettings) -> Suite:
