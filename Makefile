@@ -5,7 +5,7 @@ SEEDS   ?= 0
 TARGET  ?= core
 SEED    ?= 0
 COUNT   ?= 1000
-# GPUs of this machine that a preset which needs some may use: jobs run side by side, each on cards of its own, and training takes as many.
+# GPUs of this machine that a preset which needs some may use: jobs run side by side, each on cards of its own, and training takes as many (one with launcher `none`).
 # Left out, such jobs run one after the other, on the GPUs that the preset says.
 GPUS    ?=
 CORES   ?= $(or $(filter-out 1,$(GPUS)),2)
