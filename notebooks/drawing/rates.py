@@ -139,8 +139,10 @@ def told(found: Interval | None) -> str:
 
 
 def verdict(by_rival: Mapping[str, Mapping[str, AtBest]]) -> str:
-    """One sentence: what each rival saves of the methods' tax, each at its best rates."""
+    """One sentence: what each rival saves of the methods' tax, each at its best rates, and on how many seeds."""
     words = []
+    found = [one.best for shares in by_rival.values() for one in shares.values() if one.best]
+    seeds = f" ({panels.seed_count(max(len(one.per_seed) for one in found))})" if found else ""
     for rival, shares in by_rival.items():
         best = {name: one.best for name, one in shares.items() if one.best}
         saves = [style.look(name).short for name, one in best.items() if one.verdict == "above"]
@@ -148,4 +150,4 @@ def verdict(by_rival: Mapping[str, Mapping[str, AtBest]]) -> str:
         text = f"{style.look(rival).short} saves tax against {panels.several(saves or ['no method'])}"
         text += f", pays more than {panels.several(pays)}" if pays else ""
         words.append(f"{text} ({len(best)} of {len(shares)} pay a tax that is clear of 0 at rewards in common)")
-    return f"Each at its best learning rate, all abilities together: {'; '.join(words)}."
+    return f"Each at its best learning rate, all abilities together{seeds}: {'; '.join(words)}."
