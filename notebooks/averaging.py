@@ -130,14 +130,14 @@ if both:
                     panels.interval_mark(
                         ax, place + shift * (len(RIVALS) > 1), GAPS[against, lr, reward, ability], MA.colour, "_", mark
                     )
-            ax.set_xticks(range(len(NAMES)), [f"{name}\n{seeds_of([lr])}" for lr, name in NAMES.items()])
+            ax.set_xticks(range(len(NAMES)), [f"{name}\n({seeds_of([lr]).split()[0]})" for lr, name in NAMES.items()])
             ax.set_xlim(-0.6, len(NAMES) - 0.4)
             ax.set_ylabel(f"{METRICS[ability].label},\nMA - early stopping")
             ax.set_title(f"at equal {METRICS[reward].words}")
     for against, mark in zip(RIVALS, "os", strict=False):
         axes[0, 0].plot([], [], f"{mark}-", color=MA.colour, label=f"against early stopping at the {against}")
     for ax in axes[-1]:
-        ax.set_xlabel("learning rate")
+        ax.set_xlabel("learning rate (seeds)")
     panels.legend(fig, axes, 2)
     panels.stamp_differences(fig, PRESET.name, len(paths.seeds(ALL)))
     style.save(fig, "fig_advantage")
@@ -216,15 +216,15 @@ if both:
     )
     for how, (by_ability, seeds) in shares.items():
         told = [
-            f"{sentences.share(one)} of it in {sentences.ability_words(a)}"
+            f"{sentences.share(one)} ({sentences.ability_words(a)})"
             for a, one in by_ability.items()
             if one.verdict == "above"
         ]
         taxed = [sentences.ability_words(a) for a in by_ability]
         FOUND.say(
             f"Early stopping's tax at equal learned reward, {how} ({seeds}): "
-            f"MA saves {panels.several(told or ['no share that is clear of 0'])}; "
-            f"a tax that is clear of 0 is paid in {panels.several(taxed or ['nothing'])}."
+            f"MA saves {'; '.join(told) or 'no share that is clear of 0'}. "
+            f"A tax that is clear of 0 is paid in: {'; '.join(taxed) or 'nothing'}."
         )
 
 # %% [markdown]
@@ -277,7 +277,7 @@ if parts:
         ax.axvline(0, color=style.look("theta").colour, linewidth=0.8)
         for place, name in enumerate(EVERY):
             gains.draw(ax, -place, compare.Gain(CHANGE[name, 0.0][metric]), style.look(name).colour, True)
-        ax.set_xlabel(METRICS[metric].title.replace(" ", "\n", 1))  # five panels side by side are narrow
+        ax.set_xlabel(panels.title(metric, len(axes)))
         ax.locator_params(axis="x", nbins=3)
     gains.label(axes[0], [style.look(name).short + r" at $\theta_0$" for name in EVERY])
     axes[0].set_title(r"difference to $\theta$", loc="left")

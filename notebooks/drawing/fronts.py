@@ -142,7 +142,7 @@ def draw_front(
     on_front = (where[:, None] == front[None]).all(axis=2).any(axis=1)
     for step, point, best in zip(x.index, where, on_front, strict=True):
         shape = style.marker(step) if has_ratio(path) else style.NO_RATIO
-        size = 5.0 if shape == style.NO_RATIO else 3.6  # a dot is half as wide as its size says
+        size = 5.8 if shape == style.NO_RATIO else 3.6  # a dot is half as wide as its size says
         kind = {"markersize": size, "markeredgewidth": 0.0, "alpha": None if best else PALE}
         ax.plot(*point, marker=shape, color=shown.colour, **kind)
 

@@ -53,8 +53,9 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
             for reward in by:
                 colour = style.look(contest.family).colour
                 draw(ax, SHIFT[reward] - place, contest.found[reward, ability], colour, FILLED[reward])
-        ax.set_xlabel(f"{METRICS[ability].title},\nminus {several_rivals(compared)}'s")
-        ax.locator_params(axis="x", nbins=4)
+        title = panels.title(ability, len(axes[0]))
+        ax.set_xlabel(f"{title},\nminus {several_rivals(compared)}'s")
+        ax.locator_params(axis="x", nbins=4 if len(axes[0]) < panels.NARROW else 2)
     if has_range:
         for place, contest in enumerate(compared):
             for reward in by:

@@ -179,6 +179,15 @@ def interval_mark(ax: Axes, x: float, found: Interval | None, colour: str, label
         ax.plot([x] * len(found.per_seed), found.per_seed, ".", color=colour, markersize=3, alpha=0.6)
 
 
+NARROW = 5  # panels side by side, in which titles of two words take a line each
+
+
+def title(metric: str, across: int) -> str:
+    """The heading of one of several panels side by side."""
+    found = METRICS[metric].title
+    return found.replace(" ", "\n", 1) if across >= NARROW else found
+
+
 def half_widths(found: Sequence[Interval]) -> np.ndarray:
     """Of intervals along a line; 0, that is no bars, where there is none, and for two seeds, whose bars would hide the line."""
     return np.nan_to_num([0.0 if len(one.per_seed) == 2 else one.high - one.mean for one in found])
