@@ -269,13 +269,17 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: 
     style.foot(fig, told if rows == 1 else told.replace("; ", ";\n"), RATIOS * rows * ratios)
 
 
-def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True, note: str = "") -> None:
-    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown; `note`: a line before."""
+def stamp_differences(
+    fig: Figure, preset: str, n_seeds: int, dots: bool = True, note: str = "", above: float = 0.0
+) -> None:
+    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown; `note`: a line before; `above`: inches
+    left free (`style.foot`).
+    """
     if n_seeds == 2 and not dots:
         style.foot(fig, f"{preset}, {style.bars(n_seeds)}")
         return
     over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, taken as independent"
-    style.foot(fig, f"{note}\n{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {over}".lstrip("\n"))
+    style.foot(fig, f"{note}\n{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {over}".lstrip("\n"), above)
 
 
 def over_seeds(n_seeds: int, dots: bool = True) -> str:

@@ -39,8 +39,9 @@ def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure
     draw_changes(axes["abilities"], scaled, "abilities, of 100")
     sides = {one.verdict for one in changes.values()}
     bars = [Patch(color=style.SIDES[side], alpha=BAR, label=word) for side, word in CHANGED.items() if side in sides]
-    fig.legend(handles=bars, loc="outside lower center", ncols=len(bars))
-    panels.stamp_differences(fig, preset, n_seeds)
+    place = 0.5, 0.16 / fig.get_figheight()
+    fig.legend(handles=bars, loc="lower center", bbox_to_anchor=place, ncols=len(bars), borderaxespad=0.0)
+    panels.stamp_differences(fig, preset, n_seeds, above=panels.RATIOS)
     return fig
 
 
