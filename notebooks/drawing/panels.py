@@ -184,8 +184,9 @@ NARROW = 5  # panels side by side, in which titles of two words take a line each
 
 def title(metric: str, across: int) -> str:
     """The heading of one of several panels side by side."""
-    found = METRICS[metric].title
-    return found.replace(" ", "\n", 1) if across >= NARROW else found
+    one = METRICS[metric]
+    words, unit = one.words, f"\n({one.unit})" if one.unit else ""
+    return (words.replace(" ", "\n", 1) if across >= NARROW else words) + unit
 
 
 def half_widths(found: Sequence[Interval]) -> np.ndarray:

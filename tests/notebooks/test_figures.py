@@ -362,3 +362,16 @@ def test_parts_of_a_claim_that_need_the_same_share_a_line():
         ["| \\*", "2 parts", "not measured", "needs sweep ratios"],
         ["| ", "1 part", "not measured", "needs sweep ratios"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "across", "title"),
+    [
+        ("qa", panels.NARROW, "question\nanswering\n(accuracy)"),
+        ("qa", panels.NARROW - 1, "question answering\n(accuracy)"),
+        (IN_TAXES, panels.NARROW, "abilities\n(of the tax)"),
+        ("reward", panels.NARROW, "learned\nreward"),
+    ],
+)
+def test_titles_of_narrow_panels_break_between_words(metric, across, title):
+    assert panels.title(metric, across) == title
