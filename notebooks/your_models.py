@@ -133,11 +133,11 @@ ratio = advised if advised is not None and advised < 1 else 0.8
 run(f"average {MODELS} --alpha {ratio:g} --out averaged")
 
 # %% [markdown]
-# The same command knows other methods (`average --help` lists them). Regression averaging has no ratio but a strength, of how much
-# $\theta_0$ counts, and needs texts, which the two models write themselves: $\theta_0$ freely, $\theta$ in reply to prompts.
+# The same command knows other methods (`average --help` lists them). LiNeS, for example, needs nothing but the two models: its ratio
+# rises with the layer, from the one that is given to 1, so that deep layers stay $\theta$'s.
 
 # %%
-run(f"average {MODELS} --method regmean --strength 0.3 --prompts train-prompts.jsonl --count 50 --out regression")
+run(f"average {MODELS} --alpha {ratio:g} --method lines --out lines")
 
 # %% [markdown]
 # ## 4. A ratio for each part: `adapt`
