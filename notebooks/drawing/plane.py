@@ -98,7 +98,7 @@ def unseen(found: Mapping[str, Front]) -> str:
     """One sentence: the families that have a look and no line."""
     found = drawn(found)
     names = [style.look(name).short for name in found if name not in seen(found)]
-    why = f"they keep hardly more than {FROM:.0%} of the rise on some seed, or pay more tax than the panels show"
+    why = "it would be no longer than a tenth of the rise, or outside of the panels"
     return sentences.plain(f"Without a line ({why}): {'; '.join(names)}.") if names else "Every family has a line."
 
 

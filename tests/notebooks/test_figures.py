@@ -285,6 +285,7 @@ def test_a_verdict_tells_sides_by_semicolons_and_seeds_and_of_two_the_size():
 
 
 def test_a_reward_that_nothing_is_compared_by_has_no_mark_in_the_legend_and_a_reason():
+    style.use()
     gold = {("gold_reward", "qa"): Gain(t_interval((0.1, 0.1, 0.11)), (0.5, 0.9))}
     fig = gains.figure([Contest("er", "ma", "", {("reward", "qa"): None, **gold})], "microcosm")
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["at equal gold reward"]
