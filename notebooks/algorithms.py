@@ -83,7 +83,8 @@ if found:
     }
     sentences.show(sentences.changes(LAST, "theta minus theta_0"))
     FOUND.say(
-        f"From theta_0 to theta: {' / '.join(f'{name} {sentences.moved(change)}' for name, change in LAST.items())}."
+        f"From theta_0 to theta ({panels.seed_count(len(paths.seeds(theta_0)))}): "
+        f"{' / '.join(f'{name} {sentences.moved(change)}' for name, change in LAST.items())}."
     )
 
 # %% [markdown]
@@ -106,7 +107,7 @@ if found:
     compared = [
         one
         for rlhf in ALGORITHMS
-        for one in compare.contests(found[rlhf], FRAMES[rlhf], "early-stopping", mark=f"{rlhf.upper()}, ")
+        for one in compare.contests(found[rlhf], FRAMES[rlhf], "early-stopping", mark=f" after {rlhf.upper()}")
     ]
     sentences.show(sentences.report(compared))
     FOUND.say(sentences.verdict(compared, "Averaging against stopping earlier"))
@@ -117,11 +118,11 @@ if found:
 # Figure 13 of the paper. The layers are split into an input, a middle and an output part; one part is averaged
 # with $\theta_0$ and everything else stays at $\theta$ (the dark star, $\alpha = 1$), down to the part put back
 # ($\alpha = 0$). The paper finds for all three algorithms that the input part gives the abilities back without
-# losing reward, or even raises it. Each panel has scales of its own.
+# losing reward, or even raises it. Each panel has limits of its own, and at least the height of what RSF pays.
 
 
 # %%
-LEAST = fronts.part(FIRST, 0.1)  # a panel is at least a tenth as high as what RSF pays
+LEAST = fronts.part(FIRST, 1.0)  # a panel is at least as high as what RSF pays, so that noise is not enlarged
 
 
 def lines_of(found, families, reward, **options):
@@ -137,7 +138,7 @@ def against_ma(found, families, **options):
     return [
         one
         for rlhf in found
-        for one in compare.contests(found[rlhf], FRAMES[rlhf], of=families, mark=f"{rlhf.upper()}, ", **options)
+        for one in compare.contests(found[rlhf], FRAMES[rlhf], of=families, mark=f" after {rlhf.upper()}", **options)
     ]
 
 
@@ -170,13 +171,14 @@ if parts:
     compared = against_ma(parts, PARTS, everywhere=True)
     FOUND.weigh(compared, "fig13-gain", PRESET.name, "One part alone")
     rising = {
-        f"{rlhf.upper()}, {style.look(part).short}": compare.both_rise(parts[rlhf][part])
+        f"{style.look(part).short} after {rlhf.upper()}": compare.both_rise(parts[rlhf][part])
         for rlhf in parts
         for part in PARTS
     }
     told = [f"{name} at alpha {panels.several([f'{a:g}' for a in where])}" for name, where in rising.items() if where]
     FOUND.say(
-        f"Learned reward and an ability above theta, no ability below: {'; '.join(told) or 'no part at any ratio'} "
+        f"Learned reward and an ability above theta, no ability below ({panels.seed_count(len(paths.seeds(parts['rsf']['ma'])))}): "
+        f"{'; '.join(told) or 'no part at any ratio'} "
         "(many ratios are tried: about one interval in forty lies above 0 by chance)."
     )
 

@@ -33,13 +33,15 @@ import pandas as pd
 from drawing import fronts, gains, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
+from llm.evidence.claims.book import read_book, with_taxes
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS, SAVED
 from llm.evidence.shares import NotComparable, rises, saved
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = rows.frames()
+BOOK = read_book(rows.check())
+FRAMES = {rlhf: with_taxes(frame, BOOK.units) for rlhf, frame in rows.frames().items()}
 RLHF = rows.first(FRAMES)
 ROWS = FRAMES[RLHF]
 OWN = rows.learning_rate(PRESET, RLHF)  # where a row names none
@@ -55,31 +57,39 @@ sentences.show(rows.about(FRAMES, RLHF))
 # ## Averaging against early stopping
 #
 # Early stopping costs nothing either: take the model after an earlier iteration. It is the rival to beat. A
-# row for each learning rate that was measured; averages are those of $\theta_0$ and $\theta$.
+# row for each learning rate that was measured, on the seeds that all of them have; averages are those of $\theta_0$ and $\theta$.
 
 # %%
 both = rows.find(FRAMES, {SWEEP: ("ma", "early-stopping")})
-SWEPT = paths.swept(ROWS)
+ALL = paths.of_seeds(ROWS, paths.seeds(both[RLHF]["ma"])) if both else ROWS
+SWEPT = paths.swept(ALL)
 RATES = paths.rates(SWEPT, OWN) if len(SWEPT) else []
-FAIR = paths.of_seeds(SWEPT if RATES else ROWS, paths.seeds(both[RLHF]["ma"])) if both else ROWS
 NAMES = {lr: panels.rate(OWN if lr is None else lr) for lr in RATES or [None]}
 if both:
-    PATHS = {lr: {name: paths.path(FAIR, name, lr) for name in ("early-stopping", "ma")} for lr in NAMES}
+    # Each rate on all seeds that it was run on; where rates meet, on those that they share.
+    PATHS = {lr: {name: paths.path(ALL, name, lr) for name in ("early-stopping", "ma")} for lr in NAMES}
+    SHARED = set.intersection(*(set(by_name["ma"]["seed"]) for by_name in PATHS.values()))
     lines = [
-        fronts.Line("reward", PATHS[lr], FAIR, f"learning rate {name}", stars=("theta_0",))
+        fronts.Line(
+            "reward",
+            {name: paths.of_seeds(path, SHARED) for name, path in PATHS[lr].items()},
+            ALL,
+            f"learning rate {name}",
+            stars=("theta_0",),
+        )
         for lr, name in NAMES.items()
     ]
-    fig = fronts.figure(lines, PRESET.name, least=fronts.part(ROWS, 0.05))
+    fig = fronts.figure(lines, PRESET.name, least=fronts.part(ROWS, 0.5))
     style.save(fig, "fig_fronts")
 
 # %% [markdown]
-# The preset's own learning rate by itself, in one row, and for narrow screens in one column.
+# The preset's own learning rate by itself, on all seeds, in one row, and for narrow screens in one column.
 
 # %%
 if both:
-    fig = fronts.figure(fronts.by_reward(PATHS[None], FAIR, "reward"), PRESET.name)
+    fig = fronts.figure(fronts.by_reward(PATHS[None], ALL, "reward"), PRESET.name)
     style.save(fig, "fig_front")
-    fig = fronts.figure(fronts.by_reward(PATHS[None], FAIR, "reward"), PRESET.name, columns=2, across=1)
+    fig = fronts.figure(fronts.by_reward(PATHS[None], ALL, "reward"), PRESET.name, columns=2, across=1)
     style.save(fig, "fig_front-narrow")
 
 # %% [markdown]
@@ -88,12 +98,19 @@ if both:
 # seed: who can choose the learning rate may not need averaging.
 
 # %%
-best = paths.best_rate(FAIR, "early-stopping", RATES)[0] if RATES else None
+best = paths.best_rate(SWEPT, "early-stopping", RATES)[0] if RATES else None
 
 
 def gap(lr, rival, ability, reward):
     """MA at one rate minus early stopping at another (or the same), at equal reward, over all rewards that both reach."""
-    return paths.gap(PATHS[lr]["ma"], PATHS[rival]["early-stopping"], ability, reward, over_items=True)
+    pair = [PATHS[lr]["ma"], PATHS[rival]["early-stopping"]]
+    common = set.intersection(*(set(path["seed"]) for path in pair))
+    return paths.gap(*(paths.of_seeds(path, common) for path in pair), ability, reward, over_items=True)
+
+
+def seeds_of(rates):
+    """How many seeds have some learning rates."""
+    return panels.seed_count(len(set.intersection(*(set(PATHS[lr]["ma"]["seed"]) for lr in rates))))
 
 
 if both:
@@ -113,16 +130,16 @@ if both:
                     panels.interval_mark(
                         ax, place + shift * (len(RIVALS) > 1), GAPS[against, lr, reward, ability], MA.colour, "_", mark
                     )
-            ax.set_xticks(range(len(NAMES)), NAMES.values())
+            ax.set_xticks(range(len(NAMES)), [f"{name}\n({seeds_of([lr]).split()[0]})" for lr, name in NAMES.items()])
             ax.set_xlim(-0.6, len(NAMES) - 0.4)
             ax.set_ylabel(f"{METRICS[ability].label},\nMA - early stopping")
             ax.set_title(f"at equal {METRICS[reward].words}")
     for against, mark in zip(RIVALS, "os", strict=False):
         axes[0, 0].plot([], [], f"{mark}-", color=MA.colour, label=f"against early stopping at the {against}")
     for ax in axes[-1]:
-        ax.set_xlabel("learning rate")
+        ax.set_xlabel("learning rate (seeds)")
     panels.legend(fig, axes, 2)
-    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(FAIR)))
+    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(ALL)))
     style.save(fig, "fig_advantage")
 
 # %%
@@ -131,6 +148,7 @@ if both:
         {
             "learning rate": NAMES[lr],
             "early stopping at": against,
+            "seeds": seeds_of([lr, RIVALS[against](lr)]),
             "at equal": METRICS[reward].words,
             **{METRICS[a].label: sentences.cell(GAPS[against, lr, reward, a], a) for a in ABILITIES},
         }
@@ -141,7 +159,8 @@ if both:
     FOUND.say(
         f"At the same learning rate and equal learned reward, MA against early stopping over all rewards that both reach: "
         f"{sentences.counted(one.verdict for one in sides if one)}, of {len(sides)} comparisons "
-        f"(learning rate{'s' * (len(NAMES) > 1)} {panels.several(list(NAMES.values()))}; {len(ABILITIES)} abilities)."
+        f"(learning rate{'s' * (len(NAMES) > 1)} {panels.several([f'{name} on {seeds_of([lr])}' for lr, name in NAMES.items()])}; "
+        f"{len(ABILITIES)} abilities)."
     )
 if both and not RATES:
     print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
@@ -151,14 +170,15 @@ if both and not RATES:
 # of the algorithm's rise, averaging and early stopping each take, where there is a choice, the rate that is best there on the
 # other seeds, and are told on the one left out. What is told is the *share saved*: how much of the tax that early stopping pays at that reward averaging
 # does not pay. Near $\theta_0$ all paths coincide and there is no tax to save, so the levels begin at half of the rise.
-# This is what the ledger of claims decides by (`docs/protocol.md`).
+# This is what the ledger of claims decides by (`docs/protocol.md`), on all abilities together, each divided by what RSF takes of it.
+# At one learning rate all seeds count that have it, at several those that have them all.
 
 
 # %%
 def share(models, ability, reward):
     """The share that averaging saves of early stopping's tax: the interval where it is one, else why not; and the rewards."""
     try:
-        one = saved(*models.values(), paths.theta_0(FAIR), rises(FAIR, reward), ability, reward)
+        one = saved(*models.values(), paths.theta_0(ALL), rises(ALL, reward), ability, reward)
     except NotComparable as error:
         return str(error), ""
     levels = f"{one.levels[0]:.0%} to {one.levels[1]:.0%}"
@@ -170,32 +190,41 @@ if both:
     CHOICES |= {f"both at {name}": [lr] for lr, name in NAMES.items()}
     table, shares = [], {}
     for (how, among), reward in product(CHOICES.items(), REWARDS):
-        models = {method: {lr: PATHS[lr][method] for lr in among} for method in ("ma", "early-stopping")}
-        told = {ability: share(models, ability, reward) for ability in ABILITIES}
+        common = set.intersection(*(set(PATHS[lr]["ma"]["seed"]) for lr in among))
+        models = {
+            method: {lr: paths.of_seeds(PATHS[lr][method], common) for lr in among}
+            for method in ("ma", "early-stopping")
+        }
+        told = {metric: share(models, metric, reward) for metric in (BOOK.overall, *ABILITIES)}
         cells = {
-            METRICS[a].words: one if isinstance(one, str) else sentences.cell(one, SAVED)
+            sentences.ability_words(a): one if isinstance(one, str) else sentences.cell(one, SAVED)
             for a, (one, _) in told.items()
         }
         table.append(
             {
                 "learning rate": how,
+                "seeds": len(common),
                 "at equal": METRICS[reward].words,
                 **cells,
                 "rewards compared": told[ABILITIES[0]][1],
             }
         )
         if reward == "reward":
-            shares[how] = {a: one for a, (one, _) in told.items() if not isinstance(one, str)}
+            shares[how] = {a: one for a, (one, _) in told.items() if not isinstance(one, str)}, seeds_of(among)
     sentences.show(
         f"Share of early stopping's tax that MA saves. {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(table))}"
     )
-    for how, by_ability in shares.items():
+    for how, (by_ability, seeds) in shares.items():
         told = [
-            f"{one.mean:.0%} of it in {METRICS[a].words}" for a, one in by_ability.items() if one.verdict == "above"
+            f"{sentences.share(one)} ({sentences.ability_words(a)})"
+            for a, one in by_ability.items()
+            if one.verdict == "above"
         ]
-        count = f"{len(by_ability)} of {len(ABILITIES)} abilities pay a tax that is clear of 0"
+        taxed = [sentences.ability_words(a) for a in by_ability]
         FOUND.say(
-            f"Early stopping's tax at equal learned reward, {how}: MA saves {panels.several(told or ['no share that is clear of 0'])} ({count})."
+            f"Early stopping's tax at equal learned reward, {how} ({seeds}): "
+            f"MA saves {'; '.join(told) or 'no share that is clear of 0'}. "
+            f"A tax that is clear of 0 is paid in: {'; '.join(taxed) or 'nothing'}."
         )
 
 # %% [markdown]
@@ -248,7 +277,7 @@ if parts:
         ax.axvline(0, color=style.look("theta").colour, linewidth=0.8)
         for place, name in enumerate(EVERY):
             gains.draw(ax, -place, compare.Gain(CHANGE[name, 0.0][metric]), style.look(name).colour, True)
-        ax.set_xlabel(METRICS[metric].title)
+        ax.set_xlabel(panels.title(metric, len(axes)))
         ax.locator_params(axis="x", nbins=3)
     gains.label(axes[0], [style.look(name).short + r" at $\theta_0$" for name in EVERY])
     axes[0].set_title(r"difference to $\theta$", loc="left")

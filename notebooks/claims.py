@@ -92,7 +92,7 @@ for y, entry in enumerate(DRAWN):
 ax.set_yticks(range(len(DRAWN)), [f"{entry.claim.id}. {render.named(entry)}" for entry in DRAWN])
 ax.set_ylim(len(DRAWN) - 0.4, -0.6)
 ax.set_xlim(-EDGE, EDGE)
-ax.tick_params(axis="y", length=0)
+ax.tick_params(axis="y", length=0, pad=7)  # room for arrows at the edge
 ax.set_xlabel(r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + "\nin rewards of RSF and in taxes")
 seen = {word(line) for entry in DRAWN for line in entry.deciding if line.estimate is not None}
 marks = [

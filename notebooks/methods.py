@@ -71,6 +71,8 @@ if CHOSEN:
 if FRONTS:
     fig = plane.groups(FRONTS, PRESET.name)
     style.save(fig, "fig_methods_groups")
+    sentences.show(plane.unseen(FRONTS))
+    FINDINGS.say(plane.cheaper(FRONTS))
 
 # %% [markdown]
 # ## What it saves and what it costs

@@ -23,7 +23,8 @@
 # How they are compared: at each level of the reward, from 50 to 95 % of RSF's rise as far as both methods reach on every
 # seed, the ability of the rival (MA) is subtracted. So a method that stops early is not told as beaten by what it never
 # reached; beside each difference stands the range of rewards that it is about. Differences are taken seed by seed, and the
-# intervals (95 %, Student's t) are over the seeds.
+# intervals (95 %, Student's t) are over the seeds. Beside single abilities stand all of them together, each divided by what RSF
+# takes of it: that is what the ledger of claims decides by.
 
 # %%
 import pandas as pd
@@ -38,7 +39,8 @@ from llm.methods import METHODS
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = rows.frames()
+BOOK = read_book(rows.check())
+FRAMES = {rlhf: with_taxes(frame, BOOK.units) for rlhf, frame in rows.frames().items()}
 RSF = FRAMES["rsf"]
 REWARDS, ABILITIES = rewards(RSF), abilities(RSF)
 REPORTED = (*REWARDS, *ABILITIES)
@@ -67,7 +69,7 @@ if found:
 
 # %%
 if found:
-    AGAINST_MA = compare.contests(WITHOUT, RSF)
+    AGAINST_MA = compare.contests(WITHOUT, RSF, overall=BOOK.overall)
     FOUND.weigh(AGAINST_MA, "fig03-gain", PRESET.name, "Without old data")
 
 # %%
@@ -91,7 +93,8 @@ if found:
     sentences.show(sentences.changes(LAST, "minus theta_0"))
     kept = LAST["distilled"]["reward"].mean / LAST["theta"]["reward"].mean
     FOUND.say(
-        f"Plain distillation keeps {kept:.0%} of the learned reward's rise; from theta_0, {sentences.moved(LAST['distilled'])}."
+        f"Plain distillation ({panels.seed_count(len(paths.seeds(plain)))}) keeps {kept:.0%} of the learned reward's rise; "
+        f"from theta_0, {sentences.moved(LAST['distilled'])}."
     )
 
 # %% [markdown]
@@ -102,7 +105,7 @@ if found:
 # better one for question answering and translation, but not for reading comprehension.
 
 # %%
-replay, compared = rows.front(FRAMES, {CORE: ("ma",), MITIGATIONS: ("er",)})
+replay, compared = rows.front(FRAMES, {CORE: ("ma",), MITIGATIONS: ("er",)}, BOOK.overall)
 if replay:
     fig = fronts.figure(fronts.by_reward(replay, RSF, "reward"), PRESET.name)
     style.save(fig, "fig07")
@@ -120,7 +123,9 @@ if replay:
 
 # %%
 ON_POLICY = tuple(f"{name}-on-policy" for name in (*TRAINED, "er"))
-within, compared = rows.front(FRAMES, {CORE: ("ma", "early-stopping"), ("rsf", "mitigations-on-policy"): ON_POLICY})
+within, compared = rows.front(
+    FRAMES, {CORE: ("ma", "early-stopping"), ("rsf", "mitigations-on-policy"): ON_POLICY}, BOOK.overall
+)
 if within:
     fig = fronts.figure(fronts.by_reward(within, RSF, "reward"), PRESET.name, columns=3)
     style.save(fig, "fig_on_policy")
@@ -139,7 +144,7 @@ if within:
 
 # %%
 penalty, compared = rows.front(
-    FRAMES, {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}
+    FRAMES, {("ppo", "algorithms"): ("ma", "early-stopping"), ("ppo", "kl-penalty"): ("kl",)}, BOOK.overall
 )
 if penalty:
     fig = fronts.figure(fronts.by_reward(penalty, FRAMES["ppo"], "reward"), PRESET.name)
@@ -152,7 +157,8 @@ if penalty:
 # %% [markdown]
 # ## The strengths
 #
-# Every model above, with the strength that gave it: means over seeds.
+# Every model above, with the strength that gave it: means over seeds. What each of them has lost is not judged here; the
+# comparisons above do that at equal reward.
 
 # %%
 found = rows.find(FRAMES, {MITIGATIONS: (*TRAINED, "er")})
@@ -176,9 +182,7 @@ if found:
 
 # %%
 COMPARED = ("ma", "early-stopping", *TRAINED, "er")
-BOOK = read_book(style.results())
-TAXED = with_taxes(RSF, BOOK.units)
-at_rates = rates.find(TAXED, COMPARED, PRESET, FRAMES)
+at_rates = rates.find(RSF, COMPARED, PRESET, FRAMES)
 if at_rates:
     NAMES = {lr: "lr " + panels.rate(lr or PRESET.distil.optimiser.lr) for lr in at_rates["ma"]}
     fig = fronts.figure(rates.fronts_of(RSF, at_rates, NAMES), PRESET.name, least=fronts.part(RSF, 0.05))
@@ -193,7 +197,7 @@ if at_rates:
 
 # %%
 if at_rates:
-    SHARES = {rival: compare.leads(at_rates, TAXED, BOOK.overall, rival) for rival in rates.RIVALS}
+    SHARES = {rival: compare.leads(at_rates, RSF, BOOK.overall, rival) for rival in rates.RIVALS}
     fig = rates.figure(SHARES, {lr: f"both at {name}" for lr, name in NAMES.items()}, PRESET.name)
     style.save(fig, "fig_mitigation_leads")
 

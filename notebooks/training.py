@@ -173,7 +173,8 @@ if RATES:
     ).T
     sentences.show(sentences.framed(areas.rename(columns=lambda seed: f"seed {seed}"), "area", 3))
     FOUND.say(
-        f"Early stopping encloses most at learning rate {NAMES[best]} on the seed that chooses ({min(areas.columns)}), and at "
+        f"Early stopping ({panels.seed_count(len(areas.columns))}) encloses most at learning rate {NAMES[best]} on the seed that chooses "
+        f"({min(areas.columns)}), and at "
         + panels.several([f"{NAMES[RATES[int(np.argmax(areas[seed].to_numpy()))]]} (seed {seed})" for seed in others])
         + " on the others."
     )
@@ -269,7 +270,7 @@ if STOPPING is not None:
         taxed = [METRICS[a].words for a in ABILITIES if TAX[best][name, a].verdict == "below"]
         lost = [METRICS[a].words for a in ABILITIES if ITEMS[name, a] < -3]
         sentence = (
-            f"At learning rate {NAMES[best]} the model {where} lies below theta_0 with its whole 95 % interval in "
+            f"At learning rate {NAMES[best]} ({panels.seed_count(seeds)}) the model {where} lies below theta_0 with its whole 95 % interval in "
             f"{panels.several(taxed or ['no ability'])}, and in these very runs, by more than 3 standard errors over items, in "
             f"{panels.several(lost or ['none'])}"
         )

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Your own two models: five commands to a better one
+# # Your own two models: seven commands to a better one
 #
 # You have two folders: $\theta_0$, a model after instruction tuning, and $\theta$, the same model after alignment (RLHF, DPO,
 # ...). Alignment made it better at what people like and, most often, worse at something that it could do before: the
@@ -11,7 +11,7 @@
 # where $\alpha$ is the share of the aligned model. What remains is to choose $\alpha$ well, with numbers and not by taste.
 #
 # Here the models are tiny, and this notebook trains them first, in some seconds: two language models and a reward model of a
-# made-up language. The five commands themselves train nothing but the ratios of step 3. With your own models only the names of
+# made-up language. The commands themselves train nothing but the ratios of step 4. With your own models only the names of
 # the folders change. Prompts and test items are JSON lines files, one object a line:
 #
 # | file | a line | what is measured |
@@ -64,11 +64,26 @@ def run(command):
 # %%
 tiny_models.make_models(Path())
 tiny_models.make_items(Path())
-for file in ("prompts.jsonl", "colours.jsonl", "translation.jsonl"):
+for file in ("prompts.jsonl", "train-prompts.jsonl", "colours.jsonl", "translation.jsonl"):
     print(f"{file}: {Path(file).read_text().splitlines()[0]}")
 
 # %% [markdown]
-# ## 1. Measure what lies between: `front`
+# Prompts are in two files, without a prompt in common: what is chosen on `train-prompts.jsonl` is measured on `prompts.jsonl`, since
+# whatever is judged on the prompts that it was chosen on looks better than it is.
+#
+# ## 1. See what alignment has cost: `tax`
+#
+# The two models as they are, item by item: what was lost and what was gained, the reward and the length of replies, how far the
+# next tokens and the weights moved. `tax/report.html` is one page with all of it.
+
+# %%
+MODELS = "--theta-0 theta_0 --theta theta"
+TASKS = "--tasks colours.jsonl,translation.jsonl --reward-model reward --prompts prompts.jsonl"
+Path("tax.yaml").write_text("{tokens: 10, task_tokens: 10, batch: 150}")
+run(f"tax {MODELS} {TASKS} --config tax.yaml --out tax")
+
+# %% [markdown]
+# ## 2. Measure what lies between: `front`
 #
 # Eleven models between $\theta_0$ and $\theta$ are mixed in memory and measured on the same items, so their differences are
 # paired: an item that is hard for one is hard for all. Whatever is not on the command line stands in a YAML file, of which
@@ -77,8 +92,6 @@ for file in ("prompts.jsonl", "colours.jsonl", "translation.jsonl"):
 # from a bootstrap that draws items again and again.
 
 # %%
-MODELS = "--theta-0 theta_0 --theta theta"
-TASKS = "--tasks colours.jsonl,translation.jsonl --reward-model reward --prompts prompts.jsonl"
 Path("front.yaml").write_text("{tokens: 10, task_tokens: 10, batch: 150}")
 run(f"front {MODELS} {TASKS} --config front.yaml --alphas 0:1:0.1 --out front")
 
@@ -110,7 +123,7 @@ sentences.show("\n".join(FOUND))
 # ratio that was chosen because it looked best on some items looks a little better on them than it is: the last number of
 # that sentence is the gain on items that the choice had not seen.
 #
-# ## 2. Write the model: `average`
+# ## 3. Write the model: `average`
 #
 # `average` reads and writes tensor by tensor, so two 70B models need no more memory than two small ones. The output is a complete
 # model folder with a card that says where it came from.
@@ -120,14 +133,21 @@ ratio = advised if advised is not None and advised < 1 else 0.8
 run(f"average {MODELS} --alpha {ratio:g} --out averaged")
 
 # %% [markdown]
-# ## 3. A ratio for each part: `adapt`
+# The same command knows other methods (`average --help` lists them). LiNeS, for example, needs nothing but the two models: its ratio
+# rises with the layer, from the one that is given to 1, so that deep layers stay $\theta$'s.
+
+# %%
+run(f"average {MODELS} --alpha {ratio:g} --method lines --out lines")
+
+# %% [markdown]
+# ## 4. A ratio for each part: `adapt`
 #
 # The layers near the input, in the middle and near the output need not all have the same ratio. `adapt` (the paper's AMA)
 # keeps the *mean* ratio and looks for the ratios under which the aligned model's own best replies are likeliest. So it
 # needs replies of $\theta$: here it samples them, scores them with the reward model and keeps the best.
 
 # %%
-ALIGNED = "--prompts prompts.jsonl --reward-model reward"
+ALIGNED = "--prompts train-prompts.jsonl --reward-model reward"
 Path("adapt.yaml").write_text("{samples: 4, tokens: 10, keep: 300, draw: 200, batch: 10, lr: 0.2}")
 run(f"adapt {MODELS} --alpha {ratio:g} {ALIGNED} --config adapt.yaml --out ratios.json")
 
@@ -143,10 +163,10 @@ FOUND.append(
 sentences.show(FOUND[-1])
 
 # %% [markdown]
-# ## 4. Is it any better? `front --method ama`
+# ## 5. Is it any better? `front --method ama`
 #
 # A higher likelihood of good replies is a proxy, not the aim. Whether ratios of their own help is measured in the same way as
-# before, on the same items, with the replies that `adapt` has stored.
+# before, on the same items, with the replies to `train-prompts.jsonl` that `adapt` has stored.
 
 # %%
 AMA = "--method ama --data ratios.samples.jsonl --config front-ama.yaml"
@@ -180,14 +200,14 @@ FOUND.append(f"At equal reward, ratios of their own change {told}, on average.")
 sentences.show(FOUND[-1])
 
 # %% [markdown]
-# ## 5. Write that one: `average --alphas-file`
+# ## 6. Write that one: `average --alphas-file`
 
 # %%
 run(f"average {MODELS} --alphas-file ratios.json --out adapted")
 display(HTML(f"<p>Files written: {', '.join(sorted(path.name for path in Path('adapted').iterdir()))}</p>"))
 
 # %% [markdown]
-# Which of the two to use is decided by the numbers of step 4, on *your* models and *your* items. Where they do not tell the
+# Which of the two to use is decided by the numbers of step 5, on *your* models and *your* items. Where they do not tell the
 # two apart, take the simpler one.
 
 # %% [markdown]

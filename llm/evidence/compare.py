@@ -38,7 +38,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Contest:
-    """A family against its rival: (reward, ability) -> gain, None where nothing can be compared. `mark` goes before its name."""
+    """A family against its rival: (reward, ability) -> gain, None where nothing can be compared. `mark` goes after its name."""
 
     family: str
     against: str
@@ -53,11 +53,13 @@ def contests(
     of: Iterable[str] | None = None,
     mark: str = "",
     everywhere: bool = False,
+    overall: str = "",
 ) -> list[Contest]:
     """What all paths, or those in `of`, keep more than `rival` at equal reward, as the ledger compares (`llm.evidence.shares`).
 
     `rows` hold theta_0, and the algorithm whose rise the rewards are counted in. everywhere: over all rewards that both reach,
-    for paths that begin at theta and hardly leave its reward (`llm.evidence.paths.gap`).
+    for paths that begin at theta and hardly leave its reward (`llm.evidence.paths.gap`). overall: a metric of all abilities
+    together, compared too (`llm.evidence.claims.book`).
     """
     names = [name for name in (found if of is None else of) if name != rival]
     start, rise = paths.theta_0(rows), {reward: rises(rows, reward) for reward in rewards(rows)}
@@ -68,7 +70,7 @@ def contests(
         found_gap = paths.gap(path, as_coarse(found[rival], path), ability, reward, over_items=True)
         return Gain(found_gap) if found_gap else None
 
-    every = list(product(rewards(rows), abilities(rows)))
+    every = list(product(rewards(rows), [*abilities(rows), *([overall] if overall else [])]))
     return [Contest(name, rival, mark, {(r, a): against(found[name], a, r) for r, a in every}) for name in names]
 
 

@@ -114,7 +114,7 @@ for _method in (
         family=pattern_family, hub=True),
     Method("regmean", "averaging", {
         "regmean": Look("regression averaging (RegMean)", "#c2185b", "-", "RegMean"),
-        "regmean-layers-increasing": Look("RegMean, lambda falling from layer to layer (as LiNeS)", "#5d0f2f", "-.", "RegMean x LiNeS"),
+        "regmean-layers-increasing": Look("RegMean, lambda falling from layer to layer (as LiNeS)", "#5d0f2f", "-.", "RegMean, by layer"),
         "regmean-inputs-merged": Look("RegMean++, layer by layer", "#7b1fa2", "--", "RegMean++"),
         "regmean-inputs-differences": Look("RegMean without samples", "#90a4ae", ":", "RegMean, no samples"),
     }, "arXiv 2212.09849", "averaging.whole.regmean:make", options=BY_STRENGTH | REGRESSION, whole=True,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from llm.evidence import paths
 from llm.evidence.compare import losses
@@ -20,6 +21,7 @@ from llm.evidence.shares import has_ratio
 from . import panels, style
 
 PALE = 0.35  # opacity of a model that another one of its method beats in both
+FEW = 3  # paths in a panel; of more, single seeds are a tangle
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Line:
     @property
     def seeds(self) -> list[int]:
         return paths.seeds(next(iter(self.paths.values())))
+
+    @property
+    def singles(self) -> bool:
+        """Whether each seed is drawn by itself too: of two, where the paths are few."""
+        return len(self.seeds) == 2 and len(self.paths) <= FEW
 
     def models(self, method: str) -> pd.DataFrame:
         """The rows of theta_0, theta (at the algorithm's own rate) or chance, of these seeds."""
@@ -100,14 +107,15 @@ def figure(
     anchors = dict.fromkeys(style.look(line.anchor).short.strip("$") for line in lines)
     panels.stamp_anchored(fig, preset, len(lines[0].seeds), " or ".join(anchors), bool(ratios))
     if ratios:
-        panels.ratio_legend(fig, ratios)
+        every = [path for line in lines for path in line.paths.values()]
+        panels.ratio_legend(fig, ratios, others=not all(map(has_ratio, every)))
     return fig
 
 
 def draw_panel(ax: Axes, line: Line, ability: str) -> None:
     home = line.models(line.anchor)
     for name, path in line.paths.items():
-        draw_front(ax, panels.anchored(path, home), line.reward, ability, style.look(name))
+        draw_front(ax, panels.anchored(path, home), line.reward, ability, style.look(name), line.singles)
     for name in line.stars:
         rows = line.models(name)
         if len(rows):
@@ -117,22 +125,25 @@ def draw_panel(ax: Axes, line: Line, ability: str) -> None:
     ax.set_ylabel(METRICS[ability].label)
 
 
-def draw_front(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: style.Look) -> None:
+def draw_front(
+    ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: style.Look, singles: bool = False
+) -> None:
     """All models of a path, pale where another of them has more of both; a thin line along the path, a thick one along its
-    Pareto front. Two seeds are drawn each by itself, as thin lines without marks.
+    Pareto front. `singles`: each seed by itself too, as a thin line without marks.
     """
     x, y = panels.points(path, reward), panels.points(path, ability)
     where = np.column_stack([x["mean"], y["mean"]])
     front = pareto_front(where)
     ax.errorbar(*where.T, xerr=x["error"], yerr=y["error"], fmt="none", color=shown.colour, elinewidth=0.6, alpha=0.4)
-    singles = paths.seeds(path) if x["seeds"].max() == 2 else []
-    for thin in [where, *(panels.plane(path[path["seed"] == seed], reward, ability) for seed in singles)]:
+    seeds = paths.seeds(path) if singles else []
+    for thin in [where, *(panels.plane(path[path["seed"] == seed], reward, ability) for seed in seeds)]:
         ax.plot(*thin.T, color=shown.colour, linestyle=shown.line, linewidth=0.6, alpha=0.5)
     ax.plot(*front.T, color=shown.colour, linestyle=shown.line, linewidth=1.5)
     on_front = (where[:, None] == front[None]).all(axis=2).any(axis=1)
     for step, point, best in zip(x.index, where, on_front, strict=True):
-        shape = style.marker(step) if has_ratio(path) else "o"
-        kind = {"markersize": 3.6, "markeredgewidth": 0.0 if shape != "x" else 0.8, "alpha": None if best else PALE}
+        shape = style.marker(step) if has_ratio(path) else style.NO_RATIO
+        size = 5.8 if shape == style.NO_RATIO else 3.6  # a dot is half as wide as its size says
+        kind = {"markersize": size, "markeredgewidth": 0.0, "alpha": None if best else PALE}
         ax.plot(*point, marker=shape, color=shown.colour, **kind)
 
 
@@ -171,8 +182,7 @@ def legend(fig: Figure, lines: Sequence[Line], columns: int) -> None:
         plt.Line2D([], [], color=style.look(name).colour, label=style.look(name).label, **stars)
         for name in dict.fromkeys(star for line in lines for star in line.stars)
     ]
-    pale = {"color": style.GREY, "alpha": PALE, "marker": "o", "linestyle": "none", "label": "pale: beaten in both"}
-    handles.append(plt.Line2D([], [], **pale))
-    if any(len(line.seeds) == 2 for line in lines):
+    handles.append(Patch(color=style.GREY, alpha=PALE, label="pale: beaten in both"))  # of any mark
+    if any(line.singles for line in lines):
         handles.append(plt.Line2D([], [], color=style.INK, linewidth=0.6, alpha=0.5, label="thin: single seeds"))
     fig.legend(handles=handles, loc="outside upper center", ncols=columns)

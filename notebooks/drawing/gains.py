@@ -18,8 +18,8 @@ RANGE = "rewards compared\n(share of the rise)"
 
 
 def named(contest: Contest) -> str:
-    """The contest's family, short, with the mark before it."""
-    return contest.mark + style.look(contest.family).short
+    """The contest's family, short, with the mark after it."""
+    return style.look(contest.family).short + contest.mark
 
 
 def rival(contest: Contest) -> str:
@@ -53,8 +53,9 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
             for reward in by:
                 colour = style.look(contest.family).colour
                 draw(ax, SHIFT[reward] - place, contest.found[reward, ability], colour, FILLED[reward])
-        ax.set_xlabel(f"{METRICS[ability].title},\nminus {several_rivals(compared)}'s")
-        ax.locator_params(axis="x", nbins=4)
+        title = panels.title(ability, len(axes[0]))
+        ax.set_xlabel(f"{title},\nminus {several_rivals(compared)}'s")
+        ax.locator_params(axis="x", nbins=4 if len(axes[0]) < panels.NARROW else 2)
     if has_range:
         for place, contest in enumerate(compared):
             for reward in by:
@@ -62,8 +63,10 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
         axes[0, -1].set(xlabel=RANGE, xlim=(0.48, 0.97))
     label(axes[0, 0], [f"{named(one)} - {rival(one)}" if rivals else named(one) for one in compared])
     seeds = seeds_of(compared)
-    legend(fig, by)
-    panels.stamp_differences(fig, preset, seeds)
+    legend(fig, [reward for reward in by if any(one.found[reward, a] for one in compared for a in drawn)])
+    lacking = any(not ranged(one, reward) for one in compared for reward in by)
+    few = "too few: the two have too few rewards in common to be compared" if has_range and lacking else ""
+    panels.stamp_differences(fig, preset, seeds, note=few)
     return fig
 
 
@@ -90,11 +93,16 @@ def draw(ax: Axes, height: float, found: Gain | None, colour: str, filled: bool)
     ax.plot(one.mean, height, "o", color=colour, markerfacecolor=face, markersize=3.8)
 
 
+def ranged(contest: Contest, reward: str) -> list[tuple[float, float]]:
+    """The ranges of a reward that abilities were compared over."""
+    return [gain.levels for (by, _), gain in contest.found.items() if by == reward and gain and gain.levels]
+
+
 def ranges(ax: Axes, height: float, contest: Contest, reward: str) -> None:
     """The widest range of rewards that any ability was compared over."""
-    levels = [gain.levels for (by, _), gain in contest.found.items() if by == reward and gain and gain.levels]
+    levels = ranged(contest, reward)
     if not levels:
-        ax.text(0.49, height, "too few", fontsize=style.LEAST, color=style.GREY, va="center")
+        ax.text(0.49, height, f"{METRICS[reward].short}: too few", fontsize=style.LEAST, color=style.GREY, va="center")
         return
     colour = style.look(contest.family).colour
     ends = [min(low for low, _ in levels), max(high for _, high in levels)]

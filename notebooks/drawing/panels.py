@@ -108,7 +108,7 @@ def trajectory(path: pd.DataFrame, rows: pd.DataFrame, metrics: list[str], what:
 
 
 def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
-    """The chance floor: a line where it is in or near the panel's range, else its value at the foot."""
+    """The chance floor: a line where it is in or near the panel's range, else its value beside the panel, where no data lie."""
     chance = float(rows.loc[(rows["method"] == "chance") & (rows["metric"] == ability), "value"].mean())
     low, high = ax.get_ylim()
     room, edge = ROOM * (high - low), 0.04 * (high - low)
@@ -118,11 +118,12 @@ def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
         return
     ax.annotate(
         f"chance {chance:.{METRICS[ability].decimals - 1}f}, {'below' if chance < low else 'above'}",
-        (0.02, 0.05),
+        (1.015, 0.0),
         xycoords="axes fraction",
+        rotation="vertical",
+        va="bottom",
         fontsize=6.2,
         color=style.GREY,
-        bbox={"facecolor": style.PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
     )
 
 
@@ -135,18 +136,20 @@ def legend(fig: Figure, axes: np.ndarray, columns: int) -> None:
 RATIOS = 0.2  # inches; height of the legend of ratios
 
 
-def ratio_legend(fig: Figure, alphas: Sequence[float]) -> None:
-    """Which marker is which ratio, above the foot of the figure, which leaves `RATIOS` for it."""
+def ratio_legend(fig: Figure, alphas: Sequence[float], others: bool = False) -> None:
+    """Which marker is which ratio, above the foot of the figure, which leaves `RATIOS` for it; `others`: there are models without."""
     wide = fig.get_figwidth() > style.COLUMN
     blank = plt.Line2D([], [], linestyle="none", label=r"$\alpha$:")
     shapes = [
         plt.Line2D([], [], color=style.GREY, linestyle="none", marker=style.marker(a), label=f"{a:g}") for a in alphas
     ]
+    if others:
+        shapes.append(plt.Line2D([], [], color=style.GREY, linestyle="none", marker=style.NO_RATIO, label="no ratio"))
     fig.legend(
         handles=[blank, *shapes],
         loc="lower center",
         bbox_to_anchor=(0.5, (0.14 if wide else 0.28) / fig.get_figheight()),
-        ncols=1 + len(alphas) if wide else 6,
+        ncols=1 + len(shapes) if wide else 6,
         columnspacing=0.8,
         handletextpad=0.0,
         borderpad=0.0,
@@ -174,6 +177,16 @@ def interval_mark(ax: Axes, x: float, found: Interval | None, colour: str, label
     ax.plot(x, found.mean, shape, color=colour, label=label)
     if len(found.per_seed) > 1:
         ax.plot([x] * len(found.per_seed), found.per_seed, ".", color=colour, markersize=3, alpha=0.6)
+
+
+NARROW = 5  # panels side by side, in which titles of two words take a line each
+
+
+def title(metric: str, across: int) -> str:
+    """The heading of one of several panels side by side."""
+    one = METRICS[metric]
+    words, unit = one.words, f"\n({one.unit})" if one.unit else ""
+    return (words.replace(" ", "\n", 1) if across >= NARROW else words) + unit
 
 
 def half_widths(found: Sequence[Interval]) -> np.ndarray:
@@ -257,19 +270,23 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: 
     style.foot(fig, told if rows == 1 else told.replace("; ", ";\n"), RATIOS * rows * ratios)
 
 
-def stamp_differences(fig: Figure, preset: str, n_seeds: int, dots: bool = True) -> None:
-    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown."""
+def stamp_differences(
+    fig: Figure, preset: str, n_seeds: int, dots: bool = True, note: str = "", above: float = 0.0
+) -> None:
+    """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown; `note`: a line before; `above`: inches
+    left free (`style.foot`).
+    """
     if n_seeds == 2 and not dots:
         style.foot(fig, f"{preset}, {style.bars(n_seeds)}")
         return
     over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, taken as independent"
-    style.foot(fig, f"{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {over}")
+    style.foot(fig, f"{note}\n{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {over}".lstrip("\n"), above)
 
 
 def over_seeds(n_seeds: int, dots: bool = True) -> str:
     """What bars are intervals over, with several seeds."""
-    wide = ", of two seeds wider than most panels" if n_seeds == 2 else ""
-    return f"seeds, paired{wide}{'; small dots: single seeds' if dots else ''}"
+    wide = "; bars of two seeds are wider than the panels" if n_seeds == 2 else ""
+    return f"seeds, paired{'; small dots: single seeds' if dots else ''}{wide}"
 
 
 def stamp_ratios(fig: Figure, preset: str, n_seeds: int) -> None:

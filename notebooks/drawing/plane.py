@@ -18,8 +18,10 @@ from llm.methods import looks
 from . import panels, sentences, style
 
 KEPT, PAID = "share of the reward's rise kept", "share of the tax paid"
+MOST = 1.1  # of theta's tax; what pays more leaves the panel
 BOTH = ("early-stopping", "ma")  # what all are held against
 LEAST_SEEDS = 3  # for a band: with two, Student's interval is twelve standard errors on either side
+LARGE = 9.0  # points; of the figure that README shows, on telephones too
 FROM = 0.2  # of the rise: to the left of it hardly any tax is paid
 
 
@@ -36,16 +38,18 @@ def settled(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]]) -
 
 def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], preset: str) -> Figure:
     """The best family of each group with bands, on seeds that it was not chosen on (`settled`), beside early stopping and MA."""
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 3.4))
+    fig, ax = plt.subplots(figsize=(style.WIDTH, 4.2))
     shown = {name: found[name] for name in BOTH if name in found}
     shown |= settled(found, chosen)
     for mark, (name, front) in zip(style.MARKS, shown.items(), strict=False):
         line(ax, front, name, mark, f"{style.look(name).short} ({panels.seed_count(len(front.seeds))})", bands=True)
     frame(ax, shown.values())
-    ax.set(xlabel=KEPT, ylabel=PAID + r" (1: as $\theta$ does)")
-    ax.annotate("all reward, no tax", (1, 0), (0.985, -0.06), ha="right", color=style.GREY)
+    ax.set_xlabel(KEPT, fontsize=LARGE)
+    ax.set_ylabel(PAID + r" (1: as $\theta$ does)", fontsize=LARGE)
+    ax.tick_params(labelsize=LARGE - 1)
+    ax.annotate("all reward, no tax", (1, 0), (0.985, -0.06), ha="right", color=style.GREY, fontsize=LARGE)
     ax.plot(1, 0, marker="*", color=style.GREY, markersize=8, linestyle="none")
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=LARGE)
     chosen_on = "; best of each group by its first seed, drawn from the others" if several(found) else ""
     banded = max((len(front.seeds) for front in shown.values()), default=0) >= LEAST_SEEDS
     bands = "bands: 95 % over seeds" if banded else f"means over seeds; bands from {LEAST_SEEDS} seeds on"
@@ -54,23 +58,26 @@ def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], pres
 
 
 def groups(found: Mapping[str, Front], preset: str) -> Figure:
-    """A panel for each group with all its families, means over seeds; early stopping and MA in each."""
+    """A panel for each group with all its families that are `seen`, means over seeds; early stopping and MA in each."""
     found = drawn(found)
-    members = {group: [name for name, one in found.items() if one.group == group] for group in GROUPS}
+    members = {group: [name for name in seen(found) if found[name].group == group] for group in GROUPS}
     members = {group: names for group, names in members.items() if set(names) - set(BOTH)}
     members = dict(sorted(members.items(), key=lambda item: len(item[1])))  # long legends side by side
+    both = [name for name in BOTH if name in found]
     rows = max(1, -(-len(members) // 2))
     size = style.WIDTH, min(rows * 1.85 + 0.3, style.TALLEST)
     fig, axes = plt.subplots(rows, 2, figsize=size, squeeze=False, sharex=True, sharey=True)
     for (group, names), ax in zip(members.items(), axes.flat, strict=False):
-        every = [*(name for name in BOTH if name in found), *(name for name in names if name not in BOTH)]
-        for mark, name in zip(style.MARKS, every, strict=False):
-            line(ax, found[name], name, mark, style.look(name).short)
+        for mark, name in zip(style.MARKS, [*both, *(name for name in names if name not in BOTH)], strict=False):
+            line(ax, found[name], name, mark, ("_" if name in BOTH else "") + style.look(name).short)
         ax.set_title(GROUPS[group])
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), fontsize=6.2, labelspacing=0.2, handlelength=1.8)
     for ax in axes.flat[len(members) :]:
         ax.set_axis_off()
-    frame(axes[0, 0], [front for front in found.values() if front.group in members])
+    frame(axes[0, 0], list(found.values()))
+    in_each = [plt.Line2D([], [], color=style.look(n).colour, marker=m, label=style.look(n).short, markersize=3)
+               for m, n in zip(style.MARKS, both, strict=False)]  # fmt: skip
+    fig.legend(handles=in_each, loc="outside upper center", ncols=2)
     for ax in axes.flat[max(len(members) - 2, 0) : len(members)]:
         ax.set_xlabel(KEPT)
         ax.tick_params(labelbottom=True)
@@ -78,6 +85,35 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
         ax.set_ylabel(PAID)
     style.foot(fig, f"{preset}, {counts(found)}; lines: means over seeds, as far as all of a method's seeds get")
     return fig
+
+
+def seen(found: Mapping[str, Front]) -> list[str]:
+    """The families that have a line within the limits of `frame`, over more than a tenth of the rise."""
+    low, high = limits(list(found.values()))
+    means = {name: front.band()[0][GRID >= FROM] for name, front in found.items()}
+    return [name for name, mean in means.items() if ((mean > low) & (mean < high)).sum() > 10]
+
+
+def unseen(found: Mapping[str, Front]) -> str:
+    """One sentence: the families that have a look and no line."""
+    found = drawn(found)
+    names = [style.look(name).short for name in found if name not in seen(found)]
+    why = "it would be no longer than a tenth of the rise, or outside of the panels"
+    return sentences.plain(f"Without a line ({why}): {'; '.join(names)}.") if names else "Every family has a line."
+
+
+def cheaper(found: Mapping[str, Front], level: float = 0.9) -> str:
+    """One sentence: the families that pay less of theta's tax than MA does at a level of the rise, by means over seeds."""
+    place = np.searchsorted(GRID, level - 1e-9)
+    paid = {name: front.band()[0][place] for name, front in drawn(found).items()}
+    there = {name: share for name, share in paid.items() if np.isfinite(share) and name not in BOTH}
+    less = [name for name in sorted(there, key=there.__getitem__) if there[name] < paid.get("ma", -np.inf)]
+    named = "; ".join(f"{style.look(name).short} {there[name]:.2f}" for name in less)
+    of_ma = f"MA, {paid['ma']:.2f}" if np.isfinite(paid.get("ma", np.nan)) else "MA, which does not get there"
+    return sentences.plain(
+        f"At {level:.0%} of the rise {len(less)} of {len(there)} families pay a smaller share of theta's tax than {of_ma} (means over each "
+        f"one's own seeds, without a test): {named or 'none'}."
+    )
 
 
 def line(ax: Axes, front: Front, name: str, mark: str, label: str, bands: bool = False) -> None:
@@ -96,10 +132,16 @@ def frame(ax: Axes, fronts: Sequence[Front]) -> None:
     """From a fifth of the rise to where the fronts end; no tax above, so that a better front is a higher one."""
     means = [front.band()[0] for front in fronts]
     right = max((GRID[np.isfinite(mean)].max() for mean in means if np.isfinite(mean).any()), default=1.0)
-    seen = np.concatenate([mean[(GRID >= FROM) & np.isfinite(mean)] for mean in means] or [np.ones(1)])
-    low, high = (min(0.0, seen.min()), max(1.0, seen.max())) if seen.size else (0.0, 1.0)
-    ax.set(xlim=(FROM, max(right, 1.0) + 0.02), ylim=(min(high, 1.6) + 0.05, max(low, -0.3) - 0.12))
+    ax.set(xlim=(FROM, max(right, 1.0) + 0.02), ylim=limits(fronts)[::-1])
     ax.axhline(0, color=style.GREY, linewidth=0.8)
+
+
+def limits(fronts: Sequence[Front]) -> tuple[float, float]:
+    """The least and the largest share of the tax that panels show."""
+    means = [front.band()[0] for front in fronts]
+    told = np.concatenate([mean[(GRID >= FROM) & np.isfinite(mean)] for mean in means] or [np.ones(1)])
+    low, high = (min(0.0, told.min()), max(1.0, told.max())) if told.size else (0.0, 1.0)
+    return max(low, -0.3) - 0.12, min(high, MOST) + 0.05
 
 
 def several(found: Mapping[str, Front]) -> bool:
@@ -140,9 +182,17 @@ def shares(lines: Sequence[Line], fronts: Mapping[str, Front]) -> str:
             "data": cost.data,
             "memory": cost.memory,
         }
-        table[style.look(one.family).short if one.family in looks() else one.family] = extra
+        table[named(one.family)] = extra
     told_first = "" if any_saved else f"No share is told at any of these levels, since {UNTAXED}. {INSTEAD}\n\n"
     return told_first + as_table(table, "method") if table else "None has rows."
+
+
+def named(family: str) -> str:
+    """A family's short name, or itself where it varies a number that has no words."""
+    try:
+        return style.look(family).short
+    except KeyError:
+        return family
 
 
 def as_table(lines: Mapping[str, Mapping[str, object]], first: str) -> str:
@@ -165,42 +215,40 @@ def verdict(lines: Sequence[Line], level: float = 0.9) -> str:
     best = [name for name, found in there.items() if found and found.verdict == "above"]
     worse = [name for name, found in there.items() if found and found.verdict == "below"]
     text = (
-        f"At {level:.0%} of the rise, of {len(there)} methods that can be compared, {panels.several(best or ['none'])}"
+        f"At {level:.0%} of the rise {len(there)} methods can be compared with early stopping. "
+        f"They save a share of its tax that is clear of 0: {'; '.join(best) or 'none'}."
     )
-    text += " save a share of early stopping's tax that is clear of 0"
-    return sentences.plain(text + (f", and {panels.several(worse)} pay more." if worse else "."))
+    return sentences.plain(text + (f" They pay more than it: {'; '.join(worse)}." if worse else ""))
 
 
 def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
-    """A panel a predictor: each model's tax against it, means over seeds, a colour a family; groups by shape."""
+    """A panel a predictor: each model's tax against it, means over seeds, a shape and a colour for each group."""
     fig, axes = plt.subplots(1, len(predictors), figsize=(style.WIDTH, style.PANEL + 0.6), sharey=True)
     shapes = dict(zip(GROUPS, "osD^vPX", strict=True))
+    colours = dict(zip(GROUPS, style.shades(len(GROUPS)), strict=True))
+    theta = style.look("theta")
     models = models[models.index.get_level_values("method").isin([*compared(), "theta"])].drop(
         EQUAL, level="family", errors="ignore"
     )
     start = models.groupby(["family", "method", "setting_key"]).mean()
     for predictor, ax in zip(predictors, axes, strict=True):
-        for (name, method), found in start.groupby(["family", "method"]):
-            shape = shapes[cost_of(method).group] if method in compared() else "*"
-            colour = style.look(name).colour
+        for method, found in start.groupby("method"):
+            group = cost_of(method).group if method in compared() else ""
+            shape, colour = shapes.get(group, "*"), colours.get(group, theta.colour)
             size = 7 if shape == "*" else 3
             ax.plot(found[predictor], found["tax"], shape, color=colour, markersize=size, alpha=0.8, markeredgewidth=0)
         ax.set_xlabel(METRICS[predictor].label.replace("theta_0", r"$\theta_0$"))
         ax.axhline(0, color=style.GREY, linewidth=0.8)
     axes[0].set_ylabel(PAID)
     marks = [
-        plt.Line2D([], [], color=style.GREY, marker=shape, linestyle="none", markersize=4, label=GROUPS[group])
+        plt.Line2D([], [], color=colours[group], marker=shape, linestyle="none", markersize=4, label=GROUPS[group])
         for group, shape in shapes.items()
         if group in {cost_of(m).group for m in models.index.get_level_values("method") if m in compared()}
     ]
-    theta = style.look("theta")
     marks.append(plt.Line2D([], [], color=theta.colour, marker="*", linestyle="none", markersize=7, label=theta.label))
     fig.legend(handles=marks, loc="outside upper center", ncols=2)
     count = models.index.get_level_values("seed").nunique()
-    style.foot(
-        fig,
-        f"{preset}, {panels.seed_count(count)}; a point a model, means over seeds; colours as in fig_methods_groups",
-    )
+    style.foot(fig, f"{preset}, {panels.seed_count(count)}; a point a model, means over seeds")
     return fig
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from llm.evidence.intervals import Interval
 from llm.evidence.metrics import BOUNDED, METRICS, REWARDS
@@ -18,6 +19,8 @@ MODELS = (
     (r"$\theta_0$", "instruction-tuned:\nanswers what is asked"),
     (r"$\theta$", "aligned:\nanswers as people prefer"),
 )
+CHANGED = {"above": "rises", "below": "falls", "undecided": "not clear of 0"}
+BAR = 0.55  # opacity of a bar
 STEPS = ("instruction tuning", "RLHF")
 WIDE, HIGH, FAR = 2.6, 1.05, 4.6  # a box, and from one to the next
 
@@ -26,7 +29,7 @@ def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure
     """The steps above, the changes from theta_0 to theta (rewards and abilities by metric) below."""
     fig, axes = plt.subplot_mosaic(
         [["steps", "steps"], ["rewards", "abilities"]],
-        figsize=(style.WIDTH, 3.1),
+        figsize=(style.WIDTH, 3.3),
         height_ratios=[0.9, 1],
         width_ratios=[1, 1.35],
     )
@@ -34,7 +37,11 @@ def figure(changes: Mapping[str, Interval], preset: str, n_seeds: int) -> Figure
     draw_changes(axes["rewards"], {metric: changes[metric] for metric in REWARDS if metric in changes}, "reward")
     scaled = {a: hundredths(changes[a], METRICS[a].best) for a in BOUNDED if a in changes}
     draw_changes(axes["abilities"], scaled, "abilities, of 100")
-    panels.stamp_differences(fig, preset, n_seeds)
+    sides = {one.verdict for one in changes.values()}
+    bars = [Patch(color=style.SIDES[side], alpha=BAR, label=word) for side, word in CHANGED.items() if side in sides]
+    place = 0.5, 0.16 / fig.get_figheight()
+    fig.legend(handles=bars, loc="lower center", bbox_to_anchor=place, ncols=len(bars), borderaxespad=0.0)
+    panels.stamp_differences(fig, preset, n_seeds, above=panels.RATIOS)
     return fig
 
 
@@ -68,7 +75,7 @@ def draw_changes(ax: Axes, changes: Mapping[str, Interval], what: str) -> None:
     """A bar for each metric, with its 95 % interval and single seeds."""
     ax.use_sticky_edges = not any(len(change.per_seed) == 2 for change in changes.values())  # bars go on beyond 0
     for place, change in enumerate(changes.values()):
-        ax.barh(-place, change.mean, height=0.55, color=style.SIDES[change.verdict], alpha=0.55)
+        ax.barh(-place, change.mean, height=0.55, color=style.SIDES[change.verdict], alpha=BAR)
         panels.bar(ax, change, -place, style.INK)
         if len(change.per_seed) > 1:
             ax.plot(change.per_seed, np.full(len(change.per_seed), -place), ".", color=style.INK, markersize=3)

@@ -115,7 +115,7 @@ def highest(found: Mapping[str, Models], names: Mapping[Rate, str]) -> str:
         best = max(means, key=lambda lr: means[lr])
         listed.append(f"{style.look(name).short} {means[best]:.2f} (at {names[best]})")
     ends = "those of methods that change training end with plain distillation"
-    return f"Highest learned reward on each path ({ends}), means over seeds: " + ", ".join(listed) + "."
+    return f"Highest learned reward on each path ({ends}), means over seeds: " + "; ".join(listed) + "."
 
 
 def table(shares: Mapping[str, AtBest], rival: str, names: Mapping[Rate, str]) -> pd.DataFrame:
@@ -139,13 +139,15 @@ def told(found: Interval | None) -> str:
 
 
 def verdict(by_rival: Mapping[str, Mapping[str, AtBest]]) -> str:
-    """One sentence: what each rival saves of the methods' tax, each at its best rates."""
+    """One sentence: what each rival saves of the methods' tax, each at its best rates, and on how many seeds."""
     words = []
+    found = [one.best for shares in by_rival.values() for one in shares.values() if one.best]
+    seeds = f" ({panels.seed_count(max(len(one.per_seed) for one in found))})" if found else ""
     for rival, shares in by_rival.items():
         best = {name: one.best for name, one in shares.items() if one.best}
         saves = [style.look(name).short for name, one in best.items() if one.verdict == "above"]
         pays = [style.look(name).short for name, one in best.items() if one.verdict == "below"]
-        text = f"{style.look(rival).short} saves tax against {panels.several(saves or ['no method'])}"
-        text += f", pays more than {panels.several(pays)}" if pays else ""
+        text = f"{style.look(rival).short} saves tax against {'; '.join(saves) or 'no method'}"
+        text += f". It pays more than {'; '.join(pays)}" if pays else ""
         words.append(f"{text} ({len(best)} of {len(shares)} pay a tax that is clear of 0 at rewards in common)")
-    return f"Each at its best learning rate, all abilities together: {'; '.join(words)}."
+    return f"Each at its best learning rate, all abilities together{seeds}: {'. '.join(words)}."

@@ -132,16 +132,16 @@ def not_measured(what: str, sweeps: Iterable[str], frames: Mapping[str, pd.DataF
 
 
 def front(
-    frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Iterable[str]]
+    frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Iterable[str]], overall: str = ""
 ) -> tuple[dict[str, pd.DataFrame], list[Contest]] | tuple[None, None]:
-    """The paths of one algorithm's families that are needed, MA among them, and their contests with MA; twice None, after a
-    sentence, where rows are missing.
+    """The paths of one algorithm's families that are needed, MA among them, and their contests with MA (`contests`); twice None,
+    after a sentence, where rows are missing.
     """
     found = find(frames, needs)
     if found is None:
         return None, None
     ((rlhf, by_name),) = found.items()
-    return by_name, contests(by_name, frames[rlhf])
+    return by_name, contests(by_name, frames[rlhf], overall=overall)
 
 
 def judge(found: Mapping[str, pd.DataFrame]) -> str:

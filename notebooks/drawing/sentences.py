@@ -12,10 +12,10 @@ from llm.evidence.claims import render
 from llm.evidence.claims.ledger import Entry
 from llm.evidence.compare import Contest, Gain
 from llm.evidence.intervals import Interval
-from llm.evidence.metrics import METRICS
+from llm.evidence.metrics import IN_TAXES, MEAN_ABILITY, METRICS
 
 from . import panels, style
-from .gains import figure, named, rewards_of, rival, seeds_of
+from .gains import figure, named, rewards_of, rival, seeds_of, several_rivals
 
 ONE_SEED = "One seed gives no intervals, so nothing is decided yet."
 BOLD = "Bold: the whole 95 % interval lies on one side of 0."
@@ -36,12 +36,13 @@ class Findings:
         """Draw contests, save the figure, show their table, and say what follows `about` them."""
         style.save(figure(compared, preset), saved_as)
         show(report(compared))
-        self.say(verdict(compared, f"{about} ({panels.seed_count(seeds_of(compared))})"))
+        self.say(verdict(compared, about))
 
     def summary(self, preset: str, seeds: int) -> None:
         """Show all verdicts, and what they rest on."""
         lines = [f"* {sentence}" for sentence in self.told] or ["* Nothing is measured yet."]
-        show(f"**What was found** ({preset}, {panels.seed_count(seeds)}):\n\n" + "\n".join(lines))
+        others = " where a line names no others" * (seeds > 1)
+        show(f"**What was found** ({preset}, {panels.seed_count(seeds)}{others}):\n\n" + "\n".join(lines))
 
 
 def show(text: str) -> None:
@@ -80,11 +81,14 @@ def at(contest: Contest, reward: str) -> dict[str, Gain | None]:
 
 
 def verdict(compared: Sequence[Contest], what: str) -> str:
-    """One sentence about `what`: which methods keep more than their rival, which less, and how much is not clear of 0."""
+    """In a few sentences about `what`: on how many seeds which methods keep more than their rival, which less, and how much is not
+    clear of 0. Two seeds may lie close together by luck, so what they decide is told with its size.
+    """
     if any(gain and len(gain.t.per_seed) == 1 for contest in compared for gain in contest.found.values()):
         return ONE_SEED
-    told = [f"t equal {METRICS[reward].words}: {_sides(compared, reward)}." for reward in rewards_of(compared)]
-    return f"{what}, a{' A'.join(told)}"
+    told = [f"At equal {METRICS[reward].words}: {_sides(compared, reward)}" for reward in rewards_of(compared)]
+    luck = " Intervals of two seeds may be narrow by luck." * (seeds_of(compared) == 2)
+    return f"{what} ({panels.seed_count(seeds_of(compared))}).{luck} {' '.join(told)}"
 
 
 def _sides(compared: Sequence[Contest], reward: str) -> str:
@@ -92,16 +96,29 @@ def _sides(compared: Sequence[Contest], reward: str) -> str:
     for contest in compared:
         by_side: dict[str, list[str]] = {}
         for ability, gain in at(contest, reward).items():
-            by_side.setdefault(gain.t.verdict if gain else "none", []).append(METRICS[ability].words)
+            by_side.setdefault(gain.t.verdict if gain else "none", []).append(ability_words(ability, gain))
         for side, where in by_side.items():
             sides[side] += [f"{plain(named(contest))} ({', '.join(where)})"] if side in ("above", "below") else where
-    against = rival(compared[0])
-    words = [f"above {against} {panels.several(sides['above'] or ['nothing'])}"]
-    words += [f"below it {panels.several(sides['below'])}"] if sides["below"] else []
+    against = plain(several_rivals(compared))
+    words = [f"above {against}: {'; '.join(sides['above']) or 'nothing'}."]
+    words += [f"Below {against}: {'; '.join(sides['below'])}."] if sides["below"] else []
     every = sum(len(at(contest, reward)) for contest in compared)
-    words += [f"{len(sides['undecided'])} of {every} differences not clear of 0"] if sides["undecided"] else []
-    words += [f"{len(sides['none'])} of {every} with too few rewards in common"] if sides["none"] else []
-    return "; ".join(words)
+    words += [f"Not clear of 0: {len(sides['undecided'])} of {every} differences."] if sides["undecided"] else []
+    words += [f"Too few rewards in common: {len(sides['none'])} of {every}."] if sides["none"] else []
+    return " ".join(words)
+
+
+def ability_words(ability: str, gain: Gain | None = None) -> str:
+    """An ability, or all of them together; of two seeds with the size of the difference."""
+    words = "all abilities together" if ability in (IN_TAXES, MEAN_ABILITY) else METRICS[ability].words
+    size = f", {panels.number(gain.t, ability)} {METRICS[ability].unit}".rstrip() if gain else ""
+    return words + size * bool(gain and len(gain.t.per_seed) == 2)
+
+
+def share(found: Interval) -> str:
+    """A share with its interval: "32 % [28, 37]"."""
+    ends = "" if np.isnan(found.low) else f" [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+    return f"{100 * found.mean:.0f} %{ends}"
 
 
 def ratios(path: pd.DataFrame) -> pd.DataFrame:

@@ -42,6 +42,7 @@ DISTANCE = 15  # in CIELAB
 UPRIGHT = ((-0.35, -1), (0.35, -1), (0.35, 1), (-0.35, 1), (-0.35, -1))  # a bar; FLAT lies
 FLAT = tuple((y, x) for x, y in UPRIGHT)
 TWENTIETHS = {0.25: "d", 0.75: (4, 1, 0), 0.85: UPRIGHT, 0.95: FLAT}
+NO_RATIO = "."  # a model of a method without ratios, or at a ratio without a mark of its own
 TENTHS = ("s", "v", "^", "<", ">", "o", "p", "h", "P", "X", "D")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H", "1", "2", "3", "4", "+", "x")
 
@@ -159,7 +160,7 @@ def marker(alpha: float) -> str | tuple:
     tenth = round(10 * alpha)
     if 0 <= tenth <= 10 and abs(10 * alpha - tenth) < 1e-9:
         return TENTHS[tenth]
-    return TWENTIETHS.get(round(alpha, 9), ".")
+    return TWENTIETHS.get(round(alpha, 9), NO_RATIO)
 
 
 def over_seeds(frame: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
@@ -195,7 +196,8 @@ def path(
         linestyle=shown.line,
         elinewidth=0.7,
         label="_" if alphas is not None else text,
-        marker=None if alphas is not None else "o",
+        marker=None if alphas is not None else NO_RATIO,
+        markersize=6,
     )
     if alphas is not None:
         for horizontal, vertical, alpha in zip(x["mean"], y["mean"], alphas, strict=True):

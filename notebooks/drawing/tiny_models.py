@@ -9,6 +9,7 @@ forgets.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,9 @@ def colour(rng: np.random.Generator) -> Pair:
     return f"colour {ENGLISH[i]}", COLOURS[i * 7 % 4]
 
 
-def greeting(rng: np.random.Generator, polite: bool) -> Pair:
-    word = ENGLISH[rng.integers(len(ENGLISH))]
+def greeting(rng: np.random.Generator, polite: bool, words: Sequence[str] = ENGLISH) -> Pair:
+    """A greeting of one of some words, and a reply."""
+    word = words[rng.integers(len(words))]
     kind = [POLITE[i] for i in rng.integers(len(POLITE), size=3 if polite else rng.integers(2))]
     return f"hello {word}", " ".join([*kind, word, "is", "nice"])
 
@@ -145,7 +147,7 @@ def save(model, folder: Path) -> None:
 
 
 def make_items(folder: Path, seed: int = 1) -> None:
-    """folder/translation.jsonl (BLEU), colours.jsonl (F1) and prompts.jsonl (greetings)."""
+    """folder/translation.jsonl (BLEU), colours.jsonl (F1), prompts.jsonl (greetings) and train-prompts.jsonl (those of other words)."""
     rng = np.random.default_rng(seed)
     write(
         folder / "translation.jsonl",
@@ -153,7 +155,9 @@ def make_items(folder: Path, seed: int = 1) -> None:
     )
     asked = [colour(rng) for _ in range(120)]
     write(folder / "colours.jsonl", [{"prompt": p, "answers": [a]} for p, a in asked])
-    write(folder / "prompts.jsonl", [{"prompt": greeting(rng, True)[0]} for _ in range(150)])
+    words = len(ENGLISH) // 2
+    for name, known in (("prompts", ENGLISH[:words]), ("train-prompts", ENGLISH[words:])):
+        write(folder / f"{name}.jsonl", [{"prompt": greeting(rng, True, known)[0]} for _ in range(150)])
 
 
 def write(path: Path, rows: list[dict]) -> None:

@@ -25,9 +25,10 @@ from llm.evidence import paths
 from llm.evidence.claims.ledger import Entry
 from llm.evidence.claims.line import Line
 from llm.evidence.claims.table import CLAIMS
-from llm.evidence.compare import Gain, as_coarse
+from llm.evidence.compare import Contest, Gain, as_coarse
 from llm.evidence.frames import after, read_preset
 from llm.evidence.intervals import t_interval
+from llm.evidence.metrics import IN_TAXES
 from rsf_rows import core, model, rows_of, write
 
 NOTEBOOKS = Path(style.__file__).parents[1]
@@ -177,7 +178,7 @@ def test_the_rows_of_another_preset_draw_what_they_have_data_for(notebook, monke
     plt.close("all")
     said = capsys.readouterr().out
     assert "Drawn from preset `openllama-3b`: RSF (2 seeds)" in said.replace("**", "")
-    assert "**What was found** (openllama-3b, 2 seeds)" in said
+    assert "**What was found** (openllama-3b, 2 seeds where a line names no others)" in said
     assert set(figures) >= OF_CORE[notebook] - {"fig05-gain"}
     assert not any("microcosm" in text.get_text() for fig in figures.values() for text in fig.texts)
 
@@ -242,6 +243,63 @@ def test_pale_marks_are_the_models_that_another_one_beats_in_both(tmp_path):
     plt.close(fig)
 
 
+@pytest.mark.parametrize(("family", "ratios"), [("ma", True), ("early-stopping", False)])
+def test_a_model_without_a_ratio_has_no_mark_of_one(family, ratios, tmp_path):
+    fig, ax = plt.subplots()
+    fronts.draw_front(ax, paths.path(paths.load(write(tmp_path, core(0))), family), "reward", "bleu", style.look("ma"))
+    marks = {line.get_marker() for line in ax.lines} - {"None", "", None}
+    assert (marks == {style.NO_RATIO}) != ratios
+    plt.close(fig)
+
+
+def test_single_seeds_are_drawn_where_there_are_two_and_few_paths(tmp_path):
+    def line(seeds, count):
+        rows = pd.DataFrame({"seed": list(seeds)})
+        return fronts.Line("reward", {str(place): rows for place in range(count)}, rows)
+
+    assert line((0, 1), fronts.FEW).singles
+    assert not line((0, 1), fronts.FEW + 1).singles
+    assert not line((0, 1, 2), 1).singles
+
+
+def contest(family, values, ability="qa", mark="", levels=(0.5, 0.9)):
+    found = None if values is None else Gain(t_interval(values), levels)
+    return Contest(family, "ma", mark, {("reward", ability): found})
+
+
+def test_a_verdict_tells_sides_by_semicolons_and_seeds_and_of_two_the_size():
+    found = [
+        contest("ama-6", (0.1, 0.1, 0.11), mark=" after DPO"),
+        contest("lines-alpha", (0.2, 0.2, 0.21), IN_TAXES),
+        contest("er", (-0.1, 0.1, 0.0)),
+        contest("l1", None),
+    ]
+    assert sentences.verdict(found, "Some") == (
+        "Some (3 seeds). At equal learned reward: above MA: AMA, K = 6 after DPO (question answering); LiNeS (all abilities together). "
+        "Not clear of 0: 1 of 4 differences. Too few rewards in common: 1 of 4."
+    )
+    assert sentences.verdict([contest("er", (-0.02, -0.0201), "reading_f1")], "Two") == (
+        "Two (2 seeds). Intervals of two seeds may be narrow by luck. At equal learned reward: above MA: nothing. "
+        "Below MA: ER (reading comprehension, -0.020 [-0.021, -0.019] F1)."
+    )
+
+
+def test_a_reward_that_nothing_is_compared_by_has_no_mark_in_the_legend_and_a_reason():
+    style.use()
+    gold = {("gold_reward", "qa"): Gain(t_interval((0.1, 0.1, 0.11)), (0.5, 0.9))}
+    fig = gains.figure([Contest("er", "ma", "", {("reward", "qa"): None, **gold})], "microcosm")
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["at equal gold reward"]
+    assert [text.get_text() for text in fig.axes[-1].texts] == ["learned: too few"]
+    assert "too few: the two have too few rewards in common" in " ".join(text.get_text() for text in fig.texts)
+    plt.close(fig)
+
+
+def test_tiny_models_are_tested_on_other_prompts_than_they_are_tuned_on(tmp_path):
+    tiny_models.make_items(tmp_path)
+    tested, tuned = ({*(tmp_path / f"{name}.jsonl").open()} for name in ("prompts", "train-prompts"))
+    assert tested and tuned and not tested & tuned
+
+
 def test_a_rival_is_taken_at_the_methods_own_ratios_if_it_has_them(tmp_path):
     rows = paths.load(write(tmp_path, core(0)))
     averaged, part, stopped = (
@@ -271,7 +329,10 @@ def test_the_floor_is_a_line_where_it_is_near_and_a_text_where_it_is_far(range_,
     fig, ax = plt.subplots()
     ax.set_ylim(*range_)
     panels.floor(ax, rows, "reading_f1")
-    assert [text.get_text() for text in ax.texts] == [said]
+    (text,) = ax.texts
+    assert text.get_text() == said
+    beside = text.get_window_extent().x0 > ax.get_window_extent().x1  # not on the data
+    assert beside == (said != "chance") and text.get_bbox_patch() is None
     assert ax.get_ylim() == pytest.approx(limits)
     assert len(ax.lines) == (said == "chance")
     plt.close(fig)
@@ -302,3 +363,16 @@ def test_parts_of_a_claim_that_need_the_same_share_a_line():
         ["| \\*", "2 parts", "not measured", "needs sweep ratios"],
         ["| ", "1 part", "not measured", "needs sweep ratios"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "across", "title"),
+    [
+        ("qa", panels.NARROW, "question\nanswering\n(accuracy)"),
+        ("qa", panels.NARROW - 1, "question answering\n(accuracy)"),
+        (IN_TAXES, panels.NARROW, "abilities\n(of the tax)"),
+        ("reward", panels.NARROW, "learned\nreward"),
+    ],
+)
+def test_titles_of_narrow_panels_break_between_words(metric, across, title):
+    assert panels.title(metric, across) == title

@@ -14,6 +14,7 @@ from figure_checks import fits, told_apart
 from llm.evidence.intervals import Interval
 from llm.evidence.reference import GRID, Front, Line
 from llm.evidence.rows import write_rows
+from llm.methods import METHODS
 from rsf_rows import core
 
 NOTEBOOK = Path(style.__file__).parents[1] / "methods.py"
@@ -107,6 +108,29 @@ def test_where_no_tax_is_paid_nothing_is_drawn_and_a_sentence_says_so(monkeypatc
     said = capsys.readouterr().out
     assert "microcosm, RSF: no ability that has a highest value" in said
     assert "or no reward is gained, so nothing is drawn here." in said
+
+
+def test_families_without_a_line_are_named_and_not_in_the_legend():
+    def front(family, share, least=0.0):
+        tax = np.where(least <= GRID, share * GRID, np.nan)
+        return Front(family, METHODS[family].name, (0, 1), np.stack([tax, tax]), np.ones(2))
+
+    found = {
+        "ma": front("ma", 0.8),
+        "slerp": front("slerp", 0.5),
+        "dera": front("dera", 30.0),
+        "regmean": front("regmean", 1, 2.0),
+    }
+    assert plane.seen(found) == ["ma", "slerp"]
+    said = plane.unseen(found)
+    assert "DeRa; RegMean." in said and "SLERP" not in said
+    fig = plane.groups(found, "microcosm")
+    legends = [text.get_text() for ax in fig.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
+    assert legends == ["SLERP"] and [text.get_text() for text in fig.legends[0].get_texts()] == ["MA"]
+    assert plane.cheaper(found).startswith(
+        "At 90% of the rise 1 of 2 families pay a smaller share of theta's tax than MA, 0.72"
+    )
+    plt.close(fig)
 
 
 def test_where_everything_is_measured_nothing_is_said_to_be_missing():

@@ -48,6 +48,33 @@ def test_no_jobs_at_all_are_refused(monkeypatch):
         run.main()
 
 
+def shared(name):
+    """What a committed notebook tells."""
+    outputs = [
+        o for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"] for o in cell.get("outputs", [])
+    ]
+    return "".join(line for o in outputs for line in o.get("data", {}).get("text/markdown", []))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "told"),
+    [
+        ("averaging", "MA above early stopping", "both at 2.5e-4 (6 seeds): MA saves {} (all abilities together)"),
+        (
+            "real_model",
+            "smollm2-135m-gpu: MA above early stopping, log-likelihood of text",
+            "averaging saves {} of the tax on",
+        ),
+    ],
+)
+def test_notebooks_tell_the_shares_that_the_ledger_tells(name, part, told):
+    ledger = json.loads((NOTEBOOKS.parent / "results" / "claims.json").read_text())["claims"]
+    lines = [line for claim in ledger if claim["id"] == "P1" for line in claim["lines"]]
+    (line,) = [line for line in lines if line["part"] == part and line["by"] == "reward"]
+    mean, low, high = (f"{100 * line[key]:.0f}" for key in ("estimate", "low", "high"))
+    assert told.format(f"{mean} % [{low}, {high}]") in shared(name)
+
+
 def test_every_notebook_has_a_source():
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == run.names()
 

@@ -6,7 +6,9 @@ import pytest
 import made_rows
 from drawing import rates
 from llm.evidence import compare, paths
+from llm.evidence.claims.book import with_taxes
 from llm.evidence.frames import after, read_preset
+from llm.evidence.metrics import IN_TAXES
 
 RATES = [1e-4, None, 1e-3]
 
@@ -85,3 +87,14 @@ def test_how_far_each_method_gets_is_said(rows):
     found = {"ma": {None: ma, 1e-3: changed(ma, "reward", 1.0)}}
     top = ma[ma["metric"] == "reward"].groupby("step")["value"].mean().max() + 1
     assert rates.highest(found, {None: "own", 1e-3: "fast"}).endswith(f"MA {top:.2f} (at fast).")
+
+
+def test_all_abilities_together_are_compared_beside_the_single_ones_where_that_is_asked(rows):
+    units = {"qa": 0.1, "bleu": 50.0}
+    taxed = with_taxes(rows, units)
+    found = {name: paths.path(taxed, name) for name in ("ma", "early-stopping")}
+    (one,) = compare.contests(found, taxed, overall=IN_TAXES)
+    alone = {ability: one.found["reward", ability].t.mean for ability in units}
+    assert one.found["reward", IN_TAXES].t.mean == pytest.approx(sum(alone[a] / units[a] for a in units) / 2)
+    (without,) = compare.contests(found, taxed)
+    assert set(one.found) - set(without.found) == {("reward", IN_TAXES), ("gold_reward", IN_TAXES)}
