@@ -251,7 +251,7 @@ def laptop(frame, seed):
     """One seed of the preset for two cores: its fronts, its tax, and the comparisons that its rows allow."""
     there = [name for name in (*WHOLE, *BETTER) if name in set(frame["family"])]
     small = {name: paths.path(frame, name) for name in there}
-    fig = fronts.figure(fronts.by_reward(small, frame), SMALL.name)
+    fig = fronts.figure(fronts.by_reward(small, frame), SMALL.name, columns=2)
     style.save(fig, f"fig_real_laptop-seed{seed}")
     change = tax(paths.of_method(frame, "theta"), paths.theta_0(frame))
     better = [name for name in BETTER if name in small]
