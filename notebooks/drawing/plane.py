@@ -49,7 +49,9 @@ def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], pres
     ax.tick_params(labelsize=LARGE - 1)
     ax.annotate("all reward, no tax", (1, 0), (0.985, -0.06), ha="right", color=style.GREY, fontsize=LARGE)
     ax.plot(1, 0, marker="*", color=style.GREY, markersize=8, linestyle="none")
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=LARGE)
+    fig.legend(
+        *ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=LARGE - 1, columnspacing=1.2
+    )
     chosen_on = "; best of each group by its first seed, drawn from the others" if several(found) else ""
     banded = max((len(front.seeds) for front in shown.values()), default=0) >= LEAST_SEEDS
     bands = "bands: 95 % over seeds" if banded else f"means over seeds; bands from {LEAST_SEEDS} seeds on"
