@@ -247,24 +247,27 @@ if found:
 BETTER = ("lines-alpha", "regmean", "regmean-layers-increasing")
 
 
-def laptop(frame, seed):
+def laptop(frame):
     """One seed of the preset for two cores: its fronts, its tax, and the comparisons that its rows allow."""
     there = [name for name in (*WHOLE, *BETTER) if name in set(frame["family"])]
     small = {name: paths.path(frame, name) for name in there}
     fig = fronts.figure(fronts.by_reward(small, frame), SMALL.name, columns=2)
-    style.save(fig, f"fig_real_laptop-seed{seed}")
+    if set(BETTER) & set(small):
+        style.save(fig, "fig_real_laptop-averages")
+    else:
+        style.save(fig, "fig_real_laptop")
     change = tax(paths.of_method(frame, "theta"), paths.theta_0(frame))
     better = [name for name in BETTER if name in small]
     compared = pairs_of(small, frame) + compare.contests(small, frame, "ma", better, everywhere=True)
     if "lines-alpha" in better:
         compared += compare.contests(small, frame, "lines-alpha", better[1:], everywhere=True)
     sentences.show(sentences.report(compared, over_items=True))
-    yield f"On a laptop, seed {seed}, over the items of one run: {sentences.moved(change)}."
+    yield f"On a laptop, seed {paths.seeds(frame)[0]}, over the items of one run: {sentences.moved(change)}."
     alone = {name: paths.path(frame, name) for name in ("ma", *NAMES) if name in set(frame["family"])}
     if len(alone) > 1:
         several = {name: path for name, path in alone.items() if name != "ma"}
         fig = fronts.figure(fronts.by_reward(several, frame, **AT_THETA), SMALL.name, columns=3)
-        style.save(fig, f"fig_real_laptop-seed{seed}-parts")
+        style.save(fig, "fig_real_laptop-parts")
         yield from parts_told(alone, frame, change)
     for reward in REWARDS:
         told = [
@@ -283,7 +286,7 @@ else:
     LAPTOP = rows.frames(SMALL.name)["rsf"]
     for seed in paths.seeds(paths.of_method(LAPTOP, "theta")):
         sentences.show(f"**Seed {seed}**")
-        for sentence in laptop(paths.of_seeds(LAPTOP, [seed]), seed):
+        for sentence in laptop(paths.of_seeds(LAPTOP, [seed])):
             FOUND.say(sentence)
 
 # %% [markdown]

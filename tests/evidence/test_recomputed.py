@@ -103,11 +103,20 @@ class World:
                 best = found if best is None else max(best, found)
         return best
 
+    def equally_dense(self, path, rival, seed):
+        """Both paths of a seed with as many models up to their highest reward, but for paths at the same ratios."""
+        if len(path) == len(rival):
+            return path, rival
+        risen = [one[: 1 + max(range(len(one)), key=lambda k: one[k][seed]["reward"])] for one in (path, rival)]
+        points = min(map(len, risen))
+        return [[one[int(np.round(k))] for k in np.linspace(0, len(one) - 1, points)] for one in risen]
+
     def kept_and_tax(self, path, rival, metric, seeds):
-        points = min(len(path), len(rival))
-        thin = [[one[int(np.round(k))] for k in np.linspace(0, len(one) - 1, points)] for one in (path, rival)]
-        levels = [lv for lv in LEVELS if all(None not in (self.at(p, s, lv, metric) for p in thin) for s in seeds)]
-        both = np.array([[[self.at(p, s, lv, metric) for lv in levels] for s in seeds] for p in thin]).mean(axis=2)
+        thin = {s: self.equally_dense(path, rival, s) for s in seeds}
+        levels = [lv for lv in LEVELS if all(None not in (self.at(p, s, lv, metric) for p in thin[s]) for s in seeds)]
+        both = np.array(
+            [[[self.at(thin[s][side], s, lv, metric) for lv in levels] for s in seeds] for side in (0, 1)]
+        ).mean(axis=2)
         return both[0] - both[1], np.array([self.value(self.start, s, metric) for s in seeds]) - both[1], levels
 
 
