@@ -41,9 +41,8 @@ from .noisy import noisy_sum
 MAX_COUNT = 20_000  # features of one weight: seconds of work; beyond it the limit of many features is as good
 MANY_CELLS = 2_000_000  # contour points times scores: tenths of a second; beyond it coefficients may be faster
 WORK_OF_CELL = 10  # sums and products that take no longer than a cell does
-MAX_SPLIT = (
-    2_000  # wrong classes where they are of two kinds: the nodes of their split of ties, half as many, take memory
-)
+# Wrong classes where they are of two kinds: the nodes of their split of ties, half as many, take memory
+MAX_SPLIT = 2_000
 NOISELESS = 0.06  # noise below this share of the smallest gap between scores only breaks ties (it is 1e-31 elsewhere)
 
 

@@ -40,7 +40,9 @@ def load_preset(name: str) -> AnyPreset:
     preset = _checked(ANY_PRESET, path, given)
     for sweep, labels in (preset.entries or {}).items():
         _refuse_unknown(path, f"entries = {sweep!r}", {sweep}, names("sweeps"))
-        _refuse_unknown(path, f"entries.{sweep} = {list(labels)}", set(labels), _averaged(sweep))
+        _refuse_unknown(
+            path, f"entries.{sweep} = {list(labels)}", set(labels), [e.label for e in load_sweep(sweep).averaging]
+        )
     return preset
 
 
@@ -54,10 +56,6 @@ def names(folder: Literal["presets", "sweeps"]) -> list[str]:
     """The names that come with the package."""
     files = resources.files(__package__.rpartition(".")[0]).joinpath(folder).iterdir()
     return sorted(p.name.removesuffix(".yaml") for p in files if p.name.endswith(".yaml"))
-
-
-def _averaged(sweep: str) -> list[str]:
-    return [entry.label for entry in load_sweep(sweep).averaging]
 
 
 def _refuse_unknown(path, what: str, given: set[str], allowed: list[str]) -> None:

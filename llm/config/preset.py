@@ -48,9 +48,8 @@ class Preset(Settings):
     name: Name
     data: str
     model: Shape
-    entries: dict[Name, tuple[Name, ...]] | None = (
-        None  # sweep -> labels of the only averaging entries that are run; null: all
-    )
+    # sweep -> labels of the only averaging entries that are run; null: all
+    entries: dict[Name, tuple[Name, ...]] | None = None
 
     takes_numbers_of_sweeps: ClassVar[bool] = False  # learning rates other than the preset's own
     left_out: ClassVar[dict[str, tuple]] = {}  # option of averaging entries -> values that are not run

@@ -85,6 +85,11 @@ def turns_of(prompt: Prompt) -> tuple[Turn, ...]:
     return (Turn("user", prompt),) if isinstance(prompt, str) else prompt
 
 
+def plain_text(prompt: Prompt) -> str:
+    """A prompt as plain text, a line a turn."""
+    return "\n".join(turn.content for turn in turns_of(prompt))
+
+
 def messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
     """Turns as chat templates take them."""
     return [{"role": turn.role, "content": turn.content} for turn in turns]

@@ -47,9 +47,8 @@ def read_model(
     run: Run[HubPreset], model, tokenizer, asked: Sequence[Texts], tasks: SuiteSettings | None = None
 ) -> tuple[list[Replies], dict[str, Measurement]]:
     """`read` of a model from memory."""
-    place = (
-        run.folder / f"measured-{socket.gethostname()}"
-    )  # nodes of a cluster know each other's processes by no number
+    # nodes of a cluster know each other's processes by no number
+    place = run.folder / f"measured-{socket.gethostname()}"
     remove_partial(place)
     aside = place.with_name(f".{place.name}.partial-{os.getpid()}")
     aside.mkdir(parents=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.records import Prompt, turns_of
+from ..data.records import Prompt, plain_text
 from ..errors import UserError, first_line
 from ..models.batches import Tokens
 from ..models.chat import continue_texts, encode_together, end_id, generate_replies, ids_of_prompts, pad_id
@@ -282,15 +282,12 @@ def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:
 
 def _contexts(tokenizer, prompts: Sequence[Prompt], chat: bool) -> list[list[int]]:
     """What a model reads before it writes, prompt by prompt; UserError where that is nothing."""
-    found = ids_of_prompts(tokenizer, prompts) if chat else [tokenizer.encode(_text(prompt)) for prompt in prompts]
+    found = ids_of_prompts(tokenizer, prompts) if chat else [tokenizer.encode(plain_text(prompt)) for prompt in prompts]
     if not all(found):
-        raise UserError(f"a prompt is {_text(prompts[found.index([])])!r:.80}; allowed are those that have a token.")
+        raise UserError(
+            f"a prompt is {plain_text(prompts[found.index([])])!r:.80}; allowed are those that have a token."
+        )
     return found
-
-
-def _text(prompt: Prompt) -> str:
-    """A prompt as plain text, a line a turn."""
-    return "\n".join(turn.content for turn in turns_of(prompt))
 
 
 def _stands_in(answer: str, reply: str) -> bool:

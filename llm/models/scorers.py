@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.records import Prompt, messages, turns_of
+from ..data.records import Prompt, messages, plain_text
 from ..errors import UserError, first_line
 from .batches import Tokens, batches_of
 from .chat import context_of, encode_together, ids_of_prompts, require_room
@@ -48,7 +48,7 @@ class ModelScorer:
         a reply cannot be scored.
         """
         if self.reads_pairs:
-            read = [self.tokenizer.encode(_text(prompt), add_special_tokens=False) for prompt in prompts]
+            read = [self.tokenizer.encode(plain_text(prompt), add_special_tokens=False) for prompt in prompts]
             tokens += self.tokenizer.num_special_tokens_to_add(pair=True)
         else:
             read = ids_of_prompts(self.tokenizer, prompts)
@@ -60,7 +60,7 @@ class ModelScorer:
     def __call__(self, replies: Sequence[Triple]) -> NDArray[np.float64]:
         if not self.reads_pairs:
             return reward_scores(self.model, self.tokenizer, replies, self.batch, self._encoded).double().numpy()
-        texts = [(_text(prompt), reply) for prompt, reply, _ in replies]
+        texts = [(plain_text(prompt), reply) for prompt, reply, _ in replies]
         scores = np.empty(len(texts))
         together = self.batch if self.tokenizer.pad_token else 1  # one alone needs no padding
         for rows in batches_of([len(prompt) + len(reply) for prompt, reply in texts], together):
@@ -85,11 +85,6 @@ class ModelScorer:
         how = {"padding": len(texts) > 1, "truncation": True, "max_length": self._room, "return_tensors": "pt"}
         batch = self.tokenizer(*map(list, zip(*texts, strict=True)), **how).to(self.model.device)
         return self.model(**batch).logits[:, 0].double().cpu().numpy()
-
-
-def _text(prompt: Prompt) -> str:
-    """A prompt as plain text, a line a turn."""
-    return "\n".join(turn.content for turn in turns_of(prompt))
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,8 @@ class Some:
         some = not all(any(line.verdict.startswith("fails") for line in lines) for lines in testable.values())
         counted = Counter(names[place] for place in best)
         how = ", ".join(f"{name} ({n})" if len(counted) > 1 else name for name, n in counted.most_common())
-        note = f"{how} chosen of {len(names)} {'on the other seeds' if len(seeds) > 1 else 'for itself'}"
-        note = note if len(names) > 1 else f"{how} alone was measured"
+        where = "on the other seeds" if len(seeds) > 1 else "for itself"
+        note = f"{how} chosen of {len(names)} {where}" if len(names) > 1 else f"{how} alone was measured"
         return [
             self._line(
                 self.parts[place], [testable[name][place] for name in names], favour[:, place], best, seeds, some, note
