@@ -221,6 +221,7 @@ def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
         "P7": {"sweep merging-others"},
         "P8": {"sweep mitigations-on-policy"},
         "P9": {"sweep regmean"},
+        "P10": {"sweep merging-gold"},
     }
     assert verdicts(found)["C4"] == "not measured"
     assert verdicts(found)["C7a"] == "mixed"
@@ -271,6 +272,9 @@ def test_what_a_preset_has_no_rows_of_is_not_measured_and_a_log_likelihood_is_to
     told = [line for line in lines if line.metric == "log_likelihood" or line.part.endswith("log-likelihood of text")]
     assert told and not any(line.deciding for line in told)
     assert "needs rows of bleu" in render.text(found, details=True)
+    by_gold = [line.missing for entry in found.entries for line in entry.deciding if line.by == "gold_reward"]
+    perfect = [line.missing for entry in found.entries if entry.claim.id == "P10" for line in entry.deciding]
+    assert not by_gold and perfect == ["rows of gold_reward"] * 3
     tax = next(line for line in told if line.part == "abilities: DPO's theta above RSF's: log-likelihood of text")
     assert tax.estimate == pytest.approx(0.3 * 10 * np.mean(list(COSTS.values())))  # DPO takes 0.7 of what RSF takes
     assert render.number(tax).endswith("nats a token")
@@ -366,7 +370,7 @@ def test_what_is_missing_is_the_sweep_of_the_path_without_rows(tmp_path):
 
 def test_claims_are_numbered_and_lead_to_notebooks_that_draw_their_figures():
     ids = [re.fullmatch(r"([CLP]\d+)[a-d]?", claim.id)[1] for claim in CLAIMS]
-    numbered = [f"C{k}" for k in range(1, 13)] + [f"L{k}" for k in range(1, 5)] + [f"P{k}" for k in range(1, 10)]
+    numbered = [f"C{k}" for k in range(1, 13)] + [f"L{k}" for k in range(1, 5)] + [f"P{k}" for k in range(1, 11)]
     assert list(dict.fromkeys(ids)) == numbered
     assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
     assert {claim.id[:2] for claim in CLAIMS if claim.local} == {"C5", "C6", "C7", "L4", "P2"}  # docs/protocol.md

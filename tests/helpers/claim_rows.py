@@ -50,6 +50,11 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
             for made_up in (regressions, increasing)
             for row in made_up(seed, rlhf, "merging-others", cost, power)
         ],
+        "merging-gold": [
+            row
+            for made_up in (regressions, increasing)
+            for row in made_up(seed, "rsf-gold", "merging-gold", cost, power)
+        ],
         "gold-reward": aligned(seed, "rsf-gold", cost, power, 0, load_sweep("gold-reward").averaging),
         "kl-penalty": [
             row

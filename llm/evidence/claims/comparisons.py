@@ -28,7 +28,7 @@ THETA, THETA_0 = Model(MA), Model(MA, 0.0)
 REGMEAN, BY_LAYER = (Route("rsf", family, "regmean") for family in ("regmean", "regmean-layers-increasing"))
 PERFECT_MA, PERFECT = (Route("rsf-gold", family, "gold-reward") for family in ("ma", "early-stopping"))
 NAMES = {rlhf: looks()[rlhf].short for rlhf in ("rsf", "dpo", "ppo")}  # the paper's algorithms
-SWEEPS = {"rsf": "core", "dpo": "algorithms", "ppo": "algorithms"}
+SWEEPS = {"rsf": "core", "dpo": "algorithms", "ppo": "algorithms", "rsf-gold": "gold-reward"}
 IN_FULL = {"lora-mlp": "LoRA in MLPs", "lora-mlp-attention": "LoRA in MLPs and attention"}
 TRAINED = {
     IN_FULL.get(family, looks()[family].label): Route("rsf", family, "mitigations")
@@ -120,8 +120,8 @@ def adaptive(rlhf: str, metric: str = IN_TAXES) -> Comparison:
     return Ahead(f"{NAMES[rlhf]}: AMA with K = 3 above MA", *routes, metric)
 
 
-def better_averages(rlhf: str) -> tuple[Comparison, ...]:
-    """What was above MA after RSF, against MA after another algorithm."""
+def better_averages(rlhf: str, sweep: str, name: str, by: str = "reward") -> tuple[Comparison, ...]:
+    """What was above MA after RSF, against MA after another algorithm; by: as in `Ahead`."""
     found = {
         "LiNeS": "lines-alpha",
         "regression averaging": "regmean",
@@ -129,8 +129,7 @@ def better_averages(rlhf: str) -> tuple[Comparison, ...]:
     }
     ma = Route(rlhf, "ma", SWEEPS[rlhf])
     return tuple(
-        Ahead(f"{NAMES[rlhf]}: {name} above MA", Route(rlhf, family, "merging-others"), ma)
-        for name, family in found.items()
+        Ahead(f"{name}: {average} above MA", Route(rlhf, family, sweep), ma, by=by) for average, family in found.items()
     )
 
 

@@ -44,6 +44,7 @@ class Ahead:
 
     def lines(self, book: Book) -> list[Line]:
         book.need(self.metric)
+        book.need(self.by)
         pair = self._at_own_rate(book) if self.own_rate else shared_rates(book, self.first, self.second)
         lacking = bool(self.needs) and len(pair[0]) == 1
         lines = [Line(self.part, deciding=self.deciding, missing=self.needs)] if lacking else []

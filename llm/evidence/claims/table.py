@@ -285,7 +285,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("P7", "After DPO and PPO, too",
         "After DPO and PPO, too, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda or by layer, keep more "
         "ability at equal reward than one ratio for all weights (MA).", "", {"algorithms": ("fig_better_averages",)},
-        tuple(line for rlhf in ("dpo", "ppo") for line in better_averages(rlhf))),
+        tuple(line for rlhf in ("dpo", "ppo") for line in better_averages(rlhf, "merging-others", NAMES[rlhf]))),
     Claim("P8", "Against remedies in every iteration",
         "Averaging after RSF (MA) keeps more ability at equal reward than the remedies of C2 and C3 where they act in every iteration "
         "of RSF, so that it samples from the models that they make.", "", {"mitigations": ("fig_on_policy",)},
@@ -297,5 +297,9 @@ CLAIMS: tuple[Claim, ...] = (
         tuple(Ahead(f"regression averaging above {name}", REGMEAN, route) for name, route in IMITATING.items())
         + tuple(Ahead(f"regression averaging above {name}, in every iteration", REGMEAN, route)
                 for name, route in IN_EVERY_ITERATION.items())),
+    Claim("P10", "With a perfect reward model, too",
+        "After RSF on the gold reward itself, too, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda or by "
+        "layer, keep more ability at equal gold reward than one ratio for all weights (MA).", "", {"methods": ()},
+        better_averages("rsf-gold", "merging-gold", "RSF on gold", "gold_reward")),
 )
 # fmt: on
