@@ -51,10 +51,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import LinAlgError, eigh, eigvalsh
 
 from . import validation
-from .model import MEMBERSHIP, OWN_CLASS, TASKS, Task, Tasks, Votes
+from .model import MEMBERSHIP, OWN_CLASS, TASKS, Task, Tasks
 from .monte_carlo import credit, label_count
-from .trained import Setting, check_size, fit_classifier, sample_sums
+from .trained import Setting, World, fit_head, sample_sums
 from .validation import Number
+from .votes import Votes
 
 Body = Literal["direction", "single"]
 
@@ -150,21 +151,16 @@ def trained_regression(
     validation.generator(rng)
     k, labels = tasks.n_classes, label_count(tasks)
     masks, dimension = np.array(MEMBERSHIP, dtype=float).T, sum(tasks.counts) * labels
-    check_size(tasks, max(setting.n_train, n_samples, 3 * n_test, 2 * dimension))
+    world = World.of(tasks, setting, max(setting.n_train, n_samples, 3 * n_test, 2 * dimension))
     heads, grams = np.zeros((2, dimension, labels)), np.zeros((2, dimension, dimension))
     for task, first in enumerate((0, labels - k)):
-
-        def inputs(size: int, first: int = first, task: int = task) -> tuple[NDArray, NDArray]:
-            right = rng.integers(k, size=size)
-            return sample_sums(tasks, first + right, first, setting, masks[task : task + 1], rng)[0], right
-
-        heads[task][:, first : first + k] = fit_classifier(*inputs(setting.n_train), k, setting.ridge).T
-        x, _ = inputs(n_samples)
+        heads[task] = fit_head(world, masks[task], first, setting, rng).T
+        (x,) = sample_sums(world, first + rng.integers(k, size=n_samples), first, masks[task : task + 1], rng)
         grams[task] = x.T @ x / n_samples
     merged = regression_average(heads[0], heads[1], grams[0], grams[1], ridge=ridge)
     right = rng.integers(k, size=n_test)
     bodies = [masks[0], masks.mean(axis=0), np.ones(len(MEMBERSHIP))]
-    alone, averaged, whole = sample_sums(tasks, right, 0, setting, bodies, rng)
+    alone, averaged, whole = sample_sums(world, right, 0, bodies, rng)
     scores = {"single": alone @ heads[0], "weights": averaged @ heads.mean(axis=0), "regression": whole @ merged}
     credits = {name: credit(each[:, :k], right) for name, each in scores.items()}
     return {name: (float(each.mean()), float(each.std(ddof=1) / np.sqrt(n_test))) for name, each in credits.items()}

@@ -1,5 +1,5 @@
 """The tables about how far the statements reach: few features, many classes, other ratios, graded overlap, several models,
-a ratio per feature. One function per CSV file of results/theory, columns as in theory.tables.
+own p per group of features and noise, a ratio per feature. One function per CSV file of results/theory, columns as in theory.tables.
 """
 
 from collections.abc import Iterator
@@ -9,14 +9,16 @@ from itertools import product
 import numpy as np
 from scipy.stats import binom
 
+from .closed_form import clt_task_accuracy
 from .exact import exact_accuracy, exact_task_accuracy
 from .fronts import closed_form_accuracy
 from .many_classes import many_class_accuracy
-from .model import AVERAGINGS, Votes, average, disjoint_labels, same_labels, single_model
-from .monte_carlo import simulate_accuracy
+from .model import average, average_models, disjoint_labels, naive_bayes_weight, same_labels, single_model
+from .monte_carlo import simulate_accuracy, simulate_task_accuracy
 from .overlap import graded_effective_features, graded_weights, overlap_of, weights_help
 from .regression import regression_votes, trained_regression
-from .trained import Setting
+from .trained import Setting, trained_task_accuracies
+from .votes import AVERAGINGS, Features, Votes
 
 Rows = Iterator[dict]
 HALF = Fraction(1, 2)
@@ -113,6 +115,33 @@ def _independent(n: int, t: int, r: float) -> dict[int, float]:
     if r == 0:
         return {1: float(t * n)}
     return {m: n / r * float(binom.pmf(m, t, r)) for m in range(1, t + 1)}
+
+
+def own_rate_rows(rng: np.random.Generator) -> Rows:
+    """The equal average of T models of one task, each with 3 features of its own and the 3 that all share, where own and
+    shared features fail with different p: by all four routes, without and with noise sigma of each x_i.
+    """
+    n, k = 3, 4
+    for t, (p_own, p_shared), sigma in product((2, 3), ((0.6, 0.85), (0.75, 0.75), (0.85, 0.6)), (0.0, 0.1)):
+        alone = [tuple(int(m == own) for m in range(t)) for own in range(t)]
+        say = Fraction(
+            naive_bayes_weight(p_shared, k) / naive_bayes_weight(p_own, k)
+        )  # exactly 1 where they fail alike
+        groups = [*(Features(n, used, p_own) for used in alone), Features(n, (1,) * t, p_shared, say)]
+        equal = {averaging: average_models(groups, [Fraction(1, t)] * t, averaging, k) for averaging in AVERAGINGS}
+        votes = {"single": average_models(groups, alone[0], "outputs", k)} | equal
+        fitted = trained_task_accuracies(votes, Setting(None, sigma, 3000), 10_000, rng)
+        base = {"models": t, "n_own": n, "n_shared": n, "p_own": p_own, "p_shared": p_shared, "n_classes": k}
+        for model, each in votes.items():
+            found = {
+                "closed-form": (clt_task_accuracy(each, sigma=sigma), None),
+                "exact": (exact_task_accuracy(each, sigma=sigma), None),
+                "monte-carlo": simulate_task_accuracy(each, None, 40_000, rng, sigma=sigma),
+                "trained": fitted[model],
+            }
+            for method, (accuracy, stderr) in found.items():
+                row = base | {"sigma": sigma, "model": model, "method": method}
+                yield row | {"accuracy": accuracy, "stderr": stderr}
 
 
 def regression_rows(rng: np.random.Generator) -> Rows:
