@@ -513,6 +513,27 @@ worst.assign(gain_weights=100 * worst["gain_weights"]).rename(
 ).set_index("classes").round(2)
 
 # %% [markdown]
+# Do the two limits, of many features at this $K$ and of many classes at this $n$, bracket the gains that lie between them? Often not:
+# the exact gain is above both or below both in many cells of the map, with few classes and with many. Of the map's cells (in %), and
+# how far outside the furthest gain is (points):
+
+# %%
+between = many[many["n_classes"].notna()].rename(columns={"n_classes": "classes"})
+outside = {}
+for model in ("weights", "outputs"):
+    limits_of = between[[f"gain_{model}_many_features", f"gain_{model}_many_classes"]]
+    found = between[f"gain_{model}"]
+    outside[model] = np.maximum(limits_of.min(axis=1) - found, found - limits_of.max(axis=1))
+outside = pd.DataFrame(outside).assign(classes=between["classes"].astype(int)).melt("classes", var_name="averaged")
+by_classes = outside.groupby(["averaged", "classes"])["value"]
+pd.DataFrame(
+    {
+        "between the limits (%)": by_classes.agg(lambda each: 100 * (each < 1e-9).mean()),
+        "furthest (points)": 100 * by_classes.max().clip(lower=0),
+    }
+).unstack("averaged").round(1)
+
+# %% [markdown]
 # Averaged outputs never lost on this grid. Averaging weights is a good bet where few classes compete *and* models have many
 # features, and not where many classes do, or where there are few features and few of them in common: with three to ten classes,
 # too, it can cost several points at $n = 4$. Over all numbers of shared features, exactly, change in percentage points:
@@ -853,12 +874,13 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 
 # %%
 regression = read("regression")
-exact = regression[regression["method"] == "exact"]
+exact = regression[(regression["method"] == "exact") & (regression["n"] == regression["n"].max())]
 looks = {
     "regression": ("a ratio per feature", style.look("regmean").colour, "-"),
     "outputs": ("outputs", LOOKS["outputs"].colour, "-"),
 }
 looks |= {"weights": ("one ratio, 1/2", LOOKS["weights"].colour, "-"), "single": ("one model", INK, "--")}
+looks["best ratio"] = "one ratio, the best", LOOKS["weights"].colour, ":"
 fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL), sharey=True)
 for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
     for model, (name, colour, line) in looks.items():
@@ -872,6 +894,17 @@ axes[0].set_ylabel("accuracy, exact")
 axes[1].legend(loc="upper right")
 style.foot(fig, sizes(exact))
 style.save(fig, "theory-regression")
+
+# %% [markdown]
+# The best single ratio is the best on $a$ of 0, 0.05, .. 1, by the same method (for simulated and trained: by the exact one). A little
+# away from 0, 1/2 and 1 there are fewer ties, so that it is better than one model even where the limit knows no such ratio. By all four
+# routes, accuracy in %; trained classifiers have Gram matrices from the most samples:
+
+# %%
+most = regression["n_samples"].isin([np.nan, regression["n_samples"].max()])
+four = regression[most & (regression["n"] == regression["n"].min())]
+shown = 100 * four.pivot(index=["labels", "n_o", "method"], columns="model", values="accuracy")
+shown[["single", "weights", "best ratio", "regression"]].round(1)
 
 # %% [markdown]
 # What opposite use costs in case 1 and noise in case 2, against one model, in the limit of many features (accuracy in %):
@@ -902,7 +935,10 @@ shown.T.round(1)
 # %%
 fitted = regression[regression["method"] == "trained"]
 keys = ["labels", "n_o", "n_samples"]
-(100 * fitted.pivot(index=keys, columns="model", values="accuracy")[["single", "weights", "regression"]]).round(1)
+(
+    100
+    * fitted.pivot(index=keys, columns="model", values="accuracy")[["single", "weights", "best ratio", "regression"]]
+).round(1)
 
 # %% [markdown]
 # ## 13. Do layers of a language model behave like this?

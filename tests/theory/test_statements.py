@@ -60,6 +60,57 @@ def test_the_two_limits_do_not_bracket_what_lies_between():
     assert exact < theory.clt_task_accuracy(votes, 0.5) - 0.01 and exact < theory.many_class_accuracy(votes, 0.5) - 0.01
 
 
+MANY = pd.read_csv(THEORY / "many_classes.csv")
+
+
+def test_the_columns_of_the_two_limits_are_those_of_the_limits():
+    """By the other routes' other forms: F_p of the effective features, and a great many classes."""
+    for row in MANY[MANY["n_classes"].notna()].iloc[::37].itertuples():
+        k, own = int(row.n_classes), 2 * (row.n - row.n_o)
+        for counts, averaging, shared in (((own, row.n_o), "weights", 4), ((own, row.n_o), "outputs", 2)):
+            n_eff = (own + shared * row.n_o) ** 2 / (own + shared**2 * row.n_o)
+            features, single = theory.F_p((1 - row.p) * np.sqrt([n_eff, row.n]), row.p, k)
+            assert getattr(row, f"gain_{averaging}_many_features") == pytest.approx(features - single, abs=1e-7)
+            assert row.accuracy_single_many_features == pytest.approx(single, abs=1e-7)
+            if row.n <= 20:
+                many = [
+                    theory.exact_accuracy(*votes, row.p, 10**7) for votes in ((counts, (1, shared)), ((row.n,), (1,)))
+                ]
+                assert getattr(row, f"gain_{averaging}_many_classes") == pytest.approx(many[0] - many[1], abs=1e-4)
+                assert row.accuracy_single_many_classes == pytest.approx(many[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("model,part,furthest", [("weights", 0.576, 0.0225), ("outputs", 0.428, 0.0705)])
+def test_how_often_the_two_limits_bracket_a_gain(model, part, furthest):
+    """Not at every number of classes, and not for few features only: at each K of the table some gains are outside."""
+    table = MANY[MANY["n_classes"].notna()]
+    limits = table[[f"gain_{model}_many_features", f"gain_{model}_many_classes"]]
+    outside = np.maximum(limits.min(axis=1) - table[f"gain_{model}"], table[f"gain_{model}"] - limits.max(axis=1))
+    inside = outside < 1e-9
+    assert inside.mean() == pytest.approx(part, abs=0.002)
+    assert outside.max() == pytest.approx(furthest, abs=1e-4)
+    by_classes = inside.groupby(table["n_classes"]).mean()
+    assert by_classes.min() > 0.3 and by_classes.max() < 0.7
+    by_features = inside.groupby(table["n"]).mean()
+    assert by_features.max() < 1
+
+
+@pytest.mark.parametrize("averaging", ["single", "weights", "outputs"])
+def test_what_brackets_an_accuracy_of_few_classes_is_the_limit_of_many_features_from_above_alone(averaging):
+    """One model and averaged outputs, to ten classes: the limit is always too high (of weights, but for ties); the limit of many
+    classes is on either side.
+    """
+    table = MANY[MANY["n_classes"] <= 10]
+    gain = 0 if averaging == "single" else 1
+    exact, features, classes = (
+        table[f"accuracy_single{name}"] + gain * table.get(f"gain_{averaging}{name}", 0)
+        for name in ("", "_many_features", "_many_classes")
+    )
+    too_high = (features > exact - 1e-9).mean()
+    assert too_high == 1 if averaging != "weights" else 0.9 < too_high < 1
+    assert 0.2 < (classes > exact).mean() < 0.9
+
+
 @pytest.mark.parametrize(
     "n,p,k,worst", [(4, 0.8, 3, -3.6), (4, 0.8, 5, -6.0), (4, 0.8, 10, -7.3), (20, 0.9, 1000, -12.8)]
 )
