@@ -15,7 +15,7 @@
 # features, exact accuracies at finite $n$ and for many classes, overlap by degrees, and a ratio per feature.
 #
 # Everything that is drawn here was computed by the package `theory` and is read from `results/theory`; `make
-# theory` computes and draws it again. Two small tables are computed where they stand.
+# theory` computes and draws it again. Two small tables are computed where they stand, and numbers in sentences are put in from the tables.
 
 # %%
 import matplotlib.pyplot as plt
@@ -44,6 +44,12 @@ def sizes(frame: pd.DataFrame) -> str:
         if frame.get(key, pd.Series(dtype=float)).nunique() == 1
     ]
     return ", ".join(one)
+
+
+def numbers_of(statement: str) -> dict[str, float]:
+    """The numbers of one statement in results/theory/statements.csv."""
+    table = read("statements")
+    return table[table["statement"] == statement].set_index("number")["value"].to_dict()
 
 
 # %% [markdown]
@@ -460,14 +466,21 @@ weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
     columns={"min": "largest loss (points)", "max": "largest gain (points)"}
 )
 
+# %%
+at_most = 100 * phase.loc[phase["model"] == "weights", "gain_exact"].agg(["min", "max"])
+sentences.show(
+    f"At this size, {phase['n'].max()} features and at most {phase['n_classes'].max()} classes, losses are small (at most "
+    f"{-at_most['min']:.1f} points) and gains are large (up to {at_most['max']:.1f})."
+)
+
 # %% [markdown]
-# At this size, 20 features and at most 20 classes, losses are small and gains are large. Averaging weights starts to
+# Averaging weights starts to
 # hurt at a smaller shared part than the limit says, and the more classes there are, the earlier and the more
 # it hurts. With $K = 2$ the zero lines are ragged: gains go up and down with $n_o$ even or odd, which decides
 # how often votes tie, and the limit knows no ties.
 #
 # $\alpha = \tfrac12$ itself is a point of ties: there four own features weigh exactly as much as a shared one. At any other ratio
-# nearby they do not, and about half of the loss goes:
+# nearby they do not, and a good part of the loss goes:
 
 # %%
 ratio = read("ratio")
@@ -475,6 +488,12 @@ near = ratio[(ratio["model"] == "weights") & ratio["alpha"].between(0.45, 0.55)]
 near.assign(exact=100 * near["gain_exact"], limit=100 * near["gain_limit"]).set_index("alpha")[
     ["exact", "limit"]
 ].round(2)
+
+# %%
+losses = -100 * near.set_index("alpha")["gain_exact"]
+sentences.show(
+    f"At {losses.index[losses.index > 0.5][0]:g} the loss is {losses[losses.index > 0.5].iloc[0]:.2f} points instead of {losses[0.5]:.2f}."
+)
 
 # %% [markdown]
 # **Many classes.** Language models choose among very many. As $K \to \infty$ wrong votes never agree: the highest wrong score
@@ -535,8 +554,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # Averaged outputs never lost on this grid. Averaging weights is a good bet where few classes compete *and* models have many
-# features, and not where many classes do, or where there are few features and few of them in common: with three to ten classes,
-# too, it can cost several points at $n = 4$. Over all numbers of shared features, exactly, change in percentage points:
+# features, and not where many classes do, or where there are few features and few of them in common: with few classes,
+# too, it can cost several points then. Over all numbers of shared features, exactly, change in percentage points:
 
 # %%
 from theory import average, exact_task_accuracy, same_labels, single_model
@@ -756,8 +775,18 @@ area.set_index(["averaged", "layers", "features shared (%)"]).sort_index()[list(
 # %% [markdown]
 # Nearly every equal-ratio point is beaten where layers differ, by very little. With the mean kept, something is
 # gained only seldom and little where only the concepts differ: both gradients are then affine in $q_l$, and once
-# their means are off they lie along one line, nearly always in opposite ways (of 3000 random cases 238 are not; at 22 %
-# shared, $q = (.507, .129, .024)$ and $\alpha = .757$ both accuracies rise, by .03 and .04 points). Layers whose *features* overlap differently
+# their means are off they lie along one line, nearly always in opposite ways.
+
+# %%
+SAME_MEAN = """
+Of {cases:.0f} random cases {raised:.0f} are not in opposite ways. With {shared:.2%} shared, q = ({common_1:g}, {common_2:g}, {common_3:g}) and
+alpha = {alpha:g}, a step of {step:g} raises both accuracies, by {a:.2f} and {b:.2f} points.
+"""
+same_mean = numbers_of("same mean")
+sentences.show(SAME_MEAN.format(a=100 * same_mean["gain_a"], b=100 * same_mean["gain_b"], **same_mean))
+
+# %% [markdown]
+# Layers whose *features* overlap differently
 # do leave room. All this is in the limit of many features. Is the lift there with few? The same ratios,
 # sampled, with margins kept alike:
 
@@ -786,8 +815,7 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 # weights themselves are $V s$, with the signs $s$ that the features have in the basis. *In the mean over signs* that have nothing
 # to do with the subspaces, mean margin and variance are $\operatorname{tr} V$ and $\operatorname{tr} V^2$; with many features every
 # choice of signs is near this mean, and where planes come in pairs of equal cosine and opposite signs, as in the figure below, it
-# holds exactly. With few features one choice of signs is not near it: ten planes of $c = .5$ have $n_{\text{eff}}/n = .74$ if all
-# signs are minus, 1.89 if all are plus, and 1.22 by the formula. With $S_2 = \sum c_j^2$ and $S_4 = \sum c_j^4$,
+# holds exactly. With few features one choice of signs is not near it (numbers below the criterion). With $S_2 = \sum c_j^2$ and $S_4 = \sum c_j^4$,
 #
 # $$n_{\text{eff}}^{\text{weights}} = \frac{2(n + S_2)^2}{n + 6 S_2 + S_4}, \qquad
 # n_{\text{eff}}^{\text{outputs}} = \frac{2n^2}{n + S_2}.$$
@@ -799,6 +827,13 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 #
 # So overlap does no harm by itself: equal cosines below 1 always help. *Unequal* overlap does. Features that are shared or
 # not, $c \in \{0, 1\}$, are the most unequal there is: $r(1-r) < (1-r)^2$, the threshold $r = \tfrac12$ again.
+
+# %%
+SIGNS = """
+Planes of cosine {cosine:g} have {minus:.2f} n effective features if all signs are minus, {plus:.2f} n if all are plus, and
+{formula:.2f} n by the formula.
+"""
+sentences.show(SIGNS.format(**numbers_of("signs")))
 
 # %%
 overlap = read("overlap")
@@ -866,11 +901,17 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # regression average keeps, are the log-posterior given them. $\blacksquare$
 #
 # It holds exactly, not only with many features. It fails where a condition does: where only *some* classes are in common, even
-# $a$'s own model can be better (.750 against .708 at $p = .5$, two classes, one of them in common, two and six features, none shared);
-# where the two heads use shared directions in *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for
+# $a$'s own model can be better (numbers below); where the two heads use shared directions in *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for
 # $r > \tfrac12$, and the single ratio 0 is better); with fewer samples than directions; and with noise, since in case 2 $b$'s features
 # bring theirs into the body. With the *head* alone merged by direction and the body half and half, it is the output average. What it
 # needs to know are both models' weights and the Gram matrices of their own inputs; no labels and no ratio.
+
+# %%
+PARTLY = """
+Two classes, one of them in common, two and six features, none shared, p = {p:g}: {own:.3f} on a with a's own model, {regression:.3f} with a ratio per
+feature.
+"""
+sentences.show(PARTLY.format(**numbers_of("partly common classes")))
 
 # %%
 regression = read("regression")
@@ -930,10 +971,11 @@ shown.columns = pd.MultiIndex.from_tuples(shown.columns, names=["", "model"])
 shown.T.round(1)
 
 # %% [markdown]
-# Really trained classifiers, with Gram matrices from few and from many samples (accuracy in %, standard error about half a point):
+# Really trained classifiers, with Gram matrices from few and from many samples (accuracy in %):
 
 # %%
 fitted = regression[regression["method"] == "trained"]
+sentences.show(f"Standard errors are at most {100 * fitted['stderr'].max():.1f} points.")
 keys = ["labels", "n_o", "n_samples"]
 (
     100
@@ -1008,9 +1050,37 @@ if rows:
 # * The printed terms of Proposition 5.1 are those of averaged outputs. Its conclusion, that related tasks
 #   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms and many features.
 #   With few features and many classes it can fail.
-# * With many classes averaging weights can cost more than ten points, with few features and few classes several; few shared
-#   features do the most harm.
 # * Overlap does no harm if it is even: the criterion is the variance of the squared cosines (in the mean over signs).
 # * A ratio per feature loses nothing without noise and with label sets alike or disjoint: no single ratio is better, as long as
 #   both models use what they share alike.
 # * Layers that overlap differently deserve different ratios. In this model the gain is small.
+# * If the classes of two tasks without a common class compete, averaged outputs hurt as well as averaged weights.
+
+# %%
+TO_TAKE = """
+* Where the conclusion of the proposition fails (section 5), with at most {failing} features, unrelated tasks gain up to {reverse:.1f} points more.
+* With {most} classes or infinitely many averaging weights costs up to {many:.1f} points, with {few} classes or fewer up to {little:.1f} ({where} features);
+  at {n} features and at most {classes} classes up to {small:.1f}.
+* A ratio per feature adds up to {best:.1f} points to the best single ratio (case 1, {n_regression} features), and takes none away.
+* In this model ratios per layer raise both tasks by at most {lift:.2f} points.
+"""
+few = 10
+worst_few = many[many["row"] <= few].sort_values("gain_weights").iloc[0]
+by_model = exact[exact["labels"] == "identical"].pivot(index="n_o", columns="model", values="accuracy")
+sentences.show(
+    TO_TAKE.format(
+        failing=finite.loc[finite["difference_exact"] < -1e-9, "n"].max(),
+        reverse=-100 * finite["difference_exact"].min(),
+        most=f"{many['n_classes'].max():g}",
+        many=-100 * many.loc[many["row"] >= many["n_classes"].max(), "gain_weights"].min(),
+        few=few,
+        little=-100 * worst_few["gain_weights"],
+        where=worst_few["n"].astype(int),
+        n=phase["n"].max(),
+        classes=phase["n_classes"].max(),
+        small=-at_most["min"],
+        best=100 * (by_model["regression"] - by_model["best ratio"]).max(),
+        n_regression=exact["n"].max(),
+        lift=100 * read("layered_gain")["largest_lift"].max(),
+    )
+)

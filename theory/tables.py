@@ -21,6 +21,7 @@ from .layer_tables import layered_front_rows, layered_gain_rows, layered_optimum
 from .model import Tasks, average, disjoint_labels, same_labels, single_model
 from .monte_carlo import simulate_accuracy, simulate_features
 from .proposition import proposition_5_1
+from .statements import statement_rows
 from .trained import Setting, trained_accuracies
 from .votes import AVERAGINGS, Votes
 from .wider_tables import (
@@ -180,4 +181,5 @@ TABLES: dict[str, Callable[[np.random.Generator], Rows]] = {
     "models": model_rows,
     "own_rates": own_rate_rows,
     "regression": regression_rows,
+    "statements": statement_rows,
 }
