@@ -54,7 +54,7 @@ from scipy.linalg import LinAlgError, eigh, eigvalsh
 from . import validation
 from .model import MEMBERSHIP, OWN_CLASS, TASKS, Task, Tasks
 from .monte_carlo import credit, label_count
-from .trained import Setting, World, fit_head, sample_sums
+from .trained import Setting, World, fit_head, sample_parts, sample_sums
 from .validation import Number
 from .votes import Votes
 
@@ -170,9 +170,9 @@ def trained_regression(
     merged = regression_average(heads[0], heads[1], grams[0], grams[1], ridge=ridge)
     right = rng.integers(k, size=n_test)
     bodies = np.vstack([(1 - shares) * masks[0] + shares * masks[1], np.ones(len(MEMBERSHIP))])
-    *averaged, whole = sample_sums(world, right, 0, bodies, rng)
-    scores = {
-        name: x @ ((1 - share) * heads[0] + share * heads[1]) for name, share, x in zip(ratios, shares, averaged)
-    } | {"regression": whole @ merged}
-    credits = {name: credit(each[:, :k], right) for name, each in scores.items()}
+    mixed = [*((1 - share) * heads[0] + share * heads[1] for share in shares), merged]
+    credits: dict[str, NDArray] = {name: np.empty(n_test) for name in (*ratios, "regression")}
+    for part, sums in sample_parts(world, right, 0, bodies, rng):
+        for name, x, head in zip(credits, sums, mixed):
+            credits[name][part] = credit((x @ head)[:, :k], right[part])
     return {name: (float(each.mean()), float(each.std(ddof=1) / np.sqrt(n_test))) for name, each in credits.items()}

@@ -9,13 +9,12 @@ model's own classes this changes nothing; where classes of different models comp
 counts -1/K against the others of them, which theory.model's vote weights leave out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from . import validation
 from .closed_form import votes_p
@@ -45,6 +44,18 @@ class Setting:
         validation.real("sigma", self.sigma, 0, 1e6)
         validation.integer("n_train", self.n_train, 1)
         validation.real("ridge", self.ridge, 1e-12, 1e6)
+
+
+def _log_sum_exp(scores: NDArray) -> NDArray:
+    """(sample, 1) log sum exp over classes: scipy.special.logsumexp to the last bit, without what it takes to allow for
+    complex and infinite numbers, which is most of its time at this size.
+    """
+    top = scores.max(axis=1, keepdims=True)
+    level = scores == top
+    number = level.sum(axis=1, keepdims=True, dtype=float)
+    rest = np.exp(scores - top)
+    rest[level] = 0
+    return np.log1p(rest.sum(axis=1, keepdims=True) / number) + np.log(number) + top
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ def fit_classifier(x: NDArray, y: NDArray, n_classes: int, ridge: float) -> NDAr
     def loss(flat):
         w = flat.reshape(n_classes, dimension)
         scores = x @ w.T
-        log_share = scores - logsumexp(scores, axis=1, keepdims=True)
+        log_share = scores - _log_sum_exp(scores)
         slope = np.exp(log_share)
         slope[rows, y] -= 1
         return -log_share[rows, y].mean() + ridge * flat @ flat, (slope.T @ x / len(y) + 2 * ridge * w).reshape(-1)
@@ -141,13 +152,13 @@ def trained_accuracies(
         own = slice(None) if all_labels else slice(first, first + world.n_classes)
         for size in _chunks(n_test):
             right = rng.integers(world.n_classes, size=size)
-            sums = sample_sums(world, first + right, first, np.vstack([masks, mix @ masks]), rng)
-            alone = [x @ w[i, own].T for i, x in enumerate(sums[:2])]
-            averaged = sums[2] @ np.tensordot(mix, w[:, own], 1).T
-            del sums  # a hundred megabytes, before the next ones are drawn
-            scores = {"single": alone[task], "weights": averaged, "outputs": mix[0] * alone[0] + mix[1] * alone[1]}
-            for name, each in scores.items():
-                credits[name].append(credit(each, right + (first if all_labels else 0)))
+            bodies = np.vstack([masks, mix @ masks])
+            for part, sums in sample_parts(world, first + right, first, bodies, rng):
+                alone = [x @ w[i, own].T for i, x in enumerate(sums[:2])]
+                averaged = sums[2] @ np.tensordot(mix, w[:, own], 1).T
+                scores = {"single": alone[task], "weights": averaged, "outputs": mix[0] * alone[0] + mix[1] * alone[1]}
+                for name, each in scores.items():
+                    credits[name].append(credit(each, right[part] + (first if all_labels else 0)))
     return {name: _mean_and_error(np.concatenate(values)) for name, values in credits.items()}
 
 
@@ -185,13 +196,13 @@ def trained_task_accuracies(
     credits: dict[str, list[NDArray]] = {name: [] for name in votes}
     for size in _chunks(n_test):
         right = rng.integers(k, size=size)
-        sums = sample_sums(world, right, 0, bodies, rng)
-        for name, ratios in shares.items():
-            if name in merged:
-                scores = sums[len(masks) + merged.index(name)] @ np.tensordot(ratios, heads, 1).T
-            else:
-                scores = sum(ratio * x @ head.T for ratio, x, head in zip(ratios, sums, heads) if ratio)
-            credits[name].append(credit(scores, right))
+        for part, sums in sample_parts(world, right, 0, bodies, rng):
+            for name, ratios in shares.items():
+                if name in merged:
+                    scores = sums[len(masks) + merged.index(name)] @ np.tensordot(ratios, heads, 1).T
+                else:
+                    scores = sum(ratio * x @ head.T for ratio, x, head in zip(ratios, sums, heads) if ratio)
+                credits[name].append(credit(scores, right[part]))
     return {name: _mean_and_error(np.concatenate(values)) for name, values in credits.items()}
 
 
@@ -233,7 +244,18 @@ def _chunks(n_test: int) -> list[int]:
 
 
 def sample_sums(world: World, right: NDArray, first: int, shares: ArrayLike, rng: np.random.Generator) -> NDArray:
-    """(model, sample, dimension) sums of x_i over the features, each times its group's share in a model's body.
+    """(model, sample, dimension) sums of x_i, all of `sample_parts` together."""
+    sums = np.empty((len(np.asarray(shares)), len(right), world.dimension))
+    for part, found in sample_parts(world, right, first, shares, rng):
+        sums[:, part] = found
+    return sums
+
+
+def sample_parts(
+    world: World, right: NDArray, first: int, shares: ArrayLike, rng: np.random.Generator
+) -> Iterator[tuple[slice, NDArray]]:
+    """(which samples, (model, sample, dimension) sums of x_i over the features, each times its group's share in a model's
+    body), a few hundred samples at a time: all at once they are a hundred megabytes.
 
     right: (sample,) labels; first: the first label of their task; shares: (model, group). mu_i(k) is a unit vector of the
     standard basis: training and testing are the same in any orthonormal basis. The sum of n_g noises is one noise of
@@ -246,15 +268,15 @@ def sample_sums(world: World, right: NDArray, first: int, shares: ArrayLike, rng
     place = np.arange(n_features) * world.n_labels + shown
     group = np.repeat(np.arange(len(world.counts)), world.counts)
     scale, shares = world.sigma * np.sqrt(world.counts), np.asarray(shares, dtype=float)
-    sums = np.empty((len(shares), size, world.dimension))
     for start in range(0, size, NOISE_CHUNK):
         part = slice(start, min(start + NOISE_CHUNK, size))
         shape = (part.stop - start, len(world.counts), world.dimension)
         x = rng.standard_normal(shape) * scale[:, None] if world.sigma else np.zeros(shape)
         x[np.arange(len(x))[:, None], group, place[part]] += 1.0
-        for total, share in zip(sums[:, part], shares):
+        sums = np.empty((len(shares), shape[0], world.dimension))
+        for total, share in zip(sums, shares):
             total[...] = sum(s * x[:, g] if s != 1 else x[:, g] for g, s in enumerate(share) if s)
-    return sums
+        yield part, sums
 
 
 def _mean_and_error(values: NDArray) -> tuple[float, float]:
