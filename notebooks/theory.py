@@ -15,7 +15,7 @@
 # features, exact accuracies at finite $n$ and for many classes, overlap by degrees, and a ratio per feature.
 #
 # Everything that is drawn here was computed by the package `theory` and is read from `results/theory`; `make
-# theory` computes and draws it again. Two small tables are computed where they stand.
+# theory` computes and draws it again. Two small tables are computed where they stand, and numbers in sentences are put in from the tables.
 
 # %%
 import matplotlib.pyplot as plt
@@ -44,6 +44,12 @@ def sizes(frame: pd.DataFrame) -> str:
         if frame.get(key, pd.Series(dtype=float)).nunique() == 1
     ]
     return ", ".join(one)
+
+
+def numbers_of(statement: str) -> dict[str, float]:
+    """The numbers of one statement in results/theory/statements.csv."""
+    table = read("statements")
+    return table[table["statement"] == statement].set_index("number")["value"].to_dict()
 
 
 # %% [markdown]
@@ -246,7 +252,7 @@ style.save(fig, "theory-effective")
 # and the sign is that of $1 - 2r$, whatever the ratio.
 #
 # **If all labels compete.** All this is about the classes of the task that is tested. If in case 2 the classes of both tasks
-# compete, $b$'s features vote for $b$'s classes while $a$ is tested, and averaged outputs hurt as well.
+# compete, $b$'s features vote for $b$'s classes while $a$ is tested, and averaged outputs hurt as well (section 8).
 
 # %%
 proposition = read("proposition")
@@ -460,14 +466,21 @@ weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
     columns={"min": "largest loss (points)", "max": "largest gain (points)"}
 )
 
+# %%
+at_most = 100 * phase.loc[phase["model"] == "weights", "gain_exact"].agg(["min", "max"])
+sentences.show(
+    f"At this size, {phase['n'].max()} features and at most {phase['n_classes'].max()} classes, losses are small (at most "
+    f"{-at_most['min']:.1f} points) and gains are large (up to {at_most['max']:.1f})."
+)
+
 # %% [markdown]
-# At this size, 20 features and at most 20 classes, losses are small and gains are large. Averaging weights starts to
+# Averaging weights starts to
 # hurt at a smaller shared part than the limit says, and the more classes there are, the earlier and the more
 # it hurts. With $K = 2$ the zero lines are ragged: gains go up and down with $n_o$ even or odd, which decides
 # how often votes tie, and the limit knows no ties.
 #
 # $\alpha = \tfrac12$ itself is a point of ties: there four own features weigh exactly as much as a shared one. At any other ratio
-# nearby they do not, and about half of the loss goes:
+# nearby they do not, and a good part of the loss goes:
 
 # %%
 ratio = read("ratio")
@@ -475,6 +488,12 @@ near = ratio[(ratio["model"] == "weights") & ratio["alpha"].between(0.45, 0.55)]
 near.assign(exact=100 * near["gain_exact"], limit=100 * near["gain_limit"]).set_index("alpha")[
     ["exact", "limit"]
 ].round(2)
+
+# %%
+losses = -100 * near.set_index("alpha")["gain_exact"]
+sentences.show(
+    f"At {losses.index[losses.index > 0.5][0]:g} the loss is {losses[losses.index > 0.5].iloc[0]:.2f} points instead of {losses[0.5]:.2f}."
+)
 
 # %% [markdown]
 # **Many classes.** Language models choose among very many. As $K \to \infty$ wrong votes never agree: the highest wrong score
@@ -513,9 +532,30 @@ worst.assign(gain_weights=100 * worst["gain_weights"]).rename(
 ).set_index("classes").round(2)
 
 # %% [markdown]
+# Do the two limits, of many features at this $K$ and of many classes at this $n$, bracket the gains that lie between them? Often not:
+# the exact gain is above both or below both in many cells of the map, with few classes and with many. Of the map's cells (in %), and
+# how far outside the furthest gain is (points):
+
+# %%
+between = many[many["n_classes"].notna()].rename(columns={"n_classes": "classes"})
+outside = {}
+for model in ("weights", "outputs"):
+    limits_of = between[[f"gain_{model}_many_features", f"gain_{model}_many_classes"]]
+    found = between[f"gain_{model}"]
+    outside[model] = np.maximum(limits_of.min(axis=1) - found, found - limits_of.max(axis=1))
+outside = pd.DataFrame(outside).assign(classes=between["classes"].astype(int)).melt("classes", var_name="averaged")
+by_classes = outside.groupby(["averaged", "classes"])["value"]
+pd.DataFrame(
+    {
+        "between the limits (%)": by_classes.agg(lambda each: 100 * (each < 1e-9).mean()),
+        "furthest (points)": 100 * by_classes.max().clip(lower=0),
+    }
+).unstack("averaged").round(1)
+
+# %% [markdown]
 # Averaged outputs never lost on this grid. Averaging weights is a good bet where few classes compete *and* models have many
-# features, and not where many classes do, or where there are few features and few of them in common: with three to ten classes,
-# too, it can cost several points at $n = 4$. Over all numbers of shared features, exactly, change in percentage points:
+# features, and not where many classes do, or where there are few features and few of them in common: with few classes,
+# too, it can cost several points then. Over all numbers of shared features, exactly, change in percentage points:
 
 # %%
 from theory import average, exact_task_accuracy, same_labels, single_model
@@ -546,14 +586,14 @@ table.T.rename_axis(["features", "p", "classes"]).round(1)
 
 # %%
 trained = read("trained")
-both_cases, trained = trained, trained[trained["labels"] == "identical"]
+worlds = CASES | {"disjoint, all compete": "case 2, all labels compete"}
 sigmas, counts = sorted(trained["sigma"].unique()), sorted(trained["n_train"].dropna().unique())
 shades = dict(zip(counts, np.linspace(0.25, 1.0, len(counts)), strict=True))
 places = {sigma: place for place, sigma in enumerate(sigmas)}
-single = trained.loc[trained["model"] == "single", "exact"].iloc[0]
-fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 2.9), sharey=True)
-for ax, model in zip(axes, ("weights", "outputs"), strict=True):
-    rows, colour = trained[trained["model"] == model], LOOKS[model].colour
+
+
+def beside_the_theory(ax, rows, single, colour) -> None:
+    """Accuracies of fitted classifiers by noise and samples, of ideal ones, and the exact lines."""
     for number, count in enumerate(counts):
         fits = rows[(rows["method"] == "trained") & (rows["n_train"] == count)].groupby("sigma")["accuracy"]
         fits = fits.agg(accuracy="mean", error="sem")
@@ -565,27 +605,50 @@ for ax, model in zip(axes, ("weights", "outputs"), strict=True):
     points(ax, [places[sigma] + 0.32 for sigma in ideal["sigma"]], ideal, **look)
     ax.axhline(rows["exact"].iloc[0], color=colour, label="exact, no noise")
     ax.axhline(single, color=INK, linewidth=0.8, linestyle="--", label="one model, exact")
-    ax.set(title=LOOKS[model].label, xlabel=r"noise, $\sigma$")
+
+
+fig, axes = plt.subplots(len(worlds), 2, figsize=(style.WIDTH, 7), sharex=True, sharey=True)
+for panels, (labels, case) in zip(axes, worlds.items(), strict=True):
+    here = trained[trained["labels"] == labels].set_index("model", drop=False)
+    for ax, model in zip(panels, ("weights", "outputs"), strict=True):
+        beside_the_theory(ax, here.loc[model], here.loc["single", "exact"].iloc[0], LOOKS[model].colour)
+        ax.set_title(f"{LOOKS[model].label}, {case.split(':')[0]}")
+    panels[0].set_ylabel("accuracy")
+for ax in axes[-1]:
+    ax.set_xlabel(r"noise, $\sigma$")
     ax.set_xticks(list(places.values()), labels=[f"{sigma:g}" for sigma in sigmas])
-axes[0].set_ylabel("accuracy")
-axes[0].legend(loc="lower left")
-style.foot(fig, f"case 1, {sizes(trained)}; error bars: one standard error, over fits (squares: over samples)")
+axes[0, 0].legend(loc="lower left")
+style.foot(fig, f"{sizes(trained)}; error bars: one standard error, over fits (squares: over samples)")
 style.save(fig, "theory-trained")
 
 # %% [markdown]
-# The same in case 2, where averaging weights must lose a little and averaging outputs must change nothing: at the most
-# samples and the least noise, the mean over three fits with its standard error, in percentage points.
+# In case 2 averaging weights must lose a little and averaging outputs must change nothing, as long as only the classes of the tested
+# task compete. If the classes of both compete, and failed votes fall on all of them, both averages lose much against one model. There
+# trained classifiers stay below the exact line: a trained head adds up to zero over its classes, so that a vote for one of its own
+# classes counts $-1/K$ against the others of them, which matters against the other task's classes and is left out of the vote
+# weights of section 2. Ideal heads less their mean (squares) are where trained ones are. At the most samples and the least noise, the
+# mean over three fits with its standard error, in percentage points:
 
 # %%
-best = both_cases[
-    (both_cases["method"] == "trained") & (both_cases["n_train"] == max(counts)) & (both_cases["sigma"] == 0)
-]
-table = (
-    best.groupby(["labels", "model"])[["accuracy", "exact"]]
-    .mean()
-    .assign(error=best.groupby(["labels", "model"])["accuracy"].sem())
-)
-(100 * table[["accuracy", "error", "exact"]]).round(2)
+best = trained[(trained["method"] == "trained") & (trained["n_train"] == max(counts)) & (trained["sigma"] == 0)]
+keys = ["labels", "model"]
+table = best.groupby(keys)[["accuracy", "exact"]].mean().assign(error=best.groupby(keys)["accuracy"].sem())
+ideal = trained[(trained["method"] == "monte-carlo") & (trained["sigma"] == 0)].set_index(keys)["accuracy"]
+(100 * table.assign(ideal=ideal)[["accuracy", "error", "ideal", "exact"]]).round(2)
+
+# %% [markdown]
+# **Several models, features that fail more or less, and noise.** A trained head gives a feature that fails with probability $p_i$ the
+# say $\beta_i = \log(1 + K(1-p_i)/p_i)$, so votes carry $\beta_i$ times what averaging makes of them, and the margins' mean and
+# covariance are sums over groups of features. Noise $\sigma$ of each $x_i$ adds $\sigma^2 \nu\,(I + 11^\top)$ to the covariance, $\nu$ from
+# the squares of head and body. Both stay exchangeable, so the same one-dimensional integral answers. Below, two and three models of
+# one task have three features each of their own and three that all share, which fail with the probabilities of the first columns:
+# accuracy in % by all four routes.
+
+# %%
+own = read("own_rates")
+keys = ["models", "p_own", "p_shared", "sigma"]
+shown = 100 * own.pivot(index=keys, columns=["model", "method"], values="accuracy")
+shown[[(model, method) for model in LOOKS for method in ("closed-form", "exact", "monte-carlo", "trained")]].round(1)
 
 # %% [markdown]
 # ## 9. Fronts: both tasks at once
@@ -712,8 +775,18 @@ area.set_index(["averaged", "layers", "features shared (%)"]).sort_index()[list(
 # %% [markdown]
 # Nearly every equal-ratio point is beaten where layers differ, by very little. With the mean kept, something is
 # gained only seldom and little where only the concepts differ: both gradients are then affine in $q_l$, and once
-# their means are off they lie along one line, nearly always in opposite ways (of 3000 random cases 238 are not; at 22 %
-# shared, $q = (.507, .129, .024)$ and $\alpha = .757$ both accuracies rise, by .03 and .04 points). Layers whose *features* overlap differently
+# their means are off they lie along one line, nearly always in opposite ways.
+
+# %%
+SAME_MEAN = """
+Of {cases:.0f} random cases {raised:.0f} are not in opposite ways. With {shared:.2%} shared, q = ({common_1:g}, {common_2:g}, {common_3:g}) and
+alpha = {alpha:g}, a step of {step:g} raises both accuracies, by {a:.2f} and {b:.2f} points.
+"""
+same_mean = numbers_of("same mean")
+sentences.show(SAME_MEAN.format(a=100 * same_mean["gain_a"], b=100 * same_mean["gain_b"], **same_mean))
+
+# %% [markdown]
+# Layers whose *features* overlap differently
 # do leave room. All this is in the limit of many features. Is the lift there with few? The same ratios,
 # sampled, with margins kept alike:
 
@@ -742,8 +815,7 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 # weights themselves are $V s$, with the signs $s$ that the features have in the basis. *In the mean over signs* that have nothing
 # to do with the subspaces, mean margin and variance are $\operatorname{tr} V$ and $\operatorname{tr} V^2$; with many features every
 # choice of signs is near this mean, and where planes come in pairs of equal cosine and opposite signs, as in the figure below, it
-# holds exactly. With few features one choice of signs is not near it: ten planes of $c = .5$ have $n_{\text{eff}}/n = .74$ if all
-# signs are minus, 1.89 if all are plus, and 1.22 by the formula. With $S_2 = \sum c_j^2$ and $S_4 = \sum c_j^4$,
+# holds exactly. With few features one choice of signs is not near it (numbers below the criterion). With $S_2 = \sum c_j^2$ and $S_4 = \sum c_j^4$,
 #
 # $$n_{\text{eff}}^{\text{weights}} = \frac{2(n + S_2)^2}{n + 6 S_2 + S_4}, \qquad
 # n_{\text{eff}}^{\text{outputs}} = \frac{2n^2}{n + S_2}.$$
@@ -755,6 +827,13 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 #
 # So overlap does no harm by itself: equal cosines below 1 always help. *Unequal* overlap does. Features that are shared or
 # not, $c \in \{0, 1\}$, are the most unequal there is: $r(1-r) < (1-r)^2$, the threshold $r = \tfrac12$ again.
+
+# %%
+SIGNS = """
+Planes of cosine {cosine:g} have {minus:.2f} n effective features if all signs are minus, {plus:.2f} n if all are plus, and
+{formula:.2f} n by the formula.
+"""
+sentences.show(SIGNS.format(**numbers_of("signs")))
 
 # %%
 overlap = read("overlap")
@@ -822,20 +901,27 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # regression average keeps, are the log-posterior given them. $\blacksquare$
 #
 # It holds exactly, not only with many features. It fails where a condition does: where only *some* classes are in common, even
-# $a$'s own model can be better (.750 against .708 at $p = .5$, two classes, one of them in common, two and six features, none shared);
-# where the two heads use shared directions in *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for
+# $a$'s own model can be better (numbers below); where the two heads use shared directions in *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for
 # $r > \tfrac12$, and the single ratio 0 is better); with fewer samples than directions; and with noise, since in case 2 $b$'s features
 # bring theirs into the body. With the *head* alone merged by direction and the body half and half, it is the output average. What it
 # needs to know are both models' weights and the Gram matrices of their own inputs; no labels and no ratio.
 
 # %%
+PARTLY = """
+Two classes, one of them in common, two and six features, none shared, p = {p:g}: {own:.3f} on a with a's own model, {regression:.3f} with a ratio per
+feature.
+"""
+sentences.show(PARTLY.format(**numbers_of("partly common classes")))
+
+# %%
 regression = read("regression")
-exact = regression[regression["method"] == "exact"]
+exact = regression[(regression["method"] == "exact") & (regression["n"] == regression["n"].max())]
 looks = {
     "regression": ("a ratio per feature", style.look("regmean").colour, "-"),
     "outputs": ("outputs", LOOKS["outputs"].colour, "-"),
 }
 looks |= {"weights": ("one ratio, 1/2", LOOKS["weights"].colour, "-"), "single": ("one model", INK, "--")}
+looks["best ratio"] = "one ratio, the best", LOOKS["weights"].colour, ":"
 fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, style.PANEL), sharey=True)
 for ax, (labels, title) in zip(axes, CASES.items(), strict=True):
     for model, (name, colour, line) in looks.items():
@@ -849,6 +935,17 @@ axes[0].set_ylabel("accuracy, exact")
 axes[1].legend(loc="upper right")
 style.foot(fig, sizes(exact))
 style.save(fig, "theory-regression")
+
+# %% [markdown]
+# The best single ratio is the best on $a$ of 0, 0.05, .. 1, by the same method (for simulated and trained: by the exact one). A little
+# away from 0, 1/2 and 1 there are fewer ties, so that it is better than one model even where the limit knows no such ratio. By all four
+# routes, accuracy in %; trained classifiers have Gram matrices from the most samples:
+
+# %%
+most = regression["n_samples"].isin([np.nan, regression["n_samples"].max()])
+four = regression[most & (regression["n"] == regression["n"].min())]
+shown = 100 * four.pivot(index=["labels", "n_o", "method"], columns="model", values="accuracy")
+shown[["single", "weights", "best ratio", "regression"]].round(1)
 
 # %% [markdown]
 # What opposite use costs in case 1 and noise in case 2, against one model, in the limit of many features (accuracy in %):
@@ -874,12 +971,16 @@ shown.columns = pd.MultiIndex.from_tuples(shown.columns, names=["", "model"])
 shown.T.round(1)
 
 # %% [markdown]
-# Really trained classifiers, with Gram matrices from few and from many samples (accuracy in %, standard error about half a point):
+# Really trained classifiers, with Gram matrices from few and from many samples (accuracy in %):
 
 # %%
 fitted = regression[regression["method"] == "trained"]
+sentences.show(f"Standard errors are at most {100 * fitted['stderr'].max():.1f} points.")
 keys = ["labels", "n_o", "n_samples"]
-(100 * fitted.pivot(index=keys, columns="model", values="accuracy")[["single", "weights", "regression"]]).round(1)
+(
+    100
+    * fitted.pivot(index=keys, columns="model", values="accuracy")[["single", "weights", "best ratio", "regression"]]
+).round(1)
 
 # %% [markdown]
 # ## 13. Do layers of a language model behave like this?
@@ -949,9 +1050,37 @@ if rows:
 # * The printed terms of Proposition 5.1 are those of averaged outputs. Its conclusion, that related tasks
 #   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms and many features.
 #   With few features and many classes it can fail.
-# * With many classes averaging weights can cost more than ten points, with few features and few classes several; few shared
-#   features do the most harm.
 # * Overlap does no harm if it is even: the criterion is the variance of the squared cosines (in the mean over signs).
 # * A ratio per feature loses nothing without noise and with label sets alike or disjoint: no single ratio is better, as long as
 #   both models use what they share alike.
 # * Layers that overlap differently deserve different ratios. In this model the gain is small.
+# * If the classes of two tasks without a common class compete, averaged outputs hurt as well as averaged weights.
+
+# %%
+TO_TAKE = """
+* Where the conclusion of the proposition fails (section 5), with at most {failing} features, unrelated tasks gain up to {reverse:.1f} points more.
+* With {most} classes or infinitely many averaging weights costs up to {many:.1f} points, with {few} classes or fewer up to {little:.1f} ({where} features);
+  at {n} features and at most {classes} classes up to {small:.1f}.
+* A ratio per feature adds up to {best:.1f} points to the best single ratio (case 1, {n_regression} features), and takes none away.
+* In this model ratios per layer raise both tasks by at most {lift:.2f} points.
+"""
+few = 10
+worst_few = many[many["row"] <= few].sort_values("gain_weights").iloc[0]
+by_model = exact[exact["labels"] == "identical"].pivot(index="n_o", columns="model", values="accuracy")
+sentences.show(
+    TO_TAKE.format(
+        failing=finite.loc[finite["difference_exact"] < -1e-9, "n"].max(),
+        reverse=-100 * finite["difference_exact"].min(),
+        most=f"{many['n_classes'].max():g}",
+        many=-100 * many.loc[many["row"] >= many["n_classes"].max(), "gain_weights"].min(),
+        few=few,
+        little=-100 * worst_few["gain_weights"],
+        where=worst_few["n"].astype(int),
+        n=phase["n"].max(),
+        classes=phase["n_classes"].max(),
+        small=-at_most["min"],
+        best=100 * (by_model["regression"] - by_model["best ratio"]).max(),
+        n_regression=exact["n"].max(),
+        lift=100 * read("layered_gain")["largest_lift"].max(),
+    )
+)

@@ -14,17 +14,7 @@ from .exact import exact_accuracy, exact_task_accuracy
 from .fronts import closed_form_accuracy, front, gain, hypervolume, pareto
 from .layers import Layer, layered_fronts
 from .many_classes import many_class_accuracy, many_class_gain
-from .model import (
-    Features,
-    Tasks,
-    Votes,
-    average,
-    average_models,
-    disjoint_labels,
-    naive_bayes_weight,
-    same_labels,
-    single_model,
-)
+from .model import Tasks, average, average_models, disjoint_labels, naive_bayes_weight, same_labels, single_model
 from .monte_carlo import simulate_accuracy, simulate_difference, simulate_features, simulate_task_accuracy
 from .overlap import (
     Overlap,
@@ -38,12 +28,14 @@ from .overlap import (
 from .proposition import Proposition51, Terms, proposition_5_1
 from .regression import direction_ratios, regression_average, regression_votes, trained_regression
 from .scalarised import scalarised_front
-from .trained import Setting, trained_accuracies
+from .trained import Setting, trained_accuracies, trained_task_accuracies
+from .votes import Features, Mixture, Votes
 
 __all__ = [
     "F_p",
     "Features",
     "Layer",
+    "Mixture",
     "Overlap",
     "Proposition51",
     "Setting",
@@ -96,5 +88,6 @@ __all__ = [
     "trained",
     "trained_accuracies",
     "trained_regression",
+    "trained_task_accuracies",
     "weights_help",
 ]

@@ -1,6 +1,7 @@
 """`python -m theory` writes results/theory/*.csv; `python -m theory bench` measures speed and errors."""
 
 import csv
+import multiprocessing
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +17,9 @@ from . import bench as benchmark
 from .tables import TABLES
 
 app = typer.Typer(add_completion=False)
+# Of each table's process, which is spawned so that numpy sees them: matrices here are too small for more threads, which
+# multiply the CPU time and, on another number of cores, change the last bit.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @app.callback(invoke_without_command=True)
@@ -34,7 +38,8 @@ def tables(
             pass
     except OSError as error:
         raise typer.BadParameter(f"out = {out} cannot be written: {error.strerror}.", param_hint="--out") from None
-    with ProcessPoolExecutor(jobs) as pool:
+    os.environ |= {name: os.environ.get(name, "1") for name in ONE_THREAD}
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         running = [pool.submit(write_table, name, out, seed) for name in TABLES]
         for done in tqdm(as_completed(running), total=len(running), unit="table"):
             done.result()

@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import validation
 from .integral import FAR, log_orthant, orthant, smooth, transition
-from .model import Votes
+from .votes import Votes
 
 
 def F_p(x: ArrayLike, p: ArrayLike, n_classes: int, n_labels: int | None = None) -> NDArray | float:
@@ -124,9 +124,9 @@ def clt_task_accuracy(
 
     p: in [0, 1], of all features (may be an array), unless the votes have their own. sigma >= 0: noise of each x_i;
     it adds sigma^2 N (I + 11^T) to the margins' covariance, with N = votes.noise. ValueError for partly overlapping
-    label sets, for two p or none.
+    label sets, for other classes that compete, and for two p or none.
     """
-    k, m = validation.labels(votes.n_common + votes.n_own, n_labels)
+    k, m = validation.labels(votes.n_classes, n_labels)
     sigma = float(validation.real("sigma", sigma, 0, np.finfo(float).max))
     rates = votes_p(votes, p)
     if sigma == 0 and votes.p is None:

@@ -35,8 +35,8 @@ from .closed_form import votes_p
 from .coefficients import MAX_WORK, accuracy_by_coefficients, work
 from .contour import MAX_CELLS, Circle, Scores, coefficient, power_mean
 from .integral import legendre
-from .model import Votes
 from .noisy import noisy_sum
+from .votes import Votes
 
 MAX_COUNT = 20_000  # features of one weight: seconds of work; beyond it the limit of many features is as good
 MANY_CELLS = 2_000_000  # contour points times scores: tenths of a second; beyond it coefficients may be faster
@@ -74,19 +74,20 @@ def exact_task_accuracy(
     p: of all features, unless the votes have their own (a probability a group); a number, or an array of as many
     questions, which broadcasts against weights that are arrays (the result has their common shape). sigma >= 0: noise
     of each x_i (`Votes.noise`); ties are split evenly without noise, and with it, however little, as it breaks them.
-    n_labels, errors as in exact_accuracy; ValueError, too, for more than 2001 classes whose weights differ (partly
+    Votes with n_others let those classes compete, and failed votes fall on them, too. n_labels (at least as many as
+    compete), errors as in exact_accuracy; ValueError, too, for more than 2001 classes whose weights differ (partly
     overlapping label sets), and for noise too small for its integral.
     """
-    if (p is not None and np.ndim(p)) or validation.many((*votes.common, *votes.own)):
+    if (p is not None and np.ndim(p)) or any(validation.many(weights) for _, weights, _ in votes.kinds):
         return each_question(lambda one, rate: exact_task_accuracy(one, rate, n_labels, sigma), votes, p)
-    counts, common = validation.groups(votes.counts, votes.common)
-    _, own = validation.groups(votes.counts, votes.own)
-    k, m = validation.labels(votes.n_common + votes.n_own, n_labels)
+    counts, _ = validation.groups(votes.counts, votes.common)
+    kinds = [(number, validation.groups(counts, weights)[1]) for number, weights, _ in votes.kinds]
+    k = votes.n_classes
+    _, m = validation.labels(k + votes.n_others, n_labels)
     rates = np.broadcast_to(votes_p(votes, p), len(counts)).tolist()
-    variances = [float(validation.real("sigma", sigma, 0, 1e6)) ** 2 * float(each) for each in votes.noise]
-    kinds = [(votes.n_common, common), (votes.n_own, own)]
+    variances = [float(validation.real("sigma", sigma, 0, 1e6)) ** 2 * float(noise) for *_, noise in votes.kinds]
     total = 0.0
-    for right, (number, weights) in enumerate(kinds):
+    for right, (number, weights) in enumerate(kinds[:2]):
         if number:
             wrong = [(size - (kind == right), each) for kind, (size, each) in enumerate(kinds)]
             if sigma == 0:
@@ -101,12 +102,13 @@ def exact_task_accuracy(
 
 def each_question(answer: Callable, votes: Votes, p: ArrayLike | None) -> NDArray:
     """answer(votes, p) for every element of the votes' weights and noise and of p, broadcast against each other."""
-    g = len(votes.counts)
+    g, names = len(votes.counts), ("common", "own", "others")[: len(votes.kinds)]
 
     def one(values: list, rate: float | None) -> float:
-        return answer(replace(votes, common=(*values[:g],), own=(*values[g : 2 * g],), noise=(*values[2 * g :],)), rate)
+        weights: dict[str, Any] = {name: tuple(values[g * place : g * (place + 1)]) for place, name in enumerate(names)}
+        return answer(replace(votes, **weights, noise=tuple(values[g * len(names) :]), mixture=None), rate)
 
-    return each_of(one, (*votes.common, *votes.own, *votes.noise), p)
+    return each_of(one, [weight for _, weights, _ in votes.kinds for weight in weights] + list(votes.noise), p)
 
 
 def each_of(answer: Callable, weights: Sequence, p: ArrayLike | None) -> NDArray:
@@ -126,10 +128,11 @@ def integer_weights(vectors: Sequence[Sequence[Fraction]]) -> list[tuple[int, ..
 
 def _merged(wrong: list[tuple[int, list[Fraction]]]) -> list[tuple[int, list[Fraction]]]:
     """Kinds of wrong classes without empty ones and without two of the same weights."""
-    wrong = [(number, weights) for number, weights in wrong if number]
-    if len(wrong) == 2 and wrong[0][1] == wrong[1][1]:
-        return [(wrong[0][0] + wrong[1][0], wrong[0][1])]
-    return wrong
+    merged: dict[tuple[Fraction, ...], int] = {}
+    for number, weights in wrong:
+        if number:
+            merged[tuple(weights)] = merged.get(tuple(weights), 0) + number
+    return [(number, list(weights)) for weights, number in merged.items()]
 
 
 def _accuracy(
@@ -195,7 +198,7 @@ def accuracy_on_contour(
     for no class; deviations: of the scores' noise, none without.
     """
     circles = _circles(counts)
-    if len(numbers) == 2 and not deviations and sum(numbers) > MAX_SPLIT:
+    if len(numbers) > 1 and not deviations and sum(numbers) > MAX_SPLIT:
         raise ValueError(
             f"n_classes must be at most {MAX_SPLIT + 1} where classes differ in weights, not {sum(numbers) + 1}: "
             "use identical or disjoint label sets, or simulate_task_accuracy."
@@ -262,9 +265,8 @@ def _even_split(
     below: list[NDArray], level: list[NDArray | None], numbers: Sequence[int], powers: list[NDArray | None]
 ) -> NDArray:
     """int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels."""
-    there = [f for f in level if f is not None]
-    if len(level) == len(there) == 2:
-        return _gauss_split(below, there, numbers)
+    if sum(f is not None for f in level) > 1:
+        return _gauss_split(below, level, numbers)
     factors: list[NDArray] = []
     for kind, (b, f, number) in enumerate(zip(below, level, numbers)):
         if f is not None:
@@ -276,11 +278,13 @@ def _even_split(
     return prod(factors[1:], start=factors[0])
 
 
-def _gauss_split(below: list[NDArray], level: list[NDArray], numbers: Sequence[int]) -> NDArray:
-    """The integral for two kinds of classes: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
+def _gauss_split(below: list[NDArray], level: list[NDArray | None], numbers: Sequence[int]) -> NDArray:
+    """The integral for kinds of classes that tie: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
     nodes, weights = legendre(sum(numbers) // 2 + 1)
     total = np.zeros_like(below[0])
     for node, weight in zip(nodes, weights):
-        first, second = ((b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers))
-        total = total + 0.5 * weight * (first * second)
+        factors = [
+            (b if f is None else b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers)
+        ]
+        total = total + 0.5 * weight * prod(factors[1:], start=factors[0])
     return total

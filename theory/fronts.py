@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from . import validation
 from .closed_form import clt_task_accuracy
 from .exact import exact_task_accuracy
-from .model import TASKS, Averaging, Tasks, Votes, average, single_model
+from .model import TASKS, Tasks, average, single_model
 from .validation import Number
+from .votes import Averaging, Votes
 
 
 def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float) -> NDArray:

@@ -20,9 +20,10 @@ from .layers import (
     layered_fronts,
     raising_direction,
 )
-from .model import AVERAGINGS, TASKS, Averaging
+from .model import TASKS
 from .monte_carlo import simulate_difference
 from .scalarised import scalarised_front
+from .votes import AVERAGINGS, Averaging
 
 Rows = Iterator[dict]
 P, N_CLASSES = 0.8, 5

@@ -48,8 +48,9 @@ from scipy.optimize import minimize
 from . import validation
 from .closed_form import F_p, dF_p_dx
 from .fronts import hypervolume, pareto
-from .model import MEMBERSHIP, OWN_CLASS, Averaging, Task, vote_weight
+from .model import MEMBERSHIP, OWN_CLASS, Task, vote_weight
 from .validation import Number
+from .votes import Averaging
 
 MAX_POINTS = 4_000_000  # choices of ratios that a grid may have: half a gigabyte
 CHUNK_POINTS = 50_000  # of these at a time

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from . import validation
 from .closed_form import votes_p
 from .exact import each_question, integer_weights
-from .model import Votes
+from .votes import Votes
 
 MAX_CELLS = 20_000_000
 

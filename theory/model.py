@@ -43,9 +43,11 @@ one beta for all features of one p, whatever n is. Two models of different size 
 features with their own p differ in their say.
 
 **If all M labels compete** (a test over Y_a and Y_b together), classes of b collect votes too when a is tested:
-every class is then one that the other model may vote for. No function here answers that: `n_labels` loses such votes, and
-`Tasks` with partly overlapping label sets lets only the tested task's K classes compete. Worked out with b's classes as
-a third kind, and failed votes on all M = 2K labels, output averaging in case 2 then hurts (tests/theory/test_statements.py).
+every class is then one that the other model may vote for. `average(.., all_labels=True)` answers that exactly and by
+sampling, with failed votes on all M labels: b's classes are a third kind that competes and is never right. Output
+averaging in case 2 then hurts (results/theory/trained.csv). Between classes of different models, though, a head's term
+common to all its classes matters. The formula for w leaves it out; a trained head has it, -beta / K for each vote that
+any class of its own gets, since the ridge makes w(k) add up to 0 over k (theory.trained).
 
 **Priority.** The vote weights (1, 4) of the weight average for two models of one task, as the denominator
 n_s + n_s* + 14 n_so, are in Lin et al., "Spurious feature diversification improves out-of-distribution
@@ -58,16 +60,13 @@ from dataclasses import dataclass
 from math import inf, log, log1p
 from typing import Literal
 
-import numpy as np
-
 from . import validation
 from .validation import Number
+from .votes import Averaging, Features, Mixture, Votes
 
 Task = Literal["a", "b"]
-Averaging = Literal["weights", "outputs"]
 
 TASKS: tuple[Task, Task] = ("a", "b")
-AVERAGINGS: tuple[Averaging, Averaging] = ("weights", "outputs")
 
 MEMBERSHIP = ((1, 0), (0, 1), (1, 1))  # (a_i, b_i) of a's own, b's own and the shared features
 OWN_CLASS: dict[Task, tuple[int, int]] = {
@@ -114,116 +113,47 @@ def disjoint_labels(n: int, n_o: int, n_classes: int) -> Tasks:
     return Tasks(n_classes, n, n, n_o, 0)
 
 
-@dataclass(frozen=True)
-class Votes:
-    """How the features vote when a model is tested on one task: what every route to an accuracy takes.
-
-    counts: (group,) number of features. common: (group,) their vote weight for a class that both tasks have;
-    own: (group,) for a class that only the tested task has. n_common, n_own: how many such classes; their sum
-    is K. p: (group,) own failure probabilities, or None where one p is given with the question. noise: variance of
-    the score of a class of the common and of the own kind, in units of sigma^2: each x_i carries noise of variance
-    sigma^2 in every direction, and a class's score carries sigma^2 (sum w_i^2) (sum Phi_i^2), independently of
-    the others (output averages: the same with both models' cross terms). Weights and noise may be arrays, one
-    number for each of many questions. ValueError or TypeError for other lengths than that of counts, negative
-    counts or noise, weights that are not finite, p outside [0, 1], or K < 2.
-    """
-
-    counts: tuple[int, ...]
-    common: tuple[Number, ...]
-    own: tuple[Number, ...]
-    n_common: int
-    n_own: int
-    p: tuple[float, ...] | None = None
-    noise: tuple[Number, Number] = (0, 0)
-
-    def __post_init__(self) -> None:
-        sizes = [len(each) for each in (self.counts, self.common, self.own, self.counts if self.p is None else self.p)]
-        if len(set(sizes)) > 1 or len(self.noise) != 2:
-            raise ValueError(
-                f"counts, common, own and p must have one number per group and noise two, not {(*sizes, len(self.noise))}."
-            )
-        for count in self.counts:
-            validation.integer("counts", count, 0)
-        for weight in (*self.common, *self.own):
-            validation.finite("weights", weight)
-        for each in self.noise:
-            if np.any(np.asarray(validation.finite("noise", each)) < 0):
-                raise ValueError(f"noise must be at least 0, not {each!r}.")
-        if self.p is not None:
-            validation.probabilities("p", list(self.p))
-        n_common = validation.integer("n_common", self.n_common, 0)
-        validation.integer("n_own", self.n_own, max(0, 2 - n_common))
-
-    @property
-    def weights(self) -> tuple[Number, ...]:
-        """(group,) the one vote weight per group, if all classes are of one kind; else ValueError."""
-        if self.n_own == 0 or _same(self.common, self.own):
-            return self.common
-        if self.n_common == 0:
-            return self.own
-        raise ValueError(
-            f"weights differ between the {self.n_common} classes of both tasks and the {self.n_own} of one; "
-            "one weight per group exists only for identical or disjoint label sets."
-        )
-
-
-def _same(first: Sequence, second: Sequence) -> bool:
-    return all(np.array_equal(np.asarray(x, dtype=object), np.asarray(y, dtype=object)) for x, y in zip(first, second))
-
-
-def single_model(tasks: Tasks, trained_on: Task, tested_on: Task) -> Votes:
+def single_model(tasks: Tasks, trained_on: Task, tested_on: Task, all_labels: bool = False) -> Votes:
     """Votes of the classifier trained on one task alone (alpha = 0 or 1), tested on either task.
 
-    trained_on, tested_on: "a" or "b", else ValueError.
+    trained_on, tested_on: "a" or "b", else ValueError; all_labels as in `average`.
     """
-    return average(tasks, "outputs", {"a": 0, "b": 1}[_task("trained_on", trained_on)], tested_on)
+    return average(tasks, "outputs", {"a": 0, "b": 1}[_task("trained_on", trained_on)], tested_on, all_labels)
 
 
-def average(tasks: Tasks, averaging: Averaging, alpha: Number, tested_on: Task) -> Votes:
+def average(tasks: Tasks, averaging: Averaging, alpha: Number, tested_on: Task, all_labels: bool = False) -> Votes:
     """Votes of (1 - alpha) a + alpha b, averaged in weights or in outputs, tested on one task.
 
     alpha in [0, 1] is the share of b. An int or Fraction alpha gives exact weights, a float alpha floats, an array
-    of ratios arrays of its shape. averaging: "weights" or "outputs"; tested_on: "a" or "b". ValueError or TypeError
-    for anything else.
+    of ratios arrays of its shape. averaging: "weights" or "outputs"; tested_on: "a" or "b". all_labels: the classes
+    that only the other task has compete as well. ValueError or TypeError for anything else.
     """
     alpha = validation.reals("alpha", alpha, 0, 1)
-    vote = vote_weight(averaging)
+    vote_weight(averaging)
     own_class = OWN_CLASS[_task("tested_on", tested_on)]
-    ratios = (1 - alpha, alpha)
+    groups = tuple(Features(count, member) for count, member in zip(tasks.counts, MEMBERSHIP))
+    n_own = tasks.n_classes - tasks.n_classes_o
+    n_others = n_own if all_labels else 0
+    knows = ((1, 1), own_class, own_class[::-1])[: 3 if n_others else 2]
+    return _votes(Mixture(groups, (1 - alpha, alpha), averaging, knows), (tasks.n_classes_o, n_own, n_others))
+
+
+def _votes(mixture: Mixture, numbers: tuple[int, int, int]) -> Votes:
+    """The votes of a mixture, numbers (common, own, other) of classes; other ones only where the mixture knows of them."""
+    (_, common, of_common), (_, own, of_own), *more = mixture.kinds(numbers[: len(mixture.knows)])
+    rates = [group.p for group in mixture.groups]
     return Votes(
-        counts=tasks.counts,
-        common=tuple(vote(alpha, member, (1, 1)) for member in MEMBERSHIP),
-        own=tuple(vote(alpha, member, own_class) for member in MEMBERSHIP),
-        n_common=tasks.n_classes_o,
-        n_own=tasks.n_classes - tasks.n_classes_o,
-        noise=(
-            _noise(averaging, ratios, tasks.counts, MEMBERSHIP, (1, 1, 1), (1, 1)),
-            _noise(averaging, ratios, tasks.counts, MEMBERSHIP, (1, 1, 1), own_class),
-        ),
+        counts=tuple(group.count for group in mixture.groups),
+        common=common,
+        own=own,
+        n_common=numbers[0],
+        n_own=numbers[1],
+        p=None if None in rates else tuple(float(rate or 0) for rate in rates),
+        noise=(of_common, of_own, *(noise for _, _, noise in more)),
+        others=more[0][1] if more else None,
+        n_others=numbers[2],
+        mixture=mixture,
     )
-
-
-@dataclass(frozen=True)
-class Features:
-    """A group of features of T models: how many, which models use them, how often they fail, what say they have.
-
-    count >= 0. used_by: (model,) 0 or 1. p in [0, 1], None where one p is given with the question. say: the
-    coefficient of mu_i(k) in the head of a model that uses the feature (`naive_bayes_weight` of the p that it was
-    trained at; 1 for features of one p), a finite number. ValueError or TypeError for anything else.
-    """
-
-    count: int
-    used_by: tuple[int, ...]
-    p: float | None = None
-    say: Number = 1
-
-    def __post_init__(self) -> None:
-        validation.integer("count", self.count, 0)
-        if self.p is not None:
-            validation.probability("p", self.p)
-        for member in self.used_by:
-            validation.integer("used_by", member, 0, 1)
-        validation.finite("say", self.say)
 
 
 def average_models(
@@ -250,42 +180,14 @@ def average_models(
     if len({group.p is None for group in groups}) > 1:
         raise ValueError("p must be given for every group of features or for none.")
     vote_weight(averaging)
-    members, says = [group.used_by for group in groups], [group.say for group in groups]
-    heads = [sum(share * used * h for share, used, h in zip(shares, member, has)) for member in members]
-    bodies = [sum(share * used for share, used in zip(shares, member)) for member in members]
-    weights = tuple(
-        say * head * (body if averaging == "weights" else 1) for say, head, body in zip(says, heads, bodies)
-    )
-    counts = tuple(group.count for group in groups)
-    return Votes(
-        counts=counts,
-        common=weights,
-        own=weights,
-        n_common=validation.integer("n_classes", n_classes, 2),
-        n_own=0,
-        p=None if groups[0].p is None else tuple(float(group.p or 0) for group in groups),
-        noise=(_noise(averaging, shares, counts, members, says, has), 0),
-    )
+    n_classes = validation.integer("n_classes", n_classes, 2)
+    return _votes(Mixture(tuple(groups), shares, averaging, (has, has)), (n_classes, 0, 0))
 
 
 def naive_bayes_weight(p: float, n_classes: int) -> float:
     """beta = log(1 + K (1 - p) / p): the say of a feature of failure probability p in the trained head; inf at 0."""
     p, k = validation.probability("p", p), validation.integer("n_classes", n_classes, 2)
     return log1p((k - 1) * (1 - p)) - log(p) if p else inf
-
-
-def _noise(averaging: Averaging, ratios: Sequence, counts: Sequence, members: Sequence, says: Sequence, has: Sequence):
-    """Variance of a class's score in units of sigma^2: (sum w_i^2) (sum Phi_i^2), or its output counterpart."""
-    models = range(len(ratios))
-
-    def inner(m: int, n: int, power: int):
-        return sum(c * say**power * member[m] * member[n] for c, say, member in zip(counts, says, members))
-
-    pairs = [(ratios[m] * ratios[n], has[m] * has[n], inner(m, n, 2), inner(m, n, 0)) for m in models for n in models]
-    if averaging == "weights":
-        head, body = (sum(term) for term in zip(*((ab * h * w, ab * phi) for ab, h, w, phi in pairs)))
-        return head * body
-    return sum(ab * h * w * phi for ab, h, w, phi in pairs)
 
 
 def vote_weight(averaging: Averaging) -> Callable:

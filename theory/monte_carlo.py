@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from . import validation
 from .closed_form import votes_p
 from .exact import integer_weights
-from .model import Averaging, Tasks, Votes
+from .model import Tasks
+from .votes import Averaging, Votes
 
 MAX_DIMENSION = 4000  # of a random basis: an eighth of a gigabyte
 MAX_CLASSES = 1_000_000  # of a table of all classes' votes: some hundred megabytes
@@ -77,39 +78,47 @@ def simulate_task_accuracy(
     sigma: float = 0.0,
 ) -> tuple[float, float]:
     """(estimate, standard error) of exact_task_accuracy's answer, for votes of any kind: label sets that overlap,
-    own p of the groups (p None; else one number), noise sigma >= 0 of each x_i; n_samples >= 2, K at most `MAX_CLASSES`.
+    own p of the groups (p None; else one number), noise sigma >= 0 of each x_i, other classes that compete; n_samples >= 2,
+    classes at most `MAX_CLASSES`.
 
     ValueError or TypeError for anything else, and for weights that are arrays; TypeError unless rng is a numpy Generator.
     """
-    k, m = validation.labels(votes.n_common + votes.n_own, n_labels)
-    _check_table(k)
+    k, (competing, m) = votes.n_classes, validation.labels(votes.n_classes + votes.n_others, n_labels)
+    _check_table(competing)
     if p is not None and np.ndim(p):
         raise TypeError(f"p must be one number in [0, 1] for sampled votes, not {p!r}.")
     rates = np.broadcast_to(votes_p(votes, p), len(votes.counts))
     sigma, n_samples = float(validation.real("sigma", sigma, 0, 1e6)), validation.integer("n_samples", n_samples, 2)
     validation.generator(rng)
-    common, own = integer_weights([validation.groups(votes.counts, each)[1] for each in (votes.common, votes.own)])
-    scale = next((w / float(v) for w, v in zip((*common, *own), (*votes.common, *votes.own)) if v), 1.0)
-    is_common = np.arange(k) < votes.n_common
-    noise = sigma * scale * np.sqrt(np.where(is_common, *(float(each) for each in votes.noise)))
+    numbers, vectors, noises = zip(*votes.kinds)
+    whole = integer_weights([validation.groups(votes.counts, each)[1] for each in vectors])
+    scale = next((w / float(v) for each, exact in zip(whole, vectors) for w, v in zip(each, exact) if v), 1.0)
+    noise = sigma * scale * np.sqrt(np.repeat([float(each) for each in noises], numbers))
 
     def draw(size: int) -> NDArray:
         right = rng.integers(k, size=size)
-        scores = np.zeros((size, k))
-        for count, rate, of_common, of_own in zip(votes.counts, rates, common, own):
-            chances = np.r_[1 - rate + rate / m, np.full(k - 1, rate / m), rate * (m - k) / m]
-            drawn = rng.multinomial(count, chances, size=size)[:, :k]
+        scores = np.zeros((size, competing))
+        for count, rate, *weights in zip(votes.counts, rates, *whole):
+            chances = np.r_[1 - rate + rate / m, np.full(competing - 1, rate / m), rate * (m - competing) / m]
+            drawn = rng.multinomial(count, chances, size=size)[:, :competing]
             drawn[np.arange(size), right], drawn[:, 0] = drawn[:, 0].copy(), drawn[np.arange(size), right]
-            scores += drawn * np.where(is_common, float(of_common), float(of_own))
+            scores += drawn * np.repeat([float(each) for each in weights], numbers)
         if sigma:
-            scores += noise * rng.standard_normal((size, k))
+            scores += noise * rng.standard_normal((size, competing))
         return credit(scores, right)
 
-    return _estimate(draw, n_samples, 3 * (k + 1))
+    return _estimate(draw, n_samples, 3 * (competing + 1))
 
 
 def simulate_features(
-    tasks: Tasks, averaging: Averaging, alpha: float, p: float, sigma: float, n_samples: int, rng: np.random.Generator
+    tasks: Tasks,
+    averaging: Averaging,
+    alpha: float,
+    p: float,
+    sigma: float,
+    n_samples: int,
+    rng: np.random.Generator,
+    all_labels: bool = False,
 ) -> tuple[float, float]:
     """(estimate, standard error) of task a's accuracy from sampled features x_i ~ N(mu_i(q_i), sigma^2 I),
     sigma >= 0.
@@ -117,7 +126,8 @@ def simulate_features(
     Nothing of theory.model's reduction to vote weights is used: the mu_i(k) are a random orthonormal basis,
     the classifiers are the vectors w_a(k), w_b(k) and masks Phi_a, Phi_b, averaged as such. As sigma falls
     the accuracy tends to the exact one (noise splits ties evenly). The dimension is (features) x (classes of
-    both tasks), at most `MAX_DIMENSION`: for small cases. alpha, p: one number in [0, 1] each; n_samples >= 2. ValueError or
+    both tasks), at most `MAX_DIMENSION`: for small cases. all_labels: failed features show any label, the classes of both
+    tasks compete, and each head has its mean over its own classes taken off, as a trained one has. alpha, p: one number in [0, 1] each; n_samples >= 2. ValueError or
     TypeError for anything else; TypeError unless rng is a numpy Generator.
     """
     p, sigma = validation.probability("p", p), float(validation.real("sigma", sigma, 0, np.finfo(float).max))
@@ -127,10 +137,13 @@ def simulate_features(
     centres = orthonormal_features(sum(tasks.counts), label_count(tasks), validation.generator(rng))
     (w_a, phi_a), (w_b, phi_b) = ideal_classifiers(tasks, centres)
     k = tasks.n_classes
+    shown = label_count(tasks) if all_labels else k
+    for head, own in ((w_a, slice(0, k)), (w_b, slice(label_count(tasks) - k, None))) if all_labels else ():
+        head[own] -= head[own].mean(axis=0)
 
     def draw(size: int) -> NDArray:
         right = rng.integers(k, size=size)
-        x = sample_features(centres, right, np.arange(k), p, sigma, rng)
+        x = sample_features(centres, right, np.arange(shown), p, sigma, rng)
         if averaging == "weights":
             scores = (
                 np.einsum("snd,n->sd", x, (1 - alpha) * phi_a + alpha * phi_b) @ ((1 - alpha) * w_a + alpha * w_b).T
@@ -138,7 +151,7 @@ def simulate_features(
         else:
             scores = (1 - alpha) * np.einsum("snd,n->sd", x, phi_a) @ w_a.T
             scores += alpha * np.einsum("snd,n->sd", x, phi_b) @ w_b.T
-        return credit(np.round(scores[:, :k], 9) if sigma == 0 else scores[:, :k], right)
+        return credit(np.round(scores[:, :shown], 9) if sigma == 0 else scores[:, :shown], right)
 
     return _estimate(draw, n_samples, 3 * centres[:, 0].size)
 

@@ -41,8 +41,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import orth, svdvals
 
 from . import validation
-from .model import Averaging, vote_weight
+from .model import vote_weight
 from .monte_carlo import MAX_DIMENSION
+from .votes import Averaging
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from numpy.typing import ArrayLike
 
 from . import validation
 from .closed_form import F_p, clt_accuracy
-from .model import Averaging, Tasks, average, disjoint_labels, same_labels, single_model
+from .model import Tasks, average, disjoint_labels, same_labels, single_model
+from .votes import Averaging
 
 
 @dataclass(frozen=True)

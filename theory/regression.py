@@ -43,6 +43,7 @@ n_o = 5, p = .8, K = 5 and sigma = .1, .568 against .632 of a's own model (limit
 inputs; no labels, no rewards, and no ratio.
 """
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Literal
 
@@ -51,10 +52,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import LinAlgError, eigh, eigvalsh
 
 from . import validation
-from .model import MEMBERSHIP, OWN_CLASS, TASKS, Task, Tasks, Votes
+from .model import MEMBERSHIP, OWN_CLASS, TASKS, Task, Tasks
 from .monte_carlo import credit, label_count
-from .trained import Setting, check_size, fit_classifier, sample_sums
+from .trained import Setting, World, fit_head, sample_parts, sample_sums
 from .validation import Number
+from .votes import Votes
 
 Body = Literal["direction", "single"]
 
@@ -138,33 +140,39 @@ def regression_votes(
 
 
 def trained_regression(
-    tasks: Tasks, setting: Setting, n_samples: int, n_test: int, rng: np.random.Generator, ridge: float = 1e-6
+    tasks: Tasks,
+    setting: Setting,
+    n_samples: int,
+    n_test: int,
+    rng: np.random.Generator,
+    alphas: Mapping[str, Number] | None = None,
+    ridge: float = 1e-6,
 ) -> dict[str, tuple[float, float]]:
-    """(accuracy on a, standard error) of classifiers really fitted, then averaged: "single", "weights" (half and half),
-    and "regression", with Gram matrices from n_samples >= 1 fresh inputs of each model and the body merged by direction.
+    """(accuracy on a, standard error) of classifiers really fitted, then averaged: "single", weights with the single ratios
+    alphas (name -> ratio in [0, 1]; "weights", 1/2, if left out), and "regression", with Gram matrices from n_samples >= 1
+    fresh inputs of each model and the body merged by direction.
 
     n_test >= 2. ValueError or TypeError for numbers out of range, and for sizes that take gigabytes; TypeError unless rng
     is a numpy Generator.
     """
     n_samples, n_test = validation.integer("n_samples", n_samples, 1), validation.integer("n_test", n_test, 2)
     validation.generator(rng)
+    ratios = {"single": 0, "weights": 0.5} if alphas is None else {"single": 0} | dict(alphas)
+    shares = np.array([float(validation.real("alphas", alpha, 0, 1)) for alpha in ratios.values()])[:, None]
     k, labels = tasks.n_classes, label_count(tasks)
     masks, dimension = np.array(MEMBERSHIP, dtype=float).T, sum(tasks.counts) * labels
-    check_size(tasks, max(setting.n_train, n_samples, 3 * n_test, 2 * dimension))
+    world = World.of(tasks, setting, max(setting.n_train, n_samples, (len(ratios) + 1) * n_test, 2 * dimension))
     heads, grams = np.zeros((2, dimension, labels)), np.zeros((2, dimension, dimension))
     for task, first in enumerate((0, labels - k)):
-
-        def inputs(size: int, first: int = first, task: int = task) -> tuple[NDArray, NDArray]:
-            right = rng.integers(k, size=size)
-            return sample_sums(tasks, first + right, first, setting, masks[task : task + 1], rng)[0], right
-
-        heads[task][:, first : first + k] = fit_classifier(*inputs(setting.n_train), k, setting.ridge).T
-        x, _ = inputs(n_samples)
+        heads[task] = fit_head(world, masks[task], first, setting, rng).T
+        (x,) = sample_sums(world, first + rng.integers(k, size=n_samples), first, masks[task : task + 1], rng)
         grams[task] = x.T @ x / n_samples
     merged = regression_average(heads[0], heads[1], grams[0], grams[1], ridge=ridge)
     right = rng.integers(k, size=n_test)
-    bodies = [masks[0], masks.mean(axis=0), np.ones(len(MEMBERSHIP))]
-    alone, averaged, whole = sample_sums(tasks, right, 0, setting, bodies, rng)
-    scores = {"single": alone @ heads[0], "weights": averaged @ heads.mean(axis=0), "regression": whole @ merged}
-    credits = {name: credit(each[:, :k], right) for name, each in scores.items()}
+    bodies = np.vstack([(1 - shares) * masks[0] + shares * masks[1], np.ones(len(MEMBERSHIP))])
+    mixed = [*((1 - share) * heads[0] + share * heads[1] for share in shares), merged]
+    credits: dict[str, NDArray] = {name: np.empty(n_test) for name in (*ratios, "regression")}
+    for part, sums in sample_parts(world, right, 0, bodies, rng):
+        for name, x, head in zip(credits, sums, mixed):
+            credits[name][part] = credit((x @ head)[:, :k], right[part])
     return {name: (float(each.mean()), float(each.std(ddof=1) / np.sqrt(n_test))) for name, each in credits.items()}

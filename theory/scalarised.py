@@ -18,7 +18,7 @@ from . import validation
 from .closed_form import dF_p_dx
 from .fronts import pareto
 from .layers import Layer, accuracies, effective_features_by_task, effective_gradients
-from .model import Averaging
+from .votes import Averaging
 
 TICKS = 9  # ratios of a layer that starts are taken from
 MAX_STARTS = 100_000  # so at most five layers

@@ -1,9 +1,10 @@
 """The tables behind the theory figures: one function per CSV file of results/theory, rows in tidy long form.
 
 Columns that return: n (features a task), n_o (shared), p (failure probability), n_classes (K), labels
-("identical" is the paper's case 1, "disjoint" its case 2), model ("single", "weights", "outputs"), method
-("closed-form": limit of many features; "exact"; "monte-carlo"; "trained"), accuracy and gain in [0, 1] and
-[-1, 1], stderr (empty if there is none), alpha (share of task b's model).
+("identical" is the paper's case 1, "disjoint" its case 2; "disjoint, all compete": case 2, and the classes of both tasks
+compete), model ("single", "weights", "outputs"), method ("closed-form": limit of many features; "exact";
+"monte-carlo"; "trained"), accuracy and gain in [0, 1] and [-1, 1], stderr (empty if there is none), alpha (share of task
+b's model).
 """
 
 from collections.abc import Callable, Iterator
@@ -17,23 +18,34 @@ from .closed_form import effective_features
 from .exact import exact_task_accuracy
 from .fronts import closed_form_accuracy, front, gain
 from .layer_tables import layered_front_rows, layered_gain_rows, layered_optimum_rows, layered_sampled_rows
-from .model import AVERAGINGS, Tasks, Votes, average, disjoint_labels, same_labels, single_model
+from .model import Tasks, average, disjoint_labels, same_labels, single_model
 from .monte_carlo import simulate_accuracy, simulate_features
 from .proposition import proposition_5_1
+from .statements import statement_rows
 from .trained import Setting, trained_accuracies
-from .wider_tables import finite_rows, many_class_rows, model_rows, overlap_rows, ratio_rows, regression_rows
+from .votes import AVERAGINGS, Votes
+from .wider_tables import (
+    finite_rows,
+    many_class_rows,
+    model_rows,
+    overlap_rows,
+    own_rate_rows,
+    ratio_rows,
+    regression_rows,
+)
 
 Rows = Iterator[dict]
 HALF = Fraction(1, 2)
 LABELS = {"identical": same_labels, "disjoint": disjoint_labels}
+ALL_COMPETE = "disjoint, all compete"
 ROUTES = {"closed-form": closed_form_accuracy, "exact": exact_task_accuracy}
 PAPER: dict[str, Any] = {"n": 20, "p": 0.8, "n_classes": 5}  # the size at which the effects are easily seen
 
 
-def _models(tasks: Tasks) -> dict[str, Votes]:
+def _models(tasks: Tasks, all_labels: bool = False) -> dict[str, Votes]:
     """Votes on task a of its own model and of both averages at alpha = 1/2."""
-    averages = {averaging: average(tasks, averaging, HALF, "a") for averaging in AVERAGINGS}
-    return {"single": single_model(tasks, "a", "a")} | averages
+    averages = {averaging: average(tasks, averaging, HALF, "a", all_labels) for averaging in AVERAGINGS}
+    return {"single": single_model(tasks, "a", "a", all_labels)} | averages
 
 
 def accuracy_rows(rng: np.random.Generator) -> Rows:
@@ -132,19 +144,21 @@ def proposition_rows(rng: np.random.Generator) -> Rows:
 
 
 def trained_rows(rng: np.random.Generator) -> Rows:
-    """Fitted classifiers against the exact accuracy as noise falls and samples grow; ideal ones."""
+    """Fitted classifiers against the exact accuracy as noise falls and samples grow; ideal ones. Last, with "all compete":
+    case 2 where the classes of both tasks compete and failed votes fall on all of them.
+    """
     n, n_o, p, k = 6, 4, 0.75, 4
-    for labels, make in LABELS.items():
-        tasks = make(n, n_o, k)
-        exact = {model: exact_task_accuracy(votes, p) for model, votes in _models(tasks).items()}
+    for labels, make in (LABELS | {ALL_COMPETE: disjoint_labels}).items():
+        tasks, all_labels = make(n, n_o, k), labels == ALL_COMPETE
+        exact = {model: exact_task_accuracy(votes, p) for model, votes in _models(tasks, all_labels).items()}
         base = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "labels": labels}
         for sigma, n_train, draw in product((0.0, 0.03, 0.1, 0.3), (100, 400, 1600, 6400), range(3)):
-            fitted = trained_accuracies(tasks, Setting(p, sigma, n_train), 0.5, 5_000, rng)
+            fitted = trained_accuracies(tasks, Setting(p, sigma, n_train), 0.5, 5_000, rng, all_labels)
             for model, (accuracy, stderr) in fitted.items():
                 row = base | {"sigma": sigma, "n_train": n_train, "draw": draw, "model": model, "method": "trained"}
                 yield row | {"accuracy": accuracy, "stderr": stderr, "exact": exact[model]}
         for sigma, averaging in product((0.0, 0.03, 0.1, 0.3), AVERAGINGS):
-            accuracy, stderr = simulate_features(tasks, averaging, 0.5, p, sigma, 10_000, rng)
+            accuracy, stderr = simulate_features(tasks, averaging, 0.5, p, sigma, 10_000, rng, all_labels)
             row = base | {"sigma": sigma, "n_train": None, "draw": 0, "model": averaging, "method": "monte-carlo"}
             yield row | {"accuracy": accuracy, "stderr": stderr, "exact": exact[averaging]}
 
@@ -165,5 +179,7 @@ TABLES: dict[str, Callable[[np.random.Generator], Rows]] = {
     "ratio": ratio_rows,
     "overlap": overlap_rows,
     "models": model_rows,
+    "own_rates": own_rate_rows,
     "regression": regression_rows,
+    "statements": statement_rows,
 }

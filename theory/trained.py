@@ -1,21 +1,26 @@
 """Classifiers really fitted to sampled features, then averaged: how near training comes to the vote weights.
 
 Each task's classifier minimises mean cross-entropy + ridge ||w||^2 over samples of its own classes, on x Phi;
-then w and Phi are averaged (weights), or the two scores (outputs), and both tasks are tested on fresh
-samples. Nothing here knows the vote weights: only theory.model.Tasks says which features and classes a task
-has.
+then w and Phi are averaged (weights), or the scores (outputs), and tested on fresh samples. Nothing here knows the vote
+weights: only Tasks, or the Mixture behind Votes, says which features and classes a model has.
+
+A trained head adds up to 0 over its classes (the ridge sees to it), so it is the formula's head less its mean. Between a
+model's own classes this changes nothing; where classes of different models compete, a vote for one of a model's classes
+counts -1/K against the others of them, which theory.model's vote weights leave out.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from . import validation
-from .model import MEMBERSHIP, Tasks
+from .closed_form import votes_p
+from .model import MEMBERSHIP, Tasks, naive_bayes_weight
 from .monte_carlo import credit, label_count
+from .votes import Votes
 
 TEST_CHUNK = 20_000
 NOISE_CHUNK = 500
@@ -24,18 +29,68 @@ MAX_VALUES = 250_000_000  # numbers of one array: two gigabytes
 
 @dataclass(frozen=True)
 class Setting:
-    """p in [0, 1]; sigma >= 0 the noise of each x_i; n_train >= 1 samples a task; ridge > 0 its penalty."""
+    """p in [0, 1], or None where votes have their own; sigma >= 0 the noise of each x_i; n_train >= 1 samples a task;
+    ridge > 0 its penalty. ValueError or TypeError otherwise.
+    """
 
-    p: float
+    p: float | None
     sigma: float
     n_train: int
     ridge: float = 1e-3
 
     def __post_init__(self) -> None:
-        validation.probability("p", self.p)
+        if self.p is not None:
+            validation.probability("p", self.p)
         validation.real("sigma", self.sigma, 0, 1e6)
         validation.integer("n_train", self.n_train, 1)
         validation.real("ridge", self.ridge, 1e-12, 1e6)
+
+
+def _log_sum_exp(scores: NDArray) -> NDArray:
+    """(sample, 1) log sum exp over classes: scipy.special.logsumexp to the last bit, without what it takes to allow for
+    complex and infinite numbers, which is most of its time at this size.
+    """
+    top = scores.max(axis=1, keepdims=True)
+    level = scores == top
+    number = level.sum(axis=1, keepdims=True, dtype=float)
+    rest = np.exp(scores - top)
+    rest[level] = 0
+    return np.log1p(rest.sum(axis=1, keepdims=True) / number) + np.log(number) + top
+
+
+@dataclass(frozen=True)
+class World:
+    """Where samples come from: groups of counts features that fail with probabilities rates, of n_labels labels each.
+
+    A failed feature shows one of the n_classes labels of its sample's task, or of all labels. sigma: as in Setting.
+    ValueError where `rows` vectors of features times labels would take gigabytes.
+    """
+
+    counts: tuple[int, ...]
+    rates: tuple[float, ...]
+    n_classes: int
+    n_labels: int
+    sigma: float
+    all_labels: bool
+    rows: int
+
+    def __post_init__(self) -> None:
+        if self.rows * self.dimension > MAX_VALUES:
+            raise ValueError(
+                f"samples times features times labels must be at most {MAX_VALUES} numbers at a time, not {self.rows} "
+                f"times {self.dimension}: use fewer of them."
+            )
+
+    @property
+    def dimension(self) -> int:
+        """Of x: features times labels."""
+        return sum(self.counts) * self.n_labels
+
+    @staticmethod
+    def of(tasks: Tasks, setting: Setting, rows: int, all_labels: bool = False) -> "World":
+        """The samples of two tasks, whose features all fail with the setting's p."""
+        p, n_labels = validation.probability("p", setting.p), label_count(tasks)
+        return World(tasks.counts, (p,) * 3, tasks.n_classes, n_labels, setting.sigma, all_labels, rows)
 
 
 def fit_classifier(x: NDArray, y: NDArray, n_classes: int, ridge: float) -> NDArray:
@@ -49,7 +104,7 @@ def fit_classifier(x: NDArray, y: NDArray, n_classes: int, ridge: float) -> NDAr
     def loss(flat):
         w = flat.reshape(n_classes, dimension)
         scores = x @ w.T
-        log_share = scores - logsumexp(scores, axis=1, keepdims=True)
+        log_share = scores - _log_sum_exp(scores)
         slope = np.exp(log_share)
         slope[rows, y] -= 1
         return -log_share[rows, y].mean() + ridge * flat @ flat, (slope.T @ x / len(y) + 2 * ridge * w).reshape(-1)
@@ -58,87 +113,170 @@ def fit_classifier(x: NDArray, y: NDArray, n_classes: int, ridge: float) -> NDAr
     return found.x.reshape(n_classes, dimension)
 
 
+def fit_head(world: World, phi: NDArray, first: int, setting: Setting, rng: np.random.Generator) -> NDArray:
+    """(label, dimension) head fitted to samples of the task whose labels begin at `first`; 0 for other labels.
+
+    phi: (group,) shares of the groups in the body.
+    """
+    right, own = rng.integers(world.n_classes, size=setting.n_train), slice(first, first + world.n_classes)
+    (x,) = sample_sums(world, first + right, first, phi[None], rng)
+    w = np.zeros((world.n_labels, world.dimension))
+    w[own] = fit_classifier(x, right, world.n_classes, setting.ridge)
+    return w
+
+
 def trained_accuracies(
-    tasks: Tasks, setting: Setting, alpha: float, n_test: int, rng: np.random.Generator
+    tasks: Tasks, setting: Setting, alpha: float, n_test: int, rng: np.random.Generator, all_labels: bool = False
 ) -> dict[str, tuple[float, float]]:
     """{"single", "weights", "outputs"}: (accuracy, standard error), mean over both tasks on n_test samples
     each.
 
-    alpha in [0, 1]; n_test >= 2. The standard error is that of the test samples; training's own spread is seen by calling
+    alpha in [0, 1]; n_test >= 2; the setting's p is one number. all_labels: the classes of both tasks compete, and failed
+    features show any of them. The standard error is that of the test samples; training's own spread is seen by calling
     with other generators. ValueError or TypeError for numbers out of range, and for sizes that take gigabytes; TypeError
     unless rng is a numpy Generator.
     """
     n_test = validation.integer("n_test", n_test, 2)
     alpha = float(validation.real("alpha", alpha, 0, 1))
     validation.generator(rng)
-    k, offset = tasks.n_classes, label_count(tasks) - tasks.n_classes
-    check_size(tasks, max(setting.n_train, 3 * min(n_test, TEST_CHUNK), 2 * label_count(tasks)))
-    masks = np.array(MEMBERSHIP, dtype=float).T  # (task, group): Phi_a and Phi_b by group
-    w = np.zeros((2, label_count(tasks), sum(tasks.counts) * label_count(tasks)))
-    for task, first in enumerate((0, offset)):
-        right = rng.integers(k, size=setting.n_train)
-        (x,) = sample_sums(tasks, first + right, first, setting, masks[task : task + 1], rng)
-        w[task, first : first + k] = fit_classifier(x, right, k, setting.ridge)
-    return {
-        name: _mean_and_error(np.concatenate(values))
-        for name, values in _tested(tasks, setting, alpha, n_test, w, masks, rng).items()
-    }
+    rows = max(setting.n_train, 3 * min(n_test, TEST_CHUNK), 2 * label_count(tasks))
+    world = World.of(tasks, setting, rows, all_labels)
+    masks, mix = (
+        np.array(MEMBERSHIP, dtype=float).T,
+        np.array([1 - alpha, alpha]),
+    )  # masks: (task, group), Phi_a and Phi_b
+    starts = (0, world.n_labels - world.n_classes)
+    w = np.stack([fit_head(world, phi, first, setting, rng) for phi, first in zip(masks, starts)])
+    credits: dict[str, list[NDArray]] = {"single": [], "weights": [], "outputs": []}
+    for task, first in enumerate(starts):
+        own = slice(None) if all_labels else slice(first, first + world.n_classes)
+        for size in _chunks(n_test):
+            right = rng.integers(world.n_classes, size=size)
+            bodies = np.vstack([masks, mix @ masks])
+            for part, sums in sample_parts(world, first + right, first, bodies, rng):
+                alone = [x @ w[i, own].T for i, x in enumerate(sums[:2])]
+                averaged = sums[2] @ np.tensordot(mix, w[:, own], 1).T
+                scores = {"single": alone[task], "weights": averaged, "outputs": mix[0] * alone[0] + mix[1] * alone[1]}
+                for name, each in scores.items():
+                    credits[name].append(credit(each, right[part] + (first if all_labels else 0)))
+    return {name: _mean_and_error(np.concatenate(values)) for name, values in credits.items()}
 
 
-def check_size(tasks: Tasks, rows: int) -> None:
-    """ValueError if an array of this many vectors of features times labels would take gigabytes."""
-    dimension = sum(tasks.counts) * label_count(tasks)
-    if rows * dimension > MAX_VALUES:
+def trained_task_accuracies(
+    votes: Mapping[str, Votes], setting: Setting, n_test: int, rng: np.random.Generator
+) -> dict[str, tuple[float, float]]:
+    """name -> (accuracy, standard error) of averages of the same T models, each fitted once: what exact_task_accuracy
+    says of the votes, found without their weights.
+
+    votes: name -> votes of `average` or `average_models` that differ in ratios and averaging alone. setting: its p is
+    None where the votes have their own. n_test >= 2. ValueError for votes without models behind them, of different
+    models, or whose classes are not all of one kind; for a say that training does not find (it finds a multiple of
+    `naive_bayes_weight` of the group's p); for sizes that take gigabytes. TypeError for numbers or an rng of other types.
+    """
+    n_test = validation.integer("n_test", n_test, 2)
+    validation.generator(rng)
+    shares = {name: _ratios(name, each) for name, each in votes.items()}
+    if len({(each.counts, each.p, each.n_classes, _models(each)) for each in votes.values()}) != 1:
+        raise ValueError(f"votes must be one or more averages of the same models, not those of {sorted(votes)}.")
+    one = next(iter(votes.values()))
+    (groups, knows), k = _models(one), one.n_classes
+    rates = tuple(np.broadcast_to(votes_p(one, setting.p), len(groups)).tolist())
+    _check_says(rates, [say for _, say in groups], k)
+    masks = np.array([used_by for used_by, _ in groups], dtype=float).T
+    rows = max(setting.n_train, (len(masks) + len(votes)) * min(n_test, TEST_CHUNK), len(masks) * k)
+    world = World(one.counts, rates, k, k, setting.sigma, False, rows)
+    heads = np.stack(
+        [
+            fit_head(world, phi, 0, setting, rng) if has else np.zeros((k, world.dimension))
+            for phi, has in zip(masks, knows)
+        ]
+    )
+    merged = [name for name, each in votes.items() if each.mixture and each.mixture.averaging == "weights"]
+    bodies = np.vstack([masks, *(shares[name] @ masks for name in merged)])
+    credits: dict[str, list[NDArray]] = {name: [] for name in votes}
+    for size in _chunks(n_test):
+        right = rng.integers(k, size=size)
+        for part, sums in sample_parts(world, right, 0, bodies, rng):
+            for name, ratios in shares.items():
+                if name in merged:
+                    scores = sums[len(masks) + merged.index(name)] @ np.tensordot(ratios, heads, 1).T
+                else:
+                    scores = sum(ratio * x @ head.T for ratio, x, head in zip(ratios, sums, heads) if ratio)
+                credits[name].append(credit(scores, right[part]))
+    return {name: _mean_and_error(np.concatenate(values)) for name, values in credits.items()}
+
+
+def _models(votes: Votes) -> tuple[tuple[tuple[tuple[int, ...], float], ...], tuple[int, ...]]:
+    """((group,) (which models use it, its say), (model,) whether it has the tested classes)."""
+    mixture = votes.mixture
+    assert mixture is not None, "_ratios has looked at it"
+    groups = tuple((group.used_by, float(group.say)) for group in mixture.groups)
+    return groups, mixture.knows[0 if votes.n_own == 0 else 1]
+
+
+def _ratios(name: str, votes: Votes) -> NDArray:
+    """(model,) the ratios of an average whose votes the models behind it explain."""
+    if votes.mixture is None:
         raise ValueError(
-            f"samples times features times labels must be at most {MAX_VALUES} numbers at a time, not {rows} times "
-            f"{dimension}: use fewer of them."
+            f"votes must come from average or average_models to be trained; {name!r} have no models behind them."
+        )
+    _ = votes.weights  # refuses label sets that overlap in part, and others that compete
+    ratios = [float(validation.real("ratios", ratio, 0, 1)) for ratio in votes.mixture.ratios]
+    if votes.kinds != votes.mixture.kinds([number for number, *_ in votes.kinds]):
+        raise ValueError(f"votes must be those of the models behind them to be trained; {name!r} were changed.")
+    return np.array(ratios)
+
+
+def _check_says(rates: tuple[float, ...], says: list[float], k: int) -> None:
+    betas = [naive_bayes_weight(rate, k) for rate in rates]
+    same = len(set(rates)) == 1
+    ideal = np.ones(len(says)) if same else np.array(betas)
+    factor = says @ ideal / (ideal @ ideal) if np.isfinite(ideal).all() and ideal.any() else np.nan
+    if not np.allclose(says, factor * ideal, rtol=1e-6, atol=0):
+        raise ValueError(
+            f"say must be one multiple of naive_bayes_weight(p, {k}) in every group, which is what training finds, here of "
+            f"{[round(beta, 6) for beta in betas]}, not {says}."
         )
 
 
-def _tested(
-    tasks: Tasks, setting: Setting, alpha: float, n_test: int, w: NDArray, masks: NDArray, rng: np.random.Generator
-) -> dict[str, list[NDArray]]:
-    """Credits of each model on test samples of both tasks, in chunks."""
-    k, offset = tasks.n_classes, label_count(tasks) - tasks.n_classes
-    mix = np.array([1 - alpha, alpha])
-    shares = np.vstack([masks, mix @ masks])
-    credits: dict[str, list[NDArray]] = {"single": [], "weights": [], "outputs": []}
-    for task, first in enumerate((0, offset)):
-        for start in range(0, n_test, TEST_CHUNK):
-            right = rng.integers(k, size=min(TEST_CHUNK, n_test - start))
-            sums = sample_sums(tasks, first + right, first, setting, shares, rng)
-            alone = [x @ w[i, first : first + k].T for i, x in enumerate(sums[:2])]
-            averaged = sums[2] @ np.tensordot(mix, w[:, first : first + k], 1).T
-            del sums  # a hundred megabytes, before the next ones are drawn
-            credits["single"].append(credit(alone[task], right))
-            credits["weights"].append(credit(averaged, right))
-            credits["outputs"].append(credit(mix[0] * alone[0] + mix[1] * alone[1], right))
-    return credits
+def _chunks(n_test: int) -> list[int]:
+    return [min(TEST_CHUNK, n_test - start) for start in range(0, n_test, TEST_CHUNK)]
 
 
-def sample_sums(
-    tasks: Tasks, right: NDArray, first: int, setting: Setting, shares: ArrayLike, rng: np.random.Generator
-) -> NDArray:
-    """(model, sample, dimension) sums of x_i over the features, each times its group's share in a model's body.
+def sample_sums(world: World, right: NDArray, first: int, shares: ArrayLike, rng: np.random.Generator) -> NDArray:
+    """(model, sample, dimension) sums of x_i, all of `sample_parts` together."""
+    sums = np.empty((len(np.asarray(shares)), len(right), world.dimension))
+    for part, found in sample_parts(world, right, first, shares, rng):
+        sums[:, part] = found
+    return sums
 
-    shares: (model, group), the groups being a's own, b's own and the shared features. mu_i(k) is a unit vector of the
+
+def sample_parts(
+    world: World, right: NDArray, first: int, shares: ArrayLike, rng: np.random.Generator
+) -> Iterator[tuple[slice, NDArray]]:
+    """(which samples, (model, sample, dimension) sums of x_i over the features, each times its group's share in a model's
+    body), a few hundred samples at a time: all at once they are a hundred megabytes.
+
+    right: (sample,) labels; first: the first label of their task; shares: (model, group). mu_i(k) is a unit vector of the
     standard basis: training and testing are the same in any orthonormal basis. The sum of n_g noises is one noise of
     sqrt(n_g) times the size.
     """
-    n_features, n_labels, size = sum(tasks.counts), label_count(tasks), len(right)
-    failed = rng.random((size, n_features)) < setting.p
-    shown = np.where(failed, first + rng.integers(tasks.n_classes, size=failed.shape), right[:, None])
-    place, group = np.arange(n_features) * n_labels + shown, np.repeat(np.arange(len(tasks.counts)), tasks.counts)
-    scale, shares = setting.sigma * np.sqrt(tasks.counts), np.asarray(shares, dtype=float)
-    sums = np.empty((len(shares), size, n_features * n_labels))
+    n_features, size = sum(world.counts), len(right)
+    failed = rng.random((size, n_features)) < np.repeat(world.rates, world.counts)
+    low, number = (0, world.n_labels) if world.all_labels else (first, world.n_classes)
+    shown = np.where(failed, low + rng.integers(number, size=failed.shape), right[:, None])
+    place = np.arange(n_features) * world.n_labels + shown
+    group = np.repeat(np.arange(len(world.counts)), world.counts)
+    scale, shares = world.sigma * np.sqrt(world.counts), np.asarray(shares, dtype=float)
     for start in range(0, size, NOISE_CHUNK):
         part = slice(start, min(start + NOISE_CHUNK, size))
-        shape = (part.stop - start, len(tasks.counts), n_features * n_labels)
-        x = rng.standard_normal(shape) * scale[:, None] if setting.sigma else np.zeros(shape)
+        shape = (part.stop - start, len(world.counts), world.dimension)
+        x = rng.standard_normal(shape) * scale[:, None] if world.sigma else np.zeros(shape)
         x[np.arange(len(x))[:, None], group, place[part]] += 1.0
-        for total, share in zip(sums[:, part], shares):
+        sums = np.empty((len(shares), shape[0], world.dimension))
+        for total, share in zip(sums, shares):
             total[...] = sum(s * x[:, g] if s != 1 else x[:, g] for g, s in enumerate(share) if s)
-    return sums
+        yield part, sums
 
 
 def _mean_and_error(values: NDArray) -> tuple[float, float]:

@@ -1,25 +1,29 @@
 """The tables about how far the statements reach: few features, many classes, other ratios, graded overlap, several models,
-a ratio per feature. One function per CSV file of results/theory, columns as in theory.tables.
+own p per group of features and noise, a ratio per feature. One function per CSV file of results/theory, columns as in theory.tables.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.stats import binom
 
+from .closed_form import clt_task_accuracy
 from .exact import exact_accuracy, exact_task_accuracy
 from .fronts import closed_form_accuracy
 from .many_classes import many_class_accuracy
-from .model import AVERAGINGS, Votes, average, disjoint_labels, same_labels, single_model
-from .monte_carlo import simulate_accuracy
+from .model import Tasks, average, average_models, disjoint_labels, naive_bayes_weight, same_labels, single_model
+from .monte_carlo import simulate_accuracy, simulate_task_accuracy
 from .overlap import graded_effective_features, graded_weights, overlap_of, weights_help
 from .regression import regression_votes, trained_regression
-from .trained import Setting
+from .trained import Setting, trained_task_accuracies
+from .votes import AVERAGINGS, Features, Votes
 
 Rows = Iterator[dict]
 HALF = Fraction(1, 2)
+RATIOS = 20  # steps of the single ratios from which the best is taken
 LABELS = {"identical": same_labels, "disjoint": disjoint_labels}
 
 
@@ -36,20 +40,27 @@ def finite_rows(rng: np.random.Generator) -> Rows:
 
 
 def many_class_rows(rng: np.random.Generator) -> Rows:
-    """What averaging half and half adds in case 1, over n and K (empty: the limit K -> infinity), exactly."""
+    """What averaging half and half adds in case 1, over n and K (empty: the limit K -> infinity), exactly; and what the limits
+    of many features (at this K) and of many classes (at this n) say.
+    """
     classes = (2, 3, 5, 10, 20, 50, 100, 300, 1000, None)
     for n, p, part, k in product((4, 8, 12, 16, 20, 28, 40, 60, 80), (0.8, 0.9), (0.25, 0.5, 0.75), classes):
         n_o = round(n * part)
-        alone = _accuracy(single_model(same_labels(n, n_o, k or 2), "a", "a"), p, k)
-        row = {"n": n, "n_o": n_o, "p": p, "n_classes": k}
+        tasks = same_labels(n, n_o, k or 2)
+        votes = {"single": single_model(tasks, "a", "a")}
+        votes |= {averaging: average(tasks, averaging, HALF, "a") for averaging in AVERAGINGS}
+        limit = {model: many_class_accuracy(each, p) for model, each in votes.items()}
+        exact = limit if k is None else {model: exact_task_accuracy(each, p) for model, each in votes.items()}
+        row: dict[str, Any] = {"n": n, "n_o": n_o, "p": p, "n_classes": k}
         for averaging in AVERAGINGS:
-            votes = average(same_labels(n, n_o, k or 2), averaging, HALF, "a")
-            row[f"gain_{averaging}"] = _accuracy(votes, p, k) - alone
-        yield row | {"accuracy_single": alone}
-
-
-def _accuracy(votes: Votes, p: float, n_classes: int | None) -> float:
-    return many_class_accuracy(votes, p) if n_classes is None else exact_task_accuracy(votes, p)
+            row[f"gain_{averaging}"] = exact[averaging] - exact["single"]
+        row["accuracy_single"] = exact["single"]
+        features = None if k is None else {model: closed_form_accuracy(each, p) for model, each in votes.items()}
+        for name, found in {"many_features": features, "many_classes": limit}.items():
+            for averaging in AVERAGINGS:
+                row[f"gain_{averaging}_{name}"] = found and found[averaging] - found["single"]
+            row[f"accuracy_single_{name}"] = found and found["single"]
+        yield row
 
 
 def ratio_rows(rng: np.random.Generator) -> Rows:
@@ -115,22 +126,80 @@ def _independent(n: int, t: int, r: float) -> dict[int, float]:
     return {m: n / r * float(binom.pmf(m, t, r)) for m in range(1, t + 1)}
 
 
+def own_rate_rows(rng: np.random.Generator) -> Rows:
+    """The equal average of T models of one task, each with 3 features of its own and the 3 that all share, where own and
+    shared features fail with different p: by all four routes, without and with noise sigma of each x_i.
+    """
+    n, k = 3, 4
+    for t, (p_own, p_shared), sigma in product((2, 3), ((0.6, 0.85), (0.75, 0.75), (0.85, 0.6)), (0.0, 0.1)):
+        alone = [tuple(int(m == own) for m in range(t)) for own in range(t)]
+        say = Fraction(
+            naive_bayes_weight(p_shared, k) / naive_bayes_weight(p_own, k)
+        )  # exactly 1 where they fail alike
+        groups = [*(Features(n, used, p_own) for used in alone), Features(n, (1,) * t, p_shared, say)]
+        equal = {averaging: average_models(groups, [Fraction(1, t)] * t, averaging, k) for averaging in AVERAGINGS}
+        votes = {"single": average_models(groups, alone[0], "outputs", k)} | equal
+        fitted = trained_task_accuracies(votes, Setting(None, sigma, 3000), 10_000, rng)
+        base = {"models": t, "n_own": n, "n_shared": n, "p_own": p_own, "p_shared": p_shared, "n_classes": k}
+        for model, each in votes.items():
+            found = {
+                "closed-form": (clt_task_accuracy(each, sigma=sigma), None),
+                "exact": (exact_task_accuracy(each, sigma=sigma), None),
+                "monte-carlo": simulate_task_accuracy(each, None, 40_000, rng, sigma=sigma),
+                "trained": fitted[model],
+            }
+            for method, (accuracy, stderr) in found.items():
+                row = base | {"sigma": sigma, "model": model, "method": method}
+                yield row | {"accuracy": accuracy, "stderr": stderr}
+
+
 def regression_rows(rng: np.random.Generator) -> Rows:
-    """A ratio per feature against the one ratio 1/2: exactly, and for classifiers really trained, which are then averaged."""
+    """A ratio per feature against single ratios: 1/2, and "best ratio", the best for task a of 0, 1/20, .. 1 (alpha) by the
+    same method (sampled and trained: by the exact one). Exact and in the limit; smaller, also sampled and really trained.
+    """
     n, p, k = 20, 0.8, 5
     for labels, n_o in product(LABELS, range(0, n + 1, 2)):
-        tasks = LABELS[labels](n, n_o, k)
-        answers = {"single": single_model(tasks, "a", "a"), "regression": regression_votes(tasks, "a")}
-        answers |= {averaging: average(tasks, averaging, HALF, "a") for averaging in AVERAGINGS}
-        answers["head only"] = regression_votes(tasks, "a", "single")
-        base = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "labels": labels}
-        for model, votes in answers.items():
-            row = base | {"model": model, "method": "exact", "n_samples": None}
-            yield row | {"accuracy": exact_task_accuracy(votes, p), "stderr": None}
+        yield from _regression_answers(labels, LABELS[labels](n, n_o, k), p)
     n, p, k = 6, 0.75, 4
     for (labels, make), n_o, n_samples in product(LABELS.items(), (2, 4), (20, 100, 3000)):
         tasks = make(n, n_o, k)
-        fitted = trained_regression(tasks, Setting(p, 0.01, 3000), n_samples, 10_000, rng)
-        for model, (accuracy, stderr) in fitted.items():
-            row = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "labels": labels, "model": model}
-            yield row | {"method": "trained", "n_samples": n_samples, "accuracy": accuracy, "stderr": stderr}
+        alphas = {"weights": HALF, "best ratio": _best_ratio(tasks, p, exact_task_accuracy)}
+        for model, found in trained_regression(tasks, Setting(p, 0.01, 3000), n_samples, 10_000, rng, alphas).items():
+            yield _regression_row(labels, tasks, p, model, alphas.get(model), "trained", found, n_samples)
+    for (labels, make), n_o in product(LABELS.items(), (2, 4)):
+        tasks = make(n, n_o, k)
+        yield from _regression_answers(labels, tasks, p)
+        for model, (votes, alpha) in _regression_votes(tasks, _best_ratio(tasks, p, exact_task_accuracy)).items():
+            found = simulate_task_accuracy(votes, p, 20_000, rng)
+            yield _regression_row(labels, tasks, p, model, alpha, "monte-carlo", found)
+
+
+def _regression_answers(labels: str, tasks: Tasks, p: float) -> Rows:
+    for method, route in {"exact": exact_task_accuracy, "closed-form": closed_form_accuracy}.items():
+        for model, (votes, alpha) in _regression_votes(tasks, _best_ratio(tasks, p, route)).items():
+            yield _regression_row(labels, tasks, p, model, alpha, method, (float(route(votes, p)), None))
+
+
+def _regression_votes(tasks: Tasks, best: Fraction) -> dict[str, tuple[Votes, Fraction | None]]:
+    """Model -> its votes on task a, and its ratio if it has one."""
+    votes: dict[str, tuple[Votes, Fraction | None]] = {
+        "single": (single_model(tasks, "a", "a"), None),
+        "regression": (regression_votes(tasks, "a"), None),
+    }
+    votes |= {averaging: (average(tasks, averaging, HALF, "a"), HALF) for averaging in AVERAGINGS}
+    votes["head only"] = regression_votes(tasks, "a", "single"), HALF
+    return votes | {"best ratio": (average(tasks, "weights", best, "a"), best)}
+
+
+def _best_ratio(tasks: Tasks, p: float, route: Callable[[Votes, float], float]) -> Fraction:
+    """The ratio whose averaged weights are best on task a."""
+    return max(
+        (Fraction(i, RATIOS) for i in range(RATIOS + 1)),
+        key=lambda alpha: round(float(route(average(tasks, "weights", alpha, "a"), p)), 10),
+    )
+
+
+def _regression_row(labels, tasks, p, model, alpha, method, found, n_samples=None) -> dict:
+    row = {"n": tasks.n_a, "n_o": tasks.n_o, "p": p, "n_classes": tasks.n_classes, "labels": labels, "model": model}
+    row |= {"method": method, "n_samples": n_samples, "accuracy": found[0], "stderr": found[1]}
+    return row | {"alpha": None if alpha is None else float(alpha)}

@@ -3,8 +3,10 @@
 from fractions import Fraction
 from itertools import product
 from math import comb
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,6 +161,39 @@ def test_trained_classifiers_gain_by_it_and_not_from_too_few_samples():
     assert abs(many["regression"][0] - exact) < 0.02
     assert many["regression"][0] > max(many["single"][0], many["weights"][0]) + 0.03
     assert np.mean(few) < many["regression"][0] - 0.02
+
+
+TABLE = pd.read_csv(Path(__file__).parents[2] / "results" / "theory" / "regression.csv")
+
+
+def test_the_table_shows_that_it_is_never_worse_than_the_best_single_ratio():
+    """In every row, by each method; sampled and trained within their errors."""
+    rows = TABLE[(TABLE["n_samples"] == 3000) | TABLE["n_samples"].isna()].set_index(
+        ["method", "labels", "n", "n_o", "model"]
+    )
+    assert set(TABLE["method"]) == {"exact", "closed-form", "monte-carlo", "trained"}
+    for place, found in rows.groupby(level=[0, 1, 2, 3]):
+        found = found.droplevel([0, 1, 2, 3])
+        best, error = found.loc["best ratio"], 4 * np.sqrt(2) * (found["stderr"].max() if place[0] != "exact" else 0)
+        slack = 1e-9 if np.isnan(error) or not error else error
+        assert found.loc["regression", "accuracy"] >= best["accuracy"] - slack
+        assert best["accuracy"] >= max(found.loc[["single", "weights"], "accuracy"]) - slack
+    for row in TABLE[(TABLE["method"] == "exact") & (TABLE["model"] == "best ratio") & (TABLE["n"] == 6)].itertuples():
+        tasks = {"identical": same_labels, "disjoint": disjoint_labels}[row.labels](row.n, row.n_o, row.n_classes)
+        by_ratio = {
+            alpha: theory.exact_accuracy(*groups(tasks, alpha), row.p, row.n_classes) for alpha in np.arange(21) / 20
+        }
+        assert row.accuracy == pytest.approx(max(by_ratio.values()), abs=1e-7)
+        assert by_ratio[row.alpha] == pytest.approx(row.accuracy, abs=1e-7)
+
+
+def groups(tasks, alpha):
+    """Counts and vote weights on a of weights averaged at a ratio, by section 2's formula."""
+    alpha = Fraction(round(20 * alpha), 20)
+    same = tasks.n_classes_o > 0
+    return tasks.counts, (
+        (1 - alpha) ** 2, alpha**2 if same else 0, 1 if same else 1 - alpha,
+    )  # fmt: skip
 
 
 def many_classes_by_counting(n, n_o, p):

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import theory
-from theory.exact import _accuracy
 from theory.layers import Layer, accuracies, effective_features_by_task, raising_direction
-from theory.model import average, disjoint_labels, naive_bayes_weight, same_labels, single_model
+from theory.model import Tasks, average, disjoint_labels, naive_bayes_weight, same_labels, single_model
 from theory.monte_carlo import orthonormal_features, sample_features
 from theory.trained import fit_classifier
 
@@ -59,6 +58,57 @@ def test_the_two_limits_do_not_bracket_what_lies_between():
     votes = average(same_labels(4, 0, 2), "weights", HALF, "a")
     exact = theory.exact_task_accuracy(votes, 0.5)
     assert exact < theory.clt_task_accuracy(votes, 0.5) - 0.01 and exact < theory.many_class_accuracy(votes, 0.5) - 0.01
+
+
+MANY = pd.read_csv(THEORY / "many_classes.csv")
+
+
+def test_the_columns_of_the_two_limits_are_those_of_the_limits():
+    """By the other routes' other forms: F_p of the effective features, and a great many classes."""
+    for row in MANY[MANY["n_classes"].notna()].iloc[::37].itertuples():
+        k, own = int(row.n_classes), 2 * (row.n - row.n_o)
+        for counts, averaging, shared in (((own, row.n_o), "weights", 4), ((own, row.n_o), "outputs", 2)):
+            n_eff = (own + shared * row.n_o) ** 2 / (own + shared**2 * row.n_o)
+            features, single = theory.F_p((1 - row.p) * np.sqrt([n_eff, row.n]), row.p, k)
+            assert getattr(row, f"gain_{averaging}_many_features") == pytest.approx(features - single, abs=1e-7)
+            assert row.accuracy_single_many_features == pytest.approx(single, abs=1e-7)
+            if row.n <= 20:
+                many = [
+                    theory.exact_accuracy(*votes, row.p, 10**7) for votes in ((counts, (1, shared)), ((row.n,), (1,)))
+                ]
+                assert getattr(row, f"gain_{averaging}_many_classes") == pytest.approx(many[0] - many[1], abs=1e-4)
+                assert row.accuracy_single_many_classes == pytest.approx(many[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("model,part,furthest", [("weights", 0.576, 0.0225), ("outputs", 0.428, 0.0705)])
+def test_how_often_the_two_limits_bracket_a_gain(model, part, furthest):
+    """Not at every number of classes, and not for few features only: at each K of the table some gains are outside."""
+    table = MANY[MANY["n_classes"].notna()]
+    limits = table[[f"gain_{model}_many_features", f"gain_{model}_many_classes"]]
+    outside = np.maximum(limits.min(axis=1) - table[f"gain_{model}"], table[f"gain_{model}"] - limits.max(axis=1))
+    inside = outside < 1e-9
+    assert inside.mean() == pytest.approx(part, abs=0.002)
+    assert outside.max() == pytest.approx(furthest, abs=1e-4)
+    by_classes = inside.groupby(table["n_classes"]).mean()
+    assert by_classes.min() > 0.3 and by_classes.max() < 0.7
+    by_features = inside.groupby(table["n"]).mean()
+    assert by_features.max() < 1
+
+
+@pytest.mark.parametrize("averaging", ["single", "weights", "outputs"])
+def test_what_brackets_an_accuracy_of_few_classes_is_the_limit_of_many_features_from_above_alone(averaging):
+    """One model and averaged outputs, to ten classes: the limit is always too high (of weights, but for ties); the limit of many
+    classes is on either side.
+    """
+    table = MANY[MANY["n_classes"] <= 10]
+    gain = 0 if averaging == "single" else 1
+    exact, features, classes = (
+        table[f"accuracy_single{name}"] + gain * table.get(f"gain_{averaging}{name}", 0)
+        for name in ("", "_many_features", "_many_classes")
+    )
+    too_high = (features > exact - 1e-9).mean()
+    assert too_high == 1 if averaging != "weights" else 0.9 < too_high < 1
+    assert 0.2 < (classes > exact).mean() < 0.9
 
 
 @pytest.mark.parametrize(
@@ -141,16 +191,57 @@ def test_the_trained_head_has_the_naive_bayes_weight_whatever_the_number_of_feat
     assert found[1] == pytest.approx(naive_bayes_weight(0.7, 3), rel=0.1)
 
 
-def test_output_averaging_hurts_in_case_2_if_all_labels_compete():
-    """Tested over Y_a and Y_b, b's features vote for b's classes too; alone, a's model has no votes for them."""
-    k, n, n_o, p = 3, 8, 4, 0.7
-    counts, own, others = [n - n_o, n - n_o, n_o], [1, 0, 1], [0, 1, 1]
-    rates = [p] * 3
-    fractions = {name: [Fraction(v) for v in weights] for name, weights in (("own", own), ("others", others))}
-    alone = _accuracy(counts, fractions["own"], [(k - 1, fractions["own"]), (k, [Fraction(0)] * 3)], rates, 2 * k, None)
-    mixed = _accuracy(
-        counts, fractions["own"], [(k - 1, fractions["own"]), (k, fractions["others"])], rates, 2 * k, None
-    )
-    assert mixed < alone - 0.02
-    within = theory.exact_task_accuracy(average(disjoint_labels(n, n_o, k), "outputs", HALF, "a"), p)
-    assert within == pytest.approx(theory.exact_accuracy([n], [1], p, k), abs=1e-12), "it does not if only a's compete"
+def votes_of_all_labels(tasks, model):
+    """Votes on task a where the classes of both tasks compete."""
+    if model == "single":
+        return single_model(tasks, "a", "a", all_labels=True)
+    return average(tasks, model, HALF, "a", all_labels=True)
+
+
+@pytest.mark.parametrize("tasks,p", [(disjoint_labels(8, 4, 3), 0.7), (disjoint_labels(6, 4, 4), 0.75)])
+def test_output_averaging_hurts_in_case_2_if_all_labels_compete(tasks, p):
+    """b's features vote for b's classes too, whose head the average has; a's model alone has no votes for them."""
+    exact = {
+        model: theory.exact_task_accuracy(votes_of_all_labels(tasks, model), p)
+        for model in ("single", "weights", "outputs")
+    }
+    for model, accuracy in exact.items():
+        votes = votes_of_all_labels(tasks, model)
+        estimate, stderr = theory.simulate_task_accuracy(votes, p, 60_000, np.random.default_rng(0))
+        assert abs(estimate - accuracy) < 4 * stderr
+    assert max(exact["weights"], exact["outputs"]) < exact["single"] - 0.02
+    within = theory.exact_task_accuracy(average(tasks, "outputs", HALF, "a"), p)
+    k = tasks.n_classes
+    assert within == pytest.approx(theory.exact_accuracy([tasks.n_a], [1], p, k), abs=1e-12), "not if only a's compete"
+
+
+def test_other_classes_that_compete_are_exact_one_by_one():
+    """One feature of each task, two classes each: every case by hand, with ties."""
+    votes, p = votes_of_all_labels(disjoint_labels(1, 0, 2), "outputs"), 0.6
+    right, wrong = 1 - p + p / 4, p / 4
+    # a's feature votes right, for a's other class, or for one of b's two (which a's head does not know); b's for one of b's
+    # two or for one of a's (which b's head does not know).
+    own = {"right": right, "other": wrong, "away": 2 * wrong}
+    of_b = {"counts": 2 * wrong, "lost": right + wrong}
+    expected = own["right"] * (of_b["counts"] / 2 + of_b["lost"]) + own["away"] * of_b["lost"] / 4
+    assert theory.exact_task_accuracy(votes, p) == pytest.approx(expected, abs=1e-12)
+    noisy = theory.simulate_task_accuracy(votes, p, 60_000, np.random.default_rng(0), sigma=0.3)
+    assert abs(theory.exact_task_accuracy(votes, p, sigma=0.3) - noisy[0]) < 4 * noisy[1]
+    partly = average(Tasks(3, 3, 2, 1, 1), "weights", HALF, "b", all_labels=True)  # three kinds of classes
+    estimate, stderr = theory.simulate_task_accuracy(partly, p, 60_000, np.random.default_rng(0))
+    assert abs(theory.exact_task_accuracy(partly, p) - estimate) < 4 * stderr
+    for route in (theory.clt_task_accuracy, theory.many_class_accuracy):
+        with pytest.raises(ValueError, match="weights differ between the task's 2 classes and 2 others"):
+            route(votes, p)
+
+
+def test_trained_heads_add_up_to_zero_and_pay_for_it_where_all_labels_compete():
+    """The table: ideal heads less their mean are where trained ones are, a little below the formula's exact accuracy."""
+    table = pd.read_csv(THEORY / "trained.csv")
+    table = table[(table["labels"] == "disjoint, all compete") & (table["sigma"] == 0) & (table["model"] != "single")]
+    trained = table[(table["method"] == "trained") & (table["n_train"] == 6400)].groupby("model")
+    ideal = table[table["method"] == "monte-carlo"].set_index("model")
+    for model, rows in trained:
+        error = np.hypot(rows["stderr"].iloc[0] / np.sqrt(len(rows)), ideal["stderr"][model])
+        assert abs(rows["accuracy"].mean() - ideal["accuracy"][model]) < 3 * error
+        assert rows["accuracy"].mean() < ideal["exact"][model] - 2 * error

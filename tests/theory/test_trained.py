@@ -1,18 +1,23 @@
 """Fitted classifiers come near the vote weights; the tables are what the code computes. Seeds: 0 to 3."""
 
 import csv
+import os
+import subprocess
+import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from typer.testing import CliRunner
 
 import theory
-from theory.__main__ import app, write_csv
+from theory.__main__ import ONE_THREAD, app, write_csv
 from theory.model import same_labels
 from theory.monte_carlo import orthonormal_features, sample_features
 from theory.tables import TABLES, proposition_rows
-from theory.trained import Setting, fit_classifier, trained_accuracies
+from theory.trained import Setting, _log_sum_exp, fit_classifier, trained_accuracies
 
 RESULTS = Path(__file__).parents[2] / "results" / "theory"
 EXACT = {"single": ([6], [1]), "weights": ([4, 4], [1, 4]), "outputs": ([4, 4], [1, 2])}
@@ -44,6 +49,25 @@ def test_the_fit_is_a_minimum():
     for _ in range(20):
         step = rng.normal(size=w.shape)
         assert loss(w + 1e-2 * step / np.linalg.norm(step)) > loss(w)
+
+
+def test_the_loss_takes_scipys_logarithm_of_sums_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    for size, scale in product((2, 4, 9), (0, 1e-3, 1, 40, 800)):
+        scores = np.round(scale * rng.normal(size=(500, size)), 1 if scale == 1 else 12)  # ties at the top, too
+        np.testing.assert_array_equal(_log_sum_exp(scores), logsumexp(scores, axis=1, keepdims=True))
+
+
+def test_a_table_has_one_thread_in_a_process_of_its_own(tmp_path):
+    """Set before numpy is loaded there, unless the caller has set it."""
+    code = "import os, theory.__main__ as m, multiprocessing as s; m.TABLES.clear(); m.app(['--out', '.'], standalone_mode=False);"
+    code += "pool = m.ProcessPoolExecutor(1, s.get_context('spawn')); print(*pool.map(os.getenv, m.ONE_THREAD))"
+    environment = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+    environment |= {"PYTHONPATH": str(RESULTS.parents[1]), "MKL_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+    )
+    assert done.stdout.split() == ["1", "1", "2"]
 
 
 def test_trained_classifiers_have_the_exact_accuracies_when_noise_is_small_and_samples_are_many():
@@ -141,9 +165,6 @@ def test_sizes_that_cannot_fit_are_refused_at_once(call):
 
 
 def test_importing_theory_loads_neither_torch_nor_development_tools():
-    import subprocess
-    import sys
-
     unwanted = ("torch", "scipy.stats", "mpmath", "typer", "pandas", "llm")
     code = f"import sys, theory; print([name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run(

@@ -1,0 +1,67 @@
+"""The table of single numbers that the notebook's sentences give: cases outside of what a statement claims."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .exact import exact_task_accuracy
+from .layers import Layer, accuracies, raising_direction
+from .model import Tasks, single_model
+from .overlap import graded_effective_features, overlap_of, projectors
+from .regression import regression_votes
+
+RANDOM_CASES = 3000
+
+
+def statement_rows(rng: np.random.Generator) -> Iterator[dict]:
+    """Rows of (statement, number, value)."""
+    for statement, numbers in {
+        "same mean": _same_mean(),
+        "signs": _signs(),
+        "partly common classes": _partly_common(),
+    }.items():
+        for number, value in numbers.items():
+            yield {"statement": statement, "number": number, "value": float(value)}
+
+
+def _same_mean() -> dict[str, float]:
+    """Ratios of one mean where only the concepts differ: how many of random cases (shared part, ratio and three layers' q
+    drawn evenly; always the same ones) unequal ratios raise on both tasks, and what a step brings in one of them.
+    """
+    cases = np.random.default_rng(0).uniform(size=(RANDOM_CASES, 5))
+    raised = [
+        raising_direction([Layer(10, shared, q) for q in of_layers], alpha, "weights", fixed_mean=True) is not None
+        for shared, alpha, *of_layers in cases
+    ]
+    shared, concepts, alpha, step = 0.2225, (0.507, 0.129, 0.024), 0.757, 0.03
+    layers = [Layer(10, shared, q) for q in concepts]
+    direction = raising_direction(layers, alpha, "weights", fixed_mean=True)
+    if direction is None:
+        raise ArithmeticError("The case of unequal ratios that raise both accuracies at an unchanged mean is none.")
+    equal, moved = accuracies(layers, alpha + np.outer([0, step], direction), 0.8, 5, "weights")
+    found = {"cases": RANDOM_CASES, "raised": sum(raised), "shared": shared, "alpha": alpha, "step": step}
+    found |= {f"common_{place}": q for place, q in enumerate(concepts, 1)}
+    return found | {f"gain_{task}": after - before for task, before, after in zip("ab", equal, moved)}
+
+
+def _signs() -> dict[str, float]:
+    """n_eff / n of averaged weights in ten planes of one cosine: all signs minus, all plus, and the formula's mean over signs."""
+    planes, cosine = 10, 0.5
+    p_a, p_b = projectors([cosine])
+    operator = (p_a + p_b) @ (p_a + p_b)
+
+    def kish(sign: int) -> float:  # the planes are alike, so one of them has it
+        signs = np.array([1, sign])
+        return (signs @ operator @ signs) ** 2 / np.sum((operator @ signs) ** 2)
+
+    formula = graded_effective_features(overlap_of([cosine] * planes), "weights") / planes
+    return {"planes": planes, "cosine": cosine, "minus": kish(-1), "plus": kish(1), "formula": float(formula)}
+
+
+def _partly_common() -> dict[str, float]:
+    """Accuracy on a of its own model and of the regression average where one of two classes is in common."""
+    tasks, p = Tasks(2, 2, 6, 0, 1), 0.5
+    own, regression = (
+        exact_task_accuracy(votes, p) for votes in (single_model(tasks, "a", "a"), regression_votes(tasks, "a"))
+    )
+    return {"p": p, "own": own, "regression": regression}
