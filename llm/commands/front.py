@@ -39,10 +39,16 @@ def front_command(
     reward_command: RewardCommand = None,
     prompts: Annotated[Path | None, typer.Option(help="Prompts of the task `reward`: JSONL, or a line each.")] = None,
     alphas: Annotated[
-        str | None, typer.Option(help="FIRST:LAST:STEP, or numbers and commas; default 0:1:0.1. Not of regmean.")
+        str | None,
+        typer.Option(
+            help="FIRST:LAST:STEP, or numbers and commas; default 0:1:0.1, of extrapolate 1.1:1.5:0.1. Not of regmean."
+        ),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Comma-separated: ma (one ratio), ama (chosen per part), part, or others of `average`.")
+        str,
+        typer.Option(
+            help="Comma-separated: ma (one ratio), ama (chosen per part), part, extrapolate (the alphas above 1), or others of `average`."
+        ),
     ] = "ma",
     keep: Annotated[float, typer.Option(help="Share of the rise in reward that a recommended model must keep.")] = 0.95,
     samples: Annotated[int, typer.Option(help="Replies a prompt.")] = 1,

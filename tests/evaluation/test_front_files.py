@@ -387,7 +387,19 @@ REFUSED = {
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
     "unknown part": ({"method": "part", "part": "first"}, "part is 'first', allowed are part1, part2, part3"),
     "ama without samples": ({"method": "ama"}, "data (samples of theta) is needed with method 'ama'"),
-    "ratios out of range": ({"alphas": "0:2:1"}, "alphas is '0:2:1'"),
+    "ratios out of range": (
+        {"alphas": "0:3:1"},
+        "alphas is '0:3:1', allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 2",
+    ),
+    "ratios beyond theta": (
+        {"method": "ma,lines", "alphas": "0:1.5:0.5"},
+        "alphas has 1.5, which none of the chosen methods takes; allowed is with method extrapolate",
+    ),
+    "averages as extrapolations": (
+        {"method": "extrapolate", "alphas": "0,0.5,1,1.5"},
+        "alphas has 0.5, which none of the chosen methods takes; allowed is with method ma",
+    ),
+    "nothing beyond theta": ({"method": "ma,extrapolate"}, "alphas has no ratio above 1 (to 2), allowed is without"),
     "unknown rlhf": ({"rlhf": "grpo"}, "rlhf is 'grpo', allowed are none, rsf, dpo, ppo"),
     "confidence": ({"confidence": 2}, "confidence = 2 is not allowed: Input should be less than 1"),
     "missing task file": ({"tasks": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
@@ -460,6 +472,27 @@ def test_spherical_averages_are_measured_as_a_method_of_their_own(folder, tmp_pa
     )
     kept = json.loads((tmp_path / "front" / "points" / "slerp-0.5.json").read_text())
     assert kept["tasks"]["qa"]["items"] == items.tolist()
+
+
+def test_extrapolations_are_measured_beside_averages_and_are_what_average_writes(folder, tmp_path):
+    """Each ratio once: up to theta as averages, beyond it as extrapolations."""
+    out = tmp_path / "front"
+    run(folder, out, method="ma,extrapolate", alphas="0,0.5,1,1.25,2", tasks=folder / "qa.jsonl")
+    points = {path.stem for path in (out / "points").iterdir()}
+    assert points == {"theta_0", "theta", "ma-0", "ma-0.5", "ma-1", "extrapolate-1.25", "extrapolate-2"}
+    for alpha in (1.25, 2):
+        made = tmp_path / str(alpha)
+        averaging.average(folder / "theta_0", folder / "theta", alpha, out=made, method="extrapolate")
+        kept = json.loads((out / "points" / f"extrapolate-{alpha}.json").read_text())
+        np.testing.assert_allclose(kept["tasks"]["qa/brier"]["items"], as_measured(folder, made), rtol=1e-5)
+        assert kept["saved"]["along"] / kept["saved"]["square"] == pytest.approx(alpha, rel=1e-5)
+        assert read_rows(out / "rows.jsonl").query("method == 'extrapolate'").setting_key.unique().size == 2
+
+
+def test_without_ratios_extrapolation_has_those_of_its_source():
+    settings = FrontSettings(tasks=(), method="lines,extrapolate")
+    assert settings.ratios_of("lines") == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
+    assert settings.ratios_of("extrapolate") == [1.1, 1.2, 1.3, 1.4, 1.5]
 
 
 @pytest.mark.parametrize(("method", "options"), [("trim", {"keep": 0.3}), ("lines", {"outer": "theta"})])

@@ -12,7 +12,7 @@ from llm.evaluation.changes import Change
 from llm.evaluation.front.kept import kept_shares
 from llm.evaluation.front.recommend import Series, recommend
 from llm.evaluation.front.report import sentence
-from llm.evaluation.front.settings import parse_alphas
+from llm.evaluation.front.settings import parse_numbers
 from llm.evaluation.measurement import BLEU, MEAN, Measurement, bleu_statistics, corpus_bleu, values
 
 ALPHAS = [0.5, 0.8]
@@ -87,6 +87,33 @@ def test_theta_is_kept_for_sure_only_where_the_intervals_rule_the_others_out(ite
     low, high = max(((one.low, one.high) for one in found.candidates), key=lambda span: span[1] - span[0])
     assert "No model that was tried gains ability and surely keeps 95% of the rise" in said
     assert f"is {low:.0%} to {high:.0%}, from 10 items; more prompts" in said and said.endswith(found.warnings[0])
+
+
+def test_beyond_theta_ratios_are_tried_from_theta_upwards():
+    """1.1 keeps more than theta has, 1.3 too little, so that 1.5, the best in ability, is not tried."""
+    reward = series("reward", [1.0, 3.0, 5.4, 4.0, 6.0, 5.0], shared=0.99)
+    names = [("ma", 0.5), *(("extrapolate", alpha) for alpha in (1.1, 1.3, 1.5))]
+    ability = series("qa", [0.9, 0.8, 0.6, 0.55, 0.95, 0.5], shared=0.99)
+    found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=50)
+    assert [one.kept for one in found.candidates] == pytest.approx([0.5, 1.1, 0.75, 1.25])
+    assert [one.allowed for one in found.candidates] == [False, True, False, False]
+    assert (found.method, found.alpha, found.sure, found.warnings) == ("extrapolate", 1.1, True, [])
+    assert found.alignment.value == pytest.approx(0.4) and found.gain.value == pytest.approx(0.1)
+    assert found.by_method["ma"]["alpha"] == 1.0
+    assert found.by_method["ma"]["recommended_less_this"].value == pytest.approx(0.1)
+    worse = series("qa", [0.9, 0.8, 0.45, 0.4, 0.3, 0.5], shared=0.99)
+    assert recommend(names, reward, [worse], np.random.default_rng(0), resamples=50).method == "theta"
+
+
+def test_a_recommended_extrapolation_at_the_end_of_what_was_tried_says_so():
+    names, reward = (
+        [("ma", 0.5), ("extrapolate", 1.2), ("extrapolate", 1.5)],
+        series("reward", [0.0, 0.5, 1.1, 1.2, 1.0]),
+    )
+    ability = series("qa", [0.9, 0.8, 0.6, 0.7, 0.5])
+    found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=50)
+    assert found.alpha == 1.5
+    assert found.warnings == ["Nothing further beyond theta was tried of its method, which may gain more."]
 
 
 def test_a_ratio_beyond_one_that_loses_too_much_is_not_tried():
@@ -253,13 +280,33 @@ def test_errors_of_means_are_standard_errors_and_unknown_for_one_item():
     assert Measurement.of(np.array([1.0])).stderr is None
 
 
-def test_ratios_are_written_as_a_range_or_a_list():
-    assert parse_alphas("0:1:0.1") == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
-    assert parse_alphas("0.8,0.2,0.2") == [0.2, 0.8]
-    assert parse_alphas("0.4") == [0.4]
+def test_numbers_are_written_as_a_range_or_a_list():
+    assert parse_numbers("alphas", 1, "0:1:0.1") == (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+    assert parse_numbers("alphas", 1, "0.8,0.2,0.2") == (0.2, 0.8)
+    assert parse_numbers("strength", 10, ["3", 0.1, 1e-3]) == (0.001, 0.1, 3)
+    assert parse_numbers("alphas", 1, "0.4") == parse_numbers("alphas", 1, 0.4) == (0.4,)
 
 
-@pytest.mark.parametrize("text", ["", "a", "0:1", "0:2:1", "1:0:0.1", "0:1:0", "0:1:-1", "0,1.5", "nan", "0:1:nan"])
-def test_other_ratios_are_refused(text):
-    with pytest.raises(UserError, match="allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1"):
-        parse_alphas(text)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "0:1",
+        "0:2:1",
+        "1:0:0.1",
+        "0:1:0",
+        "0:1:-1",
+        "0,1.5",
+        "nan",
+        "0:1:nan",
+        "0:1:1e-9",
+        True,
+        None,
+        [True],
+        {},
+    ],
+)
+def test_other_numbers_are_refused(text):
+    with pytest.raises(UserError, match="alphas is .*, allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1"):
+        parse_numbers("alphas", 1, text)

@@ -244,8 +244,11 @@ REFUSED = {
     "strength of another method": ({"method": "ma"}, "strength is given, allowed is with method regmean"),
     "layers of another": ({"method": "ma", "strength": None, "layers": "equal"}, "layers is given, allowed is with"),
     "ratios": ({"alphas": "0.5"}, "alphas is given, allowed is with other methods than regmean"),
-    "a strength below 0": ({"strength": "1,-1"}, "strength is '1,-1', allowed are numbers from 0 (theta) to 1e+12"),
-    "no number": ({"strength": "1,x"}, "strength is '1,x', allowed are numbers from 0"),
+    "a strength below 0": (
+        {"strength": "1,-1"},
+        "strength is '1,-1', allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1e+12",
+    ),
+    "no number": ({"strength": "1,x"}, "strength is '1,x', allowed are FIRST:LAST:STEP"),
     "unknown layers": (
         {"layers": "falling"},
         "layers.0 = 'falling' is not allowed: Input should be 'equal' or 'increasing'",

@@ -80,7 +80,9 @@ def points_of(settings: FrontSettings) -> list[Point]:
                 label = f"{family(method, setting)}-{setting['strength']:.12g}"
                 found.append(Point(label, method, Setting.of(setting).alpha, setting))
         else:
-            found += [Point(f"{method}-{alpha:.12g}", method, alpha, {"alpha": alpha}) for alpha in settings.alphas]
+            found += [
+                Point(f"{method}-{alpha:.12g}", method, alpha, {"alpha": alpha}) for alpha in settings.ratios_of(method)
+            ]
     return found
 
 
@@ -175,7 +177,7 @@ def _mixture(
     if point.method in BETWEEN:
         return *_of_groups(pair, theta_0, settings, point, samples, known), LINEAR
     given = settings.options.get(point.method, {})
-    recipe, merge = applied(point.method, given, uniform(point.alpha, Grouping()))
+    recipe, merge = applied(point.method, given, uniform(point.alpha, Grouping(), METHODS[point.method].most))
     setting = setting_of(METHODS[point.method], given) | point.setting
     if recipe.rule is None:
         return point.alpha, setting, merge

@@ -3,9 +3,10 @@
 The rise is theta's alignment metric less theta_0's, and a model keeps (its metric - theta_0's) / rise of it, on the same items.
 That is a ratio of means, so its interval is Fieller's (1954), which has the stated coverage where items' means are about normal;
 a model is allowed if the interval's lower end is at least `keep` (non-inferiority). Along each method ratios are tried from theta
-downwards up to the first that fails, so that trying many makes no error more likely. Where none is allowed those whose estimate
-is at least `keep` are taken, with a warning. Choosing the best on the items that it is measured on flatters it, so the procedure
-is run on each resample and scored on the items that were left out: `expected` is what it gains on new items.
+downwards (beyond theta, where models may keep more than all of it, upwards) up to the first that fails, so that trying many makes no
+error more likely. Where none is allowed those whose estimate is at least `keep` are taken, with a warning. Choosing the best on the
+items that it is measured on flatters it, so the procedure is run on each resample and scored on the items that were left out:
+`expected` is what it gains on new items.
 """
 
 from collections.abc import Sequence
@@ -114,12 +115,12 @@ class _Front:
         return ((found[..., 1:, :] - found[..., 1:, -1:]) / self.scales[:, None]).mean(axis=-2)
 
     def in_sequence(self, passes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Along each method from theta downwards, what passes up to the first that does not: (.., candidates) likewise."""
+        """Along each method from theta on, what passes up to the first that does not: (.., candidates) likewise."""
         found = np.zeros_like(passes)
         for method in dict.fromkeys(name for name, _ in self.names):
             places = [place for place, (name, _) in enumerate(self.names) if name == method]
-            falling = sorted(places, key=lambda place: -self.names[place][1])
-            found[..., falling] = np.logical_and.accumulate(passes[..., falling], axis=-1)
+            away = sorted(places, key=lambda place: abs(1 - self.names[place][1]))
+            found[..., away] = np.logical_and.accumulate(passes[..., away], axis=-1)
         return found
 
 
@@ -132,7 +133,8 @@ def recommend(
     confidence: float = 0.95,
     resamples: int = 1000,
 ) -> Recommendation:
-    """The recommended model among `names`, (method, ratio below 1) of the points between theta_0 and theta.
+    """The recommended model among `names`, (method, ratio) of the points beside theta_0 and theta; a method's ratios are all at most 1,
+    or all above it.
 
     Raises UserError unless 0 < keep <= 1, 0.5 <= confidence < 1, there is an ability, and each task has at least 5 items.
     """
@@ -206,8 +208,8 @@ def _check(
         raise UserError(f"resamples is {resamples}, allowed are whole numbers from 2.")
     if not abilities:
         raise UserError("tasks has no ability beside the alignment metric; give at least one.")
-    if not all(alpha <= 1 for _, alpha in names) or len(names) + 2 != len(alignment.items):
-        raise ValueError(f"names = {names} must have a ratio of at most 1 for each point between the ends")
+    if len(names) + 2 != len(alignment.items):
+        raise ValueError(f"names = {names} must have a ratio for each point beside theta_0 and theta")
     for task in [alignment, *abilities]:
         check_count(task.name, task.items.shape[1])
 
@@ -287,8 +289,10 @@ def _warnings(best: Candidate, sure: bool, keep: float, items: int, names: Seque
     if best.low is None or best.high is None or best.high - best.low > WIDE:
         span = best.span if best.low is None or best.high is None else f"known as {best.span} only"
         said.append(f"The share of the rise that is kept is {span}, from {items} items.")
-    if best.alpha == min(alpha for method, alpha in names if method == best.method) > 0:
-        said.append("Nothing nearer to theta_0 was tried of its method, which may gain more.")
+    tried = [alpha for method, alpha in names if method == best.method]
+    if best.alpha and best.alpha == max(tried, key=lambda alpha: abs(1 - alpha)):
+        where = "further beyond theta" if best.alpha > 1 else "nearer to theta_0"
+        said.append(f"Nothing {where} was tried of its method, which may gain more.")
     return said
 
 

@@ -155,7 +155,7 @@ def _kept(out: Path, tasks: Sequence[Task], settings: FrontSettings) -> list[str
 def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
     """What rounding does to the first average along the front, if it is saved, in words; a warning where it moves one."""
     kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
-    inner = [point for point in points[2:] if 0 < point.alpha < 1]
+    inner = [point for point in points[2:] if point.alpha not in (0, 1)]
     told = inner and inner[0].saved.alpha is not None  # not where the two models are equal
     said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if told else []
     remedies = {REGRESSION: "regmean is written in no other type"}
@@ -191,7 +191,7 @@ def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task])
 
 def _recommendation(points: Sequence[Point], tasks: Sequence[Task], settings: FrontSettings) -> Recommendation:
     """Over all points but those at theta itself."""
-    path = [point for point in points[2:] if point.alpha < 1 or not _is_theta(point)]
+    path = [point for point in points[2:] if point.alpha != 1 or not _is_theta(point)]
     chosen = [points[0], *path, points[1]]
     series = {
         task.name: Series(

@@ -1,5 +1,6 @@
 """What `front` measures, and how (docs/front.yaml)."""
 
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -17,42 +18,31 @@ from ..measuring import Measuring
 
 BETWEEN = ("ama", "part")  # methods that have ratios of groups
 REGRESSION = "regmean"  # the method whose models are made of both models' own texts, each at a lambda
-STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1)  # lambdas: with texts alike they are averages at alpha .09, .25, .5, .77 and .91
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # lambdas: with texts alike they are averages at alpha .91, .77, .5, .25 and .09
+BEYOND = METHODS["extrapolate"]  # the method of ratios above 1, and the largest one
+DEFAULT = ("0:1:0.1", "1.1:1.5:0.1")  # ratios of all methods but that one, and its own: to the largest of its source
 
 
-def parse_alphas(given: str | list[float]) -> list[float]:
-    """ "0:1:0.1" (first, last, step), "0,0.5,1" or a list as rising ratios in [0, 1], each once; UserError if they are not."""
-    wrong = UserError(f"alphas is {given!r}, allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1.")
+def parse_numbers(key: str, most: float, given: Any) -> tuple[float, ...]:
+    """ "0:1:0.1" (first, last, step), "0,0.5,1", a number or a list as rising numbers in [0, most], each once; UserError if they are
+    not, or more than a thousand.
+    """
     try:
         if isinstance(given, str) and ":" in given:
             first, last, step = (float(number) for number in given.split(":"))
             count = int(np.floor((last - first) / step + 1e-9)) + 1 if step > 0 else 0
-            found = [round(first + k * step, 12) for k in range(min(count, 100_001))]
+            numbers = [first + k * step for k in range(min(count, 1001))]
         else:
-            found = sorted(
-                {round(float(number), 12) + 0.0 for number in (given.split(",") if isinstance(given, str) else given)}
+            several = (
+                given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
             )
-    except (ValueError, OverflowError):
-        raise wrong from None
-    if not 1 <= len(found) <= 1000 or not all(0 <= alpha <= 1 for alpha in found):
-        raise wrong
+            numbers = [float("nan" if isinstance(number, bool) else number) for number in several]
+        found = tuple(sorted({float(f"{number:.12g}") + 0.0 for number in numbers}))
+    except (ValueError, TypeError, OverflowError):
+        found = ()
+    if not 1 <= len(found) <= 1000 or not all(0 <= number <= most for number in found):
+        raise UserError(f"{key} is {given!r}, allowed are FIRST:LAST:STEP or numbers and commas, from 0 to {most:g}.")
     return found
-
-
-def parse_strengths(given: Any) -> tuple[float, ...]:
-    """ "0.3,1,3", a number or a list as falling numbers from 0, each once; UserError if they are not."""
-    numbers = given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
-    try:
-        found = sorted({float(f"{float(number):.12g}") for number in numbers}, reverse=True)
-    except (ValueError, TypeError):
-        found = []
-    if (
-        not found
-        or any(isinstance(number, bool) for number in numbers)
-        or not all(0 <= strength <= MOST for strength in found)
-    ):
-        raise UserError(f"strength is {given!r}, allowed are numbers from 0 (theta) to {MOST:g}, and commas.")
-    return tuple(found)
 
 
 class FrontSearch(Search):
@@ -79,7 +69,8 @@ def parse_names(given: Any) -> Any:
 class FrontSettings(Measuring):
     """All settings of `front`: those of measuring, and:
 
-    method, alphas: the models between the ends: methods that take one ratio, "ama" or "part", each at each ratio. options: method ->
+    method, alphas: the models between the ends: methods that take one ratio, "ama" or "part", each at each ratio, and beyond theta
+    "extrapolate" at those above 1 (`ratios_of`); without alphas at `DEFAULT` ones. options: method ->
     its own, such as {"trim": {"keep": 0.1}}; its source's by default. part: of "part", its name or number. adapt: of "ama".
     strength, layers: of "regmean", which has these in place of alphas: lambdas, from the largest, and whether each is that of all layers
     ("equal") or falls from layer to layer ("increasing"). regmean: the rest of it.
@@ -87,12 +78,12 @@ class FrontSettings(Measuring):
     """
 
     method: Annotated[tuple[str, ...], BeforeValidator(parse_names), Field(min_length=1)] = ("ma",)
-    alphas: Annotated[tuple[float, ...], BeforeValidator(parse_alphas)] = tuple(parse_alphas("0:1:0.1"))
+    alphas: Annotated[tuple[float, ...], BeforeValidator(partial(parse_numbers, "alphas", BEYOND.most))] = ()
     options: dict[str, dict[str, float | str]] = Field(default={})
     part: str | None = None
     grouping: Grouping = Grouping()
     adapt: FrontSearch = FrontSearch()
-    strength: Annotated[tuple[float, ...], BeforeValidator(parse_strengths)] = STRENGTHS
+    strength: Annotated[tuple[float, ...], BeforeValidator(partial(parse_numbers, "strength", MOST))] = STRENGTHS
     layers: Annotated[tuple[Literal["equal", "increasing"], ...], BeforeValidator(parse_names), Field(min_length=1)] = (
         "equal",
     )
@@ -101,7 +92,7 @@ class FrontSettings(Measuring):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        allowed = [*_one_ratio(), *BETWEEN, REGRESSION]
+        allowed = [*one_ratio_methods(), *BETWEEN, REGRESSION]
         for method in self.method:
             if method not in allowed:
                 raise refused(f"method is {method!r}, allowed are {', '.join(allowed)}")
@@ -115,6 +106,14 @@ class FrontSettings(Measuring):
             raise refused(f"part is {self.part!r}, needed with method 'part' and allowed with it only")
         if "alphas" in self.model_fields_set and self.method == (REGRESSION,):
             raise refused("alphas is given, allowed is with other methods than regmean")
+        taken = {0.0, 1.0}.union(*map(self.ratios_of, {*self.method} - {REGRESSION}))
+        if odd := [alpha for alpha in self.alphas if alpha not in taken]:
+            other = BEYOND.name if odd[0] > 1 else "ma"
+            raise refused(
+                f"alphas has {odd[0]:g}, which none of the chosen methods takes; allowed is with method {other}"
+            )
+        if BEYOND.name in self.method and not self.ratios_of(BEYOND.name):
+            raise refused(f"alphas has no ratio above 1 (to {BEYOND.most:g}), allowed is without method {BEYOND.name}")
         for key in ("strength", "layers"):
             if key in self.model_fields_set and REGRESSION not in self.method:
                 raise refused(f"{key} is given, allowed is with method regmean")
@@ -127,8 +126,14 @@ class FrontSettings(Measuring):
         return [
             {"strength": strength, **ridge, **({} if layers == "equal" else {"layers": layers})}
             for layers in self.layers
-            for strength in self.strength
+            for strength in reversed(self.strength)
         ]
+
+    def ratios_of(self, method: str) -> list[float]:
+        """The ratios at which a method other than "regmean" is measured, rising. Extrapolation has those above 1: up to there it is "ma"."""
+        beyond = method == BEYOND.name
+        given = self.alphas or parse_numbers("alphas", BEYOND.most, DEFAULT[beyond])
+        return [alpha for alpha in given if (alpha > 1) == beyond]
 
     def groups_of(self, method: str) -> Grouping:
         """The grouping as a method uses it: with a single part the rest stays theta's."""
@@ -138,8 +143,3 @@ class FrontSettings(Measuring):
     def thirds(self) -> list[str]:
         """The chosen methods that take theta_pre."""
         return [method for method in self.method if METHODS[method].theta_pre]
-
-
-def _one_ratio() -> list[str]:
-    """The methods that make models of ratios from 0 to 1."""
-    return [name for name in one_ratio_methods() if name != "extrapolate"]
