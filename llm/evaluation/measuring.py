@@ -5,6 +5,7 @@ before anything is measured.
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Self
@@ -130,14 +131,20 @@ def _described_function(scorer: Scorer | None) -> dict[str, object]:
     return {"scorer": {"name": kind.__qualname__, "sha256": hashlib.sha256(source.encode()).hexdigest()}}
 
 
-def try_tasks(tasks: Sequence[Task], pair: Pair) -> None:
-    """Measure each task's first item, so that what cannot be measured is refused before the rest; chat formats and lengths are tried on all."""
+def try_tasks(tasks: Sequence[Task], pair: Pair) -> list[Task]:
+    """Measure each task's first item, so that what cannot be measured is refused before the rest; chat formats and lengths are tried on all.
+
+    Returns the tasks; those of lm-eval know their metric's name then, by which their numbers are called.
+    """
+    tried: list[Task] = []
     for task in tasks:
         lengths = task.lengths(pair.tokenizer)
         if longest := max(lengths, default=0):
             what = f"item {lengths.index(longest) + 1} of {task.name} with its longest reply"
             require_room(longest, context_of(pair.model.config), what)
-        task.first().measure(pair.model, pair.tokenizer)
+        metric = next(iter(task.first().measure(pair.model, pair.tokenizer)))
+        tried.append(replace(task, kind=metric) if isinstance(task, Harness) else task)
+    return tried
 
 
 def measure_tasks(

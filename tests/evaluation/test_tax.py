@@ -87,6 +87,26 @@ def chat(folder, tmp_path_factory):
     return run(folder, out, *given, "--config", folder / "chat.yaml"), out
 
 
+def test_numbers_of_lm_eval_are_called_by_task_and_metric(folder, tmp_path):
+    """Of each task the metric that it has first of those that are preferred, or the one after the colon."""
+    save = [{"question": f"w{word}", "choices": ["w20", "w21"], "gold": 0} for word in ITEMS]
+    write_lines(tmp_path / "docs.jsonl", save)
+    (tmp_path / "own_task.yaml").write_text(
+        f"task: own_task\ndataset_path: json\ndataset_kwargs:\n  data_files: {tmp_path / 'docs.jsonl'}\n"
+        f"  cache_dir: {tmp_path / 'cache'}\n"
+        'test_split: train\noutput_type: multiple_choice\ndoc_to_text: "{{question}}"\ndoc_to_target: gold\n'
+        'doc_to_choice: "{{choices}}"\nmetric_list:\n  - metric: acc\n  - metric: acc_norm\n'
+    )
+    (tmp_path / "tax.yaml").write_text(json.dumps({"task_folder": str(tmp_path)}))
+    how = ("--tasks", "own_task,own_task:acc_norm", "--config", tmp_path / "tax.yaml")
+    found = run(folder, tmp_path / "out", *how)
+    assert [task["name"] for task in found["tasks"]] == ["own_task", "own_task:acc_norm"]
+    assert [task["kind"] for task in found["tasks"]] == ["acc", "acc_norm"]
+    assert [list(task["metrics"]) for task in found["tasks"]] == [["acc", "acc norm"], ["acc_norm"]]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<h2>own_task</h2>" in page and "<td>acc</td>" in page and "lm-eval" not in page
+
+
 def test_changes_calibration_and_flips_are_those_known_by_hand(plain):
     (task,) = plain["tasks"]
     before, after = (np.array([p[side] for p in ITEMS.values()]) for side in (0, 1))

@@ -60,7 +60,7 @@ def front_files(
     pair = load_pair(*models)
     drawn = _drawn(sources, settings)
     samples = tokenise(drawn, pair.tokenizer, settings.adapt.max_length)[0] if drawn else []
-    try_tasks(tasks, pair)
+    tasks = try_tasks(tasks, pair)
     if "part" in settings.method:
         part_of(pair, settings)  # it is there
     claim = Claim(out, _described(sources, settings, tasks))

@@ -58,7 +58,7 @@ def tax_files(
     pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
     for note in pair.notes:
         warn(note)
-    try_tasks(tasks, pair)
+    tasks = try_tasks(tasks, pair)
     content = measured_tax(pair, tasks, settings, progress)
     content = {
         "theta_0": model_name(sources.theta_0),
