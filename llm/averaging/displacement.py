@@ -51,11 +51,7 @@ def what_moved(pair: Pair) -> dict:
         changed, weights = changed + int((low != high).sum()), weights + size
         stride = STRIDE if size > _ALL else 1
         before, after = (tensor.reshape(-1)[::stride].double().cpu() for tensor in (low, high))
-        moved = before != after
-        steps = (after - before)[moved].abs() / last_place(before[moved], kind)
-        bins += torch.bucketize(steps, torch.tensor(STEPS, dtype=steps.dtype), right=True).bincount(
-            minlength=len(bins)
-        ) * (size / len(before))
+        bins += in_steps(before, after, kind) * (size / len(before))
         for alpha, effect in effects.items():
             count_saved(effect, before, after, alpha, kind, size)
     return {
@@ -101,6 +97,13 @@ def count_saved(
     exact = (1 - ratio) * low + ratio * high
     made = exact.float().to(kind).double() if kind.itemsize < 4 else exact.to(kind).double()
     effect.add(low, high, made, ratio, stands_for)
+
+
+def in_steps(before: torch.Tensor, after: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """How many of the fp64 values that differ do so by less than 1 unit in the last place of `kind`, by 1 to 2, .. and by 8 or more."""
+    moved = before != after
+    steps = (after - before)[moved].abs() / last_place(before[moved], kind)
+    return torch.bucketize(steps, torch.tensor(STEPS, dtype=steps.dtype), right=True).bincount(minlength=len(STEPS) + 1)
 
 
 def last_place(values: torch.Tensor, kind: torch.dtype) -> torch.Tensor:

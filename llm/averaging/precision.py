@@ -54,6 +54,11 @@ class Effect:
         self.values += weight * count
         self.seen += count
 
+    def include(self, other: "Effect") -> None:
+        """Count another one's weights, too."""
+        for key, value in asdict(other).items():
+            setattr(self, key, getattr(self, key) + value)
+
     @property
     def alpha(self) -> float | None:
         """The effective ratio: the projection of (average - theta_0) on (theta - theta_0); None where the models are equal."""
@@ -91,11 +96,11 @@ class Effect:
             f"{self.from_high / self.values:.1%} from theta, {self.moved / self.values:.1%} between the two{seen}"
         )
 
-    def warning(self, dtype: str, remedy: str = REMEDY) -> str | None:
+    def warning(self, dtype: str) -> str | None:
         """A sentence where rounding to `dtype` moves the ratio by more than `TOLERANCE`; None where it does not."""
         if self.alpha is None or self.asked is None or abs(self.alpha - self.asked) <= TOLERANCE:
             return None
         return (
             f"Rounded to {dtype} the average has an effective alpha of {self.alpha:.3f} instead of {self.asked:.3f}: the "
-            f"updates are about as small as that type's steps; {remedy}."
+            f"updates are about as small as that type's steps; {REMEDY}."
         )

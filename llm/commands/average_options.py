@@ -68,7 +68,6 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"vocab is {options['vocab']!r}, allowed are same, union.")
     method = _method_of(options)
     recipe, regression = _by_regression(options) if method == "regmean" else (_recipe(options, method), None)
-    rounded = ("dtype", "rounding") if regression else ("dtype", "rounding", "seed")
     weights = tuple(_number("weight", weight) for weight in options.get("weight", ()))
     return {
         "recipe": recipe,
@@ -81,7 +80,7 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
         "strict": options.get("strict", False),
         "code": options.get("with_code", False),
         "regression": regression,
-        "output": Output(**{key: options[key] for key in rounded if key in options}),
+        "output": Output(**{key: options[key] for key in ("dtype", "rounding", "seed") if key in options}),
     }
 
 

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from averaging_models import command, make, save_pair
 from llm.averaging.files import regression
 from llm.averaging.files.average import average_files
+from llm.averaging.files.output import Output
 from llm.averaging.files.own_samples import Drawing
 from llm.averaging.files.regression import Regression
 from llm.averaging.ratios import uniform
@@ -31,10 +32,11 @@ def write_samples(path, free=FREE, replies=REPLIES):
 
 
 def average(theta_0, theta, out, strength: float = 0.8, **how):
-    full = how.pop("full", False)
+    full, output = how.pop("full", False), how.pop("output", None)
     drawing = Drawing((write_samples(out.with_suffix(".jsonl")),))
     request = Regression(Setting(strength), drawing, **how)
-    return average_files(theta_0, theta, out, uniform(request.setting.alpha, Grouping()), full=full, regression=request)
+    rest = uniform(request.setting.alpha, Grouping())
+    return average_files(theta_0, theta, out, rest, full=full, regression=request, output=output)
 
 
 def few(architecture: str) -> dict:
@@ -84,6 +86,35 @@ def test_half_precision_is_rounded_once(tmp_path):
     for name, value in live.items():
         assert found[name].dtype == torch.bfloat16
         assert ((found[name].double() - value).abs() <= 2**-8 * value.abs() + 1e-5).all()
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [("auto", "nearest"), ("auto", "stochastic"), ("float32", "nearest")])
+def test_what_rounding_does_is_counted_as_for_other_methods(dtype, rounding, tmp_path):
+    """theta's updates have a standard deviation of a 512th of each weight, so in bf16 most merged ones are less than a step."""
+    theta_0, theta = save_pair(tmp_path, "llama", torch.bfloat16, **FEW)
+    start, rng = load_file(theta_0 / "model.safetensors"), torch.Generator().manual_seed(0)
+    end = {name: (t * (1 + torch.randn(t.shape, generator=rng) / 512)).bfloat16() for name, t in start.items()}
+    save_file(end, theta / "model.safetensors", {"format": "pt"})
+    report = average(theta_0, theta, tmp_path / "out", output=Output(dtype, rounding, 3))
+    exact = average(theta_0, theta, tmp_path / "exact", output=Output("float32"))
+    found, fine = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "exact"))
+    low, high, made, wanted = (torch.cat([s[n].double().ravel() for n in start]) for s in (start, end, found, fine))
+    step = high - low
+    alpha, asked = (float((one - low) @ step / (step @ step)) for one in (made, wanted))
+    assert report.effect["alpha"] == pytest.approx(alpha, abs=1e-5)
+    assert report.effect["asked"] == pytest.approx(asked, abs=1e-5)
+    assert report.effect["changed"] == float((made != low).double().mean()) and report.effect["seen"] == len(low)
+    warned = [note for note in report.notes if note.startswith("Rounded to BF16 the average has an effective alpha")]
+    assert len(warned) == ((dtype, rounding) == ("auto", "nearest")) == (abs(alpha - asked) > 0.02)
+    assert (report.dtype, report.rounding) == ("F32" if dtype == "float32" else "BF16", rounding)
+    of_parts = exact.details["moved"].values()
+    regressed = [n for n, (label, *_) in exact.tensors.items() if label.startswith("regression")]
+    low, wanted = (torch.cat([s[n].double().ravel() for n in regressed]) for s in (start, fine))
+    assert sum(sum(part["steps"]) for part in of_parts) == pytest.approx((low != wanted).sum().item(), rel=1e-3)
+    if dtype == "auto":
+        place = 2.0 ** (low.abs().log2().floor() - 7)
+        below = ((wanted - low).abs() < place)[wanted != low].double().mean().item()
+        assert any(f"last place of BF16, by: {below:.1%} below 1" in note for note in report.notes)
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path, monkeypatch):

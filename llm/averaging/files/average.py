@@ -148,8 +148,6 @@ def _by_regression(
     """The plan with what is merged by regression, which is done here."""
     from .regression import regress_files
 
-    if (output.dtype, output.rounding) != ("auto", "nearest"):
-        raise UserError("dtype and rounding are given, allowed with method regmean are auto and nearest.")
     if plan.kind == "adapter":
         raise UserError("method is 'regmean', allowed with an adapter is --full: the result has no low rank.")
     if inputs.union:
@@ -160,7 +158,8 @@ def _by_regression(
     ends = [inputs.plan(replace(recipe, alphas=end, rule=None), Output()).chunks for end in (0.0, 1.0)]
     check_new(out, 2 * sum(tensor.elements * tensor.itemsize for tensor in plan.tensors.values()))
     tokenizer = other.path if any(other.path.glob("tokenizer*")) else base.path
-    made = regress_files(regression, plan.like, tokenizer, plan.tensors, plan.settings, ends, out, [base, other])
+    sources = [base, other]
+    made = regress_files(regression, plan.like, tokenizer, plan.tensors, plan.settings, ends, out, sources, output)
     labels = {name: f"regression, {part}" for name, part in made.part_of.items()}
     shares = {name: made.parts[part].share for name, part in made.part_of.items()}
     groups = plan.resolved.groups | {labels[name]: share for name, share in shares.items()}
@@ -224,7 +223,6 @@ def _report(
 ) -> Report:
     resolved, kinds = plan.resolved, output.stored_as(plan.tensors)
     covered = {n: (resolved.assignment[n], resolved.ratios[n], t.shape) for n, t in plan.tensors.items()}
-    warning = output.effect.warning(kinds) if method != "regmean" else None  # of its merged tensors nothing is counted
     return Report(
         plan.kind,
         method,
@@ -232,7 +230,7 @@ def _report(
         resolved.groups,
         resolved.grouping,
         covered,
-        [*plan.notes, *filter(None, [warning])],
+        [*plan.notes, *filter(None, [output.effect.warning(kinds)])],
         hashes,
         plan.formula,
         plan.details,

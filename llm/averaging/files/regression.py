@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +22,19 @@ from ...files import read_made, write_json, written
 from ...grouping import Grouping
 from ...models.folder import ModelFolder
 from ...models.loading import dtype_on, load_tokenizer
-from ...models.safetensors import TensorInfo, read_header
+from ...models.safetensors import TensorInfo
+from ..displacement import STEPS, in_steps
+from ..precision import Effect
 from ..ratios import Recipe, uniform
 from ..schedule import lines
 from ..whole.grams import batches_for
 from ..whole.regression import Setting
 from ..whole.walk import Side, walk_through
+from .arithmetic import all_finite
 from .chunks import Chunk
+from .output import Output
 from .own_samples import FILE, Drawing, samples_of, write_samples
+from .regressed import Made, Moved, of_folder
 
 Tensors = Mapping[str, TensorInfo]
 Progress = Callable[[int, int], None]  # parts of the network that are done, and in all
@@ -69,69 +74,6 @@ class Regression:
         shutil.rmtree(work)
 
 
-class Moved(NamedTuple):
-    """How far what was merged of a part lies from theta_0, D being theta - theta_0: |W - W_0| / |D| and <W - W_0, D> / |D|^2."""
-
-    distance: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a regression has made. tensors: name in the output -> where it lies; part_of: name -> its part of the network ("first", a
-    layer's number, "last"); parts: part -> how far it has moved. texts: who wrote them -> numbers of samples and of tokens.
-    """
-
-    tensors: Tensors
-    part_of: dict[str, str]
-    parts: dict[str, Moved]
-    texts: dict[str, dict[str, int]]
-    setting: Setting
-
-    _FORMULA: ClassVar[str] = (
-        "W_0 + (W - W_0) G_1 (lambda G_0 + G_1)^-1, G_0 and G_1 the Gram matrices of the layer's inputs on theta_0's own text and on "
-        "theta's own replies (regression averaging, arXiv 2212.09849, on the two models' own samples), with a ridge towards\n"
-        "(1 - alpha) theta_0 + alpha theta, alpha = 1 / (1 + lambda), which is also what all other tensors are"
-    )
-
-    @property
-    def formula(self) -> str:
-        """In words, for the model card."""
-        if self.setting.layers == "equal":
-            return self._FORMULA
-        return (
-            f"{self._FORMULA}, but for the layers: alpha rises in equal steps from 1 / (1 + lambda) in the first one to 1 in the last, and a "
-            "layer's lambda is that of its alpha"
-        )
-
-    @property
-    def details(self) -> dict[str, Any]:
-        """For the report."""
-        return {"texts": self.texts, "moved": {part: moved._asdict() for part, moved in self.parts.items()}}
-
-    def chunks(self, name: str) -> Iterator[Chunk]:
-        """A merged tensor as it goes into the output."""
-        yield Chunk(None, None, lambda *_: self.tensors[name].read())
-
-    def notes(self, all_of_them: Tensors) -> list[str]:
-        """On the texts, and on matrices that none of them came to."""
-        counts = [f"{one['samples']} samples ({one['tokens']} tokens) of {who}" for who, one in self.texts.items()]
-        found = [
-            f"Merged by regression at lambda {self.setting.strength:g} on {' and '.join(counts)}; alpha is then the share of theta - theta_0 that "
-            "the merged tensors have along it."
-        ]
-        if self.setting.layers == "increasing":
-            found.append(
-                "That is the lambda of the first layer and of all outside the layers; it falls from layer to layer, and the last of several "
-                "layers is theta's."
-            )
-        unseen = [n for n, tensor in all_of_them.items() if len(tensor.shape) > 1 and n not in self.tensors]
-        if unseen:
-            more = f" and {len(unseen) - 1} more matrices" * (len(unseen) > 1)
-            found.append(f"No text came to {unseen[0]}{more}, or no linear layer has it: averaged at its alpha.")
-        return found
-
-
 class Ends(Mapping[str, Tensor]):
     """One model's tensors by the names that the live model has, read from the disk when they are used."""
 
@@ -167,17 +109,19 @@ def regress_files(
     ends: Sequence[Callable[[str], Iterator[Chunk]]],
     out: Path,
     sources: Sequence[ModelFolder],
+    output: Output,
 ) -> Made:
     """Merge all that the texts come to.
 
     like: the folder whose configuration the output has, but for `settings`. stored: the output's tensors. ends: theta_0's and theta's chunks
-    by a tensor's name. out: the output, beside which lies what is made on the way. sources: the folders that all is made of.
+    by a tensor's name. out: the output, beside which lies what is made on the way. sources: the folders that all is made of. output: the
+    type and rounding of what is merged, whose effect is counted.
     Raises UserError if the model is not stored as transformers has it in memory, or the texts do not fit.
     """
     models = [_skeleton(like.path, settings, dtype_on(request.dtype, request.device), request.device) for _ in ends]
     names = stored_names(models[0], stored)
     weights = [Ends(chunks, names, stored, side) for chunks, side in zip(ends, ("theta_0", "theta"), strict=True)]
-    work = _open(out, request, sources)
+    work = _open(out, request, sources, output)
     try:
         live = Side(models[0], weights[0], [torch.empty(0, device=request.device)])
         drawing = request.drawing.or_kept(work / FILE)
@@ -189,12 +133,17 @@ def regress_files(
         shutil.rmtree(work)
         raise
     first, second = (Side(*side) for side in zip(models, weights, batches, strict=True))
-    _walk(request, (first, second), names, stored, work)
+    _walk(request, (first, second), names, stored, work, output)
     counts = [{"samples": len(some), "tokens": sum(map(torch.numel, b))} for some, b in zip(texts.values(), batches)]
-    return _made(work, dict(zip(texts, counts)), request.setting)
+    made = of_folder(work, dict(zip(texts, counts)), request.setting)
+    for moved in made.parts.values():
+        output.effect.include(moved.effect)
+    return made
 
 
-def _walk(request: Regression, sides: tuple[Side, Side], names: Mapping[str, str], stored: Tensors, work: Path) -> None:
+def _walk(
+    request: Regression, sides: tuple[Side, Side], names: Mapping[str, str], stored: Tensors, work: Path, output: Output
+) -> None:
     """Write each part's merged tensors into `work`, by their names in the output, if it is not there."""
     from safetensors.torch import save_file
 
@@ -204,33 +153,24 @@ def _walk(request: Regression, sides: tuple[Side, Side], names: Mapping[str, str
         walk_through(sides, request.setting, request.merged_inputs, known), len(known)
     ):
         request.progress(done, total)
-        found, moved, along, square = {}, 0.0, 0.0, 0.0
+        found, distance, effect, steps = {}, 0.0, Effect(), torch.zeros(len(STEPS) + 1)
         for name, values in merged.items():
-            rounded = values.to(_TYPES[stored[names[name]].dtype])
-            if not rounded.isfinite().all():
-                raise UserError(f"{name} has values that are NaN, Inf or too large for {stored[names[name]].dtype}.")
-            start, end = (side.weights[name].to(values.device, torch.float64) for side in sides)
-            step, full = rounded.double() - start, end - start
-            moved += step.square().sum().item()
-            along += (step * full).sum().item()
-            square += full.square().sum().item()
-            found[names[name]] = rounded.cpu().contiguous()
-        how = Moved((moved / square) ** 0.5, along / square) if square else Moved(0.0, 0.0)
+            kind = output.type_of(stored[names[name]].dtype)
+            exact, start, end = (
+                one.reshape(-1).cpu().double() for one in (values, *(side.weights[name] for side in sides))
+            )
+            rounded = output.narrow(names[name])(exact.numpy(), kind)
+            if not all_finite(rounded, kind):
+                raise UserError(f"{name} has values that are NaN, Inf or too large for {kind}.")
+            made = torch.from_numpy(rounded.view(f"<i{rounded.itemsize}")).view(_TYPES[kind])
+            effect.add(start, end, made.double(), 0.0, exact=exact)
+            distance += (made.double() - start).square().sum().item()
+            steps += in_steps(start, exact, _TYPES[kind])
+            found[names[name]] = made.reshape(values.shape)
+        size = (distance / effect.square) ** 0.5 if effect.square else 0.0
         with written(work / f"{part}.safetensors") as aside:
-            save_file(found, aside, {"moved": json.dumps(how)})
+            save_file(found, aside, {"moved": Moved(size, effect, steps.tolist()).to_json()})
     request.progress(total, total)
-
-
-def _made(work: Path, texts: dict[str, dict[str, int]], setting: Setting) -> Made:
-    tensors: dict[str, TensorInfo] = {}
-    part_of: dict[str, str] = {}
-    parts: dict[str, Moved] = {}
-    for file in sorted(work.glob("*.safetensors")):
-        header, found, _ = read_header(file)
-        tensors |= {tensor.name: tensor for tensor in found}
-        part_of |= {tensor.name: file.stem for tensor in found}
-        parts[file.stem] = Moved(*json.loads(json.loads(header[8:])["__metadata__"]["moved"]))
-    return Made(tensors, part_of, parts, texts, setting)
 
 
 def _skeleton(folder: Path, settings: Mapping[str, Any], dtype: str, device: torch.device) -> Any:
@@ -275,11 +215,12 @@ def _work(out: Path) -> Path:
     return out.with_name(f".{out.name}.regression")
 
 
-def _open(out: Path, request: Regression, sources: Sequence[ModelFolder]) -> Path:
+def _open(out: Path, request: Regression, sources: Sequence[ModelFolder], output: Output) -> Path:
     """The folder of what is made on the way: a new one, or that of a run with the same arguments."""
     work = _work(out)
     files = {one.name: [[file.path.name, *_stamp(file.path)] for file in one.files] for one in sources}
-    run = json.loads(json.dumps(files | request.described()))
+    stored = {"output": [output.dtype, output.rounding, output.seed]}
+    run = json.loads(json.dumps(files | request.described() | stored))
     if (work / "run.json").is_file() and read_made(work / "run.json") != run:
         raise UserError(f"{str(work)!r} holds a run with other arguments; finish that one, or remove the folder.")
     write_json(work / "run.json", run)

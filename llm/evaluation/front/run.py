@@ -13,7 +13,6 @@ from ...averaging.ama.settings import Sources
 from ...averaging.files.own_samples import FILE, Texts
 from ...averaging.merge import merge_named, merged_methods
 from ...averaging.pair import Pair, load_pair
-from ...averaging.precision import REMEDY
 from ...data.records import messages, turns_of
 from ...errors import UserError
 from ...evidence.rows import write_rows
@@ -158,8 +157,7 @@ def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
     inner = [point for point in points[2:] if point.alpha not in (0, 1)]
     told = inner and inner[0].saved.alpha is not None  # not where the two models are equal
     said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if told else []
-    remedies = {REGRESSION: "regmean is written in no other type"}
-    warned = [(point.ratio, point.saved.warning(kinds, remedies.get(point.method, REMEDY))) for point in inner]
+    warned = [(point.ratio, point.saved.warning(kinds)) for point in inner]
     return said + [f"At {name} {value:g}: {warning}" for (name, value), warning in warned if warning][:1]
 
 
@@ -293,6 +291,5 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
     models += ["--theta-pre", str(sources.theta_pre)] if best.method in settings.thirds else []
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
     models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
-    rounded = best.saved.warning("") and best.method != REGRESSION  # which has no other type than the models'
-    kept = ["--dtype", "float32"] if rounded else []  # else it would not be the model that was measured
+    kept = ["--dtype", "float32"] if best.saved.warning("") else []  # else it would not be the model that was measured
     return shlex.join(["alignment-tax", "average", *models, *how, *kept, "--out", "averaged"])
