@@ -64,38 +64,39 @@ def average(
 
     Raises UserError if the models do not fit each other or the ratios, or a ratio is outside [0, 1].
     """
-    folders = [isinstance(model, (str, PathLike)) for model in (theta_0, theta)]
+    models, output = (theta_0, theta, theta_pre), (dtype, rounding, seed)
+    how = {"union": union, "full": full, "ignore_config": ignore_config, "strict": strict, "code": code}
+    folders = [isinstance(model, (str, PathLike)) for model in models[:2]]
     if all(folders):
-        from ..models.cache import local_model
-        from .files.average import average_files
-        from .files.output import Output
-
         if out is None:
             raise UserError("out is None, allowed with model folders is the folder to write.")
-        recipe = _recipe(ratios, grouping, method)
-        return average_files(
-            local_model(theta_0, "theta-0"),
-            local_model(theta, "theta"),
-            Path(out),
-            recipe,
-            union=union,
-            full=full,
-            method=method,
-            options=options,
-            theta_pre=None if theta_pre is None else local_model(theta_pre, "theta-pre"),
-            soup=Soup(tuple(local_model(str(other), "with") for other in others), tuple(weights)),
-            ignore_config=ignore_config,
-            strict=strict,
-            code=code,
-            output=Output(dtype, rounding, seed),
-        )
-    written = out is not None or (dtype, rounding) != ("auto", "nearest")
-    if any(folders) or written or union or full or ignore_config or strict or code or others or weights:
+        recipe, how = _recipe(ratios, grouping, method), how | {"method": method, "options": options}
+        return _of_folders(models, Path(out), recipe, others, weights, output, how)
+    if any(folders) or out is not None or output[:2] != ("auto", "nearest") or others or weights or any(how.values()):
         raise UserError(
             "out, union and full are allowed, as are ignore_config, strict, code, dtype, rounding, others and weights, if theta_0 "
             "and theta are both folders, and folders only then."
         )
-    return _in_memory((theta_0, theta, theta_pre), ratios, grouping, method, options or {})
+    return _in_memory(models, ratios, grouping, method, options or {})
+
+
+def _of_folders(
+    models: tuple,
+    out: Path,
+    recipe: Recipe,
+    others: Sequence,
+    weights: Sequence[float],
+    output: tuple,
+    how: dict[str, Any],
+):
+    from ..models.cache import local_model
+    from .files.average import average_files
+    from .files.output import Output
+
+    theta_0, theta = (local_model(model, name) for model, name in zip(models, ("theta-0", "theta")))
+    third = None if models[2] is None else local_model(models[2], "theta-pre")
+    soup = Soup(tuple(local_model(str(other), "with") for other in others), tuple(weights))
+    return average_files(theta_0, theta, out, recipe, theta_pre=third, soup=soup, output=Output(*output), **how)
 
 
 def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method: str, options: Mapping[str, Any]):
@@ -114,13 +115,12 @@ def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method:
     by_name = isinstance(ratios, Mapping) and ratios.keys() <= right.keys()
     recipe = Recipe(Grouping(), {}) if by_name else _recipe(ratios, grouping, method)
     recipe, merge = applied(method, options, recipe)
-    fixed: frozenset[str] = frozenset()
     if not by_name:
         resolved = resolve(recipe, right, tied(right))
-        ratios, fixed = resolved.ratios, resolved.fixed
+        ratios, merge = resolved.ratios, replace(merge, fixed=resolved.fixed)
     if not isinstance(theta, Module):
-        return average_states(left, right, ratios, merge, third, fixed)
-    mix_(theta, left, right, ratios, merge, third, fixed)
+        return average_states(left, right, ratios, merge, third)
+    mix_(theta, left, right, ratios, merge, third)
     return theta
 
 

@@ -4,7 +4,7 @@ They are computed in fp64 and rounded to theta's dtype (through fp32 for the 16-
 many units in the last place wherever the two terms nearly cancel; and fp64 gives back exactly what both models agree on.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -25,13 +25,11 @@ def average(
     ratios: float | Mapping[str, float],
     method: str | Merge = "ma",
     theta_pre: Mapping[str, Tensor] | None = None,
-    fixed: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """A new state dict: theta_0 and theta merged tensor by tensor, in theta's dtypes and on its devices.
 
     ratios: one number in [0, 1], the post-RLHF share, or one per tensor name (see `grouping.ratios`).
     method: "ma", (1 - ratio) theta_0 + ratio theta, or another method of `merge`. theta_pre: of methods that take it.
-    fixed: tensors that stay theta_0's (ratio 0) or theta's (1), whatever the method has as its ends.
     Where the method has such ends, ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
     share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers
     and booleans must be equal in both models. Nothing is modified.
@@ -46,9 +44,7 @@ def average(
             result[name] = result[owners[name]]
         else:
             result[name] = torch.empty_like(theta[name], memory_format=torch.contiguous_format)
-            own = LINEAR if name in fixed else merge
-            third = _of(theta_pre, name, theta[name]) if own.third else None
-            mix_into(result[name], theta_0[name], theta[name], per_name[name], own, name, theta_pre=third)
+            _mix_named(result[name], name, (theta_0, theta, theta_pre), per_name[name], merge)
     return {name: result[name] for name in theta}
 
 
@@ -60,7 +56,6 @@ def mix_(
     ratios: float | Mapping[str, float],
     method: str | Merge = "ma",
     theta_pre: Mapping[str, Tensor] | None = None,
-    fixed: Collection[str] = (),
 ) -> None:
     """`average` written into a live module's parameters and persistent buffers; a tied weight once.
 
@@ -86,9 +81,7 @@ def mix_(
         if target.shape != theta[name].shape:
             shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"
             raise UserError(f"{name} has shape {shapes}.")
-        own = LINEAR if name in fixed else merge
-        third = _of(theta_pre, name, target) if own.third else None
-        mix_into(target, theta_0[name], theta[name], per_name[name], own, name, theta_pre=third)
+        _mix_named(target, name, (theta_0, theta, theta_pre), per_name[name], merge)
 
 
 def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -140,6 +133,14 @@ def _checked(
     for name, ratio in ratios.items():
         check_ratio(f"ratios[{name}]", ratio, most)
     return {name: float(ratio) for name, ratio in ratios.items()}
+
+
+def _mix_named(target: Tensor, name: str, models: tuple, ratio: float, merge: Merge) -> None:
+    """`mix_into` of the tensor of that name of theta_0, theta and, where the method takes it, theta_pre."""
+    theta_0, theta, theta_pre = models
+    own = merge.of(name)
+    third = _of(theta_pre, name, target) if own.third else None
+    mix_into(target, theta_0[name], theta[name], ratio, own, name, theta_pre=third)
 
 
 def mix_into(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -107,6 +107,15 @@ def average_command(
         for key, value in locals().items()
         if key not in ("out", "config") and value is not None and value is not False
     }
+    report = _average(given, out, config)
+    for label, ratio, count, values in report.coverage():
+        print(f"{label:16} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
+    for line in (report.rounded, *report.notes, f"wrote {out}"):
+        print(line)
+
+
+def _average(given: dict[str, Any], out: Path, config: Path | None):
+    """The report on what `given` options, and those of the recipe, have made; bars show how far it is."""
     options, text = with_config(given, config)
     models = models_of(options)
     how = arguments_of(options)
@@ -118,7 +127,7 @@ def average_command(
         if how["regression"] is not None:
             shown = lambda done, total: bars.show("layer", done, total)
             how["regression"] = replace(how["regression"], progress=shown)
-        report = average_files(
+        return average_files(
             models["theta_0"],
             models["theta"],
             out,
@@ -127,7 +136,3 @@ def average_command(
             progress=lambda done, total: bars.show("B", done, total, unit_scale=True),
             **how,
         )
-    for label, ratio, count, values in report.coverage():
-        print(f"{label:16} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
-    for line in (report.rounded, *report.notes, f"wrote {out}"):
-        print(line)

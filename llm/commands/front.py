@@ -12,6 +12,7 @@ from .model_options import (
     RewardCommand,
     RewardModel,
     Seed,
+    Tasks,
     Theta,
     Theta0,
     ThetaPre,
@@ -29,9 +30,7 @@ _regression = in_panel("Regression averaging")
 def front_command(
     theta_0: Theta0,
     theta: Theta,
-    tasks: Annotated[
-        str, typer.Option(help="Comma-separated: FILE.jsonl, NAME=FILE.jsonl, or names of lm-eval tasks.")
-    ],
+    tasks: Tasks,
     out: Annotated[
         Path, typer.Option("--out", help="Folder to write; a run goes on in it, with more tasks or methods.")
     ],
@@ -95,14 +94,12 @@ def front_command(
     from ..evaluation.front.settings import FrontSettings
 
     given = {"tasks": task_names(tasks), "method": method, "seed": seed, "keep": keep, "samples": samples}
-    optional = {"alphas": alphas, "strength": strength, "layers": layers}
-    given |= {key: value for key, value in optional.items() if value is not None}
-    settings = settings_from(FrontSettings, config, given)
+    given |= {"alphas": alphas, "strength": strength, "layers": layers}
+    settings = settings_from(FrontSettings, config, {key: one for key, one in given.items() if one is not None})
+    others = Soup(tuple(map(folder_of("with"), with_ or ())), tuple(weight or ()))
+    pre = theta_pre and folder_of("theta-pre")(theta_pre)
+    own = tuple(own_samples or ()), train_prompts
+    sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command, others, pre or None, *own)
     with Progress() as bars:
-        others = Soup(tuple(map(folder_of("with"), with_ or ())), tuple(weight or ()))
-        pre = theta_pre and folder_of("theta-pre")(theta_pre)
-        own = tuple(own_samples or ()), train_prompts
-        sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command, others, pre or None, *own)
-        progress = lambda label, done, total: bars.show("model", done, total, label if done < total else "")
-        print(front_files(sources, out, settings, device=device, progress=progress))
+        print(front_files(sources, out, settings, device=device, progress=bars.steps("model")))
     print(f"wrote {out / 'report.html'}")

@@ -39,6 +39,7 @@ Theta = Annotated[
         help="Model after RLHF, likewise, or a LoRA adapter on theta-0.",
     ),
 ]
+Tasks = Annotated[str, typer.Option(help="Comma-separated: FILE.jsonl, NAME=FILE.jsonl, or names of lm-eval tasks.")]
 With = Annotated[
     list[str] | None,
     typer.Option(
@@ -125,6 +126,10 @@ class Progress:
         self._bars[unit].update(done - self._bars[unit].n)
         if label:
             self.write(f"{unit} {min(done + 1, total)}/{total}: {label}")
+
+    def steps(self, unit: str) -> Callable[[str, int, int], None]:
+        """A function of (what is done next, how much is done, of how much) that shows it."""
+        return lambda label, done, total: self.show(unit, done, total, label if done < total else "")
 
     @staticmethod
     def write(line: str) -> None:

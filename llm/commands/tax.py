@@ -12,6 +12,7 @@ from .model_options import (
     RewardCommand,
     RewardModel,
     Seed,
+    Tasks,
     Theta,
     Theta0,
     settings_from,
@@ -23,9 +24,7 @@ def tax_command(
     theta_0: Theta0,
     theta: Theta,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
-    tasks: Annotated[
-        str, typer.Option(help="Comma-separated: FILE.jsonl, NAME=FILE.jsonl, or names of lm-eval tasks.")
-    ] = "",
+    tasks: Tasks = "",
     prompts: Annotated[Path | None, typer.Option(help="Prompts to reply to: JSONL, or a line each.")] = None,
     reward_model: RewardModel = None,
     reward_command: RewardCommand = None,
@@ -49,9 +48,8 @@ def tax_command(
     from ..evaluation.tax.run import TaxSettings, tax_files
 
     settings = settings_from(TaxSettings, config, {"tasks": task_names(tasks), "samples": samples, "seed": seed})
+    sources = Sources(theta_0, theta, None, prompts, reward_model, reward_command)
     with Progress() as bars:
-        sources = Sources(theta_0, theta, None, prompts, reward_model, reward_command)
-        progress = lambda label, done, total: bars.show("step", done, total, label if done < total else "")
-        for verdict in tax_files(sources, out, settings, device=device, progress=progress):
+        for verdict in tax_files(sources, out, settings, device=device, progress=bars.steps("step")):
             print(verdict)
     print(f"wrote {out / 'report.html'}")

@@ -23,7 +23,7 @@ from llm.averaging.pair import Pair
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
-from llm.evaluation.front.measure import Point
+from llm.evaluation.front.points import Point
 from llm.evaluation.front.run import _command, _saved, front_files
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1

@@ -65,7 +65,8 @@ def mix(
         if merge.copies(ratio) or merge.by_place or not dtype_0 == dtype == to or not all_finite(result, to):
             for values, kind, owner in ((low, dtype_0, "theta_0"), (high, dtype, "theta"), (result, to, "sum")):
                 if not all_finite(values, kind):
-                    both = _infinite_in_both(low, dtype_0, high, dtype) if merge is LINEAR else np.False_
+                    averaged = merge.is_linear and ratio <= 1  # else a difference of infinities is in it
+                    both = _infinite_in_both(low, dtype_0, high, dtype) if averaged else np.False_
                     if not (np.isfinite(_fp64(values, kind)) | both).all():
                         raise NotFinite(owner)
         out[block] = result

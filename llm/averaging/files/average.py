@@ -79,19 +79,16 @@ def average_files(
         if inputs.theta.is_adapter and not full and not merge.is_linear:
             raise UserError(f"method is {method!r}, allowed with an adapter is --full: the result has no low rank.")
         notes, doubts = _differences(inputs, ignore_config)
-        notes += repeated(theta, soup)
         plan = inputs.plan(recipe, output, merge)
         if strict and doubts:
             raise UserError(f"strict is set, but: {doubts[0]}")
         if regression:
             plan = _by_regression(plan, inputs, recipe, output, out, regression)
-        sources = [inputs.theta, inputs.base] if full else [inputs.theta]
-        beside, last = files_beside(sources, inputs.base, code)
-        notes += inputs.base.notes + inputs.theta.notes + doubts + plan.notes + last
-        given = {} if regression else METHODS[method].defaults | checked(METHODS[method], options or {})
-        details = plan.details | ({"soup": _shares(inputs)} if soup.others else {})
-        plan = replace(plan, notes=notes, details=details)
-        method = "regmean" if regression else method
+            method, given = "regmean", dict[str, Any]()
+        else:
+            given = METHODS[method].defaults | checked(METHODS[method], options or {})
+        beside, last = files_beside([inputs.theta, inputs.base] if full else [inputs.theta], inputs.base, code)
+        plan = replace(plan, notes=[*notes, *doubts, *plan.notes, *last])
         report = _write(plan, inputs.named, out, method, given, beside, output, origin, progress)
         if regression:
             regression.finish(out)
@@ -125,7 +122,7 @@ def _check_third(theta_pre: Path | None, method: str, merge: Merge) -> None:
 
 
 def _differences(inputs: Inputs, ignore_config: Collection[str]) -> tuple[list[str], list[str]]:
-    """(notes on settings that differ, what is doubtful about tokenizers and an adapter's base)."""
+    """(notes on settings that differ and on the folders, what is doubtful about tokenizers and an adapter's base)."""
     notes: list[str] = []
     doubts: list[str] = []
     for folder in (inputs.theta, *inputs.others):
@@ -133,13 +130,8 @@ def _differences(inputs: Inputs, ignore_config: Collection[str]) -> tuple[list[s
         notes += note_on_templates(inputs.base, folder)
         doubts += check_tokenizers(inputs.base.path, folder.path, inputs.union)
         doubts += notes_on_base(inputs.base, folder) if folder.is_adapter else []
+    notes += repeated(inputs.theta.path, inputs.soup) + inputs.base.notes + inputs.theta.notes
     return notes, doubts
-
-
-def _shares(inputs: Inputs) -> dict[str, float]:
-    """Model -> its share of the soup."""
-    names = [key for key in inputs.named if key not in ("theta_0", "theta_pre")]
-    return dict(zip(names, inputs.soup.shares, strict=True))
 
 
 def _by_regression(

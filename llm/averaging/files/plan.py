@@ -1,6 +1,6 @@
 """What an average of two model folders is to be, decided before a byte is written: its tensors, their ratios and how each is made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ...errors import UserError
@@ -58,6 +58,12 @@ class Inputs:
     full: bool = False
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Key in the report -> its share of the soup; none without one."""
+        names = [key for key in self.named if key not in ("theta_0", "theta_pre")]
+        return dict(zip(names, self.soup.shares, strict=True)) if self.others else {}
+
+    @property
     def named(self) -> dict[str, ModelFolder]:
         """Key in the report -> folder."""
         others = {other.name.replace(" ", "_"): other for other in self.others}
@@ -65,10 +71,9 @@ class Inputs:
 
     def plan(self, recipe: Recipe, output: Output, merge: Merge = LINEAR) -> Plan:
         """The plan; UserError for tensors that do not fit each other or the recipe."""
-        if not self.theta.is_adapter:
-            return _of_models(self, recipe, output, merge)
-        if self.full:
-            return _of_merged_adapter(self, recipe, output, merge)
+        if not self.theta.is_adapter or self.full:
+            plan = (_of_merged_adapter if self.full else _of_models)(self, recipe, output, merge)
+            return replace(plan, details={"soup": self.shares}) if self.others else plan
         if self.others:
             raise UserError(
                 "theta is an adapter, and the mean of several has no low rank; allowed with --with is --full."
@@ -82,12 +87,8 @@ def _of_models(inputs: Inputs, recipe: Recipe, output: Output, merge: Merge) -> 
     before = _before(inputs.third, inputs.theta, right)
     soup = of_models(inputs.soup, inputs.theta, inputs.others, right)
     resolved = resolve(recipe, dict.fromkeys([*right, *pairing.tied.values()]), pairing.tied)
-
-    def make(name: str) -> Iterator[Chunk]:
-        drawn = pairing.tied.get(name, name)  # two copies of one matrix stay one
-        ratio, own = resolved.ratios[name], LINEAR if name in resolved.fixed else merge
-        third = before.get(name) if own.third else None
-        return Averaged(left[name], right[name], ratio, output, own, drawn, third, soup(name)).chunks()
+    averaged = _averaged(left, right, before, pairing.tied, resolved, output, merge)
+    make = lambda name: averaged(name, soup(name))
 
     settings: dict[str, object] = {"tie_word_embeddings": False} if pairing.untied else {}
     notes = pairing.notes + _mixed_types(left, right)
@@ -125,15 +126,36 @@ def _of_merged_adapter(inputs: Inputs, recipe: Recipe, output: Output, merge: Me
     before = _before(inputs.third, base, tensors)
     soup = of_adapters(inputs.soup, base, adapter, inputs.others, inputs.union, always=not merge.is_linear)
 
+    averaged = _averaged(adapter.base, tensors, before, adapter.tied, resolved, output, merge)
+
     def make(name: str) -> Iterator[Chunk]:
-        ratio, several, own = resolved.ratios[name], soup(name), LINEAR if name in resolved.fixed else merge
+        several = soup(name)
         if several is None:
-            return chunks.merged(name, adapter, ratio, output)
-        drawn, third = adapter.tied.get(name, name), before.get(name) if own.third else None
-        return Averaged(adapter.base[name], tensors[name], ratio, output, own, drawn, third, several).chunks()
+            return chunks.merged(name, adapter, resolved.ratios[name], output)
+        return averaged(name, several)
 
     notes = adapter.notes + _mixed_types(adapter.base, whole) + notes
     return Plan("merged adapter", base, tensors, resolved, make, settings, notes, merge.formula)
+
+
+def _averaged(
+    left: Tensors,
+    right: Tensors,
+    before: Tensors,
+    tied: Mapping[str, str],
+    resolved: Resolved,
+    output: Output,
+    merge: Merge,
+) -> Callable[[str, chunks.Several | None], Iterator[Chunk]]:
+    """(name, the soup in place of `right`'s tensor) -> the merged tensor; two copies of one matrix stay one (`tied`)."""
+    merge = replace(merge, fixed=resolved.fixed)
+
+    def make(name: str, soup: chunks.Several | None) -> Iterator[Chunk]:
+        own, drawn = merge.of(name), tied.get(name, name)
+        third = before.get(name) if own.third else None
+        return Averaged(left[name], right[name], resolved.ratios[name], output, own, drawn, third, soup).chunks()
+
+    return make
 
 
 def _before(pre: ModelFolder | None, like: ModelFolder, names: Tensors) -> Tensors:

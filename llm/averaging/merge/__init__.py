@@ -4,7 +4,7 @@ A new one is a file here and an entry in `llm.methods` whose code is "averaging.
 in `average --method NAME` and `average(..., method="NAME")`, for models in memory and for folders alike.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ class Merge:
     starts, ends: whether ratio 0 is theta_0 and ratio 1 theta, which are then copied bit by bit.
     most: the largest ratio. third: whether it takes theta_pre too.
     is_linear: whether the merged values are (1 - ratio) theta_0 + ratio theta at any ratio.
+    fixed: names of tensors that stay theta_0's (at ratio 0) or theta's (at 1), whatever the method has as its ends.
     """
 
     formula: str
@@ -53,6 +54,11 @@ class Merge:
     most: float = 1.0
     third: bool = False
     is_linear: bool = False
+    fixed: Collection[str] = ()
+
+    def of(self, name: str) -> "Merge":
+        """How the tensor of that name is merged: by linear interpolation's ends, which are copies, if it is fixed."""
+        return replace(self, starts=True, ends=True, third=False, is_linear=True) if name in self.fixed else self
 
     def with_options(self, options: Mapping[str, Any]) -> "Merge":
         """The same with values for the options of `prepare`."""

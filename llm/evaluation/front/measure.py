@@ -4,15 +4,12 @@ Weights are mixed in place in a live model; both models stay in memory beside it
 kept in the output folder as soon as it is there, so a run that was stopped goes on with the next one.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 import torch
 
-from ... import version
 from ...averaging.ama.optimise import optimise_ratios
 from ...averaging.ama.samples import batches
 from ...averaging.displacement import saved_effect
@@ -21,74 +18,20 @@ from ...averaging.live import mix_, tied
 from ...averaging.merge import Merge
 from ...averaging.merge.linear import LINEAR
 from ...averaging.pair import Pair
-from ...averaging.precision import Effect
 from ...averaging.ratios import resolve, uniform
 from ...averaging.schedule import applied, setting_of
 from ...averaging.whole import Build, Materials, regmean
-from ...averaging.whole.regression import Setting
 from ...errors import UserError
 from ...files import read_made, write_text
 from ...grouping import Grouping, label_of, labels, ratios
-from ...methods import METHODS, family
+from ...methods import METHODS
 from ...models.batches import Tokens
 from ...models.chat import pad_id
-from ..measurement import Measurement
 from ..measuring import Progress, measure_tasks
 from ..tasks import Task
 from .claim import Claim
+from .points import Point, file_of, from_json, known_of, points_of, to_json
 from .settings import BETWEEN, REGRESSION, FrontSettings
-
-_POINTS = "points"
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """A model on the front. alpha: its ratio (of the part, at method "part"; 1 / (1 + lambda) at "regmean"). setting: as in result
-    rows. scores: metric -> measurement, as `measuring.measure_tasks` has it. saved: what rounding to the type it would be saved in
-    makes of it.
-    """
-
-    label: str
-    method: str
-    alpha: float
-    setting: dict
-    scores: dict[str, Measurement] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    saved: Effect = field(default_factory=Effect)
-
-    @property
-    def curve(self) -> str:
-        """What it is compared with others as: its method, or of "regmean" the family, since the layers' lambdas make two."""
-        return family(REGRESSION, self.setting) if self.method == REGRESSION else self.method
-
-    @property
-    def key(self) -> tuple[str, float]:
-        return self.curve, self.alpha
-
-    @property
-    def ratio(self) -> tuple[str, float]:
-        """What it is told from the others of its curve by: ("alpha", its ratio), or ("lambda", its strength)."""
-        return ("lambda", self.setting["strength"]) if self.method == REGRESSION else ("alpha", self.alpha)
-
-
-def points_of(settings: FrontSettings) -> list[Point]:
-    """theta_0, theta, and each method at each ratio; nothing is measured yet."""
-    found = [Point("theta_0", "theta_0", 0.0, {}), Point("theta", "theta", 1.0, {})]
-    for method in settings.method:
-        if method == REGRESSION:
-            for setting in settings.regressions:
-                label = f"{family(method, setting)}-{setting['strength']:.12g}"
-                found.append(Point(label, method, Setting.of(setting).alpha, setting))
-        else:
-            found += [
-                Point(f"{method}-{alpha:.12g}", method, alpha, {"alpha": alpha}) for alpha in settings.ratios_of(method)
-            ]
-    return found
-
-
-def file_of(out: Path, point: Point) -> Path:
-    """Where a run keeps what it has measured of a point."""
-    return out / _POINTS / f"{point.label}.json"
 
 
 def measure_front(
@@ -112,7 +55,7 @@ def measure_front(
     measured: list[Point] = []
     for number, point in enumerate(points):
         file = file_of(claim.out, point)
-        known = read_made(file, lambda content: _known(content, names)) if file.exists() else None
+        known = read_made(file, lambda content: known_of(content, names)) if file.exists() else None
         missing = [task for task in tasks if known is None or task.name not in known["tasks"]]
         if missing:
             setting = known["setting"] if known else None
@@ -131,32 +74,10 @@ def measure_front(
             else:
                 scores, seconds, saved = same.scores, same.seconds, same.saved
             claim.make()
-            write_text(file, _to_json(point, setting, scores, seconds, saved, missing, known))
-        measured.append(_from_json(point, file, settings.seed, measured[:1], names))
+            write_text(file, to_json(point, setting, scores, seconds, saved, missing, known))
+        measured.append(from_json(point, file, settings.seed, measured[:1], names))
     progress("done", len(points), len(points))
     return measured
-
-
-def rows_of(points: Sequence[Point], name: str, rlhf: str, seed: int) -> list[dict]:
-    """Result rows (`llm.evidence.rows`) of all points: one a task, `name` as preset."""
-    return [
-        {
-            "preset": name,
-            "seed": seed,
-            "rlhf": "none" if point.label == "theta_0" else rlhf,
-            "method": point.method,
-            "setting": point.setting,
-            "metric": task,
-            "value": scores.value,
-            "stderr": scores.stderr,
-            "n": scores.n,
-            "split": "test",
-            "seconds": point.seconds[task],
-            "version": version(),
-        }
-        for point in points
-        for task, scores in point.scores.items()
-    ]
 
 
 def _mixture(
@@ -243,62 +164,6 @@ def _measured_before(
     """theta_0 or theta, if these ratios are theirs and they have been measured."""
     distinct = set(per_tensor.values()) if isinstance(per_tensor, dict) else {per_tensor}
     return next((point for point in points[:2] if distinct == {point.alpha} and merge.copies(point.alpha)), None)
-
-
-def _known(content: dict, names: Sequence[str]) -> dict:
-    """What a point's file holds, its metrics by task; those of a task that is not measured now are left out."""
-    if not isinstance(content["setting"], dict) or not isinstance(content["saved"], dict):
-        raise ValueError("it has no setting")
-    tasks: dict[str, dict] = {}
-    for key, found in content["tasks"].items():
-        task = key.partition("/")[0]
-        if task in names:
-            tasks.setdefault(task, {})[key] = found
-    return content | {"tasks": tasks}
-
-
-def _to_json(
-    point: Point,
-    setting: dict,
-    scores: Mapping[str, Measurement],
-    seconds: Mapping[str, float],
-    saved: Effect,
-    missing: Sequence[Task],
-    known: dict | None,
-) -> str:
-    """A point's file: what an earlier run has measured, and the missing tasks' metrics."""
-    before = {key: one for found in known["tasks"].values() for key, one in found.items()} if known else {}
-    new = {
-        key: {"statistic": one.statistic, "seconds": seconds[key], "items": one.items.tolist()}
-        for key, one in scores.items()
-        if key.partition("/")[0] in {task.name for task in missing}
-    }
-    content = {"label": point.label, "setting": setting, "saved": asdict(saved), "tasks": before | new}
-    return json.dumps(content) + "\n"
-
-
-def _from_json(point: Point, file: Path, seed: int, first: Sequence[Point], names: Sequence[str]) -> Point:
-    """The point as `_to_json` wrote it, tasks in the order of `names`. first: one that was read before, whose metrics and items it
-    must have.
-    """
-
-    def take(content: dict) -> Point:
-        scores, seconds, known = {}, {}, _known(content, names)["tasks"]
-        for task in names:
-            for key, one in known[task].items():
-                items, rng = np.array(one["items"], np.float64), np.random.default_rng([seed, 2])
-                scores[key] = Measurement.of(items, one["statistic"], rng)
-                seconds[key] = round(one["seconds"], 3)
-                if not np.isfinite(items).all():
-                    raise ValueError(f"{key} has a score that is not finite")
-                if any(items.shape != point.scores[key].items.shape for point in first):
-                    raise ValueError(f"{key} has another number of items")
-        if any(list(scores) != list(point.scores) for point in first):
-            raise ValueError("it has other metrics")
-        saved = Effect.of(content["saved"])
-        return Point(point.label, point.method, point.alpha, content["setting"], scores, seconds, saved)
-
-    return read_made(file, take)
 
 
 def _on(some, device: torch.device):

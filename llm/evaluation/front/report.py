@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from ...methods import METHODS, family, looks
-from .measure import Point
+from .points import Point
 from .recommend import Recommendation
 
 STYLE = """\

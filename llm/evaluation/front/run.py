@@ -25,7 +25,8 @@ from ...models.scorers import ModelScorer
 from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
 from ..tasks import Replies, Scorer, Task
 from .claim import Claim
-from .measure import Point, file_of, measure_front, part_of, points_of, rows_of
+from .measure import measure_front, part_of
+from .points import Point, file_of, points_of, rows_of
 from .recommend import Recommendation, Series, check_count, recommend
 from .report import draw_front, recommended, report, sentence
 from .settings import BETWEEN, REGRESSION, FrontSettings
