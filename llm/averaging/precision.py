@@ -32,17 +32,18 @@ class Effect:
     values: float = 0.0
     seen: float = 0.0
 
-    def add(self, low, high, made, ratio: float, stands_for: int | None = None, exact=None) -> None:
+    def add(self, low, high, made, ratio: float, stands_for: int | None = None, exact=None, stored=None) -> None:
         """Count weights, (values,) each, numpy's or torch's in fp64 or in a type that holds their differences.
 
-        exact: the average before it was rounded; None where it is linear, at the ratio.
+        exact: the average before it was rounded; None where it is linear, at the ratio. stored: theta as it would be stored, where `high`
+        has it before that.
         """
-        step, count = high - low, len(low)
+        step, count, stored = high - low, len(low), high if stored is None else stored
         weight = (count if stands_for is None else stands_for) / max(1, count)
         square = float(step @ step)
         if not isfinite(square):  # infinities that both have, as masks do, have not moved
             finite = (step == step) & (abs(step) < inf)
-            step, low, made, high = step[finite], low[finite], made[finite], high[finite]
+            step, low, made, stored = step[finite], low[finite], made[finite], stored[finite]
             exact = None if exact is None else exact[finite]
             square = float(step @ step)
         self.square += weight * square
@@ -50,7 +51,7 @@ class Effect:
         self.along += weight * float((made - low) @ step)
         self.moved += weight * int((step != 0).sum())
         self.from_low += weight * int((made != low).sum())
-        self.from_high += weight * int((made != high).sum())
+        self.from_high += weight * int((made != stored).sum())
         self.values += weight * count
         self.seen += count
 

@@ -9,6 +9,7 @@ from ..averaging.files.chunks import Span, fp64
 from ..averaging.files.output import rounded_at_random
 from ..averaging.files.pairing import pair
 from ..averaging.precision import Effect
+from ..errors import UserError
 from ..models.folder import read_folder
 
 SIZES = (512, 256, 128, 64, 16)  # weights over the standard deviation of their updates
@@ -35,9 +36,15 @@ def table(values: int = 400_000, seed: int = 0) -> str:
 
 
 def of_pair(theta_0: Path, theta: Path) -> str:
-    """A Markdown table of a pair of model folders, both rounded to bf16 first: a row a ratio."""
+    """A Markdown table of a pair of model folders, both rounded to bf16 first: a row a ratio. UserError for adapters."""
     found = {alpha: Effect() for alpha in ALPHAS}
-    pairing = pair(read_folder(theta_0, "theta-0"), read_folder(theta, "theta"), False)
+    folders = [read_folder(theta_0, "theta-0"), read_folder(theta, "theta")]
+    for folder in folders:
+        if folder.is_adapter:
+            raise UserError(
+                f"{folder.name} is {str(folder.path)!r}, an adapter; merge it first (`average --alpha 1 --full`)."
+            )
+    pairing = pair(folders[0], folders[1], False)
     for name, right in pairing.theta.items():
         for start in range(0, right.elements if name not in pairing.tied and right.dtype in STORAGE else 0, _BLOCK):
             spans = (Span(one, start, min(start + _BLOCK, right.elements)) for one in (pairing.theta_0[name], right))

@@ -121,6 +121,10 @@ def test_the_ends_of_an_adapter(tmp_path):
     average_files(theta_0, theta, tmp_path / "full", uniform(0.0, Grouping()), full=True)
     stored = [(folder / "model.safetensors").read_bytes() for folder in (theta_0, tmp_path / "full")]
     assert stored[0] == stored[1]
+    for alpha in (0.5, 1.0):
+        report = average_files(theta_0, theta, tmp_path / f"full{alpha}", uniform(alpha, Grouping()), full=True)
+        assert (report.effect["from_high"] == 0) == (alpha == 1), "theta merged is theta"
+        assert 0 < report.effect["from_low"] <= report.effect["moved"]
 
 
 def test_each_layers_adapter_gets_its_parts_ratio(tmp_path):

@@ -81,3 +81,9 @@ def test_a_pair_of_models_lies_on_the_staircase_or_not(tmp_path, monkeypatch, ca
     assert all(abs(float(row[1]) - float(row[0])) < 0.01 and row[4] == "100.0%" for row in rows["far"])
     assert command(monkeypatch, "bench", "precision", "--theta", tmp_path / "near") == 2
     assert "theta-0 and theta are allowed together only" in capsys.readouterr().err
+    (tmp_path / "adapter").mkdir()
+    save_file({"base_model.model.w.lora_A.weight": start[None]}, tmp_path / "adapter" / "adapter_model.safetensors")
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    given = ("--theta-0", tmp_path / "theta_0", "--theta", tmp_path / "adapter")
+    assert command(monkeypatch, "bench", "precision", *given) == 2
+    assert "an adapter; merge it first (`average --alpha 1 --full`)" in capsys.readouterr().err

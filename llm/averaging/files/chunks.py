@@ -12,7 +12,7 @@ from ...models.safetensors import TensorInfo
 from ..merge import Blocks, Merge
 from ..merge.linear import LINEAR
 from . import lora
-from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, widen
+from .arithmetic import STORAGE, NotFinite, all_finite, as_floats, mix, narrow, widen
 from .output import Narrow, Output
 
 SIZE = 1 << 19  # values of a chunk: few enough for the caches, enough for Python's share of the time to be small
@@ -210,7 +210,8 @@ def _merged(
         raise UserError(f"{weight.name} of theta-0 ({weight.path}) and the adapter exceed {to}.")
     base = output.sample(low, weight.dtype).astype(np.float64)
     step = output.sample(exact, "F64") - base  # ratio (theta - theta_0)
-    output.count(base, base + step / ratio, sums, to, ratio)
+    theta = base + step / ratio
+    output.count(base, theta, sums, to, ratio, stored=widen(narrow(theta, to), to))
     return sums
 
 

@@ -59,10 +59,13 @@ class Output:
         dtype: str,
         ratio: float,
         exact: np.ndarray | None = None,
+        stored: np.ndarray | None = None,
     ) -> None:
-        """Look at a block's samples of theta_0 and theta, and at all of what was made of them: rounded, and `exact` where it is not linear."""
+        """Look at a block's samples of theta_0, theta and, where it has to be rounded, theta as it would be stored, and at all of what
+        was made of them: rounded, and `exact` where it is not linear.
+        """
         unrounded = None if exact is None else self.sample(exact, "F64")
-        self.effect.add(low, high, self.sample(made, dtype), ratio, len(made), unrounded)
+        self.effect.add(low, high, self.sample(made, dtype), ratio, len(made), unrounded, stored)
 
     def keep(self, count: int) -> None:
         """Count weights that are theta_0's in all three models."""
