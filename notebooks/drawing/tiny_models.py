@@ -35,7 +35,7 @@ SIZES = {
     "intermediate_size": 128,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
-    "max_position_embeddings": 32,
+    "max_position_embeddings": 256,  # room for a reply of as many tokens as the commands take by default
     "bos_token_id": 0,
     "eos_token_id": 1,
     "pad_token_id": 2,

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from averaging_models import LAYERS, make, reference, save_pair
 from llm import averaging
+from llm.averaging.files.report import Report
 from llm.averaging.schedule import lines, matrices
 from llm.errors import UserError
 from llm.grouping import Grouping, assign, only_linear
@@ -92,3 +93,11 @@ def test_options_and_wrong_ratios(tmp_path):
         averaging.average(theta_0, theta, [0.1, 0.2], out=tmp_path / "x", method="lines")
     with pytest.raises(UserError, match="method is 'soup', allowed are ma, slerp"):
         averaging.average(theta_0, theta, 0.5, out=tmp_path / "x", method="soup")
+
+
+def test_layers_are_listed_by_their_numbers():
+    tensors = {
+        label: (label, 0.5, (2,)) for label in ("layer10", "outer", "layer2", "layer1", "part2.mlp", "part1.mlp")
+    }
+    listed = [row[0] for row in Report("model", "lines", {}, {}, None, tensors, [], {}).coverage()]
+    assert listed == ["layer1", "layer2", "layer10", "outer", "part1.mlp", "part2.mlp"]

@@ -21,6 +21,7 @@ from drawing import fronts, gains, panels, sentences, style, tiny_models
 from drawing import rows as available
 from figure_checks import fits, told_apart
 from llm.config import names
+from llm.evaluation.front.settings import FrontSettings
 from llm.evidence import paths
 from llm.evidence.claims.ledger import Entry
 from llm.evidence.claims.line import Line
@@ -298,6 +299,14 @@ def test_tiny_models_are_tested_on_other_prompts_than_they_are_tuned_on(tmp_path
     tiny_models.make_items(tmp_path)
     tested, tuned = ({*(tmp_path / f"{name}.jsonl").open()} for name in ("prompts", "train-prompts"))
     assert tested and tuned and not tested & tuned
+
+
+def test_tiny_models_have_room_for_replies_as_long_as_the_commands_take_them():
+    longest = max(
+        len(make(np.random.default_rng(0))[0].split()) for make in (tiny_models.translation, tiny_models.colour)
+    )
+    asked = longest + len(["<s>", "<user>", "<bot>", "</s>"])
+    assert tiny_models.SIZES["max_position_embeddings"] >= asked + FrontSettings(tasks=()).tokens
 
 
 def test_a_rival_is_taken_at_the_methods_own_ratios_if_it_has_them(tmp_path):

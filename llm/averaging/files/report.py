@@ -1,10 +1,13 @@
 """What averaging two folders did."""
 
+import re
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 from ..precision import Effect
+
+_NUMBER = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,13 @@ class Report:
         return f"{self.dtype}, rounding {self.rounding}: {Effect.of(self.effect).sentence(weights)}"
 
     def coverage(self) -> list[tuple[str, float, int, int]]:
-        """(label, ratio, number of tensors, number of values) per label and ratio."""
+        """(label, ratio, number of tensors, number of values) per label and ratio; labels by their numbers, 2 before 10."""
         rows: dict[tuple[str, float], list[int]] = {}
         for label, ratio, shape in self.tensors.values():
             row = rows.setdefault((label, ratio), [0, 0])
             row[0] += 1
             row[1] += prod(shape)
-        return sorted((label, ratio, tensors, size) for (label, ratio), (tensors, size) in rows.items())
+        found = ((label, ratio, tensors, size) for (label, ratio), (tensors, size) in rows.items())
+        return sorted(
+            found, key=lambda row: ([int(part) if part.isdecimal() else part for part in _NUMBER.split(row[0])], row[1])
+        )
