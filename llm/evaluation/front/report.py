@@ -48,8 +48,8 @@ _PAGE = """\
 </table>
 <p class="small">The rise is theta's {{ alignment }} less theta_0's, {{ found.rise }}. A model keeps enough where the lower end of its interval
 (Fieller's, {{ "%g" | format(100 * found.confidence) }} %) is at least {{ "%g" | format(found.keep) }}, and so for every ratio of its
-method that is nearer to theta; beyond theta shares may be above 1{% if not found.sure and found.best %}; here none does, and the estimate decided{% endif %}. Gain: mean change of the
-abilities against theta, as a share of their scales. What is measured is the average in the precision of the run; the last columns
+method that is nearer to theta{% if not found.sure and found.best %}; here none does, and the estimate decided{% endif %}. Beyond theta a
+share may be above 1. Gain: mean change of the abilities against theta, as a share of their scales. What is measured is the average in the precision of the run; the last columns
 say what rounding it to the type that it would be saved in does.</p>
 {% if found.by_method %}
 <h2>Methods</h2>
