@@ -231,6 +231,27 @@ if better:
     FOUND.weigh(compared, "fig_better_averages-gain", PRESET.name, "LiNeS and regression averaging")
 
 # %% [markdown]
+# ## With a perfect reward model
+#
+# A learned reward model can be fooled, and one average may fool it better than another. RSF once more, on the gold reward
+# itself, so nothing is over-optimised: are the same averages above MA there, at equal gold reward?
+
+# %%
+PERFECT = "rsf-gold"
+needed = {(PERFECT, "gold-reward"): ("early-stopping", "ma"), (PERFECT, "merging-gold"): BETTER}
+perfect = rows.find(FRAMES, needed) if "gold_reward" in REWARDS else None
+if perfect:
+    line = fronts.Line("gold_reward", perfect[PERFECT], FRAMES[PERFECT])
+    fig = fronts.figure([line], PRESET.name, columns=3)
+    style.save(fig, "fig_better_averages-gold")
+
+# %%
+if perfect:
+    on_gold = compare.contests(perfect[PERFECT], FRAMES[PERFECT], of=BETTER, mark=" after RSF on gold")
+    sentences.show(sentences.report(on_gold))
+    FOUND.say(sentences.verdict(on_gold, "LiNeS and regression averaging after RSF on the gold reward"))
+
+# %% [markdown]
 # ## In short
 
 # %%

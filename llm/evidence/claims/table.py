@@ -299,7 +299,7 @@ CLAIMS: tuple[Claim, ...] = (
                 for name, route in IN_EVERY_ITERATION.items())),
     Claim("P10", "With a perfect reward model, too",
         "After RSF on the gold reward itself, too, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda or by "
-        "layer, keep more ability at equal gold reward than one ratio for all weights (MA).", "", {"methods": ()},
+        "layer, keep more ability at equal gold reward than one ratio for all weights (MA).", "", {"algorithms": ("fig_better_averages-gold",)},
         better_averages("rsf-gold", "merging-gold", "RSF on gold", "gold_reward")),
 )
 # fmt: on
