@@ -18,11 +18,10 @@
 #
 # The notebook on ratios goes on from here: several ratios instead of one, and which ratio to take.
 #
-# How paths are compared: each is cut at its highest reward (going on only loses), the abilities of two paths
-# are subtracted at equal reward, and the differences are averaged over the rewards that both paths reach.
-# This is done seed by seed, since a seed's reward model and data are its own; the intervals (95 %, Student's
-# t) are over these paired differences. With few seeds they are wide. A number is **bold** where its whole interval lies
-# on one side of 0; of all others nothing is known but their size.
+# How paths are compared: each is cut at its highest reward (going on only loses), and the abilities of two paths
+# are subtracted at equal reward, seed by seed, since a seed's reward model and data are its own; intervals (95 %) are over
+# seeds. With few seeds they are wide. A number is **bold** where its whole interval lies on one side of 0; of all others
+# nothing is known but their size.
 
 # %%
 from itertools import product
@@ -30,25 +29,22 @@ from itertools import product
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from drawing import fronts, gains, panels, rows, sentences, style
+from drawing import fronts, gains, panels, rates, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
-from llm.evidence.claims.book import read_book, with_taxes
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS, SAVED
 from llm.evidence.shares import NotComparable, rises, saved
 
 style.use()
 PRESET = load_preset(style.preset())
-BOOK = read_book(rows.check())
-FRAMES = {rlhf: with_taxes(frame, BOOK.units) for rlhf, frame in rows.frames().items()}
+FRAMES, BOOK = rows.with_book()
 RLHF = rows.first(FRAMES)
 ROWS = FRAMES[RLHF]
 OWN = rows.learning_rate(PRESET, RLHF)  # where a row names none
 REWARDS, ABILITIES = rewards(ROWS), abilities(ROWS)
 REPORTED = (*REWARDS, *ABILITIES)
 SWEEP = rows.core(RLHF)
-MA, STOPPING = style.look("ma"), style.look("early-stopping")
 FOUND = sentences.Findings()
 SEEDS = paths.seeds(ROWS[ROWS["rlhf"] == RLHF])
 sentences.show(rows.about(FRAMES, RLHF))
@@ -93,85 +89,12 @@ if both:
     style.save(fig, "fig_front-narrow")
 
 # %% [markdown]
-# The same as numbers: the gap between the two paths at equal reward, at each learning rate. Where several rates were run,
-# averaging at each rate is also compared with early stopping at the rate whose path encloses the largest area on the first
-# seed: who can choose the learning rate may not need averaging.
-
-# %%
-best = paths.best_rate(SWEPT, "early-stopping", RATES)[0] if RATES else None
-
-
-def gap(lr, rival, ability, reward):
-    """MA at one rate minus early stopping at another (or the same), at equal reward, over all rewards that both reach."""
-    pair = [PATHS[lr]["ma"], PATHS[rival]["early-stopping"]]
-    common = set.intersection(*(set(path["seed"]) for path in pair))
-    return paths.gap(*(paths.of_seeds(path, common) for path in pair), ability, reward, over_items=True)
-
-
-def seeds_of(rates):
-    """How many seeds have some learning rates."""
-    return panels.seed_count(len(set.intersection(*(set(PATHS[lr]["ma"]["seed"]) for lr in rates))))
-
-
-if both:
-    RIVALS = {"same rate": lambda lr: lr} | ({f"best rate, {NAMES[best]}": lambda lr: best} if RATES else {})
-    GAPS = {
-        (against, lr, reward, ability): gap(lr, rival(lr), ability, reward)
-        for (against, rival), lr, reward, ability in product(RIVALS.items(), NAMES, REWARDS, ABILITIES)
-    }
-    shape = len(REWARDS), len(ABILITIES)
-    size = style.WIDTH, shape[0] * style.PANEL + 0.2
-    fig, axes = plt.subplots(*shape, figsize=size, sharex=True, squeeze=False)
-    for reward, line in zip(REWARDS, axes, strict=True):
-        for ability, ax in zip(ABILITIES, line, strict=True):
-            ax.axhline(0, color=STOPPING.colour, linewidth=1)
-            for place, lr in enumerate(NAMES):
-                for against, shift, mark in zip(RIVALS, (-0.14, 0.14), "os", strict=False):
-                    panels.interval_mark(
-                        ax, place + shift * (len(RIVALS) > 1), GAPS[against, lr, reward, ability], MA.colour, "_", mark
-                    )
-            ax.set_xticks(range(len(NAMES)), [f"{name}\n({seeds_of([lr]).split()[0]})" for lr, name in NAMES.items()])
-            ax.set_xlim(-0.6, len(NAMES) - 0.4)
-            ax.set_ylabel(f"{METRICS[ability].label},\nMA - early stopping")
-            ax.set_title(f"at equal {METRICS[reward].words}")
-    for against, mark in zip(RIVALS, "os", strict=False):
-        axes[0, 0].plot([], [], f"{mark}-", color=MA.colour, label=f"against early stopping at the {against}")
-    for ax in axes[-1]:
-        ax.set_xlabel("learning rate (seeds)")
-    panels.legend(fig, axes, 2)
-    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(ALL)))
-    style.save(fig, "fig_advantage")
-
-# %%
-if both:
-    table = [
-        {
-            "learning rate": NAMES[lr],
-            "early stopping at": against,
-            "seeds": seeds_of([lr, RIVALS[against](lr)]),
-            "at equal": METRICS[reward].words,
-            **{METRICS[a].label: sentences.cell(GAPS[against, lr, reward, a], a) for a in ABILITIES},
-        }
-        for against, lr, reward in product(RIVALS, NAMES, REWARDS)
-    ]
-    sentences.show(f"MA minus early stopping. {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(table))}")
-    sides = [GAPS["same rate", lr, "reward", a] for lr, a in product(NAMES, ABILITIES)]
-    FOUND.say(
-        f"At the same learning rate and equal learned reward, MA against early stopping over all rewards that both reach: "
-        f"{sentences.counted(one.verdict for one in sides if one)}, of {len(sides)} comparisons "
-        f"(learning rate{'s' * (len(NAMES) > 1)} {panels.several([f'{name} on {seeds_of([lr])}' for lr, name in NAMES.items()])}; "
-        f"{len(ABILITIES)} abilities)."
-    )
-if both and not RATES:
-    print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
-
-# %% [markdown]
-# The fairest comparison gives each method the learning rate that suits it. At each level of the reward, from 50 to 95 %
-# of the algorithm's rise, averaging and early stopping each take, where there is a choice, the rate that is best there on the
-# other seeds, and are told on the one left out. What is told is the *share saved*: how much of the tax that early stopping pays at that reward averaging
-# does not pay. Near $\theta_0$ all paths coincide and there is no tax to save, so the levels begin at half of the rise.
-# This is what the ledger of claims decides by (`docs/protocol.md`), on all abilities together, each divided by what RSF takes of it.
-# At one learning rate all seeds count that have it, at several those that have them all.
+# As a number: the *share saved*, how much of the tax that early stopping pays averaging does not pay, at equal reward, over 50 to
+# 95 % of the algorithm's rise. Near $\theta_0$ all paths coincide and there is no tax to save. Who can choose the learning rate may
+# not need averaging, so the fairest comparison gives each method the rate that suits it: at each level of the reward both take the
+# one that is best there on the other seeds, and are told on the one left out. This is what the ledger of claims decides by
+# (`docs/protocol.md`), on all abilities together, each divided by what RSF takes of it. At one learning rate all seeds count that
+# have it, at several those that have them all.
 
 
 # %%
@@ -188,9 +111,10 @@ def share(models, ability, reward):
 if both:
     CHOICES = {"each at its best rates": RATES} if RATES else {}
     CHOICES |= {f"both at {name}": [lr] for lr, name in NAMES.items()}
-    table, shares = [], {}
-    for (how, among), reward in product(CHOICES.items(), REWARDS):
+    table, SHARES = [], {}
+    for (choice, among), reward in product(CHOICES.items(), REWARDS):
         common = set.intersection(*(set(PATHS[lr]["ma"]["seed"]) for lr in among))
+        how = f"{choice} ({panels.seed_count(len(common))})"
         models = {
             method: {lr: paths.of_seeds(PATHS[lr][method], common) for lr in among}
             for method in ("ma", "early-stopping")
@@ -203,18 +127,20 @@ if both:
         table.append(
             {
                 "learning rate": how,
-                "seeds": len(common),
                 "at equal": METRICS[reward].words,
                 **cells,
                 "rewards compared": told[ABILITIES[0]][1],
             }
         )
-        if reward == "reward":
-            shares[how] = {a: one for a, (one, _) in told.items() if not isinstance(one, str)}, seeds_of(among)
+        found = {(reward, a): None if isinstance(one, str) else one for a, (one, _) in told.items()}
+        SHARES[how] = SHARES.get(how, {}) | found
+    fig = rates.saved(SHARES, PRESET.name)
+    style.save(fig, "fig_advantage")
     sentences.show(
         f"Share of early stopping's tax that MA saves. {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(table))}"
     )
-    for how, (by_ability, seeds) in shares.items():
+    for how, of_choice in SHARES.items():
+        by_ability = {a: one for (reward, a), one in of_choice.items() if reward == "reward" and one}
         told = [
             f"{sentences.share(one)} ({sentences.ability_words(a)})"
             for a, one in by_ability.items()
@@ -222,10 +148,31 @@ if both:
         ]
         taxed = [sentences.ability_words(a) for a in by_ability]
         FOUND.say(
-            f"Early stopping's tax at equal learned reward, {how} ({seeds}): "
+            f"Early stopping's tax at equal learned reward, {how}: "
             f"MA saves {'; '.join(told) or 'no share that is clear of 0'}. "
             f"A tax that is clear of 0 is paid in: {'; '.join(taxed) or 'nothing'}."
         )
+
+if both and not RATES:
+    print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
+
+# %% [markdown]
+# ## Calibration
+#
+# Does the model still know how sure it may be? The calibration error and the Brier score of the choices in question answering, lower
+# is better, along averaging: minus those of $\theta$.
+
+# %%
+CALIBRATION = [metric for metric in ("qa_ece", "qa_brier") if metric in set(ROWS["metric"])]
+if both and CALIBRATION:
+    path = both[RLHF]["ma"]
+    ratios = {f"{alpha:g}": paths.at(path, alpha) for alpha in sorted(set(path["step"]) - {1.0})}
+    theta = paths.at(path, 1)
+    change = {a: {m: paths.difference(model, theta, m) for m in CALIBRATION} for a, model in ratios.items()}
+    sentences.show(sentences.changes(change, "alpha, minus theta"))
+    for metric in CALIBRATION:
+        sides = [by_metric[metric].verdict for by_metric in change.values()]
+        FOUND.say(f"{METRICS[metric].words} of averages against theta: {sentences.counted(sides)}.")
 
 # %% [markdown]
 # ## Which layers? One part at a time

@@ -29,7 +29,7 @@ FINDINGS = sentences.Findings()
 RLHF = next(rlhf for rlhf in names("alignment") if rlhf in BOOK.rows)
 FRONTS = reference.fronts(BOOK, RLHF) if IN_TAXES in BOOK.units else {}
 if FRONTS:
-    print(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS)}")
+    print(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS.values())}")
 else:
     told = "no ability that has a highest value (a log-likelihood has none) pays a tax that is clear of 0"
     print(f"{PRESET.name}, {RLHF.upper()}: {told}, or no reward is gained, so nothing is drawn here.")
@@ -44,24 +44,23 @@ print(plane.missing(lacking, BOOK.seeds))
 # %% [markdown]
 # ## The best of each group
 #
-# One family for each group of methods: the one that saves most at 90 % of the rise on the first seed, drawn from the others
-# so that the choice cannot flatter itself. Groups none of whose families gets that far are told where they end. Early
-# stopping needs no second model and no method; MA is the plain average. A front that lies higher is better. Bands are those of
-# each front by itself (Fieller's 95 %, of a ratio of means over seeds); methods are compared seed by seed in the table below.
+# The best family of each group of methods: for each seed the one that pays least at 90 % of the rise on the *other* seeds, so that
+# the choice cannot flatter itself; the legend names the one that most seeds take. Groups none of whose families gets that far are told where they end. Early
+# stopping needs no second model and no method; MA is the plain average. A front that lies higher is better. Bars, at 90 % of the
+# rise, are those of each front by itself (Fieller's 95 %, of a ratio of means over seeds, wider where there was a choice); methods are
+# compared seed by seed in the table below.
 
 # %%
-CHOSEN = reference.leaders(BOOK, RLHF, plane.drawn(FRONTS)) if FRONTS else {}
+CHOSEN = reference.leaders(plane.drawn(FRONTS))
 if FRONTS:
     fig = plane.main(FRONTS, CHOSEN, PRESET.name)
     style.save(fig, "fig_methods")
 
 # %%
 if CHOSEN:
-    told = [f"{GROUPS[group]}: {style.look(name).short}" for group, (name, _) in CHOSEN.items()]
-    FINDINGS.say(
-        f"The best of each group that gets to 90 % of the rise, by its first seed: {sentences.plain('; '.join(told))}."
-    )
-    if few := [style.look(name).short for name, _ in CHOSEN.values() if name not in plane.settled(FRONTS, CHOSEN)]:
+    told = [f"{GROUPS[group]}: {plane.names(leader)}" for group, leader in CHOSEN.items()]
+    FINDINGS.say(f"The best of each group, for each seed by the other seeds: {sentences.plain('; '.join(told))}.")
+    if few := [plane.names(leader) for leader in CHOSEN.values() if leader not in plane.settled(CHOSEN)]:
         FINDINGS.say(f"Measured on too few seeds to be drawn above yet: {sentences.plain(', '.join(few))}.")
 
 # %% [markdown]

@@ -32,15 +32,13 @@ import pandas as pd
 from drawing import fronts, panels, rates, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
-from llm.evidence.claims.book import read_book, with_taxes
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS
 from llm.methods import METHODS
 
 style.use()
 PRESET = load_preset(style.preset())
-BOOK = read_book(rows.check())
-FRAMES = {rlhf: with_taxes(frame, BOOK.units) for rlhf, frame in rows.frames().items()}
+FRAMES, BOOK = rows.with_book()
 RSF = FRAMES["rsf"]
 REWARDS, ABILITIES = rewards(RSF), abilities(RSF)
 REPORTED = (*REWARDS, *ABILITIES)

@@ -97,22 +97,26 @@ def write(notebook: "NotebookNode", path: Path) -> None:
     aside.replace(path)
 
 
-def make(name: str, to: Path) -> str:
-    """Execute a notebook into a folder; its name."""
+def make(name: str, to: Path) -> tuple[str, float]:
+    """Execute a notebook into a folder; its name, and the processor seconds of its kernel."""
+    before = sum(os.times()[2:4])  # of children that have ended
     write(execute(convert(name)), to / f"{name}.ipynb")
-    return name
+    return name, sum(os.times()[2:4]) - before
 
 
-def make_all(wanted: list[str], to: Path, jobs: int) -> None:
-    """Several at a time, in processes of their own; the first error ends it once those that run are done."""
+def make_all(wanted: list[str], to: Path, jobs: int) -> dict[str, float]:
+    """Several at a time, in processes of their own; the first error ends it once those that run are done. Name -> processor seconds."""
+    seconds = {}
     with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(wanted), unit="notebook") as bar:
         try:
             for done in as_completed([pool.submit(make, name, to) for name in wanted]):
-                bar.set_description(done.result())
+                name, seconds[name] = done.result()
+                bar.set_description(name)
                 bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return seconds
 
 
 def main() -> None:
@@ -130,7 +134,9 @@ def main() -> None:
         sys.exit("error: --to = notebooks holds those of preset microcosm; give another folder, and FIGURES too")
     if asked.jobs < 1:
         sys.exit(f"error: --jobs = {asked.jobs} is not allowed; allowed are whole numbers from 1")
-    make_all(asked.names or wanted(), asked.to, asked.jobs)
+    seconds = make_all(asked.names or wanted(), asked.to, asked.jobs)
+    told = ", ".join(f"{name} {took:.0f}" for name, took in sorted(seconds.items(), key=lambda one: -one[1]))
+    print(f"Processor seconds: {sum(seconds.values()):.0f}, of which {told}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@
 # is another one at another learning rate; the notebook on averaging shows what can be had back.
 
 # %%
+from collections import Counter
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -27,6 +28,7 @@ from drawing import fronts, panels, procedure, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import paths
 from llm.evidence.frames import abilities, rewards
+from llm.evidence.intervals import cross_chosen
 from llm.evidence.metrics import METRICS
 from llm.methods import Look
 from llm.run import Run
@@ -161,22 +163,21 @@ else:
 # %%
 BEST = """
 Which rate is best for early stopping? The one whose curve encloses the largest area in (learned reward,
-mean ability), above $\\theta_0$'s reward and above chance. It is chosen on the first seed and reported on
-the others, so that the choice cannot flatter itself.
+mean ability), above $\\theta_0$'s reward and above chance. For each seed it is chosen on the other seeds, so that the choice cannot
+flatter itself.
 """
-best, others = None, SEEDS
+BEST_PATH, TAKEN = None, {}
 if RATES:
     sentences.show(BEST)
-    best, others = paths.best_rate(SWEPT, "early-stopping", RATES)
+    BEST_PATH, TAKEN = paths.at_best_rates(SWEPT, "early-stopping", RATES)
     areas = pd.DataFrame(
         {f"lr {NAMES[lr]}": paths.areas(SWEPT, paths.path(SWEPT, "early-stopping", lr)) for lr in RATES}
     ).T
     sentences.show(sentences.framed(areas.rename(columns=lambda seed: f"seed {seed}"), "area", 3))
+    counted = Counter(TAKEN.values())
+    told = [f"{NAMES[lr]} ({panels.seed_count(counted[lr])})" for lr in RATES if lr in counted]
     FOUND.say(
-        f"Early stopping ({panels.seed_count(len(areas.columns))}) encloses most at learning rate {NAMES[best]} on the seed that chooses "
-        f"({min(areas.columns)}), and at "
-        + panels.several([f"{NAMES[RATES[int(np.argmax(areas[seed].to_numpy()))]]} (seed {seed})" for seed in others])
-        + " on the others."
+        f"The learning rate at which early stopping encloses most, for each seed by the others: {panels.several(told)}."
     )
 
 # %% [markdown]
@@ -185,8 +186,8 @@ if RATES:
 # Going on after the reward has stopped to rise only loses, and nobody has to. The fair question is what is
 # lost *on the way up*. The reward is called **saturated** at the first iteration at which the learned reward
 # is within a small share of its whole rise from the highest value that the run reaches; the iteration before
-# it is still on the way up. That model and the last one are compared with $\theta_0$ seed by seed, at the learning rate that is
-# best for early stopping where several were run.
+# it is still on the way up. That model and the last one are compared with $\theta_0$ seed by seed, where several learning rates
+# were run at each, and with each seed at its best for early stopping by the other seeds.
 #
 # Two kinds of error answer two questions. *Over seeds*: would another seed, with all that it makes anew,
 # show it too, and how much of it? The intervals are of this kind. *Over items*: have these very runs lost
@@ -198,56 +199,52 @@ SHOWN = {"up": "before saturation", "end": "last iteration"}
 FAIR = SWEPT if RATES else ROWS
 
 
-def stopped(rows, lr):
+def stopped(path):
     """Which model -> its rows."""
-    path = paths.path(rows, "early-stopping", lr)
     before = {seed: steps[0] for seed, steps in paths.saturation(path).items()}
     return {"up": paths.at(path, before), "end": paths.at(path, path.groupby("seed")["step"].max().to_dict())}
 
 
-def compared(rows, lr):
+def compared(path, inflation=1.0):
     """(which model, metric) -> difference to theta_0."""
-    models = stopped(rows, lr)
-    start = paths.of_seeds(paths.theta_0(rows), models["end"]["seed"])
-    return {(name, m): paths.difference(model, start, m) for name, model in models.items() for m in REPORTED}
+    models = stopped(path)
+    start = paths.of_seeds(paths.theta_0(FAIR), models["end"]["seed"])
+    return {
+        (name, m): paths.difference(model, start, m, inflation=inflation)
+        for name, model in models.items()
+        for m in REPORTED
+    }
 
 
 if STOPPING is not None:
-    TAX = {lr: compared(FAIR, lr) for lr in RATES or [None]}
+    TAX = {NAMES[lr]: compared(paths.path(FAIR, "early-stopping", lr)) for lr in RATES or [None]}
+    TAX |= {"best": compared(BEST_PATH, cross_chosen(len(TAKEN), True))} if RATES else {}
     fig, axes = plt.subplots(
         2, len(ABILITIES), figsize=(style.WIDTH, 2 * style.PANEL), sharex=True, sharey="col", squeeze=False
     )
     for line, name, look in zip(axes, SHOWN, ("early-stopping", "theta"), strict=True):
         for ax, ability in zip(line, ABILITIES, strict=True):
             ax.axhline(0, color=style.look("theta_0").colour, linewidth=0.8)
-            if RATES:
-                ax.axvspan(
-                    RATES.index(best) - 0.4,
-                    RATES.index(best) + 0.4,
-                    color=style.FAINT,
-                    zorder=0,
-                    label="best for early stopping",
-                )
             ax.set_xlim(-0.6, len(TAX) - 0.4)
             for place, found in enumerate(TAX.values()):
                 panels.interval_mark(ax, place, found[name, ability], style.look(look).colour, "_")
-            ax.set_xticks(range(len(TAX)), [NAMES[lr] for lr in TAX])
+            ax.set_xticks(range(len(TAX)), list(TAX))
             ax.set_ylabel(f"{METRICS[ability].label},\nminus " + r"$\theta_0$'s")
             ax.set_title(SHOWN[name])
     for ax in axes[-1]:
         ax.set_xlabel("learning rate")
-    if RATES:
-        panels.legend(fig, axes, 2)
-    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(FAIR)))
+    note = "best: for each seed the rate that is best for early stopping on the other seeds" if RATES else ""
+    panels.stamp_differences(fig, PRESET.name, len(paths.seeds(FAIR)), note=note)
     style.save(fig, "fig_tax")
 
 # %%
 if STOPPING is not None:
     MODELS = {"up": "before the reward saturates", "end": "at the end"}
-    STOPPED = stopped(FAIR, best)
-    FIRST = paths.of_seeds(paths.theta_0(FAIR), STOPPED["end"]["seed"])
+    FAIR_PATH = BEST_PATH if RATES else paths.path(FAIR, "early-stopping")
+    STOPPED, FOUND_TAX = stopped(FAIR_PATH), list(TAX.values())[-1]
+    FIRST = paths.of_seeds(paths.theta_0(FAIR), FAIR_PATH["seed"])
     ITEMS = {
-        (name, m): TAX[best][name, m].mean
+        (name, m): FOUND_TAX[name, m].mean
         / (paths.items_error(STOPPED[name], FIRST, m) or np.nan)  # no error, no number
         for name in MODELS
         for m in REPORTED
@@ -261,24 +258,19 @@ if STOPPING is not None:
                 "/ error over seeds": f"{found.standard_errors:.1f}" if len(FIRST["seed"].unique()) > 1 else "-",
                 "/ error over items": f"{ITEMS[name, metric]:.1f}",
             }
-            for (name, metric), found in TAX[best].items()
+            for (name, metric), found in FOUND_TAX.items()
         ]
     )
-    sentences.show(f"Learning rate {NAMES[best]}. {sentences.BOLD}\n\n{sentences.markdown(report)}")
-    seeds = len(paths.seeds(FIRST))
-    for name, where in MODELS.items():
-        taxed = [METRICS[a].words for a in ABILITIES if TAX[best][name, a].verdict == "below"]
+    where = "each seed at its best learning rate by the other seeds" if RATES else f"learning rate {NAMES[None]}"
+    sentences.show(f"With {where}. {sentences.BOLD}\n\n{sentences.markdown(report)}")
+    for name, model in MODELS.items():
+        taxed = [METRICS[a].words for a in ABILITIES if FOUND_TAX[name, a].verdict == "below"]
         lost = [METRICS[a].words for a in ABILITIES if ITEMS[name, a] < -3]
-        sentence = (
-            f"At learning rate {NAMES[best]} ({panels.seed_count(seeds)}) the model {where} lies below theta_0 with its whole 95 % interval in "
-            f"{panels.several(taxed or ['no ability'])}, and in these very runs, by more than 3 standard errors over items, in "
-            f"{panels.several(lost or ['none'])}"
+        FOUND.say(
+            f"With {where} ({panels.seed_count(len(paths.seeds(FIRST)))}) the model {model} lies below theta_0 with its whole 95 % "
+            f"interval in {panels.several(taxed or ['no ability'])}, and in these very runs, by more than 3 standard errors over "
+            f"items, in {panels.several(lost or ['none'])}."
         )
-        if RATES and len(others) < seeds:
-            held = compared(paths.of_seeds(FAIR, others), best)
-            kept = [METRICS[a].words for a in ABILITIES if held[name, a].verdict == "below"]
-            sentence += f"; on the seeds that the rate was not chosen on, in {panels.several(kept or ['none'])}"
-        FOUND.say(f"{sentence}.")
 
 # %% [markdown]
 # ## In short

@@ -61,6 +61,18 @@ def cross_chosen(seeds: int, chosen: bool) -> float:
     return 1 + seeds / (seeds - 1) if chosen and seeds > 1 else 1.0
 
 
+def chosen_elsewhere(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Of values (candidates, seeds, levels) those of the candidate that is best on the other seeds, (seeds, levels), and its place.
+
+    Candidates at a level are those that have a value there on every seed; NaN where there is none. A single seed chooses for itself.
+    """
+    reached = np.isfinite(values).all(axis=1, keepdims=True)
+    others = values.sum(axis=1, keepdims=True) - values if values.shape[1] > 1 else values
+    best = np.where(reached, others, -np.inf).argmax(axis=0)
+    chosen = np.take_along_axis(values, best[None], axis=0)[0]
+    return np.where(reached.any(axis=0), chosen, np.nan), best
+
+
 def of_mean(values: ArrayLike, bound: float = 0.0, inflation: float = 1.0) -> Estimate:
     """The mean of paired differences, (seeds,), tested against a bound."""
     values = _checked(values)

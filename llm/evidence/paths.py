@@ -18,7 +18,7 @@ from ..methods import METHODS, Order
 from .curves import Curve, MeasuredPath, bootstrap_curves, curve_hypervolume
 from .curves import gap as gap_of_curves
 from .frames import after, read_preset
-from .intervals import Interval, t_interval
+from .intervals import Interval, chosen_elsewhere, t_interval
 from .metrics import MEAN_ABILITY
 
 CORE = ("theta_0", "chance", "theta", "early-stopping", "ma", "part", "ama")  # what needs no training but RLHF's own
@@ -40,11 +40,6 @@ def seeds(rows: pd.DataFrame) -> list[int]:
 
 def of_seeds(rows: pd.DataFrame, chosen: Iterable[int]) -> pd.DataFrame:
     return rows[rows["seed"].isin(set(chosen))]
-
-
-def choosing(seeds: Sequence[int]) -> tuple[int, list[int]]:
-    """What has to be chosen is chosen on the first seed and reported on the others (on itself where it is alone)."""
-    return seeds[0], list(seeds[1:]) or list(seeds)
 
 
 def swept(rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,15 +143,20 @@ def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> Any:
     return found[0]
 
 
-def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str, over_items: bool = True) -> Interval:
+def difference(
+    first: pd.DataFrame, second: pd.DataFrame, metric: str, over_items: bool = True, inflation: float = 1.0
+) -> Interval:
     """first - second, one model a seed each, paired over seeds, with its 95 % interval.
 
-    With one seed the interval is that over items (`items_error`), or missing where these are not to count.
+    With one seed the interval is that over items (`items_error`), or missing where these are not to count. inflation: of the
+    squared error, where a model was chosen on the other seeds (`llm.evidence.intervals.cross_chosen`).
     """
     common = seeds(first)
     if common != seeds(second):
         raise UserError(f"results: seeds {common} and {seeds(second)} must be the same to be paired.")
-    interval = t_interval([value(first, seed, metric) - value(second, seed, metric) for seed in common])
+    interval = t_interval(
+        [value(first, seed, metric) - value(second, seed, metric) for seed in common], inflation=inflation
+    )
     if len(common) > 1 or not over_items:
         return interval
     half = NORMAL * items_error(first, second, metric)
@@ -234,14 +234,16 @@ def areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward") -> d
     }
 
 
-def best_rate(
-    rows: pd.DataFrame, family: str, among: Iterable[float | None], reward: str = "reward"
-) -> tuple[float | None, list[int]]:
-    """The learning rate of the largest area on the first seed, and the other seeds, to report it on (`choosing`)."""
-    chosen_on, _ = choosing(seeds(rows))
-    found = {lr: areas(rows, path(rows, family, lr), reward) for lr in among}
-    best = max(found, key=lambda lr: found[lr][chosen_on])
-    return best, choosing(sorted(found[best]))[1]
+def at_best_rates(
+    rows: pd.DataFrame, family: str, among: Sequence[float | None], reward: str = "reward"
+) -> tuple[pd.DataFrame, dict[int, float | None]]:
+    """A family's path, on each seed at the learning rate of the largest area on the other seeds; and seed -> that rate."""
+    models = {lr: path(rows, family, lr) for lr in among}
+    found = [areas(rows, one, reward) for one in models.values()]
+    common = sorted(set.intersection(*map(set, found)))
+    _, best = chosen_elsewhere(np.array([[[area[seed]] for seed in common] for area in found]))
+    taken = {seed: among[place] for seed, place in zip(common, best[:, 0], strict=True)}
+    return pd.concat([of_seeds(models[lr], [seed]) for seed, lr in taken.items()]), taken
 
 
 def best_step(path: pd.DataFrame, least_reward: float) -> float:

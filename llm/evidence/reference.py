@@ -4,7 +4,8 @@ Reward is counted in shares of a seed's own rise (`llm.evidence.shares`), tax in
 whole tax, the mean over the abilities that pay one. All at the preset's own learning rate.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,36 +19,34 @@ from . import paths
 from .claims.association import by_model, with_the_tax
 from .claims.book import Book
 from .costs import GROUPS, compared, cost_of
-from .intervals import Interval, ratio_of_means, t_interval
+from .intervals import Interval, chosen_elsewhere, cross_chosen, ratio_of_means, t_interval
 from .metrics import IN_TAXES
 from .shares import NotComparable, Saved, at_levels, saved
 
 EQUAL = "pattern"  # the family without a look: figure 9's equal ratios, which are MA under another name
 GRID = np.arange(0, 111) / 100  # shares of the rise that fronts are told at
 LEVELS = (0.8, 0.9, 0.95)  # and that the table has
+CHOSEN_AT = 0.9  # of the rise: where leaders are
 RIVAL = "early-stopping"
 PREDICTORS = ("forward_kl", "weight_displacement")
 
 
 @dataclass(frozen=True)
 class Front:
-    """tax: (seeds, GRID) in taxes; NaN at shares of the rise that the path does not reach on every seed. whole: theta's, (seeds,)."""
+    """tax: (seeds, GRID) in taxes; NaN at shares of the rise that the path does not reach on every seed. whole: theta's, (seeds,).
+    inflation: of the squared error, where there was a choice (`leaders`).
+    """
 
     family: str
     method: str
     seeds: tuple[int, ...]
     tax: NDArray[np.float64]
     whole: NDArray[np.float64]
+    inflation: float = 1.0
 
     @property
     def group(self) -> str:
         return cost_of(self.method).group
-
-    def without(self, seed: int) -> "Front":
-        """The front of the other seeds; itself where there are none."""
-        others = [place for place, one in enumerate(self.seeds) if one != seed]
-        kept = tuple(self.seeds[place] for place in others)
-        return replace(self, seeds=kept, tax=self.tax[others], whole=self.whole[others]) if others else self
 
     def band(self) -> tuple[NDArray, NDArray, NDArray]:
         """The share of theta's tax paid at each share of the rise, and its 95 % interval over seeds.
@@ -58,7 +57,7 @@ class Front:
         found = np.full((3, len(GRID)), np.nan)
         if self.whole.mean() > 0:
             for place in np.flatnonzero(np.isfinite(self.tax).all(axis=0)):
-                share = ratio_of_means(self.tax[:, place], self.whole)
+                share = ratio_of_means(self.tax[:, place], self.whole, inflation=self.inflation)
                 found[:, place] = share.mean, share.low, share.high
         found[~np.isfinite(found)] = np.nan
         return found[0], found[1], found[2]
@@ -154,31 +153,52 @@ def table(book: Book, rlhf: str, levels: Sequence[float] = LEVELS) -> list[Line]
     return sorted(lines, key=place)
 
 
-def leaders(book: Book, rlhf: str, among: Iterable[str], level: float = 0.9) -> dict[str, tuple[str, int]]:
-    """group -> the family that saves most of early stopping's tax, and the seed that it was chosen on: the first that all of the
-    group's families have (`llm.evidence.paths.choosing`), so others say how good it is.
-
-    Told at `level` of the rise, of families that have the lowest of `LEVELS` too; where no family of the group gets there, at the highest tenth that one gets to. MA and early stopping,
-    which all are held against, lead no group, nor does the oracle, which is a bound.
+@dataclass(frozen=True)
+class Leader:
+    """front: on each seed that of the family that pays least on the other seeds, under the name of the one taken most often.
+    taken: family -> the seeds that took it, the most first.
     """
-    models = models_of(book, rlhf)
-    groups: dict[str, list[str]] = {}
-    for name in models:
-        if name in among and name not in (RIVAL, "ma") and (method := _method(models[name], name)) != "oracle":
-            groups.setdefault(cost_of(method).group, []).append(name)
-    found = {}
+
+    front: Front
+    taken: Mapping[str, int]
+
+
+def leaders(found: Mapping[str, Front], level: float = CHOSEN_AT) -> dict[str, Leader]:
+    """group -> its best family, chosen for each seed on the others, as claims do (`llm.evidence.intervals.chosen_elsewhere`).
+
+    Told at `level` of the rise, of families that have the lowest of `LEVELS` too; where no family of the group gets there, at the highest
+    tenth that one gets to; on the seeds that all of these families have. MA and early stopping, which all are held against, lead no
+    group, nor does the oracle, which is a bound.
+    """
+    groups: dict[str, list[Front]] = {}
+    for front in found.values():
+        if front.family not in (RIVAL, "ma") and front.method != "oracle":
+            groups.setdefault(front.group, []).append(front)
+    best = {}
     for group, families in groups.items():
-        if RIVAL in models and (seeds := set.intersection(*(set(models[one]["seed"]) for one in (*families, RIVAL)))):
-            one = {name: paths.of_seeds(models[name], [min(seeds)]) for name in (*families, RIVAL)}
-            for at in np.arange(level, 0, -0.1):
-                both = {float(at), min(float(at), LEVELS[0])}
-                reaching = [name for name in families if all(saved_at(book, rlhf, models, name, one) for one in both)]
-                first = {name: saved_at(book, rlhf, one, name, float(at)) for name in reaching}
-                kept = {name: saved.kept[0] for name, saved in first.items() if saved}
-                if kept:
-                    found[group] = max(kept, key=lambda name: kept[name]), min(seeds)
-                    break
-    return found
+        for at in np.arange(level, 0, -0.1):
+            columns = [int(np.abs(GRID - share).argmin()) for share in (at, min(at, LEVELS[0]))]
+            reaching = [front for front in families if np.isfinite(front.tax[:, columns]).all()]
+            if seeds := set.intersection(*(set(front.seeds) for front in reaching)) if reaching else set():
+                best[group] = _leader(reaching, sorted(seeds), columns[0])
+                break
+    return best
+
+
+def _leader(fronts: Sequence[Front], seeds: Sequence[int], column: int) -> Leader:
+    tax, whole = (
+        np.array([getattr(front, of)[[front.seeds.index(seed) for seed in seeds]] for front in fronts])
+        for of in ("tax", "whole")
+    )
+    chosen = chosen_elsewhere(-tax[:, :, [column]])[1][:, 0]
+    taken = Counter(fronts[place].family for place in chosen)
+    first = next(front for front in fronts if front.family == taken.most_common(1)[0][0])
+    every = np.arange(len(seeds))
+    its_tax = tax[chosen, every]
+    its_tax[:, ~np.isfinite(its_tax).all(axis=0)] = np.nan
+    inflation = cross_chosen(len(seeds), len(fronts) > 1)
+    front = replace(first, seeds=tuple(seeds), tax=its_tax, whole=whole[chosen, every], inflation=inflation)
+    return Leader(front, dict(taken.most_common()))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from . import paths
-from .intervals import Estimate, cross_chosen, of_ratio, t_interval
+from .intervals import Estimate, chosen_elsewhere, cross_chosen, of_ratio, t_interval
 
 LEVELS = np.arange(50, 96) / 100  # of the reward's rise
 LEAST = 6  # levels, so a range of 5 % of the rise: over fewer nothing is compared
@@ -89,7 +89,9 @@ def saved(
     if flat := [seed for seed in seeds if rise.get(seed, (0.0, 0.0))[1] <= 0]:
         raise NotComparable(f"the reward does not rise on seed {flat[0]}")
     first, second = equally_dense(method, rival, reward) if equally else (method, rival)
-    values, rates = zip(*(_left_out(at_levels(models, rise, metric, reward, levels)) for models in (first, second)))
+    values, rates = zip(
+        *(chosen_elsewhere(at_levels(models, rise, metric, reward, levels)) for models in (first, second))
+    )
     shared = np.isfinite(values[0] + values[1]).all(axis=0)
     if shared.sum() < min(LEAST, len(levels)):
         told = " and ".join(_reach(models, rise, reward) for models in (method, rival))
@@ -115,18 +117,6 @@ def at_levels(
             for by_seed in (paths.curves(path, metric, reward) for path in models.values())
         ]
     )
-
-
-def _left_out(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Of values (rates, seeds, levels) those at the rate that is best on the other seeds, (seeds, levels), and its place.
-
-    Candidates at a level are the rates that reach it on every seed; NaN where there is none. A single seed chooses for itself.
-    """
-    reached = np.isfinite(values).all(axis=1, keepdims=True)
-    others = values.sum(axis=1, keepdims=True) - values if values.shape[1] > 1 else values
-    best = np.where(reached, others, -np.inf).argmax(axis=0)
-    chosen = np.take_along_axis(values, best[None], axis=0)[0]
-    return np.where(reached.any(axis=0), chosen, np.nan), best
 
 
 def _reach(models: Models, rise: Rises, reward: str) -> str:

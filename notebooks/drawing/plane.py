@@ -1,6 +1,6 @@
 """Every method on one plane: reward kept against tax paid; and what goes with the tax."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from llm.evidence.costs import GROUPS, compared, cost_of
 from llm.evidence.intervals import Interval
 from llm.evidence.metrics import METRICS, SAVED
-from llm.evidence.reference import EQUAL, GRID, LEVELS, Association, Front, Line
+from llm.evidence.reference import CHOSEN_AT, EQUAL, GRID, LEVELS, Association, Front, Leader, Line
 from llm.methods import looks
 
 from . import panels, sentences, style
@@ -20,7 +20,7 @@ from . import panels, sentences, style
 KEPT, PAID = "share of the reward's rise kept", "share of the tax paid"
 MOST = 1.1  # of theta's tax; what pays more leaves the panel
 BOTH = ("early-stopping", "ma")  # what all are held against
-LEAST_SEEDS = 3  # for a band: with two, Student's interval is twelve standard errors on either side
+LEAST_SEEDS = 3  # for a bar: with two, Student's interval is twelve standard errors on either side
 LARGE = 9.0  # points; of the figure that README shows, on telephones too
 FROM = 0.2  # of the rise: to the left of it hardly any tax is paid
 
@@ -30,32 +30,49 @@ def drawn(found: Mapping[str, Front]) -> dict[str, Front]:
     return {name: front for name, front in found.items() if name in looks()}
 
 
-def settled(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]]) -> dict[str, Front]:
-    """The leaders of the groups on the seeds that they were not chosen on, where these are enough for a band; all where none has."""
-    left = {name: found[name].without(seed) for name, seed in chosen.values()}
-    return {name: front for name, front in left.items() if len(front.seeds) >= LEAST_SEEDS} or left
+def settled(chosen: Mapping[str, Leader]) -> list[Leader]:
+    """The leaders on enough seeds for an interval; all where none has."""
+    return [one for one in chosen.values() if len(one.front.seeds) >= LEAST_SEEDS] or [*chosen.values()]
 
 
-def main(found: Mapping[str, Front], chosen: Mapping[str, tuple[str, int]], preset: str) -> Figure:
-    """The best family of each group with bands, on seeds that it was not chosen on (`settled`), beside early stopping and MA."""
+def names(leader: Leader) -> str:
+    """The families that a leader is made of, and how many seeds took each."""
+    return ", ".join(f"{style.look(name).short} ({panels.seed_count(count)})" for name, count in leader.taken.items())
+
+
+def mostly(leader: Leader) -> str:
+    """The family that most seeds took: "LiNeS (6 seeds)", or "LiNeS (4 of 6 seeds)" where others took another."""
+    name, count = next(iter(leader.taken.items()))
+    of = f"{count} of " if len(leader.taken) > 1 else ""
+    return f"{style.look(name).short} ({of}{panels.seed_count(len(leader.front.seeds))})"
+
+
+def main(found: Mapping[str, Front], chosen: Mapping[str, Leader], preset: str) -> Figure:
+    """The best family of each group (`settled`) with its interval, beside early stopping and MA."""
     fig, ax = plt.subplots(figsize=(style.WIDTH, 4.2))
-    shown = {name: found[name] for name in BOTH if name in found}
-    shown |= settled(found, chosen)
-    for mark, (name, front) in zip(style.MARKS, shown.items(), strict=False):
-        line(ax, front, name, mark, f"{style.look(name).short} ({panels.seed_count(len(front.seeds))})", bands=True)
-    frame(ax, shown.values())
+    both = [found[name] for name in BOTH if name in found]
+    drawn_with = [
+        (front, f"{style.look(front.family).short} ({panels.seed_count(len(front.seeds))})") for front in both
+    ]
+    drawn_with += [(leader.front, mostly(leader)) for leader in settled(chosen)]
+    shown = [front for front, _ in drawn_with]
+    for mark, (front, name) in zip(style.MARKS, drawn_with, strict=False):
+        line(ax, front, front.family, mark, name)
+    bars(ax, shown)
+    frame(ax, shown)
     ax.set_xlabel(KEPT, fontsize=LARGE)
     ax.set_ylabel(PAID + r" (1: as $\theta$ does)", fontsize=LARGE)
     ax.tick_params(labelsize=LARGE - 1)
-    ax.annotate("all reward, no tax", (1, 0), (0.985, -0.06), ha="right", color=style.GREY, fontsize=LARGE)
-    ax.plot(1, 0, marker="*", color=style.GREY, markersize=8, linestyle="none")
+    ax.plot(1, 0, marker="*", color=style.GREY, markersize=8, linestyle="none", label="all reward, no tax")
     fig.legend(
         *ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=LARGE - 1, columnspacing=1.2
     )
-    chosen_on = "; best of each group by its first seed, drawn from the others" if several(found) else ""
-    banded = max((len(front.seeds) for front in shown.values()), default=0) >= LEAST_SEEDS
-    bands = "bands: 95 % over seeds" if banded else f"means over seeds; bands from {LEAST_SEEDS} seeds on"
-    style.foot(fig, f"{preset}, {counts(shown)}; {bands}{chosen_on}")
+    chosen_on = "; the best of each group: for each seed, by the other seeds" if several(found) else ""
+    barred = max((len(front.seeds) for front in shown), default=0) >= LEAST_SEEDS
+    bars_are = (
+        f"bars: 95 % over seeds at {CHOSEN_AT}" if barred else f"means over seeds; bars from {LEAST_SEEDS} seeds on"
+    )
+    style.foot(fig, f"{preset}, {counts(shown)}; {bars_are}{chosen_on}")
     return fig
 
 
@@ -85,7 +102,9 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
         ax.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel(PAID)
-    style.foot(fig, f"{preset}, {counts(found)}; lines: means over seeds, as far as all of a method's seeds get")
+    style.foot(
+        fig, f"{preset}, {counts(found.values())}; lines: means over seeds, as far as all of a method's seeds get"
+    )
     return fig
 
 
@@ -118,16 +137,21 @@ def cheaper(found: Mapping[str, Front], level: float = 0.9) -> str:
     )
 
 
-def line(ax: Axes, front: Front, name: str, mark: str, label: str, bands: bool = False) -> None:
-    """A front: the share of theta's tax, with its interval where there are several seeds and bands are wanted. Marks at every
-    tenth tell families of near colours apart.
-    """
+def line(ax: Axes, front: Front, name: str, mark: str, label: str) -> None:
+    """A front: the share of theta's tax. Marks at every tenth tell families of near colours apart."""
     look = style.look(name)
-    mean, low, high = front.band()
     kind = {"marker": mark, "markersize": 3, "markevery": 10, "linewidth": 1.1, "zorder": 3}
-    ax.plot(GRID, mean, color=look.colour, linestyle=look.line, label=label, **kind)
-    if bands and len(front.seeds) >= LEAST_SEEDS:
-        ax.fill_between(GRID, low, high, color=look.colour, alpha=0.11, linewidth=0)
+    ax.plot(GRID, front.band()[0], color=look.colour, linestyle=look.line, label=label, **kind)
+
+
+def bars(ax: Axes, fronts: Sequence[Front]) -> None:
+    """The interval of each front with enough seeds where leaders are chosen, side by side; bands would lie on each other."""
+    settled = [front for front in fronts if len(front.seeds) >= LEAST_SEEDS]
+    for place, front in enumerate(settled):
+        _, low, high = front.band()
+        at = int(np.abs(GRID - CHOSEN_AT).argmin())
+        x = GRID[at] + 0.005 * (place - (len(settled) - 1) / 2)
+        ax.plot([x, x], [low[at], high[at]], color=style.look(front.family).colour, linewidth=0.9, zorder=2)
 
 
 def frame(ax: Axes, fronts: Sequence[Front]) -> None:
@@ -150,9 +174,10 @@ def several(found: Mapping[str, Front]) -> bool:
     return max(len(front.seeds) for front in found.values()) > 1
 
 
-def counts(found: Mapping[str, Front]) -> str:
+def counts(fronts: Iterable[Front]) -> str:
     """How many seeds the fronts have: "5 seeds", or "3 to 12 seeds"."""
-    least, most = (of(len(front.seeds) for front in found.values()) for of in (min, max))
+    found = [len(front.seeds) for front in fronts]
+    least, most = min(found), max(found)
     return panels.seed_count(most) if least == most else f"{least} to {panels.seed_count(most)}"
 
 

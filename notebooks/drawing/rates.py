@@ -1,4 +1,4 @@
-"""Methods at several learning rates: each family's path at each rate, and what MA and early stopping save of its tax."""
+"""Methods at several learning rates: each family's path at each rate, what MA and early stopping save of its tax, and MA of theirs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ from llm.evidence.shares import Models, Rate
 from . import gains, panels, style
 from .fronts import Line
 from .rows import not_measured
-from .sentences import cell
+from .sentences import ability_words, cell
 
 LEAD = "share of its tax saved\nat equal learned reward"
 RIVALS = {"ma": "o", "early-stopping": "s"}  # their marks
@@ -91,10 +91,39 @@ def draw(ax: Axes, names: Sequence[str], found: Mapping[str, Mapping[str, Interv
                 clipped(ax, one, height, style.look(name).colour, RIVALS[rival], EDGE)
     for place, name in enumerate(names):
         if not any(differences.get(name) for differences in found.values()):
-            ax.text(0.03 * EDGE, -place, "no tax clear of 0", fontsize=style.LEAST, color=style.GREY, va="center")
+            untaxed(ax, -place, 0.03 * EDGE, "no tax clear of 0")
 
 
-def clipped(ax: Axes, found: Interval, height: float, colour: str, mark: str, edge: float) -> None:
+def saved(found: Mapping[str, Mapping[tuple[str, str], Interval | None]], preset: str) -> Figure:
+    """What MA saves of early stopping's tax: a panel an ability, a line for each choice of learning rates. `found`: choice -> (reward,
+    ability) -> share, None where there is none.
+    """
+    shares = [one for of_choice in found.values() for one in of_choice.values()]
+    abilities = list(dict.fromkeys(ability for of_choice in found.values() for _, ability in of_choice))
+    by = list(dict.fromkeys(reward for of_choice in found.values() for reward, _ in of_choice))
+    size = style.WIDTH, 1.25 + gains.ROW * len(found)
+    fig, axes = plt.subplots(1, len(abilities), figsize=size, sharey=True, squeeze=False)
+    for ability, ax in zip(abilities, axes[0], strict=True):
+        ax.axvline(0, color=style.GREY, linewidth=0.8)
+        ax.set(xlim=(-EDGE, EDGE), title=ability_words(ability), xlabel="share of the tax saved")
+        for place, of_choice in enumerate(found.values()):
+            for reward in by:
+                if (one := of_choice[reward, ability]) is not None:
+                    height = gains.SHIFT[reward] - place
+                    clipped(ax, one, height, style.look("ma").colour, "o", EDGE, filled=gains.FILLED[reward])
+            if not any(of_choice[reward, ability] for reward in by):
+                untaxed(ax, -place, -0.95 * EDGE, "no clear tax")
+    gains.label(axes[0, 0], list(found))
+    gains.legend(fig, by)
+    panels.stamp_differences(fig, preset, max((len(one.per_seed) for one in shares if one), default=0))
+    return fig
+
+
+def untaxed(ax: Axes, height: float, left: float, words: str) -> None:
+    ax.text(left, height, words, fontsize=style.LEAST, color=style.GREY, va="center")
+
+
+def clipped(ax: Axes, found: Interval, height: float, colour: str, mark: str, edge: float, filled: bool = True) -> None:
     """A horizontal interval with its mean and single seeds; an arrow where it leaves the panel, from -edge to edge."""
     seeds = found.per_seed[np.abs(found.per_seed) < edge] if len(found.per_seed) > 1 else []
     ax.plot(seeds, np.full(len(seeds), height), ".", color=colour, markersize=2.5, alpha=0.6)
@@ -104,7 +133,7 @@ def clipped(ax: Axes, found: Interval, height: float, colour: str, mark: str, ed
             if abs(end) > edge:
                 ax.plot(np.sign(end) * edge, height, arrow, color=colour, markersize=3.5, clip_on=False)
     if abs(found.mean) < edge:
-        ax.plot(found.mean, height, mark, color=colour, markersize=4)
+        ax.plot(found.mean, height, mark, color=colour, markerfacecolor=colour if filled else style.PAPER, markersize=4)
 
 
 def highest(found: Mapping[str, Models], names: Mapping[Rate, str]) -> str:

@@ -155,15 +155,21 @@ def test_paths_without_rewards_in_common_have_no_gap(tmp_path):
     assert paths.gap(paths.path(rows, "ma"), never, "qa") is None
 
 
-def test_the_best_rate_is_chosen_on_the_first_seed_and_reported_on_the_others(tmp_path):
+def test_the_best_rate_of_a_seed_is_chosen_on_the_others(tmp_path):
     parts = [core(seed) for seed in range(3)]
-    parts += [sweep(seed, 1e-4, cost=0.1 if seed == 0 else 0.9) for seed in range(3)]
-    parts += [sweep(seed, 1e-3, cost=0.8 if seed == 0 else 0.0) for seed in range(3)]
+    parts += [sweep(seed, 1e-4, cost=0.0 if seed == 0 else 0.6) for seed in range(3)]
+    parts += [sweep(seed, 1e-3, cost=0.9 if seed == 0 else 0.3) for seed in range(3)]
     rows = load(tmp_path, *parts)
     among = paths.rates(rows, own=5e-4)
-    assert paths.best_rate(rows, "early-stopping", among) == (1e-4, [1, 2])
-    assert paths.best_rate(rows[rows["seed"] > 0], "early-stopping", among) == (1e-3, [2])
-    assert paths.best_rate(rows[rows["seed"] == 0], "early-stopping", among) == (1e-4, [0])
+    found, taken = paths.at_best_rates(rows, "early-stopping", among)
+    assert taken == {0: 1e-3, 1: 1e-4, 2: 1e-4}
+    for seed, lr in taken.items():
+        own, wanted = (one[one["seed"] == seed] for one in (found, paths.path(rows, "early-stopping", lr)))
+        assert own["value"].tolist() == wanted["value"].tolist()
+    assert paths.at_best_rates(rows[rows["seed"] == 0], "early-stopping", among)[1] == {0: 1e-4}
+    ends = [paths.at(found, step) for step in (1.0, 0.0)]
+    plain, chosen = (paths.difference(*ends, "qa", inflation=of) for of in (1.0, 1 + 3 / 2))
+    assert chosen.high - chosen.mean == pytest.approx((plain.high - plain.mean) * 2.5**0.5)
 
 
 def test_the_area_is_that_above_theta_0s_reward_and_chance(tmp_path):

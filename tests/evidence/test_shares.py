@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.evidence.shares import LEVELS, NotComparable, _left_out, equally_dense, rises, saved
+from llm.evidence.intervals import chosen_elsewhere
+from llm.evidence.shares import LEVELS, NotComparable, equally_dense, rises, saved
 
 RISES = {0: (1.0, 2.0), 1: (5.0, 4.0), 2: (0.0, 1.0)}  # seeds whose rewards have nothing in common
 
@@ -99,9 +100,9 @@ def test_a_seed_has_no_say_in_what_it_is_told_at():
 
 def test_rates_that_do_not_reach_a_level_on_every_seed_are_no_candidates():
     values = np.array([[[3.0, np.nan], [3.0, 3.0]], [[1.0, 1.0], [1.0, 1.0]]])
-    chosen, best = _left_out(values)
+    chosen, best = chosen_elsewhere(values)
     assert chosen.tolist() == [[3.0, 1.0], [3.0, 1.0]] and best.tolist() == [[0, 1], [0, 1]]
-    assert np.isnan(_left_out(values[:1])[0][:, 1]).all()
+    assert np.isnan(chosen_elsewhere(values[:1])[0][:, 1]).all()
 
 
 def test_both_paths_have_the_same_number_of_points():

@@ -10,9 +10,8 @@ import pytest
 
 from llm.evidence.claims.line import conclude, measured
 from llm.evidence.equivalence import inside
-from llm.evidence.intervals import INNER, cross_chosen, of_mean, of_ratio, ratio_of_means, t_interval
+from llm.evidence.intervals import INNER, chosen_elsewhere, cross_chosen, of_mean, of_ratio, ratio_of_means, t_interval
 from llm.evidence.power import power_of_equivalence, power_of_t, seeds_needed
-from llm.evidence.shares import _left_out
 
 SEEDS = (5, 8, 12)
 DOCS = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text().replace("\n", " ")
@@ -61,7 +60,7 @@ def test_what_is_chosen_on_the_other_seeds_is_covered_and_does_not_flatter_itsel
     for _ in range(runs):
         own, shared = 0.2 * rng.standard_normal((2, 3, n, 1)), 0.2 * rng.standard_normal((2, 1, n, 1))
         paths = np.array([-0.6, -1.0])[:, None, None, None] - apart * np.arange(3)[:, None, None] + own + shared
-        chosen = [_left_out(values) for values in paths]
+        chosen = [chosen_elsewhere(values) for values in paths]
         ours, theirs = (values[:, 0] for values, _ in chosen)
         inflation = cross_chosen(n, True)
         found.append(covered(ratio_of_means(ours - theirs, -theirs, inflation=inflation), truth))

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -10,6 +12,18 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def find() -> str | None:
     """The path of the browser; None where there is none."""
     return next(filter(None, map(shutil.which, [os.environ.get("BROWSER") or "", *NAMES])), None)
+
+
+@contextmanager
+def launched(page: Path):
+    """The browser, to open a page of the built site with."""
+    from playwright.sync_api import sync_playwright
+
+    assert page.is_file(), f"there is no {page}; build it with `make site`"
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=find())
+        yield opened
+        opened.close()
 
 
 if __name__ == "__main__":

@@ -23,13 +23,8 @@ TRANSLATED = """nodes => nodes.map(node => {
 
 @pytest.fixture(scope="module")
 def chromium():
-    from playwright.sync_api import sync_playwright
-
-    assert PAGE.is_file(), f"there is no {PAGE}; build it with `make site`"
-    with sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=browser.find())
+    with browser.launched(PAGE) as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The notebook `methods`: drawn from whatever rows there are, and what its panels say."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import IPython.display
@@ -12,7 +13,7 @@ import made_rows
 from drawing import plane, style
 from figure_checks import fits, told_apart
 from llm.evidence.intervals import Interval
-from llm.evidence.reference import GRID, Front, Line
+from llm.evidence.reference import GRID, Front, Leader, Line
 from llm.evidence.rows import write_rows
 from llm.methods import METHODS
 from rsf_rows import core
@@ -52,6 +53,11 @@ def drawn(monkeypatch, capsys, tmp_path):
     plt.close("all")
 
 
+def bars(ax):
+    """The upright lines."""
+    return [line for line in ax.lines if len(line.get_xdata()) == 2 and np.ptp(line.get_xdata()) == 0]
+
+
 def test_all_sweeps_give_a_panel_a_group_and_nothing_sticks_out_or_is_too_small(drawn):
     figures, said = drawn((0, 1, 2), ("core", "mitigations", *NEW), True)
     assert set(figures) == {"fig_methods", "fig_methods_groups", "fig_methods_why"}
@@ -63,34 +69,33 @@ def test_all_sweeps_give_a_panel_a_group_and_nothing_sticks_out_or_is_too_small(
         box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
         assert max(-box.x0, -box.y0, box.x1 - width, box.y1 - height) < 0.02, name
         assert any("3 seeds" in text.get_text() for text in fig.texts), name
-    (bands,) = figures["fig_methods"].axes
-    assert len(bands.collections) == 2  # of early stopping and MA; others lack the seed that they were chosen on
+    (ax,) = figures["fig_methods"].axes
+    fronts = len(ax.get_legend_handles_labels()[0]) - 1  # beside the star
+    assert fronts > 2 and len(bars(ax)) == fronts  # no seed is spent on the choice
     for words in ("RegMean", "DeRa", "2 models", "WARP", "all models"):
         assert words in said
     assert "nan" not in said
 
 
-def test_a_leader_with_too_few_other_seeds_is_left_out_where_some_have_enough():
-    class Front:
-        def __init__(self, seeds):
-            self.seeds = seeds
-
-        def without(self, seed):
-            return Front([one for one in self.seeds if one != seed])
-
-    many, few = Front([0, 1, 2, 3]), Front([0, 1, 2])
-    chosen = {"a": ("many", 0), "b": ("few", 1)}
-    assert {name: front.seeds for name, front in plane.settled({"many": many, "few": few}, chosen).items()} == {
-        "many": [1, 2, 3]
-    }
-    assert set(plane.settled({"many": few, "few": few}, chosen)) == {"many", "few"}
+def test_a_leader_with_too_few_seeds_is_left_out_where_some_have_enough():
+    many, few = (
+        Leader(Front(name, name, seeds, np.zeros((len(seeds), len(GRID))), np.ones(len(seeds))), {name: len(seeds)})
+        for name, seeds in (("regmean", (0, 1, 2)), ("dera", (0, 1)))
+    )
+    assert plane.settled({"a": many, "b": few}) == [many]
+    assert plane.settled({"a": few, "b": few}) == [few, few]
+    assert plane.names(replace(few, taken={"dera": 1, "slerp": 1})) == "DeRa (1 seed), SLERP (1 seed)"
+    assert [plane.mostly(one) for one in (many, replace(few, taken={"dera": 1, "slerp": 1}))] == [
+        "RegMean (3 seeds)",
+        "DeRa (1 of 2 seeds)",
+    ]
 
 
-def test_with_the_core_of_one_seed_fronts_are_drawn_without_bands_and_the_rest_is_named(drawn):
+def test_with_the_core_of_one_seed_fronts_are_drawn_without_bars_and_the_rest_is_named(drawn):
     figures, said = drawn((4,), ("core",))
     assert set(figures) == {"fig_methods", "fig_methods_groups"}
     (ax,) = figures["fig_methods"].axes
-    assert not ax.collections
+    assert not bars(ax)
     assert "1 seed" in " ".join(text.get_text() for text in figures["fig_methods"].texts)
     for sweep in NEW:
         assert f"`{sweep}` (" in said

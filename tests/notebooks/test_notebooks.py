@@ -29,7 +29,16 @@ def test_each_notebook_is_its_source_with_outputs(name):
 QUICK = "drawings"
 
 
-@pytest.mark.parametrize("name", [QUICK, *(pytest.param(n, marks=pytest.mark.long) for n in run.names() if n != QUICK)])
+def test_a_notebook_runs_in_a_kernel_and_what_it_took_is_told(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["run.py", QUICK, "--to", str(tmp_path)])
+    run.main()
+    (seconds,) = re.fullmatch(rf"Processor seconds: (\d+), of which {QUICK} \1\n", capsys.readouterr().out).groups()
+    assert int(seconds) > 0
+    assert (tmp_path / f"{QUICK}.ipynb").is_file()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted({*run.names()} - {QUICK}))
 def test_each_notebook_runs_in_a_kernel(name):
     """Which only long tests ask of all: test_figures.py runs their cells, and looks at what they draw."""
     run.execute(run.convert(name))

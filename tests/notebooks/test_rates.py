@@ -1,13 +1,17 @@
 """Methods compared at several learning rates, on made-up rows."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 
 import made_rows
-from drawing import rates
+from drawing import rates, style
 from llm.evidence import compare, paths
 from llm.evidence.claims.book import with_taxes
 from llm.evidence.frames import after, read_preset
+from llm.evidence.intervals import Interval
 from llm.evidence.metrics import IN_TAXES
 
 RATES = [1e-4, None, 1e-3]
@@ -98,3 +102,21 @@ def test_all_abilities_together_are_compared_beside_the_single_ones_where_that_i
     assert one.found["reward", IN_TAXES].t.mean == pytest.approx(sum(alone[a] / units[a] for a in units) / 2)
     (without,) = compare.contests(found, taxed)
     assert set(one.found) - set(without.found) == {("reward", IN_TAXES), ("gold_reward", IN_TAXES)}
+
+
+def test_shares_are_drawn_in_their_panel_hollow_by_gold_reward_and_a_missing_tax_is_said():
+    learned = Interval(0.3, 0.1, np.inf, np.array([0.2, 0.4]))
+    gold = replace(learned, mean=-0.2)
+    found = {
+        "each at its best": {("reward", "bleu"): None, ("gold_reward", "bleu"): None},
+        "both at 1e-4": {("reward", "bleu"): learned, ("gold_reward", "bleu"): gold},
+    }
+    style.use()
+    fig = rates.saved(found, "microcosm")
+    (ax,) = fig.axes
+    marks = {line.get_xdata()[0]: line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"}
+    assert set(marks) == {0.3, -0.2}
+    assert marks[-0.2] == style.PAPER != marks[0.3]
+    assert [text.get_text() for text in ax.texts] == ["no clear tax"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(found)
+    assert sum(line.get_marker() == ">" for line in ax.lines) == 2  # the ends that lie beyond the panel

@@ -38,7 +38,12 @@ TARGETS = (
 )
 # The tests may be run by make themselves, which would announce its folders to another make.
 OUTSIDE_MAKE = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
-IMPORT_NAMES = {"yaml": "pyyaml", "pydantic_core": "pydantic", "vl_convert": "vl-convert-python"}
+IMPORT_NAMES = {
+    "bs4": "beautifulsoup4",
+    "yaml": "pyyaml",
+    "pydantic_core": "pydantic",
+    "vl_convert": "vl-convert-python",
+}
 
 
 def make(*arguments, folder=ROOT):
@@ -160,6 +165,7 @@ def test_every_package_that_is_imported_is_a_declared_dependency():
 # What is imported there only runs where one of the extras is installed, and says so where it is not.
 EXTRAS = {
     "conftest.py",
+    "docs/formulas.py",
     "setup.py",
     "theory/bench.py",
     "examples/trl_tax.py",

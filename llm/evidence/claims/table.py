@@ -216,7 +216,7 @@ CLAIMS: tuple[Claim, ...] = (
                 "weight_displacement"),
         )),
     Claim("L2", "Calibration",
-        "Alignment costs calibration, and averaging gives it back.", "arXiv 2510.17426", {},
+        "Alignment costs calibration, and averaging gives it back.", "arXiv 2510.17426", {"averaging": ()},
         (
             *calibration("qa_ece", "expected calibration error"),
             *calibration("qa_brier", "Brier score"),
