@@ -36,7 +36,7 @@ NOTEBOOKS = Path(style.__file__).parents[1]
 train, train_reward = tiny_models.train, tiny_models.train_reward
 DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
 SWEEPS = (
-    *"core learning-rates algorithms mitigations mitigation-rates mitigations-on-policy ratios ama-samples kl-penalty merging regmean merging-others".split(),
+    *"core learning-rates algorithms mitigations mitigation-rates mitigations-on-policy ratios ama-samples kl-penalty merging regmean merging-others gold-reward merging-gold".split(),
 )
 SAVE = re.compile(r'(?:style\.save|FOUND\.weigh)\(\w+, "([^"]+)"')
 OF_CORE = {
@@ -67,7 +67,7 @@ MISSING = {
     "mitigations": ("mitigations", "mitigations-on-policy", "kl-penalty", "learning-rates", "mitigation-rates"),
     "ratios": ("ratios",),
     "inside_ama": ("ratios", "ama-samples"),
-    "algorithms": ("algorithms", "merging-others"),
+    "algorithms": ("algorithms", "merging-others", "gold-reward", "merging-gold"),
     "zephyr": ("algorithms",),
 }
 
