@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -72,6 +73,9 @@ def test_every_row_of_a_global_batch_goes_through_one_pass_of_one_process(batch,
     assert {len(parts) for parts in dealt} == {made.accumulation}
     together = [row for which in range(made.accumulation) for parts in dealt for row in parts[which]]
     assert together == rows
+    for which in range(made.accumulation):  # a process that has one row less than the others waits for one row
+        counts = [len(parts[which]) for parts in dealt]
+        assert max(counts) == -(-sum(counts) // processes)
 
 
 def test_a_step_has_the_gradient_of_the_mean_over_all_tokens_of_its_batch(folder, tmp_path):
@@ -128,11 +132,79 @@ def test_samples_follow_from_the_seed_and_are_not_written_twice(folder, tmp_path
     assert [s.prompt for s in first] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert all(s.prompt_ids == asked[s.prompt] and len(s.reply_ids) + s.finished <= 6 for s in first)
     assert sample("again") == first != sample("other", seed=1)
-    (tmp_path / "again/chunk00001.jsonl").unlink()
-    age = (tmp_path / "again/chunk00000.jsonl").stat().st_mtime_ns
-    assert sample("again") == first and (tmp_path / "again/chunk00000.jsonl").stat().st_mtime_ns == age
+    kept, lost, _ = sorted((tmp_path / "again").iterdir())
+    lost.unlink()
+    age = kept.stat().st_mtime_ns
+    assert sample("again") == first and kept.stat().st_mtime_ns == age
     monkeypatch.setattr(sampling, "_transformers_writer", None)
     assert sample("again") == first
+
+
+def as_one_of(processes: int, process: int):
+    """What `write_samples` needs of a launch of several processes; for the last one, whose waiting finds all others done."""
+    return SimpleNamespace(
+        device=torch.device("cpu"),
+        process_index=process,
+        local_process_index=process,
+        num_processes=processes,
+        wait_for_everyone=lambda: None,
+    )
+
+
+@pytest.mark.parametrize("sampler", ["transformers", "vllm"])
+def test_replies_are_the_same_on_any_number_of_processes_which_share_them_evenly(
+    folder, tmp_path, monkeypatch, sampler
+):
+    """Also of one chunk only, of which each process writes a part."""
+    (tmp_path / "engines").touch()
+    asked, how = [[2, *range(9, 10 + i), 1, 3] for i in range(5)], hardware(sampler=sampler, generation_batch=6)
+    for _ in installed(monkeypatch, tmp_path / "engines"):
+        for samples in (1, 2):  # one chunk, and two
+
+            def sample(processes, process):
+                out = tmp_path / f"{samples}-of-{processes}"
+                return write_samples(
+                    as_one_of(processes, process), folder / "model", asked, samples, writing(), how, [3], out
+                )
+
+            alone = sample(1, 0)
+            for processes in (2, 3):
+                for process in range(processes - 1):
+                    with pytest.raises(UserError, match="is no file"):  # the others' parts
+                        sample(processes, process)
+                assert sample(processes, processes - 1) == alone
+
+
+def test_one_process_draws_what_generate_itself_would(folder, tmp_path):
+    """`do_sample` of transformers, whose `torch.multinomial` draws from the same stream."""
+    from transformers import AutoModelForCausalLM
+
+    from llm.models.batches import left_pad
+
+    asked, accelerator = [[2, 9 + i, 1, 3] for i in range(4)], make_accelerator(hardware(), Split(1, 1))
+    wanted = writing(temperature=0.8)
+    found = write_samples(accelerator, folder / "model", asked, 2, wanted, hardware(generation_batch=8), [5], tmp_path)
+    model, words = AutoModelForCausalLM.from_pretrained(folder / "model"), tokenizer()
+    ids, mask = left_pad(asked, words.pad_token_id)
+    how = {"do_sample": True, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "num_return_sequences": 2}
+    ends = {"max_new_tokens": wanted.max_new_tokens, "eos_token_id": 1, "pad_token_id": words.pad_token_id}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.default_rng([5, 0]).integers(2**62)))
+        rows = model.generate(input_ids=ids, attention_mask=mask, **how, **ends)[:, ids.shape[1] :].tolist()
+    assert [s.with_end(1) for s in found] == [row[: row.index(1) + 1] if 1 in row else row for row in rows]
+
+
+@given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 64), st.integers(1, 9))
+def test_the_parts_of_all_processes_are_the_prompts_in_order_in_even_shares(prompts, samples, batch, processes):
+    chunks = sampling.chunks_of(prompts, samples, hardware(generation_batch=batch))
+    shares = sampling.parts_of(chunks, processes)
+    dealt = [[p for part in share for p in part.prompts] for share in shares]
+    assert [p for share in dealt for p in share] == list(range(prompts))
+    assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+    for part in (part for share in shares for part in share):
+        assert chunks[part.number] == part.chunk and [part.chunk[place] for place in part.places] == list(part.prompts)
+    if processes == 1:
+        assert [part.prompts for part in shares[0]] == chunks
 
 
 def test_vllm_leaves_chunks_as_they_come_and_starts_one_engine_for_those_that_are_missing(

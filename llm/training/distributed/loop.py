@@ -188,10 +188,13 @@ def fit(
 
 
 def passes(batch: list, split: Split, processes: int, process: int) -> list[list]:
-    """The rows of one process, pass by pass; the rows of a pass of all processes stand together in the batch."""
-    size, stride = split.per_device, split.per_device * processes
-    starts = [i * stride + process * size for i in range(split.accumulation)]
-    return [batch[start : start + size] for start in starts]
+    """The rows of one process, pass by pass; the rows of a pass of all processes stand together in the batch, in even shares."""
+    stride, found = split.per_device * processes, []
+    for start in range(0, split.accumulation * stride, stride):
+        together = batch[start : start + stride]
+        size = -(-len(together) // processes)
+        found.append(together[process * size : (process + 1) * size])
+    return found
 
 
 def _pass(learner: Learner, rows: list, objective: Objective, weight: float, split: Split, frozen: list):

@@ -1,7 +1,8 @@
 """Sampling replies on many processes: each takes its share of the prompts, and all write into one folder.
 
-Prompts are dealt out in chunks, and a chunk's replies follow from the seed and its number alone, so they are the same whichever
-process writes them. A finished chunk is a file that appears whole; a killed run goes on with those that are missing.
+Prompts are drawn for in chunks: what is drawn for a reply follows from the seed, its chunk's number and its place in the chunk, so
+replies are the same, but for rounding, however many processes write them. Each process has an even share of the prompts, of
+whole chunks and parts of chunks. A finished part is a file that appears whole; a killed run goes on with those that are missing.
 """
 
 import hashlib
@@ -60,10 +61,43 @@ def fitting(tokenizer, prompts: list[list[Message]], writing: Writing, context: 
     return kept
 
 
+@dataclass(frozen=True)
+class Part:
+    """Prompts that a process answers together, all of them of one chunk. number, chunk: of that chunk, and all of its prompts."""
+
+    number: int
+    chunk: range
+    prompts: range
+
+    @property
+    def places(self) -> range:
+        """The prompts' places in the chunk."""
+        return range(self.prompts.start - self.chunk.start, self.prompts.stop - self.chunk.start)
+
+    @property
+    def file(self) -> str:
+        return f"prompts{self.prompts.start:06d}-{self.prompts.stop:06d}.jsonl"
+
+
 def chunks_of(prompts: int, samples: int, hardware: Hardware) -> list[range]:
-    """Prompts that are answered together, about `generation_batch` replies a chunk."""
+    """Prompts that one process would answer together, about `generation_batch` replies a chunk."""
     size = max(1, hardware.generation_batch // samples)
     return [range(start, min(start + size, prompts)) for start in range(0, prompts, size)]
+
+
+def parts_of(chunks: list[range], processes: int) -> list[list[Part]]:
+    """The parts of each process: of n prompts each has n / processes, rounded down or up, one after the other."""
+    prompts = chunks[-1].stop
+    ends = [prompts * process // processes for process in range(processes + 1)]
+    shares = [range(start, stop) for start, stop in zip(ends, ends[1:])]
+    return [
+        [
+            Part(number, chunk, common)
+            for number, chunk in enumerate(chunks)
+            if (common := range(max(chunk.start, share.start), min(chunk.stop, share.stop)))
+        ]
+        for share in shares
+    ]
 
 
 def write_samples(
@@ -81,27 +115,26 @@ def write_samples(
     Args:
         model: a folder; each process loads it whole.
         seed: numbers that tell this sampling from others.
-        folder: where the chunks go, of this sampling only.
+        folder: where the parts go, of this sampling only.
     """
-    parts = chunks_of(len(prompts), samples, hardware)
-    own = range(accelerator.process_index, len(parts), accelerator.num_processes)
-    mine = [i for i in own if not _file(folder, i).is_file()]
+    shares = parts_of(chunks_of(len(prompts), samples, hardware), accelerator.num_processes)
+    mine = [part for part in shares[accelerator.process_index] if not (folder / part.file).is_file()]
     if mine:
-        asked, leave = {i: [prompts[p] for p in parts[i]] for i in mine}, partial(_leave, folder, parts, prompts)
+        asked, leave = {part: [prompts[p] for p in part.prompts] for part in mine}, partial(_leave, folder, prompts)
         if hardware.sampler == "vllm":  # on this process's GPU
             gpu = accelerator.local_process_index
             vllm_writer.answer(gpu, str(model), asked, samples, writing, hardware, seed, leave)
         else:
-            for i, replies in _transformers_writer(accelerator, model, asked, samples, writing, hardware, seed):
-                leave(i, replies)
+            for part, replies in _transformers_writer(accelerator, model, asked, samples, writing, hardware, seed):
+                leave(part, replies)
     accelerator.wait_for_everyone()
-    return [Sample(**row) for i in range(len(parts)) for _, row in read_lines(_file(folder, i))]
+    return [Sample(**row) for share in shares for part in share for _, row in read_lines(folder / part.file)]
 
 
-def _leave(folder: Path, parts: list[range], prompts: list[list[int]], chunk: int, replies: list[list[tuple]]) -> None:
-    answered = zip(parts[chunk], replies, strict=True)
+def _leave(folder: Path, prompts: list[list[int]], part: Part, replies: list[list[tuple]]) -> None:
+    answered = zip(part.prompts, replies, strict=True)
     rows = [Sample(p, prompts[p], *reply) for p, group in answered for reply in group]
-    write_text(_file(folder, chunk), "".join(json.dumps(vars(row)) + "\n" for row in rows))
+    write_text(folder / part.file, "".join(json.dumps(vars(row)) + "\n" for row in rows))
 
 
 def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
@@ -113,23 +146,19 @@ def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
     return out / f".samples{iteration:02d}-{name}"
 
 
-def _file(folder: Path, chunk: int) -> Path:
-    return folder / f"chunk{chunk:05d}.jsonl"
-
-
 def _transformers_writer(
     accelerator,
     model,
-    asked: dict[int, list[list[int]]],
+    asked: dict[Part, list[list[int]]],
     samples: int,
     writing: Writing,
     hardware: Hardware,
     seed: list[int],
 ):
-    """(chunk, for each prompt its replies as (ids, finished, text)) by `generate` of transformers."""
+    """(part, for each prompt its replies as (ids, finished, text)) by `generate` of transformers."""
     import numpy as np
     import torch
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, LogitsProcessorList
 
     from ...models.batches import left_pad
     from ...models.chat import end_id
@@ -141,17 +170,35 @@ def _transformers_writer(
         writing.prompt_tokens + writing.max_new_tokens, context_of(writer.config), "prompt_tokens + max_new_tokens"
     )
     # Everything that shapes the distribution is set, so that nothing of a model's own generation settings is left.
-    sampled = {"do_sample": True, "temperature": writing.temperature, "top_k": 0, "top_p": 1.0}
-    limits = {"max_new_tokens": writing.max_new_tokens, "num_return_sequences": samples, "eos_token_id": end}
-    writer.generation_config = GenerationConfig(**sampled, **limits, pad_token_id=tokenizer.pad_token_id)
-    devices = [accelerator.device] if accelerator.device.type == "cuda" else []
-    for chunk, prompts in asked.items():
-        ids, mask = left_pad(prompts, tokenizer.pad_token_id)
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            torch.manual_seed(int(np.random.default_rng([*seed, chunk]).integers(2**62)))
-            written = writer.generate(input_ids=ids.to(accelerator.device), attention_mask=mask.to(accelerator.device))
+    limits = {"max_new_tokens": writing.max_new_tokens, "eos_token_id": end}
+    writer.generation_config = GenerationConfig(do_sample=False, **limits, pad_token_id=tokenizer.pad_token_id)
+    for part, prompts in asked.items():
+        ids, mask = left_pad([prompt for prompt in prompts for _ in range(samples)], tokenizer.pad_token_id)
+        drawn = int(np.random.default_rng([*seed, part.number]).integers(2**62))
+        draw = LogitsProcessorList([partial(_race, _generator(accelerator.device, drawn), part, writing.temperature)])
+        given = {"input_ids": ids.to(accelerator.device), "attention_mask": mask.to(accelerator.device)}
+        with torch.no_grad():
+            written = writer.generate(**given, logits_processor=draw)
         replies = [_ended(row, end, tokenizer) for row in written[:, ids.shape[1] :].tolist()]
-        yield chunk, [replies[k : k + samples] for k in range(0, len(replies), samples)]
+        yield part, [replies[k : k + samples] for k in range(0, len(replies), samples)]
+
+
+def _generator(device, seed: int):
+    import torch
+
+    return torch.Generator(device).manual_seed(seed)
+
+
+def _race(rng, part: Part, temperature: float, ids, logits):
+    """Logits -> numbers whose largest is the token that `torch.multinomial` would draw if it drew for the whole chunk.
+
+    It divides probabilities by numbers of the exponential distribution and takes the largest, which has token i with probability p_i.
+    Those of all rows are drawn here, (rows of the chunk, vocabulary), and the part's own are used.
+    """
+    samples = len(logits) // len(part.prompts)
+    noise = logits.new_empty(len(part.chunk) * samples, logits.shape[1]).exponential_(generator=rng)
+    own = noise[part.places.start * samples : part.places.stop * samples]
+    return (logits / temperature).softmax(dim=-1) / own
 
 
 def _ended(ids: list[int], end: int, tokenizer) -> tuple[list[int], bool, str]:

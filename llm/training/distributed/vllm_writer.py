@@ -20,9 +20,8 @@ LAUNCH = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK ROLE_RANK MASTE
 LAUNCHERS = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_")
 TOGETHER = 8192  # replies that an engine is asked for before they are left
 Reply = tuple[list[int], bool, str]  # ids without the end token, whether the model ended it by itself, text
-Leave = Callable[
-    [int, list[list[Reply]]], object
-]  # called in the engine's process, so a function of a module, or part of one
+# Called in the engine's process, so a function of a module, or part of one.
+Leave = Callable[[Any, list[list[Reply]]], object]
 
 
 class Asked(NamedTuple):
@@ -72,39 +71,39 @@ def apart(gpu: int, work: Callable, *arguments: Any) -> Any:
 def answer(
     gpu: int,
     model: str,
-    asked: dict[int, list[list[int]]],
+    asked: dict[Any, list[list[int]]],
     samples: int,
     writing: Writing,
     hardware: Hardware,
     seed: list[int],
     leave: Leave,
 ) -> None:
-    """Leave (chunk, for each of its prompts the replies), as `llm.training.distributed.sampling` asks for them, by one engine."""
+    """Leave (part, for each of its prompts the replies), as `llm.training.distributed.sampling` asks for them, by one engine."""
     require_vllm()
     from ...models.chat import end_id
     from .models import load_tokenizer
 
-    end, chunks = end_id(load_tokenizer(model)), {}
-    for chunk, prompts in asked.items():
-        seeded = [(prompt, _seed([*seed, chunk, place])) for place, prompt in enumerate(prompts)]
-        chunks[chunk] = Asked(seeded, samples, writing.temperature, writing.max_new_tokens, end)
-    apart(gpu, write, model, hardware.dtype, writing.tokens, chunks, leave)
+    end, parts = end_id(load_tokenizer(model)), {}
+    for part, prompts in asked.items():
+        seeded = [(prompt, _seed([*seed, part.number, place])) for place, prompt in zip(part.places, prompts)]
+        parts[part] = Asked(seeded, samples, writing.temperature, writing.max_new_tokens, end)
+    apart(gpu, write, model, hardware.dtype, writing.tokens, parts, leave)
 
 
-def write(model: str, dtype: str, length: int, chunks: dict[int, Asked], leave: Leave, memory: float) -> None:
-    """Leave the replies of some chunks at a time. length: tokens of the longest prompt with its reply."""
+def write(model: str, dtype: str, length: int, parts: dict[Any, Asked], leave: Leave, memory: float) -> None:
+    """Leave the replies of some parts at a time. length: tokens of the longest prompt with its reply."""
     from vllm import LLM
 
     how = {"max_model_len": length, "gpu_memory_utilization": memory, "generation_config": "vllm"}
     engine = LLM(model=model, dtype="bfloat16" if dtype == "bf16" else "float32", **how)
-    left = list(chunks.items())
+    left = list(parts.items())
     while left:
         size = max(1, TOGETHER // (len(left[0][1].prompts) * left[0][1].samples))
         some, left = left[:size], left[size:]
         together = some[0][1]._replace(prompts=[prompt for _, one in some for prompt in one.prompts])
         replies = iter(replies_of(engine, together))
-        for chunk, one in some:
-            leave(chunk, [next(replies) for _ in one.prompts])
+        for part, one in some:
+            leave(part, [next(replies) for _ in one.prompts])
 
 
 def replies_of(engine, asked: Asked) -> list[list[Reply]]:
