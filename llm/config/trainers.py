@@ -27,7 +27,7 @@ class Hardware(Settings):
     checkpointing: bool  # activations are computed again instead of kept: less memory, about a third slower
     # Between two states that a killed descent can go on from; 0: one after every step. PPO has one after every iteration.
     checkpoint_minutes: Annotated[float, Field(ge=0)]
-    sampler: Literal["transformers", "vllm"]
+    sampler: Literal["transformers", "vllm"]  # by which RSF writes
 
     def of_batch(self, rows: int) -> "Hardware":
         """With as many of the processes as divide a global batch of so many rows, all with equal shares."""
@@ -119,6 +119,12 @@ class Aligning(Training):
     """
 
     starts_warm: ClassVar[bool] = False  # from theta_0 tuned on HH-RLHF's chosen replies (`HubPreset.warm_start`)
+    # Whether an iteration writes so many replies that an engine of vLLM saves more time than it takes to start (`docs/gpu.md`).
+    fills_an_engine: ClassVar[bool] = False
+
+    def on(self, hardware: Hardware) -> Hardware:
+        """The hardware as the algorithm takes it."""
+        return hardware if self.fills_an_engine else hardware.model_copy(update={"sampler": "transformers"})
 
     @property
     def states(self) -> int:
@@ -152,6 +158,8 @@ class RsfSettings(BestOfN, Aligning):
 
     writing: Writing
     descent: Descent
+
+    fills_an_engine: ClassVar[bool] = True
 
     @property
     def longest(self) -> int:

@@ -1,6 +1,7 @@
 """Costs of the paper's models on GPUs: by operations and bytes a parameter, from assumed lengths of their data."""
 
 from dataclasses import dataclass, replace
+from math import ceil
 from operator import attrgetter
 from typing import Literal
 
@@ -82,7 +83,8 @@ def waiting(preset: HubPreset, step: Step, computed: float) -> float:
     made, states, engines = len(trainings), 0, 0
     if step.aligns and hasattr(trainings[0], "writing"):
         made = preset.iterations(step.rlhf)
-        states, engines = made * (trainings[0].kept_optimisers > 0), made * (hardware.sampler == "vllm")
+        by_vllm = getattr(preset, step.rlhf).on(hardware).sampler == "vllm"
+        states, engines = made * (trainings[0].kept_optimisers > 0), made * by_vllm
     elif trainings and hardware.checkpoint_minutes:
         states = int(60 * computed / hardware.checkpoint_minutes)
     state = max((_saved(preset, settings) for settings in trainings), default=0.0)
@@ -103,7 +105,7 @@ def measured_by_vllm(preset: HubPreset) -> bool:
 
 
 def together(preset: HubPreset, step: Step) -> Together:
-    """How a step writes: RSF and PPO as the hardware says, measuring by vLLM where it is taken."""
+    """How a step writes: RSF as the hardware says, PPO by transformers, measuring by vLLM where it is taken."""
     hardware = preset.hardware
     if not step.aligns:
         context = SIZES.prompt + preset.evaluate.max_new_tokens / 2
@@ -111,9 +113,13 @@ def together(preset: HubPreset, step: Step) -> Together:
         return Together(
             *((hardware.generation_batch, context) if by_vllm else (preset.evaluate.batch, context, LAUNCHES))
         )
-    writing = getattr(getattr(preset, step.rlhf), "writing", None)
-    context = SIZES.prompt + (writing.max_new_tokens / 2 if writing else 0)  # DPO writes nothing
-    return Together(hardware.generation_batch, context, LAUNCHES * (hardware.sampler == "transformers"))
+    section = getattr(preset, step.rlhf)
+    if not hasattr(section, "writing"):  # DPO
+        return Together(hardware.generation_batch, SIZES.prompt)
+    replies = section.prompts * getattr(section, "samples", 1)
+    share = ceil(replies / hardware.of_batch(section.rows).processes)
+    context, by_vllm = SIZES.prompt + section.writing.max_new_tokens / 2, section.on(hardware).sampler == "vllm"
+    return Together(min(hardware.generation_batch, share), context, LAUNCHES * (not by_vllm))
 
 
 def _trainings(preset: HubPreset, step: Step) -> list[Training]:

@@ -5,7 +5,9 @@ import re
 import pytest
 
 from llm.config import HubPreset, load_preset, load_sweep, names
+from llm.plan import hub
 from llm.plan.check import models_of
+from llm.plan.costs import Step
 from llm.plan.hub import with_gpus, with_sampler
 from llm.plan.report import GB, Device, costs, require_room
 from workflow import REPOSITORY
@@ -40,6 +42,15 @@ def takes(name, target, count, kind, sampler, gpu_hours, hours, disk):
     assert gpu_hours == round(sum(cost.gpu_hours for cost in found))
     assert hours == round(alone + max(sum(shared) / count, max(shared)))
     assert disk == round((sum(cost.disk for cost in found) + max(cost.scratch for cost in found)) / GB)
+
+
+def test_what_starts_of_engines_take_is_the_plans():
+    preset = with_gpus(load_preset("openllama-3b"), 8)
+    rsf, ppo = (hub.cost(preset, Step("align", rlhf)).hours for rlhf in ("rsf", "ppo"))
+    starts = [preset.iterations(rlhf) * hub.STARTED / 3600 for rlhf in ("rsf", "ppo")]
+    core = sum(cost.gpu_hours for _, cost in costs(with_sampler(preset, "vllm"), [load_sweep("core")]))
+    assert f"ten starts at {starts[0]:.2f} of its {rsf:.2f} hours, {8 * starts[0]:.0f} of the {core:.0f} GPU" in PAGE
+    assert f"would make {ppo + starts[1]:.2f} hours of {ppo:.2f}" in PAGE
 
 
 def test_every_preset_of_public_models_has_a_line_with_all_its_models():

@@ -244,6 +244,9 @@ def test_who_writes_how_many_replies_together_decides_the_speed(monkeypatch):
     for installed, batch in ((True, 128), (False, 16)):
         monkeypatch.setattr(hub, "is_installed", lambda installed=installed: installed)
         assert hub.together(preset, Step("baseline")).batch == batch
+    ppo = Step("align", "ppo")  # 512 replies an iteration, never by an engine
+    assert hub.together(preset, ppo) == Together(128, 150 + 98, hub.LAUNCHES)
+    assert hub.together(hub.with_gpus(preset, 8), ppo) == Together(64, 150 + 98, hub.LAUNCHES)
     slow = preset.model_copy(update={"hardware": preset.hardware.model_copy(update={"sampler": "transformers"})})
     assert hub.cost(slow, align).hours > hub.cost(preset, align).hours
     assert hub.cost(preset, align, bandwidth=2 * hub.BANDWIDTH).hours < hub.cost(preset, align).hours
@@ -272,7 +275,7 @@ def test_states_models_and_engines_take_time_and_states_are_written_by_the_clock
     }
     assert list(found.values()) == pytest.approx([folder + 6 * state, 2 * folder + 6 * state, folder + 6 * state])
     assert hub.waiting(preset, Step("align", "rsf"), 2.1) == pytest.approx(10 * (folder + 90 / 3600))
-    assert hub.waiting(preset, Step("align", "ppo"), 2.1) == pytest.approx(40 * (folder + 2 * state + 90 / 3600))
+    assert hub.waiting(preset, Step("align", "ppo"), 2.1) == pytest.approx(40 * (folder + 2 * state))  # no engine
     assert hub.waiting(preset, Step("trajectory", "rsf"), 2.1) == pytest.approx(10 * (folder + 90 / 3600))
     assert hub.waiting(hub.with_sampler(preset, "transformers"), Step("trajectory", "rsf"), 2.1) == 0
 

@@ -303,6 +303,12 @@ def test_ppo_says_what_it_did_and_changes_the_policy(whole):
     assert not list((whole / "ppo").glob(".*"))
 
 
+def test_ppo_writes_without_an_engine_of_vllm(whole, tmp_path):
+    """Which is not installed here, and would take longer to start than a collection does."""
+    ppo_run(whole, tmp_path, hardware(sampler="vllm"), iterations=1)
+    assert logs(tmp_path) == logs(whole / "ppo")[:1]
+
+
 def test_ppo_goes_on_where_it_was_killed(whole, tmp_path, monkeypatch):
     leave = ppo_module.write_model
 

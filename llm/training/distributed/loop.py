@@ -59,6 +59,7 @@ def prepared(
     from transformers import AutoConfig
 
     require_device(hardware)
+    hardware = settings.on(hardware)
     made, tokenizer = split(batch, hardware), load_tokenizer(start.model)
     short = fitting(tokenizer, prompts, settings.writing, context_of(AutoConfig.from_pretrained(start.model)))
     if len(short) < settings.prompts:
