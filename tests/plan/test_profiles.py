@@ -110,7 +110,6 @@ for gpus in (4, 0):
 
 
 def test_the_plugin_of_slurm_asks_for_one_node_and_cpus_by_gpus():
-    pytest.importorskip("snakemake_executor_plugin_slurm", reason="Snakemake's executor for SLURM is not installed")
     given = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())["default-resources"]
     done = subprocess.run(
         [sys.executable, "-c", SUBMITTED, json.dumps(given)], capture_output=True, text=True, timeout=300
@@ -122,19 +121,20 @@ def test_the_plugin_of_slurm_asks_for_one_node_and_cpus_by_gpus():
 
 
 @pytest.mark.parametrize("profile", ["slurm", "kubernetes"])
-def test_a_profiles_options_are_snakemakes(tmp_path: Path, profile):
-    given = yaml.safe_load((REPOSITORY / "profiles" / profile / "config.yaml").read_text())
-    given.pop("executor", None)
-    if profile == "slurm":
-        given["default-resources"] |= {"slurm_account": "project-7", "slurm_partition": "gpu"}
-    (tmp_path / "profile").mkdir()
-    (tmp_path / "profile" / "config.yaml").write_text(yaml.safe_dump(given))
-    said = output(
-        graph(tmp_path, "--dry-run", "--profile", str(tmp_path / "profile"), target="core", preset="openllama-3b")
-    )
+def test_a_profile_runs_dry(tmp_path: Path, profile):
+    """As it is; and SLURM's with its commented lines."""
+    folder = REPOSITORY / "profiles" / profile
+    said = output(graph(tmp_path, "--dry-run", "--profile", str(folder), target="core", preset="openllama-3b"))
     assert counted(said)["align"] == 1
-    assert asked(said)["align"]["gpu"] == 4
+    assert asked(said)["align"] == resources(load_preset("openllama-3b"), Step("align", "rsf"))
     if profile == "slurm":
+        given = yaml.safe_load((folder / "config.yaml").read_text())
+        given["default-resources"] |= {"slurm_account": "project-7", "slurm_partition": "gpu"}
+        (tmp_path / "profile").mkdir()
+        (tmp_path / "profile" / "config.yaml").write_text(yaml.safe_dump(given))
+        said = output(
+            graph(tmp_path, "--dry-run", "--profile", str(tmp_path / "profile"), target="core", preset="openllama-3b")
+        )
         told = dict(JOBS.findall(said))["align"]
         for entry in ("slurm_account=project-7", "slurm_partition=gpu", "nodes=1", "cpus_per_gpu=8"):
             assert entry in told
