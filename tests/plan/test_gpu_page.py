@@ -7,7 +7,7 @@ import pytest
 from llm.config import HubPreset, load_preset, load_sweep, names
 from llm.plan import hub
 from llm.plan.check import models_of
-from llm.plan.costs import Step
+from llm.plan.costs import HALF, Step, Utilisation, cache, parameters
 from llm.plan.hub import with_gpus, with_sampler
 from llm.plan.report import GB, Device, costs, require_room
 from workflow import REPOSITORY
@@ -51,6 +51,17 @@ def test_what_starts_of_engines_take_is_the_plans():
     core = sum(cost.gpu_hours for _, cost in costs(with_sampler(preset, "vllm"), [load_sweep("core")]))
     assert f"ten starts at {starts[0]:.2f} of its {rsf:.2f} hours, {8 * starts[0]:.0f} of the {core:.0f} GPU" in PAGE
     assert f"would make {ppo + starts[1]:.2f} hours of {ppo:.2f}" in PAGE
+
+
+def test_heads_of_100_numbers_computed_as_128_in_16_rows_leave_writing_bound_by_memory():
+    """So the plan has no lower speed for them. Attention of one token: 4 x heads x head size x context operations a layer."""
+    preset, step = load_preset("openllama-3b"), Step("align", "rsf")
+    shape, share, writes = preset.model, Utilisation(), hub.together(preset, step)
+    attention = 4 * shape.layers * shape.heads * 128 * 16 * writes.context
+    operations = writes.batch * (2 * parameters(shape) + attention)
+    moved = HALF * parameters(shape) + writes.batch * cache(shape, 1) * writes.context
+    assert shape.head_size == 100 and round(16 * 128 / 100) == 20 and writes.batch == 128
+    assert operations / (hub.PEAK * share.reading) < moved / (hub.BANDWIDTH * share.bandwidth)
 
 
 def test_every_preset_of_public_models_has_a_line_with_all_its_models():
