@@ -17,6 +17,7 @@ from .bench.adapt import bench_adapt
 from .bench.average import bench_average
 from .bench.generate import bench_generate
 from .bench.precision import bench_precision
+from .bench.speed import bench_speed
 from .bench.train import bench_train
 from .commands import adapt, average, benchmarks, fetch, front, plan, results, tax, training
 from .errors import UserError, one_sentence
@@ -36,6 +37,7 @@ BENCHES: dict[str, Callable] = {
     "generate": bench_generate,
     "train": bench_train,
     "precision": bench_precision,
+    "speed": bench_speed,
 }
 for name, command in BENCHES.items():
     bench.command(name)(command)

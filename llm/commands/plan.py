@@ -31,18 +31,22 @@ def plan(
             help="what measures the paper's models; default: the preset's, of which auto is vLLM where it is installed"
         ),
     ] = None,
+    measured: Annotated[
+        Path | None, typer.Option(help="speeds that `bench speed` measured on a GPU, to be shown beside the plan's")
+    ] = None,
 ) -> None:
     """Print every step of a run with its GPUs, hours, memory and disk; refuse what the machine cannot hold (docs/gpu.md)."""
     from ..config import HubPreset, load_preset
     from ..plan.hub import with_gpus, with_sampler
+    from ..plan.measured import lines, read_measured
     from ..plan.report import costs, device_for, require_room, text
 
-    loaded = load_preset(preset)
+    loaded, speeds = load_preset(preset), read_measured(measured) if measured else []
     if isinstance(loaded, HubPreset):
         loaded = with_sampler(with_gpus(loaded, gpus) if gpus else loaded, sampler or loaded.evaluate.sampler)
     device = device_for(loaded, gpus, memory_gb, tflops, bandwidth)
     planned = costs(loaded, _sweeps(loaded, sweep), device.peak, device.bandwidth)
-    print(text(loaded, planned, seeds))
+    print("\n".join([text(loaded, planned, seeds), *lines(loaded, speeds, device)]))
     require_room(loaded, planned, device)
 
 

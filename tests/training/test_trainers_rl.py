@@ -136,7 +136,7 @@ def test_samples_follow_from_the_seed_and_are_not_written_twice(folder, tmp_path
     lost.unlink()
     age = kept.stat().st_mtime_ns
     assert sample("again") == first and kept.stat().st_mtime_ns == age
-    monkeypatch.setattr(sampling, "_transformers_writer", None)
+    monkeypatch.setattr(sampling, "by_transformers", None)
     assert sample("again") == first
 
 

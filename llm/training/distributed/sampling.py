@@ -125,7 +125,7 @@ def write_samples(
             gpu = accelerator.local_process_index
             vllm_writer.answer(gpu, str(model), asked, samples, writing, hardware, seed, leave)
         else:
-            for part, replies in _transformers_writer(accelerator, model, asked, samples, writing, hardware, seed):
+            for part, replies in by_transformers(accelerator, model, asked, samples, writing, hardware, seed):
                 leave(part, replies)
     accelerator.wait_for_everyone()
     return [Sample(**row) for share in shares for part in share for _, row in read_lines(folder / part.file)]
@@ -146,7 +146,7 @@ def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
     return out / f".samples{iteration:02d}-{name}"
 
 
-def _transformers_writer(
+def by_transformers(
     accelerator,
     model,
     asked: dict[Part, list[list[int]]],

@@ -92,10 +92,7 @@ def answer(
 
 def write(model: str, dtype: str, length: int, parts: dict[Any, Asked], leave: Leave, memory: float) -> None:
     """Leave the replies of some parts at a time. length: tokens of the longest prompt with its reply."""
-    from vllm import LLM
-
-    how = {"max_model_len": length, "gpu_memory_utilization": memory, "generation_config": "vllm"}
-    engine = LLM(model=model, dtype="bfloat16" if dtype == "bf16" else "float32", **how)
+    engine = engine_of(model, dtype, length, memory)
     left = list(parts.items())
     while left:
         size = max(1, TOGETHER // (len(left[0][1].prompts) * left[0][1].samples))
@@ -104,6 +101,14 @@ def write(model: str, dtype: str, length: int, parts: dict[Any, Asked], leave: L
         replies = iter(replies_of(engine, together))
         for part, one in some:
             leave(part, [next(replies) for _ in one.prompts])
+
+
+def engine_of(model: str, dtype: str, length: int, memory: float):
+    """An engine, in this process; see `write` and `apart`."""
+    from vllm import LLM
+
+    how = {"max_model_len": length, "gpu_memory_utilization": memory, "generation_config": "vllm"}
+    return LLM(model=model, dtype="bfloat16" if dtype == "bf16" else "float32", **how)
 
 
 def replies_of(engine, asked: Asked) -> list[list[Reply]]:
