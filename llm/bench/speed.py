@@ -24,14 +24,22 @@ def bench_speed(
     tiny: Annotated[bool, typer.Option("--tiny", help="tiny models on the processor, to try the command out")] = False,
 ) -> None:
     """Tokens a second of writing and of training, of random weights, into a file for `plan --measured`."""
+    import torch
+
     from ..config import load_preset
     from ..config.tiny import tiny as made_tiny
+    from ..errors import UserError
     from ..files import write_json
 
-    rows: list[dict] = []
-    for name in preset or ("smollm2-135m-gpu", "openllama-3b"):
-        large: Any = load_preset(name)
+    names = preset or ("smollm2-135m-gpu", "openllama-3b")
+    presets: list[Any] = [load_preset(name) for name in names]
+    for large in presets:
         _require_rsf(large)
+    if not tiny and not torch.cuda.is_available():
+        raise UserError("bench speed needs a GPU, and torch can use none here; allowed is --tiny")
+    rows: list[dict] = []
+    write_json(to, rows)  # where that cannot be, it should be known before anything is measured
+    for large in presets:
         for row in _measured(_on_cpu(made_tiny(large)) if tiny else large):
             rows.append({"preset": large.name, "device": _device_name(tiny)} | row)
             write_json(to, rows)  # as they come: a session may end before all are there
@@ -55,7 +63,7 @@ def _on_cpu(preset):
 def _device_name(tiny: bool) -> str:
     import torch
 
-    return "the processor, tiny" if tiny or not torch.cuda.is_available() else torch.cuda.get_device_name()
+    return "the processor, tiny" if tiny else torch.cuda.get_device_name()
 
 
 def _measured(preset) -> Iterator[dict]:

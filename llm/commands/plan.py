@@ -17,13 +17,15 @@ def plan(
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 1,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of another machine; default: those of this one")] = None,
     memory_gb: Annotated[
-        float | None, typer.Option(min=0, help="memory of each GPU, or of the computer, in 2**30 bytes")
+        float | None, typer.Option(min=0, max=1e6, help="memory of each GPU, or of the computer, in 2**30 bytes")
     ] = None,
     tflops: Annotated[
-        float | None, typer.Option(min=1, help="10**12 bf16 operations a second of a GPU; default: an A100's 312")
+        float | None,
+        typer.Option(min=1, max=1e6, help="10**12 bf16 operations a second of a GPU; default: an A100's 312"),
     ] = None,
     bandwidth: Annotated[
-        float | None, typer.Option(min=0.01, help="10**12 bytes a second of a GPU's memory; default: an A100's 2.0")
+        float | None,
+        typer.Option(min=0.01, max=1e6, help="10**12 bytes a second of a GPU's memory; default: an A100's 2.0"),
     ] = None,
     sampler: Annotated[
         Literal["auto", "transformers", "vllm"] | None,

@@ -2,7 +2,7 @@
 from the Hugging Face hub or from local folders (paper.md section 3). Settings of the trainers: `llm.config.trainers`."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -192,6 +192,25 @@ class HubPreset(Preset):
     def _template_is_known(self) -> Self:
         if self.template not in NAMES:
             raise refused(f"template = {self.template!r} is an unknown name; allowed are {', '.join(NAMES)}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_fit_into_the_context(self) -> Self:
+        """A run would find out only when it comes to them."""
+        rows: dict[str, Any] = {
+            "sft.block": self.sft and self.sft.block,
+            "warm_start.block": self.warm_start and self.warm_start.block,
+            "reward.sft.block": self.reward and self.reward.sft.block,
+            "reward.bradley_terry.length": self.reward and self.reward.bradley_terry.length,
+            "dpo.length": self.dpo and self.dpo.length,
+            "rsf.writing: prompt_tokens + max_new_tokens": self.rsf and self.rsf.writing.tokens,
+            "ppo.writing: prompt_tokens + max_new_tokens": self.ppo and self.ppo.writing.tokens,
+        }
+        for key, tokens in rows.items():
+            if tokens is not None and tokens > self.model.context:
+                raise refused(
+                    f"{key} = {tokens} is not allowed with model.context = {self.model.context}; allowed are at most as many"
+                )
         return self
 
     @model_validator(mode="after")

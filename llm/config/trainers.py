@@ -29,6 +29,12 @@ class Hardware(Settings):
     checkpoint_minutes: Annotated[float, Field(ge=0)]
     sampler: Literal["transformers", "vllm"]  # by which RSF writes
 
+    @model_validator(mode="after")
+    def _several_processes_are_launched(self) -> Self:
+        if self.launcher == "none" and self.processes != 1:
+            raise refused(f"processes = {self.processes} is not allowed with launcher = none; allowed is 1")
+        return self
+
     def of_batch(self, rows: int) -> "Hardware":
         """With as many of the processes as divide a global batch of so many rows, all with equal shares."""
         return self.model_copy(update={"processes": largest_divisor(rows, self.processes)})

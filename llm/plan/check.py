@@ -3,6 +3,7 @@
 Nothing is downloaded but settings and tokenizers of models on the hub, and no model is loaded.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -122,7 +123,9 @@ def _require_disk(preset: AnyPreset, planned: list[tuple[Step, Cost]], seeds: in
     costs = [cost for _, cost in planned]
     needed = seeds * sum(cost.disk for cost in costs) + max(cost.scratch for cost in costs)
     there = sum(file.stat().st_size for file in (out / preset.name).rglob("*") if file.is_file())
-    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise UserError(f"out = {out} is not allowed, since nothing can be written into {place}; give --out elsewhere")
     free = shutil.disk_usage(place).free
     if needed - there > free:
         raise UserError(
@@ -157,7 +160,8 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
     has_weights = any(file for ending in ("safetensors", "bin") for file in folder.glob(f"*.{ending}"))
     if not has_weights and (Path(name).expanduser().is_dir() or is_offline()):
         raise UserError(f"model = {name!r} is at {folder}, which holds no weights; give a folder with *.safetensors")
-    kinds = ", ".join(read_json(folder / "config.json").get("architectures") or ["no architecture"])
+    named = read_json(folder / "config.json").get("architectures") or ["no architecture"]
+    kinds = ", ".join(map(str, named)) if isinstance(named, list) else str(named)
     if key == "ranker":
         load_tokenizer(folder)
     elif key == "reward":

@@ -80,4 +80,10 @@ def test_presets_without_rsf_of_public_models_are_refused_and_nothing_is_written
     for name in ("microcosm", "zephyr-7b-beta"):
         assert command(monkeypatch, "bench", "speed", "--to", str(tmp_path / "s.json"), "--preset", name) == 2
         assert f"error: preset = {name} is not allowed; allowed are presets with RSF" in capsys.readouterr().err
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert command(monkeypatch, "bench", "speed", "--to", str(tmp_path / "s.json")) == 2
+    assert "error: bench speed needs a GPU, and torch can use none here" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()  # found out before anything is measured
+    monkeypatch.setattr(speed, "_measured", None)
+    assert command(monkeypatch, "bench", "speed", "--tiny", "--to", str(tmp_path / "file" / "s.json")) == 2

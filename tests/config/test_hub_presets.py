@@ -137,6 +137,23 @@ def test_where_models_are_slow_to_measure_single_parts_have_fewer_ratios_and_not
             {"warm_start": None},
             "the key warm_start is missing; it must be given with ppo, which starts from it",
         ),
+        (
+            "openllama-3b",
+            {"hardware": {"launcher": "none"}},
+            "hardware: processes = 4 is not allowed with launcher = none; allowed is 1",
+        ),
+        (
+            "openllama-3b",
+            {"ppo": {"writing": {"prompt_tokens": 3000}}},
+            "ppo.writing: prompt_tokens \\+ max_new_tokens = 3196 is not allowed with model.context = 2048; allowed are at most",
+        ),
+        ("openllama-3b", {"dpo": {"length": 2049}}, "dpo.length = 2049 is not allowed with model.context = 2048"),
+        ("openllama-3b", {"sft": {"block": 4096}}, "sft.block = 4096 is not allowed with model.context = 2048"),
+        (
+            "openllama-3b",
+            {"reward": {"bradley_terry": {"length": 2049}}},
+            "reward.bradley_terry.length = 2049 is not allowed with model.context = 2048",
+        ),
         ("openllama-3b", {"aligned_by": "dpo"}, "aligned_by = dpo is not allowed with models.pretrained"),
         (
             "openllama-3b",

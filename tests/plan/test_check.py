@@ -75,6 +75,16 @@ def test_gpus_memory_and_disk_that_are_too_few_are_refused(preset, tmp_path, mon
     assert "disk" in missing(preset, tmp_path, seeds=3)
 
 
+def test_a_place_that_cannot_be_written_to_is_refused(preset, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "in"):
+        assert f"out = {out} is not allowed, since nothing can be written into {tmp_path / 'file'}; give" in str(
+            missing(preset, out)["disk"]
+        )
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    assert "nothing can be written into" in missing(preset, tmp_path / "out")["disk"]
+
+
 def changed_config(source, to, **changes):
     shutil.copytree(source, to)
     config = to / "config.json"
@@ -107,6 +117,7 @@ def test_a_damaged_model_folder_is_named(preset, folders, tmp_path, key, damage,
     [
         ("theta", "model", {"hidden_size": 32}, "has hidden_size = 32, but preset = zephyr-7b-beta-tiny says 64"),
         ("theta", "model", {"architectures": ["GemmaForCausalLM"]}, "is a GemmaForCausalLM, but preset ="),
+        ("theta", "model", {"architectures": 3}, "is a 3, but preset ="),
         ("reward", "model", {}, "is a MistralForCausalLM; allowed are sequence classifiers"),
     ],
 )

@@ -229,7 +229,7 @@ def test_bad_settings_are_one_sentence_each(tmp_path, start):
     assert "block = 256 tokens is not allowed: the model's context is 128" in refusal(
         settings=SFT.model_copy(update={"block": 256})
     )
-    assert "processes = 2 is not allowed in a launch of 1" in refusal(hardware=hardware(processes=2))
+    assert "processes = 2 is not allowed in a launch of 1" in refusal(hardware=hardware(launcher="fsdp", processes=2))
     assert "device = 'gpu' is not allowed" in refusal(hardware=hardware(device="gpu"))
     replies = SFT.model_copy(update={"loss_on": "replies"})
     assert "without any reply" in refusal(rows=[CONVERSATIONS[0][:1]], settings=replies)

@@ -60,7 +60,7 @@ def logs(out: Path) -> list[dict]:
 
 @given(st.integers(1, 64), st.integers(1, 8), st.integers(1, 8), st.data())
 def test_every_row_of_a_global_batch_goes_through_one_pass_of_one_process(batch, processes, per_device, data):
-    asked = hardware(processes=processes, per_device_batch=per_device)
+    asked = hardware(launcher="fsdp", processes=processes, per_device_batch=per_device)
     if batch % processes:
         with pytest.raises(UserError, match=f"processes = {processes} is not allowed with batch = {batch},"):
             split(batch, asked)

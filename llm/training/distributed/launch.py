@@ -19,7 +19,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 def launch(job: Job, to: Path) -> None:
     """Write the job to the file `to`, run it, and wait; UserError with its own sentence if it refuses, or where it failed."""
-    require_launcher(job.hardware)
+    require_gpus(job.hardware)
     if note := slowness(job.hardware):
         print(note)
     write_text(to, job.model_dump_json(indent=1) + "\n")
@@ -57,10 +57,8 @@ def slowness(hardware: Hardware) -> str | None:
     return "bf16 on a CPU is far slower than fp32" if slow else None
 
 
-def require_launcher(hardware: Hardware) -> None:
-    """UserError where the launcher and the hardware do not go together, or there are fewer GPUs than processes."""
-    if hardware.launcher == "none" and hardware.processes != 1:
-        raise UserError(f"processes = {hardware.processes} is not allowed with launcher = 'none'; allowed is 1")
+def require_gpus(hardware: Hardware) -> None:
+    """UserError where there are fewer GPUs than processes."""
     if hardware.device == "cpu":
         return
     import torch
