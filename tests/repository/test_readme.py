@@ -78,7 +78,13 @@ def found() -> list[list[str]]:
             *estimate("C1", "question answering: theta below RSF's best iteration", "holds", False, -1),
             *estimate("P4", "abilities: theta of RSF on gold below theta_0", "holds", False, -1),
         ],
-        [*estimate("P1", EARLY, "holds", True), *estimate("P1", SMOLLM, "holds", True), seeds("P1", SMOLLM)],
+        [
+            *estimate("P1", EARLY, "holds", True),
+            *estimate("P1", SMOLLM, "holds", True),
+            seeds("P1", SMOLLM),
+            *estimate("C2", EARLY, "holds", True),
+            seeds("C2", EARLY),
+        ],
         [
             *estimate("L4", "LiNeS above MA", "holds", True),
             *estimate("P3", "regression averaging above MA", "holds", True),
@@ -117,12 +123,9 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
         verdict_by_gold("P3", "regression averaging above LiNeS") == "undecided"
     )  # "by gold reward the first is undecided"
     assert verdict_by_gold("P6", f"{BY_LAYER} LiNeS") == "holds"
-    (best,) = (line for line in lines_of("C2") if (line["part"], line["by"]) == (EARLY, "reward"))
-    assert best["verdict"] == "undecided"  # "where each takes its best rate"
+    assert verdict_by_gold("C2", EARLY) == "undecided"  # "where each takes its best rate ..; by gold reward that is undecided"
     others = {line["part"]: line["verdict"] for line in lines_of("P7") if line["by"] == "reward" and line["deciding"]}
-    assert {part for part, verdict in others.items() if verdict == "undecided"} == {
-        f"{name}: {BY_LAYER} MA" for name in ("DPO", "PPO")
-    }
+    assert {part for part, verdict in others.items() if verdict == "undecided"} == {f"DPO: {BY_LAYER} MA"}
     assert set(others.values()) == {"holds", "undecided"}
     in_the_first = [
         line["verdict"] for line in lines_of("C7a", FIRST) if line["part"] == "RSF: AMA with K = 3 above MA"
@@ -152,15 +155,23 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
 def test_the_words_about_remedies_are_the_ledgers():
     verdicts = {claim: [line["verdict"] for line in lines_of(claim) if line["deciding"]] for claim in ("P8", "P9")}
     (lora,) = (line for line in lines_of("C2") if (line["part"], line["by"]) == ("MA above LoRA in MLPs", "reward"))
-    assert verdict_by_gold("C2", "MA above LoRA in MLPs") == "undecided"
-    assert lora["verdict"] == "fails" and not any(word.startswith("fails") for word in verdicts["P9"])
+    assert verdict_by_gold("C2", "MA above LoRA in MLPs") == "fails"
+    assert lora["verdict"] == "undecided" and not any(word.startswith("fails") for word in verdicts["P9"])
+    imitating = ("knowledge distillation", "L1 penalty", "L2 penalty", "stochastic moving averaging")
+    assert {verdict_by_gold("P9", f"regression averaging above {name}") for name in imitating} == {"holds"}
+    (distilled,) = (
+        line
+        for line in lines_of("P9")
+        if (line["part"], line["by"]) == (f"regression averaging above {imitating[0]}", "reward")
+    )
+    assert distilled["verdict"] == "holds"
     assert verdicts["P8"].count("undecided") > len(verdicts["P8"]) / 2
     assert {
         len(line["per_seed"])
         for claim in ("P8", "P9")
         for line in lines_of(claim)
         if line["deciding"] and line["by"] == "reward" and line["estimate"] is not None
-    } == {2, 3}
+    } == {2, 5}
 
 
 def test_the_counts_of_verdicts_are_the_ledgers():
