@@ -123,7 +123,7 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
         verdict_by_gold("P3", "regression averaging above LiNeS") == "undecided"
     )  # "by gold reward the first is undecided"
     assert verdict_by_gold("P6", f"{BY_LAYER} LiNeS") == "holds"
-    assert verdict_by_gold("C2", EARLY) == "undecided"  # "where each takes its best rate ..; by gold reward that is undecided"
+    assert verdict_by_gold("C2", EARLY) == "undecided"  # "where each takes its best rate"
     others = {line["part"]: line["verdict"] for line in lines_of("P7") if line["by"] == "reward" and line["deciding"]}
     assert {part for part, verdict in others.items() if verdict == "undecided"} == {f"DPO: {BY_LAYER} MA"}
     assert set(others.values()) == {"holds", "undecided"}
