@@ -42,8 +42,8 @@ def seeds_of(compared: Sequence[Contest]) -> int:
 
 def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Figure:
     """A panel an ability, and one of the rewards at which both are; a line a contest. rivals: lines name theirs."""
-    drawn, by = abilities_of(compared), rewards_of(compared)
-    has_range = any(gain and gain.levels for contest in compared for gain in contest.found.values())
+    drawn, by, seeds = abilities_of(compared), rewards_of(compared), seeds_of(compared)
+    has_range = not seeds or any(gain and gain.levels for contest in compared for gain in contest.found.values())
     fig, axes = plt.subplots(
         1, len(drawn) + has_range, figsize=(style.WIDTH, 1.25 + ROW * len(compared)), squeeze=False, sharey=True
     )
@@ -62,7 +62,6 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
                 ranges(axes[0, -1], SHIFT[reward] - place, contest, reward)
         axes[0, -1].set(xlabel=RANGE, xlim=(0.48, 0.97))
     label(axes[0, 0], [f"{named(one)} - {rival(one)}" if rivals else named(one) for one in compared])
-    seeds = seeds_of(compared)
     legend(fig, [reward for reward in by if any(one.found[reward, a] for one in compared for a in drawn)])
     lacking = any(not ranged(one, reward) for one in compared for reward in by)
     few = "too few: the two have too few rewards in common to be compared" if has_range and lacking else ""

@@ -86,6 +86,8 @@ def verdict(compared: Sequence[Contest], what: str) -> str:
     """
     if any(gain and len(gain.t.per_seed) == 1 for contest in compared for gain in contest.found.values()):
         return ONE_SEED
+    if not seeds_of(compared):
+        return f"{what}: too few rewards in common to be compared."
     told = [f"At equal {METRICS[reward].words}: {_sides(compared, reward)}" for reward in rewards_of(compared)]
     luck = " Intervals of two seeds may be narrow by luck." * (seeds_of(compared) == 2)
     return f"{what} ({panels.seed_count(seeds_of(compared))}).{luck} {' '.join(told)}"

@@ -295,6 +295,16 @@ def test_a_reward_that_nothing_is_compared_by_has_no_mark_in_the_legend_and_a_re
     plt.close(fig)
 
 
+def test_where_nothing_can_be_compared_verdict_and_figure_say_so_and_count_no_seeds():
+    style.use()
+    assert sentences.verdict([contest("er", None)], "Replay") == "Replay: too few rewards in common to be compared."
+    fig = gains.figure([contest("er", None)], "microcosm")
+    told = " ".join(text.get_text() for text in fig.texts)
+    assert "too few rewards in common" in told and "seed" not in told
+    assert [text.get_text() for text in fig.axes[-1].texts] == ["learned: too few"]
+    plt.close(fig)
+
+
 def test_tiny_models_are_tested_on_other_prompts_than_they_are_tuned_on(tmp_path):
     tiny_models.make_items(tmp_path)
     tested, tuned = ({*(tmp_path / f"{name}.jsonl").open()} for name in ("prompts", "train-prompts"))
