@@ -60,7 +60,7 @@ def _planned(kind: str, names: list[str], folder, rng):
     sources = [texts(packaged(kind, name), rng) for name in names]
     file = folder / "given.yaml"
     read, options = {
-        "presets": (config.load_preset, ("--memory-gb", "1e9", "--preset", file)),
+        "presets": (config.load_preset, ("--memory-gb", "1e6", "--preset", file)),
         "sweeps": (config.load_sweep, ("--preset", "microcosm-1-untied", "--sweep", file)),
     }[kind]
     for number in count():
