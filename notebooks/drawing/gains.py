@@ -57,6 +57,8 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
         ax.set_xlabel(f"{title},\nminus {several_rivals(compared)}'s")
         ax.locator_params(axis="x", nbins=4 if len(axes[0]) < panels.NARROW else 2)
     if has_range:
+        if not seeds:
+            axes[0, -1].axvline(0.5, color=style.GREY, linewidth=0.8)  # where a comparison would begin
         for place, contest in enumerate(compared):
             for reward in by:
                 ranges(axes[0, -1], SHIFT[reward] - place, contest, reward)

@@ -280,7 +280,7 @@ def stamp_differences(
         style.foot(fig, f"{preset}, {style.bars(n_seeds)}")
         return
     if not n_seeds:
-        style.foot(fig, f"{note}\n{preset}".lstrip("\n"), above)
+        style.foot(fig, f"{note}\n{preset}, compared on 0 seeds".lstrip("\n"), above)
         return
     over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, taken as independent"
     style.foot(fig, f"{note}\n{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {over}".lstrip("\n"), above)

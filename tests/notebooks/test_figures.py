@@ -300,7 +300,7 @@ def test_where_nothing_can_be_compared_verdict_and_figure_say_so_and_count_no_se
     assert sentences.verdict([contest("er", None)], "Replay") == "Replay: too few rewards in common to be compared."
     fig = gains.figure([contest("er", None)], "microcosm")
     told = " ".join(text.get_text() for text in fig.texts)
-    assert "too few rewards in common" in told and "seed" not in told
+    assert "too few rewards in common" in told and "compared on 0 seeds" in told and "items" not in told
     assert [text.get_text() for text in fig.axes[-1].texts] == ["learned: too few"]
     plt.close(fig)
 
