@@ -84,17 +84,12 @@ def _measured(preset) -> Iterator[dict]:
 
 def _save_random(preset, folder: Path) -> None:
     import torch
-    import transformers
 
     from ..models.save import save_model
-    from ..stages.hub.start import byte_tokenizer, settings
+    from ..stages.hub.start import byte_tokenizer, random_model
 
-    kind = getattr(transformers, getattr(preset, "architecture", "LlamaForCausalLM"))
     tokenizer = byte_tokenizer(getattr(preset, "template", "smollm2"))
-    special = {f"{key}_token_id": getattr(tokenizer, f"{key}_token_id") for key in ("pad", "bos", "eos")}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = kind(kind.config_class(**settings(preset.model), **special))
+    model = random_model(preset.model, getattr(preset, "architecture", "LlamaForCausalLM"), tokenizer, seed=0)
     save_model(model.to(torch.bfloat16), tokenizer, folder)
 
 

@@ -80,22 +80,27 @@ def settings(shape: PublicModel) -> dict:
 
 def _make_random(run: Run[HubPreset], folder: Path, head: Head) -> None:
     """The architecture and sizes of the preset, with weights that the run's seed and the folder's name draw."""
-    import torch
-    import transformers
-
     preset, tokenizer = run.preset, byte_tokenizer(run.preset.template)
     if len(tokenizer) != preset.model.vocabulary:
         raise UserError(
             f"model.vocabulary = {preset.model.vocabulary} is not allowed with random weights; allowed is {len(tokenizer)}"
         )
+    seed = int(run.rng("random", folder.name).integers(2**62))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save_model(random_model(preset.model, preset.architecture, tokenizer, seed, head), tokenizer, folder)
+
+
+def random_model(sizes: PublicModel, architecture: str, tokenizer, seed: int, head: Head = "causal"):
+    """A model in fp32 of these sizes, with weights that the seed draws."""
+    import torch
+    import transformers
+
     special = {f"{key}_token_id": getattr(tokenizer, f"{key}_token_id") for key in ("pad", "bos", "eos")}
-    config = getattr(transformers, preset.architecture).config_class(**settings(preset.model), **special, num_labels=1)
+    config = getattr(transformers, architecture).config_class(**settings(sizes), **special, num_labels=1)
     kinds = {"causal": transformers.AutoModelForCausalLM, "reward": transformers.AutoModelForSequenceClassification}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(run.rng("random", folder.name).integers(2**62)))
-        model = kinds[head].from_config(config)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, tokenizer, folder)
+        torch.manual_seed(seed)
+        return kinds[head].from_config(config)
 
 
 def byte_tokenizer(template: str):
