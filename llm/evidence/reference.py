@@ -31,6 +31,11 @@ RIVAL = "early-stopping"
 PREDICTORS = ("forward_kl", "weight_displacement")
 
 
+def place_of(share: float) -> int:
+    """The place in `GRID` of a share of the rise."""
+    return int(np.abs(GRID - share).argmin())
+
+
 @dataclass(frozen=True)
 class Front:
     """tax: (seeds, GRID) in taxes; NaN at shares of the rise that the path does not reach on every seed. whole: theta's, (seeds,).
@@ -177,7 +182,7 @@ def leaders(found: Mapping[str, Front], level: float = CHOSEN_AT) -> dict[str, L
     best = {}
     for group, families in groups.items():
         for at in np.arange(level, 0, -0.1):
-            columns = [int(np.abs(GRID - share).argmin()) for share in (at, min(at, LEVELS[0]))]
+            columns = [place_of(share) for share in (at, min(at, LEVELS[0]))]
             reaching = [front for front in families if np.isfinite(front.tax[:, columns]).all()]
             if seeds := set.intersection(*(set(front.seeds) for front in reaching)) if reaching else set():
                 best[group] = _leader(reaching, sorted(seeds), columns[0])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from llm.evidence.costs import GROUPS, compared, cost_of
 from llm.evidence.intervals import Interval
 from llm.evidence.metrics import METRICS, SAVED
-from llm.evidence.reference import CHOSEN_AT, EQUAL, GRID, LEVELS, Association, Front, Leader, Line
+from llm.evidence.reference import CHOSEN_AT, EQUAL, GRID, LEVELS, Association, Front, Leader, Line, place_of
 from llm.methods import looks
 
 from . import panels, sentences, style
@@ -125,7 +125,7 @@ def unseen(found: Mapping[str, Front]) -> str:
 
 def cheaper(found: Mapping[str, Front], level: float = 0.9) -> str:
     """One sentence: the families that pay less of theta's tax than MA does at a level of the rise, by means over seeds."""
-    place = np.searchsorted(GRID, level - 1e-9)
+    place = place_of(level)
     paid = {name: front.band()[0][place] for name, front in drawn(found).items()}
     there = {name: share for name, share in paid.items() if np.isfinite(share) and name not in BOTH}
     less = [name for name in sorted(there, key=there.__getitem__) if there[name] < paid.get("ma", -np.inf)]
@@ -149,7 +149,7 @@ def bars(ax: Axes, fronts: Sequence[Front]) -> None:
     settled = [front for front in fronts if len(front.seeds) >= LEAST_SEEDS]
     for place, front in enumerate(settled):
         _, low, high = front.band()
-        at = int(np.abs(GRID - CHOSEN_AT).argmin())
+        at = place_of(CHOSEN_AT)
         x = GRID[at] + 0.005 * (place - (len(settled) - 1) / 2)
         ax.plot([x, x], [low[at], high[at]], color=style.look(front.family).colour, linewidth=0.9, zorder=2)
 

@@ -44,17 +44,15 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
         "ratios": averaged(seed, "rsf", cost, power, load_sweep("ratios").averaging),
         "regmean": regressions(seed, "rsf", "regmean", cost, power),
         "merging": increasing(seed, "rsf", "merging", cost, power),
-        "merging-others": [
-            row
-            for rlhf in ("dpo", "ppo")
-            for made_up in (regressions, increasing)
-            for row in made_up(seed, rlhf, "merging-others", cost, power)
-        ],
-        "merging-gold": [
-            row
-            for made_up in (regressions, increasing)
-            for row in made_up(seed, "rsf-gold", "merging-gold", cost, power)
-        ],
+        **{
+            sweep: [
+                row
+                for rlhf in load_sweep(sweep).rlhf
+                for made_up in (regressions, increasing)
+                for row in made_up(seed, rlhf, sweep, cost, power)
+            ]
+            for sweep in ("merging-others", "merging-gold")
+        },
         "gold-reward": aligned(seed, "rsf-gold", cost, power, 0, load_sweep("gold-reward").averaging),
         "kl-penalty": [
             row
