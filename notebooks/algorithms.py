@@ -96,8 +96,7 @@ if found:
     fig = fronts.figure(fronts.by_reward(AVERAGED, FIRST, "reward", **ALONE), PRESET.name, columns=5)
     style.save(fig, "fig14-averaged")
     compared = compare.contests(AVERAGED, FIRST, "rsf")
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "The algorithms, each averaged with theta_0"))
+    FOUND.tell(compared, "The algorithms, each averaged with theta_0")
 
 # %% [markdown]
 # And is averaging worth it for each of them, against stopping earlier?
@@ -109,8 +108,7 @@ if found:
         for rlhf in ALGORITHMS
         for one in compare.contests(found[rlhf], FRAMES[rlhf], "early-stopping", mark=f" after {rlhf.upper()}")
     ]
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "Averaging against stopping earlier"))
+    FOUND.tell(compared, "Averaging against stopping earlier")
 
 # %% [markdown]
 # ## One part at a time
@@ -248,8 +246,7 @@ if perfect:
 # %%
 if perfect:
     on_gold = compare.contests(perfect[PERFECT], FRAMES[PERFECT], of=BETTER, mark=" after RSF on gold")
-    sentences.show(sentences.report(on_gold))
-    FOUND.say(sentences.verdict(on_gold, "LiNeS and regression averaging after RSF on the gold reward"))
+    FOUND.tell(on_gold, "LiNeS and regression averaging after RSF on the gold reward")
 
 # %% [markdown]
 # ## In short

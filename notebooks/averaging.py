@@ -262,8 +262,7 @@ if parts:
 # %%
 if parts:
     compared = compare.contests(PARTS, ROWS, everywhere=True)
-    sentences.show(sentences.report(compared))
-    FOUND.say(sentences.verdict(compared, "One part alone against averaging everything"))
+    FOUND.tell(compared, "One part alone against averaging everything")
 
 # %% [markdown]
 # ## In short

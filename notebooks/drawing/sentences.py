@@ -35,6 +35,10 @@ class Findings:
     def weigh(self, compared: Sequence[Contest], saved_as: str, preset: str, about: str) -> None:
         """Draw contests, save the figure, show their table, and say what follows `about` them."""
         style.save(figure(compared, preset), saved_as)
+        self.tell(compared, about)
+
+    def tell(self, compared: Sequence[Contest], about: str) -> None:
+        """Show the table of contests, and say what follows `about` them."""
         show(report(compared))
         self.say(verdict(compared, about))
 
