@@ -13,6 +13,8 @@ from .kv_cache import Memory, read
 
 TOGETHER = 64  # prompts of similar length that are read at once, so that padding costs little
 TOKENS = 1024  # of continuations of similar length that are read at once, of at most 4 `TOGETHER`
+PADDING = 256  # tokens that are read for nothing at most, for prompts to be read together
+ROOM = 2**28  # bytes of keys and values that are copied at most, for continuations to be read together
 
 
 class Reader:
@@ -24,7 +26,7 @@ class Reader:
     def __init__(self, model) -> None:
         self.model = model
         self.last = torch.empty(0)
-        self._parts: list[Memory] = []  # of `TOGETHER` prompts each
+        self._parts: list[Memory] = []  # of at most `TOGETHER` prompts each
         self._known: dict[tuple[int, ...], int] = {}
 
     @torch.no_grad()
@@ -32,8 +34,7 @@ class Reader:
         """The number of each prompt (token ids, at least one each); those that are new are read."""
         wanted = [tuple(prompt) for prompt in prompts]
         new = sorted({prompt for prompt in wanted if prompt not in self._known}, key=lambda ids: (len(ids), ids))
-        for start in range(0, len(new), TOGETHER):
-            some = new[start : start + TOGETHER]
+        for some in _alike(new):
             memory, last = read(self.model.model, some)
             first = len(self._parts) * TOGETHER  # numbers leave gaps where a part is not full
             self._known |= {prompt: first + row for row, prompt in enumerate(some)}
@@ -72,6 +73,8 @@ class Reader:
         order = sorted((i for i in range(len(pairs)) if counts[i] > 1), key=lambda i: (counts[i], len(pairs[i][0])))
         while order:  # the longest first
             rows = max(1, min(4 * TOGETHER, TOKENS // counts[order[-1]]))
+            longest = max(len(pairs[i][0]) for i in order[-rows:])
+            rows = max(1, min(rows, ROOM // (longest * self._bytes)))
             some, order = order[-rows:], order[:-rows]
             hidden = self._read_on([pairs[i][1] for i in some], numbers[some])
             for row, i in enumerate(some):
@@ -100,9 +103,27 @@ class Reader:
             use_cache=True,
         ).last_hidden_state
 
+    @property
+    def _bytes(self) -> int:
+        """Of the keys and values of one token."""
+        return sum(part[0, :, 0].nbytes for part in self._parts[0].keys + self._parts[0].values)
+
     def _of(self, numbers: torch.Tensor) -> Iterator[tuple[torch.Tensor, Memory, torch.Tensor]]:
         """(places in `numbers`, the part that holds those prompts, their rows in it)."""
         owners = numbers // TOGETHER
         for owner in owners.unique().tolist():
             where = (owners == owner).nonzero()[:, 0]
             yield where, self._parts[owner], numbers[where] % TOGETHER
+
+
+def _alike(prompts: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    """Prompts, the shortest first, in groups that are read together."""
+    group: list[tuple[int, ...]] = []
+    for prompt in prompts:
+        padding = sum(len(prompt) - len(one) for one in group)
+        if len(group) == TOGETHER or padding > PADDING:
+            yield group
+            group = []
+        group.append(prompt)
+    if group:
+        yield group

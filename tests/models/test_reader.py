@@ -42,6 +42,8 @@ def together(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "TOGETHER", request.param)
         patch.setattr(module, "TOKENS", 16 * request.param)
+        patch.setattr(module, "PADDING", 4 * request.param)
+        patch.setattr(module, "ROOM", 2**13 * request.param)  # 128 bytes a token, so 64 of them and more
         yield request.param
 
 
@@ -81,6 +83,35 @@ def test_a_prompt_is_read_once_whatever_comes_after_it(model, monkeypatch):
     assert read == [30, 4 * 2, 1]
     assert reader.learn([question, ids(5)]).unique().numel() == 2
     assert read == [30, 4 * 2, 1, 5]
+
+
+def test_long_prompts_are_not_read_beside_short_ones(model, monkeypatch):
+    read, forward = [], model.model.forward
+
+    def counting(**given):
+        read.append(tuple(given["input_ids"].shape))
+        return forward(**given)
+
+    monkeypatch.setattr(model.model, "forward", counting)
+    monkeypatch.setattr(module, "PADDING", 9)
+    lengths = [30, 4, 31, 7, 5, 40, 30]
+    Reader(model).learn([ids(length) for length in lengths])
+    assert read == [(3, 7), (3, 31), (1, 40)]  # 5 and 1 tokens of padding; 40 beside the others would make 29
+
+
+def test_keys_and_values_that_are_copied_together_have_their_limit(model, monkeypatch):
+    rows, forward = [], model.model.forward
+
+    def counting(**given):
+        rows.append(len(given["input_ids"]))
+        return forward(**given)
+
+    monkeypatch.setattr(model.model, "forward", counting)
+    question = ids(30)
+    each = 2 * 2 * 2 * 4 * 4 * len(question)  # keys and values of 2 layers with 2 heads of 4 numbers of 4 bytes
+    monkeypatch.setattr(module, "ROOM", 3 * each)
+    reply_log_likelihoods(Reader(model), [(question, ids(3)) for _ in range(8)])
+    assert rows == [1, 3, 3, 2]
 
 
 def test_replies_are_written_alike_by_a_reader_that_knows_the_prompts(model):
