@@ -14,6 +14,7 @@ from .kv_cache import Memory, read
 TOGETHER = 64  # prompts of similar length that are read at once, so that padding costs little
 TOKENS = 1024  # of continuations of similar length that are read at once, of at most 4 `TOGETHER`
 PADDING = 256  # tokens that are read for nothing at most, for prompts to be read together
+PACK = 64  # tokens of one prompt's continuations that stand side by side, so that its keys and values are copied once
 ROOM = 2**28  # bytes of keys and values that are copied at most, for continuations to be read together
 
 
@@ -70,19 +71,24 @@ class Reader:
         starts = torch.tensor(counts).cumsum(0) - torch.tensor(counts)
         found = self.last.new_empty(sum(counts), self.last.shape[1])
         found[starts] = self.last[numbers]
-        order = sorted((i for i in range(len(pairs)) if counts[i] > 1), key=lambda i: (counts[i], len(pairs[i][0])))
-        while order:  # the longest first
-            rows = max(1, min(4 * TOGETHER, TOKENS // counts[order[-1]]))
-            longest = max(len(pairs[i][0]) for i in order[-rows:])
+        packs = _packs([continuation for _, continuation in pairs], numbers.tolist())
+        packs.sort(key=lambda pack: (_tokens(pack, pairs), len(pairs[pack[0]][0])))
+        while packs:  # the longest first
+            rows = max(1, min(4 * TOGETHER, TOKENS // _tokens(packs[-1], pairs)))
+            longest = max(len(pairs[pack[0]][0]) for pack in packs[-rows:])
             rows = max(1, min(rows, ROOM // (longest * self._bytes)))
-            some, order = order[-rows:], order[:-rows]
-            hidden = self._read_on([pairs[i][1] for i in some], numbers[some])
-            for row, i in enumerate(some):
-                found[starts[i] + 1 : starts[i] + counts[i]] = hidden[row, : counts[i] - 1]
+            some, packs = packs[-rows:], packs[:-rows]
+            hidden = self._read_on([[pairs[i][1] for i in pack] for pack in some], numbers[[pack[0] for pack in some]])
+            for row, pack in enumerate(some):
+                read = hidden[row].split([counts[i] - 1 for i in pack] + [hidden.shape[1] - _tokens(pack, pairs)])
+                for i, of_one in zip(pack, read):
+                    found[starts[i] + 1 : starts[i] + counts[i]] = of_one
         return found, counts
 
-    def _read_on(self, continuations: list[Sequence[int]], numbers: torch.Tensor) -> torch.Tensor:
-        """(rows, longest continuation, hidden size); what is right of a continuation changes nothing in it."""
+    def _read_on(self, packs: list[list[Sequence[int]]], numbers: torch.Tensor) -> torch.Tensor:
+        """(rows, most tokens of a pack, hidden size) of packs of continuations, each of the prompt of that number. A continuation sees
+        its prompt and itself; what is right of a pack changes nothing in it.
+        """
         from transformers import DynamicCache
 
         device, lengths = self.last.device, self.lengths(numbers)
@@ -91,14 +97,19 @@ class Reader:
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(zip(memory.keys, memory.values, strict=True)):
             cache.update(keys, values, layer)
-        ids = pad_sequence([torch.tensor(ids) for ids in continuations], batch_first=True)
+        ids = _side_by_side([torch.tensor([token for one in pack for token in one]) for pack in packs])
+        owners = _side_by_side([torch.cat([torch.full((len(one),), k) for k, one in enumerate(pack)]) for pack in packs])
+        places = _side_by_side([torch.cat([torch.arange(len(one)) for one in pack]) for pack in packs])
+        columns = ids.shape[1]
         known = torch.arange(int(lengths.max())) < lengths[:, None]
-        mask = torch.cat([known, torch.ones_like(ids, dtype=torch.bool)], dim=1).long()
-        places = lengths[:, None] + torch.arange(ids.shape[1])
+        own = (owners[:, :, None] == owners[:, None, :]) & torch.ones(columns, columns, dtype=torch.bool).tril()
+        seen = torch.cat([known[:, None].expand(-1, columns, -1), own], dim=2)
+        dtype = self.last.dtype
+        mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
         return self.model.model(
             input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            position_ids=places.to(device),
+            attention_mask=mask[:, None].to(device),
+            position_ids=(lengths[:, None] + places).to(device),
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
@@ -127,3 +138,25 @@ def _alike(prompts: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
         group.append(prompt)
     if group:
         yield group
+
+
+def _packs(continuations: Sequence[Sequence[int]], prompts: list[int]) -> list[list[int]]:
+    """Continuations that have tokens, by their places, in packs of the same prompt of at most `PACK` tokens, or of one."""
+    packs: list[list[int]] = []
+    size, of_prompt = 0, -1
+    for i in sorted((i for i, one in enumerate(continuations) if len(one)), key=lambda i: prompts[i]):
+        if prompts[i] != of_prompt or size + len(continuations[i]) > PACK:
+            packs.append([])
+            size, of_prompt = 0, prompts[i]
+        packs[-1].append(i)
+        size += len(continuations[i])
+    return packs
+
+
+def _tokens(pack: list[int], pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> int:
+    return sum(len(pairs[i][1]) for i in pack)
+
+
+def _side_by_side(rows: list[torch.Tensor]) -> torch.Tensor:
+    """(rows, longest), padded with 0 on the right."""
+    return pad_sequence(rows, batch_first=True)

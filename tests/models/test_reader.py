@@ -43,6 +43,7 @@ def together(request):
         patch.setattr(module, "TOGETHER", request.param)
         patch.setattr(module, "TOKENS", 16 * request.param)
         patch.setattr(module, "PADDING", 4 * request.param)
+        patch.setattr(module, "PACK", 3 * request.param)  # one continuation a row, two, or all of a prompt's
         patch.setattr(module, "ROOM", 2**13 * request.param)  # 128 bytes a token, so 64 of them and more
         yield request.param
 
@@ -107,11 +108,10 @@ def test_keys_and_values_that_are_copied_together_have_their_limit(model, monkey
         return forward(**given)
 
     monkeypatch.setattr(model.model, "forward", counting)
-    question = ids(30)
-    each = 2 * 2 * 2 * 4 * 4 * len(question)  # keys and values of 2 layers with 2 heads of 4 numbers of 4 bytes
+    each = 2 * 2 * 2 * 4 * 4 * 30  # keys and values of 2 layers with 2 heads of 4 numbers of 4 bytes
     monkeypatch.setattr(module, "ROOM", 3 * each)
-    reply_log_likelihoods(Reader(model), [(question, ids(3)) for _ in range(8)])
-    assert rows == [1, 3, 3, 2]
+    reply_log_likelihoods(Reader(model), [(ids(30), ids(3)) for _ in range(8)])
+    assert rows == [8, 3, 3, 2]
 
 
 def test_replies_are_written_alike_by_a_reader_that_knows_the_prompts(model):
