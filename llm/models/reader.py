@@ -98,7 +98,9 @@ class Reader:
         for layer, (keys, values) in enumerate(zip(memory.keys, memory.values, strict=True)):
             cache.update(keys, values, layer)
         ids = _side_by_side([torch.tensor([token for one in pack for token in one]) for pack in packs])
-        owners = _side_by_side([torch.cat([torch.full((len(one),), k) for k, one in enumerate(pack)]) for pack in packs])
+        owners = _side_by_side(
+            [torch.cat([torch.full((len(one),), k) for k, one in enumerate(pack)]) for pack in packs]
+        )
         places = _side_by_side([torch.cat([torch.arange(len(one)) for one in pack]) for pack in packs])
         columns = ids.shape[1]
         known = torch.arange(int(lengths.max())) < lengths[:, None]

@@ -9,6 +9,7 @@ principal cosines. By chance: the tasks of the blocks of examples are exchanged 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -43,18 +44,21 @@ def measure_overlap(evaluator: Evaluator, algorithms: Sequence[Algorithm]) -> di
 
 
 def overlap(evaluator: Evaluator, theta: Path) -> dict:
-    """{"dimension"; "layers": {"layer1": as `compare`, and "effect": as `layer_effects`}, ..};
+    """{"dimension"; "layers": {"layer1": as `compare`, and "effect": as `layer_effects`}, ..}, every `thin_layers`-th of them;
     "theta_0", "theta": metric -> value}.
     """
+    evaluator = _of_texts(evaluator)
     run, between = evaluator.run, load_between(evaluator.theta_0, theta, BY_LAYER, evaluator.mixed_on)
     start, end = load_model(evaluator.theta_0, run.device), load_model(theta, run.device)
     of_a = gradient_blocks(start, ability_examples(evaluator.tokenizer, _training_items(run)), evaluator)
     of_b = gradient_blocks(end, _own_replies(evaluator, end), evaluator)
     groups = [group for group in labels(between.assignment) if group.startswith("layer")]
+    numbers = range(0, len(groups), run.preset.thin_layers)
     rng, layers = run.rng("overlap", "permutations"), {}
-    effects = layer_effects(evaluator, between, groups)
-    for number, group in enumerate(groups):
-        layers[group] = compare(of_a[number], of_b[number], rng) | {"effect": effects[group]}
+    effects = layer_effects(evaluator, between, [groups[number] for number in numbers])
+    for number in numbers:
+        effect = effects[groups[number]]
+        layers[groups[number]] = compare(of_a[number], of_b[number], rng) | {"effect": effect}
     ends = {name: _values(evaluator, model) for name, model in (("theta_0", start), ("theta", end))}
     return {"dimension": of_a.shape[-1], "layers": layers, **ends}
 
@@ -71,8 +75,18 @@ def layer_effects(evaluator: Evaluator, between: Between, groups: list[str]) -> 
 
 
 def _values(evaluator: Evaluator, model) -> dict[str, float]:
-    measured, _ = evaluator.measure(model)
+    """Of its replies, and of its abilities."""
+    measured = evaluator.dialogue(model, evaluator.prompts) | evaluator.abilities.measure(model)
     return {name: float(one.value) for name, one in measured.items()}
+
+
+def _of_texts(evaluator: Evaluator) -> Evaluator:
+    """The same, with texts as the only ability where the preset has some."""
+    preset = evaluator.run.preset
+    if not preset.evaluate.counts.get("text"):
+        return evaluator
+    texts = preset.evaluate.model_copy(update={"qa": 0, "reading": 0})
+    return replace(evaluator, run=replace(evaluator.run, preset=preset.model_copy(update={"evaluate": texts})))
 
 
 def ability_examples(tokenizer, items: AbilityItems) -> list[Tokens]:

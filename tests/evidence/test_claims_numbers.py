@@ -279,6 +279,9 @@ def test_overlap_is_held_against_what_averaging_a_layer_adds():
     """
     ends = overlap_file(0)["rlhf"]["rsf"]
     assert theory.measured_gain(layer(0.1, 0.92, 2.8)["effect"], ends["theta_0"], ends["theta"]) == pytest.approx(0.0)
+    of_text = {"half": {"log_likelihood": -3.3, "reward": 2.8}, "start": {"log_likelihood": -3.35}}
+    ends = {"log_likelihood": -3.0, "reward": 1.0}, {"log_likelihood": -3.5, "reward": 3.0}
+    assert theory.measured_gain(of_text, *ends) == pytest.approx((0.05 / 0.5 - 0.1) / 2)
     agree = overlap_file(0, layer(0.0, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.2, 0.9, 3.0))
     oppose = overlap_file(1, layer(0.2, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.0, 0.9, 3.0))
     assert theory.by_prediction(agree["rlhf"]["rsf"]) == pytest.approx(1.0)

@@ -1,13 +1,18 @@
 """Overlap of two tasks by layer: values on matrices made by hand, gradients by finite differences, the command on a tiny run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import theory
+from llm.config import load_preset
 from llm.errors import UserError
+from llm.evaluation import local
 from llm.evidence.claims.book import read_overlaps
 from llm.models.batches import Tokens
+from llm.run import Run
 from llm.stages import overlap as stage
 from microcosm_runs import command
 
@@ -135,6 +140,36 @@ def test_gradients_are_slopes_of_the_mean_log_likelihood():
 def test_too_few_examples_are_refused():
     with pytest.raises(UserError, match="overlap: 3 examples are not enough; at least 16 are needed"):
         stage.gradient_blocks(Tiny(), [Tokens([1], [2])] * 3, Evaluator)
+
+
+def test_texts_are_the_only_ability_where_a_preset_has_some(tmp_path):
+    def of(name):
+        return local.Evaluator(Run(load_preset(name), 0, tmp_path), tmp_path, tmp_path)
+
+    evaluator = of("smollm2-135m")
+    found = stage._of_texts(evaluator)
+    given = evaluator.run.preset.evaluate
+    assert given.qa and found.run.preset.evaluate.counts == {"qa": 0, "reading": 0, "text": given.text}
+    assert found.run.folder == evaluator.run.folder
+    assert stage._of_texts(found := of("microcosm")) is found
+
+
+def test_every_so_many_layers_are_compared_and_averaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "BLOCKS", 4)
+    preset = load_preset("smoke").model_copy(update={"thin_layers": 2})
+    for step in (["pretrain"], ["sft"], ["reward"], ["align"]):
+        assert command(monkeypatch, *step, "--preset", "smoke", "--out", tmp_path) == 0
+    run = Run(preset, 0, tmp_path)
+    evaluator = local.Evaluator(run, run.folder / "theta_0", run.folder / "reward")
+    found = stage.overlap(evaluator, stage.theta_folder(run, "rsf", "own"))
+    assert list(found["layers"]) == ["layer1", "layer3"]
+    whole = stage.overlap(
+        replace(evaluator, run=replace(run, preset=load_preset("smoke"))), stage.theta_folder(run, "rsf", "own")
+    )
+    for name, layer in found["layers"].items():
+        assert (
+            layer["effect"] == whole["layers"][name]["effect"] and layer["cosines"] == whole["layers"][name]["cosines"]
+        )
 
 
 def test_the_command_writes_what_the_notebook_reads(tmp_path, monkeypatch):

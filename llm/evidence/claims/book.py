@@ -13,7 +13,7 @@ mean; so is a log-likelihood, which has a unit but no range.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
@@ -88,8 +88,8 @@ def read_book(results: Path, neighbours: Iterable[str] = (), theory: Path | None
     rows = read_preset(results)
     book = make_book(rows)
     folders = {name: results.resolve().parent / name for name in neighbours if name != book.preset}
-    others = {name: make_book(read_preset(folder)) for name, folder in folders.items() if any(folder.glob("*.jsonl"))}
-    return Book(book.preset, book.rows, book.units, others, theory, read_overlaps(results))
+    others = {name: read_book(folder) for name, folder in folders.items() if any(folder.glob("*.jsonl"))}
+    return replace(book, neighbours=others, theory=theory, overlaps=read_overlaps(results))
 
 
 def read_overlaps(results: Path) -> list[dict[str, Any]]:

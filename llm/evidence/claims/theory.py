@@ -10,11 +10,11 @@ from scipy.stats import spearmanr
 
 from ...errors import UserError
 from ..intervals import Estimate, Interval, of_mean
-from ..metrics import BOUNDED, METRICS, RANKS
+from ..metrics import ABILITIES, METRICS, RANKS
 from .book import Book
 from .line import Line, Missing, measured
 
-LEAST_CHANGE = 0.005  # of an ability's range: what a smaller tax is no unit for
+LEAST_CHANGE = 0.005  # of an ability's range, or nats a token: what a smaller tax is no unit for
 EXACT = 1e-6  # the tables' own precision: numbers nearer to each other than this are equal
 
 
@@ -144,8 +144,8 @@ def measured_gain(effect: Mapping, theta_0: Mapping, theta: Mapping) -> float:
     """
     lost = {
         name: theta_0[name] - theta[name]
-        for name in BOUNDED
-        if name in theta and theta_0[name] - theta[name] > LEAST_CHANGE * METRICS[name].best
+        for name in ABILITIES
+        if name in theta and theta_0[name] - theta[name] > LEAST_CHANGE * (METRICS[name].best or 1.0)
     }
     rise = theta["reward"] - theta_0["reward"]
     if not lost or rise <= 0:
