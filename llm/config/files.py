@@ -3,7 +3,7 @@
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -34,10 +34,7 @@ def load_preset(name: str) -> AnyPreset:
     A file may begin with `base:`, the name or path of a complete preset, and then give its own name and what differs.
     """
     path = _find("presets", name)
-    given = read_yaml(path)
-    if isinstance(given, dict) and "base" in given:
-        given = _on_base(path, given)
-    preset = _checked(ANY_PRESET, path, given)
+    preset = _checked(ANY_PRESET, path, _read("presets", path))
     for sweep, labels in (preset.entries or {}).items():
         _refuse_unknown(path, f"entries = {sweep!r}", {sweep}, names("sweeps"))
         _refuse_unknown(
@@ -47,9 +44,9 @@ def load_preset(name: str) -> AnyPreset:
 
 
 def load_sweep(name: str) -> Sweep:
-    """A sweep by the name of its file in llm/sweeps, or by the path of a YAML file."""
+    """A sweep by the name of its file in llm/sweeps, or by the path of a YAML file; `base:` as in a preset's."""
     path = _find("sweeps", name)
-    return _checked(TypeAdapter(Sweep), path, read_yaml(path))
+    return _checked(TypeAdapter(Sweep), path, _read("sweeps", path))
 
 
 def names(folder: Literal["presets", "sweeps"]) -> list[str]:
@@ -128,14 +125,18 @@ def _checked(kind: TypeAdapter, path, given: object):
         raise UserError(f"{path}: {sentence(error)}") from None
 
 
-def _on_base(path, given: dict) -> dict:
-    base = read_yaml(_find("presets", str(given["base"])))
+def _read(folder: Literal["presets", "sweeps"], path) -> Any:
+    """What a file holds, on top of its base if it has one."""
+    given = read_yaml(path)
+    if not isinstance(given, dict) or "base" not in given:
+        return given
+    base = read_yaml(_find(folder, str(given["base"])))
     if not isinstance(base, dict) or "base" in base:
         raise UserError(
-            f"{path}: base = {given['base']!r} is not allowed; allowed are presets that are complete themselves"
+            f"{path}: base = {given['base']!r} is not allowed; allowed are {folder} that are complete themselves"
         )
     own = {key: value for key, value in given.items() if key != "base"}
-    kind = KINDS.get(str(base.get("data")), Preset)
+    kind = Sweep if folder == "sweeps" else KINDS.get(str(base.get("data")), Preset)
     return _merged(kind, {key: value for key, value in base.items() if key != "name"}, own)
 
 

@@ -87,6 +87,15 @@ def test_a_wrong_change_to_another_preset_is_one_sentence(tmp_path, given, sente
     assert "\n" not in str(caught.value)
 
 
+def test_a_sweep_may_say_what_differs_from_another(tmp_path):
+    others, gold = config.load_sweep("merging-others"), config.load_sweep("merging-gold")
+    assert gold == others.model_copy(update={"name": "merging-gold", "rlhf": ("rsf-gold",)})
+    with pytest.raises(UserError, match="base = 'merging-gold' is not allowed; allowed are sweeps that are complete"):
+        config.load_sweep(written(tmp_path, {"base": "merging-gold", "name": "x"}))
+    with pytest.raises(UserError, match="sweep = 'huge' is unknown; allowed are algorithms, "):
+        config.load_sweep(written(tmp_path, {"base": "huge", "name": "x"}))
+
+
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_sweep_loads_and_each_entry_is_found_by_its_label(name):
     sweep = config.load_sweep(name)
