@@ -994,49 +994,96 @@ keys = ["labels", "n_o", "n_samples"]
 
 # %%
 from llm.evidence.claims.book import read_overlaps
-from llm.evidence.claims.theory import by_depth, by_prediction, by_share, mean_gain, measured_gain
+from llm.evidence.claims.theory import beyond_depth, by_depth, by_prediction, by_share, mean_gain, measured_gain
 from llm.evidence.intervals import t_interval
 
 measured = read_overlaps(style.results("microcosm"))
-rows = [
-    {
-        "seed": one["seed"],
-        "layer": name,
-        "rank, abilities": layer["ranks"][0],
-        "rank, alignment": layer["ranks"][1],
-        "S2 / n": layer["s2"] / min(layer["ranks"]),
-        "same task": layer["null"]["within"],
-        "tasks exchanged": layer["null"]["same"] / min(layer["ranks"]),
-        "by chance": layer["null"]["random"] / min(layer["ranks"]),
-        "predicted": layer["predicted"],
-        "measured": measured_gain(layer["effect"], of_rsf["theta_0"], of_rsf["theta"]),
-        "correlation": by_prediction(of_rsf),
-    }
-    for one in measured
-    for of_rsf in [one["rlhf"]["rsf"]]
-    for name, layer in of_rsf["layers"].items()
-]
-layers = pd.DataFrame(rows) if rows else "No run's overlap has been measured yet: snakemake overlap."
-layers.groupby("layer").mean(numeric_only=True).round(3) if rows else layers
+real = read_overlaps(style.results("smollm2-135m"))
+
+
+def by_layer(overlaps):
+    """A row a layer of a seed."""
+    return pd.DataFrame(
+        {
+            "seed": one["seed"],
+            "layer": int(name.removeprefix("layer")),
+            "rank, abilities": layer["ranks"][0],
+            "rank, alignment": layer["ranks"][1],
+            "S2 / n": layer["s2"] / min(layer["ranks"]),
+            "S4 / n": layer["s4"] / min(layer["ranks"]),
+            "same task": layer["null"]["within"],
+            "tasks exchanged": layer["null"]["same"] / min(layer["ranks"]),
+            "by chance": layer["null"]["random"] / min(layer["ranks"]),
+            "predicted": layer["predicted"],
+            "measured": measured_gain(layer["effect"], of_rsf["theta_0"], of_rsf["theta"]),
+            "below the null": layer["s2"] < layer["null"]["low"],
+        }
+        for one in overlaps
+        for of_rsf in [one["rlhf"]["rsf"]]
+        for name, layer in of_rsf["layers"].items()
+    )
+
+
+layers = by_layer(measured) if measured else "No run's overlap has been measured yet: snakemake overlap."
+layers.groupby("layer").mean(numeric_only=True).drop(columns=["seed", "below the null"]).round(
+    3
+) if measured else layers
 
 
 # %%
-def over_seeds(number):
-    found = t_interval([number(one["rlhf"]["rsf"]) for one in measured])
+def over_seeds(number, overlaps):
+    """Mean over seeds with its interval, or the only seed's number."""
+    numbers = [number(one["rlhf"]["rsf"]) for one in overlaps]
+    if len(numbers) == 1:
+        return f"{numbers[0]:+.2f} (one seed)"
+    found = t_interval(numbers)
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 TOLD = """
-Over {seeds} seeds the predicted gain ranks the layers by the measured one with {prediction}; a layer's number, which knows
-nothing of overlap, with {depth}, and the share of directions in common with {share}. The measured gain itself is {gain} on average (half in
-taxes, half in rises of the reward), so the theory's *order* is held against the layers here, and its sign and size are not: it predicts a gain
-for {up} of {n} layers, and {gained} gained.
+**{world}**, {seeds} seed{s}: the predicted gain ranks the layers by the measured one with {prediction}; a layer's number, which knows
+nothing of overlap, with {depth} (a difference of {beyond}), and the share of directions in common with {share}. The measured gain itself is {gain} on average (half in
+taxes, half in rises of the reward): a gain is predicted in {up} of {n} layers, and {gained} gained. In {below} of them the tasks share fewer
+directions than when the examples' tasks are exchanged at random (below the 2.5 % quantile of 200 exchanges).
 """
-if rows:
-    numbers = {"prediction": by_prediction, "depth": by_depth, "share": by_share, "gain": mean_gain}
-    told = {name: over_seeds(number) for name, number in numbers.items()}
-    up, gained = (int((layers[column] > 0).sum()) for column in ("predicted", "measured"))
-    sentences.show(TOLD.format(seeds=len(measured), up=up, n=len(layers), gained=gained or "none", **told))
+NUMBERS = {"prediction": by_prediction, "depth": by_depth, "beyond": beyond_depth, "share": by_share, "gain": mean_gain}
+WORLDS = {"microcosm": measured, "SmolLM2-135M": real}
+for world, overlaps in WORLDS.items():
+    if overlaps:
+        of_world = by_layer(overlaps)
+        up, gained = (int((of_world[column] > 0).sum()) for column in ("predicted", "measured"))
+        counts = {
+            "up": up,
+            "n": len(of_world),
+            "gained": gained or "none",
+            "below": int(of_world["below the null"].sum()),
+        }
+        told = {name: over_seeds(number, overlaps) for name, number in NUMBERS.items()}
+        sentences.show(TOLD.format(world=world, seeds=len(overlaps), s="s" * (len(overlaps) > 1), **counts, **told))
+
+# %% [markdown]
+# A layer that gains is one whose average is better, in the mean over both tasks, than theta_0's layer for the abilities and theta's for the reward.
+# Exchanged tasks have each task's rank and a mixture of both tasks' examples; "same task" compares two halves of one task at its own rank.
+# The two are no bounds of one another.
+
+# %%
+if measured:
+    shown = {world: by_layer(overlaps) for world, overlaps in WORLDS.items() if overlaps}
+    fig, axes = plt.subplots(1, len(shown), figsize=(style.COLUMN * len(shown), style.PANEL + 0.5), squeeze=False)
+    for ax, (world, rows) in zip(axes[0], shown.items(), strict=True):
+        depths = sorted(rows["layer"].unique())
+        for depth, colour in zip(depths, style.shades(len(depths)), strict=True):
+            rows_here = rows[rows["layer"] == depth]
+            ax.plot(rows_here["predicted"], rows_here["measured"], ".", color=colour, label=depth)
+        ax.axhline(0, color=INK, linewidth=0.7)
+        ax.set(title=world, xlabel="predicted gain of the layer's half-and-half average", ylabel="measured gain")
+        ax.legend(title="layer", ncols=2)
+    style.foot(
+        fig,
+        "; ".join(f"{world}: {rows['seed'].nunique()} seeds" for world, rows in shown.items())
+        + "; a point is a layer of a seed.",
+    )
+    style.save(fig, "theory-layers-measured")
 
 # %% [markdown]
 # ## 14. What to take along

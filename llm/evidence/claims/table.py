@@ -196,17 +196,21 @@ CLAIMS: tuple[Claim, ...] = (
                 "below", theory.EXACT),
         )),
     Claim("C12c", "Theory: overlap in a network",
-        "What averaging a layer alone adds follows, layer by layer, the gain that its graded overlap predicts, from the directions that "
-        "the abilities and the alignment task use there (the paper explains by shared features why averaging helps, and tests it on "
-        "no network).", "section 5", {"theory": ()},
+        "What averaging a layer alone adds follows the gain that its graded overlap predicts, from the directions that the "
+        "abilities and the alignment task use there: in the layers' order, and in sign (the paper explains by shared features why "
+        "averaging helps, and tests it on no network).", "section 5", {"theory": ("theory-layers-measured",)},
         (
             theory.OfLayers("rank correlation over layers: predicted and measured gain of averaging a layer alone",
                 theory.by_prediction),
+            theory.OfLayers("measured gain, mean over layers (half in taxes, half in rises of the reward)", theory.mean_gain,
+                IN_TAXES),
+            theory.OfLayers("rank correlation over layers: predicted above depth as a predictor of the measured gain",
+                theory.beyond_depth, deciding=False),
+            theory.OfLayers("rank correlation over layers: depth and measured gain", theory.by_depth, deciding=False),
             theory.OfLayers("rank correlation over layers: share of directions in common and measured gain", theory.by_share,
                 deciding=False),
-            theory.OfLayers("rank correlation over layers: depth and measured gain", theory.by_depth, deciding=False),
-            theory.OfLayers("measured gain, mean over layers (half in taxes, half in rises of the reward)", theory.mean_gain,
-                IN_TAXES, deciding=False),
+            theory.OfLayers("rank correlation over layers: predicted at equal ranks, and measured gain", theory.by_prediction_at_equal_ranks,
+                deciding=False),
         )),
     Claim("L1", "What predicts the tax",
         "How far a model's replies are from those of theta_0 (forward KL per token on alignment prompts) predicts its tax "

@@ -117,6 +117,23 @@ def by_depth(overlap: Mapping) -> float:
     return _ranked(range(len(overlap["layers"])), overlap)
 
 
+def beyond_depth(overlap: Mapping) -> float:
+    """`by_prediction` minus `by_depth`: what knowing the overlap adds to knowing the layer's number."""
+    return by_prediction(overlap) - by_depth(overlap)
+
+
+def by_prediction_at_equal_ranks(overlap: Mapping) -> float:
+    """`by_prediction` as if both tasks used as many directions as the smaller one does, so that their number cannot tell layers apart."""
+    return _ranked(
+        [_predicted(min(layer["ranks"]), layer["s2"], layer["s4"]) for layer in overlap["layers"].values()], overlap
+    )
+
+
+def _predicted(n: int, s2: float, s4: float) -> float:
+    """`llm.stages.overlap.predicted_gain` of two subspaces of dimension n."""
+    return 2 * (n + s2) ** 2 / (n + 6 * s2 + s4) / n - 1
+
+
 def mean_gain(overlap: Mapping) -> float:
     """Mean over the layers of the measured gain."""
     return float(np.mean(_gains(overlap)))
