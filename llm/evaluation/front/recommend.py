@@ -4,9 +4,10 @@ The rise is theta's alignment metric less theta_0's, and a model keeps (its metr
 That is a ratio of means, so its interval is Fieller's (1954), which has the stated coverage where items' means are about normal;
 a model is allowed if the interval's lower end is at least `keep` (non-inferiority). Along each method ratios are tried from theta
 downwards (beyond theta, where models may keep more than all of it, upwards) up to the first that fails, so that trying many makes no
-error more likely. Where none is allowed those whose estimate is at least `keep` are taken, with a warning. Choosing the best on the
-items that it is measured on flatters it, so the procedure is run on each resample and scored on the items that were left out:
-`expected` is what it gains on new items.
+error more likely; nor do several methods, since each of M is judged at confidence 1 - (1 - confidence) / M (Bonferroni).
+Where none is allowed those whose estimate is at least `keep` are taken, with a warning. Choosing the best on the items that it is
+measured on flatters it, so the procedure is run on each resample and scored on the items that were left out: `expected` is what it
+gains on new items.
 """
 
 from collections.abc import Sequence
@@ -46,8 +47,8 @@ class Recommendation:
     method, alpha: of the recommended model, of regmean by its families and as 1 / (1 + lambda); theta and 1 where theta should be kept,
     theta and None where there is no rise to keep.
     sure: whether the lower bound is at least `keep`, and not the estimate alone; where theta should be kept, whether the intervals rule
-    out every model that gains. by_method: method -> its best candidate's alpha
-    and gain, and the recommended one's gain less that, with its interval.
+    out every model that gains. each: confidence of the candidates' intervals, which is above `confidence` where there are
+    several methods. by_method: method -> its best candidate's alpha and gain, and the recommended one's gain less that, with its interval.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Recommendation:
     sure: bool
     keep: float
     confidence: float
+    each: float
     rise: Change
     tax: dict[str, Change]
     candidates: list[Candidate]
@@ -114,10 +116,11 @@ def recommend(
     _check(names, alignment, abilities, keep, confidence, resamples)
     front = _resampled(names, alignment, abilities, rng, resamples)
     change = _changes([alignment, *abilities], rng, confidence, resamples)
-    judged = _judged(front, alignment, keep, confidence)
+    each = 1 - (1 - confidence) / max(1, len({method for method, _ in names}))
+    judged = _judged(front, alignment, keep, each)
     gains, best = front.gains(front.full), judged.best
     rise, tax = change(0, -1, 0), {task.name: change(k, -1, 0) for k, task in enumerate(abilities, start=1)}
-    common: dict[str, Any] = {"keep": keep, "confidence": confidence, "rise": rise, "tax": tax}
+    common: dict[str, Any] = {"keep": keep, "confidence": confidence, "each": each, "rise": rise, "tax": tax}
     common |= {"candidates": judged.candidates, "verdicts": verdicts(tax, rise, alignment.name)}
     if not rise.low > 0:
         return Recommendation("theta", None, False, **common)

@@ -47,7 +47,8 @@ _PAGE = """\
 {% endfor %}
 </table>
 <p class="small">The rise is theta's {{ alignment }} less theta_0's, {{ found.rise }}. A model keeps enough where the lower end of its interval
-(Fieller's, {{ "%g" | format(100 * found.confidence) }} %) is at least {{ "%g" | format(found.keep) }}, and so for every ratio of its
+(Fieller's, {{ "%.4g" | format(100 * found.each) }} %{% if found.by_method %}: what leaves {{ "%g" | format(100 * found.confidence) }} % for
+all {{ found.by_method | length }} methods together{% endif %}) is at least {{ "%g" | format(found.keep) }}, and so for every ratio of its
 method that is nearer to theta{% if not found.sure and found.best %}; here none does, and the estimate decided{% endif %}. Beyond theta a
 share may be above 1. Gain: mean change of the abilities against theta, as a share of their scales. What is measured is the average in the precision of the run; the last columns
 say what rounding it to the type that it would be saved in does.</p>
@@ -140,10 +141,11 @@ def sentence(found: Recommendation, alignment: str, points: Sequence[Point]) -> 
     gains = "; ".join(f"{name} {change}" for name, change in found.abilities.items())
     kept = f"{best.kept:.1%} of the rise of {alignment} is kept"
     span = f" [{best.low:.1%}, {best.high:.1%}]" if best.low is not None and best.high is not None else ""
+    shared = f", of the share kept {100 * found.each:.4g}%" if found.each > found.confidence else ""
     how, (name, value) = "" if best.method == "ma" else f" with {best.method}", point.ratio
     return (
         f"Take {name} = {value:g}{how}: the largest gain in ability of the models that keep {found.keep:.0%} of the rise "
-        f"of {alignment} ({kept}{span}; {gains} against theta; {sure} intervals over items). On resampled items the "
+        f"of {alignment} ({kept}{span}; {gains} against theta; {sure} intervals over items{shared}). On resampled items the "
         f"same choice fell in {best.chosen:.0%} of the cases, and on items that were left out what was chosen changed ability by "
         f"{found.expected} of its scale." + "".join(f" {warning}" for warning in found.warnings)
     )
