@@ -99,8 +99,6 @@ def test_beyond_theta_ratios_are_tried_from_theta_upwards():
     assert [one.allowed for one in found.candidates] == [False, True, False, False]
     assert (found.method, found.alpha, found.sure, found.warnings) == ("extrapolate", 1.1, True, [])
     assert found.alignment.value == pytest.approx(0.4) and found.gain.value == pytest.approx(0.1)
-    assert found.by_method["ma"]["alpha"] == 1.0
-    assert found.by_method["ma"]["recommended_less_this"].value == pytest.approx(0.1)
     worse = series("qa", [0.9, 0.8, 0.45, 0.4, 0.3, 0.5], shared=0.99)
     assert recommend(names, reward, [worse], np.random.default_rng(0), resamples=50).method == "theta"
 
@@ -129,9 +127,27 @@ def test_a_ratio_beyond_one_that_loses_too_much_is_not_tried():
         resamples=20,
     )
     assert (apart.method, apart.alpha) == ("ama", 0.5)
-    assert apart.by_method["ma"]["alpha"] == 1.0
-    assert apart.by_method["ma"]["recommended_less_this"].value == pytest.approx(0.3)
-    assert apart.by_method["ama"]["recommended_less_this"] == Change(0, 0, 0)
+
+
+@pytest.mark.parametrize(("rise", "own"), [(1.0, (0.5, 0.8)), (-1.0, (0.8, 0.5))])
+def test_methods_are_compared_where_theta_is_kept_and_without_a_rise(rise, own):
+    """Each as far from theta as its estimates keep .95 of the rise, else at its nearest model; never at theta_0, which they share."""
+    names = [(method, alpha) for method in ("ma", "lines") for alpha in (0.0, 0.5, 0.8)]
+    reward = series("reward", [0.0, 0.0, 0.96 * rise, 0.97 * rise, 0.0, 0.5 * rise, 0.9 * rise, rise], shared=0.999)
+    ability = series("qa", [0.5, 0.5, 0.1, 0.6, 0.5, 0.4, 0.3, 0.9], shared=0.99)
+    found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=50)
+    assert (found.method, found.alpha) == ("theta", 1.0 if rise > 0 else None)
+    assert tuple(one["alpha"] for one in found.by_method.values()) == own
+    gains = [ability.value()[names.index((name, alpha)) + 1] - 0.9 for name, alpha in zip(found.by_method, own)]
+    leads = [one["most_less_this"] for one in found.by_method.values()]
+    assert [one["gain"] for one in found.by_method.values()] == pytest.approx(gains)
+    assert [lead.value for lead in leads] == pytest.approx([max(gains) - gain for gain in gains])
+    assert sorted(lead.low > 0 for lead in leads) == [False, True] and Change(0, 0, 0) in leads
+
+
+def test_without_several_methods_none_are_compared():
+    reward, ability = series("reward", [0.0, 0.5, 1.0, 1.0]), series("qa", [0.5, 0.5, 0.5, 0.5])
+    assert recommend(NAMES, reward, [ability], np.random.default_rng(0), resamples=2).by_method == {}
 
 
 def test_without_a_rise_nothing_is_recommended_and_the_verdicts_say_so():

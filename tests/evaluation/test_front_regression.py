@@ -115,7 +115,7 @@ def test_the_recommendation_names_lambda_and_its_command_makes_that_model(
     assert (found["method"], found["alpha"], found["setting"]) == ("regmean", 0.5, {"strength": 1.0})
     assert list(found["by_method"]) == ["ma", "lines", "regmean-layers-increasing", "regmean"]
     lead = found["by_method"]["regmean-layers-increasing"]
-    assert lead["recommended_less_this"]["value"] == pytest.approx(0.1) and lead["recommended_less_this"]["low"] > 0
+    assert lead["most_less_this"]["value"] == pytest.approx(0.1) and lead["most_less_this"]["low"] > 0
     page = (out / "report.html").read_text()
     assert 'class="best"><td>regmean, lambda 1</td>' in page and "regmean-layers-increasing, lambda 0.3" in page
     monkeypatch.chdir(tmp_path)

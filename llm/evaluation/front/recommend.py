@@ -48,7 +48,8 @@ class Recommendation:
     theta and None where there is no rise to keep.
     sure: whether the lower bound is at least `keep`, and not the estimate alone; where theta should be kept, whether the intervals rule
     out every model that gains. each: confidence of the candidates' intervals, which is above `confidence` where there are
-    several methods. by_method: method -> its best candidate's alpha and gain, and the recommended one's gain less that, with its interval.
+    several methods. by_method: method -> alpha, share kept and gain of the model that it is compared with others at, and the largest of
+    these gains less its own, with its interval.
     """
 
     method: str
@@ -89,12 +90,20 @@ class _Front:
         """Mean change of the abilities against theta as shares of their scales: (.., tasks, points) -> (.., points)."""
         return ((found[..., 1:, :] - found[..., 1:, -1:]) / self.scales[:, None]).mean(axis=-2)
 
+    @property
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.names))
+
+    def away(self, method: str) -> list[int]:
+        """Places in `names` of a method's models, from the one nearest to theta."""
+        places = [place for place, (name, _) in enumerate(self.names) if name == method]
+        return sorted(places, key=lambda place: abs(1 - self.names[place][1]))
+
     def in_sequence(self, passes: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Along each method from theta on, what passes up to the first that does not: (.., candidates) likewise."""
         found = np.zeros_like(passes)
-        for method in dict.fromkeys(name for name, _ in self.names):
-            places = [place for place, (name, _) in enumerate(self.names) if name == method]
-            away = sorted(places, key=lambda place: abs(1 - self.names[place][1]))
+        for method in self.methods:
+            away = self.away(method)
             found[..., away] = np.logical_and.accumulate(passes[..., away], axis=-1)
         return found
 
@@ -116,15 +125,16 @@ def recommend(
     _check(names, alignment, abilities, keep, confidence, resamples)
     front = _resampled(names, alignment, abilities, rng, resamples)
     change = _changes([alignment, *abilities], rng, confidence, resamples)
-    each = 1 - (1 - confidence) / max(1, len({method for method, _ in names}))
+    each = 1 - (1 - confidence) / max(1, len(front.methods))
     judged = _judged(front, alignment, keep, each)
-    gains, best = front.gains(front.full), judged.best
+    gains, best, interval = front.gains(front.full), judged.best, _Interval(confidence)
     rise, tax = change(0, -1, 0), {task.name: change(k, -1, 0) for k, task in enumerate(abilities, start=1)}
     common: dict[str, Any] = {"keep": keep, "confidence": confidence, "each": each, "rise": rise, "tax": tax}
-    common |= {"candidates": judged.candidates, "verdicts": verdicts(tax, rise, alignment.name)}
+    common |= {"candidates": judged.candidates, "by_method": _by_method(front, judged.candidates, keep, interval)}
+    common |= {"verdicts": verdicts(tax, rise, alignment.name)}
     if not rise.low > 0:
         return Recommendation("theta", None, False, **common)
-    interval, drawn = _Interval(confidence), front.gains(front.seen)
+    drawn = front.gains(front.seen)
     unseen = front.gains(front.unseen)[np.arange(resamples), judged.picks]
     method, alpha = (*front.names, ("theta", 1.0))[best - 1]
     chosen = None if method == "theta" else judged.candidates[best - 1]
@@ -138,7 +148,6 @@ def recommend(
         abilities={task.name: change(k, best, -1) for k, task in enumerate(abilities, start=1)},
         gain=interval(gains[best], drawn[:, best]),
         expected=interval(unseen.mean(), unseen),
-        by_method=_by_method(front, judged, interval),
         warnings=warnings_on(chosen, judged.sure, keep, items, front.names)
         if chosen
         else doubts_on(doubtful, keep, items),
@@ -241,19 +250,21 @@ def _best(gains: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.
     return gains.shape[1] - 1 - masked[:, ::-1].argmax(axis=1)
 
 
-def _by_method(front: _Front, judged: _Judged, interval: "_Interval") -> dict[str, dict]:
-    """Each method's own best candidate, where there are several methods."""
-    methods = list(dict.fromkeys(name for name, _ in front.names))
-    if len(methods) < 2:
+def _by_method(front: _Front, candidates: Sequence[Candidate], keep: float, interval: "_Interval") -> dict[str, dict]:
+    """Each of several methods at its model farthest from theta, up to which estimates keep enough of the rise; without any at the nearest.
+
+    Ability has no part in that choice, and so does not flatter a method that has more models to choose from.
+    """
+    if len(front.methods) < 2:
         return {}
-    gains, drawn, found, best = front.gains(front.full), front.gains(front.seen), {}, judged.best
-    allowed = np.array([one.allowed for one in judged.candidates])
-    for method in methods:
-        mine = allowed & np.array([name == method for name, _ in front.names])
-        own = int(_best(gains[None], mine[None])[0])
-        lead = interval(gains[best] - gains[own], drawn[:, best] - drawn[:, own])
-        alpha = (*front.names, (method, 1.0))[own - 1][1]
-        found[method] = {"alpha": alpha, "gain": float(gains[own]), "recommended_less_this": lead}
+    between = np.array([alpha != 0 for _, alpha in front.names])  # not theta_0 itself, which all have in common
+    enough = front.in_sequence((margin(front.full[0], keep) >= 0) & between)
+    gains, drawn = front.gains(front.full), front.gains(front.seen)
+    places = [front.away(name)[max(0, enough[front.away(name)].sum() - 1)] for name in front.methods]
+    most, found = max(places, key=lambda place: gains[place + 1]) + 1, {}
+    for place, own in ((place, candidates[place]) for place in places):
+        less = interval(gains[most] - gains[place + 1], drawn[:, most] - drawn[:, place + 1])
+        found[own.method] = {"alpha": own.alpha, "kept": own.kept, "gain": own.gain, "most_less_this": less}
     return found
 
 

@@ -54,12 +54,16 @@ share may be above 1. Gain: mean change of the abilities against theta, as a sha
 say what rounding it to the type that it would be saved in does.</p>
 {% if found.by_method %}
 <h2>Methods</h2>
-<table><tr><th>method</th><th>its best</th><th>gain in ability</th><th>recommended less this</th></tr>
+<table><tr><th>method</th><th>its model</th><th>share of the rise kept</th><th>gain in ability</th><th>largest gain less this</th></tr>
 {% for name, one in found.by_method.items() %}
-<tr><td>{{ name }}</td><td>{{ ratios[name, one.alpha] or "theta" }}</td><td>{{ "%+.4f" | format(one.gain) }}</td><td>{{ one.recommended_less_this }}</td></tr>
+<tr><td>{{ name }}</td><td>{{ ratios[name, one.alpha] }}</td>
+<td>{% if one.kept is not none %}{{ "%.3f" | format(one.kept) }}{% endif %}</td>
+<td>{{ "%+.4f" | format(one.gain) }}</td><td>{{ one.most_less_this }}</td></tr>
 {% endfor %}
 </table>
-<p class="small">On the same items, drawn together for all models. Its best is theta where none of its models that keep enough gains.</p>
+<p class="small">Each method at its model farthest from theta up to which the estimates are at least {{ "%g" | format(found.keep) }} of the
+rise, else at the nearest. Differences are on the same items, drawn together for all models; that the models were chosen by what they
+keep on these items is not in the intervals.</p>
 {% endif %}
 <h2>Run</h2>
 <table>{% for key, value in facts.items() %}<tr><td>{{ key }}</td><td>{{ value }}</td></tr>{% endfor %}</table>
