@@ -23,6 +23,7 @@ from llm.averaging.pair import Pair
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
+from llm.evaluation.front.claim import Claim
 from llm.evaluation.front.points import Point
 from llm.evaluation.front.run import _command, _saved, front_files
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
@@ -561,8 +562,29 @@ def test_methods_with_a_third_model_and_soups_are_what_average_writes(folder, th
 def test_another_run_s_folder_is_left_alone(found, folder, monkeypatch, capsys):
     before = (found / "rows.jsonl").read_bytes()
     assert command(monkeypatch, "front", *arguments(folder, found, prompts=folder / "samples.jsonl")) == 2
-    assert "which holds a run with other arguments (file: " in capsys.readouterr().err
+    assert "which holds a run with other arguments (prompts); give a new folder" in capsys.readouterr().err
     assert (found / "rows.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (("sources", "theta", "model.safetensors"), "(theta)"),
+        (("tasks", "reward", "prompts", "sha256"), "(prompts)"),
+        (("tasks", "v.2"), "(v.2)"),
+        (("settings", "tokens"), '(tokens: "a", now "b")'),
+    ],
+)
+def test_the_option_that_differs_is_named(place, said, tmp_path):
+    def claim(value):
+        for key in reversed(place):
+            value = {key: value}
+        return Claim(tmp_path / "front", {"sources": {}, "settings": {}, "methods": {}, "tasks": {}} | value)
+
+    long = 1 if place[0] == "settings" else 64
+    claim("a" * long).make()
+    with pytest.raises(UserError, match=re.escape(f"with other arguments {said}; give a new folder")):
+        claim("b" * long).check()
 
 
 ITEM = {"prompt": "a"}

@@ -9,6 +9,7 @@ from ...files import read_made, remove_partial, write_json
 
 FILE = "settings.json"
 GROWING = ("methods", "tasks")
+_OF_FILES = ("file", "folder", "sha256")  # what describes a file or a model, beside names of files and their hashes
 
 
 class Claim:
@@ -57,9 +58,11 @@ def _checked(found: dict) -> dict:
 
 
 def _first_difference(own: object, theirs: object, name: str) -> str:
-    """The name of the first thing that differs, with both its values where they are short."""
+    """The name of the first option that differs, with both its values where they are short; of a file or a model the name alone."""
     if isinstance(own, dict) and isinstance(theirs, dict):
         key = next(key for key in [*own, *theirs] if own.get(key) != theirs.get(key))
+        if name and (key in _OF_FILES or "." in key):
+            return name
         return _first_difference(own.get(key), theirs.get(key), key)
     values = f": {json.dumps(theirs)}, now {json.dumps(own)}"
     return name + (values if len(values) < 60 and own is not None and theirs is not None else "")
