@@ -140,30 +140,34 @@ def read_made(path: Path, take: Callable[[Any], Any] = lambda content: content) 
         raise UserError(f"{path} is damaged ({reason}); remove it and give the same command again.") from None
 
 
-def read_lines(path: Path) -> list[tuple[str, dict]]:
+def read_lines(path: Path, option: str = "", example: str = "") -> list[tuple[str, dict]]:
     """`each_line`, all in memory."""
-    return list(each_line(path))
+    return list(each_line(path, option, example))
 
 
-def each_line(path: Path) -> Iterator[tuple[str, dict]]:
-    """("file, line n", object) for each line of a JSONL file that is not blank, one at a time; UserError if there is none."""
+def each_line(path: Path, option: str = "", example: str = "") -> Iterator[tuple[str, dict]]:
+    """("file, line n", object) for each line of a JSONL file that is not blank, one at a time; UserError if there is none.
+
+    option, example: what gave the file, as "prompts", and what a line may be, for messages.
+    """
+    named, allowed = f"--{option} " if option else "", "one JSON object a line" + (f", as {example}" if example else "")
     if not path.is_file():
-        raise UserError(f"{str(path)!r} is no file; give a JSONL file.")
+        raise UserError(f"{named}{str(path)!r} is no file; give one that holds {allowed}.")
     found = False
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            where = f"{path}, line {number}"
+            where = f"{named}{path}, line {number}"
             try:
                 row = parse_json(line) if line.strip() else None
             except ValueError as error:
-                raise UserError(f"{where} is no JSON ({error}).") from None
+                raise UserError(f"{where} is no JSON ({error}); allowed is {allowed}.") from None
             if isinstance(row, dict):
                 found = True
                 yield where, row
             elif line.strip():
-                raise UserError(f"{where} is {row!r:.80}, allowed is a JSON object.")
+                raise UserError(f"{where} is {row!r:.80}, allowed is {allowed}.")
     if not found:
-        raise UserError(f"{path} holds no lines; give at least one.")
+        raise UserError(f"{named}{path} holds no lines; allowed is {allowed}.")
 
 
 def read_text(path: Path, longest: int = -1) -> str:
@@ -178,7 +182,7 @@ def read_text(path: Path, longest: int = -1) -> str:
 def text_of(row: dict, key: str, where: str) -> str:
     """The text under `key`; UserError if it is missing or no text."""
     if not isinstance(row.get(key), str):
-        raise UserError(f"{where}: {key} is {row.get(key)!r:.80}, allowed is a text.")
+        raise UserError(f'{where}: {key} is {row.get(key)!r:.80}, allowed is a text, as {{"{key}": "text"}}.')
     return row[key]
 
 

@@ -11,16 +11,19 @@ FORMS = (
     '{"prompt": "text"}, {"prompt": [{"role": "user", "content": "text"}]}, {"messages": [{"role": "user", ...}]} or '
     '{"instruction": "text", "input": "more"}'
 )
+MESSAGES = '[{"role": "user", "content": "text"}]'
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """The prompt of each line of a JSONL file, or each line of a .txt file that is not blank. Raises UserError naming file and line."""
+def read_prompts(path: Path, option: str = "prompts") -> list[Prompt]:
+    """The prompt of each line of a JSONL file, or each line of a .txt file that is not blank. Raises UserError naming the option that
+    gave the file, file and line.
+    """
     if path.suffix == ".txt" and path.is_file():
         found: list[Prompt] = [line for line in read_text(path).removeprefix("\ufeff").splitlines() if line.strip()]
         if not found:
-            raise UserError(f"{path} holds no lines; give at least one.")
+            raise UserError(f"--{option} {path} holds no lines; allowed is a prompt a line.")
         return found
-    return [prompt_of(row, where) for where, row in read_lines(path)]
+    return [prompt_of(row, where) for where, row in read_lines(path, option, FORMS)]
 
 
 def prompt_of(row: dict, where: str) -> Prompt:
@@ -44,11 +47,11 @@ def prompt_of(row: dict, where: str) -> Prompt:
 def turns_from(messages: object, key: str, where: str) -> tuple[Turn, ...]:
     """Messages {"role", "content"} as turns; UserError for anything else."""
     if not isinstance(messages, list) or not messages:
-        raise UserError(f"{where}: {key} is {messages!r:.80}, allowed is a list of messages.")
+        raise UserError(f"{where}: {key} is {messages!r:.80}, allowed is a list of messages, as {MESSAGES}.")
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in get_args(Role):
             allowed = ", ".join(get_args(Role))
-            raise UserError(f"{where}: {key} has {message!r:.80}, allowed roles are {allowed}.")
+            raise UserError(f"{where}: {key} has {message!r:.80}, allowed roles are {allowed}, as {MESSAGES}.")
     return tuple(Turn(message["role"], text_of(message, "content", where)) for message in messages)
 
 
@@ -57,6 +60,6 @@ def _asked(turns: tuple[Turn, ...], key: str, where: str) -> Prompt:
     turns = turns[:-1] if turns[-1].role == "assistant" else turns
     if not turns or turns[-1].role != "user":
         raise UserError(
-            f"{where}: {key} has no turn of the user to reply to; allowed is one at the end, or before the last."
+            f"{where}: {key} has no turn of the user to reply to; allowed is one at the end, or before the last, as {MESSAGES}."
         )
     return turns if len(turns) > 1 else turns[0].content

@@ -22,10 +22,12 @@ def read_task(name: str, path: Path, asking: Asking) -> Task:
     "choices" and "answer" (the right one, its index from 0, or its letter); "answers" (one or more); "reference".
     Raises UserError naming file, line and key.
     """
-    rows = read_lines(path)
+    rows = read_lines(path, "tasks", EXAMPLES["choices"])
     kinds = {next((key for key in EXAMPLES if key in row), None) for _, row in rows}
     if len(kinds) != 1 or None in kinds:
-        raise UserError(f"{path}: each line must have the same one of {', '.join(EXAMPLES)}, as {EXAMPLES['choices']}.")
+        raise UserError(
+            f"--tasks {path}: each line must have the same one of {', '.join(EXAMPLES)}, as {EXAMPLES['choices']}."
+        )
     key = kinds.pop()
     items = [{"prompt": prompt_of(row, where)} | _READERS[key](row, where) for where, row in rows]
     task: Any = {"choices": Choice, "answers": Answer, "reference": Translation}[key]

@@ -233,7 +233,7 @@ REFUSED = {
     "no samples": ({"data": None}, "The samples must be given by --data"),
     "prompts without reward model": ({"data": None, "prompts": "p"}, "The samples must be given by --data"),
     "both": ({"prompts": "p", "reward-model": "r"}, "The samples must be given by --data"),
-    "missing data": ({"data": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
+    "missing data": ({"data": "nowhere.jsonl"}, "--data 'nowhere.jsonl' is no file"),
     "missing model": ({"theta": "nowhere"}, "theta is 'nowhere', which is no folder"),
     "more parts than layers": ({"grouping": {"parts": 9}}, "parts is 9, allowed are 1 to 3"),
     "unknown level": ({"grouping": {"level": "block"}}, "level is 'block'"),
@@ -253,7 +253,7 @@ REFUSED = {
     "out without .json": ({"out": "ratios"}, "out is 'ratios', allowed are file names that end in .json"),
     "out in no folder": ({"out": "no/where.json"}, "out is 'no/where.json', whose folder does not exist"),
     "max-length too short": ({"max_length": 2}, "max-length is 2, which leaves no sample a reply"),
-    "prompts missing": ({"data": None, "prompts": "p", "reward-model": "r"}, "'p' is no file"),
+    "prompts missing": ({"data": None, "prompts": "p", "reward-model": "r"}, "--prompts 'p' is no file"),
 }
 
 

@@ -109,7 +109,7 @@ def test_the_command_writes_what_the_model_says_in_its_chat_format(folder, tmp_p
     [
         (("--tokens", 0), "tokens is 0, allowed are whole numbers from 1"),
         (("--temperature", -1), "temperature is -1.0, allowed are finite numbers from 0"),
-        (("--instructions", "nowhere.jsonl"), "'nowhere.jsonl' is no file"),
+        (("--instructions", "nowhere.jsonl"), "--instructions 'nowhere.jsonl' is no file"),
     ],
 )
 def test_the_command_refuses_bad_options(options, said, folder, tmp_path, monkeypatch, capsys):

@@ -403,7 +403,10 @@ REFUSED = {
     "nothing beyond theta": ({"method": "ma,extrapolate"}, "alphas has no ratio above 1 (to 2), allowed is without"),
     "unknown rlhf": ({"rlhf": "grpo"}, "rlhf is 'grpo', allowed are none, rsf, dpo, ppo"),
     "confidence": ({"confidence": 2}, "confidence = 2 is not allowed: Input should be less than 1"),
-    "missing task file": ({"tasks": "nowhere.jsonl"}, "'nowhere.jsonl' is no file"),
+    "missing task file": (
+        {"tasks": "nowhere.jsonl"},
+        "--tasks 'nowhere.jsonl' is no file; give one that holds one JSON object a line, as {",
+    ),
     "missing model": ({"theta-0": "nowhere"}, "theta-0 is 'nowhere', which is no folder"),
     "no tokens": ({"tokens": 0}, "tokens = 0 is not allowed: Input should be greater than or equal to 1"),
     "an unknown key": ({"task-tokens": 4}, "task-tokens = 4 is an unknown key; allowed are tasks, samples"),

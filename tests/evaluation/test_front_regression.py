@@ -263,7 +263,7 @@ REFUSED = {
         "own-samples and train-prompts are both given; allowed is one of them",
     ),
     "samples of one model": ({"own-samples": "prompts.jsonl"}, "prompts.jsonl, line 1: reply is None"),
-    "no file": ({"train-prompts": "nowhere.jsonl"}, "nowhere.jsonl', which is no file"),
+    "no file": ({"train-prompts": "nowhere.jsonl"}, "nowhere.jsonl' is no file; give one that holds {"),
 }
 
 

@@ -191,7 +191,7 @@ def test_prompts_may_be_lines_of_text(tmp_path):
     (tmp_path / "prompts.txt").write_bytes(b"\xef\xbb\xbfone\r\n\r\ntwo words\n")
     assert read_prompts(tmp_path / "prompts.txt") == ["one", "two words"]
     (tmp_path / "empty.txt").write_text("\n")
-    with pytest.raises(UserError, match="empty.txt holds no lines"):
+    with pytest.raises(UserError, match="--prompts .*empty.txt holds no lines; allowed is a prompt a line"):
         read_prompts(tmp_path / "empty.txt")
 
 
@@ -209,5 +209,6 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_other_prompts_are_refused_naming_the_line(case, tmp_path):
     row, said = BAD[case]
-    with pytest.raises(UserError, match=f"line 1.*{said}"):
+    with pytest.raises(UserError, match=f"--prompts .*line 1.*{said}") as refused:
         read_prompts(write_lines(tmp_path / "prompts.jsonl", [row]))
+    assert str(refused.value).endswith(("}.", "}]."))

@@ -40,7 +40,7 @@ def read_samples(path: Path) -> list[Sample]:
 
     Raises UserError naming file, line and key for anything else, or if only some lines have rewards.
     """
-    samples = [_sample(row, where) for where, row in read_lines(path)]
+    samples = [_sample(row, where) for where, row in read_lines(path, "data", '{"prompt": "text", "reply": "text"}')]
     rewarded = [sample.reward is not None for sample in samples]
     if any(rewarded) and not all(rewarded):
         line = rewarded.index(False) + 1

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ...data.formats import prompt_of, read_prompts
+from ...data.records import Prompt
 from ...errors import UserError
 from ...files import read_lines, text_of, write_text
 from ...models.batches import Tokens
@@ -59,13 +60,22 @@ class Drawing:
         }
 
 
-def samples_of(drawing: Drawing, model_of: ModelOf, tokenizer) -> Texts:
-    """The texts of both models, read from files or written now; UserError where there are none of one of them."""
+SAMPLES = '{"text": "what theta_0 wrote"} or {"prompt": "text", "reply": "what theta replied"}'
+
+
+def samples_of(
+    drawing: Drawing, model_of: ModelOf, tokenizer, files: str = "samples", prompts: str = "prompts"
+) -> Texts:
+    """The texts of both models, read from files or written now; UserError where there are none of one of them.
+
+    files, prompts: the options that gave these, for messages.
+    """
     if not drawing.files:
-        return _drawn(drawing, model_of, tokenizer)
+        asked = read_prompts(drawing.prompts, prompts) if drawing.prompts else None
+        return _drawn(drawing, asked, model_of, tokenizer)
     texts: dict[str, list[Tokens]] = {"theta_0": [], "theta": []}
     for file in drawing.files:
-        for where, row in read_lines(file):
+        for where, row in read_lines(file, files, SAMPLES):
             model, tokens = _read(row, where, tokenizer)
             texts[model].append(tokens)
     for model, what in (
@@ -73,7 +83,7 @@ def samples_of(drawing: Drawing, model_of: ModelOf, tokenizer) -> Texts:
         ("theta", 'replies of theta, lines {"prompt", "reply"}'),
     ):
         if not texts[model]:
-            raise UserError(f"samples hold no {what}; allowed are files with some of both.")
+            raise UserError(f"{files} hold no {what}; allowed are files with some of both.")
     return texts
 
 
@@ -99,8 +109,7 @@ def _read(row: dict, where: str, tokenizer) -> tuple[str, Tokens]:
     return "theta", encode_together(tokenizer, [reply], [where])[0]
 
 
-def _drawn(drawing: Drawing, model_of: ModelOf, tokenizer) -> Texts:
-    asked = read_prompts(drawing.prompts) if drawing.prompts else None
+def _drawn(drawing: Drawing, asked: list[Prompt] | None, model_of: ModelOf, tokenizer) -> Texts:
     kinds = KINDS if tokenizer.chat_template else ("free",)
     if asked is None and "chat" not in kinds:
         raise UserError(

@@ -71,9 +71,10 @@ def read_instructions(path: Path) -> list[Instruction]:
     Raises UserError naming file, entry and key for anything else.
     """
     if path.suffix == ".json":
-        found = _entries(path)
+        found = _entries(path, '[{"instruction": "text"}]', "--instructions ")
         return [Instruction(text_of(row, "instruction", where), row.get("dataset", path.stem)) for where, row in found]
-    return [Instruction(text_of(row, "prompt", where), path.stem) for where, row in read_lines(path)]
+    lines = read_lines(path, "instructions", '{"prompt": "text"}')
+    return [Instruction(text_of(row, "prompt", where), path.stem) for where, row in lines]
 
 
 def write_outputs(path: Path, generator: str, instructions: Sequence[Instruction], replies: Sequence[str]) -> None:
@@ -93,7 +94,7 @@ def write_outputs(path: Path, generator: str, instructions: Sequence[Instruction
 
 def read_outputs(path: Path) -> Outputs:
     """The replies of one model; UserError for a file of another format, or of several generators."""
-    entries = _entries(path)
+    entries = _entries(path, '[{"instruction": "text", "output": "text", "generator": "name"}]')
     generators = sorted({text_of(row, "generator", where) for where, row in entries})
     if len(generators) > 1:
         raise UserError(f"{path} has the generators {', '.join(generators)}, allowed is one.")
@@ -117,14 +118,14 @@ def paired(own: Outputs, rival: Outputs) -> tuple[list[str], list[str], list[str
     return own.instructions, own.replies, [theirs[instruction] for instruction in own.instructions]
 
 
-def _entries(path: Path) -> list[tuple[str, dict]]:
+def _entries(path: Path, example: str, option: str = "") -> list[tuple[str, dict]]:
     """("file, entry n", object) for each entry of a JSON list."""
     if not path.is_file():
-        raise UserError(f"{str(path)!r} is no file; give a JSON file.")
+        raise UserError(f"{option}{str(path)!r} is no file; give a JSON file, as {example}.")
     try:
         found = parse_json(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}).") from None
+        raise UserError(f"{option}{path} is no JSON ({error}); allowed is {example}.") from None
     if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):
-        raise UserError(f"{path} must hold a JSON list of objects, at least one.")
-    return [(f"{path}, entry {number}", row) for number, row in enumerate(found, 1)]
+        raise UserError(f"{option}{path} must hold a JSON list of objects, at least one, as {example}.")
+    return [(f"{option}{path}, entry {number}", row) for number, row in enumerate(found, 1)]

@@ -1,14 +1,17 @@
 """The texts of both models that averages by regression are made of: written once, and kept with the front's run."""
 
 from ...averaging.ama.settings import Sources, described_file
-from ...averaging.files.own_samples import FILE, Drawing, Texts, samples_of, write_samples
+from ...averaging.files.own_samples import FILE, SAMPLES, Drawing, Texts, samples_of, write_samples
 from ...averaging.files.regression import stored_names
 from ...averaging.pair import Pair
 from ...averaging.whole.grams import batches_for, gather
+from ...data.formats import FORMS
 from ...errors import UserError
 from ...grouping import layer_list
 from .claim import Claim
 from .settings import REGRESSION, FrontSettings
+
+_LINES = {"own-samples": SAMPLES, "train-prompts": FORMS}
 
 
 def check_regression(sources: Sources, settings: FrontSettings) -> None:
@@ -22,7 +25,7 @@ def check_regression(sources: Sources, settings: FrontSettings) -> None:
     if len(given) > 1:
         raise UserError("own-samples and train-prompts are both given; allowed is one of them.")
     for name, file in ((name, file) for name, some in files.items() for file in some if not file.is_file()):
-        raise UserError(f"{name} is {str(file)!r}, which is no file.")
+        raise UserError(f"--{name} {str(file)!r} is no file; give one that holds {_LINES[name]} a line.")
     if sources.soup.others:
         raise UserError("with is given, allowed with method regmean is one theta.")
     if settings.match.vocab != "same":
@@ -49,7 +52,8 @@ def own_texts(pair: Pair, sources: Sources, settings: FrontSettings, claim: Clai
     prompts = None if sources.own_samples else sources.train_prompts or sources.prompts
     kept = claim.out / FILE
     drawing = Drawing(sources.own_samples, prompts, settings.regmean.count, seed=settings.seed).or_kept(kept)
-    texts = samples_of(drawing, pair.holding, pair.tokenizer)
+    options = "own-samples", "train-prompts" if sources.train_prompts else "prompts"
+    texts = samples_of(drawing, pair.holding, pair.tokenizer, *options)
     for some in texts.values():
         gather(pair.model, batches_for(pair.model.config, some, pair.model.device)[:1])
     claim.make()
