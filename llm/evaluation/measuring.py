@@ -24,11 +24,12 @@ from ..models.cache import model_name
 from ..models.chat import context_of, require_room
 from ..models.scorers import CommandScorer, ModelScorer
 from .benchmarks.harness import manager_for
-from .formats import read_task
+from .formats import EXAMPLES, read_task
 from .measurement import Measurement
 from .tasks import Answer, Asking, Harness, Replies, Scorer, Task
 
 FILES = (".jsonl", ".json")  # of tasks that are no names of lm-eval's
+_OTHER_FILES = (".csv", ".tsv", ".txt", ".parquet")  # which people give, and are none either
 Progress = Callable[[str, int, int], None]  # (what is measured, how much is done, of how much)
 
 
@@ -78,6 +79,12 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
 
     scorer: what scores replies, in place of the sources' reward model or command. UserError for what is missing or damaged.
     """
+    named = [entry for entry in settings.tasks if not entry.endswith(FILES)]
+    for path in (entry.rpartition("=")[2] for entry in named):  # before lm-eval's list is read, which takes long
+        if path.lower().endswith(_OTHER_FILES) or Path(path).is_file():
+            raise UserError(
+                f"tasks has the file {path!r}, allowed are files .jsonl of one JSON object a line, as {EXAMPLES['choices']}."
+            )
     own, tasks = None if scorer else sources.scorer(device, settings.dtype, settings.batch), list[Task]()
     scorer = scorer or own
     if sources.prompts is not None:
@@ -87,7 +94,6 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
         tasks.append(Replies(scorer, prompts, settings.asking(settings.tokens), "reward" if scorer else "replies"))
     elif scorer is not None:
         raise UserError("a reward model or command is given without prompts; give --prompts with it.")
-    named = [entry for entry in settings.tasks if not entry.endswith(FILES)]
     manager = manager_for([entry.partition(":")[0] for entry in named], settings.task_folder) if named else None
     for entry in settings.tasks:
         name, _, path = entry.rpartition("=")

@@ -238,7 +238,9 @@ class Harness:
     def __post_init__(self) -> None:
         task = self.name.partition(":")[0]
         if task not in self.manager.all_tasks:
-            raise UserError(f"tasks has {task!r}, which is no file and no task of lm-eval.")
+            raise UserError(
+                f"tasks has {task!r}, which is no file and no task of lm-eval; items of your own go as FILE.jsonl."
+            )
 
     @property
     def count(self) -> int | None:

@@ -198,6 +198,12 @@ def test_without_tasks_what_moved_is_told(folder, tmp_path):
     ("more", "said"),
     [
         (("--tasks", "nowhere.jsonl"), "'nowhere.jsonl' is no file"),
+        (
+            ("--tasks", "qa=items.csv"),
+            "tasks has the file 'items.csv', allowed are files .jsonl of one JSON object a line",
+        ),
+        (("--tasks", "PROMPTS.copy"), "tasks has the file '.*copy', allowed are files .jsonl of .*, as {"),
+        (("--tasks", "ARRAY"), r"array.json, line 1 is no JSON .*; allowed is one JSON object a line, as {"),
         (("--reward-command", "false"), "a reward model or command is given without prompts"),
         (("--prompts", "PROMPTS", "--reward-command", "false"), "reward-command is 'false', which failed"),
         (("--prompts", "PROMPTS", "--reward-command", "echo one"), "reward-command is 'echo one', which failed"),
@@ -210,9 +216,14 @@ def test_without_tasks_what_moved_is_told(folder, tmp_path):
         (("--out", "FOLDER/that/is/not"), "but the folder it is to be in does not exist"),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_written(folder, tmp_path, capsys, more, said):
+def test_what_is_wrong_is_named_and_nothing_is_written(folder, tmp_path, monkeypatch, capsys, more, said):
+    if "no_such_task" not in more:
+        monkeypatch.setattr("llm.evaluation.measuring.manager_for", lambda *_: pytest.fail("reads lm-eval's list"))
     (folder / "alignment.yaml").write_text("alignment: nosuch\n")
-    places = {"PROMPTS": folder / "prompts.jsonl", "ALIGNMENT": folder / "alignment.yaml"}
+    (folder / "array.json").write_text(json.dumps([{"prompt": "a", "answers": ["b"]}], indent=1))
+    (folder / "prompts.copy").write_bytes((folder / "prompts.jsonl").read_bytes())
+    places = {"ARRAY": folder / "array.json", "PROMPTS.copy": folder / "prompts.copy"}
+    places |= {"PROMPTS": folder / "prompts.jsonl", "ALIGNMENT": folder / "alignment.yaml"}
     more = [places.get(text, text.replace("FOLDER", str(tmp_path))) for text in more]
     run(folder, tmp_path / "out", *more, code=2)
     error = capsys.readouterr().err
