@@ -5,17 +5,21 @@ from typing import Annotated
 
 import typer
 
-from .model_options import Device, Dtype, Seed
+from .model_options import Device, Dtype, Seed, folder_of
 
-Folder = Annotated[Path, typer.Argument(help="Model folder.")]
+Model = Annotated[
+    Path, typer.Argument(parser=folder_of("model"), metavar="MODEL", help="A folder, or ORG/NAME in the hub's cache.")
+]
 To = Annotated[Path, typer.Option("--to", help="File to write; it must not exist yet.")]
 Batch = Annotated[int, typer.Option(help="Sequences at a time.")]
-Name = Annotated[str | None, typer.Option(help="Name of the model in what is written; default: its folder's.")]
+Name = Annotated[
+    str | None, typer.Option(help="Name of the model in what is written; default: the hub's, or its folder's.")
+]
 Rlhf = Annotated[str, typer.Option(help="How the model was aligned: rsf, dpo, ppo; none if not, or not known.")]
 
 
 def benchmark_command(
-    model: Folder,
+    model: Model,
     to: To,
     tasks: Annotated[str, typer.Option(help="Comma-separated names, or all.")] = "all",
     limit: Annotated[int | None, typer.Option(help="First items of each task.")] = None,
@@ -36,8 +40,9 @@ def benchmark_command(
     Tasks: arc_easy, arc_challenge, race, piqa (their mean: qa), squad_v1_f1, drop (reading_f1), wmt14-fr-en (bleu); squad_v2_f1 in the place of squad_v1_f1.
     """
     from ..data.benchmarks import parse_tasks
+    from ..models.cache import model_name
 
-    names, called = parse_tasks(tasks), name or model.resolve().name
+    names, called = parse_tasks(tasks), name or model_name(model)
     _check(to, called, seed, rlhf)
     from time import perf_counter
 
@@ -55,7 +60,7 @@ def benchmark_command(
 
 
 def replies_command(
-    model: Folder,
+    model: Model,
     instructions: Annotated[Path, typer.Option(help='AlpacaEval\'s JSON of {"instruction"}, or JSONL of {"prompt"}.')],
     to: To,
     tokens: Annotated[int, typer.Option(help="New tokens of a reply.")] = 2048,
@@ -69,11 +74,12 @@ def replies_command(
     """Write a model's replies as AlpacaEval reads them, for `win-rate` or a judge with your own key."""
     from ..evaluation.benchmarks.alpaca import Sampling, read_instructions, replies_to, write_outputs
     from ..evaluation.benchmarks.harness import load_folder
+    from ..models.cache import model_name
 
     _check_new(to)
     sampling, prompts = Sampling(tokens, temperature, batch, seed), read_instructions(instructions)
     replies = replies_to([one.text for one in prompts], *load_folder(model, dtype, device), sampling)
-    write_outputs(to, name or model.resolve().name, prompts, replies)
+    write_outputs(to, name or model_name(model), prompts, replies)
     print(f"wrote {to}; to have GPT-4 judge it: alpaca_eval --model_outputs {to}")
 
 

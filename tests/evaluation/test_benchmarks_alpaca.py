@@ -1,6 +1,7 @@
 """AlpacaEval's files: written in its format, read back, paired with another model's, and written by the command."""
 
 import json
+import shutil
 
 import pytest
 
@@ -102,6 +103,25 @@ def test_the_command_writes_what_the_model_says_in_its_chat_format(folder, tmp_p
     )
     assert command(monkeypatch, "replies", folder / "theta", *options, "--to", to) == 2
     assert "which exists; give a new file" in capsys.readouterr().err
+
+
+def test_a_model_of_the_cache_is_taken_and_called_by_its_name(folder, tmp_path, monkeypatch, capsys):
+    def refuse(_, name, *others):
+        raise UserError(f"called {name}")
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    shutil.copytree(folder / "theta", tmp_path / "models--org--theta" / "snapshots" / "main")
+    to = ("--to", tmp_path / "theta.json")
+    options = ("--instructions", folder / "prompts.jsonl", "--tokens", 1, "--device", "cpu", *to)
+    assert command(monkeypatch, "replies", "org/theta", *options) == 0
+    assert read_outputs(tmp_path / "theta.json").generator == "org/theta"
+    monkeypatch.setattr("llm.commands.benchmarks._check", refuse)
+    for given, said in (
+        ("org/theta", "error: called org/theta\n"),
+        ("org/none", "error: model is 'org/none', which is no"),
+    ):
+        assert command(monkeypatch, "benchmark", given, *to) == 2
+        assert capsys.readouterr().err.startswith(said)
 
 
 @pytest.mark.parametrize(
