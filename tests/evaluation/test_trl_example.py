@@ -14,7 +14,7 @@ from ama_models import save_models, words, write_lines
 EXAMPLE = Path(__file__).parents[2] / "examples" / "trl_tax.py"
 
 
-def test_a_training_run_of_trl_ends_with_its_tax(tmp_path, monkeypatch):
+def test_a_training_run_of_trl_ends_with_its_tax(tmp_path, monkeypatch, capsys):
     installed = types.ModuleType("alignment_tax")
     installed.__path__ = []
     here = types.ModuleType("alignment_tax.llm")
@@ -37,6 +37,14 @@ def test_a_training_run_of_trl_ends_with_its_tax(tmp_path, monkeypatch):
         name: str(tmp_path / file) for name, file in (("model", "theta_0"), ("data", "pairs.jsonl"), ("out", "out"))
     }
     given = [text for name, path in paths.items() for text in (f"--{name}", path)]
+    for wrong, said in (
+        (("--tasks", "nowhere.jsonl"), "--tasks 'nowhere.jsonl' is no file"),
+        (("--prompts", "nowhere.jsonl"), "--prompts 'nowhere.jsonl' is no file"),
+        (("--model", "org/none"), "which is no folder and not in the cache"),
+    ):
+        with pytest.raises(SystemExit):  # before trl is needed, and so before any training
+            example.main([*given, *wrong])
+        assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
     callback = example.main([*given, "--tasks", str(tmp_path / "items.jsonl"), "--steps", "2"])
     found = json.loads((tmp_path / "out" / "tax" / "tax.json").read_text())
     assert (
@@ -47,5 +55,9 @@ def test_a_training_run_of_trl_ends_with_its_tax(tmp_path, monkeypatch):
     assert found["moved"]["changed"] > 0
     with pytest.raises(example.UserError, match="which holds a tax; give a new folder"):  # before any training
         example.TaxCallback(tmp_path / "theta_0", tmp_path / "out", None)
+    with pytest.raises(example.UserError, match="reward_model is .*nowhere', which is no folder"):
+        example.TaxCallback(
+            tmp_path / "theta_0", tmp_path / "new", example.TaxSettings(), reward_model=tmp_path / "nowhere"
+        )
     for name in [name for name in sys.modules if name.startswith("alignment_tax")]:
         monkeypatch.delitem(sys.modules, name)
