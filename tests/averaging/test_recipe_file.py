@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 from averaging_models import command, make, reference, save_pair, save_tokenizer
-from llm.averaging.files.card import _front_matter
+from llm.averaging.files.card import _front_matter, _licence
 from llm.averaging.ratios import Recipe, in_order, resolve
 from llm.averaging.recipe_file import read_recipe
 from llm.errors import UserError
@@ -312,18 +312,31 @@ def test_models_of_the_cache_are_found_by_their_names_and_called_by_them(cache, 
     )
 
 
+BOTH = {"license": "other", "license_name": "licences-of-both-sources"}
+
+
 @pytest.mark.parametrize(
     ("stated", "said"),
     [
         ((None, None), {}),
         (("mit", "mit"), {"license": "mit"}),
-        (("mit", None), {"license": "other", "license_name": "licences-of-both-sources"}),
+        (("mit", None), BOTH),
         (("mit", None, "mit"), {"license": "other", "license_name": "licences-of-all-sources"}),
+        (("other", "other"), BOTH),
+        (("other # of two kinds\nlicense_name: a", "other\nlicense_name: b"), BOTH),
+        (
+            ("license_name: 'gemma 2'\nlicense: other", "other\nlicense_name: gemma 2"),
+            {"license": "other", "license_name": "gemma 2"},
+        ),
     ],
 )
-def test_the_card_states_a_licence_only_where_the_sources_do(stated, said):
-    names = ("theta_0", "theta", "with_1")[: len(stated)]
-    head = yaml.safe_load(_front_matter({name: name for name in names}, dict(zip(names, stated, strict=True)), False))
+def test_the_card_states_a_licence_only_where_the_sources_do(stated, said, tmp_path):
+    names, licences = ("theta_0", "theta", "with_1")[: len(stated)], {}
+    for name, licence in zip(names, stated):
+        head = "" if licence is None else licence if licence.startswith("license") else f"license: {licence}"
+        (tmp_path / "README.md").write_text(f"---\n{head}\n---\n# x\n")
+        licences[name] = _licence(tmp_path)
+    head = yaml.safe_load(_front_matter({name: name for name in names}, licences, False))
     assert {key: value for key, value in head.items() if key.startswith("license")} == said
 
 

@@ -64,7 +64,7 @@ The weighted average of two models: {names["theta_0"]} (theta_0, before RLHF) an
 (theta, after RLHF), merged by the method {report.method}{options}: each weight is
 {report.formula},
 in {report.dtype or "theta's type"} and within one unit in its last place of the exact value; alpha is theta's share. The licences
-of all sources apply ({", ".join(f"{key}: {found or 'not stated'}" for key, found in licences.items())}).{third}
+of all sources apply ({", ".join(f"{key}: {' '.join(found.values()) or 'not stated'}" for key, found in licences.items())}).{third}
 {lora}
 | group | alpha | tensors | values |
 |---|---|---|---|
@@ -99,12 +99,12 @@ def _theta(report: Report, names: dict[str, str]) -> str:
     return f"the mean of {' and '.join(f'{names[key]} (share {share:.4g})' for key, share in soup.items())}"
 
 
-def _front_matter(names: dict[str, str], licences: dict[str, str | None], is_adapter: bool) -> str:
-    """What the hub reads of the card (its "model card metadata")."""
-    known, which = set(licences.values()), "both" if len(licences) == 2 else "all"
-    same: dict[str, str | None] = {"license": "other", "license_name": f"licences-of-{which}-sources"}
-    if len(known) == 1:
-        same = {} if None in known else {"license": known.pop()}
+def _front_matter(names: dict[str, str], licences: dict[str, dict[str, str]], is_adapter: bool) -> str:
+    """What the hub reads of the card (its "model card metadata"). Two licences that are "other" are the same by their name only."""
+    first, *others = licences.values()
+    same = {"license": "other", "license_name": f"licences-of-{'both' if len(licences) == 2 else 'all'}-sources"}
+    if all(other == first for other in others) and first != {"license": "other"}:
+        same = first
     lines = {
         "library_name": "peft" if is_adapter else "transformers",
         "base_model": list(dict.fromkeys(names.values())),
@@ -126,15 +126,15 @@ def _loading(report: Report, names: dict[str, str], folder: Path, theta_0: Model
     return f'{base}\nmodel = PeftModel.from_pretrained(base, "{folder.name}")'
 
 
-def _licence(folder: Path) -> str | None:
-    """The licence that a model's own card states; None where it states none."""
+def _licence(folder: Path) -> dict[str, str]:
+    """What a model's own card states as "license", and as "license_name" of one that the hub does not list; {} where it states none."""
     card = folder / "README.md"
     text = card.read_text("utf-8", "replace") if card.is_file() else ""
     head = text.removeprefix("\ufeff").split("---\n", 2)
     if len(head) < 3 or head[0].strip():
-        return None
-    match = re.search(r"^license:[ \t]*[\"']?([\w.+-]+)", head[1], re.MULTILINE)
-    return match[1] if match else None
+        return {}
+    found = re.findall(r"^(license|license_name):[ \t]*[\"']?([\w.+-][\w.+ -]*)", head[1], re.MULTILINE)
+    return {key: value.strip() for key, value in sorted(found)}
 
 
 def _fenced(text: str, kind: str = "") -> str:
