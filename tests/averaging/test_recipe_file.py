@@ -136,7 +136,10 @@ WEIGHTED = [{"model": "a", "parameters": {"weight": 0.5}}, {"model": "b", "param
 TIES = {"merge_method": "ties", "base_model": "z", "models": TWO}
 BAD = {
     "an unknown key": ({"alpha": 0.5, "beta": 1}, "beta is an unknown key"),
-    "another type": ({"alpha": "half"}, "alpha is 'half', which the option --alpha does not allow"),
+    "another type": ({"alpha": "half"}, "alpha is 'half', allowed is a number"),
+    "no list": ({"with": 3}, "with is 3, allowed is a list"),
+    "no pairs": ({"option": 3}, "option is 3, allowed is a list or KEY: VALUE"),
+    "a name twice": ({"theta-0": "a", "theta_0": "b"}, "theta_0 and theta-0 are both given; allowed is one of them"),
     "a truth value": ({"alpha": True}, "alpha is True"),
     "nothing": ({}, "allowed are keys with values"),
     "another method": (
@@ -266,6 +269,13 @@ def test_a_tensor_without_a_value_is_named(tmp_path):
     with pytest.raises(UserError, match="t has no value for model.norm.weight; allowed is one for every tensor"):
         rule = read_recipe(tmp_path / "recipe.yaml")["rule"]
         resolve(Recipe(Grouping(), 1.0, rule=rule), ["model.layers.0.mlp.w", "model.norm.weight"], {})
+
+
+def test_keys_may_have_hyphens_and_a_text_is_a_list_of_one(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("theta-0: a\nignore-config: rope_theta\nsamples: [b, c]\noption: keep=0.1\n")
+    read = {"theta_0": "a", "ignore_config": ["rope_theta"], "samples": ["b", "c"], "option": ["keep=0.1"]}
+    assert read_recipe(file) == read
 
 
 def test_without_models_the_missing_one_is_named(tmp_path, monkeypatch, capsys):
