@@ -212,4 +212,8 @@ def _ratios_of(options: Mapping[str, Any], recipe, method: str):
         raise UserError(
             f"{useless[0]} is {options[useless[0]]!r}, allowed is with --alphas or --part: one --alpha is that of all parts."
         )
+    if useless := [key for key in choices if choices[key] not in ("theta", "theta_0")]:
+        raise UserError(
+            f"{useless[0]} is {choices[useless[0]]!r}, allowed with one --alpha, that of all parts, are theta and theta_0."
+        )
     return recipe.uniform(alpha, grouping, most)

@@ -189,6 +189,10 @@ CASES = {
     "part number": (_options("--alpha", "0.5", "--part", "4"), "part is '4'"),
     "part without alpha": (_options("--alphas", "1,1,1", "--part", "input"), "with --alpha only"),
     "unknown level": (_options("--alpha", "0.5", "--level", "head"), "level is 'head'"),
+    "a place of several": (
+        _options("--alpha", "0.5", "--head", "theta", "--embeddings", "own"),
+        "embeddings is 'own', allowed with one --alpha, that of all parts, are theta and theta_0.",
+    ),
     "unknown place": (_options("--alpha", "0.5", "--norm", "middle"), "norm is 'middle'"),
     "unknown vocab": (_options("--alpha", "0.5", "--vocab", "mine"), "vocab is 'mine', allowed are same"),
     "full without adapter": (_options("--alpha", "0.5", "--full"), "which is no adapter"),
