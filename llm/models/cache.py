@@ -33,6 +33,19 @@ def local_model(given: str | Path, option: str) -> Path:
     )
 
 
+def findable(folder: Path) -> str:
+    """What `local_model` finds a model's folder by: ORG/NAME in the cache, with @COMMIT where its main is another; else the path."""
+    name, path = model_name(folder), folder.resolve()
+    if "/" in name:
+        for given in (name, f"{name}@{path.name}"):
+            try:
+                if local_model(given, "").resolve() == path:
+                    return given
+            except UserError:
+                pass  # it lies in another cache
+    return str(folder)
+
+
 def cache_folder(environment: Mapping[str, str]) -> Path:
     """Where the hub's library keeps models, by the variables that it reads."""
     for variable, below in (

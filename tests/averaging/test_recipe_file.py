@@ -14,7 +14,7 @@ from llm.averaging.ratios import Recipe, in_order, resolve
 from llm.averaging.recipe_file import read_recipe
 from llm.errors import UserError
 from llm.grouping import Grouping
-from llm.models.cache import cache_folder, local_model, model_name
+from llm.models.cache import cache_folder, findable, local_model, model_name
 
 
 @pytest.fixture(scope="module")
@@ -320,6 +320,15 @@ def test_models_of_the_cache_are_found_by_their_names_and_called_by_them(cache, 
         == local_model("org/sft", "x")
         == cache / "hub/models--org--sft/snapshots/00abc"
     )
+
+
+def test_a_model_is_named_as_it_is_found(cache, monkeypatch):
+    home = cache / "hub/models--org--sft"
+    (home / "snapshots" / "old").mkdir()
+    named = {home / "snapshots/00abc": "org/sft", home / "snapshots/old": "org/sft@old", cache: str(cache)}
+    assert {folder: findable(folder) for folder in named} == named
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache / "elsewhere"))
+    assert findable(home / "snapshots/old") == str(home / "snapshots/old")
 
 
 BOTH = {"license": "other", "license_name": "licences-of-both-sources"}

@@ -20,6 +20,7 @@ from llm import averaging
 from llm.averaging.ama.settings import Sources
 from llm.averaging.live import average
 from llm.averaging.pair import Pair
+from llm.averaging.precision import Effect
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.front import measure as module
@@ -438,6 +439,20 @@ def test_the_command_for_an_adapter_makes_a_full_model_where_the_method_has_no_l
 def test_of_two_equal_models_nothing_is_said_about_saving():
     points = [Point(label, "ma", alpha, {}) for label, alpha in (("theta_0", 0.0), ("theta", 1.0), ("ma-0.5", 0.5))]
     assert _saved(points, Pair(torch.nn.Module(), {}, None, [])) == []
+
+
+def test_saving_is_told_of_the_recommended_ratio_first():
+    ends = [Point(label, "ma", alpha, {}) for label, alpha in (("theta_0", 0.0), ("theta", 1.0))]
+    effects = {
+        alpha: Effect(along=alpha + off, square=1, wanted=alpha, values=1) for alpha, off in ((0.2, 0.1), (0.7, 0.05))
+    }
+    first, best = (Point(f"ma-{alpha}", "ma", alpha, {"alpha": alpha}, saved=one) for alpha, one in effects.items())
+    pair = Pair(torch.nn.Module(), {}, None, [], stored={"a": torch.bfloat16})
+    told = _saved([*ends, first, best], pair, best)
+    assert told[0].startswith("Saved in bfloat16 the average ma-0.7 has effective alpha 0.750")
+    assert told[1].startswith("At alpha 0.7: ") and len(told) == 2
+    for other in (None, ends[1]):
+        assert "ma-0.2" in _saved([*ends, first, best], pair, other)[0]
 
 
 def test_a_setting_of_the_command_line_may_not_stand_in_the_file_too(folder, tmp_path, monkeypatch, capsys):

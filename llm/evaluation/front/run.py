@@ -18,7 +18,7 @@ from ...errors import UserError
 from ...evidence.rows import write_rows
 from ...files import write_json, write_text
 from ...methods import METHODS
-from ...models.cache import model_name
+from ...models.cache import findable, model_name
 from ...models.chat import ids_of_prompts
 from ...models.loading import device_of, warn
 from ...models.scorers import ModelScorer
@@ -75,7 +75,7 @@ def front_files(
         warn(note)
     points = measure_front(pair, settings, tasks, samples, texts, claim, progress)
     found = _recommendation(points, tasks, settings)
-    saved = _saved(points, pair)
+    saved = _saved(points, pair, recommended(points, found))
     command = _write(out, points, tasks, settings, found, sources, notes + saved)
     said = " ".join([*found.verdicts, sentence(found, settings.alignment, points), *saved])
     return "\n".join(filter(None, [said, command]))
@@ -152,10 +152,12 @@ def _kept(out: Path, tasks: Sequence[Task], settings: FrontSettings) -> list[str
     ] * bool(kept)
 
 
-def _saved(points: Sequence[Point], pair: Pair) -> list[str]:
-    """What rounding does to the first average along the front, if it is saved, in words; a warning where it moves one."""
+def _saved(points: Sequence[Point], pair: Pair, best: Point | None = None) -> list[str]:
+    """What rounding does to the recommended average, without one to the first along the front, if it is saved, in words; a warning
+    where it moves one.
+    """
     kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
-    inner = [point for point in points[2:] if point.alpha not in (0, 1)]
+    inner = sorted((point for point in points[2:] if point.alpha not in (0, 1)), key=lambda point: point is not best)
     told = inner and inner[0].saved.alpha is not None  # not where the two models are equal
     said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if told else []
     warned = [(point.ratio, point.saved.warning(kinds)) for point in inner]
@@ -283,13 +285,15 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
         how = ["--alpha", f"{best.alpha:.12g}", *(["--method", best.method] if best.method != "ma" else [])]
         given = settings.options.get(best.method, {})
         how += [text for key, value in given.items() for text in ("--option", f"{key}={value}")]
-    models = ["--theta-0", str(sources.theta_0), "--theta", str(sources.theta)]
-    models += [text for other in sources.soup.others for text in ("--with", str(other))]
+    models = ["--theta-0", findable(sources.theta_0), "--theta", findable(sources.theta)]
+    models += [text for other in sources.soup.others for text in ("--with", findable(other))]
     models += [text for weight in sources.soup.weights for text in ("--weight", f"{weight:g}")]
     merges = best.method in merged_methods() and not merge_named(best.method).is_linear
     full = sources.soup.others or best.method == REGRESSION or merges
     models += ["--full"] if full and (sources.theta / "adapter_config.json").is_file() else []
-    models += ["--theta-pre", str(sources.theta_pre)] if best.method in settings.thirds else []
+    models += (
+        ["--theta-pre", findable(sources.theta_pre)] if sources.theta_pre and best.method in settings.thirds else []
+    )
     models += ["--vocab", settings.match.vocab] if settings.match.vocab != "same" else []
     models += [text for key in settings.match.ignore_config for text in ("--ignore-config", key)]
     kept = ["--dtype", "float32"] if best.saved.warning("") else []  # else it would not be the model that was measured
