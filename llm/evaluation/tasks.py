@@ -4,7 +4,7 @@ A task is measured on the same items, and with the same random numbers, for ever
 reads tasks from files.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -17,7 +17,7 @@ from ..errors import UserError, first_line
 from ..models.batches import Tokens
 from ..models.chat import continue_texts, encode_together, end_id, generate_replies, ids_of_prompts, pad_id
 from ..models.likelihood import log_likelihoods
-from .benchmarks.harness import in_memory, items_of, load_tasks, samples_of
+from .benchmarks.harness import in_memory, items_of, load_tasks, samples_of, with_choices
 from .measurement import BLEU, CALIBRATION, Measurement, bleu_statistics, f1, normalise
 from .scores import brier, distinct, pass_at, self_bleu, softmax
 
@@ -121,24 +121,8 @@ class Choice(_Local):
         asked = [_question(tokenizer, item, self.asking.chat) for item in self.items]
         sums = log_likelihoods(model, [pair for pairs in asked for pair in pairs], pad_id(tokenizer), self.asking.batch)
         ends = np.cumsum([len(pairs) for pairs in asked])
-        found = zip(np.split(sums, ends[:-1]), asked, self.items, strict=True)
-        of_items = np.array([self._scores(*one) for one in found])  # (items, 6)
-        right, normed, squares, likelihood, *_ = of_items.T
-        return {
-            "accuracy": Measurement.of(right),
-            "acc_norm": Measurement.of(normed),
-            "brier": Measurement.of(squares),
-            "calibration_error": Measurement.of(of_items[:, 4:], CALIBRATION, np.random.default_rng(self.asking.seed)),
-            "log_likelihood": Measurement.of(likelihood),
-        }
-
-    @staticmethod
-    def _scores(sums: NDArray[np.float64], pairs: list[Tokens], item: dict) -> tuple[float, ...]:
-        """(right, right when normalised, Brier score, nats a token of the right choice, confidence, right)."""
-        answer, chosen, p = item["answer"], int(sums.argmax()), softmax(sums)
-        normed = sums / np.array([len(choice) for choice in item["choices"]])
-        nats = sums[answer] / len(pairs[answer].reply)
-        return chosen == answer, int(normed.argmax()) == answer, brier(p, answer), nats, p[chosen], chosen == answer
+        tokens = [len(pairs[item["answer"]].reply) for pairs, item in zip(asked, self.items, strict=True)]
+        return _of_choices(zip(np.split(sums, ends[:-1]), self.items, tokens, strict=True), self.asking.seed)
 
 
 @dataclass(frozen=True)
@@ -224,9 +208,10 @@ class Harness:
     """One task of EleutherAI's lm-evaluation-harness, as the harness asks it: plain text, its own number of examples.
 
     name: the task's, and its metric's after a colon if it is not the first of acc, f1, exact_match, em, bleu that the task
-    has (`arc_easy`, `arc_challenge:acc_norm`); acc_norm is measured beside it where the task has it. manager: from
-    `manager_for`. limit: the first items only. kind: the metric's name, once it has been tried (`measuring.try_tasks`). Raises UserError for a task that is not known; and when measured for one that
-    cannot be loaded, or has no such metric with a value an item.
+    has (`arc_easy`, `arc_challenge:acc_norm`); acc_norm is measured beside it where the task has it, and of multiple choice with one
+    right answer what `Choice` says of probabilities. manager: from `manager_for`. limit: the first items only. kind: the metric's name,
+    once it has been tried (`measuring.try_tasks`). Raises UserError for a task that is not known; and when measured for one that cannot be
+    loaded, or has no such metric with a value an item.
     """
 
     name: str
@@ -260,18 +245,44 @@ class Harness:
             known = ", ".join(samples[0].get("metrics", [])) or "none"
             raise UserError(f"tasks has {self.name!r}, whose metrics are {known}; give one of them after a colon.")
         metrics = dict.fromkeys([metric, *(beside for beside in _BESIDE if beside in samples[0])])
-        return {one: Measurement.of(*items_of(self.name, samples, one)) for one in metrics}
+        found = {one: Measurement.of(*items_of(self.name, samples, one)) for one in metrics}
+        if "choices" in samples[0]:
+            sure = _of_choices(sample["choices"] for sample in samples)
+            found |= {one: sure[one] for one in ("brier", "calibration_error", "log_likelihood")}
+        return found
 
     def _samples(self, task: str, model, tokenizer) -> list[dict]:
         try:
             tasks = load_tasks(self.manager, task)
             if task not in tasks:
                 raise UserError(f"tasks has {task!r}, a group; give its single tasks ({', '.join(tasks)}).")
-            return samples_of(in_memory(model, tokenizer, self.batch), tasks, self.limit)[task]
+            lm = in_memory(model, tokenizer, self.batch)
+            return with_choices(lm, tasks[task], samples_of(lm, tasks, self.limit)[task])
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}); items of your own go as FILE.jsonl."
             ) from None
+
+
+def _of_choices(found: Iterable[tuple[NDArray[np.float64], dict, int]], seed: int = 0) -> Measured:
+    """What `Choice` measures, of items as (log-likelihoods of the choices, item, tokens of the right choice)."""
+    of_items = np.array([_choice_scores(*one) for one in found])  # (items, 6)
+    right, normed, squares, likelihood, *_ = of_items.T
+    return {
+        "accuracy": Measurement.of(right),
+        "acc_norm": Measurement.of(normed),
+        "brier": Measurement.of(squares),
+        "calibration_error": Measurement.of(of_items[:, 4:], CALIBRATION, np.random.default_rng(seed)),
+        "log_likelihood": Measurement.of(likelihood),
+    }
+
+
+def _choice_scores(sums: NDArray[np.float64], item: dict, tokens: int) -> tuple[float, ...]:
+    """(right, right when normalised, Brier score, nats a token of the right choice, confidence, right)."""
+    answer, chosen, p = item["answer"], int(sums.argmax()), softmax(sums)
+    normed = sums / np.array([len(choice) for choice in item["choices"]])
+    nats = sums[answer] / tokens
+    return chosen == answer, int(normed.argmax()) == answer, brier(p, answer), nats, p[chosen], chosen == answer
 
 
 def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:

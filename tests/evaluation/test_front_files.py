@@ -651,14 +651,21 @@ def test_tasks_of_lm_eval_are_measured_item_by_item(averaged, tmp_path):
     )
     model, tokenizer = averaged
     manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
-    found = Harness("tiny_task", 4, manager).measure(model, tokenizer)["acc"]
-    expected = []
+    measured = Harness("tiny_task", 4, manager).measure(model, tokenizer)
+    found, expected, likelihoods = measured["acc"], [], []
     for k, question in enumerate(words(6, 2, 7)):
         ids = tokenizer.encode(question, add_special_tokens=False)
         with torch.no_grad():
             log_p = model(input_ids=torch.tensor([ids])).logits[0, -1]
         expected.append(float((log_p[9] < log_p[20]) == (k % 2)))
+        likelihoods.append(log_p.double().log_softmax(-1)[[9, 20]].numpy())
     assert found.items.tolist() == expected
+    shares = np.exp(likelihoods) / np.exp(likelihoods).sum(axis=1, keepdims=True)  # (items, choices)
+    right = np.arange(6) % 2
+    assert measured["brier"].items == pytest.approx(2 * (1 - shares[range(6), right]) ** 2, rel=1e-4)
+    assert measured["log_likelihood"].items == pytest.approx(np.array(likelihoods)[range(6), right], rel=1e-4)
+    sure = measured["calibration_error"].items
+    assert sure[:, 0] == pytest.approx(shares.max(axis=1), rel=1e-4) and sure[:, 1].tolist() == expected
     with pytest.raises(UserError, match="'tiny_task:f1', whose metrics are acc"):
         Harness("tiny_task:f1", 4, manager).measure(model, tokenizer)
     with pytest.raises(UserError, match="'no_such_task', which is no file and no task of lm-eval"):

@@ -102,7 +102,8 @@ def test_numbers_of_lm_eval_are_called_by_task_and_metric(folder, tmp_path):
     found = run(folder, tmp_path / "out", *how)
     assert [task["name"] for task in found["tasks"]] == ["own_task", "own_task:acc_norm"]
     assert [task["kind"] for task in found["tasks"]] == ["acc", "acc_norm"]
-    assert [list(task["metrics"]) for task in found["tasks"]] == [["acc", "acc norm"], ["acc_norm"]]
+    sure = ["brier", "calibration error", "log likelihood"]
+    assert [list(task["metrics"]) for task in found["tasks"]] == [["acc", "acc norm", *sure], ["acc_norm", *sure]]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<h2>own_task</h2>" in page and "<td>acc</td>" in page and "lm-eval" not in page
 

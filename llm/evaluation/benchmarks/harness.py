@@ -83,6 +83,25 @@ def samples_of(lm, tasks: Mapping, limit: int | None = None, chat: bool = False)
     }
 
 
+def with_choices(lm, task, samples: list[dict]) -> list[dict]:
+    """The samples of `samples_of`; of multiple choice with one right answer each with its "choices": (log-likelihoods of the choices,
+    {"choices", "answer"}, tokens of the right one).
+    """
+    if getattr(task, "OUTPUT_TYPE", None) != "multiple_choice":
+        return samples
+    found = []
+    for sample in samples:
+        choices = task.doc_to_choice(sample["doc"])
+        answer = task.doc_to_text(sample["doc"]) if task.multiple_input else sample["target"]
+        answer = choices.index(answer) if isinstance(answer, str) and answer in choices else answer
+        if type(answer) is not int or not 0 <= answer < len(choices):
+            return samples  # several are right, or none
+        sums = np.array([likelihood for likelihood, _ in sample["filtered_resps"][: len(choices)]])
+        _, right = lm._encode_pair(*sample["arguments"][answer])  # where lm-eval has told prompt and choice apart
+        found.append(sample | {"choices": (sums, {"choices": choices, "answer": answer}, len(right))})
+    return found
+
+
 def items_of(task: str, samples: Sequence[dict], metric: str) -> tuple[np.ndarray, str]:
     """(the values of one of lm-eval's metrics, item by item, their statistic), as `Measurement` has them; UserError for a
     metric that has none.
