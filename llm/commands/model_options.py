@@ -63,7 +63,7 @@ RewardModel = Annotated[
     ),
 ]
 RewardCommand = Annotated[
-    str | None, typer.Option(help='Or a program: lines {"prompt", "reply"} in, a number a line out.')
+    str | None, typer.Option(help='Or a program: lines {"prompt", "reply", "finished"} in, a number a line out.')
 ]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]

@@ -8,6 +8,7 @@ from collections import Counter
 from functools import cache
 from inspect import signature
 from pathlib import Path
+from unittest.mock import create_autospec
 from urllib.parse import unquote
 
 import pytest
@@ -297,6 +298,16 @@ def test_calls_of_averaging_on_the_page_fit_the_functions():
     assert {name for name, _ in calls} == set(functions)
     for name, node in calls:
         signature(functions[name]).bind(*node.args, **{each.arg: each.value for each in node.keywords})
+
+
+def test_the_function_that_scores_on_the_page_is_handed_over(monkeypatch):
+    from llm.evaluation.front import run
+
+    _, text = (text for page, language, text in blocks() if (page, language) == ("your-models.md", "python"))
+    given = create_autospec(run.front_files)
+    monkeypatch.setattr(run, "front_files", given)
+    exec(text.replace("alignment_tax.llm", "llm"), {})
+    assert given.call_args.kwargs["scorer"]([("a prompt", "two words", True)]) == [-48]
 
 
 def test_the_theory_on_the_page_runs():
