@@ -36,6 +36,8 @@ usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(json.dumps([status, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
 """
 _SHARES = {"theta_0": 0.2, "theta": 0.8}  # (1 - alpha), alpha
+_STRENGTH = 0.25  # of regmean, at which texts alike give these shares
+_TEXTS, _LENGTH = 128, 128  # samples of each model for regmean, and tokens of one: as many as `average` draws
 
 
 def bench_average(
@@ -45,7 +47,9 @@ def bench_average(
     mergekit: Annotated[Path | None, typer.Option(help="mergekit's command, mergekit-yaml.")] = None,
     methods: Annotated[
         str,
-        typer.Option(help="Comma-separated: other methods of `average`, or all, whose CPU time is compared with ma's."),
+        typer.Option(
+            help="Comma-separated: other methods of `average`, or all, whose CPU time is compared with ma's; regmean's has its start-up in it."
+        ),
     ] = "",
     folder: Annotated[Path | None, typer.Option(help="Where to work; by default a temporary folder.")] = None,
 ) -> None:
@@ -54,7 +58,7 @@ def bench_average(
         raise UserError(f"mergekit is {str(mergekit)!r}, which is no file.")
     if not 20 <= parameters <= 100_000:
         raise UserError(f"parameters is {parameters:g}, allowed are 20 to 100000 (millions).")
-    others = [name for name in one_ratio_methods() if name != "ma"]
+    others = [*(name for name in one_ratio_methods() if name != "ma"), "regmean"]
     chosen = others if methods == "all" else [name for name in methods.split(",") if name]
     for name in chosen:
         if name not in others:
@@ -88,13 +92,15 @@ def measure(
     """Program -> {"seconds": one per repeat, "cpu_seconds": likewise, "peak_megabytes": the largest}.
 
     Also the bytes of one model and of its largest tensor, and the goals: ratios of best times, and memory. methods: others of
-    `average`, whose CPU time is given as a ratio to that of linear averaging, both less start-up.
+    `average`, whose CPU time is given as a ratio to that of linear averaging, both less the start-up of that (regmean also loads torch).
     """
     third = ["theta_pre"] if any(METHODS[name].theta_pre for name in methods) else []
     models = [work / name for name in ("theta_0", "theta", *third)]
     largest = max(write_model(model, parameters, seed) for seed, model in enumerate(models))
     for model in models:
         write_model(model.with_name(f"tiny-{model.name}"), _TINY, 0)
+    if "regmean" in methods:
+        _write_texts(work, parameters // (8 * _WIDTH))
     programs = _programs(work, mergekit, methods)
     found: dict[str, dict[str, Any]] = {
         name: {"seconds": [], "cpu_seconds": [], "peak_megabytes": 0.0} for name in programs
@@ -148,6 +154,20 @@ def write_model(folder: Path, parameters: int, seed: int) -> int:
     return max(2 * prod(shape) for shape in shapes.values())
 
 
+def _write_texts(work: Path, tokens: int) -> None:
+    """Random samples of both models in token ids, and the tokenizer without which theta's folder cannot be read."""
+    import numpy as np
+
+    ids = np.random.default_rng(0).integers(tokens, size=(2, _TEXTS, _LENGTH)).tolist()
+    rows = [{"model": "theta_0", "context": [], "reply": one} for one in ids[0]]
+    rows += [{"model": "theta", "context": one[:8], "reply": one[8:]} for one in ids[1]]
+    (work / "samples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = {"type": "WordLevel", "vocab": {f"w{number}": number for number in range(tokens)}, "unk_token": "w0"}
+    (work / "theta" / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": words}))
+    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "w0"}
+    (work / "theta" / "tokenizer_config.json").write_text(json.dumps(kind))
+
+
 def _shapes(layers: int, tokens: int) -> dict[str, list[int]]:
     square, up, norm = [_WIDTH, _WIDTH], [_INNER, _WIDTH], [_WIDTH]
     inside = {f"self_attn.{name}_proj": square for name in "qkvo"}
@@ -169,16 +189,17 @@ def _config(layers: int, tokens: int) -> dict:
 def _programs(work: Path, mergekit: Path | None, methods: Sequence[str]) -> dict[str, list[str]]:
     """Program -> its command line; all write work/out."""
     weights = [str(work / name / "model.safetensors") for name in ("theta_0", "theta")]
-    average = {}
+    command, average = [sys.executable, "-m", __package__.rpartition(".")[0], "average"], {}
     for size in ("", "tiny-"):
-        command = [sys.executable, "-m", __package__.rpartition(".")[0], "average", "--alpha", str(_SHARES["theta"])]
         folders = {"--out": "out", "--theta-0": f"{size}theta_0", "--theta": f"{size}theta"}
         average[size] = command + [text for option, name in folders.items() for text in (option, str(work / name))]
+    ratio = ["--alpha", str(_SHARES["theta"])]
+    regression = ["--strength", str(_STRENGTH), "--samples", str(work / "samples.jsonl"), "--device", "cpu"]
     programs = {"read both": ["cat", *weights], "copy one": ["cp", "-r", str(work / "theta"), str(work / "out")]}
-    programs |= {"start-up": average["tiny-"], "average": average[""]}
+    programs |= {"start-up": [*average["tiny-"], *ratio], "average": [*average[""], *ratio]}
     for name in methods:
         before = ["--theta-pre", str(work / "theta_pre")] if METHODS[name].theta_pre else []
-        programs[name] = [*average[""], "--method", name, *before]
+        programs[name] = [*average[""], *(regression if name == "regmean" else ratio), "--method", name, *before]
     if mergekit is not None:
         sources = [{"model": str(work / name), "parameters": {"weight": w}} for name, w in _SHARES.items()]
         recipe = {"merge_method": "linear", "dtype": "bfloat16", "models": sources}

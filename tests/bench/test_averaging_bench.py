@@ -1,5 +1,6 @@
 """The bench measures what it says, on models that are what they claim to be."""
 
+import json
 from math import prod
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from averaging_models import command
+from llm.bench import average as module
 from llm.bench.average import bench_average, measure, table, write_model
 from llm.errors import UserError
 from llm.grouping import layer_list
@@ -41,6 +43,18 @@ def test_other_methods_are_compared_by_their_processor_time(tmp_path):
         ratio = (cpu[name] - cpu["start-up"]) / (cpu["average"] - cpu["start-up"])
         assert found["goals"][f"{name} over linear, CPU"] == pytest.approx(ratio, abs=0.01)
     assert cpu["ties"] > cpu["average"]
+
+
+def test_regression_is_timed_on_random_samples(tmp_path, monkeypatch):
+    """Its program, in this process, on models of a small width."""
+    for name, value in (("_WIDTH", 32), ("_INNER", 64), ("_HEADS", 2), ("_TEXTS", 4), ("_LENGTH", 16)):
+        monkeypatch.setattr(module, name, value)
+    for seed, name in enumerate(("theta_0", "theta")):
+        write_model(tmp_path / name, 50_000, seed)
+    module._write_texts(tmp_path, 50_000 // (8 * 32))
+    program = module._programs(tmp_path, None, ("regmean",))["regmean"]
+    assert command(monkeypatch, *program[3:]) == 0
+    assert json.loads((tmp_path / "out" / "averaging.json").read_text())["method"] == "regmean"
 
 
 def test_models_have_the_size_that_is_asked_for(tmp_path):
