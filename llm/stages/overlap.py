@@ -50,15 +50,14 @@ def overlap(evaluator: Evaluator, theta: Path) -> dict:
     evaluator = _of_texts(evaluator)
     run, between = evaluator.run, load_between(evaluator.theta_0, theta, BY_LAYER, evaluator.mixed_on)
     start, end = load_model(evaluator.theta_0, run.device), load_model(theta, run.device)
-    of_a = gradient_blocks(start, ability_examples(evaluator.tokenizer, _training_items(run)), evaluator)
-    of_b = gradient_blocks(end, _own_replies(evaluator, end), evaluator)
     groups = [group for group in labels(between.assignment) if group.startswith("layer")]
     numbers = range(0, len(groups), run.preset.thin_layers)
+    of_a = gradient_blocks(start, ability_examples(evaluator.tokenizer, _training_items(run)), evaluator, numbers)
+    of_b = gradient_blocks(end, _own_replies(evaluator, end), evaluator, numbers)
     rng, layers = run.rng("overlap", "permutations"), {}
     effects = layer_effects(evaluator, between, [groups[number] for number in numbers])
-    for number in numbers:
-        effect = effects[groups[number]]
-        layers[groups[number]] = compare(of_a[number], of_b[number], rng) | {"effect": effect}
+    for number, *both in zip(numbers, of_a, of_b, strict=True):
+        layers[groups[number]] = compare(*both, rng) | {"effect": effects[groups[number]]}
     ends = {name: _values(evaluator, model) for name, model in (("theta_0", start), ("theta", end))}
     return {"dimension": of_a.shape[-1], "layers": layers, **ends}
 
@@ -118,8 +117,10 @@ def _own_replies(evaluator: Evaluator, theta) -> list[Tokens]:
     return encode_apart(tokenizer, [(prompt, *reply) for prompt, reply in zip(prompts, replies) if reply[0].strip()])
 
 
-def gradient_blocks(model, examples: Sequence[Tokens], evaluator: Evaluator) -> NDArray[np.float64]:
-    """(layer, block, d, d) sums over a block's examples of g g^T, g the gradient of a reply's mean log-likelihood a token
+def gradient_blocks(
+    model, examples: Sequence[Tokens], evaluator: Evaluator, numbers: Sequence[int]
+) -> NDArray[np.float64]:
+    """(layer of these numbers, block, d, d) sums over a block's examples of g g^T, g the gradient of a reply's mean log-likelihood a token
     with respect to a layer's output at every token; examples go to the blocks in turn. Raises UserError for fewer examples
     than blocks.
     """
@@ -132,7 +133,7 @@ def gradient_blocks(model, examples: Sequence[Tokens], evaluator: Evaluator) -> 
         outputs[number] = output[0] if isinstance(output, tuple) else output
         outputs[number].retain_grad()
 
-    hooks = [layer.register_forward_hook(partial(keep, number)) for number, layer in enumerate(stack)]
+    hooks = [stack[number].register_forward_hook(partial(keep, number)) for number in numbers]
     sums: NDArray | None = None
     try:
         for first in range(0, len(examples), BLOCKS):
@@ -145,9 +146,9 @@ def gradient_blocks(model, examples: Sequence[Tokens], evaluator: Evaluator) -> 
                 read = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
                 log_p = model.lm_head(read[:, :-1]).log_softmax(-1).gather(-1, batch.ids[:, 1:, None])[..., 0]
                 ((log_p * (batch.weights[:, 1:] > 0)).sum(dim=1) / lengths).sum().backward()
-            slopes = [outputs[number].grad.double() for number in range(len(stack))]
+            slopes = [outputs[number].grad.double() for number in numbers]
             found = torch.stack([torch.einsum("btd,bte->bde", slope, slope) for slope in slopes]).cpu().numpy()
-            sums = np.zeros((len(stack), BLOCKS, *found.shape[2:])) if sums is None else sums
+            sums = np.zeros((len(numbers), BLOCKS, *found.shape[2:])) if sums is None else sums
             sums[:, : len(some)] += found
     finally:
         for hook in hooks:

@@ -118,8 +118,9 @@ def test_gradients_are_slopes_of_the_mean_log_likelihood():
     """The layer's output is moved a little in one direction at one token; the log-likelihood must follow g."""
     model = Tiny()
     examples = [Tokens([1, 2], [3, 4 + i % 3]) for i in range(stage.BLOCKS)]
-    sums = stage.gradient_blocks(model, examples, Evaluator)
+    sums = stage.gradient_blocks(model, examples, Evaluator, [0, 1])
     assert sums.shape == (2, stage.BLOCKS, 4, 4)
+    np.testing.assert_array_equal(stage.gradient_blocks(model, examples, Evaluator, [1]), sums[1:])
     ids, step = torch.tensor([[1, 2, 3, 4]]), 1e-5
     numeric = np.zeros((4, 4))  # (token, direction) slopes of the first example at the second layer's output
     for token in range(4):
@@ -139,7 +140,7 @@ def test_gradients_are_slopes_of_the_mean_log_likelihood():
 
 def test_too_few_examples_are_refused():
     with pytest.raises(UserError, match="overlap: 3 examples are not enough; at least 16 are needed"):
-        stage.gradient_blocks(Tiny(), [Tokens([1], [2])] * 3, Evaluator)
+        stage.gradient_blocks(Tiny(), [Tokens([1], [2])] * 3, Evaluator, [0])
 
 
 def test_texts_are_the_only_ability_where_a_preset_has_some(tmp_path):
