@@ -77,7 +77,8 @@ if FRONTS:
 # ## What it saves and what it costs
 #
 # The share of early stopping's tax that is not paid at 80, 90 and 95 % of the rise (1: all of it, below 0: more is paid), with
-# 95 % intervals over seeds (Fieller's, of a ratio of means). A dash: the method does not get there on every seed, or early stopping
+# 95 % intervals over seeds (Fieller's, of a ratio of means), without a correction for how many there are; what is claimed, and decides
+# itself by fewer comparisons, stands in the ledger. A dash: the method does not get there on every seed, or early stopping
 # pays no tax there that is clear of 0. "models": how many the path has; one with few lies lower than it could. Training and data are
 # what a method takes beyond the run of RLHF, memory is that of using the model; they follow from the methods' definitions.
 

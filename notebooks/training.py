@@ -27,6 +27,9 @@ import pandas as pd
 from drawing import fronts, panels, procedure, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import paths
+from llm.evidence.claims import render
+from llm.evidence.claims.book import Route
+from llm.evidence.claims.change import Change, Model, extreme
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.intervals import cross_chosen
 from llm.evidence.metrics import METRICS
@@ -36,7 +39,7 @@ from llm.stages.show import samples
 
 style.use()
 PRESET = load_preset(style.preset())
-FRAMES = rows.frames()
+FRAMES, BOOK = rows.with_book()
 RLHF = rows.first(FRAMES)  # the algorithm that is told of
 ROWS = FRAMES[RLHF]
 OWN = rows.learning_rate(PRESET, RLHF)  # where a row names none
@@ -119,17 +122,15 @@ if STOPPING is not None:
     style.save(fig, "fig12-training")
 
 # %%
-if STOPPING is not None and "qa" in ABILITIES:
-    qa = panels.points(STOPPING, "qa")["mean"]
-    highest = STOPPING.groupby("seed")["step"].max().clip(upper=qa.idxmax()).to_dict()
-    peak = paths.difference(paths.at(STOPPING, highest), START, "qa")
+if STOPPING is not None and "qa" in ABILITIES and STOPPING["step"].nunique() > 2:
+    highest = panels.points(STOPPING, "qa")["mean"].idxmax()
+    route = Route(RLHF, "early-stopping", rows.core(RLHF)[1])
+    best = Change("", Model(route, choose=extreme("qa")), Model(route, 0.0), "qa", from_start=True)
+    (line,) = best.lines(BOOK)
     FOUND.say(
-        "The paper sees question answering rise before it falls; here it is highest "
-        + (
-            f"after iteration {qa.idxmax():.0f}, {panels.number(peak, 'qa')} from theta_0."
-            if qa.idxmax()
-            else "in theta_0."
-        )
+        "The paper sees question answering rise before it falls. Here its mean is highest "
+        f"{f'after iteration {highest:.0f}' if highest else 'in theta_0'}; the best iteration between the first and the last, for each "
+        f"seed by the others, minus theta_0: {render.number(line)} ({line.verdict.replace('holds', 'above').replace('fails', 'below')})."
     )
 
 # %% [markdown]

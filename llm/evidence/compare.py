@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-import numpy as np
 import pandas as pd
 
 from . import paths
-from .curves import Curve
 from .frames import abilities, rewards
 from .intervals import Interval, t_interval
 from .metrics import MEAN_ABILITY
@@ -29,7 +27,7 @@ class Gain:
     """What a method keeps more than its rival at equal reward, in the ability's unit, with Student's 95 % interval over seeds.
 
     levels: the lowest and the highest reward that were compared, as shares of the rise; None where these are all that both
-    reach, or those of single models.
+    reach.
     """
 
     t: Interval
@@ -83,33 +81,6 @@ def gain(
     except NotComparable:
         return None
     return Gain(t_interval(found.kept), found.levels)
-
-
-def lifts(found: Mapping[str, pd.DataFrame], rival: str = "ma") -> list[Contest]:
-    """The abilities of families of single models minus those of `rival` at the same reward (`lift`)."""
-
-    def against(models: pd.DataFrame, reward: str, ability: str) -> Gain:
-        return Gain(t_interval(lift(models, paths.curves(found[rival], ability, reward), ability, reward)))
-
-    gaps = {
-        name: {(r, a): against(models, r, a) for r in rewards(models) for a in abilities(models)}
-        for name, models in found.items()
-        if name != rival
-    }
-    return [Contest(name, rival, "", leads) for name, leads in gaps.items()]
-
-
-def lift(models: pd.DataFrame, rival: dict[int, Curve], ability: str, reward: str = "reward") -> list[float]:
-    """For each seed the ability of some models minus that of a rival's path at the same reward, averaged over the models.
-
-    A model beyond the rewards that the rival's cut path reaches is compared with its nearest end.
-    """
-    per_seed, of_models = [], models.pivot(index=["seed", "setting_key"], columns="metric", values="value")
-    for seed in paths.seeds(models):
-        path, own = rival[seed].cut(), of_models.loc[seed]
-        rewards = np.clip(own[reward], path.rewards.min(), path.rewards.max())
-        per_seed.append(float(np.mean(own[ability] - path.at(rewards))))
-    return per_seed
 
 
 @dataclass(frozen=True)

@@ -242,10 +242,10 @@ def verdict(lines: Sequence[Line], level: float = 0.9) -> str:
     best = [name for name, found in there.items() if found and found.verdict == "above"]
     worse = [name for name, found in there.items() if found and found.verdict == "below"]
     text = (
-        f"At {level:.0%} of the rise {len(there)} methods can be compared with early stopping. "
-        f"They save a share of its tax that is clear of 0: {'; '.join(best) or 'none'}."
+        f"At {level:.0%} of the rise {len(there)} methods can be compared with early stopping. Without a correction for their number, "
+        f"these save a share of its tax that is clear of 0: {'; '.join(best) or 'none'}."
     )
-    return sentences.plain(text + (f" They pay more than it: {'; '.join(worse)}." if worse else ""))
+    return sentences.plain(text + (f" These pay more than it: {'; '.join(worse)}." if worse else ""))
 
 
 def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:

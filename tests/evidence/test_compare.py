@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from llm.evidence import paths
-from llm.evidence.compare import contests, lift, losses
-from rsf_rows import core, model, rows_of, write
+from llm.evidence.compare import contests, losses
+from rsf_rows import core, write
 
 
 def found_in(folder, *parts):
@@ -47,16 +47,3 @@ def test_who_stops_early_is_compared_only_as_far_as_it_goes_and_not_told_as_beat
 def test_losses_are_how_far_the_ends_lie_apart(tmp_path):
     rows = found_in(tmp_path, core(0), core(3))
     assert losses(rows)["bleu"] == pytest.approx(50)
-
-
-def test_lift_is_taken_at_equal_reward_and_at_the_ends_beyond_them(tmp_path):
-    pattern = {"parts": 3, "level": "part", "embeddings": "first", "norm": "mean", "head": "mean"}
-    extra = rows_of(0, "ama", {"alpha": 0.5, "alphas": {"part1": 0.5}, **pattern}, model(0.4, 0.99))
-    extra += rows_of(0, "ama", {"alpha": 0.9, "alphas": {"part1": 0.9}, **pattern}, model(1.5, 0.6))
-    rows = found_in(tmp_path, core(0), extra)
-    models = rows[rows["method"] == "ama"]
-    # MA has 100 (1 - .4^2 / 2) = 92 at a rise of .4, and 50 at its end
-    curves = paths.curves(paths.path(rows, "ma"), "bleu")
-    assert lift(models[models["alpha"] == 0.5], curves, "bleu") == pytest.approx([99 - 92])
-    assert lift(models[models["alpha"] == 0.9], curves, "bleu") == pytest.approx([60 - 50])
-    assert lift(models, curves, "bleu") == pytest.approx([(7 + 10) / 2])
