@@ -14,7 +14,7 @@ from . import paths
 from .frames import abilities, rewards
 from .intervals import Interval, t_interval
 from .metrics import MEAN_ABILITY
-from .shares import Models, NotComparable, Rate, Rises, as_coarse, rises, saved
+from .shares import Models, NotComparable, Rate, Rises, as_coarse, rises, saved, saved_at
 
 OWN_GROUPS = (
     "ama-own-embeddings",
@@ -70,6 +70,24 @@ def contests(
 
     every = list(product(rewards(rows), [*abilities(rows), *([overall] if overall else [])]))
     return [Contest(name, rival, mark, {(r, a): against(found[name], a, r) for r, a in every}) for name in names]
+
+
+def at_reward_of(
+    family: str, step: float, found: Mapping[str, pd.DataFrame], rows: pd.DataFrame, of: Iterable[str], name: str = "ma"
+) -> Contest:
+    """What the path `name` keeps more than one model of another family, at a step of its path, at that model's reward; in the
+    abilities `of`, by each reward.
+    """
+    model, start = paths.at(found[family], step), paths.theta_0(rows)
+
+    def against(ability: str, reward: str) -> Gain | None:
+        try:
+            one = saved_at(found[name], model, start, rises(rows, reward), ability, reward)
+        except NotComparable:
+            return None
+        return Gain(t_interval(one.kept), one.levels)
+
+    return Contest(name, family, "", {(r, a): against(a, r) for r, a in product(rewards(rows), of)})
 
 
 def gain(

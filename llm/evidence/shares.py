@@ -107,6 +107,31 @@ def saved(
     return Saved(tuple(seeds), ours - theirs, before - theirs, ends, (taken[0], taken[1]), inflation)
 
 
+def saved_at(
+    path: pd.DataFrame,
+    model: pd.DataFrame,
+    start: pd.DataFrame,
+    rise: Rises,
+    metric: str,
+    reward: str = "reward",
+    model_first: bool = False,
+) -> Saved:
+    """What a path saves of the tax of a single model, one a seed, at that model's reward; `model_first`: the model of the path's.
+
+    Raises NotComparable where the reward does not rise, or the path does not reach the model's, on some seed.
+    """
+    seeds, curves = paths.seeds(path), paths.curves(path, metric, reward)
+    at = {seed: paths.value(model, seed, reward) for seed in seeds}
+    of_path = np.array([float(curves[seed].at(at[seed])) for seed in seeds])
+    if np.isnan(of_path).any() or any(rise[seed][1] <= 0 for seed in seeds):
+        raise NotComparable("unequal reach: on some seed the path does not reach the model's reward")
+    of_model, before = (np.array([paths.value(of, seed, metric) for seed in seeds]) for of in (model, start))
+    first, second = (of_model, of_path) if model_first else (of_path, of_model)
+    reached = [(at[seed] - rise[seed][0]) / rise[seed][1] for seed in seeds]
+    levels = min(reached), max(reached)
+    return Saved(tuple(seeds), first - second, before - second, levels, (Counter(), Counter()))
+
+
 def at_levels(
     models: Models, rise: Rises, metric: str, reward: str, levels: NDArray[np.float64] = LEVELS
 ) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from llm.evidence import paths
-from llm.evidence.compare import contests, losses
+from llm.evidence.compare import at_reward_of, contests, losses
 from rsf_rows import core, write
 
 
@@ -47,3 +47,13 @@ def test_who_stops_early_is_compared_only_as_far_as_it_goes_and_not_told_as_beat
 def test_losses_are_how_far_the_ends_lie_apart(tmp_path):
     rows = found_in(tmp_path, core(0), core(3))
     assert losses(rows)["bleu"] == pytest.approx(50)
+
+
+def test_a_path_is_held_against_a_single_model_at_its_reward(tmp_path):
+    rows = found_in(tmp_path, core(0), core(3))
+    ma = paths.path(rows, "ma")
+    far = better(ma, 1.0).assign(value=lambda path: path["value"] + 9 * (path["metric"] == "reward"))
+    found = {"ma": ma, "worse": better(ma, -2.0), "far": far}
+    gain = at_reward_of("worse", 0.6, found, rows, ["bleu"]).found["reward", "bleu"]
+    assert (gain.t.mean, gain.levels) == (pytest.approx(2), (pytest.approx(0.6), pytest.approx(0.6)))
+    assert at_reward_of("far", 0.6, found, rows, ["bleu"]).found["reward", "bleu"] is None

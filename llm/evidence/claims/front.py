@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from .. import paths
@@ -18,7 +17,7 @@ from ..equivalence import ABILITY_MARGIN
 from ..frames import abilities, rewards
 from ..intervals import of_mean
 from ..metrics import IN_TAXES, LOG_LIKELIHOODS, METRICS, SAVED
-from ..shares import Models, NotComparable, Rate, Saved, saved
+from ..shares import Models, NotComparable, Rate, Saved, saved, saved_at
 from .book import Book, Route, paired, shared_rates
 from .change import Model
 from .line import Line, Missing, Side, measured
@@ -152,17 +151,9 @@ class AheadOf:
         fields: dict[str, Any] = {"by": reward, "deciding": self.deciding and reward == "reward"}
         if self.metric == IN_TAXES and IN_TAXES not in book.units:
             return Line(self.part, seeds=seeds, untestable="no tax is paid", **fields)
-        curves, rise = paths.curves(path, self.metric, reward), book.rises(self.model.route.rlhf, reward)
-        at = {seed: paths.value(point, seed, reward) for seed in seeds}
-        of_path = np.array([float(curves[seed].at(at[seed])) for seed in seeds])
-        if np.isnan(of_path).any() or any(rise[seed][1] <= 0 for seed in seeds):
-            why = "unequal reach: on some seed the path does not reach the model's reward"
-            return Line(self.part, seeds=seeds, untestable=why, **fields)
-        of_model, start = (
-            np.array([paths.value(models, seed, self.metric) for seed in seeds])
-            for models in (point, paths.of_method(book.ground, "theta_0"))
-        )
-        first, second = (of_model, of_path) if self.model_first else (of_path, of_model)
-        reached = [(at[seed] - rise[seed][0]) / rise[seed][1] for seed in seeds]
-        found = Saved(seeds, first - second, start - second, (min(reached), max(reached)), (Counter(), Counter()))
+        start, rise = paths.of_method(book.ground, "theta_0"), book.rises(self.model.route.rlhf, reward)
+        try:
+            found = saved_at(path, point, start, rise, self.metric, reward, self.model_first)
+        except NotComparable as error:
+            return Line(self.part, seeds=seeds, untestable=str(error), **fields)
         return share_line(book, self.part, found, self.metric, "", fields)
