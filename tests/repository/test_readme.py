@@ -128,6 +128,10 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
     others = {line["part"]: line["verdict"] for line in lines_of("P7") if line["by"] == "reward" and line["deciding"]}
     assert {part for part, verdict in others.items() if verdict == "undecided"} == {f"DPO: {BY_LAYER} MA"}
     assert set(others.values()) == {"holds", "undecided"}
+    assert {part for part in others if verdict_by_gold("P7", part) == "holds"} == {
+        "PPO: LiNeS above MA",
+        "PPO: regression averaging above MA",
+    }
     in_the_first = [
         line["verdict"] for line in lines_of("C7a", FIRST) if line["part"] == "RSF: AMA with K = 3 above MA"
     ]
