@@ -410,6 +410,13 @@ def test_a_brief_table_has_a_column_a_ledger_and_tells_a_claim_about_another_pre
     assert len(rows) == len(CLAIMS)
 
 
+def test_where_a_part_has_fewer_seeds_the_head_says_up_to(as_the_paper_says):
+    first, *rest = as_the_paper_says.entries
+    fewer = replace(first, lines=tuple(replace(line, per_seed=line.per_seed[1:]) for line in first.lines))
+    told = render.source(replace(as_the_paper_says, entries=(fewer, *rest)))
+    assert (told, render.source(as_the_paper_says)) == ("up to 3 seeds", "3 seeds")
+
+
 def test_the_command_writes_the_ledger_and_a_page_and_prints_it_without_torch(tmp_path):
     folder, page = claim_rows.write(tmp_path / "microcosm", COSTS, ("core",)), tmp_path / "page.md"
     page.write_text("\n".join(marks("claims")) + "\n")

@@ -162,7 +162,10 @@ def _block(entry: Entry) -> str:
 
 
 def source(ledger: Ledger) -> str:
-    return "1 seed" if len(ledger.seeds) == 1 else f"{len(ledger.seeds)} seeds"
+    """How many seeds the claims rest on: "8 seeds", or "up to 8 seeds" where a part that decides has fewer."""
+    most = len(ledger.seeds)
+    fewer = any(len(line.per_seed) < most for entry in ledger.entries for line in entry.deciding if line.per_seed)
+    return f"{'up to ' * fewer}{most} seed{'s' * (most > 1)}"
 
 
 def as_json(ledger: Ledger) -> str:
