@@ -12,9 +12,10 @@ import pytest
 from matplotlib.colors import CSS4_COLORS
 
 from drawing import style
-from figure_checks import apart
+from figure_checks import VISION, apart, lab
 from llm.methods import looks
 
+SAME = 0.5  # in CIELAB: colours nearer than this are one to some eyes, even in different figures
 TOGETHER = [
     ("theta_0", "theta", "early-stopping", "ma", "ama", "ama-own-embeddings"),
     ("theta_0", "theta", "part-input", "part-middle", "part-output", "part-embeddings"),
@@ -26,7 +27,8 @@ TOGETHER = [
     ("ma", "ama", "oracle-reward", "oracle-gold_reward"),
     ("ma", "pattern-output-less", "pattern-rest-less", "pattern-output-more", "pattern-rest-more"),
     ("ma", "part-input", "part-middle", "part-output", "ama", "ama-own-embeddings"),
-    ("rsf", "dpo", "ppo"),
+    ("rsf", "dpo", "ppo", "part-input", "part-middle", "part-output"),
+    ("rsf", "dpo", "ppo", "rsf-gold"),
     ("ma", "er"),
     ("ma", "early-stopping", "kl"),
     ("ma", "trim-0.1", "trim-0.2", "trim-0.3", "trim-0.6"),
@@ -95,7 +97,10 @@ def test_committed_pictures_are_as_wide_as_a_column_or_two_and_no_higher_than_a_
 
 
 def test_every_method_has_a_colour_of_its_own_and_every_tenth_a_marker():
-    assert len({shown.colour for shown in looks().values()}) == len(looks())
+    seen = np.array([[lab(shown.colour, vision) for vision in VISION] for shown in looks().values()])
+    distances = np.linalg.norm(seen[:, None] - seen, axis=-1).min(axis=-1) + 100 * np.eye(len(seen))
+    closest = np.unravel_index(distances.argmin(), distances.shape)
+    assert distances[closest] > SAME, [list(looks())[place] for place in closest]
     assert len({style.marker(tenth / 10) for tenth in range(11)}) == 11
     assert style.marker(0.1 + 0.2) == style.marker(0.3)
     assert len({style.marker(alpha / 20) for alpha in (*range(0, 21, 2), 5, 15, 17, 19)}) == 15
