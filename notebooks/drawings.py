@@ -76,8 +76,7 @@ def frame(ax: Axes, x: float, width: float, part: int) -> None:
 #
 # To learn what each part contributes, average one part and leave the other two at $\theta$ (figure 4 of the
 # paper, left). If the tax sits in the layers near the input, the first of these three models recovers most of
-# what was lost, at little cost in reward. Grey is $\theta_0$, red is $\theta$, and the colours in between are
-# averages.
+# what was lost, at little cost in reward. Red is $\theta$, and paler red its average with $\theta_0$.
 
 # %%
 fig, ax = plt.subplots(figsize=(style.WIDTH, 3.2))
@@ -90,7 +89,7 @@ for column, name in enumerate(PARTS):
         theta_0, theta = rf"\theta_0^{{[{part + 1}]}}", rf"\theta^{{[{part + 1}]}}"
         text = rf"$(1-\alpha)\,{theta_0} + \alpha\,{theta}$" if part == column else f"${theta}$"
         label(ax, x + 1.28, middle(part), text, ha="left", fontsize=7)
-for row, (share, text) in enumerate(((0.0, r"$\theta_0$"), (0.5, "average"), (1.0, r"$\theta$"))):
+for row, (share, text) in enumerate(((0.5, "average"), (1.0, r"$\theta$"))):
     box(ax, 9.0, bottom(2) + 0.36 * row, 0.3, 0.22, facecolor=blend(share))
     label(ax, 9.42, bottom(2) + 0.11 + 0.36 * row, text, ha="left")
 blank(ax, (-0.3, 10.2), (-1.25, 3.6))

@@ -17,6 +17,7 @@ from llm.evidence.curves import pareto_front
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS
 from llm.evidence.shares import has_ratio
+from llm.methods import METHODS
 
 from . import panels, style
 
@@ -71,6 +72,9 @@ def figure(
     columns: int = 4,
     across: int = 0,
     least: Mapping[str, float] | None = None,
+    ringed: str = "",
+    names: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> Figure:
     """A panel for each line and ability, one legend above, the ratios' marks below.
 
@@ -79,13 +83,14 @@ def figure(
         columns: of the legend. across: panels side by side, by default as many as abilities.
         least: ability -> how high its panels are at least, in its unit; each panel then has scales of its own. None: all
             panels of an ability, and all of a reward, have the same.
+        ringed: what `panels.ring` is around. names: family -> its name in the legend, by default its label. note: a line for the foot.
     """
     shown = list(shown or abilities(lines[0].rows))
     across = across or len(shown)
     cells = list(product(lines, shown))
     down = -(-len(cells) // across)
     columns = columns if across > 1 else min(columns, 2)
-    rows = -(-(len(lines[0].paths) + 4) // columns)  # of the legend, with stars, pale marks and thin lines
+    rows = -(-(len(lines[0].paths) + 4) // columns)  # of the legend, with stars, pale marks and thin lines or rings
     extra = (len(lines[0].paths) > columns) + (max(0, rows - 3) if across > 1 else 0)
     width = style.COLUMN if across == 1 else style.WIDTH
     height = down * (style.PANEL - 0.15) + 0.6 + 0.14 * extra + 0.5 * (across == 1)
@@ -100,16 +105,36 @@ def figure(
     align([(line.reward, ability, ax) for (line, ability), ax in drawn], least)
     for (line, ability), ax in drawn:
         panels.floor(ax, line.models("chance"), ability)
-    legend(fig, lines, columns)
+    legend(fig, lines, columns, ringed, names or {})
     ratios = sorted(
         {step for line in lines for path in line.paths.values() if has_ratio(path) for step in path["step"]}
     )
     anchors = dict.fromkeys(style.look(line.anchor).short.strip("$") for line in lines)
-    panels.stamp_anchored(fig, preset, len(lines[0].seeds), " or ".join(anchors), bool(ratios))
+    note = "\n".join(filter(None, (note, strengths(lines))))
+    foot = panels.stamp_anchored(fig, preset, len(lines[0].seeds), " or ".join(anchors), bool(ratios), note)
     if ratios:
         every = [path for line in lines for path in line.paths.values()]
-        panels.ratio_legend(fig, ratios, others=not all(map(has_ratio, every)))
+        panels.ratio_legend(fig, ratios, foot, others=not all(map(has_ratio, every)))
     return fig
+
+
+def strengths(lines: Sequence[Line]) -> str:
+    """The lambdas of averages without ratios, from theta_0 to theta; in brackets those that some of their paths lack."""
+    found = {
+        (name, place): set(path.loc[path["family"] == name, "strength"])
+        for place, line in enumerate(lines)
+        for name, path in line.paths.items()
+        if name in METHODS["regmean"].looks
+    }
+    every = set().union(*found.values())
+    told = [
+        f"{one:g}" if all(one in of for of in found.values()) else f"({one:g})" for one in sorted(every, reverse=True)
+    ]
+    names = (
+        panels.several([style.look(name).short for name in dict.fromkeys(name for name, _ in found)]) if found else ""
+    )
+    lacking = " (in brackets: not in all panels)" * any("(" in one for one in told)
+    return f"{names}, from $\\theta_0$ to $\\theta$: $\\lambda$ = {', '.join(told)}{lacking}" if found else ""
 
 
 def draw_panel(ax: Axes, line: Line, ability: str) -> None:
@@ -142,8 +167,7 @@ def draw_front(
     on_front = (where[:, None] == front[None]).all(axis=2).any(axis=1)
     for step, point, best in zip(x.index, where, on_front, strict=True):
         shape = style.marker(step) if has_ratio(path) else style.NO_RATIO
-        size = 5.8 if shape == style.NO_RATIO else 3.6  # a dot is half as wide as its size says
-        kind = {"markersize": size, "markeredgewidth": 0.0, "alpha": None if best else PALE}
+        kind = {"markersize": 3.6, "markeredgewidth": 0.0, "alpha": None if best else PALE}
         ax.plot(*point, marker=shape, color=shown.colour, **kind)
 
 
@@ -171,10 +195,16 @@ def _together(axes: Sequence[Axes], which: str) -> None:
         ax.set(**{f"{which}lim": (limits[:, 0].min(), limits[:, 1].max())})
 
 
-def legend(fig: Figure, lines: Sequence[Line], columns: int) -> None:
-    """Methods, the stars, and what a pale mark means, above all panels."""
+def legend(fig: Figure, lines: Sequence[Line], columns: int, ringed: str, names: Mapping[str, str]) -> None:
+    """Methods, the stars, and what pale marks, rings and thin lines mean, above all panels."""
     handles = [
-        plt.Line2D([], [], color=style.look(name).colour, linestyle=style.look(name).line, label=style.look(name).label)
+        plt.Line2D(
+            [],
+            [],
+            color=style.look(name).colour,
+            linestyle=style.look(name).line,
+            label=names.get(name, style.look(name).label),
+        )
         for name in dict.fromkeys(name for line in lines for name in line.paths)
     ]
     stars = {"linestyle": "none", "marker": "*", "markersize": 7}
@@ -183,6 +213,8 @@ def legend(fig: Figure, lines: Sequence[Line], columns: int) -> None:
         for name in dict.fromkeys(star for line in lines for star in line.stars)
     ]
     handles.append(Patch(color=style.GREY, alpha=PALE, label="pale: beaten in both"))  # of any mark
+    if ringed:
+        handles.append(plt.Line2D([], [], linestyle="none", **panels.RING, label=ringed))
     if any(line.singles for line in lines):
         handles.append(plt.Line2D([], [], color=style.INK, linewidth=0.6, alpha=0.5, label="thin: single seeds"))
     fig.legend(handles=handles, loc="outside upper center", ncols=columns)

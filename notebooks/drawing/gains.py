@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from llm.evidence.compare import Contest, Gain
 from llm.evidence.metrics import METRICS
@@ -55,7 +56,8 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
                 draw(ax, SHIFT[reward] - place, contest.found[reward, ability], colour, FILLED[reward])
         title = panels.title(ability, len(axes[0]))
         ax.set_xlabel(f"{title},\nminus {several_rivals(compared)}'s")
-        ax.locator_params(axis="x", nbins=4 if len(axes[0]) < panels.NARROW else 2)
+        wide = len(axes[0]) < panels.NARROW
+        ax.xaxis.set_major_locator(MaxNLocator(4 if wide else 2, steps=[1, 2, 5, 10]))  # 2.5 would take a digit more
     if has_range:
         if not seeds:
             axes[0, -1].axvline(0.5, color=style.GREY, linewidth=0.8)  # where a comparison would begin

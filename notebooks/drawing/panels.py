@@ -134,10 +134,11 @@ def legend(fig: Figure, axes: np.ndarray, columns: int) -> None:
 
 
 RATIOS = 0.2  # inches; height of the legend of ratios
+RING = {"marker": "o", "color": style.INK, "markerfacecolor": "none", "markersize": 9, "markeredgewidth": 1}
 
 
-def ratio_legend(fig: Figure, alphas: Sequence[float], others: bool = False) -> None:
-    """Which marker is which ratio, above the foot of the figure, which leaves `RATIOS` for it; `others`: there are models without."""
+def ratio_legend(fig: Figure, alphas: Sequence[float], foot: int, others: bool = False) -> None:
+    """Which marker is which ratio, above the lines of the figure's foot, which leaves `RATIOS` for it; `others`: there are models without."""
     wide = fig.get_figwidth() > style.COLUMN
     blank = plt.Line2D([], [], linestyle="none", label=r"$\alpha$:")
     shapes = [
@@ -148,7 +149,7 @@ def ratio_legend(fig: Figure, alphas: Sequence[float], others: bool = False) -> 
     fig.legend(
         handles=[blank, *shapes],
         loc="lower center",
-        bbox_to_anchor=(0.5, (0.14 if wide else 0.28) / fig.get_figheight()),
+        bbox_to_anchor=(0.5, (0.02 + 0.12 * foot) / fig.get_figheight()),
         ncols=1 + len(shapes) if wide else 6,
         columnspacing=0.8,
         handletextpad=0.0,
@@ -248,13 +249,13 @@ def gain_line(ax: Axes, x: Sequence[float], found: Sequence[Gain | None], place:
 
 def ring(ax: Axes, model: pd.DataFrame, reward: str, ability: str, text: str) -> None:
     """A ring around a model, of one row a seed and metric, with a text where a front leaves room: below on its flat left,
-    beside it on its steep right.
+    to the left and below on its steep right, where beside the panel stands the chance floor.
     """
     mean = model.groupby("metric")["value"].mean()
-    ax.plot(mean[reward], mean[ability], "o", color=style.INK, markerfacecolor="none", markersize=9, markeredgewidth=1)
+    ax.plot(mean[reward], mean[ability], **RING)
     low, high = ax.get_xlim()
     flat = mean[reward] < low + 0.6 * (high - low)
-    place = {"xytext": (0, -13), "ha": "center"} if flat else {"xytext": (7, 0), "va": "center"}
+    place = {"xytext": (0, -13), "ha": "center"} if flat else {"xytext": (-6, -3), "ha": "right", "va": "top"}
     ax.annotate(text, (mean[reward], mean[ability]), textcoords="offset points", **place)
 
 
@@ -262,12 +263,16 @@ def seed_count(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: bool = False) -> None:
-    """Write into a figure of `anchored` paths what it was drawn from; `ratios`: room is left for `ratio_legend`."""
+def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: bool = False, note: str = "") -> int:
+    """Write into a figure of `anchored` paths what it was drawn from, and how many lines that takes; `ratios`: room is left for
+    `ratio_legend`; `note`: lines before.
+    """
     of = f" of the difference to ${anchor}$".replace(" or ", "$ or $") if n_seeds > 1 else ""
     rows = 1 if fig.get_figwidth() > style.COLUMN else 2
     told = f"{preset}, {seed_count(n_seeds)}; {style.bars(n_seeds, of)}"
-    style.foot(fig, told if rows == 1 else told.replace("; ", ";\n"), RATIOS * rows * ratios)
+    told = f"{note}\n{told if rows == 1 else told.replace('; ', f';{chr(10)}')}".lstrip("\n")
+    style.foot(fig, told, RATIOS * rows * ratios)
+    return 1 + told.count("\n")
 
 
 def stamp_differences(

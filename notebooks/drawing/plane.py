@@ -63,7 +63,7 @@ def main(found: Mapping[str, Front], chosen: Mapping[str, Leader], preset: str) 
     ax.set_xlabel(KEPT, fontsize=LARGE)
     ax.set_ylabel(PAID + r" (1: as $\theta$ does)", fontsize=LARGE)
     ax.tick_params(labelsize=LARGE - 1)
-    ax.plot(1, 0, marker="*", color=style.GREY, markersize=8, linestyle="none", label="all reward, no tax")
+    ax.plot(1, 0, "+", color=style.INK, markersize=9, markeredgewidth=1.4, label="all reward, no tax")
     fig.legend(
         *ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=LARGE - 1, columnspacing=1.2
     )

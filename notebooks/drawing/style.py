@@ -3,8 +3,8 @@ the same input. No other file of the notebooks names a colour or a size of text.
 
 A figure is as wide as one column of a page or as two, at most `TALLEST` high, and its text has at least `LEAST` points.
 Colours that a figure tells apart differ by at least `DISTANCE` in CIELAB, for people without red or green receptors too;
-where methods are chosen by what was measured, so that any may meet, marks tell them apart. A hollow mark always means
-the gold reward.
+where methods are chosen by what was measured, so that any may meet, marks tell them apart. A hollow mark
+always means the gold reward, a star theta_0 or theta; the larger ring around a mark (`panels.ring`) stands in the legend.
 
 Figures say what they were drawn from (preset, seeds) and carry no dates. PRESET, RESULTS and FIGURES,
 environment variables with the defaults microcosm, results and figures, say what to draw from and where to put
@@ -42,7 +42,8 @@ DISTANCE = 15  # in CIELAB
 UPRIGHT = ((-0.35, -1), (0.35, -1), (0.35, 1), (-0.35, 1), (-0.35, -1))  # a bar; FLAT lies
 FLAT = tuple((y, x) for x, y in UPRIGHT)
 TWENTIETHS = {0.25: "d", 0.75: (4, 1, 0), 0.85: UPRIGHT, 0.95: FLAT}
-NO_RATIO = "."  # a model of a method without ratios, or at a ratio without a mark of its own
+# A spool: a model of a method without ratios, or at a ratio without a mark of its own.
+NO_RATIO = ((-1, -1), (1, -1), (0.4, 0), (1, 1), (-1, 1), (-0.4, 0), (-1, -1))
 TENTHS = ("s", "v", "^", "<", ">", "o", "p", "h", "P", "X", "D")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H", "1", "2", "3", "4", "+", "x")
 
@@ -197,7 +198,6 @@ def path(
         elinewidth=0.7,
         label="_" if alphas is not None else text,
         marker=None if alphas is not None else NO_RATIO,
-        markersize=6,
     )
     if alphas is not None:
         for horizontal, vertical, alpha in zip(x["mean"], y["mean"], alphas, strict=True):

@@ -253,6 +253,24 @@ def test_a_model_without_a_ratio_has_no_mark_of_one(family, ratios, tmp_path):
     plt.close(fig)
 
 
+def test_rings_names_and_lambdas_stand_in_the_figure(tmp_path):
+    style.use()
+    extra = [rows_of(0, "regmean", {"strength": strength}, model(1 / strength, 0.5)) for strength in (3.0, 10.0)]
+    rows = after(read_preset(write(tmp_path, core(0) + sum(extra, []))), "rsf")
+    found = {name: paths.path(rows, name) for name in ("ma", "regmean")}
+    fewer = found | {"regmean": found["regmean"].query("strength != 10")}
+    lines = [fronts.Line("reward", one, rows) for one in (found, fewer)]
+    fig = fronts.figure(
+        lines, "microcosm", ["bleu"], across=2, ringed="ring: here", names={"ma": "one ratio"}, note="a note"
+    )
+    assert {"ring: here", "one ratio"} <= {text.get_text() for text in fig.legends[0].get_texts()}
+    (foot,) = (text.get_text() for text in fig.texts)
+    assert foot.startswith("a note\nRegMean, from $\\theta_0$ to $\\theta$: $\\lambda$ = (10), 3 (in brackets:")
+    assert "no ratio" in [text.get_text() for text in fig.legends[1].get_texts()]
+    sticks_out(fig, "rings")
+    plt.close(fig)
+
+
 def test_single_seeds_are_drawn_where_there_are_two_and_few_paths(tmp_path):
     def line(seeds, count):
         rows = pd.DataFrame({"seed": list(seeds)})

@@ -70,7 +70,7 @@ def test_all_sweeps_give_a_panel_a_group_and_nothing_sticks_out_or_is_too_small(
         assert max(-box.x0, -box.y0, box.x1 - width, box.y1 - height) < 0.02, name
         assert any("3 seeds" in text.get_text() for text in fig.texts), name
     (ax,) = figures["fig_methods"].axes
-    fronts = len(ax.get_legend_handles_labels()[0]) - 1  # beside the star
+    fronts = len(ax.get_legend_handles_labels()[0]) - 1  # beside the corner without a tax
     assert fronts > 2 and len(bars(ax)) == fronts  # no seed is spent on the choice
     for words in ("RegMean", "DeRa", "2 models", "WARP", "all models"):
         assert words in said

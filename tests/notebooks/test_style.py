@@ -103,6 +103,7 @@ def test_every_method_has_a_colour_of_its_own_and_every_tenth_a_marker():
     assert distances[closest] > SAME, [list(looks())[place] for place in closest]
     assert len({style.marker(tenth / 10) for tenth in range(11)}) == 11
     assert style.marker(0.1 + 0.2) == style.marker(0.3)
+    assert style.NO_RATIO not in {style.marker(alpha / 20) for alpha in (*range(0, 21, 2), 5, 15, 17, 19)}
     assert len({style.marker(alpha / 20) for alpha in (*range(0, 21, 2), 5, 15, 17, 19)}) == 15
 
 
