@@ -116,13 +116,10 @@ if found:
 # Figure 13 of the paper. The layers are split into an input, a middle and an output part; one part is averaged
 # with $\theta_0$ and everything else stays at $\theta$ (the dark star, $\alpha = 1$), down to the part put back
 # ($\alpha = 0$). The paper finds for all three algorithms that the input part gives the abilities back without
-# losing reward, or even raises it. Each panel has limits of its own, and at least the height of what RSF pays.
+# losing reward, or even raises it. All panels of an ability have the same limits, so that a small tax looks small.
 
 
 # %%
-LEAST = fronts.part(FIRST, 1.0)  # a panel is at least as high as what RSF pays, so that noise is not enlarged
-
-
 def lines_of(found, families, reward, **options):
     """A line for each algorithm."""
     return [
@@ -144,19 +141,17 @@ PARTS = ("part-input", "part-middle", "part-output")
 AT_THETA = {"anchor": "theta", "stars": ("theta",)}
 parts = rows.find(FRAMES, of_all("ma", *PARTS))
 if parts:
-    fig = fronts.figure(
-        lines_of(parts, PARTS, "reward", **AT_THETA), PRESET.name, READING, columns=5, across=3, least=LEAST
-    )
+    fig = fronts.figure(lines_of(parts, PARTS, "reward", **AT_THETA), PRESET.name, READING, columns=5, across=3)
     style.save(fig, "fig13")
 
 # %%
 if parts:
-    fig = fronts.figure(lines_of(parts, PARTS, "reward", **AT_THETA), PRESET.name, columns=5, least=LEAST)
+    fig = fronts.figure(lines_of(parts, PARTS, "reward", **AT_THETA), PRESET.name, columns=5)
     style.save(fig, "fig13-all")
 
 # %%
 if parts and "gold_reward" in REWARDS:
-    fig = fronts.figure(lines_of(parts, PARTS, "gold_reward", **AT_THETA), PRESET.name, columns=5, least=LEAST)
+    fig = fronts.figure(lines_of(parts, PARTS, "gold_reward", **AT_THETA), PRESET.name, columns=5)
     style.save(fig, "fig13-gold")
 
 # %% [markdown]
@@ -191,12 +186,12 @@ if parts:
 ADAPTED = ("ama", "ama-own-embeddings")
 adapted = rows.find(FRAMES, of_all("ma", *ADAPTED))
 if adapted:
-    fig = fronts.figure(lines_of(adapted, ("ma", *ADAPTED), "reward"), PRESET.name, columns=3, least=LEAST)
+    fig = fronts.figure(lines_of(adapted, ("ma", *ADAPTED), "reward"), PRESET.name, columns=3)
     style.save(fig, "fig16")
 
 # %%
 if adapted and "gold_reward" in REWARDS:
-    fig = fronts.figure(lines_of(adapted, ("ma", *ADAPTED), "gold_reward"), PRESET.name, columns=3, least=LEAST)
+    fig = fronts.figure(lines_of(adapted, ("ma", *ADAPTED), "gold_reward"), PRESET.name, columns=3)
     style.save(fig, "fig16-gold")
 
 # %% [markdown]
@@ -220,7 +215,7 @@ sweeps |= {("rsf", "merging"): BETTER[:1], ("rsf", "regmean"): BETTER[1:]}
 sweeps |= {(rlhf, "merging-others"): BETTER for rlhf in ALGORITHMS[1:]}
 better = rows.find(FRAMES, sweeps)
 if better:
-    fig = fronts.figure(lines_of(better, ("ma", *BETTER), "reward"), PRESET.name, columns=3, least=LEAST)
+    fig = fronts.figure(lines_of(better, ("ma", *BETTER), "reward"), PRESET.name, columns=3)
     style.save(fig, "fig_better_averages")
 
 # %%

@@ -35,6 +35,7 @@ from IPython.display import Markdown, display
 from drawing import rows, sentences, style
 from llm.evidence.claims import render
 from llm.evidence.claims.ledger import ledger
+from llm.evidence.metrics import IN_TAXES, METRICS, SAVED
 
 style.use()
 rows.check()
@@ -48,7 +49,7 @@ display(Markdown(render.markdown(LEDGER, style.figures(), None)))  # docs/claims
 # A line a claim: the part that its verdict hangs on, moved so that **right of zero is what the claim says**, with its 95 %
 # interval over seeds; small marks are the claim's other parts. To share one axis, rewards
 # are divided by how far RSF raises them and abilities by what RSF takes of them; a share saved is drawn as it is: 1 is all of
-# RSF's reward, all of its tax, or all of the rival's. Other numbers, such as correlations, are drawn as they are, too. What leaves the panel has an arrow.
+# RSF's reward, all of its tax, or all of the rival's. Other numbers, such as correlations, are drawn as they are, too; the axis names them. What leaves the panel has an arrow.
 # Claims that are not measured yet, and those that the theory computes exactly, are in the lists only.
 
 # %%
@@ -84,7 +85,7 @@ def forest(ax, entry, y):
     ax.plot(np.clip(mean, -EDGE, EDGE), y, "o", color=colour, markersize=4.5)
 
 
-fig, ax = plt.subplots(figsize=(style.WIDTH, 1.0 + 0.19 * len(DRAWN)))
+fig, ax = plt.subplots(figsize=(style.WIDTH, 1.24 + 0.19 * len(DRAWN)))
 ax.axvline(0, color=style.INK, linewidth=0.8)
 for y, entry in enumerate(DRAWN):
     forest(ax, entry, y)
@@ -93,7 +94,14 @@ ax.set_yticks(range(len(DRAWN)), [f"{entry.claim.id}. {render.named(entry)}" for
 ax.set_ylim(len(DRAWN) - 0.4, -0.6)
 ax.set_xlim(-EDGE, EDGE)
 ax.tick_params(axis="y", length=0, pad=7)  # room for arrows at the edge
-ax.set_xlabel(r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + "\nin rewards of RSF and in taxes")
+SHARED = {SAVED, IN_TAXES, *(name for name, metric in METRICS.items() if metric.kind in ("reward", "ability"))}
+own = {
+    entry.claim.id: METRICS[line.metric].in_words
+    for entry in DRAWN
+    if (line := entry.weakest).unit is None or line.metric not in SHARED
+}
+units = "in rewards of RSF and in taxes" + f" ({', '.join(own)}: see below)" * bool(own)
+ax.set_xlabel(r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + f"\n{units}")
 seen = {word(line) for entry in DRAWN for line in entry.deciding if line.estimate is not None}
 marks = [
     plt.Line2D([], [], color=colour, marker="o", label=verdict)
@@ -103,7 +111,14 @@ marks = [
 marks.append(plt.Line2D([], [], color=style.GREY, marker="|", linestyle="none", label="other parts"))
 fig.legend(handles=marks, loc="outside upper center", ncols=len(marks))
 BARS = "bars: 95 % intervals over seeds, paired" if len(LEDGER.seeds) > 1 else "no intervals"
-style.foot(fig, f"{LEDGER.preset}, {render.source(LEDGER)}; {BARS}")
+LEFT = {}  # why -> the claims that are not drawn
+for entry in LEDGER.entries:
+    if entry not in DRAWN:
+        why = str(entry.verdict) if entry.weakest.estimate is None else "computed exactly"
+        LEFT.setdefault(why, []).append(entry.claim.id)
+NOTES = [f"{', '.join(own)}: in units of their own, {', '.join(dict.fromkeys(own.values()))}"] if own else []
+NOTES += ["not drawn: " + "; ".join(f"{', '.join(claims)} ({why})" for why, claims in LEFT.items())] if LEFT else []
+style.foot(fig, "\n".join([*NOTES, f"{LEDGER.preset}, {render.source(LEDGER)}; {BARS}"]))
 style.save(fig, "fig_claims")
 
 # %%

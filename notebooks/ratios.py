@@ -63,7 +63,7 @@ ALIGNED = [rlhf for rlhf in ("rsf", "dpo") if rlhf == RLHF or "ama" in set(FRAME
 both = rows.find(FRAMES, {rows.core(rlhf): ("ma", *AMA) for rlhf in ALIGNED})
 if both:
     lines = [fronts.Line("reward", both[rlhf], FRAMES[rlhf], style.look(rlhf).label) for rlhf in ALIGNED]
-    fig = fronts.figure(lines, PRESET.name, READING, columns=3, across=len(ALIGNED), least=fronts.part(ROWS, 0.3))
+    fig = fronts.figure(lines, PRESET.name, READING, columns=3, across=len(ALIGNED))
     style.save(fig, "fig05-left")
 
 # %%
@@ -86,16 +86,21 @@ if three:
 # ## More parts
 #
 # Figure 5 of the paper, right: with more parts the ratios can fit $\theta$'s replies more closely, and the paper
-# sees AMA get slightly worse again at $K = 6$ and 9, though still better than MA.
+# sees AMA get slightly worse again at $K = 6$ and 9, though still better than MA. A model has at most as many parts as layers;
+# the sweep has the two ends, three parts and a ratio for each layer.
 
 # %%
 MORE = sorted(
     (name for name in set(ROWS["family"]) if name.removeprefix("ama-").isdigit()), key=lambda name: int(name[4:])
 )
 LAYERS = (f"ama-{PRESET.model.layers}",) if PRESET.model and PRESET.model.layers > 3 else ("ama",)
+PAPERS = "the paper has K = 3, 6 and 9"
+MOST = f"{PAPERS};\nK = {LAYERS[0][4:]}, a ratio for each layer, is the most that this model allows"
+WHY = MOST if LAYERS[0] in MORE else PAPERS
 more, compared = rows.front(FRAMES, {CORE: ("ma", "ama"), RATIOS: MORE or LAYERS})
 if more:
-    fig = fronts.figure(fronts.by_reward(more, ROWS, "reward"), PRESET.name, READING, columns=2)
+    named = {name: f"AMA, K = {name.partition('-')[2] or 3}" for name in more if name != "ma"}
+    fig = fronts.figure(fronts.by_reward(more, ROWS, "reward"), PRESET.name, READING, columns=2, names=named, note=WHY)
     style.save(fig, "fig05-right")
 
 # %%
@@ -149,7 +154,8 @@ READINGS = (0.8, 0.2)
 
 def ringed(found, shown):
     """A figure of fronts with a ring around the models of both readings."""
-    fig = fronts.figure(fronts.by_reward(found, ROWS, "reward"), PRESET.name, shown, columns=3)
+    told = rf"ring: $\alpha$ = {panels.several([f'{alpha:g}' for alpha in READINGS])}"
+    fig = fronts.figure(fronts.by_reward(found, ROWS, "reward"), PRESET.name, shown, columns=3, ringed=told)
     for ax, ability in zip(fig.axes, shown, strict=True):
         for (name, path), alpha in product(found.items(), READINGS):
             model = panels.anchored(paths.at(path, alpha), paths.of_seeds(paths.theta_0(ROWS), path["seed"]))
