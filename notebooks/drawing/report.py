@@ -42,7 +42,7 @@ def facts(root: Path = ROOT) -> dict[str, Any]:
         "title": citation["title"],
         "authors": [author["name"] for author in citation["authors"]],
         "version": citation["version"],
-        "date": str(citation["date-released"]),
+        "date": str(citation.get("date-released", "unreleased")),
         "claims": [_claim(claim) for claim in ledger["claims"]],
         "verdicts": _counted(claim["verdict"] for claim in ledger["claims"]),
         "seeds": {"microcosm": len(ledger["seeds"]), "smollm": _seeds(root, "smollm2-135m-gpu")},

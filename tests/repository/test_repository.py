@@ -204,9 +204,15 @@ def test_what_starts_at_once_imports_nothing_heavy(rooms, heavy):
 
 def test_the_version_is_the_same_everywhere():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    changelog = re.findall(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert citation["version"] == PROJECT["version"] == changelog[0]
-    assert Version(PROJECT["version"]) == max(map(Version, changelog))
+    entries = re.findall(r"^## \[(.*?)\](?: - (.*))?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = dict(entry for entry in entries if entry[0] != "Unreleased")
+    assert entries[0][0] in ("Unreleased", PROJECT["version"])
+    assert citation["version"] == PROJECT["version"]
+    assert Version(PROJECT["version"]) >= max(map(Version, released), default=Version("0"))
+    assert citation.get("date-released") == released.get(PROJECT["version"])  # none before there is a release
+
+
+YEAR = re.search(r"Copyright \(c\) (\d{4})", (ROOT / "LICENSE").read_text())[1]  # of what is not released
 
 
 def test_the_readmes_entry_for_this_software_is_the_citation_files():
@@ -217,7 +223,7 @@ def test_the_readmes_entry_for_this_software_is_the_citation_files():
         "title": citation["title"],
         "author": citation["authors"][0]["name"],
         "version": citation["version"],
-        "year": citation["date-released"][:4],
+        "year": citation.get("date-released", YEAR)[:4],
     }
     assert citation["repository-code"] == PROJECT["urls"]["Repository"]
 
