@@ -154,7 +154,7 @@ if both:
         )
 
 if both and not RATES:
-    print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
+    sentences.show(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
 
 # %% [markdown]
 # ## Calibration

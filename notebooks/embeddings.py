@@ -24,9 +24,9 @@ FRAMES = {name: embeddings.frames_of(folder) for name, folder in FOLDERS.items()
 MOVED = {name: read_movements(folder) for name, folder in FOLDERS.items()}
 for name, frames in FRAMES.items():
     if not frames:
-        print(f"Not measured yet: preset {name}. To measure: {style.command(['all'], name=name)}")
+        sentences.show(f"Not measured yet: preset {name}. To measure: {style.command(['all'], name=name)}")
 if len(CALLED) == 1:
-    print(f"No preset differs from {next(iter(CALLED))} in its head alone, so this is about one model.")
+    sentences.show(f"No preset differs from {next(iter(CALLED))} in its head alone, so this is about one model.")
 FOUND = sentences.Findings()
 
 # %% [markdown]
@@ -57,7 +57,7 @@ if SHOWN:
     style.foot(fig, f"{', '.join(SHOWN)}; lines: means over seeds; dots: single seeds; numbers: layers")
     style.save(fig, "fig_movement")
 for name in [name for name in CALLED if name not in SHOWN]:
-    print(
+    sentences.show(
         f"Not measured yet: how far alignment moved the weights of {name}. To measure: {style.command(['all'], name=name)}"
     )
 

@@ -29,17 +29,17 @@ FINDINGS = sentences.Findings()
 RLHF = next(rlhf for rlhf in names("alignment") if rlhf in BOOK.rows)
 FRONTS = reference.fronts(BOOK, RLHF) if IN_TAXES in BOOK.units else {}
 if FRONTS:
-    print(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS.values())}")
+    sentences.show(f"{PRESET.name}, {RLHF.upper()}: {len(FRONTS)} families of models, {plane.counts(FRONTS.values())}")
 else:
     told = "no ability that has a highest value (a log-likelihood has none) pays a tax that is clear of 0"
-    print(f"{PRESET.name}, {RLHF.upper()}: {told}, or no reward is gained, so nothing is drawn here.")
+    sentences.show(f"{PRESET.name}, {RLHF.upper()}: {told}, or no reward is gained, so nothing is drawn here.")
 
 # %% [markdown]
 # Methods that the preset could measure and that have no rows yet:
 
 # %%
 lacking = reference.unmeasured(BOOK, RLHF, PRESET)
-print(plane.missing(lacking, BOOK.seeds))
+sentences.show(plane.missing(lacking, BOOK.seeds))
 
 # %% [markdown]
 # ## The best of each group
@@ -128,7 +128,9 @@ if FRONTS and FOUND:
 elif FRONTS:
     words = " and ".join(METRICS[one].words for one in reference.PREDICTORS)
     command = style.command(["core"], BOOK.seeds)
-    print(f"Not measured yet: {words} of each model, which rows made by this version have. To measure: {command}")
+    sentences.show(
+        f"Not measured yet: {words} of each model, which rows made by this version have. To measure: {command}"
+    )
 
 # %% [markdown]
 # ## In short

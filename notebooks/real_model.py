@@ -306,7 +306,7 @@ def saved(frame):
 
 
 if ASKED.data != "microcosm":
-    print("Drawn where PRESET is not set or names a microcosm, beside the rows of smollm2-135m-gpu.")
+    sentences.show("Drawn where PRESET is not set or names a microcosm, beside the rows of smollm2-135m-gpu.")
 else:
     SMALL = load_preset("smollm2-135m")
     LAPTOP = rows.frames(SMALL.name)["rsf"]

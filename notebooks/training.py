@@ -159,7 +159,7 @@ if RATES:
     panels.stamp_anchored(fig, PRESET.name, len(paths.seeds(SWEPT)), r"\theta_0")
     style.save(fig, "fig_rates")
 else:
-    print(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
+    sentences.show(rows.not_measured("other learning rates", ["learning-rates"], FRAMES))
 
 # %%
 BEST = """

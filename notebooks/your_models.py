@@ -26,8 +26,11 @@
 # %%
 import json
 import os
+import re
 import sys
 import tempfile
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
 
@@ -44,14 +47,16 @@ FOUND = []  # a sentence for each step
 
 
 def run(command):
-    """What `alignment-tax COMMAND` does in a terminal, here without starting Python anew."""
-    print(f"$ alignment-tax {command}")
-    with patch.object(sys, "argv", ["alignment-tax", *command.split()]):
+    """What `alignment-tax COMMAND` does in a terminal, here without starting Python anew; of its progress the last line alone."""
+    with patch.object(sys, "argv", ["alignment-tax", *command.split()]), redirect_stdout(StringIO()) as printed:
         try:
             main()
         except SystemExit as stop:
             if stop.code:
-                raise RuntimeError(f"exit code {stop.code}") from None
+                raise RuntimeError(f"exit code {stop.code}: {printed.getvalue()}") from None
+    lines = printed.getvalue().splitlines()
+    progress = [line for line in lines if re.match(r"(step|model) \d+/\d+", line)]
+    print("\n".join([f"$ alignment-tax {command}", *(line for line in lines if line not in progress[:-1])]))
 
 
 # %% [markdown]

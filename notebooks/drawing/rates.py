@@ -15,7 +15,7 @@ from llm.evidence.intervals import Interval
 from llm.evidence.metrics import SAVED
 from llm.evidence.shares import Models, Rate
 
-from . import gains, panels, style
+from . import gains, panels, sentences, style
 from .fronts import Line
 from .rows import not_measured
 from .sentences import ability_words, cell
@@ -36,13 +36,13 @@ def find(
     others = set.intersection(*(set(chosen["lr"].dropna()) for chosen in families))
     if not others or any(chosen["lr"].notna().all() for chosen in families):
         sweeps = ["learning-rates", "mitigations", "mitigation-rates"]
-        print(not_measured("every method at several learning rates", sweeps, frames))
+        sentences.show(not_measured("every method at several learning rates", sweeps, frames))
         return None
     rates = paths.rates(rows[rows["lr"].isna() | rows["lr"].isin(others)], preset.distil.optimiser.lr)
     found = {name: {lr: paths.path(rows, name, lr) for lr in rates} for name in names}
     common = set.intersection(*(set(path["seed"]) for models in found.values() for path in models.values()))
     if not common:
-        print("No seed has the rows of every method at several learning rates, so nothing is drawn here.")
+        sentences.show("No seed has the rows of every method at several learning rates, so nothing is drawn here.")
         return None
     return {name: {lr: paths.of_seeds(path, common) for lr, path in models.items()} for name, models in found.items()}
 

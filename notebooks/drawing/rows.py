@@ -16,7 +16,7 @@ from llm.evidence.frames import abilities, after, read_preset, rewards
 from llm.evidence.metrics import METRICS
 from llm.methods import names
 
-from . import panels, style
+from . import panels, sentences, style
 
 Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 MEANS = {
@@ -116,7 +116,7 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
     }
     if lacking:
         wanted = [f"`{sweep}` ({rlhf.upper()}: {', '.join(absent)})" for (rlhf, sweep), absent in lacking.items()]
-        print(not_measured(panels.several(wanted), [sweep for _, sweep in lacking], frames))
+        sentences.show(not_measured(panels.several(wanted), [sweep for _, sweep in lacking], frames))
         return None
     found: Paths = {rlhf: {} for rlhf, _ in needs}
     for (rlhf, _), families in needs.items():
@@ -124,7 +124,7 @@ def find(frames: Mapping[str, pd.DataFrame], needs: Mapping[tuple[str, str], Ite
     common = set.intersection(*(set(path["seed"]) for by_name in found.values() for path in by_name.values()))
     if not common:
         sweeps = panels.several(sorted({f"`{sweep}`" for _, sweep in needs}))
-        print(f"No seed has the rows of all of {sweeps}, so nothing is drawn here.")
+        sentences.show(f"No seed has the rows of all of {sweeps}, so nothing is drawn here.")
         return None
     return {
         rlhf: {name: paths.of_seeds(path, common) for name, path in by_name.items()} for rlhf, by_name in found.items()

@@ -195,7 +195,8 @@ def test_a_preset_without_rows_is_told_the_command_that_makes_them(monkeypatch, 
     assert found.value._render_traceback_() == [f"error: {found.value}"]
 
 
-def test_only_seeds_that_have_everything_are_compared(capsys, tmp_path):
+def test_only_seeds_that_have_everything_are_compared(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sentences, "show", print)
     rows = made_rows.write(tmp_path, (0, 1, 2), ("core",))
     made_rows.write(tmp_path, (1, 2), ("ratios",))
     made_rows.write(tmp_path, (2, 3), ("mitigations",))

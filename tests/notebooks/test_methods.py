@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import made_rows
-from drawing import plane, style
+from drawing import plane, sentences, style
 from figure_checks import fits, told_apart
 from llm.evidence.intervals import Interval
 from llm.evidence.reference import GRID, Front, Leader, Line
@@ -109,6 +109,7 @@ def test_where_no_tax_is_paid_nothing_is_drawn_and_a_sentence_says_so(monkeypatc
     monkeypatch.setenv("RESULTS", str(tmp_path))
     monkeypatch.setenv("PRESET", made_rows.PRESET.name)
     monkeypatch.setattr(style, "save", lambda fig, name: pytest.fail(f"{name} was drawn"))
+    monkeypatch.setattr(sentences, "show", print)
     runpy.run_path(str(NOTEBOOK))
     said = capsys.readouterr().out
     assert "microcosm, RSF: no ability that has a highest value" in said

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import made_rows
-from drawing import rates, style
+from drawing import rates, sentences, style
 from llm.evidence import compare, paths
 from llm.evidence.claims.book import with_taxes
 from llm.evidence.frames import after, read_preset
@@ -36,7 +36,8 @@ def test_rates_and_seeds_that_every_method_has_are_found_in_rising_order(rows):
     assert {seed for models in found.values() for path in models.values() for seed in path["seed"]} == {0, 2}
 
 
-def test_where_rates_or_seeds_are_missing_a_sentence_says_so(rows, capsys):
+def test_where_rates_or_seeds_are_missing_a_sentence_says_so(rows, capsys, monkeypatch):
+    monkeypatch.setattr(sentences, "show", print)
     own = rows[rows["lr"].isna() | (rows["family"] != "er")]
     assert rates.find(own, ("ma", "er"), made_rows.PRESET, {"rsf": rows}) is None
     assert 'TARGET="learning-rates mitigations mitigation-rates"' in capsys.readouterr().out
