@@ -6,7 +6,7 @@ A part expects one number on one side of a bound (0 where none is given). How it
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..metrics import IN_TAXES
+from ..metrics import IN_TAXES, RANKS
 from . import theory
 from .association import PredictsBetter
 from .change import Change, Model, extreme
@@ -211,6 +211,12 @@ CLAIMS: tuple[Claim, ...] = (
                 deciding=False),
             theory.OfLayers("rank correlation over layers: predicted at equal ranks, and measured gain", theory.by_prediction_at_equal_ranks,
                 deciding=False),
+            *(Elsewhere(ON_TWO_CORES, theory.OfLayers(f"{words}, by log-likelihood of text", number, unit, deciding=False))
+                for words, number, unit in (
+                    ("rank correlation over layers: predicted and measured gain", theory.by_prediction, RANKS),
+                    ("rank correlation over layers: depth and measured gain", theory.by_depth, RANKS),
+                    ("rank correlation over layers: share of directions in common and measured gain", theory.by_share, RANKS),
+                    ("measured gain, mean over layers", theory.mean_gain, IN_TAXES))),
         )),
     Claim("L1", "What predicts the tax",
         "How far a model's replies are from those of theta_0 (forward KL per token on alignment prompts) predicts its tax "
