@@ -6,7 +6,7 @@ and, where a method is measured in several ways, the way ("ma", "part-input", "a
 log-likelihood has none and is left out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..data.benchmarks import BENCHMARKS
 from ..errors import UserError
-from ..methods import METHODS, family, known
+from ..methods import METHODS, family, known, names
 from .metrics import ABILITIES, BOUNDED, MEAN_ABILITY, METRICS, REWARDS, SCORES
 from .rows import read_rows, setting_key
 
@@ -66,6 +66,11 @@ def known_metrics() -> set[str]:
     """What a row's metric may be: one of `METRICS`, or a number of a task of lm-eval."""
     further = (name for benchmark in BENCHMARKS.values() for name in benchmark.further.values())
     return {*METRICS, *BENCHMARKS, *further}
+
+
+def first_of(algorithms: Collection[str]) -> str:
+    """The algorithm that is told of where it is one: RSF if it was measured, else the first that was."""
+    return next((rlhf for rlhf in names("alignment") if rlhf in algorithms), "rsf")
 
 
 def rewards(rows: pd.DataFrame) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..methods import METHODS, Order
 from .curves import Curve, MeasuredPath, bootstrap_curves, curve_hypervolume
 from .curves import gap as gap_of_curves
-from .frames import after, read_preset
+from .frames import after, first_of, read_preset
 from .intervals import Interval, chosen_elsewhere, t_interval
 from .metrics import MEAN_ABILITY
 
@@ -27,11 +27,13 @@ NORMAL = 1.96  # half a 95 % interval in standard errors, where the error is kno
 
 
 def load(results: Path) -> pd.DataFrame:
-    """The rows of RSF and of averaging after it, of one preset, as `llm.evidence.frames.after` gives them.
+    """The rows of RSF, or of the first algorithm that was measured, and of averaging after it, of one preset, as
+    `llm.evidence.frames.after` gives them.
 
     Raises UserError for rows of several presets, of unknown methods, and for a setting measured on some seeds or metrics only.
     """
-    return after(read_preset(results), "rsf", CORE)
+    rows = read_preset(results)
+    return after(rows, first_of(set(rows["rlhf"])), CORE)
 
 
 def seeds(rows: pd.DataFrame) -> list[int]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..errors import UserError
 from . import paths
-from .frames import abilities, rewards
+from .frames import abilities, first_of, rewards
 from .intervals import Interval
 from .metrics import METRICS
 
@@ -21,7 +21,7 @@ def summary(results: Path) -> str:
     """What the rows in the folder `results` say, in plain text of at most 100 columns.
 
     A line a model: value +- standard error, over seeds, or over items where there is one seed. "Best" is the
-    largest mean ability among the models whose learned reward has risen to at least 95 % of RSF's highest.
+    largest mean ability among the models whose learned reward has risen to at least 95 % of the algorithm's highest.
     Below it the differences that matter, paired over seeds with their 95 % intervals. At the preset's own
     learning rate. Raises UserError for rows that are missing or damaged.
     """
@@ -34,10 +34,11 @@ def summary(results: Path) -> str:
     seeds = len(paths.seeds(rows))
     over = f"{seeds} seeds" if seeds > 1 else "1 seed"
     over += f"; value +- standard error over {'seeds' if seeds > 1 else 'items'}"
-    head = f"{rows['preset'].iloc[0]}, {over}; RSF at the preset's learning rate"
+    rlhf = first_of(set(rows["rlhf"])).upper()
+    head = f"{rows['preset'].iloc[0]}, {over}; {rlhf} at the preset's learning rate"
     lines = [head, "", _line("", (METRICS[metric].column for metric in metrics))]
     lines += [_line(name, (_number(chosen, metric) for metric in metrics)) for name, chosen in models.items()]
-    best = f"best: the largest mean ability at {KEPT:.0%} or more of the rise of RSF's learned reward"
+    best = f"best: the largest mean ability at {KEPT:.0%} or more of the rise of {rlhf}'s learned reward"
     return "\n".join([*lines, "", best, "", *_findings(rows, metrics)])
 
 
@@ -52,7 +53,7 @@ def _models(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {
         "chance": rows[rows["method"] == "chance"],
         "theta_0, before RLHF": paths.theta_0(rows),
-        f"theta, {ends} iterations": paths.at(averaging, 1),
+        f"theta, {ends} iteration{'s' * (ends != '1')}": paths.at(averaging, 1),
         f"early stopping: {iteration:.0f} it.": paths.at(stopping, iteration),
         f"averaging: alpha {alpha:g}": paths.at(averaging, alpha),
     }

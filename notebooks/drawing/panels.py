@@ -313,8 +313,8 @@ def number(found: Interval | None, metric: str) -> str:
 
 
 def rate(lr: float) -> str:
-    """A learning rate as short as it can be said: 2.5e-4."""
-    return np.format_float_scientific(lr, trim="-", exp_digits=1)
+    """A learning rate as short as it can be said: 2.5e-4; NaN is unknown."""
+    return "unknown" if np.isnan(lr) else np.format_float_scientific(lr, trim="-", exp_digits=1)
 
 
 def several(items: Sequence[object]) -> str:

@@ -2,6 +2,7 @@
 they come from, and the cell draws nothing.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from llm.errors import UserError
 from llm.evidence import paths
 from llm.evidence.claims.book import Book, make_book, with_taxes
 from llm.evidence.compare import Contest, contests
-from llm.evidence.frames import abilities, after, read_preset, rewards
+from llm.evidence.frames import abilities, after, first_of, read_preset, rewards
 from llm.evidence.metrics import METRICS
 from llm.methods import names
 
@@ -63,7 +64,7 @@ class NoRows(UserError):
 
 def first(frames: Mapping[str, pd.DataFrame]) -> str:
     """The algorithm that a notebook about one of them tells of: RSF where it was measured, else the first that was."""
-    return next((rlhf for rlhf, rows in frames.items() if (rows["rlhf"] == rlhf).any()), "rsf")
+    return first_of({rlhf for rlhf, rows in frames.items() if (rows["rlhf"] == rlhf).any()})
 
 
 def path(frames: Mapping[str, pd.DataFrame], rlhf: str, family: str) -> pd.DataFrame | None:
@@ -78,9 +79,9 @@ def core(rlhf: str) -> tuple[str, str]:
 
 
 def learning_rate(preset: AnyPreset, rlhf: str) -> float:
-    """The algorithm's own, which rows that name none were made at."""
+    """The algorithm's own, which rows that name none were made at; NaN of a theta that others have aligned."""
     section = getattr(preset, rlhf.split("-")[0])
-    return float(getattr(section, "descent", section).optimiser.lr)
+    return float(getattr(section, "descent", section).optimiser.lr) if section else math.nan
 
 
 def about(frames: Mapping[str, pd.DataFrame], one: str = "") -> str:

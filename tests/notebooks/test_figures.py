@@ -20,16 +20,17 @@ import run
 from drawing import fronts, gains, panels, sentences, style, tiny_models
 from drawing import rows as available
 from figure_checks import fits, told_apart
-from llm.config import names
+from llm.config import load_preset, load_sweep, names, runnable
 from llm.evaluation.front.settings import FrontSettings
 from llm.evidence import paths
-from llm.evidence.claims.ledger import Entry
+from llm.evidence.claims.ledger import Entry, ledger
 from llm.evidence.claims.line import Line
 from llm.evidence.claims.table import CLAIMS
 from llm.evidence.compare import Contest, Gain, as_coarse
 from llm.evidence.frames import after, read_preset
 from llm.evidence.intervals import t_interval
 from llm.evidence.metrics import IN_TAXES
+from llm.evidence.summary import summary
 from rsf_rows import core, model, rows_of, write
 
 NOTEBOOKS = Path(style.__file__).parents[1]
@@ -80,14 +81,15 @@ def results(tmp_path_factory):
 
 @pytest.fixture
 def drawn(monkeypatch, capsys, results):
-    """A function that runs a notebook, on made-up rows of seeds and sweeps where these are given: name -> figure, file -> text,
-    and what was printed.
+    """A function that runs a notebook, on made-up rows of seeds and sweeps where these are given, or on those of a preset in a
+    folder: name -> figure, file -> text, and what was printed.
     """
 
-    def run(notebook, *made, layout=False):
-        monkeypatch.setenv("RESULTS", str(results(*made)) if made else "")
-        monkeypatch.setenv("PRESET", made_rows.PRESET.name)
-        if not made:  # each notebook's own
+    def run(notebook, *made, layout=False, preset=made_rows.PRESET.name, folder=None):
+        folder = results(*made) if made else folder
+        monkeypatch.setenv("RESULTS", str(folder or ""))
+        monkeypatch.setenv("PRESET", preset)
+        if not folder:  # each notebook's own
             monkeypatch.delenv("PRESET")
         figures, texts = {}, {}
         monkeypatch.setattr(
@@ -166,22 +168,53 @@ def test_without_its_rows_a_cell_names_the_sweep_and_draws_nothing(notebook, dra
 
 
 @pytest.mark.parametrize("notebook", ["training", "averaging", "ratios", "mitigations"])
-def test_the_rows_of_another_preset_draw_what_they_have_data_for(notebook, monkeypatch, tmp_path, capsys):
+def test_the_rows_of_another_preset_draw_what_they_have_data_for(notebook, drawn, tmp_path):
     """A preset of a public reward model, which has no gold reward beside it."""
     rows = [row | {"preset": "openllama-3b"} for seed in (0, 1) for row in made_rows.sweep_rows("core", seed)]
     write(tmp_path / "openllama-3b", [row for row in rows if row["metric"] not in ("gold_reward", "win_rate")])
-    monkeypatch.setenv("RESULTS", str(tmp_path))
-    monkeypatch.setenv("PRESET", "openllama-3b")
-    figures = {}
-    monkeypatch.setattr(style, "save", lambda fig, name: (figures.__setitem__(name, fig), check(fig, name)))
-    monkeypatch.setattr(IPython.display, "display", lambda *every: [print(getattr(one, "data", one)) for one in every])
-    runpy.run_path(str(NOTEBOOKS / f"{notebook}.py"))
-    plt.close("all")
-    said = capsys.readouterr().out
+    figures, _, said = drawn(notebook, layout=True, preset="openllama-3b", folder=tmp_path)
     assert "Drawn from preset `openllama-3b`: RSF (2 seeds)" in said.replace("**", "")
     assert "**What was found** (openllama-3b, 2 seeds where a line names no others)" in said
     assert set(figures) >= OF_CORE[notebook] - {"fig05-gain"}
     assert not any("microcosm" in text.get_text() for fig in figures.values() for text in fig.texts)
+
+
+@pytest.fixture
+def of_a_pair(monkeypatch, tmp_path):
+    """A folder of results with made-up rows of two models that others trained: DPO alone, one seed, no gold reward."""
+    pair = load_preset("zephyr-7b-beta")
+    monkeypatch.setattr(made_rows, "PRESET", pair)
+    monkeypatch.setattr(made_rows, "load_sweep", lambda name: runnable(load_sweep(name), pair))
+    rows = made_rows.sweep_rows("algorithms", 0) + made_rows.baseline(0)
+    write(tmp_path / pair.name, [row for row in rows if row["metric"] != "gold_reward"])
+    return tmp_path
+
+
+OF_A_PAIR = {
+    "training": {"fig01", "fig12", "fig12-training", "fig_tax"},
+    "averaging": OF_CORE["averaging"],
+    "zephyr": {"fig06", "fig06-gain"},
+    "real_model": {"fig_real_tax", "fig_real_fronts", "fig_real_gaps", "fig_real_parts", "fig_real_ratios"},
+}
+
+
+@pytest.mark.parametrize("notebook", [name for name in run.names() if name not in run.OF_NO_PRESET])
+def test_two_models_that_others_trained_are_drawn_from_rows_of_dpo_alone(notebook, of_a_pair, drawn):
+    figures, _, said = drawn(notebook, preset="zephyr-7b-beta", folder=of_a_pair)
+    assert set(figures) >= OF_A_PAIR.get(notebook, set())
+    assert "nan" not in said
+    if notebook in DRAWING:
+        assert "Drawn from preset `zephyr-7b-beta`: DPO (1 seed)" in said.replace("**", "")
+
+
+def test_two_models_that_others_trained_have_a_table_and_a_ledger(of_a_pair):
+    table = summary(of_a_pair / "zephyr-7b-beta")
+    assert table.startswith("zephyr-7b-beta, 1 seed; value +- standard error over items; DPO at ")
+    assert "theta, 1 iteration " in table and "the rise of DPO's learned reward" in table and "nan" not in table
+    entries = ledger(of_a_pair / "zephyr-7b-beta", of_a_pair / "theory").entries
+    assert any(
+        entry.weakest.estimate is not None for entry in entries if entry.claim.name == "Seven billion parameters"
+    )
 
 
 def test_a_preset_without_rows_is_told_the_command_that_makes_them(monkeypatch, tmp_path):

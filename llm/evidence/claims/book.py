@@ -1,6 +1,7 @@
 """Everything that lines are computed from: the rows of one preset, by algorithm, and the units that lines share.
 
-The units, each one number for the whole preset, from RSF at the preset's own learning rate, means over seeds:
+The units, each one number for the whole preset, from RSF (where it was not measured, the first algorithm that was) at the preset's own
+learning rate, means over seeds:
 
 * a reward: how far it rises from theta_0 to its highest on RSF's way;
 * an ability: what RSF takes of it, theta_0 - theta, the *tax*.
@@ -24,7 +25,7 @@ import pandas as pd
 from ...errors import UserError
 from ...files import read_made
 from .. import paths
-from ..frames import after, read_preset, steps
+from ..frames import after, first_of, read_preset, steps
 from ..metrics import ABILITIES, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWARDS
 from ..shares import Rate, Rises, rises
 from .line import Missing
@@ -104,7 +105,7 @@ def make_book(rows: pd.DataFrame) -> Book:
     if not algorithms:
         raise UserError("results: there are no rows of any algorithm; run the sweep `core` first.")
     frames = {rlhf: after(rows, rlhf) for rlhf in algorithms}
-    units = _units(frames["rsf" if "rsf" in frames else algorithms[0]])
+    units = _units(frames[first_of(frames)])
     kept = ["method", "family", "setting_key", "lr", *steps(), "seed", "metric", "value", "n"]
     taxed = {rlhf: with_taxes(frame, units)[kept] for rlhf, frame in frames.items()}
     return Book(rows["preset"].iloc[0], taxed, units)
