@@ -92,7 +92,7 @@ class HubEvaluate(Settings):
     prompts: Items  # of held-out HH-RLHF
     alpaca_prompts: Annotated[int, Field(ge=0)]  # of AlpacaEval, answered and compared; 0 for none
     evaluation: Literal["ours", "authors"] = "ours"  # how they are answered, and what with they are compared
-    ranker: str  # PairRM, which compares them: a hub id or a local folder
+    ranker: str  # PairRM, which compares them: a hub id or a local folder; `random`, for tests: the longer reply is preferred
     temperature: Positive
     max_new_tokens: Count
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]  # an ability is their mean (`llm.data.benchmarks`)

@@ -19,10 +19,10 @@ _TRAINED = {"epochs": 1, "batch": 4}
 _SAMPLED = {"iterations": 2, "prompts": 4, "samples": 2}
 _AMA = {"prompts": 16, "samples": 2, "keep": 16, "draw": 6}
 SMOLLM = {
+    "device": "cpu",
     "max_new_tokens": 6,
     "generation_batch": 8,
     "preferences": {"pairs": 12, "test_pairs": 6},
-    "reward": _TRAINED | {"layers": 2},
     "rsf": _SAMPLED | _TRAINED,
     "dpo": {"iterations": 2, **_TRAINED},
     "ama": _AMA | {"steps": 2, "batch": 3},
@@ -52,16 +52,9 @@ HUB = {
     "ppo": {"iterations": 2, "measured_every": 2, "prompts": 4, "writing": _SHORT, **_TRAINED},
     "dpo": {"length": 1000, **_DESCENT},
     "ama": _AMA | {"batch": 2, "max_new_tokens": 6},
-    "evaluate": {
-        "prompts": 4,
-        "limit": 2,
-        "answer_tokens": 6,
-        "max_new_tokens": 6,
-        "batch": 4,
-        "alpaca_prompts": 0,  # no ranker can be made on the spot
-        "evaluation": "ours",
-    },
+    "evaluate": {"prompts": 4, "limit": 2, "answer_tokens": 6, "max_new_tokens": 6, "batch": 4, "ranker": RANDOM},
 }
+ALPACA = 2  # instructions of AlpacaEval, of presets that have any
 BYTES = 261  # tokens of the tokenizer of random models, one a byte (`llm.stages.hub.start`); so texts are long
 
 
@@ -71,10 +64,11 @@ def tiny(preset: SmollmPreset | HubPreset, data_dir: str | None = None) -> Smoll
     data_dir: where the data sets of a hub preset are.
     """
     if isinstance(preset, SmollmPreset):
-        changed = {"model": SHAPE, **SMOLLM}
+        changed = {"model": SHAPE, **SMOLLM, "reward": _TRAINED | {"layers": preset.reward.layers and 2}}
     else:
         models = {key: RANDOM for key, name in preset.models.model_dump().items() if name is not None}
         sections = {key: value for key, value in HUB.items() if getattr(preset, key) is not None}
+        sections["evaluate"] = HUB["evaluate"] | {"alpaca_prompts": min(ALPACA, preset.evaluate.alpaca_prompts)}
         shape = SHAPE | {"context": 8192, "vocabulary": BYTES}
         changed = {"model": shape, "models": models, "reward_model": None, "data_dir": data_dir, **sections}
     return _updated(preset, changed).model_copy(update={"name": f"{preset.name}-tiny"})

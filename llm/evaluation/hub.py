@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..config import HubPreset
+from ..config.hub import RANDOM
 from ..data.benchmarks import BENCHMARKS
 from ..data.hub import alpaca_eval
 from ..data.records import ComparisonItem, Prompt, Turn, turns_of
@@ -23,7 +24,7 @@ from ..run import Run
 from ..training.distributed.data import pairs, place, read_prompts
 from . import by_vllm
 from .benchmarks.harness import in_memory
-from .benchmarks.pairrm import PairRM, win_rate
+from .benchmarks.pairrm import Longer, PairRM, Ranker, win_rate
 from .benchmarks.suite import Suite, SuiteSettings, load_suite
 from .by_vllm import DTYPES, Replies, Texts
 from .keeping import Kept
@@ -121,10 +122,18 @@ class HubEvaluator:
             "length": Measurement.of(lengths),
         } | tasks
         if rivals:
-            ranker = PairRM(preset.evaluate.ranker, preset.evaluate.batch, device(preset).type)
             said = [reply for reply, _ in own[0]] if answers is None else answers
-            measured["win_rate"] = win_rate(ranker, self.instructions, said, rivals)
+            measured["win_rate"] = win_rate(self._ranker(), self.instructions, said, rivals)
         return measured, time.perf_counter() - start
+
+    def _ranker(self) -> Ranker:
+        """Loaded for each model anew, so that it takes no memory while the next one writes."""
+        settings = self.run.preset.evaluate
+        return (
+            Longer()
+            if settings.ranker == RANDOM
+            else PairRM(settings.ranker, settings.batch, device(self.run.preset).type)
+        )
 
     def _instructed(self) -> Texts:
         how = self.run.preset.evaluate.compared

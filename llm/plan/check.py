@@ -136,8 +136,9 @@ def _require_disk(preset: AnyPreset, planned: list[tuple[Step, Cost]], seeds: in
 
 def models_of(preset: HubPreset) -> dict[str, str]:
     """What a model is for -> its folder or id, of those that are not made here."""
-    named = {key: name for key, name in preset.models.model_dump().items() if name not in (None, RANDOM)}
-    return named | ({"ranker": preset.evaluate.ranker} if preset.evaluate.alpaca_prompts else {})
+    ranker = preset.evaluate.ranker if preset.evaluate.alpaca_prompts else None
+    named = preset.models.model_dump() | {"ranker": ranker}
+    return {key: name for key, name in named.items() if name not in (None, RANDOM)}
 
 
 def data_of(preset: HubPreset) -> list[tuple[DataSet, list[str]]]:

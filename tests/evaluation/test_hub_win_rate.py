@@ -15,16 +15,6 @@ from llm.run import Run
 GPT4 = "Ostriches, penguins and kiwis."  # of the second instruction, in tests/files
 
 
-class Longer:
-    """Prefers the longer reply."""
-
-    def __init__(self, *_) -> None:
-        self.asked: list = []
-
-    def prefer(self, prompts, first, second):
-        return np.array([0.5 + 0.4 * np.sign(len(a) - len(b)) for a, b in zip(first, second, strict=True)])
-
-
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """evaluation -> (measurements of a model that says 40 letters to everything, what it was asked, how)."""
@@ -37,7 +27,6 @@ def measured(tmp_path, monkeypatch):
     monkeypatch.setattr(HubEvaluator, "_read", reads)
     monkeypatch.setattr(HubEvaluator, "prompts", ["a", "b"])
     monkeypatch.setattr(HubEvaluator, "judge", lambda self, prompts, replies: np.zeros(len(replies)))
-    monkeypatch.setattr(hub, "PairRM", Longer)
     monkeypatch.setattr(hub, "load_model", lambda folder: "theta_0")
 
     def measure(evaluation):

@@ -1,4 +1,4 @@
-"""A tiny run of the preset smollm2-135m: SmolLM2's architecture with random weights, on a made-up source."""
+"""A tiny run of the preset smollm2-135m, or of smollm2-135m-gpu on the processor: SmolLM2's architecture with random weights, on a made-up source."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,8 @@ class LettersPreset(SmollmPreset):
         return Letters(seed)
 
 
-def tiny_preset() -> LettersPreset:
-    given = tiny(load_preset("smollm2-135m")).model_dump()
+def tiny_preset(name: str = "smollm2-135m") -> LettersPreset:
+    given = tiny(load_preset(name)).model_dump()
     return LettersPreset.model_validate(given | {"model": given["model"] | {"vocabulary": len(tokenizer())}})
 
 
@@ -98,11 +98,12 @@ def fetched_folder(out: Path) -> Path:
     return out / FETCHABLE["smollm2-135m"][0].folder
 
 
-def fetched_run(out: Path, seed: int = 0) -> Run[LettersPreset]:
+def fetched_run(out: Path, seed: int = 0, name: str = "smollm2-135m") -> Run[LettersPreset]:
     """A run whose model is there as if it had been fetched."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    run, shape = Run(tiny_preset(), seed, out), tiny_preset().model
+    run = Run(tiny_preset(name), seed, out)
+    shape = run.preset.model
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden_size,

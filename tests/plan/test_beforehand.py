@@ -28,6 +28,7 @@ def cached(tmp_path, monkeypatch) -> HubPreset:
     for name, head in (("theta_0", "causal"), ("theta", "causal"), ("reward", "reward")):
         take(run, "random", snapshot(cache, "models", f"owner--{name}"), head)
     shutil.copytree(DATA / "hh-rlhf", snapshot(cache, "datasets", "Anthropic--hh-rlhf"))
+    shutil.copytree(DATA / "alpaca-eval", snapshot(cache, "datasets", "tatsu-lab--alpaca_eval"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     load = suite.load_suite
@@ -57,7 +58,10 @@ def snapshot(cache: Path, kind: str, name: str) -> Path:
 
 def test_after_it_a_run_needs_no_network(cached, tmp_path):
     lines = list(fetch_preset(cached, tmp_path))
-    wanted = [f"{key} owner/{key}" for key in ("theta_0", "theta", "reward")] + ["data Anthropic/hh-rlhf"]
+    wanted = [f"{key} owner/{key}" for key in ("theta_0", "theta", "reward")] + [
+        "data Anthropic/hh-rlhf",
+        "data tatsu-lab/alpaca_eval",
+    ]
     assert [line.partition(":")[0] for line in lines] == wanted + [f"data of {task}" for task in cached.evaluate.tasks]
     found = list(check(cached, costs(cached, []), lambda: Device(1, 1e12), 1, tmp_path))
     assert not [one for one in found if one.missing] and len(found) > 10
@@ -70,7 +74,7 @@ def test_after_it_a_run_needs_no_network(cached, tmp_path):
 
 
 def test_what_was_not_fetched_is_named(cached, tmp_path):
-    shutil.rmtree(next((tmp_path / "hub").glob("datasets--*")))
+    shutil.rmtree(next((tmp_path / "hub").glob("datasets--Anthropic*")))
     shutil.rmtree(next((tmp_path / "hub").glob("models--*reward")))
     found = {
         one.what: one.missing

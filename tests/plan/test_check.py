@@ -54,8 +54,8 @@ def test_nothing_is_missing_where_everything_is_here(preset, tmp_path):
     assert found[0].endswith(" packages") and int(found[0].split()[0]) > 20
     assert found[1:3] == ["GPUs", "disk"]
     assert [what.split()[0] for what in found[3:6]] == ["theta_0", "theta", "reward"]
-    assert found[6] == "data Anthropic/hh-rlhf"
-    assert len(found) == 7 + len(preset.evaluate.tasks)
+    assert found[6:8] == ["data Anthropic/hh-rlhf", "data tatsu-lab/alpaca_eval"]
+    assert len(found) == 8 + len(preset.evaluate.tasks)
 
 
 def test_gpus_memory_and_disk_that_are_too_few_are_refused(preset, tmp_path, monkeypatch):
@@ -164,7 +164,7 @@ def test_data_that_the_hub_does_not_have_or_that_cannot_be_reached_are_named(pre
     def info(self, name, timeout):
         if name == "EleutherAI/drop":
             raise OSError("no route to the hub")
-        return Info(there[:-1] if name == "Anthropic/hh-rlhf" else [])
+        return Info([*there[:-1], File(checking.alpaca_eval.FILE)])
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
     found = missing(preset.model_copy(update={"data_dir": None}), tmp_path)

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from hub_runs import DATA, Forks, run_of, tiny_preset
+from launched_copies import copied
 from llm.averaging.files import regression
-from llm.config import load_preset, load_sweep, runnable
+from llm.config import HubPreset, load_preset, load_sweep, names, runnable
 from llm.config.tiny import tiny
 from llm.data.benchmarks import PAPER
 from llm.errors import UserError
@@ -27,17 +28,12 @@ from llm.stages.hub.start import take
 from llm.stages.trajectory import measure_trajectory
 from llm.training.distributed import launch
 from microcosm_runs import command, values
-from trainer_models import same
+from trainer_models import same, weights
 
 METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *PAPER, "squad_v1_em", "drop_em"}
-CLASSES = {
-    "openllama-3b": "LlamaForCausalLM",
-    "zephyr-7b-beta": "MistralForCausalLM",
-    "zephyr-7b-gemma": "GemmaForCausalLM",
-    "olmo-2-1b": "Olmo2ForCausalLM",
-    "tulu-3-8b": "LlamaForCausalLM",
-    "qwen2.5-1.5b": "Qwen2ForCausalLM",
-}
+AUTHORS = METRICS - {"squad_v1_f1", "squad_v1_em"} | {"squad_v2_f1", "squad_v2_em"}
+HUB = [name for name in names("presets") if isinstance(load_preset(name), HubPreset)]
+PAIRS = [name for name in HUB if not load_preset(name).is_trained]
 
 # what is trained in which order, by the name of its job; the stage that does it; the model it ends with
 JOBS = {
@@ -75,14 +71,15 @@ def averages(
     return measure_averages(evaluator, theta, rlhf, entry, None, found, keep, HubBackend(run).models)
 
 
-@pytest.mark.parametrize("name", ["zephyr-7b-beta", "zephyr-7b-gemma", "olmo-2-1b"])
+@pytest.mark.parametrize("name", PAIRS)
 def test_public_models_are_averaged_adapted_and_measured(tmp_path, name):
     run = run_of(name, tmp_path, upto="dpo")
     theta_0, theta = load_model(run.folder / "theta_0"), load_model(theta_folder(run, "dpo", "own"))
-    assert type(theta).__name__ == CLASSES[name]
+    assert type(theta).__name__ == load_preset(name).architecture
     assert any(not torch.equal(a, b) for a, b in zip(theta_0.parameters(), theta.parameters(), strict=True))
     rows = HubBackend(run).baseline() + averages(run, "dpo", "ma", (0.0, 1.0)) + averages(run, "dpo", "ama", (0.4,))
-    assert set(values(rows, "theta_0")) == METRICS
+    measured = AUTHORS if name.endswith("-authors") else METRICS
+    assert set(values(rows, "theta_0")) == measured | {"win_rate"}
     assert values(rows, "ma", alpha=0.0) == values(rows, "theta_0") != values(rows, "ma", alpha=1.0)
     assert values(rows, "chance").keys() == {"qa", "reading_f1", "bleu"}
     found = next(row["setting"]["alphas"] for row in rows if row["method"] == "ama")
@@ -123,20 +120,22 @@ def test_regression_averaging_goes_layer_by_layer_and_a_killed_job_goes_on(tmp_p
     assert made == [*parts, *parts[:2], "killed", *parts[2:]]
     theta = values(averages(run, "dpo", "ma", (1.0,)), "ma", alpha=1.0)
     found = [values(rows, "regmean", strength=strength) for strength in (0.0, 1.0)]
-    assert found[0].keys() == METRICS and found[0]["reward"][0] == pytest.approx(theta["reward"][0], abs=1e-4)
+    assert found[0].keys() == METRICS | {"win_rate"} and found[0]["reward"][0] == pytest.approx(
+        theta["reward"][0], abs=1e-4
+    )
     assert found[1] != found[0]
     merged = averages(run, "dpo", "regmean", (), "merging-others", strength=(1.0,), samples=(3,), inputs=("merged",))
     assert values(merged, "regmean", strength=1.0, inputs="merged") != found[1]
     assert not list(theta_folder(run, "dpo", "own").parent.glob(".*"))
     lines = averages(run, "dpo", "lines", (0.5,), "merging-others")
-    assert values(lines, "lines", alpha=0.5).keys() == METRICS
+    assert values(lines, "lines", alpha=0.5).keys() == METRICS | {"win_rate"}
 
 
 def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_something_is_missing(
     whole, tmp_path, monkeypatch
 ):
     run, _ = whole
-    assert type(load_model(run.folder / "theta_0")).__name__ == CLASSES["openllama-3b"]
+    assert type(load_model(run.folder / "theta_0")).__name__ == run.preset.architecture
     assert "###Human" in load_tokenizer(theta_folder(run, "rsf", "own")).chat_template
     assert {path.name for path in (run.folder / "rsf" / "own").glob("iteration*")} >= {
         "iteration01",
@@ -152,6 +151,50 @@ def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_some
     rows = averages(run, "rsf", "ma", (0.5,)) + measure_trajectory(HubBackend(run).evaluator(), "rsf", "own")
     assert set(values(rows, "ma")) == set(values(rows, "early-stopping", iteration=1)) == METRICS
     assert values(rows, "early-stopping", iteration=2) == values(rows, "theta")
+
+
+def of_the_same_start(whole, folder, name: str, *without: str) -> Run[HubPreset]:
+    """A run of a variant of openllama-3b, of which all is done that is not left out."""
+    run, (done, _) = run_of(name, folder), whole
+    shutil.copytree(done.folder, run.folder, ignore=shutil.ignore_patterns("jobs", *without))
+    return run
+
+
+def test_at_the_papers_rate_ama_moves_no_ratio_and_at_ours_it_does(whole, tmp_path):
+    paper = of_the_same_start(whole, tmp_path, "openllama-3b-ama-paper", "ama")
+    farthest = []
+    for run in (whole[0], paper):
+        (row, *_) = averages(run, "rsf", "ama", (0.4,))
+        farthest.append(max(abs(ratio - 0.4) for ratio in row["setting"]["alphas"].values()))
+    assert farthest[0] > 0.01 > 1e-3 > farthest[1] > 0
+
+
+def test_adapters_learn_in_rsf_and_ppo_and_leave_whole_models_behind(whole, tmp_path, monkeypatch):
+    run = of_the_same_start(whole, tmp_path, "openllama-3b-lora", "rsf", "dpo", "ppo")
+    monkeypatch.setattr(launch, "subprocess", Forks(tmp_path))
+    for rlhf in ("rsf", "ppo"):
+        assert getattr(run.preset, rlhf).lora is not None
+        HubBackend(run).align(rlhf, "own")
+        start = "theta_0" if rlhf == "rsf" else "warm-start"
+        before, after = (weights(folder) for folder in (run.folder / start, theta_folder(run, rlhf, "own")))
+        changed = {key for key in before if not torch.equal(before[key], after[key])}
+        assert before.keys() == after.keys() and changed == {key for key in before if "_proj" in key}
+    assert set(values(averages(run, "rsf", "ma", (0.5,)), "ma")) == METRICS
+
+
+def test_sharded_over_two_processes_the_way_to_theta_ends_with_the_models_of_one(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "subprocess", SimpleNamespace(run=copied))
+    done, _ = whole
+    hardware = done.preset.hardware.model_copy(update={"launcher": "fsdp", "processes": 2})
+    run = Run(done.preset.model_copy(update={"hardware": hardware}), 0, tmp_path)
+    backend = HubBackend(run)
+    backend.pretrain(None)
+    backend.sft()
+    backend.reward()
+    backend.align("rsf", "own")
+    for model in ("theta_0", "reward", "rsf/own/iteration02"):
+        one, two = (weights(folder / model) for folder in (done.folder, run.folder))
+        assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-6, model  # a step moves 1e-5
 
 
 def test_ppo_keeps_the_models_that_are_measured_and_when_it_is_done_no_state(whole, tmp_path, monkeypatch):
@@ -203,7 +246,7 @@ def test_a_theta_0_that_is_there_already_is_taken_and_all_else_is_made_of_it(tmp
     trained = [name for name in JOBS if (tmp_path / name).exists()]
     assert trained == ["reward-sft", "reward", "dpo-own"]
     theta_0, theta = load_model(run.folder / "theta_0"), load_model(theta_folder(run, "dpo", "own"))
-    assert type(theta).__name__ == CLASSES["qwen2.5-1.5b"]
+    assert type(theta).__name__ == run.preset.architecture
     assert any("q_proj.bias" in name for name in theta.state_dict()) and theta.config.tie_word_embeddings
     assert any(not torch.equal(a, b) for a, b in zip(theta_0.parameters(), theta.parameters(), strict=True))
     rows = HubBackend(run).baseline() + averages(run, "dpo", "ma", (0.0,))
@@ -261,7 +304,7 @@ def test_what_a_hub_preset_cannot_do_is_one_sentence(tmp_path, monkeypatch, caps
 
 
 def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeypatch, capsys):
-    for name in CLASSES:
+    for name in HUB:
         to = tmp_path / f"{name}.yaml"
         assert command(monkeypatch, "tiny", name, "--data-dir", DATA, "--to", to) == 0
         assert load_preset(str(to)) == tiny_preset(name)
@@ -276,7 +319,7 @@ def test_the_command_writes_a_tiny_preset_that_the_others_take(tmp_path, monkeyp
 
 
 def test_a_tiny_preset_is_of_the_same_kind_and_keeps_what_it_does_not_shrink():
-    for name in CLASSES:
+    for name in HUB:
         large, small = load_preset(name), tiny(load_preset(name), str(DATA))
         assert (type(small), small.name, small.architecture) == (type(large), f"{name}-tiny", large.architecture)
         assert (small.template, small.algorithms, small.model.tied_embeddings) == (

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from llm.config import load_preset, load_sweep
+from llm.config import load_preset, load_sweep, runnable
 from llm.errors import UserError
 from llm.evaluation.measurement import f1
 from llm.evidence.rows import read_rows, write_rows
 from llm.models.chat import prompt_ids
-from llm.models.loading import load_model, load_tokenizer
+from llm.models.loading import load_model, load_reward_model, load_tokenizer
 from llm.run import Run
 from llm.stages import average, oracle, trajectory
 from llm.stages.adapt import ratios_of
@@ -27,7 +27,10 @@ METRICS = {*DIALOGUE, *QA, "reading_f1", "reading_log_likelihood", "log_likeliho
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """With everything up to theta done."""
-    run = fetched_run(tmp_path_factory.mktemp("out"))
+    return aligned(fetched_run(tmp_path_factory.mktemp("out")))
+
+
+def aligned(run):
     LocalBackend(run).pretrain(shipped=None)
     LocalBackend(run).sft()
     make_reward(run)
@@ -94,6 +97,18 @@ def test_every_model_of_the_core_is_measured_by_the_abilities_that_the_preset_ha
         "part": 11,
         "ama": 4,
     }
+
+
+def test_the_preset_for_a_gpu_goes_the_same_way_with_a_reward_model_that_is_trained_whole(tmp_path):
+    run = aligned(fetched_run(tmp_path, name="smollm2-135m-gpu"))
+    align(run, "dpo", "own")
+    theta_0, judge = load_model(run.folder / "theta_0"), load_reward_model(run.folder / "reward")
+    assert run.preset.reward.head == "zero" and judge.config.num_hidden_layers == run.preset.model.layers
+    assert not torch.equal(theta_0.get_input_embeddings().weight, judge.get_input_embeddings().weight)
+    rows = trajectory.measure_baseline(evaluator(run)) + trajectory.measure_trajectory(evaluator(run), "dpo", "own")
+    rows += entry_rows(run, "core", "ama-own-embeddings")
+    assert set(values(rows, "theta_0")) == set(values(rows, "theta")) == METRICS
+    assert {entry.label for entry in runnable(load_sweep("core"), run.preset).averaging} > {"ama", "ama-own-embeddings"}
 
 
 @pytest.mark.parametrize("label", ["adamerging", "oracle"])

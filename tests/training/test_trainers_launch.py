@@ -13,9 +13,9 @@ import torch
 
 import launched_adapters
 import launched_trainers
+from launched_copies import copied
 from llm.config.trainers import Launcher
 from llm.errors import UserError
-from llm.training.distributed.__main__ import main as jobs_main
 from llm.training.distributed.jobs import Job
 from llm.training.distributed.launch import RECIPES, command, environment, launch
 from trainer_models import PROMPTS, hardware, same, weights
@@ -35,26 +35,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["copied", pytest.param("launched", marks=pytest.mark.long)])
 def launched(request):
-    """What runs two processes instead of `subprocess.run`: those that `accelerate launch` starts, or copies of this process, which
-    has loaded everything already, in the environment that it would give them.
-    """
+    """What runs two processes: `subprocess.run`, or what stands in for it."""
     return subprocess.run if request.param == "launched" else copied
-
-
-def copied(command: list[str], env: dict[str, str], **_) -> subprocess.CompletedProcess:
-    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-    from accelerate.utils import patch_environment
-    from accelerate.utils.launch import prepare_multi_gpu_env
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    made, _, _ = _validate_launch_command(launch_command_parser().parse_args(command[3:]))
-    two = LaunchConfig(
-        1, 1, 2, start_method="fork", rdzv_backend="c10d", rdzv_endpoint="localhost:0", monitor_interval=0.1
-    )
-    main = launched_trainers.main if made.training_script == launched_trainers.__file__ else jobs_main
-    with patch_environment(**env | prepare_multi_gpu_env(made)):
-        elastic_launch(two, main)(Path(command[-1]))
-    return subprocess.CompletedProcess(command, 0, stderr="")
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,13 @@ def win_rate(ranker: Ranker, prompts: Sequence[str], replies: Sequence[str], riv
     return Measurement.of(np.where(preferred == 0.5, 0.5, (preferred > 0.5).astype(float)))
 
 
+class Longer:
+    """Prefers the longer reply: stands in for PairRM where models are random."""
+
+    def prefer(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> np.ndarray:
+        return np.array([0.5 + 0.4 * np.sign(len(one) - len(other)) for one, other in zip(first, second, strict=True)])
+
+
 @dataclass(frozen=True)
 class PairRM:
     """The ranker of `source`, a local folder or a name on the hub, loaded when it is first asked; `batch` pairs at a time.
