@@ -4,10 +4,18 @@ import io
 import json
 
 import pytest
+import sentencepiece
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from hub_runs import tiny_preset
+from llm.config.hub import HubModels
 from llm.errors import UserError
 from llm.models import loading
-from llm.models.loading import load_tokenizer, missing_for_tokenizer
+from llm.models.loading import load_model, load_tokenizer, missing_for_tokenizer
+from llm.run import Run
+from llm.stages.hub.backend import HubBackend
+from llm.stages.hub.start import settings
 
 LINES = ["a small model reads words and writes words", "tax and alignment, averaged", "one two three four"] * 8
 
@@ -15,8 +23,8 @@ LINES = ["a small model reads words and writes words", "tax and alignment, avera
 def config_of(folder):
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
-    settings = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"add_bos_token": True}))
+    told = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told | {"add_bos_token": True}))
     return folder
 
 
@@ -53,10 +61,12 @@ def test_a_package_within_one_that_is_not_there_is_not_there():
     assert not loading._is_there("no_such_package.within")
 
 
-def test_a_tokenizer_that_sentencepiece_made_loads_and_gives_texts_back(tmp_path):
-    sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed (extra gpu)")
-    pytest.importorskip("google.protobuf", reason="protobuf is not installed (extra gpu)")
-    folder, made = config_of(tmp_path / "model"), io.BytesIO()
+@pytest.fixture
+def published(tmp_path):
+    """A folder with the files of open_llama_3b: a tokenizer that sentencepiece made, and weights as torch wrote them in 2023, with the
+    buffers that models had then.
+    """
+    folder, made, preset = tmp_path / "published", io.BytesIO(), tiny_preset("openllama-3b")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(LINES),
         model_writer=made,
@@ -67,12 +77,34 @@ def test_a_tokenizer_that_sentencepiece_made_loads_and_gives_texts_back(tmp_path
         num_threads=1,
         minloglevel=2,
     )
+    own = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
+    torch.manual_seed(0)
+    sizes = settings(preset.model) | {
+        "vocab_size": len(own),
+        "bos_token_id": own.bos_id(),
+        "eos_token_id": own.eos_id(),
+    }
+    model = LlamaForCausalLM(LlamaConfig(**sizes, pad_token_id=own.unk_id()))
+    model.config.save_pretrained(config_of(folder))
+    buffers = {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(8) for i in range(preset.model.layers)}
+    torch.save(model.state_dict() | buffers, folder / "pytorch_model.bin")
     (folder / "tokenizer.model").write_bytes(made.getvalue())
-    own = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    return folder, own, model
+
+
+def test_a_published_folder_is_taken_its_texts_come_back_and_its_weights_are_whole(published, tmp_path):
+    folder, own, model = published
     tokenizer = load_tokenizer(folder)
     for text in (LINES[0], LINES[1], "Größe 3"):
         ids = tokenizer(text)["input_ids"]
         assert ids == [own.bos_id(), *own.encode(text)]
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
-    tokenizer.save_pretrained(tmp_path / "saved")  # as `take` does; what follows needs neither package
-    assert missing_for_tokenizer(tmp_path / "saved") == []
+    models = HubModels(pretrained=str(folder))
+    run = Run(tiny_preset("openllama-3b").model_copy(update={"models": models}), 0, tmp_path)
+    HubBackend(run).pretrain(None)
+    taken = run.folder / "pretrained"
+    assert missing_for_tokenizer(taken) == []  # what follows needs neither package
+    assert "###Human" in load_tokenizer(taken).chat_template
+    found = load_model(taken).state_dict()
+    assert found.keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in model.state_dict().items())
