@@ -21,8 +21,10 @@ from ..data.hub.place import DataSet, Place, is_offline, require_files
 from ..data.smollm.rows import FOLDER
 from ..errors import UserError, first_line, one_sentence
 from ..fetch.catalogue import FETCHABLE, resolve_model
+from ..models.cache import cache_folder
 from ..models.folder import read_json
-from .costs import Cost, Step
+from .costs import HALF, Cost, Step, parameters
+from .hub import SIZES
 from .report import GB, Device, require_gpus, require_room
 
 DISTRIBUTION = "alignment-tax"
@@ -120,17 +122,53 @@ def _require_device(preset: AnyPreset, planned: list[tuple[Step, Cost]], device:
 
 
 def _require_disk(preset: AnyPreset, planned: list[tuple[Step, Cost]], seeds: int, out: Path) -> None:
-    costs = [cost for _, cost in planned]
-    needed = seeds * sum(cost.disk for cost in costs) + max(cost.scratch for cost in costs)
-    there = sum(file.stat().st_size for file in (out / preset.name).rglob("*") if file.is_file())
-    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    """Models of the hub are linked from its cache, as the plan has it, where that lies on the same disk; else they are on both disks, and a
+    theta_0 twice on that of `out`, where it stands for theta_pre, too.
+    """
+    place = _existing(out)
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
         raise UserError(f"out = {out} is not allowed, since nothing can be written into {place}; give --out elsewhere")
+    costs, run = [cost for _, cost in planned], out / preset.name
+    needed = seeds * sum(cost.disk for cost in costs) + max(cost.scratch for cost in costs)
+    if not isinstance(preset, HubPreset):
+        _require_free(f"out = {out}", "--out", place, needed, [run])
+        return
+    cache, fetched = cache_folder(os.environ), _fetched(preset)
+    ours = [cache / f"models--{name.replace('/', '--')}" for name in models_of(preset).values()]
+    ours += [*cache.glob("datasets--*"), cache.parent / "datasets"]
+    if fetched and _disk(_existing(cache)) != _disk(place):
+        needed += seeds * (HALF * parameters(preset.model) * (preset.models.theta_0 is not None) - SIZES.documents)
+        _require_free(f"the hub's cache = {cache}", "HF_HOME", _existing(cache), fetched, ours)
+        ours = []
+    _require_free(f"out = {out}", "--out", place, needed, [run, *ours])
+
+
+def _fetched(preset: HubPreset) -> float:
+    """Bytes of what comes from the hub into its cache."""
+    away = [key for key, name in models_of(preset).items() if key != "ranker" and not Path(name).expanduser().is_dir()]
+    models = sum(HALF * parameters(preset.judge if key == "reward" else preset.model) for key in away)
+    return models + SIZES.documents * (preset.data_dir is None)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _disk(path: Path) -> int:
+    return path.stat().st_dev
+
+
+def _require_free(what: str, option: str, place: Path, needed: float, folders: list[Path]) -> None:
+    """UserError where the disk of `place` has no room for what is needed and not in the folders yet, in which links count once."""
+    files = (
+        file.lstat() for folder in folders for file in folder.rglob("*") if file.is_file() and not file.is_symlink()
+    )
+    more = needed - sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
     free = shutil.disk_usage(place).free
-    if needed - there > free:
+    if more > free:
         raise UserError(
-            f"out = {out} has {free / GB:.1f} GB of free disk, and the run takes {(needed - there) / GB:.1f} more; give --out on "
-            "a larger disk"
+            f"{what} has {free / GB:.1f} GB of free disk, and the run takes {more / GB:.1f} more; give {option} on a larger disk"
         )
 
 

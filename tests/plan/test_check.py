@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import nullcontext
 from importlib import metadata
 from math import inf
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from hub_runs import DATA, run_of, tiny_preset
-from llm.config import load_sweep
+from llm.config import load_preset, load_sweep
 from llm.config.hub import HubModels
 from llm.errors import UserError
 from llm.plan import check as checking
 from llm.plan.check import check
+from llm.plan.costs import HALF, parameters
+from llm.plan.hub import SIZES
 from llm.plan.report import Device, costs
 from llm.stages.hub.start import take
 from microcosm_runs import command
@@ -73,6 +76,38 @@ def test_gpus_memory_and_disk_that_are_too_few_are_refused(preset, tmp_path, mon
         file.truncate(int(needed) + 1)
     assert "disk" not in missing(preset, tmp_path, seeds=2)
     assert "disk" in missing(preset, tmp_path, seeds=3)
+
+
+def test_where_the_hubs_cache_is_on_another_disk_what_is_fetched_needs_room_on_both(tmp_path, monkeypatch):
+    pair, home, out = load_preset("zephyr-7b-beta"), tmp_path / "home", tmp_path / "out"
+    planned = costs(pair, [load_sweep("algorithms")])
+    one, model = sum(cost.disk for _, cost in planned), HALF * parameters(pair.model)
+    scratch, free = max(cost.scratch for _, cost in planned), {home: 1e15, out: 1e15}
+    disk = namedtuple("Disk", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(free[path]))
+    monkeypatch.setattr(checking, "_disk", str)
+    monkeypatch.setenv("HF_HUB_CACHE", str(home))
+    for folder in (home, out):
+        folder.mkdir()
+
+    def least(folder, needed, sentence):
+        """No byte less is allowed."""
+        for spare, refused in ((1, False), (-1, True)):
+            free[folder] = needed + spare
+            with pytest.raises(UserError, match=sentence) if refused else nullcontext():
+                checking._require_disk(pair, planned, 2, out)
+        free[folder] = 1e15
+
+    least(home, 3 * model + SIZES.documents, "the hub's cache = .* more; give HF_HOME on a larger disk")
+    least(out, 2 * (one + model - SIZES.documents) + scratch, f"out = {out} has .*; give --out on a larger disk")
+    monkeypatch.setattr(checking, "_disk", lambda path: 0)
+    least(out, 2 * one + scratch, f"out = {out}")
+    for folder in (home / "models--HuggingFaceH4--zephyr-7b-beta", out / pair.name):
+        folder.mkdir()
+    with (home / "models--HuggingFaceH4--zephyr-7b-beta" / "blob").open("wb") as file:
+        file.truncate(10**9)
+    (out / pair.name / "linked").hardlink_to(home / "models--HuggingFaceH4--zephyr-7b-beta" / "blob")
+    least(out, 2 * one + scratch - 10**9, f"out = {out}")
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(preset, tmp_path, monkeypatch):
