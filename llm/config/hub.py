@@ -164,6 +164,11 @@ class HubPreset(Preset):
         """The sizes of the reward model."""
         return self.reward_model or self.model
 
+    @property
+    def context(self) -> int:
+        """Tokens of the longest text that is measured: an engine of vLLM keeps room for one, which in a context of 131072 takes many GB."""
+        return min(self.model.context, 8192)
+
     def measured_by_vllm(self, installed: bool) -> bool:
         """Whether vLLM measures, which is installed here or not."""
         by_itself = self.evaluate.sampler == "auto" and self.hardware.sampler == "vllm" and installed

@@ -74,7 +74,8 @@ def read(
         numbers = seeds.integers(2**31, size=len(one.prompts)).tolist()
         prompts = list(zip(ids_of_prompts(tokenizer, one.prompts), numbers, strict=True))
         wanted.append(Asked(prompts, 1, one.temperature, one.max_new_tokens, end))
-    written, measured = apart(0, read_folder, folder, DTYPES[run.preset.hardware.dtype], wanted, tasks, bleu)
+    engine = (folder, DTYPES[run.preset.hardware.dtype], run.preset.context)
+    written, measured = apart(0, read_folder, *engine, wanted, tasks, bleu)
     decoded = [
         [(tokenizer.decode(ids, skip_special_tokens=True), finished) for ((ids, finished, _),) in replies]
         for replies in written
@@ -85,12 +86,13 @@ def read(
 def read_folder(
     folder: Path,
     dtype: str,
+    length: int,
     asked: Sequence[Asked],
     tasks: SuiteSettings | None,
     bleu: np.random.Generator,
     memory: float,
 ) -> tuple[list[list[list[Reply]]], dict[str, Measurement]]:
-    """In the process of the engine, whose share of the GPU's memory is `memory`."""
-    lm = from_folder(folder, batch=1, dtype=dtype, backend="vllm", memory=memory)
+    """In the process of the engine. length: tokens of the longest text; memory: the engine's share of the GPU's."""
+    lm = from_folder(folder, batch=1, dtype=dtype, backend="vllm", memory=memory, length=length)
     replies = [replies_of(lm.model, one) for one in asked]
     return replies, load_suite(tasks).measure(lm, bleu) if tasks else {}

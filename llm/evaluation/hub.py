@@ -169,7 +169,7 @@ def drawn_prompts(
     run: Run[HubPreset], name: str, tokenizer, count: int | None, new_tokens: int, rng: np.random.Generator
 ) -> list[Prompt]:
     """So many of HH-RLHF's prompts at random, or all, of those that fit into the context with a reply. name: of the file (`pairs`)."""
-    known, room = read_prompts(pairs(run, name)), run.preset.model.context - new_tokens
+    known, room = read_prompts(pairs(run, name)), run.preset.context - new_tokens
     order = (known[i] for i in rng.permutation(len(known)))
     return list(islice((prompt for prompt in order if len(prompt_ids(tokenizer, prompt)) <= room), count))
 

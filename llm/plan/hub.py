@@ -207,7 +207,7 @@ def _measuring_room(preset: HubPreset) -> float:
     shape, settings = preset.model, preset.evaluate
     longest = SIZES.prompt + max(settings.max_new_tokens, settings.compared.max_new_tokens)
     if measured_by_vllm(preset):
-        return cache(shape, preset.hardware.generation_batch * longest)
+        return cache(shape, max(preset.hardware.generation_batch * longest, preset.context))
     logits = 2 * HALF * settings.batch * SIZES.longest_item * shape.vocabulary
     return max(cache(shape, settings.batch * longest), logits)
 

@@ -366,9 +366,9 @@ def test_vllm_is_refused_where_it_is_not_installed_and_told_the_folder_where_it_
         harness.from_folder(folder, batch=4, backend="vllm")
     monkeypatch.setattr(harness, "find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=lambda **given: given))
-    given = harness.from_folder(folder, batch=4, backend="vllm", dtype="bfloat16")
+    given = harness.from_folder(folder, batch=4, backend="vllm", dtype="bfloat16", length=512)
     assert given.pop("gpu_memory_utilization") == 0.9 and given.pop("generation_config") == "vllm"
-    assert given == {"pretrained": str(folder), "dtype": "bfloat16", "batch_size": "auto"}
+    assert given == {"pretrained": str(folder), "dtype": "bfloat16", "batch_size": "auto", "max_model_len": 512}
     with pytest.raises(UserError, match="device is 'cpu', allowed with backend vllm is auto"):
         harness.from_folder(folder, batch=4, backend="vllm", device="cpu")
 

@@ -51,6 +51,7 @@ def test_the_tasks_are_those_by_transformers_and_replies_follow_from_their_seeds
     assert first["reward"].n == ours["reward"].n and first["reward"].value != ours["reward"].value
     engines = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(engines) == 2 and {engine["gpu_memory_utilization"] for engine in engines} == {0.5}
+    assert {engine["length"] for engine in engines} == {run.preset.context} == {8192}
     assert all(Path(engine["model"]).parents[1] == run.folder and engine["dtype"] == "float32" for engine in engines)
     assert not list(run.folder.glob(".*"))
 

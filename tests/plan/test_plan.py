@@ -288,6 +288,17 @@ def test_by_transformers_the_tasks_logits_are_held_at_once():
     assert ours < 24 * GB < theirs < 40 * GB
 
 
+def test_an_engine_keeps_room_for_one_text_of_the_longest_that_are_measured():
+    """Tulu 3's context of 131072 tokens would take 16 GiB of keys and values."""
+    long = load_preset("tulu-3-8b")
+    few = hub.with_sampler(long, "vllm")
+    few = few.model_copy(update={"hardware": few.hardware.model_copy(update={"generation_batch": 1})})
+    weights = HALF * (parameters(long.model) + parameters(long.judge))
+    assert cache(long.model, 131072) == 16 * GB and long.context == 8192
+    assert hub.memory(few, Step("baseline")) == weights + cache(long.model, 8192)
+    assert load_preset("openllama-3b").context == 2048
+
+
 def test_a_regression_is_planned_by_its_texts_and_matrices():
     """By hand, of Zephyr: 256 texts of each model, of 64 and of 150 + 196 tokens; 32 layers, whose inputs have sizes 4096 (twice read by a matrix
     or more) and 14336."""

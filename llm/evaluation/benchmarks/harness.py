@@ -126,19 +126,26 @@ def in_memory(model, tokenizer, batch: int):
 
 
 def from_folder(
-    folder: Path, *, batch: int, dtype: str = "auto", device: str = "auto", backend: str = "hf", memory: float = 0.9
+    folder: Path,
+    *,
+    batch: int,
+    dtype: str = "auto",
+    device: str = "auto",
+    backend: str = "hf",
+    memory: float = 0.9,
+    length: int | None = None,
 ):
     """lm-eval's view of the model in a local folder.
 
     dtype, device: as for `load_folder`; vLLM takes the accelerator that it finds, and decides on the batch itself. memory: vLLM's
-    share of the accelerator's. Raises UserError as `load_folder` does, and for vLLM where it is not installed.
+    share of the accelerator's, length: the tokens of its longest text (the model's context). Raises UserError as `load_folder` does, and for vLLM where it is not installed.
     """
     if backend not in BACKENDS:
         raise UserError(f"backend is {backend!r}, allowed are {', '.join(BACKENDS)}.")
     if batch < 1:
         raise UserError(f"batch is {batch}, allowed are whole numbers from 1.")
     if backend == "vllm":
-        return _by_vllm(folder, dtype, device, memory)
+        return _by_vllm(folder, dtype, device, memory, length)
     return in_memory(*load_folder(folder, dtype, device), batch)
 
 
@@ -159,7 +166,7 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"model is {str(folder)!r}, an adapter; put it into its model first (`average`, alpha 1).")
 
 
-def _by_vllm(folder: Path, dtype: str, device: str, memory: float):
+def _by_vllm(folder: Path, dtype: str, device: str, memory: float, length: int | None):
     if find_spec("vllm") is None:
         raise UserError("backend is 'vllm', which is not installed; install the extra `gpu`, or take hf.")
     if device != "auto":
@@ -167,5 +174,5 @@ def _by_vllm(folder: Path, dtype: str, device: str, memory: float):
     check_folder(folder)
     from lm_eval.models.vllm_causallms import VLLM
 
-    how = {"gpu_memory_utilization": memory, "generation_config": "vllm"}
+    how = {"gpu_memory_utilization": memory, "generation_config": "vllm", "max_model_len": length}
     return VLLM(pretrained=str(folder), dtype=dtype, batch_size="auto", **how)
