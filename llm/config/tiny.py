@@ -43,7 +43,7 @@ HARDWARE = {
     "checkpoint_minutes": 0,
     "sampler": "transformers",
 }
-HUB = {
+HUB: dict[str, dict[str, Any]] = {
     "hardware": HARDWARE,
     "sft": {"block": 128, **_DESCENT},
     "warm_start": {"block": 128, **_DESCENT},
@@ -64,7 +64,8 @@ def tiny(preset: SmollmPreset | HubPreset, data_dir: str | None = None) -> Smoll
     data_dir: where the data sets of a hub preset are.
     """
     if isinstance(preset, SmollmPreset):
-        changed = {"model": SHAPE, **SMOLLM, "reward": _TRAINED | {"layers": preset.reward.layers and 2}}
+        changed: dict[str, Any] = {"model": SHAPE, **SMOLLM}
+        changed["reward"] = {**_TRAINED, "layers": preset.reward.layers and 2}
     else:
         models = {key: RANDOM for key, name in preset.models.model_dump().items() if name is not None}
         sections = {key: value for key, value in HUB.items() if getattr(preset, key) is not None}

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from math import sqrt
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..data.benchmarks import BENCHMARKS
 from ..data.hub import alpaca_eval
 from ..data.records import ComparisonItem, Prompt, Turn, turns_of
 from ..files import by_one, read_lines, read_made
+from ..models.batches import fitting
 from ..models.chat import encode_together, generate_replies, prompt_ids
 from ..models.loading import device_of, load_model, load_reward_model, load_tokenizer
 from ..models.rewards import reward_scores
@@ -43,7 +44,8 @@ class Judge:
     def __call__(self, prompts: Sequence[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
         """Learned rewards of (reply, finished), (prompts,)."""
         triples = [(prompt, *reply) for prompt, reply in zip(prompts, replies, strict=True)]
-        return reward_scores(self.model, self.tokenizer, triples, self.batch, encode_together).double().numpy()
+        scored = partial(reward_scores, self.model, self.tokenizer, triples, encode=encode_together)
+        return fitting(self.batch, lambda rows: scored(batch_size=rows)).double().numpy()
 
 
 @dataclass(frozen=True)
@@ -146,23 +148,18 @@ class HubEvaluator:
         if by_vllm.is_taken(self.run.preset):
             return by_vllm.read_model(self.run, model, self.tokenizer, asked, self.tasks if tasks else None)
         model, batch = model.to(device(self.run.preset)), self.run.preset.evaluate.batch
-        replies = [
-            generate_replies(
-                model,
-                self.tokenizer,
-                one.prompts,
-                max_new_tokens=one.max_new_tokens,
-                temperature=one.temperature,
-                rng=self.run.torch_rng("evaluate"),
-                batch_size=batch,
-                skip_special_tokens=True,
-            )
-            for one in asked
-        ]
+        replies = [replies_of(self.run, model, self.tokenizer, one, "evaluate") for one in asked]
         if not tasks:
             return replies, {}
         lm = in_memory(model, self.tokenizer, batch)
         return replies, self.suite.measure(lm, self.run.rng("evaluate", "bleu"))
+
+
+def replies_of(run: Run[HubPreset], model, tokenizer, asked: Texts, *purpose: str | int) -> Replies:
+    """By transformers, as many at a time as the preset says or the memory holds. purpose: tells random streams apart."""
+    write = partial(generate_replies, model, tokenizer, asked.prompts, skip_special_tokens=True)
+    how = {"max_new_tokens": asked.max_new_tokens, "temperature": asked.temperature}
+    return fitting(run.preset.evaluate.batch, lambda rows: write(**how, rng=run.torch_rng(*purpose), batch_size=rows))
 
 
 def drawn_prompts(

@@ -1,12 +1,16 @@
 """Token ids of several texts as one batch of tensors."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
+from ..errors import UserError, first_line
+
+T = TypeVar("T")
 IGNORED = -100  # the label of a token that is not learned, in transformers
 
 
@@ -71,6 +75,21 @@ def batches_of(lengths: list[int], size: int, equal: bool = False) -> Iterator[l
     for _, group in groupby(order, key=lambda i: lengths[i] if equal else 0):
         rows = list(group)
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def fitting(size: int, work: Callable[[int], T]) -> T:
+    """work(size), with half as many rows where the device's memory is full, and so on; UserError where one row is too many."""
+    while True:
+        try:
+            return work(size)
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise UserError(
+                    f"batch = 1 does not fit into the device's memory ({first_line(error)}); take a device with more"
+                ) from None
+        size //= 2  # only here, where the error no longer holds what the work had made
+        torch.cuda.empty_cache()
+        logging.getLogger(__name__).warning(f"the device's memory is full; goes on with {size} rows at a time")
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:

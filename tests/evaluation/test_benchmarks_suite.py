@@ -319,12 +319,22 @@ def test_prompts_longer_than_the_context_are_refused_or_cut(llama, told, tmp_pat
         )
 
 
-def test_too_little_memory_is_one_sentence(all_tasks):
+@pytest.mark.parametrize("room", [2, 0])
+def test_where_memory_is_full_tasks_are_asked_anew_in_smaller_batches_and_one_is_too_many_in_one_sentence(
+    all_tasks, room
+):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        if told.batch_size_per_gpu > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return -1.0
 
-    with pytest.raises(UserError, match="the device has too little memory for the tasks; give a smaller batch"):
-        all_tasks.measure(Told(full, full), np.random.default_rng(0))
+    told = Told(full, lambda doc: "a")
+    told.batch_size_per_gpu = 8
+    if room:
+        assert all_tasks.measure(told, np.random.default_rng(0)) and told.batch_size_per_gpu == room
+        return
+    with pytest.raises(UserError, match="batch = 1 does not fit into the device's memory .CUDA out of memory"):
+        all_tasks.measure(told, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from hub_runs import run_of
 from llm.config import load_preset
 from llm.config.hub import AUTHORS, HubEvaluate
 from llm.data.records import Turn
 from llm.evaluation import hub
+from llm.evaluation.by_vllm import Texts
 from llm.evaluation.hub import HubEvaluator
 from llm.plan.hub import _measuring
 from llm.run import Run
@@ -49,6 +51,23 @@ def test_whether_long_prompts_of_tasks_are_cut_is_the_presets_word(tmp_path, cut
     evaluate = HubEvaluate.model_validate(run.preset.evaluate.model_dump() | {"cut": cut})
     run = Run(run.preset.model_copy(update={"evaluate": evaluate}), 0, tmp_path)
     assert HubEvaluator(run, tmp_path / "theta_0", tmp_path / "reward").tasks.cut == cut
+
+
+def test_where_memory_is_full_replies_are_written_anew_in_smaller_batches_from_the_same_random_numbers(
+    tmp_path, monkeypatch
+):
+    tried = []
+
+    def full(model, tokenizer, prompts, *, batch_size, rng, **how):
+        tried.append((batch_size, rng.initial_seed(), how["temperature"]))
+        if batch_size > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [("a", True)] * len(prompts)
+
+    monkeypatch.setattr(hub, "generate_replies", full)
+    run = run_of("zephyr-7b-beta", tmp_path)
+    assert hub.replies_of(run, None, None, Texts(["a", "b"], 0.7, 6), "evaluate") == [("a", True)] * 2
+    assert [rows for rows, *_ in tried] == [4, 2, 1] and len({one[1:] for one in tried}) == 1
 
 
 def test_ours_compares_with_theta_0_by_the_presets_numbers(measured):

@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaModel
 
+from llm.errors import UserError
 from llm.models import batches
-from llm.models.batches import Batch, pad_replies, similar_rows
+from llm.models.batches import Batch, fitting, pad_replies, similar_rows
 from llm.models.likelihood import log_likelihoods, token_log_probs
 from llm.training.loop import token_loss
 from microcosm_runs import tiny_model
@@ -58,6 +59,23 @@ def test_rows_that_are_read_apart_have_the_loss_and_the_gradient_of_the_whole_ba
     assert ends == [length - 2 for length in lengths]
     if lengths[0] == 40:
         assert sum(read[:2]) == 2 * 40 + 4 * 9 < read[-1] == 6 * 40
+
+
+def test_where_memory_is_full_half_as_many_rows_are_taken_down_to_one(caplog):
+    tried = []
+
+    def work(rows):
+        tried.append(rows)
+        if rows > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return rows
+
+    room = 3
+    assert fitting(12, work) == 3 and tried == [12, 6, 3]
+    assert "goes on with 3 rows at a time" in caplog.text
+    room = 0
+    with pytest.raises(UserError, match="batch = 1 does not fit into the device's memory .CUDA out of memory"):
+        fitting(8, work)
 
 
 def test_batches_of_similar_rows_stay_whole():

@@ -87,11 +87,11 @@ def test_killed_sampling_for_ama_goes_on_with_the_part_that_is_missing(done, tmp
     run, theta, file = Run(done.preset, 0, tmp_path), theta_folder(done, "dpo", "own"), tmp_path / "samples.jsonl"
     shutil.copytree(done.folder / "reward", run.folder / "reward")
     monkeypatch.setattr(adapt, "PART", 5)
-    calls = killed_at(0, adapt, "generate_replies", monkeypatch)
+    calls = killed_at(0, hub, "generate_replies", monkeypatch)
     whole = adapt._samples(run, theta, tmp_path / "whole.jsonl").read_bytes()
     assert len(calls) == 3  # 13 prompts
     with monkeypatch.context() as patch:
-        killed_at(3, adapt, "generate_replies", patch)
+        killed_at(3, hub, "generate_replies", patch)
         assert in_copy(lambda: adapt._samples(run, theta, file)) == -signal.SIGKILL
     calls.clear()
     assert adapt._samples(run, theta, file).read_bytes() == whole

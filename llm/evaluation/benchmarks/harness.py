@@ -61,13 +61,15 @@ def samples_of(lm, tasks: Mapping, limit: int | None = None, chat: bool = False)
     """Task's name -> what lm-eval logs for each of its items, through the first of the task's filters.
 
     lm: from `in_memory` or `from_folder`. tasks: from `load_tasks`. limit: the first items only. chat: asked in the
-    model's chat format. Raises UserError if the device's memory is too small.
+    model's chat format. Where the device's memory is full they are asked anew, in smaller batches (`fitting`).
     """
-    import torch
     from lm_eval import evaluate
 
-    try:
-        results = evaluate(
+    from ...models.batches import fitting
+
+    def asked(batch: int) -> dict:
+        lm.batch_size_per_gpu = batch
+        return evaluate(
             lm=lm,
             task_dict={"tasks": dict(tasks), "groups": {}},
             limit=limit,
@@ -75,8 +77,8 @@ def samples_of(lm, tasks: Mapping, limit: int | None = None, chat: bool = False)
             log_samples=True,
             apply_chat_template=chat,
         )
-    except torch.OutOfMemoryError:
-        raise UserError("the device has too little memory for the tasks; give a smaller batch.") from None
+
+    results = fitting(getattr(lm, "batch_size_per_gpu", 1), asked)
     return {
         name: [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
         for name, samples in results["samples"].items()
@@ -138,7 +140,8 @@ def from_folder(
     """lm-eval's view of the model in a local folder.
 
     dtype, device: as for `load_folder`; vLLM takes the accelerator that it finds, and decides on the batch itself. memory: vLLM's
-    share of the accelerator's, length: the tokens of its longest text (the model's context). Raises UserError as `load_folder` does, and for vLLM where it is not installed.
+    share of the accelerator's, length: the tokens of its longest text (the model's context). Raises UserError as `load_folder`
+    does, and for vLLM where it is not installed.
     """
     if backend not in BACKENDS:
         raise UserError(f"backend is {backend!r}, allowed are {', '.join(BACKENDS)}.")

@@ -61,11 +61,12 @@ class PairRM:
     device: str = "auto"
 
     def prefer(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> np.ndarray:
+        from ...models.batches import fitting
         from .pairrm_model import log_odds
 
         model, tokenizer = self._loaded
         comparisons = [self._comparison(*texts) for texts in zip(prompts, first, second, strict=True)]
-        odds = log_odds(model, comparisons, tokenizer.pad_token_id, self.batch)
+        odds = fitting(self.batch, lambda rows: log_odds(model, comparisons, tokenizer.pad_token_id, rows))
         return odds.sigmoid().numpy()
 
     def _comparison(self, prompt: str, first: str, second: str):

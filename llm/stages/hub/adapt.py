@@ -12,10 +12,9 @@ from ...averaging.ama.settings import AdaptSettings, Sources
 from ...config import Algorithm, AveragingEntry, HubPreset
 from ...data.records import Prompt, Turn, messages
 from ...evaluation import by_vllm
-from ...evaluation.hub import Judge, device, drawn_prompts, dtype
+from ...evaluation.hub import Judge, device, drawn_prompts, dtype, replies_of
 from ...evaluation.keeping import Kept
 from ...files import by_one, read_made, up_to_date, write_text
-from ...models.chat import generate_replies
 from ...models.loading import load_model, load_tokenizer
 from ...run import Run
 from ..average import Found
@@ -90,19 +89,10 @@ def _sampler(run: Run[HubPreset], theta: Path, reward: Path) -> Callable[[int, l
     model = None if by_vllm.is_taken(run.preset) else load_model(theta).to(device(run.preset))
 
     def write(part: int, prompts: list[Prompt]) -> by_vllm.Replies:
+        asked = by_vllm.Texts(prompts, ama.temperature, ama.max_new_tokens)
         if model is None:
-            asked = by_vllm.Texts(prompts, ama.temperature, ama.max_new_tokens)
             return by_vllm.read(run, theta, tokenizer, [asked], None, part)[0][0]
-        return generate_replies(
-            model,
-            tokenizer,
-            prompts,
-            max_new_tokens=ama.max_new_tokens,
-            temperature=ama.temperature,
-            rng=run.torch_rng("adapt", part),
-            batch_size=run.preset.evaluate.batch,
-            skip_special_tokens=True,
-        )
+        return replies_of(run, model, tokenizer, asked, "adapt", part)
 
     def sample(part: int, some: list[Prompt]) -> list[dict]:
         prompts = [prompt for prompt in some for _ in range(ama.samples)]
