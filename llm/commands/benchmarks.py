@@ -65,6 +65,7 @@ def replies_command(
     to: To,
     tokens: Annotated[int, typer.Option(help="New tokens of a reply.")] = 2048,
     temperature: Annotated[float, typer.Option(help="0 for the likeliest reply.")] = 1.0,
+    system: Annotated[str | None, typer.Option(help="A system turn before each instruction.")] = None,
     batch: Batch = 16,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -77,7 +78,7 @@ def replies_command(
     from ..models.cache import model_name
 
     _check_new(to)
-    sampling, prompts = Sampling(tokens, temperature, batch, seed), read_instructions(instructions)
+    sampling, prompts = Sampling(tokens, temperature, batch, seed, system), read_instructions(instructions)
     replies = replies_to([one.text for one in prompts], *load_folder(model, dtype, device), sampling)
     write_outputs(to, name or model_name(model), prompts, replies)
     print(f"wrote {to}; to have GPT-4 judge it: alpaca_eval --model_outputs {to}")

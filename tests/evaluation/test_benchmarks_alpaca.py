@@ -4,9 +4,11 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from ama_models import save_models, words, write_lines
 from averaging_models import command
+from llm.data.records import Turn
 from llm.errors import UserError
 from llm.evaluation.benchmarks.alpaca import (
     Instruction,
@@ -18,6 +20,7 @@ from llm.evaluation.benchmarks.alpaca import (
     replies_to,
     write_outputs,
 )
+from llm.models.chat import generate_replies
 from llm.models.loading import load_model, load_tokenizer
 
 ASKED = [Instruction("What is kelp?", "helpful_base"), Instruction("Write « three » words.", "koala")]
@@ -101,6 +104,12 @@ def test_the_command_writes_what_the_model_says_in_its_chat_format(folder, tmp_p
     assert replies_to(asked, model, tokenizer, Sampling(5, 0.0, 3, 3)) == replies_to(
         asked, model, tokenizer, Sampling(5, 0.0, 1, 4)
     )
+    theirs = tmp_path / "with-system.json"
+    assert command(monkeypatch, "replies", folder / "theta", *options, "--system", asked[0], "--to", theirs) == 0
+    turns = [(Turn("system", asked[0]), Turn("user", text)) for text in asked]
+    how = {"max_new_tokens": 5, "temperature": 1.0, "batch_size": 3, "rng": torch.Generator().manual_seed(3)}
+    answered = generate_replies(model, tokenizer, turns, skip_special_tokens=True, **how)
+    assert read_outputs(theirs).replies == [reply for reply, _ in answered] != said.replies
     assert command(monkeypatch, "replies", folder / "theta", *options, "--to", to) == 2
     assert "which exists; give a new file" in capsys.readouterr().err
 

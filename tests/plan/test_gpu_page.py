@@ -5,6 +5,7 @@ import re
 import pytest
 
 from llm.config import HubPreset, load_preset, load_sweep, names
+from llm.config.hub import AUTHORS
 from llm.plan import hub
 from llm.plan.check import models_of
 from llm.plan.costs import HALF, Step, Utilisation, cache, parameters
@@ -14,7 +15,7 @@ from workflow import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "gpu.md").read_text()
 RUNS = re.findall(
-    r"^\| `([\w.-]+)` \| ([\w ]+) \| (\d+) (A100|H100) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$",
+    r"^\| `([\w.-]+)` \| ([\w -]+) \| (\d+) (A100|H100) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$",
     PAGE,
     re.MULTILINE,
 )
@@ -42,6 +43,11 @@ def takes(name, target, count, kind, sampler, gpu_hours, hours, disk):
     assert gpu_hours == round(sum(cost.gpu_hours for cost in found))
     assert hours == round(alone + max(sum(shared) / count, max(shared)))
     assert disk == round((sum(cost.disk for cost in found) + max(cost.scratch for cost in found)) / GB)
+
+
+def test_replies_for_table_1_are_written_as_the_authors_have_it():
+    how = f"--tokens {AUTHORS.max_new_tokens} --temperature {AUTHORS.temperature} --system '{AUTHORS.system}'"
+    assert how in PAGE and {"fig06", "fig_real_fronts"} <= set(re.findall(r"figures/(\w+)\.pdf", PAGE))
 
 
 def test_what_starts_of_engines_take_is_the_plans():

@@ -31,12 +31,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Sampling:
-    """tokens: new ones of a reply at most. temperature: 0 for the likeliest reply. batch: prompts at a time."""
+    """tokens: new ones of a reply at most. temperature: 0 for the likeliest reply. batch: prompts at a time. system: a turn before each."""
 
     tokens: int
     temperature: float
     batch: int
     seed: int
+    system: str | None = None
 
     def __post_init__(self) -> None:
         for key in ("tokens", "batch"):
@@ -50,12 +51,14 @@ def replies_to(prompts: Sequence[str], model, tokenizer, sampling: Sampling) -> 
     """A reply to each prompt; the same prompts and seed give every model the same random numbers, so that comparisons are paired."""
     import torch
 
+    from ...data.records import Turn
     from ...models.chat import generate_replies
 
+    before = (Turn("system", sampling.system),) if sampling.system else ()
     written = generate_replies(
         model,
         tokenizer,
-        list(prompts),
+        [(*before, Turn("user", prompt)) for prompt in prompts],
         max_new_tokens=sampling.tokens,
         temperature=sampling.temperature,
         rng=torch.Generator().manual_seed(sampling.seed) if sampling.temperature > 0 else None,
