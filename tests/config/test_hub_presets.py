@@ -31,6 +31,7 @@ PAPER = {  # section 3 of the paper, stage by stage
     ("zephyr-7b-beta", "ama"): ADAPT,
     ("zephyr-7b-beta-ama-paper", "ama"): ADAPT | {"dpo": 4e-5},
     ("zephyr-7b-gemma", "ama"): ADAPT,
+    ("zephyr-7b-gemma-ama-paper", "ama"): ADAPT | {"dpo": 4e-5},
     ("openllama-3b", "evaluate"): {"temperature": 1.0, "max_new_tokens": 196},
     ("zephyr-7b-beta", "evaluate"): {"temperature": 1.0, "max_new_tokens": 196},
     ("zephyr-7b-gemma", "evaluate"): {"temperature": 1.0, "max_new_tokens": 196},

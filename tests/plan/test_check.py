@@ -163,6 +163,25 @@ def test_a_model_of_another_kind_is_refused(preset, folders, tmp_path, key, sour
     assert list(found) == [f"{key} {model}"] and said in found[f"{key} {model}"]
 
 
+def test_a_tokenizer_without_what_the_template_needs_is_refused(preset, folders, tmp_path):
+    model = tmp_path / "mine"
+    shutil.copytree(folders / "model", model)
+    text = (model / "tokenizer.json").read_text()
+    (model / "tokenizer.json").write_text(text.replace("<|im_start|>", "<|other|>"))
+    models = preset.models.model_copy(update={"theta": str(model)})
+    found = missing(preset.model_copy(update={"template": "zephyr-gemma", "models": models}), tmp_path)
+    assert list(found) == [f"theta {model}"]
+    assert "template = 'zephyr-gemma' is not allowed, as the tokenizer lacks <|im_start|>" in found[f"theta {model}"]
+
+
+def test_a_ranker_that_is_not_there_is_named(preset, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for ranker, said in ((tmp_path / "nowhere", "is no folder"), (tmp_path / "empty", "config.json")):
+        evaluate = preset.evaluate.model_copy(update={"ranker": str(ranker)})
+        found = missing(preset.model_copy(update={"evaluate": evaluate}), tmp_path)
+        assert list(found) == [f"ranker {ranker}"] and said in found[f"ranker {ranker}"]
+
+
 def test_a_gated_model_of_the_hub_names_the_licence(preset, tmp_path, monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError
