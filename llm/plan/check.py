@@ -5,6 +5,7 @@ Nothing is downloaded but settings and tokenizers of models on the hub, and no m
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +24,10 @@ from ..errors import UserError, first_line, one_sentence
 from ..fetch.catalogue import FETCHABLE, resolve_model
 from ..models.cache import cache_folder
 from ..models.folder import read_json
+from ..training.distributed.vllm_writer import is_installed
 from .costs import HALF, Cost, Step, parameters
 from .hub import SIZES
-from .report import GB, Device, require_gpus, require_room
+from .report import GB, Device, require_computer, require_gpus, require_room
 
 DISTRIBUTION = "alignment-tax"
 EXTRAS = ("measure", "experiments")  # what every run needs
@@ -59,6 +61,9 @@ def check(
         )
     yield _tried("disk", lambda: _require_disk(preset, planned, seeds, out))
     if isinstance(preset, HubPreset):
+        yield _tried("computer's memory", partial(require_computer, preset, planned, gpus))
+        if _needs_vllm(preset) or preset.measured_by_vllm(is_installed()):
+            yield _tried("C compiler", _require_compiler)
         yield from _models(preset, out)
         yield from _data(preset)
     elif isinstance(preset, SmollmPreset):
@@ -84,9 +89,7 @@ def _packages(preset: AnyPreset) -> Iterator[Checked]:
             "packages", f"{DISTRIBUTION} is not installed; give `pip install -e '.[experiments]'` in its folder first"
         )
         return
-    samples = isinstance(preset, HubPreset) and (
-        preset.evaluate.sampler == "vllm" or (preset.is_trained and preset.hardware.sampler == "vllm")
-    )
+    samples = isinstance(preset, HubPreset) and _needs_vllm(preset)
     here = 0
     for needed in listed:
         extra = _extra(needed, ("", *EXTRAS, *["gpu"] * samples))
@@ -97,6 +100,23 @@ def _packages(preset: AnyPreset) -> Iterator[Checked]:
             yield Checked(f"package {needed.name}", lacking)
         here += lacking is None
     yield Checked(f"{here} packages", None)
+
+
+def _needs_vllm(preset: HubPreset) -> bool:
+    return preset.evaluate.sampler == "vllm" or (preset.is_trained and preset.hardware.sampler == "vllm")
+
+
+def _require_compiler() -> None:
+    """Triton, by which an engine of vLLM starts, compiles against Python's headers with what CC names, gcc or clang."""
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        raise UserError(
+            "no C compiler is here, by which an engine of vLLM starts; install gcc or clang, or name one by CC"
+        )
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        raise UserError(
+            f"{headers} has no Python.h, without which no engine of vLLM starts; install Python's headers (python3-dev)"
+        )
 
 
 def _extra(needed: Requirement, extras: tuple[str, ...]) -> str | None:

@@ -92,6 +92,28 @@ def resources(preset: AnyPreset, step: Step) -> dict[str, int]:
     return {"gpu": gpus, "mem_mb": ceil(memory / MB), "runtime": LEAST + ceil(SLACK * 60 * cost.hours)}
 
 
+def computer_memory() -> float:
+    """Bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def require_computer(preset: HubPreset, planned: list[tuple[Step, Cost]], gpus: int) -> None:
+    """UserError that names the step that takes most of the computer's memory, if it has less. gpus: how many the jobs share, of which as
+    many run side by side as have GPUs; 0: one at a time.
+    """
+
+    def needed(step: Step, cost: Cost) -> float:
+        together = max(1, gpus // cost.gpus) if cost.gpus else 1
+        return resources(preset, step)["mem_mb"] * MB * together
+
+    step, cost = max(planned, key=lambda pair: needed(*pair))
+    if (here := computer_memory()) < (least := needed(step, cost)):
+        raise UserError(
+            f"the computer's memory = {here / GB:.0f} GB is not allowed with preset = {preset.name} and gpus = {max(gpus, cost.gpus, 1)}, on which "
+            f"step `{step.name}` and those beside it take {least / GB:.0f}; allowed are at least as many, or fewer GPUs"
+        )
+
+
 def device_for(
     preset: Preset,
     gpus: int | None = None,
@@ -104,9 +126,7 @@ def device_for(
     moved = hub.BANDWIDTH if bandwidth is None else bandwidth * 1e12
     given = None if memory_gb is None else memory_gb * GB
     if not preset.needs_gpus:
-        return Device(
-            0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if given is None else given, peak, moved
-        )
+        return Device(0, computer_memory() if given is None else given, peak, moved)
     if gpus is not None and given is not None:
         return Device(gpus, given, peak, moved)
     import torch

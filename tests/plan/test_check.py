@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections import namedtuple
 from contextlib import nullcontext
 from importlib import metadata
@@ -17,10 +18,12 @@ from llm.config import load_preset, load_sweep
 from llm.config.hub import HubModels
 from llm.errors import UserError
 from llm.plan import check as checking
+from llm.plan import report
 from llm.plan.check import check
-from llm.plan.costs import HALF, parameters
-from llm.plan.hub import SIZES
-from llm.plan.report import Device, costs
+from llm.plan.costs import FULL, HALF, parameters
+from llm.plan.hub import SIZES, with_gpus
+from llm.plan.local import PROGRAM
+from llm.plan.report import GB, Device, costs
 from llm.stages.hub.start import take
 from microcosm_runs import command
 
@@ -55,10 +58,10 @@ def test_nothing_is_missing_where_everything_is_here(preset, tmp_path):
     assert missing(preset, tmp_path / "not" / "there") == {}
     found = [one.what for one in check(preset, costs(preset, [load_sweep("algorithms")]), lambda: ROOM, 1, tmp_path)]
     assert found[0].endswith(" packages") and int(found[0].split()[0]) > 20
-    assert found[1:3] == ["GPUs", "disk"]
-    assert [what.split()[0] for what in found[3:6]] == ["theta_0", "theta", "reward"]
-    assert found[6:8] == ["data Anthropic/hh-rlhf", "data tatsu-lab/alpaca_eval"]
-    assert len(found) == 8 + len(preset.evaluate.tasks)
+    assert found[1:4] == ["GPUs", "disk", "computer's memory"]
+    assert [what.split()[0] for what in found[4:7]] == ["theta_0", "theta", "reward"]
+    assert found[7:9] == ["data Anthropic/hh-rlhf", "data tatsu-lab/alpaca_eval"]
+    assert len(found) == 9 + len(preset.evaluate.tasks)
 
 
 def test_gpus_memory_and_disk_that_are_too_few_are_refused(preset, tmp_path, monkeypatch):
@@ -118,6 +121,40 @@ def test_a_place_that_cannot_be_written_to_is_refused(preset, tmp_path, monkeypa
         )
     monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
     assert "nothing can be written into" in missing(preset, tmp_path / "out")["disk"]
+
+
+def test_the_computers_memory_must_hold_the_jobs_that_run_side_by_side(monkeypatch):
+    pair = load_preset("zephyr-7b-beta")
+    planned = costs(pair, [load_sweep("algorithms")])
+    four_models = 4 * HALF * parameters(pair.model) + PROGRAM
+    for gpus, together in ((0, 1), (1, 1), (8, 8)):
+        monkeypatch.setattr(report, "computer_memory", lambda together=together: together * four_models * 1.001)
+        report.require_computer(pair, planned, gpus)
+        monkeypatch.setattr(report, "computer_memory", lambda together=together: together * four_models * 0.999)
+        with pytest.raises(
+            UserError, match=f"GB is not allowed with preset = zephyr-7b-beta and gpus = {gpus or 1}, on"
+        ):
+            report.require_computer(pair, planned, gpus)
+    trained = with_gpus(load_preset("openllama-3b"), 8)  # one training has all eight, policy and critic in fp32 each
+    monkeypatch.setattr(report, "computer_memory", lambda: 0.0)
+    most = 8 * (2 * FULL * parameters(trained.model) + PROGRAM)
+    with pytest.raises(UserError, match=f"and those beside it take {most / GB:.0f};"):
+        report.require_computer(trained, costs(trained, [load_sweep("algorithms")]), 8)
+
+
+def test_where_vllm_starts_a_compiler_and_pythons_headers_are_looked_for(preset, tmp_path, monkeypatch):
+    by_vllm = preset.model_copy(update={"evaluate": preset.evaluate.model_copy(update={"sampler": "vllm"})})
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "C compiler" not in missing(preset, tmp_path)
+    assert missing(by_vllm, tmp_path)["C compiler"].startswith(
+        "no C compiler is here, by which an engine of vLLM starts"
+    )
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    assert missing(by_vllm, tmp_path)["C compiler"].startswith(f"{tmp_path} has no Python.h")
+    (tmp_path / "Python.h").touch()
+    assert "C compiler" not in missing(by_vllm, tmp_path)
 
 
 def changed_config(source, to, **changes):
