@@ -47,6 +47,7 @@ class Metric:
 # Means of the abilities: each in units of its best value (`llm.evidence.frames`), or divided by what RLHF takes of it (`book`).
 MEAN_ABILITY, IN_TAXES = "mean_ability", "in_taxes"
 SAVED = "saved"  # of the tax that a rival pays at equal reward (`llm.evidence.shares`)
+SIGNS = "agreement_of_signs"  # over layers, of predicted and measured gains (`llm.evidence.claims.theory`)
 RANKS = "rank_correlation"  # over models, of what predicts the tax with the tax (`llm.evidence.claims.association`)
 
 _NATS = "log-likelihood (nats a token)"
@@ -63,6 +64,7 @@ METRICS: dict[str, Metric] = {
         Metric(IN_TAXES, "other", "abilities", "of the tax", 2),
         Metric(SAVED, "other", "tax saved", "of the rival's tax", 2, best=1.0),
         Metric(RANKS, "other", "rank correlation", "", 2),
+        Metric(SIGNS, "other", "share of one sign less share of opposite signs", "", 2),
         Metric("length", "other", "length of a reply", "words", 1, higher_is_better=False),
         Metric("win_rate", "other", "win rate", "", 3, best=1.0, label="win rate by gold reward"),
         Metric("qa_log_likelihood", "score", "log-likelihood of right choices", "nats a token", 3, short="QA, log p"),

@@ -302,4 +302,6 @@ def test_overlap_is_held_against_what_averaging_a_layer_adds():
     )  # as `llm.stages.overlap.predicted_gain`
     (line,) = explains.lines(Book("smoke", {}, {}, overlaps=[agree, overlap_file(1, *shared)]))
     assert line.verdict == "not testable here" and "no ranks" in line.untestable
+    assert theory.by_sign(agree["rlhf"]["rsf"]) == pytest.approx(-1 / 3)  # predicted 0, .1, .2; measured -, -, 0
+    assert theory.by_sign(overlap_file(0, layer(0.1, 0.92, 3.0), layer(-0.1, 0.8, 3.0))["rlhf"]["rsf"]) == 1.0
     assert theory.mean_gain(found) == pytest.approx((-1.0 - 0.5 + 0.0) / 2 / 3)

@@ -96,7 +96,7 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
             "holds",
         ),
         ("C12c", "rank correlation over layers: depth and measured gain", LEARNED, "holds"),
-        ("C12c", "measured gain, mean over layers (half in taxes, half in rises of the reward)", LEARNED, "fails"),
+        ("C12c", "layers whose measured gain has the predicted sign, less the others", LEARNED, "fails"),
     ],
     "averaging saves about half of the tax on log-likelihood that early stopping pays (P1)": [
         ("P1", f"{REAL}: MA above early stopping, log-likelihood of text", LEARNED, "holds")

@@ -6,7 +6,7 @@ A part expects one number on one side of a bound (0 where none is given). How it
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..metrics import IN_TAXES, RANKS
+from ..metrics import IN_TAXES, RANKS, SIGNS
 from . import theory
 from .association import PredictsBetter
 from .change import Change, Model, extreme
@@ -202,8 +202,9 @@ CLAIMS: tuple[Claim, ...] = (
         (
             theory.OfLayers("rank correlation over layers: predicted and measured gain of averaging a layer alone",
                 theory.by_prediction),
+            theory.OfLayers("layers whose measured gain has the predicted sign, less the others", theory.by_sign, SIGNS),
             theory.OfLayers("measured gain, mean over layers (half in taxes, half in rises of the reward)", theory.mean_gain,
-                IN_TAXES),
+                IN_TAXES, deciding=False),
             theory.OfLayers("rank correlation over layers: predicted above depth as a predictor of the measured gain",
                 theory.beyond_depth, deciding=False),
             theory.OfLayers("rank correlation over layers: depth and measured gain", theory.by_depth, deciding=False),
@@ -214,6 +215,7 @@ CLAIMS: tuple[Claim, ...] = (
             *(Elsewhere(ON_TWO_CORES, theory.OfLayers(f"{words}, by log-likelihood of text", number, unit, deciding=False))
                 for words, number, unit in (
                     ("rank correlation over layers: predicted and measured gain", theory.by_prediction, RANKS),
+                    ("layers whose measured gain has the predicted sign, less the others", theory.by_sign, SIGNS),
                     ("rank correlation over layers: depth and measured gain", theory.by_depth, RANKS),
                     ("rank correlation over layers: share of directions in common and measured gain", theory.by_share, RANKS),
                     ("measured gain, mean over layers", theory.mean_gain, IN_TAXES))),

@@ -134,6 +134,12 @@ def _predicted(n: int, s2: float, s4: float) -> float:
     return 2 * (n + s2) ** 2 / (n + 6 * s2 + s4) / n - 1
 
 
+def by_sign(overlap: Mapping) -> float:
+    """The share of the layers in which the predicted and the measured gain have the same sign, less that of the others: from -1 to 1."""
+    predicted = [layer["predicted"] for layer in overlap["layers"].values()]
+    return float(np.mean(np.sign(predicted) * np.sign(_gains(overlap))))
+
+
 def mean_gain(overlap: Mapping) -> float:
     """Mean over the layers of the measured gain."""
     return float(np.mean(_gains(overlap)))
