@@ -41,7 +41,7 @@ help:  ## list the targets
 	@echo 'Options, for example: make reproduce SEEDS="0 1 2" PRESET=microcosm TARGET=core CORES=2'
 
 reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
-	$(BIN)/python -m llm check --preset "$(PRESET)" --seeds $(words $(SEEDS))$(if $(GPUS), --gpus $(GPUS))$(patsubst llm/sweeps/%.yaml, --sweep %,$(wildcard $(TARGET:%=llm/sweeps/%.yaml)))
+	$(BIN)/python -m llm check --launch --preset "$(PRESET)" --seeds $(words $(SEEDS))$(if $(GPUS), --gpus $(GPUS))$(patsubst llm/sweeps/%.yaml, --sweep %,$(wildcard $(TARGET:%=llm/sweeps/%.yaml)))
 	$(WORKFLOW) -- $(TARGET)
 	RESULTS="$(FRESH)" FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks --jobs $(CORES)
 	$(BIN)/python -m llm table "$(ROWS)"

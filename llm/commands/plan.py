@@ -102,6 +102,12 @@ def check(
     gpus: Annotated[
         int | None, typer.Option(min=1, help="GPUs that the run is to share; default: as many as the preset says")
     ] = None,
+    launch: Annotated[
+        bool,
+        typer.Option(
+            help="then train a tiny model for a step on the GPUs, by the preset's launcher, where it trains on any"
+        ),
+    ] = False,
 ) -> None:
     """Look whether packages, GPUs, disk, models and data of a run are here; exit code 2 with a sentence on each that is not."""
     from ..config import HubPreset, load_preset
@@ -123,3 +129,8 @@ def check(
         raise UserError(
             f"preset = {loaded.name} cannot run here: {missing} of the things above {'are' if missing > 1 else 'is'} missing"
         )
+    if launch and isinstance(loaded, HubPreset) and loaded.is_trained and loaded.hardware.device == "gpu":
+        from ..plan.launched import try_launch
+
+        try_launch(loaded)
+        print(f"a step of training by launcher {loaded.hardware.launcher}: here")

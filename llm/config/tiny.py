@@ -1,11 +1,12 @@
 """Presets made tiny: the same kind, the same code path, in seconds on a processor; for tests of the plumbing, not of quality."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from .base import Settings
 from .hub import RANDOM, HubPreset
 from .local import SmollmPreset
 
+P = TypeVar("P", SmollmPreset, HubPreset)
 SHAPE = {  # three layers, since the sweeps part them in three; fewer key heads than heads, as the models have
     "layers": 3,
     "hidden_size": 64,
@@ -58,7 +59,7 @@ ALPACA = 2  # instructions of AlpacaEval, of presets that have any
 BYTES = 261  # tokens of the tokenizer of random models, one a byte (`llm.stages.hub.start`); so texts are long
 
 
-def tiny(preset: SmollmPreset | HubPreset, data_dir: str | None = None) -> SmollmPreset | HubPreset:
+def tiny(preset: P, data_dir: str | None = None) -> P:
     """The preset with "-tiny" after its name, small numbers, and models of `SHAPE`, of random weights where it is a hub preset.
 
     data_dir: where the data sets of a hub preset are.

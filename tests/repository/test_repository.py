@@ -261,15 +261,15 @@ def test_options_of_make_reach_the_workflow():
         r'snakemake --cores 5 --nolock --rerun-incomplete --resources gpu=1 --config preset="my presets/smoke.yml" seeds="3 4" .*-- all\n',
         plan,
     )
-    assert '-m llm check --preset "my presets/smoke.yml" --seeds 2\n' in plan
+    assert '-m llm check --launch --preset "my presets/smoke.yml" --seeds 2\n' in plan
     environment = os.environ | {"PRESET": "my presets/smoke.yml"}
     told = subprocess.run(plan.splitlines()[-1], shell=True, env=environment, capture_output=True, text=True).stdout
     assert told.endswith("; rows: out/results/smoke\n")
     plan = make("-n", "reproduce", "GPUS=8")
     assert re.search(r'snakemake --cores 8 .* --resources gpu=8 .* results="out/results" gpus=8 -- core\n', plan)
-    assert '-m llm check --preset "microcosm" --seeds 1 --gpus 8 --sweep core\n' in plan
+    assert '-m llm check --launch --preset "microcosm" --seeds 1 --gpus 8 --sweep core\n' in plan
     plan = make("-n", "reproduce", "TARGET=core algorithms")
-    assert '-m llm check --preset "microcosm" --seeds 1 --sweep core  --sweep algorithms\n' in plan
+    assert '-m llm check --launch --preset "microcosm" --seeds 1 --sweep core  --sweep algorithms\n' in plan
     plan = make("-n", "-B", "test", "TORCH=torch==2.13.0 --index-url https://example.org")
     assert "torch==2.13.0 --index-url https://example.org\n" in plan
 
