@@ -1076,11 +1076,14 @@ if measured:
             rows_here = rows[rows["layer"] == depth]
             ax.plot(rows_here["predicted"], rows_here["measured"], ".", color=colour, label=depth)
         ax.axhline(0, color=INK, linewidth=0.7)
+        ax.locator_params(axis="x", nbins=5)
         ax.set(title=world, xlabel="predicted gain of the layer's half-and-half average", ylabel="measured gain")
         ax.legend(title="layer", ncols=2)
     style.foot(
         fig,
-        "; ".join(f"{world}: {rows['seed'].nunique()} seeds" for world, rows in shown.items())
+        "; ".join(
+            f"{world}: seeds {', '.join(map(str, sorted(rows['seed'].unique())))}" for world, rows in shown.items()
+        )
         + "; a point is a layer of a seed.",
     )
     style.save(fig, "theory-layers-measured")

@@ -56,8 +56,8 @@ def overlap(evaluator: Evaluator, theta: Path) -> dict:
     of_b = gradient_blocks(end, _own_replies(evaluator, end), evaluator, numbers)
     rng, layers = run.rng("overlap", "permutations"), {}
     effects = layer_effects(evaluator, between, [groups[number] for number in numbers])
-    for number, *both in zip(numbers, of_a, of_b, strict=True):
-        layers[groups[number]] = compare(*both, rng) | {"effect": effects[groups[number]]}
+    for number, a, b in zip(numbers, of_a, of_b, strict=True):
+        layers[groups[number]] = compare(a, b, rng) | {"effect": effects[groups[number]]}
     ends = {name: _values(evaluator, model) for name, model in (("theta_0", start), ("theta", end))}
     return {"dimension": of_a.shape[-1], "layers": layers, **ends}
 
