@@ -1082,7 +1082,8 @@ if measured:
     style.foot(
         fig,
         "; ".join(
-            f"{world}: seeds {', '.join(map(str, sorted(rows['seed'].unique())))}" for world, rows in shown.items()
+            f"{world}: seed{'s' * (rows['seed'].nunique() > 1)} {', '.join(map(str, sorted(rows['seed'].unique())))}"
+            for world, rows in shown.items()
         )
         + "; a point is a layer of a seed.",
     )
