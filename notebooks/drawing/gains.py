@@ -57,7 +57,7 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
         title = panels.title(ability, len(axes[0]))
         ax.set_xlabel(f"{title},\nminus {several_rivals(compared)}'s")
         wide = len(axes[0]) < panels.NARROW
-        ax.xaxis.set_major_locator(MaxNLocator(4 if wide else 2, steps=[1, 2, 5, 10]))  # 2.5 would take a digit more
+        ax.xaxis.set_major_locator(MaxNLocator(4 if wide else 2, steps=[1, 2, 3, 4, 5, 10]))  # 2.5 takes a digit more
     if has_range:
         if not seeds:
             axes[0, -1].axvline(0.5, color=style.GREY, linewidth=0.8)  # where a comparison would begin
