@@ -1069,7 +1069,9 @@ for world, overlaps in WORLDS.items():
 # %%
 if measured:
     shown = {world: by_layer(overlaps) for world, overlaps in WORLDS.items() if overlaps}
-    fig, axes = plt.subplots(1, len(shown), figsize=(style.COLUMN * len(shown), style.PANEL + 0.5), squeeze=False)
+    fig, axes = plt.subplots(
+        1, len(shown), figsize=(style.WIDTH if len(shown) > 1 else style.COLUMN, style.PANEL + 0.5), squeeze=False
+    )
     for ax, (world, rows) in zip(axes[0], shown.items(), strict=True):
         depths = sorted(rows["layer"].unique())
         for depth, colour in zip(depths, style.shades(len(depths)), strict=True):

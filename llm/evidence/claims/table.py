@@ -212,7 +212,7 @@ CLAIMS: tuple[Claim, ...] = (
                 deciding=False),
             theory.OfLayers("rank correlation over layers: predicted at equal ranks, and measured gain", theory.by_prediction_at_equal_ranks,
                 deciding=False),
-            *(Elsewhere(ON_TWO_CORES, theory.OfLayers(f"{words}, by log-likelihood of text", number, unit, deciding=False))
+            *(Elsewhere(ON_TWO_CORES, theory.OfLayers(f"{words}, by log-likelihood of text", number, unit), deciding=False)
                 for words, number, unit in (
                     ("rank correlation over layers: predicted and measured gain", theory.by_prediction, RANKS),
                     ("layers whose measured gain has the predicted sign, less the others", theory.by_sign, SIGNS),
