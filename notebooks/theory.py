@@ -1073,14 +1073,18 @@ if measured:
         1, len(shown), figsize=(style.WIDTH if len(shown) > 1 else style.COLUMN, style.PANEL + 0.5), squeeze=False
     )
     for ax, (world, rows) in zip(axes[0], shown.items(), strict=True):
-        depths = sorted(rows["layer"].unique())
-        for depth, colour in zip(depths, style.shades(len(depths)), strict=True):
-            rows_here = rows[rows["layer"] == depth]
-            ax.plot(rows_here["predicted"], rows_here["measured"], ".", color=colour, label=depth)
+        thirds = pd.qcut(rows["layer"], 3, labels=False)
+        for third, part in enumerate(("input", "middle", "output")):
+            of_third = rows[thirds == third]
+            kind = {
+                "color": style.look(f"part-{part}").colour,
+                "label": f"layers {of_third['layer'].min()} to {of_third['layer'].max()}",
+            }
+            ax.plot(of_third["predicted"], of_third["measured"], ".", **kind)
         ax.axhline(0, color=INK, linewidth=0.7)
         ax.locator_params(axis="x", nbins=5)
         ax.set(title=world, xlabel="predicted gain of the layer's half-and-half average", ylabel="measured gain")
-        ax.legend(title="layer", ncols=2)
+        ax.legend(loc="lower right")
     style.foot(
         fig,
         "; ".join(
