@@ -254,9 +254,14 @@ CLAIMED = {
 }
 
 
+def small_paths(frame):
+    """Of the methods that were measured."""
+    return {name: paths.path(frame, name) for name in (*WHOLE, *BETTER) if name in set(frame["family"])}
+
+
 def drawn(frame):
     """The fronts of seeds in which the same was measured."""
-    small = {name: paths.path(frame, name) for name in (*WHOLE, *BETTER) if name in set(frame["family"])}
+    small = small_paths(frame)
     fig = fronts.figure(fronts.by_reward(small, frame), SMALL.name, columns=2)
     if set(BETTER) & set(small):
         style.save(fig, "fig_real_laptop-averages")
@@ -266,8 +271,7 @@ def drawn(frame):
 
 def laptop(frame):
     """One seed of the preset for two cores: its tax, and the comparisons that its rows allow."""
-    there = [name for name in (*WHOLE, *BETTER) if name in set(frame["family"])]
-    small = {name: paths.path(frame, name) for name in there}
+    small = small_paths(frame)
     change = tax(paths.of_method(frame, "theta"), paths.theta_0(frame))
     better = [name for name in BETTER if name in small]
     compared = pairs_of(small, frame) + compare.contests(small, frame, "ma", better, everywhere=True)

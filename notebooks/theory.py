@@ -24,6 +24,7 @@ import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 
 from drawing import sentences, style
+from drawing.panels import seed_count
 
 style.use()
 LOOKS, INK, GREY = style.THEORY_LOOKS, style.INK, style.GREY
@@ -997,8 +998,8 @@ from llm.evidence.claims.book import read_overlaps
 from llm.evidence.claims.theory import beyond_depth, by_depth, by_prediction, by_share, mean_gain, measured_gain
 from llm.evidence.intervals import t_interval
 
-measured = read_overlaps(style.results("microcosm"))
-real = read_overlaps(style.results("smollm2-135m"))
+WORLDS = {"microcosm": "microcosm", "SmolLM2-135M": "smollm2-135m"}
+OVERLAPS = {world: found for world, preset in WORLDS.items() if (found := read_overlaps(style.results(preset)))}
 
 
 def by_layer(overlaps):
@@ -1024,10 +1025,9 @@ def by_layer(overlaps):
     )
 
 
-layers = by_layer(measured) if measured else "No run's overlap has been measured yet: snakemake overlap."
-layers.groupby("layer").mean(numeric_only=True).drop(columns=["seed", "below the null"]).round(
-    3
-) if measured else layers
+LAYERS = {world: by_layer(overlaps) for world, overlaps in OVERLAPS.items()}
+means = LAYERS["microcosm"].groupby("layer").mean(numeric_only=True).round(3) if "microcosm" in LAYERS else None
+"No overlap measured yet: snakemake overlap." if means is None else means.drop(columns=["seed", "below the null"])
 
 
 # %%
@@ -1041,25 +1041,18 @@ def over_seeds(number, overlaps):
 
 
 TOLD = """
-**{world}**, {seeds} seed{s}: the predicted gain ranks the layers by the measured one with {prediction}; a layer's number, which knows
+**{world}**, {seeds}: the predicted gain ranks the layers by the measured one with {prediction}; a layer's number, which knows
 nothing of overlap, with {depth} (a difference of {beyond}), and the share of directions in common with {share}. The measured gain itself is {gain} on average (half in
 taxes, half in rises of the reward): a gain is predicted in {up} of {n} layers, and {gained} gained. In {below} of them the tasks share fewer
 directions than when the examples' tasks are exchanged at random (below the 2.5 % quantile of 200 exchanges).
 """
 NUMBERS = {"prediction": by_prediction, "depth": by_depth, "beyond": beyond_depth, "share": by_share, "gain": mean_gain}
-WORLDS = {"microcosm": measured, "SmolLM2-135M": real}
-for world, overlaps in WORLDS.items():
-    if overlaps:
-        of_world = by_layer(overlaps)
-        up, gained = (int((of_world[column] > 0).sum()) for column in ("predicted", "measured"))
-        counts = {
-            "up": up,
-            "n": len(of_world),
-            "gained": gained or "none",
-            "below": int(of_world["below the null"].sum()),
-        }
-        told = {name: over_seeds(number, overlaps) for name, number in NUMBERS.items()}
-        sentences.show(TOLD.format(world=world, seeds=len(overlaps), s="s" * (len(overlaps) > 1), **counts, **told))
+for world, overlaps in OVERLAPS.items():
+    of_world = LAYERS[world]
+    up, gained = (int((of_world[column] > 0).sum()) for column in ("predicted", "measured"))
+    counts = {"up": up, "n": len(of_world), "gained": gained or "none", "below": int(of_world["below the null"].sum())}
+    told = {name: over_seeds(number, overlaps) for name, number in NUMBERS.items()}
+    sentences.show(TOLD.format(world=world, seeds=seed_count(len(overlaps)), **counts, **told))
 
 # %% [markdown]
 # A layer that gains is one whose average is better, in the mean over both tasks, than theta_0's layer for the abilities and theta's for the reward.
@@ -1067,12 +1060,10 @@ for world, overlaps in WORLDS.items():
 # The two are no bounds of one another.
 
 # %%
-if measured:
-    shown = {world: by_layer(overlaps) for world, overlaps in WORLDS.items() if overlaps}
-    fig, axes = plt.subplots(
-        1, len(shown), figsize=(style.WIDTH if len(shown) > 1 else style.COLUMN, style.PANEL + 0.5), squeeze=False
-    )
-    for ax, (world, rows) in zip(axes[0], shown.items(), strict=True):
+if LAYERS:
+    width = style.WIDTH if len(LAYERS) > 1 else style.COLUMN
+    fig, axes = plt.subplots(1, len(LAYERS), figsize=(width, style.PANEL + 0.5), squeeze=False)
+    for ax, (world, rows) in zip(axes[0], LAYERS.items(), strict=True):
         thirds = pd.qcut(rows["layer"], 3, labels=False)
         for third, part in enumerate(("input", "middle", "output")):
             of_third = rows[thirds == third]
@@ -1089,7 +1080,7 @@ if measured:
         fig,
         "; ".join(
             f"{world}: seed{'s' * (rows['seed'].nunique() > 1)} {', '.join(map(str, sorted(rows['seed'].unique())))}"
-            for world, rows in shown.items()
+            for world, rows in LAYERS.items()
         )
         + "; a point is a layer of a seed.",
     )

@@ -42,9 +42,7 @@ class LocalPreset(Preset):
     device: Literal["cpu", "gpu"]  # where models are trained and measured
     threads: Count  # of the steps that all others wait for, up to alignment; the others run side by side, with one each
     thin_parts: Count  # 1: single parts at all of a sweep's ratios; k: at every k-th of them, from the first
-    thin_layers: (
-        Count  # k: how far tasks overlap, and what averaging a layer alone does, at every k-th layer from the first
-    )
+    thin_layers: Count  # k: overlap of tasks is measured at every k-th layer, from the first
     prompts: Mixture  # of alignment prompts, by kind
     max_new_tokens: Count
     generation_batch: Count

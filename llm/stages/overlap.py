@@ -21,6 +21,7 @@ from ..config import Algorithm
 from ..data.records import AbilityItems
 from ..errors import UserError
 from ..evaluation.local import Evaluator
+from ..evidence.claims.theory import predicted_gain
 from ..grouping import Grouping, labels, layer_list
 from ..models.batches import Tokens, pad_replies
 from ..models.chat import encode_apart, generate_replies
@@ -204,10 +205,3 @@ def cosines_of(a: NDArray[np.float64], b: NDArray[np.float64], ranks: Sequence[i
     """
     first, second = (np.linalg.eigh(each)[1][:, -rank:] for each, rank in zip((a, b), ranks, strict=True))
     return np.clip(np.linalg.svd(first.T @ second, compute_uv=False), 0.0, 1.0)
-
-
-def predicted_gain(n_a: int, n_b: int, s2: float, s4: float) -> float:
-    """n_eff / sqrt(n_a n_b) - 1 of the half-and-half average of subspaces of dimensions n_a and n_b (`theory.overlap`, the
-    classes in common): by how much it multiplies the features that each task has alone, geometric mean over the two.
-    """
-    return (n_a + n_b + 2 * s2) ** 2 / (n_a + n_b + 12 * s2 + 2 * s4) / (n_a * n_b) ** 0.5 - 1

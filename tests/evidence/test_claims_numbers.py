@@ -296,10 +296,8 @@ def test_overlap_is_held_against_what_averaging_a_layer_adds():
     with pytest.raises(theory.NoUnit):
         theory.by_prediction(found)
     assert theory.beyond_depth(agree["rlhf"]["rsf"]) == 0.0 and theory.beyond_depth(oppose["rlhf"]["rsf"]) == -2.0
-    equal = theory._predicted(4, 3.0, 2.0)
-    assert equal == pytest.approx(
-        (8 + 2 * 3) ** 2 / (8 + 12 * 3 + 2 * 2) / 4 - 1
-    )  # as `llm.stages.overlap.predicted_gain`
+    equal = theory.predicted_gain(4, 4, 3.0, 2.0)
+    assert equal == pytest.approx((8 + 2 * 3) ** 2 / (8 + 12 * 3 + 2 * 2) / 4 - 1)
     (line,) = explains.lines(Book("smoke", {}, {}, overlaps=[agree, overlap_file(1, *shared)]))
     assert line.verdict == "not testable here" and "no ranks" in line.untestable
     assert theory.by_sign(agree["rlhf"]["rsf"]) == pytest.approx(-1 / 3)  # predicted 0, .1, .2; measured -, -, 0

@@ -124,14 +124,15 @@ def beyond_depth(overlap: Mapping) -> float:
 
 def by_prediction_at_equal_ranks(overlap: Mapping) -> float:
     """`by_prediction` as if both tasks used as many directions as the smaller one does, so that their number cannot tell layers apart."""
-    return _ranked(
-        [_predicted(min(layer["ranks"]), layer["s2"], layer["s4"]) for layer in overlap["layers"].values()], overlap
-    )
+    layers = ((min(layer["ranks"]), layer["s2"], layer["s4"]) for layer in overlap["layers"].values())
+    return _ranked([predicted_gain(n, n, s2, s4) for n, s2, s4 in layers], overlap)
 
 
-def _predicted(n: int, s2: float, s4: float) -> float:
-    """`llm.stages.overlap.predicted_gain` of two subspaces of dimension n."""
-    return 2 * (n + s2) ** 2 / (n + 6 * s2 + s4) / n - 1
+def predicted_gain(n_a: int, n_b: int, s2: float, s4: float) -> float:
+    """n_eff / sqrt(n_a n_b) - 1 of the half-and-half average of subspaces of dimensions n_a and n_b (`theory.overlap`, the
+    classes in common): by how much it multiplies the features that each task has alone, geometric mean over the two.
+    """
+    return (n_a + n_b + 2 * s2) ** 2 / (n_a + n_b + 12 * s2 + 2 * s4) / (n_a * n_b) ** 0.5 - 1
 
 
 def by_sign(overlap: Mapping) -> float:
