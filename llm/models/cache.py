@@ -20,7 +20,7 @@ def local_model(given: str | Path, option: str) -> Path:
     if path.exists() or not match or path.is_absolute() or str(given).startswith("."):
         return path
     name, revision = match["name"], match["revision"] or "main"
-    home = cache_folder(os.environ) / f"models--{name.replace('/', '--')}"
+    home = home_of(name)
     reference = home / "refs" / revision
     commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
     found = home / "snapshots" / commit
@@ -44,6 +44,11 @@ def findable(folder: Path) -> str:
             except UserError:
                 pass  # it lies in another cache
     return str(folder)
+
+
+def home_of(name: str) -> Path:
+    """Where the hub's library keeps a model ORG/NAME, whether it is there or not."""
+    return cache_folder(os.environ) / f"models--{name.replace('/', '--')}"
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:

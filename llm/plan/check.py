@@ -22,7 +22,7 @@ from ..data.hub.place import DataSet, Place, is_offline, require_files
 from ..data.smollm.rows import FOLDER
 from ..errors import UserError, first_line, one_sentence
 from ..fetch.catalogue import FETCHABLE, resolve_model
-from ..models.cache import cache_folder
+from ..models.cache import cache_folder, home_of
 from ..models.folder import read_json
 from ..training.distributed.vllm_writer import is_installed
 from .costs import HALF, Cost, Step, parameters
@@ -154,7 +154,7 @@ def _require_disk(preset: AnyPreset, planned: list[tuple[Step, Cost]], seeds: in
         _require_free(f"out = {out}", "--out", place, needed, [run])
         return
     cache, fetched = cache_folder(os.environ), _fetched(preset)
-    ours = [cache / f"models--{name.replace('/', '--')}" for name in models_of(preset).values()]
+    ours = [home_of(name) for name in models_of(preset).values()]
     ours += [*cache.glob("datasets--*"), cache.parent / "datasets"]
     if fetched and _disk(_existing(cache)) != _disk(place):
         needed += seeds * (HALF * parameters(preset.model) * (preset.models.theta_0 is not None) - SIZES.documents)

@@ -260,7 +260,7 @@ def _by_method(front: _Front, candidates: Sequence[Candidate], keep: float, inte
     between = np.array([alpha != 0 for _, alpha in front.names])  # not theta_0 itself, which all have in common
     enough = front.in_sequence((margin(front.full[0], keep) >= 0) & between)
     gains, drawn = front.gains(front.full), front.gains(front.seen)
-    places = [front.away(name)[max(0, enough[front.away(name)].sum() - 1)] for name in front.methods]
+    places = [away[max(0, enough[away].sum() - 1)] for away in map(front.away, front.methods)]
     most, found = max(places, key=lambda place: gains[place + 1]) + 1, {}
     for place, own in ((place, candidates[place]) for place in places):
         less = interval(gains[most] - gains[place + 1], drawn[:, most] - drawn[:, place + 1])
