@@ -69,14 +69,25 @@ def test_states_are_those_after_the_prompt_and_after_each_token(model, together)
         torch.testing.assert_close(states, whole, rtol=1e-3, atol=1e-4)
 
 
-def test_a_prompt_is_read_once_whatever_comes_after_it(model, monkeypatch):
-    read, forward = [], model.model.forward
+@pytest.fixture
+def recorded(model, monkeypatch):
+    """A function that gives a list of what `of` makes of the token ids of every forward pass from now on."""
 
-    def counting(**given):
-        read.append(given["input_ids"].numel())
-        return forward(**given)
+    def record(of):
+        found, forward = [], model.model.forward
 
-    monkeypatch.setattr(model.model, "forward", counting)
+        def counting(**given):
+            found.append(of(given["input_ids"]))
+            return forward(**given)
+
+        monkeypatch.setattr(model.model, "forward", counting)
+        return found
+
+    return record
+
+
+def test_a_prompt_is_read_once_whatever_comes_after_it(model, recorded):
+    read = recorded(torch.Tensor.numel)
     reader, question = Reader(model), ids(30)
     reply_log_likelihoods(reader, [(question, ids(3)) for _ in range(4)])
     assert read == [30, 4 * 2]  # the last token of a reply is wanted, but nothing after it
@@ -86,28 +97,16 @@ def test_a_prompt_is_read_once_whatever_comes_after_it(model, monkeypatch):
     assert read == [30, 4 * 2, 1, 5]
 
 
-def test_long_prompts_are_not_read_beside_short_ones(model, monkeypatch):
-    read, forward = [], model.model.forward
-
-    def counting(**given):
-        read.append(tuple(given["input_ids"].shape))
-        return forward(**given)
-
-    monkeypatch.setattr(model.model, "forward", counting)
+def test_long_prompts_are_not_read_beside_short_ones(model, recorded, monkeypatch):
+    read = recorded(lambda ids: tuple(ids.shape))
     monkeypatch.setattr(module, "PADDING", 9)
     lengths = [30, 4, 31, 7, 5, 40, 30]
     Reader(model).learn([ids(length) for length in lengths])
     assert read == [(3, 7), (3, 31), (1, 40)]  # 5 and 1 tokens of padding; 40 beside the others would make 29
 
 
-def test_keys_and_values_that_are_copied_together_have_their_limit(model, monkeypatch):
-    rows, forward = [], model.model.forward
-
-    def counting(**given):
-        rows.append(len(given["input_ids"]))
-        return forward(**given)
-
-    monkeypatch.setattr(model.model, "forward", counting)
+def test_keys_and_values_that_are_copied_together_have_their_limit(model, recorded, monkeypatch):
+    rows = recorded(len)
     each = 2 * 2 * 2 * 4 * 4 * 30  # keys and values of 2 layers with 2 heads of 4 numbers of 4 bytes
     monkeypatch.setattr(module, "ROOM", 3 * each)
     reply_log_likelihoods(Reader(model), [(ids(30), ids(3)) for _ in range(8)])
