@@ -80,9 +80,9 @@ def other_runs(run: Run, theta: Path) -> dict[str, Path]:
     """{"run2": theta of the second run of the same alignment at the same rate, ...}, of those that are there."""
     rlhf, rate = theta.parent.parent.name, theta.parent.name
     found: dict[str, Path] = {}
-    for name, method in METHODS.items():
-        stream = method.given.get("stream", 1)
-        if method.kind != "alignment" or method.section != rlhf or stream == 1:
+    for name in run.preset.algorithms:
+        stream = METHODS[name].given.get("stream", 1)
+        if METHODS[name].section != rlhf or stream == 1:
             continue
         out = aligned_folder(run, name, rate)
         if not run.preset.stops or theta_file(out).is_file():

@@ -131,6 +131,34 @@ def test_regression_averaging_goes_layer_by_layer_and_a_killed_job_goes_on(tmp_p
     assert values(lines, "lines", alpha=0.5).keys() == METRICS | {"win_rate"}
 
 
+SHORT = """
+name: short
+rlhf: [rsf, dpo, ppo]
+learning_rates: [null]
+trajectory: false
+averaging:
+  - {label: ma, method: ma, alphas: [0.5], grouping: &all {parts: 3, embeddings: first, norm: mean, head: mean}}
+  - {label: regmean, method: regmean, options: {strength: [1]}, grouping: *all}
+training: []
+"""
+
+
+@pytest.mark.parametrize("rlhf", ["rsf", "dpo", "ppo"])
+def test_the_commands_measure_what_was_trained(whole, tmp_path, monkeypatch, rlhf):
+    run, _ = whole
+    preset, short = tmp_path / "tiny.yaml", tmp_path / "short.yaml"
+    short.write_text(SHORT)
+    assert command(monkeypatch, "tiny", "openllama-3b", "--data-dir", DATA, "--to", preset) == 0
+    given = ("--rlhf", rlhf, "--preset", preset, "--out", run.out)
+    assert command(monkeypatch, "trajectory", *given) == 0
+    for label in ("ma", "regmean"):
+        assert command(monkeypatch, "sweep", short, "--entry", label, *given) == 0
+    rows = run.folder / "rows" / rlhf / "own"
+    for name, method in {"trajectory": "theta", "ma": "ma", "regmean": "regmean"}.items():
+        found = [json.loads(line) for line in (rows / f"{name}.jsonl").read_text().splitlines()]
+        assert set(values(found, method)) == METRICS
+
+
 def test_a_model_is_trained_from_the_raw_data_to_theta_and_again_only_where_something_is_missing(
     whole, tmp_path, monkeypatch
 ):
