@@ -89,7 +89,8 @@ def _save_random(preset, folder: Path) -> None:
     from ..stages.hub.start import byte_tokenizer, random_model
 
     tokenizer = byte_tokenizer(getattr(preset, "template", "smollm2"))
-    model = random_model(preset.model, getattr(preset, "architecture", "LlamaForCausalLM"), tokenizer, seed=0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):  # a processor takes a minute to draw 3B weights
+        model = random_model(preset.model, getattr(preset, "architecture", "LlamaForCausalLM"), tokenizer, seed=0)
     save_model(model.to(torch.bfloat16), tokenizer, folder)
 
 
@@ -116,7 +117,7 @@ def _of_ours(preset, folder: Path, prompt: int, reply: int) -> Found:
     model = load_model(folder, Run(preset, 0, folder).device).float()
     rows, limits = preset.generation_batch, {"max_new_tokens": reply, "end_id": -1, "pad_id": 0}
     for _ in range(2):
-        start, rng = perf_counter(), torch.Generator(model.device).manual_seed(0)
+        start, rng = perf_counter(), torch.Generator().manual_seed(0)
         generate(model, _prompts(rows, prompt), **limits, temperature=1.0, rng=rng, batch_size=rows)
     yield "written by transformers", rows * reply / (perf_counter() - start), rows
     batch = pad_right([(ids, [1.0] * len(ids)) for ids in _prompts(preset.rsf.batch, prompt + reply)], 0)

@@ -34,16 +34,19 @@ def plan(
         ),
     ] = None,
     measured: Annotated[
-        Path | None, typer.Option(help="speeds that `bench speed` measured on a GPU, to be shown beside the plan's")
+        Path | None,
+        typer.Option(
+            help="speeds that `bench speed` measured on a GPU, to be shown beside the plan's; default: those of one H200"
+        ),
     ] = None,
 ) -> None:
     """Print every step of a run with its GPUs, hours, memory and disk; refuse what the machine cannot hold (docs/gpu.md)."""
     from ..config import HubPreset, load_preset
     from ..plan.hub import with_gpus, with_sampler
-    from ..plan.measured import lines, read_measured
+    from ..plan.measured import H200, lines, read_measured
     from ..plan.report import costs, device_for, require_room, text
 
-    loaded, speeds = load_preset(preset), read_measured(measured) if measured else []
+    loaded, speeds = load_preset(preset), read_measured(measured or H200)
     if isinstance(loaded, HubPreset):
         loaded = with_sampler(with_gpus(loaded, gpus) if gpus else loaded, sampler or loaded.evaluate.sampler)
     device = device_for(loaded, gpus, memory_gb, tflops, bandwidth)

@@ -33,7 +33,7 @@ from .costs import (
 PEAK = 312e12  # operations a second in bf16 of an A100, the default of `plan --tflops`
 BANDWIDTH = 2.0e12  # bytes a second of an A100's memory (80 GB), the default of `plan --bandwidth`
 TUNED = ("sft", "warm_start")  # rules that tune a model on conversations, by the preset's section of that name
-LAUNCHES = 0.6e-3  # seconds a layer and step of transformers, assumed; vLLM replays recorded steps
+LAUNCHES = 1.5e-3  # seconds a layer and step of transformers, as measured (`h200.json`); vLLM replays recorded steps
 SAVED = 1.5e9  # bytes a second that a disk takes, assumed
 STARTED = 90.0  # seconds until an engine of vLLM has read a model and recorded its steps, assumed
 

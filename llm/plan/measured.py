@@ -1,4 +1,4 @@
-"""Speeds that were measured on a GPU (`llm.bench.speed`), beside what the plan assumes."""
+"""Speeds that were measured on a GPU (`llm.bench.speed`), beside what the plan says: those of one H200, or the user's own."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,11 @@ from .hub import LAUNCHES, STARTED
 from .local import PACES
 from .report import Device
 
+H200 = Path(__file__).with_name(
+    "h200.json"
+)  # measured on an H200 by examples/gpu-session.sh; torch 2.11, transformers 5.17
+CARDS = {"NVIDIA H200": (989e12, 4.8e12)}  # bf16 operations and bytes of memory a second, by the data sheet
+
 
 class Measured(Settings):
     """speed: tokens a second, or seconds until an engine had started. together: rows. prompt, reply: tokens of each that was written."""
@@ -27,13 +32,14 @@ class Measured(Settings):
     reply: Count
 
     def planned(self, preset: AnyPreset, device: Device) -> float:
-        """The same by the plan."""
+        """The same by the plan, for the card it was measured on where that is known, else for `device`."""
+        peak, bandwidth = CARDS.get(self.device, (device.peak, device.bandwidth))
         if self.what.startswith("engine"):
             return STARTED
         if isinstance(preset, HubPreset):
             context = self.prompt + self.reply / 2
             how = Together(self.together, context, LAUNCHES * (self.what != "written by vLLM"))
-            speed = gpu_speed(preset.model, device.peak, device.bandwidth, preset.hardware.checkpointing, how)
+            speed = gpu_speed(preset.model, peak, bandwidth, preset.hardware.checkpointing, how)
         else:
             speed = PACES[preset.data, preset.device].speed
         return speed.trained if self.what == "trained" else speed.written

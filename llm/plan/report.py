@@ -45,7 +45,7 @@ def text(preset: Preset, planned: list[tuple[Step, Cost]], seeds: int) -> str:
     disk = seeds * sum(cost.disk for cost in all_costs) + max(cost.scratch for cost in all_costs)
     unit, place, one = ("GPU hours", "on a GPU", "GPU") if preset.needs_gpus else ("core hours", "of a step", "core")
     by_speed = f"by rough speeds of one {one}"
-    how = "by operations a token, bytes moved and assumed utilisation" if isinstance(preset, HubPreset) else by_speed
+    how = "by operations a token, bytes moved and shares of the peaks" if isinstance(preset, HubPreset) else by_speed
     peak = max(cost.memory for cost in all_costs) / GB
     total = f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB"
     return "\n".join([*lines, total])

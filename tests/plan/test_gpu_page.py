@@ -10,6 +10,7 @@ from llm.plan import hub
 from llm.plan.check import models_of
 from llm.plan.costs import HALF, Step, Utilisation, cache, parameters
 from llm.plan.hub import with_gpus, with_sampler
+from llm.plan.measured import H200, read_measured
 from llm.plan.report import GB, Device, costs, require_room
 from workflow import REPOSITORY
 
@@ -68,6 +69,21 @@ def test_heads_of_100_numbers_computed_as_128_in_16_rows_leave_writing_bound_by_
     moved = HALF * parameters(shape) + writes.batch * cache(shape, 1) * writes.context
     assert shape.head_size == 100 and round(16 * 128 / 100) == 20 and writes.batch == 128
     assert operations / (hub.PEAK * share.reading) < moved / (hub.BANDWIDTH * share.bandwidth)
+
+
+def test_speeds_on_an_h200_are_those_of_the_file_and_of_the_plan():
+    lines = re.findall(r"^\| `([\w.-]+)` \| ([\w ]+) \| (\d+) \| (\d+) \| (\d+) \|$", PAGE, re.MULTILINE)
+    nothing = Device(1, 80 * GB)
+    assert lines == [
+        (
+            row.preset,
+            row.what,
+            f"{row.together}",
+            f"{row.speed:.0f}",
+            f"{row.planned(load_preset(row.preset), nothing):.0f}",
+        )
+        for row in read_measured(H200)
+    ]
 
 
 def test_every_preset_of_public_models_has_a_line_with_all_its_models():

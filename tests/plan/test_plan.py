@@ -210,7 +210,7 @@ def test_sharding_divides_the_state_and_checkpointing_costs_time_for_memory():
     assert activations(sizes, 2048, HALF, True) < activations(sizes, 2048, HALF, False) / 5
     slow, fast = (gpu_speed(sizes, 1e15, 2e12, checkpointing, Together(8, 100.0)) for checkpointing in (True, False))
     assert fast.trained / slow.trained == pytest.approx(8 / 6)
-    assert fast.trained * 6 * parameters(sizes) == pytest.approx(0.4e15)
+    assert fast.trained * 6 * parameters(sizes) == pytest.approx(0.36e15)
     assert Speed(10, 20, 5).hours(Work(3600, 7200, 3600) + Work(3600) * 2) == pytest.approx(3 * 0.1 + 0.1 + 0.2)
 
 
@@ -441,7 +441,7 @@ def test_a_plan_lists_every_step_and_sums_them(monkeypatch, capsys):
         command(monkeypatch, "plan", "--preset", "openllama-3b", "--gpus", "4", "--memory-gb", "80", "--seeds", "2")
         == 0
     )
-    *lines, total = capsys.readouterr().out.splitlines()[1:]
+    *lines, total, _, _ = capsys.readouterr().out.splitlines()[1:]  # two lines of what an H200 did
     hours = sum(
         int(gpus) * float(hour)
         for gpus, hour in re.findall(r" +(\d+) +([\d.]+) +[\d.]+ +[\d.]+$", "\n".join(lines), re.MULTILINE)
