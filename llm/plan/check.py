@@ -213,6 +213,7 @@ def _models(preset: HubPreset, out: Path) -> Iterator[Checked]:
 
 def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
     folder = resolve_model(name, out, weights=False)
+    from ..evaluation.benchmarks.pairrm import require_marks
     from ..models.loading import load_tokenizer
     from ..stages.hub.start import check_sizes, templated_tokenizer
 
@@ -222,7 +223,7 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
     named = read_json(folder / "config.json").get("architectures") or ["no architecture"]
     kinds = ", ".join(map(str, named)) if isinstance(named, list) else str(named)
     if key == "ranker":
-        load_tokenizer(folder)
+        require_marks(load_tokenizer(folder), name)
     elif key == "reward":
         if "SequenceClassification" not in kinds:
             raise UserError(f"reward = {name!r} is a {kinds}; allowed are sequence classifiers")

@@ -211,9 +211,10 @@ def test_a_tokenizer_without_what_the_template_needs_is_refused(preset, folders,
     assert "template = 'zephyr-gemma' is not allowed, as the tokenizer lacks <|im_start|>" in found[f"theta {model}"]
 
 
-def test_a_ranker_that_is_not_there_is_named(preset, tmp_path):
+def test_a_ranker_that_is_not_there_or_another_model_is_named(folders, preset, tmp_path):
     (tmp_path / "empty").mkdir()
-    for ranker, said in ((tmp_path / "nowhere", "is no folder"), (tmp_path / "empty", "config.json")):
+    away = (tmp_path / "nowhere", "is no folder"), (tmp_path / "empty", "config.json")
+    for ranker, said in (*away, (folders / "model", "lacks <|source|>")):
         evaluate = preset.evaluate.model_copy(update={"ranker": str(ranker)})
         found = missing(preset.model_copy(update={"evaluate": evaluate}), tmp_path)
         assert list(found) == [f"ranker {ranker}"] and said in found[f"ranker {ranker}"]

@@ -48,6 +48,13 @@ class Longer:
         return np.array([0.5 + 0.4 * np.sign(len(one) - len(other)) for one, other in zip(first, second, strict=True)])
 
 
+def require_marks(tokenizer, source: str) -> None:
+    """UserError for a tokenizer without the marks by which PairRM tells prompt and replies apart."""
+    lacking = [mark for mark in (PROMPT, FIRST, SECOND) if mark not in tokenizer.get_vocab()]
+    if lacking:
+        raise UserError(f"ranker is {source!r}, which lacks {lacking[0]}; give a folder that holds {PAIRRM}.")
+
+
 @dataclass(frozen=True)
 class PairRM:
     """The ranker of `source`, a local folder or a name on the hub, loaded when it is first asked; `batch` pairs at a time.
@@ -100,7 +107,5 @@ class PairRM:
                 f"ranker is {self.source!r}, which is no PairRM that is here or could be fetched ({first_line(error)}); "
                 f"give a folder that holds {PAIRRM}."
             ) from None
-        lacking = [mark for mark in (PROMPT, FIRST, SECOND) if mark not in tokenizer.get_vocab()]
-        if lacking:
-            raise UserError(f"ranker is {self.source!r}, which lacks {lacking[0]}; give a folder that holds {PAIRRM}.")
+        require_marks(tokenizer, self.source)
         return model.eval().to(place), tokenizer
