@@ -145,14 +145,20 @@ def read_lines(path: Path, option: str = "", example: str = "") -> list[tuple[st
     return list(each_line(path, option, example))
 
 
+def require_file(path: Path, option: str, allowed: str) -> None:
+    """UserError that names the option and what a file may hold, where there is none."""
+    if not path.is_file():
+        named = f"--{option} " if option else ""
+        raise UserError(f"{named}{str(path)!r} is no file; give one that holds {allowed}.")
+
+
 def each_line(path: Path, option: str = "", example: str = "") -> Iterator[tuple[str, dict]]:
     """("file, line n", object) for each line of a JSONL file that is not blank, one at a time; UserError if there is none.
 
     option, example: what gave the file, as "prompts", and what a line may be, for messages.
     """
     named, allowed = f"--{option} " if option else "", "one JSON object a line" + (f", as {example}" if example else "")
-    if not path.is_file():
-        raise UserError(f"{named}{str(path)!r} is no file; give one that holds {allowed}.")
+    require_file(path, option, allowed)
     found = False
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):

@@ -19,6 +19,7 @@ KEYS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("ignore_config", "samples", "with", "weight"), (list,)),
     "option": (dict, list),
 }
+_LISTED: dict[str, tuple[type, ...]] = {"weight": (int, float), "alphas": (int, float, str)}  # others hold texts
 _ALLOWED = {
     str: "a text",
     float: "a number",
@@ -57,6 +58,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
         elif not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             allowed = " or ".join(name for kind, name in _ALLOWED.items() if kind in wanted)
             raise UserError(f"{path}: {key} is {value!r:.80}, allowed is {allowed}.")
+        listed = _LISTED.get(key, (str,))
+        for one in value if isinstance(value, list) else ():
+            if not isinstance(one, listed) or isinstance(one, bool):
+                allowed = " or ".join(name for kind, name in _ALLOWED.items() if kind in listed)
+                raise UserError(f"{path}: {key} lists {one!r:.80}, allowed is {allowed}.")
     if isinstance(recipe.get("alphas"), list):
         recipe = recipe | {"alphas": ",".join(map(str, recipe["alphas"]))}
     return recipe | rule

@@ -80,9 +80,10 @@ class AbilityItems:
     text: list[str] = field(default_factory=list)  # ordinary text, of at least two tokens a piece, to be found likely
 
 
-def turns_of(prompt: Prompt) -> tuple[Turn, ...]:
-    """A prompt as turns."""
-    return (Turn("user", prompt),) if isinstance(prompt, str) else prompt
+def turns_of(prompt: Prompt, system: str = "") -> tuple[Turn, ...]:
+    """A prompt as turns, after a system turn where one is given."""
+    before = (Turn("system", system),) if system else ()
+    return (*before, *((Turn("user", prompt),) if isinstance(prompt, str) else prompt))
 
 
 def plain_text(prompt: Prompt) -> str:

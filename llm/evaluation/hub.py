@@ -139,8 +139,7 @@ class HubEvaluator:
 
     def _instructed(self) -> Texts:
         how = self.run.preset.evaluate.compared
-        before = (Turn("system", how.system),) if how.system else ()
-        prompts: list[Prompt] = [(*before, *turns_of(text)) for text in self.instructions]
+        prompts: list[Prompt] = [turns_of(text, how.system) for text in self.instructions]
         return Texts(prompts, how.temperature, how.max_new_tokens)
 
     def _read(self, model, asked: list[Texts], tasks: bool = True) -> tuple[list[Replies], dict[str, Measurement]]:

@@ -51,14 +51,13 @@ def replies_to(prompts: Sequence[str], model, tokenizer, sampling: Sampling) -> 
     """A reply to each prompt; the same prompts and seed give every model the same random numbers, so that comparisons are paired."""
     import torch
 
-    from ...data.records import Turn
+    from ...data.records import turns_of
     from ...models.chat import generate_replies
 
-    before = (Turn("system", sampling.system),) if sampling.system else ()
     written = generate_replies(
         model,
         tokenizer,
-        [(*before, Turn("user", prompt)) for prompt in prompts],
+        [turns_of(prompt, sampling.system) for prompt in prompts],
         max_new_tokens=sampling.tokens,
         temperature=sampling.temperature,
         rng=torch.Generator().manual_seed(sampling.seed) if sampling.temperature > 0 else None,

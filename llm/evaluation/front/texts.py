@@ -7,6 +7,7 @@ from ...averaging.pair import Pair
 from ...averaging.whole.grams import batches_for, gather
 from ...data.formats import FORMS
 from ...errors import UserError
+from ...files import require_file
 from ...grouping import layer_list
 from .claim import Claim
 from .settings import REGRESSION, FrontSettings
@@ -24,8 +25,9 @@ def check_regression(sources: Sources, settings: FrontSettings) -> None:
         return
     if len(given) > 1:
         raise UserError("own-samples and train-prompts are both given; allowed is one of them.")
-    for name, file in ((name, file) for name, some in files.items() for file in some if not file.is_file()):
-        raise UserError(f"--{name} {str(file)!r} is no file; give one that holds {_LINES[name]} a line.")
+    for name, some in files.items():
+        for file in some:
+            require_file(file, name, f"{_LINES[name]} a line")
     if sources.soup.others:
         raise UserError("with is given, allowed with method regmean is one theta.")
     if settings.match.vocab != "same":
