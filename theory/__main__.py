@@ -1,6 +1,5 @@
 """`python -m theory` writes results/theory/*.csv; `python -m theory bench` measures speed and errors."""
 
-import csv
 import multiprocessing
 import os
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from . import bench as benchmark
 from .tables import TABLES
+from .write import write_table
 
 app = typer.Typer(add_completion=False)
 # Of each table's process, which is spawned so that numpy sees them: matrices here are too small for more threads, which
@@ -66,26 +66,6 @@ def bench(
         f"{points} points against 40 digits: largest error of F_p {worst['error']:.1e}, "
         f"of log_F_p {worst['log_error']:.1e}"
     )
-
-
-def write_table(name: str, out: Path, seed: int) -> None:
-    """Write out/<name>.csv; each table has its own random numbers, so that none depends on the others."""
-    write_csv(out / f"{name}.csv", TABLES[name](np.random.default_rng([seed, *name.encode()])))
-
-
-def write_csv(path: Path, rows: Iterable[dict]) -> None:
-    """Write rows of equal keys, floats to 8 digits, None as an empty field; whole or not at all."""
-    rows = list(rows)
-    aside = path.with_suffix(".partial")
-    with aside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
-    os.replace(aside, path)
-
-
-def _text(value: object) -> object:
-    return f"{value:.8g}" if isinstance(value, float) else value
 
 
 def _show(title: str, rows: Iterable[dict]) -> None:

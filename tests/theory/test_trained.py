@@ -13,11 +13,12 @@ from scipy.special import logsumexp
 from typer.testing import CliRunner
 
 import theory
-from theory.__main__ import ONE_THREAD, app, write_csv
+from theory.__main__ import ONE_THREAD, app
 from theory.model import same_labels
 from theory.monte_carlo import orthonormal_features, sample_features
 from theory.tables import TABLES, proposition_rows
 from theory.trained import Setting, _log_sum_exp, fit_classifier, trained_accuracies
+from theory.write import write_csv
 
 RESULTS = Path(__file__).parents[2] / "results" / "theory"
 EXACT = {"single": ([6], [1]), "weights": ([4, 4], [1, 4]), "outputs": ([4, 4], [1, 2])}
@@ -68,6 +69,23 @@ def test_a_table_has_one_thread_in_a_process_of_its_own(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
     )
     assert done.stdout.split() == ["1", "1", "2"]
+
+
+def test_the_command_writes_a_table_in_a_spawned_process(tmp_path):
+    """As `python -m theory` runs, whose functions no spawned process can import; of all tables but one that takes no time."""
+    code = (
+        "import runpy, sys, theory.tables as t; [t.TABLES.pop(name) for name in [*t.TABLES] if name != 'proposition'];"
+    )
+    code += (
+        "sys.argv = ['theory', '--out', sys.argv[1]]; runpy.run_module('theory', run_name='__main__', alter_sys=True)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(RESULTS.parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    (made,) = tmp_path.iterdir()
+    assert made.name == "proposition.csv" and made.read_bytes() == (RESULTS / made.name).read_bytes()
 
 
 def test_trained_classifiers_have_the_exact_accuracies_when_noise_is_small_and_samples_are_many():
