@@ -60,8 +60,9 @@ class Pair:
     def tensors(self) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
         """(name, the model's, the state dict's) of each floating tensor, a tied one once."""
         live = self.model.state_dict()
-        for name in live.keys() - tied(live).keys():
-            if live[name].is_floating_point():
+        owners = tied(live)
+        for name in live:
+            if name not in owners and live[name].is_floating_point():
                 yield name, live[name], self.theta[name]
 
     def assignment(self, grouping: Grouping) -> dict[str, str]:

@@ -94,7 +94,7 @@ class Effect:
         seen = "" if self.seen >= self.values else f" (from {self.seen:,.0f} of {self.values:,.0f} weights)"
         return (
             f"effective alpha {self.alpha:.3f}; {self.from_low / self.values:.1%} of {weights} differ from theta_0, "
-            f"{self.from_high / self.values:.1%} from theta, {self.moved / self.values:.1%} between the two{seen}"
+            f"{self.from_high / self.values:.1%} from theta; these two differ in {self.moved / self.values:.1%}{seen}"
         )
 
     def warning(self, dtype: str) -> str | None:

@@ -149,10 +149,10 @@ def plain_name(name: str) -> str:
 
 
 def notes_on_base(theta_0: ModelFolder, adapter: ModelFolder) -> list[str]:
-    """A note where `base_model_name_or_path` is neither the name of theta_0's folder nor that of its config.json."""
+    """A note where `base_model_name_or_path` is neither theta_0's folder, nor its name, nor that of its config.json."""
     path, named = theta_0.path.resolve(), adapter.config.get("base_model_name_or_path")
     known = {path.name, Path(model_name(path)).name, Path(str(theta_0.config.get("_name_or_path"))).name}
-    if not isinstance(named, str) or not Path(named).name or Path(named).name in known:
+    if not isinstance(named, str) or not Path(named).name or Path(named).name in known or Path(named).resolve() == path:
         return []
     names = f"{Path(named).name!r}, and theta-0 is {model_name(path)!r}"
     return [f"The adapter's base is {names}: if they are not the same model, no average of them has a meaning."]

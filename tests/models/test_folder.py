@@ -76,3 +76,6 @@ def test_an_adapter_of_another_base_is_noted(folders, tmp_path):
     assert notes_on_base(known[1], adapter)[0].startswith("The adapter's base is 'other', and theta-0 is 'theta_0'")
     known[1].config["_name_or_path"] = "org/other"
     assert notes_on_base(known[1], adapter) == []
+    (tmp_path / "sft").symlink_to(folders / "theta_0")  # the very folder, by another name
+    adapter.config["base_model_name_or_path"] = str(tmp_path / "sft")
+    assert notes_on_base(read_folder(tmp_path / "sft", "theta-0"), adapter) == []

@@ -166,7 +166,9 @@ def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tupl
 def check_folder(folder: Path) -> None:
     """UserError unless the folder holds a whole model, as far as can be told without reading its weights."""
     if read_folder(folder, "model").is_adapter:
-        raise UserError(f"model is {str(folder)!r}, an adapter; put it into its model first (`average`, alpha 1).")
+        raise UserError(
+            f"model is {str(folder)!r}, an adapter; put it into its model first (`average --alpha 1 --full`)."
+        )
 
 
 def _by_vllm(folder: Path, dtype: str, device: str, memory: float, length: int | None):

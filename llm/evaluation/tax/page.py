@@ -32,7 +32,7 @@ the calibration error a percentile bootstrap over items.</p>
 <p>By {{ task.kind }} {{ task.lost | length }} items got worse and {{ task.gained | length }} better.</p>
 {% endif %}
 {% if task.lost_prompts %}
-<details><summary>Items that got worse</summary><ul>
+<details><summary>Items that got worse{% if task.lost | length > task.lost_prompts | length %}, the first {{ task.lost_prompts | length }} of {{ task.lost | length }}{% endif %}</summary><ul>
 {% for prompt in task.lost_prompts %}
 <li>{{ prompt }}</li>
 {% endfor %}
@@ -41,7 +41,7 @@ the calibration error a percentile bootstrap over items.</p>
 {% endfor %}
 {% if found.divergence %}
 <h2>Next tokens</h2>
-<table><tr><th>divergence on the prompts' tokens</th><th>nats a token</th></tr>
+<table><tr><th>divergence on the prompts' tokens</th><th>nats a token &plusmn; standard error</th></tr>
 {% for name, one in found.divergence.items() %}
 <tr><td>{{ name }}</td><td>{{ "%.4g" | format(one.value) }}{% if one.stderr is not none %} &plusmn; {{ "%.2g" | format(one.stderr) }}{% endif %}</td></tr>
 {% endfor %}

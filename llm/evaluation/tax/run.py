@@ -24,6 +24,7 @@ from .page import page
 
 NO_DIRECTION = ("length", WORDS)  # kinds of metrics of which neither more nor less is better
 SHOWN = 10  # prompts of lost items on the page
+FEW = 20  # items or prompts of which an interval is not to be relied on
 
 
 class TaxSettings(Measuring):
@@ -67,13 +68,23 @@ def tax_files(
         "sources": sources.described(),
         "settings": settings.model_dump(mode="json"),
         **content,
-        "notes": pair.notes,
+        "notes": [*pair.notes, *(few := _few(content["tasks"]))],
     }
     with written(out) as aside:
         aside.mkdir()
         write_json(aside / "tax.json", content)
         (aside / "report.html").write_text(page(content), "utf-8")
-    return content["verdicts"] + _of_averages(content["moved"])
+    return content["verdicts"] + few + _of_averages(content["moved"])
+
+
+def _few(tasks: list[dict]) -> list[str]:
+    """A sentence on each task whose intervals rest on fewer than `FEW` items or prompts."""
+    counts = {task["name"]: max(one["n"] for one in task["metrics"].values()) for task in tasks}
+    return [
+        f"{name} has {count} items or prompts: with fewer than {FEW} an interval may be far too narrow."
+        for name, count in counts.items()
+        if count < FEW
+    ]
 
 
 def _of_averages(moved: dict) -> list[str]:
@@ -89,7 +100,8 @@ def _of_averages(moved: dict) -> list[str]:
 def measured_tax(pair: Pair, tasks: Sequence[Task], settings: Measuring, progress: Progress) -> dict:
     """All numbers of the tax of a pair, as tax.json has them. The pair is left as it was."""
     prompts = next((task.prompts for task in tasks if isinstance(task, Replies)), [])
-    steps = [f"{label}: {task.name}" for label in ("theta_0", "theta") for task in tasks] + ["what moved", "divergence"]
+    steps = [f"{label}: {task.name}" for label in ("theta_0", "theta") for task in tasks] + ["what moved"]
+    steps += ["divergence"] if prompts else []
 
     def show(label: str) -> None:
         progress(label, steps.index(label), len(steps))
@@ -100,8 +112,10 @@ def measured_tax(pair: Pair, tasks: Sequence[Task], settings: Measuring, progres
     pair.exchange()
     show("what moved")
     moved = what_moved(pair)
-    show("divergence")
-    kl = divergences(pair, prompts, settings.batch) if prompts else {}
+    kl = {}
+    if prompts:
+        show("divergence")
+        kl = divergences(pair, prompts, settings.batch)
     progress("done", len(steps), len(steps))
     kinds = kinds_of(tasks, before)
     metrics, changes = _compared(before, after, kinds, settings)
