@@ -36,5 +36,5 @@ def not_installed(error: ModuleNotFoundError) -> str | None:
         if canonicalize_name(needed.name) == canonicalize_name(module) and needed.marker:
             for extra in ours.get_all("Provides-Extra") or []:
                 if needed.marker.evaluate({"extra": extra}):
-                    return f"{module} is not installed; give `pip install 'alignment-tax[{extra}]'` first"
+                    return f"{module} is not installed; give `pip install '.[{extra}]'` in a checkout first"
     return None

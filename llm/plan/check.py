@@ -125,7 +125,7 @@ def _extra(needed: Requirement, extras: tuple[str, ...]) -> str | None:
 
 
 def _lacking(needed: Requirement, extra: str) -> str | None:
-    install = f"give `pip install '{DISTRIBUTION}{f'[{extra}]' if extra else ''}'` first"
+    install = f"give `pip install '.{f'[{extra}]' if extra else ''}'` in a checkout first"
     try:
         found = metadata.version(needed.name)
     except metadata.PackageNotFoundError:

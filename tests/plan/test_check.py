@@ -277,8 +277,8 @@ def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset,
     monkeypatch.setattr(metadata, "version", lambda name: "0.12" if name == "seaborn" else version(name))
     found = missing(preset, tmp_path)
     assert found == {
-        "package seaborn": "seaborn is installed as 0.12, allowed is seaborn>=0.13; give `pip install 'alignment-tax[experiments]'` first",
-        "package absent-one": "absent-one is not installed; give `pip install 'alignment-tax[measure]'` first",
+        "package seaborn": "seaborn is installed as 0.12, allowed is seaborn>=0.13; give `pip install '.[experiments]'` in a checkout first",
+        "package absent-one": "absent-one is not installed; give `pip install '.[measure]'` in a checkout first",
     }
     sampling = tiny_preset("openllama-3b")
     sampling = sampling.model_copy(update={"hardware": sampling.hardware.model_copy(update={"sampler": "vllm"})})
@@ -287,7 +287,7 @@ def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset,
         for one in check(sampling, costs(sampling, []), lambda: ROOM, 1, tmp_path)
         if one.what == "package vllm"
     ]
-    assert vllm == ["vllm is not installed; give `pip install 'alignment-tax[gpu]'` first"]
+    assert vllm == ["vllm is not installed; give `pip install '.[gpu]'` in a checkout first"]
     measuring = preset.model_copy(update={"evaluate": preset.evaluate.model_copy(update={"sampler": "vllm"})})
     assert "package vllm" in missing(measuring, tmp_path)
 
@@ -313,7 +313,7 @@ def test_without_torch_and_all_that_comes_with_it_the_rest_is_still_looked_at(tm
     )
     assert done.returncode == 2 and "cannot run here" in done.stderr
     said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
-    assert said["GPUs"] == "torch is not installed; give `pip install 'alignment-tax[measure]'` first"
+    assert said["GPUs"] == "torch is not installed; give `pip install '.[measure]'` in a checkout first"
     for what in ("theta HuggingFaceH4/zephyr-7b-beta", "data Anthropic/hh-rlhf", "data of drop"):
         assert said[what].startswith("huggingface_hub is not installed")
 

@@ -218,5 +218,5 @@ def test_a_command_whose_extra_is_missing_ends_with_one_sentence(light, command,
     assert done.returncode == 2, done.stderr
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith("error: ")
-    assert sentence.endswith(f" is not installed; give `pip install 'alignment-tax[{extra}]'` first")
+    assert sentence.endswith(f" is not installed; give `pip install '.[{extra}]'` in a checkout first")
     assert done.stdout == ""
