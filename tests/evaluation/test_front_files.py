@@ -607,8 +607,14 @@ def test_the_option_that_differs_is_named(place, said, tmp_path):
 
 ITEM = {"prompt": "a"}
 BAD_ITEMS = {
-    "no kind": ([ITEM], "line 1 has prompt: each line must have a prompt and the same one of choices, answers, reference"),
-    "two kinds": ([ITEM | {"reference": "b"}, ITEM | {"answers": ["b"]}], "line 2 has prompt, answers: each line must have a prompt and the same one"),
+    "no kind": (
+        [ITEM],
+        "line 1 has prompt: each line must have a prompt and the same one of choices, answers, reference",
+    ),
+    "two kinds": (
+        [ITEM | {"reference": "b"}, ITEM | {"answers": ["b"]}],
+        "line 2 has prompt, answers: each line must have a prompt and the same one",
+    ),
     "one choice": ([ITEM | {"choices": ["a"], "answer": 0}], "line 1: choices is"),
     "answer out of range": ([ITEM | {"choices": ["a", "b"], "answer": 2}], "line 1: answer is 2"),
     "answer no choice": ([ITEM | {"choices": ["a", "b"], "answer": "c"}], "line 1: answer is 'c'"),
