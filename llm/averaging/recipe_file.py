@@ -19,7 +19,7 @@ KEYS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("ignore_config", "samples", "with", "weight"), (list,)),
     "option": (dict, list),
 }
-_LISTED: dict[str, tuple[type, ...]] = {"weight": (int, float), "alphas": (int, float, str)}  # others hold texts
+_LISTED: dict[str, tuple[type, ...]] = {"weight": (int, float, str), "alphas": (int, float, str)}  # others hold texts
 _ALLOWED = {
     str: "a text",
     float: "a number",

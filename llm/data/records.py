@@ -82,8 +82,8 @@ class AbilityItems:
 
 def turns_of(prompt: Prompt, system: str = "") -> tuple[Turn, ...]:
     """A prompt as turns, after a system turn where one is given."""
-    before = (Turn("system", system),) if system else ()
-    return (*before, *((Turn("user", prompt),) if isinstance(prompt, str) else prompt))
+    turns = (Turn("user", prompt),) if isinstance(prompt, str) else prompt
+    return (Turn("system", system), *turns) if system else turns
 
 
 def plain_text(prompt: Prompt) -> str:

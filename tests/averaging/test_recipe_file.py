@@ -139,7 +139,7 @@ BAD = {
     "another type": ({"alpha": "half"}, "alpha is 'half', allowed is a number"),
     "no list": ({"with": 3}, "with is 3, allowed is a list"),
     "a number in a list": ({"samples": [3]}, "samples lists 3, allowed is a text"),
-    "a text as a weight": ({"weight": ["x", 2]}, "weight lists 'x', allowed is a number"),
+    "a truth value as a weight": ({"weight": [True, 2]}, "weight lists True, allowed is a text or a number"),
     "no pairs": ({"option": 3}, "option is 3, allowed is a list or KEY: VALUE"),
     "a name twice": ({"theta-0": "a", "theta_0": "b"}, "theta_0 and theta-0 are both given; allowed is one of them"),
     "a truth value": ({"alpha": True}, "alpha is True"),

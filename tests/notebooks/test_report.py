@@ -98,7 +98,7 @@ def test_tables_and_versions_are_those_of_the_repository(facts):
 def test_a_ledger_that_todays_rules_do_not_give_is_refused():
     claim = json.loads(json.dumps(LEDGER[0]))
     assert report._claim(claim)["id"] == "C1"
-    claim["verdict"] = "fails"
+    claim["verdict"] = "fails" if claim["verdict"] == "holds" else "holds"
     with pytest.raises(
         UserError, match="claims.json: C1 is not as today's rules have it; make it anew by `alignment-tax claims"
     ):
