@@ -108,8 +108,10 @@ def average_command(
         if key not in ("out", "config") and value is not None and value is not False
     }
     report = _average(given, out, config)
-    for label, ratio, count, values in report.coverage():
-        print(f"{label:16} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
+    coverage = report.coverage()
+    width = max([16, *(len(label) for label, *_ in coverage)])
+    for label, ratio, count, values in coverage:
+        print(f"{label:{width}} alpha {ratio:<8g} {count:6} tensors {values:16,} values")
     for line in (report.rounded, *report.notes, f"wrote {out}"):
         print(line)
 

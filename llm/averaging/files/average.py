@@ -152,7 +152,8 @@ def _by_regression(
     tokenizer = other.path if any(other.path.glob("tokenizer*")) else base.path
     sources = [base, other]
     made = regress_files(regression, plan.like, tokenizer, plan.tensors, plan.settings, ends, out, sources, output)
-    labels = {name: f"regression, {part}" for name, part in made.part_of.items()}
+    told = {part: f"layer{int(part) + 1}" if part.isdigit() else part for part in made.parts}  # layers count from 1
+    labels = {name: f"regression, {told[part]}" for name, part in made.part_of.items()}
     shares = {name: made.parts[part].share for name, part in made.part_of.items()}
     groups = plan.resolved.groups | {labels[name]: share for name, share in shares.items()}
     resolved = replace(
