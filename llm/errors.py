@@ -36,5 +36,10 @@ def not_installed(error: ModuleNotFoundError) -> str | None:
         if canonicalize_name(needed.name) == canonicalize_name(module) and needed.marker:
             for extra in ours.get_all("Provides-Extra") or []:
                 if needed.marker.evaluate({"extra": extra}):
-                    return f"{module} is not installed; give `pip install '.[{extra}]'` in a checkout first"
+                    return f"{module} is not installed; {how_to_install(extra)}"
     return None
+
+
+def how_to_install(extra: str) -> str:
+    """What to give for the packages of an extra, or, where it is empty, for those that are always needed."""
+    return f"give `pip install '.{f'[{extra}]' if extra else ''}'` in a checkout first"

@@ -55,14 +55,17 @@ def read_recipe(path: Path) -> dict[str, Any]:
         wanted = KEYS[key]
         if isinstance(value, str) and list in wanted and str not in wanted:
             recipe[key] = [value]
-        elif not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-            allowed = " or ".join(name for kind, name in _ALLOWED.items() if kind in wanted)
-            raise UserError(f"{path}: {key} is {value!r:.80}, allowed is {allowed}.")
-        listed = _LISTED.get(key, (str,))
+        else:
+            _require(value, wanted, f"{path}: {key} is")
         for one in value if isinstance(value, list) else ():
-            if not isinstance(one, listed) or isinstance(one, bool):
-                allowed = " or ".join(name for kind, name in _ALLOWED.items() if kind in listed)
-                raise UserError(f"{path}: {key} lists {one!r:.80}, allowed is {allowed}.")
+            _require(one, _LISTED.get(key, (str,)), f"{path}: {key} lists")
     if isinstance(recipe.get("alphas"), list):
         recipe = recipe | {"alphas": ",".join(map(str, recipe["alphas"]))}
     return recipe | rule
+
+
+def _require(value: Any, kinds: tuple[type, ...], said: str) -> None:
+    """UserError for a value of no such kind; true and false are no numbers."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        allowed = " or ".join(name for kind, name in _ALLOWED.items() if kind in kinds)
+        raise UserError(f"{said} {value!r:.80}, allowed is {allowed}.")

@@ -85,11 +85,12 @@ def _measured(preset) -> Iterator[dict]:
 def _save_random(preset, folder: Path) -> None:
     import torch
 
+    from ..models.loading import device_of
     from ..models.save import save_model
     from ..stages.hub.start import byte_tokenizer, random_model
 
     tokenizer = byte_tokenizer(getattr(preset, "template", "smollm2"))
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):  # a processor takes a minute to draw 3B weights
+    with device_of("auto"):  # a processor takes a minute to draw 3B weights
         model = random_model(preset.model, getattr(preset, "architecture", "LlamaForCausalLM"), tokenizer, seed=0)
     save_model(model.to(torch.bfloat16), tokenizer, folder)
 

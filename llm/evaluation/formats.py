@@ -23,15 +23,14 @@ def read_task(name: str, path: Path, asking: Asking) -> Task:
     Raises UserError naming file, line and key.
     """
     rows = read_lines(path, "tasks", EXAMPLES["choices"])
-    kinds = [next((key for key in EXAMPLES if key in row), None) for _, row in rows]
+    kinds = [next((key for key in EXAMPLES if key in row), "") for _, row in rows]
     key = kinds[0]
     for (where, row), kind in zip(rows, kinds, strict=True):
-        if key is None or kind != key:
+        if not kind or kind != key:
             raise UserError(
                 f"{where} has {', '.join(map(str, row)) or 'nothing'}: each line must have a prompt and the same one of "
                 f"{', '.join(EXAMPLES)}, as {EXAMPLES['choices']}."
             )
-    assert key is not None
     items = [{"prompt": prompt_of(row, where)} | _READERS[key](row, where) for where, row in rows]
     task: Any = {"choices": Choice, "answers": Answer, "reference": Translation}[key]
     return task(name, items, asking)

@@ -20,7 +20,7 @@ from ..data.benchmarks import BENCHMARKS, local_file
 from ..data.hub import alpaca_eval, hh_rlhf, sharegpt
 from ..data.hub.place import DataSet, Place, is_offline, require_files
 from ..data.smollm.rows import FOLDER
-from ..errors import UserError, first_line, one_sentence
+from ..errors import UserError, first_line, how_to_install, one_sentence
 from ..fetch.catalogue import FETCHABLE, resolve_model
 from ..models.cache import cache_folder, home_of
 from ..models.folder import read_json
@@ -125,7 +125,7 @@ def _extra(needed: Requirement, extras: tuple[str, ...]) -> str | None:
 
 
 def _lacking(needed: Requirement, extra: str) -> str | None:
-    install = f"give `pip install '.{f'[{extra}]' if extra else ''}'` in a checkout first"
+    install = how_to_install(extra)
     try:
         found = metadata.version(needed.name)
     except metadata.PackageNotFoundError:

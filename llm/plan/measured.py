@@ -14,9 +14,8 @@ from .hub import LAUNCHES, STARTED
 from .local import PACES
 from .report import Device
 
-H200 = Path(__file__).with_name(
-    "h200.json"
-)  # measured on an H200 by examples/gpu-session.sh; torch 2.11, transformers 5.17
+# of an H200, by examples/gpu-session.sh with torch 2.11 and transformers 5.17
+H200 = Path(__file__).with_name("h200.json")
 CARDS = {"NVIDIA H200": (989e12, 4.8e12)}  # bf16 operations and bytes of memory a second, by the data sheet
 
 
@@ -33,10 +32,10 @@ class Measured(Settings):
 
     def planned(self, preset: AnyPreset, device: Device) -> float:
         """The same by the plan, for the card it was measured on where that is known, else for `device`."""
-        peak, bandwidth = CARDS.get(self.device, (device.peak, device.bandwidth))
         if self.what.startswith("engine"):
             return STARTED
         if isinstance(preset, HubPreset):
+            peak, bandwidth = CARDS.get(self.device, (device.peak, device.bandwidth))
             context = self.prompt + self.reply / 2
             how = Together(self.together, context, LAUNCHES * (self.what != "written by vLLM"))
             speed = gpu_speed(preset.model, peak, bandwidth, preset.hardware.checkpointing, how)

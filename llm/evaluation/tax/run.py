@@ -61,6 +61,7 @@ def tax_files(
         warn(note)
     tasks = try_tasks(tasks, pair)
     content = measured_tax(pair, tasks, settings, progress)
+    few = _few(content["tasks"])
     content = {
         "theta_0": model_name(sources.theta_0),
         "theta": settings.called(sources.theta),
@@ -68,7 +69,7 @@ def tax_files(
         "sources": sources.described(),
         "settings": settings.model_dump(mode="json"),
         **content,
-        "notes": [*pair.notes, *(few := _few(content["tasks"]))],
+        "notes": pair.notes + few,
     }
     with written(out) as aside:
         aside.mkdir()
