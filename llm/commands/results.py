@@ -57,17 +57,18 @@ def claims(
     into: Annotated[
         Path | None,
         typer.Option(
-            help="put the verdicts, a column a folder, between the marks of `claims` in this Markdown page; with --details a table "
-            "of each folder's claims between the marks of `claims of <preset>`"
+            help="put the verdicts, a column a folder, between the marks of `claims` in this Markdown page, and what averages of the "
+            "first folder save between those of `savings`, if it has them; with --details a table of each folder's claims between "
+            "the marks of `claims of <preset>`"
         ),
     ] = None,
     details: Annotated[bool, typer.Option("--details", help="every estimate and test of every claim, too")] = False,
 ) -> None:
     """Say which of the claims hold in the rows: the ledger of claims, a line a claim."""
     from ..errors import UserError
-    from ..evidence.claims import render
+    from ..evidence.claims import render, savings
     from ..evidence.claims.ledger import ledger
-    from ..files import put_between, write_text
+    from ..files import marks, put_between, read_text, write_text
 
     if to and len(results) > 1:
         raise UserError(f"claims: --to with {len(results)} folders is not allowed; allowed is one folder")
@@ -76,6 +77,8 @@ def claims(
         write_text(to, render.as_json(found[0]))
     if into and not details:
         put_between(into, "claims", render.brief(found))
+        if marks("savings")[0] in read_text(into):
+            put_between(into, "savings", savings.table(found[0]))
     for one in found:
         if into and details:
             root = "" if (into.parent / "figures").is_dir() else "../"  # a page of the repository's, or of its docs

@@ -14,7 +14,7 @@ import pytest
 import claim_rows
 import rsf_rows
 from llm.config import load_sweep
-from llm.evidence.claims import render
+from llm.evidence.claims import render, savings
 from llm.evidence.claims.book import A_RATIO_A_LAYER, Route, make_book, read_book
 from llm.evidence.claims.comparisons import MA, NEIGHBOURS, SEVEN_BILLION, STOPPING, TRAINED
 from llm.evidence.claims.front import Ahead
@@ -395,10 +395,31 @@ def test_the_committed_ledgers_are_those_of_the_committed_rows():
         assert (REPOSITORY / "results" / name).read_text() == render.as_json(one), remake
         table = "\n".join([marks(f"claims of {preset}")[0], render.markdown(one, REPOSITORY / "figures", "../")])
         assert table in (REPOSITORY / "docs" / "claims.md").read_text(), remake
-    begin, end = marks("claims")
-    brief = f"{begin}\n{render.brief(found)}\n{end}"
     remake = f"python -m llm claims {' '.join(f'results/{preset}' for preset in JUDGED)} --into README.md"
-    assert brief in (REPOSITORY / "README.md").read_text(), remake
+    for name, table in (("claims", render.brief(found)), ("savings", savings.table(found[0]))):
+        begin, end = marks(name)
+        assert f"{begin}\n{table}\n{end}" in (REPOSITORY / "README.md").read_text(), remake
+    assert "|  |  |" not in savings.table(found[0])  # each part is found under its name
+
+
+def test_what_averages_save_is_told_in_per_cent_with_what_is_undecided_or_of_two_runs(as_the_paper_says):
+    def row(line):
+        """The cells of MA's row where the ledger says this of it by learned reward, and nothing by gold reward."""
+        entries = [replace(entry, lines=(line,) * (entry.claim.id == "P1")) for entry in as_the_paper_says.entries]
+        return savings.table(replace(as_the_paper_says, entries=tuple(entries))).splitlines()[2]
+
+    start = "| one ratio (MA) | early stopping |"
+    line = next(
+        line
+        for entry in as_the_paper_says.entries
+        for line in entry.lines
+        if (entry.claim.id, line.part, line.by) == ("P1", "MA above early stopping", "reward")
+    )
+    line = replace(line, estimate=0.294, low=0.196, high=0.406, inner=(0.21, 0.39), per_seed=(0.1, 0.3, 0.5))
+    assert row(line) == f"{start} 29 % [20, 41] |  |  |"
+    assert row(replace(line, low=-0.1, inner=(-0.02, 0.39))) == f"{start} 29 % [-10, 41], undecided |  |  |"
+    assert row(replace(line, per_seed=(0.1, 0.3))) == f"{start} 29 % (2 runs) |  |  |"
+    assert row(replace(line, estimate=None, low=None, high=None)) == f"{start}  |  |  |"
 
 
 def test_a_brief_table_has_a_column_a_ledger_and_tells_a_claim_about_another_preset_once(as_the_paper_says, tmp_path):
