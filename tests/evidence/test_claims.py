@@ -449,6 +449,8 @@ def test_the_command_writes_the_ledger_and_a_page_and_prints_it_without_torch(tm
     found = ledger(folder, THEORY)
     assert printed == render.text(found) + "\n"
     assert len(printed.splitlines()) == len(CLAIMS) + 4  # a line a claim
+    told = printed.splitlines()[2:-2]
+    assert all(line.startswith(f"{claim.id:<5}{claim.name} ") for claim, line in zip(CLAIMS, told, strict=True))
     assert max(map(len, (printed + render.text(found, details=True)).splitlines())) <= render.WIDTH
     written = json.loads((tmp_path / "claims.json").read_text())
     assert {claim["id"]: claim["verdict"] for claim in written["claims"]} == verdicts(found)

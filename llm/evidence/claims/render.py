@@ -147,7 +147,7 @@ def _line(entry: Entry) -> str:
     if entry.otherwise:
         told.append(f"by gold {entry.otherwise}")
     parts = f": {counts(entry, small=False)}" if len(entry.deciding) > 1 else ""
-    start = f"{entry.claim.id:<5}{entry.claim.name:<38}"
+    start = f"{entry.claim.id:<5}{entry.claim.name:<37} "
     return start + textwrap.shorten("; ".join(told) + parts, WIDTH - len(start), placeholder=" ...")
 
 
