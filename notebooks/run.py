@@ -36,8 +36,15 @@ OF_NO_PRESET = {"drawings", "theory", "your_models"}  # they draw what no preset
 
 def wanted() -> list[str]:
     """The notebooks on the preset asked for by PRESET: all of the microcosm's; of any other those that draw its rows."""
-    preset = load_preset(os.environ.get("PRESET") or "microcosm")
-    return [name for name in names() if preset.name == "microcosm" or name not in OF_NO_PRESET]
+    return [name for name in names() if preset() == "microcosm" or name not in OF_NO_PRESET]
+
+
+def preset() -> str:
+    """The name of the preset asked for. Where PRESET is the path of a file, the kernels, which start elsewhere, get it whole."""
+    asked = os.environ.get("PRESET") or "microcosm"
+    if Path(asked).is_file():
+        os.environ["PRESET"] = str(Path(asked).resolve())
+    return load_preset(asked).name
 
 
 def convert(name: str) -> "NotebookNode":
@@ -130,7 +137,7 @@ def main() -> None:
     unknown = sorted(set(asked.names) - set(names()))
     if unknown:
         sys.exit(f"error: there is no notebook {unknown[0]!r}; allowed are {', '.join(names())}")
-    if load_preset(os.environ.get("PRESET") or "microcosm").name != "microcosm" and asked.to.resolve() == HERE:
+    if preset() != "microcosm" and asked.to.resolve() == HERE:
         sys.exit("error: --to = notebooks holds those of preset microcosm; give another folder, and FIGURES too")
     if asked.jobs < 1:
         sys.exit(f"error: --jobs = {asked.jobs} is not allowed; allowed are whole numbers from 1")

@@ -1,6 +1,7 @@
 """Notebooks: each .ipynb is its .py executed, and the tools give the same bytes for the same input."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -35,6 +36,16 @@ def test_a_notebook_runs_in_a_kernel_and_what_it_took_is_told(monkeypatch, capsy
     (seconds,) = re.fullmatch(rf"Processor seconds: (\d+), of which {QUICK} \1\n", capsys.readouterr().out).groups()
     assert int(seconds) > 0
     assert (tmp_path / f"{QUICK}.ipynb").is_file()
+
+
+def test_kernels_find_a_preset_that_is_a_file_though_they_start_in_another_folder(monkeypatch, tmp_path):
+    (tmp_path / "own.yaml").write_text("base: microcosm\nname: own\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRESET", "own.yaml")
+    assert (run.preset(), Path(os.environ["PRESET"])) == ("own", tmp_path.resolve() / "own.yaml")
+    assert QUICK not in run.wanted()
+    monkeypatch.setenv("PRESET", "microcosm-1")
+    assert (run.preset(), os.environ["PRESET"]) == ("microcosm-1", "microcosm-1")
 
 
 @pytest.mark.long
