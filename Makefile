@@ -19,7 +19,7 @@ export PRESET
 
 BIN       := .venv/bin
 READY     := .venv/installed
-# Where a run of one's own puts its rows, figures and notebooks, beside the committed ones.
+# Where a run of one's own puts its rows, beside the committed ones.
 FRESH     := out/results
 # What the website shows, as the repository has it, so that relative links stay right.
 SITE_PARTS := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff docs figures llm/sweeps notebooks results
@@ -29,8 +29,9 @@ CFFCONVERT := out/cffconvert
 PIP       := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
-# The folder of its rows: a preset may be a file, which must have the preset's name. The shell finds it, since make cuts paths at spaces.
-ROWS       = $(FRESH)/$$(basename "$$PRESET" | sed 's/\.ya*ml$$//')
+# The preset's name: a preset may be a file, which must have it. The shell finds it, since make cuts paths at spaces.
+NAME       = $$(basename "$$PRESET" | sed 's/\.ya*ml$$//')
+ROWS       = $(FRESH)/$(NAME)
 WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --resources gpu=$(or $(GPUS),1) --config preset="$(PRESET)" seeds="$(SEEDS)" results="$(FRESH)"$(if $(GPUS), gpus=$(GPUS))
 
 .PHONY: help reproduce test test-long fuzz check figures pretrain theory explorer report site site-test release clean
@@ -43,10 +44,10 @@ help:  ## list the targets
 reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
 	$(BIN)/python -m llm check --launch --preset "$(PRESET)" --seeds $(words $(SEEDS))$(if $(GPUS), --gpus $(GPUS))$(patsubst llm/sweeps/%.yaml, --sweep %,$(wildcard $(TARGET:%=llm/sweeps/%.yaml)))
 	$(WORKFLOW) -- $(TARGET)
-	RESULTS="$(FRESH)" FIGURES=out/figures $(BIN)/python notebooks/run.py --to out/notebooks --jobs $(CORES)
+	RESULTS="$(FRESH)" FIGURES="out/figures/$(NAME)" $(BIN)/python notebooks/run.py --to "out/notebooks/$(NAME)" --jobs $(CORES)
 	$(BIN)/python -m llm table "$(ROWS)"
-	$(BIN)/python -m llm claims "$(ROWS)" --to "$(FRESH)/claims.json"
-	@echo "Figures: out/figures; notebooks with their text: out/notebooks; rows: $(ROWS)"
+	$(BIN)/python -m llm claims "$(ROWS)" --to "$(FRESH)/claims-$(NAME).json"
+	@echo "Figures: out/figures/$(NAME); notebooks with their text: out/notebooks/$(NAME); rows: $(ROWS)"
 
 test: $(READY)  ## the tests, the cells of every notebook included, in less than 10 minutes
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal

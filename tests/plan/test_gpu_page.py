@@ -48,7 +48,9 @@ def takes(name, target, count, kind, sampler, gpu_hours, hours, disk):
 
 def test_replies_for_table_1_are_written_as_the_authors_have_it():
     how = f"--tokens {AUTHORS.max_new_tokens} --temperature {AUTHORS.temperature} --system '{AUTHORS.system}'"
-    assert how in PAGE and {"fig06", "fig_real_fronts"} <= set(re.findall(r"figures/(\w+)\.pdf", PAGE))
+    assert how in PAGE and {"fig06", "fig_real_fronts"} <= set(
+        re.findall(r"`(?:out/figures/[\w-]+/)?(\w+)\.pdf`", PAGE)
+    )
 
 
 def test_what_starts_of_engines_take_is_the_plans():

@@ -320,6 +320,20 @@ def test_every_relative_link_leads_somewhere(path):
             assert anchor in anchors(target), f"{path.name}: {link}"
 
 
+def in_the_site(path: Path) -> bool:
+    """Whether `make site` takes a file or folder; what else a page links to is a dead end there."""
+    (parts,) = re.findall(r"^SITE_PARTS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return any(path.resolve().is_relative_to(ROOT / part) for part in parts.split())
+
+
+@pytest.mark.parametrize(
+    "path", [*filter(in_the_site, [*PAGES, *NOTEBOOKS])], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_a_page_of_the_site_links_to_files_that_the_site_has(path):
+    links = re.findall(r"(?:\]\(|src=\")([^)\s\"#]+)", texts(path))
+    assert not [link for link in links if not re.match(r"\w+:", link) and not in_the_site(path.parent / unquote(link))]
+
+
 def test_the_sites_pages_exist_and_every_page_of_docs_and_every_notebook_is_among_them():
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 

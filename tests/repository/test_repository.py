@@ -264,7 +264,9 @@ def test_options_of_make_reach_the_workflow():
     assert '-m llm check --launch --preset "my presets/smoke.yml" --seeds 2\n' in plan
     environment = os.environ | {"PRESET": "my presets/smoke.yml"}
     told = subprocess.run(plan.splitlines()[-1], shell=True, env=environment, capture_output=True, text=True).stdout
-    assert told.endswith("; rows: out/results/smoke\n")
+    assert (
+        told == "Figures: out/figures/smoke; notebooks with their text: out/notebooks/smoke; rows: out/results/smoke\n"
+    )
     plan = make("-n", "reproduce", "GPUS=8")
     assert re.search(r'snakemake --cores 8 .* --resources gpu=8 .* results="out/results" gpus=8 -- core\n', plan)
     assert '-m llm check --launch --preset "microcosm" --seeds 1 --gpus 8 --sweep core\n' in plan
