@@ -77,7 +77,10 @@ def path(preset, rlhf, method, key, seed, metrics):
         {
             row["setting"][key]
             for row in rows(preset)
-            if row["rlhf"] == rlhf and row["method"] == method and set(row["setting"]) == {key}
+            if row["rlhf"] == rlhf
+            and row["method"] == method
+            and set(row["setting"]) == {key}
+            and seed in (MEAN, row["seed"])
         }
     )
     models = [(rlhf, method, {key: step}) for step in steps if key != "alpha" or 0 < step < 1]
