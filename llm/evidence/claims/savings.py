@@ -6,6 +6,7 @@ from .ledger import Ledger
 from .line import GOLD, Line
 
 REGRESSION = "regression averaging"
+NO_BREAK = "\N{NO-BREAK SPACE}"  # an interval stays in one line on a phone
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _cell(ledger: Ledger, claim: str, part: str, by: str) -> str:
     if len(line.per_seed) < 3:
         return f"{found} ({len(line.per_seed)} runs)"
     open_ = ", undecided" if line.verdict == "undecided" else ""
-    return f"{found} [{100 * line.low:.0f}, {100 * line.high:.0f}]{open_}"
+    return f"{found} [{100 * line.low:.0f},{NO_BREAK}{100 * line.high:.0f}]{open_}"
 
 
 def _line(ledger: Ledger, claim: str, part: str, by: str) -> Line | None:
