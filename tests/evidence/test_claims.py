@@ -417,7 +417,10 @@ def test_what_averages_save_is_told_in_per_cent_with_what_is_undecided_or_of_two
     )
     line = replace(line, estimate=0.294, low=0.196, high=0.406, inner=(0.21, 0.39), per_seed=(0.1, 0.3, 0.5))
     assert row(line) == f"{start} 29 % [20,{savings.NO_BREAK}41] |  |  |"
-    assert row(replace(line, low=-0.1, inner=(-0.02, 0.39))) == f"{start} 29 % [-10,{savings.NO_BREAK}41], undecided |  |  |"
+    assert (
+        row(replace(line, low=-0.1, inner=(-0.02, 0.39)))
+        == f"{start} 29 % [-10,{savings.NO_BREAK}41], undecided |  |  |"
+    )
     assert row(replace(line, per_seed=(0.1, 0.3))) == f"{start} 29 % (2 runs) |  |  |"
     assert row(replace(line, estimate=None, low=None, high=None)) == f"{start}  |  |  |"
 

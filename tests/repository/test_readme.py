@@ -66,8 +66,8 @@ def found() -> list[list[str]]:
     """The numbers of each point of "In short", in their order."""
     return [
         [
-            seeds("C1", "translation: theta below theta_0"),
             *estimate("C1", "translation: theta below theta_0", "holds", False, -1),
+            seeds("C1", "translation: theta below theta_0"),
             *estimate("C1", "question answering: theta below RSF's best iteration", "holds", False, -1),
             *estimate("P4", "abilities: theta of RSF on gold below theta_0", "holds", False, -1),
         ],
