@@ -132,8 +132,8 @@ def from_json(point: Point, file: Path, seed: int, first: Sequence[Point], names
         scores, seconds, known = {}, {}, known_of(content, names)["tasks"]
         for task in names:
             for key, one in known[task].items():
-                items, rng = np.array(one["items"], np.float64), np.random.default_rng([seed, 2])
-                scores[key] = Measurement.of(items, one["statistic"], rng)
+                items = np.array(one["items"], np.float64)
+                scores[key] = Measurement.of(items, one["statistic"]).with_error(seed)
                 seconds[key] = round(one["seconds"], 3)
                 if not np.isfinite(items).all():
                     raise ValueError(f"{key} has a score that is not finite")

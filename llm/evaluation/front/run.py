@@ -207,7 +207,7 @@ def _recommendation(points: Sequence[Point], tasks: Sequence[Task], settings: Fr
         [point.key for point in path],
         alignment,
         list(series.values()),
-        np.random.default_rng([settings.seed, 3]),
+        settings.seed,
         settings.keep,
         settings.confidence,
         settings.resamples,

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
-import numpy as np
-
 from ... import version
 from ...averaging.ama.settings import Sources
 from ...averaging.displacement import what_moved
@@ -138,11 +136,10 @@ def _compared(
     before: dict[str, Measurement], after: dict[str, Measurement], kinds: dict[str, str], settings: Measuring
 ) -> tuple[dict[str, dict], dict[str, Change]]:
     """(metric -> both values with their errors and the change with its interval, metric -> change)."""
-    rng = np.random.default_rng([settings.seed, 3])
     metrics, changes = {}, {}
-    for key, low in before.items():
-        high = after[key]
-        changes[key] = change = paired_change(low, high, rng, settings.confidence, settings.resamples)
+    for key in before:
+        low, high = (side[key].with_error(settings.seed) for side in (before, after))
+        changes[key] = change = paired_change(low, high, settings.seed, settings.confidence, settings.resamples)
         sides = {name: {"value": one.value, "stderr": one.stderr} for name, one in (("theta_0", low), ("theta", high))}
         bounds = {side: bound if isfinite(bound := getattr(change, side)) else None for side in ("low", "high")}
         better = "lower" if key.rpartition("/")[2] in LOWER_IS_BETTER else "higher"
