@@ -48,10 +48,11 @@ def benchmark_command(
 
     import numpy as np
 
-    from ..evaluation.benchmarks.harness import check_folder, from_folder
+    from ..evaluation.benchmarks.harness import check_folder, check_how, from_folder
     from ..evaluation.benchmarks.suite import SuiteSettings, load_suite
 
     check_folder(model)
+    check_how(batch, dtype, device, backend)
     suite = load_suite(SuiteSettings(names, limit, tokens, data, chat, cut))
     lm = from_folder(model, batch=batch, dtype=dtype, device=device, backend=backend)
     start = perf_counter()
