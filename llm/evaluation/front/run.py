@@ -17,7 +17,7 @@ from ...data.records import messages, turns_of
 from ...errors import UserError
 from ...evidence.rows import write_rows
 from ...files import write_json, write_text
-from ...models.cache import findable, model_name
+from ...models.cache import findable, shown_name
 from ...models.chat import ids_of_prompts
 from ...models.loading import device_of, warn
 from ...models.scorers import ModelScorer
@@ -240,9 +240,9 @@ def _write(
         write_json(out / "ratios.json", {"groups": best.setting["alphas"], "grouping": grouping})
     command = None if best is None else _command(sources, out, settings, best)
     facts = {
-        "theta_0": model_name(sources.theta_0),
+        "theta_0": shown_name(sources.theta_0),
         "theta": _name_of_theta(sources),
-        **({"theta_pre": model_name(sources.theta_pre)} if sources.theta_pre else {}),
+        **({"theta_pre": shown_name(sources.theta_pre)} if sources.theta_pre else {}),
         "methods": ", ".join(settings.method),
         "tasks": ", ".join(
             f"{task.name} ({task.kind}, {len(points[0].scores[task.name].items)} items)" for task in tasks
@@ -260,7 +260,7 @@ def _write(
 
 
 def _name_of_theta(sources: Sources) -> str:
-    names = [model_name(path) for path in (sources.theta, *sources.soup.others)]
+    names = [shown_name(path) for path in (sources.theta, *sources.soup.others)]
     shared = [f"{name} (share {share:.4g})" for name, share in zip(names, sources.soup.shares, strict=True)]
     return f"the mean of {' and '.join(shared)}" if sources.soup.others else names[0]
 

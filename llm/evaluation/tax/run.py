@@ -11,7 +11,7 @@ from ...averaging.pair import Pair, load_pair
 from ...averaging.precision import Effect
 from ...errors import UserError
 from ...files import write_json, written
-from ...models.cache import model_name
+from ...models.cache import shown_name
 from ...models.loading import device_of, warn
 from ..changes import LOWER_IS_BETTER, Change, flips, paired_change, verdicts
 from ..measurement import Measurement
@@ -61,10 +61,10 @@ def tax_files(
     content = measured_tax(pair, tasks, settings, progress)
     few = _few(content["tasks"])
     content = {
-        "theta_0": model_name(sources.theta_0),
+        "theta_0": shown_name(sources.theta_0),
         "theta": settings.called(sources.theta),
         "version": version(),
-        "sources": sources.described(),
+        "sources": sources.described(shown_name),
         "settings": settings.model_dump(mode="json"),
         **content,
         "notes": pair.notes + few,
