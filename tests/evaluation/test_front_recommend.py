@@ -89,6 +89,15 @@ def test_theta_is_kept_for_sure_only_where_the_intervals_rule_the_others_out(ite
     assert f"is {low:.0%} to {high:.0%}, from 10 items; more prompts" in said and said.endswith(found.warnings[0])
 
 
+def test_theta_is_kept_for_sure_where_no_model_gains_ability():
+    """More prompts could tell which ratios keep enough of the rise, but none of them has anything to gain."""
+    reward = series("reward", [0.0, 0.8, 0.97, 1.0], items=10, shared=0.7)
+    found = recommend(NAMES, reward, [series("qa", [0.5, 0.5, 0.5, 0.5])], 0, resamples=50)
+    assert found.candidates[1].kept > 0.95 > found.candidates[1].low
+    assert (found.method, found.sure, found.warnings) == ("theta", True, [])
+    assert sentence(found, "reward", []).endswith("keep theta.")
+
+
 def test_beyond_theta_ratios_are_tried_from_theta_upwards():
     """1.1 keeps more than theta has, 1.3 too little, so that 1.5, the best in ability, is not tried."""
     reward = series("reward", [1.0, 3.0, 5.4, 4.0, 6.0, 5.0], shared=0.99)

@@ -144,7 +144,7 @@ def recommend(
     return Recommendation(
         method,
         alpha,
-        judged.sure and not doubtful,
+        judged.sure if chosen else not doubtful,
         alignment=change(0, best, -1),
         abilities={task.name: change(k, best, -1) for k, task in enumerate(abilities, start=1)},
         gain=interval(gains[best], drawn[:, best]),
