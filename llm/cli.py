@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
+import typer.core
 
 from . import version
 from .bench.adapt import bench_adapt
@@ -24,7 +25,29 @@ from .errors import UserError, one_sentence
 from .files import put_in_place
 
 NAME = "alignment-tax"
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands, whose options' wrong values are refused in the project's words, not in those of the library that reads them."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from pydantic import ValidationError
+
+            from .config.words import of_option
+
+            if not isinstance(error.__cause__, ValidationError) or error.param is None:
+                raise
+            read = getattr(error.param, "type_descriptor", None)
+            bounds = (getattr(error.param, side, None) for side in ("min", "max"))
+            name = max(error.param.opts, key=len).lstrip("-")
+            raise UserError(of_option(name, error.__cause__, getattr(read, "annotation", None), *bounds)) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Train, align, average and evaluate language models: the alignment tax and how averaging lowers it.",
     no_args_is_help=True,
     add_completion=False,

@@ -91,16 +91,16 @@ def _number(key: str, value: Any) -> float:
 
 
 def command_line(given: Mapping[str, Any], models: Mapping[str, Path], config: Path | None) -> str:
-    """The command for the card: folders and files by their names alone."""
-    from ..models.cache import model_name
+    """The command for the card: absolute paths, and files, by their names alone."""
+    from ..models.cache import shown_name
 
     words = ["alignment-tax", "average"]
     for key, value in [*given.items(), *([("config", config)] if config else [])]:
         option = f"--{key.replace('_', '-')}"
         if key in models:
-            words += [option, model_name(models[key])]
+            words += [option, shown_name(models[key])]
         elif key == "with":
-            words += [text for one in value for text in (option, model_name(folder_of(key)(one)))]
+            words += [text for one in value for text in (option, shown_name(folder_of(key)(one)))]
         elif value is True:
             words.append(option)
         else:

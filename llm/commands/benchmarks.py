@@ -40,18 +40,19 @@ def benchmark_command(
     Tasks: arc_easy, arc_challenge, race, piqa (their mean: qa), squad_v1_f1, drop (reading_f1), wmt14-fr-en (bleu); squad_v2_f1 in the place of squad_v1_f1.
     """
     from ..data.benchmarks import parse_tasks
-    from ..models.cache import model_name
+    from ..models.cache import shown_name
 
-    names, called = parse_tasks(tasks), name or model_name(model)
+    names, called = parse_tasks(tasks), name or shown_name(model)
     _check(to, called, seed, rlhf)
     from time import perf_counter
 
     import numpy as np
 
-    from ..evaluation.benchmarks.harness import check_folder, from_folder
+    from ..evaluation.benchmarks.harness import check_folder, check_how, from_folder
     from ..evaluation.benchmarks.suite import SuiteSettings, load_suite
 
     check_folder(model)
+    check_how(batch, dtype, device, backend)
     suite = load_suite(SuiteSettings(names, limit, tokens, data, chat, cut))
     lm = from_folder(model, batch=batch, dtype=dtype, device=device, backend=backend)
     start = perf_counter()
@@ -75,12 +76,12 @@ def replies_command(
     """Write a model's replies as AlpacaEval reads them, for `win-rate` or a judge with your own key."""
     from ..evaluation.benchmarks.alpaca import Sampling, read_instructions, replies_to, write_outputs
     from ..evaluation.benchmarks.harness import load_folder
-    from ..models.cache import model_name
+    from ..models.cache import shown_name
 
     _check_new(to)
     sampling, prompts = Sampling(tokens, temperature, batch, seed, system), read_instructions(instructions)
     replies = replies_to([one.text for one in prompts], *load_folder(model, dtype, device), sampling)
-    write_outputs(to, name or model_name(model), prompts, replies)
+    write_outputs(to, name or shown_name(model), prompts, replies)
     print(f"wrote {to}; to have GPT-4 judge it: alpaca_eval --model_outputs {to}")
 
 

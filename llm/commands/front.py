@@ -90,6 +90,7 @@ def front_command(
     """
     from ..averaging.ama.settings import Sources
     from ..averaging.soup import Soup
+    from ..evaluation.front.points import in_words, points_of
     from ..evaluation.front.run import front_files
     from ..evaluation.front.settings import FrontSettings
 
@@ -100,6 +101,7 @@ def front_command(
     pre = theta_pre and folder_of("theta-pre")(theta_pre)
     own = tuple(own_samples or ()), train_prompts
     sources = Sources(theta_0, theta, data, prompts, reward_model, reward_command, others, pre or None, *own)
+    print(in_words(points_of(settings)))
     with Progress() as bars:
         print(front_files(sources, out, settings, device=device, progress=bars.steps("model")))
     print(f"wrote {out / 'report.html'}")

@@ -85,7 +85,8 @@ def settings_from(kind: type, file: Path | None, given: dict):
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from ..config.files import read_yaml, sentence
+    from ..config.files import read_yaml
+    from ..config.words import sentence
 
     if file is not None and not file.is_file():
         raise UserError(f"config is {str(file)!r}, which is no file.")
@@ -94,12 +95,13 @@ def settings_from(kind: type, file: Path | None, given: dict):
         raise UserError(f"{file} holds {found!r}, allowed are keys with values.")
     for key in found.keys() & given.keys():
         raise UserError(f"{file}: {key} is given on the command line; allowed in the file are the other settings.")
+    read: TypeAdapter = TypeAdapter(kind)
     try:
-        return TypeAdapter(kind).validate_python(found | given)
+        return read.validate_python(found | given)
     except ValidationError as error:
         own = error.errors()[0]["loc"][:1]
         where = f"{file}: " if file is not None and not (own and own[0] in given) else ""
-        raise UserError(f"{where}{sentence(error)}.") from None
+        raise UserError(f"{where}{sentence(error, read)}.") from None
 
 
 def task_names(text: str) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class Settings(BaseModel):
             for one, made in _pairs(value, getattr(read, key)):
                 if isinstance(made, int | float) and isinstance(one, bool) != isinstance(made, bool):
                     wanted = "true or false" if isinstance(made, bool) else "a number"
-                    raise refused(f"{key} = {short(value)} is not allowed: Input should be {wanted}")
+                    raise refused(f"{key} = {short(value)} is not allowed; allowed is {wanted}")
         return read
 
 

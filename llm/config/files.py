@@ -10,11 +10,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import UserError
 from ..files import DIGITS, read_text
-from .base import Settings, either, short
+from .base import Settings, either
 from .hub import HubPreset
 from .local import MicrocosmPreset, SmollmPreset
 from .preset import Preset
 from .sweep import Sweep
+from .words import sentence
 
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 LARGEST = 100_000  # characters of a file, and values in it when aliases are written out
@@ -118,11 +119,11 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
-def _checked(kind: TypeAdapter, path, given: object):
+def _checked(read: TypeAdapter, path, given: object):
     try:
-        return kind.validate_python(given)
+        return read.validate_python(given)
     except ValidationError as error:
-        raise UserError(f"{path}: {sentence(error)}") from None
+        raise UserError(f"{path}: {_sentence(error, read)}") from None
 
 
 def _read(folder: Literal["presets", "sweeps"], path) -> Any:
@@ -157,17 +158,12 @@ def _group(kind: type[Settings], key: str) -> type[Settings] | None:
     return next((choice for choice in choices if isinstance(choice, type) and issubclass(choice, Settings)), None)
 
 
-def sentence(error: ValidationError) -> str:
-    """The first problem: key, value, what is allowed."""
+def _sentence(error: ValidationError, read: TypeAdapter) -> str:
+    """The first problem: key, value, what is allowed. A preset's kind, which pydantic has in the key's place, is no key."""
     first = error.errors()[0]
     if first["type"] == "union_tag_not_found":
         return "the key data is missing; every key must be given"
     if first["type"] == "union_tag_invalid":
-        return f"data = {first['input']['data']!r} is not allowed: Input should be {either(KINDS)}"
-    parts = first["loc"][1:] if first["loc"] and first["loc"][0] in KINDS else first["loc"]  # the kind is no key
-    key = ".".join(map(str, parts))
-    if first["type"] == "missing":
-        return f"the key {key} is missing; every key must be given"
-    if first["type"] == "refused":
-        return f"{key}: {first['msg']}" if key else first["msg"]
-    return f"{key or 'the file'} = {short(first['input'])} is not allowed: {first['msg']}"
+        return f"data = {first['input']['data']!r} is not allowed; allowed is {either(KINDS)}"
+    own = KINDS.get(str(first["loc"][0])) if first["loc"] else None
+    return sentence(error, TypeAdapter(own) if own else read, skip=own is not None)

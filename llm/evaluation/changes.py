@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evidence.intervals import t_interval
+from ..evidence.intervals import percentiles, t_interval
 from .measurement import MEAN, Measurement, values
 
 LOWER_IS_BETTER = ("brier", "calibration_error", "self_bleu")
@@ -24,12 +24,11 @@ class Change:
         return f"{self.value:+.4g} [{self.low:+.4g}, {self.high:+.4g}]"
 
 
-def paired_change(
-    before: Measurement, after: Measurement, rng: np.random.Generator, confidence: float, resamples: int
-) -> Change:
+def paired_change(before: Measurement, after: Measurement, seed: int, confidence: float, resamples: int) -> Change:
     """after - before on the same items, in the metric's own unit.
 
-    Of means of items by Student's t; of others (BLEU, calibration error) by the percentile bootstrap over items.
+    Of means of items by Student's t; of others (BLEU, calibration error) by the percentile bootstrap over items. Its draws follow from
+    the seed and the number of items alone, so that the same items have the same interval, whatever is compared before them.
     """
     first, second = before.items, after.items
     if before.statistic == MEAN:
@@ -38,10 +37,9 @@ def paired_change(
     value = after.value - before.value
     if len(first) < 2:
         return Change(value, np.nan, np.nan)
-    drawn = rng.integers(len(first), size=(resamples, len(first)))
+    drawn = np.random.default_rng([seed, 3]).integers(len(first), size=(resamples, len(first)))
     changes = values(second[drawn], after.statistic) - values(first[drawn], before.statistic)
-    low, high = np.quantile(changes, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Change(value, float(low), float(high))
+    return Change(value, *percentiles(changes, confidence))
 
 
 def flips(before: Measurement, after: Measurement) -> tuple[list[int], list[int]]:

@@ -88,6 +88,11 @@ class Measurement:
         value = float(values(items[None], statistic)[0])
         return cls(value, _error(items, statistic, rng), len(items), items, statistic)
 
+    def with_error(self, seed: int) -> "Measurement":
+        """The same with its error, by draws that follow from the seed and the number of items alone; its items must be kept."""
+        assert self.items is not None
+        return Measurement.of(self.items, self.statistic, np.random.default_rng([seed, 2]))
+
 
 def values(items: NDArray[np.float64], statistic: str) -> NDArray[np.float64]:
     """The metric of each point: (points, items), or (points, items, 10 or 2) -> (points,); BLEU in [0, 100], others in [0, 1]."""

@@ -20,7 +20,7 @@ from ..config.base import Count, Items, Positive, Settings, refused
 from ..data.formats import read_prompts
 from ..errors import UserError
 from ..methods import names
-from ..models.cache import model_name
+from ..models.cache import shown_name
 from ..models.chat import context_of, require_room
 from ..models.scorers import CommandScorer, ModelScorer
 from .benchmarks.harness import manager_for
@@ -39,7 +39,7 @@ class Measuring(Settings):
     tasks: entries PATH.jsonl, NAME=PATH.jsonl, or names of lm-eval tasks. samples: replies a prompt. match: how far the models
     may differ. alignment: the task that must not be lost, "reward" where there is a reward. chat: local items in the model's
     chat format. task_tokens, tokens: new tokens a reply, of local items and of prompts. limit, task_folder: of lm-eval.
-    confidence, resamples: of intervals. name, rlhf: what theta is called, by default as its folder, and how it was aligned.
+    confidence, resamples: of intervals. name, rlhf: what theta is called, by default as it is given, and how it was aligned.
     """
 
     tasks: tuple[str, ...]
@@ -71,7 +71,7 @@ class Measuring(Settings):
         return Asking(self.chat, tokens, self.batch, self.samples, self.temperature, self.seed)
 
     def called(self, theta: Path) -> str:
-        return self.name or model_name(theta)
+        return self.name or shown_name(theta)
 
 
 def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer: Scorer | None = None) -> list[Task]:

@@ -122,7 +122,7 @@ class Choice(_Local):
         sums = log_likelihoods(model, [pair for pairs in asked for pair in pairs], pad_id(tokenizer), self.asking.batch)
         ends = np.cumsum([len(pairs) for pairs in asked])
         tokens = [len(pairs[item["answer"]].reply) for pairs, item in zip(asked, self.items, strict=True)]
-        return _of_choices(zip(np.split(sums, ends[:-1]), self.items, tokens, strict=True), self.asking.seed)
+        return _of_choices(zip(np.split(sums, ends[:-1]), self.items, tokens, strict=True))
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Harness:
             ) from None
 
 
-def _of_choices(found: Iterable[tuple[NDArray[np.float64], dict, int]], seed: int = 0) -> Measured:
+def _of_choices(found: Iterable[tuple[NDArray[np.float64], dict, int]]) -> Measured:
     """What `Choice` measures, of items as (log-likelihoods of the choices, item, tokens of the right choice)."""
     of_items = np.array([_choice_scores(*one) for one in found])  # (items, 6)
     right, normed, squares, likelihood, *_ = of_items.T
@@ -272,7 +272,7 @@ def _of_choices(found: Iterable[tuple[NDArray[np.float64], dict, int]], seed: in
         "accuracy": Measurement.of(right),
         "acc_norm": Measurement.of(normed),
         "brier": Measurement.of(squares),
-        "calibration_error": Measurement.of(of_items[:, 4:], CALIBRATION, np.random.default_rng(seed)),
+        "calibration_error": Measurement.of(of_items[:, 4:], CALIBRATION),
         "log_likelihood": Measurement.of(likelihood),
     }
 

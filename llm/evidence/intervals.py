@@ -178,8 +178,13 @@ def _checked(values: ArrayLike) -> NDArray[np.float64]:
 
 def percentile_interval(per_seed: NDArray[np.float64], draws: ArrayLike) -> Interval:
     """The mean of `per_seed`, and the interval that holds 95 % of `draws`."""
-    low, high = np.quantile(np.asarray(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(per_seed.mean()), float(low), float(high), per_seed)
+    return Interval(float(per_seed.mean()), *percentiles(draws), per_seed)
+
+
+def percentiles(draws: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
+    """The bounds that hold a share `level` of `draws`, and as many below as above."""
+    low, high = np.quantile(np.asarray(draws), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def check_bootstrap(rng: np.random.Generator, resamples: int, items: int) -> None:

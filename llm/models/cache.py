@@ -64,8 +64,16 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
     return Path.home() / ".cache" / "huggingface" / "hub"
 
 
+def shown_name(folder: Path) -> str:
+    """What a model is called on pages and cards: as it was given where that is a relative path, else its `model_name`, so that no
+    page has the folders above it.
+    """
+    name = model_name(folder)
+    return name if "/" in name or folder.is_absolute() or folder.name in ("", "..") else str(folder)
+
+
 def model_name(folder: Path) -> str:
-    """What a model is called: ORG/NAME in the hub's cache (models--ORG--NAME/snapshots/COMMIT), else its folder's name."""
+    """What a model is called wherever it is looked at from: ORG/NAME in the hub's cache (models--ORG--NAME/snapshots/COMMIT), else its folder's name."""
     path = folder.resolve()
     home = path.parents[min(1, len(path.parents) - 1)].name
     if home.startswith("models--") and path.parent.name == "snapshots":

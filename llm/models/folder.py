@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import UserError
-from .cache import model_name
+from .cache import model_name, shown_name
 from .safetensors import Source, TensorInfo, read_header
 
 _INDEX = "model.safetensors.index.json"
@@ -154,7 +154,7 @@ def notes_on_base(theta_0: ModelFolder, adapter: ModelFolder) -> list[str]:
     known = {path.name, Path(model_name(path)).name, Path(str(theta_0.config.get("_name_or_path"))).name}
     if not isinstance(named, str) or not Path(named).name or Path(named).name in known or Path(named).resolve() == path:
         return []
-    names = f"{Path(named).name!r}, and theta-0 is {model_name(path)!r}"
+    names = f"{Path(named).name!r}, and theta-0 is {shown_name(theta_0.path)!r}"
     return [f"The adapter's base is {names}: if they are not the same model, no average of them has a meaning."]
 
 

@@ -228,8 +228,8 @@ def arguments(folder, out, /, **changes):
 
 
 REFUSED = {
-    "alpha above 1": ({"alpha": 1.5}, "alpha = 1.5 is not allowed: Input should be less than or equal to 1"),
-    "alpha is NaN": ({"alpha": "nan"}, "alpha = nan is not allowed: Input should be a finite number"),
+    "alpha above 1": ({"alpha": 1.5}, "alpha = 1.5 is not allowed; allowed are numbers from 0 to 1."),
+    "alpha is NaN": ({"alpha": "nan"}, "alpha = nan is not allowed; allowed are numbers from 0 to 1."),
     "no samples": ({"data": None}, "The samples must be given by --data"),
     "prompts without reward model": ({"data": None, "prompts": "p"}, "The samples must be given by --data"),
     "both": ({"prompts": "p", "reward-model": "r"}, "The samples must be given by --data"),
@@ -238,8 +238,8 @@ REFUSED = {
     "more parts than layers": ({"grouping": {"parts": 9}}, "parts is 9, allowed are 1 to 3"),
     "unknown level": ({"grouping": {"level": "block"}}, "level is 'block'"),
     "no group of its own": ({"grouping": {"embeddings": "middle"}}, "embeddings is 'middle'"),
-    "no batch": ({"batch": 0}, "batch = 0 is not allowed: Input should be greater than or equal to 1"),
-    "no learning rate": ({"lr": 0}, "lr = 0 is not allowed: Input should be greater than 0"),
+    "no batch": ({"batch": 0}, "batch = 0 is not allowed; allowed are whole numbers from 1."),
+    "no learning rate": ({"lr": 0}, "lr = 0 is not allowed; allowed are numbers above 0."),
     "negative warmup": ({"warmup": -1}, "warmup = -1 is not allowed"),
     "eps without paper": ({"eps": 0.2}, "eps is 0.2, allowed with parameterisation 'sigmoid' is 0"),
     "unknown parameterisation": ({"parameterisation": "softmax"}, "parameterisation is 'softmax'"),

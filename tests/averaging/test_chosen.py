@@ -296,6 +296,7 @@ REFUSED = {
     ("--alpha", 0.5, "--parts", 99): "parts is 99, allowed is with --alphas or --part",
     ("--alpha", 0.5, "--level", "layer"): "level is 'layer', allowed is with --alphas or --part",
     ("--alpha", 0.5, "--seed", 7): "seed is 7, allowed is with --rounding stochastic or method regmean",
+    ("--alpha", 0.5, "--rounding", "stochastic", "--seed", -1): "seed is -1, allowed are whole numbers from 0.",
     ("--alpha", 2.5, "--extrapolate"): "alpha is 2.5, allowed are numbers from 0 (theta_0) to 2 (1 is theta)",
     ("--alpha", 1.5, "--extrapolate", "--method", "trim"): "method is 'trim', allowed with --extrapolate is ma",
     ("--alpha", 0.5, "--method", "soup"): "method is 'soup', allowed are ma, slerp, trim, dare, fapm, ",

@@ -198,6 +198,7 @@ def test_the_command_takes_a_lambda_a_layer(tmp_path, monkeypatch, capsys):
         (["--strength", 1, "--alpha", 0.5], "alpha is given, allowed with method regmean is strength"),
         (["--strength", 1, "--vocab", "union"], "vocab is 'union', allowed with method regmean is same"),
         (["--strength", 1, "--count", 0], "count = 0 is not allowed"),
+        (["--strength", 1, "--seed", -1], "seed = -1 is not allowed; allowed are whole numbers from 0"),
         (["--strength", 1, "--ridge", 0], "ridge = 0.0 is not allowed"),
         (["--strength", 1, "--layers", "falling"], "layers = 'falling' is not allowed; allowed are equal, increasing"),
     ],

@@ -147,6 +147,22 @@ def test_show_prints_a_sample_of_everything_the_models_read(capsys, monkeypatch)
     assert all(len(lines.splitlines()) == 3 for lines in blocks.values())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("plan", "--seeds", "0"), "seeds = '0' is not allowed; allowed are whole numbers from 1"),
+        (("plan", "--memory-gb", "nan"), "memory-gb = 'nan' is not allowed; allowed are numbers from 0 to 1000000"),
+        (
+            ("plan", "--sampler", "magic"),
+            "sampler = 'magic' is not allowed; 'magic' is not one of 'auto', 'transformers', 'vllm'",
+        ),
+        (("bench", "average", "--repeats", "few"), "repeats = 'few' is not allowed; allowed are whole numbers from 1"),
+    ],
+)
+def test_an_option_s_wrong_value_is_refused_in_the_project_s_words(capsys, monkeypatch, arguments, sentence):
+    assert refused(capsys, monkeypatch, *arguments) == sentence
+
+
 def test_help_lists_the_stages_and_loads_nothing_heavy():
     repository = Path(__file__).parents[2]
     done = subprocess.run(

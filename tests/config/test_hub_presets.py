@@ -180,7 +180,7 @@ def test_where_models_are_slow_to_measure_single_parts_have_fewer_ratios_and_not
         (
             "openllama-3b",
             {"rsf": {"descent": {"batch": 0}}},
-            "rsf.descent.batch = 0 is not allowed: .* greater than or equal to 1",
+            "rsf.descent.batch = 0 is not allowed; .* whole numbers from 1",
         ),
         ("openllama-3b", {"reward": {"sft": {"blocks": 1}}}, "reward.sft: blocks = 1 is an unknown key; allowed are"),
     ],

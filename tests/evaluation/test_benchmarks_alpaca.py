@@ -79,8 +79,14 @@ def test_other_files_are_refused(case, tmp_path):
         read_outputs(tmp_path / "out.json")
 
 
+@pytest.mark.parametrize(("sampling", "said"), [((0, 1.0, 3, 3), "tokens is 0, "), ((5, 1.0, 3, -1), "seed is -1, ")])
+def test_numbers_out_of_range_are_refused(sampling, said):
+    with pytest.raises(UserError, match=f"^{said}allowed are whole numbers from"):
+        Sampling(*sampling)
+
+
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="is no file; give a JSON file"):
+    with pytest.raises(UserError, match="is no file; give one that holds a JSON list, as"):
         read_instructions(tmp_path / "alpaca_eval.json")
 
 

@@ -149,6 +149,11 @@ def test_marks_within_a_text_and_long_texts_do_no_harm(folder, monkeypatch):
     assert cut.ids[:10] == [1, 4, *[8] * 7, 2] and cut.ids[10:17] == [1, 5, *[9] * 4, 2]
 
 
+def test_a_batch_of_no_pair_is_refused():
+    with pytest.raises(UserError, match=r"batch is 0, allowed are whole numbers from 1\."):
+        pairrm.PairRM(batch=0)
+
+
 def test_a_ranker_that_is_not_there_or_is_another_model_is_refused(folder, tmp_path):
     asked = (["?"], ["a"], ["b"])
     with pytest.raises(

@@ -411,6 +411,11 @@ def test_the_command_writes_rows_of_a_folder(folder, measured, tmp_path, monkeyp
         (("--rlhf", "grpo"), "the rows to write: rlhf = 'grpo' is not allowed; it must be one of none, rsf, dpo, ppo"),
         (("--seed", "-1"), "the rows to write: seed = -1 is not allowed"),
         (("--limit", "1"), "limit is 1, allowed are whole numbers from 2"),
+        (("--limit", "few"), "limit = 'few' is not allowed; allowed are whole numbers\n"),
+        (("--data", "nowhere", "--batch", "0"), "batch is 0, allowed are whole numbers from 1"),
+        (("--data", "nowhere", "--dtype", "int8"), "dtype is 'int8', allowed are auto, float32"),
+        (("--data", "nowhere", "--device", "tpu"), "device is 'tpu', allowed are auto, cpu"),
+        (("--data", "nowhere", "--backend", "jax"), "backend is 'jax', allowed are hf, vllm"),
         (("--data", "nowhere"), "data is 'nowhere', which holds neither arc_easy.jsonl"),
     ],
 )

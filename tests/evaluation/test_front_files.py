@@ -363,7 +363,19 @@ def test_embeddings_and_head_with_ratios_of_their_own_stand_in_rows_and_report(f
 
 
 REFUSED = {
-    "no reward": ({"reward-model": None, "prompts": None}, "alignment is 'reward', allowed are the tasks qa"),
+    "no reward": (
+        {"reward-model": None, "prompts": None},
+        "The alignment metric is missing: give --prompts with --reward-model or --reward-command for a reward, or name one of the "
+        "tasks qa as `alignment` in the file of --config.",
+    ),
+    "no such alignment": (
+        {"alignment": "quality"},
+        "alignment is 'quality', allowed are the tasks reward, qa (reward, with --prompts and",
+    ),
+    "keep is NaN": ({"keep": "nan"}, "keep = nan is not allowed; allowed are numbers above 0 to 1."),
+    "no method": ({"method": ""}, "method = '' is not allowed; allowed is a list of at least 1."),
+    "no number": ({"keep": "much"}, "keep = 'much' is not allowed; allowed are numbers"),
+    "no whole number": ({"samples": "1.5"}, "samples = '1.5' is not allowed; allowed are whole numbers"),
     "reward model without prompts": (
         {"prompts": None},
         "reward-model (or reward-command) and prompts are allowed together only",
@@ -403,13 +415,13 @@ REFUSED = {
     ),
     "nothing beyond theta": ({"method": "ma,extrapolate"}, "alphas has no ratio above 1 (to 2), allowed is without"),
     "unknown rlhf": ({"rlhf": "grpo"}, "rlhf is 'grpo', allowed are none, rsf, dpo, ppo"),
-    "confidence": ({"confidence": 2}, "confidence = 2 is not allowed: Input should be less than 1"),
+    "confidence": ({"confidence": 2}, "confidence = 2 is not allowed; allowed are numbers from 0.5 to below 1."),
     "missing task file": (
         {"tasks": "nowhere.jsonl"},
         "--tasks 'nowhere.jsonl' is no file; give one that holds one JSON object a line, as {",
     ),
     "missing model": ({"theta-0": "nowhere"}, "theta-0 is 'nowhere', which is no folder"),
-    "no tokens": ({"tokens": 0}, "tokens = 0 is not allowed: Input should be greater than or equal to 1"),
+    "no tokens": ({"tokens": 0}, "tokens = 0 is not allowed; allowed are whole numbers from 1."),
     "an unknown key": ({"task-tokens": 4}, "task-tokens = 4 is an unknown key; allowed are tasks, samples"),
     "an unknown key of ama's": ({"adapt": {"check": 4}}, "adapt: check = 4 is an unknown key; allowed are keep, draw"),
     "an unknown place": ({"grouping": {"norm": "middle"}}, "norm is 'middle', allowed are first, last"),

@@ -31,7 +31,7 @@ def series(name, means, items=400, spread=1.0, shared=1.0, seed=0):
 def test_the_largest_gain_that_keeps_enough_of_the_rise_is_taken():
     reward = series("reward", [1.0, 3.0, 4.95, 5.0], shared=0.9)
     ability = series("qa", [0.9, 0.8, 0.7, 0.5], shared=0.9, seed=1)
-    found = recommend(NAMES, reward, [ability], np.random.default_rng(0), resamples=300)
+    found = recommend(NAMES, reward, [ability], 0, resamples=300)
     assert (found.method, found.alpha, found.sure, found.warnings) == ("ma", 0.8, True, [])
     assert [one.allowed for one in found.candidates] == [False, True]
     assert [one.kept for one in found.candidates] == pytest.approx([0.5, 3.95 / 4])
@@ -49,7 +49,7 @@ def test_a_recommendation_at_the_end_of_what_was_tried_says_so():
     reward = series("reward", [0.0, 0.99, 0.995, 1.0], shared=0.99)
     ability = series("qa", [0.9, 0.8, 0.7, 0.5])
     for names, said in (([("ma", 0.5), ("ma", 0.8)], True), ([("ma", 0.0), ("ma", 0.8)], False)):
-        found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=50)
+        found = recommend(names, reward, [ability], 0, resamples=50)
         assert found.best.alpha == names[0][1]
         assert (found.warnings == ["Nothing nearer to theta_0 was tried of its method, which may gain more."]) == said
 
@@ -58,7 +58,7 @@ def test_a_loss_that_is_not_significant_is_no_small_loss():
     """Six prompts cannot tell a loss of a tenth of the rise from none: what the estimate says is taken, and said to be unsure."""
     reward = series("reward", [0.0, 0.5, 0.97, 1.0], items=6, shared=0.7)
     ability = series("qa", [0.9, 0.8, 0.7, 0.5], items=60)
-    found = recommend(NAMES, reward, [ability], np.random.default_rng(0), resamples=50)
+    found = recommend(NAMES, reward, [ability], 0, resamples=50)
     assert (found.alpha, found.sure) == (0.8, False)
     assert "By its estimate alone this model keeps 97% of the rise" in found.warnings[0]
     assert "from 6 items" in found.warnings[1]
@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_significant_is_no_small_loss():
 def test_where_every_ratio_loses_reward_theta_is_kept():
     reward = series("reward", [1.0, 3.0, 4.5, 5.0], shared=1.0)
     ability = series("qa", [0.9, 0.8, 0.7, 0.5])
-    found = recommend(NAMES, reward, [ability], np.random.default_rng(0), resamples=200)
+    found = recommend(NAMES, reward, [ability], 0, resamples=200)
     assert found.alpha == 1.0 and found.best is None
     assert not any(one.allowed for one in found.candidates)
     assert found.gain.value == found.gain.low == found.gain.high == 0
@@ -77,7 +77,7 @@ def test_where_every_ratio_loses_reward_theta_is_kept():
 def test_theta_is_kept_for_sure_only_where_the_intervals_rule_the_others_out(items, sure):
     """The estimates of both ratios are below .95 of the rise; ten prompts cannot tell that from .95, and four thousand can."""
     reward = series("reward", [0.0, 0.8, 0.85, 1.0], items=items, shared=0.7)
-    found = recommend(NAMES, reward, [series("qa", [0.9, 0.8, 0.7, 0.5])], np.random.default_rng(0), resamples=50)
+    found = recommend(NAMES, reward, [series("qa", [0.9, 0.8, 0.7, 0.5])], 0, resamples=50)
     said = sentence(found, "reward", [])
     assert (found.method, found.alpha, found.sure) == ("theta", 1.0, sure)
     assert all((one.high < 0.95) == sure for one in found.candidates)
@@ -89,18 +89,27 @@ def test_theta_is_kept_for_sure_only_where_the_intervals_rule_the_others_out(ite
     assert f"is {low:.0%} to {high:.0%}, from 10 items; more prompts" in said and said.endswith(found.warnings[0])
 
 
+def test_theta_is_kept_for_sure_where_no_model_gains_ability():
+    """More prompts could tell which ratios keep enough of the rise, but none of them has anything to gain."""
+    reward = series("reward", [0.0, 0.8, 0.97, 1.0], items=10, shared=0.7)
+    found = recommend(NAMES, reward, [series("qa", [0.5, 0.5, 0.5, 0.5])], 0, resamples=50)
+    assert found.candidates[1].kept > 0.95 > found.candidates[1].low
+    assert (found.method, found.sure, found.warnings) == ("theta", True, [])
+    assert sentence(found, "reward", []).endswith("keep theta.")
+
+
 def test_beyond_theta_ratios_are_tried_from_theta_upwards():
     """1.1 keeps more than theta has, 1.3 too little, so that 1.5, the best in ability, is not tried."""
     reward = series("reward", [1.0, 3.0, 5.4, 4.0, 6.0, 5.0], shared=0.99)
     names = [("ma", 0.5), *(("extrapolate", alpha) for alpha in (1.1, 1.3, 1.5))]
     ability = series("qa", [0.9, 0.8, 0.6, 0.55, 0.95, 0.5], shared=0.99)
-    found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=50)
+    found = recommend(names, reward, [ability], 0, resamples=50)
     assert [one.kept for one in found.candidates] == pytest.approx([0.5, 1.1, 0.75, 1.25])
     assert [one.allowed for one in found.candidates] == [False, True, False, False]
     assert (found.method, found.alpha, found.sure, found.warnings) == ("extrapolate", 1.1, True, [])
     assert found.alignment.value == pytest.approx(0.4) and found.gain.value == pytest.approx(0.1)
     worse = series("qa", [0.9, 0.8, 0.45, 0.4, 0.3, 0.5], shared=0.99)
-    assert recommend(names, reward, [worse], np.random.default_rng(0), resamples=50).method == "theta"
+    assert recommend(names, reward, [worse], 0, resamples=50).method == "theta"
 
 
 def test_a_recommended_extrapolation_at_the_end_of_what_was_tried_says_so():
@@ -109,7 +118,7 @@ def test_a_recommended_extrapolation_at_the_end_of_what_was_tried_says_so():
         series("reward", [0.0, 0.5, 1.1, 1.2, 1.0]),
     )
     ability = series("qa", [0.9, 0.8, 0.6, 0.7, 0.5])
-    found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=50)
+    found = recommend(names, reward, [ability], 0, resamples=50)
     assert found.alpha == 1.5
     assert found.warnings == ["Nothing further beyond theta was tried of its method, which may gain more."]
 
@@ -117,15 +126,9 @@ def test_a_recommended_extrapolation_at_the_end_of_what_was_tried_says_so():
 def test_a_ratio_beyond_one_that_loses_too_much_is_not_tried():
     """Between .5, which keeps all, and theta lies .8, which does not."""
     reward = series("reward", [1.0, 5.0, 4.0, 5.0], shared=1.0)
-    found = recommend(NAMES, reward, [series("qa", [0.9, 0.8, 0.7, 0.5])], np.random.default_rng(0), resamples=20)
+    found = recommend(NAMES, reward, [series("qa", [0.9, 0.8, 0.7, 0.5])], 0, resamples=20)
     assert found.alpha == 1.0
-    apart = recommend(
-        [("ama", 0.5), ("ma", 0.8)],
-        reward,
-        [series("qa", [0.9, 0.8, 0.7, 0.5])],
-        np.random.default_rng(0),
-        resamples=20,
-    )
+    apart = recommend([("ama", 0.5), ("ma", 0.8)], reward, [series("qa", [0.9, 0.8, 0.7, 0.5])], 0, resamples=20)
     assert (apart.method, apart.alpha) == ("ama", 0.5)
 
 
@@ -135,7 +138,7 @@ def test_methods_are_compared_where_theta_is_kept_and_without_a_rise(rise, own):
     names = [(method, alpha) for method in ("ma", "lines") for alpha in (0.0, 0.5, 0.8)]
     reward = series("reward", [0.0, 0.0, 0.96 * rise, 0.97 * rise, 0.0, 0.5 * rise, 0.9 * rise, rise], shared=0.999)
     ability = series("qa", [0.5, 0.5, 0.1, 0.6, 0.5, 0.4, 0.3, 0.9], shared=0.99)
-    found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=50)
+    found = recommend(names, reward, [ability], 0, resamples=50)
     assert (found.method, found.alpha) == ("theta", 1.0 if rise > 0 else None)
     assert tuple(one["alpha"] for one in found.by_method.values()) == own
     gains = [ability.value()[names.index((name, alpha)) + 1] - 0.9 for name, alpha in zip(found.by_method, own)]
@@ -147,12 +150,12 @@ def test_methods_are_compared_where_theta_is_kept_and_without_a_rise(rise, own):
 
 def test_without_several_methods_none_are_compared():
     reward, ability = series("reward", [0.0, 0.5, 1.0, 1.0]), series("qa", [0.5, 0.5, 0.5, 0.5])
-    assert recommend(NAMES, reward, [ability], np.random.default_rng(0), resamples=2).by_method == {}
+    assert recommend(NAMES, reward, [ability], 0, resamples=2).by_method == {}
 
 
 def test_without_a_rise_nothing_is_recommended_and_the_verdicts_say_so():
     reward = series("reward", [5.0, 5.0, 5.0, 5.0], shared=0.5)
-    found = recommend(NAMES, reward, [series("qa", [0.5, 0.5, 0.5, 0.5])], np.random.default_rng(0), resamples=20)
+    found = recommend(NAMES, reward, [series("qa", [0.5, 0.5, 0.5, 0.5])], 0, resamples=20)
     assert found.alpha is None and found.best is None
     assert found.verdicts[0] == "theta pays no measurable tax on these items."
     assert found.verdicts[1].startswith("theta does not beat theta_0 on the alignment metric: reward")
@@ -185,7 +188,7 @@ def test_the_rule_keeps_what_it_says_as_often_as_it_says():
         reward = kept[:, None] * rise + 0.06 * rng.normal(size=(len(kept), items))
         ability = np.linspace(0.9, 0.5, len(kept))[:, None] + 0.01 * rng.normal(size=(len(kept), items))
         tasks = Series("reward", reward, MEAN), [Series("qa", ability, MEAN)]
-        found = recommend([("ma", alpha) for alpha in alphas], *tasks, rng, resamples=2)
+        found = recommend([("ma", alpha) for alpha in alphas], *tasks, 0, resamples=2)
         wrong += found.sure and found.best is not None and found.alpha < alphas[-2]
     assert 0 < wrong / 400 <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 400)
 
@@ -199,7 +202,7 @@ def test_the_rule_holds_over_several_methods():
     kept, ability = np.array([0, *[0.9499] * 4, 1]), series("qa", [0.9, *[0.8] * 4, 0.5], items=5)
     for _ in range(600):
         reward = kept[:, None] * (1 + 0.1 * rng.normal(size=items)) + 0.06 * rng.normal(size=(6, items))
-        found = recommend(names, Series("reward", reward, MEAN), [ability], rng, resamples=2)
+        found = recommend(names, Series("reward", reward, MEAN), [ability], 0, resamples=2)
         wrong += found.sure and found.best is not None
     assert found.each == pytest.approx(1 - 0.05 / 4)
     assert 0 < wrong / 600 <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 600)
@@ -214,7 +217,7 @@ def test_gains_of_several_abilities_are_shares_of_their_scales():
     for point, right in enumerate([3, 3, 8, 3]):
         statistics[point, :, 2:6] = np.array([8, 7, 6, 5]) * right / 8
     bleu = Series("bleu", np.floor(statistics), BLEU)
-    found = recommend(NAMES, reward, [qa, bleu], np.random.default_rng(0), resamples=100)
+    found = recommend(NAMES, reward, [qa, bleu], 0, resamples=100)
     assert found.alpha == 0.8
     gained = (bleu.value()[2] - bleu.value()[3]) / 100
     assert found.gain.value == pytest.approx(gained / 2)
@@ -227,13 +230,7 @@ def test_an_alignment_metric_that_is_no_mean_is_judged_by_its_bootstrap():
     statistics[:, :, 6:] = [8, 7, 6, 5]
     for point, right in enumerate([2, 4, 8, 8]):
         statistics[point, :, 2:6] = np.floor(np.array([8, 7, 6, 5]) * right / 8)
-    found = recommend(
-        NAMES,
-        Series("bleu", statistics, BLEU),
-        [series("qa", [0.9, 0.8, 0.7, 0.5])],
-        np.random.default_rng(0),
-        resamples=50,
-    )
+    found = recommend(NAMES, Series("bleu", statistics, BLEU), [series("qa", [0.9, 0.8, 0.7, 0.5])], 0, resamples=50)
     assert found.alpha == 0.8 and found.best.kept == pytest.approx(1)
 
 
@@ -244,7 +241,7 @@ def test_choosing_among_equals_promises_nothing_on_new_items():
         reward, ability = (Series(name, rng.normal(size=(22, 40)), MEAN) for name in ("reward", "qa"))
         reward.items[1:] = reward.items[0] + 5
         names = [("ma", k / 20) for k in range(20)]
-        found = recommend(names, reward, [ability], np.random.default_rng(0), resamples=60)
+        found = recommend(names, reward, [ability], 0, resamples=60)
         looks.append(found.gain.value)
         promises.append(found.expected.value)
         assert max(one.chosen for one in found.candidates) < 0.9
@@ -254,9 +251,7 @@ def test_choosing_among_equals_promises_nothing_on_new_items():
 
 def test_the_same_seed_recommends_the_same_and_another_draws_otherwise():
     reward, ability = (series("reward", [1, 3, 5, 5], shared=0.9), series("qa", [0.9, 0.8, 0.7, 0.5], shared=0.9))
-    first, again, other = (
-        recommend(NAMES, reward, [ability], np.random.default_rng(seed), resamples=50) for seed in (0, 0, 1)
-    )
+    first, again, other = (recommend(NAMES, reward, [ability], seed, resamples=50) for seed in (0, 0, 1))
     assert first == again
     assert first.gain.low != other.gain.low
 
@@ -267,7 +262,7 @@ def test_the_recommended_ratio_is_always_allowed_and_never_worse_in_ability(seed
     rng = np.random.default_rng(seed)
     reward, ability = (Series(name, rng.normal(size=(4, 12)), MEAN) for name in ("reward", "qa"))
     reward.items[1:] += 2 * rng.random((3, 1))
-    found = recommend(NAMES, reward, [ability], np.random.default_rng(0), keep, resamples=20)
+    found = recommend(NAMES, reward, [ability], 0, keep, resamples=20)
     if found.best is not None:
         assert found.best.allowed and found.best.kept >= keep and found.gain.value >= 0
         assert not found.sure or found.best.low >= keep
@@ -288,7 +283,7 @@ def test_the_recommended_ratio_is_always_allowed_and_never_worse_in_ability(seed
 def test_what_cannot_be_decided_is_refused(changes, said):
     given_ = {"abilities": [series("qa", [1, 1, 1, 1])], "confidence": 0.95, "resamples": 10} | changes
     with pytest.raises(UserError, match=said):
-        recommend(NAMES, series("reward", [1, 1, 1, 1]), rng=np.random.default_rng(0), **given_)
+        recommend(NAMES, series("reward", [1, 1, 1, 1]), seed=0, **given_)
 
 
 REPLIES = ["the cat sat on the mat .", "a dog, a dog!", "nothing"]

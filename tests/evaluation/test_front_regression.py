@@ -101,6 +101,18 @@ def test_each_model_is_what_average_writes_on_the_same_samples(changes, tmp_path
     assert (tmp_path / "drawn.samples.jsonl").read_bytes() == (out / "samples.jsonl").read_bytes()
 
 
+def test_what_is_said_to_be_measured_is_measured_both_ends_counted(folder, tmp_path, monkeypatch, measuring, capsys):
+    """Ratios 0 and 1 are the ends of some methods and models of their own of others."""
+    curves = {"method": "ma,lines,slerp,trim,part,regmean", "alphas": "0,0.5,1", "strength": "0,0.3,1"}
+    config = tmp_path / "front.yaml"
+    config.write_text(json.dumps(json.loads((folder / "front.yaml").read_text()) | {"part": "middle"}))
+    assert command(monkeypatch, *arguments(folder, tmp_path / "front", **curves, config=config)) == 0
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said == (
+        f"{len(measuring)} models: both ends (theta_0 and theta), 1 of ma, 2 of lines, 1 of slerp, 2 of trim, 2 of part, 2 of regmean"
+    )
+
+
 def test_the_recommendation_names_lambda_and_its_command_makes_that_model(
     folder, tmp_path, monkeypatch, measuring, capsys
 ):
@@ -251,7 +263,7 @@ REFUSED = {
     "no number": ({"strength": "1,x"}, "strength is '1,x', allowed are FIRST:LAST:STEP"),
     "unknown layers": (
         {"layers": "falling"},
-        "layers.0 = 'falling' is not allowed: Input should be 'equal' or 'increasing'",
+        "layers.0 = 'falling' is not allowed; allowed is 'equal' or 'increasing'",
     ),
     "a soup": ({"with": "theta"}, "with is given, allowed with method regmean is one theta"),
     "samples of another": (

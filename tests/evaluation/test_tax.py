@@ -265,16 +265,39 @@ def test_a_unit_in_the_last_place_is_the_distance_to_the_next_value(dtype):
 def test_changes_of_means_are_students_and_of_others_a_bootstrap():
     rng = np.random.default_rng(0)
     before, after = (Measurement.of(rng.normal(size=40)) for _ in range(2))
-    found = paired_change(before, after, np.random.default_rng(0), 0.9, 10)
+    found = paired_change(before, after, 0, 0.9, 10)
     from scipy.stats import ttest_rel
 
     expected = ttest_rel(after.items, before.items).confidence_interval(0.9)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     items = np.stack([rng.random(60), rng.integers(2, size=60)], axis=1)
     low = Measurement.of(items, CALIBRATION, rng)
-    same = paired_change(low, low, np.random.default_rng(0), 0.95, 50)
+    same = paired_change(low, low, 0, 0.95, 50)
     assert same == Change(0, 0, 0) and low.stderr > 0
     assert flips(low, low) == ([], []) and BLEU != CALIBRATION
+
+
+def test_front_gives_the_same_items_the_interval_and_the_errors_that_tax_gives(folder, tmp_path):
+    replies = "w50 w51", "w50 w50 w50 w50", "w50 w51", "w50", "w50 w51 w50 w50"
+    items = [{"prompt": f"w{word}", "reference": reply} for word, reply in zip(ITEMS, replies, strict=True)]
+    write_lines(tmp_path / "fr.jsonl", items)
+    tasks, seven = f"{tmp_path / 'fr.jsonl'},{folder / 'qa.jsonl'}", ("--seed", 7, "--config", folder / "chat.yaml")
+    found = run(folder, tmp_path / "tax", "--tasks", tasks, *seven)
+    metrics = {task["name"]: task["metrics"] for task in found["tasks"]}
+    (tmp_path / "front.yaml").write_text("{tokens: 5, task_tokens: 5, alignment: qa}")
+    models = ("--theta-0", folder / "theta_0", "--theta", folder / "theta", "--out", tmp_path / "front")
+    how = ("--tasks", tasks, "--seed", 7, "--config", tmp_path / "front.yaml", "--alphas", "0.5")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert command(monkeypatch, "front", *models, *how) == 0
+    of_front = json.loads((tmp_path / "front" / "recommendation.json").read_text())["tax"]["fr"]
+    of_tax = metrics["fr"]["BLEU"]
+    assert of_front["low"] < of_front["high"]
+    assert of_front == {"value": of_tax["change"], "low": of_tax["low"], "high": of_tax["high"]}
+    rows = list(map(json.loads, (tmp_path / "front" / "rows.jsonl").read_text().splitlines()))
+    for method in ("theta_0", "theta"):
+        errors = {row["metric"]: row["stderr"] for row in rows if row["method"] == method}
+        assert errors["fr"] == of_tax[method]["stderr"] is not None
+        assert errors["qa/calibration_error"] == metrics["qa"]["calibration error"][method]["stderr"] is not None
 
 
 def test_a_single_item_says_nothing_of_a_tax():

@@ -406,8 +406,14 @@ def test_each_round_of_new_pairs_costs_an_rsf_its_pairs_and_another_fit():
             ["--preset", "smollm2-135m", "--memory-gb", "1"],
             "memory_gb = 1 is not allowed with preset = smollm2-135m, whose step `align dpo` takes",
         ),
-        (["--preset", "openllama-3b", "--tflops", "inf"], "Invalid value for '--tflops'"),
-        (["--preset", "openllama-3b", "--bandwidth", "inf"], "Invalid value for '--bandwidth'"),
+        (
+            ["--preset", "openllama-3b", "--tflops", "inf"],
+            "tflops = 'inf' is not allowed; allowed are numbers from 1 to 1000000\n",
+        ),
+        (
+            ["--preset", "openllama-3b", "--bandwidth", "inf"],
+            "bandwidth = 'inf' is not allowed; allowed are numbers from 0.01 to 1000000\n",
+        ),
         (
             ["--preset", "zephyr-7b-beta", "--sweep", "core"],
             "sweep = core is not allowed with preset = zephyr-7b-beta, whose models are aligned by dpo",

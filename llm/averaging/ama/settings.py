@@ -54,8 +54,8 @@ class Sources:
             return ModelScorer.load(self.reward_model, device, dtype, batch)
         return CommandScorer(self.reward_command) if self.reward_command is not None else None
 
-    def described(self) -> dict:
-        """Names without their folders, with SHA-256 of the files that matter, those that the reward command names included."""
+    def described(self, name: Callable[[Path], str] = model_name) -> dict:
+        """Names (models' by `name`, files' without their folders), with SHA-256 of the files that matter, those that the reward command names included."""
         found = {
             "theta_0": self.theta_0,
             "theta": self.theta,
@@ -63,7 +63,7 @@ class Sources:
             "theta_pre": self.theta_pre,
         }
         found |= dict(zip(self.soup.names, self.soup.others, strict=True))
-        folders = {key: {"folder": model_name(path), "sha256": hashes(path)} for key, path in found.items() if path}
+        folders = {key: {"folder": name(path), "sha256": hashes(path)} for key, path in found.items() if path}
         files = {"data": self.data, "prompts": self.prompts}
         described: dict = folders | {key: described_file(path) for key, path in files.items() if path}
         if self.reward_command is None:

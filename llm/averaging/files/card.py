@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ... import version
-from ...models.cache import model_name
+from ...models.cache import model_name, shown_name
 from ...models.folder import ModelFolder
 from .report import Report
 
@@ -26,15 +26,15 @@ CITATION = """@article{lin2024mitigating,
 
 @dataclass(frozen=True)
 class Origin:
-    """How a model was made: the command, with folders by their names alone, and the recipe that it read."""
+    """How a model was made: the command, with absolute paths by their names alone, and the recipe that it read."""
 
     command: str = ""
     recipe: str = ""
 
 
 def write_card(folder: Path, report: Report, sources: dict[str, ModelFolder], origin: Origin) -> None:
-    """Write README.md and averaging.json into `folder`. Sources, "theta_0", "theta" .., are named as `models.cache.model_name` has it."""
-    names = {key: model_name(source.path) for key, source in sources.items()}
+    """Write README.md and averaging.json into `folder`. Sources, "theta_0", "theta" .., are named as `models.cache.shown_name` has it."""
+    names = {key: shown_name(source.path) for key, source in sources.items()}
     content = asdict(report)
     content["tensors"] = {
         name: {"group": label, "ratio": ratio, "shape": list(shape)}
@@ -55,9 +55,10 @@ def _card(report: Report, names: dict[str, str], folder: Path, sources: dict[str
     third = f" Tensors of {names['theta_pre']} (theta_pre) are used too." if "theta_pre" in names else ""
     lora = f"This is a LoRA adapter on {names['theta_0']}, its B multiplied by alpha.\n" if is_adapter else ""
     licences = {key: _licence(source.path) for key, source in sources.items()}
+    alone = {key: model_name(source.path) for key, source in sources.items()}
     return f"""\
 ---
-{_front_matter(names, licences, is_adapter)}---
+{_front_matter(alone, licences, is_adapter)}---
 # {folder.name}
 
 The weighted average of two models: {names["theta_0"]} (theta_0, before RLHF) and {_theta(report, names)}

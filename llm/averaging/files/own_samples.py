@@ -39,9 +39,9 @@ class Drawing:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("count", "length", "batch"):
-            if getattr(self, key) < 1:
-                raise UserError(f"{key} = {getattr(self, key)} is not allowed; allowed are whole numbers from 1")
+        for key, least in {"count": 1, "length": 1, "batch": 1, "seed": 0}.items():
+            if getattr(self, key) < least:
+                raise UserError(f"{key} = {getattr(self, key)} is not allowed; allowed are whole numbers from {least}")
         if self.files and self.prompts:
             raise UserError("samples and prompts are both given; allowed is one of them.")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
-from ...files import parse_json, read_lines, text_of, write_json
+from ...files import parse_json, read_lines, require_file, text_of, write_json
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Sampling:
     system: str | None = None
 
     def __post_init__(self) -> None:
-        for key in ("tokens", "batch"):
-            if getattr(self, key) < 1:
-                raise UserError(f"{key} is {getattr(self, key)}, allowed are whole numbers from 1.")
+        for key, least in {"tokens": 1, "batch": 1, "seed": 0}.items():
+            if getattr(self, key) < least:
+                raise UserError(f"{key} is {getattr(self, key)}, allowed are whole numbers from {least}.")
         if not 0 <= self.temperature < float("inf"):
             raise UserError(f"temperature is {self.temperature}, allowed are finite numbers from 0.")
 
@@ -73,7 +73,7 @@ def read_instructions(path: Path) -> list[Instruction]:
     Raises UserError naming file, entry and key for anything else.
     """
     if path.suffix == ".json":
-        found = _entries(path, '[{"instruction": "text"}]', "--instructions ")
+        found = _entries(path, '[{"instruction": "text"}]', "instructions")
         return [Instruction(text_of(row, "instruction", where), row.get("dataset", path.stem)) for where, row in found]
     lines = read_lines(path, "instructions", '{"prompt": "text"}')
     return [Instruction(text_of(row, "prompt", where), path.stem) for where, row in lines]
@@ -122,12 +122,12 @@ def paired(own: Outputs, rival: Outputs) -> tuple[list[str], list[str], list[str
 
 def _entries(path: Path, example: str, option: str = "") -> list[tuple[str, dict]]:
     """("file, entry n", object) for each entry of a JSON list."""
-    if not path.is_file():
-        raise UserError(f"{option}{str(path)!r} is no file; give a JSON file, as {example}.")
+    require_file(path, option, f"a JSON list, as {example}")
+    named = f"--{option} " if option else ""
     try:
         found = parse_json(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"{option}{path} is no JSON ({error}); allowed is {example}.") from None
+        raise UserError(f"{named}{path} is no JSON ({error}); allowed is {example}.") from None
     if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):
-        raise UserError(f"{option}{path} must hold a JSON list of objects, at least one, as {example}.")
-    return [(f"{option}{path}, entry {number}", row) for number, row in enumerate(found, 1)]
+        raise UserError(f"{named}{path} must hold a JSON list of objects, at least one, as {example}.")
+    return [(f"{named}{path}, entry {number}", row) for number, row in enumerate(found, 1)]

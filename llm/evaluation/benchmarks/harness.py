@@ -143,13 +143,20 @@ def from_folder(
     share of the accelerator's, length: the tokens of its longest text (the model's context). Raises UserError as `load_folder`
     does, and for vLLM where it is not installed.
     """
+    check_how(batch, dtype, device, backend)
+    if backend == "vllm":
+        return _by_vllm(folder, dtype, device, memory, length)
+    return in_memory(*load_folder(folder, dtype, device), batch)
+
+
+def check_how(batch: int, dtype: str, device: str, backend: str) -> None:
+    """UserError for what `from_folder` would refuse, beside the folder, so that it is known before data are read."""
     if backend not in BACKENDS:
         raise UserError(f"backend is {backend!r}, allowed are {', '.join(BACKENDS)}.")
     if batch < 1:
         raise UserError(f"batch is {batch}, allowed are whole numbers from 1.")
-    if backend == "vllm":
-        return _by_vllm(folder, dtype, device, memory, length)
-    return in_memory(*load_folder(folder, dtype, device), batch)
+    if backend == "hf":
+        dtype_on(dtype, device_of(device))
 
 
 def load_folder(folder: Path, dtype: str = "auto", device: str = "auto") -> tuple[Any, Any]:

@@ -67,6 +67,10 @@ class PairRM:
     batch: int = 8
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UserError(f"batch is {self.batch}, allowed are whole numbers from 1.")
+
     def prefer(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> np.ndarray:
         from ...models.batches import fitting
         from .pairrm_model import log_odds

@@ -30,7 +30,7 @@ from ...models.chat import pad_id
 from ..measuring import Progress, measure_tasks
 from ..tasks import Task
 from .claim import Claim
-from .points import Point, file_of, from_json, known_of, points_of, to_json
+from .points import Point, file_of, from_json, known_of, own_points, points_of, to_json
 from .settings import BETWEEN, REGRESSION, FrontSettings
 
 
@@ -52,8 +52,10 @@ def measure_front(
     theta_0 = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
     regression = _regression(pair, theta_0, texts, settings.seed)
     points, names = points_of(settings), [task.name for task in tasks]
+    own = own_points(points)
     measured: list[Point] = []
-    for number, point in enumerate(points):
+    for point in points:
+        number = own.index(point) if point in own else 0
         file = file_of(claim.out, point)
         known = read_made(file, lambda content: known_of(content, names)) if file.exists() else None
         missing = [task for task in tasks if known is None or task.name not in known["tasks"]]
@@ -69,14 +71,14 @@ def measure_front(
                 known_ratios = per_tensor if merge.is_linear else None
                 saved = saved_effect(pair, theta_0, pair.model.state_dict(), known_ratios)
                 scores, seconds = measure_tasks(
-                    pair, missing, point.label, lambda label: progress(label, number, len(points))
+                    pair, missing, point.label, lambda label: progress(label, number, len(own))
                 )
             else:
                 scores, seconds, saved = same.scores, same.seconds, same.saved
             claim.make()
             write_text(file, to_json(point, setting, scores, seconds, saved, missing, known))
         measured.append(from_json(point, file, settings.seed, measured[:1], names))
-    progress("done", len(points), len(points))
+    progress("done", len(own), len(own))
     return measured
 
 

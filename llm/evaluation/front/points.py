@@ -11,7 +11,7 @@ from ... import version
 from ...averaging.precision import Effect
 from ...averaging.whole.regression import Setting
 from ...files import read_made
-from ...methods import family
+from ...methods import METHODS, family
 from ..measurement import Measurement
 from ..tasks import Task
 from .settings import REGRESSION, FrontSettings
@@ -47,6 +47,30 @@ class Point:
     def ratio(self) -> tuple[str, float]:
         """What it is told from the others of its curve by: ("alpha", its ratio), or ("lambda", its strength)."""
         return ("lambda", self.setting["strength"]) if self.method == REGRESSION else ("alpha", self.alpha)
+
+    @property
+    def end(self) -> str | None:
+        """Which end a point between the ends is nevertheless, so that it is not measured again: "theta_0" or "theta"."""
+        order = METHODS[self.method].order if self.method in METHODS else None
+        if order is None or self.alpha not in (0, 1):
+            return None
+        found = order.ends if self.alpha else order.starts
+        return found if found in ("theta_0", "theta") else None
+
+
+def in_words(points: Sequence[Point]) -> str:
+    """How many models are measured, and what they are: both ends, and what is no end of each curve."""
+    measured = own_points(points)
+    counts = dict.fromkeys([point.curve for point in points[2:]], 0)
+    for point in measured[2:]:
+        counts[point.curve] += 1
+    between = ", ".join(f"{count} of {curve}" for curve, count in counts.items())
+    return f"{len(measured)} models: both ends (theta_0 and theta), {between}"
+
+
+def own_points(points: Sequence[Point]) -> list[Point]:
+    """Those that are measured: theta_0, theta, and what is neither again."""
+    return [point for point in points if point.end is None]
 
 
 def points_of(settings: FrontSettings) -> list[Point]:
@@ -132,8 +156,8 @@ def from_json(point: Point, file: Path, seed: int, first: Sequence[Point], names
         scores, seconds, known = {}, {}, known_of(content, names)["tasks"]
         for task in names:
             for key, one in known[task].items():
-                items, rng = np.array(one["items"], np.float64), np.random.default_rng([seed, 2])
-                scores[key] = Measurement.of(items, one["statistic"], rng)
+                items = np.array(one["items"], np.float64)
+                scores[key] = Measurement.of(items, one["statistic"]).with_error(seed)
                 seconds[key] = round(one["seconds"], 3)
                 if not np.isfinite(items).all():
                     raise ValueError(f"{key} has a score that is not finite")

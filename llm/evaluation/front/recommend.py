@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ...errors import UserError
+from ...evidence.intervals import percentiles
 from ..changes import Change, paired_change, verdicts
 from ..measurement import MEAN, Measurement, full_scale, values
 from .candidate import Candidate, doubts_on, warnings_on
@@ -112,19 +113,19 @@ def recommend(
     names: Sequence[tuple[str, float]],
     alignment: Series,
     abilities: Sequence[Series],
-    rng: np.random.Generator,
+    seed: int,
     keep: float = 0.95,
     confidence: float = 0.95,
     resamples: int = 1000,
 ) -> Recommendation:
     """The recommended model among `names`, (method, ratio) of the points beside theta_0 and theta; a method's ratios are all at most 1,
-    or all above it.
+    or all above it. seed: of the draws of items.
 
     Raises UserError unless 0 < keep <= 1, 0.5 <= confidence < 1, there is an ability, and each task has at least 5 items.
     """
     _check(names, alignment, abilities, keep, confidence, resamples)
-    front = _resampled(names, alignment, abilities, rng, resamples)
-    change = _changes([alignment, *abilities], rng, confidence, resamples)
+    front = _resampled(names, alignment, abilities, np.random.default_rng([seed, 3]), resamples)
+    change = _changes([alignment, *abilities], seed, confidence, resamples)
     each = 1 - (1 - confidence) / max(1, len(front.methods))
     judged = _judged(front, alignment, keep, each)
     gains, best, interval = front.gains(front.full), judged.best, _Interval(confidence)
@@ -143,7 +144,7 @@ def recommend(
     return Recommendation(
         method,
         alpha,
-        judged.sure and not doubtful,
+        judged.sure if chosen else not doubtful,
         alignment=change(0, best, -1),
         abilities={task.name: change(k, best, -1) for k, task in enumerate(abilities, start=1)},
         gain=interval(gains[best], drawn[:, best]),
@@ -226,12 +227,12 @@ def _resampled(
     return _Front(list(names), scales, np.array([task.value() for task in tasks]), np.array(seen), np.array(unseen))
 
 
-def _changes(tasks: Sequence[Series], rng: np.random.Generator, confidence: float, resamples: int):
+def _changes(tasks: Sequence[Series], seed: int, confidence: float, resamples: int):
     """A function of (task, point, other point): the change from the other to the point."""
 
     def change(task: int, point: int, other: int) -> Change:
         found = [Measurement.of(tasks[task].items[place], tasks[task].statistic) for place in (other, point)]
-        return paired_change(found[0], found[1], rng, confidence, resamples)
+        return paired_change(found[0], found[1], seed, confidence, resamples)
 
     return change
 
@@ -273,5 +274,4 @@ class _Interval:
     confidence: float
 
     def __call__(self, value: float, draws: NDArray[np.float64]) -> Change:
-        low, high = np.quantile(draws, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
-        return Change(float(value), float(low), float(high))
+        return Change(float(value), *percentiles(draws, self.confidence))

@@ -17,8 +17,7 @@ from ...data.records import messages, turns_of
 from ...errors import UserError
 from ...evidence.rows import write_rows
 from ...files import write_json, write_text
-from ...methods import METHODS
-from ...models.cache import findable, model_name
+from ...models.cache import findable, shown_name
 from ...models.chat import ids_of_prompts
 from ...models.loading import device_of, warn
 from ...models.scorers import ModelScorer
@@ -26,10 +25,10 @@ from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
 from ..tasks import Replies, Scorer, Task
 from .claim import Claim
 from .measure import measure_front, part_of
-from .points import Point, file_of, points_of, rows_of
+from .points import Point, file_of, own_points, points_of, rows_of
 from .recommend import Recommendation, Series, check_count, recommend
 from .report import draw_front, recommended, report, sentence
-from .settings import BETWEEN, REGRESSION, FrontSettings
+from .settings import REGRESSION, FrontSettings
 from .texts import check_regression, described_regression, own_texts
 
 SHOWN = ("/acc_norm", "/length")  # metrics in the report's table beside the tasks' own
@@ -67,7 +66,7 @@ def front_files(
     claim.check()
     texts: Texts = {}
     if REGRESSION in settings.method:
-        progress("texts for regmean", 0, len(points_of(settings)))
+        progress("texts for regmean", 0, len(own_points(points_of(settings))))
         texts = own_texts(pair, sources, settings, claim)
     notes = pair.notes + (settings.adapt.too_slow(len(samples)) if samples else [])
     notes += _shared(drawn, texts, tasks, pair.tokenizer) + _kept(out, tasks, settings)
@@ -100,9 +99,15 @@ def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
     """UserError unless there are an alignment metric and an ability, each with items enough for an interval."""
     names = [task.name for task in tasks]
     if settings.alignment not in names:
+        known = f"the tasks {', '.join(names) or '(none)'}"
+        if "alignment" in settings.model_fields_set:
+            raise UserError(
+                f"alignment is {settings.alignment!r}, allowed are {known} (reward, with --prompts and --reward-model or "
+                "--reward-command)."
+            )
         raise UserError(
-            f"alignment is {settings.alignment!r}, allowed are the tasks {', '.join(names) or '(none)'} "
-            "(reward, with --prompts and --reward-model or --reward-command)."
+            "The alignment metric is missing: give --prompts with --reward-model or --reward-command for a reward, or name one of "
+            f"{known} as `alignment` in the file of --config."
         )
     if len(names) < 2:
         raise UserError("tasks has no ability beside the alignment metric; give at least one.")
@@ -192,7 +197,7 @@ def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task])
 
 def _recommendation(points: Sequence[Point], tasks: Sequence[Task], settings: FrontSettings) -> Recommendation:
     """Over all points but those at theta itself."""
-    path = [point for point in points[2:] if point.alpha != 1 or not _is_theta(point)]
+    path = [point for point in points[2:] if point.end != "theta"]
     chosen = [points[0], *path, points[1]]
     series = {
         task.name: Series(
@@ -207,17 +212,11 @@ def _recommendation(points: Sequence[Point], tasks: Sequence[Task], settings: Fr
         [point.key for point in path],
         alignment,
         list(series.values()),
-        np.random.default_rng([settings.seed, 3]),
+        settings.seed,
         settings.keep,
         settings.confidence,
         settings.resamples,
     )
-
-
-def _is_theta(point: Point) -> bool:
-    """Whether a point at ratio 1 is theta."""
-    order = METHODS[point.method].order
-    return point.method in BETWEEN or (order is not None and order.ends == "theta")
 
 
 def _write(
@@ -241,9 +240,9 @@ def _write(
         write_json(out / "ratios.json", {"groups": best.setting["alphas"], "grouping": grouping})
     command = None if best is None else _command(sources, out, settings, best)
     facts = {
-        "theta_0": model_name(sources.theta_0),
+        "theta_0": shown_name(sources.theta_0),
         "theta": _name_of_theta(sources),
-        **({"theta_pre": model_name(sources.theta_pre)} if sources.theta_pre else {}),
+        **({"theta_pre": shown_name(sources.theta_pre)} if sources.theta_pre else {}),
         "methods": ", ".join(settings.method),
         "tasks": ", ".join(
             f"{task.name} ({task.kind}, {len(points[0].scores[task.name].items)} items)" for task in tasks
@@ -261,7 +260,7 @@ def _write(
 
 
 def _name_of_theta(sources: Sources) -> str:
-    names = [model_name(path) for path in (sources.theta, *sources.soup.others)]
+    names = [shown_name(path) for path in (sources.theta, *sources.soup.others)]
     shared = [f"{name} (share {share:.4g})" for name, share in zip(names, sources.soup.shares, strict=True)]
     return f"the mean of {' and '.join(shared)}" if sources.soup.others else names[0]
 

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
-import numpy as np
-
 from ... import version
 from ...averaging.ama.settings import Sources
 from ...averaging.displacement import what_moved
@@ -13,7 +11,7 @@ from ...averaging.pair import Pair, load_pair
 from ...averaging.precision import Effect
 from ...errors import UserError
 from ...files import write_json, written
-from ...models.cache import model_name
+from ...models.cache import shown_name
 from ...models.loading import device_of, warn
 from ..changes import LOWER_IS_BETTER, Change, flips, paired_change, verdicts
 from ..measurement import Measurement
@@ -63,10 +61,10 @@ def tax_files(
     content = measured_tax(pair, tasks, settings, progress)
     few = _few(content["tasks"])
     content = {
-        "theta_0": model_name(sources.theta_0),
+        "theta_0": shown_name(sources.theta_0),
         "theta": settings.called(sources.theta),
         "version": version(),
-        "sources": sources.described(),
+        "sources": sources.described(shown_name),
         "settings": settings.model_dump(mode="json"),
         **content,
         "notes": pair.notes + few,
@@ -138,11 +136,10 @@ def _compared(
     before: dict[str, Measurement], after: dict[str, Measurement], kinds: dict[str, str], settings: Measuring
 ) -> tuple[dict[str, dict], dict[str, Change]]:
     """(metric -> both values with their errors and the change with its interval, metric -> change)."""
-    rng = np.random.default_rng([settings.seed, 3])
     metrics, changes = {}, {}
-    for key, low in before.items():
-        high = after[key]
-        changes[key] = change = paired_change(low, high, rng, settings.confidence, settings.resamples)
+    for key in before:
+        low, high = (side[key].with_error(settings.seed) for side in (before, after))
+        changes[key] = change = paired_change(low, high, settings.seed, settings.confidence, settings.resamples)
         sides = {name: {"value": one.value, "stderr": one.stderr} for name, one in (("theta_0", low), ("theta", high))}
         bounds = {side: bound if isfinite(bound := getattr(change, side)) else None for side in ("low", "high")}
         better = "lower" if key.rpartition("/")[2] in LOWER_IS_BETTER else "higher"

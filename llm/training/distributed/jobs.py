@@ -6,10 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from ...config.base import Settings, short
+from ...config.base import Settings
 from ...config.trainers import DpoSettings, Hardware, PpoSettings, RewardSettings, RsfSettings, SftSettings, Trainer
+from ...config.words import sentence
 from ...errors import UserError
 from ...files import parse_json
 from .rows import Lines
@@ -59,7 +60,7 @@ def read_job(path: Path) -> Job:
     except FileNotFoundError:
         raise UserError(f"job {path} is missing; give the file that `{__package__}.launch` writes") from None
     except ValidationError as error:
-        raise UserError(f"{path}: {_sentence(error)}") from None
+        raise UserError(f"{path}: {sentence(error, TypeAdapter(Job))}") from None
     except ValueError as error:
         raise UserError(f"job {path} is not valid JSON: {error}") from None
 
@@ -73,7 +74,7 @@ def run_job(job: Job) -> None:
     try:
         settings = kind.settings.model_validate(job.settings)
     except ValidationError as error:
-        raise UserError(f"settings of {job.trainer}: {_sentence(error)}") from None
+        raise UserError(f"settings of {job.trainer}: {sentence(error, TypeAdapter(kind.settings))}") from None
     require_device(job.hardware)
     if (job.reward is not None) != kind.reward:
         raise UserError(
@@ -103,14 +104,3 @@ def full_memory_refused(hardware: Hardware) -> Iterator[None]:
             f"per_device_batch = {hardware.per_device_batch} with generation_batch = {hardware.generation_batch} does not fit "
             f"into the memory of the GPU ({' '.join(str(error).split())[:120]}); lower {advice}{more}, or shard over more processes"
         ) from None
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first problem: key, value, what is allowed."""
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"])) or "the whole"
-    if first["type"] == "missing":
-        return f"the key {key} is missing; every key must be given"
-    if first["type"] == "refused":
-        return first["msg"]
-    return f"{key} = {short(first['input'])} is not allowed: {first['msg']}"
