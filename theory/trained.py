@@ -23,7 +23,7 @@ from .monte_carlo import credit, label_count
 from .votes import Votes
 
 TEST_CHUNK = 20_000
-NOISE_CHUNK = 500
+CHUNK_VALUES = 50_000  # numbers of one chunk of samples: they fit the cache
 MAX_VALUES = 250_000_000  # numbers of one array: two gigabytes
 
 
@@ -255,7 +255,7 @@ def sample_parts(
     world: World, right: NDArray, first: int, shares: ArrayLike, rng: np.random.Generator
 ) -> Iterator[tuple[slice, NDArray]]:
     """(which samples, (model, sample, dimension) sums of x_i over the features, each times its group's share in a model's
-    body), a few hundred samples at a time: all at once they are a hundred megabytes.
+    body), a few samples at a time: all at once they are a hundred megabytes.
 
     right: (sample,) labels; first: the first label of their task; shares: (model, group). mu_i(k) is a unit vector of the
     standard basis: training and testing are the same in any orthonormal basis. The sum of n_g noises is one noise of
@@ -267,15 +267,23 @@ def sample_parts(
     shown = np.where(failed, low + rng.integers(number, size=failed.shape), right[:, None])
     place = np.arange(n_features) * world.n_labels + shown
     group = np.repeat(np.arange(len(world.counts)), world.counts)
-    scale, shares = world.sigma * np.sqrt(world.counts), np.asarray(shares, dtype=float)
-    for start in range(0, size, NOISE_CHUNK):
-        part = slice(start, min(start + NOISE_CHUNK, size))
-        shape = (part.stop - start, len(world.counts), world.dimension)
-        x = rng.standard_normal(shape) * scale[:, None] if world.sigma else np.zeros(shape)
+    scale, shares = world.sigma * np.sqrt(world.counts)[:, None], np.asarray(shares, dtype=float)
+    rows = max(1, CHUNK_VALUES // (len(world.counts) * world.dimension))
+    buffer = np.zeros((min(rows, size), len(world.counts), world.dimension))
+    for start in range(0, size, rows):
+        part = slice(start, min(start + rows, size))
+        x = buffer[: part.stop - start]
+        if world.sigma:
+            rng.standard_normal(out=x)
+            x *= scale
+        else:
+            x[...] = 0.0
         x[np.arange(len(x))[:, None], group, place[part]] += 1.0
-        sums = np.empty((len(shares), shape[0], world.dimension))
+        sums = np.zeros((len(shares), len(x), world.dimension))
         for total, share in zip(sums, shares):
-            total[...] = sum(s * x[:, g] if s != 1 else x[:, g] for g, s in enumerate(share) if s)
+            for g, s in enumerate(share):
+                if s:
+                    total += x[:, g] if s == 1 else s * x[:, g]
         yield part, sums
 
 
