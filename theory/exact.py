@@ -252,7 +252,7 @@ def _sum_over_scores(kinds: list[Scores], numbers: Sequence[int]) -> NDArray:
     shape = right.first.shape[1], right.last.shape[1]
     total, below = np.zeros(shape, dtype=complex), [np.zeros(shape, dtype=complex) for _ in wrong]
     scores = sorted(set().union(*(kind.places for kind in kinds)))
-    scores = scores[: bisect(scores, max(right.places))]
+    scores = scores[: bisect(scores, min(max(right.places), max(max(kind.places) for kind in wrong)))]
     size = max(1, BLOCK // prod(shape))
     for start in range(0, len(scores), size):
         block = scores[start : start + size]
@@ -267,7 +267,9 @@ def _sum_over_scores(kinds: list[Scores], numbers: Sequence[int]) -> NDArray:
             level[kind] = f[here] if len(here) < len(block) else f
         tied = np.array([sum(block[place] in kind.places for kind in wrong) > 1 for place in here], dtype=bool)
         total += (right.at([block[place] for place in here]) * _even_split(lower, level, numbers, tied)).sum(axis=0)
-    return total
+    alone = [score for score in right.places if not scores or score > scores[-1]]
+    beyond = [right.at(alone[start : start + size]).sum(axis=0) for start in range(0, len(alone), size)]
+    return total + sum(beyond) * _even_split(below, [np.zeros(shape)] * len(wrong), numbers, np.zeros(1, dtype=bool))
 
 
 def _even_split(below: list[NDArray], level: list[NDArray], numbers: Sequence[int], tied: NDArray) -> NDArray:
