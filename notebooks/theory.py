@@ -485,13 +485,26 @@ sentences.show(
 
 # %%
 ratio = read("ratio")
-near = ratio[(ratio["model"] == "weights") & ratio["alpha"].between(0.45, 0.55)]
-near.assign(exact=100 * near["gain_exact"], limit=100 * near["gain_limit"]).set_index("alpha")[
-    ["exact", "limit"]
-].round(2)
+near = ratio[ratio["model"] == "weights"].set_index("alpha")
+exact, colour = 100 * near["gain_exact"], LOOKS["weights"].colour
+fig, ax = plt.subplots(figsize=(style.COLUMN, style.PANEL + 0.3))
+ax.axhline(0, color=INK, linewidth=0.7)
+ax.plot(100 * near["gain_limit"], color=colour, linestyle="--", linewidth=0.8, label="limit of many features")
+ax.plot(exact.drop(0.5), color=colour, linestyle="none", marker="o", label="exact")
+tie = {"marker": "o", "markerfacecolor": "white", "markersize": 6, "label": r"exact, the ties at $\alpha$ = 1/2"}
+ax.plot(0.5, exact[0.5], color=colour, linestyle="none", **tie)
+ax.set(
+    xlabel=r"ratio, $\alpha$",
+    ylabel="gain over one model\n(percentage points)",
+    xticks=np.arange(3, 8) / 10,
+    ylim=(-0.55, 0.3),
+)
+ax.legend(loc="upper center")
+style.foot(fig, f"case 1, averaged weights;\n{sizes(ratio)}")
+style.save(fig, "theory-ties")
 
 # %%
-losses = -100 * near.set_index("alpha")["gain_exact"]
+losses = -exact
 sentences.show(
     f"At {losses.index[losses.index > 0.5][0]:g} the loss is {losses[losses.index > 0.5].iloc[0]:.2f} points instead of {losses[0.5]:.2f}."
 )

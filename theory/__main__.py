@@ -12,7 +12,6 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from . import bench as benchmark
 from .tables import TABLES
 from .write import write_table
 
@@ -53,6 +52,8 @@ def bench(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the points.")] = 0,
 ) -> None:
     """Compare F_p with scipy's multivariate normal and 40 digits, exact accuracies with Monte Carlo."""
+    from . import bench as benchmark  # it takes scipy.stats, which is slow to import
+
     rng = np.random.default_rng(seed)
     _show(
         "F_p over 1000 x against scipy.stats.multivariate_normal.cdf at one x (seconds a point)", benchmark.speed_rows()

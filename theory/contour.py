@@ -24,16 +24,20 @@ class Circle:
 
     n: int
     radius: float
-    angles: NDArray  # (point,)
+    roots: NDArray  # (points of the whole circle,) e^(i angle)
     multiplicity: NDArray  # (point,), adds up to the number of points on the whole circle
     mass: float
 
+    def powers(self, exponents: NDArray | int) -> NDArray:
+        """(exponent, point) e^(i angle exponent), integer exponents."""
+        return self.roots[np.multiply.outer(exponents, np.arange(len(self.multiplicity))) % len(self.roots)]
+
     def poisson(self, pi: float) -> tuple[NDArray, NDArray]:
-        """(votes,) numbers of votes that matter, and (point, votes) their Poisson weights with phases."""
+        """(votes,) numbers of votes that matter, and (votes, point) their Poisson weights with phases."""
         votes = np.arange(self.n + 1)
         size = np.exp(xlogy(votes, pi * self.radius) - pi * self.radius - gammaln(votes + 1))
         votes = votes[size > NEGLIGIBLE]
-        return votes, size[votes] * np.exp(1j * np.outer(self.angles, votes))
+        return votes, size[votes, None] * self.powers(votes)
 
     @staticmethod
     @lru_cache(maxsize=1024)
@@ -51,50 +55,65 @@ class Circle:
             points += 1
         index = np.arange(points // 2 + 1 if halved else points)
         multiplicity = 2.0 - (index == 0) - (2 * index == points) if halved else np.ones(points)
-        return Circle(n, radius, 2 * np.pi * index / points, multiplicity, float(np.exp(log_mass[n])))
+        roots = np.exp(2j * np.pi / points * np.arange(points))
+        return Circle(n, radius, roots, multiplicity, float(np.exp(log_mass[n])))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Score distribution of one class at every point of the contour, made score by score (the whole table is
+    """Score distribution of one class at every point of the contour, made for some scores at a time (the whole table is
     too big).
 
-    first: (points of all but the last circle, partial score); last: (points of the last circle, votes);
-    terms: for each score, in rising order, the columns of `first` and of `last` whose products add up to it.
+    first: (partial score, points of all but the last circle), and a last row of 0; last: (votes, points of the last
+    circle). places: each score, an exact integer, rising -> its row in `rows` and `columns`, (score, pair), of `first` and of
+    `last`: the products of these pairs add up to it. Pairs that are too many, and the last row of all, are 0.
     """
 
     first: NDArray
     last: NDArray
-    terms: dict[int, tuple[list[int], list[int]]]
+    places: dict[int, int]
+    rows: NDArray
+    columns: NDArray
 
     @staticmethod
     def build(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) -> "Scores":
-        first, partial = np.ones((1, 1), dtype=complex), [0]
-        for weight, pi, circle in zip(weights[:-1], pis[:-1], circles[:-1]):
-            votes, table = circle.poisson(pi)
-            terms = _score_terms(partial, weight, votes)
-            columns = [np.einsum("xj,yj->xy", first[:, i], table[:, j]).reshape(-1) for i, j in terms.values()]
-            first, partial = np.stack(columns, axis=1), list(terms)
-        votes, table = circles[-1].poisson(pis[-1])
-        return Scores(first, table, _score_terms(partial, weights[-1], votes))
+        tables = [circle.poisson(pi) for pi, circle in zip(pis, circles)]
+        steps = _pairs(weights, tuple((int(votes[0]), int(votes[-1]) + 1) for votes, _ in tables))
+        first, found = np.ones((1, 1), dtype=complex), list[Scores]()
+        for (places, rows, columns), (_, last) in zip(steps, tables):
+            if found:
+                first = found[-1].at(list(found[-1].places)).reshape(len(found[-1].places), -1)
+            padded = np.concatenate([first, np.zeros((1, first.shape[1]))])
+            found.append(Scores(padded, last, places, rows, columns))
+        return found[-1]
 
-    def at(self, score: int) -> NDArray | None:
-        """(points of all but the last circle, points of the last) f_s at this score, None if impossible."""
-        if score not in self.terms:
-            return None
-        columns, votes = self.terms[score]
-        return self.first[:, columns] @ self.last[:, votes].T
+    def at(self, scores: list[int]) -> NDArray:
+        """(score, points of all but the last circle, points of the last) f_s at these scores, 0 where impossible."""
+        chosen = [self.places.get(score, -1) for score in scores]
+        return self.first[self.rows[chosen]].transpose(0, 2, 1) @ self.last[self.columns[chosen]]
 
 
-def _score_terms(partial: list[int], weight: int, votes: NDArray) -> dict[int, tuple[list[int], list[int]]]:
-    """partial[i] + weight * votes[j] -> all such (i, j), scores rising, as Python integers of any size."""
-    terms: dict[int, tuple[list[int], list[int]]] = {}
-    for j, number in enumerate(votes.tolist()):
-        for i, score in enumerate(partial):
-            rows, columns = terms.setdefault(score + weight * number, ([], []))
-            rows.append(i)
-            columns.append(j)
-    return dict(sorted(terms.items()))
+@lru_cache(maxsize=4)  # the right class and wrong ones have the same
+def _pairs(
+    weights: tuple[int, ...], votes: tuple[tuple[int, int], ...]
+) -> list[tuple[dict[int, int], NDArray, NDArray]]:
+    """(group,) places, rows and columns (`Scores`) of the sums over the groups so far; votes: (group,) range of numbers."""
+    whole = np.int64 if sum(abs(w) * high for w, (_, high) in zip(weights, votes)) < 2**62 else object
+    partial, steps = np.zeros(1, dtype=whole), []
+    for weight, (low, high) in zip(weights, votes):
+        sums = np.add.outer(partial, weight * np.arange(low, high, dtype=whole))
+        order = np.argsort(sums, axis=None, kind="stable")
+        rising = sums.reshape(-1)[order]
+        starts = np.flatnonzero(np.append(True, rising[1:] != rising[:-1]))
+        counts = np.diff(starts, append=len(order))
+        level = np.repeat(np.arange(len(starts)), counts)
+        number = np.arange(len(order)) - starts[level]
+        rows = np.full((len(starts) + 1, counts.max()), len(partial))
+        columns = np.zeros_like(rows)
+        rows[level, number], columns[level, number] = np.divmod(order, high - low)
+        partial = rising[starts]
+        steps.append(({score: place for place, score in enumerate(partial.tolist())}, rows, columns))
+    return steps
 
 
 def coefficient(values: NDArray, circles: list[Circle], lost: list[float]) -> float:
@@ -107,8 +126,8 @@ def coefficient(values: NDArray, circles: list[Circle], lost: list[float]) -> fl
     factors = []
     for circle, away in zip(circles, lost):
         size = circle.multiplicity / circle.multiplicity.sum() / circle.mass
-        turn = away * circle.radius * np.expm1(1j * circle.angles) - 1j * circle.n * circle.angles
-        factors.append(size * np.exp(turn))
+        turn = np.exp(away * circle.radius * (circle.powers(1) - 1)) if away else 1.0
+        factors.append(size * turn * circle.powers(-circle.n))
     weighted = values.reshape([len(factor) for factor in factors])
     for factor in reversed(factors):
         weighted = weighted @ factor

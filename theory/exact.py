@@ -20,6 +20,7 @@ exact fractions and scaled by their common denominator, so that ties are ties; w
 simply make more score levels. Where these are many, `theory.coefficients` takes the same coefficient without a contour.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -43,6 +44,7 @@ MANY_CELLS = 2_000_000  # contour points times scores: tenths of a second; beyon
 WORK_OF_CELL = 10  # sums and products that take no longer than a cell does
 # Wrong classes where they are of two kinds: the nodes of their split of ties, half as many, take memory
 MAX_SPLIT = 2_000
+BLOCK = 6000  # numbers of a table of scores and points at a time: larger tables are slower
 NOISELESS = 0.06  # noise below this share of the smallest gap between scores only breaks ties (it is 1e-31 elsewhere)
 
 
@@ -217,7 +219,7 @@ def _cells(weights: tuple[int, ...], pis: list[float], circles: list[Circle]) ->
     scores, points = {0}, 1
     for weight, pi, circle in zip(weights, pis, circles):
         before, scores = scores, set()
-        points *= len(circle.angles)
+        points *= len(circle.multiplicity)
         for number in circle.poisson(pi)[0].tolist():
             scores.update(score + weight * number for score in before)
             if points * len(scores) > MAX_CELLS:
@@ -245,46 +247,42 @@ def _distinct_groups(
 
 
 def _sum_over_scores(kinds: list[Scores], numbers: Sequence[int]) -> NDArray:
-    """sum_s right_s int_0^1 prod_kinds (B_s + u f_s)^number du at every point of the contour."""
+    """sum_s right_s int_0^1 prod_kinds (B_s + u f_s)^number du at every point of the contour, a block of scores at a time."""
     right, *wrong = kinds
-    powers: list[NDArray | None] = [None] * len(wrong)  # B^number, taken anew only when B has grown
-    below = [np.zeros((kind.first.shape[0], kind.last.shape[0]), dtype=complex) for kind in wrong]
-    total = np.zeros((right.first.shape[0], right.last.shape[0]), dtype=complex)
-    highest = max(right.terms)
-    for score in sorted(score for score in set().union(*(kind.terms for kind in kinds)) if score <= highest):
-        level = [kind.at(score) for kind in wrong]
-        if score in right.terms:
-            total += right.at(score) * _even_split(below, level, numbers, powers)
+    shape = right.first.shape[1], right.last.shape[1]
+    total, below = np.zeros(shape, dtype=complex), [np.zeros(shape, dtype=complex) for _ in wrong]
+    scores = sorted(set().union(*(kind.places for kind in kinds)))
+    scores = scores[: bisect(scores, min(max(right.places), max(max(kind.places) for kind in wrong)))]
+    size = max(1, BLOCK // prod(shape))
+    for start in range(0, len(scores), size):
+        block = scores[start : start + size]
+        here = [place for place, score in enumerate(block) if score in right.places]
+        lower, level = [], [kind.at(block) for kind in wrong]
         for kind, f in enumerate(level):
-            if f is not None:
-                below[kind], powers[kind] = below[kind] + f, None
-    return total
+            risen = np.concatenate([below[kind][None], f])
+            for before, after in zip(risen, risen[1:]):  # np.cumsum takes three times as long along a first axis
+                after += before
+            below[kind] = risen[-1]
+            lower.append(risen[here] if len(here) < len(block) else risen[:-1])
+            level[kind] = f[here] if len(here) < len(block) else f
+        tied = np.array([sum(block[place] in kind.places for kind in wrong) > 1 for place in here], dtype=bool)
+        total += (right.at([block[place] for place in here]) * _even_split(lower, level, numbers, tied)).sum(axis=0)
+    alone = [score for score in right.places if not scores or score > scores[-1]]
+    beyond = [right.at(alone[start : start + size]).sum(axis=0) for start in range(0, len(alone), size)]
+    return total + sum(beyond) * _even_split(below, [np.zeros(shape)] * len(wrong), numbers, np.zeros(1, dtype=bool))
 
 
-def _even_split(
-    below: list[NDArray], level: list[NDArray | None], numbers: Sequence[int], powers: list[NDArray | None]
-) -> NDArray:
-    """int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels."""
-    if sum(f is not None for f in level) > 1:
-        return _gauss_split(below, level, numbers)
-    factors: list[NDArray] = []
-    for kind, (b, f, number) in enumerate(zip(below, level, numbers)):
-        if f is not None:
-            factors.append(power_mean(b, f, number))
-            continue
-        known = powers[kind]
-        powers[kind] = known = b**number if known is None else known
-        factors.append(known)
-    return prod(factors[1:], start=factors[0])
-
-
-def _gauss_split(below: list[NDArray], level: list[NDArray | None], numbers: Sequence[int]) -> NDArray:
-    """The integral for kinds of classes that tie: of a polynomial in u, exact with enough Gauss-Legendre nodes."""
-    nodes, weights = legendre(sum(numbers) // 2 + 1)
-    total = np.zeros_like(below[0])
-    for node, weight in zip(nodes, weights):
-        factors = [
-            (b if f is None else b + 0.5 * (1 + node) * f) ** number for b, f, number in zip(below, level, numbers)
-        ]
-        total = total + 0.5 * weight * prod(factors[1:], start=factors[0])
-    return total
+def _even_split(below: list[NDArray], level: list[NDArray], numbers: Sequence[int], tied: NDArray) -> NDArray:
+    """(score, ..) int_0^1 prod_kinds (B + u f)^number du; all terms are sums of products, so nothing cancels. tied: (score,)
+    where more kinds than one have f: there a polynomial in u, for which enough Gauss-Legendre nodes are exact.
+    """
+    if not tied.any():
+        factors = [power_mean(b, f, number) for b, f, number in zip(below, level, numbers)]
+        return prod(factors[1:], start=factors[0])
+    found = np.zeros_like(below[0])
+    if not tied.all():
+        found[~tied] = _even_split([b[~tied] for b in below], [f[~tied] for f in level], numbers, tied[~tied])
+    for node, weight in zip(*legendre(sum(numbers) // 2 + 1)):
+        factors = [(b[tied] + 0.5 * (1 + node) * f[tied]) ** number for b, f, number in zip(below, level, numbers)]
+        found[tied] += 0.5 * weight * prod(factors[1:], start=factors[0])
+    return found

@@ -53,8 +53,14 @@ from .validation import Number
 from .votes import Averaging
 
 MAX_POINTS = 4_000_000  # choices of ratios that a grid may have: half a gigabyte
-CHUNK_POINTS = 50_000  # of these at a time
+CHUNK_POINTS = 1000  # of these at a time: what is known of them fits the cache
 COMPLEX_STEP = 1e-30  # derivatives of polynomials along the imaginary axis have no cancellation
+# Of a layer's six groups, first those on common concepts: who uses them, (model, group, 1), and for each tested task
+# who knows its classes, (model, task, 1, group, 1).
+PARTS = (
+    np.array(MEMBERSHIP * 2).T[..., None],
+    np.array([[(1, 1)] * 3 + [own] * 3 for own in OWN_CLASS.values()]).transpose(2, 0, 1)[:, :, None, :, None],
+)
 
 
 @dataclass(frozen=True)
@@ -131,15 +137,14 @@ def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, avera
         )
     if not np.all((alphas.real >= 0) & (alphas.real <= 1)):
         raise ValueError(f"alphas must be numbers in [0, 1], not {alphas}.")
-    vote, by_task = vote_weight(averaging), []
+    choices = alphas.reshape(-1, len(layers)).T[:, None]  # (layer, 1, choice)
+    weights = vote_weight(averaging)(choices, *PARTS)  # (task, layer, group, choice)
+    weights = weights.reshape(2, -1, choices.shape[-1])
     common, whole = np.array([[layer.common] for layer in layers]), np.array([layer.counts for layer in layers])
-    counts = np.hstack([common * whole, (1 - common) * whole]).ravel()  # the groups of layer_votes, in its order
-    for task in OWN_CLASS:
-        groups = [vote(alphas, member, classes) for classes in ((1, 1), OWN_CLASS[task]) for member in MEMBERSHIP]
-        weights = np.stack(groups, axis=-1).reshape(*alphas.shape[:-1], -1)  # of all layers' groups
-        total, squares = ((counts * each).cumsum(axis=-1)[..., -1] for each in (weights, weights**2))
-        by_task.append(total**2 / np.where(squares == 0, 1, squares))
-    return np.stack(by_task, axis=-1)
+    counts = np.hstack([common * whole, (1 - common) * whole]).reshape(-1, 1)  # the groups of layer_votes, in its order
+    total, squares = ((counts * each).sum(axis=1) for each in (weights, weights**2))
+    n_eff = total**2 / np.where(squares == 0, 1, squares)
+    return n_eff.T.reshape(*alphas.shape[:-1], 2)
 
 
 def accuracies(layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: int, averaging: Averaging) -> NDArray:
@@ -156,11 +161,19 @@ def effective_gradients(layers: Sequence[Layer], alphas: ArrayLike, averaging: A
 
     alphas: (layer,) one choice of ratios, each in [0, 1]; ValueError otherwise.
     """
+    return effective_with_gradients(layers, alphas, averaging)[1]
+
+
+def effective_with_gradients(
+    layers: Sequence[Layer], alphas: ArrayLike, averaging: Averaging
+) -> tuple[NDArray, NDArray]:
+    """(2,) n_eff for tasks a and b, and `effective_gradients`; arguments and errors as there."""
     _check(layers, len(layers))
     if np.shape(alphas) != (len(layers),):
         raise ValueError(f"alphas must have {len(layers)} ratios, one per layer, not the shape {np.shape(alphas)}.")
     steps = np.asarray(alphas, dtype=float) + 1j * COMPLEX_STEP * np.eye(len(layers))
-    return effective_features_by_task(layers, steps, averaging).imag.T / COMPLEX_STEP
+    found = effective_features_by_task(layers, steps, averaging)
+    return found[0].real, found.imag.T / COMPLEX_STEP
 
 
 def raising_direction(layers: Sequence[Layer], alpha: float, averaging: Averaging, fixed_mean: bool) -> NDArray | None:
@@ -198,10 +211,10 @@ def best_ratios(
 
     def loss(alphas):
         alphas = np.clip(alphas, 0, 1)
-        n_eff = effective_features_by_task(layers, alphas, averaging)
+        n_eff, gradients = effective_with_gradients(layers, alphas, averaging)
         root = np.sqrt(n_eff)
         slope = weight * dF_p_dx((1 - p) * root, p, n_classes) * (1 - p) / (2 * np.where(root == 0, 1, root))
-        return -weight @ F_p((1 - p) * root, p, n_classes), -slope @ effective_gradients(layers, alphas, averaging)
+        return -weight @ F_p((1 - p) * root, p, n_classes), -slope @ gradients
 
     room = min(mean, 1 - mean)
     starts = [np.full(len(layers), mean)]

@@ -158,9 +158,9 @@ def simulate_features(
 
 def credit(scores: NDArray, right: NDArray) -> NDArray:
     """(sample,) 1 / (number of classes level with the right one at the top), or 0; scores: (sample, K)."""
-    best = scores.max(axis=1)
-    reached = scores[np.arange(len(scores)), right] == best
-    return reached / (scores == best[:, None]).sum(axis=1)
+    scores = np.ascontiguousarray(scores.T)  # classes are few: the first axis is faster
+    level = scores == scores.max(axis=0)
+    return level[right, np.arange(len(right))] / level.sum(axis=0)
 
 
 def label_count(tasks: Tasks) -> int:

@@ -25,16 +25,16 @@ def noisy_sum(kinds: list[Scores], numbers: Sequence[int], deviations: Sequence[
     split evenly.
     """
     levels = [_levels(kind) for kind in kinds]
-    total = np.zeros((kinds[0].first.shape[0], kinds[0].last.shape[0]), dtype=complex)
+    total = np.zeros((kinds[0].first.shape[1], kinds[0].last.shape[1]), dtype=complex)
     for u, size in zip(*_nodes(levels, deviations, total.size * max(level.size for level in levels))):
         z = (u - levels[0]) / (deviations[0] or 1.0)
         here = size / np.sqrt(2 * np.pi) * np.exp(-0.5 * z * z) if deviations[0] else 1.0 * (z == 0)
-        value = kinds[0].first @ here @ kinds[0].last.T
+        value = _table(kinds[0], here)
         for kind, level, tau, number in zip(kinds[1:], levels[1:], deviations[1:], numbers):
             if tau:
-                value *= (kind.first @ ndtr((u - level) / tau) @ kind.last.T) ** number
+                value *= (_table(kind, ndtr((u - level) / tau))) ** number
             else:
-                below, tied = (kind.first @ chosen.astype(float) @ kind.last.T for chosen in (level < u, level == u))
+                below, tied = (_table(kind, chosen.astype(float)) for chosen in (level < u, level == u))
                 value *= power_mean(below, tied, number)
         total += value
     return total
@@ -63,9 +63,14 @@ def _nodes(levels: list[NDArray], deviations: Sequence[float], cells: int) -> tu
     return (ends[:-1, None] + half * (1 + points)).ravel(), (half * weights / deviations[0]).ravel()
 
 
+def _table(kind: Scores, shares: NDArray) -> NDArray:
+    """(points of all but the last circle, points of the last) the pairs' products times their shares."""
+    return kind.first[:-1].T @ shares @ kind.last
+
+
 def _levels(kind: Scores) -> NDArray:
-    """(partial score, votes of the last group) the score of each pair of columns."""
-    levels = np.zeros((kind.first.shape[1], kind.last.shape[1]))
-    for score, (columns, votes) in kind.terms.items():
-        levels[columns, votes] = float(score)
-    return levels
+    """(partial score, votes of the last group) the score of each pair of rows."""
+    levels = np.zeros((len(kind.first), len(kind.last)))
+    for score, place in kind.places.items():
+        levels[kind.rows[place], kind.columns[place]] = float(score)
+    return levels[:-1]

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from . import validation
 from .closed_form import dF_p_dx
 from .fronts import pareto
-from .layers import Layer, accuracies, effective_features_by_task, effective_gradients
+from .layers import Layer, accuracies, effective_with_gradients
 from .votes import Averaging
 
 TICKS = 9  # ratios of a layer that starts are taken from
@@ -88,9 +88,10 @@ def _furthest(
 
     def slopes(unknown: NDArray) -> NDArray:
         alphas = np.clip(unknown[:-1], 0, 1)
-        root = np.sqrt(effective_features_by_task(layers, alphas, averaging))
+        n_eff, gradients = effective_with_gradients(layers, alphas, averaging)
+        root = np.sqrt(n_eff)
         steep = dF_p_dx((1 - p) * root, p, n_classes) * (1 - p) / (2 * np.where(root == 0, 1, root))
-        return np.column_stack([steep[:, None] * effective_gradients(layers, alphas, averaging), -direction])
+        return np.column_stack([steep[:, None] * gradients, -direction])
 
     here = _reach(accuracies(layers, start[None], p, n_classes, averaging), reference, direction)[0]
     result = minimize(

@@ -23,7 +23,7 @@ from .monte_carlo import credit, label_count
 from .votes import Votes
 
 TEST_CHUNK = 20_000
-NOISE_CHUNK = 500
+CHUNK_VALUES = 50_000  # numbers of one chunk of samples: they fit the cache
 MAX_VALUES = 250_000_000  # numbers of one array: two gigabytes
 
 
@@ -47,15 +47,15 @@ class Setting:
 
 
 def _log_sum_exp(scores: NDArray) -> NDArray:
-    """(sample, 1) log sum exp over classes: scipy.special.logsumexp to the last bit, without what it takes to allow for
-    complex and infinite numbers, which is most of its time at this size.
+    """(sample,) log sum exp over classes, scores (class, sample): scipy.special.logsumexp to the last bit, without what it
+    takes to allow for complex and infinite numbers, which is most of its time at this size.
     """
-    top = scores.max(axis=1, keepdims=True)
+    top = scores.max(axis=0)
     level = scores == top
-    number = level.sum(axis=1, keepdims=True, dtype=float)
+    number = level.sum(axis=0, dtype=float)
     rest = np.exp(scores - top)
-    rest[level] = 0
-    return np.log1p(rest.sum(axis=1, keepdims=True) / number) + np.log(number) + top
+    rest *= ~level
+    return np.log1p(rest.sum(axis=0) / number) + np.log(number) + top
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,12 @@ def fit_classifier(x: NDArray, y: NDArray, n_classes: int, ridge: float) -> NDAr
 
     def loss(flat):
         w = flat.reshape(n_classes, dimension)
-        scores = x @ w.T
+        scores = np.ascontiguousarray((x @ w.T).T)  # classes are few: sums over them are faster along the first axis
         log_share = scores - _log_sum_exp(scores)
         slope = np.exp(log_share)
-        slope[rows, y] -= 1
-        return -log_share[rows, y].mean() + ridge * flat @ flat, (slope.T @ x / len(y) + 2 * ridge * w).reshape(-1)
+        slope[y, rows] -= 1
+        gradient = np.ascontiguousarray(slope.T).T @ x / len(y) + 2 * ridge * w
+        return -log_share[y, rows].mean() + ridge * flat @ flat, gradient.reshape(-1)
 
     found = minimize(loss, np.zeros(n_classes * dimension), jac=True, method="L-BFGS-B", options={"maxiter": 500})
     return found.x.reshape(n_classes, dimension)
@@ -255,7 +256,7 @@ def sample_parts(
     world: World, right: NDArray, first: int, shares: ArrayLike, rng: np.random.Generator
 ) -> Iterator[tuple[slice, NDArray]]:
     """(which samples, (model, sample, dimension) sums of x_i over the features, each times its group's share in a model's
-    body), a few hundred samples at a time: all at once they are a hundred megabytes.
+    body), a few samples at a time: all at once they are a hundred megabytes.
 
     right: (sample,) labels; first: the first label of their task; shares: (model, group). mu_i(k) is a unit vector of the
     standard basis: training and testing are the same in any orthonormal basis. The sum of n_g noises is one noise of
@@ -265,17 +266,25 @@ def sample_parts(
     failed = rng.random((size, n_features)) < np.repeat(world.rates, world.counts)
     low, number = (0, world.n_labels) if world.all_labels else (first, world.n_classes)
     shown = np.where(failed, low + rng.integers(number, size=failed.shape), right[:, None])
-    place = np.arange(n_features) * world.n_labels + shown
     group = np.repeat(np.arange(len(world.counts)), world.counts)
-    scale, shares = world.sigma * np.sqrt(world.counts), np.asarray(shares, dtype=float)
-    for start in range(0, size, NOISE_CHUNK):
-        part = slice(start, min(start + NOISE_CHUNK, size))
-        shape = (part.stop - start, len(world.counts), world.dimension)
-        x = rng.standard_normal(shape) * scale[:, None] if world.sigma else np.zeros(shape)
-        x[np.arange(len(x))[:, None], group, place[part]] += 1.0
-        sums = np.empty((len(shares), shape[0], world.dimension))
+    place = group * world.dimension + np.arange(n_features) * world.n_labels + shown  # in a sample's (group, dimension)
+    scale, shares = world.sigma * np.sqrt(world.counts)[:, None], np.asarray(shares, dtype=float)
+    rows = max(1, CHUNK_VALUES // (len(world.counts) * world.dimension))
+    buffer = np.zeros((min(rows, size), len(world.counts), world.dimension))
+    for start in range(0, size, rows):
+        part = slice(start, min(start + rows, size))
+        x = buffer[: part.stop - start]
+        if world.sigma:
+            rng.standard_normal(out=x)
+            x *= scale
+        else:
+            x[...] = 0.0
+        x.reshape(-1)[np.arange(0, x.size, x[0].size)[:, None] + place[part]] += 1.0
+        sums = np.zeros((len(shares), len(x), world.dimension))
         for total, share in zip(sums, shares):
-            total[...] = sum(s * x[:, g] if s != 1 else x[:, g] for g, s in enumerate(share) if s)
+            for g, s in enumerate(share):
+                if s:
+                    total += x[:, g] if s == 1 else s * x[:, g]
         yield part, sums
 
 

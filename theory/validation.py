@@ -109,6 +109,8 @@ def _as_list(name: str, values: object) -> list:
 
 
 def _fraction(weight: object) -> Fraction:
+    if isinstance(weight, Fraction):
+        return weight
     if isinstance(weight, Rational | Integral) and not isinstance(weight, bool):
         return Fraction(int(weight.numerator), int(weight.denominator))
     return Fraction(float(finite("weights", weight)))

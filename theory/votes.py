@@ -58,34 +58,30 @@ class Mixture:
         """The kinds of classes, numbers[kind] of each: a feature carries say (sum of ratios of the models that use it and
         know the class) (sum of ratios of the models that use it), without the last factor where outputs are averaged.
         """
-        members = [group.used_by for group in self.groups]
-        bodies = [sum(ratio * used for ratio, used in zip(self.ratios, member)) for member in members]
+        bodies = [sum(r for r, used in zip(self.ratios, group.used_by) if used) for group in self.groups]
         found = []
         for number, knows in zip(numbers, self.knows, strict=True):
-            heads = [sum(r * used * has for r, used, has in zip(self.ratios, member, knows)) for member in members]
-            weights = tuple(
-                group.say * head * (body if self.averaging == "weights" else 1)
-                for group, head, body in zip(self.groups, heads, bodies)
-            )
-            found.append((number, weights, self._noise(knows)))
+            heads = [
+                group.say * sum(r for r, used, has in zip(self.ratios, group.used_by, knows) if used and has)
+                for group in self.groups
+            ]
+            if self.averaging == "weights":
+                weights = tuple(head * body for head, body in zip(heads, bodies))
+                parts = zip((group.count for group in self.groups), heads, bodies)
+                of_head, of_body = (sum(term) for term in zip(*((n * h**2, n * b**2) for n, h, b in parts)))
+                found.append((number, weights, of_head * of_body))
+            else:
+                found.append((number, tuple(heads), self._noise_of_outputs(knows)))
         return tuple(found)
 
-    def _noise(self, knows: tuple[int, ...]) -> Number:
-        """Variance of a class's score in units of sigma^2: (sum w_i^2) (sum Phi_i^2), or its output counterpart."""
-        models = range(len(self.ratios))
+    def _noise_of_outputs(self, knows: tuple[int, ...]) -> Number:
+        """Variance of a class's score in units of sigma^2, (sum w_i^2) (sum Phi_i^2), here over pairs of models."""
+        known = [m for m, has in enumerate(knows) if has]
 
-        def inner(m: int, n: int, power: int):
-            return sum(g.count * g.say**power * g.used_by[m] * g.used_by[n] for g in self.groups)
+        def both(m: int, n: int, power: int) -> Number:
+            return sum(g.count * g.say**power for g in self.groups if g.used_by[m] and g.used_by[n])
 
-        pairs = [
-            (self.ratios[m] * self.ratios[n], knows[m] * knows[n], inner(m, n, 2), inner(m, n, 0))
-            for m in models
-            for n in models
-        ]
-        if self.averaging == "weights":
-            head, body = (sum(term) for term in zip(*((ab * h * w, ab * phi) for ab, h, w, phi in pairs)))
-            return head * body
-        return sum(ab * h * w * phi for ab, h, w, phi in pairs)
+        return sum(self.ratios[m] * self.ratios[n] * both(m, n, 2) * both(m, n, 0) for m in known for n in known)
 
 
 @dataclass(frozen=True)

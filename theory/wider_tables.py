@@ -8,7 +8,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from .closed_form import clt_task_accuracy
 from .exact import exact_accuracy, exact_task_accuracy
@@ -43,13 +42,17 @@ def many_class_rows(rng: np.random.Generator) -> Rows:
     """What averaging half and half adds in case 1, over n and K (empty: the limit K -> infinity), exactly; and what the limits
     of many features (at this K) and of many classes (at this n) say.
     """
-    classes = (2, 3, 5, 10, 20, 50, 100, 300, 1000, None)
-    for n, p, part, k in product((4, 8, 12, 16, 20, 28, 40, 60, 80), (0.8, 0.9), (0.25, 0.5, 0.75), classes):
-        n_o = round(n * part)
+    for n, p, part in product((4, 8, 12, 16, 20, 28, 40, 60, 80), (0.8, 0.9), (0.25, 0.5, 0.75)):
+        yield from _many_class_rows(n, p, round(n * part))
+
+
+def _many_class_rows(n: int, p: float, n_o: int) -> Rows:
+    limit: dict[str, Any] | None = None  # of many classes: that of any K
+    for k in (2, 3, 5, 10, 20, 50, 100, 300, 1000, None):
         tasks = same_labels(n, n_o, k or 2)
         votes = {"single": single_model(tasks, "a", "a")}
         votes |= {averaging: average(tasks, averaging, HALF, "a") for averaging in AVERAGINGS}
-        limit = {model: many_class_accuracy(each, p) for model, each in votes.items()}
+        limit = limit or {model: many_class_accuracy(each, p) for model, each in votes.items()}
         exact = limit if k is None else {model: exact_task_accuracy(each, p) for model, each in votes.items()}
         row: dict[str, Any] = {"n": n, "n_o": n_o, "p": p, "n_classes": k}
         for averaging in AVERAGINGS:
@@ -121,6 +124,8 @@ def _core(n: int, t: int, r: float) -> dict[int, float]:
 
 def _independent(n: int, t: int, r: float) -> dict[int, float]:
     """The same if each of n / r features is used by each model with chance r (n features a model)."""
+    from scipy.stats import binom  # as in theory.many_classes
+
     if r == 0:
         return {1: float(t * n)}
     return {m: n / r * float(binom.pmf(m, t, r)) for m in range(1, t + 1)}
