@@ -183,8 +183,8 @@ def equally_dense(first: Models, second: Models, reward: str = "reward") -> tupl
     most: list[dict[int, int]] = [{}, {}]
     for counts, models in zip(most, rising, strict=True):
         for steps_of in models.values():
-            for seed, steps in steps_of.items():
-                counts[seed] = max(counts.get(seed, 0), len(steps))
+            for seed, found in steps_of.items():
+                counts[seed] = max(counts.get(seed, 0), len(found))
     thin = [
         {lr: _thinned(path, of[lr], other) for lr, path in models.items()}
         for models, of, other in zip((first, second), rising, reversed(most), strict=True)

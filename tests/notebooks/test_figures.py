@@ -37,6 +37,7 @@ NOTEBOOKS = Path(style.__file__).parents[1]
 train, train_reward = tiny_models.train, tiny_models.train_reward
 # Most notebooks begin with the rows of one preset, which take seconds to check: of a folder they are read once.
 frames_of = cache(lambda folder, name, read=available.frames: read(name))
+book_of = cache(lambda folder, read=available.with_book: read())
 DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
 SWEEPS = (
     *"core learning-rates algorithms mitigations mitigation-rates mitigations-on-policy ratios ama-samples kl-penalty merging regmean merging-others gold-reward merging-gold".split(),
@@ -94,6 +95,7 @@ def drawn(monkeypatch, capsys, results):
         if not folder:  # each notebook's own
             monkeypatch.delenv("PRESET")
         monkeypatch.setattr(available, "frames", lambda name=None: dict(frames_of(style.results(name), name)))
+        monkeypatch.setattr(available, "with_book", lambda: book_of(style.results()))
         figures, texts = {}, {}
         monkeypatch.setattr(
             style, "save", lambda fig, name: (figures.__setitem__(name, fig), layout and check(fig, name))
