@@ -30,6 +30,11 @@ def folder(tmp_path_factory):
     return save_files(tmp_path_factory.mktemp("models"))
 
 
+@pytest.fixture(autouse=True)
+def without_files_of_pictures(monkeypatch):
+    monkeypatch.setattr("llm.evaluation.front.run.save_figure", lambda *_: None)  # the report has it, too
+
+
 def test_ratios_that_differ_little_are_points_of_their_own(folder, tmp_path):
     tasks = f"{folder / 'qa.jsonl'}"
     run(folder, tmp_path / "front", tasks=tasks, alphas="0.1234567,0.1234568,0.12345680000001")

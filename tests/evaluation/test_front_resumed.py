@@ -25,6 +25,11 @@ def folder(tmp_path_factory):
     return save_files(tmp_path_factory.mktemp("models"))
 
 
+@pytest.fixture(autouse=True)
+def without_files_of_pictures(monkeypatch):
+    monkeypatch.setattr("llm.evaluation.front.run.save_figure", lambda *_: None)  # the report has it, too
+
+
 @pytest.fixture(scope="module")
 def found(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("front") / "ma"
