@@ -9,7 +9,6 @@ log-likelihood has none and is left out.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,22 +143,29 @@ def _check_complete(rows: pd.DataFrame) -> None:
     metrics = {*rewards(rows), *abilities(rows)}
     of_start = rows[(rows["method"] == "theta_0") & rows["metric"].isin([*SCORES, *OF_EVERY_MODEL])]
     further = set(zip(of_start["seed"], of_start["metric"], strict=True))
+    models = rows[rows["method"] != "chance"]
     families = ["method", *(name for name in columns() if name not in steps())]
-    named: Any
-    for named, models in rows[rows["method"] != "chance"].groupby(families, dropna=False):
-        wanted = set(product(set(models["seed"]), metrics)) | {one for one in further if one[0] in set(models["seed"])}
-        values: Any
-        last = models.groupby("seed")["iteration"].max() if named[0] == "early-stopping" else None
-        for values, group in models.groupby(steps(), dropna=False):
-            ended = set() if last is None else set(last[last < group["iteration"].iloc[0]].index)
-            missing = sorted(
-                {one for one in wanted if one[0] not in ended} - set(zip(group["seed"], group["metric"], strict=True))
-            )
-            if missing:
-                given = zip((*families[1:], *steps()), (*named[1:], *values), strict=True)
-                setting = {name: value for name, value in given if pd.notna(value)}
+    places: dict[int, dict[int, list[int]]] = {}  # family -> setting -> its rows: frames of each would take seconds
+    numbers = (models.groupby(by, dropna=False).ngroup().tolist() for by in (families, steps()))
+    for place, (number, step) in enumerate(zip(*numbers, strict=True)):
+        places.setdefault(number, {}).setdefault(step, []).append(place)
+    method, seed, metric, iteration = (models[name].tolist() for name in ("method", "seed", "metric", "iteration"))
+    for _, by_step in sorted(places.items()):
+        every = [place for group in by_step.values() for place in group]
+        seeds = {seed[place] for place in every}
+        wanted = set(product(seeds, metrics)) | {one for one in further if one[0] in seeds}
+        last: dict[int, float] = {}
+        if method[every[0]] == "early-stopping":
+            for place in every:
+                last[seed[place]] = max(last.get(seed[place], 0), iteration[place])
+        for _, group in sorted(by_step.items()):
+            ended = {one for one, end in last.items() if end < iteration[group[0]]}
+            measured = {(seed[place], metric[place]) for place in group}
+            if missing := sorted({one for one in wanted if one[0] not in ended} - measured):
+                given = models.iloc[group[0]][[*families[1:], *steps()]]
+                setting = {str(name): value for name, value in given.items() if pd.notna(value)}
                 raise UserError(
-                    f"results: no row for method = {named[0]}, setting = {setting_key(setting)}, "
+                    f"results: no row for method = {method[group[0]]}, setting = {setting_key(setting)}, "
                     f"seed = {missing[0][0]}, metric = {missing[0][1]}; every seed needs the same rows."
                 )
 

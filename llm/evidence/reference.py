@@ -7,6 +7,7 @@ whole tax, the mean over the abilities that pay one. All at the preset's own lea
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,7 @@ class Front:
     def group(self) -> str:
         return cost_of(self.method).group
 
+    @cached_property
     def band(self) -> tuple[NDArray, NDArray, NDArray]:
         """The share of theta's tax paid at each share of the rise, and its 95 % interval over seeds.
 
@@ -69,12 +71,15 @@ class Front:
 
 
 def models_of(book: Book, rlhf: str) -> dict[str, pd.DataFrame]:
-    """family -> path, of every method that forms one, on the seeds on which the reward rises; UserError where no tax is paid."""
+    """family -> path, of every method that forms one, on the seeds on which the reward rises, with the reward and the tax alone;
+    UserError where no tax is paid.
+    """
     if IN_TAXES not in book.units:
         raise UserError(f"results: {book.preset} has no ability that pays a tax; there is nothing to compare.")
     rows, rise = book.rows[rlhf], book.rises(rlhf, "reward")
     rising = [seed for seed, (_, height) in rise.items() if height > 0]
-    own = rows[rows["lr"].isna() & rows["seed"].isin(rising) & (rows["family"] != EQUAL)]
+    needed = rows["metric"].isin(["reward", IN_TAXES]) & rows["seed"].isin(rising)  # of dozens of metrics
+    own = rows[needed & rows["lr"].isna() & (rows["family"] != EQUAL)]
     ordered = [name for name in compared() if METHODS[name].order]
     named = own[own["method"].isin(ordered)].drop_duplicates("family").set_index("family")["method"]
     return {

@@ -88,6 +88,7 @@ def saved(
     seeds = paths.seeds(next(iter(method.values())))
     if flat := [seed for seed in seeds if rise.get(seed, (0.0, 0.0))[1] <= 0]:
         raise NotComparable(f"the reward does not rise on seed {flat[0]}")
+    method, rival = ({lr: _of(path, metric, reward) for lr, path in models.items()} for models in (method, rival))
     first, second = equally_dense(method, rival, reward) if equally else (method, rival)
     values, rates = zip(
         *(chosen_elsewhere(at_levels(models, rise, metric, reward, levels)) for models in (first, second))
@@ -144,6 +145,12 @@ def at_levels(
     )
 
 
+def _of(path: pd.DataFrame, metric: str, reward: str) -> pd.DataFrame:
+    """What two metrics alone are compared by: a path's frame has dozens of columns and metrics, and each selection takes all."""
+    needed = [name for name in ("seed", "step", "alpha", "metric", "value") if name in path]
+    return path[needed][path["metric"].isin([metric, reward])]
+
+
 def _reach(models: Models, rise: Rises, reward: str) -> str:
     """The shares of the rise that some learning rate covers on every seed."""
     found = []
@@ -173,27 +180,41 @@ def equally_dense(first: Models, second: Models, reward: str = "reward") -> tupl
             ]
             return of_common[0], of_common[1]
     rising = [{lr: _rising(path, reward) for lr, path in models.items()} for models in (first, second)]
-    counts = [[path.groupby("seed")["step"].nunique() for path in models.values()] for models in rising]
-    points = pd.concat([pd.concat(of, axis=1).max(axis=1) for of in counts], axis=1).min(axis=1)
-    thin = [{lr: _thinned(path, points) for lr, path in models.items()} for models in rising]
+    most: list[dict[int, int]] = [{}, {}]
+    for counts, models in zip(most, rising, strict=True):
+        for steps_of in models.values():
+            for seed, found in steps_of.items():
+                counts[seed] = max(counts.get(seed, 0), len(found))
+    thin = [
+        {lr: _thinned(path, of[lr], other) for lr, path in models.items()}
+        for models, of, other in zip((first, second), rising, reversed(most), strict=True)
+    ]
     return thin[0], thin[1]
 
 
-def _rising(path: pd.DataFrame, reward: str) -> pd.DataFrame:
-    """Of each seed the models up to the one of the highest reward, the first of equals."""
-    of_reward = path[path["metric"] == reward].sort_values(["value", "step"], ascending=[False, True])
-    peak = of_reward.drop_duplicates("seed").set_index("seed")["step"]
-    return path[path["step"] <= path["seed"].map(peak)]
+def _rising(path: pd.DataFrame, reward: str) -> dict[int, list[float]]:
+    """Of each seed the steps up to the one of the highest reward, the first of equals."""
+    columns = [path[name].tolist() for name in ("seed", "step", "metric", "value")]  # lists: selections would be slow
+    peaks: dict[int, tuple[float, float]] = {}
+    for seed, step, metric, value in zip(*columns, strict=True):
+        if metric == reward:
+            peaks[seed] = max(peaks.get(seed, (-np.inf, 0.0)), (value, -step))
+    steps: dict[int, set[float]] = {seed: set() for seed in peaks}
+    for seed, step in zip(*columns[:2], strict=True):
+        if seed in peaks and step <= -peaks[seed][1]:
+            steps[seed].add(step)
+    return {seed: sorted(found) for seed, found in steps.items()}
 
 
-def _thinned(path: pd.DataFrame, points: pd.Series) -> pd.DataFrame:
-    """A path at so many of each seed's steps, evenly chosen by their place, the first and the last included."""
-    pieces = []
-    for seed, models in path.groupby("seed"):
-        steps = sorted(set(models["step"]))
-        places = np.linspace(0, len(steps) - 1, min(points[seed], len(steps))).round().astype(int)
-        pieces.append(models[models["step"].isin([steps[place] for place in places])])
-    return pd.concat(pieces)
+def _thinned(path: pd.DataFrame, rising: Mapping[int, list[float]], points: Mapping[int, int]) -> pd.DataFrame:
+    """A path at so many of each seed's rising steps, evenly chosen by their place, the first and the last included; at all of them
+    where there are no more.
+    """
+    kept = {}
+    for seed, steps in rising.items():
+        count = min(points.get(seed, len(steps)), len(steps))
+        kept[seed] = {steps[place] for place in np.linspace(0, len(steps) - 1, count).round().astype(int)}
+    return path[[step in kept.get(seed, ()) for seed, step in zip(path["seed"].tolist(), path["step"].tolist())]]
 
 
 def has_ratio(path: pd.DataFrame) -> bool:

@@ -111,7 +111,7 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
 def seen(found: Mapping[str, Front]) -> list[str]:
     """The families that have a line within the limits of `frame`, over more than a tenth of the rise."""
     low, high = limits(list(found.values()))
-    means = {name: front.band()[0][GRID >= FROM] for name, front in found.items()}
+    means = {name: front.band[0][GRID >= FROM] for name, front in found.items()}
     return [name for name, mean in means.items() if ((mean > low) & (mean < high)).sum() > 10]
 
 
@@ -126,7 +126,7 @@ def unseen(found: Mapping[str, Front]) -> str:
 def cheaper(found: Mapping[str, Front], level: float = 0.9) -> str:
     """One sentence: the families that pay less of theta's tax than MA does at a level of the rise, by means over seeds."""
     place = place_of(level)
-    paid = {name: front.band()[0][place] for name, front in drawn(found).items()}
+    paid = {name: front.band[0][place] for name, front in drawn(found).items()}
     there = {name: share for name, share in paid.items() if np.isfinite(share) and name not in BOTH}
     less = [name for name in sorted(there, key=there.__getitem__) if there[name] < paid.get("ma", -np.inf)]
     named = "; ".join(f"{style.look(name).short} {there[name]:.2f}" for name in less)
@@ -141,14 +141,14 @@ def line(ax: Axes, front: Front, name: str, mark: str, label: str) -> None:
     """A front: the share of theta's tax. Marks at every tenth tell families of near colours apart."""
     look = style.look(name)
     kind = {"marker": mark, "markersize": 3, "markevery": 10, "linewidth": 1.1, "zorder": 3}
-    ax.plot(GRID, front.band()[0], color=look.colour, linestyle=look.line, label=label, **kind)
+    ax.plot(GRID, front.band[0], color=look.colour, linestyle=look.line, label=label, **kind)
 
 
 def bars(ax: Axes, fronts: Sequence[Front]) -> None:
     """The interval of each front with enough seeds where leaders are chosen, side by side; bands would lie on each other."""
     settled = [front for front in fronts if len(front.seeds) >= LEAST_SEEDS]
     for place, front in enumerate(settled):
-        _, low, high = front.band()
+        _, low, high = front.band
         at = place_of(CHOSEN_AT)
         x = GRID[at] + 0.005 * (place - (len(settled) - 1) / 2)
         ax.plot([x, x], [low[at], high[at]], color=style.look(front.family).colour, linewidth=0.9, zorder=2)
@@ -156,7 +156,7 @@ def bars(ax: Axes, fronts: Sequence[Front]) -> None:
 
 def frame(ax: Axes, fronts: Sequence[Front]) -> None:
     """From a fifth of the rise to where the fronts end; no tax above, so that a better front is a higher one."""
-    means = [front.band()[0] for front in fronts]
+    means = [front.band[0] for front in fronts]
     right = max((GRID[np.isfinite(mean)].max() for mean in means if np.isfinite(mean).any()), default=1.0)
     ax.set(xlim=(FROM, max(right, 1.0) + 0.02), ylim=limits(fronts)[::-1])
     ax.axhline(0, color=style.GREY, linewidth=0.8)
@@ -164,7 +164,7 @@ def frame(ax: Axes, fronts: Sequence[Front]) -> None:
 
 def limits(fronts: Sequence[Front]) -> tuple[float, float]:
     """The least and the largest share of the tax that panels show."""
-    means = [front.band()[0] for front in fronts]
+    means = [front.band[0] for front in fronts]
     told = np.concatenate([mean[(GRID >= FROM) & np.isfinite(mean)] for mean in means] or [np.ones(1)])
     low, high = (min(0.0, told.min()), max(1.0, told.max())) if told.size else (0.0, 1.0)
     return max(low, -0.3) - 0.12, min(high, MOST) + 0.05
@@ -196,7 +196,7 @@ def shares(lines: Sequence[Line], fronts: Mapping[str, Front]) -> str:
         if any_saved:
             saved = {f"at {level:.0%}": told(found) for level, found in zip(LEVELS, one.saved, strict=True)}
         else:
-            mean, _, _ = fronts[one.family].band()
+            mean, _, _ = fronts[one.family].band
             paid = {level: mean[np.searchsorted(GRID, level - 1e-9)] for level in LEVELS}
             saved = {
                 f"paid at {level:.0%}": f"{share:.2f}" if np.isfinite(share) else "-" for level, share in paid.items()

@@ -41,7 +41,7 @@ def test_fronts_are_the_tax_at_each_share_of_the_rise(known):
     at = {share: int(np.flatnonzero(np.isclose(x, share))[0]) for share in (0.2, 0.4, 0.6, 0.8, 0.9)}
     for mean in found["early-stopping"].tax:
         assert mean[: at[0.9]] == pytest.approx(x[: at[0.9]])
-    ma = found["ma"].band()[0]
+    ma = found["ma"].band[0]
     assert {share: ma[at[share]] for share in (0.2, 0.4, 0.6, 0.8)} == pytest.approx(
         {share: share**2 for share in (0.2, 0.4, 0.6, 0.8)}
     )
@@ -54,7 +54,7 @@ def test_fronts_are_the_tax_at_each_share_of_the_rise(known):
 def test_a_band_is_students_interval(known):
     front = reference.fronts(known, "rsf")["ma"]
     spread = replace(front, tax=front.tax + np.array([[0.1], [-0.1]]))
-    mean, low, high = spread.band()
+    mean, low, high = spread.band
     assert mean[50] == pytest.approx(front.tax[0, 50])
     assert high[50] - mean[50] == pytest.approx(12.7062 * 0.1, rel=1e-4)  # t of one degree of freedom, stderr .1
     assert mean[50] - low[50] == pytest.approx(high[50] - mean[50])
@@ -65,12 +65,12 @@ def test_a_front_is_told_in_its_own_seeds_tax(known):
     front = reference.fronts(known, "rsf")["ma"]
     assert front.whole == pytest.approx([1, 1])
     unit = replace(front, tax=3 * front.tax, whole=3 * front.whole)
-    for scaled, plain in zip(unit.band(), front.band(), strict=True):
+    for scaled, plain in zip(unit.band, front.band, strict=True):
         assert scaled == pytest.approx(plain, nan_ok=True)
     factor = np.array([2.0, 0.5])
     uneven = replace(front, tax=factor[:, None] * front.tax, whole=factor * front.whole)
-    assert uneven.band()[0] == pytest.approx(front.band()[0], nan_ok=True)
-    assert np.isnan(replace(front, whole=np.zeros(2)).band()).all()
+    assert uneven.band[0] == pytest.approx(front.band[0], nan_ok=True)
+    assert np.isnan(replace(front, whole=np.zeros(2)).band).all()
 
 
 def test_the_table_has_the_share_of_early_stoppings_tax_that_is_saved(known):
@@ -125,7 +125,7 @@ def test_a_leader_of_several_families_is_put_together_seed_by_seed(known):
     leader = reference.leaders({"regmean": regmean, other.family: other})[GROUP_OF_REGMEAN]
     assert leader.taken == {"regmean": 1, other.family: 1}
     assert leader.front.tax == pytest.approx(np.stack([regmean.tax[0], other.tax[1]]), nan_ok=True)
-    wide, narrow = (replace(leader.front, inflation=of).band() for of in (leader.front.inflation, 1.0))
+    wide, narrow = (replace(leader.front, inflation=of).band for of in (leader.front.inflation, 1.0))
     assert wide[2][80] - wide[1][80] > narrow[2][80] - narrow[1][80]
 
 

@@ -32,9 +32,11 @@ def apart(first, second):
 
 
 def fits(fig, name):
-    """As wide as one column or two, no higher than a page, text of at least six points."""
+    """As wide as one column or two, no higher than a page, nothing sticks out, text of at least six points."""
     fig.draw_without_rendering()
-    width, height = fig.get_size_inches()
+    box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+    outside = (-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+    assert max(outside) < 0.02, f"{name}: left, bottom, right, top stick out by {outside} inches"
     assert width in (3.3, 6.8), f"{name} is {width} inches wide"
     assert height <= 8, f"{name} is {height} inches high"
     texts = [text for text in fig.findobj(plt.Text) if text.get_text() and text.get_visible()]

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,24 @@ def counted(said: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^([\w-]+) +(\d+)$", said, flags=re.MULTILINE)}
 
 
-@pytest.mark.parametrize("name", [*TRAINED, *PUBLIC, "smollm2-135m"])
-def test_the_same_graph_runs_every_preset_and_asks_for_what_the_plan_says(tmp_path: Path, name):
+@pytest.fixture(scope="module")
+def dry_run(tmp_path_factory):
+    """A function: what Snakemake says it would do for a target and a preset; each costs seconds, so it is asked once."""
+
+    @cache
+    def run(target, preset):
+        return output(graph(tmp_path_factory.mktemp("graph"), "--dry-run", target=target, preset=preset))
+
+    return run
+
+
+OF_ANOTHER = [pytest.param(name, marks=pytest.mark.long) for name in ("openllama-3b-lora", "zephyr-7b-gemma")]
+
+
+@pytest.mark.parametrize("name", ["openllama-3b", "zephyr-7b-beta", "olmo-2-1b", "smollm2-135m", *OF_ANOTHER])
+def test_the_same_graph_runs_every_preset_and_asks_for_what_the_plan_says(dry_run, name):
     preset, sweep = load_preset(name), "algorithms" if name in PUBLIC else "core"
-    said = output(graph(tmp_path, "--dry-run", target=sweep, preset=name))
+    said = dry_run(sweep, name)
     assert "Exception" not in said  # a rule that could not say what it needs, though another was taken instead
     jobs = counted(said)
     assert jobs.pop("total") == sum(jobs.values())
@@ -57,9 +72,8 @@ def test_the_same_graph_runs_every_preset_and_asks_for_what_the_plan_says(tmp_pa
 @pytest.mark.parametrize(
     ("name", "threads"), [("smollm2-135m", {"pretrain", "sft", "reward", "align"}), ("microcosm", set())]
 )
-def test_what_all_wait_for_takes_the_presets_threads_and_what_runs_side_by_side_one(tmp_path: Path, name, threads):
-    said = output(graph(tmp_path, "--dry-run", target="core", preset=name))
-    several = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    threads: 2$", said, flags=re.MULTILINE)
+def test_what_all_wait_for_takes_the_presets_threads_and_what_runs_side_by_side_one(dry_run, name, threads):
+    several = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    threads: 2$", dry_run("core", name), flags=re.MULTILINE)
     assert set(several) == threads
 
 
