@@ -71,6 +71,8 @@ def test_vllm_is_taken_where_it_is_asked_for_or_samples_and_is_installed(tmp_pat
     run = run_of("zephyr-7b-beta", tmp_path)
     there = run.preset.hardware.model_copy(update={"sampler": "vllm"})
     by_itself = run.preset.model_copy(update={"hardware": there})
+    for module in (by_vllm, vllm_writer):  # on the set for GPUs it is installed
+        monkeypatch.setattr(module, "is_installed", lambda: False)
     assert not by_vllm.is_taken(run.preset) and not by_vllm.is_taken(by_itself)
     with pytest.raises(UserError, match="sampler = 'vllm' is not allowed: vLLM is not installed"):
         by_vllm.is_taken(changed(run, "vllm").preset)

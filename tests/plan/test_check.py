@@ -274,7 +274,13 @@ def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset,
         ["numpy>=2", 'vllm>=0.33; extra == "gpu"', 'seaborn>=0.13; extra == "experiments"'],
     )
     monkeypatch.setattr(metadata, "requires", lambda name: [*wanted, 'absent-one; extra == "measure"'])
-    monkeypatch.setattr(metadata, "version", lambda name: "0.12" if name == "seaborn" else version(name))
+
+    def installed(name):
+        if name == "vllm":  # on the set for GPUs it is
+            raise metadata.PackageNotFoundError(name)
+        return "0.12" if name == "seaborn" else version(name)
+
+    monkeypatch.setattr(metadata, "version", installed)
     found = missing(preset, tmp_path)
     assert found == {
         "package seaborn": "seaborn is installed as 0.12, allowed is seaborn>=0.13; give `pip install '.[experiments]'` in a checkout first",
