@@ -491,7 +491,7 @@ fig, ax = plt.subplots(figsize=(style.COLUMN, style.PANEL + 0.3))
 ax.axhline(0, color=INK, linewidth=0.7)
 ax.plot(100 * near["gain_limit"], color=colour, linestyle="--", linewidth=0.8, label="limit of many features")
 ax.plot(exact.drop(0.5), color=colour, linestyle="none", marker="o", label="exact")
-tie = {"marker": "o", "markerfacecolor": "white", "markersize": 6, "label": r"exact, the ties at $\alpha$ = 1/2"}
+tie = {"marker": "D", "markersize": 5, "label": r"exact, the ties at $\alpha$ = 1/2"}
 ax.plot(0.5, exact[0.5], color=colour, linestyle="none", **tie)
 ax.set(
     xlabel=r"ratio, $\alpha$",
