@@ -118,7 +118,7 @@ def described_tasks(sources: Sources, settings: Measuring, tasks: Sequence[Task]
         name, _, path = entry.rpartition("=")
         if path.endswith(FILES):
             local[name or Path(path).stem] = described_file(Path(path))["sha256"]
-    replies = {key: found for key, found in sources.described().items() if key.startswith(("reward", "prompts"))}
+    replies = {key: found for key, found in sources.described.items() if key.startswith(("reward", "prompts"))}
     return {
         task.name: replies | _described_function(task.scorer) if isinstance(task, Replies) else local.get(task.name)
         for task in tasks

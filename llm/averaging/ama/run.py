@@ -18,7 +18,6 @@ from ...errors import UserError
 from ...files import read_made, write_text, written
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
-from ...models.cache import shown_name
 from ...models.chat import ids_of_prompts, pad_id
 from ...models.loading import device_of, warn
 from ..pair import Pair, load_pair
@@ -106,7 +105,7 @@ def adapt_files(
     if sources.prompts is not None:
         ids_of_prompts(pair.tokenizer, read_prompts(sources.prompts))
     asked = {"alpha": settings.alpha, "settings": settings.described(), "grouping": asdict(settings.grouping)}
-    state = RunState.open(out, {"sources": sources.described()} | asked)
+    state = RunState.open(out, {"sources": sources.described} | asked)
     try:
         data = sources.data or _sampled(pair, sources, out, settings, place, progress)
         tokens, left_out = known or _tokens(pair, data, settings)
@@ -118,7 +117,7 @@ def adapt_files(
         state.path.unlink(missing_ok=True)
         raise
     used = described_file(data) | {"used": len(tokens), "left_out": left_out}
-    content = _content(result, comparison, used, sources.described(shown_name), settings) | {"notes": notes}
+    content = _content(result, comparison, used, sources.shown, settings) | {"notes": notes}
     draw_path(result, settings.alpha, out.with_suffix(".path"))
     with written(out) as aside:
         aside.write_text(_json(content), "utf-8")

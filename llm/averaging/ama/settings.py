@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, cos, pi
 from os.path import isfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import Field, model_validator
 from ...config.base import Count, Items, Positive, Settings, Share, refused
 from ...errors import UserError
 from ...grouping import Grouping
-from ...models.cache import model_name
+from ...models.cache import model_name, shown_name
 from ...models.scorers import CommandScorer, ModelScorer, words_of
 from ..pair import Match, hashes
 from ..soup import Soup
@@ -54,8 +55,9 @@ class Sources:
             return ModelScorer.load(self.reward_model, device, dtype, batch)
         return CommandScorer(self.reward_command) if self.reward_command is not None else None
 
-    def described(self, name: Callable[[Path], str] = model_name) -> dict:
-        """Names (models' by `name`, files' without their folders), with SHA-256 of the files that matter, those that the reward command names included."""
+    @property
+    def models(self) -> dict[str, Path]:
+        """The model folders that are given, by what they are here."""
         found = {
             "theta_0": self.theta_0,
             "theta": self.theta,
@@ -63,7 +65,15 @@ class Sources:
             "theta_pre": self.theta_pre,
         }
         found |= dict(zip(self.soup.names, self.soup.others, strict=True))
-        folders = {key: {"folder": name(path), "sha256": hashes(path)} for key, path in found.items() if path}
+        return {key: path for key, path in found.items() if path}
+
+    @cached_property
+    def described(self) -> dict:
+        """Names without their folders, with SHA-256 of the files that matter, those that the reward command names included.
+
+        Read once, when it is first asked for: models are gigabytes.
+        """
+        folders = {key: {"folder": model_name(path), "sha256": hashes(path)} for key, path in self.models.items()}
         files = {"data": self.data, "prompts": self.prompts}
         described: dict = folders | {key: described_file(path) for key, path in files.items() if path}
         if self.reward_command is None:
@@ -71,6 +81,13 @@ class Sources:
         named = [Path(word) for word in words_of(self.reward_command) if isfile(word)]
         programs = {"reward_command_files": list(map(described_file, named))} if named else {}
         return described | {"reward_command": self.reward_command} | programs
+
+    @property
+    def shown(self) -> dict:
+        """`described` with models as pages name them (`models.cache.shown_name`)."""
+        return self.described | {
+            key: self.described[key] | {"folder": shown_name(path)} for key, path in self.models.items()
+        }
 
 
 def described_file(path: Path) -> dict[str, str]:

@@ -174,7 +174,7 @@ def _described(sources: Sources, settings: FrontSettings, tasks: Sequence[Task])
     free = {"confidence", "resamples", "keep", "alignment", "name", "rlhf", "tasks", "method", "alphas"}
     free |= {"strength", "layers", "regmean"}
     models = ("theta_0", "theta", "theta_pre", *sources.soup.names, "data")
-    hashes: dict = {key: found["sha256"] for key, found in sources.described().items() if key in models}
+    hashes: dict = {key: found["sha256"] for key, found in sources.described.items() if key in models}
     if sources.soup.others:
         hashes["weights"] = sources.soup.shares
     fixed = settings.model_dump(mode="json", exclude=free)

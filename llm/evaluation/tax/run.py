@@ -64,7 +64,7 @@ def tax_files(
         "theta_0": shown_name(sources.theta_0),
         "theta": settings.called(sources.theta),
         "version": version(),
-        "sources": sources.described(shown_name),
+        "sources": sources.shown,
         "settings": settings.model_dump(mode="json"),
         **content,
         "notes": pair.notes + few,
