@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from front_runs import Links, average_apart, lines, row, run, save_files
+from front_runs import Links, average_apart, lines, row, run
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
 from llm.evidence.rows import read_rows
 from llm.models.chat import encode_together, generate_replies
 from llm.models.loading import load_reward_model, load_tokenizer
 from llm.models.rewards import reward_scores
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_files(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from ama_models import save_models
 from averaging_models import command
-from front_runs import arguments, run, save_files
+from front_runs import arguments, run
 from llm import averaging
 from llm.averaging.ama.settings import Sources
 from llm.averaging.live import average
@@ -24,15 +24,7 @@ from llm.evaluation.tasks import Asking
 from llm.evidence.rows import read_rows
 from llm.models.loading import load_model, load_tokenizer
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_files(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(autouse=True)
-def without_files_of_pictures(monkeypatch):
-    monkeypatch.setattr("llm.evaluation.front.run.save_figure", lambda *_: None)  # the report has it, too
+pytestmark = pytest.mark.usefixtures("without_files_of_pictures")
 
 
 def test_ratios_that_differ_little_are_points_of_their_own(folder, tmp_path):

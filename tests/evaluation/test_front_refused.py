@@ -11,16 +11,10 @@ import yaml
 
 from ama_models import write_lines
 from averaging_models import command, save_tokenizer
-from front_runs import SETTINGS, arguments, lines, run, save_files
+from front_runs import SETTINGS, arguments, lines, run
 from llm.evaluation.front import measure as module
 from llm.evaluation.front.settings import FrontSearch, FrontSettings
 from llm.grouping import Grouping
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_files(tmp_path_factory.mktemp("models"))
-
 
 REFUSED = {
     "no reward": (

@@ -10,7 +10,7 @@ import pytest
 
 from ama_models import write_lines
 from averaging_models import command
-from front_runs import Links, arguments, lines, run, save_files
+from front_runs import Links, arguments, lines, run
 from llm.averaging.ama.settings import Sources
 from llm.errors import UserError
 from llm.evaluation.front import measure as module
@@ -19,15 +19,7 @@ from llm.evaluation.front.run import front_files
 from llm.evaluation.front.settings import FrontSettings
 from llm.evidence.rows import read_rows
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_files(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(autouse=True)
-def without_files_of_pictures(monkeypatch):
-    monkeypatch.setattr("llm.evaluation.front.run.save_figure", lambda *_: None)  # the report has it, too
+pytestmark = pytest.mark.usefixtures("without_files_of_pictures")
 
 
 @pytest.fixture(scope="module")

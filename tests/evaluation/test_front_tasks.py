@@ -5,17 +5,12 @@ import pytest
 import torch
 
 from ama_models import words, write_lines
-from front_runs import average_apart, save_files
+from front_runs import average_apart
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu
 from llm.evaluation.tasks import Answer, Asking, Harness
 from llm.models.loading import load_tokenizer
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_files(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,15 @@
+"""What the tests of `front` share; a file whose models are others has a `folder` of its own."""
+
+import pytest
+
+from front_runs import save_files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_files(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def without_files_of_pictures(monkeypatch):
+    monkeypatch.setattr("llm.evaluation.front.run.save_figure", lambda *_: None)  # the report has it, too
