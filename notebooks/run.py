@@ -40,11 +40,14 @@ def wanted() -> list[str]:
 
 
 def preset() -> str:
-    """The name of the preset asked for. Where PRESET is the path of a file, the kernels, which start elsewhere, get it whole."""
-    asked = os.environ.get("PRESET") or "microcosm"
-    if Path(asked).is_file():
+    """The name of the preset asked for."""
+    return load_preset(os.environ.get("PRESET") or "microcosm").name
+
+
+def make_preset_path_absolute() -> None:
+    """Where PRESET is the path of a file: kernels start in another folder, where a relative one leads nowhere."""
+    if Path(asked := os.environ.get("PRESET", "")).is_file():
         os.environ["PRESET"] = str(Path(asked).resolve())
-    return load_preset(asked).name
 
 
 def convert(name: str) -> "NotebookNode":
@@ -134,6 +137,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=HERE, help="folder of the executed notebooks (here)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (1)")
     asked = parser.parse_args()
+    make_preset_path_absolute()
     unknown = sorted(set(asked.names) - set(names()))
     if unknown:
         sys.exit(f"error: there is no notebook {unknown[0]!r}; allowed are {', '.join(names())}")

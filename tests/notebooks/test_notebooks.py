@@ -42,9 +42,11 @@ def test_kernels_find_a_preset_that_is_a_file_though_they_start_in_another_folde
     (tmp_path / "own.yaml").write_text("base: microcosm\nname: own\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PRESET", "own.yaml")
+    run.make_preset_path_absolute()
     assert (run.preset(), Path(os.environ["PRESET"])) == ("own", tmp_path.resolve() / "own.yaml")
     assert QUICK not in run.wanted()
     monkeypatch.setenv("PRESET", "microcosm-1")
+    run.make_preset_path_absolute()
     assert (run.preset(), os.environ["PRESET"]) == ("microcosm-1", "microcosm-1")
 
 
