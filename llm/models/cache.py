@@ -21,9 +21,7 @@ def local_model(given: str | Path, option: str) -> Path:
         return path
     name, revision = match["name"], match["revision"] or "main"
     home = home_of(name)
-    reference = home / "refs" / revision
-    commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
-    found = home / "snapshots" / commit
+    found = home / "snapshots" / _commit(home, revision)
     if found.is_dir():
         return found
     option_of = f" --revision {revision}" if match["revision"] else ""
@@ -34,16 +32,12 @@ def local_model(given: str | Path, option: str) -> Path:
 
 
 def findable(folder: Path) -> str:
-    """What `local_model` finds a model's folder by: ORG/NAME in the cache, with @COMMIT where its main is another; else the path."""
-    name, path = model_name(folder), folder.resolve()
-    if "/" in name:
-        for given in (name, f"{name}@{path.name}"):
-            try:
-                if local_model(given, "").resolve() == path:
-                    return given
-            except UserError:
-                pass  # it lies in another cache
-    return str(folder)
+    """What `local_model` finds a model's folder by: its `hub_id` where it is in the cache, else the path."""
+    name = hub_id(folder)
+    try:
+        return name if name and local_model(name, "").resolve() == folder.resolve() else str(folder)
+    except UserError:  # it lies in another cache
+        return str(folder)
 
 
 def home_of(name: str) -> Path:
@@ -65,15 +59,37 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 def shown_name(folder: Path) -> str:
-    """What a model is called on pages and cards: as it was given where that is a relative path, else its `model_name`, so that no
-    page has the folders above it.
+    """What a model is called on pages and cards: its `hub_id`; or as it was given where that is a relative path, else its `model_name`,
+    so that no page has the folders above it.
     """
-    name = model_name(folder)
-    return name if "/" in name or folder.is_absolute() or folder.name in ("", "..") else str(folder)
+    as_given = not folder.is_absolute() and folder.name not in ("", "..")
+    return hub_id(folder) or (str(folder) if as_given else model_name(folder))
+
+
+def hub_id(folder: Path) -> str:
+    """ORG/NAME of a folder of the hub's cache (models--ORG--NAME/snapshots/COMMIT), with @REVISION, or @COMMIT where no revision is that
+    commit, unless it is main's; "" of any other.
+    """
+    path, name = folder.resolve(), model_name(folder)
+    if "/" not in name:
+        return ""
+    home = path.parents[1]
+    if _commit(home, "main") == path.name:
+        return name
+    revisions = sorted(
+        file.relative_to(home / "refs").as_posix() for file in (home / "refs").rglob("*") if file.is_file()
+    )
+    return f"{name}@{next((one for one in revisions if _commit(home, one) == path.name), path.name)}"
+
+
+def _commit(home: Path, revision: str) -> str:
+    """What a branch or tag stands for in a model's folder of the cache; of a commit itself."""
+    reference = home / "refs" / revision
+    return reference.read_text("utf-8").strip() if reference.is_file() else revision
 
 
 def model_name(folder: Path) -> str:
-    """What a model is called wherever it is looked at from: ORG/NAME in the hub's cache (models--ORG--NAME/snapshots/COMMIT), else its folder's name."""
+    """What a model is called wherever it is looked at from: ORG/NAME in the hub's cache, whatever the revision, else its folder's name."""
     path = folder.resolve()
     home = path.parents[min(1, len(path.parents) - 1)].name
     if home.startswith("models--") and path.parent.name == "snapshots":

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from llm.averaging.ratios import Recipe, in_order, resolve
 from llm.averaging.recipe_file import read_recipe
 from llm.errors import UserError
 from llm.grouping import Grouping
-from llm.models.cache import cache_folder, findable, local_model, model_name
+from llm.models.cache import cache_folder, findable, local_model, model_name, shown_name
 
 
 @pytest.fixture(scope="module")
@@ -324,11 +326,29 @@ def test_models_of_the_cache_are_found_by_their_names_and_called_by_them(cache, 
     )
 
 
+def test_two_revisions_of_one_model_are_told_apart(cache, monkeypatch):
+    home = cache / "hub/models--org--sft"
+    shutil.copytree(cache / "hub/models--org--rlhf/snapshots/10abc", home / "snapshots/22abc")
+    (home / "refs/steps").mkdir()
+    (home / "refs/steps/40").write_text("22abc")
+    pair = ("--theta-0", "org/sft", "--theta", "org/sft@steps/40")
+    assert command(monkeypatch, "average", *pair, "--alpha", "0.5", "--out", cache / "out") == 0
+    assert json.loads((cache / "out/averaging.json").read_text())["sources"] == {"theta_0": pair[1], "theta": pair[3]}
+    card = (cache / "out" / "README.md").read_text()
+    assert shlex.join(("alignment-tax", "average", *pair, "--alpha", "0.5")) in card
+    assert f"{pair[1]} (theta_0, before RLHF) and {pair[3]}\n(theta, after RLHF)" in card
+    assert yaml.safe_load(card.split("---\n")[1])["base_model"] == ["org/sft"]
+
+
 def test_a_model_is_named_as_it_is_found(cache, monkeypatch):
     home = cache / "hub/models--org--sft"
-    (home / "snapshots" / "old").mkdir()
-    named = {home / "snapshots/00abc": "org/sft", home / "snapshots/old": "org/sft@old", cache: str(cache)}
+    for commit in ("old", "tagged"):
+        (home / "snapshots" / commit).mkdir()
+    (home / "refs/v1").write_text("tagged")
+    called = {"00abc": "org/sft", "old": "org/sft@old", "tagged": "org/sft@v1"}
+    named = {home / "snapshots" / commit: name for commit, name in called.items()} | {cache: str(cache)}
     assert {folder: findable(folder) for folder in named} == named
+    assert [shown_name(folder) for folder in named] == [*called.values(), cache.name]
     monkeypatch.setenv("HF_HUB_CACHE", str(cache / "elsewhere"))
     assert findable(home / "snapshots/old") == str(home / "snapshots/old")
 

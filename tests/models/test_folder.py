@@ -1,6 +1,7 @@
 """Model folders before their weights are read: names without wrappers, what is an adapter, whose adapter it is."""
 
 import json
+import shutil
 
 import pytest
 
@@ -53,6 +54,16 @@ def test_a_config_beside_an_adapter_does_not_reach_the_merged_model(folders, tmp
     average_files(folders / "theta_0", folders / "theta", tmp_path / "out", uniform(0.5, Grouping()), full=True)
     assert (tmp_path / "out/config.json").read_bytes() == (folders / "theta_0/config.json").read_bytes()
     assert not (tmp_path / "out/adapter_config.json").exists()
+
+
+def test_the_card_of_an_adapter_loads_the_revision_of_its_base(folders, tmp_path):
+    base = shutil.copytree(folders / "theta_0", tmp_path / "models--org--sft" / "snapshots" / "0a1b")
+    for revision, arguments in (("main", '"org/sft"'), ("v1", '"org/sft", revision="v1"')):
+        (references := base.parents[1] / "refs").mkdir()
+        (references / revision).write_text(base.name)
+        average_files(base, folders / "theta", tmp_path / revision, uniform(0.5, Grouping()))
+        assert f"from_pretrained({arguments})" in (tmp_path / revision / "README.md").read_text()
+        shutil.rmtree(references)
 
 
 def test_an_adapters_pickle_gets_advice_for_adapters(folders, tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ... import version
-from ...models.cache import model_name, shown_name
+from ...models.cache import hub_id, model_name, shown_name
 from ...models.folder import ModelFolder
 from .report import Report
 
@@ -123,7 +123,10 @@ def _loading(report: Report, names: dict[str, str], folder: Path, theta_0: Model
     if report.kind != "adapter":
         return f'model = AutoModelFor{kind}.from_pretrained("{folder.name}")'
     labels = ", num_labels=1" if "SEQ_CLS" in kinds else ""
-    base = f'base = AutoModelFor{kind}.from_pretrained("{names["theta_0"]}"{labels})'
+    found = hub_id(theta_0.path)
+    name, _, revision = found.partition("@") if found else (names["theta_0"], "", "")
+    of = f', revision="{revision}"' if revision else ""
+    base = f'base = AutoModelFor{kind}.from_pretrained("{name}"{of}{labels})'
     return f'{base}\nmodel = PeftModel.from_pretrained(base, "{folder.name}")'
 
 
