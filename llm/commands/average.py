@@ -19,7 +19,11 @@ def average_command(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
     theta_0: Annotated[
         str | None,
-        typer.Option("--theta-0", metavar="MODEL", help="Model before RLHF: a folder, or ORG/NAME[@REVISION] in the hub's cache."),
+        typer.Option(
+            "--theta-0",
+            metavar="MODEL",
+            help="Model before RLHF: a folder, or ORG/NAME or ORG/NAME@REVISION in the hub's cache.",
+        ),
     ] = None,
     theta: Annotated[
         str | None,

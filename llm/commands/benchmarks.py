@@ -8,7 +8,12 @@ import typer
 from .model_options import Device, Dtype, Seed, folder_of
 
 Model = Annotated[
-    Path, typer.Argument(parser=folder_of("model"), metavar="MODEL", help="A folder, or ORG/NAME[@REVISION] in the hub's cache.")
+    Path,
+    typer.Argument(
+        parser=folder_of("model"),
+        metavar="MODEL",
+        help="A folder, or ORG/NAME or ORG/NAME@REVISION in the hub's cache.",
+    ),
 ]
 To = Annotated[Path, typer.Option("--to", help="File to write; it must not exist yet.")]
 Batch = Annotated[int, typer.Option(help="Sequences at a time.")]

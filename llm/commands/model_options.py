@@ -27,7 +27,7 @@ Theta0 = Annotated[
         "--theta-0",
         parser=folder_of("theta-0"),
         metavar="MODEL",
-        help="Model before RLHF: a folder, or ORG/NAME[@REVISION] in the hub's cache.",
+        help="Model before RLHF: a folder, or ORG/NAME or ORG/NAME@REVISION in the hub's cache.",
     ),
 ]
 Theta = Annotated[
