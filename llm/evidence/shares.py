@@ -3,8 +3,8 @@
 Rewards are counted in shares of a seed's own rise, from theta_0 to the highest reward of the algorithm at the preset's own
 learning rate. Two paths are compared at the levels from 50 to 95 % of it that both reach on every seed: nearer to theta_0
 all curves coincide, and no tax is paid. Where a method was measured at several learning rates, at each level a seed takes
-the rate that is best there on the other seeds (leave one seed out). Both paths have the same number of points, since a path
-is taken as straight between its points, and more of them lie higher. See `docs/protocol.md`.
+the rate that is best there on the other seeds (leave one seed out). A path is taken as straight between its models, so that more
+of them lie higher: the path with more is compared by those nearest in reward to the other's. See `docs/protocol.md`.
 """
 
 from collections import Counter
@@ -20,6 +20,7 @@ from .intervals import Estimate, chosen_elsewhere, cross_chosen, of_ratio, t_int
 
 LEVELS = np.arange(50, 96) / 100  # of the reward's rise
 LEAST = 6  # levels, so a range of 5 % of the rise: over fewer nothing is compared
+DECIMALS = 9  # of shares of the rise, by which models are near to one another: beyond them is arithmetic
 
 Rate = float | None  # a learning rate, None for the preset's own
 Models = Mapping[Rate, pd.DataFrame]  # learning rate -> a path of models (`llm.evidence.paths`)
@@ -81,7 +82,7 @@ def saved(
         method, rival: their paths at each learning rate, all of the same seeds.
         start: theta_0's rows of these seeds.
         levels: shares of the rise, (levels,).
-        equally: whether both get as many models (`equally_dense`).
+        equally: whether the path with more models is compared by those nearest to the other's (`equally_dense`).
     Raises NotComparable where the reward does not rise on some seed, or both reach fewer than `LEAST` of the levels (all of
     them, where fewer are given).
     """
@@ -89,21 +90,23 @@ def saved(
     if flat := [seed for seed in seeds if rise.get(seed, (0.0, 0.0))[1] <= 0]:
         raise NotComparable(f"the reward does not rise on seed {flat[0]}")
     method, rival = ({lr: _of(path, metric, reward) for lr, path in models.items()} for models in (method, rival))
-    first, second = equally_dense(method, rival, reward) if equally else (method, rival)
-    values, rates = zip(
-        *(chosen_elsewhere(at_levels(models, rise, metric, reward, levels)) for models in (first, second))
-    )
-    shared = np.isfinite(values[0] + values[1]).all(axis=0)
+    every = [np.isfinite(at_levels(models, rise, metric, reward, levels)) for models in (method, rival)]
+    reached = [finite.all(axis=1).any(axis=0) for finite in every]
+    shared = reached[0] & reached[1]
     if shared.sum() < min(LEAST, len(levels)):
         told = " and ".join(_reach(models, rise, reward) for models in (method, rival))
         raise NotComparable(f"unequal reach: on every seed the two cover {told} of the reward's rise")
+    ends = float(levels[shared][0]), float(levels[shared][-1])
+    first, second = equally_dense(method, rival, rise, ends, reward) if equally else (method, rival)
+    values, rates = zip(
+        *(chosen_elsewhere(at_levels(models, rise, metric, reward, levels)) for models in (first, second))
+    )
     ours, theirs = (found[:, shared].mean(axis=1) for found in values)
     before = np.array([paths.value(start, seed, metric) for seed in seeds])
     taken = [
         Counter(list(models)[place] for place in chosen[:, shared].flat)
         for models, chosen in zip((first, second), rates, strict=True)
     ]
-    ends = float(levels[shared][0]), float(levels[shared][-1])
     inflation = cross_chosen(len(seeds), len(method) > 1 or len(rival) > 1)
     return Saved(tuple(seeds), ours - theirs, before - theirs, ends, (taken[0], taken[1]), inflation)
 
@@ -165,56 +168,61 @@ def _reach(models: Models, rise: Rises, reward: str) -> str:
     return f"{low:.0%} to {high:.0%}" if low < high else "nothing"
 
 
-def equally_dense(first: Models, second: Models, reward: str = "reward") -> tuple[Models, Models]:
-    """Both methods' paths with the same number of points: at the same ratios where both run along a ratio and one has all
-    of the other's, else of each seed as many, evenly chosen, as the method with fewer has at the rate with most. Only models up to a
-    seed's highest reward count, since a path is cut there (`llm.evidence.curves.Curve`).
+def equally_dense(
+    first: Models, second: Models, rise: Rises, ends: tuple[float, float], reward: str = "reward"
+) -> tuple[Models, Models]:
+    """Both methods' paths, on each seed that of the method with more models between `ends` (shares of the rise) reduced to those
+    nearest in reward to the other's, and what it needs beside them to reach both ends.
+
+    Models count up to a seed's highest reward, since a path is cut there (`llm.evidence.curves.Curve`), and by the learning rate that has
+    most. A path against its own models, or some of them, is then the same path: without this rule the finer would seem better.
     """
-    pairs = [(one, other) for one in first.values() for other in second.values()]
-    if all(has_ratio(one) and has_ratio(other) for one, other in pairs):
-        steps = [set.intersection(*(set(path["step"]) for path in models.values())) for models in (first, second)]
-        if steps[0] <= steps[1] or steps[1] <= steps[0]:
-            common = steps[0] & steps[1]
-            of_common = [
-                {lr: path[path["step"].isin(common)] for lr, path in models.items()} for models in (first, second)
-            ]
-            return of_common[0], of_common[1]
-    rising = [{lr: _rising(path, reward) for lr, path in models.items()} for models in (first, second)]
-    most: list[dict[int, int]] = [{}, {}]
-    for counts, models in zip(most, rising, strict=True):
-        for steps_of in models.values():
-            for seed, found in steps_of.items():
-                counts[seed] = max(counts.get(seed, 0), len(found))
-    thin = [
-        {lr: _thinned(path, of[lr], other) for lr, path in models.items()}
-        for models, of, other in zip((first, second), rising, reversed(most), strict=True)
+
+    def between(shares: Mapping[float, float]) -> int:
+        return sum(ends[0] <= share <= ends[1] for share in shares.values())
+
+    rising = [{lr: _rising(path, rise, reward) for lr, path in models.items()} for models in (first, second)]
+    fullest = [
+        {seed: max((of[seed] for of in models.values()), key=between) for seed in next(iter(models.values()))}
+        for models in rising
     ]
+    thin = []
+    for models, of, mine, other in zip((first, second), rising, fullest, reversed(fullest), strict=True):
+        finer = {seed for seed in mine if between(mine[seed]) > between(other[seed])}
+        kept = {
+            lr: {
+                seed: _nearest(found, other[seed], ends) if seed in finer else set(found) for seed, found in at.items()
+            }
+            for lr, at in of.items()
+        }
+        thin.append({lr: _only(path, kept[lr]) for lr, path in models.items()})
     return thin[0], thin[1]
 
 
-def _rising(path: pd.DataFrame, reward: str) -> dict[int, list[float]]:
-    """Of each seed the steps up to the one of the highest reward, the first of equals."""
+def _only(path: pd.DataFrame, kept: Mapping[int, set[float]]) -> pd.DataFrame:
+    return path[[step in kept[seed] for seed, step in zip(path["seed"].tolist(), path["step"].tolist(), strict=True)]]
+
+
+def _rising(path: pd.DataFrame, rise: Rises, reward: str) -> dict[int, dict[float, float]]:
+    """Of each seed the steps up to the one of the highest reward, the first of equals, and their reward as a share of the rise."""
     columns = [path[name].tolist() for name in ("seed", "step", "metric", "value")]  # lists: selections would be slow
-    peaks: dict[int, tuple[float, float]] = {}
+    found: dict[int, dict[float, float]] = {}
     for seed, step, metric, value in zip(*columns, strict=True):
         if metric == reward:
-            peaks[seed] = max(peaks.get(seed, (-np.inf, 0.0)), (value, -step))
-    steps: dict[int, set[float]] = {seed: set() for seed in peaks}
-    for seed, step in zip(*columns[:2], strict=True):
-        if seed in peaks and step <= -peaks[seed][1]:
-            steps[seed].add(step)
-    return {seed: sorted(found) for seed, found in steps.items()}
+            found.setdefault(seed, {})[step] = round((value - rise[seed][0]) / rise[seed][1], DECIMALS)
+    peaks = {seed: min(step for step in of if of[step] == max(of.values())) for seed, of in found.items()}
+    return {seed: {step: of[step] for step in sorted(of) if step <= peaks[seed]} for seed, of in found.items()}
 
 
-def _thinned(path: pd.DataFrame, rising: Mapping[int, list[float]], points: Mapping[int, int]) -> pd.DataFrame:
-    """A path at so many of each seed's rising steps, evenly chosen by their place, the first and the last included; at all of them
-    where there are no more.
+def _nearest(shares: Mapping[float, float], others: Mapping[float, float], ends: tuple[float, float]) -> set[float]:
+    """Of a path's steps, with their shares of the rise, the one nearest to each of another path's, and of those beyond an end the
+    nearest to it (the farthest, where none gets there), so that the path reaches no less.
     """
-    kept = {}
-    for seed, steps in rising.items():
-        count = min(points.get(seed, len(steps)), len(steps))
-        kept[seed] = {steps[place] for place in np.linspace(0, len(steps) - 1, count).round().astype(int)}
-    return path[[step in kept.get(seed, ()) for seed, step in zip(path["seed"].tolist(), path["step"].tolist())]]
+    kept = {min(shares, key=lambda step: abs(shares[step] - other)) for other in others.values()}
+    below = [step for step, share in shares.items() if share <= ends[0]] or [min(shares, key=shares.__getitem__)]
+    above = [step for step, share in shares.items() if share >= ends[1]] or [max(shares, key=shares.__getitem__)]
+    kept |= set() if kept & set(below) else {max(below, key=shares.__getitem__)}
+    return kept if kept & set(above) else kept | {min(above, key=shares.__getitem__)}
 
 
 def has_ratio(path: pd.DataFrame) -> bool:

@@ -49,10 +49,16 @@ class World:
         self.models, self.start = models, models["none", "theta_0", "{}"]
         theta = models["rsf", "theta", "{}"]
         self.seeds = sorted(theta)
-        self.taxes = {
-            ability: np.mean([self.start[s][ability] - theta[s][ability] for s in self.seeds])
+        paid = {
+            ability: [self.start[s][ability] - theta[s][ability] for s in self.seeds]
             for ability in TAXED
             if ability in theta[self.seeds[0]]
+        }
+        self.taxes = {
+            ability: np.mean(found)
+            for ability, found in paid.items()
+            if np.mean(found) >= 0.005 * TAXED[ability]
+            and stats.ttest_1samp(found, 0).confidence_interval(0.95).low > 0
         }
 
     def model(self, rlhf, method, **setting):
@@ -103,20 +109,57 @@ class World:
                 best = found if best is None else max(best, found)
         return best
 
-    def equally_dense(self, path, rival, seed):
-        """Both paths of a seed with as many models up to their highest reward, but for paths at the same ratios."""
-        if len(path) == len(rival):
-            return path, rival
-        risen = [one[: 1 + max(range(len(one)), key=lambda k: one[k][seed]["reward"])] for one in (path, rival)]
-        points = min(map(len, risen))
-        return [[one[int(np.round(k))] for k in np.linspace(0, len(one) - 1, points)] for one in risen]
+    def shares(self, path, seed):
+        """Of each model up to the highest reward the share of the rise."""
+        start, rise = self.rise(seed)
+        found = [(model[seed]["reward"] - start) / rise for model in path]
+        return found[: 1 + found.index(max(found))]
+
+    def thinned(self, sides, seed, low, high):
+        """Of a seed both methods' paths, one a rate each: those of the one with more models between low and high (at the rate with most) by
+        the nearest to the other's.
+        """
+        placed = [[self.shares(path, seed) for path in paths] for paths in sides]
+        fullest = [max(of, key=lambda shares: sum(low <= x <= high for x in shares)) for of in placed]
+        inside = [sum(low <= x <= high for x in shares) for shares in fullest]
+        if inside[0] == inside[1]:
+            return sides
+        fine = int(inside[1] > inside[0])
+        made = list(sides)
+        made[fine] = [
+            [path[k] for k in sorted(self.nearest(shares, fullest[1 - fine], low, high))]
+            for path, shares in zip(sides[fine], placed[fine], strict=True)
+        ]
+        return made
+
+    @staticmethod
+    def nearest(shares, others, low, high):
+        kept = {int(np.argmin(np.abs(np.array(shares) - other))) for other in others}
+        if not any(shares[k] <= low for k in kept):
+            under = [k for k, x in enumerate(shares) if x <= low] or [int(np.argmin(shares))]
+            kept.add(max(under, key=lambda k: shares[k]))
+        if not any(shares[k] >= high for k in kept):
+            over = [k for k, x in enumerate(shares) if x >= high] or [int(np.argmax(shares))]
+            kept.add(min(over, key=lambda k: shares[k]))
+        return kept
+
+    def reached(self, sides, metric, seeds):
+        """The levels that both methods reach on every seed, at some rate."""
+        return [
+            level
+            for level in LEVELS
+            if all(
+                any(all(self.at(path, s, level, metric) is not None for s in seeds) for path in paths)
+                for paths in sides
+            )
+        ]
 
     def kept_and_tax(self, path, rival, metric, seeds):
-        thin = {s: self.equally_dense(path, rival, s) for s in seeds}
-        levels = [lv for lv in LEVELS if all(None not in (self.at(p, s, lv, metric) for p in thin[s]) for s in seeds)]
-        both = np.array(
-            [[[self.at(thin[s][side], s, lv, metric) for lv in levels] for s in seeds] for side in (0, 1)]
-        ).mean(axis=2)
+        levels = self.reached([[path], [rival]], metric, seeds)
+        both = np.zeros((2, len(seeds)))
+        for k, seed in enumerate(seeds):
+            for side, (one,) in enumerate(self.thinned([[path], [rival]], seed, levels[0], levels[-1])):
+                both[side, k] = np.mean([self.at(one, seed, level, metric) for level in levels])
         return both[0] - both[1], np.array([self.value(self.start, s, metric) for s in seeds]) - both[1], levels
 
 
@@ -187,7 +230,7 @@ def test_a_change_near_the_ceiling(rows, ledger):
 def test_shares_saved(rows, ledger, claim, part, preset, rival, metric):
     world = World(rows[preset])
     if rival == "ma":
-        found = world.kept_and_tax(world.adaptive(), world.averages(alphas=(2, 4, 6, 8)), metric, world.seeds)
+        found = world.kept_and_tax(world.adaptive(), world.averages(), metric, world.seeds)
     else:
         found = world.kept_and_tax(world.averages(), world.iterations(), metric, world.seeds)
     line = ledger[claim, part, "reward", True]
@@ -236,18 +279,17 @@ def test_shares_of_other_averages_where_all_abilities_pay(rows, claim, part, met
 def test_a_share_at_the_rates_that_are_best_on_the_other_seeds(rows, ledger):
     world, metric = World(rows["microcosm-1"]), "in_taxes"
     rates = (None, 1e-4, 1e-3)
-    paths = [
-        {lr: [world.averages(lr=lr)[int(np.round(k))] for k in np.linspace(0, 10, 9)] for lr in rates},
-        {lr: world.iterations(lr=lr) for lr in rates},
-    ]
+    whole = [[world.averages(lr=lr) for lr in rates], [world.iterations(lr=lr) for lr in rates]]
+    levels = world.reached(whole, metric, world.seeds)
+    thin = {seed: world.thinned(whole, seed, levels[0], levels[-1]) for seed in world.seeds}
     told = {(side, seed): [] for side in (0, 1) for seed in world.seeds}
-    for level in LEVELS:
+    for level in levels:
         for side in (0, 1):
-            values = {lr: {s: world.at(paths[side][lr], s, level, metric) for s in world.seeds} for lr in rates}
-            able = [lr for lr in rates if None not in values[lr].values()]
+            values = [{s: world.at(thin[s][side][k], s, level, metric) for s in world.seeds} for k in range(len(rates))]
+            able = [of_rate for of_rate in values if None not in of_rate.values()]
             for left in world.seeds:
-                best = max(able, key=lambda lr: sum(values[lr][s] for s in world.seeds if s != left))
-                told[side, left].append(values[best][left])
+                best = max(able, key=lambda of_rate: sum(of_rate[s] for s in world.seeds if s != left))
+                told[side, left].append(best[left])
     ours, theirs = (np.array([np.mean(told[side, seed]) for seed in world.seeds]) for side in (0, 1))
     kept, tax = ours - theirs, np.array([world.value(world.start, s, metric) for s in world.seeds]) - theirs
     line = ledger["C2", "MA above early stopping", "reward", True]

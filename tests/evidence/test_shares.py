@@ -105,29 +105,63 @@ def test_rates_that_do_not_reach_a_level_on_every_seed_are_no_candidates():
     assert np.isnan(chosen_elsewhere(values[:1])[0][:, 1]).all()
 
 
-def test_both_paths_have_the_same_number_of_points():
-    fine, coarse = path(lambda x, seed: x), path(lambda x, seed: x, np.linspace(0, 1, 6))
-    first, second = equally_dense({None: fine}, {None: coarse, 1.0: path(lambda x, seed: x, np.linspace(0, 1, 4))})
-    assert sorted(set(first[None]["step"])) == [0, 2, 4, 6, 8, 10]
-    assert [path["step"].nunique() for path in second.values()] == [6, 4]
-    risen = np.array([0.0, 0.2, 0.4, 0.7, 1.0, 0.9, 0.8, 0.7, 0.6])  # behind its peak a path counts for nothing
+def steps_of(first, second, ends=(0.5, 0.95)):
+    """Seed -> the steps that both paths are compared by."""
+    both = ({None: one} if isinstance(one, pd.DataFrame) else one for one in (first, second))
+    pair = equally_dense(*both, RISES, ends)
+    return [{seed: sorted(set(of["step"])) for seed, of in models[None].groupby("seed")} for models in pair]
+
+
+FINE, COARSE = (
+    path(lambda x, seed: x, np.array(shares)) for shares in (np.linspace(0, 1, 11), [0.0, 0.22, 0.58, 0.99])
+)
+LOW, FEW = (path(lambda x, seed: x, np.array(shares)) for shares in ([0.1, 0.6], np.linspace(0, 1, 4)))
+HIGH = path(lambda x, seed: x, np.array([0.0, 0.55, 0.6, 0.7, 0.8, 0.9, 1.0]))
+MORE_BELOW = path(lambda x, seed: x, np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.93]))
+
+
+@pytest.mark.parametrize(
+    ("finer", "other", "ends", "kept"),
+    [
+        (FINE, COARSE, (0.5, 0.95), [0, 2, 6, 10]),
+        (FINE, {None: FEW, 1.0: COARSE}, (0.5, 0.95), [0, 3, 7, 10]),  # both rates have one in the range: the first
+        (FINE, LOW, (0.5, 0.95), [1, 6, 10]),  # 10 for the highest level
+        (FINE, LOW, (0.5, 0.6), [1, 6]),
+        (HIGH, MORE_BELOW, (0.55, 0.9), [0, 1, 2, 5]),  # which has more models, but not where they are compared
+        (HIGH, {None: HIGH}, (0.5, 0.95), [0, 1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_the_finer_path_is_compared_by_the_models_nearest_in_reward_to_the_others(finer, other, ends, kept):
+    for place, pair in enumerate(((finer, other), (other, finer))):
+        found = steps_of(*pair, ends)
+        assert list(found[place].values()) == [kept] * 3
+        assert found[1 - place] == steps_of(*pair, (0.0, 0.0))[1 - place]  # the coarser keeps all
+
+
+def test_behind_its_peak_a_path_counts_for_nothing():
+    risen = np.array([0.0, 0.2, 0.4, 0.7, 1.0, 0.9, 0.8, 0.7, 0.6])
     falling = pd.concat([path(lambda x, seed: x, risen, [0]), path(lambda x, seed: x, np.linspace(0, 1, 9), [1, 2])])
-    first, second = equally_dense({None: fine}, {None: falling})
-    for models, found in ((first[None], {0: 5, 1: 9, 2: 9}), (second[None], {0: 5, 1: 9, 2: 9})):
-        assert models.groupby("seed")["step"].nunique().to_dict() == found
-    assert sorted(set(second[None].query("seed == 0")["step"])) == [0, 1, 2, 3, 4]
-    ratios = path(lambda x, seed: x, alpha=True)
-    some = path(lambda x, seed: x, np.array([0.0, 0.2, 0.4, 0.5, 1.0]), alpha=True)
-    same = equally_dense({None: some}, {None: ratios})
-    assert [sorted(set(models[None]["step"])) for models in same] == [[0.0, 0.2, 0.4, 0.5, 1.0]] * 2
+    first, second = steps_of(FINE, falling)
+    assert first[0] == [0, 2, 4, 7, 10] and second[0] == [0, 1, 2, 3, 4]
 
 
-def test_more_points_would_lie_higher_on_a_path_that_bends():
-    bent, line = lambda x, seed: COSTS[seed] * x**3, path(lambda x, seed: COSTS[seed] * x, np.linspace(0, 1, 4))
-    fine, same = path(bent), path(bent, np.linspace(0, 1, 11)[[0, 3, 7, 10]])
-    found = [share(one, {None: line}).share().outer.mean for one in (fine, same)]
-    assert found[0] == pytest.approx(found[1])
-    assert share(fine).share().outer.mean > found[0] + 0.05
+@given(st.sets(st.integers(1, 19), min_size=1), st.integers(2, 6))
+@settings(max_examples=50)
+def test_a_path_against_some_of_its_own_models_is_level(places, power):
+    """Its own chords: where the finer counted by all of its models, or by as many at other places, it would seem better, or worse."""
+    shares = np.linspace(0, 1, 21)
+    whole, some = (
+        path(lambda x, seed: COSTS[seed] * x**power, shares[found]) for found in (range(21), sorted({0, 20, *places}))
+    )
+    for one, other in ((whole, some), (some, whole)):
+        assert share(one, {None: other}).kept == pytest.approx([0, 0, 0], abs=1e-12)
+
+
+def test_a_rate_that_ends_early_reaches_no_less_than_before():
+    """Its last model, at .8, is nearest to none of the other path's, whose next are at .5 and 1."""
+    short, rest = path(lambda x, seed: 0.0, np.linspace(0, 0.8, 41)), path(lambda x, seed: x)
+    found = share({None: rest, 1.0: short}, {None: path(lambda x, seed: 1.0, np.array([0.0, 0.5, 1.0]))})
+    assert found.levels == (0.5, 0.95) and found.rates[0] == Counter({1.0: 3 * 31, None: 3 * 15})
 
 
 def test_the_rise_is_from_theta_0_to_the_highest_on_the_way_at_the_presets_own_rate():
