@@ -7,10 +7,10 @@ learning rate, means over seeds:
 * an ability: what RSF takes of it, theta_0 - theta, the *tax*.
 
 `IN_TAXES` is a metric made from them: the mean over the abilities of ability / tax. A difference of 1 in it
-is the whole tax in every ability. An ability has a unit only where its tax is at least `LEAST_TAX` of its range and `CLEAR`
-standard errors above 0 (over the seeds, or over the items where that is larger; theta_0's and theta's are taken as independent,
-which is cautious): one that hardly pays would bring its noise, divided by next to nothing. What has no unit is left out of the
-mean; so is a log-likelihood, which has a unit but no range.
+is the whole tax in every ability. An ability has a unit only where its tax is at least `LEAST_TAX` of its range and its 95 %
+interval lies above 0 (Student's over the seeds, or the normal one over the items where that is wider; theta_0's and theta's are
+taken as independent, which is cautious): one that hardly pays would bring its noise, divided by next to nothing. What has no unit is
+left out of the mean; so is a log-likelihood, which has a unit but no range.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,17 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.special import ndtri, stdtrit
 
 from ...errors import UserError
 from ...files import read_made
 from .. import paths
 from ..frames import after, first_of, read_preset, steps
+from ..intervals import LEVEL
 from ..metrics import ABILITIES, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWARDS
 from ..shares import Rate, Rises, rises
 from .line import Missing
 
 LEAST_TAX = 0.005
-CLEAR = 2.0  # standard errors
+ABOVE = (1 + LEVEL) / 2  # the quantile at half an interval's width
 A_RATIO_A_LAYER = "ama-layers"  # AMA, whatever the number of layers, which rows call it by
 COLUMNS = ["seed", "metric", "value", "n", "step", "alpha"]  # of a path
 
@@ -130,12 +132,12 @@ def _tax(start: pd.DataFrame, theta: pd.DataFrame, ability: str) -> float:
     if ends.empty:
         return 0.0
     paid, seeds = ends["value_x"] - ends["value_y"], len(ends)
-    of_seeds = float(paid.std()) / seeds**0.5 if seeds > 1 else 0.0
+    of_seeds = float(stdtrit(seeds - 1, ABOVE) * paid.std()) / seeds**0.5 if seeds > 1 else 0.0
     errors = ends[["stderr_x", "stderr_y"]]
     if seeds == 1 and errors.isna().all(axis=None):
         return 0.0
-    of_items = float((errors**2).sum().sum()) ** 0.5 / seeds  # without those that are not known
-    least = max(LEAST_TAX * (METRICS[ability].best or 0.0), CLEAR * max(of_seeds, of_items))
+    of_items = float(ndtri(ABOVE) * (errors**2).sum().sum() ** 0.5) / seeds  # without those that are not known
+    least = max(LEAST_TAX * (METRICS[ability].best or 0.0), of_seeds, of_items)
     return float(paid.mean()) if paid.mean() >= least else 0.0
 
 

@@ -14,6 +14,7 @@ from ..power import ALPHA, seeds_needed
 Side = Literal["above", "below"]
 DECIMALS = 6  # kept: what differs beyond them is arithmetic, not measurement
 GOLD = "gold_reward"
+FEWEST = 3  # seeds for a verdict: of two, that their difference is far from 0 says too little about a spread (docs/protocol.md)
 OPEN = {"undecided", "not testable here", "not measured"}
 
 
@@ -74,7 +75,7 @@ class Line:
         return found
 
     def _judged(self) -> Verdict:
-        if self.low is None or self.high is None or self.inner is None:
+        if self.low is None or self.high is None or self.inner is None or 0 < len(self.per_seed) < FEWEST:
             return "undecided"
         outer, inner, bound = (self.low, self.high), self.inner, self.bound
         if self.side == "below":
@@ -86,7 +87,8 @@ class Line:
         """For what is undecided, the number of seeds that would decide it with a chance of 80 % (`llm.evidence.power`)."""
         if self.verdict != "undecided":
             return None
-        return seeds_needed(self.per_seed, self.bound, self.margin, self.inflation)
+        needed = seeds_needed(self.per_seed, self.bound, self.margin, self.inflation)
+        return needed and max(needed, FEWEST)
 
     def favour(self, number: float) -> float:
         """A number as the distance from the bound towards the claim's side, in shared units (its own without them)."""

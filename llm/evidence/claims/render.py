@@ -17,7 +17,7 @@ WIDTH = 110
 
 
 def number(line: Line) -> str:
-    """The estimate with its 95 % interval, its unit, and the range of rewards that was compared."""
+    """The estimate with its 95 % interval, its unit, the range of rewards that was compared, and over how many seeds."""
     if line.missing:
         return f"needs {line.missing}"
     if line.estimate is None:
@@ -28,7 +28,8 @@ def number(line: Line) -> str:
         text += f" [{line.low:+.{digits}f}, {line.high:+.{digits}f}]"
     bound = f", expected {line.side} {line.bound:+.{digits}f}" if round(line.bound, digits) else ""
     levels = f", at {line.levels[0]:.0%} to {line.levels[1]:.0%} of the reward's rise" if line.levels else ""
-    return f"{text} {unit}{bound}{levels}{f'; {line.untestable}' if line.untestable else ''}"
+    seeds = f", {len(line.per_seed)} seeds" if len(line.per_seed) > 1 else ""
+    return f"{text} {unit}{bound}{levels}{seeds}{f'; {line.untestable}' if line.untestable else ''}"
 
 
 def tests(line: Line) -> str:

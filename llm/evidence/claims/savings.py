@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .ledger import Ledger
-from .line import GOLD, Line
+from .line import FEWEST, GOLD, Line
 
 REGRESSION = "regression averaging"
 NO_BREAK = "\N{NO-BREAK SPACE}"  # an interval stays in one line on a phone
@@ -59,8 +59,8 @@ def _cell(ledger: Ledger, claim: str, part: str, by: str) -> str:
     if line is None or line.estimate is None or line.low is None or line.high is None:
         return ""
     found = f"{100 * line.estimate:.0f} %"
-    if len(line.per_seed) < 3:
-        return f"{found} ({len(line.per_seed)} runs)"
+    if len(line.per_seed) < FEWEST:
+        return f"{found} ({len(line.per_seed)} runs, undecided)"
     open_ = ", undecided" if line.verdict == "undecided" else ""
     return f"{found} [{100 * line.low:.0f},{NO_BREAK}{100 * line.high:.0f}]{open_}"
 
