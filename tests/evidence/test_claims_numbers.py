@@ -1,5 +1,6 @@
 """The numbers of the ledger of claims, each by a second route, in made-up worlds whose answer is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import claim_rows
 from llm.evidence.claims import theory
 from llm.evidence.claims.association import PredictsBetter
 from llm.evidence.claims.book import Book, make_book, read_book
-from llm.evidence.claims.change import Change, Model, extreme
-from llm.evidence.claims.comparisons import MA, REPLAY, STOPPING, THETA, THETA_0, TRAINED
+from llm.evidence.claims.change import Change, Model, extreme, keeping
+from llm.evidence.claims.comparisons import MA, REPLAY, STOPPING, THETA, THETA_0, TRAINED, Afresh
 from llm.evidence.claims.existence import Ratios, Some
 from llm.evidence.claims.front import Ahead, AheadOf
-from llm.evidence.claims.line import Line, Missing
+from llm.evidence.claims.line import FEWEST, Line, Missing
+from llm.evidence.claims.render import number
 from llm.evidence.frames import read_preset
 from llm.evidence.metrics import SAVED
 
@@ -45,9 +47,9 @@ def chord(power, steps, cost):
 
 
 def test_fronts_are_compared_by_the_share_saved_at_equal_reward(tmp_path):
-    """L2 has five points, up to .8 of the rise; MA, thinned to five of its thirteen, loses the square of the rise."""
+    """L2 has five points, up to .8 of the rise; MA, of whose thirteen the nearest to these count, loses the square of the rise."""
     line = Ahead("MA above L2", MA, L2).lines(book_of(tmp_path))[0]
-    levels, alphas = np.arange(50, 81) / 100, np.array([0, 3, 6, 8.5, 10]) / 10
+    levels, alphas = np.arange(50, 81) / 100, np.array([0, 2, 4, 6, 8]) / 10
     saved = 1 - chord(2, alphas, 1.0)(levels).mean() / levels.mean()  # each seed's cost drops out
     assert numbers(line) == pytest.approx((saved, saved, saved), abs=1e-5)
     assert (line.metric, line.unit, line.seeds, line.levels) == (SAVED, 1.0, (0, 1, 2), (0.5, 0.8))
@@ -148,13 +150,13 @@ class Made:
 
     part = "made"
 
-    def __init__(self, *values, unit=1.0, side="above", inflation=1.0):
-        self.values, self.unit, self.side, self.inflation = values, unit, side, inflation
+    def __init__(self, *values, unit=1.0, side="above", inflation=1.0, metric="qa"):
+        self.values, self.unit, self.side, self.inflation, self.metric = values, unit, side, inflation, metric
 
     def lines(self, book):
         found = student(self.values)
         return [
-            Line("made", "qa", side=self.side, estimate=found[0], low=found[1], high=found[2], inner=found[1:], p=0.01,
+            Line("made", self.metric, side=self.side, estimate=found[0], low=found[1], high=found[2], inner=found[1:], p=0.01,
                  margin=0.01, per_seed=self.values, seeds=(0, 1, 2), unit=self.unit, inflation=self.inflation)
         ]  # fmt: skip
 
@@ -177,6 +179,42 @@ def test_of_several_candidates_each_seed_takes_the_one_that_is_best_on_the_other
     assert line.high - line.low == pytest.approx(
         2 * (student((0.2, 0.3, 0.1))[2] - student((0.2, 0.3, 0.1))[1]), abs=1e-5
     )
+
+
+def test_of_candidates_in_several_metrics_only_those_in_shared_units_are_compared():
+    """A log-likelihood's nats would beat any share of a tax."""
+    nats, taxes = Made(9.0, 9.1, 8.9, unit=None, metric="log_likelihood"), Made(0.5, 0.4, 0.6, unit=2.0)
+    (line,) = Some("some", {"nats": (nats,), "taxes": (taxes,)}, ("one",)).lines(None)
+    assert (line.per_seed, line.unit, line.note) == ((0.5, 0.4, 0.6), 2.0, "taxes alone was measured")
+    (line,) = Some("some", {"nats": (nats,), "others": (nats,)}, ("one",)).lines(None)
+    assert line.per_seed == (9.0, 9.1, 8.9)
+
+
+def test_two_seeds_give_an_interval_and_no_verdict():
+    found = [replace(*Made(1.0, 1.1, 0.9).lines(None), per_seed=(1.0,) * n).verdict for n in (0, 2, 3)]
+    assert found == ["holds", "undecided", "holds"]  # none: what is computed, not measured over seeds
+    few = replace(*Made(1.0, 1.1, 0.9).lines(None), per_seed=(1.0, 1.01))
+    assert few.seeds_needed == FEWEST == 3
+    assert number(few) == "+1.000 [+0.752, +1.248] accuracy, 2 seeds"
+
+
+def test_a_comparison_afresh_leaves_out_the_seeds_that_suggested_it(tmp_path):
+    book = read_book(claim_rows.write(tmp_path / "core", COSTS, ("core",)))
+    change = Change("reward", Model(MA), Model(MA, 0.0), "reward")
+    line, other = (one.lines(book)[0] for one in (change, Afresh((0,), change)))
+    assert other.seeds == line.seeds[1:] == (1, 2) and other.per_seed == line.per_seed[1:]
+    assert other.unit == line.unit  # of all seeds
+    with pytest.raises(Missing):
+        Afresh(tuple(COSTS), change).lines(book)
+
+
+def test_the_least_ratio_that_keeps_a_share_of_the_rise():
+    rewards = {0.0: (1.0, 3.0), 0.5: (4.0, 4.0), 0.8: (5.7, 7.5), 1.0: (6.0, 8.0)}  # means 2, 4, 6.6, 7
+    rows = [
+        {"seed": k, "step": step, "metric": "reward", "value": of[k]} for step, of in rewards.items() for k in (0, 1)
+    ]
+    path = pd.DataFrame([*rows, {"seed": 0, "step": 0.1, "metric": "qa", "value": 99.0}])
+    assert [keeping(share)(path) for share in (0.0, 0.4, 0.9, 0.95)] == [0.0, 0.5, 0.8, 1.0]
 
 
 def test_what_should_exist_fails_only_where_every_candidate_fails():

@@ -7,6 +7,7 @@ cost * alpha ** power: more power, less loss, and 1 is as good as the rivals.
 
 from llm.config import load_sweep
 from llm.evidence.rows import write_rows
+from llm.methods import METHODS
 from llm.stages.average import settings_of
 from rsf_rows import model, rows_of
 
@@ -36,6 +37,7 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
         "algorithms": algorithms,
         "mitigations": trained(seed, cost, load_sweep("mitigations").training),
         "mitigations-on-policy": trained(seed, cost, load_sweep("mitigations-on-policy").training),
+        "training-time": changed(seed, cost, load_sweep("training-time").training),
         "mitigation-rates": [
             row | {"setting": {**row["setting"], "lr": lr}}
             for lr in (1e-4, 1e-3)
@@ -147,6 +149,18 @@ def trained(seed, cost, entries):
             rise = 0.8 * order / (len(settings) + 1) if setting else 0.8
             less = {"reading_f1": 0.1 * cost * rise} if method == "er" else {}
             rows += rows_of(seed, method, setting, made(rise, cost * rise, seed, **less))
+    return rows
+
+
+def changed(seed, cost, entries):
+    """Methods that change RSF's training: they reach from half to .95 of its rise along what is swept of each."""
+    rows = []
+    for entry in entries:
+        order = METHODS[entry.method].order
+        settings = sorted(entry.settings(), key=lambda s: [s[key] for key in order.by], reverse=order.falling)
+        for place, setting in enumerate(settings):
+            rise = 0.5 + 0.45 * place / (len(settings) - 1)
+            rows += rows_of(seed, entry.method, setting, made(rise, cost * rise, seed))
     return rows
 
 

@@ -138,3 +138,14 @@ def extreme(metric: str, highest: bool = True) -> Callable[[pd.DataFrame], float
         return float(means.idxmax() if highest else means.idxmin())
 
     return choose
+
+
+def keeping(share: float) -> Callable[[pd.DataFrame], float]:
+    """The first step from which on at least a share of the learned reward's rise along the path is kept, means over seeds."""
+
+    def choose(path: pd.DataFrame) -> float:
+        rewards = path[path["metric"] == "reward"].groupby("step")["value"].mean()
+        least = rewards.iloc[0] + share * (rewards.max() - rewards.iloc[0])
+        return float(rewards.index[rewards >= least].min())
+
+    return choose

@@ -7,10 +7,10 @@ from ...methods import looks
 from ..metrics import BOUNDED, IN_TAXES, METRICS
 from ..summary import KEPT
 from .book import A_RATIO_A_LAYER, Book, Route
-from .change import Change, Model, extreme
+from .change import Change, Model, extreme, keeping
 from .existence import Comparison, Ratios, Some
 from .front import Ahead, AheadOf
-from .line import Line, Missing
+from .line import GOLD, Line, Missing
 
 SEVEN_BILLION = ("zephyr-7b-beta", "zephyr-7b-gemma")
 UNTIED, REAL, ON_TWO_CORES = "microcosm-1-untied", "smollm2-135m-gpu", "smollm2-135m"
@@ -38,12 +38,23 @@ IMITATING = {**TRAINED, looks()["er"].label: REPLAY}
 IN_EVERY_ITERATION = {
     name: Route("rsf", f"{route.family}-on-policy", "mitigations-on-policy") for name, route in IMITATING.items()
 }
+IN_TRAINING = {
+    looks()[family].label: Route("rsf", family, "training-time")
+    for family in (
+        *("kl-anchor", "ema-anchor", "ema", "bema", "warp", "ondare", "onties", "ogpsa"),
+        *("nspo", "nspo-attention"),
+    )
+}
+HOLDING_BACK = {
+    looks()[family].label: Route("rsf", family, "training-time")
+    for family in ("kl-anchor", "ema-anchor", "warp", "onties")
+}
+SUGGESTED_BY = (10,)  # the only seed that these had been measured on when the claim on them was made
 UNEQUAL = {  # what figure 9 adds to equal ratios; its numbers are shares of theta or of theta_0
     "theta": {"(a, a, a - 0.1)": "pattern-output-less", "(a, a - 0.1, a - 0.1)": "pattern-rest-less"},
     "theta_0": {"(a, a, a + 0.1)": "pattern-output-more", "(a, a + 0.1, a + 0.1)": "pattern-rest-more"},
 }
 TEXT = "log_likelihood"  # the ability that real models are judged by: it is taxed on every seed
-ENDS = (*BOUNDED, *(name for name in METRICS if name.endswith(TEXT)))  # of which some average may beat both ends
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,22 @@ class Elsewhere:
             replace(line, part=f"{self.preset}: {line.part}", deciding=line.deciding and self.deciding)
             for line in lines
         ]
+
+
+@dataclass(frozen=True)
+class Afresh:
+    """A comparison on the seeds beyond those whose rows suggested it."""
+
+    suggested_by: tuple[int, ...]
+    made: Comparison
+
+    @property
+    def part(self) -> str:
+        return self.made.part
+
+    def lines(self, book: Book) -> list[Line]:
+        others = {rlhf: rows[~rows["seed"].isin(self.suggested_by)] for rlhf, rows in book.rows.items()}
+        return self.made.lines(replace(book, rows=others, _taken={}))
 
 
 def patterns(share: str, abilities: Sequence[str] = BOUNDED) -> tuple[Comparison, ...]:
@@ -167,12 +194,28 @@ def real_averages(routes: Mapping[str, Route], rival: Route, name: str) -> tuple
     )
 
 
+def held_back(name: str, route: Route) -> tuple[Comparison, ...]:
+    """That a method which holds RSF back in training reaches more gold reward, at its best strength, than RSF and MA at their best."""
+    best, ma, stopped = (Model(of, choose=extreme(GOLD)) for of in (route, MA, STOPPING))
+    return tuple(
+        Afresh(SUGGESTED_BY, Change(f"gold reward: {name} at its best strength above {rival}", best, other, GOLD))
+        for rival, other in (("RSF's best iteration", stopped), ("MA at its best ratio", ma))
+    )
+
+
 def calibration(metric: str, name: str) -> tuple[Comparison, ...]:
-    """That alignment raises a measure of bad calibration, and averaging at some ratio lowers it again."""
-    best = Model(MA, choose=extreme(metric, highest=False))
+    """That alignment raises a measure of bad calibration, and averaging at the least ratio that keeps nearly all of the reward lowers it."""
+    kept = Model(MA, choose=keeping(KEPT))
     return (
         Change(f"{name}: theta above theta_0", THETA, THETA_0, metric),
-        Change(f"{name}: MA at its best ratio below theta", best, THETA, metric, "below"),
+        Change(
+            f"{name}: MA at the least ratio that keeps {KEPT:.0%} of the reward's rise, below theta",
+            kept,
+            THETA,
+            metric,
+            "below",
+        ),
+        Ahead(f"{name}: MA below early stopping", MA, STOPPING, metric, "below", deciding=False, own_rate=True),
     )
 
 

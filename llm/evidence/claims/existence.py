@@ -46,7 +46,7 @@ class Some:
     """Some of the candidates does all that its comparisons say.
 
     candidates: name -> comparisons, or what gives them for a book; one deciding line each, as many for each candidate and about
-        the same things in order. parts: what the lines are called.
+        the same things in order. Where these are in different metrics, those without a shared unit are left out. parts: what the lines are called.
     """
 
     part: str
@@ -78,6 +78,8 @@ class Some:
             for name, lines in found.items()
             if all(line.verdict not in ("not testable here", "not measured") and line.per_seed for line in lines)
         }
+        if any(len({line.metric for line in of_part}) > 1 for of_part in zip(*testable.values(), strict=True)):
+            testable = {name: lines for name, lines in testable.items() if all(line.unit for line in lines)} or testable
         if not testable:
             lines = next(iter(found.values()))
             why = next((line.untestable for line in lines if line.untestable), "")

@@ -16,11 +16,13 @@ from .. import paths
 from ..equivalence import ABILITY_MARGIN
 from ..frames import abilities, rewards
 from ..intervals import of_mean
-from ..metrics import IN_TAXES, LOG_LIKELIHOODS, METRICS, SAVED
+from ..metrics import ABILITIES, IN_TAXES, LOG_LIKELIHOODS, METRICS, SAVED
 from ..shares import Models, NotComparable, Rate, Saved, saved, saved_at
 from .book import Book, Route, paired, shared_rates
 from .change import Model
 from .line import Line, Missing, Side, measured
+
+TAXABLE = {IN_TAXES, *ABILITIES, *LOG_LIKELIHOODS}  # of which more is better, so that there may be a tax
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def share_line(book: Book, part: str, found: Saved, metric: str, note: str, fiel
     fields = fields | {"levels": found.levels, "inflation": found.inflation}
     if found.is_taxed:
         return measured(part, SAVED, found.share(), found.seeds, note, unit=1.0, margin=ABILITY_MARGIN, **fields)
-    note = "; ".join(filter(None, (note, "the rival's tax is not clear of 0 there, so the difference itself")))
+    untaxed = "the rival's tax is not clear of 0 there, so the difference itself" if metric in TAXABLE else ""
+    note = "; ".join(filter(None, (note, untaxed)))
     return measured(
         part,
         metric,
