@@ -1,13 +1,13 @@
 """Methods of the literature by value: anchors, averages, projections, merged steps; neutral settings are exact."""
 
-from math import acos, sin, sqrt
+from math import acos, prod, sin, sqrt
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config import Optimiser
+from llm.config import Optimiser, load_sweep
 from llm.methods import METHODS, code_of
 from llm.models.batches import pad_right
 from llm.training.loop import fit, token_loss
@@ -28,7 +28,7 @@ FAST = Optimiser(lr=0.01, betas=(0.9, 0.98), weight_decay=0.0, clip=1.0, warmup_
 NEUTRAL = {
     "kl-anchor": {"strength": 0.0},
     "ema-anchor": {"strength": 0.0, "rate": 0.1},
-    "bema": {"strength": 0.0, "bias_power": "none", "lag": 10.0, "interval": 1},
+    "bema": {"strength": 0.0, "bias_power": "none", "lag": 10.0, "interval": 1, "multiplier": 1.0},
     "warp": {"share": 1.0, "runs": 1, "anchor": 0.0, "rate": 0.01},
     "ondare": {"keep": 1.0, "pull": 0.0},
     "onties": {"keep": 1.0, "pull": 0.0},
@@ -38,7 +38,7 @@ NEUTRAL = {
 SOME = {
     "kl-anchor": {"strength": 3.0},
     "ema-anchor": {"strength": 3.0, "rate": 0.1},
-    "bema": {"strength": 0.5, "bias_power": 0.2, "lag": 10.0, "interval": 1},
+    "bema": {"strength": 0.5, "bias_power": 0.2, "lag": 10.0, "interval": 1, "multiplier": 1.0},
     "warp": {"share": 0.5, "runs": 1, "anchor": 0.0, "rate": 0.01},
     "ondare": {"keep": 0.3, "pull": 0.001},
     "onties": {"keep": 0.3, "pull": 0.001},
@@ -114,16 +114,50 @@ class Point(torch.nn.Module):
 
 def test_bema_is_the_average_and_its_correction_worked_out_by_hand():
     model, theta_0, average = Point(1.0), Point(1.0), 1.0
-    bema = Bema(0.5, 0.2, 10, 2, {})
+    bema = Bema(0.5, 0.2, 10, 2, 3.0, {})
     for step in range(1, 5):
         with torch.no_grad():
             model.value += 1
         bema.after_step(model, theta_0)
         if step % 2 == 0:
-            beta = (10 + step) ** -0.5
+            beta = (10 + 3 * step) ** -0.5
             average = (1 - beta) * average + beta * (1 + step)
     bema.finish(model, theta_0)
-    assert model.value.item() == pytest.approx(14**-0.2 * 4 + average, rel=1e-12)
+    assert model.value.item() == pytest.approx(22**-0.2 * 4 + average, rel=1e-12)
+
+
+def displacement(kappa, eta, rho, phi, gamma, steps):
+    """Of BEMA from a straight path, in units of the path's own: each point counts as often as later renewals leave of it."""
+    clocks = [(t, rho + gamma * t) for t in range(phi, steps + 1, phi)]
+    weights = [c**-kappa * prod(1 - d**-kappa for _, d in clocks[k + 1 :]) for k, (_, c) in enumerate(clocks)]
+    averaged = sum(weight * t / steps for weight, (t, _) in zip(weights, clocks, strict=True))
+    last, clock = clocks[-1]
+    return averaged + (0 if eta == "none" else clock**-eta * last / steps)
+
+
+def moved(setting, steps):
+    """The same by the code."""
+    mitigation, model, theta_0 = code_of(METHODS["bema"])(setting, None), Point(0.0), Point(0.0)
+    for _ in range(steps):
+        with torch.no_grad():
+            model.value += 1 / steps
+        mitigation.after_step(model, theta_0)
+    mitigation.finish(model, theta_0)
+    return model.value.item()
+
+
+def test_bemas_settings_spread_over_the_way_and_none_goes_beyond_theta():
+    assert displacement(0.5, 0.2, 10, 400, 1, 7000) == pytest.approx(0.29, abs=0.005)  # its source's
+    assert displacement(0.5, 0.2, 10, 1, 1, 72) == pytest.approx(1.31, abs=0.005)  # the same numbers on our clock
+    assert displacement(0.5, 0.2, 10, 4, 100, 72) == pytest.approx(0.30, abs=0.005)
+    for sweep, steps in (("training-time", 72), ("training-time-dpo", 438)):
+        for entry in (entry for entry in load_sweep(sweep).training if entry.method == "bema"):
+            found = [moved(setting, steps) for setting in entry.settings()]
+            keys = ("strength", "bias_power", "lag", "interval", "multiplier")
+            ours = [displacement(*(setting[key] for key in keys), steps) for setting in entry.settings()]
+            assert found == pytest.approx(ours, rel=1e-9)
+            assert found == sorted(found, reverse=True)  # the larger the multiplier, the nearer to theta_0
+            assert found[0] < 1 and sum(0.45 < one < 0.95 for one in found) >= 3, (sweep, entry.label, found)
 
 
 @given(st.floats(0.1, 3.0), st.floats(0, 1))
