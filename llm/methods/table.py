@@ -215,8 +215,9 @@ for _method in (
     _on_policy("er-on-policy", Look("experience replay, on-policy", "#8f306b", "-.", "ER on-policy"), f"{PAPER}, section 4",
         order=Order(("strength",), falling=True, ends="theta"), file="er:make"),
     _on_policy("kl-anchor", Look(r"KL to $\theta_0$ in the loss", "#c27ba0", "-.", "KL anchor"), "arXiv 1909.08593", file="kl_anchor:make"),
-    _on_policy("ema-anchor", Look("KL to a moving average", "#2a6f97", "-.", "EMA anchor"), "arXiv 2406.16768, section 3.1",
-        {"strength": Option(least=0), "rate": Option(least=0, most=1)}, file="ema_anchor:make"),
+    _on_policy("ema-anchor", shades("ema-anchor", "KL to a moving average", "rate", {0.01: "#2a6f97", 0.1: "#61a5c2"}, "-."),
+        "arXiv 2406.16768, section 3.1", {"strength": Option(least=0), "rate": Option(least=0, most=1)},
+        file="ema_anchor:make", family=by_number("ema-anchor", "rate")),
     _on_policy("bema", {
         "bema": Look("bias-corrected moving average", "#468faf", "-.", "BEMA"),
         "ema": Look("moving average", "#89c2d9", "-.", "EMA"),
@@ -225,13 +226,14 @@ for _method in (
          "lag": Option(least=1), "interval": Option(least=1, whole=True), "multiplier": Option(least=0, above=True)},
         Order(("multiplier", "strength"), falling=True, starts="theta_0"),
         family=lambda setting: "ema" if setting["bias_power"] == "none" else "bema"),
-    _on_policy("warp", Look("WARP", "#e4572e", "-."), "arXiv 2406.16768",
+    _on_policy("warp", shades("warp", "WARP", "share", {0.3: "#e4572e", 0.6: "#a8321a", 1: "#f4a58a"}, "-."), "arXiv 2406.16768",
         {"share": Option(least=0, most=1), "runs": Option(least=1, most=9, whole=True), "anchor": Option(least=0),
-         "rate": Option(least=0, most=1)}, Order(("share",), starts="theta_0")),
+         "rate": Option(least=0, most=1), "eta": Option(least=0, most=1)}, Order(("eta",), starts="theta_0"),
+        family=by_number("warp", "share"), afterwards=("eta",)),
     _on_policy("ondare", Look("online merging (OnDARE)", "#a05195", "-.", "OnDARE"), "arXiv 2405.17931",
-        MERGED_ONLINE, Order(("keep",), ends="theta"), "online_merging:ondare"),
+        MERGED_ONLINE, Order(("pull", "keep"), falling=True), "online_merging:ondare"),  # without pull, keep 1 is theta
     _on_policy("onties", Look("online merging (OnTIES)", "#d45087", "-.", "OnTIES"), "arXiv 2405.17931",
-        MERGED_ONLINE, Order(("keep",), ends="theta"), "online_merging:onties"),
+        MERGED_ONLINE, Order(("keep", "pull")), "online_merging:onties"),  # likewise
     _on_policy("ogpsa", {
         "ogpsa": Look("orthogonal gradients (OGPSA)", "#665191", "-.", "OGPSA"),
         "ogpsa-documents": Look("orthogonal gradients (OGPSA), documents", "#9b8ac4", "-.", "OGPSA, documents"),
