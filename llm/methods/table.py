@@ -226,10 +226,13 @@ for _method in (
          "lag": Option(least=1), "interval": Option(least=1, whole=True), "multiplier": Option(least=0, above=True)},
         Order(("multiplier", "strength"), falling=True, starts="theta_0"),
         family=lambda setting: "ema" if setting["bias_power"] == "none" else "bema"),
-    _on_policy("warp", shades("warp", "WARP", "share", {0.3: "#e4572e", 0.6: "#a8321a", 1: "#f4a58a"}, "-."), "arXiv 2406.16768",
+    _on_policy("warp", {
+        **shades("warp", "WARP", "share", {0.3: "#e4572e", 0.6: "#a8321a"}, "-."),
+        "warp-starts": Look("WARP, its last starting points", "#f4a58a", "-.", "WARP, starts"),
+    }, "arXiv 2406.16768",
         {"share": Option(least=0, most=1), "runs": Option(least=1, most=9, whole=True), "anchor": Option(least=0),
-         "rate": Option(least=0, most=1), "eta": Option(least=0, most=1)}, Order(("eta",), starts="theta_0"),
-        family=by_number("warp", "share"), afterwards=("eta",)),
+         "rate": Option(least=0, most=1), "eta": Option(least=0, most=1, needed=False)}, Order(("eta", "share"), starts="theta_0"),
+        family=lambda setting: f"warp-{setting['share']:g}" if "eta" in setting else "warp-starts", afterwards=("eta",)),
     _on_policy("ondare", Look("online merging (OnDARE)", "#a05195", "-.", "OnDARE"), "arXiv 2405.17931",
         MERGED_ONLINE, Order(("pull", "keep"), falling=True), "online_merging:ondare"),  # without pull, keep 1 is theta
     _on_policy("onties", Look("online merging (OnTIES)", "#d45087", "-.", "OnTIES"), "arXiv 2405.17931",

@@ -155,12 +155,15 @@ def test_penalties_on_policy_have_families_of_their_own_and_rows_that_name_them(
     rows = measure_trained(evaluator(run), entry, "own")
     assert set(values(rows, "l2-on-policy", strength=5.0)) == set(METRICS)
     for name, method in METHODS.items():
-        for setting in ({"targets": "mlp", "reference": "free", "bias_power": 0.2, "share": 0.3, "rate": 0.1},):
+        for setting in (
+            {"targets": "mlp", "reference": "free", "bias_power": 0.2, "share": 0.3, "rate": 0.1, "eta": 1.0},
+        ):
             if method.how == "on-policy":
                 assert family(name, setting) in method.looks
     assert family("lora-on-policy", {"targets": "mlp+attention"}) == "lora-mlp-attention-on-policy"
     assert family("nspo", {"targets": "mlp+attention", "reference": "documents"}) == "nspo-attention-documents"
     assert family("bema", {"bias_power": "none"}) == "ema"
+    assert family("warp", {"share": 1.0}) == "warp-starts"
 
 
 def test_an_entry_with_an_algorithm_that_its_method_does_not_go_with_is_refused(tmp_path):

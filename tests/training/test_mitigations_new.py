@@ -237,6 +237,10 @@ def test_warps_output_is_a_point_between_theta_0_and_what_the_last_iteration_mer
         assert torch.allclose(found, (1 - eta) * zero + eta * end, atol=1e-7)
     if eta in (0, 1):
         assert equal(model, theta_0 if eta == 0 else slerped)
+    next_start = Warp(0.3, None, {}).combine(start, [tiny_model(seed=1), tiny_model(seed=2)])
+    before = [p.detach().clone() for p in next_start.parameters()]
+    Warp(0.3, None, memory).finish(next_start, theta_0)  # without eta it is what is measured
+    assert all(torch.equal(p, q) for p, q in zip(before, next_start.parameters(), strict=True))
 
 
 def test_warps_anchor_begins_at_the_iterations_own_start_not_at_theta_0():

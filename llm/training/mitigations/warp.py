@@ -51,9 +51,9 @@ def merged(start: torch.nn.Module, models: list[torch.nn.Module]) -> torch.nn.Mo
 
 
 class Warp:
-    """share: eta of training, in [0, 1]. eta: of the output, in [0, 1]. memory: of theta_slerp."""
+    """share: eta of training, in [0, 1]. eta: of the output, in [0, 1]; None: the last theta_init is. memory: of theta_slerp."""
 
-    def __init__(self, share: float, eta: float, memory: Memory) -> None:
+    def __init__(self, share: float, eta: float | None, memory: Memory) -> None:
         self.share, self.eta, self.memory = share, eta, memory
 
     @torch.no_grad()
@@ -68,16 +68,20 @@ class Warp:
     @torch.no_grad()
     def finish(self, model: torch.nn.Module, theta_0: torch.nn.Module) -> None:
         """Put the point of the front into the model."""
+        if self.eta is None:
+            return
         weights = zip(model.parameters(), theta_0.parameters(), kept(self.memory, "merged", theta_0), strict=True)
         for parameter, start, end in weights:
             parameter.copy_(start.lerp(end, self.eta))
 
 
 def make(setting: dict, materials: Materials) -> Mitigation:
-    """setting: {"share": of training in [0, 1], "runs": M >= 1, "anchor": beta >= 0, "rate": mu in [0, 1], "eta": of the output in [0, 1]}."""
+    """setting: {"share": of training in [0, 1], "runs": M >= 1, "anchor": beta >= 0, "rate": mu in [0, 1]} and, unless what the next
+    iteration would begin with is to be measured, {"eta": of the output in [0, 1]}.
+    """
     memory: Memory = {}
     moving = MovingAnchor(setting["anchor"], setting["rate"], {}, from_theta_0=False)
-    warp = Warp(setting["share"], setting["eta"], memory)
+    warp = Warp(setting["share"], setting.get("eta"), memory)
     return Mitigation(
         penalty=moving.penalty,
         after_step=moving.after_step,
