@@ -157,6 +157,11 @@ class TrainingEntry(Entry):
 
     method: Annotated[str, method_of("training")]
 
+    def trainings(self) -> list[dict[str, Any]]:
+        """The settings' different trainings, each of which may give several models (`llm.methods.Method.afterwards`)."""
+        every = [self.spec.trained_by(setting) for setting in self.settings()]
+        return [setting for place, setting in enumerate(every) if setting not in every[:place]]
+
 
 class Sweep(Settings):
     """What is compared: algorithms, learning rates (the preset's own is `null`), and what is averaged after, or trained at, each.

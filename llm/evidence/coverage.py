@@ -80,7 +80,11 @@ def _span(frame: pd.DataFrame, rlhf: str, family: str) -> Span:
 
     def end(step: float, reference: pd.DataFrame, called: str, aimed_at: bool) -> End:
         model = models[models["step"] == step]
-        setting = ", ".join(f"{key} {model[key].iloc[0]:g}" for key in method.options if key in method.order.by)
+        setting = ", ".join(
+            f"{key} {model[key].iloc[0]:g}"
+            for key in method.options
+            if key in method.order.by and model[key].notna().all()
+        )
         change = paths.difference(model, reference, METRIC).mean
         error = paths.items_error(model, reference, METRIC)
         return End(setting, called, change, error, change / width if width else math.nan, aimed_at)

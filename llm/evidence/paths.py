@@ -99,8 +99,8 @@ def path(rows: pd.DataFrame, family: str, lr: float | None = None) -> pd.DataFra
 
 
 def _places(models: pd.DataFrame, order: Order) -> list[float]:
-    """The place of each model's strength among all of them, from 1."""
-    by = list(order.by)
+    """The place of each model's strength among all of them, from 1; keys that none of them has do not count."""
+    by = [key for key in order.by if models[key].notna().any()]
     sorted_values = models[by].drop_duplicates().sort_values(by, ascending=not order.falling)
     place = {values: float(step) for step, values in enumerate(sorted_values.itertuples(index=False, name=None), 1)}
     return [place[values] for values in models[by].itertuples(index=False, name=None)]

@@ -128,6 +128,8 @@ class Method:
     theta_pre: whether it takes theta_pre too, for presets in which that is a model of its own.
     after: for training, the algorithms that it goes with. how: "distilled" (it imitates the samples that RSF chose), "penalty" (it is
         PPO, run by the stage `align`) or "on-policy" (it changes every iteration of the algorithm, which samples from what it makes).
+    afterwards: for training, the options that count only once it has ended (which point of WARP's front is measured): settings that
+        differ by these alone share their training.
     learns_from: for alignment, what of the stage `reward` it learns from: the model, or the file of pairs. section: the section of
         presets that says how it is run; "" for the one of its name. given: what else its code is called with.
     hub: whether presets of the paper's own models can run it.
@@ -151,6 +153,7 @@ class Method:
     theta_pre: bool = False
     after: tuple[str, ...] = ("rsf",)
     how: Literal["distilled", "penalty", "on-policy"] = "distilled"
+    afterwards: tuple[str, ...] = ()
     learns_from: str = "reward"
     section: str = ""
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -178,6 +181,10 @@ class Method:
     def defaults(self) -> dict[str, Any]:
         """Its options that have a default."""
         return {key: option.default for key, option in self.options.items() if option.default is not None}
+
+    def trained_by(self, setting: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a setting training depends on."""
+        return {key: value for key, value in setting.items() if key not in self.afterwards}
 
     def settings_of(self, options: Mapping[str, Iterable]) -> list[dict[str, Any]]:
         """Every combination of an entry's options, keys in the table's order, the first varying slowest."""

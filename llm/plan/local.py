@@ -103,12 +103,12 @@ def _aligning(preset: LocalPreset, rlhf: str, lengths: Lengths) -> Work:
 
 
 def _training(preset: LocalPreset, rlhf: str, entry: TrainingEntry, lengths: Lengths) -> Work:
-    """All models of an entry: each imitates RSF's samples, or is a run of alignment, or several ones (WARP). What penalties, documents
+    """All trainings of an entry: each imitates RSF's samples, or is a run of alignment, or several ones (WARP). What penalties, documents
     and projections add to a step is not counted."""
     if entry.spec.how == "penalty":
         return Work()
     if entry.spec.how == "on-policy":
-        return _aligning(preset, rlhf, lengths) * sum(setting.get("runs", 1) for setting in entry.settings())
+        return _aligning(preset, rlhf, lengths) * sum(setting.get("runs", 1) for setting in entry.trainings())
     samples = preset.rsf.iterations * preset.rsf.prompts
     return cast(MicrocosmPreset, preset).distil.work(samples, lengths) * len(entry.settings())
 
@@ -162,7 +162,7 @@ def _disk(preset: LocalPreset, shape: PublicModel, step: Step) -> float:
     if step.aligns:  # a model an iteration, and what it goes on from: optimisers, and models beside the policy
         return _run_disk(preset, step.rlhf, count)
     if isinstance(step.entry, TrainingEntry) and step.entry.spec.how == "on-policy":
-        return models(preset, step) * (
+        return len(step.entry.trainings()) * (
             _run_disk(preset, step.rlhf, count) + KEPT_WEIGHTS * folder * preset.iterations(step.rlhf)
         )
     if isinstance(step.entry, TrainingEntry) and step.entry.spec.how == "distilled":

@@ -51,7 +51,7 @@ def measure_trained(evaluator: Evaluator, entry: TrainingEntry, rate: str, rlhf:
 
 def _model(run: MicrocosmRun, entry: TrainingEntry, setting: dict, rlhf: str, rate: str):
     """The model of one setting, trained where it has to be."""
-    name = "-".join(f"{key}{value}" for key, value in setting.items()) or "plain"
+    name = "-".join(f"{key}{value}" for key, value in entry.spec.trained_by(setting).items()) or "plain"
     if entry.spec.how == "penalty":
         return load_model(theta_folder(run, "ppo", rate, run.preset.ppo.name_of(setting["strength"])))
     if entry.spec.how == ON_POLICY:

@@ -25,8 +25,8 @@ NEUTRAL = {
     "sma-on-policy": {"strength": 0.0, "interval": 1},
     "er-on-policy": {"strength": 0.0},
     "ema-anchor": {"strength": 0.0, "rate": 0.1},
-    "bema": {"strength": 0.0, "bias_power": "none", "lag": 10.0, "interval": 1},
-    "warp": {"share": 1.0, "runs": 1, "anchor": 0.0, "rate": 0.01},
+    "bema": {"strength": 0.0, "bias_power": "none", "lag": 10.0, "interval": 1, "multiplier": 1.0},
+    "warp": {"share": 1.0, "runs": 1, "anchor": 0.0, "rate": 0.01, "eta": 1.0},
     "onties": {"keep": 1.0, "pull": 0.0},
     "nspo": {"threshold": 2.0, "targets": "mlp", "samples": 4, "reference": "documents"},
 }
@@ -35,10 +35,10 @@ SOME = {  # those that carry something from iteration to iteration, and those th
     "er-on-policy": {"strength": 0.5},
     "lora-on-policy": {"rank": 2, "lora_alpha": 8.0, "targets": "mlp"},
     "ema-anchor": {"strength": 1.0, "rate": 0.2},
-    "bema": {"strength": 0.5, "bias_power": 0.2, "lag": 10.0, "interval": 1},
+    "bema": {"strength": 0.5, "bias_power": 0.2, "lag": 10.0, "interval": 1, "multiplier": 1.0},
     "ondare": {"keep": 0.5, "pull": 0.001},
     "ogpsa": {"rank": 2, "interval": 2, "samples": 4, "reference": "documents"},
-    "warp": {"share": 0.5, "runs": 2, "anchor": 0.1, "rate": 0.01},
+    "warp": {"share": 0.5, "runs": 2, "anchor": 0.1, "rate": 0.01, "eta": 0.8},
 }
 
 
@@ -122,6 +122,18 @@ def test_warps_runs_draw_other_prompts_and_orders_and_bema_leaves_the_iterations
     assert not same(result, last)
 
 
+def test_warps_front_is_measured_of_one_training(run, monkeypatch):
+    sampled, real = [], rsf_stage.sample
+    monkeypatch.setattr(rsf_stage, "sample", lambda *given: sampled.append(given[-1]) or real(*given))
+    options = {key: [value] for key, value in SOME["warp"].items()} | {"share": [0.4], "eta": [0.0, 0.5, 1.0]}
+    entry = TrainingEntry(method="warp", label="front", options=options)
+    assert [len(entry.settings()), len(entry.trainings())] == [3, 1]
+    rows = measure_trained(evaluator(run), entry, "own")
+    assert len(sampled) == 2 * run.preset.rsf.iterations  # two runs an iteration
+    moved = [values(rows, "warp", eta=eta)["weight_displacement"][0] for eta in (0.0, 0.5, 1.0)]
+    assert moved[0] == 0 and moved[1] == pytest.approx(moved[2] / 2, rel=1e-4)
+
+
 def test_the_command_measures_an_entry_after_the_algorithm_asked_for(run, monkeypatch, tmp_path, capsys):
     preset, sweep = tmp_path / "preset.yaml", tmp_path / "sweep.yaml"
     preset.write_text(run.preset.model_dump_json())
@@ -143,12 +155,15 @@ def test_penalties_on_policy_have_families_of_their_own_and_rows_that_name_them(
     rows = measure_trained(evaluator(run), entry, "own")
     assert set(values(rows, "l2-on-policy", strength=5.0)) == set(METRICS)
     for name, method in METHODS.items():
-        for setting in ({"targets": "mlp", "reference": "free", "bias_power": 0.2},):
+        for setting in (
+            {"targets": "mlp", "reference": "free", "bias_power": 0.2, "share": 0.3, "rate": 0.1, "eta": 1.0},
+        ):
             if method.how == "on-policy":
                 assert family(name, setting) in method.looks
     assert family("lora-on-policy", {"targets": "mlp+attention"}) == "lora-mlp-attention-on-policy"
     assert family("nspo", {"targets": "mlp+attention", "reference": "documents"}) == "nspo-attention-documents"
     assert family("bema", {"bias_power": "none"}) == "ema"
+    assert family("warp", {"share": 1.0}) == "warp-starts"
 
 
 def test_an_entry_with_an_algorithm_that_its_method_does_not_go_with_is_refused(tmp_path):

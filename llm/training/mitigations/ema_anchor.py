@@ -1,7 +1,9 @@
 """EMA anchor: a KL anchor (`kl_anchor`) that follows the policy as its moving average (Ramé et al., WARP, arXiv 2406.16768,
-section 3.1; there mu = .01, beta = .1).
+section 3.1; there mu = .01, beta = .1, in the reward).
 
-anchor <- (1 - mu) anchor + mu theta after each step, from theta_0 on: first the policy is held to theta_0, then it is let go.
+anchor <- (1 - mu) anchor + mu theta after each step, from theta_0 on, so the policy is held to where it lately was. How lately is a matter of
+length: on a straight way of 72 steps an anchor with mu = .01 ends at 29 % of it, nearly a fixed one, with mu = .1 at 88 %; theirs, after
+9,000 steps, at 99 %.
 """
 
 import copy

@@ -1,7 +1,8 @@
-"""KL anchor: loss + beta KL(pi_theta || pi_anchor), a mean over the tokens of the policy's own samples (Ziegler et al.,
-arXiv 1909.08593, have the same divergence in the reward).
+"""KL anchor: loss + beta KL(pi_theta || pi_anchor), in nats, a mean over the tokens that the loss counts; the anchor is theta_0.
 
-Of each token that the loss counts the divergence is exact, a sum over the vocabulary; the anchor is theta_0.
+Ziegler et al. (arXiv 1909.08593) have the divergence in the reward, of what the policy writes. Here the tokens are those that are imitated:
+in RSF the best of n replies, sampled as the iteration began. The divergence of each is exact, a sum over the vocabulary, and only it has
+a gradient, not the choice of tokens. beta weighs nats against nats of loss and cannot be compared with one that weighs them against reward.
 """
 
 import torch

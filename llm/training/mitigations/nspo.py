@@ -3,8 +3,10 @@ no inputs.
 
 With X the inputs that a linear layer of theta_0 gets on general text, P = V V^T projects on the eigenvectors of X^T X whose
 eigenvalue is below `threshold` times the largest (the paper: 5e-4; its code: 5e-5), and theta = theta_0 + (theta - theta_0) P after
-every step, as their code does it: to project gradients alone is not enough with Adam, which rescales them number by number. A bias is the
-weight of an input that is always 1. The paper's general text is what theta_0 replies to general prompts, its layers those of the MLPs.
+every step: to project gradients alone is not enough with Adam, which rescales them number by number. Their code projects the change, too, but
+after every fifth batch, between which the weights are free; ours is stricter. A bias is the weight of an input that is always 1. The paper's
+general text is what theta_0 replies to general prompts, its layers those of the MLPs. In a small layer few directions lie below their
+thresholds: where none does, the matrix stays theta_0's, which is freezing and not their method.
 """
 
 import torch

@@ -4,7 +4,10 @@ With tau = theta_0 - theta_pre and the step d that the optimiser has made, theta
 OnDARE drops numbers of both at random, keeps the share `keep` of them, divides these by it and clips tau' to [-1, 1]; OnTIES keeps the
 largest numbers of each tensor, and of these those whose sign is that of tau' + d'. tau' is made once, d' at every step.
 At keep = 1 and pull = 0 a step is the optimiser's own; at pull = 0 tau is left out, of the signs too. Their script has keep .01,
-pull 1e-7 at a rate of 1e-6, so `pull` is a tenth of the rate.
+pull 1e-7 at a rate of 1e-6, so `pull` is a tenth of the rate; `pull`, their alpha, is what the paper trades reward against tax by.
+
+This is the authors' code, which differs from their paper: equation 4 does not divide what OnDARE keeps by `keep`, and equations 5 and 7 elect the
+sign of pull tau' + (1 - pull) d', in which a step outweighs tau, where the code elects that of tau' + d', nearly always tau's.
 """
 
 from collections.abc import Callable

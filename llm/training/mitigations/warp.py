@@ -1,10 +1,15 @@
 """WARP, weight averaged rewarded policies (Ramé et al., arXiv 2406.16768, algorithm 1): every iteration
 
-1. trains M runs from the same model, each held to its own moving average (`ema_anchor`; there mu = .01, beta = .1),
-2. merges what they have learned by spherical interpolation of the task vectors, layer by layer (M = 2),
-3. goes the share eta of the way from the model before to the merged one (eta = .3).
+1. trains M runs from theta_init (first theta_0), each held to its own moving average (`ema_anchor`; there mu = .01, beta = .1),
+2. merges what they have learned by spherical interpolation of the task vectors, layer by layer (M = 2), into theta_slerp,
+3. goes the `share` of the way from theta_init to theta_slerp (there eta = .3), the next theta_init.
 
-There an iteration is thousands of steps; here it is one of the algorithm's own.
+The output is no single model but the front (1 - eta) theta_0 + eta theta_slerp of the last iteration, 0 <= eta <= 1, so eta is slid once
+training has ended. The algorithm's front starts at the model before RLHF, not at the last theta_init; so does ours.
+
+There an iteration is 9,000 steps, here one of the algorithm's own: with mu = .01 the anchor hardly leaves theta_init in 12 steps. There the KL
+is in REINFORCE's reward, of what the policy writes; here it is in the loss, on the tokens that are imitated (`kl_anchor`). There runs differ
+by the order of the same prompts; here they draw prompts of their own.
 """
 
 import torch
@@ -13,6 +18,7 @@ from ...averaging.merge import Blocks
 from ...averaging.merge.slerp import apply, prepare
 from ...grouping import Grouping, assign
 from .ema_anchor import MovingAnchor
+from .memory import Memory, keep, kept
 from .mitigation import Materials, Mitigation
 
 BY_LAYER = Grouping(level="layer", embeddings="own", norm="own", head="own")
@@ -25,8 +31,8 @@ def slerp(first: list[torch.Tensor], second: list[torch.Tensor], share: float) -
 
 
 @torch.no_grad()
-def combined(start: torch.nn.Module, models: list[torch.nn.Module], share: float) -> torch.nn.Module:
-    """The first model with the weights start + share (merged - start); all runs count alike.
+def merged(start: torch.nn.Module, models: list[torch.nn.Module]) -> torch.nn.Module:
+    """The first model with the weights theta_slerp; all runs count alike, and one alone stays as it is.
 
     Of more than two the m-th is merged into those before it with the weight 1 / m (their appendix B.3).
     """
@@ -35,23 +41,53 @@ def combined(start: torch.nn.Module, models: list[torch.nn.Module], share: float
     groups: dict[str, list[str]] = {}
     for name, group in assign(list(before), BY_LAYER).items():
         groups.setdefault(group, []).append(name)
-    for names in groups.values():
-        merged = [weights[0][name] - before[name] for name in names]
+    for names in groups.values() if len(models) > 1 else ():
+        vectors = [weights[0][name] - before[name] for name in names]
         for m, state in enumerate(weights[1:], start=2):
-            merged = slerp(merged, [state[name] - before[name] for name in names], 1 / m)
-        for name, vector in zip(names, merged, strict=True):
-            if share < 1 or len(models) > 1:  # else the run's own weights, exactly
-                target.get_parameter(name).copy_(before[name] + share * vector)
+            vectors = slerp(vectors, [state[name] - before[name] for name in names], 1 / m)
+        for name, vector in zip(names, vectors, strict=True):
+            target.get_parameter(name).copy_(before[name] + vector)
     return target
 
 
+class Warp:
+    """share: eta of training, in [0, 1]. eta: of the output, in [0, 1]; None: the last theta_init is. memory: of theta_slerp."""
+
+    def __init__(self, share: float, eta: float | None, memory: Memory) -> None:
+        self.share, self.eta, self.memory = share, eta, memory
+
+    @torch.no_grad()
+    def combine(self, start: torch.nn.Module, models: list[torch.nn.Module]) -> torch.nn.Module:
+        """The next theta_init."""
+        model = merged(start, models)
+        keep(self.memory, "merged", model)
+        for parameter, before in zip(model.parameters(), start.parameters(), strict=True):
+            parameter.copy_(before.lerp(parameter, self.share))  # exact at both ends
+        return model
+
+    @torch.no_grad()
+    def finish(self, model: torch.nn.Module, theta_0: torch.nn.Module) -> None:
+        """Put the point of the front into the model."""
+        if self.eta is None:
+            return
+        weights = zip(model.parameters(), theta_0.parameters(), kept(self.memory, "merged", theta_0), strict=True)
+        for parameter, start, end in weights:
+            parameter.copy_(start.lerp(end, self.eta))
+
+
 def make(setting: dict, materials: Materials) -> Mitigation:
-    """setting: {"share": eta in [0, 1], "runs": M >= 1, "anchor": beta >= 0, "rate": mu in [0, 1]}."""
+    """setting: {"share": of training in [0, 1], "runs": M >= 1, "anchor": beta >= 0, "rate": mu in [0, 1]} and, unless what the next
+    iteration would begin with is to be measured, {"eta": of the output in [0, 1]}.
+    """
+    memory: Memory = {}
     moving = MovingAnchor(setting["anchor"], setting["rate"], {}, from_theta_0=False)
+    warp = Warp(setting["share"], setting.get("eta"), memory)
     return Mitigation(
         penalty=moving.penalty,
         after_step=moving.after_step,
+        memory=memory,
         runs=setting["runs"],
         goes_on=setting["runs"] == 1,
-        combine=lambda start, models: combined(start, models, setting["share"]),
+        combine=warp.combine,
+        finish=warp.finish,
     )
