@@ -40,6 +40,11 @@ def ama_family(setting: Mapping[str, Any]) -> str:
     return "-".join(["ama", *parts, *(["own", *own] if own else []), *varied])
 
 
+def by_what_is_given(name: str, *keys: str) -> Callable[[Mapping[str, Any]], str]:
+    """Families that are told apart by numbers that older rows lack: "ama-published", "ama-published-eps-0.2"."""
+    return lambda setting: "-".join([name, *(f"{key}-{setting[key]:g}" for key in keys if key in setting)])
+
+
 def regmean_family(setting: Mapping[str, Any]) -> str:
     """Regression averaging by what differs from its defaults: "regmean", "regmean-samples-50", "regmean-inputs-merged"."""
     varied = [f"{key}-{value:g}" if isinstance(value, int | float) else f"{key}-{value}"

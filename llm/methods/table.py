@@ -5,7 +5,17 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ..errors import UserError
-from .families import REGRESSION, ama_family, by_entry, by_number, by_projection, pattern_family, regmean_family, shades
+from .families import (
+    REGRESSION,
+    ama_family,
+    by_entry,
+    by_number,
+    by_projection,
+    by_what_is_given,
+    pattern_family,
+    regmean_family,
+    shades,
+)
 from .method import Look, Method, Option, Order
 
 PAPER = "arXiv 2309.06256"
@@ -166,9 +176,12 @@ for _method in (
     Method("ma-matrices", "averaging",
         {"ma-matrices": Look(r"MA, embeddings and norms at $\theta_0$", "#24279e", "--", "MA, matrices")},
         f"the public code of {PAPER}", "averaging.schedule.matrices:ratios", order=FROM_THETA_0, hub=True),
-    Method("ama-published", "averaging",
-        {"ama-published": Look("AMA as in the published code", "#ffa948", "-.", "AMA, published")},
-        f"the public code of {PAPER}", searches="ama.work", grouped=True, order=FROM_THETA_0, matrices=True),
+    Method("ama-published", "averaging", {  # rows without options: eps 1e-6, no regulariser
+        "ama-published": Look("AMA as in the published code, without its eps", "#ffa948", "-.", "AMA, published, no eps"),
+        "ama-published-eps-0.2-regulariser-0.0001": Look("AMA as in the published code", "#42c6c6", "-.", "AMA, published"),
+    }, f"the public code of {PAPER}", options={"eps": Option(least=0, needed=False), "regulariser": Option(least=0, needed=False)},
+        searches="ama.work", grouped=True, order=FROM_THETA_0, matrices=True,
+        family=by_what_is_given("ama-published", "eps", "regulariser")),
     Method("extrapolate-early", "averaging",
         shades("extrapolate-early", "extrapolated", "iteration", {2: "#33981b", 3: "#0b0b73", 4: "#dd9e69", 5: "#2246cd"}, ":"),
         "arXiv 2404.16792", "averaging.whole.early:make", {"iteration": Option(least=1, whole=True)}, whole=True,

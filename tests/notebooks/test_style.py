@@ -46,6 +46,7 @@ TOGETHER = [
         "reverse-lines-theta",
         "ma-matrices",
         "ama-published",
+        "ama-published-eps-0.2-regulariser-0.0001",
     ),
     ("ma", "extrapolate", *(f"extrapolate-early-{iteration}" for iteration in (2, 3, 4, 5))),
     ("ma", "tail-2", "tail-3", "tail-4", "soup-2", "soup-3", "model-stock-tensor", "model-stock-model", "dera"),

@@ -112,6 +112,7 @@ def test_an_entry_that_learns_from_samples_has_the_models_that_its_settings_say(
 def test_the_published_ratios_leave_embeddings_and_norms_alone(rows):
     setting = rows["ama-published"][0]["setting"]
     assert (setting["embeddings"], setting["norm"], setting["alpha"]) == ("theta_0", "theta_0", 0.8)
+    assert (setting["eps"], setting["regulariser"]) == (0.2, 1e-4)
     assert sum(setting["alphas"].values()) / 3 == pytest.approx(0.8)
     assert len(set(setting["alphas"].values())) == 3
 
