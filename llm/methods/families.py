@@ -64,16 +64,21 @@ def by_number(name: str, key: str, *others: str) -> Callable[[Mapping[str, Any]]
     """Families that are told apart by a number of the setting, and by others where they are varied: "trim-0.3"."""
 
     def named(setting: Mapping[str, Any]) -> str:
-        varied = [f"{other}-{setting[other]}" for other in others if other in setting]
         value = setting[key]
-        return "-".join([name, value if isinstance(value, str) else f"{value:g}", *varied])
+        first = value if isinstance(value, str) else f"{value:g}"
+        return by_what_is_given(f"{name}-{first}", *others)(setting)
 
     return named
 
 
-def shades(name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-") -> dict[str, Look]:
-    """Looks of the families of `by_number`: value -> colour."""
-    return {
-        f"{name}-{value}": Look(f"{label}, {unit} {value}" if unit else f"{label} {value}", colour, line)
-        for value, colour in colours.items()
-    }
+def shades(
+    name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-", other: str = ""
+) -> dict[str, Look]:
+    """Looks of the families of `by_number`: value -> colour; with `other`, (value, that option's) -> colour."""
+    found = {}
+    for value, colour in colours.items():
+        numbers = value if other else (value,)
+        key = "-".join(map(str, [name, numbers[0], *([other, numbers[1]] if other else [])]))
+        told = ", ".join(f"{one} {number}" for one, number in zip(unit.split(", "), numbers, strict=True))
+        found[key] = Look(f"{label}, {told}" if unit else f"{label} {value}", colour, line)
+    return found

@@ -140,7 +140,8 @@ for _method in (
         shades("trim", "trimmed", "keep", {0.1: "#34c7a2", 0.2: "#3b5bfe", 0.3: "#79650f", 0.6: "#84829e"}),
         "arXiv 2306.01708, section 4, its first step", "averaging.merge.trim:TRIM", {"keep": replace(SHARE, default=0.2)},
         order=FROM_THETA_0, family=by_number("trim", "keep")),
-    Method("dare", "averaging", shades("dare", "DARE", "p", {0.5: "#400cbb", 0.7: "#66d923", 0.9: "#25c24b"}, "--"),
+    Method("dare", "averaging", shades("dare", "DARE", "p", {0.5: "#400cbb", 0.7: "#66d923", 0.9: "#25c24b"}, "--") | shades(
+        "dare", "DARE", "p, mask", {(0.5, 0): "#2a99a5", (0.9, 0): "#374232"}, ":", "mask"),
         "arXiv 2311.03099", "averaging.merge.dare:DARE",
         {"drop": Option(least=0, most=0.999, default=0.9), "mask": Option(least=0, whole=True, needed=False, default=0)},
         order=FROM_THETA_0, family=by_number("dare", "drop", "mask")),
@@ -148,14 +149,18 @@ for _method in (
         "arXiv 2509.08255", "averaging.merge.fapm:FAPM", {"keep": replace(SHARE, default=0.1)},
         order=FROM_THETA_0, family=by_number("fapm", "keep")),
     Method("breadcrumbs", "averaging",
-        shades("breadcrumbs", "breadcrumbs", "density", {0.3: "#e6720f", 0.6: "#69c56b", 0.9: "#7a060a"}, ":"),
+        shades("breadcrumbs", "breadcrumbs", "density", {0.3: "#e6720f", 0.6: "#69c56b", 0.9: "#7a060a"}, ":") | shades(
+            "breadcrumbs", "breadcrumbs", "density, gamma", {(0.1, 0.006): "#969b08", (0.15, 0.006): "#025a1d", (0.2, 0.006): "#8e6b5e"}, "--", "gamma"),
         "arXiv 2312.06795", "averaging.merge.breadcrumbs:BREADCRUMBS",
         {"density": replace(SHARE, default=0.9), "gamma": Option(least=0, most=1, needed=False, default=0.01)},
         order=FROM_THETA_0, family=by_number("breadcrumbs", "density", "gamma")),
-    Method("ties", "averaging", shades("ties", "TIES", "keep", {0.1: "#beb929", 0.2: "#156927", 0.6: "#8a32d8"}),
-        "arXiv 2306.01708", "averaging.merge.ties:TIES", {"keep": replace(SHARE, default=0.2)},
-        order=FROM_ELSEWHERE, family=by_number("ties", "keep"), theta_pre=True),
-    Method("dots", "averaging", shades("dots", "DoTS", "sft", {0.5: "#43c8c6", 1: "#d35063", 2: "#f79882"}, "--"),
+    Method("ties", "averaging", shades("ties", "TIES", "keep", {0.1: "#beb929", 0.2: "#156927", 0.6: "#8a32d8"}) | shades(
+        "ties", "TIES", "keep, scale", {(0.2, 1): "#e79e4a", (0.2, 1.5): "#e75690", (0.2, 2): "#613ad6", (0.6, 1): "#5f5228"}, "--", "scale"),
+        "arXiv 2306.01708", "averaging.merge.ties:TIES",
+        {"keep": replace(SHARE, default=0.2), "scale": Option(least=0, above=True, needed=False, default=1.0)},
+        order=FROM_ELSEWHERE, family=by_number("ties", "keep", "scale"), theta_pre=True),
+    Method("dots", "averaging", shades("dots", "DoTS", "sft", {0.5: "#43c8c6", 1: "#d35063", 2: "#f79882"}, "--") | shades(
+        "dots", "DoTS", "sft, keep", {(0.5, 0.3): "#e4a7db", (1, 0.3): "#2e6c5e", (2, 0.3): "#77a066"}, ":", "keep"),
         "arXiv 2605.00610", "averaging.merge.dots:DOTS",
         {"keep": replace(SHARE, needed=False, default=0.3), "sft": Option(least=0, most=2, default=1.0)},
         order=FROM_ELSEWHERE, family=by_number("dots", "sft", "keep"), theta_pre=True, most=2.0),

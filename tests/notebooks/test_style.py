@@ -39,6 +39,12 @@ TOGETHER = [
     ("ma", "ties-0.1", "ties-0.2", "ties-0.6", "dots-0.5", "dots-1", "dots-2"),
     (
         "ma",
+        *(f"ties-{k}" for k in ("0.2-scale-1", "0.2-scale-1.5", "0.2-scale-2", "0.6-scale-1")),
+        *(f"dots-{s}-keep-0.3" for s in ("0.5", 1, 2)),
+    ),
+    ("ma", *(f"breadcrumbs-{d}-gamma-0.006" for d in (0.1, 0.15, 0.2)), "dare-0.5-mask-0", "dare-0.9-mask-0"),
+    (
+        "ma",
         "ama",
         "lines-alpha",
         "lines-theta",
