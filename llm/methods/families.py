@@ -9,6 +9,7 @@ REGRESSION = {  # what an entry may vary of regression averaging beside its stre
     "samples": Option(least=1, whole=True, needed=False),
     "kind": Option(words=("free", "chat"), numbers=False, needed=False),
     "inputs": Option(words=("own", "merged", "differences"), numbers=False, needed=False),
+    "positions": Option(words=("all", "reply"), numbers=False, needed=False),
     "ridge": Option(least=0, above=True, needed=False),
     "shrinkage": Option(least=0, most=1, needed=False),
     "rows": Option(words=("counts", "ratio"), numbers=False, needed=False),
@@ -77,8 +78,8 @@ def shades(
     """Looks of the families of `by_number`: value -> colour; with `other`, (value, that option's) -> colour."""
     found = {}
     for value, colour in colours.items():
-        numbers = value if other else (value,)
-        key = "-".join(map(str, [name, numbers[0], *([other, numbers[1]] if other else [])]))
+        numbers = list(value) if other else [value]
         told = ", ".join(f"{one} {number}" for one, number in zip(unit.split(", "), numbers, strict=True))
-        found[key] = Look(f"{label}, {told}" if unit else f"{label} {value}", colour, line)
+        key = f"-{other}-".join(map(str, numbers))
+        found[f"{name}-{key}"] = Look(f"{label}, {told}" if unit else f"{label} {value}", colour, line)
     return found
