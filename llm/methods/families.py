@@ -33,6 +33,12 @@ def by_projection(name: str) -> Callable[[Mapping[str, Any]], str]:
     return family
 
 
+def part_family(setting: Mapping[str, Any]) -> str:
+    """One part alone, and whether the embeddings have its ratio: "part-input", "part-input-embeddings-first"."""
+    others = ["embeddings", setting["embeddings"]] if "embeddings" in setting else []
+    return "-".join(["part", setting["part"], *others])
+
+
 def ama_family(setting: Mapping[str, Any]) -> str:
     """AMA by what differs from the paper's: "ama-own-embeddings", "ama-6", "ama-samples-50-regulariser-0.001"."""
     own = [place for place in ("embeddings", "norm", "head") if setting[place] == "own"]

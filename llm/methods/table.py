@@ -12,6 +12,7 @@ from .families import (
     by_number,
     by_projection,
     by_what_is_given,
+    part_family,
     pattern_family,
     regmean_family,
     shades,
@@ -95,9 +96,11 @@ for _method in (
         "part-middle": Look("middle part only", "#e69f00", "-", "middle part"),
         "part-output": Look("output part only", "#56b4e9", "-", "output part"),
         "part-embeddings": Look("embeddings only", "#4b2e83", ":", "embeddings"),
-    }, f"{PAPER}, figure 4", "averaging.merge.linear:LINEAR", options={"part": Option(of_groups=True)},
+        "part-input-embeddings-first": Look("input part and embeddings only", "#24a643", "--", "input + emb."),
+    }, f"{PAPER}, figure 4", "averaging.merge.linear:LINEAR",
+        options={"part": Option(of_groups=True), "embeddings": Option(words=("first",), numbers=False, needed=False)},
         order=Order(("alpha",), ends="theta"),  # alpha = 0 puts the part back, and that is no theta_0
-        family=by_entry("part"), hub=True),
+        family=part_family, hub=True),
     Method("ama", "averaging", {
         "ama": Look("adaptive averaging (AMA)", "#d55e00", "-", "AMA"),
         "ama-own-embeddings": Look("AMA, embeddings apart", "#dd8fbe", "-", "AMA, emb. apart"),

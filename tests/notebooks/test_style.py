@@ -18,7 +18,7 @@ from llm.methods import looks
 SAME = 0.5  # in CIELAB: colours nearer than this are one to some eyes, even in different figures
 TOGETHER = [
     ("theta_0", "theta", "early-stopping", "ma", "ama", "ama-own-embeddings"),
-    ("theta_0", "theta", "part-input", "part-middle", "part-output", "part-embeddings"),
+    ("theta_0", "theta", "part-input", "part-middle", "part-output", "part-embeddings", "part-input-embeddings-first"),
     ("early-stopping", "ma", "l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma"),
     ("early-stopping", "ma", *(f"{name}-on-policy" for name in "l1 l2 kd lora-mlp lora-mlp-attention sma er".split())),
     ("ma", "ama", "adamerging"),
