@@ -148,7 +148,10 @@ class HubPreset(Preset):
     ama: HubAma
     evaluate: HubEvaluate
 
-    left_out: ClassVar[dict[str, tuple]] = {"inputs": ("differences",)}  # which need theta_pre, and all layers at once
+    left_out: ClassVar[dict[str, tuple]] = {  # what needs theta_pre, or all layers at once
+        "inputs": ("differences",),
+        "positions": ("reply",),
+    }
 
     @property
     def needs_gpus(self) -> bool:

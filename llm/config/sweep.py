@@ -141,6 +141,12 @@ class AveragingEntry(Entry):
                 if name not in self.grouping.names:
                     allowed = ", ".join(self.grouping.names)
                     raise refused(f"options.{key} = {name!r} is an unknown name; allowed are {allowed}")
+        for place in self.options.get("embeddings", ()):
+            if place != self.grouping.embeddings:
+                given = self.grouping.embeddings
+                raise refused(
+                    f"grouping.embeddings = {given} is not allowed with options.embeddings = {place}; allowed is {place}"
+                )
         for alpha, added in (
             (alpha, added) for alpha in self.alphas for row in self.options.get("offsets", ()) for added in row
         ):

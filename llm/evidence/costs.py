@@ -58,14 +58,14 @@ COSTS: dict[str, Cost] = {
     "ogpsa": Cost("on-policy", EACH, "theta_0's samples"),
     "nspo": Cost("on-policy", EACH, "theta_0's samples"),
 }
-NO_DATA = {"regmean-inputs-differences"}  # families that do without their method's data
+NO_DATA = "regmean-inputs-differences"  # the family, and what it begins, that does without its method's data
 GENERAL = {"ogpsa-documents", "nspo-documents", "nspo-attention-documents"}  # that take general text instead of samples
 
 
 def cost_of(method: str, family: str = "") -> Cost:
     """The cost of a method, or of one of its families (`llm.methods.family`)."""
     cost = COSTS[method]
-    data = "none" if family in NO_DATA else "general text" if family in GENERAL else cost.data
+    data = "none" if family.startswith(NO_DATA) else "general text" if family in GENERAL else cost.data
     return Cost(cost.group, cost.training, data, cost.memory)
 
 

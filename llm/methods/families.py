@@ -9,6 +9,7 @@ REGRESSION = {  # what an entry may vary of regression averaging beside its stre
     "samples": Option(least=1, whole=True, needed=False),
     "kind": Option(words=("free", "chat"), numbers=False, needed=False),
     "inputs": Option(words=("own", "merged", "differences"), numbers=False, needed=False),
+    "positions": Option(words=("all", "reply"), numbers=False, needed=False),
     "ridge": Option(least=0, above=True, needed=False),
     "shrinkage": Option(least=0, most=1, needed=False),
     "rows": Option(words=("counts", "ratio"), numbers=False, needed=False),
@@ -32,12 +33,23 @@ def by_projection(name: str) -> Callable[[Mapping[str, Any]], str]:
     return family
 
 
+def part_family(setting: Mapping[str, Any]) -> str:
+    """One part alone, and whether the embeddings have its ratio: "part-input", "part-input-embeddings-first"."""
+    others = ["embeddings", setting["embeddings"]] if "embeddings" in setting else []
+    return "-".join(["part", setting["part"], *others])
+
+
 def ama_family(setting: Mapping[str, Any]) -> str:
     """AMA by what differs from the paper's: "ama-own-embeddings", "ama-6", "ama-samples-50-regulariser-0.001"."""
     own = [place for place in ("embeddings", "norm", "head") if setting[place] == "own"]
     parts = [] if setting["parts"] == 3 else [str(setting["parts"])]
     varied = [f"{key}-{setting[key]:g}" for key in ("samples", "regulariser") if key in setting]
     return "-".join(["ama", *parts, *(["own", *own] if own else []), *varied])
+
+
+def by_what_is_given(name: str, *keys: str) -> Callable[[Mapping[str, Any]], str]:
+    """Families that are told apart by numbers that older rows lack: "ama-published", "ama-published-eps-0.2"."""
+    return lambda setting: "-".join([name, *(f"{key}-{setting[key]:g}" for key in keys if key in setting)])
 
 
 def regmean_family(setting: Mapping[str, Any]) -> str:
@@ -59,16 +71,21 @@ def by_number(name: str, key: str, *others: str) -> Callable[[Mapping[str, Any]]
     """Families that are told apart by a number of the setting, and by others where they are varied: "trim-0.3"."""
 
     def named(setting: Mapping[str, Any]) -> str:
-        varied = [f"{other}-{setting[other]}" for other in others if other in setting]
         value = setting[key]
-        return "-".join([name, value if isinstance(value, str) else f"{value:g}", *varied])
+        first = value if isinstance(value, str) else f"{value:g}"
+        return by_what_is_given(f"{name}-{first}", *others)(setting)
 
     return named
 
 
-def shades(name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-") -> dict[str, Look]:
-    """Looks of the families of `by_number`: value -> colour."""
-    return {
-        f"{name}-{value}": Look(f"{label}, {unit} {value}" if unit else f"{label} {value}", colour, line)
-        for value, colour in colours.items()
-    }
+def shades(
+    name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-", other: str = ""
+) -> dict[str, Look]:
+    """Looks of the families of `by_number`: value -> colour; with `other`, (value, that option's) -> colour."""
+    found = {}
+    for value, colour in colours.items():
+        numbers = list(value) if other else [value]
+        told = ", ".join(f"{one} {number}" for one, number in zip(unit.split(", "), numbers, strict=True))
+        key = f"-{other}-".join(map(str, numbers))
+        found[f"{name}-{key}"] = Look(f"{label}, {told}" if unit else f"{label} {value}", colour, line)
+    return found

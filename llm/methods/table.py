@@ -5,7 +5,18 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ..errors import UserError
-from .families import REGRESSION, ama_family, by_entry, by_number, by_projection, pattern_family, regmean_family, shades
+from .families import (
+    REGRESSION,
+    ama_family,
+    by_entry,
+    by_number,
+    by_projection,
+    by_what_is_given,
+    part_family,
+    pattern_family,
+    regmean_family,
+    shades,
+)
 from .method import Look, Method, Option, Order
 
 PAPER = "arXiv 2309.06256"
@@ -85,9 +96,11 @@ for _method in (
         "part-middle": Look("middle part only", "#e69f00", "-", "middle part"),
         "part-output": Look("output part only", "#56b4e9", "-", "output part"),
         "part-embeddings": Look("embeddings only", "#4b2e83", ":", "embeddings"),
-    }, f"{PAPER}, figure 4", "averaging.merge.linear:LINEAR", options={"part": Option(of_groups=True)},
+        "part-input-embeddings-first": Look("input part and embeddings only", "#24a643", "--", "input + emb."),
+    }, f"{PAPER}, figure 4", "averaging.merge.linear:LINEAR",
+        options={"part": Option(of_groups=True), "embeddings": Option(words=("first",), numbers=False, needed=False)},
         order=Order(("alpha",), ends="theta"),  # alpha = 0 puts the part back, and that is no theta_0
-        family=by_entry("part"), hub=True),
+        family=part_family, hub=True),
     Method("ama", "averaging", {
         "ama": Look("adaptive averaging (AMA)", "#d55e00", "-", "AMA"),
         "ama-own-embeddings": Look("AMA, embeddings apart", "#dd8fbe", "-", "AMA, emb. apart"),
@@ -130,7 +143,8 @@ for _method in (
         shades("trim", "trimmed", "keep", {0.1: "#34c7a2", 0.2: "#3b5bfe", 0.3: "#79650f", 0.6: "#84829e"}),
         "arXiv 2306.01708, section 4, its first step", "averaging.merge.trim:TRIM", {"keep": replace(SHARE, default=0.2)},
         order=FROM_THETA_0, family=by_number("trim", "keep")),
-    Method("dare", "averaging", shades("dare", "DARE", "p", {0.5: "#400cbb", 0.7: "#66d923", 0.9: "#25c24b"}, "--"),
+    Method("dare", "averaging", shades("dare", "DARE", "p", {0.5: "#400cbb", 0.7: "#66d923", 0.9: "#25c24b"}, "--") | shades(
+        "dare", "DARE", "p, mask", {(0.5, 0): "#2a99a5", (0.9, 0): "#374232"}, ":", "mask"),
         "arXiv 2311.03099", "averaging.merge.dare:DARE",
         {"drop": Option(least=0, most=0.999, default=0.9), "mask": Option(least=0, whole=True, needed=False, default=0)},
         order=FROM_THETA_0, family=by_number("dare", "drop", "mask")),
@@ -138,14 +152,18 @@ for _method in (
         "arXiv 2509.08255", "averaging.merge.fapm:FAPM", {"keep": replace(SHARE, default=0.1)},
         order=FROM_THETA_0, family=by_number("fapm", "keep")),
     Method("breadcrumbs", "averaging",
-        shades("breadcrumbs", "breadcrumbs", "density", {0.3: "#e6720f", 0.6: "#69c56b", 0.9: "#7a060a"}, ":"),
+        shades("breadcrumbs", "breadcrumbs", "density", {0.3: "#e6720f", 0.6: "#69c56b", 0.9: "#7a060a"}, ":") | shades(
+            "breadcrumbs", "breadcrumbs", "density, gamma", {(0.1, 0.006): "#969b08", (0.15, 0.006): "#025a1d", (0.2, 0.006): "#8e6b5e"}, "--", "gamma"),
         "arXiv 2312.06795", "averaging.merge.breadcrumbs:BREADCRUMBS",
         {"density": replace(SHARE, default=0.9), "gamma": Option(least=0, most=1, needed=False, default=0.01)},
         order=FROM_THETA_0, family=by_number("breadcrumbs", "density", "gamma")),
-    Method("ties", "averaging", shades("ties", "TIES", "keep", {0.1: "#beb929", 0.2: "#156927", 0.6: "#8a32d8"}),
-        "arXiv 2306.01708", "averaging.merge.ties:TIES", {"keep": replace(SHARE, default=0.2)},
-        order=FROM_ELSEWHERE, family=by_number("ties", "keep"), theta_pre=True),
-    Method("dots", "averaging", shades("dots", "DoTS", "sft", {0.5: "#43c8c6", 1: "#d35063", 2: "#f79882"}, "--"),
+    Method("ties", "averaging", shades("ties", "TIES", "keep", {0.1: "#beb929", 0.2: "#156927", 0.6: "#8a32d8"}) | shades(
+        "ties", "TIES", "keep, scale", {(0.2, 1): "#e79e4a", (0.2, 1.5): "#e75690", (0.2, 2): "#613ad6", (0.6, 1): "#5f5228"}, "--", "scale"),
+        "arXiv 2306.01708", "averaging.merge.ties:TIES",
+        {"keep": replace(SHARE, default=0.2), "scale": Option(least=0, above=True, needed=False, default=1.0)},
+        order=FROM_ELSEWHERE, family=by_number("ties", "keep", "scale"), theta_pre=True),
+    Method("dots", "averaging", shades("dots", "DoTS", "sft", {0.5: "#43c8c6", 1: "#d35063", 2: "#f79882"}, "--") | shades(
+        "dots", "DoTS", "sft, keep", {(0.5, 0.3): "#e4a7db", (1, 0.3): "#2e6c5e", (2, 0.3): "#77a066"}, ":", "keep"),
         "arXiv 2605.00610", "averaging.merge.dots:DOTS",
         {"keep": replace(SHARE, needed=False, default=0.3), "sft": Option(least=0, most=2, default=1.0)},
         order=FROM_ELSEWHERE, family=by_number("dots", "sft", "keep"), theta_pre=True, most=2.0),
@@ -166,9 +184,12 @@ for _method in (
     Method("ma-matrices", "averaging",
         {"ma-matrices": Look(r"MA, embeddings and norms at $\theta_0$", "#24279e", "--", "MA, matrices")},
         f"the public code of {PAPER}", "averaging.schedule.matrices:ratios", order=FROM_THETA_0, hub=True),
-    Method("ama-published", "averaging",
-        {"ama-published": Look("AMA as in the published code", "#ffa948", "-.", "AMA, published")},
-        f"the public code of {PAPER}", searches="ama.work", grouped=True, order=FROM_THETA_0, matrices=True),
+    Method("ama-published", "averaging", {  # rows without options: eps 1e-6, no regulariser
+        "ama-published": Look("AMA as in the published code, without its eps", "#ffa948", "-.", "AMA, published, no eps"),
+        "ama-published-eps-0.2-regulariser-0.0001": Look("AMA as in the published code", "#42c6c6", "-.", "AMA, published"),
+    }, f"the public code of {PAPER}", options={"eps": Option(least=0, needed=False), "regulariser": Option(least=0, needed=False)},
+        searches="ama.work", grouped=True, order=FROM_THETA_0, matrices=True,
+        family=by_what_is_given("ama-published", "eps", "regulariser")),
     Method("extrapolate-early", "averaging",
         shades("extrapolate-early", "extrapolated", "iteration", {2: "#33981b", 3: "#0b0b73", 4: "#dd9e69", 5: "#2246cd"}, ":"),
         "arXiv 2404.16792", "averaging.whole.early:make", {"iteration": Option(least=1, whole=True)}, whole=True,

@@ -15,7 +15,7 @@ import torch
 
 from ..averaging.ama.optimise import optimise_ratios
 from ..averaging.ama.parameterise import middle_weights, penalty
-from ..averaging.ama.published import optimise_published
+from ..averaging.ama.published import EPS, optimise_published
 from ..config import AveragingEntry
 from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
@@ -33,7 +33,7 @@ from .rsf import sample
 def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -> Found:
     """What an entry's models are called in rows, and their ratios; samples and optimises what `folder` lacks, or an older run's.
 
-    The setting is {"alpha"}, and "samples" and "regulariser" where the entry varies them.
+    The setting is {"alpha"}, and "samples", "eps" and "regulariser" where the entry has them.
     """
     theta_0, result = run.folder / "theta_0", []
     samples = _labelled(run, folder) if entry.method == "adamerging" else _sampled(run, theta, folder)
@@ -48,7 +48,7 @@ def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -
 
 
 def _variants(entry: AveragingEntry, kept: int) -> list[dict]:
-    """Every combination of an entry's numbers of samples and coefficients; one of nothing where it varies neither."""
+    """Every combination of an entry's numbers of samples, eps and coefficients; one of nothing where it has none."""
     for count in entry.options.get("samples", ()):
         if count != "all" and count > kept:
             raise UserError(
@@ -102,12 +102,14 @@ def find_ratios(
     out: Path,
     samples: int | None = None,
     regulariser: float = 0.0,
+    eps: float = EPS,
 ) -> None:
     """For each mean ratio of an entry the ratios of the groups: {"<alpha>": {"alphas": {group: ratio}, "path": [..]}}.
 
     Args:
         kept: the file of samples, of which the first `samples` (None: `ama.draw`) are learned from.
         regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.ama.parameterise`).
+        eps: what "ama-published" adds to each number's sigmoid.
     """
     grouping = entry.grouping.of_model(run.preset.model)
     tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device, entry.spec.matrices)
@@ -123,7 +125,7 @@ def find_ratios(
         pull = penalty(weights, alpha) if regulariser else None
         how: dict = {"steps": settings.steps, "lr": settings.lr}
         if entry.method == "ama-published":
-            result = optimise_published(*models, alpha, batches, **how)
+            result = optimise_published(*models, alpha, batches, **how, eps=eps, regulariser=regulariser)
         else:
             result = optimise_ratios(*models, alpha, batches, **how, regulariser=pull)
         found[str(alpha)] = {"alphas": result.alphas, "path": result.path}

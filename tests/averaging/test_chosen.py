@@ -83,9 +83,12 @@ def test_ties_by_hand():
     assert merged("ties", theta_0, theta, 0.5, pre, keep=1.0)[2] == 0.0  # they cancel: theta_pre stays
     for ratio, end in ((0.0, theta_0), (1.0, theta)):
         assert merged("ties", theta_0, theta, ratio, pre, keep=1.0) == end
+    longer = merged("ties", theta_0, theta, 0.25, pre, keep=1.0, scale=1.5)
+    assert longer == pytest.approx([1.5 * value for value in expected])
     moved = [[value + 1 for value in model] for model in (theta_0, theta, pre)]
-    shifted = merged("ties", *moved[:2], 0.25, moved[2], keep=1.0)
-    assert shifted == pytest.approx([value + 1 for value in expected])
+    for scale in (1.0, 2.0):  # of what is added to theta_pre
+        shifted = merged("ties", *moved[:2], 0.25, moved[2], keep=1.0, scale=scale)
+        assert shifted == pytest.approx([scale * value + 1 for value in expected])
 
 
 def test_dots_by_hand():

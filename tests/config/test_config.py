@@ -241,6 +241,11 @@ def test_a_wrong_preset_is_one_sentence_that_names_key_value_and_what_is_allowed
             ["inputs"],
             "averaging.1: options.part = 'inputs' is an unknown name; allowed are input, middle, output, embeddings$",
         ),
+        (
+            "averaging.1.options.embeddings",
+            ["first"],
+            "averaging.1: grouping.embeddings = own is not allowed with options.embeddings = first; allowed is first$",
+        ),
         ("rlhf", ["rsf", "grpo"], "rlhf.1 = 'grpo' is not allowed; .*'rsf', 'dpo', 'ppo', .* or 'rsf-run3'"),
         ("rlhf", [], "rlhf = .. is not allowed; "),
         ("rlhf", None, "the key rlhf is missing; every key must be given"),

@@ -129,10 +129,16 @@ def test_ways_of_a_method_have_names_of_their_own():
     assert family("ama", {**grouping, "embeddings": "own", "head": "own"}) == "ama-own-embeddings-head"
     assert family("ama", {**grouping, "parts": 6}) == "ama-6"
     assert family("part", {"part": "input", "alpha": 0.1}) == "part-input"
+    assert family("part", {"part": "input", "embeddings": "first", "alpha": 0.1}) == "part-input-embeddings-first"
     assert family("lora", {"targets": "mlp+attention", "rank": 4}) == "lora-mlp-attention"
     assert family("oracle", {**grouping, "chosen_by": "gold_reward"}) == "oracle-gold_reward"
     varied = {**grouping, "samples": 50, "regulariser": 1e-3}
     assert family("ama", varied) == "ama-samples-50-regulariser-0.001"
+    assert family("ama-published", grouping) == "ama-published"
+    assert (
+        family("ama-published", {**grouping, "eps": 0.2, "regulariser": 1e-4})
+        == "ama-published-eps-0.2-regulariser-0.0001"
+    )
     assert family("ma", {"alpha": 0.1}) == "ma"
 
 

@@ -18,7 +18,7 @@ from llm.methods import looks
 SAME = 0.5  # in CIELAB: colours nearer than this are one to some eyes, even in different figures
 TOGETHER = [
     ("theta_0", "theta", "early-stopping", "ma", "ama", "ama-own-embeddings"),
-    ("theta_0", "theta", "part-input", "part-middle", "part-output", "part-embeddings"),
+    ("theta_0", "theta", "part-input", "part-middle", "part-output", "part-embeddings", "part-input-embeddings-first"),
     ("early-stopping", "ma", "l1", "l2", "kd", "lora-mlp", "lora-mlp-attention", "sma"),
     ("early-stopping", "ma", *(f"{name}-on-policy" for name in "l1 l2 kd lora-mlp lora-mlp-attention sma er".split())),
     ("ma", "ama", "adamerging"),
@@ -39,6 +39,12 @@ TOGETHER = [
     ("ma", "ties-0.1", "ties-0.2", "ties-0.6", "dots-0.5", "dots-1", "dots-2"),
     (
         "ma",
+        *(f"ties-{k}" for k in ("0.2-scale-1", "0.2-scale-1.5", "0.2-scale-2", "0.6-scale-1")),
+        *(f"dots-{s}-keep-0.3" for s in ("0.5", 1, 2)),
+    ),
+    ("ma", *(f"breadcrumbs-{d}-gamma-0.006" for d in (0.1, 0.15, 0.2)), "dare-0.5-mask-0", "dare-0.9-mask-0"),
+    (
+        "ma",
         "ama",
         "lines-alpha",
         "lines-theta",
@@ -46,6 +52,7 @@ TOGETHER = [
         "reverse-lines-theta",
         "ma-matrices",
         "ama-published",
+        "ama-published-eps-0.2-regulariser-0.0001",
     ),
     ("ma", "extrapolate", *(f"extrapolate-early-{iteration}" for iteration in (2, 3, 4, 5))),
     ("ma", "tail-2", "tail-3", "tail-4", "soup-2", "soup-3", "model-stock-tensor", "model-stock-model", "dera"),

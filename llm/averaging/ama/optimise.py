@@ -98,6 +98,7 @@ def descend(
     steps: int,
     lr: float | Callable[[int], float],
     regulariser: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    of_numbers: Callable[[torch.Tensor], torch.Tensor] | None = None,
     state: AmaState | None = None,
     progress: Callable[[AmaState], None] | None = None,
 ) -> AmaResult:
@@ -106,7 +107,7 @@ def descend(
     gradient: (group -> ratio, batch) -> (loss, its slopes (groups,)).
     batches: one a step, beginning with the first step that is left.
     place: (s, alpha) -> ratios (`parameterise.placement`).
-    lr: Adam's rate on s, or step (0, 1, ..) -> rate.
+    lr: Adam's rate on s, or step (0, 1, ..) -> rate. regulariser, of_numbers: of the ratios and of s, added to the loss.
     Raises UserError for an alpha outside [0, 1], fewer batches than steps, or a loss that is not finite.
     """
     if not 0 <= alpha <= 1:
@@ -122,7 +123,8 @@ def descend(
         if not isfinite(loss):
             raise UserError(f"the loss is {loss} at step {step}; allowed are finite numbers, so look at the weights.")
         path.append({"step": step, "loss": loss, "alphas": _named(groups, alphas)})
-        objective = alphas @ slopes + (regulariser(alphas) if regulariser else 0.0)
+        penalties = [of(value) for of, value in ((regulariser, alphas), (of_numbers, s)) if of]
+        objective = alphas @ slopes + sum(penalties)
         adam.param_groups[0]["lr"] = lr(step) if callable(lr) else lr
         adam.zero_grad()
         objective.backward()

@@ -55,7 +55,7 @@ class Made:
 
     _FORMULA: ClassVar[str] = (
         "W_0 + (W - W_0) G_1 (lambda G_0 + G_1)^-1, G_0 and G_1 the Gram matrices of the layer's inputs on theta_0's own text and on "
-        "theta's own replies (regression averaging, arXiv 2212.09849, on the two models' own samples), with a ridge towards\n"
+        "prompts with theta's own replies to them (regression averaging, arXiv 2212.09849, on the two models' own samples), with a ridge towards\n"
         "(1 - alpha) theta_0 + alpha theta, alpha = 1 / (1 + lambda), which is also what all other tensors are"
     )
 

@@ -3,7 +3,9 @@
 theta_pre + sft s_0 top(theta_0 - theta_pre) + ratio s_1 top(theta - theta_0), top: the share `keep` of largest magnitude of each tensor
 (theirs: 30 %), s: ||change|| / ||top(change)||. They take both coefficients from [.5, 2] by a search; here they are given: `sft`
 and the ratio, up to 2. Their lengths are those of the whole model's changes, here each tensor's, so that tensors can be
-merged one by one. Neither theta_0 nor theta is an end: ratio 0 is theta_pre with tuning's trimmed change.
+merged one by one. Their RLVR change begins at theta_pre too (theta - theta_pre, of a model aligned without tuning), ours at theta_0, since
+theta is aligned from there; and their public configurations leave the stretching off, which is an option there. Neither theta_0 nor theta is an
+end: ratio 0 is theta_pre with tuning's trimmed change.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """Trimming: of each tensor only the changes of largest magnitude are taken over, at the ratio; the others stay theta_0's.
 
 The first step of TIES-merging (Yadav et al., arXiv 2306.01708, section 4), without rescaling; the election of signs, its second step,
-needs two changes from one start (`ties.py`). Their default is to keep 20 %. Ratio 0 is theta_0; ratio 1 is theta_0 with the kept
+needs two changes from one start (`ties.py`). Their default is to keep 20 %, of the whole model's changes at
+once; here it is each tensor's share, as in mergekit. Ratio 0 is theta_0; ratio 1 is theta_0 with the kept
 changes, and theta only where all are kept.
 """
 

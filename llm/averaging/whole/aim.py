@@ -8,7 +8,8 @@ used most; an input that is never used keeps alpha. omega = 1 is model averaging
 
 As in the authors' public code (github.com/ahnobari/ActivationInformedMerging, commit e7eccd5, `get_calib_feat` and `apply_relaxation` in
 MergeModels/ActivationMerging/_utils.py; omega = .4 in their script and experiments, .2 to .6 recommended): the weight of a norm is a
-diagonal matrix, relaxed by what the norm is given; embeddings and biases are averaged. So is a head that is tied to the embeddings.
+diagonal matrix, relaxed by what the norm is given; embeddings and biases are averaged. So is a head that is tied to the embeddings; in
+their code it is relaxed, and with it the embeddings, which are the same parameter.
 They calibrate on 256 texts of the Pile, in blocks of 512 tokens; here it is as many free samples of theta_0, those of regression averaging.
 """
 

@@ -94,6 +94,20 @@ def gather(model: nn.Module, batches: Iterable[Tensor]) -> Grams:
     return gatherer.grams(sum(ids.numel() for ids in batches))
 
 
+def beyond(whole: Grams, part: Grams, tokens: tuple[int, int]) -> Grams:
+    """The Grams of what texts have beyond their beginnings: n G - m G_part over n - m tokens.
+
+    In a causal model a beginning reads the same alone, so its sums are in the whole's. tokens: (n, m). Layers with one Gram in common
+    keep one.
+    """
+    count, fewer = tokens
+    made: dict[int, Gram] = {}
+    for name, gram in whole.items():
+        rest = count * gram.matrix - (fewer * part[name].matrix if name in part else 0)
+        made.setdefault(id(gram), Gram((rest.clamp(min=0) if gram.is_diagonal else rest) / (count - fewer)))
+    return {name: made[id(gram)] for name, gram in whole.items()}
+
+
 class Gatherer:
     """Sums up the inputs of some modules, by hooks, while `listening`; `begin` says which ids are read next."""
 

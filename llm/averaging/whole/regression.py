@@ -13,7 +13,9 @@ that only theta's replies use follow theta, those that only theta_0's text uses 
 alpha = 1 / (1 + lambda). Model averaging is (1) with G_0 = G_1, adaptive averaging one ratio for all directions of a part.
 
 **Ridge.** What neither uses is not determined by (1), and what both hardly use is extrapolated. So both G get r m I, with m the mean
-diagonal of (lambda G_0 + G_1) / (1 + lambda): such directions get the ratio 1 / (1 + lambda), model averaging's.
+diagonal of (lambda G_0 + G_1) / (1 + lambda): such directions get the ratio 1 / (1 + lambda), model averaging's. A known weakness: one
+huge direction makes all others look unused. Real models have such a one where the first token is an attention sink (of SmolLM2-135M's inputs
+of down_proj it has .98 to 1.00 of the trace in layers 11 and 28), and there the layer is averaged rather than regressed, but for that direction.
 **Shrinkage** s multiplies what is off the diagonals by 1 - s (Jin et al. have 1 - s = .9).
 
 An embedding is a linear layer with one-hot inputs. Its G are diagonal, the shares of the tokens, and (1) is a ratio for each row:

@@ -1,8 +1,8 @@
 """Model Stock (Jang et al., arXiv 2403.19522): the mean of N runs from one theta_0, drawn back to theta_0 as far as the runs disagree.
 
 (1 - t) theta_0 + t mean(theta_n) with t = N cos / (1 + (N - 1) cos), cos the mean cosine between the runs' changes from theta_0: for
-each tensor, as theirs for each layer, or for the whole model. t is in [0, 1]: 1 where all runs changed alike, and 0 where their
-changes are at right angles, or further apart, or nothing changed.
+each tensor, as theirs for each layer, or for the whole model, tied tensors once. t is in [0, 1]: 1 where all runs changed alike, and 0
+where their changes are at right angles, or further apart, or nothing changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..live import tied
 from ..soup import mean
 from . import Build, Materials, State
 from .means import runs_of, towards
@@ -40,7 +41,8 @@ def make(materials: Materials) -> Build:
     def build(setting: Mapping[str, Any]) -> torch.nn.Module:
         runs = setting["runs"]
         states = runs_of(materials, runs)
-        moving = [name for name, tensor in materials.theta.items() if tensor.is_floating_point()]
+        owners = tied(materials.model.state_dict())
+        moving = [name for name, one in materials.theta.items() if one.is_floating_point() and name not in owners]
         units = [moving] if setting["per"] == "model" else [[name] for name in moving]
         alphas = dict.fromkeys(materials.theta, 0.0)
         for names in units:
