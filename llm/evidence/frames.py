@@ -144,7 +144,8 @@ def _check_complete(rows: pd.DataFrame) -> None:
     of_start = rows[(rows["method"] == "theta_0") & rows["metric"].isin([*SCORES, *OF_EVERY_MODEL])]
     further = set(zip(of_start["seed"], of_start["metric"], strict=True))
     models = rows[rows["method"] != "chance"]
-    families = ["method", *(name for name in columns() if name not in steps())]
+    # what is a step of one method may tell families of another apart (`keep`), as their names do
+    families = ["family", "method", *(name for name in columns() if name not in steps())]
     places: dict[int, dict[int, list[int]]] = {}  # family -> setting -> its rows: frames of each would take seconds
     numbers = (models.groupby(by, dropna=False).ngroup().tolist() for by in (families, steps()))
     for place, (number, step) in enumerate(zip(*numbers, strict=True)):
@@ -162,7 +163,7 @@ def _check_complete(rows: pd.DataFrame) -> None:
             ended = {one for one, end in last.items() if end < iteration[group[0]]}
             measured = {(seed[place], metric[place]) for place in group}
             if missing := sorted({one for one in wanted if one[0] not in ended} - measured):
-                given = models.iloc[group[0]][[*families[1:], *steps()]]
+                given = models.iloc[group[0]][[*families[2:], *steps()]]
                 setting = {str(name): value for name, value in given.items() if pd.notna(value)}
                 raise UserError(
                     f"results: no row for method = {method[group[0]]}, setting = {setting_key(setting)}, "

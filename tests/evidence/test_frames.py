@@ -182,3 +182,21 @@ def test_a_run_may_stop_an_iteration_earlier_on_one_seed_but_may_not_leave_one_o
     }
     with pytest.raises(UserError, match="method = early-stopping.*seed = 1.*every seed needs the same rows"):
         after(read_preset(write(tmp_path / "torn", without(first))), "rsf")
+
+
+@pytest.mark.parametrize(
+    ("method", "known"), [("dots", {"sft": 1.0}), ("dare", {"drop": 0.9}), ("ties", {"keep": 0.2})]
+)
+def test_what_newer_seeds_add_under_an_option_that_older_rows_lack_is_a_family_of_its_own(tmp_path, method, known):
+    """Also where the option is what orders another method's path (`keep`); within the new family all seeds need the same."""
+    added = {"dots": {"keep": 0.3}, "dare": {"mask": 0}, "ties": {"scale": 1.0}}[method]
+    old = [row for alpha in (0.5, 0.75) for row in rows_of(0, method, {**known, "alpha": alpha}, model(0.5, 0.9))]
+    new = [
+        row for alpha in (0.5, 1.0) for row in rows_of(1, method, {**known, **added, "alpha": alpha}, model(0.5, 0.9))
+    ]
+    found = after(read_preset(write(tmp_path / "both", core(0) + core(1) + old + new)), "rsf")
+    seeds = found[found["method"] == method].groupby("family")["seed"].unique()
+    assert sorted(map(list, seeds)) == [[0], [1]]
+    begun = rows_of(0, method, {**known, **added, "alpha": 0.5}, model(0.5, 0.9))
+    with pytest.raises(UserError, match=f"method = {method}, .*seed = 0.*every seed needs the same rows"):
+        after(read_preset(write(tmp_path / "begun", core(0) + core(1) + old + new + begun)), "rsf")

@@ -62,10 +62,19 @@ def test_the_patterns_are_figure_9s_in_both_readings_as_post_rlhf_shares(rows):
 
 
 def test_every_entry_has_a_row_of_every_metric_for_every_setting(rows):
-    counts = {"patterns": 9, "patterns-theta-0": 9, "ama-layers": 4, "adamerging": 4, "oracle": 8}
+    counts = {
+        "patterns": 9,
+        "patterns-theta-0": 9,
+        "part-input-embeddings": 3,
+        "ama-layers": 4,
+        "adamerging": 4,
+        "oracle": 8,
+    }
     assert {label: len(found) for label, found in rows.items()} == {
         label: len(METRICS) * count for label, count in counts.items()
     }
+    settings = [row["setting"] for row in rows["part-input-embeddings"] if row["metric"] == "reward"]
+    assert settings == [{"part": "input", "embeddings": "first", "alpha": alpha} for alpha in (0.2, 0.5, 0.8)]
     for label in ("ama-layers", "adamerging"):
         for alpha in (0.2, 0.4, 0.6, 0.8):
             assert set(values(rows[label], SWEEP.entry(label).method, alpha=alpha)) == set(METRICS)
