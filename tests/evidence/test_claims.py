@@ -223,7 +223,7 @@ def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
         "P8": {"sweep mitigations-on-policy"},
         "P9": {"sweep regmean"},
         "P10": {"sweep merging-gold"},
-        "P11": {"sweep training-time"},
+        "P11": {"sweep regmean"},
         "P12": {"sweep training-time"},
     }
     assert verdicts(found)["C4"] == "not measured"
@@ -280,7 +280,7 @@ def test_what_a_preset_has_no_rows_of_is_not_measured_and_a_log_likelihood_is_to
     assert not by_gold and perfect == ["rows of gold_reward"] * 3
     tax = next(line for line in told if line.part == "abilities: DPO's theta above RSF's: log-likelihood of text")
     assert tax.estimate == pytest.approx(0.3 * 10 * np.mean(list(COSTS.values())))  # DPO takes 0.7 of what RSF takes
-    assert render.number(tax).endswith("nats a token")
+    assert "] nats a token, 3 seeds" in render.number(tax)
 
 
 def test_a_claim_about_another_preset_is_judged_on_its_rows_beside_the_others(tmp_path):
