@@ -142,6 +142,14 @@ def test_what_only_imitates_ends_below_thetas_reward():
     assert len(ends) == 12 and max(ends) < 0.8
 
 
+def test_reading_falls_on_most_seeds_and_by_two_of_them_for_the_most_part():
+    line = found("C1", "reading comprehension: theta below theta_0", "")
+    lost = sorted(-one for one in line["per_seed"])
+    assert (sum(one > 0 for one in lost), len(lost)) == (10, 12)
+    assert round(line["sign_flip"], 3) == 0.005 and line["p"] > 0.05
+    assert sum(lost[-2:]) / sum(lost) == pytest.approx(0.75, abs=0.05)
+
+
 def test_the_first_world_has_adaptive_ratios_below_one_ratio_after_rsf():
     assert found("C7a", "RSF: AMA with K = 3 above MA", "reward", FIRST)["verdict"] == "fails"
 

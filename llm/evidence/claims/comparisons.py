@@ -39,15 +39,16 @@ IN_EVERY_ITERATION = {
     name: Route("rsf", f"{route.family}-on-policy", "mitigations-on-policy") for name, route in IMITATING.items()
 }
 IN_TRAINING = {
-    looks()[family].label: Route("rsf", family, "training-time")
+    looks()[family].label.replace(r"$\theta_0$", "theta_0"): Route("rsf", family, "training-time")
     for family in (
         *("kl-anchor", "ema-anchor-0.1", "ema", "bema", "warp-0.3", "warp-0.6", "ondare", "onties"),
         *("ogpsa-documents", "nspo", "nspo-attention"),
     )
 }
 HOLDING_BACK = {
-    looks()[family].label: Route("rsf", family, "training-time")
-    for family in ("kl-anchor", "ema-anchor-0.1", "warp-0.3", "onties")
+    name: route
+    for name, route in IN_TRAINING.items()
+    if route.family in ("kl-anchor", "ema-anchor-0.1", "warp-0.3", "onties")
 }
 SUGGESTED_BY = (10,)  # the only seed that these had been measured on when the claim on them was made
 UNEQUAL = {  # what figure 9 adds to equal ratios; its numbers are shares of theta or of theta_0
