@@ -90,16 +90,17 @@ def saved(
     if flat := [seed for seed in seeds if rise.get(seed, (0.0, 0.0))[1] <= 0]:
         raise NotComparable(f"the reward does not rise on seed {flat[0]}")
     method, rival = ({lr: _of(path, metric, reward) for lr, path in models.items()} for models in (method, rival))
-    every = [np.isfinite(at_levels(models, rise, metric, reward, levels)) for models in (method, rival)]
-    reached = [finite.all(axis=1).any(axis=0) for finite in every]
+    every = [at_levels(models, rise, metric, reward, levels) for models in (method, rival)]
+    reached = [np.isfinite(found).all(axis=1).any(axis=0) for found in every]
     shared = reached[0] & reached[1]
     if shared.sum() < min(LEAST, len(levels)):
         told = " and ".join(_reach(models, rise, reward) for models in (method, rival))
         raise NotComparable(f"unequal reach: on every seed the two cover {told} of the reward's rise")
     ends = float(levels[shared][0]), float(levels[shared][-1])
     first, second = equally_dense(method, rival, rise, ends, reward) if equally else (method, rival)
-    values, rates = zip(
-        *(chosen_elsewhere(at_levels(models, rise, metric, reward, levels)) for models in (first, second))
+    fewer = [at_levels(models, rise, metric, reward, levels) for models in (first, second)]
+    values, rates = zip(  # where a path that folds has lost a level, the whole path counts
+        *(chosen_elsewhere(np.where(np.isfinite(few), few, found)) for few, found in zip(fewer, every, strict=True))
     )
     ours, theirs = (found[:, shared].mean(axis=1) for found in values)
     before = np.array([paths.value(start, seed, metric) for seed in seeds])

@@ -157,6 +157,14 @@ def test_a_path_against_some_of_its_own_models_is_level(places, power):
         assert share(one, {None: other}).kept == pytest.approx([0, 0, 0], abs=1e-12)
 
 
+def test_a_path_that_folds_keeps_all_levels():
+    """Nearest to the other's are its models at .97 and, behind it, .2: a path that is cut where it begins."""
+    folds = path(lambda x, seed: COSTS[seed] * x, np.array([0.0, 0.4, 0.6, 0.8, 0.97, 0.2, 1.0]))
+    found = share(folds, {None: path(lambda x, seed: 1.0, np.array([0.2, 0.96]))})
+    assert found.levels == (0.5, 0.95)
+    assert found.kept == pytest.approx([1 - cost * LEVELS.mean() for cost in COSTS.values()])
+
+
 def test_a_rate_that_ends_early_reaches_no_less_than_before():
     """Its last model, at .8, is nearest to none of the other path's, whose next are at .5 and 1."""
     short, rest = path(lambda x, seed: 0.0, np.linspace(0, 0.8, 41)), path(lambda x, seed: x)
