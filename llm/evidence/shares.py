@@ -172,32 +172,38 @@ def _reach(models: Models, rise: Rises, reward: str) -> str:
 def equally_dense(
     first: Models, second: Models, rise: Rises, ends: tuple[float, float], reward: str = "reward"
 ) -> tuple[Models, Models]:
-    """Both methods' paths, on each seed that of the method with more models between `ends` (shares of the rise) reduced to those
-    nearest in reward to the other's, and what it needs beside them to reach both ends.
+    """Both methods' paths, on each seed reduced to models that have a counterpart: the finer one (at its finest rate) to those nearest in reward
+    to the other's, the other to those nearest to these, and each to what it needs beside them to reach both `ends` (shares of the rise).
 
-    Models count up to a seed's highest reward, since a path is cut there (`llm.evidence.curves.Curve`), and by the learning rate that has
-    most. A path against its own models, or some of them, is then the same path: without this rule the finer would seem better.
+    Models count up to a seed's highest reward, since a path is cut there (`llm.evidence.curves.Curve`). A path against its own models, or
+    some of them, is then the same path: without this rule the finer would seem better, or the one that is finer in half of the range.
     """
 
-    def between(shares: Mapping[float, float]) -> int:
-        return sum(ends[0] <= share <= ends[1] for share in shares.values())
+    def fineness(shares: Mapping[float, float]) -> tuple[int, float]:
+        """How many models lie between the ends; of as many, how narrow is what holds both."""
+        below = max((share for share in shares.values() if share <= ends[0]), default=-np.inf)
+        above = min((share for share in shares.values() if share >= ends[1]), default=np.inf)
+        return sum(ends[0] <= share <= ends[1] for share in shares.values()), below - above
 
     rising = [{lr: _rising(path, rise, reward) for lr, path in models.items()} for models in (first, second)]
-    fullest = [
-        {seed: max((of[seed] for of in models.values()), key=between) for seed in next(iter(models.values()))}
-        for models in rising
+    kept: list[dict[Rate, dict[int, set[float]]]] = [{lr: {} for lr in models} for models in rising]
+    for seed in next(iter(rising[0].values())):
+        full = [max((of[seed] for of in models.values()), key=fineness) for models in rising]
+        fine = int(fineness(full[1]) > fineness(full[0]))
+        matched = {fine: _part(full[fine], _nearest(full[fine], full[1 - fine], ends))}
+        matched[1 - fine] = _part(full[1 - fine], _nearest(full[1 - fine], matched[fine], ends))
+        for place, models in enumerate(rising):
+            for lr, of in models.items():
+                kept[place][lr][seed] = _nearest(of[seed], matched[1 - place], ends)
+    thin = [
+        {lr: _only(path, kept[place][lr]) for lr, path in models.items()}
+        for place, models in enumerate((first, second))
     ]
-    thin = []
-    for models, of, mine, other in zip((first, second), rising, fullest, reversed(fullest), strict=True):
-        finer = {seed for seed in mine if between(mine[seed]) > between(other[seed])}
-        kept = {
-            lr: {
-                seed: _nearest(found, other[seed], ends) if seed in finer else set(found) for seed, found in at.items()
-            }
-            for lr, at in of.items()
-        }
-        thin.append({lr: _only(path, kept[lr]) for lr, path in models.items()})
     return thin[0], thin[1]
+
+
+def _part(shares: Mapping[float, float], steps: set[float]) -> dict[float, float]:
+    return {step: share for step, share in shares.items() if step in steps}
 
 
 def _only(path: pd.DataFrame, kept: Mapping[int, set[float]]) -> pd.DataFrame:

@@ -425,6 +425,7 @@ def test_what_averages_save_is_told_in_per_cent_with_what_is_undecided_or_of_two
         == f"{start} 29 % [-10,{savings.NO_BREAK}41], undecided |  |  |"
     )
     assert row(replace(line, per_seed=(0.1, 0.3))) == f"{start} 29 % (2 runs, undecided) |  |  |"
+    assert row(replace(line, metric="in_taxes")) == f"{start} no share: the tax is not clear of 0 |  |  |"
     assert row(replace(line, estimate=None, low=None, high=None)) == f"{start}  |  |  |"
 
 

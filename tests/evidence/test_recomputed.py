@@ -116,21 +116,28 @@ class World:
         return found[: 1 + found.index(max(found))]
 
     def thinned(self, sides, seed, low, high):
-        """Of a seed both methods' paths, one a rate each: those of the one with more models between low and high (at the rate with most) by
-        the nearest to the other's.
+        """Of a seed both methods' paths, one a rate each: the finer (at its finest rate) by what is nearest to the other's models, the other
+        by what is nearest to these.
         """
         placed = [[self.shares(path, seed) for path in paths] for paths in sides]
-        fullest = [max(of, key=lambda shares: sum(low <= x <= high for x in shares)) for of in placed]
-        inside = [sum(low <= x <= high for x in shares) for shares in fullest]
-        if inside[0] == inside[1]:
-            return sides
-        fine = int(inside[1] > inside[0])
-        made = list(sides)
-        made[fine] = [
-            [path[k] for k in sorted(self.nearest(shares, fullest[1 - fine], low, high))]
-            for path, shares in zip(sides[fine], placed[fine], strict=True)
+
+        def fine_as(shares):
+            under, over = [x for x in shares if x <= low] or [-np.inf], [x for x in shares if x >= high] or [np.inf]
+            return sum(low <= x <= high for x in shares), max(under) - min(over)
+
+        fullest = [max(of, key=fine_as) for of in placed]
+        fine = int(fine_as(fullest[1]) > fine_as(fullest[0]))
+        matched = {}
+        for side, others in ((fine, fullest[1 - fine]), (1 - fine, None)):
+            near = self.nearest(fullest[side], matched[fine] if others is None else others, low, high)
+            matched[side] = [fullest[side][k] for k in near]
+        return [
+            [
+                [path[k] for k in sorted(self.nearest(shares, matched[1 - side], low, high))]
+                for path, shares in zip(sides[side], placed[side], strict=True)
+            ]
+            for side in (0, 1)
         ]
-        return made
 
     @staticmethod
     def nearest(shares, others, low, high):

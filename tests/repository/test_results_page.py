@@ -22,7 +22,7 @@ IMITATING = (
     *("L1 penalty", "L2 penalty", "knowledge distillation", "LoRA in MLPs", "LoRA in MLPs and attention"),
     *("stochastic moving averaging", "experience replay"),
 )
-OF_GOLD = {"LoRA in MLPs": "undecided", "experience replay": "not testable here"}
+OF_GOLD = {"experience replay": "not testable here"}
 BOTH_APART = (LEARNED, GOLD)
 
 
@@ -68,9 +68,7 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
         ("P9", f"{ONE} {name}", LEARNED, "not testable here" if name == "experience replay" else "holds")
         for name in IMITATING
     ],
-    "by gold reward likewise, but that LoRA in the MLPs is undecided (P9)": [
-        ("P9", f"{ONE} {name}", GOLD, OF_GOLD.get(name, "holds")) for name in IMITATING
-    ],
+    "by gold reward likewise (P9)": [("P9", f"{ONE} {name}", GOLD, OF_GOLD.get(name, "holds")) for name in IMITATING],
     "is undecided against each of them by learned reward, and by gold reward above distillation alone (C2)": [
         (
             "C2",
@@ -116,7 +114,7 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
 COUNTED = (
     "those that only imitate end below theta's reward",
     "it saved more than half of one ratio's tax in each of two runs",
-    "regression averaging with one lambda pays a quarter",
+    "regression averaging with one lambda pays three tenths",
     "it ranks them with +.75",
 )
 NO_VERDICT = ("better averages after them", "no rule here says", "pays less and keeps less", "what averaging saves")
@@ -160,8 +158,7 @@ def test_what_two_runs_of_a_real_model_say_is_what_they_measured():
         assert len(line["per_seed"]) == 2 and line["metric"] == "saved"
         return line["per_seed"]
 
-    assert 1 - mean(shares("P3", f"{ONE} MA")) == pytest.approx(1 / 4, abs=0.03)
-    assert 1 - mean(shares("P3", f"{BY_LAYER} MA")) == pytest.approx(2 / 5, abs=0.03)
+    assert 1 - mean(shares("P3", f"{ONE} MA")) == pytest.approx(0.3, abs=0.03)
     assert min(share for name in (ONE, BY_LAYER) for share in shares("P3", f"{name} LiNeS")) > 0.1
     assert max(map(abs, shares("L4", "LiNeS above MA"))) < 0.1  # "no better": inside the margin
     halves = found("P1", f"{REAL}: MA above early stopping, log-likelihood of text", "reward")["per_seed"]

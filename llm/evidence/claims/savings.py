@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..metrics import SAVED
 from .ledger import Ledger
 from .line import FEWEST, GOLD, Line
 
@@ -58,6 +59,8 @@ def _cell(ledger: Ledger, claim: str, part: str, by: str) -> str:
     line = _line(ledger, claim, part, by)
     if line is None or line.estimate is None or line.low is None or line.high is None:
         return ""
+    if line.metric != SAVED:  # the difference itself, in its own unit
+        return "no share: the tax is not clear of 0"
     found = f"{100 * line.estimate:.0f} %"
     if len(line.per_seed) < FEWEST:
         return f"{found} ({len(line.per_seed)} runs, undecided)"
