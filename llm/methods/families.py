@@ -79,13 +79,14 @@ def by_number(name: str, key: str, *others: str) -> Callable[[Mapping[str, Any]]
 
 
 def shades(
-    name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-", other: str = ""
+    name: str, label: str, unit: str, colours: Mapping[Any, str], line: str = "-", other: str = "", short: str = ""
 ) -> dict[str, Look]:
-    """Looks of the families of `by_number`: value -> colour; with `other`, (value, that option's) -> colour."""
+    """Looks of the families of `by_number`: value -> colour; with `other`, (value, that option's) -> colour. short: for `label` in legends."""
     found = {}
     for value, colour in colours.items():
         numbers = list(value) if other else [value]
         told = ", ".join(f"{one} {number}" for one, number in zip(unit.split(", "), numbers, strict=True))
         key = f"-{other}-".join(map(str, numbers))
-        found[f"{name}-{key}"] = Look(f"{label}, {told}" if unit else f"{label} {value}", colour, line)
+        words = [f"{text}, {told}" if unit else f"{text} {value}" for text in (label, short) if text]
+        found[f"{name}-{key}"] = Look(words[0], colour, line, *words[1:])
     return found

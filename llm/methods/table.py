@@ -236,7 +236,7 @@ for _method in (
     _on_policy("er-on-policy", Look("experience replay, on-policy", "#8f306b", "-.", "ER on-policy"), f"{PAPER}, section 4",
         order=Order(("strength",), falling=True, ends="theta"), file="er:make"),
     _on_policy("kl-anchor", Look(r"KL to $\theta_0$ in the loss", "#c27ba0", "-.", "KL anchor"), "arXiv 1909.08593", file="kl_anchor:make"),
-    _on_policy("ema-anchor", shades("ema-anchor", "KL to a moving average", "rate", {0.01: "#2a6f97", 0.1: "#61a5c2"}, "-."),
+    _on_policy("ema-anchor", shades("ema-anchor", "KL to a moving average", "rate", {0.01: "#2a6f97", 0.1: "#61a5c2"}, "-.", short="EMA anchor"),
         "arXiv 2406.16768, section 3.1", {"strength": Option(least=0), "rate": Option(least=0, most=1)},
         file="ema_anchor:make", family=by_number("ema-anchor", "rate")),
     _on_policy("bema", {

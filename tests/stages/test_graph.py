@@ -42,7 +42,7 @@ def check_dry_run(said: str) -> None:
 
 
 def test_the_other_sweeps_train_and_average_after_one_run_of_alignment_and_measure_nothing_of_cores_again(tmp_path):
-    after_rsf = {"mitigations": {"mitigate": 8}, "mitigation-rates": {"mitigate": 16}, "ratios": {"average": 5}}
+    after_rsf = {"mitigations": {"mitigate": 8}, "mitigation-rates": {"mitigate": 16}, "ratios": {"average": 6}}
     penalties = [f"ppo/own/{eta}iteration03" for eta in ("", "eta0.1/", "eta0.2/", "eta0.5/")]
     for jobs, ends in (
         (after_rsf, ["rsf/own/iteration02"]),

@@ -98,6 +98,8 @@ def test_regression_averaging_goes_layer_by_layer_and_a_killed_job_goes_on(tmp_p
     own = runnable(load_sweep("regmean"), run.preset.model_copy(update={"aligned_by": "rsf"}))
     assert {entry.label for entry in load_sweep("regmean").averaging} - {entry.label for entry in own.averaging} == {
         "regmean-differences",  # needs theta_pre, and the Gram matrices of all layers
+        "regmean-differences-ridge",
+        "regmean-replies",  # Gram matrices of whole texts less those of their prompts
         "constrained",
     }
     made, walk = [], regression.walk_through

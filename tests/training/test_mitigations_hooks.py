@@ -142,6 +142,8 @@ def test_every_method_that_imitates_samples_is_made_from_its_setting():
         "targets": "mlp",
         "rate": 0.1,
         "bias_power": 0.2,
+        "multiplier": 1.0,
+        "eta": 0.5,
     }
     values |= {
         "lag": 10.0,
