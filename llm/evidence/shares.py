@@ -4,7 +4,7 @@ Rewards are counted in shares of a seed's own rise, from theta_0 to the highest 
 learning rate. Two paths are compared at the levels from 50 to 95 % of it that both reach on every seed: nearer to theta_0
 all curves coincide, and no tax is paid. Where a method was measured at several learning rates, at each level a seed takes
 the rate that is best there on the other seeds (leave one seed out). A path is taken as straight between its models, so that more
-of them lie higher: the path with more is compared by those nearest in reward to the other's. See `docs/protocol.md`.
+of them lie higher: both are compared by models that have a counterpart near in reward on the other. See `docs/protocol.md`.
 """
 
 from collections import Counter
@@ -82,7 +82,7 @@ def saved(
         method, rival: their paths at each learning rate, all of the same seeds.
         start: theta_0's rows of these seeds.
         levels: shares of the rise, (levels,).
-        equally: whether the path with more models is compared by those nearest to the other's (`equally_dense`).
+        equally: whether both are compared by models that have a counterpart on the other (`equally_dense`).
     Raises NotComparable where the reward does not rise on some seed, or both reach fewer than `LEAST` of the levels (all of
     them, where fewer are given).
     """
@@ -186,12 +186,12 @@ def equally_dense(
         return sum(ends[0] <= share <= ends[1] for share in shares.values()), below - above
 
     rising = [{lr: _rising(path, rise, reward) for lr, path in models.items()} for models in (first, second)]
-    kept: list[dict[Rate, dict[int, set[float]]]] = [{lr: {} for lr in models} for models in rising]
+    kept: list[dict[Rate, dict[int, Mapping[float, float]]]] = [{lr: {} for lr in models} for models in rising]
     for seed in next(iter(rising[0].values())):
         full = [max((of[seed] for of in models.values()), key=fineness) for models in rising]
         fine = int(fineness(full[1]) > fineness(full[0]))
-        matched = {fine: _part(full[fine], _nearest(full[fine], full[1 - fine], ends))}
-        matched[1 - fine] = _part(full[1 - fine], _nearest(full[1 - fine], matched[fine], ends))
+        matched = {fine: _nearest(full[fine], full[1 - fine], ends)}
+        matched[1 - fine] = _nearest(full[1 - fine], matched[fine], ends)
         for place, models in enumerate(rising):
             for lr, of in models.items():
                 kept[place][lr][seed] = _nearest(of[seed], matched[1 - place], ends)
@@ -202,11 +202,7 @@ def equally_dense(
     return thin[0], thin[1]
 
 
-def _part(shares: Mapping[float, float], steps: set[float]) -> dict[float, float]:
-    return {step: share for step, share in shares.items() if step in steps}
-
-
-def _only(path: pd.DataFrame, kept: Mapping[int, set[float]]) -> pd.DataFrame:
+def _only(path: pd.DataFrame, kept: Mapping[int, Mapping[float, float]]) -> pd.DataFrame:
     return path[[step in kept[seed] for seed, step in zip(path["seed"].tolist(), path["step"].tolist(), strict=True)]]
 
 
@@ -221,7 +217,9 @@ def _rising(path: pd.DataFrame, rise: Rises, reward: str) -> dict[int, dict[floa
     return {seed: {step: of[step] for step in sorted(of) if step <= peaks[seed]} for seed, of in found.items()}
 
 
-def _nearest(shares: Mapping[float, float], others: Mapping[float, float], ends: tuple[float, float]) -> set[float]:
+def _nearest(
+    shares: Mapping[float, float], others: Mapping[float, float], ends: tuple[float, float]
+) -> dict[float, float]:
     """Of a path's steps, with their shares of the rise, the one nearest to each of another path's, and of those beyond an end the
     nearest to it (the farthest, where none gets there), so that the path reaches no less.
     """
@@ -229,7 +227,8 @@ def _nearest(shares: Mapping[float, float], others: Mapping[float, float], ends:
     below = [step for step, share in shares.items() if share <= ends[0]] or [min(shares, key=shares.__getitem__)]
     above = [step for step, share in shares.items() if share >= ends[1]] or [max(shares, key=shares.__getitem__)]
     kept |= set() if kept & set(below) else {max(below, key=shares.__getitem__)}
-    return kept if kept & set(above) else kept | {min(above, key=shares.__getitem__)}
+    kept |= set() if kept & set(above) else {min(above, key=shares.__getitem__)}
+    return {step: shares[step] for step in sorted(kept)}
 
 
 def has_ratio(path: pd.DataFrame) -> bool:

@@ -103,8 +103,9 @@ def beyond(whole: Grams, part: Grams, tokens: tuple[int, int]) -> Grams:
     count, fewer = tokens
     made: dict[int, Gram] = {}
     for name, gram in whole.items():
-        rest = count * gram.matrix - (fewer * part[name].matrix if name in part else 0)
-        made.setdefault(id(gram), Gram((rest.clamp(min=0) if gram.is_diagonal else rest) / (count - fewer)))
+        if id(gram) not in made:
+            rest = count * gram.matrix - (fewer * part[name].matrix if name in part else 0)
+            made[id(gram)] = Gram((rest.clamp(min=0) if gram.is_diagonal else rest) / (count - fewer))
     return {name: made[id(gram)] for name, gram in whole.items()}
 
 

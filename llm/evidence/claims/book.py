@@ -21,19 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy.special import ndtri, stdtrit
 
 from ...errors import UserError
 from ...files import read_made
 from .. import paths
 from ..frames import after, first_of, read_preset, steps
-from ..intervals import LEVEL
+from ..intervals import t_interval
 from ..metrics import ABILITIES, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWARDS
 from ..shares import Rate, Rises, rises
 from .line import Missing
 
 LEAST_TAX = 0.005
-ABOVE = (1 + LEVEL) / 2  # the quantile at half an interval's width
 A_RATIO_A_LAYER = "ama-layers"  # AMA, whatever the number of layers, which rows call it by
 COLUMNS = ["seed", "metric", "value", "n", "step", "alpha"]  # of a path
 
@@ -132,11 +130,11 @@ def _tax(start: pd.DataFrame, theta: pd.DataFrame, ability: str) -> float:
     if ends.empty:
         return 0.0
     paid, seeds = ends["value_x"] - ends["value_y"], len(ends)
-    of_seeds = float(stdtrit(seeds - 1, ABOVE) * paid.std()) / seeds**0.5 if seeds > 1 else 0.0
+    of_seeds = paid.mean() - t_interval(paid).low if seeds > 1 else 0.0
     errors = ends[["stderr_x", "stderr_y"]]
     if seeds == 1 and errors.isna().all(axis=None):
         return 0.0
-    of_items = float(ndtri(ABOVE) * (errors**2).sum().sum() ** 0.5) / seeds  # without those that are not known
+    of_items = paths.NORMAL * float((errors**2).sum().sum()) ** 0.5 / seeds  # without those that are not known
     least = max(LEAST_TAX * (METRICS[ability].best or 0.0), of_seeds, of_items)
     return float(paid.mean()) if paid.mean() >= least else 0.0
 
