@@ -171,7 +171,7 @@ def each_line(path: Path, option: str = "", example: str = "") -> Iterator[tuple
                 found = True
                 yield where, row
             elif line.strip():
-                raise UserError(f"{where} is {row!r:.80}, allowed is {allowed}.")
+                raise UserError(f"{where} = {row!r:.80} is not allowed; allowed is {allowed}.")
     if not found:
         raise UserError(f"{named}{path} holds no lines; allowed is {allowed}.")
 
@@ -188,7 +188,9 @@ def read_text(path: Path, longest: int = -1) -> str:
 def text_of(row: dict, key: str, where: str) -> str:
     """The text under `key`; UserError if it is missing or no text."""
     if not isinstance(row.get(key), str):
-        raise UserError(f'{where}: {key} is {row.get(key)!r:.80}, allowed is a text, as {{"{key}": "text"}}.')
+        raise UserError(
+            f'{where}: {key} = {row.get(key)!r:.80} is not allowed; allowed is a text, as {{"{key}": "text"}}.'
+        )
     return row[key]
 
 

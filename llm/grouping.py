@@ -56,12 +56,12 @@ class Grouping:
 
     def __post_init__(self) -> None:
         if isinstance(self.parts, bool) or not isinstance(self.parts, int) or self.parts < 1:
-            raise UserError(f"parts is {self.parts!r}, allowed are 1 to the number of layers.")
+            raise UserError(f"parts = {self.parts!r} is not allowed; allowed are 1 to the number of layers.")
         if self.level not in LEVELS:
-            raise UserError(f"level is {self.level!r}, allowed are {', '.join(LEVELS)}.")
+            raise UserError(f"level = {self.level!r} is not allowed; allowed are {', '.join(LEVELS)}.")
         for key in ("embeddings", "norm", "head"):
             if getattr(self, key) not in PLACES:
-                raise UserError(f"{key} is {getattr(self, key)!r}, allowed are {', '.join(PLACES)}.")
+                raise UserError(f"{key} = {getattr(self, key)!r} is not allowed; allowed are {', '.join(PLACES)}.")
 
 
 def layer_index(name: str, layers: str | None = None) -> int | None:
@@ -110,7 +110,7 @@ def token_embeddings(names: Iterable[str]) -> str:
 def part_ends(layers: int, parts: int) -> list[int]:
     """The last layer (from 1) of each of the contiguous parts: floor(layers * k / parts), k = 1..parts."""
     if not 1 <= parts <= layers:
-        raise UserError(f"parts is {parts}, allowed are 1 to {layers}, the model's number of layers.")
+        raise UserError(f"parts = {parts} is not allowed; allowed are 1 to {layers}, the model's number of layers.")
     return [layers * k // parts for k in range(1, parts + 1)]
 
 
@@ -197,7 +197,7 @@ def check_ratio(name: str, value: float, most: float = 1.0) -> None:
     """Raises UserError unless `value` is a number in [0, most] (NaN is not)."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= most:
         top = "1 (theta)" if most == 1 else f"{most:g} (1 is theta)"
-        raise UserError(f"{name} is {value!r}, allowed are numbers from 0 (theta_0) to {top}.")
+        raise UserError(f"{name} = {value!r} is not allowed; allowed are numbers from 0 (theta_0) to {top}.")
 
 
 def label_of(name: str) -> str:

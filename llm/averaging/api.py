@@ -69,7 +69,7 @@ def average(
     folders = [isinstance(model, (str, PathLike)) for model in models[:2]]
     if all(folders):
         if out is None:
-            raise UserError("out is None, allowed with model folders is the folder to write.")
+            raise UserError("out = None is not allowed with model folders; allowed is the folder to write.")
         recipe, how = _recipe(ratios, grouping, method), how | {"method": method, "options": options}
         return _of_folders(models, Path(out), recipe, others, weights, output, how)
     if any(folders) or out is not None or output[:2] != ("auto", "nearest") or others or weights or any(how.values()):

@@ -23,7 +23,7 @@ def options_of(path: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """
     method = recipe["merge_method"]
     if method not in _METHODS:
-        raise UserError(f"{path}: merge_method is {method!r}, allowed are {', '.join(_METHODS)}.")
+        raise UserError(f"{path}: merge_method = {method!r} is not allowed; allowed are {', '.join(_METHODS)}.")
     for key in recipe:
         if key not in _KEYS:
             raise UserError(f"{path}: {key} of mergekit's recipes is not read; allowed are {', '.join(_KEYS)}.")
@@ -42,7 +42,9 @@ class _Recipe:
             models = self._of_slice(recipe["slices"])
         known = isinstance(models, list) and all(isinstance(one, dict) and "model" in one for one in models)
         if not known or len(models) < 2 or models == recipe.get("slices"):
-            raise UserError(f"{path}: models is {models!r:.80}, allowed are two or more with the key model each.")
+            raise UserError(
+                f"{path}: models = {models!r:.80} is not allowed; allowed are two or more with the key model each."
+            )
         self.models = {str(one["model"]): dict(one.get("parameters") or {}) for one in models}
         if len(self.models) < len(models):
             raise UserError(f"{path}: models has one of them twice; allowed is each once.")
@@ -54,12 +56,14 @@ class _Recipe:
         one = slices[0] if isinstance(slices, list) and len(slices) == 1 and isinstance(slices[0], dict) else {}
         sources = one.get("sources")
         if not isinstance(sources, list) or not sources or not all(isinstance(source, dict) for source in sources):
-            raise UserError(f"{self.path}: slices is {slices!r:.80}, allowed is one with the key sources.")
+            raise UserError(
+                f"{self.path}: slices = {slices!r:.80} is not allowed; allowed is one with the key sources."
+            )
         self.only(list(one), "sources", "parameters", "base_model")
         first, *others = [source.get("layer_range") for source in sources]
         if any(other != first for other in others) or not isinstance(first, list) or len(first) != 2 or first[0] != 0:
             raise UserError(
-                f"{self.path}: layer_range is {first!r:.80}, allowed is [0, number of layers], the same in all sources."
+                f"{self.path}: layer_range = {first!r:.80} is not allowed; allowed is [0, number of layers], the same in all sources."
             )
         self.layers, self.base = first[1], one.get("base_model", self.base)
         self.parameters |= one.get("parameters") or {}
@@ -73,7 +77,7 @@ class _Recipe:
     def fixed(self, key: str, value: Any, default: Any) -> None:
         """UserError unless a parameter has the one value that is allowed, given or by its default."""
         if (found := self.parameters.get(key, default)) != value:
-            raise UserError(f"{self.path}: {key} is {found!r}, allowed is {str(value).lower()}.")
+            raise UserError(f"{self.path}: {key} = {found!r} is not allowed; allowed is {str(value).lower()}.")
 
     def of_all(self, key: str, models: Sequence[str], default: Any = None) -> list[Any]:
         """A parameter's setting for each model: its own, or that of all."""
@@ -94,7 +98,7 @@ class _Recipe:
             numbers = []
         if len(numbers) != (len(setting) if several else 1) or min(numbers) < 0:
             raise UserError(
-                f"{self.path}: {key} is {setting!r:.80}, allowed are numbers from 0, by filters or in a list."
+                f"{self.path}: {key} = {setting!r:.80} is not allowed; allowed are numbers from 0, by filters or in a list."
             )
         return numbers if several else numbers[0]
 
@@ -124,7 +128,9 @@ def _linear(recipe: _Recipe) -> dict[str, Any]:
     recipe.only(recipe.parameters, "weight", "normalize")
     names = list(recipe.models)
     if recipe.base is not None and str(recipe.base) not in names:
-        raise UserError(f"{recipe.path}: base_model is {recipe.base!r}, allowed with linear is one of models.")
+        raise UserError(
+            f"{recipe.path}: base_model = {recipe.base!r} is not allowed with linear; allowed is one of models."
+        )
     for own in recipe.models.values():
         recipe.only(own, "weight")
     weights = recipe.of_all("weight", names)
@@ -146,7 +152,7 @@ def _slerp(recipe: _Recipe) -> dict[str, Any]:
     names, base = list(recipe.models), str(recipe.base)
     if base not in names or len(names) != 2:
         raise UserError(
-            f"{recipe.path}: base_model is {base!r}, allowed with slerp is one of two models: {', '.join(names)}."
+            f"{recipe.path}: base_model = {base!r} is not allowed with slerp; allowed is one of two models: {', '.join(names)}."
         )
     for own in recipe.models.values():
         recipe.only(own)
@@ -168,7 +174,9 @@ def _ties(recipe: _Recipe) -> dict[str, Any]:
         recipe.fixed(key, value, value)
     density = recipe.of_all("density", names, 1.0)
     if not isinstance(density[0], float) or density[0] != density[1] or not 0 < density[0] <= 1:
-        raise UserError(f"{recipe.path}: density is {density!r:.80}, allowed is one number in (0, 1] for both models.")
+        raise UserError(
+            f"{recipe.path}: density = {density!r:.80} is not allowed; allowed is one number in (0, 1] for both models."
+        )
     found = {"theta_0": names[0], "theta": names[1], "theta_pre": str(recipe.base), "method": "ties"}
     weights = recipe.of_all("weight", names)
     return found | {"option": {"keep": density[0]}} | recipe.ratios("weight", weights, _of_two)
@@ -191,7 +199,9 @@ def _ratios(
     indices = {name: layer_index(name, lists) for name in names}
     found = sorted({index for index in indices.values() if index is not None})
     if layers is not None and layers != len(found):
-        raise UserError(f"layer_range is [0, {layers}], allowed is all of the model's layers, [0, {len(found)}].")
+        raise UserError(
+            f"layer_range = [0, {layers}] is not allowed; allowed is all of the model's layers, [0, {len(found)}]."
+        )
     ratios = {}
     for name, index in indices.items():
         place = 0.0 if index is None else found.index(index) / (len(found) - 1) if len(found) > 1 else 1.0

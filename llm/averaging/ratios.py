@@ -86,7 +86,7 @@ def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | Non
     try:
         values = [_plain(value) for value in (alphas.split(",") if isinstance(alphas, str) else alphas)]
     except (ValueError, TypeError):
-        raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 and commas.") from None
+        raise UserError(f"alphas = {alphas!r} is not allowed; allowed are numbers from 0 to 1 and commas.") from None
     for place, value in enumerate(values, start=1):
         check_ratio(f"ratio {place} of alphas", value, most)
     own = sum(choice == "own" for choice in (grouping.embeddings, grouping.norm, grouping.head))
@@ -104,7 +104,9 @@ def _gradient(alphas: str, grouping: Grouping, parts: int | None, most: float) -
     try:
         anchors = tuple(_plain(value) for value in alphas.split(".."))
     except ValueError:
-        raise UserError(f"alphas is {alphas!r}, allowed are numbers from 0 to 1 with .. between them.") from None
+        raise UserError(
+            f"alphas = {alphas!r} is not allowed; allowed are numbers from 0 to 1 with .. between them."
+        ) from None
     for place, value in enumerate(anchors, start=1):
         check_ratio(f"ratio {place} of alphas", value, most)
     if parts is not None or grouping.level not in ("part", "layer"):
@@ -124,9 +126,9 @@ def one_part(part: str, alpha: float, grouping: Grouping, most: float = 1.0) -> 
     allowed = [f"part{k}" for k in range(1, grouping.parts + 1)]
     if label not in allowed:
         named = "input, middle, output or " if grouping.parts == 3 else ""
-        raise UserError(f"part is {part!r}, allowed are {named}1 to {grouping.parts}.")
+        raise UserError(f"part = {part!r} is not allowed; allowed are {named}1 to {grouping.parts}.")
     if grouping.level != "part":
-        raise UserError(f"level is {grouping.level!r}, allowed with a single part is 'part'.")
+        raise UserError(f"level = {grouping.level!r} is not allowed with a single part; allowed is 'part'.")
     return Recipe(for_one_part(grouping), {label: _plain(alpha)}, rest=1.0, most=most)
 
 
@@ -149,7 +151,7 @@ def from_file(path: Path) -> Recipe:
     known = [field.name for field in fields(Grouping)]
     if not isinstance(grouping, dict) or set(grouping) - set(known):
         allowed = ", ".join(known)
-        raise UserError(f'"grouping" in {path} is {grouping!r}, allowed is an object with {allowed}.')
+        raise UserError(f'"grouping" in {path} = {grouping!r} is not allowed; allowed is an object with {allowed}.')
     return Recipe(Grouping(**grouping), {label: float(value) for label, value in groups.items()})
 
 

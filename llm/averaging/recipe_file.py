@@ -56,9 +56,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         if isinstance(value, str) and list in wanted and str not in wanted:
             recipe[key] = [value]
         else:
-            _require(value, wanted, f"{path}: {key} is")
+            _require(value, wanted, f"{path}: {key}")
         for one in value if isinstance(value, list) else ():
-            _require(one, _LISTED.get(key, (str,)), f"{path}: {key} lists")
+            _require(one, _LISTED.get(key, (str,)), f"{path}: an entry of {key}")
     if isinstance(recipe.get("alphas"), list):
         recipe = recipe | {"alphas": ",".join(map(str, recipe["alphas"]))}
     return recipe | rule
@@ -68,4 +68,4 @@ def _require(value: Any, kinds: tuple[type, ...], said: str) -> None:
     """UserError for a value of no such kind; true and false are no numbers."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         allowed = " or ".join(name for kind, name in _ALLOWED.items() if kind in kinds)
-        raise UserError(f"{said} {value!r:.80}, allowed is {allowed}.")
+        raise UserError(f"{said} = {value!r:.80} is not allowed; allowed is {allowed}.")

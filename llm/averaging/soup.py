@@ -26,14 +26,14 @@ class Soup:
     def __post_init__(self) -> None:
         given, wanted = list(self.weights), 1 + len(self.others)
         if given and not self.others:
-            raise UserError(f"weight is {given[0]:g}, allowed is with --with only.")
+            raise UserError(f"weight = {given[0]:g} is not allowed; allowed is with --with only.")
         if given and len(given) != wanted:
             raise UserError(
                 f"weight is given {len(given)} times, allowed is {wanted}: theta's and one for each --with."
             )
         wrong = [weight for weight in given if not (isfinite(weight) and weight > 0)]
         if wrong:
-            raise UserError(f"weight is {wrong[0]:g}, allowed are numbers above 0.")
+            raise UserError(f"weight = {wrong[0]:g} is not allowed; allowed are numbers above 0.")
 
     @property
     def shares(self) -> tuple[float, ...]:

@@ -57,7 +57,7 @@ def bench_average(
     if mergekit is not None and not mergekit.is_file():
         raise UserError(f"mergekit is {str(mergekit)!r}, which is no file.")
     if not 20 <= parameters <= 100_000:
-        raise UserError(f"parameters is {parameters:g}, allowed are 20 to 100000 (millions).")
+        raise UserError(f"parameters = {parameters:g} is not allowed; allowed are 20 to 100000 (millions).")
     others = [*(name for name in one_ratio_methods() if name != "ma"), "regmean"]
     chosen = others if methods == "all" else [name for name in methods.split(",") if name]
     for name in chosen:

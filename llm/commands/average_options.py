@@ -65,7 +65,7 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
     from ..averaging.soup import Soup
 
     if options.get("vocab", "same") not in ("same", "union"):
-        raise UserError(f"vocab is {options['vocab']!r}, allowed are same, union.")
+        raise UserError(f"vocab = {options['vocab']!r} is not allowed; allowed are same, union.")
     method = _method_of(options)
     recipe, regression = _by_regression(options) if method == "regmean" else (_recipe(options, method), None)
     weights = tuple(_number("weight", weight) for weight in options.get("weight", ()))
@@ -86,7 +86,7 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _number(key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{key} is {value!r}, allowed are numbers above 0.")
+        raise UserError(f"{key} = {value!r} is not allowed; allowed are numbers above 0.")
     return float(value)
 
 
@@ -119,13 +119,17 @@ def _method_of(options: Mapping[str, Any]) -> str:
     method = str(options.get("method", "ma"))
     if options.get("extrapolate"):
         if method not in ("ma", "extrapolate"):
-            raise UserError(f"method is {method!r}, allowed with --extrapolate is ma.")
+            raise UserError(f"method = {method!r} is not allowed with --extrapolate; allowed is ma.")
         method = "extrapolate"
     allowed = [*one_ratio_methods(), "regmean"]
     if method not in allowed:
-        raise UserError(f"method is {method!r}, allowed are {', '.join(allowed)}{_ELSEWHERE.get(method, '')}.")
+        raise UserError(
+            f"method = {method!r} is not allowed; allowed are {', '.join(allowed)}{_ELSEWHERE.get(method, '')}."
+        )
     if "seed" in options and method != "regmean" and options.get("rounding") != "stochastic":
-        raise UserError(f"seed is {options['seed']}, allowed is with --rounding stochastic or method regmean.")
+        raise UserError(
+            f"seed = {options['seed']} is not allowed; allowed is with --rounding stochastic or method regmean."
+        )
     given = [key for key in _OF_REGRESSION if key in options]
     if given and method != "regmean":
         raise UserError(f"{given[0]} is given, allowed is with method regmean.")
@@ -140,7 +144,7 @@ def _key_values(given: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key or not value or key in found:
-            raise UserError(f"option is {text!r}, allowed are KEY=VALUE, each key once.")
+            raise UserError(f"option = {text!r} is not allowed; allowed are KEY=VALUE, each key once.")
         found[key] = value
     return found
 
@@ -186,7 +190,7 @@ def _ratios_of(options: Mapping[str, Any], recipe, method: str):
     alpha, part, parts = (options.get(key) for key in ("alpha", "part", "parts"))
     choices = {key: options[key] for key in ("level", "embeddings", "norm", "head") if key in options}
     if part is not None and alpha is None:
-        raise UserError(f"part is {part!r}, allowed is with --alpha only.")
+        raise UserError(f"part = {part!r} is not allowed; allowed is with --alpha only.")
     if "rule" in options:
         if parts is not None or choices:
             raise UserError("The recipe of --config has ratios of its own; leave out --parts, --level and the like.")
@@ -202,7 +206,7 @@ def _ratios_of(options: Mapping[str, Any], recipe, method: str):
     most, beyond = METHODS[method].most, METHODS["extrapolate"].most
     if method == "ma" and alpha is not None and 1 < alpha <= beyond:
         raise UserError(
-            f"alpha is {alpha}, allowed are numbers from 0 (theta_0) to 1 (theta), and with --extrapolate to {beyond:g}."
+            f"alpha = {alpha} is not allowed; allowed are numbers from 0 (theta_0) to 1 (theta), and with --extrapolate to {beyond:g}."
         )
     if part is not None:
         return recipe.one_part(str(part), alpha, grouping, most)
@@ -210,10 +214,10 @@ def _ratios_of(options: Mapping[str, Any], recipe, method: str):
         return recipe.in_order(options["alphas"], grouping, parts, most)
     if useless := [key for key in ("parts", "level") if key in options]:
         raise UserError(
-            f"{useless[0]} is {options[useless[0]]!r}, allowed is with --alphas or --part: one --alpha is that of all parts."
+            f"{useless[0]} = {options[useless[0]]!r} is not allowed; allowed is with --alphas or --part: one --alpha is that of all parts."
         )
     if useless := [key for key in choices if choices[key] not in ("theta", "theta_0")]:
         raise UserError(
-            f"{useless[0]} is {choices[useless[0]]!r}, allowed with one --alpha, that of all parts, are theta and theta_0."
+            f"{useless[0]} = {choices[useless[0]]!r} is not allowed with one --alpha, that of all parts; allowed are theta and theta_0."
         )
     return recipe.uniform(alpha, grouping, most)

@@ -47,7 +47,9 @@ def prompt_of(row: dict, where: str) -> Prompt:
 def turns_from(messages: object, key: str, where: str) -> tuple[Turn, ...]:
     """Messages {"role", "content"} as turns; UserError for anything else."""
     if not isinstance(messages, list) or not messages:
-        raise UserError(f"{where}: {key} is {messages!r:.80}, allowed is a list of messages, as {MESSAGES}.")
+        raise UserError(
+            f"{where}: {key} = {messages!r:.80} is not allowed; allowed is a list of messages, as {MESSAGES}."
+        )
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in get_args(Role):
             allowed = ", ".join(get_args(Role))

@@ -40,7 +40,7 @@ def _choice(row: dict, where: str) -> dict:
     choices, answer = row["choices"], row.get("answer")
     if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
         raise UserError(
-            f"{where}: choices is {choices!r:.80}, allowed is a list of at least two texts, as {EXAMPLES['choices']}."
+            f"{where}: choices = {choices!r:.80} is not allowed; allowed is a list of at least two texts, as {EXAMPLES['choices']}."
         )
     if isinstance(answer, str) and choices.count(answer) == 1:
         answer = choices.index(answer)
@@ -49,7 +49,7 @@ def _choice(row: dict, where: str) -> dict:
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
         last = _LETTERS[min(len(choices), len(_LETTERS)) - 1]
         raise UserError(
-            f"{where}: answer is {row.get('answer')!r:.80}, allowed is one of the choices, its index from 0, or its letter "
+            f"{where}: answer = {row.get('answer')!r:.80} is not allowed; allowed is one of the choices, its index from 0, or its letter "
             f"from A to {last}, as {EXAMPLES['choices']}."
         )
     return {"choices": choices, "answer": answer}
@@ -59,7 +59,7 @@ def _answers(row: dict, where: str) -> dict:
     answers = row["answers"]
     if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
         raise UserError(
-            f"{where}: answers is {answers!r:.80}, allowed is a list of at least one text, as {EXAMPLES['answers']}."
+            f"{where}: answers = {answers!r:.80} is not allowed; allowed is a list of at least one text, as {EXAMPLES['answers']}."
         )
     return {"answers": answers}
 

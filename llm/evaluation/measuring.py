@@ -64,7 +64,7 @@ class Measuring(Settings):
     def _rlhf_is_known(self) -> Self:
         allowed = ["none", *names("alignment")]
         if self.rlhf not in allowed:
-            raise refused(f"rlhf is {self.rlhf!r}, allowed are {', '.join(allowed)}")
+            raise refused(f"rlhf = {self.rlhf!r} is not allowed; allowed are {', '.join(allowed)}")
         return self
 
     def asking(self, tokens: int) -> Asking:
@@ -102,7 +102,9 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
         else:
             tasks.append(Harness(entry, settings.batch, manager, settings.limit))
     if settings.samples > 1 and not any(isinstance(task, Replies | Answer) for task in tasks):
-        raise UserError(f"samples is {settings.samples}, allowed without prompts and items with answers is 1.")
+        raise UserError(
+            f"samples = {settings.samples} is not allowed without prompts and items with answers; allowed is 1."
+        )
     called = [task.name for task in tasks]
     if odd := next((name for name in called if "/" in name), None):
         raise UserError(f"tasks has one called {odd!r}, allowed are names without /, as NAME=FILE.")

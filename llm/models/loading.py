@@ -26,7 +26,9 @@ def device_of(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError):
-        raise UserError(f"device is {name!r}, allowed are auto, cpu and the accelerators of this computer.") from None
+        raise UserError(
+            f"device = {name!r} is not allowed; allowed are auto, cpu and the accelerators of this computer."
+        ) from None
 
 
 def require_gpu(asked: str) -> None:
@@ -40,7 +42,7 @@ def dtype_on(dtype: str, device: torch.device) -> str:
     an accelerator. UserError for a type that is not in `DTYPES`.
     """
     if dtype not in DTYPES:
-        raise UserError(f"dtype is {dtype!r}, allowed are {', '.join(DTYPES)}.")
+        raise UserError(f"dtype = {dtype!r} is not allowed; allowed are {', '.join(DTYPES)}.")
     return dtype if dtype != "auto" else "float32" if device.type == "cpu" else "auto"
 
 

@@ -95,7 +95,9 @@ class CommandScorer:
 
     def __post_init__(self) -> None:
         if not words_of(self.command):
-            raise UserError(f"reward-command is {self.command!r}, allowed is a program with its arguments.")
+            raise UserError(
+                f"reward-command = {self.command!r} is not allowed; allowed is a program with its arguments."
+            )
 
     def check(self, prompts: Sequence[Prompt], tokens: int = 0) -> None:
         """UserError where the program does not score a reply to the first prompt."""

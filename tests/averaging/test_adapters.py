@@ -184,7 +184,7 @@ def test_the_command_averages_adapters(tmp_path, monkeypatch, capsys):
     assert command(monkeypatch, *arguments, tmp_path / "full", "--full") == 0
     assert (tmp_path / "full" / "tokenizer.json").exists()
     assert command(monkeypatch, *arguments, tmp_path / "x", "--method", "slerp") == 2
-    assert "method is 'slerp', allowed with an adapter is --full" in capsys.readouterr().err
+    assert "method = 'slerp' is not allowed with an adapter; allowed is --full" in capsys.readouterr().err
     arguments[2] = theta
     assert command(monkeypatch, *arguments, tmp_path / "x") == 2
     assert "which is an adapter" in capsys.readouterr().err

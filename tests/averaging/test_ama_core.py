@@ -144,7 +144,7 @@ def test_too_few_batches_and_a_mean_outside_0_and_1_are_refused():
     assignment = assign(theta, Grouping(), tied(model.state_dict()))
     with pytest.raises(UserError, match="batches ended after 1 of 3 steps"):
         optimise_ratios(model, theta_0, theta, assignment, 0.4, [batch()], steps=3, lr=0.1)
-    with pytest.raises(UserError, match="alpha is 1.2, allowed are numbers from 0 to 1"):
+    with pytest.raises(UserError, match="alpha = 1.2 is not allowed; allowed are numbers from 0 to 1"):
         optimise_ratios(model, theta_0, theta, assignment, 1.2, [batch()], steps=1, lr=0.1)
 
 

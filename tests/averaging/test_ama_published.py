@@ -132,5 +132,7 @@ def test_embeddings_and_norms_stay_theta_0s(models):
 
 
 def test_a_mean_at_an_end_is_refused():
-    with pytest.raises(UserError, match="alpha is 1.0, allowed with method ama-published are numbers between 0 and 1"):
+    with pytest.raises(
+        UserError, match="alpha = 1.0 is not allowed with method ama-published; allowed are numbers between 0 and 1"
+    ):
         optimise_published(None, {}, {}, {}, 1.0, [], steps=1, lr=0.1)

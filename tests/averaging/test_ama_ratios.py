@@ -72,10 +72,10 @@ def test_eps_bounds_the_spread_of_equation_11(eps, low, high):
 @pytest.mark.parametrize(
     ("kind", "eps", "said"),
     [
-        ("softmax", 0.0, "parameterisation is 'softmax', allowed are sigmoid, paper"),
-        ("paper", -0.1, r"eps is -0.1"),
-        ("paper", float("nan"), "eps is nan"),
-        ("sigmoid", 0.2, "eps is 0.2, allowed with parameterisation 'sigmoid' is 0"),
+        ("softmax", 0.0, "parameterisation = 'softmax' is not allowed; allowed are sigmoid, paper"),
+        ("paper", -0.1, r"eps = -0.1"),
+        ("paper", float("nan"), "eps = nan"),
+        ("sigmoid", 0.2, "eps = 0.2 is not allowed with parameterisation 'sigmoid'; allowed is 0"),
     ],
 )
 def test_parameterisations_that_do_not_exist_are_refused(kind, eps, said):
@@ -156,7 +156,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers_through_json():
 
 def test_descent_refuses_what_it_cannot_use():
     place = placement("sigmoid", 0.0)
-    with pytest.raises(UserError, match="alpha is 1.2, allowed are numbers from 0 to 1"):
+    with pytest.raises(UserError, match="alpha = 1.2 is not allowed; allowed are numbers from 0 to 1"):
         descend(bowl({"a": 0}), ["a"], 1.2, [], place, steps=1, lr=0.1)
     with pytest.raises(UserError, match="batches ended after 2 of 3 steps"):
         descend(bowl({"a": 0}), ["a"], 0.2, [{}, {}], place, steps=3, lr=0.1)

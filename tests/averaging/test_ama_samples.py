@@ -82,16 +82,16 @@ def test_both_forms_of_lines_are_read_and_line_separators_within_texts_kept(tmp_
 FINE = {"prompt": "a", "reply": "b"}
 BAD_LINES = {
     "no JSON": ("{", "line 1 is no JSON"),
-    "no object": ("[1]", r"line 1 is \[1\], allowed is one JSON object a line, as {"),
+    "no object": ("[1]", r"line 1 = \[1\] is not allowed; allowed is one JSON object a line, as {"),
     "no lines": ("\n", "holds no lines"),
-    "no reply": ({"prompt": "a"}, "reply is None, allowed is a text"),
-    "reward is a text": (FINE | {"reward": "high"}, "reward is 'high', allowed are finite numbers"),
-    "reward is NaN": (FINE | {"reward": float("nan")}, "reward is nan, allowed are finite numbers"),
-    "finished is a number": (FINE | {"finished": 1}, "finished is 1, allowed are true and false"),
-    "no list of messages": ({"messages": "a"}, "messages is 'a', allowed is a list of messages"),
+    "no reply": ({"prompt": "a"}, "reply = None is not allowed; allowed is a text"),
+    "reward is a text": (FINE | {"reward": "high"}, "reward = 'high' is not allowed; allowed are finite numbers"),
+    "reward is NaN": (FINE | {"reward": float("nan")}, "reward = nan is not allowed; allowed are finite numbers"),
+    "finished is a number": (FINE | {"finished": 1}, "finished = 1 is not allowed; allowed are true and false"),
+    "no list of messages": ({"messages": "a"}, "messages = 'a' is not allowed; allowed is a list of messages"),
     "unknown role": ({"messages": [{"role": "bot", "content": "a"}]}, "allowed roles are system, user, assistant"),
     "ends with a user": ({"messages": [QUESTION, QUESTION]}, "must end with a prompt and the assistant's reply"),
-    "no content": ({"messages": [{"role": "user"}]}, "content is None, allowed is a text"),
+    "no content": ({"messages": [{"role": "user"}]}, "content = None is not allowed; allowed is a text"),
 }
 
 

@@ -122,9 +122,9 @@ W = torch.ones(2)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (({"w": W}, {"w": W}, 1.1), "ratios is 1.1, allowed are numbers from 0"),
-        (({"w": W}, {"w": W}, float("nan")), "ratios is nan"),
-        (({"w": W}, {"w": W}, {"w": -0.1}), r"ratios\[w\] is -0.1"),
+        (({"w": W}, {"w": W}, 1.1), "ratios = 1.1 is not allowed; allowed are numbers from 0"),
+        (({"w": W}, {"w": W}, float("nan")), "ratios = nan"),
+        (({"w": W}, {"w": W}, {"w": -0.1}), r"ratios\[w\] = -0.1"),
         (({"w": W}, {"w": W}, {"w": 0.5, "v": 0.5}), "v is in one of them only"),
         (({"w": W}, {"w": W, "v": W}, 0.5), "v is a tensor of theta only"),
         (({"w": W, "v": W}, {"w": W}, 0.5), "v is a tensor of theta_0 only"),

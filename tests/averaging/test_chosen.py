@@ -104,10 +104,14 @@ def test_dots_by_hand():
 def test_extrapolation_goes_beyond_theta_and_others_do_not():
     assert merged("extrapolate", [1.0], [3.0], 1.5) == [4.0]
     assert merged("extrapolate", [1.0], [3.0], 0.25) == merged("ma", [1.0], [3.0], 0.25) == [1.5]
-    with pytest.raises(UserError, match=r"ratios is 2.5, allowed are numbers from 0 \(theta_0\) to 2 \(1 is theta\)"):
+    with pytest.raises(
+        UserError, match=r"ratios = 2.5 is not allowed; allowed are numbers from 0 \(theta_0\) to 2 \(1 is theta\)"
+    ):
         merged("extrapolate", [1.0], [3.0], 2.5)
     for method in ("ma", "slerp", "trim", "ties"):
-        with pytest.raises(UserError, match="ratios is 1.5, allowed are numbers from 0 .theta_0. to 1 .theta."):
+        with pytest.raises(
+            UserError, match="ratios = 1.5 is not allowed; allowed are numbers from 0 .theta_0. to 1 .theta."
+        ):
             merged(method, [1.0], [3.0], 1.5)
 
 
@@ -294,15 +298,35 @@ def test_the_command_takes_methods_options_and_a_third_model(tmp_path, monkeypat
 
 
 REFUSED = {
-    ("--alpha", 1.5): "alpha is 1.5, allowed are numbers from 0 (theta_0) to 1 (theta), and with --extrapolate to 2.",
+    (
+        "--alpha",
+        1.5,
+    ): "alpha = 1.5 is not allowed; allowed are numbers from 0 (theta_0) to 1 (theta), and with --extrapolate to 2.",
     ("--alpha", 0.5, "--method", "ama"): ", regmean; its ratios, which `adapt` finds, are given by --alphas-file.",
-    ("--alpha", 0.5, "--parts", 99): "parts is 99, allowed is with --alphas or --part",
-    ("--alpha", 0.5, "--level", "layer"): "level is 'layer', allowed is with --alphas or --part",
-    ("--alpha", 0.5, "--seed", 7): "seed is 7, allowed is with --rounding stochastic or method regmean",
-    ("--alpha", 0.5, "--rounding", "stochastic", "--seed", -1): "seed is -1, allowed are whole numbers from 0.",
-    ("--alpha", 2.5, "--extrapolate"): "alpha is 2.5, allowed are numbers from 0 (theta_0) to 2 (1 is theta)",
-    ("--alpha", 1.5, "--extrapolate", "--method", "trim"): "method is 'trim', allowed with --extrapolate is ma",
-    ("--alpha", 0.5, "--method", "soup"): "method is 'soup', allowed are ma, slerp, trim, dare, fapm, ",
+    ("--alpha", 0.5, "--parts", 99): "parts = 99 is not allowed; allowed is with --alphas or --part",
+    ("--alpha", 0.5, "--level", "layer"): "level = 'layer' is not allowed; allowed is with --alphas or --part",
+    ("--alpha", 0.5, "--seed", 7): "seed = 7 is not allowed; allowed is with --rounding stochastic or method regmean",
+    (
+        "--alpha",
+        0.5,
+        "--rounding",
+        "stochastic",
+        "--seed",
+        -1,
+    ): "seed = -1 is not allowed; allowed are whole numbers from 0.",
+    (
+        "--alpha",
+        2.5,
+        "--extrapolate",
+    ): "alpha = 2.5 is not allowed; allowed are numbers from 0 (theta_0) to 2 (1 is theta)",
+    (
+        "--alpha",
+        1.5,
+        "--extrapolate",
+        "--method",
+        "trim",
+    ): "method = 'trim' is not allowed with --extrapolate; allowed is ma",
+    ("--alpha", 0.5, "--method", "soup"): "method = 'soup' is not allowed; allowed are ma, slerp, trim, dare, fapm, ",
     (
         "--alpha",
         0.5,
@@ -310,7 +334,7 @@ REFUSED = {
         "trim",
         "--option",
         "keep=2",
-    ): "keep is '2', allowed with method trim are numbers in (0, 1]",
+    ): "keep = '2' is not allowed with method trim; allowed are numbers in (0, 1]",
     (
         "--alpha",
         0.5,
@@ -319,7 +343,7 @@ REFUSED = {
         "--option",
         "drop=.5",
     ): "drop is '.5', which is no option of method trim; allowed are keep",
-    ("--alpha", 0.5, "--method", "trim", "--option", "keep"): "option is 'keep', allowed are KEY=VALUE",
+    ("--alpha", 0.5, "--method", "trim", "--option", "keep"): "option = 'keep' is not allowed; allowed are KEY=VALUE",
     ("--alpha", 0.5, "--method", "ties"): "theta-pre is None, but method 'ties' needs theta-pre",
     ("--alpha", 0.5, "--theta-pre", "x"): "theta-pre is 'x', but method 'ma' takes no theta-pre",
     ("--alphas", "0.1,0.2,0.3", "--method", "lines"): "method is 'lines', which has a rule for its ratios",

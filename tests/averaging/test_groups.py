@@ -152,19 +152,19 @@ def test_figure_4_names():
 @pytest.mark.parametrize(
     ("make_error", "words"),
     [
-        (lambda: Grouping(parts=0), "parts is 0"),
-        (lambda: Grouping(parts=True), "parts is True"),
-        (lambda: Grouping(level="block"), "level is 'block', allowed are part, layer, module"),
-        (lambda: Grouping(head="middle"), "head is 'middle', allowed are first"),
-        (lambda: assign(NAMES, Grouping(parts=7)), "parts is 7, allowed are 1 to 6"),
+        (lambda: Grouping(parts=0), "parts = 0"),
+        (lambda: Grouping(parts=True), "parts = True"),
+        (lambda: Grouping(level="block"), "level = 'block' is not allowed; allowed are part, layer, module"),
+        (lambda: Grouping(head="middle"), "head = 'middle' is not allowed; allowed are first"),
+        (lambda: assign(NAMES, Grouping(parts=7)), "parts = 7 is not allowed; allowed are 1 to 6"),
         (lambda: assign(["a.weight"], Grouping()), "no numbered list"),
         (
             lambda: layer_list([f"{side}.block.{i}.w" for side in ("encoder", "decoder") for i in range(3)]),
             "two lists of layers",
         ),
         (lambda: ratios(assign(NAMES, Grouping()), {"part1": 1.0}), "the groups are part1, part2, part3"),
-        (lambda: ratios(assign(NAMES, Grouping(parts=1)), {"part1": 1.5}), r"alphas\[part1\] is 1.5"),
-        (lambda: ratios({"w": "part1"}, {"part1": float("nan")}), r"alphas\[part1\] is nan"),
+        (lambda: ratios(assign(NAMES, Grouping(parts=1)), {"part1": 1.5}), r"alphas\[part1\] = 1.5"),
+        (lambda: ratios({"w": "part1"}, {"part1": float("nan")}), r"alphas\[part1\] = nan"),
     ],
 )
 def test_what_is_not_allowed_is_named(make_error, words):

@@ -110,7 +110,7 @@ def test_the_command_takes_it_and_refuses_others(tmp_path, monkeypatch, capsys):
     theta_0, theta = save_pair(tmp_path, "llama")
     arguments = ["average", "--theta-0", theta_0, "--theta", theta, "--alpha", 0.5, "--out", tmp_path / "out"]
     assert command(monkeypatch, *arguments, "--method", "magic") == 2
-    assert "method is 'magic', allowed are ma, slerp, " in capsys.readouterr().err
+    assert "method = 'magic' is not allowed; allowed are ma, slerp, " in capsys.readouterr().err
     assert command(monkeypatch, *arguments, "--method", "slerp") == 0
     name = "model.norm.weight"
     states = [load_file(folder / "model.safetensors")[name] for folder in (theta_0, theta, tmp_path / "out")]
@@ -147,7 +147,7 @@ def test_a_new_method_is_one_file_and_one_entry(tmp_path, monkeypatch):
 
 
 def test_unknown_methods_are_refused():
-    with pytest.raises(UserError, match="method is 'max', allowed are ma, slerp, "):
+    with pytest.raises(UserError, match="method = 'max' is not allowed; allowed are ma, slerp, "):
         merge_named("max")
-    with pytest.raises(UserError, match="method is 'max'"):
+    with pytest.raises(UserError, match="method = 'max'"):
         average({"w": torch.ones(1)}, {"w": torch.ones(1)}, 0.5, method="max")

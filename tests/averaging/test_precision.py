@@ -202,7 +202,7 @@ def test_the_command_prints_the_effect_and_takes_type_and_rounding(pair, tmp_pat
     capsys.readouterr()
     for option, value, allowed in (("dtype", "int8", "auto, float32"), ("rounding", "up", "nearest, stochastic")):
         assert command(monkeypatch, *given, "--out", tmp_path / "c", f"--{option}", value) == 2
-        assert f"{option} is '{value}', allowed are {allowed}" in capsys.readouterr().err
+        assert f"{option} = '{value}' is not allowed; allowed are {allowed}" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
 
 

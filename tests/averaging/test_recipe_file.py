@@ -58,7 +58,7 @@ def test_a_gradient_runs_over_the_layers(pair, tmp_path, monkeypatch, capsys):
         ratio = int(name.split(".")[2]) / (layers - 1) if ".layers." in name else 0.0 if "embed" in name else 1.0
         assert torch.allclose(tensor.double(), reference(low[name], high[name], ratio), rtol=1e-6, atol=1e-9), name
     for given, said in (
-        (("--alphas", "0..2"), "ratio 2 of alphas is 2"),
+        (("--alphas", "0..2"), "ratio 2 of alphas = 2"),
         (("--alphas", "0..a"), "with .. between them"),
     ):
         run(monkeypatch, pair, tmp_path / "x", *given, code=2)
@@ -138,24 +138,30 @@ WEIGHTED = [{"model": "a", "parameters": {"weight": 0.5}}, {"model": "b", "param
 TIES = {"merge_method": "ties", "base_model": "z", "models": TWO}
 BAD = {
     "an unknown key": ({"alpha": 0.5, "beta": 1}, "beta is an unknown key"),
-    "another type": ({"alpha": "half"}, "alpha is 'half', allowed is a number"),
-    "no list": ({"with": 3}, "with is 3, allowed is a list"),
-    "a number in a list": ({"samples": [3]}, "samples lists 3, allowed is a text"),
-    "a truth value as a weight": ({"weight": [True, 2]}, "weight lists True, allowed is a text or a number"),
-    "no pairs": ({"option": 3}, "option is 3, allowed is a list or KEY: VALUE"),
+    "another type": ({"alpha": "half"}, "alpha = 'half' is not allowed; allowed is a number"),
+    "no list": ({"with": 3}, "with = 3 is not allowed; allowed is a list"),
+    "a number in a list": ({"samples": [3]}, "an entry of samples = 3 is not allowed; allowed is a text"),
+    "a truth value as a weight": (
+        {"weight": [True, 2]},
+        "an entry of weight = True is not allowed; allowed is a text or a number",
+    ),
+    "no pairs": ({"option": 3}, "option = 3 is not allowed; allowed is a list or KEY: VALUE"),
     "a name twice": ({"theta-0": "a", "theta_0": "b"}, "theta_0 and theta-0 are both given; allowed is one of them"),
-    "a truth value": ({"alpha": True}, "alpha is True"),
+    "a truth value": ({"alpha": True}, "alpha = True"),
     "nothing": ({}, "allowed are keys with values"),
     "another method": (
         {"merge_method": "dare_ties", "models": TWO},
-        "merge_method is 'dare_ties', allowed are linear, slerp, ties",
+        "merge_method = 'dare_ties' is not allowed; allowed are linear, slerp, ties",
     ),
     "a tokenizer": ({"merge_method": "linear", "models": WEIGHTED, "tokenizer_source": "union"}, "tokenizer_source of"),
-    "no slices": ({"merge_method": "slerp", "slices": []}, "slices is [], allowed is one with the key sources"),
+    "no slices": (
+        {"merge_method": "slerp", "slices": []},
+        "slices = [] is not allowed; allowed is one with the key sources",
+    ),
     "two slices": ({"merge_method": "slerp", "slices": [{"sources": TWO}] * 2}, "allowed is one with the key sources"),
     "a part of the layers": (
         {"merge_method": "slerp", "slices": [{"sources": [one | {"layer_range": [2, 4]} for one in TWO]}]},
-        "layer_range is [2, 4], allowed is [0, number of layers]",
+        "layer_range = [2, 4] is not allowed; allowed is [0, number of layers]",
     ),
     "one model": ({"merge_method": "linear", "models": TWO[:1]}, "allowed are two or more"),
     "a model twice": ({"merge_method": "linear", "models": TWO[:1] * 2}, "models has one of them twice"),
@@ -163,10 +169,13 @@ BAD = {
         {"merge_method": "linear", "models": [{"model": "a", "lora": 1}, TWO[1]]},
         "parameter lora",
     ),
-    "no weight": ({"merge_method": "linear", "models": TWO}, "weight is None, allowed are numbers from 0"),
+    "no weight": (
+        {"merge_method": "linear", "models": TWO},
+        "weight = None is not allowed; allowed are numbers from 0",
+    ),
     "a negative weight": (
         {"merge_method": "linear", "models": TWO, "parameters": {"weight": [1, -1]}},
-        "weight is [1, -1], allowed are numbers from 0",
+        "weight = [1, -1] is not allowed; allowed are numbers from 0",
     ),
     "weights of zero": ({"merge_method": "linear", "models": TWO, "parameters": {"weight": 0}}, "weight is 0 in both"),
     "a gradient with three models": (
@@ -180,16 +189,19 @@ BAD = {
     ),
     "two densities": (
         TIES | {"models": [{"model": "a", "parameters": {"density": 0.5}}, TWO[1]]},
-        "density is [0.5, 1.0]",
+        "density = [0.5, 1.0]",
     ),
-    "a density of tensors": (TIES | {"parameters": {"density": [0.1, 0.5]}}, "density is"),
-    "sums that are not means": (TIES | {"parameters": {"normalize": False}}, "normalize is False, allowed is true"),
-    "rescaled changes": (TIES | {"parameters": {"rescale": True}}, "rescale is True, allowed is false"),
-    "a scale": (TIES | {"parameters": {"lambda": 0.5}}, "lambda is 0.5, allowed is 1"),
+    "a density of tensors": (TIES | {"parameters": {"density": [0.1, 0.5]}}, "density = "),
+    "sums that are not means": (
+        TIES | {"parameters": {"normalize": False}},
+        "normalize = False is not allowed; allowed is true",
+    ),
+    "rescaled changes": (TIES | {"parameters": {"rescale": True}}, "rescale = True is not allowed; allowed is false"),
+    "a scale": (TIES | {"parameters": {"lambda": 0.5}}, "lambda = 0.5 is not allowed; allowed is 1"),
     "another parameter": (TIES | {"parameters": {"epsilon": 0.5}}, "parameter epsilon is not read"),
     "a sum that is not one": (
         {"merge_method": "linear", "models": WEIGHTED, "parameters": {"normalize": False}},
-        "normalize is False, allowed is true",
+        "normalize = False is not allowed; allowed is true",
     ),
     "t beyond 1": (
         {"merge_method": "slerp", "base_model": "a", "models": TWO, "parameters": {"t": 1.5}},
@@ -201,7 +213,7 @@ BAD = {
     ),
     "another base": (
         {"merge_method": "slerp", "base_model": "c", "models": TWO, "parameters": {"t": 0.5}},
-        "base_model is 'c'",
+        "base_model = 'c'",
     ),
 }
 
@@ -251,7 +263,9 @@ def test_ratios_of_tensors_are_those_of_mergekit(case, tmp_path):
     chosen = [names[0], *layers[:2], *layers[6:8], *names[-2:]]
     assert [found[name] for name in chosen] == pytest.approx(ratios)
     if "slices" in content:
-        with pytest.raises(UserError, match=r"layer_range is \[0, 5\], allowed is all of the model's layers, \[0, 4\]"):
+        with pytest.raises(
+            UserError, match=r"layer_range = \[0, 5\] is not allowed; allowed is all of the model's layers, \[0, 4\]"
+        ):
             resolve(Recipe(Grouping(), 1.0, rule=recipe["rule"]), [name for name in names if ".4." not in name], {})
     if case.startswith("ties"):
         assert (recipe["theta_0"], recipe["theta"], recipe["theta_pre"], recipe["option"]) == (

@@ -150,7 +150,7 @@ def test_an_adapter_is_merged_with_full_and_refused_without(tmp_path):
         make("llama", 0, **FEW), LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     )
     model.save_pretrained(tmp_path / "adapter")
-    with pytest.raises(UserError, match="allowed with an adapter is --full"):
+    with pytest.raises(UserError, match="is not allowed with an adapter; allowed is --full"):
         average(theta_0, tmp_path / "adapter", tmp_path / "out")
     average(theta_0, tmp_path / "adapter", tmp_path / "out", full=True)
     pair = make("llama", 0, **FEW), model.merge_and_unload()
@@ -196,7 +196,7 @@ def test_the_command_takes_a_lambda_a_layer(tmp_path, monkeypatch, capsys):
         (["--strength", -1], "strength = -1.0 is not allowed"),
         ([], "strength is missing"),
         (["--strength", 1, "--alpha", 0.5], "alpha is given, allowed with method regmean is strength"),
-        (["--strength", 1, "--vocab", "union"], "vocab is 'union', allowed with method regmean is same"),
+        (["--strength", 1, "--vocab", "union"], "vocab = 'union' is not allowed with method regmean; allowed is same"),
         (["--strength", 1, "--count", 0], "count = 0 is not allowed"),
         (["--strength", 1, "--seed", -1], "seed = -1 is not allowed; allowed are whole numbers from 0"),
         (["--strength", 1, "--ridge", 0], "ridge = 0.0 is not allowed"),
@@ -228,7 +228,7 @@ def test_what_is_not_allowed_is_refused_in_a_sentence(options, words, tmp_path, 
         ('{"prompt": "w5", "reply": "w6"}\n', "samples hold no samples of theta-0"),
         ('{"model": "theta_0", "context": [0], "reply": [64]}\n{"prompt": "w5", "reply": "w6"}\n', "token id 64"),
         ('{"model": "theta_2", "context": [0], "reply": [6]}\n', "line 1: allowed are"),
-        ('{"prompt": "w5", "reply": "w6", "finished": 1}\n', "finished is 1"),
+        ('{"prompt": "w5", "reply": "w6", "finished": 1}\n', "finished = 1"),
     ],
 )
 def test_samples_that_do_not_fit_are_refused(lines, words, tmp_path):

@@ -87,11 +87,11 @@ def test_options_and_wrong_ratios(tmp_path):
     theta_0, theta = save_pair(tmp_path, "llama")
     report = averaging.average(theta_0, theta, 0.25, out=tmp_path / "out", method="lines", options={"outer": "theta"})
     assert report.groups["outer"] == 1.0 and report.options == {"outer": "theta"}
-    with pytest.raises(UserError, match="outer is 'mean', allowed with method lines are alpha or theta"):
+    with pytest.raises(UserError, match="outer = 'mean' is not allowed with method lines; allowed are alpha or theta"):
         averaging.average(theta_0, theta, 0.25, out=tmp_path / "x", method="lines", options={"outer": "mean"})
     with pytest.raises(UserError, match="method is 'lines', which has a rule for its ratios; allowed with it is one"):
         averaging.average(theta_0, theta, [0.1, 0.2], out=tmp_path / "x", method="lines")
-    with pytest.raises(UserError, match="method is 'soup', allowed are ma, slerp"):
+    with pytest.raises(UserError, match="method = 'soup' is not allowed; allowed are ma, slerp"):
         averaging.average(theta_0, theta, 0.5, out=tmp_path / "x", method="soup")
 
 

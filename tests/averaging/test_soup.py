@@ -210,9 +210,9 @@ def test_adapters_and_models_that_do_not_go_together_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("others", "weights", "said"),
     [
-        (0, (1,), "weight is 1, allowed is with --with only"),
+        (0, (1,), "weight = 1 is not allowed; allowed is with --with only"),
         (2, (1, 2), "weight is given 2 times, allowed is 3"),
-        (1, (1, 0), "weight is 0, allowed are numbers above 0"),
+        (1, (1, 0), "weight = 0 is not allowed; allowed are numbers above 0"),
         (1, (float("nan"), 1), "weight is nan"),
     ],
 )
@@ -251,4 +251,4 @@ def test_the_command_and_a_recipe_do_the_same(tmp_path, monkeypatch, capsys):
     assert "--with m2 --weight 1 --weight 3 --alpha 0.5" in (tmp_path / "out" / "README.md").read_text()
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"weight": [1, "three"]}))
     assert command(monkeypatch, "average", "--config", tmp_path / "recipe.yaml", "--out", tmp_path / "x") == 2
-    assert "weight is 'three', allowed are numbers above 0" in capsys.readouterr().err
+    assert "weight = 'three' is not allowed; allowed are numbers above 0" in capsys.readouterr().err

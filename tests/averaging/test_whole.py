@@ -78,7 +78,7 @@ def test_early_models_are_extrapolated(materials):
         assert_close(build({"iteration": 2, "alpha": alpha}), between(alpha, [weights(2)]))
     with pytest.raises(UserError, match="iteration = 9 is not allowed: there is no iteration9; allowed are 1, 2, 3, 4"):
         build({"iteration": 9, "alpha": 1.5})
-    with pytest.raises(UserError, match="is 3.5, allowed are numbers from 0"):
+    with pytest.raises(UserError, match="= 3.5 is not allowed; allowed are numbers from 0"):
         build({"iteration": 2, "alpha": 3.5})
 
 

@@ -63,7 +63,10 @@ BAD = {
     "no json": ("{", "is no JSON"),
     "no list": ("{}", "must hold a JSON list of objects, at least one"),
     "empty": ("[]", "must hold a JSON list of objects, at least one"),
-    "no output": ('[{"instruction": "a", "generator": "g"}]', "entry 1: output is None, allowed is a text"),
+    "no output": (
+        '[{"instruction": "a", "generator": "g"}]',
+        "entry 1: output = None is not allowed; allowed is a text",
+    ),
     "two models": (
         json.dumps([{"instruction": "a", "output": "b", "generator": name} for name in "gh"]),
         "has the generators g, h, allowed is one",
@@ -79,7 +82,10 @@ def test_other_files_are_refused(case, tmp_path):
         read_outputs(tmp_path / "out.json")
 
 
-@pytest.mark.parametrize(("sampling", "said"), [((0, 1.0, 3, 3), "tokens is 0, "), ((5, 1.0, 3, -1), "seed is -1, ")])
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [((0, 1.0, 3, 3), "tokens = 0 is not allowed; "), ((5, 1.0, 3, -1), "seed = -1 is not allowed; ")],
+)
 def test_numbers_out_of_range_are_refused(sampling, said):
     with pytest.raises(UserError, match=f"^{said}allowed are whole numbers from"):
         Sampling(*sampling)
@@ -142,8 +148,8 @@ def test_a_model_of_the_cache_is_taken_and_called_by_its_name(folder, tmp_path, 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--tokens", 0), "tokens is 0, allowed are whole numbers from 1"),
-        (("--temperature", -1), "temperature is -1.0, allowed are finite numbers from 0"),
+        (("--tokens", 0), "tokens = 0 is not allowed; allowed are whole numbers from 1"),
+        (("--temperature", -1), "temperature = -1.0 is not allowed; allowed are finite numbers from 0"),
         (("--instructions", "nowhere.jsonl"), "--instructions 'nowhere.jsonl' is no file"),
     ],
 )

@@ -150,7 +150,7 @@ def test_marks_within_a_text_and_long_texts_do_no_harm(folder, monkeypatch):
 
 
 def test_a_batch_of_no_pair_is_refused():
-    with pytest.raises(UserError, match=r"batch is 0, allowed are whole numbers from 1\."):
+    with pytest.raises(UserError, match=r"batch = 0 is not allowed; allowed are whole numbers from 1\."):
         pairrm.PairRM(batch=0)
 
 

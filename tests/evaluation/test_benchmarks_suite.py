@@ -279,8 +279,8 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
             "tasks has 'magic', allowed are arc_easy, arc_challenge, race, piqa, squad_v1_f1",
         ),
         ({"tasks": ()}, "tasks is empty, allowed are arc_easy"),
-        ({"limit": 1}, "limit is 1, allowed are whole numbers from 2"),
-        ({"tokens": 0}, "tokens is 0, allowed are whole numbers from 1"),
+        ({"limit": 1}, "limit = 1 is not allowed; allowed are whole numbers from 2"),
+        ({"tokens": 0}, "tokens = 0 is not allowed; allowed are whole numbers from 1"),
     ],
 )
 def test_bad_settings_are_refused(changes, said):
@@ -346,10 +346,10 @@ def folder(tmp_path_factory):
     ("changes", "said"),
     [
         ({"folder": "nowhere"}, "model is 'nowhere', which is no folder"),
-        ({"backend": "tgi"}, "backend is 'tgi', allowed are hf, vllm"),
-        ({"batch": 0}, "batch is 0, allowed are whole numbers from 1"),
-        ({"dtype": "int8"}, "dtype is 'int8', allowed are auto, float32, bfloat16, float16"),
-        ({"device": "abacus"}, "device is 'abacus', allowed are auto, cpu"),
+        ({"backend": "tgi"}, "backend = 'tgi' is not allowed; allowed are hf, vllm"),
+        ({"batch": 0}, "batch = 0 is not allowed; allowed are whole numbers from 1"),
+        ({"dtype": "int8"}, "dtype = 'int8' is not allowed; allowed are auto, float32, bfloat16, float16"),
+        ({"device": "abacus"}, "device = 'abacus' is not allowed; allowed are auto, cpu"),
     ],
 )
 def test_models_that_cannot_be_had_are_refused(changes, said, folder, monkeypatch):
@@ -379,7 +379,7 @@ def test_vllm_is_refused_where_it_is_not_installed_and_told_the_folder_where_it_
     given = harness.from_folder(folder, batch=4, backend="vllm", dtype="bfloat16", length=512)
     assert given.pop("gpu_memory_utilization") == 0.9 and given.pop("generation_config") == "vllm"
     assert given == {"pretrained": str(folder), "dtype": "bfloat16", "batch_size": "auto", "max_model_len": 512}
-    with pytest.raises(UserError, match="device is 'cpu', allowed with backend vllm is auto"):
+    with pytest.raises(UserError, match="device = 'cpu' is not allowed with backend vllm; allowed is auto"):
         harness.from_folder(folder, batch=4, backend="vllm", device="cpu")
 
 
@@ -410,12 +410,12 @@ def test_the_command_writes_rows_of_a_folder(folder, measured, tmp_path, monkeyp
         (("--tasks", "magic"), "tasks has 'magic', allowed are arc_easy"),
         (("--rlhf", "grpo"), "the rows to write: rlhf = 'grpo' is not allowed; it must be one of none, rsf, dpo, ppo"),
         (("--seed", "-1"), "the rows to write: seed = -1 is not allowed"),
-        (("--limit", "1"), "limit is 1, allowed are whole numbers from 2"),
+        (("--limit", "1"), "limit = 1 is not allowed; allowed are whole numbers from 2"),
         (("--limit", "few"), "limit = 'few' is not allowed; allowed are whole numbers\n"),
-        (("--data", "nowhere", "--batch", "0"), "batch is 0, allowed are whole numbers from 1"),
-        (("--data", "nowhere", "--dtype", "int8"), "dtype is 'int8', allowed are auto, float32"),
-        (("--data", "nowhere", "--device", "tpu"), "device is 'tpu', allowed are auto, cpu"),
-        (("--data", "nowhere", "--backend", "jax"), "backend is 'jax', allowed are hf, vllm"),
+        (("--data", "nowhere", "--batch", "0"), "batch = 0 is not allowed; allowed are whole numbers from 1"),
+        (("--data", "nowhere", "--dtype", "int8"), "dtype = 'int8' is not allowed; allowed are auto, float32"),
+        (("--data", "nowhere", "--device", "tpu"), "device = 'tpu' is not allowed; allowed are auto, cpu"),
+        (("--data", "nowhere", "--backend", "jax"), "backend = 'jax' is not allowed; allowed are hf, vllm"),
         (("--data", "nowhere"), "data is 'nowhere', which holds neither arc_easy.jsonl"),
     ],
 )

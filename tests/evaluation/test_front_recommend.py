@@ -272,10 +272,10 @@ def test_the_recommended_ratio_is_always_allowed_and_never_worse_in_ability(seed
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"confidence": 1.0}, "confidence is 1.0"),
-        ({"resamples": 1}, "resamples is 1"),
-        ({"keep": 0.0}, "keep is 0.0"),
-        ({"keep": 1.1}, "keep is 1.1"),
+        ({"confidence": 1.0}, "confidence = 1.0"),
+        ({"resamples": 1}, "resamples = 1"),
+        ({"keep": 0.0}, "keep = 0.0"),
+        ({"keep": 1.1}, "keep = 1.1"),
         ({"abilities": []}, "no ability"),
         ({"abilities": [Series("qa", np.zeros((4, 4)), MEAN)]}, "qa has 4 items, allowed are at least 5"),
     ],
@@ -334,5 +334,7 @@ def test_numbers_are_written_as_a_range_or_a_list():
     ],
 )
 def test_other_numbers_are_refused(text):
-    with pytest.raises(UserError, match="alphas is .*, allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1"):
+    with pytest.raises(
+        UserError, match="alphas = .* is not allowed; allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1"
+    ):
         parse_numbers("alphas", 1, text)

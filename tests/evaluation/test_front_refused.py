@@ -24,7 +24,7 @@ REFUSED = {
     ),
     "no such alignment": (
         {"alignment": "quality"},
-        "alignment is 'quality', allowed are the tasks reward, qa (reward, with --prompts and",
+        "alignment = 'quality' is not allowed; allowed are the tasks reward, qa (reward, with --prompts and",
     ),
     "keep is NaN": ({"keep": "nan"}, "keep = nan is not allowed; allowed are numbers above 0 to 1."),
     "no method": ({"method": ""}, "method = '' is not allowed; allowed is a list of at least 1."),
@@ -35,29 +35,32 @@ REFUSED = {
         "reward-model (or reward-command) and prompts are allowed together only",
     ),
     "one task only": ({"tasks": ""}, "tasks has no ability beside the alignment metric"),
-    "unknown method": ({"method": "sma"}, "method is 'sma', allowed are ma, slerp, trim"),
+    "unknown method": ({"method": "sma"}, "method = 'sma' is not allowed; allowed are ma, slerp, trim"),
     "unknown option": (
         {"method": "trim", "options": {"trim": {"drop": 0.5}}},
         "drop is 0.5, which is no option of method trim",
     ),
     "option out of range": (
         {"method": "trim", "options": {"trim": {"keep": 2}}},
-        "keep is 2.0, allowed with method trim are",
+        "keep = 2.0 is not allowed with method trim; allowed are",
     ),
     "method of three models": (
         {"method": "ties"},
         "theta-pre is missing, needed with method ties: the model that theta-0 was tuned from",
     ),
     "a third model alone": ({"theta-pre": "x"}, "theta-pre is 'x', which none of the chosen methods takes"),
-    "a weight alone": ({"weight": 1}, "weight is 1, allowed is with --with only"),
+    "a weight alone": ({"weight": 1}, "weight = 1 is not allowed; allowed is with --with only"),
     "no other run": ({"with": "nowhere"}, "with 1 is 'nowhere', which is no folder"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
-    "unknown part": ({"method": "part", "part": "first"}, "part is 'first', allowed are part1, part2, part3"),
+    "unknown part": (
+        {"method": "part", "part": "first"},
+        "part = 'first' is not allowed; allowed are part1, part2, part3",
+    ),
     "ama without samples": ({"method": "ama"}, "data (samples of theta) is needed with method 'ama'"),
     "ratios out of range": (
         {"alphas": "0:3:1"},
-        "alphas is '0:3:1', allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 2",
+        "alphas = '0:3:1' is not allowed; allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 2",
     ),
     "ratios beyond theta": (
         {"method": "ma,lines", "alphas": "0:1.5:0.5"},
@@ -68,7 +71,7 @@ REFUSED = {
         "alphas has 0.5, which none of the chosen methods takes; allowed is with method ma",
     ),
     "nothing beyond theta": ({"method": "ma,extrapolate"}, "alphas has no ratio above 1 (to 2), allowed is without"),
-    "unknown rlhf": ({"rlhf": "grpo"}, "rlhf is 'grpo', allowed are none, rsf, dpo, ppo"),
+    "unknown rlhf": ({"rlhf": "grpo"}, "rlhf = 'grpo' is not allowed; allowed are none, rsf, dpo, ppo"),
     "confidence": ({"confidence": 2}, "confidence = 2 is not allowed; allowed are numbers from 0.5 to below 1."),
     "missing task file": (
         {"tasks": "nowhere.jsonl"},
@@ -78,7 +81,7 @@ REFUSED = {
     "no tokens": ({"tokens": 0}, "tokens = 0 is not allowed; allowed are whole numbers from 1."),
     "an unknown key": ({"task-tokens": 4}, "task-tokens = 4 is an unknown key; allowed are tasks, samples"),
     "an unknown key of ama's": ({"adapt": {"check": 4}}, "adapt: check = 4 is an unknown key; allowed are keep, draw"),
-    "an unknown place": ({"grouping": {"norm": "middle"}}, "norm is 'middle', allowed are first, last"),
+    "an unknown place": ({"grouping": {"norm": "middle"}}, "norm = 'middle' is not allowed; allowed are first, last"),
     "an unknown file": ({"config": "nowhere.yaml"}, "config is 'nowhere.yaml', which is no file"),
 }
 

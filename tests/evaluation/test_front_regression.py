@@ -258,9 +258,9 @@ REFUSED = {
     "ratios": ({"alphas": "0.5"}, "alphas is given, allowed is with other methods than regmean"),
     "a strength below 0": (
         {"strength": "1,-1"},
-        "strength is '1,-1', allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1e+12",
+        "strength = '1,-1' is not allowed; allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1e+12",
     ),
-    "no number": ({"strength": "1,x"}, "strength is '1,x', allowed are FIRST:LAST:STEP"),
+    "no number": ({"strength": "1,x"}, "strength = '1,x' is not allowed; allowed are FIRST:LAST:STEP"),
     "unknown layers": (
         {"layers": "falling"},
         "layers.0 = 'falling' is not allowed; allowed is 'equal' or 'increasing'",
@@ -274,7 +274,7 @@ REFUSED = {
         {"own-samples": "qa.jsonl", "train-prompts": "others.jsonl"},
         "own-samples and train-prompts are both given; allowed is one of them",
     ),
-    "samples of one model": ({"own-samples": "prompts.jsonl"}, "prompts.jsonl, line 1: reply is None"),
+    "samples of one model": ({"own-samples": "prompts.jsonl"}, "prompts.jsonl, line 1: reply = None"),
     "no file": ({"train-prompts": "nowhere.jsonl"}, "nowhere.jsonl' is no file; give one that holds {"),
 }
 

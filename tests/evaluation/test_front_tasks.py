@@ -28,11 +28,11 @@ BAD_ITEMS = {
         [ITEM | {"reference": "b"}, ITEM | {"answers": ["b"]}],
         "line 2 has prompt, answers: each line must have a prompt and the same one",
     ),
-    "one choice": ([ITEM | {"choices": ["a"], "answer": 0}], "line 1: choices is"),
-    "answer out of range": ([ITEM | {"choices": ["a", "b"], "answer": 2}], "line 1: answer is 2"),
-    "answer no choice": ([ITEM | {"choices": ["a", "b"], "answer": "c"}], "line 1: answer is 'c'"),
-    "answers no list": ([ITEM | {"answers": "b"}], "line 1: answers is 'b'"),
-    "reference no text": ([ITEM | {"reference": 1}], "line 1: reference is 1"),
+    "one choice": ([ITEM | {"choices": ["a"], "answer": 0}], "line 1: choices = "),
+    "answer out of range": ([ITEM | {"choices": ["a", "b"], "answer": 2}], "line 1: answer = 2"),
+    "answer no choice": ([ITEM | {"choices": ["a", "b"], "answer": "c"}], "line 1: answer = 'c'"),
+    "answers no list": ([ITEM | {"answers": "b"}], "line 1: answers = 'b'"),
+    "reference no text": ([ITEM | {"reference": 1}], "line 1: reference = 1"),
     "no prompt": ([{"reference": "b"}], "line 1 has 'reference' and no prompt; allowed is"),
 }
 
@@ -150,6 +150,7 @@ def test_items_are_answered_by_letter_and_asked_in_chats(tmp_path):
     assert [item["answer"] for item in found.items] == [1, 1]
     assert [item["prompt"] for item in found.items] == ["a", "a"]
     with pytest.raises(
-        UserError, match="answer is 'C', allowed is one of the choices, its index from 0, or its letter from A to B"
+        UserError,
+        match="answer = 'C' is not allowed; allowed is one of the choices, its index from 0, or its letter from A to B",
     ):
         read_task("items", write_lines(tmp_path / "items.jsonl", [rows[0] | {"answer": "C"}]), Asking(True, 4, 2))

@@ -219,8 +219,8 @@ def test_without_tasks_what_moved_is_told(folder, tmp_path):
         (("--prompts", "PROMPTS", "--reward-model", "x", "--reward-command", "y"), "are both given"),
         (("--tasks", "no_such_task"), "'no_such_task', which is no file"),
         (("--samples", "0"), "samples = 0 is not allowed"),
-        (("--samples", "2"), "samples is 2, allowed without prompts and items with answers is 1"),
-        (("--config", "ALIGNMENT"), r"alignment is 'nosuch', allowed are the tasks \(none\)"),
+        (("--samples", "2"), "samples = 2 is not allowed without prompts and items with answers; allowed is 1"),
+        (("--config", "ALIGNMENT"), r"alignment = 'nosuch' is not allowed; allowed are the tasks \(none\)"),
         (("--out", "FOLDER/that/is/not"), "but the folder it is to be in does not exist"),
     ],
 )

@@ -157,7 +157,10 @@ def test_a_program_scores_lines_of_json(tmp_path):
 
 
 def test_a_command_that_is_none_and_a_score_that_is_no_number_are_named(tmp_path):
-    for command, said in (("", "is '', allowed is a program"), ("'", "is no command .No closing quotation")):
+    for command, said in (
+        ("", "= '' is not allowed; allowed is a program"),
+        ("'", "is no command .No closing quotation"),
+    ):
         with pytest.raises(UserError, match=said):
             CommandScorer(command)
     (tmp_path / "score.py").write_text("print(1)\nprint('nan')\nprint(3)\n")
@@ -197,12 +200,12 @@ def test_prompts_may_be_lines_of_text(tmp_path):
 
 BAD = {
     "another key": ({"text": "a"}, "has 'text' and no prompt; allowed is .*instruction"),
-    "a number": ({"prompt": 1}, "prompt is 1, allowed is a text"),
-    "no messages": ({"messages": []}, "messages is .*, allowed is a list of messages"),
+    "a number": ({"prompt": 1}, "prompt = 1 is not allowed; allowed is a text"),
+    "no messages": ({"messages": []}, "messages = .* is not allowed; allowed is a list of messages"),
     "another role": ({"messages": [{"role": "tool", "content": "a"}]}, "allowed roles are system, user, assistant"),
     "only a reply": ({"messages": [{"role": "assistant", "content": "a"}]}, "has no turn of the user to reply to"),
     "system alone": ({"prompt": [{"role": "system", "content": "a"}]}, "has no turn of the user to reply to"),
-    "no content": ({"prompt": [{"role": "user"}]}, "content is None"),
+    "no content": ({"prompt": [{"role": "user"}]}, "content = None"),
 }
 
 

@@ -111,7 +111,7 @@ def descend(
     Raises UserError for an alpha outside [0, 1], fewer batches than steps, or a loss that is not finite.
     """
     if not 0 <= alpha <= 1:
-        raise UserError(f"alpha is {alpha}, allowed are numbers from 0 to 1.")
+        raise UserError(f"alpha = {alpha} is not allowed; allowed are numbers from 0 to 1.")
     s, adam, path = _start(len(groups), state)
     batches = iter(batches)
     for step in range(len(path), steps):

@@ -22,12 +22,14 @@ def placement(parameterisation: str, eps: float) -> Callable[[torch.Tensor, floa
     Raises UserError for another name, a negative eps, or an eps that "sigmoid" has no use for.
     """
     if parameterisation not in PARAMETERISATIONS:
-        raise UserError(f"parameterisation is {parameterisation!r}, allowed are {', '.join(PARAMETERISATIONS)}.")
+        raise UserError(
+            f"parameterisation = {parameterisation!r} is not allowed; allowed are {', '.join(PARAMETERISATIONS)}."
+        )
     if not 0 <= eps < float("inf"):
-        raise UserError(f"eps is {eps}, allowed are finite numbers from 0.")
+        raise UserError(f"eps = {eps} is not allowed; allowed are finite numbers from 0.")
     if parameterisation == "sigmoid":
         if eps:
-            raise UserError(f"eps is {eps}, allowed with parameterisation 'sigmoid' is 0.")
+            raise UserError(f"eps = {eps} is not allowed with parameterisation 'sigmoid'; allowed is 0.")
         return on_omega
     return lambda s, alpha: projected(as_printed(s, alpha, eps), alpha)
 

@@ -52,7 +52,9 @@ def optimise_published(
     eps: >= 0. regulariser: the coefficient, >= 0. A head at the mean is in the path under "head".
     """
     if not 0 < alpha < 1:
-        raise UserError(f"alpha is {alpha}, allowed with method ama-published are numbers between 0 and 1.")
+        raise UserError(
+            f"alpha = {alpha} is not allowed with method ama-published; allowed are numbers between 0 and 1."
+        )
     groups, states = labels(assignment), list[AmaState]()
     apart = {name: "head" if label == "mean" else label for name, label in assignment.items()}
     start = [log((1 - alpha) / alpha)] * len(groups)  # logit of theta_0's share

@@ -211,7 +211,7 @@ def _sampled(
 
 def _check_out(out: Path) -> None:
     if out.suffix != ".json":
-        raise UserError(f"out is {str(out)!r}, allowed are file names that end in .json.")
+        raise UserError(f"out = {str(out)!r} is not allowed; allowed are file names that end in .json.")
     if out.exists():
         raise UserError(f"out is {str(out)!r}, which exists; give a new file.")
     if not out.resolve().parent.is_dir():

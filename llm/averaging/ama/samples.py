@@ -179,7 +179,7 @@ def _sample(row: dict, where: str) -> Sample:
         said.append({"role": "assistant", "content": text_of(row, "reply", where)})
     reward, finished = row.get("reward"), row.get("finished", True)
     if reward is not None and (isinstance(reward, bool) or not isinstance(reward, int | float) or not isfinite(reward)):
-        raise UserError(f"{where}: reward is {reward!r}, allowed are finite numbers.")
+        raise UserError(f"{where}: reward = {reward!r} is not allowed; allowed are finite numbers.")
     if not isinstance(finished, bool):
-        raise UserError(f"{where}: finished is {finished!r}, allowed are true and false.")
+        raise UserError(f"{where}: finished = {finished!r} is not allowed; allowed are true and false.")
     return Sample(said, reward, finished, where)

@@ -77,7 +77,9 @@ def average_files(
         _check_third(theta_pre, method, merge)
         inputs = _inputs(theta_0, theta, theta_pre, soup, union, full)
         if inputs.theta.is_adapter and not full and not merge.is_linear:
-            raise UserError(f"method is {method!r}, allowed with an adapter is --full: the result has no low rank.")
+            raise UserError(
+                f"method = {method!r} is not allowed with an adapter; allowed is --full: the result has no low rank."
+            )
         notes, doubts = _differences(inputs, ignore_config)
         plan = inputs.plan(recipe, output, merge)
         if strict and doubts:
@@ -141,9 +143,11 @@ def _by_regression(
     from .regression import regress_files
 
     if plan.kind == "adapter":
-        raise UserError("method is 'regmean', allowed with an adapter is --full: the result has no low rank.")
+        raise UserError(
+            "method = 'regmean' is not allowed with an adapter; allowed is --full: the result has no low rank."
+        )
     if inputs.union:
-        raise UserError("vocab is 'union', allowed with method regmean is same.")
+        raise UserError("vocab = 'union' is not allowed with method regmean; allowed is same.")
     if inputs.others:
         raise UserError("with is given, allowed with method regmean is one theta.")
     base, other = inputs.base, inputs.theta

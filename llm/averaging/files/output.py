@@ -32,9 +32,9 @@ class Output:
     def __post_init__(self) -> None:
         for key, allowed in (("dtype", ("auto", *TYPES)), ("rounding", ROUNDINGS)):
             if getattr(self, key) not in allowed:
-                raise UserError(f"{key} is {getattr(self, key)!r}, allowed are {', '.join(allowed)}.")
+                raise UserError(f"{key} = {getattr(self, key)!r} is not allowed; allowed are {', '.join(allowed)}.")
         if self.seed < 0:
-            raise UserError(f"seed is {self.seed}, allowed are whole numbers from 0.")
+            raise UserError(f"seed = {self.seed} is not allowed; allowed are whole numbers from 0.")
 
     def type_of(self, stored: str) -> str:
         """The safetensors type of what is made of a tensor of type `stored`."""

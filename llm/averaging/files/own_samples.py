@@ -104,7 +104,7 @@ def _read(row: dict, where: str, tokenizer) -> tuple[str, Tokens]:
         return "theta_0", Tokens([], tokenizer.encode(text_of(row, "text", where)))
     finished = row.get("finished", True)
     if not isinstance(finished, bool):
-        raise UserError(f"{where}: finished is {finished!r}, allowed are true and false.")
+        raise UserError(f"{where}: finished = {finished!r} is not allowed; allowed are true and false.")
     reply: Reply = (prompt_of(row, where), text_of(row, "reply", where), finished)
     return "theta", encode_together(tokenizer, [reply], [where])[0]
 

@@ -86,5 +86,5 @@ def merge_named(name: str, options: Mapping[str, Any] | None = None) -> Merge:
     """How the method of that name merges, with values for its options (the others at their defaults); UserError for any other."""
     known = merged_methods()
     if name not in known:
-        raise UserError(f"method is {name!r}, allowed are {', '.join(known)}.")
+        raise UserError(f"method = {name!r} is not allowed; allowed are {', '.join(known)}.")
     return code_of(known[name]).with_options(known[name].defaults | dict(options or {}))

@@ -42,7 +42,7 @@ def applied(name: str, options: Mapping[str, Any], recipe: Recipe) -> tuple[Reci
     """
     allowed = one_ratio_methods()
     if name not in allowed:
-        raise UserError(f"method is {name!r}, allowed are {', '.join(allowed)}.")
+        raise UserError(f"method = {name!r} is not allowed; allowed are {', '.join(allowed)}.")
     given = checked(METHODS[name], options)
     if name not in schedules():
         return recipe, merge_named(name, given)
@@ -64,7 +64,7 @@ def checked(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = method.options[key].read(value)
         except ValueError:
             raise UserError(
-                f"{key} is {value!r}, allowed with method {method.name} are {method.options[key].allowed}."
+                f"{key} = {value!r} is not allowed with method {method.name}; allowed are {method.options[key].allowed}."
             ) from None
     return found
 

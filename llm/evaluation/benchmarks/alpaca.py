@@ -42,9 +42,9 @@ class Sampling:
     def __post_init__(self) -> None:
         for key, least in {"tokens": 1, "batch": 1, "seed": 0}.items():
             if getattr(self, key) < least:
-                raise UserError(f"{key} is {getattr(self, key)}, allowed are whole numbers from {least}.")
+                raise UserError(f"{key} = {getattr(self, key)} is not allowed; allowed are whole numbers from {least}.")
         if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"temperature is {self.temperature}, allowed are finite numbers from 0.")
+            raise UserError(f"temperature = {self.temperature} is not allowed; allowed are finite numbers from 0.")
 
 
 def replies_to(prompts: Sequence[str], model, tokenizer, sampling: Sampling) -> list[str]:

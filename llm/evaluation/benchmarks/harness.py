@@ -152,9 +152,9 @@ def from_folder(
 def check_how(batch: int, dtype: str, device: str, backend: str) -> None:
     """UserError for what `from_folder` would refuse, beside the folder, so that it is known before data are read."""
     if backend not in BACKENDS:
-        raise UserError(f"backend is {backend!r}, allowed are {', '.join(BACKENDS)}.")
+        raise UserError(f"backend = {backend!r} is not allowed; allowed are {', '.join(BACKENDS)}.")
     if batch < 1:
-        raise UserError(f"batch is {batch}, allowed are whole numbers from 1.")
+        raise UserError(f"batch = {batch} is not allowed; allowed are whole numbers from 1.")
     if backend == "hf":
         dtype_on(dtype, device_of(device))
 
@@ -182,7 +182,7 @@ def _by_vllm(folder: Path, dtype: str, device: str, memory: float, length: int |
     if find_spec("vllm") is None:
         raise UserError("backend is 'vllm', which is not installed; install the extra `gpu`, or take hf.")
     if device != "auto":
-        raise UserError(f"device is {device!r}, allowed with backend vllm is auto.")
+        raise UserError(f"device = {device!r} is not allowed with backend vllm; allowed is auto.")
     check_folder(folder)
     from lm_eval.models.vllm_causallms import VLLM
 

@@ -69,7 +69,7 @@ class PairRM:
 
     def __post_init__(self) -> None:
         if self.batch < 1:
-            raise UserError(f"batch is {self.batch}, allowed are whole numbers from 1.")
+            raise UserError(f"batch = {self.batch} is not allowed; allowed are whole numbers from 1.")
 
     def prefer(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> np.ndarray:
         from ...models.batches import fitting

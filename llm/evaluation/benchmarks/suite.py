@@ -38,7 +38,7 @@ class SuiteSettings:
         for key, least in (("limit", 2), ("tokens", 1)):
             given = getattr(self, key)
             if given is not None and given < least:
-                raise UserError(f"{key} is {given}, allowed are whole numbers from {least}.")
+                raise UserError(f"{key} = {given} is not allowed; allowed are whole numbers from {least}.")
 
 
 @dataclass(frozen=True)

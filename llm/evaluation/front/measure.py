@@ -156,7 +156,7 @@ def part_of(pair: Pair, settings: FrontSettings) -> str:
     label = f"part{label}" if label.isdecimal() else label
     groups = labels(pair.assignment(settings.groups_of("part")))
     if label not in groups:
-        raise UserError(f"part is {settings.part!r}, allowed are {', '.join(groups)}.")
+        raise UserError(f"part = {settings.part!r} is not allowed; allowed are {', '.join(groups)}.")
     return label
 
 

@@ -189,11 +189,11 @@ def _check(
     names, alignment: Series, abilities: Sequence[Series], keep: float, confidence: float, resamples: int
 ) -> None:
     if not 0 < keep <= 1:
-        raise UserError(f"keep is {keep}, allowed are numbers above 0 to 1.")
+        raise UserError(f"keep = {keep} is not allowed; allowed are numbers above 0 to 1.")
     if not 0.5 <= confidence < 1:
-        raise UserError(f"confidence is {confidence}, allowed are numbers from 0.5 to below 1.")
+        raise UserError(f"confidence = {confidence} is not allowed; allowed are numbers from 0.5 to below 1.")
     if resamples < 2:
-        raise UserError(f"resamples is {resamples}, allowed are whole numbers from 2.")
+        raise UserError(f"resamples = {resamples} is not allowed; allowed are whole numbers from 2.")
     if not abilities:
         raise UserError("tasks has no ability beside the alignment metric; give at least one.")
     if len(names) + 2 != len(alignment.items):

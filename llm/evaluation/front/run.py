@@ -102,7 +102,7 @@ def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
         known = f"the tasks {', '.join(names) or '(none)'}"
         if "alignment" in settings.model_fields_set:
             raise UserError(
-                f"alignment is {settings.alignment!r}, allowed are {known} (reward, with --prompts and --reward-model or "
+                f"alignment = {settings.alignment!r} is not allowed; allowed are {known} (reward, with --prompts and --reward-model or "
                 "--reward-command)."
             )
         raise UserError(

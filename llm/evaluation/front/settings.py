@@ -41,7 +41,9 @@ def parse_numbers(key: str, most: float, given: Any) -> tuple[float, ...]:
     except (ValueError, TypeError, OverflowError):
         found = ()
     if not 1 <= len(found) <= 1000 or not all(0 <= number <= most for number in found):
-        raise UserError(f"{key} is {given!r}, allowed are FIRST:LAST:STEP or numbers and commas, from 0 to {most:g}.")
+        raise UserError(
+            f"{key} = {given!r} is not allowed; allowed are FIRST:LAST:STEP or numbers and commas, from 0 to {most:g}."
+        )
     return found
 
 
@@ -95,7 +97,7 @@ class FrontSettings(Measuring):
         allowed = [*one_ratio_methods(), *BETWEEN, REGRESSION]
         for method in self.method:
             if method not in allowed:
-                raise refused(f"method is {method!r}, allowed are {', '.join(allowed)}")
+                raise refused(f"method = {method!r} is not allowed; allowed are {', '.join(allowed)}")
         for method, given in self.options.items():
             if method not in self.method or method in (*BETWEEN, REGRESSION):
                 raise refused(

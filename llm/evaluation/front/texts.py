@@ -31,7 +31,7 @@ def check_regression(sources: Sources, settings: FrontSettings) -> None:
     if sources.soup.others:
         raise UserError("with is given, allowed with method regmean is one theta.")
     if settings.match.vocab != "same":
-        raise UserError(f"vocab is {settings.match.vocab!r}, allowed with method regmean is same.")
+        raise UserError(f"vocab = {settings.match.vocab!r} is not allowed with method regmean; allowed is same.")
 
 
 def described_regression(sources: Sources, settings: FrontSettings) -> dict[str, object]:

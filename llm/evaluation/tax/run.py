@@ -53,7 +53,9 @@ def tax_files(
     tasks = tasks_of(sources, settings, place, scorer)
     names = [task.name for task in tasks]
     if "alignment" in settings.model_fields_set and settings.alignment not in names:
-        raise UserError(f"alignment is {settings.alignment!r}, allowed are the tasks {', '.join(names) or '(none)'}.")
+        raise UserError(
+            f"alignment = {settings.alignment!r} is not allowed; allowed are the tasks {', '.join(names) or '(none)'}."
+        )
     pair = load_pair(sources.theta_0, sources.theta, settings.dtype, place, settings.match)
     for note in pair.notes:
         warn(note)
