@@ -14,12 +14,13 @@ from llm.errors import UserError
 from llm.grouping import Grouping, assign, is_linear, only_linear
 
 
+@pytest.mark.parametrize("which", [[0, 1, 2, None], [None, 2, 0, 1]])
 @pytest.mark.parametrize("eps", [1e-6, 0.2])
-def test_the_forward_pass_keeps_the_first_numerators(eps):
+def test_the_forward_pass_keeps_the_first_numerators(eps, which):
     """theta_0's shares v K (sigmoid(s_0) + eps) / sum (sigmoid(s) + eps), by hand; of the head too, whose slope is the denominator's."""
     v, start = 0.2, float(np.log(0.2 / 0.8))
     s = torch.tensor([start - 1, start + 2, start], dtype=torch.float64, requires_grad=True)
-    found = frozen([start] * 3, eps, others=1)(s, 1 - v)
+    found = frozen([start] * 3, eps, which)(s, 1 - v)
     old = torch.tensor(start, dtype=torch.bfloat16).item()
     sigmoid = lambda x: 1 / (1 + np.exp(-x))
     below = sum(sigmoid(x) + eps for x in s.tolist())
@@ -30,7 +31,7 @@ def test_the_forward_pass_keeps_the_first_numerators(eps):
     # by s_k: the numerator's slope is the copy's, the denominator's that of the trained number
     for k, x in enumerate(s.tolist()):
         copied, trained = (sigmoid(y) * (1 - sigmoid(y)) for y in (old, x))
-        expected = -slopes[k] * v * 3 * copied / below + slopes.sum() * share * trained / below
+        expected = -slopes[which.index(k)] * v * 3 * copied / below + slopes.sum() * share * trained / below
         assert s.grad[k].item() == pytest.approx(float(expected), rel=1e-9)
 
 

@@ -19,7 +19,7 @@ back to it, in the forward pass by clipping and at the end by `projected`; the p
 regulariser's middle is that of the model, theirs layer 13 whatever the depth.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import log
 
 import torch
@@ -57,15 +57,16 @@ def optimise_published(
         )
     groups, states = labels(assignment), list[AmaState]()
     apart = {name: "head" if label == "mean" else label for name, label in assignment.items()}
+    named = labels(apart)
     start = [log((1 - alpha) / alpha)] * len(groups)  # logit of theta_0's share
     weights = (1 - alpha) * middle_weights(assignment, {name: one.ndim for name, one in theta.items()}, regulariser)
     spread = penalty(weights, 1.0)  # of the shares over their mean, which are exactly 1 at the start
     found = descend(
         lambda alphas, batch: ratio_gradient(model, theta_0, theta, apart, alphas, batch),
-        labels(apart),
+        named,
         alpha,
         batches,
-        frozen(start, eps, len(labels(apart)) - len(groups)),
+        frozen(start, eps, [groups.index(one) if one in groups else None for one in named]),
         steps=steps,
         lr=lr,
         of_numbers=(lambda s: spread(as_printed(s, 1.0, eps))) if regulariser else None,
@@ -78,15 +79,16 @@ def optimise_published(
     return AmaResult(alphas, found.path)
 
 
-def frozen(start: list[float], eps: float = EPS, others: int = 0):
+def frozen(start: list[float], eps: float, which: Sequence[int | None]):
     """(s, alpha) -> theta's shares in the forward pass, whose numerators keep the bf16 copy of `start`; differentiable in s.
 
-    others: how many more shares there are, from the same number, whose numerators nothing trains.
+    which: the number of each share, None for one that starts at the same number and that nothing trains.
     """
     copy = torch.tensor(start, dtype=torch.bfloat16).double()
 
     def place(s: torch.Tensor, alpha: float) -> torch.Tensor:
-        kept = torch.cat([copy + (s - s.detach()), copy[:others]])  # the copy's value, with the gradient passed on
+        kept = copy + (s - s.detach())  # the copy's value, with the gradient passed on
+        kept = torch.stack([copy[0] if one is None else kept[one] for one in which])
         shares = (1 - alpha) * len(s) * (torch.sigmoid(kept) + eps) / (torch.sigmoid(s) + eps).sum()
         return (1 - shares).clamp(0, 1)
 
