@@ -128,7 +128,7 @@ class Method:
     theta_pre: whether it takes theta_pre too, for presets in which that is a model of its own.
     after: for training, the algorithms that it goes with. how: "distilled" (it imitates the samples that RSF chose), "penalty" (it is
         PPO, run by the stage `align`) or "on-policy" (it changes every iteration of the algorithm, which samples from what it makes).
-    afterwards: for training, the options that count only once it has ended (which point of WARP's front is measured): settings that
+    afterwards: for training, the options that count only once it has ended (which point of WARP's front, or which iteration, is measured): settings that
         differ by these alone share their training.
     learns_from: for alignment, what of the stage `reward` it learns from: the model, or the file of pairs. section: the section of
         presets that says how it is run; "" for the one of its name. given: what else its code is called with.

@@ -28,9 +28,11 @@ ADAPTERS = {
     "targets": Option(words=("mlp", "mlp+attention"), numbers=False),
 }
 MERGED_ONLINE = {"keep": Option(least=0, most=1, above=True), "pull": Option(least=0, most=1)}
+ITERATIONS = {"iteration": Option(least=1, whole=True)}  # of its own, of which the last stands for those beyond
 REFERENCE = {"samples": Option(least=1, whole=True), "reference": Option(words=("free", "documents"), numbers=False)}
 ALONG_ALPHA = Order(("alpha",), starts="theta_0", ends="theta")  # alpha = 0 is theta_0 itself, 1 is theta
 FROM_THETA_0 = Order(("alpha",), starts="theta_0")  # alpha = 1 is a model of its own
+FROM_ITERATION_0 = Order(("iteration",), starts="theta_0")
 FROM_ELSEWHERE = Order(("alpha",))  # and so is alpha = 0
 SHARE = Option(least=0, most=1, above=True)  # of values that are kept
 ALONG_STRENGTH = Order(("strength",), falling=True, starts="theta_0", ends="distilled")
@@ -248,21 +250,21 @@ for _method in (
         Order(("multiplier", "strength"), falling=True, starts="theta_0"),
         family=lambda setting: "ema" if setting["bias_power"] == "none" else "bema"),
     _on_policy("warp", {
-        **shades("warp", "WARP", "share", {0.3: "#e4572e", 0.6: "#a8321a"}, "-."),
+        **shades("warp", "WARP", "share", {0.3: "#e4572e", 0.6: "#a8321a", 1: "#6b1d0f"}, "-."),
         "warp-starts": Look("WARP, its last starting points", "#f4a58a", "-.", "WARP, starts"),
     }, "arXiv 2406.16768",
         {"share": Option(least=0, most=1), "runs": Option(least=1, most=9, whole=True), "anchor": Option(least=0),
          "rate": Option(least=0, most=1), "eta": Option(least=0, most=1, needed=False)}, Order(("eta", "share"), starts="theta_0"),
         family=lambda setting: f"warp-{setting['share']:g}" if "eta" in setting else "warp-starts", afterwards=("eta",)),
     _on_policy("ondare", Look("online merging (OnDARE)", "#a05195", "-.", "OnDARE"), "arXiv 2405.17931",
-        MERGED_ONLINE, Order(("pull", "keep"), falling=True), "online_merging:ondare"),  # without pull, keep 1 is theta
+        MERGED_ONLINE | ITERATIONS, FROM_ITERATION_0, "online_merging:ondare", afterwards=("iteration",)),
     _on_policy("onties", Look("online merging (OnTIES)", "#d45087", "-.", "OnTIES"), "arXiv 2405.17931",
-        MERGED_ONLINE, Order(("keep", "pull")), "online_merging:onties"),  # likewise
+        MERGED_ONLINE, Order(("keep", "pull")), "online_merging:onties"),  # without pull, keep 1 is theta
     _on_policy("ogpsa", {
         "ogpsa": Look("orthogonal gradients (OGPSA)", "#665191", "-.", "OGPSA"),
         "ogpsa-documents": Look("orthogonal gradients (OGPSA), documents", "#9b8ac4", "-.", "OGPSA, documents"),
-    }, "arXiv 2602.07892", {"rank": Option(least=0, whole=True), "interval": Option(least=1, whole=True), **REFERENCE},
-        Order(("rank",), falling=True, ends="theta"), family=by_projection("ogpsa")),
+    }, "arXiv 2602.07892", {"rank": Option(least=0, whole=True), "interval": Option(least=1, whole=True), **REFERENCE, **ITERATIONS},
+        FROM_ITERATION_0, family=by_projection("ogpsa"), afterwards=("iteration",)),
     _on_policy("nspo", {
         "nspo": Look("null space (NSPO), MLP", "#2f4b7c", "-.", "NSPO"),
         "nspo-attention": Look("null space (NSPO), MLP + attention", "#4f74b3", "-.", "NSPO, + att."),

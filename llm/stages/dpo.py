@@ -36,12 +36,14 @@ from .stopping import Reached, never
 class Pairs:
     """Preferred replies in the first half of the batch, the others in the second; theta_0's log p of each reply.
 
-    extra: examples that are imitated besides, if a method adds some.
+    extra: examples that are imitated besides, if a method adds some. share: how many there are for each pair, the weight of their mean
+        loss.
     """
 
     batch: Batch
     reference: torch.Tensor  # (2 pairs,)
     extra: Batch | None = None
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,9 @@ def _learned(
         preferred = dpo_margins(reply_log_probs(model, pairs.batch), pairs.reference, settings.beta)
         right.append(preferred.detach() > 0)
         value = bradley_terry(preferred)
-        return value if pairs.extra is None else value + token_loss(model, pairs.extra)
+        return value if pairs.extra is None else value + pairs.share * token_loss(model, pairs.extra)
 
+    steps, first = (stretch.steps, stretch.first) if mitigation.goes_on else (len(stretch.batches), 0)
     losses = fit_mitigated(
         mitigation,
         model,
@@ -147,10 +150,10 @@ def _learned(
         pairs,
         loss,
         settings.optimiser,
-        steps=stretch.steps,
+        steps=steps,
         tokens=lambda pairs: pairs.batch,
         optimiser=optimiser,
-        first_step=stretch.first,
+        first_step=first,
     )
     mean = float(np.mean(list(losses)))
     return mitigation.merge(model), optimiser, {"loss": mean, "accuracy": float(torch.cat(right).double().mean())}
@@ -161,7 +164,8 @@ def _with_extra(pairs: list[Pairs], mitigation: Mitigation, batches: list[list[d
     found = []
     for of_step, rows in zip(pairs, batches, strict=True):
         added = mitigation.mix([([], [])] * len(rows))[len(rows) :]
-        found.append(replace(of_step, extra=pad_right(added, pad_id)) if added else of_step)
+        share = len(added) / len(rows)
+        found.append(replace(of_step, extra=pad_right(added, pad_id), share=share) if added else of_step)
     return found
 
 

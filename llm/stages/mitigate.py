@@ -64,7 +64,10 @@ def _model(run: MicrocosmRun, entry: TrainingEntry, setting: dict, rlhf: str, ra
 
 
 def changed_model(run: MicrocosmRun, method: str, setting: dict, rlhf: str, rate: str, out: Path):
-    """The model that an algorithm ends with which a method changes in every iteration; the iterations lie in `out`."""
+    """The model after an iteration of an algorithm which a method changes in each, or after the last; the iterations lie in `out`.
+
+    setting: its "iteration", if it has one, says which; the last stands for those beyond it, since runs may stop earlier.
+    """
 
     def fresh(iteration: int, of_several: int) -> Mitigation:
         return code_of(METHODS[method])(setting, materials(run, "mitigated", iteration, of_several))
@@ -72,8 +75,9 @@ def changed_model(run: MicrocosmRun, method: str, setting: dict, rlhf: str, rate
     change = Change(fresh, run.folder / "theta_0")
     align_changed(run, rlhf, rate, out, change=change)
     last = last_iteration(run, rlhf, out)
-    model = load_model(iteration_folder(out, last))
-    change.at(last + 1, out).finish(model, change.theta_0)
+    wanted = min(setting.get("iteration", last), last)
+    model = load_model(iteration_folder(out, wanted))
+    change.at(wanted + 1, out).finish(model, change.theta_0)
     return model
 
 

@@ -13,8 +13,10 @@ from llm.errors import UserError
 from llm.files import write_json
 from llm.methods import METHODS, family
 from llm.models.loading import load_model
+from llm.stages import dpo as dpo_stage
 from llm.stages import rsf as rsf_stage
 from llm.stages.align import align
+from llm.stages.mitigate import _model as trained_model
 from llm.stages.mitigate import changed_model, measure_trained
 from microcosm_runs import METRICS, command, evaluator, far_stepping, smoke_run, values
 
@@ -120,6 +122,29 @@ def test_warps_runs_draw_other_prompts_and_orders_and_bema_leaves_the_iterations
     last = load_model(tmp_path / "bema" / "iteration02").state_dict()
     assert same(last, theta(run, "rsf"))
     assert not same(result, last)
+
+
+def test_a_methods_own_iterations_are_measured_of_one_training_and_the_last_stands_for_those_beyond(run, monkeypatch):
+    sampled, real = [], rsf_stage.sample
+    monkeypatch.setattr(rsf_stage, "sample", lambda *given: sampled.append(given[-1]) or real(*given))
+    options = {key: [value] for key, value in SOME["ondare"].items()} | {"iteration": [1, 2, 9]}
+    entry = TrainingEntry(method="ondare", label="ondare", options=options)
+    found = [trained_model(run, entry, setting, "rsf", "own").state_dict() for setting in entry.settings()]
+    (folder,) = (run.folder / "mitigations" / "rsf" / "own" / "ondare").iterdir()
+    assert folder.name == "keep0.5-pull0.001" and len(sampled) == run.preset.rsf.iterations == 2
+    made = [load_model(folder / f"iteration{iteration:02d}").state_dict() for iteration in (1, 2, 2)]
+    assert all(same(*pair) for pair in zip(found, made, strict=True)) and not same(made[0], made[1])
+
+
+@pytest.mark.parametrize("strength", [0.5, 2.0])
+def test_replay_in_dpo_weighs_documents_by_their_number(run, tmp_path, monkeypatch, strength):
+    """Their mean loss, here 1, counts as often as there are documents for each pair."""
+    monkeypatch.setattr(dpo_stage, "token_loss", lambda model, batch: torch.tensor(1.0))
+    changed(run, "er-on-policy", {"strength": strength}, "dpo", tmp_path)
+    replayed, plain = (
+        json.loads((folder / "iteration01.json").read_text()) for folder in (tmp_path, run.folder / "dpo" / "own")
+    )
+    assert replayed["loss"] == pytest.approx(plain["loss"] + strength, abs=1e-4)
 
 
 def test_warps_front_is_measured_of_one_training(run, monkeypatch):

@@ -59,7 +59,7 @@ class Mitigation:
     in its `memory`, and is put back there before that begins.
     runs: training runs an iteration, from the same model and on samples of their own. combine: (the model before, what the runs have
     made of it) -> the model after the iteration. finish: makes the last model the one that is measured, where training goes on with
-    another. goes_on: whether DPO's optimiser goes on from stretch to stretch; else each has a fresh one.
+    another. goes_on: whether DPO's optimiser and its schedule go on from stretch to stretch; else each stretch has them anew.
     """
 
     penalty: Penalty | None = None
