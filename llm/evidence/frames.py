@@ -39,11 +39,12 @@ def read_preset(results: Path) -> pd.DataFrame:
 
 def check_known(rows: pd.DataFrame) -> None:
     """UserError that names a metric, a method, or one key or value of a setting, that no table knows (`METRICS`, `BENCHMARKS`,
-    `METHODS`).
+    `METHODS`). A metric may have further numbers of its task behind a slash, such as the `qa/brier` of `front`.
     """
-    for metric in sorted(set(rows["metric"]) - known_metrics()):
+    names = known_metrics()
+    for metric in sorted(one for one in set(rows["metric"]) if one.partition("/")[0] not in names):
         raise UserError(
-            f"results: metric = {metric} is an unknown name; allowed are {', '.join(sorted(known_metrics()))}."
+            f"results: metric = {metric} is an unknown name; allowed are {', '.join(sorted(names))}, and one of these with /NAME."
         )
     for _, row in rows.drop_duplicates(["method", "setting_key"]).sort_values(["method", "setting_key"]).iterrows():
         method = known(row["method"], "results: method")

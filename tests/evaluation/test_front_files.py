@@ -8,6 +8,7 @@ import torch
 
 from front_runs import Links, average_apart, lines, row, run
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu, f1
+from llm.evidence.community import check
 from llm.evidence.rows import read_rows
 from llm.models.chat import encode_together, generate_replies
 from llm.models.loading import load_reward_model, load_tokenizer
@@ -31,6 +32,15 @@ def test_rows_cover_both_ends_and_every_ratio_with_errors(found):
     assert set(frame[frame.method != "theta_0"].rlhf) == {"dpo"}
     assert (frame.n == 8).all()
     assert frame.stderr.notna().all()
+
+
+def test_rows_with_the_abilities_names_may_be_contributed(folder, tmp_path):
+    tasks = f"qa={folder / 'qa.jsonl'},bleu={folder / 'french.jsonl'}"
+    run(folder, tmp_path, name="pair", tasks=tasks, alphas="0,0.25,0.5,0.75,1")
+    community = tmp_path / "community" / "pair"
+    community.mkdir(parents=True)
+    (tmp_path / "rows.jsonl").rename(community / "rows.jsonl")
+    assert check(community) == "pair: 63 rows, 1 seed, dpo; nothing is missing."
 
 
 def test_ratio_0_is_theta_0_and_values_are_means_of_the_stored_items(found):

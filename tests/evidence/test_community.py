@@ -51,6 +51,10 @@ DAMAGES = {
     ),
     "an unknown method": ([*WHOLE, {**WHOLE[0], "method": "magic"}], "method = 'magic' is unknown"),
     "an unknown metric": ([*WHOLE, {**WHOLE[0], "metric": "vibes"}], "metric = vibes is an unknown name"),
+    "a number of an unknown task": (
+        [*WHOLE, {**WHOLE[0], "metric": "vibes/brier"}],
+        "metric = vibes/brier is an unknown",
+    ),
     "another preset": ([*WHOLE, {**WHOLE[0], "preset": "other"}], "holds rows of microcosm, other"),
 }
 
