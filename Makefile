@@ -41,7 +41,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo 'Options, for example: make reproduce SEEDS="0 1 2" PRESET=microcosm TARGET=core CORES=2'
 
-reproduce: $(READY)  ## the core experiment from nothing: train, align, average, measure, draw, print a table and the claims
+reproduce: $(READY)  ## the core experiment from the shipped pre-trained weights: tune, align, average, measure, draw, print a table and the claims
 	$(BIN)/python -m llm check --launch --preset "$(PRESET)" --seeds $(words $(SEEDS))$(if $(GPUS), --gpus $(GPUS))$(patsubst llm/sweeps/%.yaml, --sweep %,$(wildcard $(TARGET:%=llm/sweeps/%.yaml)))
 	$(WORKFLOW) -- $(TARGET)
 	RESULTS="$(FRESH)" FIGURES="out/figures/$(NAME)" $(BIN)/python notebooks/run.py --to "out/notebooks/$(NAME)" --jobs $(CORES)

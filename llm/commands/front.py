@@ -46,7 +46,7 @@ def front_command(
     method: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: ma (one ratio), ama (chosen per part), part, extrapolate (the alphas above 1), or others of `average`."
+            help="Comma-separated: ma (one ratio), ama (chosen per part; needs --data), part (one alone: `part` in --config), extrapolate (the alphas above 1), or others of `average`."
         ),
     ] = "ma",
     keep: Annotated[float, typer.Option(help="Share of the rise in reward that a recommended model must keep.")] = 0.95,
