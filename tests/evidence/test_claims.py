@@ -168,11 +168,11 @@ def test_the_recommended_ratio_costs_reward_where_reward_rises_in_proportion_to_
 @pytest.mark.parametrize(("power", "verdict"), [(2.0, "holds"), (1.0, "equivalent"), (0.5, "fails")])
 def test_averaging_that_is_better_equal_or_worse_than_its_rivals_is_called_so(tmp_path, power, verdict):
     book, parts = read_book(claim_rows.write(tmp_path, COSTS, power=power, bump=0)), {"C3": 4, "C4": 1}
-    asked = [claim for claim in CLAIMS if claim.id in ("C2", *parts)]
+    asked = [claim for claim in CLAIMS if claim.id in ("C2b", *parts)]
     entries = {entry.claim.id: entry for entry in make_ledger(book, asked).entries}
     assert {key: entries[key].count(verdict) for key in parts} == parts
     assert {key: entries[key].verdict for key in parts} == dict.fromkeys(parts, verdict)
-    fronts = [line for line in entries["C2"].deciding if line.part.startswith("MA above")]
+    fronts = [line for line in entries["C2b"].deciding if line.part.startswith("MA above")]
     assert [line.verdict for line in fronts] == [verdict] * 7
 
 
@@ -190,7 +190,8 @@ def test_what_lacks_its_rows_is_not_measured_and_names_the_sweep(tmp_path):
     needs = {entry.claim.id: {line.missing for line in entry.deciding} - {""} for entry in found.entries}
     assert needs == {
         "C1": set(),
-        "C2": {"sweep learning-rates", "sweep mitigations"},
+        "C2a": {"sweep mitigations"},
+        "C2b": {"sweep learning-rates", "sweep mitigations"},
         "C3": {"sweep mitigations"},
         "C4": {"sweep algorithms"},
         "C5a": {"sweep algorithms"},

@@ -299,7 +299,7 @@ def test_a_share_at_the_rates_that_are_best_on_the_other_seeds(rows, ledger):
                 told[side, left].append(best[left])
     ours, theirs = (np.array([np.mean(told[side, seed]) for seed in world.seeds]) for side in (0, 1))
     kept, tax = ours - theirs, np.array([world.value(world.start, s, metric) for s in world.seeds]) - theirs
-    line = ledger["C2", "MA above early stopping", "reward", True]
+    line = ledger["C2b", "MA above early stopping", "reward", True]
     n, t = len(world.seeds), stats.t.ppf(0.975, len(world.seeds) - 1)
     error = np.sqrt(1 / n + 1 / (n - 1))  # of the mean, in standard deviations
     ratio = kept.mean() / tax.mean()

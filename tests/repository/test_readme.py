@@ -76,7 +76,7 @@ def found() -> list[list[str]]:
             seeds("C1", "translation: theta below theta_0"),
             *estimate("P4", f"{PERFECT}: translation", "holds", False, -1),
         ],
-        [*estimate("C2", EARLY, "holds", True), seeds("C2", EARLY)],
+        [*estimate("C2b", EARLY, "holds", True), seeds("C2b", EARLY)],
         ["3"],
         [],
     ]
@@ -133,7 +133,7 @@ def test_the_words_about_remedies_are_the_ledgers():
         return {(line["verdict"], len(line["per_seed"])) for line in told}
 
     assert found("P9", "regression averaging", IMITATING) == {("holds", 5)}
-    assert found("C2", "MA", IMITATING) == {("undecided", 5)}
+    assert found("C2b", "MA", IMITATING) == {("undecided", 5)}
     every = (*IMITATING, "experience replay")
     assert found("P8", "MA", every, ", in every iteration") == {("undecided", 2)}
     assert found("P9", "regression averaging", every, ", in every iteration") == {("undecided", 2)}

@@ -33,7 +33,7 @@ from .line import Missing
 
 LEAST_TAX = 0.005
 A_RATIO_A_LAYER = "ama-layers"  # AMA, whatever the number of layers, which rows call it by
-COLUMNS = ["seed", "metric", "value", "n", "step", "alpha"]  # of a path
+COLUMNS = ["method", "seed", "metric", "value", "n", "step", "alpha"]  # of a path
 
 
 @dataclass(frozen=True)

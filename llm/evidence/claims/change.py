@@ -140,6 +140,19 @@ def extreme(metric: str, highest: bool = True) -> Callable[[pd.DataFrame], float
     return choose
 
 
+def best_of_its_own(metric: str) -> Callable[[pd.DataFrame], float]:
+    """The step at which a metric's mean is highest, among the method's own models that all seeds have: neither theta_0 nor theta."""
+
+    def choose(path: pd.DataFrame) -> float:
+        own = path[(path["metric"] == metric) & ~path["method"].isin(["theta_0", "theta"])]
+        values = own.pivot_table(index="step", columns="seed", values="value").dropna()
+        if values.empty:
+            raise Missing(f"rows of {metric}")
+        return float(values.index[values.mean(axis=1).to_numpy().argmax()])
+
+    return choose
+
+
 def keeping(share: float) -> Callable[[pd.DataFrame], float]:
     """The first step from which on at least a share of the learned reward's rise along the path is kept, means over seeds."""
 

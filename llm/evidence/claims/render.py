@@ -28,7 +28,8 @@ def number(line: Line) -> str:
         text += f" [{line.low:+.{digits}f}, {line.high:+.{digits}f}]"
     bound = f", expected {line.side} {line.bound:+.{digits}f}" if round(line.bound, digits) else ""
     levels = f", at {line.levels[0]:.0%} to {line.levels[1]:.0%} of the reward's rise" if line.levels else ""
-    seeds = f", {len(line.per_seed)} seeds" if len(line.per_seed) > 1 else ""
+    count = len(line.per_seed)
+    seeds = f", {count} seed{'s' * (count > 1)}" if count else ""
     return f"{text} {unit}{bound}{levels}{seeds}{f'; {line.untestable}' if line.untestable else ''}"
 
 

@@ -65,7 +65,8 @@ def _cell(ledger: Ledger, claim: str, part: str, by: str) -> str:
     if len(line.per_seed) < FEWEST:
         return f"{found} ({len(line.per_seed)} runs, undecided)"
     open_ = ", undecided" if line.verdict == "undecided" else ""
-    return f"{found} [{100 * line.low:.0f},{NO_BREAK}{100 * line.high:.0f}]{open_}"
+    fewer = f", {len(line.per_seed)} seeds" if len(line.per_seed) < len(ledger.seeds) else ""
+    return f"{found} [{100 * line.low:.0f},{NO_BREAK}{100 * line.high:.0f}]{fewer}{open_}"
 
 
 def _line(ledger: Ledger, claim: str, part: str, by: str) -> Line | None:
