@@ -148,7 +148,8 @@ def best_of_its_own(metric: str) -> Callable[[pd.DataFrame], float]:
         values = own.pivot_table(index="step", columns="seed", values="value").dropna()
         if values.empty:
             raise Missing(f"rows of {metric}")
-        return float(values.index[values.mean(axis=1).to_numpy().argmax()])
+        means = values.mean(axis=1)
+        return max(values.index.tolist(), key=lambda step: float(means[step]))
 
     return choose
 
