@@ -115,6 +115,10 @@ def test_the_words_in_short_are_the_ledgers_verdicts():
     assert others.items() <= ama.items()
     for claim, part in (("L4", "LiNeS above MA"), ("P3", "regression averaging above MA"), ("P6", f"{BY_LAYER} MA")):
         assert {line["verdict"] for line in lines_of(claim) if line["part"] == part} == {"holds"}, part
+    real = next(
+        line for line in lines_of("P3") if line["part"].startswith("smollm2-135m: regression averaging above MA")
+    )
+    assert real["verdict"] == "holds" and real["estimate"] > 0.5  # "most of it"
     after = {
         line["part"][:3]: line["verdict"]
         for line in lines_of("C7a")
