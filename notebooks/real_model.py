@@ -239,10 +239,9 @@ if found:
 # ## The same on a laptop
 #
 # Preset `smollm2-135m` is the same model, the same data and the same graph at numbers that two cores can do: fewer
-# comparisons, prompts and items. Its seeds differ in what was measured: the first has AMA, later ones averages that were
-# found since, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda and by layer. Rows keep what every item contributed, so models
-# of a seed are compared item by item: these intervals say what is more than the luck of the items, nothing about other runs. The last table
-# is over runs.
+# comparisons, prompts and items. It has averages that were found since: ratios that rise with the layer (LiNeS), and regression averaging, with one
+# lambda and by layer. Rows keep what every item contributed, so models of a seed are compared item by item: these intervals say what is more than the
+# luck of the items, nothing about other runs. The last table is over runs.
 
 # %%
 BETTER = ("lines-alpha", "regmean", "regmean-layers-increasing")
@@ -255,18 +254,10 @@ CLAIMED = {
 
 
 def small_paths(frame):
-    """Of the methods that were measured."""
-    return {name: paths.path(frame, name) for name in (*WHOLE, *BETTER) if name in set(frame["family"])}
-
-
-def drawn(frame):
-    """The fronts of seeds in which the same was measured."""
-    small = small_paths(frame)
-    fig = fronts.figure(fronts.by_reward(small, frame), SMALL.name, columns=2)
-    if set(BETTER) & set(small):
-        style.save(fig, "fig_real_laptop-averages")
-    else:
-        style.save(fig, "fig_real_laptop")
+    """Of the methods that were measured on every seed."""
+    families = (set(paths.of_seeds(frame, [seed])["family"]) for seed in paths.seeds(paths.of_method(frame, "theta")))
+    everywhere = set.intersection(*families)
+    return {name: paths.path(frame, name) for name in (*WHOLE, *BETTER) if name in everywhere}
 
 
 def laptop(frame):
@@ -314,16 +305,12 @@ if ASKED.data != "microcosm":
 else:
     SMALL = load_preset("smollm2-135m")
     LAPTOP = rows.frames(SMALL.name)["rsf"]
-    groups: dict[frozenset, list[int]] = {}
+    fig = fronts.figure(fronts.by_reward(small_paths(LAPTOP), LAPTOP), SMALL.name, columns=2)
+    style.save(fig, "fig_real_laptop")
     for seed in paths.seeds(paths.of_method(LAPTOP, "theta")):
-        families = set(paths.of_seeds(LAPTOP, [seed])["family"])
-        groups.setdefault(frozenset(families & {*BETTER, *NAMES}), []).append(seed)
-    for seeds in groups.values():
-        drawn(paths.of_seeds(LAPTOP, seeds))
-        for seed in seeds:
-            sentences.show(f"**Seed {seed}**")
-            for sentence in laptop(paths.of_seeds(LAPTOP, [seed])):
-                FOUND.say(sentence)
+        sentences.show(f"**Seed {seed}**")
+        for sentence in laptop(paths.of_seeds(LAPTOP, [seed])):
+            FOUND.say(sentence)
     lines = pd.DataFrame(saved(LAPTOP)).fillna("-")
     told = f"The share of a rival's tax on {METRICS[SAVED].words} that an average does not pay at equal reward, from 50 to 95 % of the rise as far as both"
     sentences.show(f"{told} reach:\n\n{sentences.markdown(lines)}")
