@@ -86,7 +86,9 @@ def front_command(
     docs/your-models.md has the table, docs/front.yaml what --config may set.
 
     Such as: alignment-tax front --theta-0 sft/ --theta rlhf/ --tasks items.jsonl --prompts prompts.jsonl --reward-model rm/
-    --out front/
+    --method ma,regmean --train-prompts train-prompts.jsonl --out front/
+
+    Regression averaging (regmean) kept most ability in what was measured here (docs/results.md).
     """
     from ..averaging.ama.settings import Sources
     from ..averaging.soup import Soup
