@@ -467,8 +467,9 @@ def test_methods_in_every_iteration_take_a_run_of_alignment_a_setting_and_warp_o
     found, measured = hours_of(preset, "training-time"), local.cost(preset, Step("baseline")).hours
     assert found["mitigate rsf kl-anchor"] == pytest.approx(3 * (alone + measured))
     assert found["mitigate rsf warp"] == pytest.approx(
-        2 * 2 * alone + 8 * measured
-    )  # two shares, four points of each front
+        3 * 2 * alone + 12 * measured
+    )  # three shares, four points of each front
+    assert found["mitigate rsf ondare"] == pytest.approx(alone + 6 * measured)  # its iterations
     assert not any(name.startswith("align") for name in found)
     dpo = hours_of(preset, "training-time-dpo")["mitigate dpo kl-anchor"]
     assert dpo == pytest.approx(3 * (local.cost(preset, Step("align", "dpo")).hours + measured))

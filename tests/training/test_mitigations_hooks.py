@@ -155,7 +155,7 @@ def test_every_method_that_imitates_samples_is_made_from_its_setting():
         "samples": 2,
         "threshold": 0.1,
     }
-    values |= {"reference": "documents"}
+    values |= {"reference": "documents", "iteration": 1}
     materials = Materials(lambda: ([0], [1.0]), 1, reference=lambda kind, count: [([0, 1], [0.0, 1.0])] * count)
     for name in names("training"):
         method = METHODS[name]
