@@ -127,7 +127,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(text: str) -> int:
     if len(text) > DIGITS:
-        raise ValueError(f"a whole number has {len(text)} digits, allowed are {DIGITS}")
+        raise ValueError(f"a whole number has {len(text)} digits; allowed are {DIGITS}")
     return int(text)
 
 
@@ -171,7 +171,7 @@ def each_line(path: Path, option: str = "", example: str = "") -> Iterator[tuple
                 found = True
                 yield where, row
             elif line.strip():
-                raise UserError(f"{where} = {row!r:.80} is not allowed; allowed is {allowed}.")
+                raise UserError(f"{where} holds {row!r:.80}; allowed is {allowed}.")
     if not found:
         raise UserError(f"{named}{path} holds no lines; allowed is {allowed}.")
 

@@ -110,7 +110,7 @@ def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method:
     kinds = [type(model).__name__ for model in given if not isinstance(model, (Mapping, Module))]
     if kinds or (isinstance(theta_0, Module) and not isinstance(theta, Module)):
         found = kinds[0] if kinds else "a module as theta_0 with a state dict as theta"
-        raise UserError(f"{found} cannot be averaged, allowed are state dicts, modules as theta, and folders.")
+        raise UserError(f"{found} cannot be averaged; allowed are state dicts, modules as theta, and folders.")
     left, right, third = (model.state_dict() if isinstance(model, Module) else model for model in models)
     by_name = isinstance(ratios, Mapping) and ratios.keys() <= right.keys()
     recipe = Recipe(Grouping(), {}) if by_name else _recipe(ratios, grouping, method)

@@ -114,9 +114,13 @@ class _Recipe:
         if any(value is None for value in values):
             raise UserError(f"{self.path}: {key} has no value for {name}; allowed is one for every tensor.")
         if share is _of_two and not sum(values):
-            raise UserError(f"{self.path}: {key} is 0 in both models for {name}, allowed is a sum above 0.")
+            raise UserError(
+                f"{self.path}: {key} = 0 in both models is not allowed for {name}; allowed is a sum above 0."
+            )
         if not 0 <= (ratio := share(*values)) <= 1:
-            raise UserError(f"{self.path}: {key} is {ratio:g} for {name}, allowed are numbers from 0 to 1.")
+            raise UserError(
+                f"{self.path}: {key} = {ratio:g} is not allowed for {name}; allowed are numbers from 0 to 1."
+            )
         return ratio
 
 
@@ -166,7 +170,7 @@ def _ties(recipe: _Recipe) -> dict[str, Any]:
     names = [name for name in recipe.models if name != str(recipe.base)]
     if recipe.base is None or len(names) != 2:
         raise UserError(
-            f"{recipe.path}: models are {', '.join(names)}, allowed with ties are two beside the base_model."
+            f"{recipe.path}: models = {', '.join(names)} is not allowed with ties; allowed are two beside the base_model."
         )
     for name in names:
         recipe.only(recipe.models[name], "weight", "density")

@@ -95,7 +95,7 @@ def in_order(alphas: str | Sequence[float], grouping: Grouping, parts: int | Non
         parts, left_over = divmod(len(values) - own, per_part)
         if parts < 1 or left_over:
             raise UserError(
-                f"alphas has {len(values)} ratios, allowed is {per_part} per part and {own} for groups of their own."
+                f"alphas has {len(values)} ratios; allowed is {per_part} per part and {own} for groups of their own."
             )
     return Recipe(grouping if parts is None else replace(grouping, parts=parts), values, most=most)
 
@@ -145,13 +145,13 @@ def from_file(path: Path) -> Recipe:
     content = read_json(path)
     groups, grouping = content.get("groups"), content.get("grouping", {})
     if not isinstance(groups, dict) or not groups:
-        raise UserError(f'{path} has no "groups", allowed is an object of labels with their ratios.')
+        raise UserError(f'{path} has no "groups"; allowed is an object of labels with their ratios.')
     for label, value in groups.items():
         check_ratio(f"groups[{label}] in {path}", value)
     known = [field.name for field in fields(Grouping)]
     if not isinstance(grouping, dict) or set(grouping) - set(known):
         allowed = ", ".join(known)
-        raise UserError(f'"grouping" in {path} = {grouping!r} is not allowed; allowed is an object with {allowed}.')
+        raise UserError(f"{path}: grouping = {grouping!r} is not allowed; allowed is an object with {allowed}.")
     return Recipe(Grouping(**grouping), {label: float(value) for label, value in groups.items()})
 
 

@@ -40,7 +40,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UserError(f"config is {str(path)!r}, which is no file.")
     found = read_yaml(path)
     if not isinstance(found, dict) or not found:
-        raise UserError(f"{path} holds {found!r:.80}, allowed are keys with values.")
+        raise UserError(f"{path} holds {found!r:.80}; allowed are keys with values.")
     recipe = options_of(path, found) if "merge_method" in found else found
     rule = {"rule": recipe.pop("rule")} if "merge_method" in found and "rule" in recipe else {}
     for key in [key for key in recipe if isinstance(key, str) and "-" in key]:

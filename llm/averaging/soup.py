@@ -26,10 +26,10 @@ class Soup:
     def __post_init__(self) -> None:
         given, wanted = list(self.weights), 1 + len(self.others)
         if given and not self.others:
-            raise UserError(f"weight = {given[0]:g} is not allowed; allowed is with --with only.")
+            raise UserError(f"weight = {given[0]:g} is not allowed without --with.")
         if given and len(given) != wanted:
             raise UserError(
-                f"weight is given {len(given)} times, allowed is {wanted}: theta's and one for each --with."
+                f"weight is given {len(given)} times; allowed is {wanted}: theta's and one for each --with."
             )
         wrong = [weight for weight in given if not (isfinite(weight) and weight > 0)]
         if wrong:

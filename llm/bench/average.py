@@ -62,7 +62,7 @@ def bench_average(
     chosen = others if methods == "all" else [name for name in methods.split(",") if name]
     for name in chosen:
         if name not in others:
-            raise UserError(f"methods has {name!r}, allowed are {', '.join(others)}, all.")
+            raise UserError(f"methods has {name!r}; allowed are {', '.join(others)}, all.")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as work:
         print(table(measure(Path(work), round(parameters * 1e6), repeats, cold, mergekit, chosen)))
 

@@ -127,12 +127,10 @@ def _method_of(options: Mapping[str, Any]) -> str:
             f"method = {method!r} is not allowed; allowed are {', '.join(allowed)}{_ELSEWHERE.get(method, '')}."
         )
     if "seed" in options and method != "regmean" and options.get("rounding") != "stochastic":
-        raise UserError(
-            f"seed = {options['seed']} is not allowed; allowed is with --rounding stochastic or method regmean."
-        )
+        raise UserError(f"seed = {options['seed']} is not allowed without --rounding stochastic or method regmean.")
     given = [key for key in _OF_REGRESSION if key in options]
     if given and method != "regmean":
-        raise UserError(f"{given[0]} is given, allowed is with method regmean.")
+        raise UserError(f"{given[0]} is not allowed without method regmean.")
     return method
 
 
@@ -158,9 +156,9 @@ def _by_regression(options: Mapping[str, Any]):
 
     chosen = [key for key in _NOT_OF_REGRESSION if key in options]
     if chosen:
-        raise UserError(f"{chosen[0].replace('_', '-')} is given, allowed with method regmean is strength.")
+        raise UserError(f"{chosen[0].replace('_', '-')} is not allowed with method regmean; allowed is strength.")
     if "strength" not in options:
-        raise UserError("strength is missing, allowed with method regmean are numbers from 0 (theta).")
+        raise UserError("strength is missing with method regmean; allowed are numbers from 0 (theta).")
     how: dict[str, Any] = {key: float(options[key]) for key in ("strength", "ridge") if key in options}
     how |= {"layers": options["layers"]} if "layers" in options else {}
     texts = {key: options[key] for key in ("count", "seed") if key in options}
@@ -178,7 +176,7 @@ def _recipe(options: Mapping[str, Any], method: str):
     given = [name for key, name in ways.items() if key in options]
     if len(given) != 1:
         found = " and ".join(given) or "none"
-        raise UserError(f"The ratios are given by {found}, allowed is one of --alpha, --alphas, --alphas-file.")
+        raise UserError(f"The ratios are given by {found}; allowed is one of --alpha, --alphas, --alphas-file.")
     made = _ratios_of(options, recipe, method)
     return replace(made, only=str(options["only"])) if "only" in options else made
 
@@ -190,7 +188,7 @@ def _ratios_of(options: Mapping[str, Any], recipe, method: str):
     alpha, part, parts = (options.get(key) for key in ("alpha", "part", "parts"))
     choices = {key: options[key] for key in ("level", "embeddings", "norm", "head") if key in options}
     if part is not None and alpha is None:
-        raise UserError(f"part = {part!r} is not allowed; allowed is with --alpha only.")
+        raise UserError(f"part = {part!r} is not allowed without --alpha.")
     if "rule" in options:
         if parts is not None or choices:
             raise UserError("The recipe of --config has ratios of its own; leave out --parts, --level and the like.")
@@ -214,7 +212,7 @@ def _ratios_of(options: Mapping[str, Any], recipe, method: str):
         return recipe.in_order(options["alphas"], grouping, parts, most)
     if useless := [key for key in ("parts", "level") if key in options]:
         raise UserError(
-            f"{useless[0]} = {options[useless[0]]!r} is not allowed; allowed is with --alphas or --part: one --alpha is that of all parts."
+            f"{useless[0]} = {options[useless[0]]!r} is not allowed without --alphas or --part: one --alpha is that of all parts."
         )
     if useless := [key for key in choices if choices[key] not in ("theta", "theta_0")]:
         raise UserError(

@@ -92,7 +92,7 @@ def settings_from(kind: type, file: Path | None, given: dict):
         raise UserError(f"config is {str(file)!r}, which is no file.")
     found = (read_yaml(file) or {}) if file is not None else {}
     if not isinstance(found, dict):
-        raise UserError(f"{file} holds {found!r}, allowed are keys with values.")
+        raise UserError(f"{file} holds {found!r}; allowed are keys with values.")
     for key in found.keys() & given.keys():
         raise UserError(f"{file}: {key} is given on the command line; allowed in the file are the other settings.")
     read: TypeAdapter = TypeAdapter(kind)

@@ -72,9 +72,9 @@ def checked_tasks(names: Iterable[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(names))
     for name in found:
         if name not in BENCHMARKS:
-            raise UserError(f"tasks has {name!r}, allowed are {', '.join(BENCHMARKS)}.")
+            raise UserError(f"tasks has {name!r}; allowed are {', '.join(BENCHMARKS)}.")
     if not found:
-        raise UserError(f"tasks is empty, allowed are {', '.join(BENCHMARKS)}.")
+        raise UserError(f"tasks is empty; allowed are {', '.join(BENCHMARKS)}.")
     return found
 
 

@@ -83,7 +83,7 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
     for path in (entry.rpartition("=")[2] for entry in named):  # before lm-eval's list is read, which takes long
         if path.lower().endswith(_OTHER_FILES) or Path(path).is_file():
             raise UserError(
-                f"tasks has the file {path!r}, allowed are files .jsonl of one JSON object a line, as {EXAMPLES['choices']}."
+                f"tasks has the file {path!r}; allowed are files .jsonl of one JSON object a line, as {EXAMPLES['choices']}."
             )
     own, tasks = None if scorer else sources.scorer(device, settings.dtype, settings.batch), list[Task]()
     scorer = scorer or own
@@ -107,7 +107,7 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
         )
     called = [task.name for task in tasks]
     if odd := next((name for name in called if "/" in name), None):
-        raise UserError(f"tasks has one called {odd!r}, allowed are names without /, as NAME=FILE.")
+        raise UserError(f"tasks has one called {odd!r}; allowed are names without /, as NAME=FILE.")
     if len(set(called)) < len(called):
         raise UserError(f"tasks are called {', '.join(called)}; give each a name of its own, as NAME=FILE.")
     return tasks

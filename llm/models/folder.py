@@ -165,7 +165,7 @@ def read_json(path: Path) -> dict:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({str(error).splitlines()[0]}).") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a JSON {type(content).__name__}, allowed is an object.")
+        raise UserError(f"{path} holds a JSON {type(content).__name__}; allowed is an object.")
     return content
 
 
@@ -189,7 +189,7 @@ def _weight_paths(path: Path, name: str, adapter: bool) -> tuple[Path | None, li
             raise UserError(f"{index} has no weight_map.")
         for shard in weight_map.values():
             if not isinstance(shard, str) or not re.fullmatch(r"[\w.+-]+\.safetensors", shard):
-                raise UserError(f"{index} names the shard {shard!r}, allowed are files beside the index.")
+                raise UserError(f"{index} names the shard {shard!r}; allowed are files beside the index.")
             if not (path / shard).is_file():
                 raise UserError(f"{name} lacks the shard {shard}, which {index} lists.")
         return index, [path / shard for shard in sorted(set(weight_map.values()))]

@@ -72,7 +72,7 @@ def load_reward_model(
         raise UserError(f"{name} is {str(folder)!r}, a {kind}; allowed are sequence classifiers.")
     model = _loaded(sequence_classifier, folder, device, name, dtype=dtype)
     if model.config.num_labels != 1:
-        raise UserError(f"{name} is {str(folder)!r} with {model.config.num_labels} outputs, allowed is 1.")
+        raise UserError(f"{name} is {str(folder)!r} with {model.config.num_labels} outputs; allowed is 1.")
     if model.config.pad_token_id is None:
         model.config.pad_token_id = pad_id(load_tokenizer(folder))
     return model

@@ -187,7 +187,7 @@ def _tensor(name: str, entry: dict, source: Source, data: int) -> TensorInfo:
     if not name.isprintable():
         raise ValueError(name)
     if dtype not in _BITS:
-        raise UserError(f"{name} in {source.path} has type {dtype!r}, allowed are {', '.join(_BITS)}.")
+        raise UserError(f"{name} in {source.path} has type {dtype!r}; allowed are {', '.join(_BITS)}.")
     if (end - start) * 8 != prod(shape) * _BITS[dtype]:
         raise ValueError(name)
     return TensorInfo(name, dtype, shape, source, data + start, data + end)

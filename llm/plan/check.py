@@ -132,7 +132,7 @@ def _lacking(needed: Requirement, extra: str) -> str | None:
         return f"{needed.name} is not installed; {install}"
     if needed.specifier.contains(found, prereleases=True):
         return None
-    return f"{needed.name} is installed as {found}, allowed is {needed.name}{needed.specifier}; {install}"
+    return f"{needed.name} is installed as {found}; allowed is {needed.name}{needed.specifier}; {install}"
 
 
 def _require_device(preset: AnyPreset, planned: list[tuple[Step, Cost]], device: Device, gpus: int) -> None:

@@ -3,8 +3,8 @@
 One training run over the preference pairs that the reward model was fitted to, cut into `iterations` equal stretches of
 steps with a checkpoint after each. A checkpoint is the model and, beside it, the optimiser, and the order of the pairs
 is drawn anew from the run's seed, so a killed run goes on at the last checkpoint and ends with the same bytes. A method that
-changes training goes on over the stretches, too; one that trains several runs a stretch gives each its pairs in an order of its
-own, and a fresh optimiser.
+changes training goes on over the stretches, too, unless each trains something new (LoRA's adapters, several runs): then each has a
+fresh optimiser and the schedule anew. Of several runs a stretch each has its pairs in an order of its own.
 """
 
 from dataclasses import dataclass, replace

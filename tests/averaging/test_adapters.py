@@ -151,7 +151,7 @@ def _drop(folder, part):
     [
         (lambda folder: _change(folder, use_dora=True), "DoRA adapter, which is not linear in B"),
         (lambda folder: _change(folder, init_lora_weights="pissa"), "'pissa', which changes theta-0"),
-        (lambda folder: _change(folder, peft_type="IA3"), "type 'IA3', allowed is LORA"),
+        (lambda folder: _change(folder, peft_type="IA3"), "type 'IA3'; allowed is LORA"),
         (lambda folder: _change(folder, r=5), "do not fit r 5"),
         (lambda folder: _change(folder, lora_alpha="x"), "lora_alpha 'x'"),
         (lambda folder: _drop(folder, "layers.3.self_attn.q_proj.lora_B"), "only lora_A of model.layers.3"),
@@ -184,7 +184,7 @@ def test_the_command_averages_adapters(tmp_path, monkeypatch, capsys):
     assert command(monkeypatch, *arguments, tmp_path / "full", "--full") == 0
     assert (tmp_path / "full" / "tokenizer.json").exists()
     assert command(monkeypatch, *arguments, tmp_path / "x", "--method", "slerp") == 2
-    assert "method = 'slerp' is not allowed with an adapter; allowed is --full" in capsys.readouterr().err
+    assert "method = 'slerp' is not allowed with an adapter without --full" in capsys.readouterr().err
     arguments[2] = theta
     assert command(monkeypatch, *arguments, tmp_path / "x") == 2
     assert "which is an adapter" in capsys.readouterr().err

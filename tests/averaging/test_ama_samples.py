@@ -82,7 +82,7 @@ def test_both_forms_of_lines_are_read_and_line_separators_within_texts_kept(tmp_
 FINE = {"prompt": "a", "reply": "b"}
 BAD_LINES = {
     "no JSON": ("{", "line 1 is no JSON"),
-    "no object": ("[1]", r"line 1 = \[1\] is not allowed; allowed is one JSON object a line, as {"),
+    "no object": ("[1]", r"line 1 holds \[1\]; allowed is one JSON object a line, as {"),
     "no lines": ("\n", "holds no lines"),
     "no reply": ({"prompt": "a"}, "reply = None is not allowed; allowed is a text"),
     "reward is a text": (FINE | {"reward": "high"}, "reward = 'high' is not allowed; allowed are finite numbers"),

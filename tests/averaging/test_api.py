@@ -81,7 +81,7 @@ def test_a_grouping_can_keep_tensors_when_one_ratio_serves_all(models):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"theta": 3}, "int cannot be averaged, allowed are state dicts"),
+        ({"theta": 3}, "int cannot be averaged; allowed are state dicts"),
         ({"theta": {}, "theta_0": torch.nn.Linear(1, 1)}, "a module as theta_0 with a state dict as theta"),
         ({"out": "x"}, "out, union and full are allowed"),
         ({"theta": "folder"}, "folders only then"),

@@ -303,9 +303,9 @@ REFUSED = {
         1.5,
     ): "alpha = 1.5 is not allowed; allowed are numbers from 0 (theta_0) to 1 (theta), and with --extrapolate to 2.",
     ("--alpha", 0.5, "--method", "ama"): ", regmean; its ratios, which `adapt` finds, are given by --alphas-file.",
-    ("--alpha", 0.5, "--parts", 99): "parts = 99 is not allowed; allowed is with --alphas or --part",
-    ("--alpha", 0.5, "--level", "layer"): "level = 'layer' is not allowed; allowed is with --alphas or --part",
-    ("--alpha", 0.5, "--seed", 7): "seed = 7 is not allowed; allowed is with --rounding stochastic or method regmean",
+    ("--alpha", 0.5, "--parts", 99): "parts = 99 is not allowed without --alphas or --part",
+    ("--alpha", 0.5, "--level", "layer"): "level = 'layer' is not allowed without --alphas or --part",
+    ("--alpha", 0.5, "--seed", 7): "seed = 7 is not allowed without --rounding stochastic or method regmean",
     (
         "--alpha",
         0.5,

@@ -177,15 +177,18 @@ BAD = {
         {"merge_method": "linear", "models": TWO, "parameters": {"weight": [1, -1]}},
         "weight = [1, -1] is not allowed; allowed are numbers from 0",
     ),
-    "weights of zero": ({"merge_method": "linear", "models": TWO, "parameters": {"weight": 0}}, "weight is 0 in both"),
+    "weights of zero": ({"merge_method": "linear", "models": TWO, "parameters": {"weight": 0}}, "weight = 0 in both"),
     "a gradient with three models": (
         {"merge_method": "linear", "models": [*TWO, {"model": "c"}], "parameters": {"weight": [0, 1]}},
         "allowed of more than two models is one number each",
     ),
-    "ties without a base": ({"merge_method": "ties", "models": WEIGHTED}, "allowed with ties are two beside the base"),
+    "ties without a base": (
+        {"merge_method": "ties", "models": WEIGHTED},
+        "not allowed with ties; allowed are two beside the base",
+    ),
     "ties of three": (
         {"merge_method": "ties", "base_model": "z", "models": [*TWO, {"model": "c"}]},
-        "models are a, b, c, allowed with ties are two",
+        "models = a, b, c is not allowed with ties; allowed are two",
     ),
     "two densities": (
         TIES | {"models": [{"model": "a", "parameters": {"density": 0.5}}, TWO[1]]},
@@ -205,7 +208,7 @@ BAD = {
     ),
     "t beyond 1": (
         {"merge_method": "slerp", "base_model": "a", "models": TWO, "parameters": {"t": 1.5}},
-        "t is 1.5 for all tensors, allowed are numbers from 0 to 1",
+        "t = 1.5 is not allowed for all tensors; allowed are numbers from 0 to 1",
     ),
     "t of one model": (
         {"merge_method": "slerp", "base_model": "a", "models": WEIGHTED, "parameters": {"t": 0.5}},

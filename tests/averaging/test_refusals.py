@@ -187,7 +187,7 @@ CASES = {
     "two ways to give ratios": (_options("--alpha", "0.5", "--alphas", "1,1,1"), "--alpha and --alphas"),
     "unknown part": (_options("--alpha", "0.5", "--part", "upper"), "part = 'upper' is not allowed; allowed are input,"),
     "part number": (_options("--alpha", "0.5", "--part", "4"), "part = '4'"),
-    "part without alpha": (_options("--alphas", "1,1,1", "--part", "input"), "with --alpha only"),
+    "part without alpha": (_options("--alphas", "1,1,1", "--part", "input"), "without --alpha"),
     "unknown level": (_options("--alpha", "0.5", "--level", "head"), "level = 'head'"),
     "a place of several": (
         _options("--alpha", "0.5", "--head", "theta", "--embeddings", "own"),
@@ -203,7 +203,7 @@ CASES = {
     "ratios file with another grouping": (lambda w: _ratios(w, {"groups": {"part1": 1, "part2": 1}}),
         "groups are part1, part2, part3"),
     "ratios file with an unknown setting": (lambda w: _ratios(w, {"groups": {"part1": 1}, "grouping": {"K": 3}}),
-        '"grouping" in'),
+        ': grouping = '),
     "output exists": (lambda w: w.out.mkdir(), "which exists; give a new folder"),
     "output's parent missing": (lambda w: setattr(w, "out", w.out / "deep" / "er"), "does not exist"),
     "no room": (lambda w: w.patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000)), "are needed"),

@@ -150,7 +150,7 @@ def test_an_adapter_is_merged_with_full_and_refused_without(tmp_path):
         make("llama", 0, **FEW), LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     )
     model.save_pretrained(tmp_path / "adapter")
-    with pytest.raises(UserError, match="is not allowed with an adapter; allowed is --full"):
+    with pytest.raises(UserError, match="is not allowed with an adapter without --full"):
         average(theta_0, tmp_path / "adapter", tmp_path / "out")
     average(theta_0, tmp_path / "adapter", tmp_path / "out", full=True)
     pair = make("llama", 0, **FEW), model.merge_and_unload()
@@ -195,7 +195,7 @@ def test_the_command_takes_a_lambda_a_layer(tmp_path, monkeypatch, capsys):
     [
         (["--strength", -1], "strength = -1.0 is not allowed"),
         ([], "strength is missing"),
-        (["--strength", 1, "--alpha", 0.5], "alpha is given, allowed with method regmean is strength"),
+        (["--strength", 1, "--alpha", 0.5], "alpha is not allowed with method regmean; allowed is strength"),
         (["--strength", 1, "--vocab", "union"], "vocab = 'union' is not allowed with method regmean; allowed is same"),
         (["--strength", 1, "--count", 0], "count = 0 is not allowed"),
         (["--strength", 1, "--seed", -1], "seed = -1 is not allowed; allowed are whole numbers from 0"),

@@ -210,8 +210,8 @@ def test_adapters_and_models_that_do_not_go_together_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("others", "weights", "said"),
     [
-        (0, (1,), "weight = 1 is not allowed; allowed is with --with only"),
-        (2, (1, 2), "weight is given 2 times, allowed is 3"),
+        (0, (1,), "weight = 1 is not allowed without --with"),
+        (2, (1, 2), "weight is given 2 times; allowed is 3"),
         (1, (1, 0), "weight = 0 is not allowed; allowed are numbers above 0"),
         (1, (float("nan"), 1), "weight = nan"),
     ],

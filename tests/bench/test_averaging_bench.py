@@ -69,7 +69,7 @@ def test_models_have_the_size_that_is_asked_for(tmp_path):
 def test_what_is_not_allowed_is_named(tmp_path):
     with pytest.raises(UserError, match="parameters = 5 is not allowed; allowed are 20 to"):
         bench_average(parameters=5)
-    with pytest.raises(UserError, match="methods has 'soup', allowed are slerp, trim, .*, all"):
+    with pytest.raises(UserError, match="methods has 'soup'; allowed are slerp, trim, .*, all"):
         bench_average(methods="trim,soup")
     with pytest.raises(UserError, match="mergekit is .*, which is no file"):
         bench_average(mergekit=tmp_path / "none")

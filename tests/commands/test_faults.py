@@ -173,7 +173,7 @@ def test_a_sentence_is_one_line_whatever_stands_in_names(tmp_path):
     keys = {"instruction": "a", "output": "b", "generator": "m", "dataset": "d", "datasplit": "eval"}
     (tmp_path / "a.json").write_text(json.dumps([keys, keys | {"generator": "x\n\u2028\x1b[2J"}]))
     outcome = run("win-rate", "a.json", "a.json", "--to", "rows.jsonl", folder=tmp_path)
-    assert outcome.err == "error: a.json has the generators m, x   [2J, allowed is one.\n"
+    assert outcome.err == "error: a.json has the generators m, x   [2J; allowed is one.\n"
 
 
 def test_training_that_diverges_is_one_sentence(tmp_path, monkeypatch, capsys):

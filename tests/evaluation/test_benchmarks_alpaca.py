@@ -69,7 +69,7 @@ BAD = {
     ),
     "two models": (
         json.dumps([{"instruction": "a", "output": "b", "generator": name} for name in "gh"]),
-        "has the generators g, h, allowed is one",
+        "has the generators g, h; allowed is one",
     ),
 }
 

@@ -276,9 +276,9 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
     [
         (
             {"tasks": ("piqa", "magic")},
-            "tasks has 'magic', allowed are arc_easy, arc_challenge, race, piqa, squad_v1_f1",
+            "tasks has 'magic'; allowed are arc_easy, arc_challenge, race, piqa, squad_v1_f1",
         ),
-        ({"tasks": ()}, "tasks is empty, allowed are arc_easy"),
+        ({"tasks": ()}, "tasks is empty; allowed are arc_easy"),
         ({"limit": 1}, "limit = 1 is not allowed; allowed are whole numbers from 2"),
         ({"tokens": 0}, "tokens = 0 is not allowed; allowed are whole numbers from 1"),
     ],
@@ -407,7 +407,7 @@ def test_the_command_writes_rows_of_a_folder(folder, measured, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (("--tasks", "magic"), "tasks has 'magic', allowed are arc_easy"),
+        (("--tasks", "magic"), "tasks has 'magic'; allowed are arc_easy"),
         (("--rlhf", "grpo"), "the rows to write: rlhf = 'grpo' is not allowed; it must be one of none, rsf, dpo, ppo"),
         (("--seed", "-1"), "the rows to write: seed = -1 is not allowed"),
         (("--limit", "1"), "limit = 1 is not allowed; allowed are whole numbers from 2"),

@@ -277,7 +277,7 @@ def test_the_recommended_ratio_is_always_allowed_and_never_worse_in_ability(seed
         ({"keep": 0.0}, "keep = 0.0"),
         ({"keep": 1.1}, "keep = 1.1"),
         ({"abilities": []}, "no ability"),
-        ({"abilities": [Series("qa", np.zeros((4, 4)), MEAN)]}, "qa has 4 items, allowed are at least 5"),
+        ({"abilities": [Series("qa", np.zeros((4, 4)), MEAN)]}, "qa has 4 items; allowed are at least 5"),
     ],
 )
 def test_what_cannot_be_decided_is_refused(changes, said):

@@ -49,7 +49,7 @@ REFUSED = {
         "theta-pre is missing, needed with method ties: the model that theta-0 was tuned from",
     ),
     "a third model alone": ({"theta-pre": "x"}, "theta-pre is 'x', which none of the chosen methods takes"),
-    "a weight alone": ({"weight": 1}, "weight = 1 is not allowed; allowed is with --with only"),
+    "a weight alone": ({"weight": 1}, "weight = 1 is not allowed without --with"),
     "no other run": ({"with": "nowhere"}, "with 1 is 'nowhere', which is no folder"),
     "part without its name": ({"method": "part"}, "part is None, needed with method 'part'"),
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
@@ -70,7 +70,10 @@ REFUSED = {
         {"method": "extrapolate", "alphas": "0,0.5,1,1.5"},
         "alphas has 0.5, which none of the chosen methods takes; allowed is with method ma",
     ),
-    "nothing beyond theta": ({"method": "ma,extrapolate"}, "alphas has no ratio above 1 (to 2), allowed is without"),
+    "nothing beyond theta": (
+        {"method": "ma,extrapolate"},
+        "method extrapolate is not allowed without a ratio above 1 (to 2)",
+    ),
     "unknown rlhf": ({"rlhf": "grpo"}, "rlhf = 'grpo' is not allowed; allowed are none, rsf, dpo, ppo"),
     "confidence": ({"confidence": 2}, "confidence = 2 is not allowed; allowed are numbers from 0.5 to below 1."),
     "missing task file": (
@@ -128,7 +131,7 @@ def test_too_few_items_are_refused_before_anything_is_measured(key, folder, tmp_
     few = write_lines(tmp_path / "few.jsonl", lines(folder, "qa" if key == "tasks" else "prompts")[:4])
     assert command(monkeypatch, "front", *arguments(folder, tmp_path / "front", **{key: few})) == 2
     said = "few" if key == "tasks" else "reward"
-    assert f"{said} has 4 items, allowed are at least 5." in capsys.readouterr().err
+    assert f"{said} has 4 items; allowed are at least 5." in capsys.readouterr().err
     assert not (tmp_path / "front").exists()
 
 

@@ -253,9 +253,9 @@ def test_prompts_that_theta_is_measured_on_and_replies_to_are_noted(folder, tmp_
 
 
 REFUSED = {
-    "strength of another method": ({"method": "ma"}, "strength is given, allowed is with method regmean"),
-    "layers of another": ({"method": "ma", "strength": None, "layers": "equal"}, "layers is given, allowed is with"),
-    "ratios": ({"alphas": "0.5"}, "alphas is given, allowed is with other methods than regmean"),
+    "strength of another method": ({"method": "ma"}, "strength is not allowed without method regmean"),
+    "layers of another": ({"method": "ma", "strength": None, "layers": "equal"}, "layers is not allowed without"),
+    "ratios": ({"alphas": "0.5"}, "alphas is not allowed with method regmean alone"),
     "a strength below 0": (
         {"strength": "1,-1"},
         "strength = '1,-1' is not allowed; allowed are FIRST:LAST:STEP or numbers and commas, from 0 to 1e+12",
@@ -265,10 +265,10 @@ REFUSED = {
         {"layers": "falling"},
         "layers.0 = 'falling' is not allowed; allowed is 'equal' or 'increasing'",
     ),
-    "a soup": ({"with": "theta"}, "with is given, allowed with method regmean is one theta"),
+    "a soup": ({"with": "theta"}, "with is not allowed with method regmean; allowed is one theta"),
     "samples of another": (
         {"method": "ma", "strength": None, "own-samples": "qa.jsonl"},
-        "own-samples is given, allowed is with method regmean",
+        "own-samples is not allowed without method regmean",
     ),
     "samples and prompts": (
         {"own-samples": "qa.jsonl", "train-prompts": "others.jsonl"},

@@ -208,9 +208,9 @@ def test_without_tasks_what_moved_is_told(folder, tmp_path):
         (("--tasks", "nowhere.jsonl"), "'nowhere.jsonl' is no file"),
         (
             ("--tasks", "qa=items.csv"),
-            "tasks has the file 'items.csv', allowed are files .jsonl of one JSON object a line",
+            "tasks has the file 'items.csv'; allowed are files .jsonl of one JSON object a line",
         ),
-        (("--tasks", "PROMPTS.copy"), "tasks has the file '.*copy', allowed are files .jsonl of .*, as {"),
+        (("--tasks", "PROMPTS.copy"), "tasks has the file '.*copy'; allowed are files .jsonl of .*, as {"),
         (("--tasks", "ARRAY"), r"array.json, line 1 is no JSON .*; allowed is one JSON object a line, as {"),
         (("--reward-command", "false"), "a reward model or command is given without prompts"),
         (("--prompts", "PROMPTS", "--reward-command", "false"), "reward-command is 'false', which failed"),

@@ -283,7 +283,7 @@ def test_packages_that_are_missing_or_too_old_are_named_with_their_extra(preset,
     monkeypatch.setattr(metadata, "version", installed)
     found = missing(preset, tmp_path)
     assert found == {
-        "package seaborn": "seaborn is installed as 0.12, allowed is seaborn>=0.13; give `pip install '.[experiments]'` in a checkout first",
+        "package seaborn": "seaborn is installed as 0.12; allowed is seaborn>=0.13; give `pip install '.[experiments]'` in a checkout first",
         "package absent-one": "absent-one is not installed; give `pip install '.[measure]'` in a checkout first",
     }
     sampling = tiny_preset("openllama-3b")

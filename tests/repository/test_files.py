@@ -101,7 +101,7 @@ BAD = {
     b"": "Expecting value",
     b"{": "Expecting property name",
     b'{"a": 1, "a": 2}': "the key 'a' stands twice",
-    b"[1" + b"0" * 18 + b"]": "a whole number has 19 digits, allowed are 18",
+    b"[1" + b"0" * 18 + b"]": "a whole number has 19 digits; allowed are 18",
     b"1" * 5000: "a whole number has 5000 digits",
     b"[" * 100_000: "maximum recursion depth exceeded",
     b'{"a": "\xff"}': "'utf-8' codec can't decode byte 0xff",

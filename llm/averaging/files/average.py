@@ -78,7 +78,7 @@ def average_files(
         inputs = _inputs(theta_0, theta, theta_pre, soup, union, full)
         if inputs.theta.is_adapter and not full and not merge.is_linear:
             raise UserError(
-                f"method = {method!r} is not allowed with an adapter; allowed is --full: the result has no low rank."
+                f"method = {method!r} is not allowed with an adapter without --full: the result has no low rank."
             )
         notes, doubts = _differences(inputs, ignore_config)
         plan = inputs.plan(recipe, output, merge)
@@ -143,13 +143,11 @@ def _by_regression(
     from .regression import regress_files
 
     if plan.kind == "adapter":
-        raise UserError(
-            "method = 'regmean' is not allowed with an adapter; allowed is --full: the result has no low rank."
-        )
+        raise UserError("method = 'regmean' is not allowed with an adapter without --full: the result has no low rank.")
     if inputs.union:
         raise UserError("vocab = 'union' is not allowed with method regmean; allowed is same.")
     if inputs.others:
-        raise UserError("with is given, allowed with method regmean is one theta.")
+        raise UserError("with is not allowed with method regmean; allowed is one theta.")
     base, other = inputs.base, inputs.theta
     ends = [inputs.plan(replace(recipe, alphas=end, rule=None), Output()).chunks for end in (0.0, 1.0)]
     check_new(out, 2 * sum(tensor.elements * tensor.itemsize for tensor in plan.tensors.values()))

@@ -72,7 +72,7 @@ def read_adapter(base: ModelFolder, folder: ModelFolder, union: bool = False) ->
     for tensor in folder.tensors.values():
         if tensor.dtype not in STORAGE:
             allowed = ", ".join(STORAGE)
-            raise UserError(f"{tensor.name} of the adapter has type {tensor.dtype}, allowed are {allowed}.")
+            raise UserError(f"{tensor.name} of the adapter has type {tensor.dtype}; allowed are {allowed}.")
     embeddings, head = token_embeddings(base.tensors), _tied_head(base, folder)
     adapter = Adapter(dict(base.tensors))
     if head:
@@ -96,13 +96,13 @@ def read_adapter(base: ModelFolder, folder: ModelFolder, union: bool = False) ->
     for target in whole:
         if adapter.base[target].dtype not in STORAGE:
             raise UserError(
-                f"{target} of theta-0 has type {adapter.base[target].dtype}, allowed are {', '.join(STORAGE)}."
+                f"{target} of theta-0 has type {adapter.base[target].dtype}; allowed are {', '.join(STORAGE)}."
             )
     settings = module_settings(base, folder, [_module_name(module) for module in sides])
     for module, found in sides.items():
         module = _module_name(module)
         if set(found) != {"A", "B"}:
-            raise UserError(f"The adapter has only lora_{min(found)} of {module}, allowed is lora_A with lora_B.")
+            raise UserError(f"The adapter has only lora_{min(found)} of {module}; allowed is lora_A with lora_B.")
         if adapter.targets[found["A"][0].name] not in adapter.base:
             adapter.unmergeable.append(found["A"][0].name)
             continue
@@ -194,7 +194,7 @@ def row_blocks(weight: TensorInfo) -> list[range]:
 def _check_linear(folder: ModelFolder) -> None:
     config = folder.config
     if str(config.get("peft_type", "")).upper() != "LORA":
-        raise UserError(f"{folder.name} is an adapter of type {config.get('peft_type')!r}, allowed is LORA.")
+        raise UserError(f"{folder.name} is an adapter of type {config.get('peft_type')!r}; allowed is LORA.")
     if config.get("use_dora") or any("lora_magnitude_vector" in name for name in folder.tensors):
         raise UserError(f"{folder.name} is a DoRA adapter, which is not linear in B: {_MERGE_FIRST}")
     if config.get("init_lora_weights") not in _PLAIN_STARTS:
@@ -254,7 +254,7 @@ def _base_name(name: str, tensors: Tensors, base: ModelFolder, within: str | Non
 def _factor(tensor: TensorInfo) -> np.ndarray:
     """A two-dimensional factor in fp64."""
     if len(tensor.shape) != 2:
-        raise UserError(f"{tensor.name} has shape {tensor.shape}, allowed with --full are two dimensions.")
+        raise UserError(f"{tensor.name} has shape {tensor.shape} with --full; allowed are two dimensions.")
     stored = as_floats(tensor.read(), tensor.dtype)
     if not all_finite(stored, tensor.dtype):
         raise UserError(f"{tensor.name} of theta ({tensor.path}) holds NaN or Inf.")

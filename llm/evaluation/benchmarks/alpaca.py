@@ -99,7 +99,7 @@ def read_outputs(path: Path) -> Outputs:
     entries = _entries(path, '[{"instruction": "text", "output": "text", "generator": "name"}]')
     generators = sorted({text_of(row, "generator", where) for where, row in entries})
     if len(generators) > 1:
-        raise UserError(f"{path} has the generators {', '.join(generators)}, allowed is one.")
+        raise UserError(f"{path} has the generators {', '.join(generators)}; allowed is one.")
     instructions = [text_of(row, "instruction", where) for where, row in entries]
     return Outputs(generators[0], instructions, [text_of(row, "output", where) for where, row in entries])
 

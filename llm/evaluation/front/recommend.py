@@ -205,7 +205,7 @@ def _check(
 def check_count(name: str, items: int) -> None:
     """UserError where a task has too few items for an interval."""
     if items < LEAST:
-        raise UserError(f"{name} has {items} items, allowed are at least {LEAST}.")
+        raise UserError(f"{name} has {items} items; allowed are at least {LEAST}.")
 
 
 def _resampled(

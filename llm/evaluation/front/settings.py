@@ -107,7 +107,7 @@ class FrontSettings(Measuring):
         if (self.part is not None) != ("part" in self.method):
             raise refused(f"part is {self.part!r}, needed with method 'part' and allowed with it only")
         if "alphas" in self.model_fields_set and self.method == (REGRESSION,):
-            raise refused("alphas is given, allowed is with other methods than regmean")
+            raise refused("alphas is not allowed with method regmean alone")
         taken = {0.0, 1.0}.union(*map(self.ratios_of, {*self.method} - {REGRESSION}))
         if odd := [alpha for alpha in self.alphas if alpha not in taken]:
             other = BEYOND.name if odd[0] > 1 else "ma"
@@ -115,10 +115,10 @@ class FrontSettings(Measuring):
                 f"alphas has {odd[0]:g}, which none of the chosen methods takes; allowed is with method {other}"
             )
         if BEYOND.name in self.method and not self.ratios_of(BEYOND.name):
-            raise refused(f"alphas has no ratio above 1 (to {BEYOND.most:g}), allowed is without method {BEYOND.name}")
+            raise refused(f"method {BEYOND.name} is not allowed without a ratio above 1 (to {BEYOND.most:g}) in alphas")
         for key in ("strength", "layers"):
             if key in self.model_fields_set and REGRESSION not in self.method:
-                raise refused(f"{key} is given, allowed is with method regmean")
+                raise refused(f"{key} is not allowed without method regmean")
         return self
 
     @property

@@ -21,7 +21,7 @@ def check_regression(sources: Sources, settings: FrontSettings) -> None:
     given = [name for name, some in files.items() if some]
     if REGRESSION not in settings.method:
         if given:
-            raise UserError(f"{given[0]} is given, allowed is with method regmean.")
+            raise UserError(f"{given[0]} is not allowed without method regmean.")
         return
     if len(given) > 1:
         raise UserError("own-samples and train-prompts are both given; allowed is one of them.")
@@ -29,7 +29,7 @@ def check_regression(sources: Sources, settings: FrontSettings) -> None:
         for file in some:
             require_file(file, name, f"{_LINES[name]} a line")
     if sources.soup.others:
-        raise UserError("with is given, allowed with method regmean is one theta.")
+        raise UserError("with is not allowed with method regmean; allowed is one theta.")
     if settings.match.vocab != "same":
         raise UserError(f"vocab = {settings.match.vocab!r} is not allowed with method regmean; allowed is same.")
 

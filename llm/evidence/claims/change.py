@@ -141,7 +141,7 @@ def extreme(metric: str, highest: bool = True) -> Callable[[pd.DataFrame], float
 
 
 def best_of_its_own(metric: str) -> Callable[[pd.DataFrame], float]:
-    """The step at which a metric's mean is highest, among the method's own models that all seeds have: neither theta_0 nor theta."""
+    """The step at which a metric's mean is highest, among the method's own models that all seeds of the path have: neither theta_0 nor theta."""
 
     def choose(path: pd.DataFrame) -> float:
         own = path[(path["metric"] == metric) & ~path["method"].isin(["theta_0", "theta"])]
