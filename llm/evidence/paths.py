@@ -248,14 +248,18 @@ def at_best_rates(
     return pd.concat([of_seeds(models[lr], [seed]) for seed, lr in taken.items()]), taken
 
 
+def on_every_seed(path: pd.DataFrame) -> pd.DataFrame:
+    """A path's models at the steps that every seed has."""
+    has = path.groupby("step")["seed"].nunique()
+    return path[path["step"].isin(has.index[has == has.max()])]
+
+
 def best_step(path: pd.DataFrame, least_reward: float) -> float:
     """The step of the largest mean ability among those with at least this learned reward, means over seeds.
 
     The step of the highest reward where none has it. Only steps that every seed has: runs may end at different iterations.
     """
-    has = path.groupby("step")["seed"].nunique()
-    path = path[path["step"].isin(has.index[has == has.max()])]
-    means = path.groupby(["metric", "step"])["value"].mean()
+    means = on_every_seed(path).groupby(["metric", "step"])["value"].mean()
     reward, ability = means["reward"], means[MEAN_ABILITY]
     allowed = reward.index[reward >= least_reward]
     return float(ability[allowed].idxmax() if len(allowed) else reward.idxmax())

@@ -145,11 +145,10 @@ def best_of_its_own(metric: str) -> Callable[[pd.DataFrame], float]:
 
     def choose(path: pd.DataFrame) -> float:
         own = path[(path["metric"] == metric) & ~path["method"].isin(["theta_0", "theta"])]
-        values = own.pivot_table(index="step", columns="seed", values="value").dropna()
-        if values.empty:
+        if own.empty:
             raise Missing(f"rows of {metric}")
-        means = values.mean(axis=1)
-        return max(values.index.tolist(), key=lambda step: float(means[step]))
+        means = paths.on_every_seed(own).groupby("step")["value"].mean()
+        return float(means.index.to_numpy(dtype=float)[means.to_numpy().argmax()])
 
     return choose
 
