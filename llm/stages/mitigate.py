@@ -27,7 +27,7 @@ from ..training.mitigated import Change, fit_mitigated
 from ..training.mitigations.mitigation import Mitigation
 from .align import align_changed, last_iteration, number, theta_folder
 from .materials import materials
-from .rsf import Sample, chosen_file
+from .rsf import Sample, chosen_file, samples_of
 
 
 def measure_trained(evaluator: Evaluator, entry: TrainingEntry, rate: str, rlhf: str | None = None) -> list[dict]:
@@ -87,15 +87,11 @@ def train(run: MicrocosmRun, rsf: Path, method: str, setting: dict, lr: float | 
     theta_0 = run.folder / "theta_0"
     if up_to_date(out / "config.json", theta_0 / "config.json", *files):
         return
-    samples = [sample for file in files for sample in read_made(file, _samples)]
+    samples = [sample for file in files for sample in read_made(file, samples_of)]
     optimiser = run.preset.distil.optimiser.at(lr)
     tokenizer = load_tokenizer(theta_0)
     model = distil(run, load_model(theta_0), tokenizer, samples, method, setting, optimiser)
     save_model(model, tokenizer, out)
-
-
-def _samples(rows: list) -> list[Sample]:
-    return [(str(prompt), str(reply), bool(finished)) for prompt, reply, finished in rows]
 
 
 def distil(

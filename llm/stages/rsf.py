@@ -2,10 +2,11 @@
 
 Every iteration is a fine-tuning run of its own, with a fresh optimiser, and a pure function of the model before it (and of what a method
 that changes training has kept in the training file beside that), so a killed run goes on at the first iteration that is missing or older
-than what it was made from.
+than what it was made from. Where another run has sampled from the same model already, its samples are taken (`_plain_run`).
 """
 
 from dataclasses import dataclass
+from filecmp import cmp
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from ..config import Optimiser
-from ..files import up_to_date, write_json
+from ..files import read_made, up_to_date, write_json
 from ..models.batches import pad_right
 from ..models.chat import generate_replies, imitation_example
 from ..models.loading import load_model, load_reward_model, load_tokenizer, require_model
@@ -23,14 +24,15 @@ from ..models.reader import Reader
 from ..models.rewards import reward_scores
 from ..models.save import save_model
 from ..run import LocalRun
-from ..training.iterations import iteration_folder, log_file, training_file, write_training
+from ..training.iterations import iteration_folder, log_file, model_before, training_file, write_training
 from ..training.loop import count_minibatches, minibatches, token_loss
 from ..training.mitigated import Change, fit_mitigated, mitigation_at
 from ..training.mitigations.mitigation import Mitigation
-from ..training.rlhf.rsf import best_of, log_of
+from ..training.rlhf.rsf import best_of, log_of, rewards_of
 from .stopping import Reached, never
 
 Sample = tuple[str, str, bool]  # prompt, reply, finished
+REWARDS = "reward", "reward_chosen", "gold_reward", "gold_reward_chosen"  # of an iteration's log
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ def chosen_file(out: Path, iteration: int) -> Path:
     return out / f"chosen{iteration:02d}.json"
 
 
+def samples_of(rows: list) -> list[Sample]:
+    """What such a file holds."""
+    return [(str(prompt), str(reply), bool(finished)) for prompt, reply, finished in rows]
+
+
 def _iterate(inputs: Inputs, before: Path, after: Path, iteration: int) -> None:
     """All runs of an iteration, of which there is one unless a method has more; what is logged and kept is of the first."""
     mitigations = [mitigation_at(inputs.change, iteration, inputs.out)]
@@ -115,9 +122,48 @@ def _learned(inputs: Inputs, before: Path, iteration: int, mitigation: Mitigatio
     """(the model that one run makes of the one before, the samples that it imitated, its log)."""
     run, settings = inputs.run, inputs.run.preset.rsf
     model, tokenizer = load_model(before, run.device), load_tokenizer(before)
-    purpose = ("rsf", iteration) if stream == 1 else ("rsf", iteration, "run", stream)
-    rng = run.rng(*purpose)
+    rng = run.rng(*_purpose(iteration, stream))
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
+    plain = _plain_run(inputs, before, iteration, stream)
+    if plain is None:
+        chosen, rewards = _chosen(inputs, model, tokenizer, prompts, _purpose(iteration, stream))
+    else:
+        chosen = read_made(chosen_file(plain, iteration), samples_of)
+        rewards = read_made(log_file(plain, iteration), lambda log: {name: log[name] + 0.0 for name in REWARDS})
+    trained, losses = _imitated(inputs, model, tokenizer, chosen, mitigation, rng)
+    return trained, chosen, log_of(iteration, inputs.optimiser.lr, rewards, losses)
+
+
+def _purpose(iteration: int, stream: int) -> tuple[str | int, ...]:
+    return ("rsf", iteration) if stream == 1 else ("rsf", iteration, "run", stream)
+
+
+def _plain_run(inputs: Inputs, before: Path, iteration: int, stream: int) -> Path | None:
+    """The preset's own RSF of the same stream, if it has sampled from the same model, bit for bit; None if samples have to be drawn.
+
+    The same model writes the same replies. So the first iterations of all methods and rates share theirs, and a method that changes
+    only what is made of the weights afterwards (`bema`) has all of them.
+    """
+    folder = inputs.run.folder
+    plain = folder / ("rsf" if stream == 1 else f"rsf-run{stream}") / "own"
+    theta_0, reward = folder / "theta_0", folder / "reward"
+    if inputs.judge != "learned" or inputs.reward != reward or inputs.out == plain:
+        return None
+    model = Path(model_before(theta_0, plain, iteration))
+    needed = [made / "config.json" for made in (theta_0, reward, model)]
+    files = chosen_file(plain, iteration), log_file(plain, iteration)
+    there = all(up_to_date(file, *needed) for file in files)
+    return plain if there and _same_weights(model, before) else None
+
+
+def _same_weights(left: Path, right: Path) -> bool:
+    pairs = [(file, right / file.name) for file in left.glob("*.safetensors")]
+    return bool(pairs) and all(other.is_file() and cmp(file, other, shallow=False) for file, other in pairs)
+
+
+def _chosen(inputs: Inputs, model, tokenizer, prompts: list, purpose: tuple) -> tuple[list[Sample], dict[str, float]]:
+    """(the best of each prompt's samples, mean rewards of all and of these)."""
+    run, settings = inputs.run, inputs.run.preset.rsf
     samples = sample(run, model, tokenizer, prompts, settings.samples, settings.temperature, purpose)
     of = [prompts[i // settings.samples] for i in range(len(samples))]
     gold = np.array([run.source.gold_reward(prompt, r, f) for prompt, (_, r, f) in zip(of, samples)])
@@ -126,10 +172,8 @@ def _learned(inputs: Inputs, before: Path, iteration: int, mitigation: Mitigatio
         judge = inputs.reward_model
         scores = reward_scores(judge, tokenizer, samples, run.preset.evaluate.batch, reader=Reader(judge)).numpy()
     best = best_of(scores.reshape(len(prompts), settings.samples))
-    chosen = [samples[i] for i in best]
-    trained, losses = _imitated(inputs, model, tokenizer, chosen, mitigation, rng)
-    log = log_of(iteration, inputs.optimiser.lr, scores, best, losses)
-    return trained, chosen, log | {"gold_reward": float(gold.mean()), "gold_reward_chosen": float(gold[best].mean())}
+    rewards = rewards_of(scores, best) | {f"gold_{name}": value for name, value in rewards_of(gold, best).items()}
+    return [samples[i] for i in best], rewards
 
 
 def _imitated(

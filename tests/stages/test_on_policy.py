@@ -107,12 +107,48 @@ def test_each_iteration_samples_from_what_the_method_has_made(run, tmp_path, mon
         ),
     )
     changed(run, "l2-on-policy", {"strength": 100.0}, "rsf", tmp_path)
-    folders = (run.folder / "theta_0", tmp_path / "iteration01")
-    assert [torch.equal(head, load_model(f).lm_head.weight) for head, f in zip(sampled, folders, strict=True)] == [
-        True,
-        True,
-    ]
-    assert not torch.equal(sampled[1], load_model(run.folder / "rsf" / "own" / "iteration01").lm_head.weight)
+    (head,) = sampled  # RSF has theta_0's
+    assert torch.equal(head, load_model(tmp_path / "iteration01").lm_head.weight)
+    assert not torch.equal(head, load_model(run.folder / "rsf" / "own" / "iteration01").lm_head.weight)
+
+
+@pytest.mark.parametrize(
+    ("method", "drawn"),
+    [("l2-on-policy", [("rsf", 2)]), ("bema", []), ("warp", [("rsf", 1, "run", 2), ("rsf", 2), ("rsf", 2, "run", 2)])],
+)
+def test_samples_of_the_same_model_are_taken_from_rsf_and_are_those_that_would_be_drawn(
+    run, tmp_path, monkeypatch, method, drawn
+):
+    sampled, real = [], rsf_stage.sample
+    monkeypatch.setattr(rsf_stage, "sample", lambda *given: sampled.append(given[-1]) or real(*given))
+    setting = SOME.get(method, {"strength": 100.0})
+    found = changed(run, method, setting, "rsf", tmp_path / "shared")
+    assert sampled == drawn
+    monkeypatch.setattr(rsf_stage, "_plain_run", lambda *given: None)
+    assert same(changed(run, method, setting, "rsf", tmp_path / "own"), found)
+    assert contents(tmp_path / "own") == contents(tmp_path / "shared")
+
+
+def test_samples_that_another_reward_chose_or_that_are_older_than_the_reward_model_are_not_taken(
+    run, tmp_path, monkeypatch
+):
+    sampled, real = [], rsf_stage.sample
+    monkeypatch.setattr(rsf_stage, "sample", lambda *given: sampled.append(given[-1]) or real(*given))
+    theta_0, reward = run.folder / "theta_0", run.folder / "reward"
+    other = shutil.copytree(reward, tmp_path / "reward")
+    rsf_stage.rsf(run, theta_0, other, tmp_path / "other", None)
+    rsf_stage.rsf(run, theta_0, reward, tmp_path / "gold", None, judge="gold")
+    rsf_stage.rsf(run, theta_0, reward, tmp_path / "stream", None, stream=2)
+    config, own = reward / "config.json", run.folder / "rsf" / "own"
+    times = config.stat().st_atime_ns, config.stat().st_mtime_ns
+    os.utime(config)
+    rsf_stage.rsf(run, theta_0, reward, tmp_path / "newer", None)
+    os.utime(config, ns=times)
+    assert len(sampled) == 4 * run.preset.rsf.iterations
+    rsf_stage.rsf(run, theta_0, reward, tmp_path / "shared", None)
+    assert len(sampled) == 4 * run.preset.rsf.iterations
+    for name in ("iteration02.json", "chosen02.json"):
+        assert (tmp_path / "shared" / name).read_bytes() == (own / name).read_bytes()
 
 
 def test_warps_runs_draw_other_prompts_and_orders_and_bema_leaves_the_iterations_alone(run, tmp_path):
@@ -131,7 +167,7 @@ def test_a_methods_own_iterations_are_measured_of_one_training_and_the_last_stan
     entry = TrainingEntry(method="ondare", label="ondare", options=options)
     found = [trained_model(run, entry, setting, "rsf", "own").state_dict() for setting in entry.settings()]
     (folder,) = (run.folder / "mitigations" / "rsf" / "own" / "ondare").iterdir()
-    assert folder.name == "keep0.5-pull0.001" and len(sampled) == run.preset.rsf.iterations == 2
+    assert folder.name == "keep0.5-pull0.001" and sampled == [("rsf", 2)]  # of theta_0's samples RSF has those
     made = [load_model(folder / f"iteration{iteration:02d}").state_dict() for iteration in (1, 2, 2)]
     assert all(same(*pair) for pair in zip(found, made, strict=True)) and not same(made[0], made[1])
 

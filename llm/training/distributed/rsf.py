@@ -16,7 +16,7 @@ from ...models.batches import pad_replies
 from ...models.chat import Message, end_id, prompt_ids
 from ..iterations import iteration_folder, log_file
 from ..loop import count_minibatches, minibatches, token_loss
-from ..rlhf.rsf import best_of, log_of
+from ..rlhf.rsf import best_of, log_of, rewards_of
 from .loop import Inputs, Objective, fit, learner_of, prepared
 from .models import Start, load_tokenizer, write_model
 from .sampling import Sample, rewards, samples_folder, write_samples
@@ -57,7 +57,7 @@ def _iterate(inputs: Inputs[RsfSettings], before: str, after: Path, iteration: i
     chosen = [samples[i] for i in best]
     losses, state, origin = _imitate(inputs, before, chosen, iteration)
     if accelerator.is_main_process:
-        log = log_of(iteration, settings.descent.optimiser.lr, scores, best, losses)
+        log = log_of(iteration, settings.descent.optimiser.lr, rewards_of(scores, best), losses)
         log["unfinished"] = float(np.mean([not sample.finished for sample in samples]))
         write_json(inputs.out / f"chosen{iteration:02d}.json", [[drawn[s.prompt], s.text, s.finished] for s in chosen])
         write_json(log_file(inputs.out, iteration), log)

@@ -10,7 +10,7 @@ which lags behind training. Steps are counted over all iterations of alignment.
 The powers know no length of training: where it is straight, theta' - theta_0 is .29 of theta - theta_0 after 7,000 steps (about theirs) and
 1.3 of it after 72 renewed at each, which is extrapolation. So the clock matters: gamma, TRL's `multiplier`, says how many steps of theirs one
 of ours stands for; gamma 100, phi 4 give .30 after 72. The larger gamma, the nearer to theta_0. Their repository has 1 + rho + t, and
-beta_t at least 1e-4; TRL, as here, neither. No setting changes what is trained, yet each trains it anew.
+beta_t at least 1e-4; TRL, as here, neither. No setting changes what is trained, so RSF's samples are shared (`llm.stages.rsf`).
 """
 
 import torch

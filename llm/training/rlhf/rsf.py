@@ -13,11 +13,11 @@ def best_of(scores: np.ndarray) -> np.ndarray:
     return np.arange(prompts) * samples + scores.argmax(axis=1)
 
 
-def log_of(iteration: int, lr: float, scores: np.ndarray, best: np.ndarray, losses: list[float]) -> dict[str, float]:
-    """The log of an iteration: mean rewards of all samples and of the chosen ones, and the mean loss.
+def rewards_of(scores: np.ndarray, best: np.ndarray) -> dict[str, float]:
+    """Mean rewards of all samples and of the best ones, for the log. scores: of every sample, flat."""
+    return {"reward": float(scores.mean()), "reward_chosen": float(scores[best].mean())}
 
-    Args:
-        scores: reward of every sample, flat.
-    """
-    rewards = {"reward": float(scores.mean()), "reward_chosen": float(scores[best].mean())}
+
+def log_of(iteration: int, lr: float, rewards: dict[str, float], losses: list[float]) -> dict[str, float]:
+    """The log of an iteration, with the mean loss of its steps."""
     return {"iteration": iteration, "lr": lr, **rewards, "loss": float(np.mean(losses))}
