@@ -157,7 +157,13 @@ def labels(assignment: Mapping[str, str]) -> list[str]:
     """The groups that carry a ratio of their own, in order: parts, then embeddings, norm, head when "own"."""
     used = set(assignment.values())
     divided = {label.partition(".")[0] for label in used if "." in label}
-    own = [label for label in used if re.match(r"(part|layer)\d", label) and label not in divided]
+    return in_order(used - divided)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Those of the names that are labels of groups: parts by their number, then embeddings, norm, head."""
+    used = set(names)
+    own = [label for label in used if re.match(r"(part|layer)\d", label)]
     own.sort(key=lambda label: (int(re.search(r"\d+", label)[0]), label))
     return own + [label for label in ("embeddings", "norm", "head") if label in used]
 

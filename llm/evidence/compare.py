@@ -14,7 +14,7 @@ from . import paths
 from .frames import abilities, rewards
 from .intervals import Interval, t_interval
 from .metrics import MEAN_ABILITY
-from .shares import Models, NotComparable, Rate, Rises, as_coarse, rises, saved, saved_at
+from .shares import Models, NotComparable, Rate, Rises, matched, rises, saved, saved_at
 
 OWN_GROUPS = (
     "ama-own-embeddings",
@@ -65,7 +65,7 @@ def contests(
     def against(path: pd.DataFrame, ability: str, reward: str) -> Gain | None:
         if not everywhere:
             return gain(path, found[rival], start, rise[reward], ability, reward)
-        found_gap = paths.gap(path, as_coarse(found[rival], path), ability, reward, over_items=True)
+        found_gap = paths.gap(*matched(path, found[rival], rise[reward], reward), ability, reward, over_items=True)
         return Gain(found_gap) if found_gap else None
 
     every = list(product(rewards(rows), [*abilities(rows), *([overall] if overall else [])]))

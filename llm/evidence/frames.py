@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..data.benchmarks import BENCHMARKS
 from ..errors import UserError
+from ..grouping import in_order
 from ..methods import METHODS, family, known, names
 from .metrics import ABILITIES, BOUNDED, MEAN_ABILITY, METRICS, REWARDS, SCORES
 from .rows import read_rows, setting_key
@@ -123,7 +124,7 @@ def _entries(setting: Mapping) -> Mapping:
     """A setting; of a pattern, which has ratios only, also the first part's as `alpha` and what the others add to it."""
     if "alphas" not in setting or "alpha" in setting:
         return setting
-    ratios = [ratio for _, ratio in sorted(setting["alphas"].items())]
+    ratios = [setting["alphas"][label] for label in in_order(setting["alphas"])]
     return {**setting, "alpha": ratios[0], "offsets": " ".join(f"{ratio - ratios[0]:g}" for ratio in ratios)}
 
 

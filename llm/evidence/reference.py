@@ -17,7 +17,7 @@ from ..config import Preset, load_sweep, names, runnable
 from ..errors import UserError
 from ..methods import METHODS
 from . import paths
-from .claims.association import by_model, with_the_tax
+from .claims.association import by_model, ranked_models, with_the_tax
 from .claims.book import Book
 from .costs import GROUPS, compared, cost_of
 from .intervals import Interval, chosen_elsewhere, cross_chosen, ratio_of_means, t_interval
@@ -177,7 +177,8 @@ def leaders(found: Mapping[str, Front], level: float = CHOSEN_AT) -> dict[str, L
     """group -> its best family, chosen for each seed on the others, as claims do (`llm.evidence.intervals.chosen_elsewhere`).
 
     Told at `level` of the rise, of families that have the lowest of `LEVELS` too; where no family of the group gets there, at the highest
-    tenth that one gets to; on the seeds that all of these families have. MA and early stopping, which all are held against, lead no
+    tenth that one gets to. Of these families those count that were measured on the most seeds, so that few seeds of one do not decide for
+    all; on the seeds that all of them have. MA and early stopping, which all are held against, lead no
     group, nor does the oracle, which is a bound.
     """
     groups: dict[str, list[Front]] = {}
@@ -189,6 +190,8 @@ def leaders(found: Mapping[str, Front], level: float = CHOSEN_AT) -> dict[str, L
         for at in np.arange(level, 0, -0.1):
             columns = [place_of(share) for share in (at, min(at, LEVELS[0]))]
             reaching = [front for front in families if np.isfinite(front.tax[:, columns]).all()]
+            most = max((len(front.seeds) for front in reaching), default=0)
+            reaching = [front for front in reaching if len(front.seeds) == most]
             if seeds := set.intersection(*(set(front.seeds) for front in reaching)) if reaching else set():
                 best[group] = _leader(reaching, sorted(seeds), columns[0])
                 break
@@ -237,7 +240,9 @@ def associations(book: Book, rlhf: str, predictors: Sequence[str] = PREDICTORS) 
         for predictor in predictors:
             numbers = [of[predictor] for of in ranks.values()]
             if numbers and np.isfinite(numbers).all():
-                found.append(Association(group, predictor, len(chosen) / len(ranks), t_interval(numbers)))
+                found.append(
+                    Association(group, predictor, ranked_models(chosen, ranks) / len(ranks), t_interval(numbers))
+                )
     return found
 
 

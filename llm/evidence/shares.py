@@ -202,6 +202,16 @@ def equally_dense(
     return thin[0], thin[1]
 
 
+def matched(
+    first: pd.DataFrame, second: pd.DataFrame, rise: Rises, reward: str = "reward"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two paths by the models that have a counterpart (`equally_dense`), over all rewards; as they are where a reward does not rise."""
+    if any(rise[seed][1] <= 0 for seed in paths.seeds(first)):
+        return first, second
+    pair = equally_dense({None: first}, {None: second}, rise, (-np.inf, np.inf), reward)
+    return pair[0][None], pair[1][None]
+
+
 def _only(path: pd.DataFrame, kept: Mapping[int, Mapping[float, float]]) -> pd.DataFrame:
     return path[[step in kept[seed] for seed, step in zip(path["seed"].tolist(), path["step"].tolist(), strict=True)]]
 

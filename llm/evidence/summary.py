@@ -12,6 +12,7 @@ from . import paths
 from .frames import abilities, first_of, rewards
 from .intervals import Interval
 from .metrics import METRICS
+from .shares import matched, rises
 
 KEPT = 0.95  # of the reward's rise: what the best of a method must reach
 NAME, CELL = 23, 15  # columns of a line's name and of each of its cells
@@ -30,7 +31,7 @@ def summary(results: Path) -> str:
         raise UserError(
             f"results: {results} has no rows of metric reward, by which models are chosen; measure it first."
         )
-    metrics, models = (*rewards(rows), *abilities(rows)), _models(rows)
+    metrics, (models, lacking) = (*rewards(rows), *abilities(rows)), _models(rows)
     seeds = len(paths.seeds(rows))
     over = f"{seeds} seeds" if seeds > 1 else "1 seed"
     over += f"; value +- standard error over {'seeds' if seeds > 1 else 'items'}"
@@ -39,24 +40,32 @@ def summary(results: Path) -> str:
     lines = [head, "", _line("", (METRICS[metric].column for metric in metrics))]
     lines += [_line(name, (_number(chosen, metric) for metric in metrics)) for name, chosen in models.items()]
     best = f"best: the largest mean ability at {KEPT:.0%} or more of the rise of {rlhf}'s learned reward"
-    return "\n".join([*lines, "", best, "", *_findings(rows, metrics)])
+    none = [
+        f"  {name}: no model that every seed has keeps that much, so that of the highest reward" for name in lacking
+    ]
+    return "\n".join([*lines, "", best, *none, "", *_findings(rows, metrics)])
 
 
-def _models(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Name -> rows, in the order of the table."""
+def _models(rows: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Name -> rows, in the order of the table; and what has no model of the reward that the best one is to have."""
     stopping, averaging = paths.path(rows, "early-stopping"), paths.path(rows, "ma")
-    means = stopping[stopping["metric"] == "reward"].groupby("step")["value"].mean()
-    least = means[0] + KEPT * (means.max() - means[0])
     last = stopping.groupby("seed")["step"].max()  # runs to a common reward end at different iterations
+    means = paths.on_every_seed(stopping[stopping["metric"] == "reward"]).groupby("step")["value"].mean()
+    theta = paths.at(averaging, 1)
+    highest = max(means.max(), theta.loc[theta["metric"] == "reward", "value"].mean())
+    least = means[0] + KEPT * (highest - means[0])
     ends = "-".join(f"{step:.0f}" for step in sorted({last.min(), last.max()}))
     iteration, alpha = paths.best_step(stopping, least), paths.best_step(averaging, least)
-    return {
+    best = {"early stopping": paths.at(stopping, iteration), "averaging": paths.at(averaging, alpha)}
+    lacking = [name for name, of in best.items() if of.loc[of["metric"] == "reward", "value"].mean() < least]
+    models = {
         "chance": rows[rows["method"] == "chance"],
         "theta_0, before RLHF": paths.theta_0(rows),
-        f"theta, {ends} iteration{'s' * (ends != '1')}": paths.at(averaging, 1),
-        f"early stopping: {iteration:.0f} it.": paths.at(stopping, iteration),
-        f"averaging: alpha {alpha:g}": paths.at(averaging, alpha),
+        f"theta, {ends} iteration{'s' * (ends != '1')}": theta,
+        f"early stopping: {iteration:.0f} it.": best["early stopping"],
+        f"averaging: alpha {alpha:g}": best["averaging"],
     }
+    return models, lacking
 
 
 def _number(chosen: pd.DataFrame, metric: str) -> str:
@@ -81,7 +90,8 @@ def _line(name: str, cells: Iterable[str]) -> str:
 def _findings(rows: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
     stopping, averaging = paths.path(rows, "early-stopping"), paths.path(rows, "ma")
     theta, theta_0 = paths.at(averaging, 1), paths.theta_0(rows)
-    gaps = {ability: paths.gap(averaging, stopping, ability) for ability in abilities(rows)}
+    pair = matched(averaging, stopping, rises(rows))
+    gaps = {ability: paths.gap(*pair, ability) for ability in abilities(rows)}
     changes = (_interval(paths.difference(theta, theta_0, metric), metric) for metric in metrics)
     return [
         _line("95 % intervals", (METRICS[metric].column for metric in metrics)),

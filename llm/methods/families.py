@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..grouping import in_order
 from .method import Look, Option
 
 REGRESSION = {  # what an entry may vary of regression averaging beside its strength (`llm.averaging.whole.regmean`)
@@ -54,14 +55,16 @@ def by_what_is_given(name: str, *keys: str) -> Callable[[Mapping[str, Any]], str
 
 def regmean_family(setting: Mapping[str, Any]) -> str:
     """Regression averaging by what differs from its defaults: "regmean", "regmean-samples-50", "regmean-inputs-merged"."""
-    varied = [f"{key}-{value:g}" if isinstance(value, int | float) else f"{key}-{value}"
-              for key, value in setting.items() if key in REGRESSION]  # fmt: skip
+    given = {key: setting[key] for key in REGRESSION if key in setting}
+    varied = [
+        f"{key}-{value:g}" if isinstance(value, int | float) else f"{key}-{value}" for key, value in given.items()
+    ]
     return "-".join(["regmean", *varied])
 
 
 def pattern_family(setting: Mapping[str, Any]) -> str:
     """Unequal ratios by what differs from the first one, the last alone or all the rest, and whether it is less or more."""
-    first, *others, last = [ratio for _, ratio in sorted(setting["alphas"].items())]
+    first, *others, last = [setting["alphas"][label] for label in in_order(setting["alphas"])]
     if first == last or not (set(others) <= {first} or set(others) <= {last}):
         return "pattern"
     return f"pattern-{'output' if set(others) <= {first} else 'rest'}-{'less' if last < first else 'more'}"

@@ -119,13 +119,23 @@ def test_a_method_is_best_at_one_of_its_own_models_that_all_seeds_have():
         for seed in (0, 1)
     ]
     path = pd.DataFrame(frame)
-    assert best_of_its_own("gold_reward")(path) == 2
-    assert best_of_its_own("gold_reward")(path[path["step"] != 2]) == 3  # the last counts, unless it is theta
-    assert (
-        best_of_its_own("gold_reward")(path[(path["step"] != 2) | (path["seed"] == 0)]) == 3
-    )  # seed 1 lacks the second
+    both, best = [0, 1], best_of_its_own("gold_reward")
+    assert best(path, both) == 2
+    assert best(path[path["step"] != 2], both) == 3  # the last counts, unless it is theta
+    for others in (both, [0], [1]):
+        assert best(path[(path["step"] != 2) | (path["seed"] == 0)], others) == 3  # seed 1 lacks the second
     with pytest.raises(Missing):
-        best_of_its_own("qa")(path)
+        best_of_its_own("qa")(path, both)
+
+
+def test_the_best_of_a_path_lies_between_the_ends_of_every_seed():
+    rows = [(seed, step, float(step)) for seed, last in ((0, 6), (1, 6), (2, 5)) for step in range(last + 1)]
+    path = pd.DataFrame(rows, columns=["seed", "step", "value"]).assign(metric="gold_reward")
+    for others in ([0, 1], [0, 2], [1, 2]):
+        assert (
+            extreme("gold_reward")(path, others) == 4
+        )  # 5 is the end of seed 2, which must not be held against itself
+        assert extreme("gold_reward", highest=False)(path, others) == 1
 
 
 def test_early_stopping_is_compared_at_its_best_learning_rate(tmp_path):
@@ -231,7 +241,7 @@ def test_the_least_ratio_that_keeps_a_share_of_the_rise():
         {"seed": k, "step": step, "metric": "reward", "value": of[k]} for step, of in rewards.items() for k in (0, 1)
     ]
     path = pd.DataFrame([*rows, {"seed": 0, "step": 0.1, "metric": "qa", "value": 99.0}])
-    assert [keeping(share)(path) for share in (0.0, 0.4, 0.9, 0.95)] == [0.0, 0.5, 0.8, 1.0]
+    assert [keeping(share)(path, [0, 1]) for share in (0.0, 0.4, 0.9, 0.95)] == [0.0, 0.5, 0.8, 1.0]
 
 
 def test_what_should_exist_fails_only_where_every_candidate_fails():

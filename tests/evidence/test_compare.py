@@ -44,6 +44,16 @@ def test_who_stops_early_is_compared_only_as_far_as_it_goes_and_not_told_as_beat
     assert contest.found["reward", "bleu"].levels is None
 
 
+def test_over_all_rewards_a_path_is_level_with_some_of_its_own_models(tmp_path):
+    """Its chords alone would fall behind the whole of it."""
+    rows = found_in(tmp_path, core(0), core(3))
+    ma = paths.path(rows, "ma")
+    some = ma[ma["step"].isin([0.0, 0.4, 1.0])]
+    (contest,) = contests({"ma": ma, "some": some}, rows, everywhere=True)
+    assert contest.found["reward", "bleu"].t.mean == pytest.approx(0, abs=1e-9)
+    assert paths.gap(some, ma, "bleu").mean < -1
+
+
 def test_losses_are_how_far_the_ends_lie_apart(tmp_path):
     rows = found_in(tmp_path, core(0), core(3))
     assert losses(rows)["bleu"] == pytest.approx(50)

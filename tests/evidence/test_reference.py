@@ -117,6 +117,20 @@ def test_a_leader_is_chosen_for_each_seed_on_the_others(tmp_path):
     assert reference.leaders(alone)[GROUP_OF_REGMEAN].taken == {"regmean-inputs-merged": 1}
 
 
+def test_a_family_on_fewer_seeds_leads_no_group_that_has_one_on_more(known):
+    regmean = reference.fronts(known, "rsf")["regmean"]
+    one = replace(
+        regmean,
+        family="regmean-inputs-merged",
+        seeds=regmean.seeds[:1],
+        tax=0.5 * regmean.tax[:1],
+        whole=regmean.whole[:1],
+    )
+    found = {"regmean": regmean, one.family: one}
+    assert reference.leaders(found)[GROUP_OF_REGMEAN].taken == {"regmean": len(regmean.seeds)}
+    assert reference.leaders({one.family: one})[GROUP_OF_REGMEAN].taken == {one.family: 1}
+
+
 def test_a_leader_of_several_families_is_put_together_seed_by_seed(known):
     """Two families, of which each is the better one on one seed: by the other seed both seeds take the worse."""
     regmean = reference.fronts(known, "rsf")["regmean"]

@@ -43,6 +43,17 @@ def test_runs_may_end_at_different_iterations(tmp_path):
     early = [row for row in core(1) if row["setting"] != {"iteration": 3}]
     table = summary(write(tmp_path, core(0) + early))
     assert "theta, 2-3 iterations" in table and "early stopping: 2 it." in table  # 3 is there once only
+    assert "no model that every seed has" not in table  # 2 has .98 of the rise
+
+
+def test_where_no_iteration_of_all_seeds_has_the_reward_the_table_says_so(tmp_path):
+    early = [row for row in core(1) if row["setting"] not in ({"iteration": 2}, {"iteration": 3})]
+    for row in early:
+        if row["method"] == "theta" and row["metric"] == "reward":
+            row["value"] = 12.0
+    table = summary(write(tmp_path, core(0) + early))
+    assert "early stopping: 1 it." in table
+    assert "early stopping: no model that every seed has keeps that much, so that of the highest reward" in table
 
 
 def test_with_one_seed_errors_are_over_items(tmp_path):

@@ -1,6 +1,6 @@
 """What predicts the tax: how well one measurement of a model ranks models by the tax that they pay, against another one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,11 @@ def with_the_tax(table: pd.DataFrame) -> dict[int, dict[str, float]]:
     return {int(str(seed)): {str(key): float(value) for key, value in of.items()} for seed, of in ranks.items()}
 
 
+def ranked_models(table: pd.DataFrame, ranks: Mapping[int, object]) -> int:
+    """How many models of the table are of the seeds that were ranked."""
+    return int(table.index.get_level_values("seed").isin(list(ranks)).sum())
+
+
 @dataclass(frozen=True)
 class PredictsBetter:
     """`predictor` ranks the models of a seed, of all algorithms and methods, by their tax better than `rival` does.
@@ -58,5 +63,5 @@ class PredictsBetter:
         better = [of[self.predictor] - of[self.rival] for of in ranks.values()]
         if not np.isfinite(better).all():
             return [Line(self.part, deciding=self.deciding, untestable="on some seed all models have the same number")]
-        note = f"{len(table) // len(ranks)} models a seed"
+        note = f"{ranked_models(table, ranks) // len(ranks)} models a seed"
         return [measured(self.part, RANKS, of_mean(better), list(ranks), note, deciding=self.deciding)]

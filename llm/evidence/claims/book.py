@@ -116,7 +116,9 @@ def _units(rows: pd.DataFrame) -> dict[str, float]:
     of_start = paths.theta_0(rows)
     start = of_start[of_start["seed"].isin(set(way["seed"]))]
     before = start.groupby("metric")["value"].mean()
-    peak = way.groupby(["metric", "method", "iteration"], dropna=False)["value"].mean().groupby("metric").max()
+    by_model = way.groupby(["metric", "method", "iteration"], dropna=False)
+    of_all = by_model["value"].mean()[by_model["seed"].nunique() == way["seed"].nunique()]
+    peak = of_all.groupby("metric").max()
     units = {reward: peak.get(reward, 0.0) - before.get(reward, 0.0) for reward in REWARDS}
     taxes = {ability: tax for ability in ABILITIES if (tax := _tax(start, way[way["method"] == "theta"], ability))}
     units |= taxes | ({IN_TAXES: 1.0} if set(taxes) & set(BOUNDED) else {})

@@ -18,21 +18,22 @@ COMPANIONS = {"reward": (GOLD,), IN_TAXES: ABILITIES}  # beside it where they we
 NEAR_CEILING = 0.9  # where both shares are above it, they are compared on the logit scale
 CEILING = 0.95  # of an ability's best value: from here on nothing can be seen to rise
 LAST = inf  # the last step of a path
+Choose = Callable[[pd.DataFrame, list[int]], float]  # (path, the seeds by which a step of it is chosen) -> the step
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model of a path: at a step, or for each seed at the one that `choose(path of the other seeds)` finds there."""
+    """A model of a path: at a step, or for each seed at the one that `choose(path, other seeds)` finds by what these have."""
 
     route: Route
     step: float = LAST
-    choose: Callable[[pd.DataFrame], float] | None = None
+    choose: Choose | None = None
 
     def steps(self, path: pd.DataFrame) -> dict[int, float]:
         """The step for each seed of the path; a single seed chooses for itself."""
         seeds = paths.seeds(path)
         if self.choose:
-            return {seed: self.choose(path[path["seed"] != seed] if len(seeds) > 1 else path) for seed in seeds}
+            return {seed: self.choose(path, [other for other in seeds if other != seed] or seeds) for seed in seeds}
         if self.step == LAST:  # of each seed: runs may stop at different iterations
             return {seed: float(path.loc[path["seed"] == seed, "step"].max()) for seed in seeds}
         return dict.fromkeys(seeds, self.step)
@@ -82,6 +83,9 @@ class Change:
             return Line(
                 part, metric, side=self.side, seeds=tuple(seeds), deciding=deciding, untestable="no tax is paid"
             )
+        if self.kept and not unit:
+            why = f"{METRICS[metric].words} does not rise"
+            return Line(part, metric, by=by, side=self.side, seeds=tuple(seeds), deciding=deciding, untestable=why)
         values = [np.array([paths.value(end, seed, metric) for seed in seeds]) for end in ends]
         bound, margin = -self.kept * (unit or 0.0), None
         if unit and not self.kept:
@@ -126,38 +130,42 @@ def _told(model: Model, steps: dict[int, float]) -> str:
     return f"step {', '.join(f'{step:g}' for step in sorted(set(steps.values())))} chosen {where}"
 
 
-def extreme(metric: str, highest: bool = True) -> Callable[[pd.DataFrame], float]:
-    """The step after the first and before the last at which a metric's mean is highest, or lowest."""
+def extreme(metric: str, highest: bool = True) -> Choose:
+    """The step at which a metric's mean is highest, or lowest, among those that lie between the first and the last of every seed."""
 
-    def choose(path: pd.DataFrame) -> float:
-        between = path[(path["metric"] == metric) & (path["step"] > path["step"].min())]
-        between = between[between["step"] < path["step"].max()]
-        if between.empty:
-            raise Missing(f"rows of {metric}")
-        means = between.groupby("step")["value"].mean()
-        return float(means.idxmax() if highest else means.idxmin())
+    def choose(path: pd.DataFrame, others: list[int]) -> float:
+        first, last = (path.groupby("seed")["step"].transform(end) for end in ("min", "max"))
+        between = path[(path["step"] > first) & (path["step"] < last)]
+        return _step(between, others, metric, highest)
 
     return choose
 
 
-def best_of_its_own(metric: str) -> Callable[[pd.DataFrame], float]:
+def best_of_its_own(metric: str) -> Choose:
     """The step at which a metric's mean is highest, among the method's own models that all seeds of the path have: neither theta_0 nor theta."""
 
-    def choose(path: pd.DataFrame) -> float:
-        own = path[(path["metric"] == metric) & ~path["method"].isin(["theta_0", "theta"])]
-        if own.empty:
-            raise Missing(f"rows of {metric}")
-        means = paths.on_every_seed(own).groupby("step")["value"].mean()
-        return float(means.index.to_numpy(dtype=float)[means.to_numpy().argmax()])
+    def choose(path: pd.DataFrame, others: list[int]) -> float:
+        return _step(path[~path["method"].isin(["theta_0", "theta"])], others, metric)
 
     return choose
 
 
-def keeping(share: float) -> Callable[[pd.DataFrame], float]:
+def _step(models: pd.DataFrame, others: list[int], metric: str, highest: bool = True) -> float:
+    """Of the steps that every seed has the one of the highest, or lowest, mean over the other seeds; the first of equals."""
+    models = models[models["metric"] == metric]
+    means = paths.of_seeds(paths.on_every_seed(models), others).groupby("step")["value"].mean()
+    if means.empty:
+        raise Missing(f"rows of {metric}")
+    values = means.to_numpy()
+    return float(means.index.to_numpy(dtype=float)[values.argmax() if highest else values.argmin()])
+
+
+def keeping(share: float) -> Choose:
     """The first step from which on at least a share of the learned reward's rise along the path is kept, means over seeds."""
 
-    def choose(path: pd.DataFrame) -> float:
-        rewards = path[path["metric"] == "reward"].groupby("step")["value"].mean()
+    def choose(path: pd.DataFrame, others: list[int]) -> float:
+        models = paths.of_seeds(paths.on_every_seed(path[path["metric"] == "reward"]), others)
+        rewards = models.groupby("step")["value"].mean()
         least = rewards.iloc[0] + share * (rewards.max() - rewards.iloc[0])
         return float(rewards.index[rewards >= least].min())
 

@@ -120,6 +120,7 @@ class Some:
         margins = [line.margin / (line.unit or 1.0) for line in lines if line.margin is not None]
         margin = min(margins) * unit if len(margins) == len(lines) else None
         inflation = max(cross_chosen(len(seeds), len(lines) > 1), *(line.inflation for line in lines))
+        ranges = [of for place in sorted(set(best)) if (of := lines[place].levels)]
         return measured(
             part,
             first.metric if alike else IN_TAXES,
@@ -131,7 +132,7 @@ class Some:
             margin=margin,
             inflation=inflation,
             unit=unit,
-            levels=first.levels,
+            levels=(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None,
             deciding=self.deciding,
             some=some,
         )
