@@ -1,9 +1,10 @@
 """Files and folders that appear whole, and JSON that is read or refused by the name of its file."""
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -138,6 +139,23 @@ def read_made(path: Path, take: Callable[[Any], Any] = lambda content: content) 
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         reason = first_line(error) if isinstance(error, ValueError) else "its content is not what a run leaves"
         raise UserError(f"{path} is damaged ({reason}); remove it and give the same command again.") from None
+
+
+def kept_answer(path: Path, asked: Any, inputs: Iterable[Path], find: Callable[[], Any]) -> Any:
+    """What `find` gives for what is `asked`, both JSON: kept in the file, and found anew where that is older than `inputs` or was asked else."""
+    asked = json.loads(json.dumps(asked))
+    if up_to_date(path, *inputs):
+        before, found = read_made(path, lambda content: (content.get("asked"), content.get("found")))
+        if before == asked:
+            return found
+    write_json(path, {"asked": asked, "found": find()})
+    return read_made(path, lambda content: content["found"])
+
+
+def described_file(path: Path) -> dict[str, str]:
+    """Its name and SHA-256."""
+    with path.open("rb") as file:
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def read_lines(path: Path, option: str = "", example: str = "") -> list[tuple[str, dict]]:

@@ -54,7 +54,7 @@ def _print(found: dict, out: Path) -> None:
         print(f"{group:16} alpha {ratio:.4f}")
     error = "" if loss["gain_stderr"] is None else f" +- {loss['gain_stderr']:.5f}"
     print(
-        f"-log-likelihood a token on {loss['n']} of the samples: equal ratios {loss['equal']:.5f}, these "
+        f"-log-likelihood a token on {loss['n']} of the samples they were fitted to: equal ratios {loss['equal']:.5f}, these "
         f"{loss['found']:.5f}, gain {loss['gain']:.5f}{error}"
     )
     if found["samples"]["left_out"]:

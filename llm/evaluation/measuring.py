@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from ..averaging.ama.settings import Sources, described_file
+from ..averaging.ama.settings import Sources
 from ..averaging.pair import Match, Pair
 from ..config.base import Count, Items, Positive, Settings, refused
 from ..data.formats import read_prompts
 from ..errors import UserError
+from ..files import described_file
 from ..methods import names
 from ..models.cache import shown_name
 from ..models.chat import context_of, require_room

@@ -8,6 +8,7 @@ that are well rewarded, and that every layer is a part.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..averaging.ama.published import EPS, optimise_published
 from ..config import AveragingEntry
 from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
-from ..files import read_made, up_to_date, write_json
+from ..files import kept_answer, read_made, up_to_date, write_json
 from ..models.batches import IGNORED
 from ..models.chat import imitation_batch
 from ..models.loading import load_model, load_reward_model, load_tokenizer
@@ -39,12 +40,19 @@ def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -
     samples = _labelled(run, folder) if entry.method == "adamerging" else _sampled(run, theta, folder)
     for variant in _variants(entry, read_made(samples, len)):
         name = "-".join([entry.label, *(f"{key}{value:g}" for key, value in variant.items())])
-        found = folder / f"{name}.json"
-        if not up_to_date(found, samples, theta_0 / "config.json", theta / "config.json"):
-            find_ratios(run, theta_0, theta, samples, entry, found, **variant)
-        ratios = read_made(found, lambda content: {float(alpha): one["alphas"] for alpha, one in content.items()})
-        result += [({"alpha": alpha, **variant}, alphas) for alpha, alphas in ratios.items()]
+        ratios = kept_answer(
+            folder / f"{name}.json",
+            {"entry": asked_of(entry), "settings": run.preset.ama.model_dump(mode="json"), **variant},
+            [samples, theta_0 / "config.json", theta / "config.json"],
+            partial(find_ratios, run, theta_0, theta, samples, entry, **variant),
+        )
+        result += [({"alpha": float(alpha), **variant}, one["alphas"]) for alpha, one in ratios.items()]
     return result
+
+
+def asked_of(entry: AveragingEntry) -> dict:
+    """What of an entry decides the ratios that are found for each of its settings."""
+    return entry.model_dump(mode="json", include={"method", "alphas", "grouping"})
 
 
 def _variants(entry: AveragingEntry, kept: int) -> list[dict]:
@@ -99,11 +107,10 @@ def find_ratios(
     theta: Path,
     kept: Path,
     entry: AveragingEntry,
-    out: Path,
     samples: int | None = None,
     regulariser: float = 0.0,
     eps: float = EPS,
-) -> None:
+) -> dict[str, dict]:
     """For each mean ratio of an entry the ratios of the groups: {"<alpha>": {"alphas": {group: ratio}, "path": [..]}}.
 
     Args:
@@ -129,7 +136,7 @@ def find_ratios(
         else:
             result = optimise_ratios(*models, alpha, batches, **how, regulariser=pull)
         found[str(alpha)] = {"alphas": result.alphas, "path": result.path}
-    write_json(out, found)
+    return found
 
 
 def _samples(rows: list[dict]) -> list[dict]:

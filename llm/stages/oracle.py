@@ -4,7 +4,7 @@ Rewards are of training prompts: the first `oracle.screen` of `oracle.prompts` f
 for the finalists. Prompts and random numbers are the same for every point, so the comparison is paired.
 """
 
-from operator import itemgetter
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,21 +12,26 @@ from tqdm import tqdm
 from ..averaging.ama.oracle import lattice, search
 from ..config import AveragingEntry
 from ..evaluation.local import Evaluator
-from ..files import read_made, up_to_date, write_json
+from ..files import kept_answer
 from ..grouping import labels
 from .average import Found, load_between
 
 
 def oracle_ratios(evaluator: Evaluator, theta: Path, entry: AveragingEntry, folder: Path) -> Found:
     """({"alpha", "chosen_by": name of the reward}, ratios of the groups); `folder` keeps what was found for each mean ratio."""
-    found = []
+    found, settings, judges = [], evaluator.run.preset.oracle, entry.options["chosen_by"]
+    grouping = entry.grouping.model_dump(mode="json")
     for alpha in entry.alphas:
         file = folder / f"{entry.label}-{alpha:g}.json"
         made_from = [model / "config.json" for model in (evaluator.theta_0, theta, evaluator.reward)]
-        if not up_to_date(file, *made_from):
-            write_json(file, search_omega(evaluator, theta, entry, alpha))
-        for judge in entry.options["chosen_by"]:
-            found.append(({"alpha": alpha, "chosen_by": judge}, read_made(file, itemgetter(judge))))
+        search = partial(search_omega, evaluator, theta, entry, alpha)
+        best = kept_answer(
+            file,
+            {"grouping": grouping, "settings": settings.model_dump(mode="json"), "judges": judges},
+            made_from,
+            search,
+        )
+        found += [({"alpha": alpha, "chosen_by": judge}, best[judge]) for judge in judges]
     return found
 
 

@@ -63,7 +63,7 @@ def test_ratios_have_the_mean_asked_for_and_raise_the_likelihood(found):
 def test_the_file_tells_where_everything_came_from(found, folder):
     _, content = found
     assert content["sources"]["theta"]["folder"] == "theta"
-    assert set(content["sources"]["theta_0"]["sha256"]) == {"model.safetensors"}
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(content["sources"]["theta_0"]["sha256"])
     assert content["sources"]["theta"]["sha256"] != content["sources"]["theta_0"]["sha256"]
     assert content["samples"]["used"] == 40
     assert content["settings"]["lr"] == 0.2
@@ -163,6 +163,17 @@ def test_samples_are_made_from_prompts_where_none_are_given(folder, tmp_path):
     assert again["groups"] == content["groups"]
 
 
+def test_samples_of_a_run_whose_state_is_gone_are_not_taken_up(folder, tmp_path):
+    """Of a run that failed, since its reward did, or whose state was removed, the replies may be of another theta."""
+    made = sources(folder, data=None, prompts=folder / "prompts.jsonl", reward_model=folder / "reward")
+    settings = AdaptSettings(alpha=0.6, batch=2, samples=3, tokens=5, keep=9, draw=6, check=4)
+    content = adapt_files(made, tmp_path / "a.json", settings)
+    left = [json.dumps({"prompt": "w1", "reply": "w2", "finished": True, "reward": 99.0})] * 6
+    (tmp_path / ".b.samples.jsonl.partial").write_text("\n".join(left) + "\n")
+    assert adapt_files(made, tmp_path / "b.json", settings)["groups"] == content["groups"]
+    assert (tmp_path / "b.samples.jsonl").read_bytes() == (tmp_path / "a.samples.jsonl").read_bytes()
+
+
 def test_samples_are_theta_s_own(folder, monkeypatch, tmp_path):
     """While replies are written the model holds theta, bit by bit, and afterwards theta_0 again."""
     theta_0, theta = (load_file(folder / name / "model.safetensors") for name in ("theta_0", "theta"))
@@ -204,7 +215,7 @@ def test_theta_may_be_a_lora_adapter(folder, tmp_path):
     shutil.copy(folder / "theta" / "chat_template.jinja", tmp_path / "full")
     other = adapt_files(sources(folder, theta=tmp_path / "full"), tmp_path / "b.json", settings)
     assert content["groups"] == pytest.approx(other["groups"])
-    assert set(content["sources"]["theta"]["sha256"]) == {"adapter_model.safetensors"}
+    assert set(content["sources"]["theta"]["sha256"]) == {"adapter_model.safetensors", "adapter_config.json"}
 
 
 OPTIONS = {"theta-0", "theta", "alpha", "out", "data", "prompts", "reward-model", "seed", "device", "config"}

@@ -33,7 +33,7 @@ def write_samples(path, free=FREE, replies=REPLIES):
 
 def average(theta_0, theta, out, strength: float = 0.8, **how):
     full, output = how.pop("full", False), how.pop("output", None)
-    drawing = Drawing((write_samples(out.with_suffix(".jsonl")),))
+    drawing = Drawing((write_samples(out.with_suffix(".jsonl"), how.pop("free", FREE)),))
     request = Regression(Setting(strength), drawing, **how)
     rest = uniform(request.setting.alpha, Grouping())
     return average_files(theta_0, theta, out, rest, full=full, regression=request, output=output)
@@ -135,6 +135,8 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists() and made == ["first", "0"]
     with pytest.raises(UserError, match="holds a run with other arguments"):
         average(*folders, tmp_path / "out", 0.7)
+    with pytest.raises(UserError, match="holds a run with other arguments"):  # the same file with other texts
+        average(*folders, tmp_path / "out", free=FREE[:1])
     average(*folders, tmp_path / "out")
     assert made == ["first", "0", "1", "last"]
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "out"))

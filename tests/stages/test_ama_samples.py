@@ -78,6 +78,15 @@ def test_a_stronger_penalty_keeps_the_ratios_nearer_to_their_mean(run, folder, p
     assert spread[1] != spread[0]
 
 
+def test_ratios_are_found_anew_for_other_mean_ratios_and_groups(run, folder):
+    one, two = (varied(label="changed").model_copy(update={"alphas": alphas}) for alphas in ((0.4,), (0.4, 0.7)))
+    found = [ratios_of(run, theta(run), entry, folder) for entry in (one, two)]
+    assert [[named["alpha"] for named, _ in of] for of in found] == [[0.4], [0.4, 0.7]]
+    assert found[0][0] == found[1][0]
+    other = two.model_copy(update={"grouping": two.grouping.model_copy(update={"parts": 2})})
+    assert len(ratios_of(run, theta(run), other, folder)[0][1]) == 2
+
+
 def test_every_model_of_the_sweep_has_its_rows_and_its_ratios_are_kept(run, folder, monkeypatch, tmp_path):
     one = SWEPT.model_copy(update={"alphas": (0.6,)})
     rows = measure_averages(evaluator(run), theta(run), "rsf", one, None, ratios_of(run, theta(run), one, folder))
@@ -86,7 +95,7 @@ def test_every_model_of_the_sweep_has_its_rows_and_its_ratios_are_kept(run, fold
     assert named == {(a, n, r) for a in (0.6,) for n in (50, 200, 204) for r in (0.0, 1e-4, 1e-3)}
     assert len(rows) == len(named) * len(METRICS)
     assert {row["method"] for row in rows} == {"ama"}
-    monkeypatch.setattr(adapt, "find_ratios", None)
+    monkeypatch.setattr(adapt, "find_ratios", pytest.fail)
     again = ratios_of(run, theta(run), one, folder)
     assert {setting_key(named) for named, _ in again} == {
         setting_key({key: row["setting"][key] for key in ("alpha", "samples", "regulariser")}) for row in rows

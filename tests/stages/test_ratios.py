@@ -164,7 +164,7 @@ def test_the_oracles_rows_say_who_chose_and_its_ratios_are_of_the_lattice(run, r
 def test_the_oracles_search_is_kept(run, rows, monkeypatch):
     from llm.stages import oracle
 
-    monkeypatch.setattr(oracle, "search_omega", None)
+    monkeypatch.setattr(oracle, "search_omega", pytest.fail)
     found = oracle_ratios(evaluator(run), theta(run), SWEEP.entry("oracle"), run.folder / "ama" / "rsf" / "own")
     assert [tuple(alphas.values()) for _, alphas in found] == shares(rows["oracle"])
 

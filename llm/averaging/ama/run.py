@@ -15,7 +15,7 @@ import torch
 from ... import version
 from ...data.formats import read_prompts
 from ...errors import UserError
-from ...files import read_made, write_text, written
+from ...files import described_file, read_made, write_text, written
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import ids_of_prompts, pad_id
@@ -25,8 +25,8 @@ from .gradient import Engine, engine_for
 from .optimise import AmaResult, AmaState, descend
 from .parameterise import placement
 from .picture import draw_path
-from .samples import batches, draw_samples, read_samples, select, tokenise
-from .settings import AdaptSettings, Sources, described_file
+from .samples import batches, draw_samples, partial_of, read_samples, select, tokenise
+from .settings import AdaptSettings, Sources
 
 Progress = Callable[[str, int, int, AmaState | None], None]
 
@@ -40,20 +40,22 @@ class RunState:
     reached: AmaState | None
 
     @classmethod
-    def open(cls, out: Path, run: dict) -> "RunState":
-        """The state that a run with these very arguments has left, or the beginning of one."""
+    def open(cls, out: Path, run: dict, anew: bool = False) -> "RunState":
+        """The state that a run with these very arguments has left, or the beginning of one. anew: whether one with others makes way."""
         path = out.with_name(f".{out.name}.state")
         run = json.loads(json.dumps(run))
         if path.exists():
             theirs, reached = read_made(path, _state)
-            if theirs != run:
+            if theirs == run:
+                return cls(path, run, reached)
+            if not anew:
                 raise UserError(
                     f"out is {str(out)!r}, for which {path.name} holds a run with other arguments; "
                     "finish that one, or remove the file."
                 )
-            return cls(path, run, reached)
         if out.with_suffix(".samples.jsonl").exists() and "prompts" in run["sources"]:
             raise UserError(f"{out.with_suffix('.samples.jsonl')} exists; give it as --data, or remove it.")
+        partial_of(out.with_suffix(".samples.jsonl")).unlink(missing_ok=True)  # of a run whose state is gone
         state = cls(path, run, None)
         state.save(None)
         return state
@@ -84,11 +86,13 @@ def adapt_files(
     settings: AdaptSettings,
     *,
     device: str = "auto",
+    anew: bool = False,
     progress: Progress = lambda phase, done, total, state: None,
 ) -> dict:
     """Find the ratios and write them to `out`, with pictures beside it (.path.png, .path.pdf); returns its content.
 
-    sources: with `data`, or with `prompts` and `reward_model`. progress: called with "samples" or "steps", how many are
+    sources: with `data`, or with `prompts` and `reward_model`. anew: whether what a run with other arguments has left makes way, instead of
+    being refused. progress: called with "samples" or "steps", how many are
     done, of how many, and the state in the second case.
     Raises UserError, with nothing written, for input that is missing, damaged or does not fit.
     """
@@ -105,7 +109,7 @@ def adapt_files(
     if sources.prompts is not None:
         ids_of_prompts(pair.tokenizer, read_prompts(sources.prompts))
     asked = {"alpha": settings.alpha, "settings": settings.described(), "grouping": asdict(settings.grouping)}
-    state = RunState.open(out, {"sources": sources.described} | asked)
+    state = RunState.open(out, {"sources": sources.described} | asked, anew)
     try:
         data = sources.data or _sampled(pair, sources, out, settings, place, progress)
         tokens, left_out = known or _tokens(pair, data, settings)

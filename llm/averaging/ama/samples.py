@@ -68,7 +68,7 @@ def draw_samples(
     progress: called with the numbers of replies so far and in all.
     """
     repeated = [prompt for prompt in prompts for _ in range(samples)]
-    partial = out.with_name(f".{out.name}.partial")
+    partial = partial_of(out)
     lines = _whole_lines(partial, batch)
     for start in range(len(lines), len(repeated), batch):
         chunk = repeated[start : start + batch]
@@ -99,6 +99,11 @@ def draw_samples(
         progress(len(lines), len(repeated))
     write_text(out, "".join(f"{line}\n" for line in lines))
     partial.unlink(missing_ok=True)
+
+
+def partial_of(out: Path) -> Path:
+    """Where samples lie until all are there."""
+    return out.with_name(f".{out.name}.partial")
 
 
 def _whole_lines(partial: Path, batch: int) -> list[str]:

@@ -1,8 +1,8 @@
 """What decides AMA's ratios: where models and samples come from, and the settings of `adapt` (docs/adapt.yaml)."""
 
-import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import ceil, cos, pi
 from os.path import isfile
@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from ...config.base import Count, Items, Positive, Settings, Share, refused
 from ...errors import UserError
+from ...files import described_file
 from ...grouping import Grouping
 from ...models.cache import model_name, shown_name
 from ...models.scorers import CommandScorer, ModelScorer, words_of
@@ -90,11 +91,6 @@ class Sources:
         }
 
 
-def described_file(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
 SLOW = 0.5  # of s, which moves a ratio of 0.5 to 0.62
 
 
@@ -161,7 +157,7 @@ class Search(Settings):
 class AdaptSettings(Search):
     """All settings of `adapt`.
 
-    alpha: mean ratio of the groups. check: samples on which the found and equal ratios are compared. samples, tokens,
+    alpha: mean ratio of the groups. check: how many of the samples that the ratios are fitted to the found and equal ratios are compared on. samples, tokens,
     temperature: of the sampling of replies, where there are prompts to reply to. save_every: steps between two saved states.
     match: how far the models may differ.
     """
@@ -180,3 +176,8 @@ class AdaptSettings(Search):
     def described(self) -> dict:
         """What decides the result, as plain values, the grouping apart from the rest."""
         return self.model_dump(mode="json", exclude={"alpha", "grouping", "save_every"})
+
+    def are_of(self, written: Mapping) -> bool:
+        """Whether what `adapt` has written was found with these settings."""
+        grouping = json.loads(json.dumps(asdict(self.grouping)))
+        return (written["alpha"], written["settings"], written["grouping"]) == (self.alpha, self.described(), grouping)

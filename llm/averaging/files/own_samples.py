@@ -13,7 +13,7 @@ from torch import nn
 from ...data.formats import prompt_of, read_prompts
 from ...data.records import Prompt
 from ...errors import UserError
-from ...files import read_lines, text_of, write_text
+from ...files import described_file, read_lines, text_of, write_text
 from ...models.batches import Tokens
 from ...models.chat import Reply, context_of, encode_together, ids_of_prompts, require_room
 from ..whole.free import KINDS, opening, write
@@ -50,10 +50,11 @@ class Drawing:
         return replace(self, files=(file,), prompts=None) if file.is_file() else self
 
     def described(self) -> dict[str, Any]:
+        """What decides the texts, files by name and hash."""
         if self.files:
-            return {"files": [str(file) for file in self.files]}
+            return {"files": list(map(described_file, self.files))}
         return {
-            "prompts": self.prompts and str(self.prompts),
+            "prompts": self.prompts and described_file(self.prompts),
             "count": self.count,
             "length": self.length,
             "seed": self.seed,

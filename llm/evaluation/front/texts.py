@@ -1,13 +1,13 @@
 """The texts of both models that averages by regression are made of: written once, and kept with the front's run."""
 
-from ...averaging.ama.settings import Sources, described_file
+from ...averaging.ama.settings import Sources
 from ...averaging.files.own_samples import FILE, SAMPLES, Drawing, Texts, samples_of, write_samples
 from ...averaging.files.regression import stored_names
 from ...averaging.pair import Pair
 from ...averaging.whole.grams import batches_for, gather
 from ...data.formats import FORMS
 from ...errors import UserError
-from ...files import require_file
+from ...files import described_file, require_file
 from ...grouping import layer_list
 from .claim import Claim
 from .settings import REGRESSION, FrontSettings

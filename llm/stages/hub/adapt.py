@@ -30,10 +30,13 @@ def ratios_of(run: Run[HubPreset], theta: Path, rlhf: Algorithm, entry: Averagin
         varied = {key: run.preset.ama.keep if value == "all" else value for key, value in options.items()}
         named = {"alpha": alpha, **varied}
         file = folder / ("-".join([entry.label, *(f"{key}{value:g}" for key, value in named.items())]) + ".json")
-        if not up_to_date(file, samples, theta_0 / "config.json", theta / "config.json"):
+        settings = _settings(run, rlhf, entry, alpha, varied.get("samples"), varied.get("regulariser"))
+        inputs = samples, theta_0 / "config.json", theta / "config.json"
+        if not (up_to_date(file, *inputs) and read_made(file, settings.are_of)):
             file.unlink(missing_ok=True)
-            settings = _settings(run, rlhf, entry, alpha, varied.get("samples"), varied.get("regulariser"))
-            adapt_files(Sources(theta_0, theta, data=samples), file, settings, device=device(run.preset).type)
+            adapt_files(
+                Sources(theta_0, theta, data=samples), file, settings, device=device(run.preset).type, anew=True
+            )
         found.append((named, read_made(file, itemgetter("groups"))))
     return found
 
