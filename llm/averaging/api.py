@@ -72,9 +72,9 @@ def average(
             raise UserError("out = None is not allowed with model folders; allowed is the folder to write.")
         recipe, how = _recipe(ratios, grouping, method), how | {"method": method, "options": options}
         return _of_folders(models, Path(out), recipe, others, weights, output, how)
-    if any(folders) or out is not None or output[:2] != ("auto", "nearest") or others or weights or any(how.values()):
+    if any(folders) or out is not None or output != ("auto", "nearest", 0) or others or weights or any(how.values()):
         raise UserError(
-            "out, union and full are allowed, as are ignore_config, strict, code, dtype, rounding, others and weights, if theta_0 "
+            "out, union and full are allowed, as are ignore_config, strict, code, dtype, rounding, seed, others and weights, if theta_0 "
             "and theta are both folders, and folders only then."
         )
     return _in_memory(models, ratios, grouping, method, options or {})
@@ -115,6 +115,9 @@ def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method:
     by_name = isinstance(ratios, Mapping) and ratios.keys() <= right.keys()
     recipe = Recipe(Grouping(), {}) if by_name else _recipe(ratios, grouping, method)
     recipe, merge = applied(method, options, recipe)
+    if third is not None and not merge.third:
+        taking = ", ".join(name for name, one in METHODS.items() if one.theta_pre)
+        raise UserError(f"theta_pre is not allowed with method {method}; allowed is it with {taking}")
     if not by_name:
         resolved = resolve(recipe, right, tied(right))
         ratios, merge = resolved.ratios, replace(merge, fixed=resolved.fixed)

@@ -33,12 +33,13 @@ def average(
     Where the method has such ends, ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
     share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers
     and booleans must be equal in both models. Nothing is modified.
-    Raises UserError if names or shapes differ, a ratio is missing or outside [0, 1].
+    Raises UserError if names or shapes differ, weights are tied in theta alone, a ratio is missing or outside [0, 1].
     """
     merge = _merge(method)
     per_name = _checked(theta_0, theta, ratios, merge.most)
     result: dict[str, Tensor] = {}
     owners = tied(theta)
+    _check_tied(owners, theta_0, "theta_0")
     for name in sorted(theta, key=lambda name: name in owners):
         if name in owners:
             result[name] = result[owners[name]]
@@ -75,6 +76,8 @@ def mix_(
     left, right = ({name: model[name] for name in targets} for model in (theta_0, theta))
     if isinstance(ratios, Mapping):
         ratios = {name: ratio for name, ratio in ratios.items() if name not in owners}
+    _check_tied(owners, theta_0, "theta_0")
+    _check_tied(owners, theta, "theta")
     merge = _merge(method)
     per_name = _checked(left, right, ratios, merge.most)
     for name, target in targets.items():
@@ -96,6 +99,19 @@ def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
         owner = next((name for name in names if role(name) == "embeddings"), names[0])
         owners |= {name: owner for name in names if name != owner}
     return owners
+
+
+def _check_tied(owners: Mapping[str, str], state: Mapping[str, Tensor], side: str) -> None:
+    """UserError where a model has other values in a tensor that the result has in common with another."""
+    for name, owner in owners.items():
+        if (
+            name in state
+            and state[name].data_ptr() != state[owner].data_ptr()
+            and not torch.equal(state[name], state[owner])
+        ):
+            raise UserError(
+                f"{name} is a matrix of its own in {side}, where the result has {owner}; both models must have it alike."
+            )
 
 
 def _merge(method: str | Merge) -> Merge:

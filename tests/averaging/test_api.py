@@ -85,6 +85,8 @@ def test_a_grouping_can_keep_tensors_when_one_ratio_serves_all(models):
         ({"theta": {}, "theta_0": torch.nn.Linear(1, 1)}, "a module as theta_0 with a state dict as theta"),
         ({"out": "x"}, "out, union and full are allowed"),
         ({"theta": "folder"}, "folders only then"),
+        ({"seed": 3}, "folders only then"),
+        ({"theta_pre": {}}, "theta_pre is not allowed with method ma; allowed is it with ties, dots"),
         ({"theta": "b", "theta_0": "a"}, "out = None"),
         ({"theta": "b", "theta_0": "a", "out": "c"}, "theta-0 is 'a', which is no folder"),
         ({"ratios": 1.5}, "alpha = 1.5"),

@@ -129,6 +129,7 @@ W = torch.ones(2)
         (({"w": W}, {"w": W, "v": W}, 0.5), "v is a tensor of theta only"),
         (({"w": W, "v": W}, {"w": W}, 0.5), "v is a tensor of theta_0 only"),
         (({"w": W}, {"w": torch.ones(3)}, 0.5), "w has shape 2 in theta_0 and 3 in theta"),
+        (({"wte": W, "lm_head": 2 * W}, {"wte": W, "lm_head": W}, 0.0), "lm_head is a matrix of its own in theta_0"),
     ],
 )
 def test_what_does_not_fit_is_named(arguments, words):
@@ -140,6 +141,11 @@ def test_a_module_that_does_not_fit_is_named():
     linear = torch.nn.Linear(2, 2)
     with pytest.raises(UserError, match="lack bias"):
         mix_(linear, {"weight": torch.ones(2, 2)}, {"weight": torch.ones(2, 2)}, 0.5)
+    gpt2 = make("gpt2", 0)
+    whole = {name: tensor.clone() for name, tensor in gpt2.state_dict().items()}
+    mix_(gpt2, whole, whole, 0.5)  # copies of the same values are tied for all that counts
+    with pytest.raises(UserError, match="lm_head.weight is a matrix of its own in theta,"):
+        mix_(gpt2, whole, whole | {"lm_head.weight": whole["lm_head.weight"] + 1}, 0.5)
     both = {"weight": torch.ones(2, 2), "bias": torch.ones(2), "more": torch.ones(2)}
     with pytest.raises(UserError, match="more, which is no tensor of the module"):
         mix_(linear, both, both, 0.5)
