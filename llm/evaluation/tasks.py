@@ -239,11 +239,16 @@ class Harness:
 
     def measure(self, model, tokenizer) -> Measured:
         task, _, metric = self.name.partition(":")
-        samples = self._samples(task, model, tokenizer)
+        samples, better = self._samples(task, model, tokenizer)
         metric = metric or next((m for m in _PREFERRED if m in samples[0]), "")
         if metric not in samples[0]:
             known = ", ".join(samples[0].get("metrics", [])) or "none"
             raise UserError(f"tasks has {self.name!r}, whose metrics are {known}; give one of them after a colon.")
+        if not better.get(metric, True):
+            rising = ", ".join(m for m in samples[0].get("metrics", []) if better.get(m, True)) or "none here"
+            raise UserError(
+                f"tasks = {self.name!r} is not allowed, since less of {metric} is better; allowed are metrics of which more is ({rising})"
+            )
         metrics = dict.fromkeys([metric, *(beside for beside in _BESIDE if beside in samples[0])])
         found = {one: Measurement.of(*items_of(self.name, samples, one)) for one in metrics}
         if "choices" in samples[0]:
@@ -251,13 +256,15 @@ class Harness:
             found |= {one: sure[one] for one in ("brier", "calibration_error", "log_likelihood")}
         return found
 
-    def _samples(self, task: str, model, tokenizer) -> list[dict]:
+    def _samples(self, task: str, model, tokenizer) -> tuple[list[dict], dict[str, bool]]:
+        """(what lm-eval logs for each item, metric -> whether more of it is better)."""
         try:
             tasks = load_tasks(self.manager, task)
             if task not in tasks:
                 raise UserError(f"tasks has {task!r}, a group; give its single tasks ({', '.join(tasks)}).")
             lm = in_memory(model, tokenizer, self.batch)
-            return with_choices(lm, tasks[task], samples_of(lm, tasks, self.limit)[task])
+            samples = with_choices(lm, tasks[task], samples_of(lm, tasks, self.limit)[task])
+            return samples, tasks[task].higher_is_better()
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}); items of your own go as FILE.jsonl."

@@ -87,6 +87,14 @@ def test_tasks_of_lm_eval_are_measured_item_by_item(averaged, tmp_path):
     assert sure[:, 0] == pytest.approx(shares.max(axis=1), rel=1e-4) and sure[:, 1].tolist() == expected
     with pytest.raises(UserError, match="'tiny_task:f1', whose metrics are acc"):
         Harness("tiny_task:f1", 4, manager).measure(model, tokenizer)
+    (tmp_path / "ppl_task.yaml").write_text(
+        (tmp_path / "tiny_task.yaml").read_text().replace("tiny_task", "ppl_task") + "    higher_is_better: false\n"
+    )
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    with pytest.raises(
+        UserError, match="'ppl_task' is not allowed, since less of acc is better; allowed are .* more is"
+    ):
+        Harness("ppl_task", 4, manager).measure(model, tokenizer)
     with pytest.raises(UserError, match="'no_such_task', which is no file and no task of lm-eval"):
         Harness("no_such_task", 4, manager)
 
@@ -113,7 +121,7 @@ def test_a_task_whose_data_cannot_be_fetched_is_refused_with_what_to_do(monkeypa
 
 def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
     logged = [{"bleu": ("the cat sat on the mat", ["the cat sat on a mat"])}, {"bleu": (["a dog, so"], "a dog, so")}]
-    monkeypatch.setattr(Harness, "_samples", lambda *_: logged)
+    monkeypatch.setattr(Harness, "_samples", lambda *_: (logged, {}))
     references, replies = ["the cat sat on the mat", "a dog, so"], ["the cat sat on a mat", "a dog, so"]
     expected = corpus_bleu(bleu_statistics(replies, references, tokenize="13a"))
     assert Harness("wmt", 4, Known).measure(None, None)["bleu"].value == pytest.approx(expected)
