@@ -18,9 +18,9 @@ from ..data.hub import alpaca_eval
 from ..data.records import ComparisonItem, Prompt, Turn, turns_of
 from ..files import by_one, read_lines, read_made
 from ..models.batches import fitting
-from ..models.chat import encode_together, generate_replies, prompt_ids
+from ..models.chat import generate_replies, prompt_ids
 from ..models.loading import device_of, load_model, load_reward_model, load_tokenizer
-from ..models.rewards import reward_scores
+from ..models.rewards import reward_scores, rule_for
 from ..run import Run
 from ..training.distributed.data import pairs, place, read_prompts
 from . import by_vllm
@@ -44,7 +44,7 @@ class Judge:
     def __call__(self, prompts: Sequence[Prompt], replies: list[tuple[str, bool]]) -> np.ndarray:
         """Learned rewards of (reply, finished), (prompts,)."""
         triples = [(prompt, *reply) for prompt, reply in zip(prompts, replies, strict=True)]
-        scored = partial(reward_scores, self.model, self.tokenizer, triples, encode=encode_together)
+        scored = partial(reward_scores, self.model, self.tokenizer, triples, encode=rule_for(self.model))
         return fitting(self.batch, lambda rows: scored(batch_size=rows)).double().numpy()
 
 

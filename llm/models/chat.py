@@ -5,8 +5,8 @@ reply with eos and a reply is cut into tokens alike with and without what stands
 `tests/models/test_chat.py` shows where they differ:
 
 * `encode_apart`: the reply by itself, then eos. What the stages of the microcosm and of SmolLM2 train on and score.
-* `encode_together`: the reply as it follows its prompt's text, then the token that ends a reply in the template
-  (`end_id`). What `adapt`, `front` and the measuring of the paper's models use: for any tokenizer, and nearest to what
+* `encode_together`: the reply as it follows its prompt's text in the template, behind the space that this may put there, then the token
+  that ends a reply (`end_id`). What `adapt`, `front` and the measuring of the paper's models use: for any tokenizer, and nearest to what
   sampling gives.
 * `encode_marked`: the whole conversation, in which the template's `{% generation %}` marks what the assistant wrote; its
   end token, and what else the marks enclose, is a part of it. What the trainers of the paper's models learn from.
@@ -54,27 +54,35 @@ def encode_apart(tokenizer, replies: Sequence[tuple[Prompt, str, bool]]) -> list
     return [Tokens(ids, reply_ids(tokenizer, text, finished)) for ids, (_, text, finished) in zip(contexts, replies)]
 
 
-def encode_together(tokenizer, replies: Sequence[Reply], places: Sequence[str] = ()) -> list[Tokens]:
+def encode_together(
+    tokenizer, replies: Sequence[Reply], places: Sequence[str] = (), closing: bool = False
+) -> list[Tokens]:
     """The reply split from the text as a whole, as it would have been sampled, where the prompt's ids begin the whole's;
-    else it is encoded by itself. places: where each comes from, for messages.
+    else it is encoded by itself. places: where each comes from, for messages. closing: whether a finished reply is followed by all that the
+    template writes after it, as reward models are read that were trained on whole conversations (a line break after the end token).
     """
-    end, found = end_id(tokenizer), []
+    (gap, after), end, found = _around(tokenizer), [end_id(tokenizer)], []
+    if closing and after:
+        end = tokenizer.encode(after, add_special_tokens=False)
     for number, reply in enumerate(replies):
         try:
-            found.append(_together(tokenizer, *reply, end))
+            found.append(_together(tokenizer, *reply, gap, end))
         except UserError as error:
             raise UserError(f"{places[number]}: {error}" if places else str(error)) from None
     return found
 
 
-def _together(tokenizer, prompt: Prompt | Sequence[Message], text: str, finished: bool, end: int) -> Tokens:
+def _together(
+    tokenizer, prompt: Prompt | Sequence[Message], text: str, finished: bool, gap: str, end: list[int]
+) -> Tokens:
     context = prompt_ids(tokenizer, prompt)
     reply = tokenizer.encode(text, add_special_tokens=False)
     if tokenizer.chat_template:
-        whole = tokenizer.encode(_opening(tokenizer, _messages(prompt)) + text, add_special_tokens=False)
+        gap = "" if not text or text.startswith(gap) else gap  # decoders of SentencePiece drop it, others do not
+        whole = tokenizer.encode(_opening(tokenizer, _messages(prompt)) + gap + text, add_special_tokens=False)
         if whole[: len(context)] == context:
             reply = whole[len(context) :]
-    return Tokens(context, reply + [end] * finished)
+    return Tokens(context, reply + end * finished)
 
 
 def encode_marked(tokenizer, conversation: list[Message]) -> tuple[list[int], list[bool]]:
@@ -161,13 +169,26 @@ def end_id(tokenizer) -> int:
     """
     if not tokenizer.chat_template:
         return _eos(tokenizer)
-    question, word = [{"role": "user", "content": "a"}], "b"
-    whole = _templated(tokenizer, [*question, {"role": "assistant", "content": word}])
-    opening = _opening(tokenizer, question) + word
-    closing = tokenizer.encode(whole[len(opening) :], add_special_tokens=False) if whole.startswith(opening) else []
+    closing = tokenizer.encode(_around(tokenizer)[1], add_special_tokens=False)
     special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
     found = next((token for token in closing if token in special), None)
     return _eos(tokenizer) if found is None else found
+
+
+def _around(tokenizer) -> tuple[str, str]:
+    """(the white space that the chat template puts before a reply, all that it writes after one); empty where it writes other words before."""
+    if not tokenizer.chat_template:
+        return "", ""
+    question, word = [{"role": "user", "content": "a"}], "b"
+    whole, opening = (
+        _templated(tokenizer, [*question, {"role": "assistant", "content": word}]),
+        _opening(tokenizer, question),
+    )
+    rest = whole.removeprefix(opening)
+    gap = rest[: len(rest) - len(rest.lstrip())]
+    if not whole.startswith(opening) or not rest.startswith(gap + word):
+        return "", ""
+    return gap, rest.removeprefix(gap + word)
 
 
 def _eos(tokenizer) -> int:

@@ -1,14 +1,24 @@
 """What a reward model gives replies: the one scorer of stages, `adapt`, `front`, the paper's models and the trainers."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from tqdm import tqdm
 
 from .batches import Tokens, batches_of, left_pad, pad_replies, positions
-from .chat import Reply, encode_apart, pad_id
+from .chat import Reply, encode_apart, encode_together, pad_id
 from .generate import accepted, is_recurrent
 from .reader import Reader
+
+REPLIES = "replies"  # `reward_reads` in the configurations of reward models that are trained here
+
+
+def rule_for(reward_model) -> Callable[..., list[Tokens]]:
+    """The rule for ids of what a reward model of any making reads: it was trained on replies with their end token, as ours are, or on
+    whole conversations as the chat template writes them, so that it reads the last of what follows that token.
+    """
+    return partial(encode_together, closing=getattr(reward_model.config, "reward_reads", None) != REPLIES)
 
 
 @torch.no_grad()

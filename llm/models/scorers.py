@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ..data.records import Prompt, messages, plain_text
 from ..errors import UserError, first_line
 from .batches import Tokens, batches_of
-from .chat import context_of, encode_together, ids_of_prompts, require_room
+from .chat import context_of, ids_of_prompts, require_room
 from .loading import dtype_on, load_reward_model, load_tokenizer
-from .rewards import reward_scores
+from .rewards import reward_scores, rule_for
 
 Triple = tuple[Prompt, str, bool]  # prompt, reply, whether it ended by itself
 Scorer = Callable[[Sequence[Triple]], NDArray[np.float64]]  # (replies,) scores, in the scorer's own unit
@@ -74,8 +74,8 @@ class ModelScorer:
         return min(self.tokenizer.model_max_length, context) if self.reads_pairs else context
 
     def _encoded(self, tokenizer, replies: Sequence[Triple]) -> list[Tokens]:
-        """`encode_together`; UserError for a reply that goes beyond the context, as another tokenizer's tokens may."""
-        found = encode_together(tokenizer, replies)
+        """By the model's rule; UserError for a reply that goes beyond the context, as another tokenizer's tokens may."""
+        found = rule_for(self.model)(tokenizer, replies)
         longest = max(sum(map(len, one)) for one in found)
         require_room(longest, self._room, "a prompt with its reply, as the reward model reads them,")
         return found

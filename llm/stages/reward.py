@@ -15,7 +15,7 @@ from ..files import read_made, write_json
 from ..models.batches import Tokens
 from ..models.chat import generate_replies, prompt_ids, reply_ids
 from ..models.loading import fresh_reward_model, load_model, load_tokenizer
-from ..models.rewards import batched_outputs, reward_scores, sequence_scores
+from ..models.rewards import REPLIES, batched_outputs, reward_scores, sequence_scores
 from ..models.save import save_model
 from ..run import LocalRun
 from ..training.loop import count_minibatches, fit, minibatches
@@ -127,7 +127,7 @@ def load_fresh_reward_model(theta_0: Path, settings: Reward, seed: int):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = fresh_reward_model(theta_0, settings.layers)
-    model.config.reward_pooling = settings.pooling
+    model.config.reward_pooling, model.config.reward_reads = settings.pooling, REPLIES
     if settings.head != "drawn":
         torch.nn.init.zeros_(model.score.weight)
     return model

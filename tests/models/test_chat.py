@@ -64,8 +64,21 @@ def test_marks_may_enclose_more_than_the_reply():
     """Of openllama the space after the colon."""
     tokenizer = templated("openllama")
     apart, together, marked = three(tokenizer, "So.")
-    assert apart == together
-    assert marked == tokenizer.encode(" ", add_special_tokens=False) + apart
+    assert together == marked == tokenizer.encode(" ", add_special_tokens=False) + apart
+    assert three(tokenizer, " So.")[1] == together  # of decoders that keep the space
+    assert three(tokenizer, "")[1] == apart[-1:]
+
+
+@pytest.mark.parametrize(("name", "after"), [("zephyr", "</s>\n"), ("smollm2", "<|im_end|>\n"), ("openllama", "</s>")])
+def test_a_finished_reply_may_be_followed_by_all_that_the_template_writes(name, after):
+    """As published reward models are read, which were trained on whole conversations."""
+    tokenizer = templated(name)
+    replies = [(ASKED, "So.", finished) for finished in (True, False)]
+    plain, closed = encode_together(tokenizer, replies), encode_together(tokenizer, replies, closing=True)
+    whole = tokenizer.apply_chat_template([*MESSAGES, {"role": "assistant", "content": "So."}], tokenize=False)
+    assert whole.endswith(after)
+    assert closed[0].context + closed[0].reply == tokenizer.encode(whole, add_special_tokens=False)
+    assert closed[1] == plain[1]
 
 
 def metaspace(template):

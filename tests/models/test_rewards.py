@@ -109,6 +109,20 @@ def test_front_gives_the_scores_of_the_stages_by_mean_or_last_token(folder):
     assert abs(found["mean"] - found["last"]).max() > 0.1
 
 
+def test_models_of_others_read_all_that_the_template_writes_after_a_reply_and_ours_its_end(folder):
+    tokenizer, triples = load_tokenizer(folder / "last"), [(PROMPTS[0], "a cat", True), (PROMPTS[1], "a dog", False)]
+    tokenizer.chat_template = tokenizer.chat_template + "{% if not add_generation_prompt %}{{ ' .' }}{% endif %}"
+    for reads, after in (("replies", ""), (None, " .")):
+        model = load_reward_model(folder / "last")
+        model.config.reward_reads = reads
+        texts = [tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
+                 + f" {reply}" + f"{tokenizer.eos_token}{after}" * finished for prompt, reply, finished in triples]  # fmt: skip
+        ids = [tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids for text in texts]
+        with torch.no_grad():
+            expected = [model(input_ids=one).logits.item() for one in ids]
+        assert ModelScorer(model, tokenizer, 4)(triples) == pytest.approx(expected, abs=1e-5)
+
+
 def test_transformers_own_class_refuses_what_it_would_read_otherwise(folder):
     with pytest.raises(ValueError, match="model type `mean-pooled-llama`"):
         AutoModelForSequenceClassification.from_pretrained(folder / "mean")

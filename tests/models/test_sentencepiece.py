@@ -12,6 +12,7 @@ from hub_runs import tiny_preset
 from llm.config.hub import HubModels
 from llm.errors import UserError
 from llm.models import loading
+from llm.models.chat import encode_together, pair_ids
 from llm.models.loading import load_model, load_tokenizer, missing_for_tokenizer
 from llm.run import Run
 from llm.stages.hub.backend import HubBackend
@@ -104,7 +105,14 @@ def test_a_published_folder_is_taken_its_texts_come_back_and_its_weights_are_who
     HubBackend(run).pretrain(None)
     taken = run.folder / "pretrained"
     assert missing_for_tokenizer(taken) == []  # what follows needs neither package
-    assert "###Human" in load_tokenizer(taken).chat_template
+    asked = load_tokenizer(taken)
+    assert "###Human" in asked.chat_template
+    (sampled,) = encode_together(asked, [("tax and alignment", text, True)])
+    learned = pair_ids(
+        asked, {"prompt": [{"role": "user", "content": "tax and alignment"}], "chosen": text, "rejected": text}
+    )
+    assert sampled.reply == learned["chosen_ids"]  # though the space before it is lost as ids become text
+    assert asked.decode(sampled.reply[:-1]) == text
     found = load_model(taken).state_dict()
     assert found.keys() == model.state_dict().keys()
     assert all(torch.equal(tensor, found[name]) for name, tensor in model.state_dict().items())

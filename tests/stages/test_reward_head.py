@@ -101,6 +101,7 @@ def test_the_folder_says_how_the_head_reads_and_how_many_layers_there_are(run, p
     judged = train_reward(run, run.folder / "theta_0", run.folder / "preferences.json", tmp_path / "reward")
     loaded, tokenizer = load_reward_model(tmp_path / "reward"), load_tokenizer(tmp_path / "reward")
     assert (loaded.config.num_hidden_layers, loaded.config.reward_pooling) == (2, "mean")
+    assert loaded.config.reward_reads == "replies"
     again = fresh(run)
     fit_head(again, pairs, tokenizer.pad_token_id, PENALTY, run.preset.evaluate.batch)
     with torch.no_grad():
