@@ -9,7 +9,7 @@ from trainer_models import CONVERSATIONS, PROMPTS, hardware
 from trainer_runs import ppo_settings, rsf_settings, sft_settings, start
 
 LORA = Lora(rank=4, lora_alpha=8.0, dropout=0.0, targets="mlp+attention")
-MADE = ("sft", "rsf/iteration01", "ppo/iteration01")
+MADE = ("sft", "rsf/iteration01", "ppo/iteration01", "ppo/iteration02")
 
 
 def main(folder: Path, out: Path, split: Hardware) -> None:
@@ -20,7 +20,7 @@ def main(folder: Path, out: Path, split: Hardware) -> None:
     split, adapted = split.model_copy(update={"checkpointing": True}), {"lora": LORA}
     sft(start(folder), CONVERSATIONS, sft_settings().model_copy(update=adapted), split, out / "sft")
     rsf(start(folder), str(folder / "reward"), PROMPTS, rsf_settings(**adapted), split, out / "rsf")
-    ppo(start(folder), folder / "reward", PROMPTS, ppo_settings(1).model_copy(update=adapted), split, out / "ppo")
+    ppo(start(folder), folder / "reward", PROMPTS, ppo_settings(2).model_copy(update=adapted), split, out / "ppo")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ def load_trained(start: Start, head: Head, lora: Lora | None):
         model = _load(start.model, head, torch.float32, fresh_head=True)
     tokenizer = load_tokenizer(start.model)
     model.config.pad_token_id = tokenizer.pad_token_id
+    if head == "reward":
+        from ...models.rewards import REPLIES
+
+        model.config.reward_reads = REPLIES
     origin = Origin(type(model), model.config, tokenizer, lora)
     return _with_adapters(model, lora, start.seed), origin
 
@@ -91,7 +95,10 @@ def write_model(state: dict, origin: Origin, dtype: str, folder: Path) -> None:
 
     with torch.device("meta"):
         model = _with_adapters(origin.kind(origin.config), origin.lora, seed=0)
-    model.load_state_dict(state, assign=True)
+    # merging adds to the weights, which in one process are those of the model that goes on learning
+    model.load_state_dict(
+        {name: tensor.clone() for name, tensor in state.items()} if origin.lora else state, assign=True
+    )
     model.tie_weights()
     if origin.lora:
         model = merge(model)

@@ -18,6 +18,7 @@ from ..rlhf.ppo.restarts import Trail, complete_log, is_restart, walk
 from .loop import Inputs, prepared
 from .models import Start, write_model
 from .ppo_learner import PpoLearner, collect, fresh_learner, take_fresh_critic
+from .processes import release
 from .sampling import samples_folder
 from .states import save_state
 
@@ -32,7 +33,8 @@ class _Run:
     def iterate(self, iteration: int, restarts: int) -> None:
         if self.learner.after != iteration - 1:
             if iteration == 1:
-                self.inputs.accelerator.free_memory()
+                del self.learner
+                release(self.inputs.accelerator)
                 self.learner = fresh_learner(self.inputs)
             else:
                 self.learner.load(_training(self.inputs.out, iteration - 1), iteration - 1)

@@ -94,6 +94,18 @@ def sharding(hardware: Hardware) -> dict | None:
     return {"mixed_precision_policy": MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)}
 
 
+def release(accelerator) -> None:
+    """Free the memory of what was prepared, once nothing else refers to it: models refer to themselves, so they wait for the collector."""
+    import gc
+
+    import torch
+
+    accelerator.free_memory()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def make_accelerator(hardware: Hardware, split: Split):
     """An `accelerate.Accelerator` for our own loops; the recipe of the launch determines how models are spread."""
     from accelerate import Accelerator

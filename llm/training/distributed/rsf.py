@@ -19,6 +19,7 @@ from ..loop import count_minibatches, minibatches, token_loss
 from ..rlhf.rsf import best_of, log_of, rewards_of
 from .loop import Inputs, Objective, fit, learner_of, prepared
 from .models import Start, load_tokenizer, write_model
+from .processes import release
 from .sampling import Sample, rewards, samples_folder, write_samples
 
 
@@ -56,6 +57,7 @@ def _iterate(inputs: Inputs[RsfSettings], before: str, after: Path, iteration: i
     best = best_of(scores.reshape(len(drawn), settings.samples))
     chosen = [samples[i] for i in best]
     losses, state, origin = _imitate(inputs, before, chosen, iteration)
+    release(accelerator)
     if accelerator.is_main_process:
         log = log_of(iteration, settings.descent.optimiser.lr, rewards_of(scores, best), losses)
         log["unfinished"] = float(np.mean([not sample.finished for sample in samples]))
@@ -80,5 +82,4 @@ def _imitate(inputs: Inputs[RsfSettings], before: str, chosen: list[Sample], ite
     batches = minibatches(chosen, descent.batch, descent.epochs, np.random.default_rng([seed, iteration, 1]))
     losses = [loss for (loss,) in fit(learner, batches, objective, inputs.split, steps=steps)]
     weights = learner.weights("model")
-    accelerator.free_memory()
     return losses, weights, origin

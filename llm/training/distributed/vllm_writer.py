@@ -136,8 +136,11 @@ def _environment(gpu: int) -> dict[str, str]:
 
 
 def _memory(gpu: int) -> float:
+    import gc
+
     import torch
 
+    gc.collect()  # a learner refers to itself, so what it had is not freed before
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(gpu)
     return 0.9 * free / total
