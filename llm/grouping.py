@@ -206,9 +206,10 @@ def check_ratio(name: str, value: float, most: float = 1.0) -> None:
         raise UserError(f"{name} = {value!r} is not allowed; allowed are numbers from 0 (theta_0) to {top}.")
 
 
-def label_of(name: str) -> str:
-    """The label of a part's name: "input" -> "part1"; labels are returned as they are."""
-    return {part: label for label, part in PART_NAMES.items()}.get(name, name)
+def label_of(name: str, parts: int = 3) -> str:
+    """The label of a part by its number, or of three by its name: "2" -> "part2", "input" -> "part1"; labels are returned as they are."""
+    named = {part: label for label, part in PART_NAMES.items()} if parts == 3 else {}
+    return f"part{name}" if name.isdecimal() else named.get(name, name)
 
 
 def _numbers(name: str) -> Iterable[tuple[str, int]]:

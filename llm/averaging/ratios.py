@@ -121,8 +121,7 @@ def one_part(part: str, alpha: float, grouping: Grouping, most: float = 1.0) -> 
     unless `grouping` says otherwise; norm and head, where they would take the mean, stay theta's.
     """
     check_ratio("alpha", alpha, most)
-    label = label_of(part) if grouping.parts == 3 else part
-    label = f"part{part}" if part.isdecimal() else label
+    label = label_of(part, grouping.parts)
     allowed = [f"part{k}" for k in range(1, grouping.parts + 1)]
     if label not in allowed:
         named = "input, middle, output or " if grouping.parts == 3 else ""

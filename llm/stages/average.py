@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..evaluation.keeping import Keep, anew
 from ..evaluation.local import Evaluator
 from ..evaluation.measurement import rows_of, with_rate
-from ..grouping import PART_NAMES, Grouping, assign, labels, only_linear, ratios
+from ..grouping import Grouping, assign, label_of, labels, only_linear, ratios
 from ..methods import code_of
 from ..models.loading import load_model
 from ..training.iterations import iteration_folder
@@ -182,7 +182,7 @@ def _ratios(alpha: float, options: dict[str, Any], groups: list[str]) -> dict[st
 
 def group_named(name: str, groups: list[str]) -> str:
     """The group of a part's name ("input" is part1 of three), or the group itself ("embeddings")."""
-    group = next((label for label, part in PART_NAMES.items() if part == name), name)
+    group = label_of(name)
     if group not in groups:
         raise UserError(f"part = {name!r} is no group of this model; allowed are {', '.join(groups)}")
     return group

@@ -146,7 +146,8 @@ def test_the_outermost_number_is_the_layers():
 
 def test_figure_4_names():
     assert [label_of(name) for name in ("input", "middle", "output")] == ["part1", "part2", "part3"]
-    assert label_of("part2") == "part2"
+    assert (label_of("part2"), label_of("2"), label_of("12", 12)) == ("part2", "part2", "part12")
+    assert label_of("input", 2) == "input"  # no part of two has that name
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from ...models.folder import ModelFolder
 from ...models.loading import dtype_on, load_tokenizer
 from ...models.safetensors import TensorInfo
 from ..displacement import STEPS, in_steps
+from ..pair import TYPES
 from ..precision import Effect
 from ..ratios import Recipe, uniform
 from ..schedule import lines
@@ -38,7 +39,6 @@ from .regressed import Made, Moved, of_folder
 
 Tensors = Mapping[str, TensorInfo]
 Progress = Callable[[int, int], None]  # parts of the network that are done, and in all
-_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Ends(Mapping[str, Tensor]):
             else:
                 pieces.append(chunk.make(*values))
         flat = np.concatenate([piece.view(f"<i{piece.dtype.itemsize}") for piece in pieces])
-        return torch.from_numpy(flat).view(_TYPES[dtype]).reshape(tensor.shape)
+        return torch.from_numpy(flat).view(TYPES[dtype]).reshape(tensor.shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -162,10 +162,10 @@ def _walk(
             rounded = output.narrow(names[name])(exact.numpy(), kind)
             if not all_finite(rounded, kind):
                 raise UserError(f"{name} has values that are NaN, Inf or too large for {kind}.")
-            made = torch.from_numpy(rounded.view(f"<i{rounded.itemsize}")).view(_TYPES[kind])
+            made = torch.from_numpy(rounded.view(f"<i{rounded.itemsize}")).view(TYPES[kind])
             effect.add(start, end, made.double(), 0.0, exact=exact)
             distance += (made.double() - start).square().sum().item()
-            steps += in_steps(start, exact, _TYPES[kind])
+            steps += in_steps(start, exact, TYPES[kind])
             found[names[name]] = made.reshape(values.shape)
         size = (distance / effect.square) ** 0.5 if effect.square else 0.0
         with written(work / f"{part}.safetensors") as aside:

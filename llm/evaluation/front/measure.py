@@ -152,8 +152,7 @@ def _regression(pair: Pair, theta_0: Mapping[str, torch.Tensor], texts: Texts, s
 
 def part_of(pair: Pair, settings: FrontSettings) -> str:
     """The label of the part that is averaged; UserError if the grouping has none of that name."""
-    label = label_of(settings.part) if settings.grouping.parts == 3 else settings.part
-    label = f"part{label}" if label.isdecimal() else label
+    label = label_of(settings.part, settings.grouping.parts)
     groups = labels(pair.assignment(settings.groups_of("part")))
     if label not in groups:
         raise UserError(f"part = {settings.part!r} is not allowed; allowed are {', '.join(groups)}.")
