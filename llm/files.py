@@ -145,7 +145,12 @@ def kept_answer(path: Path, asked: Any, inputs: Iterable[Path], find: Callable[[
     """What `find` gives for what is `asked`, both JSON: kept in the file, and found anew where that is older than `inputs` or was asked else."""
     asked = json.loads(json.dumps(asked))
     if up_to_date(path, *inputs):
-        before, found = read_made(path, lambda content: (content.get("asked"), content.get("found")))
+        before, found = read_made(
+            path,
+            lambda content: (
+                [content.get(key) for key in ("asked", "found")] if isinstance(content, dict) else (None, None)
+            ),
+        )
         if before == asked:
             return found
     write_json(path, {"asked": asked, "found": find()})

@@ -157,15 +157,19 @@ def labels(assignment: Mapping[str, str]) -> list[str]:
     """The groups that carry a ratio of their own, in order: parts, then embeddings, norm, head when "own"."""
     used = set(assignment.values())
     divided = {label.partition(".")[0] for label in used if "." in label}
-    return in_order(used - divided)
+    return [label for label in sorted_labels(used - divided) if _rank(label)[0] < 2]
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Those of the names that are labels of groups: parts by their number, then embeddings, norm, head."""
-    used = set(names)
-    own = [label for label in used if re.match(r"(part|layer)\d", label)]
-    own.sort(key=lambda label: (int(re.search(r"\d+", label)[0]), label))
-    return own + [label for label in ("embeddings", "norm", "head") if label in used]
+def sorted_labels(names: Iterable[str]) -> list[str]:
+    """Labels of groups: parts by their number, then embeddings, norm, head; what is no group comes last."""
+    return sorted(set(names), key=_rank)
+
+
+def _rank(label: str) -> tuple[int, int, str]:
+    number, others = re.match(r"(?:part|layer)(\d+)", label), ("embeddings", "norm", "head")
+    if number:
+        return 0, int(number[1]), label
+    return (1, others.index(label), label) if label in others else (2, 0, label)
 
 
 def ratios(assignment: Mapping[str, str], alphas: Mapping[str, float], most: float = 1.0) -> dict[str, float]:

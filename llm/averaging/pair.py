@@ -16,20 +16,10 @@ from ..grouping import Grouping, assign, role
 from ..models.folder import ModelFolder, notes_on_base, read_folder
 from ..models.loading import dtype_on, load_model, load_tokenizer
 from .files.compatible import check_config, check_tokenizers, note_on_templates
+from .files.copies import decides
 from .live import tied
 from .soup import Soup, mean, repeated
 
-# The files of a folder that decide what its model is and reads
-DECIDE = (
-    "*.safetensors",
-    "config.json",
-    "adapter_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "vocab.*",
-    "merges.txt",
-    "chat_template*",
-)
 # Of safetensors, the types that averages are stored in
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -185,8 +175,8 @@ def _soup(states: list[dict[str, torch.Tensor]], soup: Soup) -> dict[str, torch.
 
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a model folder or adapter that decides what the model is: weights, configurations, tokenizer, chat template."""
-    files = (described_file(path) for kind in DECIDE for path in sorted(folder.glob(kind)))
-    return {one["file"]: one["sha256"] for one in files}
+    files = (path for path in sorted(folder.iterdir()) if path.is_file() and decides(path.name))
+    return {path.name: described_file(path)["sha256"] for path in files}
 
 
 def _with_adapter(base: ModelFolder, adapter: ModelFolder, dtype: str, union: bool):

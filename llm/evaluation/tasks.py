@@ -244,8 +244,8 @@ class Harness:
         if metric not in samples[0]:
             known = ", ".join(samples[0].get("metrics", [])) or "none"
             raise UserError(f"tasks has {self.name!r}, whose metrics are {known}; give one of them after a colon.")
-        if not better.get(metric, True):
-            rising = ", ".join(m for m in samples[0].get("metrics", []) if better.get(m, True)) or "none here"
+        if better.get(metric) is False:  # None: lm-eval does not know
+            rising = ", ".join(m for m in samples[0].get("metrics", []) if better.get(m) is not False) or "none here"
             raise UserError(
                 f"tasks = {self.name!r} is not allowed, since less of {metric} is better; allowed are metrics of which more is ({rising})"
             )

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..data.benchmarks import BENCHMARKS
 from ..errors import UserError
-from ..grouping import in_order
+from ..grouping import sorted_labels
 from ..methods import METHODS, family, known, names
 from .metrics import ABILITIES, BOUNDED, MEAN_ABILITY, METRICS, REWARDS, SCORES
 from .rows import read_rows, setting_key
@@ -124,7 +124,7 @@ def _entries(setting: Mapping) -> Mapping:
     """A setting; of a pattern, which has ratios only, also the first part's as `alpha` and what the others add to it."""
     if "alphas" not in setting or "alpha" in setting:
         return setting
-    ratios = [setting["alphas"][label] for label in in_order(setting["alphas"])]
+    ratios = [setting["alphas"][label] for label in sorted_labels(setting["alphas"])]
     return {**setting, "alpha": ratios[0], "offsets": " ".join(f"{ratio - ratios[0]:g}" for ratio in ratios)}
 
 

@@ -205,10 +205,16 @@ def equally_dense(
 def matched(
     first: pd.DataFrame, second: pd.DataFrame, rise: Rises, reward: str = "reward"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Two paths by the models that have a counterpart (`equally_dense`), over all rewards; as they are where a reward does not rise."""
-    if any(rise[seed][1] <= 0 for seed in paths.seeds(first)):
+    """Two paths by the models that have a counterpart (`equally_dense`), over all rewards that both reach; as they are where a reward does
+    not rise, or where they are of other seeds, which cannot be compared anyway.
+    """
+    seeds = paths.seeds(first)
+    if seeds != paths.seeds(second) or any(rise.get(seed, (0.0, 0.0))[1] <= 0 for seed in seeds):
         return first, second
-    pair = equally_dense({None: first}, {None: second}, rise, (-np.inf, np.inf), reward)
+    reached = [_rising(path, rise, reward) for path in (first, second)]
+    low = min(max(min(of[seed].values()) for of in reached) for seed in seeds)
+    high = max(min(max(of[seed].values()) for of in reached) for seed in seeds)
+    pair = equally_dense({None: first}, {None: second}, rise, (low, high), reward)
     return pair[0][None], pair[1][None]
 
 

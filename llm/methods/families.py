@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..grouping import in_order
+from ..grouping import sorted_labels
 from .method import Look, Option
 
 REGRESSION = {  # what an entry may vary of regression averaging beside its strength (`llm.averaging.whole.regmean`)
@@ -64,7 +64,7 @@ def regmean_family(setting: Mapping[str, Any]) -> str:
 
 def pattern_family(setting: Mapping[str, Any]) -> str:
     """Unequal ratios by what differs from the first one, the last alone or all the rest, and whether it is less or more."""
-    first, *others, last = [setting["alphas"][label] for label in in_order(setting["alphas"])]
+    first, *others, last = [setting["alphas"][label] for label in sorted_labels(setting["alphas"])]
     if first == last or not (set(others) <= {first} or set(others) <= {last}):
         return "pattern"
     return f"pattern-{'output' if set(others) <= {first} else 'rest'}-{'less' if last < first else 'more'}"

@@ -61,9 +61,8 @@ def encode_together(
     else it is encoded by itself. places: where each comes from, for messages. closing: whether a finished reply is followed by all that the
     template writes after it, as reward models are read that were trained on whole conversations (a line break after the end token).
     """
-    (gap, after), end, found = _around(tokenizer), [end_id(tokenizer)], []
-    if closing and after:
-        end = tokenizer.encode(after, add_special_tokens=False)
+    (gap, after), found = _around(tokenizer), []
+    end = tokenizer.encode(after, add_special_tokens=False) if closing and after else [_end(tokenizer, after)]
     for number, reply in enumerate(replies):
         try:
             found.append(_together(tokenizer, *reply, gap, end))
@@ -167,9 +166,12 @@ def end_id(tokenizer) -> int:
 
     Raises UserError for a tokenizer that has neither.
     """
-    if not tokenizer.chat_template:
-        return _eos(tokenizer)
-    closing = tokenizer.encode(_around(tokenizer)[1], add_special_tokens=False)
+    return _end(tokenizer, _around(tokenizer)[1])
+
+
+def _end(tokenizer, after: str) -> int:
+    """The end token in what the chat template writes after a reply."""
+    closing = tokenizer.encode(after, add_special_tokens=False) if after else []
     special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
     found = next((token for token in closing if token in special), None)
     return _eos(tokenizer) if found is None else found

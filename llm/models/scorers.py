@@ -52,6 +52,9 @@ class ModelScorer:
             tokens += self.tokenizer.num_special_tokens_to_add(pair=True)
         else:
             read = ids_of_prompts(self.tokenizer, prompts)
+            ends = [rule_for(self.model)(self.tokenizer, [(prompts[0], "a", finished)]) for finished in (True, False)]
+            closed, cut = (sum(map(len, one)) for (one,) in ends)
+            tokens += closed - cut - 1  # what follows the token that ends a reply
         lengths = [len(ids) + tokens for ids in read]
         what = f"prompt {int(np.argmax(lengths)) + 1} with its longest reply, as the reward model reads them,"
         require_room(max(lengths), self._room, what)

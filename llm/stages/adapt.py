@@ -20,7 +20,7 @@ from ..averaging.ama.published import EPS, optimise_published
 from ..config import AveragingEntry
 from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
-from ..files import kept_answer, read_made, up_to_date, write_json
+from ..files import kept_answer
 from ..models.batches import IGNORED
 from ..models.chat import imitation_batch
 from ..models.loading import load_model, load_reward_model, load_tokenizer
@@ -36,16 +36,14 @@ def ratios_of(run: LocalRun, theta: Path, entry: AveragingEntry, folder: Path) -
 
     The setting is {"alpha"}, and "samples", "eps" and "regulariser" where the entry has them.
     """
-    theta_0, result = run.folder / "theta_0", []
-    samples = _labelled(run, folder) if entry.method == "adamerging" else _sampled(run, theta, folder)
-    for variant in _variants(entry, read_made(samples, len)):
+    result, ends = [], [model / "config.json" for model in (run.folder / "theta_0", theta)]
+    samples = folder / ("labelled.json" if entry.method == "adamerging" else "kept.json")
+    kept = _labelled(run, samples) if entry.method == "adamerging" else _sampled(run, theta, samples)
+    for variant in _variants(entry, len(kept)):
         name = "-".join([entry.label, *(f"{key}{value:g}" for key, value in variant.items())])
-        ratios = kept_answer(
-            folder / f"{name}.json",
-            {"entry": asked_of(entry), "settings": run.preset.ama.model_dump(mode="json"), **variant},
-            [samples, theta_0 / "config.json", theta / "config.json"],
-            partial(find_ratios, run, theta_0, theta, samples, entry, **variant),
-        )
+        asked = {"entry": asked_of(entry), "settings": run.preset.ama.model_dump(mode="json"), **variant}
+        search = partial(find_ratios, run, run.folder / "theta_0", theta, kept, entry, **variant)
+        ratios = kept_answer(folder / f"{name}.json", asked, [samples, *ends], search)
         result += [({"alpha": float(alpha), **variant}, one["alphas"]) for alpha, one in ratios.items()]
     return result
 
@@ -65,20 +63,17 @@ def _variants(entry: AveragingEntry, kept: int) -> list[dict]:
     return [{key: kept if value == "all" else value for key, value in one.items()} for one in entry.settings()]
 
 
-def _sampled(run: LocalRun, theta: Path, folder: Path) -> Path:
-    samples, reward = folder / "kept.json", run.folder / "reward"
-    if not up_to_date(samples, theta / "config.json", reward / "config.json"):
-        draw_samples(run, theta, reward, samples)
-    return samples
+def _sampled(run: LocalRun, theta: Path, file: Path) -> list[dict]:
+    reward = run.folder / "reward"
+    asked = run.preset.ama.model_dump(mode="json", include={"prompts", "samples", "keep"})
+    made_from = [theta / "config.json", reward / "config.json"]
+    return kept_answer(file, asked, made_from, partial(draw_samples, run, theta, reward))
 
 
-def _labelled(run: LocalRun, folder: Path) -> Path:
+def _labelled(run: LocalRun, file: Path) -> list[dict]:
     """As many training items of reading comprehension, with their answers, as AMA has samples."""
-    samples = folder / "labelled.json"
     counts = dict.fromkeys(run.preset.evaluate.counts, 0) | {"reading": run.preset.ama.draw}
-    if not samples.is_file():
-        write_json(samples, labelled(run.source.items("train", counts).reading))
-    return samples
+    return kept_answer(file, counts, [], lambda: labelled(run.source.items("train", counts).reading))
 
 
 def labelled(items: Iterable[GenerationItem | ChoiceItem]) -> list[dict]:
@@ -86,9 +81,9 @@ def labelled(items: Iterable[GenerationItem | ChoiceItem]) -> list[dict]:
     return [{"prompt": item.prompt, "reply": item.reference, "finished": True} for item in items]
 
 
-def draw_samples(run: LocalRun, theta: Path, reward: Path, out: Path) -> None:
-    """The `keep` samples of theta with the highest learned reward in random order, of which D_theta is the first `draw`; a
-    JSON list of {"prompt", "reply", "finished", "reward"}.
+def draw_samples(run: LocalRun, theta: Path, reward: Path) -> list[dict]:
+    """The `keep` samples of theta with the highest learned reward in random order, of which D_theta is the first `draw`:
+    {"prompt", "reply", "finished", "reward"}.
     """
     settings, rng = run.preset.ama, run.rng("adapt")
     model, tokenizer = load_model(theta, run.device), load_tokenizer(theta)
@@ -98,14 +93,14 @@ def draw_samples(run: LocalRun, theta: Path, reward: Path, out: Path) -> None:
     scores = reward_scores(judge, tokenizer, samples, run.preset.evaluate.batch, reader=Reader(judge)).numpy()
     best = np.argsort(-scores, kind="stable")[: settings.keep]
     keys = ("prompt", "reply", "finished")
-    write_json(out, [dict(zip(keys, samples[i])) | {"reward": float(scores[i])} for i in rng.permutation(best)])
+    return [dict(zip(keys, samples[i])) | {"reward": float(scores[i])} for i in rng.permutation(best)]
 
 
 def find_ratios(
     run: LocalRun,
     theta_0: Path,
     theta: Path,
-    kept: Path,
+    kept: list[dict],
     entry: AveragingEntry,
     samples: int | None = None,
     regulariser: float = 0.0,
@@ -114,14 +109,14 @@ def find_ratios(
     """For each mean ratio of an entry the ratios of the groups: {"<alpha>": {"alphas": {group: ratio}, "path": [..]}}.
 
     Args:
-        kept: the file of samples, of which the first `samples` (None: `ama.draw`) are learned from.
+        kept: the samples, of which the first `samples` (None: `ama.draw`) are learned from.
         regulariser: coefficient of the penalty on ratios away from the mean (`llm.averaging.ama.parameterise`).
         eps: what "ama-published" adds to each number's sigmoid.
     """
     grouping = entry.grouping.of_model(run.preset.model)
     tokenizer, between = load_tokenizer(theta), load_between(theta_0, theta, grouping, run.device, entry.spec.matrices)
     settings = run.preset.ama
-    rows = read_made(kept, _samples)[: samples or settings.draw]
+    rows = kept[: samples or settings.draw]
     axes = {name: tensor.ndim for name, tensor in between.theta.items()}
     weights = middle_weights(between.assignment, axes, regulariser)
     found = {}
@@ -137,10 +132,6 @@ def find_ratios(
             result = optimise_ratios(*models, alpha, batches, **how, regulariser=pull)
         found[str(alpha)] = {"alphas": result.alphas, "path": result.path}
     return found
-
-
-def _samples(rows: list[dict]) -> list[dict]:
-    return [row | {key: row[key] for key in ("prompt", "reply", "finished")} for row in rows]
 
 
 def _batches(rows: list[dict], tokenizer, size: int, steps: int, rng: np.random.Generator) -> Iterator[dict]:

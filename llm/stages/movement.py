@@ -30,7 +30,7 @@ def movement(run: LocalRun, rlhf: Algorithm) -> dict:
     before, after = (load_file(folder / "model.safetensors") for folder in (start, theta))
     tokenizer = load_tokenizer(start)
     kept = run.folder / "ama" / rlhf / "own" / "kept.json"
-    samples = read_made(kept, lambda rows: [(row["reply"], row["finished"]) for row in rows])
+    samples = read_made(kept, lambda content: [(row["reply"], row["finished"]) for row in content["found"]])
     moved = row_movement(before, after)
     found = counts([reply_ids(tokenizer, *reply) for reply in samples], len(moved))
     used = found > 0

@@ -120,6 +120,9 @@ def test_the_state_of_another_run_is_not_taken_up(folder, tmp_path, monkeypatch)
     other = AdaptSettings(alpha=0.6, batch=5, epochs=1.5, lr=0.1, check=40)
     with pytest.raises(UserError, match=r"\.ratios\.json\.state holds a run with other arguments"):
         adapt_files(sources(folder), out, other)
+    found = adapt_files(sources(folder), out, other, anew=True)
+    assert other.are_of(json.loads(out.read_text())) and not SETTINGS.are_of(found)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from averaging_models import ARCHITECTURES, LAYERS, make
 from llm.errors import UserError
-from llm.grouping import Grouping, assign, label_of, labels, layer_index, layer_list, part_ends, ratios
+from llm.grouping import Grouping, assign, label_of, labels, layer_index, layer_list, part_ends, ratios, sorted_labels
 
 
 def _layers(model) -> str:
@@ -147,6 +147,8 @@ def test_the_outermost_number_is_the_layers():
 def test_figure_4_names():
     assert [label_of(name) for name in ("input", "middle", "output")] == ["part1", "part2", "part3"]
     assert (label_of("part2"), label_of("2"), label_of("12", 12)) == ("part2", "part2", "part12")
+    mixed = ["norm", "part10", "x", "part2", "embeddings", "part1"]
+    assert sorted_labels(mixed) == ["part1", "part2", "part10", "embeddings", "norm", "x"]
     assert label_of("input", 2) == "input"  # no part of two has that name
 
 

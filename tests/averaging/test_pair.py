@@ -1,5 +1,7 @@
 """theta_0 and theta in memory: whose head and whose rows a mixture has, against transformers and peft in fp64."""
 
+import shutil
+
 import peft
 import pytest
 import torch
@@ -11,7 +13,7 @@ from averaging_models import make, save_tokenizer
 from llm.averaging.ama.gradient import engine_for
 from llm.averaging.files.average import average_files
 from llm.averaging.live import mix_
-from llm.averaging.pair import Match, load_pair
+from llm.averaging.pair import Match, hashes, load_pair
 from llm.averaging.ratios import in_order
 from llm.errors import UserError
 from llm.grouping import Grouping, labels, ratios
@@ -230,3 +232,17 @@ def test_weights_that_a_model_would_halve_when_it_is_first_run_are_mixed_as_they
     pair = load_pair(tmp_path / "theta_0", tmp_path / "theta", "float32", CPU)
     for alpha, model in ((0.0, models[0]), (1.0, models[1]), (0.0, models[0])):
         torch.testing.assert_close(at(pair, alpha), logits(model), rtol=1e-4, atol=1e-5)
+
+
+def test_what_decides_a_model_is_hashed_and_nothing_else(folders, tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(folders / "tied", copy)
+    before = hashes(copy)
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(before)
+    (copy / "tokenizer").mkdir()
+    (copy / "README.md").write_text("a card")
+    (copy / "trainer_state.json").write_text("{}")
+    assert hashes(copy) == before
+    for name in ("config.json", "added_tokens.json", "chat_template.jinja", "spiece.model", "adapter_config.json"):
+        (copy / name).write_text("{}")
+        assert hashes(copy)[name] != before.get(name)

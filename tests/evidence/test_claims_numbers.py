@@ -128,6 +128,26 @@ def test_a_method_is_best_at_one_of_its_own_models_that_all_seeds_have():
         best_of_its_own("qa")(path, both)
 
 
+def test_a_unit_is_the_rise_over_seeds_that_all_have_and_without_one_no_share_of_it_is_told(tmp_path):
+    """The last iteration of one seed, where the others have stopped, says nothing about their rise."""
+    rows = read_preset(claim_rows.write(tmp_path, COSTS, ("core",)))
+    path, gold = STOPPING.models(make_book(rows)), "gold_reward"
+    last = rows["setting_key"] == f'{{"iteration": {path["step"].max():.0f}}}'
+    stopped = rows[~((rows["method"] == "early-stopping") & last & rows["seed"].isin([0, 1]))]
+    high = (stopped["method"] == "early-stopping") & last & (stopped["metric"] == gold)
+    stopped = stopped.assign(value=stopped["value"].where(~high, 99.0))
+    assert high.sum() == 1
+    theta = stopped[(stopped["method"] == "theta") & (stopped["metric"] == gold)]["value"].mean()
+    start = stopped[(stopped["method"] == "theta_0") & (stopped["metric"] == gold)]["value"].mean()
+    assert make_book(stopped).units[gold] == pytest.approx(theta - start)
+    book = make_book(rows)
+    flat = replace(book, units={name: unit for name, unit in book.units.items() if name != "reward"})
+    kept = Change("kept", Model(MA, 0.5), Model(MA), "reward", kept=0.05)
+    assert kept.lines(book)[0].bound < 0
+    line = kept.lines(flat)[0]
+    assert (line.estimate, line.untestable) == (None, "learned reward does not rise")
+
+
 def test_the_best_of_a_path_lies_between_the_ends_of_every_seed():
     rows = [(seed, step, float(step)) for seed, last in ((0, 6), (1, 6), (2, 5)) for step in range(last + 1)]
     path = pd.DataFrame(rows, columns=["seed", "step", "value"]).assign(metric="gold_reward")

@@ -182,3 +182,12 @@ def test_the_two_oracles_are_two_paths(frames):
 def test_a_family_without_rows_is_named(frames):
     with pytest.raises(UserError, match="no rows of l1 at the preset's own learning rate"):
         paths.path(frames["dpo"], "l1")
+
+
+def test_a_family_does_not_depend_on_the_order_of_a_settings_keys():
+    setting = {"strength": 1.0, "samples": 16, "inputs": "merged", "ridge": 0.01}
+    named = {family("regmean", dict(order)) for order in (setting.items(), reversed(setting.items()))}
+    assert named == {"regmean-samples-16-inputs-merged-ridge-0.01"}
+    parts = {f"part{k}": 0.8 for k in range(12, 0, -1)}
+    assert family("pattern", {"alphas": parts | {"part12": 0.7}}) == "pattern-output-less"
+    assert family("pattern", {"alphas": parts | {"part10": 0.7}}) == "pattern"

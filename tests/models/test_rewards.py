@@ -114,7 +114,10 @@ def test_models_of_others_read_all_that_the_template_writes_after_a_reply_and_ou
     tokenizer.chat_template = tokenizer.chat_template + "{% if not add_generation_prompt %}{{ ' .' }}{% endif %}"
     for reads, after in (("replies", ""), (None, " .")):
         model = load_reward_model(folder / "last")
-        model.config.reward_reads = reads
+        if reads:
+            model.config.reward_reads = reads
+        else:
+            del model.config.reward_pooling  # which ours have said since they could
         texts = [tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
                  + f" {reply}" + f"{tokenizer.eos_token}{after}" * finished for prompt, reply, finished in triples]  # fmt: skip
         ids = [tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids for text in texts]

@@ -61,7 +61,7 @@ def test_the_samples_are_the_first_of_those_kept_and_all_is_their_number(run, fo
     seen, real = [], adapt._batches
     monkeypatch.setattr(adapt, "_batches", lambda rows, *rest: seen.append(rows) or real(rows, *rest))
     found = ratios_of(run, theta(run), varied(samples=(50, "all")), folder)
-    kept = json.loads((folder / "kept.json").read_text())
+    kept = json.loads((folder / "kept.json").read_text())["found"]
     assert [named for named, _ in found] == [
         {"alpha": 0.4, "samples": 50},
         {"alpha": 0.4, "samples": run.preset.ama.keep},

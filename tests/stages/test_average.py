@@ -85,7 +85,7 @@ def test_amas_ratios_have_their_mean_and_stay_within_0_and_1(rows):
 
 def test_amas_samples_are_thetas_best_by_the_learned_reward(run, rows):
     settings = run.preset.ama
-    found = json.loads((run.folder / "ama" / "rsf" / "own" / "kept.json").read_text())
+    found = json.loads((run.folder / "ama" / "rsf" / "own" / "kept.json").read_text())["found"]
     model, tokenizer = load_model(theta(run)), load_tokenizer(theta(run))
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, run.rng("adapt"))
     samples = sample(run, model, tokenizer, prompts, settings.samples, 1.0, ("adapt",))
@@ -103,9 +103,8 @@ def test_amas_samples_are_thetas_best_by_the_learned_reward(run, rows):
 def test_ama_begins_at_equal_ratios_and_repeats_itself(run, rows, tmp_path):
     entry = load_sweep("core").entry("ama")
     first = json.loads((run.folder / "ama" / "rsf" / "own" / "ama.json").read_text())["found"]
-    kept, few = run.folder / "ama" / "rsf" / "own" / "kept.json", tmp_path / "few.json"
-    few.write_text(json.dumps(json.loads(kept.read_text())[: run.preset.ama.draw]))
-    for samples in (kept, few):  # D_theta is the first `draw` of those kept
+    kept = json.loads((run.folder / "ama" / "rsf" / "own" / "kept.json").read_text())["found"]
+    for samples in (kept, kept[: run.preset.ama.draw]):  # D_theta is the first `draw` of those kept
         assert find_ratios(run, run.folder / "theta_0", theta(run), samples, entry) == first
     for alpha, result in first.items():
         assert len(result["path"]) == run.preset.ama.steps
@@ -117,7 +116,7 @@ def test_ama_learns_from_the_replies_alone_and_sees_every_sample(run, rows):
     from llm.stages.adapt import _batches
 
     tokenizer = load_tokenizer(theta(run))
-    samples = json.loads((run.folder / "ama" / "rsf" / "own" / "kept.json").read_text())
+    samples = json.loads((run.folder / "ama" / "rsf" / "own" / "kept.json").read_text())["found"]
     learned = []
     for batch in _batches(samples, tokenizer, 3, len(samples) // 3, np.random.default_rng(0)):
         for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):

@@ -62,7 +62,7 @@ def test_the_command_writes_what_the_notebook_reads(tmp_path, monkeypatch, capsy
     assert [group for group in of_rsf["groups"] if group.startswith("layer")] == ["layer1", "layer2", "layer3"]
     moved = [moved for _, moved, _ in of_rsf["tokens"]]
     assert moved == sorted(moved, reverse=True) and moved[0] > 0
-    kept = json.loads((tmp_path / "smoke" / "seed0" / "ama" / "rsf" / "own" / "kept.json").read_text())
+    kept = json.loads((tmp_path / "smoke" / "seed0" / "ama" / "rsf" / "own" / "kept.json").read_text())["found"]
     words = {word for row in kept for word in row["reply"].split()}
     assert all((count > 0) == (token in words) for token, _, count in of_rsf["tokens"] if not token.startswith("<"))
     assert command(monkeypatch, "movement", "--preset", "smoke", "--out", tmp_path, "--to", to, "--rlhf", "abc") == 2

@@ -96,7 +96,7 @@ def test_as_many_parts_as_layers_are_the_layers():
 
 
 def test_adamerging_learns_from_training_items_of_reading_comprehension_with_their_answers(run, rows):
-    found = json.loads((run.folder / "ama" / "rsf" / "own" / "labelled.json").read_text())
+    found = json.loads((run.folder / "ama" / "rsf" / "own" / "labelled.json").read_text())["found"]
     items = run.source.items("train", {"qa": 0, "reading": run.preset.ama.draw, "translation": 0}).reading
     held_out = {item.prompt for item in run.source.items("test", {"qa": 0, "reading": 200, "translation": 0}).reading}
     assert found == labelled(items)

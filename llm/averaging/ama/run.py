@@ -117,8 +117,9 @@ def adapt_files(
         for note in notes:
             warn(note)
         result, comparison = _optimised(pair, tokens, settings, place, state, progress)
-    except UserError:  # nothing to go on with
-        state.path.unlink(missing_ok=True)
+    except UserError:
+        if not partial_of(out.with_suffix(".samples.jsonl")).exists():  # nothing to go on with
+            state.path.unlink(missing_ok=True)
         raise
     used = described_file(data) | {"used": len(tokens), "left_out": left_out}
     content = _content(result, comparison, used, sources.shown, settings) | {"notes": notes}

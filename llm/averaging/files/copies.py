@@ -27,6 +27,12 @@ def is_copied(name: str, code: bool = False) -> bool:
     )
 
 
+def decides(name: str) -> bool:
+    """Whether a file of this name decides what a model is, or what it reads."""
+    own = name in ("config.json", "adapter_config.json") or name.endswith((".safetensors", ".jinja"))
+    return own or bool(_VOCABULARY.fullmatch(name) or _TOKENIZER.fullmatch(name))
+
+
 def files_beside(sources: list[ModelFolder], base: ModelFolder, code: bool) -> tuple[dict[str, Source], list[str]]:
     """Name in the output -> the file to copy, of the first source that has it; the tokenizer else from theta_0; notes.
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from ...data.formats import prompt_of, read_prompts
 from ...data.records import Prompt
 from ...errors import UserError
-from ...files import described_file, read_lines, text_of, write_text
+from ...files import described_file, read_lines, require_file, text_of, write_text
 from ...models.batches import Tokens
 from ...models.chat import Reply, context_of, encode_together, ids_of_prompts, require_room
 from ..whole.free import KINDS, opening, write
@@ -49,8 +50,13 @@ class Drawing:
         """The samples that an earlier run has kept in `file`, or these where it has not."""
         return replace(self, files=(file,), prompts=None) if file.is_file() else self
 
+    @cached_property
     def described(self) -> dict[str, Any]:
-        """What decides the texts, files by name and hash."""
+        """What decides the texts, files by name and hash, as they are when it is first asked for; UserError for one that is not there."""
+        for file in self.files:
+            require_file(file, "samples", SAMPLES)
+        if self.prompts:
+            require_file(self.prompts, "prompts", '{"prompt": "text"}')
         if self.files:
             return {"files": list(map(described_file, self.files))}
         return {

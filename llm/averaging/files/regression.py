@@ -64,7 +64,7 @@ class Regression:
     def described(self) -> dict[str, Any]:
         """All that decides what is made, for JSON."""
         inputs = "merged" if self.merged_inputs else "own"
-        return asdict(self.setting) | {"inputs": inputs, "dtype": self.dtype} | self.drawing.described()
+        return asdict(self.setting) | {"inputs": inputs, "dtype": self.dtype} | self.drawing.described
 
     def finish(self, out: Path) -> None:
         """Once `out` is written: keep the samples that the models wrote beside it, and remove what was made on the way."""

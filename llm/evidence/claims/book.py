@@ -119,7 +119,7 @@ def _units(rows: pd.DataFrame) -> dict[str, float]:
     by_model = way.groupby(["metric", "method", "iteration"], dropna=False)
     of_all = by_model["value"].mean()[by_model["seed"].nunique() == way["seed"].nunique()]
     peak = of_all.groupby("metric").max()
-    units = {reward: peak.get(reward, 0.0) - before.get(reward, 0.0) for reward in REWARDS}
+    units = {reward: peak[reward] - before.get(reward, 0.0) for reward in REWARDS if reward in peak}
     taxes = {ability: tax for ability in ABILITIES if (tax := _tax(start, way[way["method"] == "theta"], ability))}
     units |= taxes | ({IN_TAXES: 1.0} if set(taxes) & set(BOUNDED) else {})
     return {metric: float(size) for metric, size in units.items() if size > 0}
