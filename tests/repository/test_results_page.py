@@ -21,7 +21,9 @@ IMITATING = (
     *("L1 penalty", "L2 penalty", "knowledge distillation", "LoRA in MLPs", "LoRA in MLPs and attention"),
     *("stochastic moving averaging", "experience replay"),
 )
-OF_GOLD = {"experience replay": "not testable here"}
+OF_GOLD = {"experience replay": "not testable here", "LoRA in MLPs": "undecided"}
+BELOW_ONE = ("LoRA in MLPs and attention",)  # of the remedies in every iteration
+BELOW_REGRESSION = ("L1 penalty", "L2 penalty", *BELOW_ONE)
 BOTH_APART = (LEARNED, GOLD)
 
 
@@ -47,10 +49,9 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
     "Whether by layer is better than one lambda is undecided (P6)": [
         ("P6", f"{BY_LAYER} regression averaging", BOTH, "undecided")
     ],
-    "above one ratio after RSF by both rewards, after DPO by the learned one, after PPO by gold reward (L4, P7)": [
+    "above one ratio after RSF and PPO by both rewards, after DPO by the learned one (L4, P7)": [
         ("L4", "LiNeS above MA", BOTH, "holds"),
-        ("P7", "PPO: LiNeS above MA", LEARNED, "undecided"),
-        ("P7", "PPO: LiNeS above MA", GOLD, "holds"),
+        ("P7", "PPO: LiNeS above MA", BOTH, "holds"),
         ("P7", "DPO: LiNeS above MA", LEARNED, "holds"),
         ("P7", "DPO: LiNeS above MA", GOLD, "not testable here"),
     ],
@@ -66,29 +67,22 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
         ("P9", f"{ONE} {name}", LEARNED, "not testable here" if name == "experience replay" else "holds")
         for name in IMITATING
     ],
-    "by gold reward likewise (P9)": [("P9", f"{ONE} {name}", GOLD, OF_GOLD.get(name, "holds")) for name in IMITATING],
-    "is undecided against each of them by learned reward, and by gold reward above distillation alone (C2b)": [
-        (
-            "C2b",
-            f"MA above {name}",
-            reward,
-            "holds" if (name, reward) == ("knowledge distillation", GOLD) else "undecided",
-        )
+    "by gold reward likewise, but for LoRA in MLPs, which is undecided (P9)": [("P9", f"{ONE} {name}", GOLD, OF_GOLD.get(name, "holds")) for name in IMITATING],
+    "is above distillation by both rewards, and undecided against the others (C2b)": [
+        ("C2b", f"MA above {name}", reward, "holds" if name == "knowledge distillation" else "undecided")
         for name in IMITATING[:-1]
         for reward in BOTH_APART
     ],
-    "they reach theta's reward, and two seeds decide nothing (P8, P9)": [
-        (claim, f"{average} {name}, {ALSO}", LEARNED, "undecided")
-        for claim, average in (("P8", "MA above"), ("P9", ONE))
+    "regression averaging is above both penalties and LoRA in MLPs and attention (P9), one ratio above that LoRA (P8), and the rest is undecided": [
+        (claim, f"{average} {name}, {ALSO}", LEARNED, "holds" if name in below else "undecided")
+        for claim, average, below in (("P8", "MA above", BELOW_ONE), ("P9", ONE, BELOW_REGRESSION))
         for name in IMITATING
     ],
     "below one ratio for all after RSF in both worlds, and after DPO and PPO in this one (C7a)": [
         ("C7a", f"{name}: AMA with K = 3 above MA", LEARNED, "fails") for name in ("RSF", "DPO", "PPO")
     ],
     "in SmolLM2-135M (C7b) that is undecided": [("C7b", "RSF: AMA with K = 3 above MA", LEARNED, "undecided")],
-    "Reading's tax is not clear of 0 (C1)": [
-        ("C1", "reading comprehension: theta below theta_0", LEARNED, "undecided")
-    ],
+    "Reading's is clear of 0 by little (C1)": [("C1", "reading comprehension: theta below theta_0", LEARNED, "holds")],
     "question answering here is below theta_0 even at its best iteration (C1)": [
         ("C1", "question answering: RSF's best iteration above theta_0", LEARNED, "fails")
     ],
@@ -128,6 +122,7 @@ COUNTED = (
     "it saved more than half of one ratio's tax in each of three runs",
     "lambda it pays three tenths of what one ratio pays",
     "it ranks them with +.75",
+    "stand on one seed, which decides nothing (P11, P12)",
 )
 NO_VERDICT = ("better averages after them", "no rule here says", "pays less and keeps less", "what averaging saves")
 
@@ -155,9 +150,15 @@ def test_what_only_imitates_ends_below_thetas_reward():
 def test_reading_falls_on_most_seeds_and_by_two_of_them_for_the_most_part():
     line = found("C1", "reading comprehension: theta below theta_0", "")
     lost = sorted(-one for one in line["per_seed"])
-    assert (sum(one > 0 for one in lost), len(lost)) == (10, 12)
-    assert round(line["sign_flip"], 3) == 0.005 and line["p"] > 0.05
-    assert sum(lost[-2:]) / sum(lost) == pytest.approx(0.75, abs=0.05)
+    assert (sum(one > 0 for one in lost), len(lost)) == (11, 13)
+    assert line["p"] < 0.05
+    assert sum(lost[-3:]) / sum(lost) == pytest.approx(0.80, abs=0.05)
+
+
+def test_methods_that_change_training_stand_on_one_seed():
+    lines = [line for claim in ("P11", "P12") for line in CLAIMS[claim] if line["deciding"]]
+    assert max(len(line["per_seed"]) for line in lines) == 1
+    assert {line["verdict"] for line in lines} == {"undecided", "not testable here"}
 
 
 def test_the_first_world_has_adaptive_ratios_below_one_ratio_after_rsf():
