@@ -48,7 +48,7 @@ def of_all(*families):
 # %%
 STOP = """
 Each algorithm's $\\theta$ is its first iteration with {share:.0%} of the rise of RSF's learned reward on validation prompts, or
-its last one where none has; where all have it, what each pays is told at nearly the same reward.
+its last one where none has. How much of the rise each one reaches is told below what it pays.
 """
 if (until := getattr(PRESET, "until", None)) is not None:
     sentences.show(STOP.format(share=until.share))
@@ -58,7 +58,7 @@ ALONE = {"stars": ("theta_0",)}
 found = rows.find(FRAMES, of_all("early-stopping", "ma"))
 if found:
     TRAINED = {rlhf: found[rlhf]["early-stopping"] for rlhf in ALGORITHMS}
-    fig = fronts.figure(fronts.by_reward(TRAINED, FIRST, "reward", **ALONE), PRESET.name, columns=5)
+    fig = fronts.figure(fronts.by_reward(TRAINED, FIRST, "reward", **ALONE), PRESET.name, columns=6)
     style.save(fig, "fig14")
 
 # %%
@@ -68,7 +68,7 @@ if found:
 
 # %%
 if found and "gold_reward" in REWARDS:
-    fig = fronts.figure(fronts.by_reward(TRAINED, FIRST, "gold_reward", **ALONE), PRESET.name, columns=5)
+    fig = fronts.figure(fronts.by_reward(TRAINED, FIRST, "gold_reward", **ALONE), PRESET.name, columns=6)
     style.save(fig, "fig14-gold")
 
 # %% [markdown]
@@ -86,6 +86,13 @@ if found:
         f"From theta_0 to theta ({panels.seed_count(len(paths.seeds(theta_0)))}): "
         f"{' / '.join(f'{name} {sentences.moved(change)}' for name, change in LAST.items())}."
     )
+    rise = LAST["RSF"]["reward"].mean
+    if rise > 0:
+        reached = [f"{name}'s {change['reward'].mean / rise:.0%}" for name, change in LAST.items() if name != "RSF"]
+        FOUND.say(
+            f"Of the learned reward that RSF's theta gains ({panels.seed_count(len(paths.seeds(theta_0)))}, means) {panels.several(reached)}: "
+            "these taxes are not told at equal reward; the comparisons at equal reward stand above."
+        )
 
 # %% [markdown]
 # The same contest after averaging: each algorithm's $\theta$ averaged with $\theta_0$, at all ratios.
@@ -205,8 +212,10 @@ if adapted:
 # %% [markdown]
 # ## A ratio for each layer, and for each direction
 #
-# After RSF some averages are above MA ([methods](methods.ipynb)): ratios that rise with the layer (LiNeS), and regression averaging on
-# texts that the two models write themselves, with one lambda or one a layer. Are they above MA after DPO and PPO, too?
+# After RSF some averages are above MA ([methods](methods.ipynb)): ratios that rise with the layer (LiNeS), and regression averaging
+# (*RegMean* in figures and tables) on texts that the two models write themselves, with one lambda, or with one that falls from layer to
+# layer (*RegMean, by layer*). Lambda says how much $\theta_0$'s inputs count in the regression; a larger one stays nearer to
+# $\theta_0$. Are they above MA after DPO and PPO, too?
 
 # %%
 BETTER = ("lines-alpha", "regmean", "regmean-layers-increasing")
@@ -234,7 +243,7 @@ PERFECT = "rsf-gold"
 needed = {(PERFECT, "gold-reward"): ("early-stopping", "ma"), (PERFECT, "merging-gold"): BETTER}
 perfect = rows.find(FRAMES, needed) if "gold_reward" in REWARDS else None
 if perfect:
-    line = fronts.Line("gold_reward", perfect[PERFECT], FRAMES[PERFECT])
+    line = fronts.Line("gold_reward", perfect[PERFECT], FRAMES[PERFECT], "after RSF on the gold reward")
     fig = fronts.figure([line], PRESET.name, columns=3)
     style.save(fig, "fig_better_averages-gold")
 

@@ -20,8 +20,8 @@
 #
 # How paths are compared: each is cut at its highest reward (going on only loses), and the abilities of two paths
 # are subtracted at equal reward, seed by seed, since a seed's reward model and data are its own; intervals (95 %) are over
-# seeds. With few seeds they are wide. A number is **bold** where its whole interval lies on one side of 0; of all others
-# nothing is known but their size.
+# seeds. With few seeds they are wide. A number is **bold** where its whole interval lies on one side of 0; the others may be 0:
+# the data do not decide their sign.
 
 # %%
 from itertools import product
@@ -75,7 +75,7 @@ if both:
         )
         for lr, name in NAMES.items()
     ]
-    fig = fronts.figure(lines, PRESET.name, least=fronts.part(ROWS, 0.5))
+    fig = fronts.figure(lines, PRESET.name)
     style.save(fig, "fig_fronts")
 
 # %% [markdown]
@@ -91,10 +91,10 @@ if both:
 # %% [markdown]
 # As a number: the *share saved*, how much of the tax that early stopping pays averaging does not pay, at equal reward, over 50 to
 # 95 % of the algorithm's rise. Near $\theta_0$ all paths coincide and there is no tax to save. Who can choose the learning rate may
-# not need averaging, so the fairest comparison gives each method the rate that suits it: at each level of the reward both take the
-# one that is best there on the other seeds, and are told on the one left out. This is what the ledger of claims decides by
-# (`docs/protocol.md`), on all abilities together, each divided by what RSF takes of it. At one learning rate all seeds count that
-# have it, at several those that have them all.
+# not need averaging, so the fairest comparison gives each method the rate that suits it. At each level of the reward, each method uses
+# the rate that is best there on the *other* seeds, and is measured on the seed left out. This is what the ledger of claims decides by
+# (`docs/protocol.md`), on all abilities together, each divided by what RSF takes of it. A row of one rate uses all seeds that have it;
+# the first row only the seeds that have all rates.
 
 
 # %%

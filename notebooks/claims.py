@@ -21,9 +21,9 @@
 # **The verdict.** A part of a claim *holds* where the whole interval lies on the claim's side of zero, *fails* where it lies on
 # the other, and either is *small* inside a margin (a tenth of the rival's tax, 2 % of the reward's rise); it is *equivalent*
 # where the 90 % interval lies inside the margin, *not testable here* where a ceiling or unequal reach forbids it, and else
-# *undecided*. A claim holds if all its parts hold, fails if one of them fails after Holm's correction for how many were
-# looked at, and is *mixed* where its parts differ. Where gold reward, what the replies are truly worth, says something else
-# than the learned reward, the verdict says so.
+# *undecided*. A verdict needs at least three seeds: with two there is an interval and no verdict. A claim holds if all its parts
+# hold, fails if one of them fails after Holm's correction for how many were looked at, and is *mixed* where its parts differ. Where
+# gold reward, what the replies are truly worth, says something else than the learned reward, the verdict says so.
 
 # %%
 from collections import Counter
@@ -95,11 +95,17 @@ ax.set_ylim(len(DRAWN) - 0.4, -0.6)
 ax.set_xlim(-EDGE, EDGE)
 ax.tick_params(axis="y", length=0, pad=7)  # room for arrows at the edge
 SHARED = {SAVED, IN_TAXES, *(name for name, metric in METRICS.items() if metric.kind in ("reward", "ability"))}
-own = {
-    entry.claim.id: METRICS[line.metric].in_words
-    for entry in DRAWN
-    if (line := entry.weakest).unit is None or line.metric not in SHARED
-}
+
+
+def unit(line):
+    """What a part is drawn in where that is no unit that parts share, else ""."""
+    return METRICS[line.metric].in_words if line.unit is None or line.metric not in SHARED else ""
+
+
+own = {entry.claim.id: told for entry in DRAWN if (told := unit(entry.weakest))}
+MIXED = [
+    entry.claim.id for entry in DRAWN if len({unit(line) for line in entry.deciding if line.estimate is not None}) > 1
+]
 units = "in rewards of RSF and in taxes" + f" ({', '.join(own)}: see below)" * bool(own)
 ax.set_xlabel(r"$\leftarrow$ against the claim    for the claim $\rightarrow$" + f"\n{units}")
 seen = {word(line) for entry in DRAWN for line in entry.deciding if line.estimate is not None}
@@ -117,6 +123,7 @@ for entry in LEDGER.entries:
         why = str(entry.verdict) if entry.weakest.estimate is None else "computed exactly"
         LEFT.setdefault(why, []).append(entry.claim.id)
 NOTES = [f"{', '.join(own)}: in units of their own, {', '.join(dict.fromkeys(own.values()))}"] if own else []
+NOTES += [f"of {', '.join(MIXED)} some small marks are in other units than the large one"] if MIXED else []
 NOTES += ["not drawn: " + "; ".join(f"{', '.join(claims)} ({why})" for why, claims in LEFT.items())] if LEFT else []
 style.foot(fig, "\n".join([*NOTES, f"{LEDGER.preset}, {render.source(LEDGER)}; {BARS}"]))
 style.save(fig, "fig_claims")

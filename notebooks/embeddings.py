@@ -86,7 +86,12 @@ if table:
 # more than the words that it says. That is a way for alignment to touch abilities that its samples never mention. If this
 # is the reason, it must be gone where the head has a table of its own: then a word that is not written is pushed down in the
 # head alone, and of the embeddings only those of words that are read (in prompts or replies) get any gradient.
-#
+
+# %%
+if told := embeddings.unused(SHOWN, CALLED):
+    FOUND.say(told)
+
+# %% [markdown]
 # ## Does a ratio of their own pay?
 #
 # The mean ability of AMA with groups of their own at equal reward, minus that of MA, and minus that of the paper's AMA, at

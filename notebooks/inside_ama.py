@@ -11,7 +11,7 @@
 # 2. Is the likelihood of good replies a good stand-in for the reward itself?
 # 3. How many replies does it take, and does a regulariser help?
 #
-# All three were measured on every seed of the first, smaller world only, so its rows are drawn here unless `PRESET` says another.
+# The last two were measured on every seed of the first, smaller world only, so its rows are drawn here unless `PRESET` says another.
 #
 # Methods are compared *at equal reward*, from 50 to 95 % of the rise as far as both reach on every seed; the range stands
 # beside each difference. In the figures of fronts a pale mark is a model that another one of its method beats in both
@@ -114,20 +114,27 @@ if oracle:
     panels.legend(fig, axes, 4)
     panels.stamp_ratios(fig, PRESET.name, len(paths.seeds(oracle["ama"])))
     style.save(fig, "fig_oracle-ratios")
-    table = [
-        {
-            "alpha": f"{alpha:g}",
-            **{
-                METRICS[reward].words: sentences.cell(
-                    paths.difference(paths.at(oracle["ama"], alpha), paths.at(oracle[best], alpha), reward), reward
-                )
-                for reward, best in zip(REWARDS, ORACLES, strict=False)
-            },
-        }
-        for alpha in sorted(set.intersection(*(set(oracle[name]["alpha"].dropna()) for name in CHOSEN)))
-    ]
+    ratios = sorted(set.intersection(*(set(oracle[name]["alpha"].dropna()) for name in CHOSEN)))
+    LESS = {
+        reward: [paths.difference(paths.at(oracle["ama"], a), paths.at(oracle[best], a), reward) for a in ratios]
+        for reward, best in zip(REWARDS, ORACLES, strict=False)
+    }
+    table = pd.DataFrame({"alpha": [f"{alpha:g}" for alpha in ratios]})
+    for reward, found in LESS.items():
+        table[METRICS[reward].words] = [sentences.cell(one, reward) for one in found]
     told = "AMA minus the oracle by the same reward, on test prompts."
-    sentences.show(f"{told} {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(table))}")
+    sentences.show(f"{told} {sentences.BOLD}\n\n{sentences.markdown(table)}")
+    seeds = len(paths.seeds(oracle["ama"]))
+    if ratios and seeds > 1:
+        sides = [
+            f"{METRICS[reward].words} {min(one.mean for one in found):+.2f} to {max(one.mean for one in found):+.2f} "
+            f"({sentences.counted(one.verdict for one in found)})"
+            for reward, found in LESS.items()
+        ]
+        FOUND.say(
+            f"AMA minus the oracle by the same reward, at the same mean ratio, over {len(ratios)} ratios ({panels.seed_count(seeds)}): "
+            f"{'; '.join(sides)}."
+        )
 
 # %% [markdown]
 # ## Samples and a regulariser
@@ -173,8 +180,18 @@ if sampled:
     ]
     sentences.show(f"AMA minus MA. {sentences.BOLD}\n\n{sentences.markdown(pd.DataFrame(table))}")
     sides = [gain.t.verdict for one in compared for gain in sentences.at(one, "reward").values() if gain]
-    words = sentences.counted(sides) if len(paths.seeds(sampled[RLHF]["ma"])) > 1 else sentences.ONE_SEED
-    FOUND.say(f"AMA against MA at equal learned reward, {len(VARIED)} numbers of samples and regularisers: {words}.")
+    seeds = len(paths.seeds(sampled[RLHF]["ma"]))
+    tried = f"{len(VARIED)} combinations of a number of samples and a regulariser ({panels.seed_count(seeds)})"
+    words = sentences.counted(sides) if seeds > 1 else sentences.ONE_SEED
+    FOUND.say(f"AMA against MA at equal learned reward, {tried}: {words}.")
+    means = {a: [one.found["reward", a].t.mean for one in compared if one.found["reward", a]] for a in ABILITIES}
+    spread = [
+        f"{METRICS[a].words} {min(of):+.{METRICS[a].decimals}f} to {max(of):+.{METRICS[a].decimals}f}"
+        for a, of in means.items()
+        if of
+    ]
+    if spread and seeds > 1:
+        FOUND.say(f"AMA minus MA, from the least to the most of these combinations: {'; '.join(spread)}.")
 
 # %% [markdown]
 # ## In short

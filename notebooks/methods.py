@@ -9,11 +9,15 @@
 # * Upwards: less tax. 1 is what $\theta$ pays on the same seeds, all abilities that pay any together, each in units of its own tax.
 #
 # A method is a path of models, along a ratio or a strength, and is taken as straight between them; where it reaches a
-# reward several times, its best model there counts. All is told at the preset's own learning rate of training (where others
-# were run, the ledger of claims and the notebook on mitigations have them), and by the learned reward, which training saw.
+# reward several times, its best model there counts. All but the section *Why* is told at the preset's own learning rate of training
+# (where others were run, the ledger of claims and the notebook on mitigations have them), and by the learned reward, which training saw.
+#
+# Some names: *RegMean* is regression averaging, whose lambda says how much $\theta_0$'s inputs count in the regression (a larger one
+# stays nearer to $\theta_0$); *RegMean, by layer* has a lambda that falls from layer to layer. A method that is *on-policy* acts
+# within every iteration of training.
 
 # %%
-from drawing import plane, rows, sentences, style
+from drawing import panels, plane, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import reference
 from llm.evidence.claims.association import by_model
@@ -47,8 +51,8 @@ sentences.show(plane.missing(lacking, BOOK.seeds))
 # The best family of each group of methods: for each seed the one that pays least at 90 % of the rise on the *other* seeds, so that
 # the choice cannot flatter itself; the legend names the one that most seeds take. Groups none of whose families gets that far are told where they end. Early
 # stopping needs no second model and no method; MA is the plain average. A front that lies higher is better. Bars, at 90 % of the
-# rise, are those of each front by itself (Fieller's 95 %, of a ratio of means over seeds, wider where there was a choice); methods are
-# compared seed by seed in the table below.
+# rise, are those of each front by itself (Fieller's 95 %, of a ratio of means over seeds, wider where there was a choice: `docs/protocol.md`);
+# methods are compared seed by seed in the table below.
 
 # %%
 CHOSEN = reference.leaders(plane.drawn(FRONTS))
@@ -71,14 +75,16 @@ if FRONTS:
     fig = plane.groups(FRONTS, PRESET.name)
     style.save(fig, "fig_methods_groups")
     sentences.show(plane.unseen(FRONTS))
+    if same := plane.twins(FRONTS):
+        sentences.show(f"The same models (of the same tax at every reward), one line on the other: {'; '.join(same)}.")
     FINDINGS.say(plane.cheaper(FRONTS))
 
 # %% [markdown]
 # ## What it saves and what it costs
 #
 # The share of early stopping's tax that is not paid at 80, 90 and 95 % of the rise (1: all of it, below 0: more is paid), with
-# 95 % intervals over seeds (Fieller's, of a ratio of means), without a correction for how many there are; what is claimed, and decides
-# itself by fewer comparisons, stands in the ledger. A dash: the method does not get there on every seed, or early stopping
+# 95 % intervals over seeds (Fieller's, of a ratio of means: `docs/protocol.md`), without a correction for how many there are; what is
+# claimed, and decides itself by fewer comparisons, stands in the ledger. A dash: the method does not get there on every seed, or early stopping
 # pays no tax there that is clear of 0. "models": how many the path has; one with few lies lower than it could. Training and data are
 # what a method takes beyond the run of RLHF, memory is that of using the model; they follow from the methods' definitions.
 
@@ -96,6 +102,13 @@ elif NAMED:
 
 # %%
 sentences.show(plane.shares([line for line in TABLE if line.family not in looks()], FRONTS))
+
+# %% [markdown]
+# What the methods are, and where they come from:
+
+# %%
+if NAMED:
+    sentences.show(plane.sources(NAMED))
 
 # %% [markdown]
 # After other algorithms:
@@ -121,9 +134,18 @@ if FRONTS and FOUND:
     models["tax"] = models.index.get_level_values("seed").map(start) - models[IN_TAXES]
     fig = plane.why(models, reference.PREDICTORS, PRESET.name)
     style.save(fig, "fig_methods_why")
+    thetas = models[models.index.get_level_values("method") == "theta"].index.unique("setting_key")
+    if len(thetas) > 1:
+        sentences.show(
+            f"Models of all {len(thetas)} learning rates that were measured count here, not those of the preset's own alone: so there are "
+            f"{len(thetas)} stars of theta."
+        )
     sentences.show(plane.ranked(FOUND))
-    every = [one for one in FOUND if one.group not in GROUPS and one.found]
-    told = [f"{METRICS[one.predictor].words} {plane.told(plane.possible(one.found))}" for one in every]
+    every = [one for one in FOUND if one.group not in GROUPS]
+    told = [
+        f"{METRICS[one.predictor].words} {plane.correlation(one.found)}, {panels.seed_count(len(one.found.per_seed))}"
+        for one in every
+    ]
     FINDINGS.say(f"Rank correlation with the tax over all models: {'; '.join(told)}.")
 elif FRONTS:
     words = " and ".join(METRICS[one].words for one in reference.PREDICTORS)

@@ -50,7 +50,7 @@ Seeds differ in the prompts, the comparisons, the reward model and every sample.
 same for all, so intervals over seeds say how much a run matters, and nothing about other models. That $\\theta_0$
 was aligned by its makers already is a difference from the paper, too.
 """
-if PRESET.data == "smollm":
+if PRESET.data == "smollm2":
     sentences.show(SMOLLM)
 
 # %% [markdown]
@@ -88,7 +88,8 @@ def tax(theta, start):
 CHANGE = tax(THETA, START)
 FOUND.say(f"From theta_0 to theta, {sentences.moved(CHANGE)}.")
 # What averaging saves is asked of the ability that RLHF takes most clearly from, in standard errors over items.
-SAVED = min(ABILITIES, key=lambda a: CHANGE[a].mean / (paths.items_error(THETA, START, a) or np.nan))
+ERRORS = {ability: error for ability in ABILITIES if (error := paths.items_error(THETA, START, ability)) > 0}
+SAVED = min(ERRORS, key=lambda ability: CHANGE[ability].mean / ERRORS[ability], default=ABILITIES[0])
 
 # %% [markdown]
 # ## Averaging against early stopping, and AMA against both
@@ -175,14 +176,14 @@ def parts_told(parts, frame, change):
         if name != "ma"
     }
     named = {f"{style.look(name).short} at theta_0": one for name, one in put_back.items()}
-    sentences.show(sentences.changes(named, "minus theta"))
+    seeds = panels.seed_count(len(paths.seeds(parts["ma"])))
+    sentences.show(f"{seeds}. {sentences.changes(named, 'minus theta')}")
     rise, lost = change["reward"].mean, change[SAVED].mean
     if rise > 0 > lost:
         told = [
             f"{style.look(name).short} {1 + one['reward'].mean / rise:.0%} and {-one[SAVED].mean / lost:.0%}"
             for name, one in put_back.items()
         ]
-        seeds = panels.seed_count(len(paths.seeds(parts["ma"])))
         text = "One part put back keeps, of the learned reward's rise, and gives back, of the tax on"
         yield f"{text} {METRICS[SAVED].words}: {'; '.join(told)} ({seeds}, means)."
     if len(paths.seeds(parts["ma"])) > 1:
@@ -239,9 +240,11 @@ if found:
 # ## The same on a laptop
 #
 # Preset `smollm2-135m` is the same model, the same data and the same graph at numbers that two cores can do: fewer
-# comparisons, prompts and items. It has averages that were found since: ratios that rise with the layer (LiNeS), and regression averaging, with one
-# lambda and by layer. Rows keep what every item contributed, so models of a seed are compared item by item: these intervals say what is more than the
-# luck of the items, nothing about other runs. The last table is over runs.
+# comparisons, prompts and items. It has averages that were found since: ratios that rise with the layer (LiNeS), and regression averaging
+# (*RegMean* in figures and tables), with one lambda and with one that falls from layer to layer (*RegMean, by layer*). Lambda says how
+# much $\theta_0$'s inputs count in the regression; a larger one stays nearer to $\theta_0$. Rows keep what every item contributed, so
+# models of a seed are compared item by item: these intervals say what is more than the luck of the items, nothing about other runs. The
+# last table is over runs.
 
 # %%
 BETTER = ("lines-alpha", "regmean", "regmean-layers-increasing")
@@ -269,7 +272,7 @@ def laptop(frame):
     if "lines-alpha" in better:
         compared += compare.contests(small, frame, "lines-alpha", better[1:], everywhere=True)
     sentences.show(sentences.report(compared, over_items=True))
-    yield f"On a laptop, seed {paths.seeds(frame)[0]}, over the items of one run: {sentences.moved(change)}."
+    yield f"from theta_0 to theta, over the items of this run: {sentences.moved(change)}."
     alone = {name: paths.path(frame, name) for name in ("ma", *NAMES) if name in set(frame["family"])}
     if len(alone) > 1:
         several = {name: path for name, path in alone.items() if name != "ma"}
@@ -293,9 +296,13 @@ def saved(frame):
                 one = shares.saved(*models, paths.theta_0(both), shares.rises(both, reward), SAVED, reward)
             except shares.NotComparable:
                 continue
-            each = {f"seed {seed}": f"{share:.0%}" for seed, share in zip(one.seeds, one.kept / one.tax, strict=True)}
+            each = {
+                f"seed {seed}": f"{kept / tax:.0%}" if tax > 0 else "no tax is paid"
+                for seed, kept, tax in zip(one.seeds, one.kept, one.tax, strict=True)
+            }
             over = one.share().outer
             whole = sentences.share(over) if np.isfinite(over.high) else f"{over.mean:.0%}, unbounded"
+            whole = whole if one.is_taxed else "no tax is paid for certain"
             told = {"average": style.look(ours).short, "of the tax of": style.look(rival).short}
             yield told | {"at equal": METRICS[reward].words} | each | {"over seeds": whole}
 
@@ -310,10 +317,20 @@ else:
     for seed in paths.seeds(paths.of_method(LAPTOP, "theta")):
         sentences.show(f"**Seed {seed}**")
         for sentence in laptop(paths.of_seeds(LAPTOP, [seed])):
-            FOUND.say(sentence)
-    lines = pd.DataFrame(saved(LAPTOP)).fillna("-")
+            FOUND.say(f"On two cores ({SMALL.name}, 1 seed: {seed}): {sentence}")
+    SHARES = list(saved(LAPTOP))
     told = f"The share of a rival's tax on {METRICS[SAVED].words} that an average does not pay at equal reward, from 50 to 95 % of the rise as far as both"
-    sentences.show(f"{told} reach:\n\n{sentences.markdown(lines)}")
+    sentences.show(f"{told} reach:\n\n{sentences.markdown(pd.DataFrame(SHARES).fillna('-'))}")
+    of_regression = [
+        f"of {line['of the tax of']}'s {line['over seeds']} ({panels.seed_count(sum(key.startswith('seed ') for key in line))})"
+        for line in SHARES
+        if (line["average"], line["at equal"]) == (style.look("regmean").short, METRICS["reward"].words)
+    ]
+    if of_regression:
+        FOUND.say(
+            f"On two cores ({SMALL.name}): regression averaging (RegMean) saves, of the tax on {METRICS[SAVED].words} at equal learned reward, "
+            f"{'; '.join(of_regression)}."
+        )
 
 # %% [markdown]
 # ## In short

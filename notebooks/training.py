@@ -127,10 +127,12 @@ if STOPPING is not None and "qa" in ABILITIES and STOPPING["step"].nunique() > 2
     route = Route(RLHF, "early-stopping", rows.core(RLHF)[1])
     best = Change("", Model(route, choose=extreme("qa")), Model(route, 0.0), "qa", from_start=True)
     (line,) = best.lines(BOOK)
+    side = {"holds": "above", "fails": "below"}.get(line.verdict.removesuffix(", small"), "not told apart from")
+    chosen = "the other seeds" if len(line.per_seed) > 1 else "the seed itself"
     FOUND.say(
         "The paper sees question answering rise before it falls. Here its mean is highest "
-        f"{f'after iteration {highest:.0f}' if highest else 'in theta_0'}; the best iteration between the first and the last, for each "
-        f"seed by the others, minus theta_0: {render.number(line)} ({line.verdict.replace('holds', 'above').replace('fails', 'below')})."
+        f"{f'after iteration {highest:.0f}' if highest else 'in theta_0'}. {'Even at' if side == 'below' else 'At'} its best iteration "
+        f"between the first and the last, chosen on {chosen}, question answering is {side} theta_0's: {render.number(line)}."
     )
 
 # %% [markdown]
@@ -184,9 +186,9 @@ if RATES:
 # %% [markdown]
 # ## Is a tax left before the reward saturates?
 #
-# Going on after the reward has stopped to rise only loses, and nobody has to. The fair question is what is
+# Going on after the reward has stopped rising only loses, and nobody has to. The fair question is what is
 # lost *on the way up*. The reward is called **saturated** at the first iteration at which the learned reward
-# is within a small share of its whole rise from the highest value that the run reaches; the iteration before
+# is nearly at the highest value that the run reaches (how near stands below); the iteration before
 # it is still on the way up. That model and the last one are compared with $\theta_0$ seed by seed, where several learning rates
 # were run at each, and with each seed at its best for early stopping by the other seeds.
 #
@@ -198,6 +200,7 @@ if RATES:
 # %%
 SHOWN = {"up": "before saturation", "end": "last iteration"}
 FAIR = SWEPT if RATES else ROWS
+sentences.show(f"Saturated: within {paths.SATURATED:.0%} of the learned reward's whole rise from its highest value.")
 
 
 def stopped(path):
@@ -250,14 +253,15 @@ if STOPPING is not None:
         for name in MODELS
         for m in REPORTED
     }
+    several = FIRST["seed"].nunique() > 1
     report = pd.DataFrame(
         [
             {
                 "model": MODELS[name],
                 "metric": METRICS[metric].words,
                 "difference to theta_0": sentences.cell(found, metric),
-                "/ error over seeds": f"{found.standard_errors:.1f}" if len(FIRST["seed"].unique()) > 1 else "-",
-                "/ error over items": f"{ITEMS[name, metric]:.1f}",
+                "difference / its standard error over seeds": f"{found.standard_errors:.1f}" if several else "-",
+                "difference / its standard error over items": f"{ITEMS[name, metric]:.1f}",
             }
             for (name, metric), found in FOUND_TAX.items()
         ]

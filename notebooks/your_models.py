@@ -11,7 +11,7 @@
 # where $\alpha$ is the share of the aligned model. What remains is to choose $\alpha$ well, with numbers and not by taste.
 #
 # Here the models are tiny, and this notebook trains them first, in some seconds: two language models and a reward model of a
-# made-up language. The commands themselves train nothing but the ratios of step 4. With your own models only the names of
+# made-up language. The commands themselves train nothing but AMA's ratios, in steps 4 and 5. With your own models only the names of
 # the folders change. Prompts and test items are JSON lines files, one object a line:
 #
 # | file | a line | what is measured |
@@ -39,7 +39,6 @@ from IPython.display import HTML, Image, display
 
 from drawing import sentences, tiny_models
 from llm.cli import main
-from llm.evidence.curves import Curve, mean_gap
 from llm.evidence.rows import read_rows
 
 os.chdir(tempfile.mkdtemp())
@@ -47,7 +46,9 @@ FOUND = []  # a sentence for each step
 
 
 def run(command):
-    """What `alignment-tax COMMAND` does in a terminal, here without starting Python anew; of its progress the last line alone."""
+    """What `alignment-tax COMMAND` does in a terminal, here without starting Python anew; of its progress the last line alone. Returns
+    the command that it recommends, "" without one.
+    """
     with patch.object(sys, "argv", ["alignment-tax", *command.split()]), redirect_stdout(StringIO()) as printed:
         try:
             main()
@@ -57,6 +58,7 @@ def run(command):
     lines = printed.getvalue().splitlines()
     progress = [line for line in lines if re.match(r"(step|model) \d+/\d+", line)]
     print("\n".join([f"$ alignment-tax {command}", *(line for line in lines if line not in progress[:-1])]))
+    return next((line.removeprefix("alignment-tax ") for line in lines if line.startswith("alignment-tax average")), "")
 
 
 # %% [markdown]
@@ -162,58 +164,78 @@ found = json.loads(Path("ratios.json").read_text())
 loss = found["loss"]
 sure = abs(loss["gain"]) > 2 * loss["gain_stderr"]
 FOUND.append(
-    f"Ratios found: {', '.join(f'{group} {alpha:.3f}' for group, alpha in found['groups'].items())}; likelihood gained: "
+    f"Ratios found: {', '.join(f'{group} {alpha:.3f}' for group, alpha in found['groups'].items())}; likelihood gained on the samples that they were fitted to: "
     f"{loss['gain']:.4f} nats a token, {'more' if sure else 'not more'} than two standard errors."
 )
 sentences.show(FOUND[-1])
 
 # %% [markdown]
-# ## 5. Is it any better? `front --method ama`
+# ## 5. Is it any better? `front` with several methods
 #
 # A higher likelihood of good replies is a proxy, not the aim. Whether ratios of their own help is measured in the same way as
-# before, on the same items, with the replies to `train-prompts.jsonl` that `adapt` has stored.
+# before, on the same items. A run goes on in its folder: MA's models are there already, and two more methods are put beside them.
+#
+# * AMA (`ama`), with the replies to `train-prompts.jsonl` that `adapt` has stored.
+# * Regression averaging (`regmean`, RegMean), which kept most ability in what this project has measured (`docs/results.md`). It has a
+#   lambda in place of a ratio: how much $\theta_0$'s inputs count in the regression; a larger one stays nearer to $\theta_0$. It needs
+#   texts of both models: here $\theta_0$ writes freely, and $\theta$ replies to `train-prompts.jsonl`.
 
 # %%
-AMA = "--method ama --data ratios.samples.jsonl --config front-ama.yaml"
 search = "adapt: {keep: 300, draw: 200, batch: 150, lr: 0.2, epochs: 10}"
-Path("front-ama.yaml").write_text(f"{{tokens: 10, task_tokens: 10, batch: 150, {search}}}")
-run(f"front {MODELS} {TASKS} {AMA} --alphas 0.2:0.8:0.1 --out front-ama")
+Path("several.yaml").write_text(f"{{tokens: 10, task_tokens: 10, batch: 150, {search}}}")
+SEVERAL = "--method ma,ama,regmean --data ratios.samples.jsonl --train-prompts train-prompts.jsonl"
+recommended = run(f"front {MODELS} {TASKS} {SEVERAL} --config several.yaml --alphas 0:1:0.1 --out front")
 
 # %%
-adapted = read_rows("front-ama/rows.jsonl")
-adapted = adapted[~adapted["metric"].str.contains("/")]
-both = pd.concat([rows[rows["method"] == "ma"], adapted[adapted["method"] == "ama"]])
-both["alpha"] = [setting["alpha"] for setting in both["setting"]]
-compared = both[both["alpha"].isin(both.loc[both["method"] == "ama", "alpha"])]
-display(compared.pivot(index="alpha", columns=["metric", "method"], values="value").round(3))
+display(Image("front/front.png"))
 
 # %% [markdown]
-# At the same mean ratio the two are different compromises. The fair question is which has
-# more ability *at the same reward*. So the two paths, over the same mean ratios, are compared between the rewards that
-# both reach.
-
+# A method whose path lies higher has more ability at the same reward. In numbers: each method at its model farthest from $\theta$ that
+# keeps enough of the rise in reward by the estimates (where none does, at the nearest), the mean gain in ability against $\theta$, as a
+# share of each task's scale, and how much less that is than the largest one, with its 95 % interval over items.
 
 # %%
-def curve(method, ability):
-    values = compared[compared["method"] == method].pivot(index="alpha", columns="metric", values="value").sort_index()
-    return Curve(values["reward"], values[ability])
-
-
-gaps = {ability: mean_gap(curve("ama", ability), curve("ma", ability)) for ability in ("colours", "translation")}
-told = ", ".join(f"{ability} by {gap:+.3f}" for ability, gap in gaps.items())
-FOUND.append(f"At equal reward, ratios of their own change {told}, on average.")
-sentences.show(FOUND[-1])
+NAMES = {"ma": "one ratio (MA)", "ama": "a ratio a part (AMA)", "regmean": "regression averaging (RegMean)"}
+advice = json.loads(Path("front/recommendation.json").read_text())
+there = {NAMES[name]: one for name, one in advice["by_method"].items()}
+best = max(there, key=lambda name: there[name]["gain"])
+table = [
+    {
+        "method": name,
+        "rise kept": "-" if one["kept"] is None else f"{one['kept']:.1%}",
+        "gain": f"{one['gain']:+.3f}",
+        "less than the largest": "{value:.3f} [{low:.3f}, {high:.3f}]".format(**one["most_less_this"]),
+    }
+    for name, one in there.items()
+]
+sentences.show(sentences.markdown(pd.DataFrame(table)))
+worse = [name for name, one in there.items() if one["most_less_this"]["low"] > 0]
+alike = [name for name in there if name not in (best, *worse)]
+told = {"better than": worse, "not told apart from": alike}
+told = ", and ".join(f"{how} {' and '.join(names)}" for how, names in told.items() if names)
+FOUND.append(f"Of the models in this table that of {best} gains most ability: it is {told}.")
+if recommended:
+    lambda_ = advice["setting"].get("strength")
+    how = f"alpha = {advice['alpha']:g}" if lambda_ is None else f"lambda = {lambda_:g}"
+    FOUND.append(f"Recommended of all that was tried: {NAMES[advice['method']]}, {how}.")
+else:
+    FOUND.append("Of all that was tried no average is recommended.")
+sentences.show("\n".join(FOUND[-2:]))
 
 # %% [markdown]
-# ## 6. Write that one: `average --alphas-file`
+# ## 6. Write that one: `average`
+#
+# The command stands on the front's page and at the end of what `front` prints. Ratios that `adapt` has found by itself are written by
+# `average --alphas-file ratios.json`.
 
 # %%
-run(f"average {MODELS} --alphas-file ratios.json --out adapted")
-display(HTML(f"<p>Files written: {', '.join(sorted(path.name for path in Path('adapted').iterdir()))}</p>"))
+if recommended:
+    run(recommended.replace("--out averaged", "--out chosen"))
+    display(HTML(f"<p>Files written: {', '.join(sorted(path.name for path in Path('chosen').iterdir()))}</p>"))
 
 # %% [markdown]
-# Which of the two to use is decided by the numbers of step 5, on *your* models and *your* items. Where they do not tell the
-# two apart, take the simpler one.
+# Which one to use is decided by the numbers of step 5, on *your* models and *your* items. Where they do not tell two methods
+# apart, take the simpler one.
 
 # %% [markdown]
 # ## In short

@@ -19,7 +19,7 @@ import pandas as pd
 
 from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
-from llm.evidence import compare, paths
+from llm.evidence import compare, paths, shares
 from llm.evidence.frames import abilities
 from llm.evidence.metrics import METRICS
 
@@ -100,7 +100,7 @@ if found:
     sentences.show(sentences.changes(change, "minus theta"))
     every = [name for name, one in change.items() if all(c.verdict == "above" for c in one.values())]
     FOUND.say(
-        f"Above theta in every column, with the whole 95 % interval: {panels.several(every or ['no average'])}, "
+        f"Above theta in every column, with the whole 95 % interval ({seeds}): {panels.several(every or ['no average'])}, "
         f"of {len(change)} averages."
     )
 
@@ -117,7 +117,7 @@ found = rows.find(FRAMES, {ALGORITHMS: ("ma", *PARTS, *AMA)})
 if found:
     SHOWN = found["dpo"]
     JUDGE = rows.judge(SHOWN)
-    averaged = {"ma": compare.as_coarse(SHOWN["ma"], SHOWN["ama"]), **{name: SHOWN[name] for name in AMA}}
+    averaged = {"ma": shares.as_coarse(SHOWN["ma"], SHOWN["ama"]), **{name: SHOWN[name] for name in AMA}}
     lines = [
         fronts.Line(JUDGE, {name: SHOWN[name] for name in PARTS}, DPO, "one part", "theta", ("theta",)),
         fronts.Line(JUDGE, averaged, DPO, "all parts"),

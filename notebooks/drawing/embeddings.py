@@ -14,7 +14,7 @@ from llm.evidence.frames import after, read_preset
 from llm.evidence.metrics import MEAN_ABILITY, METRICS
 from llm.methods import names
 
-from . import gains, sentences, style
+from . import gains, panels, sentences, style
 
 
 def frames_of(results: Path) -> dict[str, pd.DataFrame]:
@@ -93,9 +93,31 @@ def movement(movements: list[dict], rlhf: str) -> dict[str, str]:
         "embeddings' share of the squared change": f"{min(share):.0%} to {max(share):.0%}",
         "tokens in AMA's samples moved (of their size)": f"{used.mean():.4f}",
         "all others": f"{unused.mean():.4f}",
-        "ratio": f"{min(unused / used):.1f} to {max(unused / used):.1f}",
+        "others' movement / that of tokens in the samples": f"{min(unused / used):.1f} to {max(unused / used):.1f}",
         "rank correlation of movement and occurrences": f"{min(related):+.2f} to {max(related):+.2f}",
     }
+
+
+def unused(moved: Mapping[str, list[dict]], called: Mapping[str, str]) -> str:
+    """Whether tokens that AMA's samples do not hold move more than those that they hold where the head is tied, and there alone; ""
+    without numbers. `moved`: preset -> what moved in it, seed by seed.
+    """
+    ratios = {
+        called[name]: [one["unused"] / one["used"] for m in of_preset for one in m["rlhf"].values() if one["unused"]]
+        for name, of_preset in moved.items()
+    }
+    ratios = {head: found for head, found in ratios.items() if found}
+    if not ratios:
+        return ""
+    told = [f"{min(found):.1f} to {max(found):.1f} times as far in the {head} models" for head, found in ratios.items()]
+    seeds = panels.seed_count(min(map(len, moved.values())))
+    text = f"Tokens that AMA's samples do not hold move {panels.several(told)} as those that they hold (over algorithms and {seeds})."
+    if set(ratios) != {"tied", "untied"}:
+        return text
+    if min(ratios["tied"]) <= 1:
+        return f"{text} So even with a tied head they do not always move more."
+    gone = "is gone" if max(ratios["untied"]) < 1 else "is not gone"
+    return f"{text} So they move more with a tied head, and that {gone} where the head has a table of its own."
 
 
 def movements(lines: list[dict[str, str]]) -> pd.DataFrame:

@@ -196,7 +196,7 @@ def _together(axes: Sequence[Axes], which: str) -> None:
 
 
 def legend(fig: Figure, lines: Sequence[Line], columns: int, ringed: str, names: Mapping[str, str]) -> None:
-    """Methods, the stars, and what pale marks, rings and thin lines mean, above all panels."""
+    """Methods, the stars, and what marks without ratios, pale ones, rings and thin lines mean, above all panels."""
     handles = [
         plt.Line2D(
             [],
@@ -212,7 +212,12 @@ def legend(fig: Figure, lines: Sequence[Line], columns: int, ringed: str, names:
         plt.Line2D([], [], color=style.look(name).colour, label=style.look(name).label, **stars)
         for name in dict.fromkeys(star for line in lines for star in line.stars)
     ]
-    handles.append(Patch(color=style.GREY, alpha=PALE, label="pale: beaten in both"))  # of any mark
+    paths_drawn = [path for line in lines for path in line.paths.values()]
+    if not any(map(has_ratio, paths_drawn)):  # else the mark stands below, beside those of ratios
+        named = "an iteration" if all("early-stopping" in set(path["method"]) for path in paths_drawn) else "a model"
+        handles.append(plt.Line2D([], [], color=style.GREY, linestyle="none", marker=style.NO_RATIO, label=named))
+    if any(mark.get_alpha() == PALE for ax in fig.axes for mark in ax.lines):
+        handles.append(Patch(color=style.GREY, alpha=PALE, label="pale: beaten in both"))  # of any mark
     if ringed:
         handles.append(plt.Line2D([], [], linestyle="none", **panels.RING, label=ringed))
     if any(line.singles for line in lines):

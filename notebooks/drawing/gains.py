@@ -61,14 +61,17 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
     if has_range:
         if not seeds:
             axes[0, -1].axvline(0.5, color=style.GREY, linewidth=0.8)  # where a comparison would begin
-        for place, contest in enumerate(compared):
-            for reward in by:
-                ranges(axes[0, -1], SHIFT[reward] - place, contest, reward)
         axes[0, -1].set(xlabel=RANGE, xlim=(0.48, 0.97))
+    for place, contest in enumerate(compared):
+        for reward in by:
+            if has_range and ranged(contest, reward):
+                ranges(axes[0, -1], SHIFT[reward] - place, contest, reward)
+            elif not any(contest.found[reward, ability] for ability in drawn):
+                too_few(axes[0, -1 if has_range else 0], SHIFT[reward] - place, reward)
     label(axes[0, 0], [f"{named(one)} - {rival(one)}" if rivals else named(one) for one in compared])
     legend(fig, [reward for reward in by if any(one.found[reward, a] for one in compared for a in drawn)])
-    lacking = any(not ranged(one, reward) for one in compared for reward in by)
-    few = "too few: the two have too few rewards in common to be compared" if has_range and lacking else ""
+    lacking = any(not any(one.found[reward, a] for a in drawn) for one in compared for reward in by)
+    few = "too few: the two have too few rewards in common to be compared" if lacking else ""
     panels.stamp_differences(fig, preset, seeds, note=few)
     return fig
 
@@ -104,13 +107,16 @@ def ranged(contest: Contest, reward: str) -> list[tuple[float, float]]:
 def ranges(ax: Axes, height: float, contest: Contest, reward: str) -> None:
     """The widest range of rewards that any ability was compared over."""
     levels = ranged(contest, reward)
-    if not levels:
-        ax.text(0.49, height, f"{METRICS[reward].short}: too few", fontsize=style.LEAST, color=style.GREY, va="center")
-        return
     colour = style.look(contest.family).colour
     ends = [min(low for low, _ in levels), max(high for _, high in levels)]
     face = colour if FILLED[reward] else style.PAPER
     ax.plot(ends, [height] * 2, color=colour, marker="o", markersize=3, markerfacecolor=face, linewidth=1.0)
+
+
+def too_few(ax: Axes, height: float, reward: str) -> None:
+    """In place of what cannot be compared, at the left of a panel: why."""
+    kind = {"fontsize": style.LEAST, "color": style.GREY, "va": "center", "transform": ax.get_yaxis_transform()}
+    ax.text(0.02, height, f"{METRICS[reward].short}: too few", **kind)
 
 
 def legend(fig: Figure, by: Iterable[str], words: Mapping[str, str] | None = None) -> None:

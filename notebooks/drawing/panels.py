@@ -247,15 +247,17 @@ def gain_line(ax: Axes, x: Sequence[float], found: Sequence[Gain | None], place:
     )
 
 
-def ring(ax: Axes, model: pd.DataFrame, reward: str, ability: str, text: str) -> None:
+def ring(ax: Axes, model: pd.DataFrame, reward: str, ability: str, text: str, over: bool = False) -> None:
     """A ring around a model, of one row a seed and metric, with a text where a front leaves room: below on its flat left,
-    to the left and below on its steep right, where beside the panel stands the chance floor.
+    to the left and below on its steep right, where beside the panel stands the chance floor; `over`: above it, of a second front.
     """
     mean = model.groupby("metric")["value"].mean()
     ax.plot(mean[reward], mean[ability], **RING)
     low, high = ax.get_xlim()
     flat = mean[reward] < low + 0.6 * (high - low)
-    place = {"xytext": (0, -13), "ha": "center"} if flat else {"xytext": (-6, -3), "ha": "right", "va": "top"}
+    below = {"xytext": (0, -13), "ha": "center"} if flat else {"xytext": (-6, -3), "ha": "right", "va": "top"}
+    above = {"xytext": (0, 6) if flat else (5, 12), "ha": "center"}  # there over both rings, which lie close
+    place = above if over else below
     ax.annotate(text, (mean[reward], mean[ability]), textcoords="offset points", **place)
 
 
@@ -276,10 +278,10 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: 
 
 
 def stamp_differences(
-    fig: Figure, preset: str, n_seeds: int, dots: bool = True, note: str = "", above: float = 0.0
+    fig: Figure, preset: str, n_seeds: int, dots: bool = True, note: str = "", above: float = 0.0, least: int = 0
 ) -> None:
     """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown; `note`: a line before; `above`: inches
-    left free (`style.foot`).
+    left free (`style.foot`); `least`: the fewest seeds, where lines have different numbers and name their own.
     """
     if n_seeds == 2 and not dots:
         style.foot(fig, f"{preset}, {style.bars(n_seeds)}")
@@ -288,7 +290,8 @@ def stamp_differences(
         style.foot(fig, f"{note}\n{preset}, compared on 0 seeds".lstrip("\n"), above)
         return
     over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, taken as independent"
-    style.foot(fig, f"{note}\n{preset}, {seed_count(n_seeds)}; bars: 95 % intervals over {over}".lstrip("\n"), above)
+    counted = f"{least} to {seed_count(n_seeds)}, as named" if 0 < least < n_seeds else seed_count(n_seeds)
+    style.foot(fig, f"{note}\n{preset}, {counted}; bars: 95 % intervals over {over}".lstrip("\n"), above)
 
 
 def over_seeds(n_seeds: int, dots: bool = True) -> str:

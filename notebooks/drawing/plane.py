@@ -13,7 +13,7 @@ from llm.evidence.costs import GROUPS, compared, cost_of
 from llm.evidence.intervals import Interval
 from llm.evidence.metrics import METRICS, SAVED
 from llm.evidence.reference import CHOSEN_AT, EQUAL, GRID, LEVELS, Association, Front, Leader, Line, place_of
-from llm.methods import looks
+from llm.methods import METHODS, looks
 
 from . import panels, sentences, style
 
@@ -70,7 +70,9 @@ def main(found: Mapping[str, Front], chosen: Mapping[str, Leader], preset: str) 
     chosen_on = "; the best of each group: for each seed, by the other seeds" if several(found) else ""
     barred = max((len(front.seeds) for front in shown), default=0) >= LEAST_SEEDS
     bars_are = (
-        f"bars: 95 % over seeds at {CHOSEN_AT}" if barred else f"means over seeds; bars from {LEAST_SEEDS} seeds on"
+        f"bars: 95 % over seeds at {CHOSEN_AT}, moved apart"
+        if barred
+        else f"means over seeds; bars from {LEAST_SEEDS} seeds on"
     )
     style.foot(fig, f"{preset}, {counts(shown)}; {bars_are}{chosen_on}")
     return fig
@@ -102,9 +104,9 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
         ax.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel(PAID)
-    style.foot(
-        fig, f"{preset}, {counts(found.values())}; lines: means over seeds, as far as all of a method's seeds get"
-    )
+    hide = "where two families are the same models, one line hides the other\n" if twins(found) else ""
+    told = f"{preset}, {counts(found.values())}; lines: means over seeds, as far as all of a method's seeds get"
+    style.foot(fig, hide + told)
     return fig
 
 
@@ -121,6 +123,18 @@ def unseen(found: Mapping[str, Front]) -> str:
     names = [style.look(name).short for name in found if name not in seen(found)]
     why = "it would be no longer than a tenth of the rise, or outside of the panels"
     return sentences.plain(f"Without a line ({why}): {'; '.join(names)}.") if names else "Every family has a line."
+
+
+def twins(found: Mapping[str, Front]) -> list[str]:
+    """The families that pay the same everywhere on the same seeds, so that one's line hides the other's: "A and B (1 seed)"."""
+    alike: dict[tuple, list[Front]] = {}
+    for front in (found[name] for name in seen(drawn(found))):
+        alike.setdefault((front.seeds, np.nan_to_num(front.tax, nan=np.inf).tobytes()), []).append(front)
+    return [
+        f"{panels.several([style.look(one.family).short for one in same])} ({panels.seed_count(len(same[0].seeds))})"
+        for same in alike.values()
+        if len(same) > 1
+    ]
 
 
 def cheaper(found: Mapping[str, Front], level: float = 0.9) -> str:
@@ -176,7 +190,10 @@ def several(found: Mapping[str, Front]) -> bool:
 
 def counts(fronts: Iterable[Front]) -> str:
     """How many seeds the fronts have: "5 seeds", or "3 to 12 seeds"."""
-    found = [len(front.seeds) for front in fronts]
+    return span([len(front.seeds) for front in fronts])
+
+
+def span(found: Sequence[int]) -> str:
     least, most = min(found), max(found)
     return panels.seed_count(most) if least == most else f"{least} to {panels.seed_count(most)}"
 
@@ -212,6 +229,22 @@ def shares(lines: Sequence[Line], fronts: Mapping[str, Front]) -> str:
         table[named(one.family)] = extra
     told_first = "" if any_saved else f"No share is told at any of these levels, since {UNTAXED}. {INSTEAD}\n\n"
     return told_first + as_table(table, "method") if table else "None has rows."
+
+
+def sources(lines: Sequence[Line]) -> str:
+    """The table of methods: what their families are called here, and where they come from."""
+    there = {one.family for one in lines}
+    return sentences.markdown(
+        pd.DataFrame(
+            {
+                "called here": sentences.plain(
+                    "; ".join(look.short for name, look in method.looks.items() if name in there)
+                ),
+                "source": method.reference,
+            }
+            for method in (METHODS[name] for name in dict.fromkeys(one.method for one in lines))
+        )
+    )
 
 
 def named(family: str) -> str:
@@ -257,7 +290,8 @@ def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
     models = models[models.index.get_level_values("method").isin([*compared(), "theta"])].drop(
         EQUAL, level="family", errors="ignore"
     )
-    start = models.groupby(["family", "method", "setting_key"]).mean()
+    groups = models.groupby(["family", "method", "setting_key"])
+    start, counted = groups.mean(), groups.size()
     for predictor, ax in zip(predictors, axes, strict=True):
         for method, found in start.groupby("method"):
             group = cost_of(method).group if method in compared() else ""
@@ -274,8 +308,7 @@ def why(models: pd.DataFrame, predictors: Sequence[str], preset: str) -> Figure:
     ]
     marks.append(plt.Line2D([], [], color=theta.colour, marker="*", linestyle="none", markersize=7, label=theta.label))
     fig.legend(handles=marks, loc="outside upper center", ncols=2)
-    count = models.index.get_level_values("seed").nunique()
-    style.foot(fig, f"{preset}, {panels.seed_count(count)}; a point a model, means over seeds")
+    style.foot(fig, f"{preset}, {span(counted)} a point; a point a model, its mean over the seeds that have it")
     return fig
 
 
@@ -283,9 +316,16 @@ def ranked(found: Sequence[Association]) -> str:
     """The table of rank correlations: a line a group, a column a predictor."""
     table: dict[str, dict[str, object]] = {}
     for one in found:
-        line = table.setdefault(GROUPS.get(one.group, "all models"), {"models a seed": f"{one.models:.0f}"})
-        line[METRICS[one.predictor].words] = told(possible(one.found))
-    return as_table(table, "group")
+        counted = {"seeds": len(one.found.per_seed), "models a seed": f"{one.models:.0f}"}
+        line = table.setdefault(GROUPS.get(one.group, "all models"), counted)
+        line[METRICS[one.predictor].words] = correlation(one.found)
+    return f"Bold, from {LEAST_SEEDS} seeds on: the whole 95 % interval lies on one side of 0.\n\n{as_table(table, 'group')}"
+
+
+def correlation(found: Interval) -> str:
+    """A rank correlation with its interval; never bold below `LEAST_SEEDS`."""
+    text = told(possible(found))
+    return text if len(found.per_seed) >= LEAST_SEEDS else text.strip("*")
 
 
 def possible(found: Interval) -> Interval:

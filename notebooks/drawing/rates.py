@@ -12,7 +12,7 @@ from llm.config import Preset
 from llm.evidence import paths
 from llm.evidence.compare import AtBest
 from llm.evidence.intervals import Interval
-from llm.evidence.metrics import SAVED
+from llm.evidence.metrics import METRICS, SAVED
 from llm.evidence.shares import Models, Rate
 
 from . import gains, panels, sentences, style
@@ -95,8 +95,8 @@ def draw(ax: Axes, names: Sequence[str], found: Mapping[str, Mapping[str, Interv
 
 
 def saved(found: Mapping[str, Mapping[tuple[str, str], Interval | None]], preset: str) -> Figure:
-    """What MA saves of early stopping's tax: a panel an ability, a line for each choice of learning rates. `found`: choice -> (reward,
-    ability) -> share, None where there is none.
+    """What MA saves of early stopping's tax: a panel an ability, a line for each choice of learning rates, which names its seeds. `found`:
+    choice -> (reward, ability) -> share, None where there is none.
     """
     shares = [one for of_choice in found.values() for one in of_choice.values()]
     abilities = list(dict.fromkeys(ability for of_choice in found.values() for _, ability in of_choice))
@@ -107,15 +107,19 @@ def saved(found: Mapping[str, Mapping[tuple[str, str], Interval | None]], preset
         ax.axvline(0, color=style.GREY, linewidth=0.8)
         ax.set(xlim=(-EDGE, EDGE), title=ability_words(ability), xlabel="share of the tax saved")
         for place, of_choice in enumerate(found.values()):
+            taxed = [reward for reward in by if of_choice[reward, ability] is not None]
             for reward in by:
-                if (one := of_choice[reward, ability]) is not None:
-                    height = gains.SHIFT[reward] - place
+                height, one = gains.SHIFT[reward] - place, of_choice[reward, ability]
+                if one is not None:
                     clipped(ax, one, height, style.look("ma").colour, "o", EDGE, filled=gains.FILLED[reward])
-            if not any(of_choice[reward, ability] for reward in by):
+                elif taxed:
+                    untaxed(ax, height, -0.95 * EDGE, f"{METRICS[reward].short}: no clear tax")
+            if not taxed:
                 untaxed(ax, -place, -0.95 * EDGE, "no clear tax")
     gains.label(axes[0, 0], list(found))
     gains.legend(fig, by)
-    panels.stamp_differences(fig, preset, max((len(one.per_seed) for one in shares if one), default=0))
+    seeds = [len(one.per_seed) for one in shares if one] or [0]
+    panels.stamp_differences(fig, preset, max(seeds), least=min(seeds))
     return fig
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from llm.evidence.claims import render
-from llm.evidence.claims.ledger import Entry
+from llm.evidence.claims.book import Book
+from llm.evidence.claims.ledger import Entry, make_ledger
+from llm.evidence.claims.table import CLAIMS
 from llm.evidence.compare import Contest, Gain
 from llm.evidence.intervals import Interval
 from llm.evidence.metrics import IN_TAXES, MEAN_ABILITY, METRICS
@@ -206,6 +208,15 @@ def parts(entry: Entry) -> str:
         for (need, deciding), count in missing.items()
     ]
     return markdown(pd.DataFrame(lines))
+
+
+def judged(book: Book, name: str) -> str:
+    """What the ledger says of a claim: its verdict, and the parts that decide with their numbers; "" where none is measured."""
+    (entry,) = make_ledger(book, [claim for claim in CLAIMS if claim.id == name]).entries
+    if entry.weakest.estimate is None:
+        return ""
+    told = [f"{render.title(line)}: {render.number(line)} ({line.verdict})" for line in entry.deciding]
+    return f"{name} ({entry.claim.name}): {render.verdict(entry)}. {'; '.join(told)}."
 
 
 def framed(table: pd.DataFrame, index: str, decimals: int) -> str:

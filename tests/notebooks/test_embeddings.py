@@ -58,6 +58,33 @@ def test_a_better_equal_and_worse_one_are_told_apart(tmp_path, kept, side):
     assert "| tied | RSF | AMA, emb. apart | learned reward | " in embeddings.table(found, CALLED)
 
 
+@pytest.mark.parametrize(
+    ("tied", "untied", "said"),
+    [
+        (
+            (2.0, 1.2),
+            (0.5, 0.8),
+            "So they move more with a tied head, and that is gone where the head has a table of its own.",
+        ),
+        (
+            (2.0, 1.2),
+            (0.5, 1.1),
+            "So they move more with a tied head, and that is not gone where the head has a table of its own.",
+        ),
+        ((2.0, 0.9), (0.5, 0.8), "So even with a tied head they do not always move more."),
+        ((2.0, 1.2), (), "times as far in the tied models as those that they hold (over algorithms and 2 seeds)."),
+    ],
+)
+def test_whether_unused_tokens_move_more_is_told_for_both_heads(tied, untied, said):
+    moved = {
+        name: [{"rlhf": {"rsf": {"used": 1.0, "unused": ratio}, "dpo": {"used": 1.0, "unused": None}}} for ratio in of]
+        for name, of in (("a", tied), ("b", untied))
+        if of
+    }
+    assert embeddings.unused(moved, {"a": "tied", "b": "untied"}).endswith(said)
+    assert embeddings.unused({}, {}) == ""
+
+
 def test_without_rows_there_is_nothing_to_compare(tmp_path):
     assert embeddings.frames_of(tmp_path) == {}
     assert duels({}, "microcosm") == []

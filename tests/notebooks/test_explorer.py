@@ -120,7 +120,9 @@ def test_chance_is_the_mean_over_seeds_and_each_seeds(held, rows):
 
 
 def test_the_committed_replies_have_one_for_each_ratio_and_change_along_it():
-    for file in style.ROOT.glob("results/*/replies-seed*.json"):
+    files = list(style.ROOT.glob("results/*/replies-seed*.json"))
+    assert files
+    for file in files:
         found = json.loads(file.read_text())
         assert found["made_by"].startswith("alignment-tax show --averaged") and found["version"]
         assert all(len(one["replies"]) == len(found["alphas"]) == 11 for one in found["asked"])

@@ -23,13 +23,15 @@ from figure_checks import fits, told_apart
 from llm.config import load_preset, load_sweep, names, runnable
 from llm.evaluation.front.settings import FrontSettings
 from llm.evidence import paths
+from llm.evidence.claims.book import make_book
 from llm.evidence.claims.ledger import Entry, ledger
 from llm.evidence.claims.line import Line
 from llm.evidence.claims.table import CLAIMS
-from llm.evidence.compare import Contest, Gain, as_coarse
+from llm.evidence.compare import Contest, Gain
 from llm.evidence.frames import after, read_preset
 from llm.evidence.intervals import t_interval
 from llm.evidence.metrics import IN_TAXES
+from llm.evidence.shares import as_coarse
 from llm.evidence.summary import summary
 from rsf_rows import core, model, rows_of, write
 
@@ -342,6 +344,41 @@ def test_a_reward_that_nothing_is_compared_by_has_no_mark_in_the_legend_and_a_re
     assert [text.get_text() for text in fig.axes[-1].texts] == ["learned: too few"]
     assert "too few: the two have too few rewards in common" in " ".join(text.get_text() for text in fig.texts)
     plt.close(fig)
+
+
+def test_a_row_that_cannot_be_compared_over_all_rewards_says_so():
+    style.use()
+    found = [contest("er", (0.1, 0.1, 0.11), levels=None), contest("l1", None)]
+    fig = gains.figure(found, "microcosm")
+    assert [[text.get_text() for text in ax.texts] for ax in fig.axes] == [["learned: too few"]]
+    assert "too few rewards in common" in " ".join(text.get_text() for text in fig.texts)
+    plt.close(fig)
+
+
+def test_the_legend_tells_of_pale_marks_where_there_are_some_and_of_marks_without_ratios(tmp_path):
+    style.use()
+    extra = rows_of(0, "ma", {"alpha": 0.5}, model(0.3, 0.5))  # beaten by .4
+    rows = after(read_preset(write(tmp_path, core(0) + extra)), "rsf")
+
+    def told(family, kept=None):
+        path = paths.path(rows, family)
+        fig = fronts.figure(
+            [fronts.Line("reward", {family: path if kept is None else path[kept(path)]}, rows)], "microcosm", ["bleu"]
+        )
+        plt.close(fig)
+        return {text.get_text() for text in fig.legends[0].get_texts()}
+
+    assert "pale: beaten in both" in told("ma")
+    assert "pale: beaten in both" not in told("ma", lambda path: path["step"] != 0.5)
+    assert "an iteration" in told("early-stopping") and "an iteration" not in told("ma")
+
+
+def test_a_claim_is_judged_by_the_parts_that_decide(tmp_path):
+    book = make_book(read_preset(write(tmp_path, sum(map(core, (0, 1, 2)), []))))
+    said = sentences.judged(book, "C8b")
+    assert said.startswith("C8b (One ratio, 0.2, as a share of theta_0): ")
+    assert "MA: at least 95% of the reward's rise kept, by learned reward: " in said and ", 3 seeds (" in said
+    assert sentences.judged(book, "C12c") == ""
 
 
 def test_where_nothing_can_be_compared_verdict_and_figure_say_so_and_count_no_seeds():

@@ -13,7 +13,7 @@ import made_rows
 from drawing import plane, sentences, style
 from figure_checks import fits, told_apart
 from llm.evidence.intervals import Interval
-from llm.evidence.reference import GRID, Front, Leader, Line
+from llm.evidence.reference import GRID, Association, Front, Leader, Line
 from llm.evidence.rows import write_rows
 from llm.methods import METHODS
 from rsf_rows import core
@@ -135,6 +135,36 @@ def test_families_without_a_line_are_named_and_not_in_the_legend():
         "At 90% of the rise 1 of 2 families pay a smaller share of theta's tax than MA, 0.72"
     )
     plt.close(fig)
+
+
+def test_families_of_the_same_models_are_named_and_the_figure_says_that_one_hides_the_other():
+    def front(family, share):
+        return Front(family, METHODS[family].name, (0,), share * GRID[None], np.ones(1))
+
+    found = {"ma": front("ma", 0.8), "slerp": front("slerp", 0.5), "dera": front("dera", 0.5)}
+    assert plane.twins(found) == ["SLERP and DeRa (1 seed)"]
+    fig = plane.groups(found, "microcosm")
+    assert "one line hides the other" in " ".join(text.get_text() for text in fig.texts)
+    assert not plane.twins(found | {"dera": front("dera", 0.6)})
+    plt.close(fig)
+
+
+def test_each_method_has_one_line_with_its_source():
+    lines = [Line(name, METHODS["part"].name, 2, 5, ()) for name in ("part-input", "part-middle")]
+    assert plane.sources(lines).splitlines()[2:] == [
+        f"| input part only | input part; middle part | {METHODS['part'].reference} |"
+    ]
+
+
+def test_a_rank_correlation_names_its_seeds_and_is_bold_from_three_on():
+    found = [
+        Association(group, "forward_kl", 20.0, Interval(0.9, 0.8, 0.95, np.array(seeds)))
+        for group, seeds in (("", [0.9, 0.88, 0.92]), ("ratio", [0.88, 0.92]))
+    ]
+    assert plane.ranked(found).splitlines()[4:] == [
+        "| all models | 3 | 20 | **+0.90 [+0.80, +0.95]** |",
+        "| one ratio, or ratios by a rule | 2 | 20 | +0.90 [+0.80, +0.95] |",
+    ]
 
 
 def test_where_everything_is_measured_nothing_is_said_to_be_missing():

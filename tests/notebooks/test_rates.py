@@ -111,6 +111,7 @@ def test_shares_are_drawn_in_their_panel_hollow_by_gold_reward_and_a_missing_tax
     found = {
         "each at its best": {("reward", "bleu"): None, ("gold_reward", "bleu"): None},
         "both at 1e-4": {("reward", "bleu"): learned, ("gold_reward", "bleu"): gold},
+        "both at 1e-3": {("reward", "bleu"): replace(learned, per_seed=np.zeros(5)), ("gold_reward", "bleu"): None},
     }
     style.use()
     fig = rates.saved(found, "microcosm")
@@ -118,6 +119,7 @@ def test_shares_are_drawn_in_their_panel_hollow_by_gold_reward_and_a_missing_tax
     marks = {line.get_xdata()[0]: line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"}
     assert set(marks) == {0.3, -0.2}
     assert marks[-0.2] == style.PAPER != marks[0.3]
-    assert [text.get_text() for text in ax.texts] == ["no clear tax"]
+    assert [text.get_text() for text in ax.texts] == ["no clear tax", "gold: no clear tax"]
+    assert "microcosm, 2 to 5 seeds, as named" in " ".join(text.get_text() for text in fig.texts)
     assert [label.get_text() for label in ax.get_yticklabels()] == list(found)
-    assert sum(line.get_marker() == ">" for line in ax.lines) == 2  # the ends that lie beyond the panel
+    assert sum(line.get_marker() == ">" for line in ax.lines) == 3  # the ends that lie beyond the panel
