@@ -67,7 +67,9 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
         ("P9", f"{ONE} {name}", LEARNED, "not testable here" if name == "experience replay" else "holds")
         for name in IMITATING
     ],
-    "by gold reward likewise, but for LoRA in MLPs, which is undecided (P9)": [("P9", f"{ONE} {name}", GOLD, OF_GOLD.get(name, "holds")) for name in IMITATING],
+    "by gold reward likewise, but for LoRA in MLPs, which is undecided (P9)": [
+        ("P9", f"{ONE} {name}", GOLD, OF_GOLD.get(name, "holds")) for name in IMITATING
+    ],
     "is above distillation by both rewards, and undecided against the others (C2b)": [
         ("C2b", f"MA above {name}", reward, "holds" if name == "knowledge distillation" else "undecided")
         for name in IMITATING[:-1]
