@@ -143,7 +143,9 @@ def cheaper(found: Mapping[str, Front], level: float = 0.9) -> str:
     paid = {name: front.band[0][place] for name, front in drawn(found).items()}
     there = {name: share for name, share in paid.items() if np.isfinite(share) and name not in BOTH}
     less = [name for name in sorted(there, key=there.__getitem__) if there[name] < paid.get("ma", -np.inf)]
-    named = "; ".join(f"{style.look(name).short} {there[name]:.2f}" for name in less)
+    most = max(len(front.seeds) for front in found.values())
+    fewer = {name: f" ({panels.seed_count(n)})" for name in less if (n := len(found[name].seeds)) < most}
+    named = "; ".join(f"{style.look(name).short} {there[name]:.2f}{fewer.get(name, '')}" for name in less)
     of_ma = f"MA, {paid['ma']:.2f}" if np.isfinite(paid.get("ma", np.nan)) else "MA, which does not get there"
     return sentences.plain(
         f"At {level:.0%} of the rise {len(less)} of {len(there)} families pay a smaller share of theta's tax than {of_ma} (means over each "

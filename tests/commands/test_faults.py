@@ -83,7 +83,7 @@ FULL = {
     "tiny": (1000, "tiny.yaml", []),
     "average": (5000, "averaged", []),
     "adapt": (20_000, "ratios.path.png", [".ratios.json.state"]),
-    "draw": (1500, ".ratios.samples.jsonl.partial", [".ratios.json.state", ".ratios.samples.jsonl.partial"]),
+    "draw": (3500, ".ratios.samples.jsonl.partial", [".ratios.json.state", ".ratios.samples.jsonl.partial"]),
     "front": (20_000, "front/front.png", ["front"]),
     "pretrain": (5000, "smoke/seed0/pretraining.safetensors", ["smoke"]),
     "dpo": (5000, "dpo/own/training01.safetensors", []),

@@ -152,7 +152,7 @@ def test_families_of_the_same_models_are_named_and_the_figure_says_that_one_hide
 def test_each_method_has_one_line_with_its_source():
     lines = [Line(name, METHODS["part"].name, 2, 5, ()) for name in ("part-input", "part-middle")]
     assert plane.sources(lines).splitlines()[2:] == [
-        f"| input part only | input part; middle part | {METHODS['part'].reference} |"
+        f"| input part; middle part | {METHODS['part'].reference} |"
     ]
 
 

@@ -81,7 +81,7 @@ def shared(name):
 @pytest.mark.parametrize(
     ("name", "part", "told"),
     [
-        ("averaging", "MA above early stopping", "both at 2.5e-4 (12 seeds): MA saves {} (all abilities together)"),
+        ("averaging", "MA above early stopping", "both at 2.5e-4 (13 seeds): MA saves {} (all abilities together)"),
         (
             "real_model",
             "smollm2-135m-gpu: MA above early stopping, log-likelihood of text",

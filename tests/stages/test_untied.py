@@ -87,6 +87,6 @@ def test_a_tied_head_has_no_ratio_of_its_own():
 def test_what_was_found_lies_beside_the_other_groupings(run):
     ratios_of(run, theta(run), ENTRY, run.folder / "ama/rsf/own")
     found = json.loads((run.folder / "ama/rsf/own" / f"{ENTRY.label}.json").read_text())
-    assert list(found) == [str(alpha) for alpha in ENTRY.alphas]
-    first = found["0.4"]["path"][0]["alphas"]
+    assert list(found["found"]) == [str(alpha) for alpha in ENTRY.alphas]
+    first = found["found"]["0.4"]["path"][0]["alphas"]
     assert first == dict.fromkeys(GROUPS, pytest.approx(0.4))
