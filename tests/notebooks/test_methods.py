@@ -151,9 +151,7 @@ def test_families_of_the_same_models_are_named_and_the_figure_says_that_one_hide
 
 def test_each_method_has_one_line_with_its_source():
     lines = [Line(name, METHODS["part"].name, 2, 5, ()) for name in ("part-input", "part-middle")]
-    assert plane.sources(lines).splitlines()[2:] == [
-        f"| input part; middle part | {METHODS['part'].reference} |"
-    ]
+    assert plane.sources(lines).splitlines()[2:] == [f"| input part; middle part | {METHODS['part'].reference} |"]
 
 
 def test_a_rank_correlation_names_its_seeds_and_is_bold_from_three_on():

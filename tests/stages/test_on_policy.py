@@ -190,7 +190,9 @@ def test_warps_front_is_measured_of_one_training(run, monkeypatch):
     entry = TrainingEntry(method="warp", label="front", options=options)
     assert [len(entry.settings()), len(entry.trainings())] == [3, 1]
     rows = measure_trained(evaluator(run), entry, "own")
-    assert len(sampled) == 2 * run.preset.rsf.iterations - 1  # two runs an iteration, of which RSF has the first's samples
+    assert (
+        len(sampled) == 2 * run.preset.rsf.iterations - 1
+    )  # two runs an iteration, of which RSF has the first's samples
     moved = [values(rows, "warp", eta=eta)["weight_displacement"][0] for eta in (0.0, 0.5, 1.0)]
     assert moved[0] == 0 and moved[1] == pytest.approx(moved[2] / 2, rel=1e-4)
 
