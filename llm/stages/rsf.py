@@ -122,20 +122,17 @@ def _learned(inputs: Inputs, before: Path, iteration: int, mitigation: Mitigatio
     """(the model that one run makes of the one before, the samples that it imitated, its log)."""
     run, settings = inputs.run, inputs.run.preset.rsf
     model, tokenizer = load_model(before, run.device), load_tokenizer(before)
-    rng = run.rng(*_purpose(iteration, stream))
+    purpose = ("rsf", iteration) if stream == 1 else ("rsf", iteration, "run", stream)
+    rng = run.rng(*purpose)
     prompts = run.source.prompts("train", run.preset.prompts, settings.prompts, rng)
     plain = _plain_run(inputs, before, iteration, stream)
     if plain is None:
-        chosen, rewards = _chosen(inputs, model, tokenizer, prompts, _purpose(iteration, stream))
+        chosen, rewards = _chosen(inputs, model, tokenizer, prompts, purpose)
     else:
         chosen = read_made(chosen_file(plain, iteration), samples_of)
         rewards = read_made(log_file(plain, iteration), lambda log: {name: log[name] + 0.0 for name in REWARDS})
     trained, losses = _imitated(inputs, model, tokenizer, chosen, mitigation, rng)
     return trained, chosen, log_of(iteration, inputs.optimiser.lr, rewards, losses)
-
-
-def _purpose(iteration: int, stream: int) -> tuple[str | int, ...]:
-    return ("rsf", iteration) if stream == 1 else ("rsf", iteration, "run", stream)
 
 
 def _plain_run(inputs: Inputs, before: Path, iteration: int, stream: int) -> Path | None:

@@ -31,6 +31,11 @@ from .settings import AdaptSettings, Sources
 Progress = Callable[[str, int, int, AmaState | None], None]
 
 
+def samples_file(out: Path) -> Path:
+    """Where D_theta's candidates are kept, of a run that draws them itself."""
+    return out.with_suffix(".samples.jsonl")
+
+
 @dataclass(frozen=True)
 class RunState:
     """The state file of a run that was stopped: whose run it is, and how far that has come."""
@@ -53,9 +58,10 @@ class RunState:
                     f"out is {str(out)!r}, for which {path.name} holds a run with other arguments; "
                     "finish that one, or remove the file."
                 )
-        if out.with_suffix(".samples.jsonl").exists() and "prompts" in run["sources"]:
-            raise UserError(f"{out.with_suffix('.samples.jsonl')} exists; give it as --data, or remove it.")
-        partial_of(out.with_suffix(".samples.jsonl")).unlink(missing_ok=True)  # of a run whose state is gone
+        samples = samples_file(out)
+        if samples.exists() and "prompts" in run["sources"]:
+            raise UserError(f"{samples} exists; give it as --data, or remove it.")
+        partial_of(samples).unlink(missing_ok=True)  # of a run whose state is gone
         state = cls(path, run, None)
         state.save(None)
         return state
@@ -118,7 +124,7 @@ def adapt_files(
             warn(note)
         result, comparison = _optimised(pair, tokens, settings, place, state, progress)
     except UserError:
-        if not partial_of(out.with_suffix(".samples.jsonl")).exists():  # nothing to go on with
+        if not partial_of(samples_file(out)).exists():  # nothing to go on with
             state.path.unlink(missing_ok=True)
         raise
     used = described_file(data) | {"used": len(tokens), "left_out": left_out}
@@ -199,7 +205,7 @@ def _sampled(
     pair: Pair, sources: Sources, out: Path, settings: AdaptSettings, device: torch.device, progress: Progress
 ) -> Path:
     """The file of D_theta's candidates, made now unless an earlier run has."""
-    data = out.with_suffix(".samples.jsonl")
+    data = samples_file(out)
     if data.exists():
         return data
     prompts = read_prompts(sources.prompts)

@@ -95,15 +95,19 @@ def sharding(hardware: Hardware) -> dict | None:
 
 
 def release(accelerator) -> None:
-    """Free the memory of what was prepared, once nothing else refers to it: models refer to themselves, so they wait for the collector."""
+    """Free the memory of what was prepared, once nothing else refers to it."""
+    accelerator.free_memory()
+    collect()
+
+
+def collect() -> None:
+    """Free the memory of models that nothing refers to: they refer to themselves, so they wait for the collector."""
     import gc
 
     import torch
 
-    accelerator.free_memory()
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing where no GPU is in use
 
 
 def make_accelerator(hardware: Hardware, split: Split):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ...config.trainers import Hardware, Writing
 from ...errors import UserError
+from .processes import collect
 
 # By which a process knows its place in a launch; vLLM would take it for its own.
 LAUNCH = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE GROUP_RANK ROLE_RANK MASTER_ADDR MASTER_PORT".split()
@@ -136,12 +137,9 @@ def _environment(gpu: int) -> dict[str, str]:
 
 
 def _memory(gpu: int) -> float:
-    import gc
-
     import torch
 
-    gc.collect()  # a learner refers to itself, so what it had is not freed before
-    torch.cuda.empty_cache()
+    collect()
     free, total = torch.cuda.mem_get_info(gpu)
     return 0.9 * free / total
 
