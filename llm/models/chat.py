@@ -182,10 +182,8 @@ def _around(tokenizer) -> tuple[str, str]:
     if not tokenizer.chat_template:
         return "", ""
     question, word = [{"role": "user", "content": "a"}], "b"
-    whole, opening = (
-        _templated(tokenizer, [*question, {"role": "assistant", "content": word}]),
-        _opening(tokenizer, question),
-    )
+    opening = _opening(tokenizer, question)
+    whole = _templated(tokenizer, [*question, {"role": "assistant", "content": word}])
     rest = whole.removeprefix(opening)
     gap = rest[: len(rest) - len(rest.lstrip())]
     if not whole.startswith(opening) or not rest.startswith(gap + word):

@@ -18,11 +18,9 @@ def rule_for(reward_model) -> Callable[..., list[Tokens]]:
     """The rule for ids of what a reward model of any making reads: it was trained on replies with their end token, as ours are, or on
     whole conversations as the chat template writes them, so that it reads the last of what follows that token.
     """
-    told = reward_model.config
-    ours = getattr(told, "reward_reads", None) == REPLIES or hasattr(
-        told, "reward_pooling"
-    )  # older ones say this alone
-    return partial(encode_together, closing=not ours)
+    config = reward_model.config
+    older = hasattr(config, "reward_pooling")  # what ours said before they had `reward_reads`
+    return partial(encode_together, closing=not older and getattr(config, "reward_reads", None) != REPLIES)
 
 
 @torch.no_grad()
