@@ -20,7 +20,7 @@ def up_to_date(output: Path, *inputs: Path) -> bool:
     """Whether a file is there and not older than the files it was made from, which must be there too."""
     if not all(path.is_file() for path in (output, *inputs)):
         return False
-    return output.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in inputs)
+    return output.stat().st_mtime_ns >= max((path.stat().st_mtime_ns for path in inputs), default=0)
 
 
 @contextmanager
@@ -142,18 +142,21 @@ def read_made(path: Path, take: Callable[[Any], Any] = lambda content: content) 
 
 
 def kept_answer(path: Path, asked: Any, inputs: Iterable[Path], find: Callable[[], Any]) -> Any:
-    """What `find` gives for what is `asked`, both JSON: kept in the file, and found anew where that is older than `inputs` or was asked else."""
+    """What `find` gives for what is `asked`, both JSON: kept in the file, and found anew where that is older than `inputs` or was asked else.
+
+    Of several processes that ask at a time one finds it, and the others wait for it.
+    """
     asked = json.loads(json.dumps(asked))
-    if up_to_date(path, *inputs):
-        before, found = read_made(
-            path,
-            lambda content: (
-                [content.get(key) for key in ("asked", "found")] if isinstance(content, dict) else (None, None)
-            ),
-        )
-        if before == asked:
-            return found
-    write_json(path, {"asked": asked, "found": find()})
+
+    def kept(content: Any) -> tuple[Any, Any]:
+        return (content.get("asked"), content.get("found")) if isinstance(content, dict) else (None, None)
+
+    with by_one(path):
+        if up_to_date(path, *inputs):
+            before, found = read_made(path, kept)
+            if before == asked:
+                return found
+        write_json(path, {"asked": asked, "found": find()})
     return read_made(path, lambda content: content["found"])
 
 

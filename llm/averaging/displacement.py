@@ -80,7 +80,7 @@ def saved_effect(
         low, average = theta_0[name], made[name]
         stride = STRIDE if low.numel() > WHOLE else 1
         flat = [tensor.reshape(-1)[::stride].double().cpu() for tensor in (low, high, average)]
-        rounded = flat[2].float().to(pair.stored.get(name, high.dtype)).double()
+        rounded = _as_stored(flat[2], pair.stored.get(name, high.dtype))
         if ratios is None:
             (exact := Effect()).add(flat[0], flat[1], flat[2], 0.0)
             ratio = exact.alpha or 0.0
@@ -93,10 +93,13 @@ def saved_effect(
 def count_saved(
     effect: Effect, low: torch.Tensor, high: torch.Tensor, ratio: float, kind: torch.dtype, stands_for: int
 ) -> None:
-    """Add to `effect` the linear average of fp64 values, rounded to `kind` as folders are (through fp32 for 16 bits)."""
-    exact = (1 - ratio) * low + ratio * high
-    made = exact.float().to(kind).double() if kind.itemsize < 4 else exact.to(kind).double()
-    effect.add(low, high, made, ratio, stands_for)
+    """Add to `effect` the linear average of fp64 values, rounded to `kind` as folders are."""
+    effect.add(low, high, _as_stored((1 - ratio) * low + ratio * high, kind), ratio, stands_for)
+
+
+def _as_stored(exact: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """fp64 values as a folder of `kind` holds them, through fp32 for 16 bits."""
+    return (exact.float() if kind.itemsize < 4 else exact).to(kind).double()
 
 
 def in_steps(before: torch.Tensor, after: torch.Tensor, kind: torch.dtype) -> torch.Tensor:

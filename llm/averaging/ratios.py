@@ -38,7 +38,7 @@ class Gradient:
 class Recipe:
     """What is averaged at which ratio; `resolve` applies it to a model's tensor names.
 
-    alphas: one ratio for everything, a ratio per group in the order of `groups.labels`, label -> ratio, or a gradient.
+    alphas: one ratio for everything, a ratio per group in the order of `llm.grouping.labels`, label -> ratio, or a gradient.
     rest: the ratio, 0 or 1, of groups that a mapping does not name, which stay theta_0's or theta's; None if it has to name all.
     rule: what gives each tensor its ratio by its name and the one ratio `alphas` (`averaging.schedule`), instead of the grouping.
     only: a regular expression; tensors in whose names it is not found stay theta's. most: the largest ratio, above 1 beyond theta.

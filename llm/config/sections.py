@@ -71,7 +71,7 @@ class Reward(Trained):
     """
 
     head: Literal["drawn", "zero", "fitted"]
-    penalty: Positive | None  # of a fitted head, on its squared size (`llm.stages.reward_head`)
+    penalty: Positive | None  # of a fitted head, on its squared size (`llm.stages.reward`)
     layers: Count | None  # theta_0's first ones that the reward model is made of; null: all
     pooling: Literal["last", "mean"]  # whether the head reads the last token, or the mean over the reply's
     batch: Count

@@ -251,7 +251,7 @@ def at_best_rates(
 def on_every_seed(path: pd.DataFrame) -> pd.DataFrame:
     """A path's models at the steps that every seed has."""
     has = path.groupby("step")["seed"].nunique()
-    return path[path["step"].isin(has.index[has == has.max()])]
+    return path[path["step"].isin(has.index[has == path["seed"].nunique()])]
 
 
 def best_step(path: pd.DataFrame, least_reward: float) -> float:

@@ -34,7 +34,7 @@ class Row(BaseModel):
     """One measured number.
 
     `value` and `stderr` (None: not known) are in the metric's own unit: qa, reading_f1 and win_rate in [0, 1], bleu in
-    [0, 100], length in tokens, rewards unbounded. `stderr` is the standard error over the `n` items of the
+    [0, 100], length in words, rewards unbounded. `stderr` is the standard error over the `n` items of the
     row, never over seeds. `setting` is what identifies the model beyond its method, for example {"part":
     "input", "alpha": 0.2}; alpha is the post-RLHF share. `seconds` is the wall-clock time of the measurement.
     `items` (in the rows of presets that keep them) is what each item contributed, to `DECIMALS` places, in an order that is

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..averaging.ama.optimise import optimise_ratios
 from ..averaging.ama.parameterise import middle_weights, penalty
@@ -21,7 +20,7 @@ from ..config import AveragingEntry
 from ..data.records import ChoiceItem, GenerationItem
 from ..errors import UserError
 from ..files import kept_answer
-from ..models.batches import IGNORED
+from ..models.batches import Batch
 from ..models.chat import imitation_batch
 from ..models.loading import load_model, load_reward_model, load_tokenizer
 from ..models.reader import Reader
@@ -122,7 +121,7 @@ def find_ratios(
     found = {}
     for alpha in entry.alphas:
         drawn = _batches(rows, tokenizer, settings.batch, settings.steps, run.rng("adapt", entry.label))
-        batches = [{name: part.to(run.device) for name, part in batch.items()} for batch in drawn]
+        batches = [batch.to(run.device).labelled() for batch in drawn]
         models = (between.model, between.theta_0, between.theta, between.assignment)
         pull = penalty(weights, alpha) if regulariser else None
         how: dict = {"steps": settings.steps, "lr": settings.lr}
@@ -134,7 +133,7 @@ def find_ratios(
     return found
 
 
-def _batches(rows: list[dict], tokenizer, size: int, steps: int, rng: np.random.Generator) -> Iterator[dict]:
+def _batches(rows: list[dict], tokenizer, size: int, steps: int, rng: np.random.Generator) -> Iterator[Batch]:
     """One batch a step, the samples in a new random order each time they are through."""
     order: list[int] = []
     for _ in range(steps):
@@ -142,6 +141,4 @@ def _batches(rows: list[dict], tokenizer, size: int, steps: int, rng: np.random.
             order = rng.permutation(len(rows)).tolist()
         chosen, order = order[:size], order[size:]
         replies = [(rows[i]["prompt"], rows[i]["reply"], rows[i]["finished"]) for i in chosen]
-        batch = imitation_batch(tokenizer, replies)
-        labels = torch.where(batch.weights > 0, batch.ids, IGNORED)
-        yield {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": labels}
+        yield imitation_batch(tokenizer, replies)

@@ -9,6 +9,7 @@ principal cosines. By chance: the tasks of the blocks of examples are exchanged 
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -134,9 +135,11 @@ def gradient_blocks(
         outputs[number] = output[0] if isinstance(output, tuple) else output
         outputs[number].retain_grad()
 
-    hooks = [stack[number].register_forward_hook(partial(keep, number)) for number in numbers]
     sums: NDArray | None = None
-    try:
+    with ExitStack() as during:
+        during.callback(model.zero_grad, set_to_none=True)
+        for number in numbers:
+            during.enter_context(stack[number].register_forward_hook(partial(keep, number)))
         for first in range(0, len(examples), BLOCKS):
             some = examples[first : first + BLOCKS]
             batch = pad_replies(some, evaluator.tokenizer.pad_token_id).to(model.device)
@@ -151,10 +154,6 @@ def gradient_blocks(
             found = torch.stack([torch.einsum("btd,bte->bde", slope, slope) for slope in slopes]).cpu().numpy()
             sums = np.zeros((len(numbers), BLOCKS, *found.shape[2:])) if sums is None else sums
             sums[:, : len(some)] += found
-    finally:
-        for hook in hooks:
-            hook.remove()
-        model.zero_grad(set_to_none=True)
     assert sums is not None
     return sums
 

@@ -12,7 +12,7 @@ from ..averaging.whole.free import opening, write
 from ..config.sections import OWN_LENGTH
 from ..data.records import Prompt
 from ..errors import UserError
-from ..files import read_made, up_to_date, write_json
+from ..files import by_one, read_made, up_to_date, write_json
 from ..models.batches import Tokens
 from ..models.chat import context_of, ids_of_prompts
 from ..models.loading import load_model, load_tokenizer
@@ -67,8 +67,9 @@ def own_samples(
     found: list[Tokens] = []
     for block in range(-(-count // BLOCK)):
         file = run.folder / "samples" / name / f"{kind}{'' if kind == 'replies' else f'-{length}'}-{block}.json"
-        if not up_to_date(file, writer / "config.json"):
-            write_json(file, [one._asdict() for one in _drawn(run, means(run), writer, kind, block, length)])
+        with by_one(file):
+            if not up_to_date(file, writer / "config.json"):
+                write_json(file, [one._asdict() for one in _drawn(run, means(run), writer, kind, block, length)])
         found += read_made(file, _tokens)
     return found[:count]
 

@@ -32,8 +32,10 @@ def read_log(out: Path, iteration: int) -> dict:
     """The log of an iteration of PPO; UserError where it lacks a number by which training goes on."""
 
     def take(log: dict) -> dict:
-        numbers = [log[key] + 0.0 for key in ("reward", "length", "unfinished", "critic_loss", "restarts")]
-        return log | {"collapse": log["collapse"], "fresh_critic": log["fresh_critic"]} if numbers else log
+        for key in ("reward", "length", "unfinished", "critic_loss", "restarts"):
+            if not isinstance(log[key], int | float):
+                raise TypeError(key)
+        return log | {key: log[key] for key in ("collapse", "fresh_critic")}
 
     return read_made(log_file(out, iteration), take)
 

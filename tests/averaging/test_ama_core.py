@@ -7,12 +7,13 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm.averaging.ama.gradient import IGNORED, ratio_gradient, reply_loss
+from llm.averaging.ama.gradient import ratio_gradient, reply_loss
 from llm.averaging.ama.optimise import optimise_ratios
 from llm.averaging.ama.parameterise import on_omega
 from llm.averaging.live import average, tied
 from llm.errors import UserError
 from llm.grouping import Grouping, assign, labels
+from llm.models.batches import IGNORED
 from microcosm_runs import tiny_model
 
 STEP = 1e-5

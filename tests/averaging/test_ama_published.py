@@ -20,7 +20,7 @@ def test_the_forward_pass_keeps_the_first_numerators(eps, which):
     """theta_0's shares v K (sigmoid(s_0) + eps) / sum (sigmoid(s) + eps), by hand; of the head too, whose slope is the denominator's."""
     v, start = 0.2, float(np.log(0.2 / 0.8))
     s = torch.tensor([start - 1, start + 2, start], dtype=torch.float64, requires_grad=True)
-    found = frozen([start] * 3, eps, which)(s, 1 - v)
+    found = frozen([start] * 3, eps, 1 - v, which)(s)
     old = torch.tensor(start, dtype=torch.bfloat16).item()
     sigmoid = lambda x: 1 / (1 + np.exp(-x))
     below = sum(sigmoid(x) + eps for x in s.tolist())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ama_models import batch, pair
 from llm.averaging.ama.gradient import engine_for
 from llm.averaging.ama.optimise import AmaState, descend, optimise_ratios
-from llm.averaging.ama.parameterise import as_printed, middle_weights, on_omega, penalty, placement, projected
+from llm.averaging.ama.parameterise import as_printed, middle_weights, penalty, placement, projected
 from llm.averaging.ama.samples import batches
 from llm.averaging.ama.settings import Search
 from llm.config import load_preset
@@ -28,8 +28,8 @@ ALPHAS = st.floats(0, 1) | st.sampled_from([0.0, 1.0, 1e-12, 1 - 1e-12, 5e-324, 
 @settings(max_examples=300, deadline=None)
 @given(NUMBERS, ALPHAS, st.sampled_from([0.0, 0.1, 0.2, 0.9]), st.sampled_from(["sigmoid", "paper"]))
 def test_ratios_stay_in_omega_for_every_mean(numbers, alpha, eps, kind):
-    place = placement(kind, eps if kind == "paper" else 0.0)
-    ratios = place(torch.tensor(numbers, dtype=torch.float64), alpha)
+    place = placement(kind, eps if kind == "paper" else 0.0, alpha)
+    ratios = place(torch.tensor(numbers, dtype=torch.float64))
     assert ratios.mean().item() == pytest.approx(alpha, abs=1e-12)
     assert ratios.min() >= 0 and ratios.max() <= 1
 
@@ -38,23 +38,23 @@ def test_ratios_stay_in_omega_for_every_mean(numbers, alpha, eps, kind):
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=6, unique=True), st.floats(0.05, 0.95))
 def test_gradients_through_both_parameterisations_are_those_of_finite_differences(numbers, alpha):
     weights = torch.arange(1.0, len(numbers) + 1, dtype=torch.float64)
-    for place in (placement("sigmoid", 0.0), placement("paper", 0.1)):
+    for place in (placement("sigmoid", 0.0, alpha), placement("paper", 0.1, alpha)):
         s = torch.tensor(numbers, dtype=torch.float64, requires_grad=True)
-        ratios = place(s, alpha)
+        ratios = place(s)
         if ((ratios.detach() - 1).abs() < 1e-4).any():
             continue  # next to a bound the projection has a kink
         (weights @ ratios).backward()
         for k in range(len(numbers)):
             step = torch.zeros_like(s).index_fill_(0, torch.tensor(k), 1e-6)
             with torch.no_grad():
-                slope = (weights @ (place(s + step, alpha) - place(s - step, alpha))).item() / 2e-6
+                slope = (weights @ (place(s + step) - place(s - step))).item() / 2e-6
             assert s.grad[k].item() == pytest.approx(slope, rel=1e-5, abs=1e-7)
 
 
 def test_equation_11_is_kept_where_it_stays_below_1_and_projected_where_not():
     s = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64)
     a = torch.sigmoid(s) + 0.2
-    torch.testing.assert_close(placement("paper", 0.2)(s, 0.4), 3 * 0.4 * a / a.sum())
+    torch.testing.assert_close(placement("paper", 0.2, 0.4)(s), 3 * 0.4 * a / a.sum())
     raw = as_printed(s, 0.7, 0.0)
     assert raw.max() > 1
     found = projected(raw, 0.7)
@@ -80,7 +80,7 @@ def test_eps_bounds_the_spread_of_equation_11(eps, low, high):
 )
 def test_parameterisations_that_do_not_exist_are_refused(kind, eps, said):
     with pytest.raises(UserError, match=said):
-        placement(kind, eps)
+        placement(kind, eps, 0.5)
 
 
 def test_regulariser_weighs_the_middle_as_the_authors_do():
@@ -110,8 +110,8 @@ def bowl(centre):
 
 def test_descent_finds_the_nearest_point_of_omega_and_its_corners():
     def found(alpha, **centre):
-        place, rate = placement("sigmoid", 0.0), lambda step: 0.2 * (1 - step / 300)
-        result = descend(bowl(centre), list(centre), alpha, [{}] * 300, place, steps=300, lr=rate)
+        place, rate = placement("sigmoid", 0.0, alpha), lambda step: 0.2 * (1 - step / 300)
+        result = descend(bowl(centre), list(centre), [{}] * 300, place, steps=300, lr=rate)
         return list(result.alphas.values())
 
     assert found(0.5, a=0.6, b=0.8, c=0.4) == pytest.approx([0.5, 0.7, 0.3], abs=2e-3)
@@ -127,9 +127,8 @@ def test_a_strong_regulariser_keeps_the_ratios_equal():
         result = descend(
             bowl(centre),
             list(centre),
-            0.5,
             [{}] * 200,
-            placement("sigmoid", 0.0),
+            placement("sigmoid", 0.0, 0.5),
             steps=200,
             lr=lambda step: 0.1 * (1 - step / 200),
             regulariser=penalty(weights, 0.5),
@@ -155,13 +154,13 @@ def test_a_stopped_run_goes_on_to_the_same_numbers_through_json():
 
 
 def test_descent_refuses_what_it_cannot_use():
-    place = placement("sigmoid", 0.0)
     with pytest.raises(UserError, match="alpha = 1.2 is not allowed; allowed are numbers from 0 to 1"):
-        descend(bowl({"a": 0}), ["a"], 1.2, [], place, steps=1, lr=0.1)
+        placement("sigmoid", 0.0, 1.2)
+    place = placement("sigmoid", 0.0, 0.2)
     with pytest.raises(UserError, match="batches ended after 2 of 3 steps"):
-        descend(bowl({"a": 0}), ["a"], 0.2, [{}, {}], place, steps=3, lr=0.1)
+        descend(bowl({"a": 0}), ["a"], [{}, {}], place, steps=3, lr=0.1)
     with pytest.raises(UserError, match="the loss is nan at step 0"):
-        descend(lambda *_: (float("nan"), torch.zeros(1)), ["a"], 0.2, [{}], place, steps=1, lr=0.1)
+        descend(lambda *_: (float("nan"), torch.zeros(1)), ["a"], [{}], place, steps=1, lr=0.1)
 
 
 def uneven(name):
@@ -204,9 +203,8 @@ def test_2000_samples_end_in_the_ratios_of_a_grid_search():
     found = descend(
         engine.gradient,
         labels(assignment),
-        0.5,
         batches(samples, 40, steps, np.random.default_rng(0), padding=2),
-        on_omega,
+        placement("sigmoid", 0.0, 0.5),
         steps=steps,
         lr=lambda step: 0.15 * (1 - step / steps),
     )

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from llm.errors import UserError
-from llm.files import marks, parse_json, put_between, read_lines, read_made, read_text, write_text, written
+from llm.files import kept_answer, marks, parse_json, put_between, read_lines, read_made, read_text, write_text, written
 
 BEGIN, END = marks("table")
 
@@ -142,3 +142,18 @@ def test_a_byte_order_mark_is_read_over_and_all_of_unicode_is_text(tmp_path):
     (tmp_path / "a.jsonl").write_bytes('\ufeff{"a": "\u2028 \U0001f600"}\n\n\ufeff{"a": "\\ud83d\\ude00"}'.encode())
     assert [row for _, row in read_lines(tmp_path / "a.jsonl")] == [{"a": "\u2028 \U0001f600"}, {"a": "\U0001f600"}]
     assert read_text(tmp_path / "a.jsonl", 3) == '\ufeff{"'
+
+
+@pytest.mark.parametrize("inputs", [[], ["made from"]])
+def test_an_answer_is_found_once_and_anew_for_another_question_or_newer_inputs(tmp_path, inputs):
+    inputs, calls = [tmp_path / name for name in inputs], []
+    for path in inputs:
+        path.write_text("")
+
+    def answer(asked):
+        return kept_answer(tmp_path / "kept.json", asked, inputs, lambda: calls.append(asked) or len(calls))
+
+    assert [answer({"a": (1,)}), answer({"a": [1]}), answer({"a": [2]}), answer({"a": [2]})] == [1, 1, 2, 2]
+    for path in inputs:
+        os.utime(path, ns=(0, (tmp_path / "kept.json").stat().st_mtime_ns + 1))
+    assert answer({"a": [2]}) == (3 if inputs else 2)

@@ -119,7 +119,7 @@ def test_ama_learns_from_the_replies_alone_and_sees_every_sample(run, rows):
     samples = json.loads((run.folder / "ama" / "rsf" / "own" / "kept.json").read_text())["found"]
     learned = []
     for batch in _batches(samples, tokenizer, 3, len(samples) // 3, np.random.default_rng(0)):
-        for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):
+        for ids, mask, labels in zip(*batch.labelled().values(), strict=True):
             said = labels[labels != IGNORED].tolist()
             length = int(mask.sum())
             assert ids[length - len(said) : length].tolist() == said  # the end of what is not padding

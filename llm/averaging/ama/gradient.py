@@ -10,7 +10,7 @@ more passes over the weights than a plain one. `ratio_gradient`: the averaged we
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -20,10 +20,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ...errors import UserError
 from ...grouping import labels, ratios
+from ...models.batches import IGNORED
 from ..live import mix_, mix_into
 from .parameterise import shares
 
-IGNORED = -100  # the label of tokens that are not of a reply
 _BLOCK = 1 << 20  # elements widened at a time, so that temporaries stay small next to any layer
 
 Gradient = Callable[[Mapping[str, float], dict], tuple[float, torch.Tensor]]
@@ -121,17 +121,14 @@ def ratio_gradient(
 
         return hook
 
-    moving = [(n, p) for n, p in model.named_parameters() if assignment[n] in share]
-    frozen = [p for n, p in model.named_parameters() if assignment[n] not in share]
-    hooks = [p.register_post_accumulate_grad_hook(reduce(n)) for n, p in moving]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    loss = reply_loss(model, batch)
-    loss.backward()
-    for hook in hooks:
-        hook.remove()
-    for parameter in frozen:
-        parameter.requires_grad_(True)
+    with ExitStack() as during:
+        for name, parameter in model.named_parameters():
+            if assignment[name] in share:
+                during.enter_context(parameter.register_post_accumulate_grad_hook(reduce(name)))
+            else:
+                during.callback(parameter.requires_grad_(False).requires_grad_, True)
+        loss = reply_loss(model, batch)
+        loss.backward()
     return loss.item(), gradient
 
 
@@ -182,16 +179,12 @@ def mixing(
     """
     holders = _holders(model, assignment)
     swap = _Swap(theta, {name: ratios.get(assignment[name]) for _, names in holders for name in names.values()})
-    handles = []
-    for module, names in holders:
-        handles.append(module.register_forward_pre_hook(swap.enter(names)))
-        handles.append(module.register_forward_hook(swap.leave, always_call=True))
-    try:
-        with saved_tensors_hooks(swap.pack, swap.unpack):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as during:
+        for module, names in holders:
+            during.enter_context(module.register_forward_pre_hook(swap.enter(names)))
+            during.enter_context(module.register_forward_hook(swap.leave, always_call=True))
+        during.enter_context(saved_tensors_hooks(swap.pack, swap.unpack))
+        yield
     missed = sorted(swap.ratios.keys() - swap.seen)
     if missed:
         raise Unmixable(f"{missed[0]} is used without a call of its module, so it cannot be mixed on the way.")

@@ -19,9 +19,10 @@ from .parameterise import placement
 
 @dataclass(frozen=True)
 class AmaResult:
-    """The ratios found, group -> ratio, and the path to them: {"step", "loss", "alphas"} before each step."""
+    """The ratios found, group -> ratio; the numbers s behind them, (groups,); the path to them: {"step", "loss", "alphas"} before each step."""
 
     alphas: dict[str, float]
+    s: list[float]
     path: list[dict]
 
 
@@ -29,12 +30,12 @@ class AmaResult:
 class AmaState:
     """All that a later call needs to go on, after `len(path)` steps; plain numbers, so that JSON keeps it exactly.
 
-    s: the free numbers, (groups,). first, second: Adam's running moments of their gradient, (groups,).
+    s: the free numbers, (groups,). first, second: Adam's running moments of their gradient, (groups,); none before the first step.
     """
 
     s: list[float]
-    first: list[float]
-    second: list[float]
+    first: list[float] = field(default_factory=list)
+    second: list[float] = field(default_factory=list)
     path: list[dict] = field(default_factory=list)
 
 
@@ -71,13 +72,11 @@ def optimise_ratios(
     Raises:
         UserError: alpha outside [0, 1], an unknown parameterisation, fewer batches than steps, a loss that is not finite.
     """
-    place = placement(parameterisation, eps)
     result = descend(
         lambda alphas, batch: ratio_gradient(model, theta_0, theta, assignment, alphas, batch),
         labels(assignment),
-        alpha,
         batches,
-        place,
+        placement(parameterisation, eps, alpha),
         steps=steps,
         lr=lr,
         regulariser=regulariser,
@@ -91,9 +90,8 @@ def optimise_ratios(
 def descend(
     gradient: Gradient,
     groups: list[str],
-    alpha: float,
-    batches: Iterable[dict],
-    place: Callable[[torch.Tensor, float], torch.Tensor],
+    batches: Iterable,
+    place: Callable[[torch.Tensor], torch.Tensor],
     *,
     steps: int,
     lr: float | Callable[[int], float],
@@ -102,23 +100,21 @@ def descend(
     state: AmaState | None = None,
     progress: Callable[[AmaState], None] | None = None,
 ) -> AmaResult:
-    """Minimise the loss over the ratios of `groups` with mean `alpha`, from equal ratios or from `state`.
+    """Minimise the loss over the ratios of `groups` that `place` allows, from those of s = 0 or from `state`.
 
     gradient: (group -> ratio, batch) -> (loss, its slopes (groups,)).
     batches: one a step, beginning with the first step that is left.
-    place: (s, alpha) -> ratios (`parameterise.placement`).
+    place: s -> ratios (`parameterise.placement`).
     lr: Adam's rate on s, or step (0, 1, ..) -> rate. regulariser, of_numbers: of the ratios and of s, added to the loss.
-    Raises UserError for an alpha outside [0, 1], fewer batches than steps, or a loss that is not finite.
+    Raises UserError for fewer batches than steps, or a loss that is not finite.
     """
-    if not 0 <= alpha <= 1:
-        raise UserError(f"alpha = {alpha} is not allowed; allowed are numbers from 0 to 1.")
     s, adam, path = _start(len(groups), state)
     batches = iter(batches)
     for step in range(len(path), steps):
         batch = next(batches, None)
         if batch is None:
             raise UserError(f"batches ended after {step} of {steps} steps; give one batch a step.")
-        alphas = place(s, alpha)
+        alphas = place(s)
         loss, slopes = gradient(_named(groups, alphas), batch)
         if not isfinite(loss):
             raise UserError(f"the loss is {loss} at step {step}; allowed are finite numbers, so look at the weights.")
@@ -131,7 +127,7 @@ def descend(
         adam.step()
         if progress:
             progress(_state(s, adam, path))
-    return AmaResult(_named(groups, place(s.detach(), alpha)), path)
+    return AmaResult(_named(groups, place(s.detach())), s.tolist(), path)
 
 
 def _start(count: int, state: AmaState | None) -> tuple[torch.Tensor, torch.optim.Adam, list[dict]]:

@@ -16,10 +16,10 @@ BISECTIONS = 100
 PARAMETERISATIONS = ("sigmoid", "paper")
 
 
-def placement(parameterisation: str, eps: float) -> Callable[[torch.Tensor, float], torch.Tensor]:
-    """(s, alpha) -> ratios in Omega: `on_omega` for "sigmoid", eq. 11 with `eps` >= 0, projected, for "paper".
+def placement(parameterisation: str, eps: float, alpha: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """s -> ratios in Omega of mean `alpha`: `on_omega` for "sigmoid", eq. 11 with `eps` >= 0, projected, for "paper".
 
-    Raises UserError for another name, a negative eps, or an eps that "sigmoid" has no use for.
+    Raises UserError for another name, a negative eps or one that "sigmoid" has no use for, or an alpha outside [0, 1].
     """
     if parameterisation not in PARAMETERISATIONS:
         raise UserError(
@@ -27,11 +27,13 @@ def placement(parameterisation: str, eps: float) -> Callable[[torch.Tensor, floa
         )
     if not 0 <= eps < float("inf"):
         raise UserError(f"eps = {eps} is not allowed; allowed are finite numbers from 0.")
+    if parameterisation == "sigmoid" and eps:
+        raise UserError(f"eps = {eps} is not allowed with parameterisation 'sigmoid'; allowed is 0.")
+    if not 0 <= alpha <= 1:
+        raise UserError(f"alpha = {alpha} is not allowed; allowed are numbers from 0 to 1.")
     if parameterisation == "sigmoid":
-        if eps:
-            raise UserError(f"eps = {eps} is not allowed with parameterisation 'sigmoid'; allowed is 0.")
-        return on_omega
-    return lambda s, alpha: projected(as_printed(s, alpha, eps), alpha)
+        return lambda s: on_omega(s, alpha)
+    return lambda s: projected(as_printed(s, alpha, eps), alpha)
 
 
 def on_omega(s: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -55,13 +57,16 @@ def on_omega(s: torch.Tensor, alpha: float) -> torch.Tensor:
 def _shift(s: torch.Tensor, alpha: float) -> torch.Tensor:
     """t with mean(sigmoid(s + t)) = alpha, by bisection: the mean rises with t from 0 to 1."""
     logit = torch.logit(torch.tensor(alpha, dtype=s.dtype))
-    low, high = logit - s.max(), logit - s.min()
+    return _where_mean_is(alpha, lambda t: torch.sigmoid(s + t), logit - s.max(), logit - s.min())
+
+
+def _where_mean_is(
+    alpha: float, values: Callable[[torch.Tensor], torch.Tensor], low: torch.Tensor, high: torch.Tensor
+) -> torch.Tensor:
+    """The t between low and high at which the mean of `values`, which rises with t, is alpha."""
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        if torch.sigmoid(s + middle).mean() < alpha:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if values(middle).mean() < alpha else (low, middle)
     return (low + high) / 2
 
 
@@ -79,14 +84,7 @@ def projected(ratios: torch.Tensor, alpha: float) -> torch.Tensor:
     if ratios.min() >= 0 and ratios.max() <= 1:
         return ratios
     fixed = ratios.detach()
-    low, high = -fixed.max(), 1 - fixed.min()
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        if (fixed + middle).clamp(0, 1).mean() < alpha:
-            low = middle
-        else:
-            high = middle
-    t = (low + high) / 2
+    t = _where_mean_is(alpha, lambda t: (fixed + t).clamp(0, 1), -fixed.max(), 1 - fixed.min())
     # As in `on_omega`: t falls with the mean of the ratios that are not at a bound, which this zero carries.
     inside = ((fixed + t > 0) & (fixed + t < 1)).to(ratios.dtype)
     drift = (inside * (ratios - fixed)).sum() / inside.sum().clamp(min=1)

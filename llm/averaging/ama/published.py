@@ -55,7 +55,7 @@ def optimise_published(
         raise UserError(
             f"alpha = {alpha} is not allowed with method ama-published; allowed are numbers between 0 and 1."
         )
-    groups, states = labels(assignment), list[AmaState]()
+    groups = labels(assignment)
     apart = {name: "head" if label == "mean" else label for name, label in assignment.items()}
     named = labels(apart)
     start = [log((1 - alpha) / alpha)] * len(groups)  # logit of theta_0's share
@@ -64,29 +64,27 @@ def optimise_published(
     found = descend(
         lambda alphas, batch: ratio_gradient(model, theta_0, theta, apart, alphas, batch),
         named,
-        alpha,
         batches,
-        frozen(start, eps, [groups.index(one) if one in groups else None for one in named]),
+        frozen(start, eps, alpha, [groups.index(one) if one in groups else None for one in named]),
         steps=steps,
         lr=lr,
         of_numbers=(lambda s: spread(as_printed(s, 1.0, eps))) if regulariser else None,
-        state=AmaState(start, [0.0] * len(groups), [0.0] * len(groups)),
-        progress=states.append,
+        state=AmaState(start),
     )
-    shares = projected(as_printed(torch.tensor(states[-1].s, dtype=torch.float64), 1 - alpha, eps), 1 - alpha)
+    shares = projected(as_printed(torch.tensor(found.s, dtype=torch.float64), 1 - alpha, eps), 1 - alpha)
     alphas = dict(zip(groups, (1 - shares).tolist(), strict=True))
     mix_(model, theta_0, theta, ratios(assignment, alphas))
-    return AmaResult(alphas, found.path)
+    return AmaResult(alphas, found.s, found.path)
 
 
-def frozen(start: list[float], eps: float, which: Sequence[int | None]):
-    """(s, alpha) -> theta's shares in the forward pass, whose numerators keep the bf16 copy of `start`; differentiable in s.
+def frozen(start: list[float], eps: float, alpha: float, which: Sequence[int | None]):
+    """s -> theta's shares in the forward pass, whose numerators keep the bf16 copy of `start`; differentiable in s.
 
     which: the number of each share, None for one that starts at the same number and that nothing trains.
     """
     copy = torch.tensor(start, dtype=torch.bfloat16).double()
 
-    def place(s: torch.Tensor, alpha: float) -> torch.Tensor:
+    def place(s: torch.Tensor) -> torch.Tensor:
         kept = copy + (s - s.detach())  # the copy's value, with the gradient passed on
         kept = torch.stack([copy[0] if one is None else kept[one] for one in which])
         shares = (1 - alpha) * len(s) * (torch.sigmoid(kept) + eps) / (torch.sigmoid(s) + eps).sum()

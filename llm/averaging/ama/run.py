@@ -158,7 +158,7 @@ def _optimised(
     if not groups:
         raise UserError("The grouping leaves no group with a ratio of its own; allow at least one.")
     shortest = min(tokens, key=lambda one: len(one.context) + len(one.reply))
-    engine = engine_for(pair.model, pair.theta, assignment, _on(pad_replies([shortest], padding).labelled(), device))
+    engine = engine_for(pair.model, pair.theta, assignment, pad_replies([shortest], padding).to(device).labelled())
     steps = settings.steps(len(tokens))
 
     def report(reached: AmaState) -> None:
@@ -169,13 +169,12 @@ def _optimised(
 
     done = len(state.reached.path) if state.reached else 0
     rng = np.random.default_rng([settings.seed, 1])
-    order = batches(tokens, settings.batch, steps, rng, padding, first=done)
+    order = batches(tokens, settings.batch, steps, rng, padding, device, first=done)
     result = descend(
         engine.gradient,
         groups,
-        settings.alpha,
-        (_on(batch, device) for batch in order),
-        placement(settings.parameterisation, settings.eps),
+        order,
+        placement(settings.parameterisation, settings.eps, settings.alpha),
         steps=steps,
         lr=lambda step: settings.rate(step, steps),
         regulariser=settings.penalty(assignment, pair.theta, settings.alpha),
@@ -190,9 +189,9 @@ def _compared(
 ) -> dict:
     """Mean over samples of a reply's -log-likelihood a token, in nats: equal ratios, found ratios, gain and its error."""
     chunks = [tokens[start : start + settings.batch] for start in range(0, len(tokens), settings.batch)]
-    batches = [pad_replies(chunk, padding).labelled() for chunk in chunks]
+    batches = [pad_replies(chunk, padding) for chunk in chunks]
     equal, found = (
-        torch.cat([engine.losses(alphas, _on(batch, device)).cpu() for batch in batches])
+        torch.cat([engine.losses(alphas, batch.to(device).labelled()).cpu() for batch in batches])
         for alphas in (dict.fromkeys(result.alphas, settings.alpha), result.alphas)
     )
     gain = equal - found
@@ -227,10 +226,6 @@ def _check_out(out: Path) -> None:
         raise UserError(f"out is {str(out)!r}, which exists; give a new file.")
     if not out.resolve().parent.is_dir():
         raise UserError(f"out is {str(out)!r}, whose folder does not exist.")
-
-
-def _on(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    return {key: tensor.to(device) for key, tensor in batch.items()}
 
 
 def _json(content: dict) -> str:

@@ -151,7 +151,13 @@ def tokenise(samples: list[Sample], tokenizer, max_length: int) -> tuple[list[To
 
 
 def batches(
-    samples: Sequence[Tokens], size: int, steps: int, rng: np.random.Generator, padding: int, first: int = 0
+    samples: Sequence[Tokens],
+    size: int,
+    steps: int,
+    rng: np.random.Generator,
+    padding: int,
+    device: torch.device | str = "cpu",
+    first: int = 0,
 ) -> Iterator[dict[str, torch.Tensor]]:
     """The batches of steps `first` .. `steps` - 1, `size` samples each: all samples in random order, then anew.
 
@@ -161,7 +167,7 @@ def batches(
     for step in range(steps):
         chosen = list(islice(order, size))
         if step >= first:
-            yield pad_replies([samples[i] for i in chosen], padding).labelled()
+            yield pad_replies([samples[i] for i in chosen], padding).to(device).labelled()
 
 
 def _orders(count: int, rng: np.random.Generator) -> Iterator[int]:

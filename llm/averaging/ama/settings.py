@@ -117,7 +117,7 @@ class Search(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        placement(self.parameterisation, self.eps)
+        placement(self.parameterisation, self.eps, alpha=1.0)  # raises where they do not fit
         if self.squared and not self.regulariser:
             raise refused("squared is set, but regulariser is 0; allowed is with a regulariser above 0 only")
         return self

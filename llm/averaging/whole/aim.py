@@ -14,6 +14,7 @@ They calibrate on 256 texts of the Pile, in blocks of 512 tokens; here it is as 
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -55,16 +56,12 @@ def usage(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
         sums[name] = sums[name] + size if name in sums else size
 
     modules = {name: module for name, module in model.named_modules() if _is_relaxed(module)}
-    hooks = [
-        module.register_forward_pre_hook(lambda _module, inputs, name=name: add(name, inputs[0]))
-        for name, module in modules.items()
-    ]
-    try:
+    with ExitStack() as during:
+        for name, module in modules.items():
+            hook = lambda _module, inputs, name=name: add(name, inputs[0])
+            during.enter_context(module.register_forward_pre_hook(hook))
         for ids in batches:
             model(input_ids=ids.to(model.device), use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
     shares = {name: total / (total.max() or 1.0) for name, total in sums.items()}
     return {f"{name}.weight": s[:, None] if is_transposed(modules[name]) else s for name, s in shares.items()}
 

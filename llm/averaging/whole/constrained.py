@@ -19,6 +19,7 @@ from ...grouping import labels, ratios
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import pad_id
 from ..ama.gradient import ratio_gradient
+from ..ama.optimise import AmaState, descend
 from ..live import mix_
 from . import Build, Materials
 
@@ -40,19 +41,17 @@ def make(materials: Materials) -> Build:
 def find(materials: Materials, strength: float, steps: int = STEPS) -> dict[str, float]:
     """Group -> its ratio. strength: lambda >= 0. The model ends with the weights of the last step."""
     groups = labels(materials.assignment)
-    s = torch.full((len(groups),), START, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.Adam([s], RATE)
     ends = materials.theta_0, materials.theta, materials.assignment
     sides = [_batches(materials, kind, steps) for kind in ("replies", "free")]
     materials.model.requires_grad_(True)
-    for batches in zip(*sides, strict=True):
-        place = torch.sigmoid(s)
-        alphas = dict(zip(groups, place.tolist(), strict=True))
-        slopes = [ratio_gradient(materials.model, *ends, alphas, batch)[1] for batch in batches]
-        optimiser.zero_grad()
-        place.backward(slopes[0] + strength * slopes[1])
-        optimiser.step()
-    return dict(zip(groups, torch.sigmoid(s).tolist(), strict=True))
+
+    def gradient(alphas: Mapping[str, float], pair: tuple[dict, dict]) -> tuple[float, torch.Tensor]:
+        (reached, up), (kept, back) = (ratio_gradient(materials.model, *ends, alphas, batch) for batch in pair)
+        return reached + strength * kept, up + strength * back
+
+    start = AmaState([START] * len(groups))
+    pairs = zip(*sides, strict=True)
+    return descend(gradient, groups, pairs, torch.sigmoid, steps=steps, lr=RATE, state=start).alphas
 
 
 def _batches(materials: Materials, kind: str, steps: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -60,5 +59,4 @@ def _batches(materials: Materials, kind: str, steps: int) -> Iterator[dict[str, 
     rng, padding = np.random.default_rng([materials.seed, len(kind)]), pad_id(materials.tokenizer)
     for _ in range(steps):
         chosen = rng.choice(len(samples), min(BATCH, len(samples)), replace=False)
-        batch = pad_replies([samples[i] for i in chosen], padding).labelled()
-        yield {key: tensor.to(materials.model.device) for key, tensor in batch.items()}
+        yield pad_replies([samples[i] for i in chosen], padding).to(materials.model.device).labelled()

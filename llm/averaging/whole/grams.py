@@ -5,7 +5,7 @@ Texts of equal length are read together, so nothing is ever padded: experts and 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,18 +121,12 @@ class Gatherer:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        handles = [
-            module.register_forward_pre_hook(
-                self._counted(name) if isinstance(module, nn.Embedding) else self._added(name)
-            )
-            for name, module in self.modules.items()
-        ]
-        try:
+        with ExitStack() as during:
+            for name, module in self.modules.items():
+                hook = self._counted(name) if isinstance(module, nn.Embedding) else self._added(name)
+                during.enter_context(module.register_forward_pre_hook(hook))
+            during.callback(setattr, self, "_last", None)
             yield
-        finally:
-            self._last = None
-            for handle in handles:
-                handle.remove()
 
     def begin(self, ids: Tensor) -> None:
         self._ids = ids

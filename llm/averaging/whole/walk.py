@@ -7,7 +7,7 @@ what they have given.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,22 +112,16 @@ class Side:
             made.append(seen[-1])
             raise _Stop
 
-        handles = []
-        if upto is not None:
-            target = self.layers[max(upto, 0)]
-            handles = [target.register_forward_pre_hook(stop) if upto < 0 else target.register_forward_hook(stop)]
-        for layer in before:
-            layer.forward = lambda *_, **__: given
-        try:
-            self.model(input_ids=ids, use_cache=False)
-        except _Stop:
-            return made[0]
-        finally:
+        with ExitStack() as during, suppress(_Stop):
+            if upto is not None:
+                target = self.layers[max(upto, 0)]
+                hooked = target.register_forward_pre_hook if upto < 0 else target.register_forward_hook
+                during.enter_context(hooked(stop))
             for layer in before:
-                del layer.forward
-            for handle in handles:
-                handle.remove()
-        return given
+                layer.forward = lambda *_, **__: given
+                during.callback(delattr, layer, "forward")
+            self.model(input_ids=ids, use_cache=False)
+        return made[0] if made else given
 
 
 def walk_through(

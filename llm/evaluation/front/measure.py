@@ -126,14 +126,14 @@ def _of_groups(
         return ratios(assignment, alphas), {"part": settings.part, "alpha": point.alpha}
     adapt = settings.adapt
     steps, rng = adapt.steps(len(samples)), np.random.default_rng([settings.seed, 1])
-    order = batches(samples, adapt.batch, steps, rng, pad_id(pair.tokenizer))
+    order = batches(samples, adapt.batch, steps, rng, pad_id(pair.tokenizer), pair.model.device)
     found = optimise_ratios(
         pair.model,
         theta_0,
         pair.theta,
         assignment,
         point.alpha,
-        _on(order, pair.model.device),
+        order,
         steps=steps,
         lr=lambda step: adapt.rate(step, steps),
         parameterisation=adapt.parameterisation,
@@ -165,7 +165,3 @@ def _measured_before(
     """theta_0 or theta, if these ratios are theirs and they have been measured."""
     distinct = set(per_tensor.values()) if isinstance(per_tensor, dict) else {per_tensor}
     return next((point for point in points[:2] if distinct == {point.alpha} and merge.copies(point.alpha)), None)
-
-
-def _on(some, device: torch.device):
-    return ({key: tensor.to(device) for key, tensor in batch.items()} for batch in some)

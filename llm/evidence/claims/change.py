@@ -166,6 +166,8 @@ def keeping(share: float) -> Choose:
     def choose(path: pd.DataFrame, others: list[int]) -> float:
         models = paths.of_seeds(paths.on_every_seed(path[path["metric"] == "reward"]), others)
         rewards = models.groupby("step")["value"].mean()
+        if rewards.empty:
+            raise Missing("rows of reward at steps that every seed has")
         least = rewards.iloc[0] + share * (rewards.max() - rewards.iloc[0])
         return float(rewards.index[rewards >= least].min())
 

@@ -9,6 +9,8 @@ general text is what theta_0 replies to general prompts, its layers those of the
 thresholds: where none does, the matrix stays theta_0's, which is freezing and not their method.
 """
 
+from contextlib import ExitStack
+
 import torch
 
 from ...models.batches import pad_right
@@ -67,18 +69,14 @@ def gram_matrices(
             rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
         grams[name] = grams.get(name, 0.0) + rows.T @ rows
 
-    hooks = [
-        module.register_forward_pre_hook(lambda module, args, name=name: watch(name, module, args[0]))
-        for name, module in chosen.items()
-    ]
-    try:
+    with ExitStack() as during:
+        for name, module in chosen.items():
+            hook = lambda module, inputs, name=name: watch(name, module, inputs[0])
+            during.enter_context(module.register_forward_pre_hook(hook))
         for first in range(0, len(examples), ROWS):
             batch = pad_right(examples[first : first + ROWS], pad_id).to(model.device)
             mask = batch.mask
             model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return grams
 
 
