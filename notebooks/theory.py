@@ -6,16 +6,16 @@
 # unreliable features. It is the model of "Mitigating the Alignment Tax of RLHF" (section 5 and appendix F; it
 # goes back to Lin et al., "Spurious feature diversification improves out-of-distribution generalization"),
 # worked out anew from its definitions. The conclusion that the paper draws survives; two of the terms in its
-# Proposition 5.1 do not, and what replaces them says something new: **averaging helps exactly when it raises
+# Proposition 5.1 do not, and what replaces them says something new: with many weak features **averaging helps exactly when it raises
 # the *effective number* of features**, and averaging the weights of two models that share most of their
 # features lowers it.
 #
 # The vote weights of two averaged models of one task, 1 and 4, stand in that earlier paper already (arXiv 2309.17230,
 # as $n_s + n_{s^*} + 14\,n_{so}$). New here are tasks without a common class, every ratio, the threshold at half of the
-# features, exact accuracies at finite $n$ and for many classes, overlap by degrees, and a ratio per feature.
+# features, exact accuracies at finite $n$ and for many classes, error exponents, overlap by degrees, and a ratio per feature.
 #
 # Everything that is drawn here was computed by the package `theory` and is read from `results/theory`; `make
-# theory` computes and draws it again. Two small tables are computed where they stand, and numbers in sentences are put in from the tables.
+# theory` computes and draws it again. Numbers in sentences are put in from the tables.
 
 # %%
 import matplotlib.pyplot as plt
@@ -156,8 +156,9 @@ def numbers_of(statement: str) -> dict[str, float]:
 # \Phi_{\mathcal N}\!\left(\frac{x + \sqrt c\, z}{\sqrt{p/K}}\right)^{K-1}\right],$$
 #
 # with $\Phi_{\mathcal N}$ the normal distribution function. For $0 < p < 1$ the right side rises strictly
-# with $x$. This gives the statement at the top: *whether averaging helps is decided by $n_{\text{eff}}$
-# alone*, whatever $p$ and $K$ are.
+# with $x$. This gives the statement at the top: in this limit, in which features become many and weak together ($n \to \infty$
+# while $(1-p)\sqrt n$ stays where it is), *whether averaging helps is decided by $n_{\text{eff}}$ alone*. At a fixed $p$ every
+# accuracy goes to 1 as $n$ grows, and how fast its error falls decides instead (end of section 5).
 #
 # ## 4. Where averaging helps, and where it hurts
 #
@@ -226,10 +227,11 @@ style.save(fig, "theory-effective")
 # | case 1 | $2/(1+r)$ | $2/(1+r)$ | $2(1+r)^2/(1+7r)$ |
 # | case 2 | $1$ | $1$ | $(1+r)^2/(1+3r)$ |
 #
-# **Corrected proposition.** *For $0 < p < 1$ and many features, averaged weights as well as averaged outputs
-# satisfy $\xi_1 - \xi_2 \ge 0$, with equality if and only if $n_o = n$.*
+# **Corrected proposition.** *Averaged weights as well as averaged outputs satisfy $\xi_1 - \xi_2 \ge 0$, with equality if and only if
+# $n_o = n$, (a) for $0 < p < 1$ in the limit of many weak features, and (b) at any fixed $0 < p < 1$, $K$ and shared part
+# $r < 1$ for all $n$ that are large enough. (c) At no $n \ge 3$ do averaged weights satisfy it for every $n_o$.*
 #
-# **Proof.** The accuracy of the single model cancels in $\xi_1 - \xi_2$, and both tasks give the same by
+# **Proof of (a).** The accuracy of the single model cancels in $\xi_1 - \xi_2$, and both tasks give the same by
 # symmetry, so
 #
 # $$\xi_1 - \xi_2 = F_p\big((1-p)\sqrt{n_{\text{eff},1}}\big) - F_p\big((1-p)\sqrt{n_{\text{eff},2}}\big),$$
@@ -244,9 +246,27 @@ style.save(fig, "theory-effective")
 # (At $p = 0$ every accuracy is 1 and at $p = 1$ every accuracy is a guess: both sides are then equal for all
 # $n_o$.)
 #
-# So *with many features* related tasks gain at least as much from averaging as unrelated ones, as the paper says. But for
-# weights "more" can mean "lose less": for $\tfrac12 < r < 1$ *both* terms are negative. And with few features the statement
-# fails (table at the end of this section).
+# **Proof of (b).** Let $z$ be one feature's margin and $L(t) = \log \mathbb E\, e^{-tz}$, which is strictly convex with $L(0) = 0$, so that
+# $2L(s/2) < L(s)$ for $s \ne 0$. By Cramér's theorem the chance that the margin over a wrong class is not positive falls as
+# $\exp(n \min_t [\ldots])$, where each group of features adds its share of $n$ times $L(vt)$ at its vote weight $v$; the $K - 1$ wrong
+# classes are alike, so an error is at most $K - 1$ times as likely. With $t = s/2$ in case 1,
+#
+# $$\underbrace{2(1-r)\,L(s/2) + r\,L(2s)}_{\text{case 1, weights}} \ <\
+# \underbrace{(1-r)\,L(s) + r\,L(2s)}_{\text{case 2, weights}}, \qquad
+# \underbrace{2(1-r)\,L(s/2) + r\,L(s)}_{\text{case 1, outputs}} \ <\ \underbrace{L(s)}_{\text{case 2, outputs}}$$
+#
+# for every $s > 0$, hence for the minima: case 1 errs exponentially less often than case 2. $\qquad\blacksquare$
+#
+# **Proof of (c).** Two classes, $a = 1 - \tfrac p2$ the chance of a right vote and $b = \tfrac p2$, all but two ($n$ odd) or three ($n$
+# even) features shared. The shared votes, an odd number, decide unless they add up to $\pm1$; there the own votes can tie with them
+# or outvote them. With $m = \lfloor (n_o - 1)/2 \rfloor$, adding up those cases gives exactly
+#
+# $$\xi_1 - \xi_2 = -\tfrac12 \tbinom{n_o}{m} (ab)^{m+2} (a - b) \quad (n_o = n - 2), \qquad
+# \xi_1 - \xi_2 = -2 \tbinom{n_o}{m} (ab)^{m+3} (a - b) \quad (n_o = n - 3). \qquad\blacksquare$$
+#
+# So with *many features of which a fixed part is shared* related tasks gain at least as much from averaging as unrelated ones, as the
+# paper says. But for weights "more" can mean "lose less": for $\tfrac12 < r < 1$ *both* terms are negative in the limit. Next to
+# $n_o = n$ the statement fails by a little at every $n$, and with few features by much (tables at the end of this section).
 #
 # **At every ratio.** With $u = \alpha(1-\alpha)$, case 1 has
 # $n_{\text{eff}}/n - 1 = 2(1-r)(1-2r)\,u^2 / \big(1 - (1-r)(4u - 2u^2)\big)$. Since $4u - 2u^2 < 1$, the denominator is positive
@@ -297,14 +317,32 @@ shown[order].round(2)
 
 # %% [markdown]
 # Where the conclusion fails, over a grid of $n$, $n_o < n$, $p$ and $K$: the share of the grid's cells in which unrelated tasks
-# gain more, exactly, and the worst of them. In the limit of many features there is none.
+# gain more, exactly, and the worst of them; from 20 features on only cells of (c) are left. In the limit of many weak features
+# there is none.
 
 # %%
+MANY = 20
 finite = read("finite")
 failing = finite[finite["difference_exact"] < -1e-9]
 worst = 100 * finite.groupby("n")["difference_exact"].min()
 share = 100 * failing.groupby("n").size() / finite.groupby("n").size()
 pd.DataFrame({"cells that fail (%)": share.fillna(0), "smallest difference (points)": worst}).round(2)
+
+# %% [markdown]
+# **At a fixed $p$**, as $n$ grows, three of the limit's statements stay, by the same convexity: averaged outputs always help in case 1, averaged
+# weights always hurt in case 2 ($0 < r < 1$), and related tasks gain more. One moves: averaging weights begins to hurt in case 1 where
+# $\min_t\,[2(1-r)L(t) + rL(4t)] = \min_t L(t)$, which is at $r = \tfrac12$ for $p \to 1$ only. That shared part, in percent:
+
+# %%
+thresholds = read("exponents").pivot(index="n_classes", columns="p", values="threshold")
+(100 * thresholds).round(0).astype(int).rename_axis(index="classes", columns="p")
+
+# %%
+FIXED = """
+Two classes, p = {p:g}, {shared:.0%} of the features shared: averaging raises the effective number of features to {raised:.3f} n, and yet it makes
+{errors_1:.2f} times the errors of one model at n = {n_1:g} and {errors_2:.2f} times at n = {n_2:g}, exactly.
+"""
+sentences.show(FIXED.format(**numbers_of("fixed p")))
 
 # %% [markdown]
 # ## 6. Four routes to one number
@@ -365,7 +403,7 @@ sentences.show(
 # Simulated votes lie on the exact lines, and the limit of many features is too high at this size, by what stands above.
 # Trained classifiers lie below the exact lines, because they had to find their features' weights from a
 # finite sample with a little noise (section 8 shows that both effects vanish as they should), but they are in
-# the same order: averaged weights fall to or below the single model where most features are shared, averaged
+# the same order: averaged weights are near the single model where most features are shared, averaged
 # outputs stay above it.
 #
 # How good the limit is, and how the effects grow with the number of features:
@@ -484,10 +522,9 @@ sentences.show(
 )
 
 # %% [markdown]
-# Averaging weights starts to
-# hurt at a smaller shared part than the limit says, and the more classes there are, the earlier and the more
-# it hurts. With $K = 2$ the zero lines are ragged: gains go up and down with $n_o$ even or odd, which decides
-# how often votes tie, and the limit knows no ties.
+# Where averaging weights starts to hurt depends on $p$ and $K$ in no simple way; the losses grow with the number of classes. With
+# $K = 2$ the zero lines are ragged: gains go up and down with $n_o$ even or odd, which decides how often votes tie, and the limit
+# knows no ties. (At small $p$, where accuracies are near 1, the error exponents of section 5 decide.)
 #
 # $\alpha = \tfrac12$ itself is a point of ties: there four own features weigh exactly as much as a shared one. At any other ratio
 # nearby they do not, and a good part of the loss goes:
@@ -581,22 +618,10 @@ pd.DataFrame(
 # too, it can cost several points then. Over all numbers of shared features, exactly, change in percentage points:
 
 # %%
-from theory import average, exact_task_accuracy, same_labels, single_model
-
-
-def change(n: int, n_o: int, p: float, k: int) -> float:
-    """What averaging weights half and half adds in case 1, in points, exactly."""
-    tasks = same_labels(n, n_o, k)
-    averaged = exact_task_accuracy(average(tasks, "weights", 0.5, "a"), p)
-    return 100 * (averaged - exact_task_accuracy(single_model(tasks, "a", "a"), p))
-
-
-settings = [(4, 0.8, 2), (4, 0.8, 3), (4, 0.8, 5), (4, 0.8, 10), (20, 0.8, 5), (20, 0.8, 10), (20, 0.9, 1000)]
-changes = {setting: [change(setting[0], n_o, *setting[1:]) for n_o in range(setting[0])] for setting in settings}
-table = pd.DataFrame(
-    {setting: {"worst": min(row), "mean": np.mean(row), "best": max(row)} for setting, row in changes.items()}
-)
-table.T.rename_axis(["features", "p", "classes"]).round(1)
+few = read("few_features")
+changes = (100 * few.set_index(["n", "p", "n_classes"])["gain_weights"]).groupby(level=[0, 1, 2])
+named = {"min": "worst", "mean": "mean", "max": "best"}
+changes.agg(list(named)).rename(columns=named).rename_axis(["features", "p", "classes"]).round(1)
 
 # %% [markdown]
 # ## 8. Do trained classifiers behave like this?
@@ -765,7 +790,7 @@ style.save(fig, "theory-layers")
 # corner of the front in one direction of the plane. The lower panels show, at a given mean
 # ratio, which ratios are best: for task $b$ alone (what adaptive averaging aims at, with reward for accuracy
 # on $b$) and for the mean of both tasks. The thin diagonal is equal ratios. At a small mean ratio the input
-# layer is left at $\theta_0$ and the output layer gets what there is: in the input layer all concepts are
+# layer stays nearer to $\theta_0$ than the output layer, which gets most of what there is: in the input layer all concepts are
 # common, so that $\theta_0$'s own features serve $b$ as well as $a$, and the ratio is better spent where the
 # tasks differ. At large mean ratios the best compromise is the other way round: then it is $a$ that the
 # output layer has to help. What the aim for $b$ alone costs on $a$, and what the best compromise gains,
@@ -836,9 +861,9 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 # $P_a, P_b$ of rank $n$ and principal cosines $c_1, \dots, c_n$. In the plane of $c_j$, $P_a + P_b$ has the eigenvalues
 # $1 \pm c_j$, so the operator $V$ that turns features into votes has $(1 \pm c_j)^2$ (weights) or $1 \pm c_j$ (outputs). The vote
 # weights themselves are $V s$, with the signs $s$ that the features have in the basis. *In the mean over signs* that have nothing
-# to do with the subspaces, mean margin and variance are $\operatorname{tr} V$ and $\operatorname{tr} V^2$; with many features every
-# choice of signs is near this mean, and where planes come in pairs of equal cosine and opposite signs, as in the figure below, it
-# holds exactly. With few features one choice of signs is not near it (numbers below the criterion). With $S_2 = \sum c_j^2$ and $S_4 = \sum c_j^4$,
+# to do with the subspaces, mean margin and variance are $\operatorname{tr} V$ and $\operatorname{tr} V^2$; with many features nearly
+# every random choice of signs is near this mean, and where planes come in pairs of equal cosine and opposite signs, as in the figure
+# below, it holds exactly. One unlucky choice of signs is not near it (numbers below the criterion). With $S_2 = \sum c_j^2$ and $S_4 = \sum c_j^4$,
 #
 # $$n_{\text{eff}}^{\text{weights}} = \frac{2(n + S_2)^2}{n + 6 S_2 + S_4}, \qquad
 # n_{\text{eff}}^{\text{outputs}} = \frac{2n^2}{n + S_2}.$$
@@ -854,7 +879,7 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 # %%
 SIGNS = """
 Planes of cosine {cosine:g} have {minus:.2f} n effective features if all signs are minus, {plus:.2f} n if all are plus, and
-{formula:.2f} n by the formula.
+{formula:.2f} n by the formula. (Model b alone then has {minus_b:.2f} n and {plus_b:.2f} n, instead of its mean n, and a has n.)
 """
 sentences.show(SIGNS.format(**numbers_of("signs")))
 
@@ -913,7 +938,7 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # With the body merged by direction too, all features carry 1: $n_{\text{eff}} = 2n - n_o$ in case 1, and in case 2 $a$ keeps its $n$
 # features, nothing lost.
 #
-# **Proposition.** *Let the two tasks have the same classes or none in common, labels be uniform, votes independent given the label
+# **Proposition.** *Let the two tasks have the same classes or none in common, only the tested task's classes compete, labels be uniform, votes independent given the label
 # and without noise, both heads trained (so that they agree on shared directions), the Gram matrices of full rank on the directions
 # in use up to terms common to all classes, and head and body merged by direction.
 # Then at every $n$, $p$, $K$ the regression average is on each task at least as accurate as the average with any single ratio.*
@@ -923,8 +948,8 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # have no vote for $a$'s classes, so its scores are functions of the votes of $a$'s features; $a$'s own scores, which the
 # regression average keeps, are the log-posterior given them. $\blacksquare$
 #
-# It holds exactly, not only with many features. It fails where a condition does: where only *some* classes are in common, even
-# $a$'s own model can be better (numbers below); where the two heads use shared directions in *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for
+# It holds exactly, not only with many features. It fails where a condition does: where only *some* classes are in common, or classes
+# of both tasks compete, even $a$'s own model can be better (numbers below, of the first); where the two heads use shared directions in *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for
 # $r > \tfrac12$, and the single ratio 0 is better); with fewer samples than directions; and with noise, since in case 2 $b$'s features
 # bring theirs into the body. With the *head* alone merged by direction and the body half and half, it is the output average. What it
 # needs to know are both models' weights and the Gram matrices of their own inputs; no labels and no ratio.
@@ -974,24 +999,11 @@ shown[["single", "weights", "best ratio", "regression"]].round(1)
 # What opposite use costs in case 1 and noise in case 2, against one model, in the limit of many features (accuracy in %):
 
 # %%
-from theory import clt_task_accuracy, disjoint_labels, regression_votes
-
-n, p, k = 20, 0.8, 5
-rows = []
-for n_o in (0, 5, 10, 15):
-    same, apart = same_labels(n, n_o, k), disjoint_labels(n, n_o, k)
-    found = {("case 1", "one model"): (single_model(same, "a", "a"), 0.0)}
-    found |= {
-        ("case 1", name): (regression_votes(same, "a", opposite=name == "opposite use"), 0.0)
-        for name in ("alike", "opposite use")
-    }
-    for sigma in (0.03, 0.1):
-        found[f"case 2, noise {sigma}", "one model"] = single_model(apart, "a", "a"), sigma
-        found[f"case 2, noise {sigma}", "a ratio per feature"] = regression_votes(apart, "a"), sigma
-    rows.append({name: 100 * clt_task_accuracy(votes, p, sigma=sigma) for name, (votes, sigma) in found.items()})
-shown = pd.DataFrame(rows, index=pd.Index((0, 5, 10, 15), name="shared"))
-shown.columns = pd.MultiIndex.from_tuples(shown.columns, names=["", "model"])
-shown.T.round(1)
+conditions = read("regression_conditions")
+cases = conditions["labels"].map({"identical": "case 1", "disjoint": "case 2"})
+noisy = cases.where(conditions["sigma"] == 0, cases + ", noise " + conditions["sigma"].astype(str))
+shown = conditions.assign(case=noisy, accuracy=100 * conditions["accuracy"])
+shown.pivot(index=["case", "model"], columns="n_o", values="accuracy").rename_axis(columns="shared").round(1)
 
 # %% [markdown]
 # Really trained classifiers, with Gram matrices from few and from many samples (accuracy in %):
@@ -1111,15 +1123,15 @@ if LAYERS:
 # %% [markdown]
 # ## 14. What to take along
 #
-# * Averaging helps exactly when it raises the effective number of features, $(\sum v)^2 / \sum v^2$.
+# * With many weak features averaging helps exactly when it raises the effective number of features, $(\sum v)^2 / \sum v^2$.
 # * It can double that number: two models of one task that use different features. For weights it can also
 #   lower it a little, with many features: where two models of one task share more than half of their features but not all, or
 #   where tasks without a common class share some.
-# * Averaged outputs never lower it at $\alpha = \tfrac12$. Averaged weights do, because a shared feature is
-#   counted in the body *and* in the head.
+# * Averaged outputs of two models of one size never lower it at $\alpha = \tfrac12$, with label sets alike or disjoint. Averaged weights
+#   do, because a shared feature is counted in the body *and* in the head.
 # * The printed terms of Proposition 5.1 are those of averaged outputs. Its conclusion, that related tasks
-#   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms and many features.
-#   With few features and many classes it can fail.
+#   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms, many features and a fixed part of
+#   them shared. Where nearly all are shared it fails at every number of features, by a little; with few features by much.
 # * Overlap does no harm if it is even: the criterion is the variance of the squared cosines (in the mean over signs).
 # * A ratio per feature loses nothing without noise and with label sets alike or disjoint: no single ratio is better, as long as
 #   both models use what they share alike.
@@ -1128,29 +1140,34 @@ if LAYERS:
 
 # %%
 TO_TAKE = """
-* Where the conclusion of the proposition fails (section 5), with at most {failing} features, unrelated tasks gain up to {reverse:.1f} points more.
+* Where the conclusion of the proposition fails (section 5), unrelated tasks gain up to {reverse:.1f} points more; from {failing} features on up to {still:.2f}.
+* Where sizes differ averaged outputs can lose, too: with {n_a:g} and {n_b:g} features, all of the smaller model's shared, {outputs:.1%} instead of {own:.1%}.
 * In the map and the table of section 7, with {most} classes or infinitely many averaging weights costs up to {many:.1f} points ({many_n:g} features,
-  p = {many_p:g}), with {few} classes or fewer up to {little:.1f} ({where:g} features); at {n} features and at most {classes} classes up to {small:.1f}.
+  p = {many_p:g}), with {few} classes or fewer up to {little:.1f} ({where:g} features, p = {where_p:g}); at {n} features and at most {classes} classes up to {small:.1f}.
 * A ratio per feature adds up to {best:.1f} points to the best single ratio (case 1, {n_regression} features), and takes none away.
 * In this model ratios per layer raise both tasks by at most {lift:.2f} points.
 """
-few = 10
-tried = [{"n": n, "p": p, "row": k, "points": min(row)} for (n, p, k), row in changes.items()]
-tried = pd.concat([many.assign(points=100 * many["gain_weights"]), pd.DataFrame(tried)]).sort_values("points")
-worst_few = tried[tried["row"] <= few].iloc[0]
+FEW = 10  # classes
+tried = pd.concat([many, few.assign(row=few["n_classes"])])
+tried = tried.assign(points=100 * tried["gain_weights"]).sort_values("points")
+worst_few = tried[tried["row"] <= FEW].iloc[0]
 worst_many = tried[tried["row"] >= many["n_classes"].max()].iloc[0]
+sizes_differ = numbers_of("unequal sizes")
 by_model = exact[exact["labels"] == "identical"].pivot(index="n_o", columns="model", values="accuracy")
 sentences.show(
     TO_TAKE.format(
-        failing=finite.loc[finite["difference_exact"] < -1e-9, "n"].max(),
         reverse=-100 * finite["difference_exact"].min(),
+        failing=MANY,
+        still=-100 * finite.loc[finite["n"] >= MANY, "difference_exact"].min(),
+        **{key: sizes_differ[key] for key in ("n_a", "n_b", "outputs", "own")},
         most=f"{many['n_classes'].max():g}",
         many=-worst_many["points"],
         many_n=worst_many["n"],
         many_p=worst_many["p"],
-        few=few,
+        few=FEW,
         little=-worst_few["points"],
         where=worst_few["n"],
+        where_p=worst_few["p"],
         n=phase["n"].max(),
         classes=phase["n_classes"].max(),
         small=-at_most["min"],

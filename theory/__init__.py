@@ -11,9 +11,10 @@ sampled and trained accuracies, front, gain, layers) these are one number each, 
 from . import fronts, layers, many_classes, model, monte_carlo, overlap, regression, trained
 from .closed_form import F_p, clt_accuracy, clt_task_accuracy, dF_p_dx, effective_features, log_F_p, margin_accuracy
 from .exact import exact_accuracy, exact_task_accuracy
+from .exponents import error_exponent, harm_threshold
 from .fronts import closed_form_accuracy, front, gain, hypervolume, pareto
 from .layers import Layer, layered_fronts
-from .many_classes import many_class_accuracy, many_class_gain
+from .many_classes import many_class_accuracy
 from .model import Tasks, average, average_models, disjoint_labels, naive_bayes_weight, same_labels, single_model
 from .monte_carlo import simulate_accuracy, simulate_difference, simulate_features, simulate_task_accuracy
 from .overlap import (
@@ -25,7 +26,7 @@ from .overlap import (
     projectors,
     weights_help,
 )
-from .proposition import Proposition51, Terms, proposition_5_1
+from .proposition import Proposition51, Terms, proposition_5_1, reversed_difference
 from .regression import direction_ratios, regression_average, regression_votes, trained_regression
 from .scalarised import scalarised_front
 from .trained import Setting, trained_accuracies, trained_task_accuracies
@@ -51,6 +52,7 @@ __all__ = [
     "direction_ratios",
     "disjoint_labels",
     "effective_features",
+    "error_exponent",
     "exact_accuracy",
     "exact_task_accuracy",
     "front",
@@ -58,12 +60,12 @@ __all__ = [
     "gain",
     "graded_effective_features",
     "graded_weights",
+    "harm_threshold",
     "hypervolume",
     "layered_fronts",
     "layers",
     "log_F_p",
     "many_class_accuracy",
-    "many_class_gain",
     "many_classes",
     "margin_accuracy",
     "model",
@@ -78,6 +80,7 @@ __all__ = [
     "regression",
     "regression_average",
     "regression_votes",
+    "reversed_difference",
     "same_labels",
     "scalarised_front",
     "simulate_accuracy",

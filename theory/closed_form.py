@@ -12,7 +12,8 @@ the paper's Sigma. With vote weights v_i the margins have mean (1 - p) sum v and
     accuracy -> F_p((1 - p) sum v / sqrt(sum v^2)) = F_p((1 - p) sqrt(n_eff)),   n_eff = (sum v)^2 / sum v^2,
 
 where F_p(x) = P(all x + eta_j > 0), eta ~ N(0, Sigma). n_eff is Kish's effective sample size; F_p rises
-strictly for 0 < p < 1, so **averaging helps exactly when it raises the effective number of features**.
+strictly for 0 < p < 1, so *in this limit* (n -> infinity while (1 - p) sqrt(n) stays where it is) **averaging helps exactly when it raises
+the effective number of features**. At a fixed p all accuracies go to 1, and error exponents decide (theory.exponents).
 
 **One integral.** Sigma = c 11^T + s^2 I with s^2 = p/K, c = s^2 r^2, r^2 = 1 + K (1 - p) >= 1. Given the
 common part, the margins are independent: F_p(x) = E Phi(h + r Z)^(K-1) with h = x / s and Z standard normal,
@@ -30,6 +31,7 @@ from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 from . import validation
 from .integral import FAR, log_orthant, orthant, smooth, transition
@@ -53,7 +55,8 @@ def margin_accuracy(mean: ArrayLike, common: ArrayLike, own: ArrayLike, n_classe
     """P(all K - 1 margins are positive) for margins mean + sqrt(common) z + sqrt(own) z_j, all z standard normal.
 
     The integral behind F_p for any exchangeable covariance, common 11^T + own I: features of several p, and noise.
-    All broadcast; common >= own >= 0 (as every vote and every noise gives). own = 0 gives the step [mean > 0].
+    All broadcast; common >= own >= 0 (as every vote and every noise gives). own = 0 gives Phi(mean / sqrt(common)), the step [mean > 0]
+    where that is 0, too.
     """
     mean, common, own = np.broadcast_arrays(*(np.asarray(each, dtype=float) for each in (mean, common, own)))
     if np.isnan(mean).any() or not np.all((own >= 0) & (common >= own * (1 - 1e-12)) & np.isfinite(common)):
@@ -61,7 +64,8 @@ def margin_accuracy(mean: ArrayLike, common: ArrayLike, own: ArrayLike, n_classe
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         h = np.clip(np.where(own > 0, mean / np.sqrt(own), 0.0), -FAR, FAR)
         r = np.where(own > 0, np.sqrt(common / own), 1.0)
-    return _as_given(orthant(h, r, np.where(own > 0, np.nan, mean > 0), validation.integer("n_classes", n_classes, 2)))
+        alike = np.where(common > 0, ndtr(mean / np.sqrt(common)), mean > 0)  # all margins are one
+    return _as_given(orthant(h, r, np.where(own > 0, np.nan, alike), validation.integer("n_classes", n_classes, 2)))
 
 
 def dF_p_dx(x: ArrayLike, p: ArrayLike, n_classes: int, n_labels: int | None = None) -> NDArray | float:
@@ -124,13 +128,15 @@ def clt_task_accuracy(
 
     p: in [0, 1], of all features (may be an array), unless the votes have their own. sigma >= 0: noise of each x_i;
     it adds sigma^2 N (I + 11^T) to the margins' covariance, with N = votes.noise. ValueError for partly overlapping
-    label sets, for other classes that compete, and for two p or none.
+    label sets, for other classes that compete, for classes of unequal noise, and for two p or none.
     """
     k, m = validation.labels(votes.n_classes, n_labels)
     sigma = float(validation.real("sigma", sigma, 0, np.finfo(float).max))
     rates = votes_p(votes, p)
     if sigma == 0 and votes.p is None:
         return clt_accuracy(votes.counts, votes.weights, rates, k, m)
+    if votes.n_common and votes.n_own and np.any(np.asarray(votes.noise[0]) != np.asarray(votes.noise[1])):
+        raise ValueError(f"noise must be the same for all classes here, not {votes.noise[0]!r} and {votes.noise[1]!r}.")
     variance = sigma**2 * np.asarray(votes.noise[0] if votes.n_own == 0 else votes.noise[1], dtype=float)
     mean, common, own = np.zeros(()), variance, variance
     for g, (count, weight) in enumerate(zip(votes.counts, votes.weights)):

@@ -55,7 +55,7 @@ def exact_accuracy(
 
     p: in [0, 1], a number or an array (then the result has its shape; so have weights that are arrays: all
     broadcast, and each question is answered by itself). n_labels = M >= K: see theory.model. Absolute error below
-    1e-12. Floats are taken as the binary fractions they are: use fractions.Fraction for decimal weights that should
+    1e-12 for n up to 1000, and about 1e-15 n beyond. Floats are taken as the binary fractions they are: use fractions.Fraction for decimal weights that should
     tie. Without any vote it is 1/K. ValueError where three or more groups without a common scale would take too
     long (simulate_accuracy does those).
     """

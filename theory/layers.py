@@ -10,8 +10,7 @@ q_l of the features reads concepts that both tasks have (there Y_a = Y_b), the r
     own part, task a: a's own (1 - alpha)^2, shared 1 - alpha, b's own 0;
     own part, task b: b's own alpha^2, shared alpha, a's own 0.
 
-The factor (1 - alpha) that drops out for one layer does not between layers, so no ratio ends in a guess. "Low
-layers share, high ones do not" is q_1 >= .. >= q_L. Accuracy is F_p((1 - p) sqrt(n_eff)) with one n_eff per
+The factor (1 - alpha) that drops out for one layer does not between layers. "Low layers share, high ones do not" is q_1 >= .. >= q_L. Accuracy is F_p((1 - p) sqrt(n_eff)) with one n_eff per
 task (theory.closed_form).
 
 **When unequal ratios win.** F_p rises, so whether one choice of ratios beats another on both tasks depends on
@@ -24,17 +23,15 @@ on both tasks by unequal ones* (at alpha = 1/2 with tasks of one size, g_b = -g_
 ratios are critical). At a fixed mean ratio, AMA's constraint, the same holds for the gradients with their
 means over layers removed. If layers differ in q_l alone, a layer's gradient is affine in q_l; what is left of
 g_a and g_b is then parallel, and whether unequal ratios of the same mean help both is one sign. In the tables
-they never do: what one task gains the other pays. In general they do, seldom and little: with averaged weights, to
-first order in 238 of 3000 random cases, as with 22.25 % shared, q = (.507, .129, .024) and alpha = .757, where a step
-of .03 takes the accuracies from .70462 and .86058 to .70489 and .86101 (p = .8, K = 5; tests/theory/test_statements.py).
+they never do: what one task gains the other pays. In general they do, seldom and little (`theory.statements`).
 An exception with equal ratios best of all: no shared
 features, q_l arbitrary, alpha = 1/2, where all features that serve a task carry the same
 weight and both n_eff reach their maximum at once.
 
 Assumed: scores of layers add (features of later layers do not depend on earlier ones), every feature fails
 with the same p, classifiers of all layers have the same scale, and many features. The last one matters: with
-averaged weights and 24 features the limit's error is as large as what unequal ratios gain, and sampled votes
-do not show the gain; with some hundred features they do (results/theory/layered_sampled.csv).
+averaged weights and 24 features the limit's error is as large as what unequal ratios gain, and one task loses by them; with some
+hundred features both gain (results/theory/layered_sampled.csv).
 """
 
 from collections.abc import Sequence
@@ -47,6 +44,7 @@ from scipy.optimize import minimize
 
 from . import validation
 from .closed_form import F_p, dF_p_dx
+from .exponents import inside
 from .fronts import hypervolume, pareto
 from .model import MEMBERSHIP, OWN_CLASS, Task, vote_weight
 from .validation import Number
@@ -148,12 +146,13 @@ def effective_features_by_task(layers: Sequence[Layer], alphas: ArrayLike, avera
 
 
 def accuracies(layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: int, averaging: Averaging) -> NDArray:
-    """(.., 2) accuracies on a and b in the limit of many features, at ratios alphas, (.., layer), in [0, 1].
+    """(.., 2) accuracies on a and b in the limit of many features, at ratios alphas, (.., layer), in [0, 1]; 1/K without votes.
 
     p: one number in [0, 1]; n_classes: K >= 2. ValueError or TypeError for anything else.
     """
     p = validation.probability("p", p)
-    return np.asarray(F_p((1 - p) * np.sqrt(effective_features_by_task(layers, alphas, averaging)), p, n_classes))
+    n_eff = effective_features_by_task(layers, alphas, averaging)
+    return np.where(n_eff == 0, 1 / n_classes, F_p((1 - p) * np.sqrt(n_eff), p, n_classes))
 
 
 def effective_gradients(layers: Sequence[Layer], alphas: ArrayLike, averaging: Averaging) -> NDArray:
@@ -206,7 +205,7 @@ def best_ratios(
     weight_b = 1 is AMA's aim (the new model's task), 1/2 the paper's xi. p in (0, 1). Sequential quadratic
     programming from the equal ratios and from every layer pushed up or down; the best end point is taken.
     """
-    mean, p = float(validation.real("mean", mean, 0, 1)), validation.probability("p", p)
+    mean, p = float(validation.real("mean", mean, 0, 1)), inside("p", p)
     weight = np.array([1 - validation.real("weight_b", weight_b, 0, 1), weight_b], dtype=float)
 
     def loss(alphas):

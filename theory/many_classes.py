@@ -51,8 +51,3 @@ def many_class_accuracy(votes: Votes, p: ArrayLike | None = None) -> Any:  # a f
         best, level = np.where(failed > 0, float(weight), best), np.where(failed > 0, failed, level)
     right = np.where(score > best, 1.0, np.where(score == best, 1 / (1 + level), 0.0))
     return float(min((chance * right).sum(), 1.0))
-
-
-def many_class_gain(averaged: Votes, single: Votes, p: ArrayLike | None = None) -> Any:
-    """What averaging adds to accuracy as K -> infinity, in [-1, 1]; arguments and errors as in many_class_accuracy."""
-    return many_class_accuracy(averaged, p) - many_class_accuracy(single, p)

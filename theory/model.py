@@ -185,7 +185,7 @@ def average_models(
 
 
 def naive_bayes_weight(p: float, n_classes: int) -> float:
-    """beta = log(1 + K (1 - p) / p): the say of a feature of failure probability p in the trained head; inf at 0."""
+    """beta = log(1 + K (1 - p) / p): the say of a feature of failure probability p in the trained head, M = K; inf at 0."""
     p, k = validation.probability("p", p), validation.integer("n_classes", n_classes, 2)
     return log1p((k - 1) * (1 - p)) - log(p) if p else inf
 

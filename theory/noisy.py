@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from .contour import MAX_CELLS, Scores, power_mean
 from .integral import legendre
 
-STEP, REACH = 0.3, 9.0  # of the integral over noisy scores, in standard deviations
+REACH = 9.0  # of the integral over noisy scores, in standard deviations
 NODES = 24  # Gauss-Legendre nodes a standard deviation, between the jumps that classes without noise make
 
 
@@ -26,7 +26,7 @@ def noisy_sum(kinds: list[Scores], numbers: Sequence[int], deviations: Sequence[
     """
     levels = [_levels(kind) for kind in kinds]
     total = np.zeros((kinds[0].first.shape[1], kinds[0].last.shape[1]), dtype=complex)
-    for u, size in zip(*_nodes(levels, deviations, total.size * max(level.size for level in levels))):
+    for u, size in zip(*_nodes(levels, deviations, sum(numbers), total.size * max(level.size for level in levels))):
         z = (u - levels[0]) / (deviations[0] or 1.0)
         here = size / np.sqrt(2 * np.pi) * np.exp(-0.5 * z * z) if deviations[0] else 1.0 * (z == 0)
         value = _table(kinds[0], here)
@@ -40,21 +40,25 @@ def noisy_sum(kinds: list[Scores], numbers: Sequence[int], deviations: Sequence[
     return total
 
 
-def _nodes(levels: list[NDArray], deviations: Sequence[float], cells: int) -> tuple[NDArray, NDArray]:
-    """(node,) scores u and their weights over tau of the right class; ValueError beyond 100 MAX_CELLS (cells: a node's)."""
+def _nodes(levels: list[NDArray], deviations: Sequence[float], number: int, cells: int) -> tuple[NDArray, NDArray]:
+    """(node,) scores u and their weights over tau of the right class; ValueError beyond 100 MAX_CELLS (cells: a node's).
+
+    number: of wrong classes, whose highest score rises on a scale of 1 / sqrt(2 log number) standard deviations.
+    """
     if not deviations[0]:
         return (scores := np.unique(levels[0])), np.ones(len(scores))
     low, high = levels[0].min() - REACH * deviations[0], levels[0].max() + REACH * deviations[0]
     jumps = np.unique([u for level, tau in zip(levels, deviations) if not tau for u in level.flat if low < u < high])
     least = min(tau for tau in deviations if tau > 0)
-    number = (high - low) / (STEP * least) if not len(jumps) else NODES * ((high - low) / least + len(jumps) + 1)
-    if number * cells > 100 * MAX_CELLS:
+    step = 0.3 * least / max(1.0, np.sqrt(2 * np.log(number)) / 1.8)
+    count = (high - low) / step if not len(jumps) else NODES * ((high - low) / least + len(jumps) + 1)
+    if count * cells > 100 * MAX_CELLS:
         raise ValueError(
             "sigma is too small against the weights for an exact answer: use 0, or simulate_task_accuracy."
         )
     if not len(jumps):
-        nodes = np.arange(low, high + STEP * least, STEP * least)
-        return nodes, np.full(len(nodes), STEP * least / deviations[0])
+        nodes = np.arange(low, high + step, step)
+        return nodes, np.full(len(nodes), step / deviations[0])
     edges = np.array([low, *jumps, high])
     parts = [np.linspace(a, b, int((b - a) / least) + 2)[:-1] for a, b in zip(edges, edges[1:])]
     ends = np.append(np.concatenate(parts), high)

@@ -6,12 +6,11 @@ the same say, theory.model). Averaged weights read M = (1 - alpha) P_a + alpha P
 vote operator is V = M^2. Averaged outputs: V = (1 - alpha) P_a + alpha P_b. The features' vote weights are V s, where s
 are the features' signs, +1 or -1 (a feature votes for the right class whichever of the two its basis vector has), and
 mean margin and variance are s^T V s and |V s|^2. **In the mean over signs** that have nothing to do with the subspaces these are
-tr V and tr V^2, and with many features each choice of signs is near its mean, so
+tr V and tr V^2, and with many features nearly every random choice of signs is near its mean, so
 
     n_eff = (tr V)^2 / tr V^2.
 
-With few features one choice of signs is not: ten planes of c = .5 have n_eff / n = .74 if all signs are minus and 1.89
-if all are plus, where the formula says 1.22. Planes in pairs of equal cosine and opposite signs have it exactly (`graded_weights`).
+An unlucky choice is not, however many planes there are: of one cosine, all signs minus (`theory.statements`). Planes in pairs of equal cosine and opposite signs have it exactly (`graded_weights`).
 So what follows is about means over signs and many features, or about such pairs.
 
 **Principal planes.** P_a and P_b split into planes with principal cosines c_j. In each, at alpha = 1/2, P_a + P_b has

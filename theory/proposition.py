@@ -10,20 +10,17 @@ theory.model,
     case 2, outputs: a's scores are unchanged:                            n_eff / n = 1.
 
 * The printed terms, F_p(sqrt2 (1 - p) n / sqrt(n + n_o)) and xi_2 = 0, are those of *output* averaging.
-* Where averaging weights hurts, case 1: 2 (1 + r)^2 - (1 + 7r) = (2r - 1)(r - 1), negative exactly
-  for 1/2 < r < 1. The worst is at r = 5/7, where n_eff = 48/49 n; the best at r = 0, n_eff = 2n.
-* Case 2: (1 + r)^2 - (1 + 3r) = r (r - 1) <= 0: xi_2 <= 0, with 0 only at r = 0 and 1; the worst is r = 1/3,
-  8/9 n.
-* The conclusion survives. Weights: 2 / (1 + 7r) >= 1 / (1 + 3r) iff 2 + 6r >= 1 + 7r iff r <= 1, so
-  xi_1 - xi_2 >= 0, for 0 < p < 1 with equality iff n_o = n. Outputs: 2 / (1 + r) >= 1 iff r <= 1, likewise.
-  (At p = 0 every accuracy is 1, at p = 1 none depends on n: both differences are 0 for all n_o.)
-* The weight average's term of case 1 is already in Lin et al., arXiv 2309.17230 (n_s + n_s* + 14 n_so); new here are
-  case 2, the threshold, all ratios, and what follows.
-* The conclusion is one about many features: at n = 4, n_o = 1, p = .7, K = 5, xi_1 - xi_2 = -.0317 exactly.
-* At finite n the votes are coarse, and averaging weights hurts from a little below r = 1/2 on (theory.exact).
+* The conclusion xi_1 >= xi_2, equal iff n_o = n, survives in the limit of many weak features (n -> infinity, r and
+  (1 - p) sqrt(n) fixed), and at fixed p and r < 1 for n large enough (theory.exponents).
+* It holds at no n >= 3 for every n_o, however: `reversed_difference`.
+
+Proofs, and where averaging weights hurts, are in notebooks/theory, sections 4 and 5. The weight average's term of case 1 is already in
+Lin et al., arXiv 2309.17230 (n_s + n_s* + 14 n_so); new here are case 2, the threshold, all ratios, and what follows.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -102,3 +99,19 @@ def _terms(n: int, n_o: int, p: float, n_classes: int, averaging: Averaging) -> 
         return with_average - without
 
     return Terms(xi(same_labels(n, n_o, n_classes)), xi(disjoint_labels(n, n_o, n_classes)))
+
+
+def reversed_difference(n: int, p: float) -> tuple[int, float]:
+    """(n_o, xi_1 - xi_2 of averaged weights there, exactly) for two classes: below 0 at every n >= 3 and 0 < p < 1.
+
+    With a = 1 - p/2 the chance that a vote is right and b = p/2, votes of two classes are steps +1 and -1. Of an odd number of shared
+    votes, which decide but where they add up to +1 or -1, xi_1 - xi_2 takes only what the own votes do there. n odd, n_o = n - 2,
+    m = (n - 3) / 2: -1/2 C(n_o, m) (ab)^(m + 2) (a - b). n even, n_o = n - 3, m = (n - 4) / 2: -2 C(n_o, m) (ab)^(m + 3) (a - b).
+    """
+    n, p = validation.integer("n", n, 3, 10_000), validation.probability("p", p)
+    own = 2 + (n % 2 == 0)
+    n_o = n - own
+    m, product = (n_o - 1) // 2, p / 2 * (1 - p / 2)
+    # C(n_o, m) product^m without overflow: C(n_o, m) 4^-m is below 1
+    chance = float(Fraction(comb(n_o, m), 4**m)) * (4 * product) ** m
+    return n_o, -(0.5 if own == 2 else 2.0) * chance * product**own * (1 - p)

@@ -18,7 +18,8 @@ off-diagonals and lambda are (up to terms common to all classes, which change no
 With the body averaged by one ratio alpha and the head by regression, a's own features carry 1 - alpha, b's own alpha,
 shared ones 1: at 1/2 this is the *output* average.
 
-**Proposition.** Let (o) both tasks have the same classes (case 1) or none in common (case 2); (i) the labels be uniform and
+**Proposition.** Let (o) both tasks have the same classes (case 1) or none in common (case 2), and only the tested task's classes
+compete; (i) the labels be uniform and
 the votes independent given the label, without noise; (ii) both heads be the trained ones (ridge to 0), so that they
 agree on shared directions; (iii) the Gram matrices be of full rank on the directions in use, up to terms common to all classes
 (without noise a feature's K votes add up to 1, so that they have rank n (K - 1) + 1); (iv) head and body be merged by
@@ -30,14 +31,13 @@ the votes; the average with any ratio is one of these functions. Case 2, tested 
 have no vote for a's classes, so the scores are a function of the votes of a's features, and a's own scores, which the
 regression average keeps, are the log-posterior given them. QED. Nothing is said about many features: it holds exactly.
 
-**When it fails.** (o): with some classes in common a's own score is not kept, since the union gives classes of both
-tasks votes that classes of one do not get: K = 2, one class in common, 2 and 6 features, none shared, p = .5: .708 on a
-against .750 of a's model; the same with 6 and 6 features, p = .8: .649 against .683. (ii): where the two heads use shared
+**When it fails.** (o): with some classes in common, or with classes of both tasks that compete, a's own score is not kept, since the
+union gives some classes votes that others do not get. (ii): where the two heads use shared
 directions in opposite ways they cancel there. In case 1 only the 2 (n - n_o) features that one model has alone are left,
 fewer than n for r > 1/2: the single ratio alpha = 0 is better.
 (iii): from fewer samples than directions, the rest follows the ridge (to the plain average). Noise: in case 2 b's
-own features bring noise into the body, (2 - r) times a's own, so what is lost is small only where sigma is: at n = 20,
-n_o = 5, p = .8, K = 5 and sigma = .1, .568 against .632 of a's own model (limit of many features).
+own features bring noise into the body, (2 - r) times a's own, so what is lost is small only where sigma is. Numbers:
+results/theory/statements.csv and regression_conditions.csv.
 
 **What it needs to know.** Both models' weights and the Gram matrices of what each of their layers reads on its own task's
 inputs; no labels, no rewards, and no ratio.

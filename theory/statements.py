@@ -1,12 +1,14 @@
 """The table of single numbers that the notebook's sentences give: cases outside of what a statement claims."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 
 from .exact import exact_task_accuracy
+from .exponents import harm_threshold
 from .layers import Layer, accuracies, raising_direction
-from .model import Tasks, single_model
+from .model import Tasks, average, same_labels, single_model
 from .overlap import graded_effective_features, overlap_of, projectors
 from .regression import regression_votes
 
@@ -19,6 +21,8 @@ def statement_rows(rng: np.random.Generator) -> Iterator[dict]:
         "same mean": _same_mean(),
         "signs": _signs(),
         "partly common classes": _partly_common(),
+        "unequal sizes": _unequal_sizes(),
+        "fixed p": _fixed_p(),
     }.items():
         for number, value in numbers.items():
             yield {"statement": statement, "number": number, "value": float(value)}
@@ -45,7 +49,9 @@ def _same_mean() -> dict[str, float]:
 
 
 def _signs() -> dict[str, float]:
-    """n_eff / n of averaged weights in ten planes of one cosine: all signs minus, all plus, and the formula's mean over signs."""
+    """n_eff / n of averaged weights in ten planes of one cosine: all signs minus, all plus, and the formula's mean over signs; and of b's
+    model alone, whose mean over signs is 1.
+    """
     planes, cosine = 10, 0.5
     p_a, p_b = projectors([cosine])
     operator = (p_a + p_b) @ (p_a + p_b)
@@ -55,7 +61,11 @@ def _signs() -> dict[str, float]:
         return (signs @ operator @ signs) ** 2 / np.sum((operator @ signs) ** 2)
 
     formula = graded_effective_features(overlap_of([cosine] * planes), "weights") / planes
-    return {"planes": planes, "cosine": cosine, "minus": kish(-1), "plus": kish(1), "formula": float(formula)}
+    found = {"planes": planes, "cosine": cosine, "minus": kish(-1), "plus": kish(1), "formula": float(formula)}
+    of_b = {
+        name: np.array([1, sign]) @ p_b @ np.array([1, sign]) for name, sign in {"minus_b": -1, "plus_b": 1}.items()
+    }
+    return found | of_b
 
 
 def _partly_common() -> dict[str, float]:
@@ -65,3 +75,26 @@ def _partly_common() -> dict[str, float]:
         exact_task_accuracy(votes, p) for votes in (single_model(tasks, "a", "a"), regression_votes(tasks, "a"))
     )
     return {"p": p, "own": own, "regression": regression}
+
+
+def _unequal_sizes() -> dict[str, float]:
+    """Accuracy on a of its own model and of averaged outputs where b's model is a small part of a's."""
+    tasks, p = Tasks(5, 10, 2, 2, 5), 0.8
+    own, outputs = (
+        exact_task_accuracy(votes, p)
+        for votes in (single_model(tasks, "a", "a"), average(tasks, "outputs", Fraction(1, 2), "a"))
+    )
+    return {"p": p, "n_classes": 5, "n_a": 10, "n_b": 2, "own": own, "outputs": outputs}
+
+
+def _fixed_p() -> dict[str, float]:
+    """Errors of averaged weights as shares of one model's in case 1, below half of the features shared, where n_eff is raised."""
+    p, k, shared, sizes = 0.5, 2, 0.48, (50, 100)
+    found = {"p": p, "n_classes": k, "shared": shared, "raised": 2 * (1 + shared) ** 2 / (1 + 7 * shared)}
+    found["threshold"] = harm_threshold(p, k)
+    for number, n in enumerate(sizes, 1):
+        tasks = same_labels(n, round(shared * n), k)
+        votes = average(tasks, "weights", Fraction(1, 2), "a"), single_model(tasks, "a", "a")
+        averaged, one = (1 - exact_task_accuracy(each, p) for each in votes)
+        found |= {f"n_{number}": n, f"errors_{number}": averaged / one}
+    return found

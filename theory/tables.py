@@ -25,6 +25,9 @@ from .statements import statement_rows
 from .trained import Setting, trained_accuracies
 from .votes import AVERAGINGS, Votes
 from .wider_tables import (
+    condition_rows,
+    exponent_rows,
+    few_feature_rows,
     finite_rows,
     many_class_rows,
     model_rows,
@@ -175,11 +178,14 @@ TABLES: dict[str, Callable[[np.random.Generator], Rows]] = {
     "layered_sampled": layered_sampled_rows,
     "layered_optima": layered_optimum_rows,
     "finite": finite_rows,
+    "exponents": exponent_rows,
     "many_classes": many_class_rows,
+    "few_features": few_feature_rows,
     "ratio": ratio_rows,
     "overlap": overlap_rows,
     "models": model_rows,
     "own_rates": own_rate_rows,
     "regression": regression_rows,
+    "regression_conditions": condition_rows,
     "statements": statement_rows,
 }

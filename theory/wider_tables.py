@@ -11,6 +11,7 @@ import numpy as np
 
 from .closed_form import clt_task_accuracy
 from .exact import exact_accuracy, exact_task_accuracy
+from .exponents import harm_threshold
 from .fronts import closed_form_accuracy
 from .many_classes import many_class_accuracy
 from .model import Tasks, average, average_models, disjoint_labels, naive_bayes_weight, same_labels, single_model
@@ -29,13 +30,19 @@ LABELS = {"identical": same_labels, "disjoint": disjoint_labels}
 def finite_rows(rng: np.random.Generator) -> Rows:
     """xi_1 - xi_2 of averaged weights over a grid of (n, n_o, p, K): in the limit of many features and exactly."""
     for n, p, k in product((4, 5, 8, 12, 20, 40, 80), (0.5, 0.7, 0.8, 0.9), (2, 5, 20, 100)):
-        for n_o in sorted({n * part // 8 for part in range(8)} | {1, n - 1}):
+        for n_o in sorted({n * part // 8 for part in range(8)} | {1, n - 3, n - 2, n - 1}):
             row = {"n": n, "n_o": n_o, "p": p, "n_classes": k}
             votes = [average(make(n, n_o, k), "weights", HALF, "a") for make in LABELS.values()]
             for name, route in {"limit": closed_form_accuracy, "exact": exact_task_accuracy}.items():
                 first, second = (route(each, p) for each in votes)
                 row[f"difference_{name}"] = first - second
             yield row
+
+
+def exponent_rows(rng: np.random.Generator) -> Rows:
+    """From which shared part on averaging the weights of two models of one task hurts in the end, as n grows at a fixed p."""
+    for k, tenth in product((2, 5, 20, 100), range(1, 10)):
+        yield {"p": tenth / 10, "n_classes": k, "threshold": harm_threshold(tenth / 10, k)}
 
 
 def many_class_rows(rng: np.random.Generator) -> Rows:
@@ -64,6 +71,16 @@ def _many_class_rows(n: int, p: float, n_o: int) -> Rows:
                 row[f"gain_{averaging}_{name}"] = found and found[averaging] - found["single"]
             row[f"accuracy_single_{name}"] = found and found["single"]
         yield row
+
+
+def few_feature_rows(rng: np.random.Generator) -> Rows:
+    """What averaging weights half and half adds in case 1, exactly, at every number of shared features below n: few features lose."""
+    settings = ((4, 0.8, 2), (4, 0.8, 3), (4, 0.8, 5), (4, 0.8, 10), (20, 0.8, 5), (20, 0.8, 10), (20, 0.9, 1000))
+    for n, p, k in settings:
+        alone = exact_task_accuracy(single_model(same_labels(n, n, k), "a", "a"), p)
+        for n_o in range(n):
+            averaged = exact_task_accuracy(average(same_labels(n, n_o, k), "weights", HALF, "a"), p)
+            yield {"n": n, "n_o": n_o, "p": p, "n_classes": k, "gain_weights": averaged - alone}
 
 
 def ratio_rows(rng: np.random.Generator) -> Rows:
@@ -177,6 +194,26 @@ def regression_rows(rng: np.random.Generator) -> Rows:
         for model, (votes, alpha) in _regression_votes(tasks, _best_ratio(tasks, p, exact_task_accuracy)).items():
             found = simulate_task_accuracy(votes, p, 20_000, rng)
             yield _regression_row(labels, tasks, p, model, alpha, "monte-carlo", found)
+
+
+def condition_rows(rng: np.random.Generator) -> Rows:
+    """A ratio per feature where a condition of its proposition fails, in the limit of many features: heads that use what is shared in
+    opposite ways (case 1), and noise (case 2).
+    """
+    n, p, k = 20, 0.8, 5
+    for n_o in (0, 5, 10, 15):
+        same, apart = same_labels(n, n_o, k), disjoint_labels(n, n_o, k)
+        rows: list[tuple[str, str, float, Votes]] = [
+            ("identical", "one model", 0.0, single_model(same, "a", "a")),
+            ("identical", "alike", 0.0, regression_votes(same, "a")),
+            ("identical", "opposite use", 0.0, regression_votes(same, "a", opposite=True)),
+        ]
+        for sigma in (0.03, 0.1):
+            rows.append(("disjoint", "one model", sigma, single_model(apart, "a", "a")))
+            rows.append(("disjoint", "a ratio per feature", sigma, regression_votes(apart, "a")))
+        for labels, model, sigma, votes in rows:
+            row = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "labels": labels, "sigma": sigma, "model": model}
+            yield row | {"accuracy": float(clt_task_accuracy(votes, p, sigma=sigma))}
 
 
 def _regression_answers(labels: str, tasks: Tasks, p: float) -> Rows:

@@ -344,7 +344,7 @@ def test_the_theorys_numbers_are_those_of_the_package():
 
 def test_the_conclusion_is_judged_on_a_grid_and_fails_at_few_features():
     grid = pd.read_csv(THEORY / "finite.csv")
-    assert theory.smallest_limit(grid) == 0.0
+    assert theory.smallest_of_many(grid) == 0.0
     assert theory.smallest_difference(grid) == pytest.approx(-0.0599786, abs=1e-6)
 
 

@@ -88,9 +88,14 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
     "question answering here is below theta_0 even at its best iteration (C1)": [
         ("C1", "question answering: RSF's best iteration above theta_0", LEARNED, "fails")
     ],
-    "The conclusion of the paper's theory holds where features are many (C12a), the formula that it prints is not that of averaged weights (C12b), "
+    "The conclusion of the paper's theory holds where features are many and a fixed part of them is shared (C12a), the formula that it prints is not that of averaged weights (C12b), "
     "and over the layers of the microcosm's network the gain that overlaps predict orders the measured ones, as depth alone does, too, while it predicts gains and layers lose (C12c)": [
-        ("C12a", "many features: the smallest difference of the two gains", LEARNED, "holds"),
+        (
+            "C12a",
+            "20 features or more, at most three quarters of them shared: the smallest difference of the two gains",
+            LEARNED,
+            "holds",
+        ),
         ("C12b", "the largest error of the printed terms", LEARNED, "fails"),
         (
             "C12c",

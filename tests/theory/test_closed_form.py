@@ -211,3 +211,16 @@ def test_bad_arguments_of_F_p_are_refused_by_name(function, arguments, error, me
 def test_bad_arguments_of_the_proposition_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         theory.proposition_5_1(*arguments)
+
+
+def test_margins_that_are_all_one_are_a_normal_distribution():
+    assert theory.margin_accuracy([1.0, 0.0, -2.0], 4.0, 0.0, 5) == pytest.approx(ndtr([0.5, 0.0, -1.0]), abs=1e-14)
+    assert theory.margin_accuracy(1.0, 4.0, 1e-14, 5) == pytest.approx(ndtr(0.5), abs=1e-6)
+    assert theory.margin_accuracy([1.0, -1.0], 0.0, 0.0, 5).tolist() == [1, 0]
+
+
+def test_classes_of_unequal_noise_have_no_limit_in_one_integral():
+    votes = theory.Votes((6,), (1,), (1,), 2, 2, noise=(1, 100))
+    with pytest.raises(ValueError, match="noise must be the same for all classes here, not 1 and 100"):
+        theory.clt_task_accuracy(votes, 0.8, sigma=0.5)
+    assert theory.clt_task_accuracy(votes, 0.8) == theory.clt_accuracy([6], [1], 0.8, 4)

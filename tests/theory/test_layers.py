@@ -223,3 +223,19 @@ def test_the_lift_of_unequal_ratios_is_lost_in_the_error_of_the_limit_at_few_fea
 def test_bad_layers_and_ratios_are_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_task_without_votes_is_guessed():
+    own = [Layer(10, 0.2, 0.0)]  # no concept in common: at alpha = 1 nothing is left for a
+    assert accuracies(own, [1.0], 0.3, 5, "weights")[0] == pytest.approx(0.2)
+    assert accuracies(own, [1.0], 0.0, 5, "weights")[0] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_ratios_are_sought_at_a_p_between_the_ends_alone(p):
+    for search in (
+        lambda: theory.scalarised_front(FALLING, p, 5, "weights"),
+        lambda: best_ratios(FALLING, 0.5, p, 5, "weights", 0.5),
+    ):
+        with pytest.raises(ValueError, match=r"p must be inside \(0, 1\)"):
+            search()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtr
 from scipy.stats import multinomial, multivariate_normal
 
 import theory
@@ -61,7 +62,6 @@ def by_enumeration(t, p_own, p_shared, k, sigma, model):
     if not sigma:
         return chances @ np.where((margins >= 0).all(axis=1), 1 / (1 + (margins == 0).sum(axis=1)), 0)
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    from scipy.special import ndtr
 
     below = ndtr(margins[:, :, None] / (sigma * np.sqrt(variance)) + nodes).prod(axis=1)
     return chances @ below @ weights / np.sqrt(2 * np.pi)
@@ -169,3 +169,18 @@ def test_numbers_of_other_types_are_refused():
     arrays = average(same_labels(4, 2, 3), "weights", np.array([0.25, 0.5]), "a")
     with pytest.raises(TypeError, match="ratios must be a number"):
         theory.trained_task_accuracies({"x": arrays}, Setting(0.5, 0.1, 10), 10, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("classes", [5, 1000, 10_000])
+def test_noise_among_many_classes_is_integrated_finely_enough(classes):
+    """One feature against a dense sum over its noisy scores."""
+    p, sigma = 0.6, 0.3
+    votes = theory.average(theory.same_labels(1, 1, classes), "outputs", 1, "a")
+    u = np.linspace(-4, 6, 400_001)
+    right = 1 - p + p / classes
+    up, level = ndtr((u - 1) / sigma), ndtr(u / sigma)
+    density = lambda at: np.exp(-(((u - at) / sigma) ** 2) / 2) / (sigma * np.sqrt(2 * np.pi))
+    own = right * density(1) * level ** (classes - 1)
+    other = (1 - right) * density(0) * up * level ** (classes - 2)
+    expected = (own + other).sum() * (u[1] - u[0])
+    assert theory.exact_task_accuracy(votes, p, sigma=sigma) == pytest.approx(expected, abs=1e-10)

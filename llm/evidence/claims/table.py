@@ -183,14 +183,17 @@ CLAIMS: tuple[Claim, ...] = (
         "AMA is above MA for models of seven billion parameters aligned by DPO, too.", "fig. 6, table 1",
         {"zephyr": ("fig06",)}, tuple(seven_billion(preset) for preset in SEVEN_BILLION)),
     Claim("C12a", "Theory: the conclusion",
-        "In theory, with many features, averaging the weights of two models helps tasks with the same classes at least as much "
-        "as tasks with none in common (Proposition 5.1's conclusion; its weight-space term is in arXiv 2309.17230). With few "
-        "features and many classes it can be the other way round.", "section 5", {"theory": ("theory-proposition",)},
+        "In theory, with many features of which a fixed part is shared, averaging the weights of two models helps tasks with the same "
+        "classes at least as much as tasks with none in common (Proposition 5.1's conclusion; its weight-space term is in arXiv "
+        "2309.17230). With few features it can be the other way round, and at any number of them it is for two classes, by a "
+        "little, where all but two or three are shared.", "section 5", {"theory": ("theory-proposition",)},
         (
-            theory.Computed("many features: the smallest difference of the two gains", "finite",
-                theory.smallest_limit, "above", -theory.EXACT),
-            theory.Computed("few features: the smallest difference, exactly", "finite",
-                theory.smallest_difference, "above", deciding=False),
+            theory.Computed("20 features or more, at most three quarters of them shared: the smallest difference of the two gains",
+                "finite", theory.smallest_of_many, "above", -theory.EXACT),
+            theory.Computed("any features: the smallest difference", "finite", theory.smallest_difference, "above",
+                deciding=False),
+            theory.Computed("two classes, all but two or three features shared: the largest difference", "finite",
+                theory.largest_reversed, "above", deciding=False),
         )),
     Claim("C12b", "Theory: the formula",
         "The proposition's formula is that of averaged weights: tasks with the same classes always gain, tasks with "

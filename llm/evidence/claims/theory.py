@@ -43,17 +43,26 @@ class Computed:
         return [measured(self.part, "accuracy", found, (), "computed exactly", **fields)]
 
 
-def smallest_limit(finite: pd.DataFrame) -> float:
-    """The smallest xi_1 - xi_2 of averaged weights in the limit of many features, over the grid of (n, n_o, p, K); at the
-    grid's most reliable features it is 0 to the tables' precision, so what is nearer to 0 than `EXACT` counts as 0.
+MANY, SHARED = 20, 0.75  # features, and the largest shared part, of what counts as many features
+
+
+def smallest_of_many(finite: pd.DataFrame) -> float:
+    """The smallest xi_1 - xi_2 of averaged weights, exactly, over the grid of (n, n_o, p, K) where features are many; where they are
+    reliable, too, it is 0 to the tables' precision, so what is nearer to 0 than `EXACT` counts as 0.
     """
-    least = finite["difference_limit"].min()
+    least = finite.loc[(finite["n"] >= MANY) & (finite["n_o"] <= SHARED * finite["n"]), "difference_exact"].min()
     return 0.0 if abs(least) < EXACT else least
 
 
 def smallest_difference(finite: pd.DataFrame) -> float:
-    """The smallest xi_1 - xi_2 of averaged weights, exactly, over the same grid."""
+    """The smallest xi_1 - xi_2 of averaged weights, exactly, over all of the grid."""
     return finite["difference_exact"].min()
+
+
+def largest_reversed(finite: pd.DataFrame) -> float:
+    """The largest with two classes, where all but two (n odd) or three (n even) features are shared (`theory.reversed_difference`)."""
+    own = finite["n"] - finite["n_o"]
+    return finite.loc[(finite["n_classes"] == 2) & (own == 3 - finite["n"] % 2), "difference_exact"].max()
 
 
 def smallest_gain(proposition: pd.DataFrame) -> float:
