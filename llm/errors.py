@@ -10,6 +10,12 @@ def first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def short(value: object) -> str:
+    """A value as a sentence shows it."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def one_sentence(error: Exception) -> str | None:
     """How an exception is reported: bad input, a missing package, a failure of the disk, training that diverges; None for others."""
     if isinstance(error, OSError):

@@ -245,7 +245,7 @@ perfect = rows.find(FRAMES, needed) if "gold_reward" in REWARDS else None
 if perfect:
     line = fronts.Line("gold_reward", perfect[PERFECT], FRAMES[PERFECT], "after RSF on the gold reward")
     fig = fronts.figure([line], PRESET.name, columns=3)
-    style.save(fig, "fig_better_averages-gold")
+    style.save(fig, "fig_perfect_reward")
 
 # %%
 if perfect:

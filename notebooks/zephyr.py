@@ -19,7 +19,7 @@ import pandas as pd
 
 from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
-from llm.evidence import compare, paths, shares
+from llm.evidence import compare, paths
 from llm.evidence.frames import abilities
 from llm.evidence.metrics import METRICS
 
@@ -117,7 +117,8 @@ found = rows.find(FRAMES, {ALGORITHMS: ("ma", *PARTS, *AMA)})
 if found:
     SHOWN = found["dpo"]
     JUDGE = rows.judge(SHOWN)
-    averaged = {"ma": shares.as_coarse(SHOWN["ma"], SHOWN["ama"]), **{name: SHOWN[name] for name in AMA}}
+    at_amas = SHOWN["ma"][SHOWN["ma"]["step"].isin(SHOWN["ama"]["step"])]  # the ratios that AMA has, too
+    averaged = {"ma": at_amas, **{name: SHOWN[name] for name in AMA}}
     lines = [
         fronts.Line(JUDGE, {name: SHOWN[name] for name in PARTS}, DPO, "one part", "theta", ("theta",)),
         fronts.Line(JUDGE, averaged, DPO, "all parts"),

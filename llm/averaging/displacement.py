@@ -1,6 +1,6 @@
 """How far theta is from theta_0, group by group and in units of the last place, and what that makes of saved averages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 
@@ -118,7 +118,7 @@ def last_place(values: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
     return torch.ldexp(torch.ones_like(values), (exponent - 1).clamp(min=lowest) - bits)
 
 
-def labels_of(steps: Sequence[int] = STEPS) -> list[str]:
+def labels_of() -> list[str]:
     """What the bins of "steps" are called."""
-    inner = [f"{low} to {high}" for low, high in zip(steps, steps[1:])]
-    return [f"below {steps[0]}", *inner, f"{steps[-1]} and more"]
+    inner = [f"{low} to {high}" for low, high in zip(STEPS, STEPS[1:])]
+    return [f"below {STEPS[0]}", *inner, f"{STEPS[-1]} and more"]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
+from ..errors import short
 from ..methods import Kind, names
 
 
@@ -90,11 +91,6 @@ def _pairs(given: Any, read: Any) -> Iterable[tuple[Any, Any]]:
         made = read.values() if isinstance(read, dict) else (getattr(read, str(key), None) for key in given)
         return zip(given.values(), made, strict=True)
     return zip(given, read, strict=True) if isinstance(given, list) else [(given, read)]
-
-
-def short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ..errors import UserError
+from ..errors import UserError, short
 from ..grouping import PART_NAMES, Grouping
 from ..methods import METHODS, Method
-from .base import Algorithm, Name, Rate, Settings, method_of, refused, short
+from .base import Algorithm, Name, Rate, Settings, method_of, refused
 from .local import LocalPreset
 from .preset import Preset, Shape
 

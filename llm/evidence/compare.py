@@ -4,7 +4,7 @@ What is compared is ability at equal reward, seed by seed, over 50 to 95 % of th
 (`llm.evidence.shares`): who stops earlier is not told as beaten.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -73,21 +73,21 @@ def contests(
 
 
 def at_reward_of(
-    family: str, step: float, found: Mapping[str, pd.DataFrame], rows: pd.DataFrame, of: Iterable[str], name: str = "ma"
+    family: str, step: float, found: Mapping[str, pd.DataFrame], rows: pd.DataFrame, of: Iterable[str]
 ) -> Contest:
-    """What the path `name` keeps more than one model of another family, at a step of its path, at that model's reward; in the
+    """What MA keeps more than one model of another family, at a step of its path, at that model's reward; in the
     abilities `of`, by each reward.
     """
     model, start = paths.at(found[family], step), paths.theta_0(rows)
 
     def against(ability: str, reward: str) -> Gain | None:
         try:
-            one = saved_at(found[name], model, start, rises(rows, reward), ability, reward)
+            one = saved_at(found["ma"], model, start, rises(rows, reward), ability, reward)
         except NotComparable:
             return None
         return Gain(t_interval(one.kept), one.levels)
 
-    return Contest(name, family, "", {(r, a): against(a, r) for r, a in product(rewards(rows), of)})
+    return Contest("ma", family, "", {(r, a): against(a, r) for r, a in product(rewards(rows), of)})
 
 
 def gain(
@@ -114,11 +114,11 @@ class Duel:
     found: Gain
 
 
-def duels(frames: Mapping[str, pd.DataFrame], preset: str, rivals: Sequence[str] = ("ma", "ama")) -> list[Duel]:
+def duels(frames: Mapping[str, pd.DataFrame], preset: str) -> list[Duel]:
     """Every family with groups of its own that was measured, against MA and the paper's AMA, by both rewards; `frames`:
     algorithm -> rows.
     """
-    found = []
+    found, rivals = [], ("ma", "ama")
     for rlhf, rows in frames.items():
         there = set(rows.loc[rows["lr"].isna(), "family"])
         for family in OWN_GROUPS:

@@ -171,9 +171,8 @@ def bootstrap_curves(
     second: Mapping[int, MeasuredPath],
     rng: np.random.Generator,
     resamples: int = 1000,
-    measure: Callable[[Curve, Curve], float] = mean_gap,
 ) -> Interval:
-    """`measure` between two methods, {seed: path} each, drawing seeds, then prompts and items, the same for both methods.
+    """`mean_gap` between two methods, {seed: path} each, drawing seeds, then prompts and items, the same for both methods.
 
     With few seeds a bootstrap over seeds is too narrow; read it beside `compare`, whose t interval is not.
     """
@@ -185,9 +184,9 @@ def bootstrap_curves(
     def drawn(seed: int) -> float:
         prompts, items = first[seed].rewards.shape[1], first[seed].abilities.shape[1]
         chosen = rng.integers(prompts, size=(prompts,)), rng.integers(items, size=(items,))
-        return measure(first[seed].curve(*chosen), second[seed].curve(*chosen))
+        return mean_gap(first[seed].curve(*chosen), second[seed].curve(*chosen))
 
-    per_seed = np.array([measure(first[seed].curve(), second[seed].curve()) for seed in seeds])
+    per_seed = np.array([mean_gap(first[seed].curve(), second[seed].curve()) for seed in seeds])
     draws = [np.mean([drawn(seed) for seed in rng.choice(seeds, size=len(seeds))]) for _ in range(resamples)]
     return percentile_interval(per_seed, draws)
 

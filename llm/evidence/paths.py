@@ -212,7 +212,7 @@ def _measured(path: pd.DataFrame, ability: str, reward: str) -> MeasuredPath | N
     return MeasuredPath(*(np.array(of_metric.tolist()) for of_metric in items))
 
 
-def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[float, float]]:
+def saturation(path: pd.DataFrame) -> dict[int, tuple[float, float]]:
     """For each seed the last step before the reward saturates, and the first at which it has.
 
     Saturated: within `SATURATED` of the rise from the path's first step to its peak. Where the reward never
@@ -220,7 +220,7 @@ def saturation(path: pd.DataFrame, reward: str = "reward") -> dict[int, tuple[fl
     """
     found = {}
     for seed in seeds(path):
-        points = path[(path["seed"] == seed) & (path["metric"] == reward)].sort_values("step")
+        points = path[(path["seed"] == seed) & (path["metric"] == "reward")].sort_values("step")
         steps, rewards = points["step"].to_numpy(), points["value"].to_numpy()
         first = int(np.argmax(rewards >= rewards[0] + (1 - SATURATED) * (rewards.max() - rewards[0])))
         found[seed] = float(steps[max(first - 1, 0)]), float(steps[first])
@@ -237,11 +237,11 @@ def areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward") -> d
 
 
 def at_best_rates(
-    rows: pd.DataFrame, family: str, among: Sequence[float | None], reward: str = "reward"
+    rows: pd.DataFrame, family: str, among: Sequence[float | None]
 ) -> tuple[pd.DataFrame, dict[int, float | None]]:
     """A family's path, on each seed at the learning rate of the largest area on the other seeds; and seed -> that rate."""
     models = {lr: path(rows, family, lr) for lr in among}
-    found = [areas(rows, one, reward) for one in models.values()]
+    found = [areas(rows, one) for one in models.values()]
     common = sorted(set.intersection(*map(set, found)))
     _, best = chosen_elsewhere(np.array([[[area[seed]] for seed in common] for area in found]))
     taken = {seed: among[place] for seed, place in zip(common, best[:, 0], strict=True)}

@@ -3,6 +3,8 @@
 The spread and the difference that were found are taken for the true ones, so what comes out is a plan, no result.
 """
 
+from bisect import bisect_left
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaincinv, nctdtr, ndtr, stdtrit
@@ -55,10 +57,5 @@ def seeds_needed(
         equivalent = 0.0 if room is None else power_of_equivalence(seeds, effect, room)
         return max(power_of_t(seeds, effect), equivalent) >= WANTED
 
-    if not decides(MOST):
-        return None
-    enough, too_few = MOST, 1  # both powers grow with the seeds
-    while enough - too_few > 1:
-        middle = (enough + too_few) // 2
-        enough, too_few = (middle, too_few) if decides(middle) else (enough, middle)
-    return enough
+    found = 2 + bisect_left(range(2, MOST + 1), True, key=decides)  # both powers grow with the seeds
+    return found if found <= MOST else None

@@ -173,10 +173,10 @@ class Leader:
     taken: Mapping[str, int]
 
 
-def leaders(found: Mapping[str, Front], level: float = CHOSEN_AT) -> dict[str, Leader]:
+def leaders(found: Mapping[str, Front]) -> dict[str, Leader]:
     """group -> its best family, chosen for each seed on the others, as claims do (`llm.evidence.intervals.chosen_elsewhere`).
 
-    Told at `level` of the rise, of families that have the lowest of `LEVELS` too; where no family of the group gets there, at the highest
+    Told at `CHOSEN_AT` of the rise, of families that have the lowest of `LEVELS` too; where no family of the group gets there, at the highest
     tenth that one gets to. Of these families those count that were measured on the most seeds, so that few seeds of one do not decide for
     all; on the seeds that all of them have. MA and early stopping, which all are held against, lead no
     group, nor does the oracle, which is a bound.
@@ -187,7 +187,7 @@ def leaders(found: Mapping[str, Front], level: float = CHOSEN_AT) -> dict[str, L
             groups.setdefault(front.group, []).append(front)
     best = {}
     for group, families in groups.items():
-        for at in np.arange(level, 0, -0.1):
+        for at in np.arange(CHOSEN_AT, 0, -0.1):
             columns = [place_of(share) for share in (at, min(at, LEVELS[0]))]
             reaching = [front for front in families if np.isfinite(front.tax[:, columns]).all()]
             most = max((len(front.seeds) for front in reaching), default=0)
@@ -224,11 +224,11 @@ class Association:
     found: Interval
 
 
-def associations(book: Book, rlhf: str, predictors: Sequence[str] = PREDICTORS) -> list[Association]:
+def associations(book: Book, rlhf: str) -> list[Association]:
     """Over all models of an algorithm (group ""), and over those of each group; empty where a predictor was not measured."""
-    if IN_TAXES not in book.units or not set(predictors) <= set(book.rows[rlhf]["metric"]):
+    if IN_TAXES not in book.units or not set(PREDICTORS) <= set(book.rows[rlhf]["metric"]):
         return []
-    models = by_model(book, predictors)
+    models = by_model(book, PREDICTORS)
     models = models[models.index.get_level_values("rlhf") == rlhf]
     groups = np.array(
         [cost_of(name).group if name in compared() else "" for name in models.index.get_level_values("method")]
@@ -237,7 +237,7 @@ def associations(book: Book, rlhf: str, predictors: Sequence[str] = PREDICTORS) 
     for group in ("", *GROUPS):
         chosen = models[groups == group] if group else models
         ranks = with_the_tax(chosen)
-        for predictor in predictors:
+        for predictor in PREDICTORS:
             numbers = [of[predictor] for of in ranks.values()]
             if numbers and np.isfinite(numbers).all():
                 found.append(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
-from ..errors import UserError
+from ..errors import UserError, short
 from ..files import parse_json, write_text
 from ..methods import names
 from .groups import decode
@@ -114,7 +114,7 @@ def _canonical(value: JsonValue, room: int = 10) -> JsonValue:
 def parse_row(fields: Any, where: str) -> Row:
     """A checked row from its fields; `where` opens the error's sentence, for example "core.jsonl, line 3"."""
     if not isinstance(fields, Mapping):
-        raise UserError(f"{where}: {_short(fields)} is no result row; a row is an object with the keys {_keys()}.")
+        raise UserError(f"{where}: {short(fields)} is no result row; a row is an object with the keys {_keys()}.")
     try:
         row = Row(**fields)
         setting_key(row.setting)
@@ -122,7 +122,7 @@ def parse_row(fields: Any, where: str) -> Row:
         raise UserError(f"{where}: {_sentence(error)}") from None
     except ValueError:
         raise UserError(
-            f"{where}: setting = {_short(fields['setting'])} is not allowed; it must be "
+            f"{where}: setting = {short(fields['setting'])} is not allowed; it must be "
             f"{Row.model_fields['setting'].description}."
         ) from None
     return row
@@ -135,17 +135,12 @@ def _sentence(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"the key {key} is missing; it must be {Row.model_fields[key].description}."
     if problem["type"] == "extra_forbidden":
-        return f"{key} = {_short(problem['input'])} is an unknown key; allowed are {_keys()}."
-    return f"{key} = {_short(problem['input'])} is not allowed; it must be {Row.model_fields[key].description}."
+        return f"{key} = {short(problem['input'])} is an unknown key; allowed are {_keys()}."
+    return f"{key} = {short(problem['input'])} is not allowed; it must be {Row.model_fields[key].description}."
 
 
 def _keys() -> str:
     return ", ".join(Row.model_fields)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _identity(row: Row) -> tuple:
@@ -228,6 +223,6 @@ def _read_file(file: Path) -> Iterator[tuple[str, Row]]:
                 fields = parse_json(line)
             except ValueError as error:
                 raise UserError(
-                    f"{where}: {_short(line.decode(errors='replace').strip())} is no JSON ({error}); a line must be one JSON object."
+                    f"{where}: {short(line.decode(errors='replace').strip())} is no JSON ({error}); a line must be one JSON object."
                 ) from None
             yield where, parse_row(fields, where)

@@ -8,7 +8,7 @@ of them lie higher: both are compared by models that have a counterpart near in 
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,6 +178,16 @@ def equally_dense(
     Models count up to a seed's highest reward, since a path is cut there (`llm.evidence.curves.Curve`). A path against its own models, or
     some of them, is then the same path: without this rule the finer would seem better, or the one that is finer in half of the range.
     """
+    rising = [{lr: _rising(path, rise, reward) for lr, path in models.items()} for models in (first, second)]
+    return _thinned((first, second), rising, ends)
+
+
+def _thinned(
+    models: tuple[Models, Models],
+    rising: Sequence[Mapping[Rate, Mapping[int, Mapping[float, float]]]],
+    ends: tuple[float, float],
+) -> tuple[Models, Models]:
+    """`equally_dense` of two methods, each with its rates' rising steps (`_rising`)."""
 
     def fineness(shares: Mapping[float, float]) -> tuple[int, float]:
         """How many models lie between the ends; of as many, how narrow is what holds both."""
@@ -185,20 +195,16 @@ def equally_dense(
         above = min((share for share in shares.values() if share >= ends[1]), default=np.inf)
         return sum(ends[0] <= share <= ends[1] for share in shares.values()), below - above
 
-    rising = [{lr: _rising(path, rise, reward) for lr, path in models.items()} for models in (first, second)]
-    kept: list[dict[Rate, dict[int, Mapping[float, float]]]] = [{lr: {} for lr in models} for models in rising]
+    kept: list[dict[Rate, dict[int, Mapping[float, float]]]] = [{lr: {} for lr in of_method} for of_method in rising]
     for seed in next(iter(rising[0].values())):
-        full = [max((of[seed] for of in models.values()), key=fineness) for models in rising]
+        full = [max((of[seed] for of in of_method.values()), key=fineness) for of_method in rising]
         fine = int(fineness(full[1]) > fineness(full[0]))
-        matched = {fine: _nearest(full[fine], full[1 - fine], ends)}
-        matched[1 - fine] = _nearest(full[1 - fine], matched[fine], ends)
-        for place, models in enumerate(rising):
-            for lr, of in models.items():
-                kept[place][lr][seed] = _nearest(of[seed], matched[1 - place], ends)
-    thin = [
-        {lr: _only(path, kept[place][lr]) for lr, path in models.items()}
-        for place, models in enumerate((first, second))
-    ]
+        near = {fine: _nearest(full[fine], full[1 - fine], ends)}
+        near[1 - fine] = _nearest(full[1 - fine], near[fine], ends)
+        for place, of_method in enumerate(rising):
+            for lr, of in of_method.items():
+                kept[place][lr][seed] = _nearest(of[seed], near[1 - place], ends)
+    thin = [{lr: _only(path, kept[place][lr]) for lr, path in of.items()} for place, of in enumerate(models)]
     return thin[0], thin[1]
 
 
@@ -214,7 +220,7 @@ def matched(
     reached = [_rising(path, rise, reward) for path in (first, second)]
     low = min(max(min(of[seed].values()) for of in reached) for seed in seeds)
     high = max(min(max(of[seed].values()) for of in reached) for seed in seeds)
-    pair = equally_dense({None: first}, {None: second}, rise, (low, high), reward)
+    pair = _thinned(({None: first}, {None: second}), [{None: of} for of in reached], (low, high))
     return pair[0][None], pair[1][None]
 
 
@@ -245,16 +251,3 @@ def _nearest(
     kept |= set() if kept & set(below) else {max(below, key=shares.__getitem__)}
     kept |= set() if kept & set(above) else {min(above, key=shares.__getitem__)}
     return {step: shares[step] for step in sorted(kept)}
-
-
-def has_ratio(path: pd.DataFrame) -> bool:
-    """Whether a path's steps are ratios."""
-    return bool(path["alpha"].notna().any())
-
-
-def as_coarse(path: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """A path along a ratio at the ratios of another such path, if it has them all; any other path as it is."""
-    wanted = set(other["step"])
-    if not (has_ratio(path) and has_ratio(other) and wanted <= set(path["step"])):
-        return path
-    return path[path["step"].isin(wanted)]

@@ -80,10 +80,6 @@ class ModelFolder:
     def is_adapter(self) -> bool:
         return _is_adapter(self.path)
 
-    @property
-    def weight_bytes(self) -> int:
-        return sum(file.source.size for file in self.files)
-
 
 def read_folder(path: Path, name: str) -> ModelFolder:
     """Headers and configuration of the model (or adapter) in `path`; no weights are read yet.

@@ -58,12 +58,11 @@ def load_model(
     return _loaded(causal_model, folder, device, name, note=note, dtype=dtype)
 
 
-def load_reward_model(
-    folder: Path, device: torch.device | str = "cpu", dtype: str = "auto", name: str = "reward-model"
-):
+def load_reward_model(folder: Path, device: torch.device | str = "cpu", dtype: str = "auto"):
     """A sequence classifier with one output, in evaluation mode, as `load_model`, or a LoRA adapter with such a head on a model
     that its configuration names, a folder or a model in the hub's cache; UserError for any other folder.
     """
+    name = "reward-model"
     found = read_folder(folder, name)
     if found.is_adapter:  # whether or not a trainer left its model's config.json beside it
         return _adapted_reward_model(found, device, dtype)

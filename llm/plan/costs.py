@@ -218,19 +218,12 @@ class Together:
     launches: float = 0.0
 
 
-def gpu_speed(
-    shape: PublicModel,
-    peak: float,
-    bandwidth: float,
-    checkpointing: bool,
-    together: Together,
-    utilisation: Utilisation = Utilisation(),
-) -> Speed:
+def gpu_speed(shape: PublicModel, peak: float, bandwidth: float, checkpointing: bool, together: Together) -> Speed:
     """By operations a token: 6 N to learn (8 N where activations are computed again), 2 N to read, N parameters; writing by `written`.
 
     peak: operations a second of a GPU in bf16. bandwidth: bytes a second of its memory.
     """
-    count = parameters(shape)
+    count, utilisation = parameters(shape), Utilisation()
     return Speed(
         trained=peak * utilisation.training / ((8 if checkpointing else 6) * count),
         read=peak * utilisation.reading / (2 * count),

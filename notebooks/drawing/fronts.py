@@ -16,7 +16,6 @@ from llm.evidence.compare import losses
 from llm.evidence.curves import pareto_front
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS
-from llm.evidence.shares import has_ratio
 from llm.methods import METHODS
 
 from . import panels, style
@@ -223,3 +222,8 @@ def legend(fig: Figure, lines: Sequence[Line], columns: int, ringed: str, names:
     if any(line.singles for line in lines):
         handles.append(plt.Line2D([], [], color=style.INK, linewidth=0.6, alpha=0.5, label="thin: single seeds"))
     fig.legend(handles=handles, loc="outside upper center", ncols=columns)
+
+
+def has_ratio(path: pd.DataFrame) -> bool:
+    """Whether a path's steps are ratios."""
+    return bool(path["alpha"].notna().any())

@@ -54,10 +54,9 @@ def plane(path: pd.DataFrame, reward: str, ability: str) -> np.ndarray:
     return np.column_stack([points(path, metric)["mean"] for metric in (reward, ability)])
 
 
-def trade_off(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: Look, alphas: bool = False) -> None:
-    """A path in one panel: reward to the right, ability upwards; `alphas`: a marker for each ratio."""
-    x, y = points(path, reward), points(path, ability)
-    style.path(ax, x, y, shown, alphas=list(x.index) if alphas else None)
+def trade_off(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: Look) -> None:
+    """A path in one panel: reward to the right, ability upwards."""
+    style.path(ax, points(path, reward), points(path, ability), shown)
 
 
 def grid(paths: Sequence[tuple[pd.DataFrame, Look]], rows: pd.DataFrame) -> Figure:

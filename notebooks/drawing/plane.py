@@ -137,9 +137,9 @@ def twins(found: Mapping[str, Front]) -> list[str]:
     ]
 
 
-def cheaper(found: Mapping[str, Front], level: float = 0.9) -> str:
-    """One sentence: the families that pay less of theta's tax than MA does at a level of the rise, by means over seeds."""
-    place = place_of(level)
+def cheaper(found: Mapping[str, Front]) -> str:
+    """One sentence: the families that pay less of theta's tax than MA does at `CHOSEN_AT` of the rise, by means over seeds."""
+    place = place_of(CHOSEN_AT)
     paid = {name: front.band[0][place] for name, front in drawn(found).items()}
     there = {name: share for name, share in paid.items() if np.isfinite(share) and name not in BOTH}
     less = [name for name in sorted(there, key=there.__getitem__) if there[name] < paid.get("ma", -np.inf)]
@@ -148,7 +148,7 @@ def cheaper(found: Mapping[str, Front], level: float = 0.9) -> str:
     named = "; ".join(f"{style.look(name).short} {there[name]:.2f}{fewer.get(name, '')}" for name in less)
     of_ma = f"MA, {paid['ma']:.2f}" if np.isfinite(paid.get("ma", np.nan)) else "MA, which does not get there"
     return sentences.plain(
-        f"At {level:.0%} of the rise {len(less)} of {len(there)} families pay a smaller share of theta's tax than {of_ma} (means over each "
+        f"At {CHOSEN_AT:.0%} of the rise {len(less)} of {len(there)} families pay a smaller share of theta's tax than {of_ma} (means over each "
         f"one's own seeds, without a test): {named or 'none'}."
     )
 

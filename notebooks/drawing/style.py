@@ -176,18 +176,8 @@ def over_seeds(frame: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     return pd.DataFrame({"mean": values.mean(), "error": error, "seeds": seeds})
 
 
-def path(
-    ax: Axes,
-    x: pd.DataFrame,
-    y: pd.DataFrame,
-    shown: Look,
-    alphas: Iterable[float] | None = None,
-    label: str | None = None,
-) -> None:
-    """A path of models with error bars: x and y from `over_seeds`, in the same order; `alphas` choose the
-    markers.
-    """
-    text = shown.label if label is None else label
+def path(ax: Axes, x: pd.DataFrame, y: pd.DataFrame, shown: Look) -> None:
+    """A path of models with error bars: x and y from `over_seeds`, in the same order."""
     ax.errorbar(
         x["mean"],
         y["mean"],
@@ -196,19 +186,15 @@ def path(
         color=shown.colour,
         linestyle=shown.line,
         elinewidth=0.7,
-        label="_" if alphas is not None else text,
-        marker=None if alphas is not None else NO_RATIO,
+        label=shown.label,
+        marker=NO_RATIO,
     )
-    if alphas is not None:
-        for horizontal, vertical, alpha in zip(x["mean"], y["mean"], alphas, strict=True):
-            ax.plot(horizontal, vertical, color=shown.colour, marker=marker(alpha), linestyle="none")
-        ax.plot([], [], color=shown.colour, linestyle=shown.line, label=text)
 
 
-def chance_line(ax: Axes, value: float, label: str = "chance") -> None:
+def chance_line(ax: Axes, value: float) -> None:
     """A dotted floor: what an answer without the ability scores."""
     ax.axhline(value, color=GREY, linestyle=":", linewidth=1)
-    ax.annotate(label, (0.01, value), xycoords=("axes fraction", "data"), fontsize=6.2, color=GREY, va="bottom")
+    ax.annotate("chance", (0.01, value), xycoords=("axes fraction", "data"), fontsize=6.2, color=GREY, va="bottom")
 
 
 def stamp(fig: Figure, preset: str, n_seeds: int) -> None:

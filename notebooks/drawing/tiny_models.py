@@ -126,10 +126,10 @@ def train_reward(model, steps: int, lr: float, rng: np.random.Generator) -> None
     model.eval()
 
 
-def make_models(folder: Path, seed: int = 0) -> None:
+def make_models(folder: Path) -> None:
     """folder/theta_0, folder/theta and folder/reward, each a model folder of transformers."""
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**SIZES))
     train(model, before, 320, 4e-3, rng, batch=48)
     save(model, folder / "theta_0")
@@ -146,9 +146,9 @@ def save(model, folder: Path) -> None:
     tokenizer().save_pretrained(folder)
 
 
-def make_items(folder: Path, seed: int = 1) -> None:
+def make_items(folder: Path) -> None:
     """folder/translation.jsonl (BLEU), colours.jsonl (F1), prompts.jsonl (greetings) and train-prompts.jsonl (those of other words)."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     write(
         folder / "translation.jsonl",
         [dict(zip(("prompt", "reference"), translation(rng), strict=True)) for _ in range(120)],

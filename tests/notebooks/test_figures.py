@@ -31,7 +31,6 @@ from llm.evidence.compare import Contest, Gain
 from llm.evidence.frames import after, read_preset
 from llm.evidence.intervals import t_interval
 from llm.evidence.metrics import IN_TAXES
-from llm.evidence.shares import as_coarse
 from llm.evidence.summary import summary
 from rsf_rows import core, model, rows_of, write
 
@@ -403,20 +402,6 @@ def test_tiny_models_have_room_for_replies_as_long_as_the_commands_take_them():
     )
     asked = longest + len(["<s>", "<user>", "<bot>", "</s>"])
     assert tiny_models.SIZES["max_position_embeddings"] >= asked + FrontSettings(tasks=()).tokens
-
-
-def test_a_rival_is_taken_at_the_methods_own_ratios_if_it_has_them(tmp_path):
-    rows = paths.load(write(tmp_path, core(0)))
-    averaged, part, stopped = (
-        paths.path(rows, "ma"),
-        paths.path(rows, "part-input"),
-        paths.path(rows, "early-stopping"),
-    )
-    fewer = averaged[averaged["step"].isin([0.0, 0.4, 1.0])]
-    assert sorted(set(as_coarse(averaged, fewer)["step"])) == [0.0, 0.4, 1.0]
-    for other in (part, stopped):  # MA has no .5, and early stopping no ratio
-        assert as_coarse(averaged, other) is averaged
-    pd.testing.assert_frame_equal(as_coarse(stopped, fewer), stopped)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_the_same_figure_gives_the_same_bytes_and_says_what_it_shows(tmp_path, m
         monkeypatch.setenv("FIGURES", str(tmp_path / folder))
         fig, ax = plt.subplots()
         points = pd.DataFrame({"mean": [0.0, 1.0], "error": [0.1, 0.2]})
-        style.path(ax, points, points, style.look("ma"), alphas=[0.0, 1.0])
+        style.path(ax, points, points, style.look("ma"))
         style.chance_line(ax, 0.25)
         style.stamp(fig, "microcosm", 3)
         style.save(fig, "fig")

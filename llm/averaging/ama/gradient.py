@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ from .parameterise import shares
 
 _BLOCK = 1 << 20  # elements widened at a time, so that temporaries stay small next to any layer
 
-Gradient = Callable[[Mapping[str, float], dict], tuple[float, torch.Tensor]]
+Gradient = Callable[[Mapping[str, float], Any], tuple[float, torch.Tensor]]
 Losses = Callable[[Mapping[str, float], dict], torch.Tensor]
 
 

@@ -130,13 +130,13 @@ def _told(model: Model, steps: dict[int, float]) -> str:
     return f"step {', '.join(f'{step:g}' for step in sorted(set(steps.values())))} chosen {where}"
 
 
-def extreme(metric: str, highest: bool = True) -> Choose:
-    """The step at which a metric's mean is highest, or lowest, among those that lie between the first and the last of every seed."""
+def extreme(metric: str) -> Choose:
+    """The step at which a metric's mean is highest, among those that lie between the first and the last of every seed."""
 
     def choose(path: pd.DataFrame, others: list[int]) -> float:
         first, last = (path.groupby("seed")["step"].transform(end) for end in ("min", "max"))
         between = path[(path["step"] > first) & (path["step"] < last)]
-        return _step(between, others, metric, highest)
+        return _step(between, others, metric)
 
     return choose
 
@@ -150,14 +150,13 @@ def best_of_its_own(metric: str) -> Choose:
     return choose
 
 
-def _step(models: pd.DataFrame, others: list[int], metric: str, highest: bool = True) -> float:
-    """Of the steps that every seed has the one of the highest, or lowest, mean over the other seeds; the first of equals."""
+def _step(models: pd.DataFrame, others: list[int], metric: str) -> float:
+    """Of the steps that every seed has the one of the highest mean over the other seeds; the first of equals."""
     models = models[models["metric"] == metric]
     means = paths.of_seeds(paths.on_every_seed(models), others).groupby("step")["value"].mean()
     if means.empty:
         raise Missing(f"rows of {metric}")
-    values = means.to_numpy()
-    return float(means.index.to_numpy(dtype=float)[values.argmax() if highest else values.argmin()])
+    return float(means.index.to_numpy(dtype=float)[means.to_numpy().argmax()])
 
 
 def keeping(share: float) -> Choose:

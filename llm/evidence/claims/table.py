@@ -322,7 +322,7 @@ CLAIMS: tuple[Claim, ...] = (
                 for name, route in IN_EVERY_ITERATION.items())),
     Claim("P10", "With a perfect reward model, too",
         "After RSF on the gold reward itself, too, ratios that rise with the layer (LiNeS) and regression averaging, with one lambda or by "
-        "layer, keep more ability at equal gold reward than one ratio for all weights (MA).", "", {"algorithms": ("fig_better_averages-gold",)},
+        "layer, keep more ability at equal gold reward than one ratio for all weights (MA).", "", {"algorithms": ("fig_perfect_reward",)},
         better_averages("rsf-gold", "merging-gold", "RSF on gold", "gold_reward")),
     Claim("P11", "Regression averaging against changed training",
         "Regression averaging after RSF, with one lambda, keeps more ability at equal reward than methods of the literature that change "
