@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -118,7 +119,10 @@ def _options(
 def main() -> None:
     _open_streams()
     put_in_place.clear()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written is removed
+    for stop in ("SIGTERM", "SIGHUP"):  # so that what is half written is removed
+        number = getattr(signal, stop, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         try:
             _check_names()
@@ -136,7 +140,7 @@ def main() -> None:
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
-        if stop.code in (130, 143):  # SIGINT and SIGTERM
+        if stop.code in (129, 130, 143):  # SIGHUP, SIGINT and SIGTERM
             left = any(path.exists() for path in put_in_place)
             print(f"stopped; {'the same command goes on' if left else 'nothing was written'}", file=sys.stderr)
         raise
@@ -147,6 +151,8 @@ def _open_streams() -> None:
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot show is no reason to stop
 
 
 def _check_names() -> None:

@@ -171,6 +171,17 @@ def read_lines(path: Path, option: str = "", example: str = "") -> list[tuple[st
     return list(each_line(path, option, example))
 
 
+def require_place(out: Path) -> None:
+    """UserError unless a new file or folder can be put there."""
+    if out.is_symlink() and not out.exists():
+        raise UserError(f"out is {str(out)!r}, a link to nothing; give a new folder.")
+    parent = out.resolve().parent
+    if not parent.is_dir():
+        raise UserError(f"out is {str(out)!r}, but the folder it is to be in does not exist.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"out is {str(out)!r}, but nothing can be written into the folder it is to be in.")
+
+
 def require_file(path: Path, option: str, allowed: str) -> None:
     """UserError that names the option and what a file may hold, where there is none."""
     if not path.is_file():

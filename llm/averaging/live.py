@@ -33,10 +33,12 @@ def average(
     Where the method has such ends, ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
     share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers
     and booleans must be equal in both models. Nothing is modified.
-    Raises UserError if names or shapes differ, weights are tied in theta alone, a ratio is missing or outside [0, 1].
+    Raises UserError if names or shapes differ, weights are tied in theta alone, a ratio is missing or outside [0, 1], or a tensor holds
+    NaN, or an infinity that the other model has not there.
     """
     merge = _merge(method)
     per_name = _checked(theta_0, theta, ratios, merge.most)
+    _check_finite(theta_0, theta)
     result: dict[str, Tensor] = {}
     owners = tied(theta)
     _check_tied(owners, theta_0, "theta_0")
@@ -112,6 +114,17 @@ def _check_tied(owners: Mapping[str, str], state: Mapping[str, Tensor], side: st
             raise UserError(
                 f"{name} is a matrix of its own in {side}, where the result has {owner}; both models must have it alike."
             )
+
+
+def _check_finite(theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> None:
+    """UserError where a tensor holds NaN, or an infinity that the other model has not in its place (as masks have)."""
+    for name, high in theta.items():
+        low = theta_0[name].to(high.device)
+        if low.is_floating_point() and high.is_floating_point():
+            odd = (low != high) & ~(low.isfinite() & high.isfinite())
+            if odd.any():
+                side = "theta" if low[odd].isfinite().all() else "theta_0"
+                raise UserError(f"{name} of {side} holds NaN or Inf.")
 
 
 def _merge(method: str | Merge) -> Merge:

@@ -14,7 +14,7 @@ from ..errors import UserError, first_line
 from ..files import described_file
 from ..grouping import Grouping, assign, role
 from ..models.folder import ModelFolder, notes_on_base, read_folder
-from ..models.loading import dtype_on, load_model, load_tokenizer
+from ..models.loading import dtype_on, load_model, load_tokenizer, require_finite
 from .files.compatible import check_config, check_tokenizers, note_on_templates
 from .files.copies import decides
 from .live import tied
@@ -155,6 +155,7 @@ def _state(
     notes += [] if other.is_adapter else check_config(base, other, match.ignore_config)
     if other.is_adapter:
         model = _with_adapter(base, other, dtype, union)
+        require_finite(dict(model.named_parameters()), f"{other.name} ({str(other.path)!r})")
     else:
         model = load_model(other.path, dtype=dtype, name=other.name, note=notes.append)
     state = _once(model.state_dict())

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf, isfinite
 
+import numpy as np
+
 TOLERANCE = 0.02  # of the effective ratio, before a warning
 WHOLE = 1 << 15  # values of a tensor or a block that are all looked at; of a longer one every STRIDE-th
 REMEDY = "--dtype float32 keeps them, --rounding stochastic keeps their mean"
@@ -38,13 +40,17 @@ class Effect:
         exact: the average before it was rounded; None where it is linear, at the ratio. stored: theta as it would be stored, where `high`
         has it before that.
         """
-        step, count, stored = high - low, len(low), high if stored is None else stored
+        with np.errstate(over="ignore", invalid="ignore"):  # what that makes is looked at below
+            step, count, stored = high - low, len(low), high if stored is None else stored
+            square = float(step @ step)
         weight = (count if stands_for is None else stands_for) / max(1, count)
-        square = float(step @ step)
-        if not isfinite(square):  # infinities that both have, as masks do, have not moved
-            finite = (step == step) & (abs(step) < inf)
-            step, low, made, stored = step[finite], low[finite], made[finite], stored[finite]
-            exact = None if exact is None else exact[finite]
+        if not isfinite(
+            square
+        ):  # infinities that both have, as masks do, have not moved; or it is too large for the type
+            finite = (abs(low) < inf) & (abs(high) < inf)
+            low, high, made, stored = (_wide(one[finite]) for one in (low, high, made, stored))
+            exact = None if exact is None else _wide(exact[finite])
+            step = high - low
             square = float(step @ step)
         self.square += weight * square
         self.wanted += weight * (ratio * square if exact is None else float((exact - low) @ step))
@@ -105,3 +111,8 @@ class Effect:
             f"Rounded to {dtype} the average has an effective alpha of {self.alpha:.3f} instead of {self.asked:.3f}: the "
             f"updates are about as small as that type's steps; {REMEDY}."
         )
+
+
+def _wide(values):
+    """numpy's or torch's, in fp64."""
+    return values.double() if hasattr(values, "double") else values.astype("float64")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..averaging.files.arithmetic import STORAGE, mix, narrow, widen
-from ..averaging.files.chunks import Span, fp64
+from ..averaging.files.arithmetic import STORAGE, NotFinite, mix, narrow, widen
+from ..averaging.files.chunks import Span, fp64, not_finite
 from ..averaging.files.output import rounded_at_random
 from ..averaging.files.pairing import pair
 from ..averaging.precision import Effect
@@ -50,7 +50,11 @@ def of_pair(theta_0: Path, theta: Path) -> str:
             spans = (Span(one, start, min(start + _BLOCK, right.elements)) for one in (pairing.theta_0[name], right))
             low, high = (narrow(fp64(span), "BF16") for span in spans)
             for alpha, effect in found.items():
-                made = mix(low, "BF16", high, "BF16", alpha)
+                try:
+                    made = mix(low, "BF16", high, "BF16", alpha)
+                except NotFinite as error:
+                    side = str(error)
+                    raise not_finite(pairing.theta_0[name] if side == "theta_0" else right, side) from None
                 before, after, average = (widen(one, "BF16").astype(np.float64) for one in (low, high, made))
                 effect.add(before, after, average, alpha)
     lines = [

@@ -107,7 +107,11 @@ def command_line(given: Mapping[str, Any], models: Mapping[str, Path], config: P
             for one in value if isinstance(value, list) else [value]:
                 words += [
                     option,
-                    one.name if isinstance(one, Path) else f"{one:g}" if isinstance(one, float) else str(one),
+                    one.name
+                    if isinstance(one, Path)
+                    else repr(one).removesuffix(".0")
+                    if isinstance(one, float)
+                    else str(one),
                 ]
     return shlex.join(words)
 
@@ -162,6 +166,11 @@ def _by_regression(options: Mapping[str, Any]):
     how: dict[str, Any] = {key: float(options[key]) for key in ("strength", "ridge") if key in options}
     how |= {"layers": options["layers"]} if "layers" in options else {}
     texts = {key: options[key] for key in ("count", "seed") if key in options}
+    useless = [key for key in texts if key != "seed" or options.get("rounding") != "stochastic"]
+    if "samples" in options and useless:
+        raise UserError(
+            f"{useless[0]} = {texts[useless[0]]} is not allowed with --samples, which are all that is read."
+        )
     texts |= {"prompts": Path(options["prompts"])} if "prompts" in options else {}
     drawing = Drawing(tuple(map(Path, options.get("samples", ()))), **texts)
     regression = Regression(Setting(**how), drawing, device=device_of(options.get("device", "auto")))

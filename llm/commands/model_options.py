@@ -94,14 +94,19 @@ def settings_from(kind: type, file: Path | None, given: dict):
     if not isinstance(found, dict):
         raise UserError(f"{file} holds {found!r}; allowed are keys with values.")
     for key in found.keys() & given.keys():
-        raise UserError(f"{file}: {key} is given on the command line; allowed in the file are the other settings.")
+        raise UserError(f"{file}: {key} is an option of the command line; allowed in the file are the other settings.")
     read: TypeAdapter = TypeAdapter(kind)
     try:
         return read.validate_python(found | given)
     except ValidationError as error:
-        own = error.errors()[0]["loc"][:1]
-        where = f"{file}: " if file is not None and not (own and own[0] in given) else ""
-        raise UserError(f"{where}{sentence(error, read)}.") from None
+        said, own = sentence(error, read), error.errors()[0]["loc"][:1]
+        key = own[0] if own else said.partition(" ")[0]
+        where = (
+            f"{file}: "
+            if key in found or (not own and not found.keys().isdisjoint(said.split()) and key not in given)
+            else ""
+        )
+        raise UserError(f"{where}{said}.") from None
 
 
 def task_names(text: str) -> tuple[str, ...]:

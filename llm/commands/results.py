@@ -24,7 +24,7 @@ def collect(
     if to is not None:
         from ..evidence.rows import collect_rows
 
-        collect_rows(sources, to)
+        print(f"{collect_rows(sources, to)} rows, wrote {to}")
         return
     from ..evidence.community import check as check_folder
 
@@ -50,7 +50,9 @@ def table(
 
 def claims(
     results: Annotated[list[Path], typer.Argument(help="folders of result rows, one a preset")],
-    theory: Annotated[Path, typer.Option(help="folder of the theory's tables")] = Path("results/theory"),
+    theory: Annotated[
+        Path | None, typer.Option(help="folder of the theory's tables; default: theory beside the first folder")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(help="write every line of every claim of one folder into this JSON file")
     ] = None,
@@ -72,7 +74,10 @@ def claims(
 
     if to and len(results) > 1:
         raise UserError(f"claims: --to with {len(results)} folders is not allowed; allowed is one folder")
-    found = [ledger(folder, theory) for folder in results]
+    if theory is not None and not theory.is_dir():
+        raise UserError(f"theory is {str(theory)!r}, which is no folder; give that of the theory's tables")
+    tables = theory or results[0].resolve().parent / "theory"
+    found = [ledger(folder, tables) for folder in results]
     if to:
         write_text(to, render.as_json(found[0]))
     if into and not details:

@@ -19,7 +19,9 @@ def read_prompts(path: Path, option: str = "prompts") -> list[Prompt]:
     gave the file, file and line.
     """
     if path.suffix == ".txt" and path.is_file():
-        found: list[Prompt] = [line for line in read_text(path).removeprefix("\ufeff").splitlines() if line.strip()]
+        found: list[Prompt] = [
+            line.removesuffix("\r") for line in read_text(path).removeprefix("\ufeff").split("\n") if line.strip()
+        ]
         if not found:
             raise UserError(f"--{option} {path} holds no lines; allowed is a prompt a line.")
         return found

@@ -1,11 +1,13 @@
 """Tasks from a user's own files: lines of items, of one of three kinds."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from ..data.formats import prompt_of
 from ..errors import UserError
 from ..files import read_lines, text_of
+from ..models.loading import warn
 from .tasks import Answer, Asking, Choice, Task, Translation
 
 EXAMPLES = {
@@ -32,6 +34,10 @@ def read_task(name: str, path: Path, asking: Asking) -> Task:
                 f"{', '.join(EXAMPLES)}, as {EXAMPLES['choices']}."
             )
     items = [{"prompt": prompt_of(row, where)} | _READERS[key](row, where) for where, row in rows]
+    if repeated := len(items) - len({json.dumps(item, sort_keys=True, default=list) for item in items}):
+        warn(
+            f"{repeated} of {len(items)} lines of {path} stand there before: intervals take them for independent items, and are too narrow."
+        )
     task: Any = {"choices": Choice, "answers": Answer, "reference": Translation}[key]
     return task(name, items, asking)
 

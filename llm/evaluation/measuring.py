@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ..averaging.ama.settings import Sources
 from ..averaging.pair import Match, Pair
@@ -43,7 +43,7 @@ class Measuring(Settings):
     confidence, resamples: of intervals. name, rlhf: what theta is called, by default as it is given, and how it was aligned.
     """
 
-    tasks: tuple[str, ...]
+    tasks: Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
     samples: Count = 1
     match: Match = Match()
     alignment: str = "reward"

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.records import Prompt, plain_text
-from ..errors import UserError, first_line
+from ..errors import UserError, first_line, short
 from ..models.batches import Tokens
 from ..models.chat import continue_texts, encode_together, end_id, generate_replies, ids_of_prompts, pad_id
 from ..models.likelihood import log_likelihoods
@@ -114,15 +114,29 @@ class Choice(_Local):
     kind: str = "accuracy"
 
     def lengths(self, tokenizer) -> list[int]:
-        asked = (_question(tokenizer, item, self.asking.chat) for item in self.items)
-        return [max(len(pair.context) + len(pair.reply) for pair in pairs) for pairs in asked]
+        return [max(len(pair.context) + len(pair.reply) for pair in pairs) for pairs in self._asked(tokenizer)]
 
     def measure(self, model, tokenizer) -> Measured:
-        asked = [_question(tokenizer, item, self.asking.chat) for item in self.items]
+        asked = self._asked(tokenizer)
         sums = log_likelihoods(model, [pair for pairs in asked for pair in pairs], pad_id(tokenizer), self.asking.batch)
         ends = np.cumsum([len(pairs) for pairs in asked])
         tokens = [len(pairs[item["answer"]].reply) for pairs, item in zip(asked, self.items, strict=True)]
         return _of_choices(zip(np.split(sums, ends[:-1]), self.items, tokens, strict=True))
+
+    def _asked(self, tokenizer) -> list[list[Tokens]]:
+        """Each item's prompt with each of its choices; UserError where one has no token, or where the right one's are another's, too."""
+        found = [_question(tokenizer, item, self.asking.chat) for item in self.items]
+        for number, (pairs, item) in enumerate(zip(found, self.items, strict=True), 1):
+            replies = [pair.reply for pair in pairs]
+            same = replies.count(replies[item["answer"]]) > 1
+            if same or not all(replies):
+                choice = item["choices"][item["answer"] if same else replies.index([])]
+                why = "has the same tokens as another choice" if same else "has no token"
+                raise UserError(
+                    f"tasks: item {number} of {self.name} has the choice {choice!r:.80}, which {why} in this tokenizer; allowed are "
+                    "choices that it can tell apart."
+                )
+        return found
 
 
 @dataclass(frozen=True)
@@ -194,7 +208,8 @@ class Replies:
         found = {}
         if self.scorer:
             pairs = zip(self.prompts, drawn, strict=True)
-            rewards = np.asarray(self.scorer([(prompt, *reply) for prompt, of_prompt in pairs for reply in of_prompt]))
+            triples = [(prompt, *reply) for prompt, of_prompt in pairs for reply in of_prompt]
+            rewards = _one_number_each(self.scorer(triples), len(triples))
             found["reward"] = rewards.reshape(len(self.prompts), -1).mean(axis=1)
         found["length"] = np.array([np.mean([len(text.split()) for text in some]) for some in texts])
         found["distinct_2"] = np.array([distinct(some, 2) for some in texts])
@@ -269,6 +284,19 @@ class Harness:
             raise UserError(
                 f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}); items of your own go as FILE.jsonl."
             ) from None
+
+
+def _one_number_each(scores: Any, count: int) -> NDArray[np.float64]:
+    """What a scorer has returned, (count,); UserError for anything but a finite number a reply."""
+    try:
+        found = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.shape != (count,) or not np.isfinite(found).all():
+        raise UserError(
+            f"the scorer of replies returned {short(scores)}; allowed is a finite number for each of {count} replies."
+        )
+    return found
 
 
 def _of_choices(found: Iterable[tuple[NDArray[np.float64], dict, int]]) -> Measured:

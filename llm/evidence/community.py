@@ -2,19 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..errors import UserError
 from ..methods import METHODS, names
 from . import paths
 from .frames import abilities, after, read_preset, rewards
+from .metrics import METRICS
 
 
 def check(folder: Path) -> str:
     """One sentence about a folder of rows that is whole; UserError, one sentence that names what is wrong, otherwise.
 
     Whole: rows of one preset, called as the folder, each as `llm.evidence.rows` has it and of a method, setting and metric that is
-    known; a reward and an ability; for every seed theta_0 and, of each algorithm and learning rate, theta; every setting measured in the
+    known; a reward and an ability, each a number that its metric can have and of the same items in all models of a seed; a README.md, in
+    `community`; for every seed theta_0 and, of each algorithm and learning rate, theta; every setting measured in the
     same metrics on every seed of its family; the ends of each path there.
     """
     if not folder.is_dir():
@@ -33,10 +36,32 @@ def check(folder: Path) -> str:
         raise UserError(
             f"results: {folder} has no rows of {'a reward' if kind == 'reward' else 'an ability'}; both must be there."
         )
+    if folder.resolve().parent.name == "community" and not (folder / "README.md").is_file():
+        raise UserError(
+            f"results: {folder} has no README.md; it must tell models, commands and the version (docs/contribute-results.md)."
+        )
+    _check_numbers(folder, rows)
     for rlhf in algorithms:
         _check_algorithm(folder, after(rows, rlhf), rlhf)
     seeds = rows["seed"].nunique()
     return f"{name}: {len(rows)} rows, {seeds} seed{'s' * (seeds > 1)}, {', '.join(algorithms)}; nothing is missing."
+
+
+def _check_numbers(folder: Path, rows: pd.DataFrame) -> None:
+    """UserError for a value that its metric cannot have, or for one that some models have by other items than others."""
+    for metric, of_metric in rows.groupby("metric"):
+        values, known = of_metric["value"], METRICS[str(metric)]
+        allowed = values.between(0, (known.best or np.inf) * (1 + 1e-9))  # a mean may be off in its last bit
+        if known.kind == "ability" and known.best is not None and not allowed.all():
+            odd = values[~allowed].iloc[0]
+            raise UserError(f"results: {folder} has {metric} = {odd:g}; allowed are numbers from 0 to {known.best:g}.")
+        measured = of_metric[of_metric["method"] != "chance"]
+        for seed, counts in measured.groupby("seed")["n"]:
+            if counts.nunique() > 1:
+                both = " and ".join(map(str, sorted(counts.unique())[:2]))
+                raise UserError(
+                    f"results: {folder} has {metric} of seed = {seed} by n = {both} items; all models must have the same items."
+                )
 
 
 def _check_algorithm(folder: Path, rows: pd.DataFrame, rlhf: str) -> None:

@@ -168,13 +168,19 @@ def _line(row: Row) -> str:
     return row.model_dump_json(exclude={key for key in ("items", "groups") if getattr(row, key) is None})
 
 
-def collect_rows(sources: Iterable[str | Path], to: str | Path) -> None:
-    """Check the rows of several .jsonl files and write them all into the file `to`, atomically."""
+def collect_rows(sources: Iterable[str | Path], to: str | Path) -> int:
+    """Check the rows of several .jsonl files and write them all into the file `to`, atomically; how many there are. UserError for none."""
     files = [Path(source) for source in sources]
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise UserError(f"results: {missing[0]} does not exist; it must be a .jsonl file.")
-    write_rows(to, [row for file in files for _, row in _read_file(file)])
+        raise UserError(f"results: {missing[0]} is no file; give .jsonl files.")
+    rows = [row for file in files for _, row in _read_file(file)]
+    if not rows:
+        raise UserError(
+            f"results: {', '.join(map(str, files))} hold no rows; a row is an object with the keys {_keys()}."
+        )
+    write_rows(to, rows)
+    return len(rows)
 
 
 def _name(identity: Sequence) -> str:

@@ -1,7 +1,7 @@
 """Loading the models and tokenizers of local folders, and where they can run; never runs code from a folder."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -99,6 +99,7 @@ def _adapted_reward_model(adapter: ModelFolder, device: torch.device | str, dtyp
         raise UserError(
             f"{name} is {str(folder)!r}, an adapter that does not fit {str(base)!r} ({first_line(error)})."
         ) from None
+    require_finite(dict(merged.named_parameters()), f"{name} ({str(folder)!r})")
     if merged.config.pad_token_id is None:
         merged.config.pad_token_id = pad_id(load_tokenizer(folder))
     return merged
@@ -249,12 +250,22 @@ def quiet() -> None:
     logging.set_verbosity_error()
 
 
+def require_finite(tensors: Mapping[str, torch.Tensor], owner: str) -> None:
+    """UserError that names the first tensor with NaN or Inf, by which a model would choose as if nothing were wrong."""
+    for name, tensor in tensors.items():
+        looked_at = tensor.is_floating_point() and tensor.itemsize > 1 and tensor.numel() and not tensor.is_meta
+        if looked_at and not all(map(torch.isfinite, torch.aminmax(tensor.detach()))):
+            raise UserError(f"{name} of {owner} holds NaN or Inf.")
+
+
 def _loaded(load, folder: Path, device: torch.device | str, name: str, **options):
     quiet()
     if (folder / "adapter_config.json").is_file():  # which transformers would load on top
         raise UserError(f"{name} is {str(folder)!r}, which holds an adapter (adapter_config.json); give a model alone.")
     try:
-        return load(require_model(folder), name, **options).to(device).eval()
+        model = load(require_model(folder), name, **options).to(device).eval()
+        require_finite(dict(model.named_parameters()), f"{name} ({str(folder)!r})")
+        return model
     except torch.OutOfMemoryError:
         raise UserError(f"{name} is {str(folder)!r}, which is too large for the memory of {device}.") from None
     except UserError:

@@ -1,5 +1,6 @@
 """theta_0 and theta in memory: whose head and whose rows a mixture has, against transformers and peft in fp64."""
 
+import json
 import shutil
 
 import peft
@@ -12,7 +13,7 @@ from ama_models import batch
 from averaging_models import make, save_tokenizer
 from llm.averaging.ama.gradient import engine_for
 from llm.averaging.files.average import average_files
-from llm.averaging.live import mix_
+from llm.averaging.live import average, mix_
 from llm.averaging.pair import Match, hashes, load_pair
 from llm.averaging.ratios import in_order
 from llm.errors import UserError
@@ -246,3 +247,50 @@ def test_what_decides_a_model_is_hashed_and_nothing_else(folders, tmp_path):
     for name in ("config.json", "added_tokens.json", "chat_template.jinja", "spiece.model", "adapter_config.json"):
         (copy / name).write_text("{}")
         assert hashes(copy)[name] != before.get(name)
+
+
+@pytest.mark.parametrize("side", ["theta_0", "theta"])
+@pytest.mark.parametrize("odd", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(folders, tmp_path, side, odd):
+    paths = {name: shutil.copytree(folders / name, tmp_path / name) for name in ("tied", "other-tied")}
+    theta_0, theta = paths.values()
+    spoiled = theta_0 if side == "theta_0" else theta
+    state = load_file(spoiled / "model.safetensors")
+    state["model.layers.1.mlp.up_proj.weight"][2, 3] = odd
+    save_file(state, spoiled / "model.safetensors", metadata={"format": "pt"})
+    said = rf"model.layers.1.mlp.up_proj.weight of {side.replace('_', '-')} \(.*\) holds NaN or Inf"
+    with pytest.raises(UserError, match=said):
+        load_pair(theta_0, theta, "float32", CPU)
+    with pytest.raises(UserError, match="holds NaN or Inf"):
+        load_model(spoiled)
+    plain = {name: load_file(path / "model.safetensors") for name, path in zip(("theta_0", "theta"), (theta_0, theta))}
+    with pytest.raises(UserError, match=f"up_proj.weight of {side} holds NaN or Inf"):
+        average(plain["theta_0"], plain["theta"], 0.5)
+
+
+def test_infinities_that_both_have_are_no_fault():
+    mask = torch.tensor([0.0, float("-inf")])
+    assert average({"mask": mask}, {"mask": mask.clone()}, 0.5)["mask"].tolist() == mask.tolist()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "default"),
+    [("rms_norm_eps", 0.1, 1e-06), ("hidden_act", "gelu", "silu"), ("attention_bias", True, False)],
+)
+def test_a_setting_that_one_folder_leaves_out_is_its_classs_default(folders, tmp_path, key, value, default):
+    def folder(name, given):
+        path = shutil.copytree(folders / name, tmp_path / f"{name}-{len(list(tmp_path.iterdir()))}")
+        config = json.loads((path / "config.json").read_text())
+        config.pop(key, None)
+        (path / "config.json").write_text(json.dumps(config | given))
+        return path
+
+    without, same, other = folder("tied", {}), folder("other-tied", {key: default}), folder("other-tied", {key: value})
+    assert load_pair(without, same, "float32", CPU).notes == []
+    for pair in ((without, other), (other, without)):
+        with pytest.raises(UserError, match=f"{key} in config.json is"):
+            average_files(*pair, tmp_path / "out", in_order([0.5, 0.5, 0.5], THREE, None))
+        if key != "attention_bias":  # a model with other tensors
+            with pytest.raises(UserError, match=f"{key} in config.json is"):
+                load_pair(*pair, "float32", CPU)
+    assert not (tmp_path / "out").exists()

@@ -15,7 +15,8 @@ from llm.averaging.files.average import average_files
 from llm.averaging.files.output import Output, rounded_at_random
 from llm.averaging.precision import Effect
 from llm.averaging.ratios import uniform
-from llm.bench.staircase import measured, table
+from llm.bench.staircase import measured, of_pair, table
+from llm.errors import UserError
 from llm.grouping import Grouping
 
 TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
@@ -226,3 +227,22 @@ def test_models_in_memory_tell_what_saving_an_average_would_do(pair, tmp_path):
     low, high = states(pair / "theta_0", pair / "theta")
     different = sum((low[name] != high[name]).sum().item() for name in low)
     assert moved["changed"] == pytest.approx(different / moved["weights"])
+
+
+def test_weights_whose_squares_are_too_large_for_their_type_are_counted_and_infinities_that_both_have_are_not():
+    low = np.array([3e38, 1.0, -np.inf, 0.0], np.float32)
+    high = np.array([-3e38, 2.0, -np.inf, 0.0], np.float32)
+    for of in (lambda values: values, torch.from_numpy):
+        effect = Effect()
+        effect.add(of(low), of(high), of(np.array([1.5e38, 1.0, -np.inf, 0.0], np.float32)), 0.25)
+        assert effect.alpha == pytest.approx(0.25) and effect.asked == pytest.approx(0.25)
+        assert (effect.moved, effect.values) == (2, 4)
+
+
+def test_a_staircase_of_weights_that_are_no_numbers_is_refused_by_name(tmp_path):
+    folders = save_pair(tmp_path, "llama")
+    state = load_file(folders[1] / "model.safetensors")
+    state["model.norm.weight"][2] = float("nan")
+    save_file(state, folders[1] / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"model.norm.weight of theta \(.*\) holds NaN or Inf"):
+        of_pair(*folders)

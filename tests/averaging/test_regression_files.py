@@ -1,6 +1,7 @@
 """`average --method regmean`: folder to folder, layer by layer, equals the live computation; what it writes, keeps and refuses."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -254,3 +255,38 @@ def test_the_linear_path_imports_no_torch():
 
     code = "import sys, llm.averaging.files.average, llm.commands.average; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("where", ["model.layers.1.mlp.up_proj.weight", "model.norm.weight"])
+def test_what_cannot_be_averaged_leaves_nothing_that_is_in_the_way_of_the_next_run(where, tmp_path):
+    """NaN in a layer that is regressed, and in a tensor that is not."""
+    folders = save_pair(tmp_path, "llama", **FEW)
+    shutil.copytree(folders[1], tmp_path / "sound")
+    state = load_file(folders[1] / "model.safetensors")
+    state[where].view(-1)[3] = float("nan")
+    save_file(state, folders[1] / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="NaN"):
+        average(*folders, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "sound", "theta", "theta_0"]
+    average(folders[0], tmp_path / "sound", tmp_path / "out")
+
+
+def test_options_that_given_samples_leave_without_a_use_are_refused(tmp_path, monkeypatch, capsys):
+    folders = save_pair(tmp_path, "llama", **FEW)
+    given = [
+        "average",
+        "--theta-0",
+        folders[0],
+        "--theta",
+        folders[1],
+        "--out",
+        tmp_path / "out",
+        "--method",
+        "regmean",
+    ]
+    given += ["--strength", 1, "--samples", write_samples(tmp_path / "s.jsonl")]
+    for option, value in (("count", 5), ("seed", 4)):
+        assert command(monkeypatch, *given, f"--{option}", value) == 2
+        assert (
+            f"{option} = {value} is not allowed with --samples, which are all that is read" in capsys.readouterr().err
+        )

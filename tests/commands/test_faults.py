@@ -185,7 +185,7 @@ def test_training_that_diverges_is_one_sentence(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "error: loss = nan at step 3; allowed are finite numbers\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_is_one_line_and_leaves_nothing(number, folder, tmp_path, monkeypatch, capsys):
     def stopped(*_, **__):
         (tmp_path / "made").touch()
@@ -193,7 +193,8 @@ def test_a_stop_is_one_line_and_leaves_nothing(number, folder, tmp_path, monkeyp
         time.sleep(1)
 
     monkeypatch.setattr(averaging, "write_weights", stopped)
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, and then it stays so
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     monkeypatch.chdir(tmp_path)
     assert command(monkeypatch, *arguments(folder, "average")) == 128 + number

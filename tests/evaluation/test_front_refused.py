@@ -103,7 +103,10 @@ def test_bad_input_is_refused_in_one_sentence(case, folder, tmp_path, monkeypatc
 def test_a_setting_of_the_command_line_may_not_stand_in_the_file_too(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "both.yaml").write_text("seed: 3\n")
     assert command(monkeypatch, "front", *arguments(folder, tmp_path / "out", config=tmp_path / "both.yaml")) == 2
-    assert "both.yaml: seed is given on the command line" in capsys.readouterr().err
+    assert (
+        "both.yaml: seed is an option of the command line; allowed in the file are the other settings"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_documented_file_holds_every_setting_with_its_default():

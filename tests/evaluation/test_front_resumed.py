@@ -160,6 +160,11 @@ def test_a_task_and_a_method_are_added_later_and_only_they_are_measured(folder, 
         and set(read_rows(out / "rows.jsonl").metric) >= {"french"}
         and "qa" not in set(read_rows(out / "rows.jsonl").metric)
     )
+    third = write_lines(tmp_path / "third.jsonl", lines(folder, "french"))
+    run(folder, out, tasks=third, alphas="0.5")  # what is measured anew beside it takes nothing away
+    asked.clear()
+    run(folder, out, tasks=both, alphas="0.5", method="ma,slerp")
+    assert not asked and read_rows(out / "rows.jsonl").drop(columns="seconds").equals(same)
 
 
 def test_a_task_that_has_changed_is_not_taken_up(found, folder, tmp_path, monkeypatch, capsys):

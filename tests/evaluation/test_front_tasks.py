@@ -6,10 +6,11 @@ import torch
 
 from ama_models import words, write_lines
 from front_runs import average_apart
+from llm.data.formats import read_prompts
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu
-from llm.evaluation.tasks import Answer, Asking, Harness
+from llm.evaluation.tasks import Answer, Asking, Choice, Harness
 from llm.models.loading import load_tokenizer
 
 
@@ -162,3 +163,42 @@ def test_items_are_answered_by_letter_and_asked_in_chats(tmp_path):
         match="answer = 'C' is not allowed; allowed is one of the choices, its index from 0, or its letter from A to B",
     ):
         read_task("items", write_lines(tmp_path / "items.jsonl", [rows[0] | {"answer": "C"}]), Asking(True, 4, 2))
+
+
+class Spaces:
+    """A tokenizer to which spaces are nothing, and words that it does not know all the same."""
+
+    chat_template = None
+
+    def encode(self, text, add_special_tokens=True):
+        return [7 if word == "known" else 3 for word in text.split()]
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ([" ", "known"], "item 2 of it has the choice ' ', which has no token in this tokenizer"),
+        (
+            ["zebra", "lion", "known"],
+            "item 2 of it has the choice 'zebra', which has the same tokens as another choice",
+        ),
+    ],
+)
+def test_choices_that_a_tokenizer_cannot_tell_apart_are_refused(choices, said):
+    fine = {"prompt": "known", "choices": ["known", "zebra", "lion"], "answer": 0}  # two wrong ones may be alike
+    task = Choice("it", [fine, {"prompt": "known", "choices": choices, "answer": 0}], Asking(False, 4, 2))
+    with pytest.raises(UserError, match=said):
+        task.measure(None, Spaces())
+
+
+def test_repeated_items_are_warned_of(tmp_path, caplog):
+    items = [{"prompt": f"p{i}", "reference": "r"} for i in range(3)]
+    read_task("once", write_lines(tmp_path / "once.jsonl", items), Asking(True, 4, 2))
+    assert not caplog.text
+    read_task("twice", write_lines(tmp_path / "twice.jsonl", items * 2), Asking(True, 4, 2))
+    assert "3 of 6 lines of" in caplog.text and "stand there before" in caplog.text
+
+
+def test_prompts_of_a_text_file_are_its_lines_whatever_else_ends_one(tmp_path):
+    (tmp_path / "p.txt").write_bytes("one\u2028still one\r\ntwo\x0cstill two\n\n".encode())
+    assert read_prompts(tmp_path / "p.txt") == ["one\u2028still one", "two\x0cstill two"]

@@ -191,10 +191,23 @@ def test_a_python_function_scores_and_a_score_that_is_no_number_is_refused(folde
     (task,) = json.loads((tmp_path / "out" / "tax.json").read_text())["tasks"]
     assert task["metrics"]["reward"]["theta_0"]["value"] == len("w50 w51")
     assert task["metrics"]["reward"]["theta"]["value"] == len("w50 w50 w50 w50 w50")
-    with pytest.raises(UserError, match="the task reward gives a model a score that is not finite"):
+    with pytest.raises(
+        UserError, match=r"the scorer of replies returned .*nan.*; allowed is a finite number for each of \d+ replies"
+    ):
         tax_files(sources, tmp_path / "none", settings, scorer=lambda triples: np.full(len(triples), np.nan))
+    for wrong in (
+        lambda triples: [[1, 2] for _ in triples],
+        lambda triples: [1.0],
+        lambda triples: None,
+        lambda triples: ["a"],
+    ):
+        with pytest.raises(UserError, match="the scorer of replies returned"):
+            tax_files(sources, tmp_path / "none", settings, scorer=wrong)
     with pytest.raises(UserError, match="which exists; give a new folder"):
         tax_files(sources, tmp_path / "out", settings)
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UserError, match="a link to nothing; give a new folder"):
+        tax_files(sources, tmp_path / "link", settings)
     assert not (tmp_path / "none").exists()
 
 

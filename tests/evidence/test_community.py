@@ -49,6 +49,14 @@ DAMAGES = {
         [*WHOLE, *(row for row in sweep(0, 1e-3, 0.4) if row["method"] == "ma")],
         "lr = 0.001, seed = 0, but none of theta;",
     ),
+    "a value out of range": (
+        [*without(metric="qa"), *({**row, "value": 2.0} for row in WHOLE if row["metric"] == "qa")],
+        "has qa = 2; allowed are numbers from 0 to 1",
+    ),
+    "other items": (
+        [row | ({"n": 7} if row["metric"] == "bleu" and row["method"] == "theta" else {}) for row in WHOLE],
+        "has bleu of seed = 0 by n = 7 and ",
+    ),
     "an unknown method": ([*WHOLE, {**WHOLE[0], "method": "magic"}], "method = 'magic' is unknown"),
     "an unknown metric": ([*WHOLE, {**WHOLE[0], "metric": "vibes"}], "metric = vibes is an unknown name"),
     "a number of an unknown task": (
@@ -90,6 +98,25 @@ def test_either_a_file_is_written_or_a_folder_checked(tmp_path, capsys, monkeypa
     assert command(monkeypatch, "collect", folder, "--check", "--to", tmp_path / "all.jsonl") == 2
     assert "--check and --to" in capsys.readouterr().err
     assert not (tmp_path / "all.jsonl").exists()
+
+
+def test_in_the_community_a_folder_says_what_it_holds(tmp_path, capsys, monkeypatch):
+    folder = folder_of(tmp_path / "community", WHOLE)
+    assert command(monkeypatch, "collect", folder, "--check") == 2
+    assert "has no README.md; it must tell models, commands and the version" in capsys.readouterr().err
+    (folder / "README.md").write_text("made by hand\n")
+    assert command(monkeypatch, "collect", folder, "--check") == 0
+
+
+def test_files_that_are_collected_are_counted_and_hold_something(tmp_path, capsys, monkeypatch):
+    folder = folder_of(tmp_path, WHOLE)
+    assert command(monkeypatch, "collect", folder / "rows.jsonl", "--to", tmp_path / "all.jsonl") == 0
+    assert capsys.readouterr().out == f"{len(WHOLE)} rows, wrote {tmp_path / 'all.jsonl'}\n"
+    (tmp_path / "none.jsonl").write_text("")
+    for source, said in ((tmp_path / "none.jsonl", "hold no rows"), (folder, "is no file; give .jsonl files")):
+        assert command(monkeypatch, "collect", source, "--to", tmp_path / "more.jsonl") == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "more.jsonl").exists()
 
 
 def test_what_is_there_is_whole():

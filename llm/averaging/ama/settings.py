@@ -43,6 +43,9 @@ class Sources:
     train_prompts: Path | None = None
 
     def __post_init__(self) -> None:
+        for name in ("theta_0", "theta", "data", "prompts", "reward_model", "theta_pre", "train_prompts"):
+            if isinstance(given := getattr(self, name), str):
+                object.__setattr__(self, name, Path(given))
         if self.reward_model is not None and self.reward_command is not None:
             raise UserError("reward-model and reward-command are both given; allowed is one of them.")
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UserError
+from ...errors import UserError, one_sentence
 from ...methods import METHODS
 from ...models.folder import ModelFolder, notes_on_base, read_folder
 from ...models.safetensors import Source
@@ -91,12 +91,17 @@ def average_files(
             given = METHODS[method].defaults | checked(METHODS[method], options or {})
         beside, last = files_beside([inputs.theta, inputs.base] if full else [inputs.theta], inputs.base, code)
         plan = replace(plan, notes=[*notes, *doubts, *plan.notes, *last])
-        report = _write(plan, inputs.named, out, method, given, beside, output, origin, progress)
+        try:
+            report = _write(plan, inputs.named, out, method, given, beside, output, origin, progress)
+        except UserError:
+            if regression:
+                regression.discard(out)
+            raise
         if regression:
             regression.finish(out)
         return report
     except OSError as error:
-        raise UserError(f"average was stopped by {error}; nothing was written.") from None
+        raise UserError(f"average was stopped by {one_sentence(error)}; nothing was written.") from None
 
 
 def _inputs(theta_0: Path, theta: Path, theta_pre: Path | None, soup: Soup, union: bool, full: bool) -> Inputs:

@@ -24,14 +24,20 @@ _SPARE = re.compile(r"[<\[].*(reserved|unused|extra|placeholder|dummy|special_\d
 
 
 def check_config(theta_0: ModelFolder, theta: ModelFolder, ignore: Collection[str] = ()) -> list[str]:
-    """Compare the settings that both config.json have, nested ones included; notes on those that differ and may.
+    """Compare the settings of config.json, nested ones included; notes on those that differ and may. Of one that a folder leaves out its
+    class's default counts, where transformers is installed and knows the class.
 
     ignore: keys that may differ, with all that is nested in them.
     Raises UserError naming the first setting that must be the same and is not.
     """
     notes = []
     try:
-        differences = _differences(_effective(theta_0.config), _effective(theta.config), "")
+        both = _effective(theta_0.config), _effective(theta.config)
+        differences = _differences(*both, "")
+        if alone := _keys(both[0]) ^ _keys(both[1]):
+            of_classes, unknown = _of_their_classes(theta_0.config, theta.config, alone)
+            differences += of_classes
+            notes += [f"{key} is in one config.json only, and was not compared." for key in unknown]
     except RecursionError:
         raise UserError(f"config.json of {theta_0.name} or {theta.name} is nested too deeply to be compared.") from None
     for key, left, right in differences:
@@ -40,9 +46,7 @@ def check_config(theta_0: ModelFolder, theta: ModelFolder, ignore: Collection[st
             notes.append(
                 f"{key} in config.json, {left!r} in {theta_0.name} and {right!r} in {theta.name}, was ignored."
             )
-        elif not any(part in _FREE or part.startswith(("_", "unsloth")) for part in parts) and not key.endswith(
-            ("dropout", "dropout_prob", "pdrop", "layerdrop")
-        ):
+        elif not _is_free(key):
             raise UserError(
                 f"{key} in config.json is {left!r} in {theta_0.name} and {right!r} in {theta.name}: only models of one "
                 f"architecture can be averaged; if the setting changes nothing, give --ignore-config {key}."
@@ -54,6 +58,12 @@ def check_config(theta_0: ModelFolder, theta: ModelFolder, ignore: Collection[st
         ):
             notes.append(f"{key} in config.json is {theta.name}'s {right!r}, not {theta_0.name}'s {left!r}.")
     return notes
+
+
+def _is_free(key: str) -> bool:
+    """Whether a setting, by its dotted key, may differ."""
+    free = any(part in _FREE or part.startswith(("_", "unsloth")) for part in key.split("."))
+    return free or key.endswith(("dropout", "dropout_prob", "pdrop", "layerdrop"))
 
 
 def check_tokenizers(theta_0: Path, theta: Path, union: bool = False) -> list[str]:
@@ -136,7 +146,7 @@ def _vocabulary(folder: Path) -> tuple[dict[int, str], set[int]]:
             found = {index: token for token, index in vocabulary.items()}
         else:  # unigram models list [token, score]
             found = {index: str(token) for index, (token, *_) in enumerate(vocabulary)}
-        if not all(type(index) is int for index in found.keys() | added.keys()):
+        if not found or not all(type(index) is int for index in found.keys() | added.keys()):
             raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"{file} holds no vocabulary that can be read.") from None
@@ -180,6 +190,31 @@ def _effective(config: dict) -> dict:
         kept = {k: v for k, v in found.items() if k not in ("rope_theta", "rope_scaling", "partial_rotary_factor")}
         found = kept | {"rope_parameters": {key: value for key, value in rope.items() if key != "type"}}
     return found
+
+
+def _keys(config: dict, prefix: str = "") -> set[str]:
+    """The dotted keys of all settings that could make a difference."""
+    found = set()
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= _keys(value, f"{prefix}{key}.")
+        elif key not in ("architectures", "auto_map") and not _is_free(f"{prefix}{key}"):
+            found.add(f"{prefix}{key}")
+    return found
+
+
+def _of_their_classes(
+    left: dict, right: dict, alone: Collection[str]
+) -> tuple[list[tuple[str, object, object]], list[str]]:
+    """(differences in the settings that one of the two leaves out, by what its class takes for them; those of which that is not known)."""
+    try:
+        from transformers import CONFIG_MAPPING
+
+        kinds = (CONFIG_MAPPING[config["model_type"]].from_dict(config) for config in (left, right))
+        left, right = (_effective(kind.to_dict()) for kind in kinds)
+    except Exception:  # transformers is not installed, does not know the class, or refuses a value
+        return [], sorted(alone)
+    return [one for one in _differences(left, right, "") if one[0] in alone], []
 
 
 def _differences(left: dict, right: dict, prefix: str) -> list[tuple[str, object, object]]:

@@ -73,6 +73,10 @@ class Regression:
             os.replace(work / FILE, out.with_name(f"{out.name}.{FILE}"))
         shutil.rmtree(work)
 
+    def discard(self, out: Path) -> None:
+        """Remove what was made on the way to `out`, with which there is nothing to go on."""
+        shutil.rmtree(_work(out), ignore_errors=True)
+
 
 class Ends(Mapping[str, Tensor]):
     """One model's tensors by the names that the live model has, read from the disk when they are used."""
@@ -129,11 +133,11 @@ def regress_files(
         if not drawing.files:
             write_samples(work / FILE, texts)
         batches = [batches_for(models[0].config, some, request.device) for some in texts.values()]
-    except UserError:  # there is nothing to go on with
-        shutil.rmtree(work)
+        first, second = (Side(*side) for side in zip(models, weights, batches, strict=True))
+        _walk(request, (first, second), names, stored, work, output)
+    except UserError:
+        request.discard(out)
         raise
-    first, second = (Side(*side) for side in zip(models, weights, batches, strict=True))
-    _walk(request, (first, second), names, stored, work, output)
     counts = [{"samples": len(some), "tokens": sum(map(torch.numel, b))} for some, b in zip(texts.values(), batches)]
     made = of_folder(work, dict(zip(texts, counts)), request.setting)
     for moved in made.parts.values():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import UserError
-from ...files import read_made, remove_partial, write_json
+from ...files import read_made, remove_partial, require_place, write_json
 
 FILE = "settings.json"
 GROWING = ("methods", "tasks")
@@ -26,7 +26,10 @@ class Claim:
         if out.is_dir():
             remove_partial(file)
         if file.is_file():
-            theirs = read_made(file, _checked)
+            try:
+                theirs = read_made(file, _checked)
+            except UserError:
+                raise UserError(f"out is {str(out)!r}, whose {FILE} is damaged; give a new folder.") from None
             mine = {key: value for key, value in self.own.items() if key not in GROWING}
             other = {key: value for key, value in theirs.items() if key not in GROWING}
             for key in GROWING:
@@ -41,8 +44,8 @@ class Claim:
                 )
         elif out.exists() and not (out.is_dir() and not any(out.iterdir())):
             raise UserError(f"out is {str(out)!r}, which exists and holds no run; give a new folder.")
-        elif not out.resolve().parent.is_dir():
-            raise UserError(f"out is {str(out)!r}, but the folder it is to be in does not exist.")
+        else:
+            require_place(out)
 
     def make(self) -> None:
         """Write what the folder holds by now; UserError if it has become another run's."""

@@ -116,7 +116,7 @@ def rows_of(points: Sequence[Point], name: str, rlhf: str, seed: int) -> list[di
 
 
 def known_of(content: dict, names: Sequence[str]) -> dict:
-    """What a point's file holds, its metrics by task; those of a task that is not measured now are left out."""
+    """What a point's file holds, its metrics by task, but for tasks that are not measured now; "kept" are all, as the file has them."""
     if not isinstance(content["setting"], dict) or not isinstance(content["saved"], dict):
         raise ValueError("it has no setting")
     tasks: dict[str, dict] = {}
@@ -124,7 +124,7 @@ def known_of(content: dict, names: Sequence[str]) -> dict:
         task = key.partition("/")[0]
         if task in names:
             tasks.setdefault(task, {})[key] = found
-    return content | {"tasks": tasks}
+    return content | {"tasks": tasks, "kept": content["tasks"]}
 
 
 def to_json(
@@ -136,14 +136,18 @@ def to_json(
     missing: Sequence[Task],
     known: dict | None,
 ) -> str:
-    """A point's file: what an earlier run has measured, and the missing tasks' metrics."""
-    before = {key: one for found in known["tasks"].values() for key, one in found.items()} if known else {}
+    """A point's file: what earlier runs have measured, of tasks that are not asked for now, too, and the missing tasks' metrics."""
     new = {
         key: {"statistic": one.statistic, "seconds": seconds[key], "items": one.items.tolist()}
         for key, one in scores.items()
         if key.partition("/")[0] in {task.name for task in missing}
     }
-    content = {"label": point.label, "setting": setting, "saved": asdict(saved), "tasks": before | new}
+    content = {
+        "label": point.label,
+        "setting": setting,
+        "saved": asdict(saved),
+        "tasks": (known["kept"] if known else {}) | new,
+    }
     return json.dumps(content) + "\n"
 
 

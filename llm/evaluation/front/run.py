@@ -286,7 +286,7 @@ def _command(sources: Sources, out: Path, settings: FrontSettings, best: Point) 
         how += [text for key, value in given.items() for text in ("--option", f"{key}={value}")]
     models = ["--theta-0", findable(sources.theta_0), "--theta", findable(sources.theta)]
     models += [text for other in sources.soup.others for text in ("--with", findable(other))]
-    models += [text for weight in sources.soup.weights for text in ("--weight", f"{weight:g}")]
+    models += [text for weight in sources.soup.weights for text in ("--weight", repr(weight))]
     merges = best.method in merged_methods() and not merge_named(best.method).is_linear
     full = sources.soup.others or best.method == REGRESSION or merges
     models += ["--full"] if full and (sources.theta / "adapter_config.json").is_file() else []

@@ -82,7 +82,7 @@ class FrontSettings(Measuring):
     method: Annotated[tuple[str, ...], BeforeValidator(parse_names), Field(min_length=1)] = ("ma",)
     alphas: Annotated[tuple[float, ...], BeforeValidator(partial(parse_numbers, "alphas", BEYOND.most))] = ()
     options: dict[str, dict[str, float | str]] = Field(default={})
-    part: str | None = None
+    part: Annotated[str | None, BeforeValidator(lambda given: str(given) if type(given) is int else given)] = None
     grouping: Grouping = Grouping()
     adapt: FrontSearch = FrontSearch()
     strength: Annotated[tuple[float, ...], BeforeValidator(partial(parse_numbers, "strength", MOST))] = STRENGTHS
@@ -112,7 +112,7 @@ class FrontSettings(Measuring):
         if odd := [alpha for alpha in self.alphas if alpha not in taken]:
             other = BEYOND.name if odd[0] > 1 else "ma"
             raise refused(
-                f"alphas has {odd[0]:g}, which none of the chosen methods takes; allowed is with method {other}"
+                f"alphas has {odd[0]:.12g}, which none of the chosen methods takes; allowed is with method {other}"
             )
         if BEYOND.name in self.method and not self.ratios_of(BEYOND.name):
             raise refused(f"method {BEYOND.name} is not allowed without a ratio above 1 (to {BEYOND.most:g}) in alphas")

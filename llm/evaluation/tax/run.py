@@ -10,7 +10,7 @@ from ...averaging.displacement import what_moved
 from ...averaging.pair import Pair, load_pair
 from ...averaging.precision import Effect
 from ...errors import UserError
-from ...files import write_json, written
+from ...files import require_place, write_json, written
 from ...models.cache import shown_name
 from ...models.loading import device_of, warn
 from ..changes import LOWER_IS_BETTER, Change, flips, paired_change, verdicts
@@ -47,8 +47,7 @@ def tax_files(
     """
     if out.exists():
         raise UserError(f"out is {str(out)!r}, which exists; give a new folder.")
-    if not out.resolve().parent.is_dir():
-        raise UserError(f"out is {str(out)!r}, but the folder it is to be in does not exist.")
+    require_place(out)
     place = device_of(device)
     tasks = tasks_of(sources, settings, place, scorer)
     names = [task.name for task in tasks]
