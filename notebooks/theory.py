@@ -592,27 +592,6 @@ worst.assign(gain_weights=100 * worst["gain_weights"]).rename(
 ).set_index("classes").round(2)
 
 # %% [markdown]
-# Do the two limits, of many features at this $K$ and of many classes at this $n$, bracket the gains that lie between them? Often not:
-# the exact gain is above both or below both in many cells of the map, with few classes and with many. Of the map's cells (in %), and
-# how far outside the furthest gain is (points):
-
-# %%
-between = many[many["n_classes"].notna()].rename(columns={"n_classes": "classes"})
-outside = {}
-for model in ("weights", "outputs"):
-    limits_of = between[[f"gain_{model}_many_features", f"gain_{model}_many_classes"]]
-    found = between[f"gain_{model}"]
-    outside[model] = np.maximum(limits_of.min(axis=1) - found, found - limits_of.max(axis=1))
-outside = pd.DataFrame(outside).assign(classes=between["classes"].astype(int)).melt("classes", var_name="averaged")
-by_classes = outside.groupby(["averaged", "classes"])["value"]
-pd.DataFrame(
-    {
-        "between the limits (%)": by_classes.agg(lambda each: 100 * (each < 1e-9).mean()),
-        "furthest (points)": 100 * by_classes.max().clip(lower=0),
-    }
-).unstack("averaged").round(1)
-
-# %% [markdown]
 # Averaged outputs never lost on this grid. Averaging weights is a good bet where few classes compete *and* models have many
 # features, and not where many classes do, or where there are few features and few of them in common: with few classes,
 # too, it can cost several points then. Over all numbers of shared features, exactly, change in percentage points:

@@ -125,7 +125,7 @@ def _average(given: dict[str, Any], out: Path, config: Path | None):
     options, text = with_config(given, config)
     models = models_of(options)
     how = arguments_of(options)
-    command = command_line(given, models, config)
+    command = command_line(given, models, config, out)
     from ..averaging.files.average import average_files
     from ..averaging.files.card import Origin
 

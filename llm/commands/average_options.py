@@ -90,7 +90,7 @@ def _number(key: str, value: Any) -> float:
     return float(value)
 
 
-def command_line(given: Mapping[str, Any], models: Mapping[str, Path], config: Path | None) -> str:
+def command_line(given: Mapping[str, Any], models: Mapping[str, Path], config: Path | None, out: Path) -> str:
     """The command for the card: absolute paths, and files, by their names alone."""
     from ..models.cache import shown_name
 
@@ -113,7 +113,7 @@ def command_line(given: Mapping[str, Any], models: Mapping[str, Path], config: P
                     if isinstance(one, float)
                     else str(one),
                 ]
-    return shlex.join(words)
+    return shlex.join([*words, "--out", out.name])
 
 
 def _method_of(options: Mapping[str, Any]) -> str:

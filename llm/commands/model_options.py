@@ -99,13 +99,12 @@ def settings_from(kind: type, file: Path | None, given: dict):
     try:
         return read.validate_python(found | given)
     except ValidationError as error:
-        said, own = sentence(error, read), error.errors()[0]["loc"][:1]
-        key = own[0] if own else said.partition(" ")[0]
-        where = (
-            f"{file}: "
-            if key in found or (not own and not found.keys().isdisjoint(said.split()) and key not in given)
-            else ""
-        )
+        said = sentence(error, read)
+        named = [
+            *error.errors()[0]["loc"][:1]
+        ] or said.split()  # a rule on several settings begins with the one that it refuses
+        first = next((key for key in named if key in found or key in given), None)
+        where = f"{file}: " if first in found else ""
         raise UserError(f"{where}{said}.") from None
 
 

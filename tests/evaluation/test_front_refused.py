@@ -218,3 +218,14 @@ def test_after_a_chat_template_has_refused_an_item_the_corrected_run_needs_nothi
     for name in ("one", "two"):
         write_lines(tmp_path / f"{name}.jsonl", rows[:5])
     assert command(monkeypatch, "front", *asked) == 0
+
+
+def test_the_file_is_named_for_what_stands_in_it_alone(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "f.yaml").write_text("tokens: 4\npart: 2\n")
+    given = arguments(folder, tmp_path / "out", tasks=folder / "qa.jsonl", config=tmp_path / "f.yaml")
+    assert command(monkeypatch, "front", *given, "--strength", "1") == 2
+    error = capsys.readouterr().err
+    assert "f.yaml: part is '2', needed with method 'part'" in error
+    (tmp_path / "f.yaml").write_text("tokens: 4\n")
+    assert command(monkeypatch, "front", *given, "--strength", "1") == 2
+    assert capsys.readouterr().err.startswith("error: strength is not allowed without method regmean")

@@ -134,12 +134,6 @@ def test_losses_are_large_with_many_classes():
     assert min(theory.exact_accuracy([2 * (20 - o), o], [1, 4], 0.9, 20) - few for o in range(0, 21, 2)) > -0.05
 
 
-def test_the_two_limits_do_not_bracket_what_lies_between():
-    votes = average(same_labels(4, 0, 2), "weights", HALF, "a")
-    exact = theory.exact_task_accuracy(votes, 0.5)
-    assert exact < theory.clt_task_accuracy(votes, 0.5) - 0.01 and exact < theory.many_class_accuracy(votes, 0.5) - 0.01
-
-
 MANY = pd.read_csv(THEORY / "many_classes.csv")
 
 
@@ -158,37 +152,6 @@ def test_the_columns_of_the_two_limits_are_those_of_the_limits():
                 ]
                 assert getattr(row, f"gain_{averaging}_many_classes") == pytest.approx(many[0] - many[1], abs=1e-4)
                 assert row.accuracy_single_many_classes == pytest.approx(many[1], abs=1e-4)
-
-
-@pytest.mark.parametrize("model,part,furthest", [("weights", 0.576, 0.0225), ("outputs", 0.428, 0.0705)])
-def test_how_often_the_two_limits_bracket_a_gain(model, part, furthest):
-    """Not at every number of classes, and not for few features only: at each K of the table some gains are outside."""
-    table = MANY[MANY["n_classes"].notna()]
-    limits = table[[f"gain_{model}_many_features", f"gain_{model}_many_classes"]]
-    outside = np.maximum(limits.min(axis=1) - table[f"gain_{model}"], table[f"gain_{model}"] - limits.max(axis=1))
-    inside = outside < 1e-9
-    assert inside.mean() == pytest.approx(part, abs=0.002)
-    assert outside.max() == pytest.approx(furthest, abs=1e-4)
-    by_classes = inside.groupby(table["n_classes"]).mean()
-    assert by_classes.min() > 0.3 and by_classes.max() < 0.7
-    by_features = inside.groupby(table["n"]).mean()
-    assert by_features.max() < 1
-
-
-@pytest.mark.parametrize("averaging", ["single", "weights", "outputs"])
-def test_what_brackets_an_accuracy_of_few_classes_is_the_limit_of_many_features_from_above_alone(averaging):
-    """One model and averaged outputs, to ten classes: the limit is always too high (of weights, but for ties); the limit of many
-    classes is on either side.
-    """
-    table = MANY[MANY["n_classes"] <= 10]
-    gain = 0 if averaging == "single" else 1
-    exact, features, classes = (
-        table[f"accuracy_single{name}"] + gain * table.get(f"gain_{averaging}{name}", 0)
-        for name in ("", "_many_features", "_many_classes")
-    )
-    too_high = (features > exact - 1e-9).mean()
-    assert too_high == 1 if averaging != "weights" else 0.9 < too_high < 1
-    assert 0.2 < (classes > exact).mean() < 0.9
 
 
 @pytest.mark.parametrize(
