@@ -81,7 +81,7 @@ def shared(name):
 @pytest.mark.parametrize(
     ("name", "part", "told"),
     [
-        ("averaging", "MA above early stopping", "both at 2.5e-4 (13 seeds): MA saves {} (all abilities together)"),
+        ("averaging", "MA above early stopping", "both at 2.5e-4 ({n} seeds): MA saves {} (all abilities together)"),
         (
             "real_model",
             "smollm2-135m-gpu: MA above early stopping, log-likelihood of text",
@@ -94,7 +94,7 @@ def test_notebooks_tell_the_shares_that_the_ledger_tells(name, part, told):
     lines = [line for claim in ledger if claim["id"] == "P1" for line in claim["lines"]]
     (line,) = [line for line in lines if line["part"] == part and line["by"] == "reward"]
     mean, low, high = (f"{100 * line[key]:.0f}" for key in ("estimate", "low", "high"))
-    assert told.format(f"{mean} % [{low}, {high}]") in shared(name)
+    assert told.format(f"{mean} % [{low}, {high}]", n=len(line["per_seed"])) in shared(name)
 
 
 def test_every_notebook_has_a_source():

@@ -14,6 +14,7 @@ CLAIMS = {one["id"]: one["lines"] for one in json.loads((ROOT / "results" / "cla
 FIRST = {
     one["id"]: one["lines"] for one in json.loads((ROOT / "results" / "claims-microcosm-1.json").read_text())["claims"]
 }
+NUMBERS = "no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
 LEARNED, GOLD, BOTH = ("reward",), ("gold_reward",), ("reward", "gold_reward")
 ONE, BY_LAYER, ALSO = "regression averaging above", "regression averaging by layer above", "in every iteration"
 REAL = "smollm2-135m"
@@ -129,7 +130,7 @@ COUNTED = (
     "it saved more than half of one ratio's tax in each of three runs",
     "lambda it pays three tenths of what one ratio pays",
     "it ranks them with +.75",
-    "stand on one seed, which decides nothing (P11, P12)",
+    "stand on two seeds, which decide nothing (P11, P12)",
 )
 NO_VERDICT = ("better averages after them", "no rule here says", "pays less and keeps less", "what averaging saves")
 
@@ -157,14 +158,15 @@ def test_what_only_imitates_ends_below_thetas_reward():
 def test_reading_falls_on_most_seeds_and_by_two_of_them_for_the_most_part():
     line = found("C1", "reading comprehension: theta below theta_0", "")
     lost = sorted(-one for one in line["per_seed"])
-    assert (sum(one > 0 for one in lost), len(lost)) == (11, 13)
+    assert f"it falls on {NUMBERS[sum(one > 0 for one in lost)]} of {NUMBERS[len(lost)]} seeds" in PAGE
     assert line["p"] < 0.05
     assert sum(lost[-3:]) / sum(lost) == pytest.approx(0.80, abs=0.05)
 
 
-def test_methods_that_change_training_stand_on_one_seed():
+def test_methods_that_change_training_stand_on_few_seeds():
     lines = [line for claim in ("P11", "P12") for line in CLAIMS[claim] if line["deciding"]]
-    assert max(len(line["per_seed"]) for line in lines) == 1
+    most = max(len(line["per_seed"]) for line in lines)
+    assert f"stand on {NUMBERS[most]} seeds, which decide nothing (P11, P12)" in PAGE
     assert {line["verdict"] for line in lines} == {"undecided", "not testable here"}
 
 
