@@ -21,14 +21,13 @@ from drawing import panels, plane, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import reference
 from llm.evidence.claims.association import by_model
-from llm.evidence.claims.book import read_book
 from llm.evidence.costs import GROUPS
 from llm.evidence.metrics import IN_TAXES, METRICS
 from llm.methods import looks, names
 
 style.use()
 PRESET = load_preset(style.preset())
-BOOK = read_book(rows.check())
+_, BOOK = rows.with_book()
 FINDINGS = sentences.Findings()
 RLHF = next(rlhf for rlhf in names("alignment") if rlhf in BOOK.rows)
 FRONTS = reference.fronts(BOOK, RLHF) if IN_TAXES in BOOK.units else {}

@@ -22,6 +22,7 @@ CARD = Device(1, 80 * 2**30, 989e12, 3.35e12)
 ROW = {"device": "a card", "together": 128, "prompt": 150, "reply": 196}
 
 
+@pytest.mark.long
 def test_the_session_measures_both_presets_and_plan_shows_it(tmp_path):
     told = os.environ | {"PYTHON": sys.executable, "OUT": str(tmp_path / "speeds.json"), "PYTHONPATH": str(REPOSITORY)}
     script = ["bash", str(REPOSITORY / "examples/gpu-session.sh"), "--tiny"]

@@ -11,8 +11,6 @@ from llm.evidence.rows import read_rows, write_rows
 from llm.run import Run
 from microcosm_runs import ROW, smoke
 
-RNG = np.random.default_rng(0)
-
 
 def written(tmp_path, models: list[dict[str, Measurement]]):
     """One frame a model, of rows that went through a file."""
@@ -24,16 +22,18 @@ def written(tmp_path, models: list[dict[str, Measurement]]):
 
 
 def test_half_precision_is_read_back_and_takes_56_characters():
-    deviations = RNG.normal(size=GROUPS)
+    rng = np.random.default_rng(0)
+    deviations = rng.normal(size=GROUPS)
     assert len(encode(deviations)) == 56
     assert decode(encode(deviations)) == pytest.approx(deviations, rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [2, 19, 20, 21, 399, 400])
 def test_groups_have_the_mean_0_and_the_standard_error_of_the_items(count):
+    rng = np.random.default_rng(0)
     errors = []
     for _ in range(300):
-        items = RNG.normal(3, 2, size=count)
+        items = rng.normal(3, 2, size=count)
         deviations = grouped(items)
         assert len(deviations) == min(GROUPS, count)
         assert deviations.mean() == pytest.approx(0, abs=1e-12)
@@ -42,8 +42,9 @@ def test_groups_have_the_mean_0_and_the_standard_error_of_the_items(count):
 
 
 def test_the_error_of_a_difference_is_that_of_the_items_differences(tmp_path):
-    hard = RNG.normal(size=400)
-    items = [hard + 0.1 * RNG.normal(size=400) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    hard = rng.normal(size=400)
+    items = [hard + 0.1 * rng.normal(size=400) for _ in range(2)]
     first, second = written(tmp_path, [{"qa": Measurement.of(of_model)} for of_model in items])
     exact = np.subtract(*items).std(ddof=1) / 20
     assert paths.items_error(first, second, "qa") == pytest.approx(exact, rel=0.35)
@@ -51,10 +52,11 @@ def test_the_error_of_a_difference_is_that_of_the_items_differences(tmp_path):
 
 
 def test_bleu_has_groups_too_by_the_jackknife(tmp_path):
-    references = [" ".join(RNG.choice(list("abcdefgh"), 8)) for _ in range(200)]
+    rng = np.random.default_rng(0)
+    references = [" ".join(rng.choice(list("abcdefgh"), 8)) for _ in range(200)]
 
     def said(by_chance):
-        return [" ".join(w if RNG.random() > by_chance else "x" for w in text.split()) for text in references]
+        return [" ".join(w if rng.random() > by_chance else "x" for w in text.split()) for text in references]
 
     models = [
         {"bleu": Measurement.of(bleu_statistics(said(p), references), BLEU, np.random.default_rng(1))}
@@ -71,7 +73,8 @@ def test_bleu_has_groups_too_by_the_jackknife(tmp_path):
 
 
 def test_only_what_is_compared_has_groups(tmp_path):
-    measured = {key: Measurement.of(RNG.normal(size=30)) for key in ("reward", "qa", "qa_ece", "length", "forward_kl")}
+    rng = np.random.default_rng(0)
+    measured = {key: Measurement.of(rng.normal(size=30)) for key in ("reward", "qa", "qa_ece", "length", "forward_kl")}
     (rows,) = written(tmp_path, [measured])
     assert set(rows.loc[rows["items"].notna(), "metric"]) == {"reward", "qa", "qa_ece"}
 

@@ -5,11 +5,15 @@ has lost. RSF's iterations and all trained methods lose in proportion to the ris
 cost * alpha ** power: more power, less loss, and 1 is as good as the rivals.
 """
 
+from functools import cache
+
 from llm.config import load_sweep
 from llm.evidence.rows import write_rows
 from llm.methods import METHODS
 from llm.stages.average import settings_of
 from rsf_rows import model, rows_of
+
+load_sweep = cache(load_sweep)  # frozen
 
 ITERATIONS = {1: 0.05, 2: 0.5, 3: 0.98, 4: 1.0}
 GROUPS = {"first": [], "own": ["embeddings"]}

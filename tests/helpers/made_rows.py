@@ -1,12 +1,15 @@
 """Made-up result rows of a plausible shape for every sweep, to try what draws them. The numbers mean nothing."""
 
 import zlib
+from functools import cache
 
 import numpy as np
 
 from llm.config import load_preset, load_sweep
 from llm.evidence.rows import setting_key, write_rows
 from llm.stages.average import settings_of, whole_settings
+
+load_sweep = cache(load_sweep)  # frozen
 
 PRESET = load_preset("microcosm")
 ERRORS = {"reward": 0.05, "gold_reward": 0.05, "length": 0.3, "qa": 0.015, "reading_f1": 0.01, "bleu": 1.0}

@@ -155,11 +155,12 @@ def test_what_only_imitates_ends_below_thetas_reward():
     assert len(ends) == 12 and max(ends) < 0.8
 
 
-def test_reading_falls_on_most_seeds_and_by_two_of_them_for_the_most_part():
+def test_reading_falls_on_most_seeds_and_by_three_of_them_for_the_most_part():
     line = found("C1", "reading comprehension: theta below theta_0", "")
     lost = sorted(-one for one in line["per_seed"])
     assert f"it falls on {NUMBERS[sum(one > 0 for one in lost)]} of {NUMBERS[len(lost)]} seeds" in PAGE
     assert line["p"] < 0.05
+    assert "three of them make four fifths of the fall" in PAGE
     assert sum(lost[-3:]) / sum(lost) == pytest.approx(0.80, abs=0.05)
 
 

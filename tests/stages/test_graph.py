@@ -135,9 +135,12 @@ def rows_in(*files: Path) -> list[dict]:
 
 
 def test_the_graph_killed_in_the_middle_and_run_again_ends_with_the_rows_of_an_undisturbed_run(tmp_path):
-    """In one test, because each of its processes takes seconds to start; and on a part of `core`, of which the next is the whole."""
+    """In one test, because each of its processes takes seconds to start; on a part of `core`, of which the next is the whole, and from the
+    reward model on.
+    """
     check_dry_run(output(graph(tmp_path, "--dry-run")))
     assert not (tmp_path / "out").exists()
+    smoke_run(tmp_path / "out", upto="reward")
     folder = tmp_path / "out/smoke/seed0/rows"
     files = [folder / "baseline.jsonl", *(folder / "rsf/own" / f"{name}.jsonl" for name in ("trajectory", "ama"))]
     killed_and_run_again(tmp_path, " ".join(map(str, files)))

@@ -140,7 +140,8 @@ def test_rsf_launched_on_two_processes_writes_the_samples_and_the_model_of_one(f
     assert largest_difference(weights(folder / "rsf/iteration01"), weights(folder / "launched/iteration01")) < 1e-5
 
 
-def test_what_a_launched_process_refuses_is_refused_by_the_launch(folder):
+def test_what_a_launched_process_refuses_is_refused_by_the_launch(folder, launched, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", launched)
     job = _job(folder, TWO).model_copy(update={"settings": rsf_settings().model_dump() | {"prompts": 99}})
     with pytest.raises(UserError, match="prompts = 99 is not allowed: there are 4; allowed are 1 to 4"):
         launch(job, folder / "job.json")
