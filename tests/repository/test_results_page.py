@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from number_words import NUMBERS
+
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PAGE = re.sub(r"\n(?![\n|])", " ", FENCE.sub("", (ROOT / "docs" / "results.md").read_text()))  # a line a paragraph
@@ -14,7 +16,6 @@ CLAIMS = {one["id"]: one["lines"] for one in json.loads((ROOT / "results" / "cla
 FIRST = {
     one["id"]: one["lines"] for one in json.loads((ROOT / "results" / "claims-microcosm-1.json").read_text())["claims"]
 }
-NUMBERS = "no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
 LEARNED, GOLD, BOTH = ("reward",), ("gold_reward",), ("reward", "gold_reward")
 ONE, BY_LAYER, ALSO = "regression averaging above", "regression averaging by layer above", "in every iteration"
 REAL = "smollm2-135m"
