@@ -33,12 +33,12 @@ def average(
     Where the method has such ends, ratio 0 gives theta_0's and ratio 1 theta's tensor bit by bit (if their dtypes are the same). Tensors that
     share memory in theta (tied weights) share it in the result, at the ratio of the embeddings. Whole numbers
     and booleans must be equal in both models. Nothing is modified.
-    Raises UserError if names or shapes differ, weights are tied in theta alone, a ratio is missing or outside [0, 1], or a tensor holds
-    NaN, or an infinity that the other model has not there.
+    Raises UserError if names or shapes differ, weights are tied in theta alone, a ratio is missing or outside [0, 1], or a tensor that
+    is not copied holds NaN, or an infinity that the other model has not there.
     """
     merge = _merge(method)
     per_name = _checked(theta_0, theta, ratios, merge.most)
-    _check_finite(theta_0, theta)
+    _check_finite(theta_0, {n: high for n, high in theta.items() if not merge.of(n).copies(per_name[n])})
     result: dict[str, Tensor] = {}
     owners = tied(theta)
     _check_tied(owners, theta_0, "theta_0")

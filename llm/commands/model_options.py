@@ -100,11 +100,11 @@ def settings_from(kind: type, file: Path | None, given: dict):
         return read.validate_python(found | given)
     except ValidationError as error:
         said = sentence(error, read)
-        named = [
-            *error.errors()[0]["loc"][:1]
-        ] or said.split()  # a rule on several settings begins with the one that it refuses
-        first = next((key for key in named if key in found or key in given), None)
-        where = f"{file}: " if first in found else ""
+        # a rule on several settings begins with the one that it refuses
+        named = list(error.errors()[0]["loc"][:1]) or said.split()
+        of_file = {str(key) for key in found}
+        first = next((key for key in named if str(key) in of_file or key in given), None)
+        where = f"{file}: " if str(first) in of_file else ""
         raise UserError(f"{where}{said}.") from None
 
 

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..errors import UserError
 from ..methods import METHODS, names
 from . import paths
 from .frames import abilities, after, read_preset, rewards
-from .metrics import METRICS
+from .metrics import BOUNDED, METRICS
 
 
 def check(folder: Path) -> str:
@@ -50,11 +49,13 @@ def check(folder: Path) -> str:
 def _check_numbers(folder: Path, rows: pd.DataFrame) -> None:
     """UserError for a value that its metric cannot have, or for one that some models have by other items than others."""
     for metric, of_metric in rows.groupby("metric"):
-        values, known = of_metric["value"], METRICS[str(metric)]
-        allowed = values.between(0, (known.best or np.inf) * (1 + 1e-9))  # a mean may be off in its last bit
-        if known.kind == "ability" and known.best is not None and not allowed.all():
-            odd = values[~allowed].iloc[0]
-            raise UserError(f"results: {folder} has {metric} = {odd:g}; allowed are numbers from 0 to {known.best:g}.")
+        values, best = of_metric["value"], METRICS[str(metric)].best if metric in BOUNDED else None
+        if (
+            best is not None and not (allowed := values.between(0, best * (1 + 1e-9))).all()
+        ):  # a mean may be off in its last bit
+            raise UserError(
+                f"results: {folder} has {metric} = {values[~allowed].iloc[0]:g}; allowed are numbers from 0 to {best:g}."
+            )
         measured = of_metric[of_metric["method"] != "chance"]
         for seed, counts in measured.groupby("seed")["n"]:
             if counts.nunique() > 1:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # stages write rows, and need no pandas for it
 
 IDENTITY = ("preset", "rlhf", "method", "setting_key", "seed", "split", "metric")
 
-_ALGORITHMS = frozenset(("none", *names("alignment")))
 Text = Annotated[str, Field(min_length=1, description="a non-empty string")]
 DECIMALS = 5  # of an item's contribution
 Number = Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
@@ -64,7 +63,7 @@ class Row(BaseModel):
     @field_validator("rlhf")
     @classmethod
     def _is_an_algorithm(cls, rlhf: str) -> str:
-        if rlhf not in _ALGORITHMS:
+        if rlhf not in ("none", *names("alignment")):
             raise ValueError("not an algorithm")
         return rlhf
 

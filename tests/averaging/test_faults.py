@@ -113,7 +113,7 @@ FAILURES = {
     "a file that may not be read": (
         "llm.models.folder.read_json",
         _no_permission,
-        "Permission denied: '/theta/config.json'",
+        "average was stopped by /theta/config.json: Permission denied;",
     ),
     "a folder that may not be listed": ("llm.averaging.files.copies._files", _no_permission, "Permission denied"),
 }

@@ -39,6 +39,7 @@ def test_rows_with_the_abilities_names_may_be_contributed(folder, tmp_path):
     run(folder, tmp_path, name="pair", tasks=tasks, alphas="0,0.25,0.5,0.75,1")
     community = tmp_path / "community" / "pair"
     community.mkdir(parents=True)
+    (community / "README.md").write_text("made by hand")
     (tmp_path / "rows.jsonl").rename(community / "rows.jsonl")
     assert check(community) == "pair: 63 rows, 1 seed, dpo; nothing is missing."
 

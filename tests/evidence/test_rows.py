@@ -191,7 +191,7 @@ def test_collected_files_hold_all_rows_of_their_sources(tmp_path):
     collect_rows([tmp_path / "b.jsonl", tmp_path / "a.jsonl"], tmp_path / "all.jsonl")
     write_rows(tmp_path / "same.jsonl", grid())
     assert (tmp_path / "all.jsonl").read_bytes() == (tmp_path / "same.jsonl").read_bytes()
-    with pytest.raises(UserError, match=r"c\.jsonl does not exist"):
+    with pytest.raises(UserError, match=r"c\.jsonl is no file; give \.jsonl files"):
         collect_rows([tmp_path / "a.jsonl", tmp_path / "c.jsonl"], tmp_path / "all.jsonl")
     with pytest.raises(UserError, match="two rows for"):
         collect_rows([tmp_path / "a.jsonl"] * 2, tmp_path / "all.jsonl")

@@ -111,7 +111,7 @@ def test_adamergings_gradient_is_that_of_finite_differences_of_the_answers_loss(
     theta_0, theta_ = ({n: t.clone() for n, t in model.state_dict().items()} for model in (low, high))
     assignment = assign(theta_0, Grouping(parts=3), {"lm_head.weight": "model.embed_tokens.weight"})
     item = GenerationItem("who is there ?", "the red bread .")
-    batch = next(_batches(labelled([item, item]), build_tokenizer(), 2, 1, np.random.default_rng(0)))
+    batch = next(_batches(labelled([item, item]), build_tokenizer(), 2, 1, np.random.default_rng(0))).labelled()
     alphas = dict(zip(labels(assignment), (0.2, 0.5, 0.8), strict=True))
 
     def loss(changed):
