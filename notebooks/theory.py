@@ -251,9 +251,9 @@ style.save(fig, "theory-effective")
 # $\exp(n \min_t [\ldots])$, where each group of features adds its share of $n$ times $L(vt)$ at its vote weight $v$; the $K - 1$ wrong
 # classes are alike, so an error is at most $K - 1$ times as likely. With $t = s/2$ in case 1,
 #
-# $$\underbrace{2(1-r)\,L(s/2) + r\,L(2s)}_{\text{case 1, weights}} \ <\
+# $$\underbrace{2(1-r)\,L(s/2) + r\,L(2s)}_{\text{case 1, weights}} \;<
 # \underbrace{(1-r)\,L(s) + r\,L(2s)}_{\text{case 2, weights}}, \qquad
-# \underbrace{2(1-r)\,L(s/2) + r\,L(s)}_{\text{case 1, outputs}} \ <\ \underbrace{L(s)}_{\text{case 2, outputs}}$$
+# \underbrace{2(1-r)\,L(s/2) + r\,L(s)}_{\text{case 1, outputs}} \;<\; \underbrace{L(s)}_{\text{case 2, outputs}}$$
 #
 # for every $s > 0$, hence for the minima: case 1 errs exponentially less often than case 2. $\qquad\blacksquare$
 #
@@ -261,8 +261,8 @@ style.save(fig, "theory-effective")
 # even) features shared. The shared votes, an odd number, decide unless they add up to $\pm1$; there the own votes can tie with them
 # or outvote them. With $m = \lfloor (n_o - 1)/2 \rfloor$, adding up those cases gives exactly
 #
-# $$\xi_1 - \xi_2 = -\tfrac12 \tbinom{n_o}{m} (ab)^{m+2} (a - b) \quad (n_o = n - 2), \qquad
-# \xi_1 - \xi_2 = -2 \tbinom{n_o}{m} (ab)^{m+3} (a - b) \quad (n_o = n - 3). \qquad\blacksquare$$
+# $$\xi_1 - \xi_2 = -\tfrac12 \binom{n_o}{m} (ab)^{m+2} (a - b) \quad (n_o = n - 2), \qquad
+# \xi_1 - \xi_2 = -2 \binom{n_o}{m} (ab)^{m+3} (a - b) \quad (n_o = n - 3). \qquad\blacksquare$$
 #
 # So with *many features of which a fixed part is shared* related tasks gain at least as much from averaging as unrelated ones, as the
 # paper says. But for weights "more" can mean "lose less": for $\tfrac12 < r < 1$ *both* terms are negative in the limit. Next to
