@@ -30,7 +30,7 @@ def error_exponent(shares: Sequence[float], weights: Sequence[float], p: float, 
 
     shares: >= 0. p: in (0, 1). n_classes: K >= 2. ValueError or TypeError for anything else.
     """
-    k, p = validation.integer("n_classes", n_classes, 2), inside("p", p)
+    k, p = validation.integer("n_classes", n_classes, 2), validation.inside("p", p)
     groups = [
         (float(validation.real("shares", share, 0, 1e9)), float(validation.real("weights", weight, 0, 1e9)))
         for share, weight in zip(shares, weights, strict=True)
@@ -68,10 +68,3 @@ def _log_moment(t: float, p: float, k: int) -> float:
     """L(t) = log E exp(-t z)."""
     right, wrong = 1 - p + p / k, p / k
     return float(np.log(right * np.exp(-t) + wrong * np.exp(t) + (1 - right - wrong)))
-
-
-def inside(name: str, value: float) -> float:
-    """`value`, a probability that is neither 0 nor 1; ValueError or TypeError otherwise."""
-    if not 0 < float(validation.probability(name, value)) < 1:
-        raise ValueError(f"{name} must be inside (0, 1) here, not {value!r}.")
-    return float(value)

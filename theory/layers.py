@@ -44,7 +44,6 @@ from scipy.optimize import minimize
 
 from . import validation
 from .closed_form import F_p, dF_p_dx
-from .exponents import inside
 from .fronts import hypervolume, pareto
 from .model import MEMBERSHIP, OWN_CLASS, Task, vote_weight
 from .validation import Number
@@ -152,7 +151,8 @@ def accuracies(layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: 
     """
     p = validation.probability("p", p)
     n_eff = effective_features_by_task(layers, alphas, averaging)
-    return np.where(n_eff == 0, 1 / n_classes, F_p((1 - p) * np.sqrt(n_eff), p, n_classes))
+    found = np.asarray(F_p((1 - p) * np.sqrt(n_eff), p, n_classes))
+    return np.where(n_eff == 0, 1 / n_classes, found)
 
 
 def effective_gradients(layers: Sequence[Layer], alphas: ArrayLike, averaging: Averaging) -> NDArray:
@@ -182,8 +182,7 @@ def raising_direction(layers: Sequence[Layer], alpha: float, averaging: Averagin
     The bisector of the gradients; with fixed_mean, of their projections on directions that keep the mean
     ratio. ValueError for alpha outside (0, 1): at the ends a ratio can go one way only.
     """
-    if not 0 < float(validation.real("alpha", alpha, 0, 1)) < 1:
-        raise ValueError(f"alpha must be inside (0, 1) for a direction that raises both, not {alpha!r}.")
+    alpha = validation.inside("alpha", alpha)
     gradients = effective_gradients(layers, np.full(len(layers), alpha), averaging)
     size = np.linalg.norm(gradients, axis=1)
     if fixed_mean:
@@ -205,7 +204,7 @@ def best_ratios(
     weight_b = 1 is AMA's aim (the new model's task), 1/2 the paper's xi. p in (0, 1). Sequential quadratic
     programming from the equal ratios and from every layer pushed up or down; the best end point is taken.
     """
-    mean, p = float(validation.real("mean", mean, 0, 1)), inside("p", p)
+    mean, p = float(validation.real("mean", mean, 0, 1)), validation.inside("p", p)
     weight = np.array([1 - validation.real("weight_b", weight_b, 0, 1), weight_b], dtype=float)
 
     def loss(alphas):

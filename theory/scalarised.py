@@ -16,7 +16,6 @@ from scipy.optimize import minimize
 
 from . import validation
 from .closed_form import dF_p_dx
-from .exponents import inside
 from .fronts import pareto
 from .layers import Layer, accuracies, effective_with_gradients
 from .votes import Averaging
@@ -34,7 +33,7 @@ def scalarised_front(
     ValueError or TypeError otherwise.
     """
     validation.integer("n_points", n_points, 2)
-    p = inside("p", p)
+    p = validation.inside("p", p)
     if TICKS ** len(layers) > MAX_STARTS:
         raise ValueError(
             f"layers must be few enough for {MAX_STARTS} starts, not {len(layers)}, which make {TICKS}^{len(layers)}: "

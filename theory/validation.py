@@ -72,6 +72,14 @@ def probability(name: str, value: object) -> float:
     return float(real(name, value, 0, 1))
 
 
+def inside(name: str, value: object) -> float:
+    """`value` as a float in (0, 1); ValueError or TypeError otherwise."""
+    found = probability(name, value)
+    if not 0 < found < 1:
+        raise ValueError(f"{name} must be inside (0, 1) here, not {value!r}.")
+    return found
+
+
 def labels(n_classes: object, n_labels: object) -> tuple[int, int]:
     """(K, M): the number of classes, K >= 2, and of labels for failed votes, M >= K (default K)."""
     k = integer("n_classes", n_classes, 2)

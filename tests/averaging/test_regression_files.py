@@ -40,6 +40,11 @@ def average(theta_0, theta, out, strength: float = 0.8, **how):
     return average_files(theta_0, theta, out, rest, full=full, regression=request, output=output)
 
 
+def asked(folders, out):
+    """The arguments of the command; its strength is left to give."""
+    return ["average", "--theta-0", folders[0], "--theta", folders[1], "--out", out, "--method", "regmean"]
+
+
 def few(architecture: str) -> dict:
     return {"n_layer": 2} if architecture in ("gpt2", "gptj") else FEW
 
@@ -181,9 +186,9 @@ def test_the_models_write_their_own_samples_if_none_are_given(tmp_path, monkeypa
 
 def test_the_command_takes_a_lambda_a_layer(tmp_path, monkeypatch, capsys):
     folders = save_pair(tmp_path, "llama")
-    given = ["average", "--theta-0", folders[0], "--theta", folders[1], "--method", "regmean", "--layers", "increasing"]
-    given += ["--strength", 0.8, "--samples", write_samples(tmp_path / "s.jsonl"), "--device", "cpu"]
-    assert command(monkeypatch, *given, "--out", tmp_path / "out") == 0
+    given = [*asked(folders, tmp_path / "out"), "--layers", "increasing", "--strength", 0.8]
+    given += ["--samples", write_samples(tmp_path / "s.jsonl"), "--device", "cpu"]
+    assert command(monkeypatch, *given) == 0
     assert "it falls from layer to layer" in " ".join(capsys.readouterr().out.split())
     pair = [make("llama", seed) for seed in (0, 1)]
     start, end = (weights(one) for one in pair)
@@ -208,18 +213,7 @@ def test_the_command_takes_a_lambda_a_layer(tmp_path, monkeypatch, capsys):
 )
 def test_what_is_not_allowed_is_refused_in_a_sentence(options, words, tmp_path, monkeypatch, capsys):
     folders = save_pair(tmp_path, "llama", **FEW)
-    arguments = [
-        "average",
-        "--theta-0",
-        folders[0],
-        "--theta",
-        folders[1],
-        "--out",
-        tmp_path / "out",
-        "--method",
-        "regmean",
-    ]
-    assert command(monkeypatch, *arguments, *options) == 2
+    assert command(monkeypatch, *asked(folders, tmp_path / "out"), *options) == 2
     assert words in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["theta", "theta_0"]
 
@@ -273,17 +267,7 @@ def test_what_cannot_be_averaged_leaves_nothing_that_is_in_the_way_of_the_next_r
 
 def test_options_that_given_samples_leave_without_a_use_are_refused(tmp_path, monkeypatch, capsys):
     folders = save_pair(tmp_path, "llama", **FEW)
-    given = [
-        "average",
-        "--theta-0",
-        folders[0],
-        "--theta",
-        folders[1],
-        "--out",
-        tmp_path / "out",
-        "--method",
-        "regmean",
-    ]
+    given = asked(folders, tmp_path / "out")
     given += ["--strength", 1, "--samples", write_samples(tmp_path / "s.jsonl")]
     for option, value in (("count", 5), ("seed", 4)):
         assert command(monkeypatch, *given, f"--{option}", value) == 2

@@ -229,6 +229,8 @@ def test_a_task_without_votes_is_guessed():
     own = [Layer(10, 0.2, 0.0)]  # no concept in common: at alpha = 1 nothing is left for a
     assert accuracies(own, [1.0], 0.3, 5, "weights")[0] == pytest.approx(0.2)
     assert accuracies(own, [1.0], 0.0, 5, "weights")[0] == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="n_classes must be an integer of at least 2"):
+        accuracies(own, [1.0], 0.3, 0, "weights")
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
