@@ -42,9 +42,8 @@ def error_exponent(shares: Sequence[float], weights: Sequence[float], p: float, 
     def exponent(t: float) -> float:
         return sum(share * _log_moment(weight * t, p, k) for share, weight in groups)
 
-    furthest = 0.5 * np.log1p(
-        k * (1 - p) / p
-    )  # where L is lowest; the sum is between here over the largest and the smallest weight
+    # L is lowest here, and the sum between here over the largest and over the smallest weight
+    furthest = 0.5 * np.log1p(k * (1 - p) / p)
     lightest = min(weight for share, weight in groups if share and weight)
     bounds = (0.0, furthest / lightest)
     found = minimize_scalar(exponent, bounds=bounds, method="bounded", options={"xatol": 1e-10 * bounds[1]})

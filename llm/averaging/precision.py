@@ -44,9 +44,8 @@ class Effect:
             step, count, stored = high - low, len(low), high if stored is None else stored
             square = float(step @ step)
         weight = (count if stands_for is None else stands_for) / max(1, count)
-        if not isfinite(
-            square
-        ):  # infinities that both have, as masks do, have not moved; or it is too large for the type
+        if not isfinite(square):
+            # infinities that both have, as masks do, have not moved; or the square is too large for its type
             finite = (abs(low) < inf) & (abs(high) < inf)
             low, high, made, stored = (_wide(one[finite]) for one in (low, high, made, stored))
             exact = None if exact is None else _wide(exact[finite])

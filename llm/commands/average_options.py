@@ -105,14 +105,8 @@ def command_line(given: Mapping[str, Any], models: Mapping[str, Path], config: P
             words.append(option)
         else:
             for one in value if isinstance(value, list) else [value]:
-                words += [
-                    option,
-                    one.name
-                    if isinstance(one, Path)
-                    else repr(one).removesuffix(".0")
-                    if isinstance(one, float)
-                    else str(one),
-                ]
+                text = one.name if isinstance(one, Path) else str(one)
+                words += [option, text.removesuffix(".0") if isinstance(one, float) else text]
     return shlex.join([*words, "--out", out.name])
 
 

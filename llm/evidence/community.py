@@ -46,13 +46,14 @@ def check(folder: Path) -> str:
     return f"{name}: {len(rows)} rows, {seeds} seed{'s' * (seeds > 1)}, {', '.join(algorithms)}; nothing is missing."
 
 
+ROUNDED = 1 + 1e-9  # a mean may be off in its last bit
+
+
 def _check_numbers(folder: Path, rows: pd.DataFrame) -> None:
     """UserError for a value that its metric cannot have, or for one that some models have by other items than others."""
     for metric, of_metric in rows.groupby("metric"):
         values, best = of_metric["value"], METRICS[str(metric)].best if metric in BOUNDED else None
-        if (
-            best is not None and not (allowed := values.between(0, best * (1 + 1e-9))).all()
-        ):  # a mean may be off in its last bit
+        if best is not None and not (allowed := values.between(0, best * ROUNDED)).all():
             raise UserError(
                 f"results: {folder} has {metric} = {values[~allowed].iloc[0]:g}; allowed are numbers from 0 to {best:g}."
             )
