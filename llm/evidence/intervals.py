@@ -157,16 +157,21 @@ def p_value(values: ArrayLike, inflation: float = 1.0) -> float | None:
 def sign_flip_test(values: ArrayLike) -> float | None:
     """Two-sided p-value of the exact test that flips the signs of the seeds' differences; None below `FLIPS_FROM` seeds.
 
-    It assumes that differences are as often positive as negative if nothing is true, and no normal distribution.
+    It assumes that differences are as often positive as negative if nothing is true, and no normal distribution. Above 20 seeds
+    the flips are drawn, by a generator of the call's own. (`scipy.stats.permutation_test` makes a list of all flips, a hundred
+    times as slow, which was a fifth of a ledger's time.)
     """
     values = _checked(values)
     if values.size < FLIPS_FROM:
         return None
-    from scipy.stats import permutation_test
-
-    # above 16 seeds the flips are drawn, by a generator of the call's own
-    options = {"permutation_type": "samples", "vectorized": True, "n_resamples": 2**16, "rng": np.random.default_rng(0)}
-    return float(permutation_test((values,), lambda x, axis: np.mean(x, axis=axis), **options).pvalue)
+    if values.size > 20:
+        signs = np.random.default_rng(0).choice((-1.0, 1.0), (2**16, values.size))
+        sums = np.append(signs @ values, values.sum())
+    else:
+        sums = values[:1]  # the first sign stays: with all others turned it is the same flip, on the other side
+        for value in values[1:]:
+            sums = np.concatenate([sums + value, sums - value])
+    return float(np.mean(abs(sums) >= abs(values.sum()) - 1e-12 * abs(values).sum()))
 
 
 def _checked(values: ArrayLike) -> NDArray[np.float64]:

@@ -8,15 +8,16 @@ in a figure.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
+from pydantic_core import to_json
 
 from ..errors import UserError, short
 from ..files import parse_json, write_text
-from ..methods import names
+from ..methods import METHODS, names
 from .groups import decode
 
 if TYPE_CHECKING:  # stages write rows, and need no pandas for it
@@ -63,7 +64,7 @@ class Row(BaseModel):
     @field_validator("rlhf")
     @classmethod
     def _is_an_algorithm(cls, rlhf: str) -> str:
-        if rlhf not in ("none", *names("alignment")):
+        if rlhf != "none" and not (rlhf in METHODS and METHODS[rlhf].kind == "alignment"):
             raise ValueError("not an algorithm")
         return rlhf
 
@@ -83,6 +84,11 @@ class Row(BaseModel):
             raise ValueError("not the items of the value")
         return items
 
+    @cached_property
+    def setting_key(self) -> str:
+        """`setting_key` of the setting."""
+        return _key(to_json(self.setting, inf_nan_mode="constants"))
+
 
 def setting_key(setting: Mapping[str, JsonValue]) -> str:
     """Canonical JSON of a setting, equal for settings that mean the same.
@@ -94,7 +100,7 @@ def setting_key(setting: Mapping[str, JsonValue]) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def _key(setting: str) -> str:
+def _key(setting: str | bytes) -> str:
     return json.dumps(_canonical(json.loads(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
 
 
@@ -117,7 +123,7 @@ def parse_row(fields: Any, where: str) -> Row:
         raise UserError(f"{where}: {short(fields)} is no result row; a row is an object with the keys {_keys()}.")
     try:
         row = Row(**fields)
-        setting_key(row.setting)
+        _ = row.setting_key
     except ValidationError as error:
         raise UserError(f"{where}: {_sentence(error)}") from None
     except ValueError:
@@ -144,7 +150,7 @@ def _keys() -> str:
 
 
 def _identity(row: Row) -> tuple:
-    return row.preset, row.rlhf, row.method, setting_key(row.setting), row.seed, row.split, row.metric
+    return row.preset, row.rlhf, row.method, row.setting_key, row.seed, row.split, row.metric
 
 
 def write_rows(path: str | Path, rows: Iterable[Row | Mapping[str, Any]]) -> None:
@@ -209,10 +215,10 @@ def read_rows(path: str | Path) -> "pd.DataFrame":
             if identity in seen:
                 raise UserError(f"{where}: the row for {_name(identity)} is already there ({seen[identity]}).")
             seen[identity] = where
-            records.append({**row.model_dump(exclude={"groups"}), "items": _paired(row), "setting_key": identity[3]})
+            records.append(vars(row) | {"items": _paired(row)})
     if not records:
         raise UserError(f"results: {path} holds no rows; it must be a .jsonl file or a folder of them with rows.")
-    return pd.DataFrame(records).astype({"stderr": float})
+    return pd.DataFrame(records).drop(columns="groups").astype({"stderr": float})
 
 
 def _paired(row: Row) -> list[float] | None:
@@ -225,10 +231,25 @@ def _read_file(file: Path) -> Iterator[tuple[str, Row]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             where = f"{file}, line {number}"
-            try:
-                fields = parse_json(line)
-            except ValueError as error:
-                raise UserError(
-                    f"{where}: {short(line.decode(errors='replace').strip())} is no JSON ({error}); a line must be one JSON object."
-                ) from None
-            yield where, parse_row(fields, where)
+            yield where, _as_written(line) or _parse_line(line, where)
+
+
+def _as_written(line: bytes) -> Row | None:
+    """The row of a line that `write_rows` would write like this: checked by the library alone, which halves the time of reading."""
+    try:
+        row = Row.model_validate_json(line)
+        return (
+            row if row.setting_key and _line(row).encode() + b"\n" == line else None
+        )  # a key that is there twice is lost
+    except ValueError:
+        return None
+
+
+def _parse_line(line: bytes, where: str) -> Row:
+    try:
+        fields = parse_json(line)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: {short(line.decode(errors='replace').strip())} is no JSON ({error}); a line must be one JSON object."
+        ) from None
+    return parse_row(fields, where)

@@ -92,6 +92,22 @@ def test_the_sign_flip_test_counts_every_flip_and_needs_eight_seeds():
     assert of_mean(values).sign_flip == sign_flip_test(values)
 
 
+@pytest.mark.parametrize("seeds", [8, 13, 25])
+def test_the_sign_flip_test_is_scipys_exact_one_and_drawn_above_twenty_seeds(seeds):
+    rng = np.random.default_rng(seeds)
+    for values in (rng.normal(0.4, 1, seeds), rng.integers(-2, 3, seeds).astype(float), np.zeros(seeds)):
+        exact = stats.permutation_test(
+            (values,), np.mean, permutation_type="samples", vectorized=True, n_resamples=2**14, rng=1
+        )
+        assert sign_flip_test(values) == pytest.approx(exact.pvalue, abs=1e-9 if seeds < 20 else 0.02)
+        assert sign_flip_test(-values) == pytest.approx(sign_flip_test(values), abs=1e-9 if seeds < 20 else 0.02)
+
+
+def test_equal_differences_of_many_seeds_have_the_least_p_value_that_flips_can_give():
+    assert sign_flip_test(np.full(20, 0.1)) == 2 / 2**20
+    assert sign_flip_test(np.full(40, 0.1)) == 1 / (2**16 + 1)
+
+
 @settings(max_examples=30)
 @given(VALUES, st.floats(0.01, 5))
 def test_equivalence_is_two_one_sided_tests(values, margin):
