@@ -26,8 +26,9 @@ from ..models.chat import context_of, require_room
 from ..models.scorers import CommandScorer, ModelScorer
 from .benchmarks.harness import manager_for
 from .formats import EXAMPLES, read_task
+from .harness_task import Harness
 from .measurement import Measurement
-from .tasks import Answer, Asking, Harness, Replies, Scorer, Task
+from .tasks import Answer, Asking, Replies, Scorer, Task
 
 FILES = (".jsonl", ".json")  # of tasks that are no names of lm-eval's
 _OTHER_FILES = (".csv", ".tsv", ".txt", ".parquet")  # which people give, and are none either

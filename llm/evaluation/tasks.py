@@ -1,10 +1,10 @@
-"""What `front` and `tax` measure: local items (choice, F1, BLEU), replies to prompts and their reward, any task of lm-eval.
+"""What `front` and `tax` measure: local items (choice, F1, BLEU) and replies to prompts with their reward; `harness_task` has lm-eval's tasks.
 
 A task is measured on the same items, and with the same random numbers, for every model, so differences are paired. `formats`
 reads tasks from files.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -13,18 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.records import Prompt, plain_text
-from ..errors import UserError, first_line, short
+from ..errors import UserError, short
 from ..models.batches import Tokens
 from ..models.chat import continue_texts, encode_together, end_id, generate_replies, ids_of_prompts, pad_id
 from ..models.likelihood import log_likelihoods
-from .benchmarks.harness import in_memory, items_of, load_tasks, samples_of, with_choices
-from .measurement import BLEU, CALIBRATION, Measurement, bleu_statistics, f1, normalise
-from .scores import brier, distinct, pass_at, self_bleu, softmax
+from .choices import of_choices
+from .measurement import BLEU, Measurement, bleu_statistics, f1, normalise
+from .scores import distinct, pass_at, self_bleu
 
-_PREFERRED = ("acc", "f1", "exact_match", "em", "bleu")  # of lm-eval's metrics, if a task's name does not give one
-_BESIDE = ("acc_norm",)  # of lm-eval's metrics, measured beside that one
 WORDS = "words a reply"  # the kind of replies without a reward
-Measured = dict[str, Measurement]
 Scorer = Callable[[Sequence[tuple[Prompt, str, bool]]], NDArray[np.float64]]  # (prompt, reply, finished) -> rewards
 
 
@@ -75,7 +72,7 @@ class Task(Protocol):
     @property
     def count(self) -> int | None: ...
 
-    def measure(self, model, tokenizer) -> Measured: ...
+    def measure(self, model, tokenizer) -> dict[str, Measurement]: ...
 
     def first(self) -> Self: ...
 
@@ -116,12 +113,12 @@ class Choice(_Local):
     def lengths(self, tokenizer) -> list[int]:
         return [max(len(pair.context) + len(pair.reply) for pair in pairs) for pairs in self._asked(tokenizer)]
 
-    def measure(self, model, tokenizer) -> Measured:
+    def measure(self, model, tokenizer) -> dict[str, Measurement]:
         asked = self._asked(tokenizer)
         sums = log_likelihoods(model, [pair for pairs in asked for pair in pairs], pad_id(tokenizer), self.asking.batch)
         ends = np.cumsum([len(pairs) for pairs in asked])
         tokens = [len(pairs[item["answer"]].reply) for pairs, item in zip(asked, self.items, strict=True)]
-        return _of_choices(zip(np.split(sums, ends[:-1]), self.items, tokens, strict=True))
+        return of_choices(zip(np.split(sums, ends[:-1]), self.items, tokens, strict=True))
 
     def _asked(self, tokenizer) -> list[list[Tokens]]:
         """Each item's prompt with each of its choices; UserError where one has no token, or where the right one's are another's, too."""
@@ -149,7 +146,7 @@ class Answer(_Local):
 
     kind: str = "F1"
 
-    def measure(self, model, tokenizer) -> Measured:
+    def measure(self, model, tokenizer) -> dict[str, Measurement]:
         replies = _replies(model, tokenizer, self.items, self.asking)
         pairs = zip(replies, self.items, strict=True)
         found = {"F1": np.array([max(f1(reply, right) for right in item["answers"]) for reply, item in pairs])}
@@ -169,7 +166,7 @@ class Translation(_Local):
 
     kind: str = "BLEU"
 
-    def measure(self, model, tokenizer) -> Measured:
+    def measure(self, model, tokenizer) -> dict[str, Measurement]:
         replies = _replies(model, tokenizer, self.items, self.asking)
         references = [item["reference"] for item in self.items]
         return {"BLEU": Measurement.of(bleu_statistics(replies, references, tokenize="13a"), BLEU)}
@@ -202,7 +199,7 @@ class Replies:
     def lengths(self, tokenizer) -> list[int]:
         return [len(prompt) + self.asking.tokens for prompt in _contexts(tokenizer, self.prompts, True)]
 
-    def measure(self, model, tokenizer) -> Measured:
+    def measure(self, model, tokenizer) -> dict[str, Measurement]:
         drawn = self.asking.sampled(model, tokenizer, self.prompts)
         texts = [[reply for reply, _ in of_prompt] for of_prompt in drawn]
         found = {}
@@ -218,74 +215,6 @@ class Replies:
         return {metric: Measurement.of(items) for metric, items in found.items()}
 
 
-@dataclass(frozen=True)
-class Harness:
-    """One task of EleutherAI's lm-evaluation-harness, as the harness asks it: plain text, its own number of examples.
-
-    name: the task's, and its metric's after a colon if it is not the first of acc, f1, exact_match, em, bleu that the task
-    has (`arc_easy`, `arc_challenge:acc_norm`); acc_norm is measured beside it where the task has it, and of multiple choice with one
-    right answer what `Choice` says of probabilities. manager: from `manager_for`. limit: the first items only. kind: the metric's name,
-    once it has been tried (`measuring.try_tasks`). Raises UserError for a task that is not known; and when measured for one that cannot be
-    loaded, or has no such metric with a value an item.
-    """
-
-    name: str
-    batch: int
-    manager: Any
-    limit: int | None = None
-    kind: str = "lm-eval"
-
-    def __post_init__(self) -> None:
-        task = self.name.partition(":")[0]
-        if task not in self.manager.all_tasks:
-            raise UserError(
-                f"tasks has {task!r}, which is no file and no task of lm-eval; items of your own go as FILE.jsonl."
-            )
-
-    @property
-    def count(self) -> int | None:
-        return self.limit  # or fewer, if the task has no more
-
-    def first(self) -> Self:
-        return replace(self, limit=1)
-
-    def lengths(self, tokenizer) -> list[int]:
-        return []  # lm-eval cuts what is too long
-
-    def measure(self, model, tokenizer) -> Measured:
-        task, _, metric = self.name.partition(":")
-        samples, better = self._samples(task, model, tokenizer)
-        metric = metric or next((m for m in _PREFERRED if m in samples[0]), "")
-        if metric not in samples[0]:
-            known = ", ".join(samples[0].get("metrics", [])) or "none"
-            raise UserError(f"tasks has {self.name!r}, whose metrics are {known}; give one of them after a colon.")
-        if better.get(metric) is False:  # None: lm-eval does not know
-            rising = ", ".join(m for m in samples[0].get("metrics", []) if better.get(m) is not False) or "none here"
-            raise UserError(
-                f"tasks = {self.name!r} is not allowed, since less of {metric} is better; allowed are metrics of which more is ({rising})"
-            )
-        metrics = dict.fromkeys([metric, *(beside for beside in _BESIDE if beside in samples[0])])
-        found = {one: Measurement.of(*items_of(self.name, samples, one)) for one in metrics}
-        if "choices" in samples[0]:
-            sure = _of_choices(sample["choices"] for sample in samples)
-            found |= {one: sure[one] for one in ("brier", "calibration_error", "log_likelihood")}
-        return found
-
-    def _samples(self, task: str, model, tokenizer) -> tuple[list[dict], dict[str, bool]]:
-        """(what lm-eval logs for each item, metric -> whether more of it is better)."""
-        try:
-            tasks = load_tasks(self.manager, task)
-            if task not in tasks:
-                raise UserError(f"tasks has {task!r}, a group; give its single tasks ({', '.join(tasks)}).")
-            lm = in_memory(model, tokenizer, self.batch)
-            samples = with_choices(lm, tasks[task], samples_of(lm, tasks, self.limit)[task])
-            return samples, tasks[task].higher_is_better()
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}); items of your own go as FILE.jsonl."
-            ) from None
-
-
 def _one_number_each(scores: Any, count: int) -> NDArray[np.float64]:
     """What a scorer has returned, (count,); UserError for anything but a finite number a reply."""
     try:
@@ -297,27 +226,6 @@ def _one_number_each(scores: Any, count: int) -> NDArray[np.float64]:
             f"the scorer of replies returned {short(scores)}; allowed is a finite number for each of {count} replies."
         )
     return found
-
-
-def _of_choices(found: Iterable[tuple[NDArray[np.float64], dict, int]]) -> Measured:
-    """What `Choice` measures, of items as (log-likelihoods of the choices, item, tokens of the right choice)."""
-    of_items = np.array([_choice_scores(*one) for one in found])  # (items, 6)
-    right, normed, squares, likelihood, *_ = of_items.T
-    return {
-        "accuracy": Measurement.of(right),
-        "acc_norm": Measurement.of(normed),
-        "brier": Measurement.of(squares),
-        "calibration_error": Measurement.of(of_items[:, 4:], CALIBRATION),
-        "log_likelihood": Measurement.of(likelihood),
-    }
-
-
-def _choice_scores(sums: NDArray[np.float64], item: dict, tokens: int) -> tuple[float, ...]:
-    """(right, right when normalised, Brier score, nats a token of the right choice, confidence, right)."""
-    answer, chosen, p = item["answer"], int(sums.argmax()), softmax(sums)
-    normed = sums / np.array([len(choice) for choice in item["choices"]])
-    nats = sums[answer] / tokens
-    return chosen == answer, int(normed.argmax()) == answer, brier(p, answer), nats, p[chosen], chosen == answer
 
 
 def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:

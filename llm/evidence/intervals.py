@@ -2,8 +2,7 @@
 bootstrap; and the p-values that belong to them.
 
 The quantiles of t are those of scipy.special. scipy.stats has the same (`t.interval`, `ttest_1samp`; the tests compare), but its
-import takes a second, more than all the rest of a command that reads rows, and it knows no single seed. The sign-flip test, which
-needs eight seeds, is scipy.stats' and imported when it is called.
+import takes a second, more than all the rest of a command that reads rows, and it knows no single seed.
 
 `inflation` multiplies the squared standard error: seeds whose numbers depend on each other, because what they are told at was
 chosen on the other seeds, have a mean that varies more than their spread says (`cross_chosen`).
@@ -128,19 +127,30 @@ def ratio_of_means(
     With one seed they are NaN. `per_seed` is numerators / mean(denominators), whose mean is the ratio.
     """
     above, below = _checked(numerators), _checked(denominators)
-    n, ratio = above.size, float(above.mean() / below.mean())
+    n, means = above.size, np.array([above.mean(), below.mean()])
+    per_seed = above / means[1]
     if n == 1:
-        return Interval(ratio, np.nan, np.nan, above / below.mean())
-    (s_aa, s_ab), (_, s_bb) = np.cov(above, below) * stdtrit(n - 1, (1 + level) / 2) ** 2 * inflation / n
-    square, middle, constant = (
-        below.mean() ** 2 - s_bb,
-        above.mean() * below.mean() - s_ab,
-        above.mean() ** 2 - s_aa,
-    )  # of the quadratic whose roots are the bounds
-    if square <= 0:
-        return Interval(ratio, -np.inf, np.inf, above / below.mean())
-    half = np.sqrt(max(middle**2 - square * constant, 0.0))
-    return Interval(ratio, float((middle - half) / square), float((middle + half) / square), above / below.mean())
+        return Interval(float(per_seed[0]), np.nan, np.nan, per_seed)
+    spread = np.cov(above, below) * inflation / n
+    low, ratio, high = (float(of[0]) for of in fieller(means, spread, stdtrit(n - 1, (1 + level) / 2)))
+    return Interval(ratio, low, high, per_seed)
+
+
+def fieller(means: NDArray, spread: NDArray, quantile: float) -> tuple[NDArray, NDArray, NDArray]:
+    """(lower bounds, estimates, upper bounds) of means[k] / means[-1] for each k before the last (Fieller 1954).
+
+    means: (numbers,); spread: (numbers, numbers), their covariances; quantile: of Student's t. The bounds are the roots of a
+    quadratic, and infinite where the last mean is no further than that from 0.
+    """
+    above, below = means[:-1], means[-1]
+    own, both, of_last = np.diag(spread)[:-1], spread[:-1, -1], spread[-1, -1]
+    a, b, c = below**2 - quantile**2 * of_last, above * below - quantile**2 * both, above**2 - quantile**2 * own
+    with np.errstate(divide="ignore", invalid="ignore"):
+        estimates = above / below
+    if a <= 0:
+        return np.full_like(b, -np.inf), estimates, np.full_like(b, np.inf)
+    half = np.sqrt(np.maximum(0, b**2 - a * c))
+    return (b - half) / a, estimates, (b + half) / a
 
 
 def p_value(values: ArrayLike, inflation: float = 1.0) -> float | None:

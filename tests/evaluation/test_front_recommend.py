@@ -9,11 +9,11 @@ from scipy import stats
 
 from llm.errors import UserError
 from llm.evaluation.changes import Change
-from llm.evaluation.front.kept import kept_shares
 from llm.evaluation.front.recommend import Series, recommend
 from llm.evaluation.front.report import sentence
 from llm.evaluation.front.settings import parse_numbers
 from llm.evaluation.measurement import BLEU, MEAN, Measurement, bleu_statistics, corpus_bleu, values
+from llm.evidence.intervals import fieller
 
 ALPHAS = [0.5, 0.8]
 NAMES = [("ma", alpha) for alpha in ALPHAS]
@@ -170,7 +170,7 @@ def test_what_is_kept_lies_in_its_interval_as_often_as_stated():
         above = truth[:, None] * rise + 0.5 * rng.normal(size=(2, items))
         both = np.concatenate([above, rise[None]])
         quantile = stats.t.ppf(0.975, items - 1)
-        low, _, high = kept_shares(both.mean(axis=1), np.cov(both) / items, quantile)
+        low, _, high = fieller(both.mean(axis=1), np.cov(both) / items, quantile)
         missed += [truth < low, truth > high]
     assert missed / 1500 == pytest.approx(0.025, abs=4 * np.sqrt(0.025 * 0.975 / 1500))
 

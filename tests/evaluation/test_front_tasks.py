@@ -9,8 +9,9 @@ from front_runs import average_apart
 from llm.data.formats import read_prompts
 from llm.errors import UserError
 from llm.evaluation.formats import read_task
+from llm.evaluation.harness_task import Harness
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu
-from llm.evaluation.tasks import Answer, Asking, Choice, Harness
+from llm.evaluation.tasks import Answer, Asking, Choice
 from llm.models.loading import load_tokenizer
 
 
@@ -105,15 +106,13 @@ class Known:
 
 
 def test_a_task_whose_data_cannot_be_fetched_is_refused_with_what_to_do(monkeypatch):
-    from llm.evaluation import tasks
-
     class Known:
         all_tasks = ("arc_easy",)
 
     def offline(manager, name):
         raise ConnectionError("Couldn't reach 'allenai/ai2_arc' on the Hub (OfflineModeIsEnabled)")
 
-    monkeypatch.setattr(tasks, "load_tasks", offline)
+    monkeypatch.setattr("llm.evaluation.harness_task.load_tasks", offline)
     with pytest.raises(
         UserError, match=r"tasks has 'arc_easy', .*OfflineModeIsEnabled.*; items of your own go as FILE"
     ):
@@ -134,15 +133,13 @@ def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
 
 @pytest.mark.parametrize("chat", [True, False])
 def test_answers_are_drawn_from_what_the_likeliest_ones_are_asked_with(chat, folder, monkeypatch):
-    from llm.evaluation import tasks
-
     asked = []
 
     def write(model, tokenizer, contexts, end, *, temperature, **how):
         asked.append((contexts, end, temperature))
         return [("w7 w7\nw8", True)] * len(contexts)
 
-    monkeypatch.setattr(tasks, "continue_texts", write)
+    monkeypatch.setattr("llm.evaluation.tasks.continue_texts", write)
     items = [{"prompt": "w50", "answers": ["w8"]}, {"prompt": "w51", "answers": ["w7"]}]
     found = Answer("qa", items, Asking(chat, 4, 2, samples=3)).measure(None, load_tokenizer(folder / "theta_0"))
     (once, end, coldest), (thrice, same, temperature) = asked

@@ -1,4 +1,4 @@
-"""lm-eval, asked for the items of tasks: what both `suite` and `front` (`llm.evaluation.tasks`) need of it, and a model as it
+"""lm-eval, asked for the items of tasks: what both `suite` and `front` (`llm.evaluation.harness_task`) need of it, and a model as it
 wants it: from memory, or from a folder by transformers or vLLM.
 """
 

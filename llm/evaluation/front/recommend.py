@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ...errors import UserError
-from ...evidence.intervals import percentiles
+from ...evidence.intervals import fieller, percentiles
 from ..changes import Change, paired_change, verdicts
 from ..measurement import MEAN, Measurement, full_scale, values
 from .candidate import Candidate, doubts_on, warnings_on
-from .kept import kept_shares, margin, margin_error
 
 LEAST = 5  # items of a task
 
@@ -169,13 +168,13 @@ class _Judged:
 def _judged(front: _Front, alignment: Series, keep: float, confidence: float) -> _Judged:
     """The rule, on all items and on each resample; there with the errors of all items."""
     quantile, spread = stdtrit(alignment.items.shape[1] - 1, (1 + confidence) / 2), _spread(front, alignment)
-    lows, estimates, highs = kept_shares(front.full[0, 1:] - front.full[0, 0], spread, quantile)
+    lows, estimates, highs = fieller(front.full[0, 1:] - front.full[0, 0], spread, quantile)
     allowed = front.in_sequence(lows >= keep)
     by_estimate = front.in_sequence(estimates >= keep)
     sure = bool(allowed.any() or not by_estimate.any())
     allowed = allowed if sure else by_estimate
-    slack = quantile * margin_error(spread, keep) if sure else 0.0
-    picks = _best(front.gains(front.seen), front.in_sequence(margin(front.seen[:, 0], keep) >= slack))
+    slack = quantile * _margin_error(spread, keep) if sure else 0.0
+    picks = _best(front.gains(front.seen), front.in_sequence(_margin(front.seen[:, 0], keep) >= slack))
     gains = front.gains(front.full)
     candidates = []
     for k, (method, alpha) in enumerate(front.names):
@@ -183,6 +182,17 @@ def _judged(front: _Front, alignment: Series, keep: float, confidence: float) ->
         share = float((picks == k + 1).mean())
         candidates.append(Candidate(method, alpha, kept, low, high, bool(allowed[k]), share, float(gains[k + 1])))
     return _Judged(candidates, sure, int(_best(gains[None], allowed[None])[0]), picks)
+
+
+def _margin(points: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
+    """By how much each model between the ends is above theta_0 plus `keep` of the rise: (.., points) -> (.., points - 2)."""
+    return points[..., 1:-1] - points[..., :1] - keep * (points[..., -1:] - points[..., :1])
+
+
+def _margin_error(spread: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
+    """Standard error of each model's `_margin`, from the covariances of the rises; (models - 1,)."""
+    own, both, of_rise = np.diag(spread)[:-1], spread[:-1, -1], spread[-1, -1]
+    return np.sqrt(np.maximum(0, own - 2 * keep * both + keep**2 * of_rise))
 
 
 def _check(
@@ -259,7 +269,7 @@ def _by_method(front: _Front, candidates: Sequence[Candidate], keep: float, inte
     if len(front.methods) < 2:
         return {}
     between = np.array([alpha != 0 for _, alpha in front.names])  # not theta_0 itself, which all have in common
-    enough = front.in_sequence((margin(front.full[0], keep) >= 0) & between)
+    enough = front.in_sequence((_margin(front.full[0], keep) >= 0) & between)
     gains, drawn = front.gains(front.full), front.gains(front.seen)
     places = [away[max(0, enough[away].sum() - 1)] for away in map(front.away, front.methods)]
     most, found = max(places, key=lambda place: gains[place + 1]) + 1, {}
