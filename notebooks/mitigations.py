@@ -121,7 +121,7 @@ if replay:
     FOUND.weigh(compared, "fig07-gain", PRESET.name, "At the reward of the strongest replay")
     if gain := compared[0].found.get(("reward", "reading_f1")):
         model = paths.at(replay["er"], 1.0)
-        found = {seed: paths.value(model, seed, "reading_f1") for seed in paths.seeds(model)}
+        found = dict(zip(paths.seeds(model), paths.values(model, paths.seeds(model), "reading_f1"), strict=True))
         each = [
             f"{of_replay:.2f} ({of_replay + more:.2f})"
             for of_replay, more in zip(found.values(), gain.t.per_seed, strict=True)

@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from .intervals import Interval, check_bootstrap, percentile_interval, t_interval
 
+CHUNK = 50  # draws of a bootstrap at a time, whose numbers fit the cache
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -45,18 +47,28 @@ class Curve:
 
     def at(self, rewards: ArrayLike) -> NDArray[np.float64]:
         """Ability at the given rewards, shape as given: the best crossing of the cut path, NaN where it has none."""
-        path, grid = self.cut(), np.asarray(rewards, dtype=np.float64)
-        if path.rewards.size == 1:
-            return np.where(grid == path.rewards[0], path.abilities[0], np.nan)
-        start_r, end_r = path.rewards[:-1, None], path.rewards[1:, None]
-        start_a, end_a = path.abilities[:-1, None], path.abilities[1:, None]
-        flat = grid.reshape(1, -1)
-        inside = (np.minimum(start_r, end_r) <= flat) & (flat <= np.maximum(start_r, end_r))
-        level = start_r == end_r
-        share = np.where(level, 0.0, (flat - start_r) / np.where(level, 1.0, end_r - start_r))
-        crossing = np.where(level, np.maximum(start_a, end_a), (1 - share) * start_a + share * end_a)
-        best = np.max(np.where(inside, crossing, -np.inf), axis=0)
-        return np.where(np.isneginf(best), np.nan, best).reshape(grid.shape)
+        grid = np.asarray(rewards, dtype=np.float64)
+        return _at(self.rewards, self.abilities, grid.reshape(-1)).reshape(grid.shape)
+
+
+def _at(rewards: NDArray, abilities: NDArray, grid: NDArray) -> NDArray[np.float64]:
+    """`Curve.at` of many curves: (.., points), (.., points), (.., grid) -> (.., grid)."""
+    peak = np.argmax(rewards, axis=-1)[..., None]
+    start_r, end_r, start_a, end_a = (
+        of[..., part, None] for of in (rewards, abilities) for part in (slice(None, -1), slice(1, None))
+    )
+    before_peak = np.arange(rewards.shape[-1] - 1) < peak
+    at = grid[..., None, :]
+    low, high = np.where(before_peak[..., None], np.minimum(start_r, end_r), np.inf), np.maximum(start_r, end_r)
+    inside, level = (low <= at) & (at <= high), start_r == end_r
+    start_a = np.where(
+        level, np.maximum(start_a, end_a), start_a
+    )  # of a level segment, where it holds at its one reward
+    share = (at - start_r) / np.where(level, np.inf, end_r - start_r)
+    crossing = (1 - share) * start_a + share * end_a
+    best = np.max(np.where(inside, crossing, -np.inf), axis=-2, initial=-np.inf)
+    alone = (peak == 0) & (grid == rewards[..., :1])  # a path that is cut to its first point
+    return np.where(alone, abilities[..., :1], np.where(np.isneginf(best), np.nan, best))
 
 
 def pareto_front(points: ArrayLike) -> NDArray[np.float64]:
@@ -112,21 +124,41 @@ def _boundaries(path: Curve, left: float, right: float) -> Iterator[tuple[float,
 
 def common_grid(first: Curve, second: Curve, points: int = 101) -> NDArray[np.float64]:
     """Rewards (points,), evenly spaced over the range that both cut curves cover; UserError where there is none."""
-    paths = first.cut().rewards, second.cut().rewards
-    low, high = max(path.min() for path in paths), min(path.max() for path in paths)
-    if low >= high:
+    return _grid(first.rewards, second.rewards, points)
+
+
+def _grid(first: NDArray, second: NDArray, points: int) -> NDArray[np.float64]:
+    """`common_grid` of many pairs, whose rewards are (.., points) each: (.., grid); UserError where one has no rewards in common."""
+    lows, highs = np.array([_range(rewards) for rewards in (first, second)]).swapaxes(
+        0, 1
+    )  # (2, ..) each, of both paths
+    low, high = lows.max(axis=0), highs.min(axis=0)
+    if (apart := low >= high).any():
+        of = np.unravel_index(np.argmax(apart), apart.shape)
+        (low_1, low_2), (high_1, high_2) = lows[:, *of], highs[:, *of]
         raise UserError(
-            f"curves: rewards {paths[0].min():.4g} to {paths[0].max():.4g} and {paths[1].min():.4g} to "
-            f"{paths[1].max():.4g} have no range in common; curves must overlap to be compared."
+            f"curves: rewards {low_1:.4g} to {high_1:.4g} and {low_2:.4g} to {high_2:.4g} have no range in common; "
+            "curves must overlap to be compared."
         )
-    return np.linspace(low, high, points)
+    return np.linspace(low, high, points, axis=-1)
+
+
+def _range(rewards: NDArray) -> tuple[NDArray, NDArray]:
+    """The lowest and the highest reward of each path, (.., points), up to its peak: (..) each."""
+    peak = np.argmax(rewards, axis=-1)[..., None]
+    kept = np.where(np.arange(rewards.shape[-1]) <= peak, rewards, np.inf)
+    return kept.min(axis=-1), rewards.max(axis=-1)
 
 
 def mean_gap(first: Curve, second: Curve, points: int = 101) -> float:
     """Mean of (first - second) ability at equal reward over their common range, in the ability's unit."""
-    first, second = first.cut(), second.cut()
-    grid = common_grid(first, second, points)
-    return float(np.mean(first.at(grid) - second.at(grid)))
+    return float(_gaps((first.rewards, first.abilities), (second.rewards, second.abilities), points))
+
+
+def _gaps(first: tuple[NDArray, NDArray], second: tuple[NDArray, NDArray], points: int = 101) -> NDArray[np.float64]:
+    """`mean_gap` of many pairs of curves, (rewards, abilities) each, (.., points): (..)."""
+    grid = _grid(first[0], second[0], points)
+    return np.mean(_at(*first, grid) - _at(*second, grid), axis=-1)
 
 
 def compare(
@@ -161,9 +193,17 @@ class MeasuredPath:
     rewards: NDArray[np.float64]
     abilities: NDArray[np.float64]
 
-    def curve(self, prompts: NDArray | slice = slice(None), items: NDArray | slice = slice(None)) -> Curve:
-        """The curve as measured on the given prompts and items (indices, repeats allowed; default all)."""
-        return Curve(self.rewards[:, prompts].mean(axis=1), self.abilities[:, items].mean(axis=1))
+    def curve(self) -> Curve:
+        """The curve as measured on all prompts and items."""
+        return Curve(self.rewards.mean(axis=1), self.abilities.mean(axis=1))
+
+    def drawn(self, prompts: NDArray, items: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(rewards, abilities), (draws, points) each, on drawn prompts and items: their indices, (draws, prompts) and (draws, items)."""
+        found = [
+            np.stack([of_model[chosen].mean(axis=-1) for of_model in values], axis=-1)
+            for values, chosen in ((self.rewards, prompts), (self.abilities, items))
+        ]
+        return found[0], found[1]
 
 
 def bootstrap_curves(
@@ -180,15 +220,17 @@ def bootstrap_curves(
     for seed in seeds:
         check_bootstrap(rng, resamples, _same_size(first[seed].rewards, second[seed].rewards, "rewards", seed))
         _same_size(first[seed].abilities, second[seed].abilities, "abilities", seed)
-
-    def drawn(seed: int) -> float:
-        prompts, items = first[seed].rewards.shape[1], first[seed].abilities.shape[1]
-        chosen = rng.integers(prompts, size=(prompts,)), rng.integers(items, size=(items,))
-        return mean_gap(first[seed].curve(*chosen), second[seed].curve(*chosen))
-
     per_seed = np.array([mean_gap(first[seed].curve(), second[seed].curve()) for seed in seeds])
-    draws = [np.mean([drawn(seed) for seed in rng.choice(seeds, size=len(seeds))]) for _ in range(resamples)]
-    return percentile_interval(per_seed, draws)
+    chosen = rng.choice(seeds, size=(resamples, len(seeds)))
+    draws = np.empty(chosen.shape)
+    for seed in seeds:
+        times = int((chosen == seed).sum())
+        sizes = (times, first[seed].rewards.shape[1]), (times, first[seed].abilities.shape[1])
+        indices = [rng.integers(size[1], size=size) for size in sizes]
+        parts = zip(*(np.array_split(of, times // CHUNK + 1) for of in indices), strict=True)
+        gaps = [_gaps(first[seed].drawn(*part), second[seed].drawn(*part)) for part in parts]
+        draws[chosen == seed] = np.concatenate(gaps)
+    return percentile_interval(per_seed, draws.mean(axis=1))
 
 
 def _same_size(first: NDArray, second: NDArray, name: str, seed: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..methods import METHODS, Order
@@ -132,17 +133,21 @@ def curves(path: pd.DataFrame, ability: str, reward: str = "reward") -> dict[int
     return found
 
 
-def value(rows: pd.DataFrame, seed: int, metric: str) -> float:
-    """The one number that `rows` have for a seed and a metric."""
-    return float(_only(rows, seed, metric, "value"))
+def values(rows: pd.DataFrame, chosen: Iterable[int], metric: str) -> NDArray[np.float64]:
+    """The one number that `rows` have of a metric for each of the chosen seeds, (seeds,)."""
+    return np.array(_only(rows, chosen, metric, "value"))
 
 
-def _only(rows: pd.DataFrame, seed: int, metric: str, column: str) -> Any:
-    columns = (rows[name].tolist() for name in ("seed", "metric", column))
-    found = [number for s, m, number in zip(*columns, strict=True) if s == seed and m == metric]
-    if len(found) != 1:
-        raise UserError(f"results: {len(found)} rows for seed = {seed}, metric = {metric}; there must be one.")
-    return found[0]
+def _only(rows: pd.DataFrame, chosen: Iterable[int], metric: str, column: str) -> list[Any]:
+    found: dict[int, list[Any]] = {seed: [] for seed in chosen}
+    columns = (rows[name].tolist() for name in ("seed", "metric", column))  # lists: selections would be slow
+    for seed, of_metric, number in zip(*columns, strict=True):
+        if of_metric == metric and seed in found:
+            found[seed].append(number)
+    for seed, numbers in found.items():
+        if len(numbers) != 1:
+            raise UserError(f"results: {len(numbers)} rows for seed = {seed}, metric = {metric}; there must be one.")
+    return [numbers[0] for numbers in found.values()]
 
 
 def difference(
@@ -156,9 +161,7 @@ def difference(
     common = seeds(first)
     if common != seeds(second):
         raise UserError(f"results: seeds {common} and {seeds(second)} must be the same to be paired.")
-    interval = t_interval(
-        [value(first, seed, metric) - value(second, seed, metric) for seed in common], inflation=inflation
-    )
+    interval = t_interval(values(first, common, metric) - values(second, common, metric), inflation=inflation)
     if len(common) > 1 or not over_items:
         return interval
     half = NORMAL * items_error(first, second, metric)
@@ -176,11 +179,11 @@ def items_error(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> float
 
 
 def _items_error(first: pd.DataFrame, second: pd.DataFrame, seed: int, metric: str) -> float:
-    items = [_only(rows, seed, metric, "items") for rows in (first, second)]
+    items = [_only(rows, [seed], metric, "items")[0] for rows in (first, second)]
     if all(isinstance(of_model, list) for of_model in items):
         between = np.subtract(*items)
         return between.std(ddof=1) / np.sqrt(len(between))
-    return np.hypot(*[_only(rows, seed, metric, "stderr") for rows in (first, second)])
+    return np.hypot(*[_only(rows, [seed], metric, "stderr")[0] for rows in (first, second)])
 
 
 def gap(
@@ -230,9 +233,10 @@ def saturation(path: pd.DataFrame) -> dict[int, tuple[float, float]]:
 def areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward") -> dict[int, float]:
     """For each seed a path's hypervolume in (reward, mean ability), above theta_0's reward and chance, which `rows` hold."""
     start, chance = theta_0(rows), of_method(rows, "chance")
+    of_seed = curves(models, MEAN_ABILITY, reward)
+    references = zip(values(start, of_seed, reward), values(chance, of_seed, MEAN_ABILITY), strict=True)
     return {
-        seed: curve_hypervolume(curve, (value(start, seed, reward), value(chance, seed, MEAN_ABILITY)))
-        for seed, curve in curves(models, MEAN_ABILITY, reward).items()
+        seed: curve_hypervolume(of_seed[seed], reference) for seed, reference in zip(of_seed, references, strict=True)
     }
 
 

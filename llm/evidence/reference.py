@@ -94,10 +94,10 @@ def fronts(book: Book, rlhf: str) -> dict[str, Front]:
     found = {}
     for name, path in models_of(book, rlhf).items():
         seeds = tuple(paths.seeds(path))
-        before = np.array([paths.value(start, seed, IN_TAXES) for seed in seeds])
+        before = paths.values(start, seeds, IN_TAXES)
         tax = before[:, None] - at_levels({None: path}, rise, IN_TAXES, "reward", GRID)[0]
         tax[:, ~np.isfinite(tax).all(axis=0)] = np.nan
-        whole = np.array([before[place] - paths.value(theta, seed, IN_TAXES) for place, seed in enumerate(seeds)])
+        whole = before - paths.values(theta, seeds, IN_TAXES)
         found[name] = Front(name, _method(path, name), seeds, tax, whole)
     return found
 

@@ -103,7 +103,7 @@ def saved(
         *(chosen_elsewhere(np.where(np.isfinite(few), few, found)) for few, found in zip(fewer, every, strict=True))
     )
     ours, theirs = (found[:, shared].mean(axis=1) for found in values)
-    before = np.array([paths.value(start, seed, metric) for seed in seeds])
+    before = paths.values(start, seeds, metric)
     taken = [
         Counter(list(models)[place] for place in chosen[:, shared].flat)
         for models, chosen in zip((first, second), rates, strict=True)
@@ -126,11 +126,11 @@ def saved_at(
     Raises NotComparable where the reward does not rise, or the path does not reach the model's, on some seed.
     """
     seeds, curves = paths.seeds(path), paths.curves(path, metric, reward)
-    at = {seed: paths.value(model, seed, reward) for seed in seeds}
+    at = dict(zip(seeds, paths.values(model, seeds, reward).tolist(), strict=True))
     of_path = np.array([float(curves[seed].at(at[seed])) for seed in seeds])
     if np.isnan(of_path).any() or any(rise[seed][1] <= 0 for seed in seeds):
         raise NotComparable("unequal reach: on some seed the path does not reach the model's reward")
-    of_model, before = (np.array([paths.value(of, seed, metric) for seed in seeds]) for of in (model, start))
+    of_model, before = (paths.values(of, seeds, metric) for of in (model, start))
     first, second = (of_model, of_path) if model_first else (of_path, of_model)
     reached = [(at[seed] - rise[seed][0]) / rise[seed][1] for seed in seeds]
     levels = min(reached), max(reached)

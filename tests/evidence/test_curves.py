@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llm.errors import UserError
+from llm.evidence import curves
 from llm.evidence.curves import (
     Curve,
     MeasuredPath,
@@ -164,3 +165,24 @@ def test_pairing_makes_the_bootstrap_see_a_lift_far_below_the_items_spread():
     assert (found.low, found.high) == pytest.approx((0.01, 0.01))
     shuffled = {s: measured(np.random.default_rng(s + 10), 0.0, 100) for s in range(3)}
     assert bootstrap_curves(first, shuffled, np.random.default_rng(0), resamples=100).verdict == "undecided"
+
+
+def test_draws_are_compared_all_at_once_as_one_by_one():
+    rng = np.random.default_rng(5)
+    pair = [MeasuredPath(rng.normal(size=(n, 6)) + np.arange(n)[:, None], rng.normal(size=(n, 9))) for n in (4, 7)]
+    prompts, items = rng.integers(6, size=(40, 6)), rng.integers(9, size=(40, 9))
+    together = curves._gaps(*(path.drawn(prompts, items) for path in pair))
+    alone = [
+        mean_gap(*(Curve(path.rewards[:, p].mean(axis=1), path.abilities[:, i].mean(axis=1)) for path in pair))
+        for p, i in zip(prompts, items, strict=True)
+    ]
+    assert together == pytest.approx(alone, abs=1e-12)
+    one = MeasuredPath(np.arange(3.0)[:, None] + np.zeros(5), np.ones((3, 5)))
+    three = dict.fromkeys(range(3), one)
+    assert bootstrap_curves(three, three, np.random.default_rng(0), resamples=1).mean == 0  # a seed may never be drawn
+
+
+def test_a_draw_without_rewards_in_common_is_refused_with_its_own():
+    rising = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]), np.ones((2, 3))
+    with pytest.raises(UserError, match="rewards 3 to 5 and 0 to 2 have no range in common"):
+        curves._gaps(rising, (np.array([[0.0, 1.0, 2.0]] * 2), np.ones((2, 3))))

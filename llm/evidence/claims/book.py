@@ -49,7 +49,9 @@ class Book:
     neighbours: Mapping[str, "Book"] = field(default_factory=dict)
     theory: Path | None = None
     overlaps: Sequence[Mapping[str, Any]] = ()
-    _taken: dict[tuple, Any] = field(default_factory=dict, compare=False, repr=False)  # paths, once they are taken
+    _taken: dict[tuple, Any] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # paths, rates and rises, once they are taken
 
     @cached_property
     def ground(self) -> pd.DataFrame:
@@ -174,7 +176,12 @@ class Route:
         """The learning rates that there are models of this family at, with their seeds; Missing without the algorithm."""
         if self.rlhf not in book.rows:
             raise Missing(f"sweep {self.sweep}")
-        rows = book.rows[self.rlhf]
+        key = "rates", self.rlhf, self.family
+        if key not in book._taken:
+            book._taken[key] = self._rates(book.rows[self.rlhf])
+        return book._taken[key]
+
+    def _rates(self, rows: pd.DataFrame) -> dict[Rate, set[int]]:
         chosen = rows[rows["family"] == self._named(rows)]
         own, others = chosen[chosen["lr"].isna()], chosen[chosen["lr"].notna()]
         groups = (models for _, models in others.groupby("lr"))

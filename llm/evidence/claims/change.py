@@ -86,7 +86,7 @@ class Change:
         if self.kept and not unit:
             why = f"{METRICS[metric].words} does not rise"
             return Line(part, metric, by=by, side=self.side, seeds=tuple(seeds), deciding=deciding, untestable=why)
-        values = [np.array([paths.value(end, seed, metric) for seed in seeds]) for end in ends]
+        values = [paths.values(end, seeds, metric) for end in ends]
         bound, margin = -self.kept * (unit or 0.0), None
         if unit and not self.kept:
             margin = unit * (REWARD_MARGIN if by else ABILITY_MARGIN)
