@@ -13,6 +13,7 @@ import pytest
 
 import claim_rows
 import rsf_rows
+from committed import judged
 from llm.config import load_sweep
 from llm.evidence.claims import render, savings
 from llm.evidence.claims.book import A_RATIO_A_LAYER, Route, make_book, read_book
@@ -391,8 +392,8 @@ def test_a_page_leads_to_those_figures_only_that_are_drawn(tmp_path, as_the_pape
     assert row.endswith("| [training](../notebooks/training.ipynb), [fig12](../figures/fig12.png) |")
 
 
-def test_the_committed_ledgers_are_those_of_the_committed_rows():
-    found = [ledger(REPOSITORY / "results" / preset, THEORY) for preset in JUDGED]
+def test_the_committed_ledgers_are_those_of_the_committed_rows(tmp_path_factory):
+    found = [judged(preset, tmp_path_factory.getbasetemp()) for preset in JUDGED]
     for preset, one in zip(JUDGED, found, strict=True):
         name = f"claims{'' if preset == JUDGED[0] else f'-{preset}'}.json"
         remake = f"python -m llm claims results/{preset} --to results/{name} --into docs/claims.md --details"

@@ -6,7 +6,7 @@ The figures are laid out but not written, and nothing may stick out of them. `ma
 
 import re
 import runpy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import IPython.display
@@ -17,6 +17,7 @@ import pytest
 
 import made_rows
 import run
+from committed import judged
 from drawing import fronts, gains, panels, sentences, style, tiny_models
 from drawing import rows as available
 from figure_checks import fits, told_apart
@@ -84,7 +85,7 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture
-def drawn(monkeypatch, capsys, results):
+def drawn(monkeypatch, capsys, results, tmp_path_factory):
     """A function that runs a notebook, on made-up rows of seeds and sweeps where these are given, or on those of a preset in a
     folder: name -> figure, file -> text, and what was printed.
     """
@@ -97,6 +98,9 @@ def drawn(monkeypatch, capsys, results):
             monkeypatch.delenv("PRESET")
         monkeypatch.setattr(available, "frames", lambda name=None: dict(frames_of(style.results(name), name)))
         monkeypatch.setattr(available, "with_book", lambda: book_of(style.results()))
+        if not folder:
+            of_committed = partial(judged, folder=tmp_path_factory.getbasetemp())
+            monkeypatch.setattr("llm.evidence.claims.ledger.ledger", lambda rows, _: of_committed(rows.name))
         figures, texts = {}, {}
         monkeypatch.setattr(
             style, "save", lambda fig, name: (figures.__setitem__(name, fig), layout and check(fig, name))
@@ -146,7 +150,15 @@ def test_every_notebook_runs_and_draws_its_figures_within_their_bounds_and_says_
     assert all("The paper's values, copied" in text and re.search(r"\d seeds", text) for text in texts.values())
 
 
-@pytest.mark.parametrize("notebook", [name for name in DRAWING if name not in ("training", "averaging")])
+@pytest.mark.parametrize(
+    "notebook",
+    [
+        *("ratios", "inside_ama", "zephyr"),
+        *(
+            pytest.param(name, marks=pytest.mark.long) for name in ("mitigations", "algorithms")
+        ),  # a quarter of a minute each
+    ],
+)
 def test_with_one_seed_the_same_figures_are_drawn_and_nothing_is_claimed(notebook, drawn):
     figures, _, said = drawn(notebook, (4,), SWEEPS)
     assert set(figures) == set(SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text()))

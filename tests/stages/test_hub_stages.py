@@ -34,6 +34,9 @@ METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *PAPER, "squad_v1_em"
 AUTHORS = METRICS - {"squad_v1_f1", "squad_v1_em"} | {"squad_v2_f1", "squad_v2_em"}
 HUB = [name for name in names("presets") if isinstance(load_preset(name), HubPreset)]
 PAIRS = [name for name in HUB if not load_preset(name).is_trained]
+SAME = [
+    name for name in PAIRS if name.endswith("-ama-paper") or name == "zephyr-7b-gemma-authors"
+]  # as others but for numbers
 
 # what is trained in which order, by the name of its job; the stage that does it; the model it ends with
 JOBS = {
@@ -71,7 +74,7 @@ def averages(
     return measure_averages(evaluator, theta, rlhf, entry, None, found, keep, HubBackend(run).models)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in SAME)) for name in PAIRS])
 def test_public_models_are_averaged_adapted_and_measured(tmp_path, name):
     run = run_of(name, tmp_path, upto="dpo")
     theta_0, theta = load_model(run.folder / "theta_0"), load_model(theta_folder(run, "dpo", "own"))
