@@ -87,6 +87,9 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
             raise UserError(
                 f"tasks has the file {path!r}; allowed are files .jsonl of one JSON object a line, as {EXAMPLES['choices']}."
             )
+    for key in () if named else ("limit", "task_folder"):
+        if (given := getattr(settings, key)) is not None:
+            raise UserError(f"{key} = {given} is not allowed without a task of lm-eval; allowed is to leave it out.")
     own, tasks = None if scorer else sources.scorer(device, settings.dtype, settings.batch), list[Task]()
     scorer = scorer or own
     if sources.prompts is not None:
