@@ -89,7 +89,7 @@ if both:
     style.save(fig, "fig_front-narrow")
 
 # %% [markdown]
-# As a number: the *share saved*, how much of the tax that early stopping pays averaging does not pay, at equal reward, over 50 to
+# As a number: the *share saved*, the part of early stopping's tax that averaging avoids, at equal reward, over 50 to
 # 95 % of the algorithm's rise. Near $\theta_0$ all paths coincide and there is no tax to save. Who can choose the learning rate may
 # not need averaging, so the fairest comparison gives each method the rate that suits it. At each level of the reward, each method uses
 # the rate that is best there on the *other* seeds, and is measured on the seed left out. This is what the ledger of claims decides by

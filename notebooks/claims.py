@@ -15,8 +15,8 @@
 # **The numbers.** A seed is an experiment of its own, in which everything that the preset makes is made anew: reward model,
 # alignment and samples, in a microcosm the world and the pre-trained model as well. Differences are taken within a seed, and
 # the intervals (95 %, Student's t or Fieller's) are over seeds. Two methods are compared *at equal reward*, from 50 to 95 % of
-# the reward's rise as far as both reach: the number is the *share saved*, how much of the tax that the rival pays the method
-# does not pay. What has to be chosen (a ratio, a learning rate) is chosen for each seed on the other seeds.
+# the reward's rise as far as both reach: the number is the *share saved*, the part of the rival's tax that the method
+# avoids. What has to be chosen (a ratio, a learning rate) is chosen for each seed on the other seeds.
 #
 # **The verdict.** A part of a claim *holds* where the whole interval lies on the claim's side of zero, *fails* where it lies on
 # the other, and either is *small* inside a margin (a tenth of the rival's tax, 2 % of the reward's rise); it is *equivalent*

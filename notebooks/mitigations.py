@@ -22,10 +22,10 @@
 # model. A method is good if its path runs high.
 #
 # How they are compared: at each level of the reward, from 50 to 95 % of RSF's rise (after PPO, of PPO's own) as far as both methods
-# reach on every seed, the ability of the rival (MA) is subtracted. So a method that stops early is not told as beaten by what it never
-# reached; beside each difference stands the range of rewards that it is about. Differences are taken seed by seed, and the
+# reach on every seed, the ability of the rival (MA) is subtracted. So no method counts as beaten at rewards that it never reached;
+# each difference comes with its range of rewards. Differences are taken seed by seed, and the
 # intervals (95 %, Student's t) are over the seeds. Beside single abilities stand all of them together, each divided by what RSF
-# takes of it: that is what the ledger of claims decides by.
+# takes of it: by all together the ledger of claims decides, too, as a share of the rival's tax.
 
 # %%
 import pandas as pd
@@ -195,8 +195,8 @@ if found:
 # ## At other learning rates
 #
 # A rival deserves the learning rate that suits it. RSF itself is run at several, with early stopping and MA after
-# each; the methods of the distillation style are trained at the same ones, on the samples that RSF chose at the
-# preset's own rate (so only the student's rate differs), at fewer strengths.
+# each; the methods of the distillation style are trained at the lowest and the highest of them, where that was measured, on the
+# samples that RSF chose at the preset's own rate (so only the student's rate differs), at fewer strengths.
 
 # %%
 COMPARED = ("ma", "early-stopping", *TRAINED, "er")

@@ -189,8 +189,8 @@ if RATES:
 # Going on after the reward has stopped rising only loses, and nobody has to. The fair question is what is
 # lost *on the way up*. The reward is called **saturated** at the first iteration at which the learned reward
 # is nearly at the highest value that the run reaches (how near stands below); the iteration before
-# it is still on the way up. That model and the last one are compared with $\theta_0$ seed by seed, where several learning rates
-# were run at each, and with each seed at its best for early stopping by the other seeds.
+# it is still on the way up. That model and the last one are compared with $\theta_0$, seed by seed. Where several learning
+# rates were run, this is done at each rate, and once more with the rate that is best for early stopping on the other seeds.
 #
 # Two kinds of error answer two questions. *Over seeds*: would another seed, with all that it makes anew,
 # show it too, and how much of it? The intervals are of this kind. *Over items*: have these very runs lost

@@ -10,7 +10,7 @@ from .scores import brier, softmax
 
 
 def of_choices(found: Iterable[tuple[NDArray[np.float64], dict, int]]) -> dict[str, Measurement]:
-    """What `Choice` measures, of items as (log-likelihoods of the choices, item, tokens of the right choice)."""
+    """What `tasks.Choice` measures, of items as (log-likelihoods of the choices, item, tokens of the right choice)."""
     of_items = np.array([_choice_scores(*one) for one in found])  # (items, 6)
     right, normed, squares, likelihood, *_ = of_items.T
     return {

@@ -18,7 +18,7 @@ class Harness:
 
     name: the task's, and its metric's after a colon if it is not the first of acc, f1, exact_match, em, bleu that the task
     has (`arc_easy`, `arc_challenge:acc_norm`); acc_norm is measured beside it where the task has it, and of multiple choice with one
-    right answer what `Choice` says of probabilities. manager: from `manager_for`. limit: the first items only. kind: the metric's name,
+    right answer what `tasks.Choice` says of probabilities. manager: from `manager_for`. limit: the first items only. kind: the metric's name,
     once it has been tried (`measuring.try_tasks`). Raises UserError for a task that is not known; and when measured for one that cannot be
     loaded, or has no such metric with a value an item.
     """

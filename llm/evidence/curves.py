@@ -61,9 +61,7 @@ def _at(rewards: NDArray, abilities: NDArray, grid: NDArray) -> NDArray[np.float
     at = grid[..., None, :]
     low, high = np.where(before_peak[..., None], np.minimum(start_r, end_r), np.inf), np.maximum(start_r, end_r)
     inside, level = (low <= at) & (at <= high), start_r == end_r
-    start_a = np.where(
-        level, np.maximum(start_a, end_a), start_a
-    )  # of a level segment, where it holds at its one reward
+    start_a = np.where(level, np.maximum(start_a, end_a), start_a)  # a level segment holds at its one reward
     share = (at - start_r) / np.where(level, np.inf, end_r - start_r)
     crossing = (1 - share) * start_a + share * end_a
     best = np.max(np.where(inside, crossing, -np.inf), axis=-2, initial=-np.inf)

@@ -16,6 +16,8 @@ from scipy.special import expit, logit, stdtr, stdtrit
 
 LEVEL, INNER = 0.95, 0.90  # of the interval that a verdict rests on, and of that of two one-sided tests at 5 %
 FLIPS_FROM = 8  # seeds: with fewer, no sign-flip test can give a p-value below .01
+FLIPS_UPTO = 20  # seeds of which every flip is looked at; of more so many are drawn:
+FLIPS = 2**16
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def fieller(means: NDArray, spread: NDArray, quantile: float) -> tuple[NDArray, 
     """(lower bounds, estimates, upper bounds) of means[k] / means[-1] for each k before the last (Fieller 1954).
 
     means: (numbers,); spread: (numbers, numbers), their covariances; quantile: of Student's t. The bounds are the roots of a
-    quadratic, and infinite where the last mean is no further than that from 0.
+    quadratic, and infinite where the last mean is within `quantile` standard errors of 0.
     """
     above, below = means[:-1], means[-1]
     own, both, of_last = np.diag(spread)[:-1], spread[:-1, -1], spread[-1, -1]
@@ -167,15 +169,15 @@ def p_value(values: ArrayLike, inflation: float = 1.0) -> float | None:
 def sign_flip_test(values: ArrayLike) -> float | None:
     """Two-sided p-value of the exact test that flips the signs of the seeds' differences; None below `FLIPS_FROM` seeds.
 
-    It assumes that differences are as often positive as negative if nothing is true, and no normal distribution. Above 20 seeds
-    the flips are drawn, by a generator of the call's own. (`scipy.stats.permutation_test` makes a list of all flips, a hundred
-    times as slow, which was a fifth of a ledger's time.)
+    It assumes that differences are as often positive as negative if nothing is true, and no normal distribution. Above
+    `FLIPS_UPTO` seeds flips are drawn, by a generator of the call's own. (`scipy.stats.permutation_test` does the same a hundred times
+    as slowly, since it makes a list of all flips.)
     """
     values = _checked(values)
     if values.size < FLIPS_FROM:
         return None
-    if values.size > 20:
-        signs = np.random.default_rng(0).choice((-1.0, 1.0), (2**16, values.size))
+    if values.size > FLIPS_UPTO:
+        signs = np.random.default_rng(0).choice((-1.0, 1.0), (FLIPS, values.size))
         sums = np.append(signs @ values, values.sum())
     else:
         sums = values[:1]  # the first sign stays: with all others turned it is the same flip, on the other side

@@ -235,6 +235,7 @@ def test_without_tasks_what_moved_is_told(folder, tmp_path):
         (("--samples", "0"), "samples = 0 is not allowed"),
         (("--samples", "2"), "samples = 2 is not allowed without prompts and items with answers; allowed is 1"),
         (("--config", "LIMIT"), "limit = 5 is not allowed without a task of lm-eval; allowed is to leave it out"),
+        (("--config", "TASK_FOLDER"), "task_folder = 'further' is not allowed without a task of lm-eval"),
         (("--config", "ALIGNMENT"), r"alignment = 'nosuch' is not allowed; allowed are the tasks \(none\)"),
         (("--out", "FOLDER/that/is/not"), "but the folder it is to be in does not exist"),
     ],
@@ -248,6 +249,7 @@ def test_what_is_wrong_is_named_and_nothing_is_written(folder, tmp_path, monkeyp
         monkeypatch.setattr("llm.evaluation.measuring.manager_for", lambda *_: pytest.fail("reads lm-eval's list"))
     (folder / "alignment.yaml").write_text("alignment: nosuch\n")
     (folder / "limit.yaml").write_text("limit: 5\n")
+    (folder / "task_folder.yaml").write_text("task_folder: further\n")
     (folder / "array.json").write_text(json.dumps([{"prompt": "a", "answers": ["b"]}], indent=1))
     (folder / "prompts.copy").write_bytes((folder / "prompts.jsonl").read_bytes())
     places = {"ARRAY": folder / "array.json", "PROMPTS.copy": folder / "prompts.copy"}
@@ -255,6 +257,7 @@ def test_what_is_wrong_is_named_and_nothing_is_written(folder, tmp_path, monkeyp
         "PROMPTS": folder / "prompts.jsonl",
         "ALIGNMENT": folder / "alignment.yaml",
         "LIMIT": folder / "limit.yaml",
+        "TASK_FOLDER": folder / "task_folder.yaml",
     }
     more = [places.get(text, text.replace("FOLDER", str(tmp_path))) for text in more]
     run(folder, tmp_path / "out", *more, code=2)

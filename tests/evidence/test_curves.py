@@ -177,8 +177,17 @@ def test_draws_are_compared_all_at_once_as_one_by_one():
         for p, i in zip(prompts, items, strict=True)
     ]
     assert together == pytest.approx(alone, abs=1e-12)
-    one = MeasuredPath(np.arange(3.0)[:, None] + np.zeros(5), np.ones((3, 5)))
-    three = dict.fromkeys(range(3), one)
+
+
+def test_a_bootstrap_draws_seeds_first():
+    """Lifts of 0 and of 1 on two seeds: a draw has 0, 1 or both, whatever its items."""
+
+    def path(lift):
+        return MeasuredPath(np.arange(3.0)[:, None] + np.zeros(5), np.full((3, 5), lift))
+
+    found = bootstrap_curves({0: path(0.0), 1: path(1.0)}, dict.fromkeys((0, 1), path(0.0)), np.random.default_rng(0))
+    assert (found.mean, found.low, found.high) == (0.5, 0, 1)
+    three = dict.fromkeys(range(3), path(1.0))
     assert bootstrap_curves(three, three, np.random.default_rng(0), resamples=1).mean == 0  # a seed may never be drawn
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +119,40 @@ def test_a_bad_row_is_one_sentence_with_file_line_key_value_and_what_is_allowed(
 def test_a_row_without_one_of_its_keys_is_named(key):
     with pytest.raises(UserError, match=f"here: the key {key} is missing; it must be"):
         parse_row({name: value for name, value in GOOD.items() if name != key}, "here")
+
+
+def written(row):
+    """The line as `write_rows` writes one, whatever the row holds."""
+    return json.dumps(row, separators=(",", ":")) + "\n"
+
+
+@pytest.mark.parametrize(("changes", "named", "allowed"), BAD)
+def test_a_bad_row_is_refused_in_the_spelling_that_write_rows_has(tmp_path, changes, named, allowed):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(written(GOOD) + written(row(**changes)))
+    with pytest.raises(UserError) as error:
+        read_rows(path)
+    assert named in str(error.value) and allowed in str(error.value)
+
+
+def test_lines_as_they_are_written_need_no_parser_of_our_own_and_say_the_same(tmp_path, monkeypatch):
+    rows = [row(seed=seed, value=value) for seed, value in enumerate((0.5, -1e-7, 1e16, 123456.78901234567, 0.1 + 0.2))]
+    rows.append(row(seed=9, setting={"alpha": 0.30000000000000004, "part": "Eingänge"}, groups="AAAAPA=="))
+    write_rows(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "spaced").mkdir()
+    (tmp_path / "spaced" / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    slowly = read_rows(tmp_path / "spaced")
+    monkeypatch.setattr("llm.evidence.rows.parse_json", lambda _: pytest.fail("parsed by hand"))
+    pd.testing.assert_frame_equal(read_rows(tmp_path), slowly)
+
+
+@pytest.mark.parametrize("key", ["n", "seed"])
+def test_a_long_number_is_refused_in_either_spelling(tmp_path, key):
+    path = tmp_path / "rows.jsonl"
+    for spelt in (written(row(**{key: 10**18})), json.dumps(row(**{key: 10**18})) + "\n"):
+        path.write_text(spelt)
+        with pytest.raises(UserError, match="a whole number has 19 digits; allowed are 18"):
+            read_rows(path)
 
 
 @pytest.mark.parametrize("line", ['{"preset": "micro', "", "[1, 2]", "3", "\x00"])

@@ -5,10 +5,9 @@ import pickle
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock
-
 from llm.evidence.claims.ledger import Entry, Ledger, ledger
 from llm.evidence.claims.table import CLAIMS
+from llm.files import by_one, written
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -17,10 +16,11 @@ RESULTS = Path(__file__).parents[2] / "results"
 def judged(preset: str, folder: Path) -> Ledger:
     """The ledger of `results/<preset>`. folder: of this run's temporary files (`tmp_path_factory.getbasetemp`)."""
     kept = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / f"ledger-{preset}.pickle"
-    with FileLock(f"{kept}.lock"):
+    with by_one(kept):
         if not kept.exists():
             found = ledger(RESULTS / preset, RESULTS / "theory")
             lines = [(entry.preset, entry.lines) for entry in found.entries]  # a claim holds functions, which stay here
-            kept.write_bytes(pickle.dumps((found.seeds, lines)))
-    seeds, lines = pickle.loads(kept.read_bytes())
-    return Ledger(preset, seeds, tuple(Entry(claim, *of) for claim, of in zip(CLAIMS, lines, strict=True)))
+            with written(kept) as aside:
+                aside.write_bytes(pickle.dumps((found.preset, found.seeds, lines)))
+    of, seeds, lines = pickle.loads(kept.read_bytes())
+    return Ledger(of, seeds, tuple(Entry(claim, *of) for claim, of in zip(CLAIMS, lines, strict=True)))

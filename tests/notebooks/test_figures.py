@@ -40,6 +40,7 @@ train, train_reward = tiny_models.train, tiny_models.train_reward
 # Most notebooks begin with the rows of one preset, which take seconds to check: of a folder they are read once.
 frames_of = cache(lambda folder, name, read=available.frames: read(name))
 book_of = cache(lambda folder, read=available.with_book: read())
+SLOW = ("mitigations", "algorithms")  # a quarter of a minute each
 DRAWING = ("training", "averaging", "mitigations", "ratios", "inside_ama", "algorithms", "zephyr")
 SWEEPS = (
     *"core learning-rates algorithms mitigations mitigation-rates mitigations-on-policy ratios ama-samples kl-penalty merging regmean merging-others gold-reward merging-gold".split(),
@@ -153,10 +154,9 @@ def test_every_notebook_runs_and_draws_its_figures_within_their_bounds_and_says_
 @pytest.mark.parametrize(
     "notebook",
     [
-        *("ratios", "inside_ama", "zephyr"),
-        *(
-            pytest.param(name, marks=pytest.mark.long) for name in ("mitigations", "algorithms")
-        ),  # a quarter of a minute each
+        pytest.param(name, marks=[pytest.mark.long] * (name in SLOW))
+        for name in DRAWING
+        if name not in ("training", "averaging")
     ],
 )
 def test_with_one_seed_the_same_figures_are_drawn_and_nothing_is_claimed(notebook, drawn):

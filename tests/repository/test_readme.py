@@ -78,6 +78,7 @@ def found() -> list[list[str]]:
             *estimate("C1", "reading comprehension: theta below theta_0", "holds", False, -1),
             seeds("C1", "translation: theta below theta_0"),
             *estimate("P4", f"{PERFECT}: translation", "holds", False, -1),
+            seeds("P4", f"{PERFECT}: translation"),
         ],
         [*estimate("C2b", EARLY, "holds", True), seeds("C2b", EARLY)],
         ["3"],

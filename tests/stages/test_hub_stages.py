@@ -34,9 +34,8 @@ METRICS = {"reward", "length", "qa", "reading_f1", "bleu", *PAPER, "squad_v1_em"
 AUTHORS = METRICS - {"squad_v1_f1", "squad_v1_em"} | {"squad_v2_f1", "squad_v2_em"}
 HUB = [name for name in names("presets") if isinstance(load_preset(name), HubPreset)]
 PAIRS = [name for name in HUB if not load_preset(name).is_trained]
-SAME = [
-    name for name in PAIRS if name.endswith("-ama-paper") or name == "zephyr-7b-gemma-authors"
-]  # as others but for numbers
+# as others but for numbers
+SAME = [name for name in PAIRS if name.endswith("-ama-paper") or name == "zephyr-7b-gemma-authors"]
 
 # what is trained in which order, by the name of its job; the stage that does it; the model it ends with
 JOBS = {

@@ -49,9 +49,8 @@ class Book:
     neighbours: Mapping[str, "Book"] = field(default_factory=dict)
     theory: Path | None = None
     overlaps: Sequence[Mapping[str, Any]] = ()
-    _taken: dict[tuple, Any] = field(
-        default_factory=dict, compare=False, repr=False
-    )  # paths, rates and rises, once they are taken
+    # paths, rates and rises, once they are taken
+    _taken: dict[tuple, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def ground(self) -> pd.DataFrame:
