@@ -40,7 +40,8 @@ class Measuring(Settings):
 
     tasks: entries PATH.jsonl, NAME=PATH.jsonl, or names of lm-eval tasks. samples: replies a prompt. match: how far the models
     may differ. alignment: the task that must not be lost, "reward" where there is a reward. chat: local items in the model's
-    chat format. task_tokens, tokens: new tokens a reply, of local items and of prompts. limit, task_folder: of lm-eval, and refused without a task of it.
+    chat format. task_tokens, tokens: new tokens a reply, of local items and of prompts. limit, task_folder: of lm-eval, and
+    refused without a task of it.
     confidence, resamples: of intervals. name, rlhf: what theta is called, by default as it is given, and how it was aligned.
     """
 
@@ -87,11 +88,10 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
             raise UserError(
                 f"tasks has the file {path!r}; allowed are files .jsonl of one JSON object a line, as {EXAMPLES['choices']}."
             )
-    for key in () if named else ("limit", "task_folder"):
-        if (given := getattr(settings, key)) is not None:
-            raise UserError(
-                f"{key} = {given if key == 'limit' else repr(str(given))} is not allowed without a task of lm-eval; allowed is to leave it out."
-            )
+    folder = settings.task_folder
+    for key, given in (("limit", settings.limit), ("task_folder", None if folder is None else str(folder))):
+        if given is not None and not named:
+            raise UserError(f"{key} = {given!r} is not allowed without a task of lm-eval; allowed is to leave it out.")
     own, tasks = None if scorer else sources.scorer(device, settings.dtype, settings.batch), list[Task]()
     scorer = scorer or own
     if sources.prompts is not None:

@@ -120,22 +120,16 @@ def _boundaries(path: Curve, left: float, right: float) -> Iterator[tuple[float,
             yield tuple(np.interp([left, right], [low[0], high[0]], [low[1], high[1]]))
 
 
-def common_grid(first: Curve, second: Curve, points: int = 101) -> NDArray[np.float64]:
-    """Rewards (points,), evenly spaced over the range that both cut curves cover; UserError where there is none."""
-    return _grid(first.rewards, second.rewards, points)
-
-
-def _grid(first: NDArray, second: NDArray, points: int) -> NDArray[np.float64]:
-    """`common_grid` of many pairs, whose rewards are (.., points) each: (.., grid); UserError where one has no rewards in common."""
-    lows, highs = np.array([_range(rewards) for rewards in (first, second)]).swapaxes(
-        0, 1
-    )  # (2, ..) each, of both paths
-    low, high = lows.max(axis=0), highs.min(axis=0)
+def common_grid(first: NDArray, second: NDArray, points: int = 101) -> NDArray[np.float64]:
+    """Rewards (.., grid), evenly spaced over the range that two paths up to their peaks cover, of many pairs of them: their rewards, (.., points)
+    each. UserError where a pair has no rewards in common.
+    """
+    (low_1, high_1), (low_2, high_2) = _range(first), _range(second)
+    low, high = np.maximum(low_1, low_2), np.minimum(high_1, high_2)
     if (apart := low >= high).any():
         of = np.unravel_index(np.argmax(apart), apart.shape)
-        (low_1, low_2), (high_1, high_2) = lows[:, *of], highs[:, *of]
         raise UserError(
-            f"curves: rewards {low_1:.4g} to {high_1:.4g} and {low_2:.4g} to {high_2:.4g} have no range in common; "
+            f"curves: rewards {low_1[of]:.4g} to {high_1[of]:.4g} and {low_2[of]:.4g} to {high_2[of]:.4g} have no range in common; "
             "curves must overlap to be compared."
         )
     return np.linspace(low, high, points, axis=-1)
@@ -155,7 +149,7 @@ def mean_gap(first: Curve, second: Curve, points: int = 101) -> float:
 
 def _gaps(first: tuple[NDArray, NDArray], second: tuple[NDArray, NDArray], points: int = 101) -> NDArray[np.float64]:
     """`mean_gap` of many pairs of curves, (rewards, abilities) each, (.., points): (..)."""
-    grid = _grid(first[0], second[0], points)
+    grid = common_grid(first[0], second[0], points)
     return np.mean(_at(*first, grid) - _at(*second, grid), axis=-1)
 
 
@@ -172,8 +166,8 @@ def gap(first: Mapping[int, Curve], second: Mapping[int, Curve]) -> Interval | N
     None where the curves of a seed have no rewards in common (a path whose reward never rises is one point).
     """
     for seed in first.keys() & second.keys():
-        ranges = [curve.cut().rewards for curve in (first[seed], second[seed])]
-        if max(rewards.min() for rewards in ranges) >= min(rewards.max() for rewards in ranges):
+        lows, highs = zip(*(_range(curve.rewards) for curve in (first[seed], second[seed])), strict=True)
+        if max(lows) >= min(highs):
             return None
     return compare(first, second)
 

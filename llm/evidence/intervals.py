@@ -16,8 +16,8 @@ from scipy.special import expit, logit, stdtr, stdtrit
 
 LEVEL, INNER = 0.95, 0.90  # of the interval that a verdict rests on, and of that of two one-sided tests at 5 %
 FLIPS_FROM = 8  # seeds: with fewer, no sign-flip test can give a p-value below .01
-FLIPS_UPTO = 20  # seeds of which every flip is looked at; of more so many are drawn:
-FLIPS = 2**16
+FLIPS_UPTO = 20  # seeds of which every flip is looked at
+FLIPS = 2**16  # that are drawn of more seeds
 
 
 @dataclass(frozen=True)

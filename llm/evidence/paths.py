@@ -234,9 +234,10 @@ def areas(rows: pd.DataFrame, models: pd.DataFrame, reward: str = "reward") -> d
     """For each seed a path's hypervolume in (reward, mean ability), above theta_0's reward and chance, which `rows` hold."""
     start, chance = theta_0(rows), of_method(rows, "chance")
     of_seed = curves(models, MEAN_ABILITY, reward)
-    references = zip(values(start, of_seed, reward), values(chance, of_seed, MEAN_ABILITY), strict=True)
+    lowest = values(start, of_seed, reward), values(chance, of_seed, MEAN_ABILITY)
     return {
-        seed: curve_hypervolume(of_seed[seed], reference) for seed, reference in zip(of_seed, references, strict=True)
+        seed: curve_hypervolume(curve, (reward_0, guessed))
+        for (seed, curve), reward_0, guessed in zip(of_seed.items(), *lowest, strict=True)
     }
 
 

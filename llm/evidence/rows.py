@@ -89,7 +89,7 @@ class Row(BaseModel):
     @cached_property
     def setting_key(self) -> str:
         """The canonical key of the setting (the function `setting_key`); ValueError where it has none."""
-        return _key(to_json(self.setting, inf_nan_mode="constants"))
+        return setting_key(self.setting)
 
 
 def setting_key(setting: Mapping[str, JsonValue]) -> str:
@@ -98,11 +98,11 @@ def setting_key(setting: Mapping[str, JsonValue]) -> str:
     Keys are sorted; numbers are taken to 12 significant digits and whole numbers lose their point, so that
     {"alpha": 0}, {"alpha": 0.0} and {"alpha": 1e-17 - 1e-17} are one setting and 0.1 + 0.2 is 0.3.
     """
-    return _key(json.dumps(dict(setting)))
+    return _key(to_json(dict(setting), inf_nan_mode="constants"))
 
 
 @lru_cache(maxsize=10_000)
-def _key(setting: str | bytes) -> str:
+def _key(setting: bytes) -> str:
     return json.dumps(_canonical(json.loads(setting)), sort_keys=True, allow_nan=False, separators=(", ", ": "))
 
 

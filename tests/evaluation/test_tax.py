@@ -242,9 +242,8 @@ def test_without_tasks_what_moved_is_told(folder, tmp_path):
 )
 def test_what_is_wrong_is_named_and_nothing_is_written(folder, tmp_path, monkeypatch, capsys, more, said):
     if "no_such_task" in more:
-        monkeypatch.setattr(
-            "lm_eval.tasks.TaskManager", lambda *_, **__: SimpleNamespace(all_tasks=["piqa"])
-        )  # the real list takes long
+        # the real list takes long
+        monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda *_, **__: SimpleNamespace(all_tasks=["piqa"]))
     else:
         monkeypatch.setattr("llm.evaluation.measuring.manager_for", lambda *_: pytest.fail("reads lm-eval's list"))
     (folder / "alignment.yaml").write_text("alignment: nosuch\n")

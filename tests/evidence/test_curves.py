@@ -64,7 +64,7 @@ def test_better_equal_and_worse_curves_are_told_apart_by_their_true_gap(shift, v
 
 def test_curves_measured_at_different_rewards_are_compared_over_their_common_range():
     steep = Curve([0.5, 4.0], [0.95, 0.25])
-    grid = common_grid(LINE, steep)
+    grid = common_grid(LINE.rewards, steep.rewards)
     assert (grid[0], grid[-1]) == (0.5, 2.0)
     assert mean_gap(LINE, steep) == pytest.approx(np.mean([0.0, 0.95 - 0.15 - 0.65]))
     with pytest.raises(UserError, match="0 to 2 and 3 to 4 have no range in common"):

@@ -22,5 +22,5 @@ def judged(preset: str, folder: Path) -> Ledger:
             lines = [(entry.preset, entry.lines) for entry in found.entries]  # a claim holds functions, which stay here
             with written(kept) as aside:
                 aside.write_bytes(pickle.dumps((found.preset, found.seeds, lines)))
-    of, seeds, lines = pickle.loads(kept.read_bytes())
-    return Ledger(of, seeds, tuple(Entry(claim, *of) for claim, of in zip(CLAIMS, lines, strict=True)))
+    name, seeds, lines = pickle.loads(kept.read_bytes())
+    return Ledger(name, seeds, tuple(Entry(claim, *of) for claim, of in zip(CLAIMS, lines, strict=True)))

@@ -13,12 +13,12 @@ taken as independent, which is cautious): one that hardly pays would bring its n
 left out of the mean; so is a log-likelihood, which has a unit but no range.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -31,6 +31,7 @@ from ..metrics import ABILITIES, BOUNDED, IN_TAXES, MEAN_ABILITY, METRICS, REWAR
 from ..shares import Rate, Rises, rises
 from .line import Missing
 
+T = TypeVar("T")
 LEAST_TAX = 0.005
 A_RATIO_A_LAYER = "ama-layers"  # AMA, whatever the number of layers, which rows call it by
 COLUMNS = ["method", "seed", "metric", "value", "n", "step", "alpha"]  # of a path
@@ -75,9 +76,12 @@ class Book:
 
     def rises(self, rlhf: str, reward: str) -> Rises:
         """How far an algorithm raises a reward on each seed (`llm.evidence.shares.rises`)."""
-        key = rlhf, reward
+        return self.once((rlhf, reward), lambda: rises(self.rows[rlhf], reward))
+
+    def once(self, key: tuple, find: Callable[[], T]) -> T:
+        """What `find` gives, found once for a key."""
         if key not in self._taken:
-            self._taken[key] = rises(self.rows[rlhf], reward)
+            self._taken[key] = find()
         return self._taken[key]
 
     @property
@@ -163,22 +167,19 @@ class Route:
 
     def models(self, book: Book, lr: Rate = None) -> pd.DataFrame:
         """The path at a learning rate (None: the preset's own), as a frame of `COLUMNS`. Missing where it has no rows."""
-        key = self.rlhf, self.family, lr
-        if key not in book._taken:
-            if lr not in self.rates(book):
-                raise Missing(f"sweep {self.sweep}")
-            rows = book.rows[self.rlhf]
-            book._taken[key] = paths.path(rows, self._named(rows), lr)[COLUMNS]
-        return book._taken[key]
+        return book.once((self.rlhf, self.family, lr), lambda: self._models(book, lr))
+
+    def _models(self, book: Book, lr: Rate) -> pd.DataFrame:
+        if lr not in self.rates(book):
+            raise Missing(f"sweep {self.sweep}")
+        rows = book.rows[self.rlhf]
+        return paths.path(rows, self._named(rows), lr)[COLUMNS]
 
     def rates(self, book: Book) -> dict[Rate, set[int]]:
         """The learning rates that there are models of this family at, with their seeds; Missing without the algorithm."""
         if self.rlhf not in book.rows:
             raise Missing(f"sweep {self.sweep}")
-        key = "rates", self.rlhf, self.family
-        if key not in book._taken:
-            book._taken[key] = self._rates(book.rows[self.rlhf])
-        return book._taken[key]
+        return book.once(("rates", self.rlhf, self.family), lambda: self._rates(book.rows[self.rlhf]))
 
     def _rates(self, rows: pd.DataFrame) -> dict[Rate, set[int]]:
         chosen = rows[rows["family"] == self._named(rows)]
