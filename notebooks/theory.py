@@ -25,6 +25,8 @@ from matplotlib.colors import TwoSlopeNorm
 
 from drawing import sentences, style
 from drawing.panels import seed_count
+from llm.evidence.claims.theory import MANY
+from theory.fronts import crossings
 
 style.use()
 LOOKS, INK, GREY = style.THEORY_LOOKS, style.INK, style.GREY
@@ -229,7 +231,8 @@ style.save(fig, "theory-effective")
 #
 # **Corrected proposition.** *Averaged weights as well as averaged outputs satisfy $\xi_1 - \xi_2 \ge 0$, with equality if and only if
 # $n_o = n$, (a) for $0 < p < 1$ in the limit of many weak features, and (b) at any fixed $0 < p < 1$, $K$ and shared part
-# $r < 1$ for all $n$ that are large enough. (c) At no $n \ge 3$ do averaged weights satisfy it for every $n_o$.*
+# $r < 1$ for all $n$ that are large enough. (c) With two classes, $K = 2$, and $0 < p < 1$, averaged weights satisfy it at no
+# $n \ge 3$ for every $n_o$.*
 #
 # **Proof of (a).** The accuracy of the single model cancels in $\xi_1 - \xi_2$, and both tasks give the same by
 # symmetry, so
@@ -248,7 +251,7 @@ style.save(fig, "theory-effective")
 #
 # **Proof of (b).** Let $z$ be one feature's margin and $L(t) = \log \mathbb E\, e^{-tz}$, which is strictly convex with $L(0) = 0$, so that
 # $2L(s/2) < L(s)$ for $s \ne 0$. By Cramér's theorem the chance that the margin over a wrong class is not positive falls as
-# $\exp(n \min_t [\ldots])$, where each group of features adds its share of $n$ times $L(vt)$ at its vote weight $v$; the $K - 1$ wrong
+# $\exp\big(n \min_t \sum_g \tfrac{c_g}n L(v_g t)\big)$ for groups of $c_g$ features of vote weight $v_g$; the $K - 1$ wrong
 # classes are alike, so an error is at most $K - 1$ times as likely. With $t = s/2$ in case 1,
 #
 # $$\underbrace{2(1-r)\,L(s/2) + r\,L(2s)}_{\text{case 1, weights}} \;<
@@ -265,8 +268,7 @@ style.save(fig, "theory-effective")
 # \xi_1 - \xi_2 = -2 \binom{n_o}{m} (ab)^{m+3} (a - b) \quad (n_o = n - 3). \qquad\blacksquare$$
 #
 # So with *many features of which a fixed part is shared* related tasks gain at least as much from averaging as unrelated ones, as the
-# paper says. But for weights "more" can mean "lose less": for $\tfrac12 < r < 1$ *both* terms are negative in the limit. Next to
-# $n_o = n$ the statement fails by a little at every $n$, and with few features by much (tables at the end of this section).
+# paper says. But for weights "more" can mean "lose less": for $\tfrac12 < r < 1$ *both* terms are negative in the limit.
 #
 # **At every ratio.** With $u = \alpha(1-\alpha)$, case 1 has
 # $n_{\text{eff}}/n - 1 = 2(1-r)(1-2r)\,u^2 / \big(1 - (1-r)(4u - 2u^2)\big)$. Since $4u - 2u^2 < 1$, the denominator is positive
@@ -301,29 +303,15 @@ style.foot(fig, f"{sizes(proposition)}; lines: limit of many features")
 style.save(fig, "theory-proposition")
 
 # %% [markdown]
-# The dotted grey line of the printed proposition lies on the output average. The same in numbers, in
-# percentage points of accuracy, for the limit of many features and exactly for this many:
-
-# %%
-table = proposition.assign(shared=proposition["n_o"].astype(str) + " of " + proposition["n"].astype(str))
-table = table[table["n_o"].isin([0, 5, 10, 14, 20])]
-columns = ["version", "method"]
-shown = (100 * table.pivot(index=["n_o", "shared"], columns=columns, values=["xi_1", "xi_2", "difference"])).droplevel(
-    0
-)
-versions = [("printed", "closed-form"), ("weights", "closed-form"), ("weights", "exact"), ("outputs", "exact")]
-order = [(term, *version) for term in titles for version in versions]
-shown[order].round(2)
-
-# %% [markdown]
+# The dotted grey line of the printed proposition lies on the output average.
+#
 # Where the conclusion fails, over a grid of $n$, $n_o < n$, $p$ and $K$: the share of the grid's cells in which unrelated tasks
-# gain more, exactly, and the worst of them; from 20 features on only cells of (c) are left. In the limit of many weak features
-# there is none.
+# gain more, exactly, and the worst of them; with few features by much, and from 20 on only cells of (c) are left, by a little. In the
+# limit of many weak features there is none.
 
 # %%
-MANY = 20
 finite = read("finite")
-failing = finite[finite["difference_exact"] < -1e-9]
+failing = finite[finite["difference_exact"] < -1e-9]  # less is rounding
 worst = 100 * finite.groupby("n")["difference_exact"].min()
 share = 100 * failing.groupby("n").size() / finite.groupby("n").size()
 pd.DataFrame({"cells that fail (%)": share.fillna(0), "smallest difference (points)": worst}).round(2)
@@ -331,7 +319,8 @@ pd.DataFrame({"cells that fail (%)": share.fillna(0), "smallest difference (poin
 # %% [markdown]
 # **At a fixed $p$**, as $n$ grows, three of the limit's statements stay, by the same convexity: averaged outputs always help in case 1, averaged
 # weights always hurt in case 2 ($0 < r < 1$), and related tasks gain more. One moves: averaging weights begins to hurt in case 1 where
-# $\min_t\,[2(1-r)L(t) + rL(4t)] = \min_t L(t)$, which is at $r = \tfrac12$ for $p \to 1$ only. That shared part, in percent:
+# $\min_t\,[2(1-r)L(t) + rL(4t)] = \min_t L(t)$, which tends to $r = \tfrac12$ as $p \to 1$; elsewhere it lies below it for few classes, and for many above it over a range of
+# $p$. That shared part, in percent:
 
 # %%
 thresholds = read("exponents").pivot(index="n_classes", columns="p", values="threshold")
@@ -488,14 +477,6 @@ style.foot(
 )
 style.save(fig, "theory-phase")
 
-
-def lines(gain: pd.Series) -> str:
-    """The shared parts, in percent, at which a gain crosses 0, interpolated between numbers of shared features."""
-    r, g = gain.index.to_numpy()[:-1], gain.to_numpy()[:-1]  # at the end everything is shared and nothing gained
-    crossed = np.flatnonzero(g[:-1] * g[1:] < 0)
-    return ", ".join(f"{100 * (r[i] - g[i] * (r[i + 1] - r[i]) / (g[i + 1] - g[i])):.0f}" for i in crossed)
-
-
 # %% [markdown]
 # Where the lines of averaged weights are: the shared parts, in percent, at which the gain is 0. Between the first and the last of
 # five and of twenty classes averaging hurts. With two classes there are ties wherever weights 1 and 4 can balance, hence several.
@@ -503,7 +484,9 @@ def lines(gain: pd.Series) -> str:
 # %%
 shown = phase[(phase["model"] == "weights") & phase["p"].isin([0.6, 0.7, 0.8, 0.9])]
 shown = shown.assign(r=shown["n_o"] / shown["n"]).pivot(index=["n_classes", "p"], columns="r", values="gain_exact")
-shown.apply(lines, axis=1).unstack("p").rename_axis(index="classes", columns="p")
+shown = shown.iloc[:, :-1]  # at the end everything is shared and nothing gained
+lines = shown.apply(lambda gain: ", ".join(f"{100 * part:.0f}" for part in crossings(shown.columns, gain)), axis=1)
+lines.unstack("p").rename_axis(index="classes", columns="p")
 
 # %% [markdown]
 # And the largest loss and gain of averaged weights anywhere on this map:
@@ -512,13 +495,6 @@ shown.apply(lines, axis=1).unstack("p").rename_axis(index="classes", columns="p"
 weights = 100 * phase.loc[phase["model"] == "weights", ["n_classes", "gain_exact"]].set_index("n_classes")
 weights.groupby("n_classes")["gain_exact"].agg(["min", "max"]).round(2).rename(
     columns={"min": "largest loss (points)", "max": "largest gain (points)"}
-)
-
-# %%
-at_most = 100 * phase.loc[phase["model"] == "weights", "gain_exact"].agg(["min", "max"])
-sentences.show(
-    f"At this size, {phase['n'].max()} features and at most {phase['n_classes'].max()} classes, losses are small (at most "
-    f"{-at_most['min']:.1f} points) and gains are large (up to {at_most['max']:.1f})."
 )
 
 # %% [markdown]
@@ -558,7 +534,7 @@ sentences.show(
 # %% [markdown]
 # **Many classes.** Language models choose among very many. As $K \to \infty$ wrong votes never agree: the highest wrong score
 # is the largest weight among the features that failed. With averaged weights a *shared* feature that fails brings a score
-# of 4 against the right class, which needs more than four own features to answer. So few shared features do the most harm,
+# of 4 against the right class, which only more than four own votes outweigh, or one of another shared feature and one own. So few shared features do the most harm,
 # while the limit of many features says they are the best case. The map over the number of features and of classes, at
 # three shared parts; the last row is the limit $K \to \infty$, a sum over two binomial numbers:
 
@@ -801,12 +777,12 @@ area.set_index(["averaged", "layers", "features shared (%)"]).sort_index()[list(
 
 # %% [markdown]
 # Nearly every equal-ratio point is beaten where layers differ, by very little. With the mean kept, something is
-# gained only seldom and little where only the concepts differ: both gradients are then affine in $q_l$, and once
-# their means are off they lie along one line, nearly always in opposite ways.
+# gained only seldom and little where only the concepts differ: both gradients are then affine in $q_l$, so that without their means
+# they are parallel, and nearly always point in opposite directions: what one task gains, the other loses.
 
 # %%
 SAME_MEAN = """
-Of {cases:.0f} random cases {raised:.0f} are not in opposite ways. With {shared:.2%} shared, q = ({common_1:g}, {common_2:g}, {common_3:g}) and
+In {raised:.0f} of {cases:.0f} random cases they point the same way. With {shared:.2%} shared, q = ({common_1:g}, {common_2:g}, {common_3:g}) and
 alpha = {alpha:g}, a step of {step:g} raises both accuracies, by {a:.2f} and {b:.2f} points.
 """
 same_mean = numbers_of("same mean")
@@ -836,7 +812,7 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 #
 # ## 11. Overlap by degrees
 #
-# Networks do not share a feature or not: their feature *spaces* overlap. Let models use subspaces with projectors
+# Networks do not share a feature or not: their feature *spaces* overlap. Let two models of the *same classes* (case 1) use subspaces with projectors
 # $P_a, P_b$ of rank $n$ and principal cosines $c_1, \dots, c_n$. In the plane of $c_j$, $P_a + P_b$ has the eigenvalues
 # $1 \pm c_j$, so the operator $V$ that turns features into votes has $(1 \pm c_j)^2$ (weights) or $1 \pm c_j$ (outputs). The vote
 # weights themselves are $V s$, with the signs $s$ that the features have in the basis. *In the mean over signs* that have nothing
@@ -854,6 +830,9 @@ sampled.set_index(["averaged", "features a layer", "p", "task"])[list(gains)].ro
 #
 # So overlap does no harm by itself: equal cosines below 1 always help. *Unequal* overlap does. Features that are shared or
 # not, $c \in \{0, 1\}$, are the most unequal there is: $r(1-r) < (1-r)^2$, the threshold $r = \tfrac12$ again.
+#
+# With no class in common (case 2) $V$ is $P_a (P_a + P_b) / 2$ on task $a$, so that $n_{\text{eff}}^{\text{weights}} = (n + S_2)^2 / (n + 3 S_2)$,
+# which is below $n$ unless $S_2$ is 0 or $n$: there overlap always does harm, even or not.
 
 # %%
 SIGNS = """
@@ -896,8 +875,13 @@ style.save(fig, "theory-overlap")
 # %% [markdown]
 # **More than two models.** A feature that $m$ of $T$ models use votes with $m^2$ (weights) or $m$ (outputs). If the models share
 # one core of features, averaging weights hurts from a shared part of $1/(T(T-1))$ on; if each model draws its features
-# independently, three models never lose: $n_{\text{eff}}/n - 1 = 2(1-r)/(1 + 14r + 12r^2)$. The harm at independent features is a
-# matter of two models.
+# independently,
+#
+# $$\frac{n_{\text{eff}}}n - 1 = \frac{(T-1)(1-r)\,\big(1 + 2(T-3)\,r + (T-2)(T-3)\,r^2\big)}
+# {1 + 7(T-1)\,r + 6(T-1)(T-2)\,r^2 + (T-1)(T-2)(T-3)\,r^3} .$$
+#
+# For $T = 2$ it has the sign of $1 - 2r$. For $T \ge 3$ no term is negative: three or more models never lose. The harm at
+# independent features is a matter of two models.
 
 # %%
 models = read("models")
@@ -930,7 +914,8 @@ models.pivot(index=["sharing", "models"], columns="shared", values="effective_fe
 # It holds exactly, not only with many features. It fails where a condition does: where only *some* classes are in common, or classes
 # of both tasks compete, even $a$'s own model can be better (numbers below, of the first); where the two heads use shared directions in *opposite* ways they cancel (in case 1 $2(n - n_o)$ features are left, fewer than $n$ for
 # $r > \tfrac12$, and the single ratio 0 is better); with fewer samples than directions; and with noise, since in case 2 $b$'s features
-# bring theirs into the body. With the *head* alone merged by direction and the body half and half, it is the output average. What it
+# bring theirs into the body. With the *head* alone merged by direction and the body half and half, it is the output average in case 1, and
+# in case 2 the average of weights. What it
 # needs to know are both models' weights and the Gram matrices of their own inputs; no labels and no ratio.
 
 # %%
@@ -966,12 +951,14 @@ style.save(fig, "theory-regression")
 # %% [markdown]
 # The best single ratio is the best on $a$ of 0, 0.05, .. 1, by the same method (for simulated and trained: by the exact one). A little
 # away from 0, 1/2 and 1 there are fewer ties, so that it is better than one model even where the limit knows no such ratio. By all four
-# routes, accuracy in %; trained classifiers have Gram matrices from the most samples:
+# routes, accuracy in %; trained classifiers with Gram matrices from few and from many samples:
 
 # %%
-most = regression["n_samples"].isin([np.nan, regression["n_samples"].max()])
-four = regression[most & (regression["n"] == regression["n"].min())]
-shown = 100 * four.pivot(index=["labels", "n_o", "method"], columns="model", values="accuracy")
+four = regression[regression["n"] == regression["n"].min()]
+samples = four["n_samples"].map("{:.0f} samples".format).where(four["n_samples"].notna(), "")
+shown = four.assign(method=four["method"], samples=samples)
+shown = 100 * shown.pivot(index=["labels", "n_o", "method", "samples"], columns="model", values="accuracy")
+sentences.show(f"Standard errors are at most {100 * four['stderr'].max():.1f} points.")
 shown[["single", "weights", "best ratio", "regression"]].round(1)
 
 # %% [markdown]
@@ -985,18 +972,6 @@ shown = conditions.assign(case=noisy, accuracy=100 * conditions["accuracy"])
 shown.pivot(index=["case", "model"], columns="n_o", values="accuracy").rename_axis(columns="shared").round(1)
 
 # %% [markdown]
-# Really trained classifiers, with Gram matrices from few and from many samples (accuracy in %):
-
-# %%
-fitted = regression[regression["method"] == "trained"]
-sentences.show(f"Standard errors are at most {100 * fitted['stderr'].max():.1f} points.")
-keys = ["labels", "n_o", "n_samples"]
-(
-    100
-    * fitted.pivot(index=keys, columns="model", values="accuracy")[["single", "weights", "best ratio", "regression"]]
-).round(1)
-
-# %% [markdown]
 # ## 13. Do layers of a language model behave like this?
 #
 # For each layer of a run, `python -m llm overlap` finds the directions of its output that the abilities use in $\theta_0$ and those
@@ -1004,11 +979,21 @@ keys = ["labels", "n_o", "n_samples"]
 # 90 % of its trace: $n_a$ and $n_b$), their $n = \min(n_a, n_b)$ principal cosines, and
 # what averaging that layer alone does to reward and abilities. Section 11 predicts a gain from the cosines,
 # $n_{\text{eff}} / \sqrt{n_a n_b} - 1$ with $n_{\text{eff}} = (n_a + n_b + 2 S_2)^2 / (n_a + n_b + 12 S_2 + 2 S_4)$; the rank
-# correlation of prediction and measurement over layers is claim C12c. Means over seeds of preset `microcosm`:
+# correlation of prediction and measurement over layers is claim C12c. This takes both tasks to have the same classes, since every
+# task chooses from one vocabulary. If they have none in common, section 11 predicts a loss in every layer, by
+# $\sqrt{\tfrac{(n_a + S_2)^2}{n_a (n_a + 3 S_2)} \cdot \tfrac{(n_b + S_2)^2}{n_b (n_b + 3 S_2)}} - 1$. Means over seeds of preset `microcosm`:
 
 # %%
 from llm.evidence.claims.book import Book, read_overlaps
-from llm.evidence.claims.theory import beyond_depth, by_depth, by_prediction, by_share, mean_gain, measured_gain
+from llm.evidence.claims.theory import (
+    beyond_depth,
+    by_apart,
+    by_depth,
+    by_prediction,
+    by_share,
+    mean_gain,
+    measured_gain,
+)
 from llm.evidence.intervals import t_interval
 
 WORLDS = {"microcosm": "microcosm", "SmolLM2-135M": "smollm2-135m"}
@@ -1056,10 +1041,18 @@ def over_seeds(number, overlaps):
 TOLD = """
 **{world}**, {seeds}: the predicted gain ranks the layers by the measured one with {prediction}; a layer's number, which knows
 nothing of overlap, with {depth} (a difference of {beyond}), and the share of directions in common with {share}. The measured gain itself is {gain} on average (half in
-taxes, half in rises of the reward): a gain is predicted in {up} of {n} layers, and {gained} gained. In {below} of them the tasks share fewer
+taxes, half in rises of the reward). Over the layers of all seeds ({n}), a gain was predicted for {up} and measured for {gained}; with no class in
+common a loss is predicted for all, and the sizes of the losses rank the layers with {apart}. In {below} of them the tasks share fewer
 directions than when the examples' tasks are exchanged at random (below the 2.5 % quantile of 200 exchanges).
 """
-NUMBERS = {"prediction": by_prediction, "depth": by_depth, "beyond": beyond_depth, "share": by_share, "gain": mean_gain}
+NUMBERS = {
+    "prediction": by_prediction,
+    "apart": by_apart,
+    "depth": by_depth,
+    "beyond": beyond_depth,
+    "share": by_share,
+    "gain": mean_gain,
+}
 for world, overlaps in OVERLAPS.items():
     of_world = LAYERS[world]
     up, gained = (int((of_world[column] > 0).sum()) for column in ("predicted", "measured"))
@@ -1070,7 +1063,7 @@ for world, overlaps in OVERLAPS.items():
 # %% [markdown]
 # A layer that gains is one whose average is better, in the mean over both tasks, than theta_0's layer for the abilities and theta's for the reward.
 # Exchanged tasks have each task's rank and a mixture of both tasks' examples; "same task" compares two halves of one task at its own rank.
-# The two are no bounds of one another.
+# Neither of the two has to be the larger.
 
 # %%
 if LAYERS:
@@ -1111,7 +1104,8 @@ if LAYERS:
 # * The printed terms of Proposition 5.1 are those of averaged outputs. Its conclusion, that related tasks
 #   gain more from averaging than unrelated ones, holds for averaged weights too, with their own terms, many features and a fixed part of
 #   them shared. Where nearly all are shared it fails at every number of features, by a little; with few features by much.
-# * Overlap does no harm if it is even: the criterion is the variance of the squared cosines (in the mean over signs).
+# * Between models of one task overlap does no harm if it is even: the criterion is the variance of the squared cosines (in the mean over
+#   signs). Where no class is in common it always does.
 # * A ratio per feature loses nothing without noise and with label sets alike or disjoint: no single ratio is better, as long as
 #   both models use what they share alike.
 # * Layers that overlap differently deserve different ratios. In this model the gain is small.
@@ -1120,7 +1114,8 @@ if LAYERS:
 # %%
 TO_TAKE = """
 * Where the conclusion of the proposition fails (section 5), unrelated tasks gain up to {reverse:.1f} points more; from {failing} features on up to {still:.2f}.
-* Where sizes differ averaged outputs can lose, too: with {n_a:g} and {n_b:g} features, all of the smaller model's shared, {outputs:.1%} instead of {own:.1%}.
+* Where sizes differ, averaged outputs can be worse than the *larger* model: with {n_a:g} and {n_b:g} features, all of the smaller model's shared,
+  {outputs:.1%} instead of {own:.1%} (the smaller one alone has {own_b:.1%}, so the mean over both tasks gains {gain:.1f} points).
 * In the map and the table of section 7, with {most} classes or infinitely many averaging weights costs up to {many:.1f} points ({many_n:g} features,
   p = {many_p:g}), with {few} classes or fewer up to {little:.1f} ({where:g} features, p = {where_p:g}); at {n} features and at most {classes} classes up to {small:.1f}.
 * A ratio per feature adds up to {best:.1f} points to the best single ratio (case 1, {n_regression} features), and takes none away.
@@ -1138,7 +1133,8 @@ sentences.show(
         reverse=-100 * finite["difference_exact"].min(),
         failing=MANY,
         still=-100 * finite.loc[finite["n"] >= MANY, "difference_exact"].min(),
-        **{key: sizes_differ[key] for key in ("n_a", "n_b", "outputs", "own")},
+        **{key: sizes_differ[key] for key in ("n_a", "n_b", "outputs", "own", "own_b")},
+        gain=100 * sizes_differ["gain"],
         most=f"{many['n_classes'].max():g}",
         many=-worst_many["points"],
         many_n=worst_many["n"],
@@ -1149,7 +1145,7 @@ sentences.show(
         where_p=worst_few["p"],
         n=phase["n"].max(),
         classes=phase["n_classes"].max(),
-        small=-at_most["min"],
+        small=-100 * phase.loc[phase["model"] == "weights", "gain_exact"].min(),
         best=100 * (by_model["regression"] - by_model["best ratio"]).max(),
         n_regression=exact["n"].max(),
         lift=100 * read("layered_gain")["largest_lift"].max(),

@@ -5,7 +5,7 @@ with vote weights as in theory.model. Let the votes of group g be split at rando
 exponential generating function in t = (t_1, .., t_G) of the votes of one class that make up score s is
 
     f_s(t) = sum_{c: v.c = s} prod_g (pi t_g)^c_g / c_g!,
-    pi = 1 - p + p/K for the right class, p/K for a wrong one.
+    pi = 1 - p + p/M for the right class, p/M for a wrong one (M labels that a failed vote falls on; M = K unless all compete).
 
 With B_s = sum_{s' < s} f_s', the right class at score s, m = K - 1 exchangeable wrong classes, and j of them
 level with it, an even split of ties is the integral over u of (B_s + u f_s)^m, since

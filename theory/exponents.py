@@ -14,7 +14,7 @@ convex with L(0) = 0, so 2 L(s/2) < L(s) for s != 0. With r = n_o / n fixed, 0 <
     case 1 against case 2, weights:      2 (1 - r) L(s/2) + r L(2s) < (1 - r) L(s) + r L(2s)    related tasks gain more.
 
 The last one is Proposition 5.1's conclusion at fixed p and r < 1, for n large enough. Only where averaged weights begin to hurt in case
-1 is another place than the limit's r = 1/2: `harm_threshold`, which goes to 1/2 as p goes to 1.
+1 is in general another place than the limit's r = 1/2: `harm_threshold`, which goes to 1/2 as p goes to 1.
 """
 
 from collections.abc import Sequence

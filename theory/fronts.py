@@ -16,9 +16,9 @@ from .votes import Averaging, Votes
 def front(tasks: Tasks, averaging: Averaging, alphas: Sequence[Number], p: float) -> NDArray:
     """(ratio, 2) exact accuracies on a and on b of (1 - alpha) a + alpha b, alpha in [0, 1] the share of b.
 
-    Fractions as alphas make decimal weights tie as they should. With disjoint labels and averaged weights,
-    accuracy on a falls from that of n_a features to that of the n_o shared ones as alpha nears 1, and at 1
-    jumps to a guess. p: one number in [0, 1]. ValueError or TypeError for no ratio or one out of range.
+    Fractions as alphas make decimal weights tie as they should. With disjoint labels and averaged weights, n_o > 0,
+    accuracy on a falls from that of n_a features to that of the n_o shared ones, their ties broken by a's own, as alpha nears 1,
+    and at 1 jumps to a guess. p: one number in [0, 1]. ValueError or TypeError for no ratio or one out of range.
     """
     p = validation.probability("p", p)
     if not len(alphas):
@@ -46,6 +46,15 @@ def gain(
         for task in TASKS
     ]
     return sum(gains) / 2
+
+
+def crossings(x: ArrayLike, y: ArrayLike) -> NDArray:
+    """(crossing,) places where y, (point,), changes its sign over x, (point,) rising, taken as straight between points; points that
+    are exactly 0 are no crossings.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    i = np.flatnonzero(y[:-1] * y[1:] < 0)
+    return x[i] - y[i] * (x[i + 1] - x[i]) / (y[i + 1] - y[i])
 
 
 def pareto(points: ArrayLike) -> NDArray:

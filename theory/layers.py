@@ -175,6 +175,18 @@ def effective_with_gradients(
     return found[0].real, found.imag.T / COMPLEX_STEP
 
 
+def accuracies_with_gradients(
+    layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: int, averaging: Averaging
+) -> tuple[NDArray, NDArray]:
+    """(2,) accuracies on a and b in the limit of many features, and their (2, layer) gradients in the ratios alphas, (layer,);
+    arguments and errors as in `accuracies`.
+    """
+    n_eff, gradients = effective_with_gradients(layers, alphas, averaging)
+    root = np.sqrt(n_eff)
+    steep = dF_p_dx((1 - p) * root, p, n_classes) * (1 - p) / (2 * np.where(root == 0, 1, root))
+    return np.asarray(F_p((1 - p) * root, p, n_classes)), steep[:, None] * gradients
+
+
 def raising_direction(layers: Sequence[Layer], alpha: float, averaging: Averaging, fixed_mean: bool) -> NDArray | None:
     """(layer,) unit direction from equal ratios alpha in (0, 1) along which both n_eff rise at first; None if
     there is none.
@@ -208,11 +220,8 @@ def best_ratios(
     weight = np.array([1 - validation.real("weight_b", weight_b, 0, 1), weight_b], dtype=float)
 
     def loss(alphas):
-        alphas = np.clip(alphas, 0, 1)
-        n_eff, gradients = effective_with_gradients(layers, alphas, averaging)
-        root = np.sqrt(n_eff)
-        slope = weight * dF_p_dx((1 - p) * root, p, n_classes) * (1 - p) / (2 * np.where(root == 0, 1, root))
-        return -weight @ F_p((1 - p) * root, p, n_classes), -slope @ gradients
+        found, gradients = accuracies_with_gradients(layers, np.clip(alphas, 0, 1), p, n_classes, averaging)
+        return -weight @ found, -weight @ gradients
 
     room = min(mean, 1 - mean)
     starts = [np.full(len(layers), mean)]

@@ -5,7 +5,7 @@ that failed, and the right class has the sum of the weights of those that did no
 X ~ Bin(2 (n - n_o), 1 - p), Y ~ Bin(n_o, 1 - p) right votes: the right class wins iff X + 4 Y > 4 while a shared feature
 has failed (Y < n_o), iff X + 4 Y > 1 while only others have, and always when none has; ties are split evenly among the
 failed features of that weight. Beside the limit of many features (theory.closed_form) it is the other end of the map
-over (n, K): with many classes a shared feature that fails outvotes four others, and averaging weights hurts most.
+over (n, K): with many classes a shared feature that fails ties with four others that are right, and averaging weights hurts most.
 """
 
 from functools import reduce

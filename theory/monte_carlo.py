@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import validation
 from .closed_form import votes_p
 from .exact import integer_weights
-from .model import Tasks
+from .model import MEMBERSHIP, Tasks
 from .votes import Averaging, Votes
 
 MAX_DIMENSION = 4000  # of a random basis: an eighth of a gigabyte
@@ -185,9 +185,7 @@ def ideal_classifiers(tasks: Tasks, centres: NDArray) -> tuple[tuple[NDArray, ND
 
     w: (label, dimension), Phi: (feature,), features in the order of tasks.counts.
     """
-    own_a, own_b, both = tasks.counts
-    phi_a = np.r_[np.ones(own_a), np.zeros(own_b), np.ones(both)]
-    phi_b = np.r_[np.zeros(own_a), np.ones(own_b), np.ones(both)]
+    phi_a, phi_b = np.repeat(np.array(MEMBERSHIP, dtype=float), tasks.counts, axis=0).T
     labels, k = np.arange(label_count(tasks)), tasks.n_classes
     w_a = np.einsum("n,nld->ld", phi_a, centres) * (labels < k)[:, None]
     w_b = np.einsum("n,nld->ld", phi_b, centres) * (labels >= label_count(tasks) - k)[:, None]
@@ -202,13 +200,19 @@ def sample_features(
     right: (sample,) labels; classes: (K,) the labels a failed feature shows one of, drawn uniformly
     (theory.model).
     """
-    size, n_features, dimension = len(right), centres.shape[0], centres.shape[2]
-    failed = rng.random((size, n_features)) < p
-    shown = np.where(failed, classes[rng.integers(len(classes), size=failed.shape)], right[:, None])
-    x = centres[np.arange(n_features), shown]
+    n_features = len(centres)
+    x = centres[np.arange(n_features), shown_labels(right, classes, np.full(n_features, p), rng)]
     if sigma:
-        x += sigma * rng.standard_normal((size, n_features, dimension))
+        x += sigma * rng.standard_normal(x.shape)
     return x
+
+
+def shown_labels(right: NDArray, classes: NDArray, rates: NDArray, rng: np.random.Generator) -> NDArray:
+    """(sample, feature) the label that each feature shows: the right one, or one of the classes where it fails, with its own of
+    (feature,) probabilities.
+    """
+    failed = rng.random((len(right), len(rates))) < rates
+    return np.where(failed, classes[rng.integers(len(classes), size=failed.shape)], right[:, None])
 
 
 def _sampled(

@@ -12,7 +12,7 @@ theory.model,
 * The printed terms, F_p(sqrt2 (1 - p) n / sqrt(n + n_o)) and xi_2 = 0, are those of *output* averaging.
 * The conclusion xi_1 >= xi_2, equal iff n_o = n, survives in the limit of many weak features (n -> infinity, r and
   (1 - p) sqrt(n) fixed), and at fixed p and r < 1 for n large enough (theory.exponents).
-* It holds at no n >= 3 for every n_o, however: `reversed_difference`.
+* With two classes and 0 < p < 1 it holds at no n >= 3 for every n_o, however: `reversed_difference`.
 
 Proofs, and where averaging weights hurts, are in notebooks/theory, sections 4 and 5. The weight average's term of case 1 is already in
 Lin et al., arXiv 2309.17230 (n_s + n_s* + 14 n_so); new here are case 2, the threshold, all ratios, and what follows.

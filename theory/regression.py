@@ -16,7 +16,7 @@ off-diagonals and lambda are (up to terms common to all classes, which change no
     case 1: 2n - n_o features of weight 1, n_eff = 2n - n_o;   case 2, on a: a's n features of weight 1, n_eff = n.
 
 With the body averaged by one ratio alpha and the head by regression, a's own features carry 1 - alpha, b's own alpha,
-shared ones 1: at 1/2 this is the *output* average.
+shared ones 1: at 1/2 this is in case 1 the average of *outputs*, and in case 2, where b's own carry nothing, that of weights.
 
 **Proposition.** Let (o) both tasks have the same classes (case 1) or none in common (case 2), and only the tested task's classes
 compete; (i) the labels be uniform and
@@ -53,8 +53,8 @@ from scipy.linalg import LinAlgError, eigh, eigvalsh
 
 from . import validation
 from .model import MEMBERSHIP, OWN_CLASS, TASKS, Task, Tasks
-from .monte_carlo import credit, label_count
-from .trained import Setting, World, fit_head, sample_parts, sample_sums
+from .monte_carlo import label_count
+from .trained import Setting, World, credited, drawn_rows, fit_head, mean_and_error, sample_sums
 from .validation import Number
 from .votes import Votes
 
@@ -161,18 +161,19 @@ def trained_regression(
     shares = np.array([float(validation.real("alphas", alpha, 0, 1)) for alpha in ratios.values()])[:, None]
     k, labels = tasks.n_classes, label_count(tasks)
     masks, dimension = np.array(MEMBERSHIP, dtype=float).T, sum(tasks.counts) * labels
-    world = World.of(tasks, setting, max(setting.n_train, n_samples, (len(ratios) + 1) * n_test, 2 * dimension))
+    rows = max(setting.n_train, n_samples, drawn_rows(n_test, labels), 2 * dimension)
+    world = World.of(tasks, setting, rows)
     heads, grams = np.zeros((2, dimension, labels)), np.zeros((2, dimension, dimension))
     for task, first in enumerate((0, labels - k)):
         heads[task] = fit_head(world, masks[task], first, setting, rng).T
         (x,) = sample_sums(world, first + rng.integers(k, size=n_samples), first, masks[task : task + 1], rng)
         grams[task] = x.T @ x / n_samples
     merged = regression_average(heads[0], heads[1], grams[0], grams[1], ridge=ridge)
-    right = rng.integers(k, size=n_test)
     bodies = np.vstack([(1 - shares) * masks[0] + shares * masks[1], np.ones(len(MEMBERSHIP))])
-    mixed = [*((1 - share) * heads[0] + share * heads[1] for share in shares), merged]
-    credits: dict[str, NDArray] = {name: np.empty(n_test) for name in (*ratios, "regression")}
-    for part, sums in sample_parts(world, right, 0, bodies, rng):
-        for name, x, head in zip(credits, sums, mixed):
-            credits[name][part] = credit((x @ head)[:, :k], right[part])
-    return {name: (float(each.mean()), float(each.std(ddof=1) / np.sqrt(n_test))) for name, each in credits.items()}
+    mixed = dict(zip(ratios, (1 - shares[:, None]) * heads[0] + shares[:, None] * heads[1])) | {"regression": merged}
+
+    def scores_of(sums: NDArray) -> dict[str, NDArray]:
+        return {name: (x @ head)[:, :k] for (name, head), x in zip(mixed.items(), sums)}
+
+    credits = credited(world, 0, bodies, scores_of, n_test, rng)
+    return {name: mean_and_error(values) for name, values in credits.items()}

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from . import validation
-from .closed_form import dF_p_dx
 from .fronts import pareto
-from .layers import Layer, accuracies, effective_with_gradients
+from .layers import Layer, accuracies, accuracies_with_gradients
 from .votes import Averaging
 
 TICKS = 9  # ratios of a layer that starts are taken from
@@ -89,10 +88,8 @@ def _furthest(
 
     def slopes(unknown: NDArray) -> NDArray:
         alphas = np.clip(unknown[:-1], 0, 1)
-        n_eff, gradients = effective_with_gradients(layers, alphas, averaging)
-        root = np.sqrt(n_eff)
-        steep = dF_p_dx((1 - p) * root, p, n_classes) * (1 - p) / (2 * np.where(root == 0, 1, root))
-        return np.column_stack([steep[:, None] * gradients, -direction])
+        _, gradients = accuracies_with_gradients(layers, alphas, p, n_classes, averaging)
+        return np.column_stack([gradients, -direction])
 
     here = _reach(accuracies(layers, start[None], p, n_classes, averaging), reference, direction)[0]
     result = minimize(

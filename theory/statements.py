@@ -1,12 +1,11 @@
 """The table of single numbers that the notebook's sentences give: cases outside of what a statement claims."""
 
-from collections.abc import Iterator
-from fractions import Fraction
-
 import numpy as np
 
+from .cases import HALF, Rows
 from .exact import exact_task_accuracy
 from .exponents import harm_threshold
+from .fronts import gain
 from .layers import Layer, accuracies, raising_direction
 from .model import Tasks, average, same_labels, single_model
 from .overlap import graded_effective_features, overlap_of, projectors
@@ -15,10 +14,10 @@ from .regression import regression_votes
 RANDOM_CASES = 3000
 
 
-def statement_rows(rng: np.random.Generator) -> Iterator[dict]:
+def statement_rows(rng: np.random.Generator) -> Rows:
     """Rows of (statement, number, value)."""
     for statement, numbers in {
-        "same mean": _same_mean(),
+        "same mean": _same_mean(rng),
         "signs": _signs(),
         "partly common classes": _partly_common(),
         "unequal sizes": _unequal_sizes(),
@@ -28,11 +27,11 @@ def statement_rows(rng: np.random.Generator) -> Iterator[dict]:
             yield {"statement": statement, "number": number, "value": float(value)}
 
 
-def _same_mean() -> dict[str, float]:
+def _same_mean(rng: np.random.Generator) -> dict[str, float]:
     """Ratios of one mean where only the concepts differ: how many of random cases (shared part, ratio and three layers' q
-    drawn evenly; always the same ones) unequal ratios raise on both tasks, and what a step brings in one of them.
+    drawn evenly) unequal ratios raise on both tasks, and what a step brings in one of them.
     """
-    cases = np.random.default_rng(0).uniform(size=(RANDOM_CASES, 5))
+    cases = rng.uniform(size=(RANDOM_CASES, 5))
     raised = [
         raising_direction([Layer(10, shared, q) for q in of_layers], alpha, "weights", fixed_mean=True) is not None
         for shared, alpha, *of_layers in cases
@@ -78,13 +77,12 @@ def _partly_common() -> dict[str, float]:
 
 
 def _unequal_sizes() -> dict[str, float]:
-    """Accuracy on a of its own model and of averaged outputs where b's model is a small part of a's."""
+    """Accuracy, where b's model is a small part of a's and the tasks are one, of each model alone and of averaged outputs; and xi."""
     tasks, p = Tasks(5, 10, 2, 2, 5), 0.8
-    own, outputs = (
-        exact_task_accuracy(votes, p)
-        for votes in (single_model(tasks, "a", "a"), average(tasks, "outputs", Fraction(1, 2), "a"))
-    )
-    return {"p": p, "n_classes": 5, "n_a": 10, "n_b": 2, "own": own, "outputs": outputs}
+    votes = single_model(tasks, "a", "a"), single_model(tasks, "b", "b"), average(tasks, "outputs", HALF, "a")
+    own, own_b, outputs = (exact_task_accuracy(each, p) for each in votes)
+    found = {"p": p, "n_classes": 5, "n_a": 10, "n_b": 2, "own": own, "own_b": own_b, "outputs": outputs}
+    return found | {"gain": gain(tasks, "outputs", HALF, p, exact_task_accuracy)}
 
 
 def _fixed_p() -> dict[str, float]:
@@ -94,7 +92,7 @@ def _fixed_p() -> dict[str, float]:
     found["threshold"] = harm_threshold(p, k)
     for number, n in enumerate(sizes, 1):
         tasks = same_labels(n, round(shared * n), k)
-        votes = average(tasks, "weights", Fraction(1, 2), "a"), single_model(tasks, "a", "a")
+        votes = average(tasks, "weights", HALF, "a"), single_model(tasks, "a", "a")
         averaged, one = (1 - exact_task_accuracy(each, p) for each in votes)
         found |= {f"n_{number}": n, f"errors_{number}": averaged / one}
     return found

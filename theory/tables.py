@@ -7,23 +7,24 @@ compete), model ("single", "weights", "outputs"), method ("closed-form": limit o
 b's model).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from .cases import HALF, LABELS, ROUTES, Rows, models_of
 from .closed_form import effective_features
 from .exact import exact_task_accuracy
-from .fronts import closed_form_accuracy, front, gain
+from .fronts import front, gain
 from .layer_tables import layered_front_rows, layered_gain_rows, layered_optimum_rows, layered_sampled_rows
 from .model import Tasks, average, disjoint_labels, same_labels, single_model
 from .monte_carlo import simulate_accuracy, simulate_features
 from .proposition import proposition_5_1
 from .statements import statement_rows
 from .trained import Setting, trained_accuracies
-from .votes import AVERAGINGS, Votes
+from .votes import AVERAGINGS
 from .wider_tables import (
     condition_rows,
     exponent_rows,
@@ -37,18 +38,8 @@ from .wider_tables import (
     regression_rows,
 )
 
-Rows = Iterator[dict]
-HALF = Fraction(1, 2)
-LABELS = {"identical": same_labels, "disjoint": disjoint_labels}
 ALL_COMPETE = "disjoint, all compete"
-ROUTES = {"closed-form": closed_form_accuracy, "exact": exact_task_accuracy}
 PAPER: dict[str, Any] = {"n": 20, "p": 0.8, "n_classes": 5}  # the size at which the effects are easily seen
-
-
-def _models(tasks: Tasks, all_labels: bool = False) -> dict[str, Votes]:
-    """Votes on task a of its own model and of both averages at alpha = 1/2."""
-    averages = {averaging: average(tasks, averaging, HALF, "a", all_labels) for averaging in AVERAGINGS}
-    return {"single": single_model(tasks, "a", "a", all_labels)} | averages
 
 
 def accuracy_rows(rng: np.random.Generator) -> Rows:
@@ -57,7 +48,7 @@ def accuracy_rows(rng: np.random.Generator) -> Rows:
     for labels, n_o in product(LABELS, range(n + 1)):
         tasks = LABELS[labels](n, n_o, k)
         base = PAPER | {"n_o": n_o, "labels": labels}
-        for model, votes in _models(tasks).items():
+        for model, votes in models_of(tasks).items():
             n_eff = float(effective_features(votes.counts, votes.weights))
             for method, route in ROUTES.items():
                 yield base | _result(model, method, float(route(votes, p)), None, n_eff)
@@ -67,7 +58,7 @@ def accuracy_rows(rng: np.random.Generator) -> Rows:
         if n_o % 5 == 0 or n_o == 14:
             fitted = trained_accuracies(tasks, Setting(p, sigma=0.01, n_train=3000), 0.5, 10_000, rng)
             for model, (estimate, stderr) in fitted.items():
-                votes = _models(tasks)[model]
+                votes = models_of(tasks)[model]
                 yield base | _result(
                     model, "trained", estimate, stderr, float(effective_features(votes.counts, votes.weights))
                 )
@@ -117,7 +108,7 @@ def growth_rows(rng: np.random.Generator) -> Rows:
         for labels, make in LABELS.items():
             tasks = make(n, n_o, PAPER["n_classes"])
             for method, route in ROUTES.items():
-                found = {model: route(votes, p) for model, votes in _models(tasks).items()}
+                found = {model: route(votes, p) for model, votes in models_of(tasks).items()}
                 for model, accuracy in found.items():
                     row = {
                         "n": n,
@@ -153,7 +144,7 @@ def trained_rows(rng: np.random.Generator) -> Rows:
     n, n_o, p, k = 6, 4, 0.75, 4
     for labels, make in (LABELS | {ALL_COMPETE: disjoint_labels}).items():
         tasks, all_labels = make(n, n_o, k), labels == ALL_COMPETE
-        exact = {model: exact_task_accuracy(votes, p) for model, votes in _models(tasks, all_labels).items()}
+        exact = {model: exact_task_accuracy(votes, p) for model, votes in models_of(tasks, all_labels).items()}
         base = {"n": n, "n_o": n_o, "p": p, "n_classes": k, "labels": labels}
         for sigma, n_train, draw in product((0.0, 0.03, 0.1, 0.3), (100, 400, 1600, 6400), range(3)):
             fitted = trained_accuracies(tasks, Setting(p, sigma, n_train), 0.5, 5_000, rng, all_labels)

@@ -9,7 +9,8 @@ model's own classes this changes nothing; where classes of different models comp
 counts -1/K against the others of them, which theory.model's vote weights leave out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,12 @@ from scipy.optimize import minimize
 from . import validation
 from .closed_form import votes_p
 from .model import MEMBERSHIP, Tasks, naive_bayes_weight
-from .monte_carlo import credit, label_count
-from .votes import Votes
+from .monte_carlo import credit, label_count, shown_labels
+from .votes import Averaging, Votes
 
 TEST_CHUNK = 20_000
 CHUNK_VALUES = 50_000  # numbers of one chunk of samples: they fit the cache
+Average = tuple[Averaging, NDArray]  # of what, and the (model,) ratios
 MAX_VALUES = 250_000_000  # numbers of one array: two gigabytes
 
 
@@ -140,27 +142,22 @@ def trained_accuracies(
     n_test = validation.integer("n_test", n_test, 2)
     alpha = float(validation.real("alpha", alpha, 0, 1))
     validation.generator(rng)
-    rows = max(setting.n_train, 3 * min(n_test, TEST_CHUNK), 2 * label_count(tasks))
+    rows = max(setting.n_train, drawn_rows(n_test, label_count(tasks)), 2 * label_count(tasks))
     world = World.of(tasks, setting, rows, all_labels)
-    masks, mix = (
-        np.array(MEMBERSHIP, dtype=float).T,
-        np.array([1 - alpha, alpha]),
-    )  # masks: (task, group), Phi_a and Phi_b
+    masks, mix = np.array(MEMBERSHIP, dtype=float).T, np.array([1 - alpha, alpha])  # (task, group): Phi_a and Phi_b
     starts = (0, world.n_labels - world.n_classes)
-    w = np.stack([fit_head(world, phi, first, setting, rng) for phi, first in zip(masks, starts)])
-    credits: dict[str, list[NDArray]] = {"single": [], "weights": [], "outputs": []}
-    for task, first in enumerate(starts):
+    heads = np.stack([fit_head(world, phi, first, setting, rng) for phi, first in zip(masks, starts)])
+    credits = defaultdict(list)
+    for first, alone in zip(starts, np.eye(2)):
         own = slice(None) if all_labels else slice(first, first + world.n_classes)
-        for size in _chunks(n_test):
-            right = rng.integers(world.n_classes, size=size)
-            bodies = np.vstack([masks, mix @ masks])
-            for part, sums in sample_parts(world, first + right, first, bodies, rng):
-                alone = [x @ w[i, own].T for i, x in enumerate(sums[:2])]
-                averaged = sums[2] @ np.tensordot(mix, w[:, own], 1).T
-                scores = {"single": alone[task], "weights": averaged, "outputs": mix[0] * alone[0] + mix[1] * alone[1]}
-                for name, each in scores.items():
-                    credits[name].append(credit(each, right[part] + (first if all_labels else 0)))
-    return {name: _mean_and_error(np.concatenate(values)) for name, values in credits.items()}
+        averages: dict[str, Average] = {
+            "single": ("outputs", alone),
+            "weights": ("weights", mix),
+            "outputs": ("outputs", mix),
+        }
+        for name, values in tested(world, first, masks, heads[:, own], averages, n_test, rng).items():
+            credits[name].append(values)
+    return {name: mean_and_error(np.concatenate(values)) for name, values in credits.items()}
 
 
 def trained_task_accuracies(
@@ -184,7 +181,7 @@ def trained_task_accuracies(
     rates = tuple(np.broadcast_to(votes_p(one, setting.p), len(groups)).tolist())
     _check_says(rates, [say for _, say in groups], k)
     masks = np.array([used_by for used_by, _ in groups], dtype=float).T
-    rows = max(setting.n_train, (len(masks) + len(votes)) * min(n_test, TEST_CHUNK), len(masks) * k)
+    rows = max(setting.n_train, drawn_rows(n_test, k), len(masks) * k)
     world = World(one.counts, rates, k, k, setting.sigma, False, rows)
     heads = np.stack(
         [
@@ -192,19 +189,58 @@ def trained_task_accuracies(
             for phi, has in zip(masks, knows)
         ]
     )
-    merged = [name for name, each in votes.items() if each.mixture and each.mixture.averaging == "weights"]
-    bodies = np.vstack([masks, *(shares[name] @ masks for name in merged)])
-    credits: dict[str, list[NDArray]] = {name: [] for name in votes}
-    for size in _chunks(n_test):
-        right = rng.integers(k, size=size)
-        for part, sums in sample_parts(world, right, 0, bodies, rng):
-            for name, ratios in shares.items():
-                if name in merged:
-                    scores = sums[len(masks) + merged.index(name)] @ np.tensordot(ratios, heads, 1).T
-                else:
-                    scores = sum(ratio * x @ head.T for ratio, x, head in zip(ratios, sums, heads) if ratio)
-                credits[name].append(credit(scores, right[part]))
-    return {name: _mean_and_error(np.concatenate(values)) for name, values in credits.items()}
+    averages = {name: (each.mixture.averaging, shares[name]) for name, each in votes.items() if each.mixture}
+    credits = tested(world, 0, masks, heads, averages, n_test, rng)
+    return {name: mean_and_error(values) for name, values in credits.items()}
+
+
+def tested(
+    world: World,
+    first: int,
+    masks: NDArray,
+    heads: NDArray,
+    averages: Mapping[str, Average],
+    n_test: int,
+    rng: np.random.Generator,
+) -> dict[str, NDArray]:
+    """name -> (n_test,) credits, on fresh samples of the task whose labels begin at `first`, of averages of models: of weights (the
+    averaged head on the averaged body) or of outputs (each model's own scores).
+
+    masks: (model, group) the bodies; heads: (model, class, dimension), of the classes that compete.
+    """
+    merged = [name for name, (averaging, _) in averages.items() if averaging == "weights"]
+    bodies = np.vstack([masks, *(averages[name][1] @ masks for name in merged)])
+
+    def scores_of(sums: NDArray) -> dict[str, NDArray]:
+        body = dict(zip(merged, sums[len(masks) :]))
+        return {
+            name: body[name] @ np.tensordot(ratios, heads, 1).T
+            if name in body
+            else sum(ratio * x @ head.T for ratio, x, head in zip(ratios, sums, heads) if ratio)
+            for name, (_, ratios) in averages.items()
+        }
+
+    return credited(world, first, bodies, scores_of, n_test, rng)
+
+
+def credited(
+    world: World,
+    first: int,
+    bodies: NDArray,
+    scores_of: Callable[[NDArray], Mapping[str, NDArray]],
+    n_test: int,
+    rng: np.random.Generator,
+) -> dict[str, NDArray]:
+    """name -> (n_test,) credits, on fresh samples of the task whose labels begin at `first`, of what `scores_of` makes of the
+    (body, sample, dimension) sums: name -> (sample, class) scores of the classes that compete.
+    """
+    found, offset = defaultdict(list), first if world.all_labels else 0
+    for start in range(0, n_test, TEST_CHUNK):
+        right = rng.integers(world.n_classes, size=min(TEST_CHUNK, n_test - start))
+        for part, sums in sample_parts(world, first + right, first, bodies, rng):
+            for name, scores in scores_of(sums).items():
+                found[name].append(credit(scores, offset + right[part]))
+    return {name: np.concatenate(values) for name, values in found.items()}
 
 
 def _models(votes: Votes) -> tuple[tuple[tuple[tuple[int, ...], float], ...], tuple[int, ...]]:
@@ -240,8 +276,9 @@ def _check_says(rates: tuple[float, ...], says: list[float], k: int) -> None:
         )
 
 
-def _chunks(n_test: int) -> list[int]:
-    return [min(TEST_CHUNK, n_test - start) for start in range(0, n_test, TEST_CHUNK)]
+def drawn_rows(n_test: int, n_labels: int) -> int:
+    """As how many vectors of features times labels the labels that test samples show count (`World`): all of a chunk are drawn at once."""
+    return -(-min(n_test, TEST_CHUNK) // n_labels)
 
 
 def sample_sums(world: World, right: NDArray, first: int, shares: ArrayLike, rng: np.random.Generator) -> NDArray:
@@ -263,9 +300,8 @@ def sample_parts(
     sqrt(n_g) times the size.
     """
     n_features, size = sum(world.counts), len(right)
-    failed = rng.random((size, n_features)) < np.repeat(world.rates, world.counts)
-    low, number = (0, world.n_labels) if world.all_labels else (first, world.n_classes)
-    shown = np.where(failed, low + rng.integers(number, size=failed.shape), right[:, None])
+    classes = np.arange(world.n_labels) if world.all_labels else first + np.arange(world.n_classes)
+    shown = shown_labels(right, classes, np.repeat(world.rates, world.counts), rng)
     group = np.repeat(np.arange(len(world.counts)), world.counts)
     place = group * world.dimension + np.arange(n_features) * world.n_labels + shown  # in a sample's (group, dimension)
     scale, shares = world.sigma * np.sqrt(world.counts)[:, None], np.asarray(shares, dtype=float)
@@ -288,5 +324,6 @@ def sample_parts(
         yield part, sums
 
 
-def _mean_and_error(values: NDArray) -> tuple[float, float]:
+def mean_and_error(values: NDArray) -> tuple[float, float]:
+    """The mean of (sample,) values, two or more, and its standard error."""
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))

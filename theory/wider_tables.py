@@ -2,13 +2,14 @@
 own p per group of features and noise, a ratio per feature. One function per CSV file of results/theory, columns as in theory.tables.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from .cases import HALF, LABELS, ROUTES, Rows, models_of
 from .closed_form import clt_task_accuracy
 from .exact import exact_accuracy, exact_task_accuracy
 from .exponents import harm_threshold
@@ -21,10 +22,7 @@ from .regression import regression_votes, trained_regression
 from .trained import Setting, trained_task_accuracies
 from .votes import AVERAGINGS, Features, Votes
 
-Rows = Iterator[dict]
-HALF = Fraction(1, 2)
 RATIOS = 20  # steps of the single ratios from which the best is taken
-LABELS = {"identical": same_labels, "disjoint": disjoint_labels}
 
 
 def finite_rows(rng: np.random.Generator) -> Rows:
@@ -56,9 +54,7 @@ def many_class_rows(rng: np.random.Generator) -> Rows:
 def _many_class_rows(n: int, p: float, n_o: int) -> Rows:
     limit: dict[str, Any] | None = None  # of many classes: that of any K
     for k in (2, 3, 5, 10, 20, 50, 100, 300, 1000, None):
-        tasks = same_labels(n, n_o, k or 2)
-        votes = {"single": single_model(tasks, "a", "a")}
-        votes |= {averaging: average(tasks, averaging, HALF, "a") for averaging in AVERAGINGS}
+        votes = models_of(same_labels(n, n_o, k or 2))
         limit = limit or {model: many_class_accuracy(each, p) for model, each in votes.items()}
         exact = limit if k is None else {model: exact_task_accuracy(each, p) for model, each in votes.items()}
         row: dict[str, Any] = {"n": n, "n_o": n_o, "p": p, "n_classes": k}
@@ -217,7 +213,7 @@ def condition_rows(rng: np.random.Generator) -> Rows:
 
 
 def _regression_answers(labels: str, tasks: Tasks, p: float) -> Rows:
-    for method, route in {"exact": exact_task_accuracy, "closed-form": closed_form_accuracy}.items():
+    for method, route in ROUTES.items():
         for model, (votes, alpha) in _regression_votes(tasks, _best_ratio(tasks, p, route)).items():
             yield _regression_row(labels, tasks, p, model, alpha, method, (float(route(votes, p)), None))
 

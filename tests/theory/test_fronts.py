@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import theory
 from theory.exact import exact_task_accuracy
-from theory.fronts import closed_form_accuracy, front, gain, hypervolume, pareto
+from theory.fronts import closed_form_accuracy, crossings, front, gain, hypervolume, pareto
 from theory.model import Tasks, disjoint_labels, same_labels
 
 QUARTERS = [Fraction(i, 4) for i in range(5)]
@@ -92,3 +92,9 @@ def test_fronts_without_points_or_with_nan_are_refused(points):
         front(same_labels(4, 2, 3), "weights", [], 0.5)
     with pytest.raises(ValueError, match="reference must be two finite numbers"):
         hypervolume([[0.1, 0.2]], (0, np.nan))
+
+
+def test_crossings_are_where_straight_pieces_change_their_sign():
+    assert crossings([0, 1, 2, 4], [1, -1, 0, 3]).tolist() == [0.5], "a point at 0 is none"
+    assert crossings([0, 1, 3], [-1, 3, -1]) == pytest.approx([0.25, 2.5])
+    assert not crossings([0, 1], [1, 2]).size

@@ -135,6 +135,8 @@ def test_its_effective_features(n, n_o):
     for task in ("a", "b"):
         assert n_eff(disjoint_labels(n, n_o, 5), task) == pytest.approx(n)
     assert n_eff(same_labels(n, n_o, 5), "a", "single") == pytest.approx(2 * n**2 / (n + n_o)), "the output average"
+    of_weights = (n + n_o) ** 2 / (n + 3 * n_o)
+    assert n_eff(disjoint_labels(n, n_o, 5), "a", "single") == pytest.approx(of_weights), "the weight average"
 
 
 def test_it_fails_where_shared_directions_are_used_in_opposite_ways():

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from math import comb
 
 import numpy as np
 import pytest
@@ -58,15 +59,19 @@ def test_a_feature_of_m_of_t_models_votes_m_squared(t):
 
 
 @given(r=st.floats(0.001, 0.999))
-def test_three_models_with_independent_features_never_lose_and_two_do(r):
-    """n_eff / n - 1 = 2 (1-r) / (1 + 14 r + 12 r^2), and a common core hurts from r = 1 / (T (T - 1)) on."""
+def test_three_models_or_more_with_independent_features_never_lose_and_two_do(r):
+    """The formula of the notebook, section 11, against binomial counts; and a common core hurts from r = 1 / (T (T - 1)) on."""
 
     def kish(counts):  # times in use -> features
         total, squares = (sum(c * m ** (2 * power) for m, c in counts.items()) for power in (1, 2))
         return total**2 / squares
 
-    three = kish({1: 3 * (1 - r) ** 2, 2: 3 * r * (1 - r), 3: r**2})
-    assert three - 1 == pytest.approx(2 * (1 - r) / (1 + 14 * r + 12 * r**2))
+    for t in (2, 3, 4, 8):
+        independent = kish({m: comb(t, m) * r ** (m - 1) * (1 - r) ** (t - m) for m in range(1, t + 1)})
+        gain = (t - 1) * (1 - r) * (1 + 2 * (t - 3) * r + (t - 2) * (t - 3) * r**2)
+        below = 1 + 7 * (t - 1) * r + 6 * (t - 1) * (t - 2) * r**2 + (t - 1) * (t - 2) * (t - 3) * r**3
+        assert independent - 1 == pytest.approx(gain / below, abs=1e-12)
+        assert independent > 1 or (t == 2 and r >= 0.5)
     for t in (2, 3, 5):
         core = kish({1: t * (1 - r), t: r})
         if abs(r - 1 / (t * (t - 1))) > 1e-6:
