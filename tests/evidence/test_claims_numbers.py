@@ -379,6 +379,11 @@ def test_overlap_is_held_against_what_averaging_a_layer_adds():
     assert theory.by_share(found) == pytest.approx(-1.0) and theory.by_depth(found) == pytest.approx(1.0)
     with pytest.raises(theory.NoUnit):
         theory.by_prediction(found)
+    # no class in common, two of four features shared: votes of two features weigh 1 and of two 2, so that 3.6 of 4 are effective
+    assert theory.apart_gain(4, 4, 2.0) == pytest.approx((2 + 2 * 2) ** 2 / (2 + 2 * 4) / 4 - 1)
+    assert theory.apart_gain(4, 8, 0.0) == 0.0 and theory.apart_gain(4, 4, 4.0) == 0.0 > theory.apart_gain(4, 8, 4.0)
+    of_apart = [theory.apart_gain(4, 8, s2) for s2 in (3.0, 2.0, 1.0)]
+    assert theory.by_apart(found) == pytest.approx(stats.spearmanr(of_apart, [0.0, 1.0, 2.0]).statistic)
     assert theory.beyond_depth(agree["rlhf"]["rsf"]) == 0.0 and theory.beyond_depth(oppose["rlhf"]["rsf"]) == -2.0
     equal = theory.predicted_gain(4, 4, 3.0, 2.0)
     assert equal == pytest.approx((8 + 2 * 3) ** 2 / (8 + 12 * 3 + 2 * 2) / 4 - 1)

@@ -218,6 +218,8 @@ CLAIMS: tuple[Claim, ...] = (
                 IN_TAXES, deciding=False),
             theory.OfLayers("rank correlation over layers: predicted above depth as a predictor of the measured gain",
                 theory.beyond_depth, deciding=False),
+            theory.OfLayers("rank correlation over layers: predicted loss, as if the tasks had no class in common, and measured gain",
+                theory.by_apart, deciding=False),
             theory.OfLayers("rank correlation over layers: depth and measured gain", theory.by_depth, deciding=False),
             theory.OfLayers("rank correlation over layers: share of directions in common and measured gain", theory.by_share,
                 deciding=False),

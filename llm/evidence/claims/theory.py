@@ -144,6 +144,18 @@ def predicted_gain(n_a: int, n_b: int, s2: float, s4: float) -> float:
     return (n_a + n_b + 2 * s2) ** 2 / (n_a + n_b + 12 * s2 + 2 * s4) / (n_a * n_b) ** 0.5 - 1
 
 
+def by_apart(overlap: Mapping) -> float:
+    """`by_prediction` as if the tasks had no class in common, where theory predicts a loss in every layer (`theory.overlap`, case 2)."""
+    layers = ((*layer["ranks"], layer["s2"]) for layer in overlap["layers"].values())
+    return _ranked([apart_gain(n_a, n_b, s2) for n_a, n_b, s2 in layers], overlap)
+
+
+def apart_gain(n_a: int, n_b: int, s2: float) -> float:
+    """`predicted_gain` with no class in common: at most 0, and 0 where no direction or the whole of both is in common."""
+    kept = [(n + s2) ** 2 / (n * (n + 3 * s2)) for n in (n_a, n_b)]
+    return (kept[0] * kept[1]) ** 0.5 - 1
+
+
 def by_sign(overlap: Mapping) -> float:
     """The share of the layers in which the predicted and the measured gain have the same sign, less that of the others: from -1 to 1."""
     predicted = [layer["predicted"] for layer in overlap["layers"].values()]
