@@ -1,5 +1,7 @@
 """The one exception that the command line turns into a sentence, and what other exceptions bring to it."""
 
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Bad input. Its text is one sentence that names the argument, its value and what is allowed; exit code 2."""
@@ -16,13 +18,22 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def dimensions(shape: Iterable[int]) -> str:
+    """A tensor's shape as a sentence shows it."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
 def one_sentence(error: Exception) -> str | None:
-    """How an exception is reported: bad input, a missing package, a failure of the disk, training that diverges; None for others."""
+    """How an exception is reported: bad input, a missing package, a failure of the disk, a device whose memory is full, training that
+    diverges; None for others.
+    """
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename is not None else ""
         return f"{place}{error.strerror or first_line(error)}"
     if isinstance(error, ModuleNotFoundError):
         return not_installed(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        return f"the device's memory is full ({first_line(error)}); give a smaller batch, or a device with more"
     return str(error) if isinstance(error, UserError | FloatingPointError) else None
 
 

@@ -22,7 +22,7 @@ def group_movement(
     """
     squares: dict[str, list[float]] = {}
     for name, group in assign(list(theta), BY_LAYER).items():
-        before, after = theta_0[name].double(), theta[name].double()
+        before, after = theta_0[name].cpu().double(), theta[name].cpu().double()  # MPS has no fp64
         square = squares.setdefault(group, [0.0, 0.0])
         square[0] += (after - before).square().sum().item()
         square[1] += before.square().sum().item()
@@ -46,11 +46,11 @@ def what_moved(pair: Pair) -> dict:
     changed, weights, kinds = 0, 0, set()
     bins, effects = torch.zeros(len(STEPS) + 1), {alpha: Effect() for alpha in SAVED_AT}
     for name, (low, high) in found.items():
-        kind, size = pair.stored.get(name, high.dtype), low.numel()
+        kind, size = pair.kind(name), low.numel()
         kinds.add(str(kind).removeprefix("torch."))
         changed, weights = changed + int((low != high).sum()), weights + size
         stride = STRIDE if size > _ALL else 1
-        before, after = (tensor.reshape(-1)[::stride].double().cpu() for tensor in (low, high))
+        before, after = (tensor.reshape(-1)[::stride].cpu().double() for tensor in (low, high))
         bins += in_steps(before, after, kind) * (size / len(before))
         for alpha, effect in effects.items():
             count_saved(effect, before, after, alpha, kind, size)
@@ -79,8 +79,8 @@ def saved_effect(
     for name, _, high in pair.tensors():
         low, average = theta_0[name], made[name]
         stride = STRIDE if low.numel() > WHOLE else 1
-        flat = [tensor.reshape(-1)[::stride].double().cpu() for tensor in (low, high, average)]
-        rounded = _as_stored(flat[2], pair.stored.get(name, high.dtype))
+        flat = [tensor.reshape(-1)[::stride].cpu().double() for tensor in (low, high, average)]
+        rounded = _as_stored(flat[2], pair.kind(name))
         if ratios is None:
             (exact := Effect()).add(flat[0], flat[1], flat[2], 0.0)
             ratio = exact.alpha or 0.0
@@ -110,12 +110,15 @@ def in_steps(before: torch.Tensor, after: torch.Tensor, kind: torch.dtype) -> to
 
 
 def last_place(values: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
-    """The unit in the last place of fp64 values in the type `kind`: 2^(exponent - bits of the fraction), subnormals included."""
+    """The unit in the last place of fp64 values in the type `kind`: 2^(exponent - bits of the fraction), that of 0 and of subnormals
+    included, the smallest there is.
+    """
     information = torch.finfo(kind)
     _, exponent = torch.frexp(values)
     bits = round(-torch.log2(torch.tensor(information.eps, dtype=torch.float64)).item())
     lowest = round(torch.log2(torch.tensor(information.tiny, dtype=torch.float64)).item())
-    return torch.ldexp(torch.ones_like(values), (exponent - 1).clamp(min=lowest) - bits)
+    exponent = torch.where(values == 0, lowest, exponent - 1).clamp(min=lowest)
+    return torch.ldexp(torch.ones_like(values), exponent - bits)
 
 
 def labels_of() -> list[str]:

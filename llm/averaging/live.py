@@ -5,11 +5,12 @@ many units in the last place wherever the two terms nearly cancel; and fp64 give
 """
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, dimensions
 from ..grouping import check_ratio, role
 from .merge import Blocks, Merge, merge_named
 from .merge.linear import LINEAR
@@ -38,7 +39,7 @@ def average(
     """
     merge = _merge(method)
     per_name = _checked(theta_0, theta, ratios, merge.most)
-    _check_finite(theta_0, {n: high for n, high in theta.items() if not merge.of(n).copies(per_name[n])})
+    check_finite(theta_0, {n: high for n, high in theta.items() if not merge.of(n).copies(per_name[n])})
     result: dict[str, Tensor] = {}
     owners = tied(theta)
     _check_tied(owners, theta_0, "theta_0")
@@ -59,12 +60,15 @@ def mix_(
     ratios: float | Mapping[str, float],
     method: str | Merge = "ma",
     theta_pre: Mapping[str, Tensor] | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """`average` written into a live module's parameters and persistent buffers; a tied weight once.
 
     The result is rounded to the module's own dtypes. theta_0 and theta need only the first of a tied weight's
-    names (the embeddings'). Either may be the module's own state dict; else they share no memory with it.
-    Raises UserError if a tensor of the module is in neither model, or as `average` does.
+    names (the embeddings'). Either may be the module's own state dict; else they share no memory with it. names: tensor -> what it is
+    called in files, by which a method with random numbers draws them, where that is another name.
+    Raises UserError, before anything is written, if a tensor of the module is in neither model, or as `average` does but for NaN and
+    infinities, which are not looked for.
     """
     live = module.state_dict(keep_vars=True)
     owners = tied(live)
@@ -84,9 +88,13 @@ def mix_(
     per_name = _checked(left, right, ratios, merge.most)
     for name, target in targets.items():
         if target.shape != theta[name].shape:
-            shapes = f"{_shape(target)} in the module and {_shape(theta[name])} in theta"
+            shapes = f"{dimensions(target.shape)} in the module and {dimensions(theta[name].shape)} in theta"
             raise UserError(f"{name} has shape {shapes}.")
-        _mix_named(target, name, (theta_0, theta, theta_pre), per_name[name], merge)
+        _check_whole(name, theta_0[name], theta[name])
+        if merge.of(name).third:
+            _of(theta_pre, name, target)
+    for name, target in targets.items():
+        _mix_named(target, name, (theta_0, theta, theta_pre), per_name[name], merge, names.get(name, name))
 
 
 def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -116,7 +124,7 @@ def _check_tied(owners: Mapping[str, str], state: Mapping[str, Tensor], side: st
             )
 
 
-def _check_finite(theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> None:
+def check_finite(theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> None:
     """UserError where a tensor holds NaN, or an infinity that the other model has not in its place (as masks have)."""
     for name, high in theta.items():
         low = theta_0[name].to(high.device)
@@ -136,8 +144,8 @@ def _of(theta_pre: Mapping[str, Tensor] | None, name: str, like: Tensor) -> Tens
     if theta_pre is None:
         raise UserError("theta_pre is missing; the method needs it.")
     if name not in theta_pre or theta_pre[name].shape != like.shape:
-        found = _shape(theta_pre[name]) if name in theta_pre else "none"
-        raise UserError(f"{name} has shape {found} in theta_pre and {_shape(like)} in theta.")
+        found = dimensions(theta_pre[name].shape) if name in theta_pre else "none"
+        raise UserError(f"{name} has shape {found} in theta_pre and {dimensions(like.shape)} in theta.")
     return theta_pre[name]
 
 
@@ -151,7 +159,7 @@ def _checked(
         raise UserError(f"{one_sided[0]} is a tensor of {where} only; both models must have the same.")
     for name, tensor in theta.items():
         if tensor.shape != theta_0[name].shape:
-            shapes = f"{_shape(theta_0[name])} in theta_0 and {_shape(tensor)} in theta"
+            shapes = f"{dimensions(theta_0[name].shape)} in theta_0 and {dimensions(tensor.shape)} in theta"
             raise UserError(f"{name} has shape {shapes}.")
     if not isinstance(ratios, Mapping):
         check_ratio("ratios", ratios, most)
@@ -164,12 +172,14 @@ def _checked(
     return {name: float(ratio) for name, ratio in ratios.items()}
 
 
-def _mix_named(target: Tensor, name: str, models: tuple, ratio: float, merge: Merge) -> None:
-    """`mix_into` of the tensor of that name of theta_0, theta and, where the method takes it, theta_pre."""
+def _mix_named(target: Tensor, name: str, models: tuple, ratio: float, merge: Merge, drawn: str = "") -> None:
+    """`mix_into` of the tensor of that name of theta_0, theta and, where the method takes it, theta_pre. drawn: by which name random
+    numbers are drawn, if not by its own.
+    """
     theta_0, theta, theta_pre = models
     own = merge.of(name)
     third = _of(theta_pre, name, target) if own.third else None
-    mix_into(target, theta_0[name], theta[name], ratio, own, name, theta_pre=third)
+    mix_into(target, theta_0[name], theta[name], ratio, own, drawn or name, theta_pre=third)
 
 
 def mix_into(
@@ -183,9 +193,7 @@ def mix_into(
     theta_pre: Tensor | None = None,
 ) -> None:
     """target <- the two merged at the ratio, block by block, computed in `wide`; UserError for whole numbers that differ."""
-    if not theta.is_floating_point() or not theta_0.is_floating_point():
-        if not torch.equal(theta_0, theta.to(theta_0.device)):
-            raise UserError(f"{name}, of type {theta.dtype}, differs and cannot be averaged.")
+    if _check_whole(name, theta_0, theta):
         target.copy_(theta)
     elif merge.copies(ratio):
         target.copy_(theta if ratio else theta_0)
@@ -212,5 +220,10 @@ def mix_into(
             target.copy_(out.view(target.shape))
 
 
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "scalar"
+def _check_whole(name: str, theta_0: Tensor, theta: Tensor) -> bool:
+    """Whether the tensors are of whole numbers or booleans; UserError where they differ then."""
+    if theta.is_floating_point() and theta_0.is_floating_point():
+        return False
+    if not torch.equal(theta_0, theta.to(theta_0.device)):
+        raise UserError(f"{name}, of type {theta.dtype}, differs and cannot be averaged.")
+    return True

@@ -15,8 +15,9 @@ from ..files import described_file
 from ..grouping import Grouping, assign, role
 from ..models.folder import ModelFolder, notes_on_base, read_folder
 from ..models.loading import dtype_on, load_model, load_tokenizer, require_finite
-from .files.compatible import check_config, check_tokenizers, note_on_templates
-from .files.copies import decides
+from ..models.names import stored_names
+from .files.compatible import chat_template, check_config, check_tokenizers, note_on_templates
+from .files.copies import decides, has_tokenizer
 from .live import tied
 from .soup import Soup, mean, repeated
 
@@ -26,17 +27,23 @@ TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16
 
 @dataclass(frozen=True)
 class Pair:
-    """model: theta_0's, in evaluation mode. theta: the other's state dict. tokenizer: theta's. notes: sentences. stored: tensor ->
-    the type that an average of it is saved in, theta's (with an adapter theta_0's); missing where neither folder has the name.
-    theta_pre: the state dict of the model that theta_0 was tuned from, if it was asked for.
+    """model: theta_0's, in evaluation mode. theta: the other's state dict. tokenizer: theta's. notes: sentences. kinds: stored tensor ->
+    the type that an average of it is saved in, theta's (with an adapter theta_0's). names: tensor -> what it is called there;
+    missing where the folders have it in another way. theta_pre: the state dict of the model that theta_0 was tuned from, if it was
+    asked for.
     """
 
     model: torch.nn.Module
     theta: dict[str, torch.Tensor]
     tokenizer: Any
     notes: list[str]
-    stored: Mapping[str, torch.dtype] = field(default_factory=dict)
+    kinds: Mapping[str, torch.dtype] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     theta_pre: Mapping[str, torch.Tensor] | None = None
+
+    def kind(self, name: str) -> torch.dtype:
+        """The type that an average of a tensor is saved in: its own in memory where the folders have it in another way."""
+        return self.kinds.get(self.names.get(name, name), self.theta[name].dtype)
 
     def exchange(self) -> None:
         """Give the model theta's weights and the state dict theta_0's, without copying any; and back again."""
@@ -107,11 +114,11 @@ def load_pair(
     if soup.others:
         folders = [read_folder(path, name) for path, name in zip(soup.others, soup.names, strict=True)]
         state = _soup([state, *(_state(base, folder, wanted, match, notes, state) for folder in folders)], soup)
-    state = {name: tensor.detach().to(device) for name, tensor in state.items()}
+    state = _moved(state, device)
     before = None
     if theta_pre is not None:
         pre = _state(base, _full_model(theta_pre, "theta-pre"), wanted, match, notes, state)
-        before = {name: one.to(device) for name, one in pre.items()}
+        before = _moved(pre, device)
     model = load_model(theta_0, device, wanted, "theta-0", notes.append)
     name, own = next(iter(_per_token(model).items()))
     old = _resize(model, len(state.get(name, own)), match.vocab == "union", notes)
@@ -121,14 +128,17 @@ def load_pair(
     _check_shapes(model.state_dict(), state, ("theta-0", "theta"))
     for name, tensor in _per_token(model).items():
         tensor[old:] = state[name][old:]
-    has_own = any(theta.glob("tokenizer*"))
-    stored = {
+    kinds = {
         name: kind
         for folder in ((base,) if other.is_adapter else (base, other))
         for name, one in folder.tensors.items()
         if (kind := TYPES.get(one.dtype))
     }
-    return Pair(model, state, load_tokenizer(theta if has_own else theta_0), list(dict.fromkeys(notes)), stored, before)
+    names = stored_names(model, kinds)
+    tokenizer = load_tokenizer(theta if has_tokenizer(theta) else theta_0)
+    if not has_tokenizer(theta) and (template := chat_template(theta)) is not None:
+        tokenizer.chat_template = template  # as `average` has it
+    return Pair(model, state, tokenizer, list(dict.fromkeys(notes)), kinds, names, before)
 
 
 def _full_model(path: Path, name: str) -> ModelFolder:
@@ -158,7 +168,7 @@ def _state(
         require_finite(dict(model.named_parameters()), f"{other.name} ({str(other.path)!r})")
     else:
         model = load_model(other.path, dtype=dtype, name=other.name, note=notes.append)
-    state = _once(model.state_dict())
+    state = model.state_dict()
     if like is not None:
         _check_shapes(like, state, ("theta", other.name))
     return state
@@ -170,8 +180,8 @@ def _soup(states: list[dict[str, torch.Tensor]], soup: Soup) -> dict[str, torch.
         raise UserError(
             "The head is a matrix of its own in some of the models only; allowed with --with are heads of one kind."
         )
-    found = mean(states, soup.weights)
-    return {name: found[owner] for name in found for owner in (tied(states[0]).get(name, name),)}
+    found, owners = mean(states, soup.weights), tied(states[0])
+    return {name: found[owners.get(name, name)] for name in found}
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -254,10 +264,11 @@ def _same_matrices(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
     return found
 
 
-def _once(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict whose tied tensors are one object, so that moving it to a device keeps them one."""
+def _moved(state: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """A state dict on a device, on which tied tensors are one, too."""
     owners = tied(state)
-    return {name: state[owners.get(name, name)] for name in state}
+    moved = {name: tensor.detach().to(device) for name, tensor in state.items() if name not in owners}
+    return {name: moved[owners.get(name, name)] for name in state}
 
 
 def _check_shapes(low: Mapping[str, torch.Tensor], high: Mapping[str, torch.Tensor], owners: tuple[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Merges that choose values one by one: by hand on small tensors, the same bits everywhere, exact shares, seeds by name."""
 
+import json
 import re
 import tracemalloc
 from dataclasses import replace
@@ -49,6 +50,8 @@ def test_fapm_by_hand():
     assert merged("fapm", theta_0, theta, 1.0, keep=0.4) == [1.0, -4.5, 5.0, 1.0, 0.0]
     assert merged("fapm", theta_0, theta, 0.5, keep=0.8) == [1.5, -4.25, 4.5, 1.0, 0.0]
     assert merged("fapm", theta_0, theta, 1.0, keep=1.0) == theta
+    fresh = merged("fapm", [0.0] * 10, [1.0] * 10, 1.0, keep=0.2)
+    assert sum(fresh) == 2.0, "of weights that were all 0, as of a new bias, that share is kept, too"
 
 
 def test_breadcrumbs_by_hand():
@@ -274,6 +277,10 @@ def test_the_command_takes_methods_options_and_a_third_model(tmp_path, monkeypat
     assert run("ties", "--alpha", 0.5, "--method", "ties", "--theta-pre", tmp_path / "theta_pre") == 0
     assert "of theta_pre (theta_pre) are used" in (tmp_path / "ties" / "README.md").read_text()
     assert '"theta_pre": {' in (tmp_path / "ties" / "averaging.json").read_text()
+    config = tmp_path / "theta_pre" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"rms_norm_eps": 0.5}))
+    assert run("other", "--alpha", 0.5, "--method", "ties", "--theta-pre", tmp_path / "theta_pre") == 2
+    assert "rms_norm_eps in config.json is" in capsys.readouterr().err
     assert run("beyond", "--alpha", 1.5, "--extrapolate") == 0
     capsys.readouterr()
     assert run("parts", "--alphas=-0,1.5,1", "--extrapolate") == 0

@@ -10,12 +10,12 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from ama_models import batch
-from averaging_models import make, save_tokenizer
+from averaging_models import make, save_pair, save_tokenizer
 from llm.averaging.ama.gradient import engine_for
 from llm.averaging.files.average import average_files
 from llm.averaging.live import average, mix_
 from llm.averaging.pair import Match, hashes, load_pair
-from llm.averaging.ratios import in_order
+from llm.averaging.ratios import in_order, uniform
 from llm.errors import UserError
 from llm.grouping import Grouping, labels, ratios
 from llm.models.loading import load_model
@@ -77,6 +77,42 @@ def test_models_in_memory_and_folders_get_the_same_mixture(folders, tmp_path):
         mix_(pair.model, start, pair.theta, ratios(pair.assignment(THREE), report.groups))
         written = load_model(out).state_dict()
         assert all(torch.equal(tensor, written[name]) for name, tensor in pair.model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", ["dare", "trim"])
+def test_random_numbers_are_those_of_the_folders_whatever_the_models_are_called_in_memory(method, tmp_path):
+    """As hub names GPT-2's tensors: without the prefix that they have in memory. Types are found by these names, too."""
+    for folder in save_pair(tmp_path, "gpt2", torch.bfloat16, n_layer=2):
+        state = load_file(folder / "model.safetensors")
+        state = {one.removeprefix("transformer."): tensor for one, tensor in state.items()}
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    average_files(tmp_path / "theta_0", tmp_path / "theta", tmp_path / "out", uniform(0.5, Grouping()), method=method)
+    pair = load_pair(tmp_path / "theta_0", tmp_path / "theta", "bfloat16", CPU)
+    assert pair.kind("transformer.wte.weight") == torch.bfloat16
+    start = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
+    mix_(pair.model, start, pair.theta, 0.5, method, names=pair.names)
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    for name, tensor in pair.model.state_dict().items():
+        if name != "lm_head.weight":
+            assert torch.equal(tensor, written[name.removeprefix("transformer.")]), name
+
+
+def test_a_template_of_theta_goes_before_that_of_theta_0_s_tokenizer(tmp_path):
+    save_pair(tmp_path, "llama")
+    save_tokenizer(tmp_path / "theta_0")
+    (tmp_path / "theta" / "chat_template.jinja").write_text("theta's {{ messages }}")
+    pair = load_pair(tmp_path / "theta_0", tmp_path / "theta", "float32", CPU)
+    assert pair.tokenizer.chat_template == "theta's {{ messages }}"
+
+
+def test_a_model_that_cannot_be_mixed_stays_as_it_is(folders):
+    pair = load_pair(folders / "free", folders / "tied", "float32", CPU)
+    start = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
+    last = list(start)[-1]
+    for method, third in (("ties", {name: one for name, one in start.items() if name != last}), ("ties", None)):
+        with pytest.raises(UserError):
+            mix_(pair.model, start, pair.theta, 0.5, method, third)
+        assert all(torch.equal(tensor, start[name]) for name, tensor in pair.model.state_dict().items())
 
 
 @pytest.mark.parametrize(

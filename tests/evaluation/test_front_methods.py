@@ -1,11 +1,12 @@
 """`front` by each method: what is measured is what `average` writes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ama_models import save_models
 from averaging_models import command
@@ -39,8 +40,8 @@ def test_one_part_alone_leaves_the_rest_as_in_theta(folder, tmp_path, monkeypatc
     made = {}
     plain = module.mix_
 
-    def spied(model, theta_0, theta, ratios, merge, theta_pre):
-        plain(model, theta_0, theta, ratios, merge)
+    def spied(model, *arguments):
+        plain(model, *arguments)
         made[str(len(made))] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     monkeypatch.setattr(module, "mix_", spied)
@@ -63,6 +64,34 @@ def test_adaptive_ratios_are_found_on_the_way_and_kept_in_the_rows(folder, tmp_p
     assert sum(setting["alphas"].values()) / 3 == pytest.approx(0.5)
     assert len(set(setting["alphas"].values())) == 3
     assert setting["parts"] == 3 and setting["embeddings"] == "first"
+
+
+def test_adaptive_ratios_at_the_ends_need_no_search(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "optimise_ratios", None)
+    changes = {"method": "ama", "alphas": "0,1", "tasks": folder / "qa.jsonl", "data": folder / "samples.jsonl"}
+    run(folder, tmp_path / "front", **changes)
+    frame = read_rows(tmp_path / "front" / "rows.jsonl")
+    found = [set(setting["alphas"].values()) for setting in frame[frame.method == "ama"].setting]
+    assert {0.0} in found and {1.0} in found and all(len(one) == 1 for one in found)
+
+
+def test_groups_do_not_hang_on_the_model_that_was_measured_before(tmp_path, folder):
+    """theta's head is its embeddings and theta_0's is not: after theta the live model's head has the embeddings' values, and still is
+    a head of its own, as `average` has it.
+    """
+    for name in ("theta_0", "theta"):
+        shutil.copytree(folder / name, tmp_path / name)
+    state = load_file(tmp_path / "theta" / "model.safetensors")
+    state["lm_head.weight"] = state["model.embed_tokens.weight"].clone()
+    save_file(state, tmp_path / "theta" / "model.safetensors", metadata={"format": "pt"})
+    changes = {"theta-0": tmp_path / "theta_0", "theta": tmp_path / "theta", "tasks": folder / "qa.jsonl"}
+    made = []
+    with pytest.MonkeyPatch.context() as patched:
+        plain = module.mix_
+        patched.setattr(module, "mix_", lambda *given: (made.append(given[3]), plain(*given)))
+        run(folder, tmp_path / "front", method="part", part="input", alphas="0.5", **changes)
+    ratios = next(one for one in made if isinstance(one, dict))
+    assert ratios["lm_head.weight"] == 1.0 and ratios["model.embed_tokens.weight"] == 0.5
 
 
 def test_embeddings_and_head_with_ratios_of_their_own_stand_in_rows_and_report(folder, tmp_path):
@@ -96,7 +125,7 @@ def test_saving_is_told_of_the_recommended_ratio_first():
         alpha: Effect(along=alpha + off, square=1, wanted=alpha, values=1) for alpha, off in ((0.2, 0.1), (0.7, 0.05))
     }
     first, best = (Point(f"ma-{alpha}", "ma", alpha, {"alpha": alpha}, saved=one) for alpha, one in effects.items())
-    pair = Pair(torch.nn.Module(), {}, None, [], stored={"a": torch.bfloat16})
+    pair = Pair(torch.nn.Module(), {}, None, [], kinds={"a": torch.bfloat16})
     told = _saved([*ends, first, best], pair, best)
     assert told[0].startswith("Saved in bfloat16 the average ma-0.7 has effective alpha 0.750")
     assert told[1].startswith("At alpha 0.7: ") and len(told) == 2

@@ -135,7 +135,7 @@ def test_a_ratio_beyond_one_that_loses_too_much_is_not_tried():
 @pytest.mark.parametrize(("rise", "own"), [(1.0, (0.5, 0.8)), (-1.0, (0.8, 0.5))])
 def test_methods_are_compared_where_theta_is_kept_and_without_a_rise(rise, own):
     """Each as far from theta as its estimates keep .95 of the rise, else at its nearest model; never at theta_0, which they share."""
-    names = [(method, alpha) for method in ("ma", "lines") for alpha in (0.0, 0.5, 0.8)]
+    names = [(method, alpha) for method in ("ma", "slerp") for alpha in (0.0, 0.5, 0.8)]
     reward = series("reward", [0.0, 0.0, 0.96 * rise, 0.97 * rise, 0.0, 0.5 * rise, 0.9 * rise, rise], shared=0.999)
     ability = series("qa", [0.5, 0.5, 0.1, 0.6, 0.5, 0.4, 0.3, 0.9], shared=0.99)
     found = recommend(names, reward, [ability], 0, resamples=50)
@@ -146,6 +146,14 @@ def test_methods_are_compared_where_theta_is_kept_and_without_a_rise(rise, own):
     assert [one["gain"] for one in found.by_method.values()] == pytest.approx(gains)
     assert [lead.value for lead in leads] == pytest.approx([max(gains) - gain for gain in gains])
     assert sorted(lead.low > 0 for lead in leads) == [False, True] and Change(0, 0, 0) in leads
+
+
+def test_a_method_whose_models_do_not_begin_at_theta_0_is_compared_at_its_ratio_0_too():
+    names = [("ma", 0.0), ("ma", 0.5), ("lines", 0.0), ("lines", 0.5)]
+    reward = series("reward", [0.0, 0.0, 0.97, 0.98, 0.99, 1.0], shared=0.999)
+    ability = series("qa", [0.9, 0.9, 0.6, 0.8, 0.7, 0.5], shared=0.99)
+    found = recommend(names, reward, [ability], 0, resamples=50)
+    assert {method: one["alpha"] for method, one in found.by_method.items()} == {"ma": 0.5, "lines": 0.0}
 
 
 def test_without_several_methods_none_are_compared():

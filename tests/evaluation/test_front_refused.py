@@ -55,7 +55,7 @@ REFUSED = {
     "part with ma": ({"part": "input"}, "part is 'input', needed with method 'part'"),
     "unknown part": (
         {"method": "part", "part": "first"},
-        "part = 'first' is not allowed; allowed are part1, part2, part3",
+        "part = 'first' is not allowed; allowed are input, middle, output or 1 to 3",
     ),
     "ama without samples": ({"method": "ama"}, "data (samples of theta) is needed with method 'ama'"),
     "ratios out of range": (

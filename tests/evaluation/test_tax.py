@@ -286,6 +286,8 @@ def test_a_unit_in_the_last_place_is_the_distance_to_the_next_value(dtype):
     whole = torch.int16 if dtype.itemsize == 2 else torch.int32
     above = (values.view(whole) + 1).view(dtype).double() - values.double()
     assert torch.equal(last_place(values.double(), dtype), above)
+    smallest = torch.finfo(dtype).tiny * torch.finfo(dtype).eps
+    assert last_place(torch.zeros(1, dtype=torch.float64), dtype).item() == smallest
 
 
 def test_changes_of_means_are_students_and_of_others_a_bootstrap():

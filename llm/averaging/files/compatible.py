@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...models.folder import ModelFolder, read_json
+from .copies import has_tokenizer
 
 # Settings that may differ: they change neither the tensors nor what the model computes from them.
 _FREE = frozenset(
@@ -106,8 +107,8 @@ def check_tokenizers(theta_0: Path, theta: Path, union: bool = False) -> list[st
 
 def note_on_templates(theta_0: ModelFolder, theta: ModelFolder) -> list[str]:
     """A note where the two have chat templates that differ, or where one has none."""
-    left, right = (_template(folder.path) for folder in (theta_0, theta))
-    if left == right or not any(theta.path.glob("tokenizer*")):  # without a tokenizer of its own theta_0's is taken
+    left, right = (chat_template(folder.path) for folder in (theta_0, theta))
+    if left == right or (right is None and not has_tokenizer(theta.path)):  # theta_0's is taken
         return []
     return [
         f"The chat templates of {theta_0.name} and {theta.name} differ, and {theta.name}'s is taken for all: {theta_0.name} may do worse in "
@@ -115,7 +116,7 @@ def note_on_templates(theta_0: ModelFolder, theta: ModelFolder) -> list[str]:
     ]
 
 
-def _template(folder: Path) -> Any:
+def chat_template(folder: Path) -> Any:
     """The chat template that transformers would read; None for none."""
     file, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
     if file.is_file():

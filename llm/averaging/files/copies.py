@@ -33,6 +33,11 @@ def decides(name: str) -> bool:
     return own or bool(_VOCABULARY.fullmatch(name) or _TOKENIZER.fullmatch(name))
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder has a vocabulary of its own; theta_0's serves where theta has none."""
+    return any(_VOCABULARY.fullmatch(file.name) for file in folder.iterdir())
+
+
 def files_beside(sources: list[ModelFolder], base: ModelFolder, code: bool) -> tuple[dict[str, Source], list[str]]:
     """Name in the output -> the file to copy, of the first source that has it; the tokenizer else from theta_0; notes.
 

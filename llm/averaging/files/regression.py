@@ -8,7 +8,7 @@ started again reads its texts through the finished layers and goes on with the n
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 from ...files import read_made, write_json, written
 from ...grouping import Grouping
 from ...models.folder import ModelFolder
 from ...models.loading import dtype_on, load_tokenizer
+from ...models.names import check_one_by_one, stored_names
 from ...models.safetensors import TensorInfo
 from ..displacement import STEPS, in_steps
 from ..pair import TYPES
@@ -123,6 +124,7 @@ def regress_files(
     Raises UserError if the model is not stored as transformers has it in memory, or the texts do not fit.
     """
     models = [_skeleton(like.path, settings, dtype_on(request.dtype, request.device), request.device) for _ in ends]
+    check_one_by_one(models[0], stored, "regmean")
     names = stored_names(models[0], stored)
     weights = [Ends(chunks, names, stored, side) for chunks, side in zip(ends, ("theta_0", "theta"), strict=True)]
     work = _open(out, request, sources, output)
@@ -182,37 +184,24 @@ def _skeleton(folder: Path, settings: Mapping[str, Any], dtype: str, device: tor
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    for key, value in settings.items():
-        setattr(config, key, value)
-    kept = config.dtype if dtype == "auto" else dtype
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=kept or "float32", trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        for key, value in settings.items():
+            setattr(config, key, value)
+        kept = config.dtype if dtype == "auto" else dtype
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(config, dtype=kept or "float32", trust_remote_code=False)
+    except Exception as error:  # of unknown classes, other kinds of models, and values that do not go together
+        raise UserError(f"theta is {str(folder)!r}, which transformers cannot build ({first_line(error)}).") from None
     model.tie_weights()
     for buffer in model.buffers():
         buffer.data = buffer.to(device)
     return model.eval()
 
 
-def stored_names(model, stored: Collection[str]) -> dict[str, str]:
-    """Parameter -> the stored tensor that it is, which may have the base model's name without the prefix.
-
-    Raises UserError for one that is not stored.
-    """
-    prefix = f"{model.base_model_prefix}."
-    aliases: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        aliases.setdefault(id(parameter), []).append(name)
-    found = {}
-    for owner, *tied in aliases.values():
-        known = [n for name in (owner, *tied) for n in (name, name.removeprefix(prefix)) if n in stored]
-        if not known:
-            raise UserError(
-                f"method regmean needs tensors stored one by one as transformers has them in memory, but {owner} is not among "
-                "theta's; models with fused experts are such."
-            )
-        found[owner] = known[0]
-    return found
+def size_made(out: Path) -> int:
+    """Bytes of what a run that was stopped has merged already."""
+    return sum(file.stat().st_size for file in _work(out).glob("*.safetensors"))
 
 
 def _work(out: Path) -> Path:

@@ -17,7 +17,8 @@ def scores(theta_0: np.ndarray, theta: np.ndarray, mean: float) -> np.ndarray:
     """(values,); -inf where a weight that was 0 has changed."""
     change, size = abs(theta - theta_0), abs(theta_0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.where(change == 0, 0.0, change - mean * (change / size))
+        found = np.where(size == 0, -np.inf, change - mean * (change / size))  # also where the mean is 0
+    return np.where(change == 0, 0.0, found)
 
 
 def prepare(blocks: Blocks, name: str, keep: float) -> tuple[float, Cut]:

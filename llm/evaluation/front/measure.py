@@ -21,7 +21,6 @@ from ...averaging.pair import Pair
 from ...averaging.ratios import resolve, uniform
 from ...averaging.schedule import applied, setting_of
 from ...averaging.whole import Build, Materials, regmean
-from ...errors import UserError
 from ...files import read_made, write_text
 from ...grouping import Grouping, label_of, labels, ratios
 from ...methods import METHODS
@@ -50,6 +49,8 @@ def measure_front(
     checked. progress: called with (label, points done, points in all).
     """
     theta_0 = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
+    # before the weights are overwritten: which tensors are alike in both models counts
+    groups = {method: pair.assignment(settings.groups_of(method)) for method in settings.method if method in BETWEEN}
     regression = _regression(pair, theta_0, texts, settings.seed)
     points, names = points_of(settings), [task.name for task in tasks]
     own = own_points(points)
@@ -61,13 +62,15 @@ def measure_front(
         missing = [task for task in tasks if known is None or task.name not in known["tasks"]]
         if missing:
             setting = known["setting"] if known else None
-            per_tensor, setting, merge = _mixture(pair, theta_0, settings, point, samples, setting)
+            per_tensor, setting, merge = _mixture(
+                pair, theta_0, settings, groups.get(point.method, {}), point, samples, setting
+            )
             same = _measured_before(measured, per_tensor, merge)
             if same is None:
                 if per_tensor is None:
                     regression(setting)
                 else:
-                    mix_(pair.model, theta_0, pair.theta, per_tensor, merge, pair.theta_pre)
+                    mix_(pair.model, theta_0, pair.theta, per_tensor, merge, pair.theta_pre, pair.names)
                 known_ratios = per_tensor if merge.is_linear else None
                 saved = saved_effect(pair, theta_0, pair.model.state_dict(), known_ratios)
                 scores, seconds = measure_tasks(
@@ -86,19 +89,20 @@ def _mixture(
     pair: Pair,
     theta_0: Mapping[str, torch.Tensor],
     settings: FrontSettings,
+    assignment: Mapping[str, str],
     point: Point,
     samples: Sequence[Tokens],
     known: dict | None,
 ) -> tuple[float | dict[str, float] | None, dict, Merge]:
-    """(a ratio for all tensors, or one each, None for a regression; the setting of the point's rows; how they are merged). known: the
-    setting that an earlier run has found.
+    """(a ratio for all tensors, or one each, None for a regression; the setting of the point's rows; how they are merged). assignment:
+    of methods that have groups. known: the setting that an earlier run has found.
     """
     if point.method == REGRESSION:
         return (1.0 if point.alpha == 1 else None), point.setting, LINEAR
     if point.method in ("theta_0", "theta"):
         return point.alpha, point.setting, LINEAR
     if point.method in BETWEEN:
-        return *_of_groups(pair, theta_0, settings, point, samples, known), LINEAR
+        return *_of_groups(pair, theta_0, settings, assignment, point, samples, known), LINEAR
     given = settings.options.get(point.method, {})
     recipe, merge = applied(point.method, given, uniform(point.alpha, Grouping(), METHODS[point.method].most))
     setting = setting_of(METHODS[point.method], given) | point.setting
@@ -111,19 +115,22 @@ def _of_groups(
     pair: Pair,
     theta_0: Mapping[str, torch.Tensor],
     settings: FrontSettings,
+    assignment: Mapping[str, str],
     point: Point,
     samples: Sequence[Tokens],
     known: dict | None,
 ) -> tuple[dict[str, float], dict]:
     """(a ratio for each tensor; the setting of the point's rows) of AMA, or of one part alone."""
-    groups = settings.groups_of(point.method)
-    assignment = pair.assignment(groups)
+    described = asdict(settings.groups_of(point.method))
     if known is not None and point.method == "ama":
         return ratios(assignment, known.get("alphas") or {}), known
     if point.method == "part":
-        label = part_of(pair, settings)
+        label = label_of(str(settings.part), settings.grouping.parts)
         alphas = {group: point.alpha if group == label else 1.0 for group in labels(assignment)}
         return ratios(assignment, alphas), {"part": settings.part, "alpha": point.alpha}
+    if point.alpha in (0, 1):  # the only ratios of that mean
+        alphas = dict.fromkeys(labels(assignment), point.alpha)
+        return ratios(assignment, alphas), {"alpha": point.alpha, **described, "alphas": alphas}
     adapt = settings.adapt
     steps, rng = adapt.steps(len(samples)), np.random.default_rng([settings.seed, 1])
     order = batches(samples, adapt.batch, steps, rng, pad_id(pair.tokenizer), pair.model.device)
@@ -140,7 +147,7 @@ def _of_groups(
         eps=adapt.eps,
         regulariser=adapt.penalty(assignment, pair.theta, point.alpha),
     ).alphas
-    return ratios(assignment, found), {"alpha": point.alpha, **asdict(groups), "alphas": found}
+    return ratios(assignment, found), {"alpha": point.alpha, **described, "alphas": found}
 
 
 def _regression(pair: Pair, theta_0: Mapping[str, torch.Tensor], texts: Texts, seed: int) -> Build:
@@ -148,15 +155,6 @@ def _regression(pair: Pair, theta_0: Mapping[str, torch.Tensor], texts: Texts, s
     written = lambda kind, _count: texts["theta" if kind == "replies" else "theta_0"]
     load = lambda folder: pair.model  # no other models are needed
     return regmean.make(Materials(pair.model, pair.tokenizer, theta_0, pair.theta, {}, {}, load, written, seed))
-
-
-def part_of(pair: Pair, settings: FrontSettings) -> str:
-    """The label of the part that is averaged; UserError if the grouping has none of that name."""
-    label = label_of(settings.part, settings.grouping.parts)
-    groups = labels(pair.assignment(settings.groups_of("part")))
-    if label not in groups:
-        raise UserError(f"part = {settings.part!r} is not allowed; allowed are {', '.join(groups)}.")
-    return label
 
 
 def _measured_before(

@@ -22,7 +22,7 @@ _POINTS = "points"
 @dataclass(frozen=True, eq=False)
 class Point:
     """A model on the front. alpha: its ratio (of the part, at method "part"; 1 / (1 + lambda) at "regmean"). setting: as in result
-    rows. scores: metric -> measurement, as `measuring.measure_tasks` has it. saved: what rounding to the type it would be saved in
+    rows. scores: metric -> measurement, as `measuring.measure_tasks` has it, and by which version of the code. saved: what rounding to the type it would be saved in
     makes of it.
     """
 
@@ -32,6 +32,7 @@ class Point:
     setting: dict
     scores: dict[str, Measurement] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     saved: Effect = field(default_factory=Effect)
 
     @property
@@ -51,11 +52,16 @@ class Point:
     @property
     def end(self) -> str | None:
         """Which end a point between the ends is nevertheless, so that it is not measured again: "theta_0" or "theta"."""
-        order = METHODS[self.method].order if self.method in METHODS else None
-        if order is None or self.alpha not in (0, 1):
-            return None
-        found = order.ends if self.alpha else order.starts
-        return found if found in ("theta_0", "theta") else None
+        return end_of(self.method, self.alpha)
+
+
+def end_of(method: str, alpha: float) -> str | None:
+    """Which end a method's model at a ratio is: "theta_0", "theta" or None."""
+    order = METHODS[method].order if method in METHODS else None
+    if order is None or alpha not in (0, 1):
+        return None
+    found = order.ends if alpha else order.starts
+    return found if found in ("theta_0", "theta") else None
 
 
 def in_words(points: Sequence[Point]) -> str:
@@ -108,7 +114,7 @@ def rows_of(points: Sequence[Point], name: str, rlhf: str, seed: int) -> list[di
             "n": scores.n,
             "split": "test",
             "seconds": point.seconds[task],
-            "version": version(),
+            "version": point.versions[task],
         }
         for point in points
         for task, scores in point.scores.items()
@@ -138,7 +144,7 @@ def to_json(
 ) -> str:
     """A point's file: what earlier runs have measured, of tasks that are not asked for now, too, and the missing tasks' metrics."""
     new = {
-        key: {"statistic": one.statistic, "seconds": seconds[key], "items": one.items.tolist()}
+        key: {"statistic": one.statistic, "seconds": seconds[key], "version": version(), "items": one.items.tolist()}
         for key, one in scores.items()
         if key.partition("/")[0] in {task.name for task in missing}
     }
@@ -157,12 +163,12 @@ def from_json(point: Point, file: Path, seed: int, first: Sequence[Point], names
     """
 
     def take(content: dict) -> Point:
-        scores, seconds, known = {}, {}, known_of(content, names)["tasks"]
+        scores, seconds, versions, known = {}, {}, {}, known_of(content, names)["tasks"]
         for task in names:
             for key, one in known[task].items():
                 items = np.array(one["items"], np.float64)
                 scores[key] = Measurement.of(items, one["statistic"]).with_error(seed)
-                seconds[key] = round(one["seconds"], 3)
+                seconds[key], versions[key] = round(one["seconds"], 3), str(one["version"])
                 if not np.isfinite(items).all():
                     raise ValueError(f"{key} has a score that is not finite")
                 if any(items.shape != point.scores[key].items.shape for point in first):
@@ -170,6 +176,6 @@ def from_json(point: Point, file: Path, seed: int, first: Sequence[Point], names
         if any(list(scores) != list(point.scores) for point in first):
             raise ValueError("it has other metrics")
         saved = Effect.of(content["saved"])
-        return Point(point.label, point.method, point.alpha, content["setting"], scores, seconds, saved)
+        return Point(point.label, point.method, point.alpha, content["setting"], scores, seconds, versions, saved)
 
     return read_made(file, take)

@@ -23,6 +23,7 @@ from ...evidence.intervals import fieller, percentiles
 from ..changes import Change, paired_change, verdicts
 from ..measurement import MEAN, Measurement, full_scale, values
 from .candidate import Candidate, doubts_on, warnings_on
+from .points import end_of
 
 LEAST = 5  # items of a task
 
@@ -268,7 +269,7 @@ def _by_method(front: _Front, candidates: Sequence[Candidate], keep: float, inte
     """
     if len(front.methods) < 2:
         return {}
-    between = np.array([alpha != 0 for _, alpha in front.names])  # not theta_0 itself, which all have in common
+    between = np.array([end_of(*name) != "theta_0" for name in front.names])  # which all have in common
     enough = front.in_sequence((_margin(front.full[0], keep) >= 0) & between)
     gains, drawn = front.gains(front.full), front.gains(front.seen)
     places = [away[max(0, enough[away].sum() - 1)] for away in map(front.away, front.methods)]

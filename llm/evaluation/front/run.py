@@ -20,15 +20,16 @@ from ...files import write_json, write_text
 from ...models.cache import findable, shown_name
 from ...models.chat import ids_of_prompts
 from ...models.loading import device_of, warn
+from ...models.names import check_one_by_one
 from ...models.scorers import ModelScorer
 from ..measuring import Progress, described_tasks, kinds_of, tasks_of, try_tasks
 from ..tasks import Replies, Scorer, Task
 from .claim import Claim
-from .measure import measure_front, part_of
+from .measure import measure_front
 from .points import Point, file_of, own_points, points_of, rows_of
 from .recommend import Recommendation, Series, check_count, recommend
 from .report import draw_front, recommended, report, sentence
-from .settings import REGRESSION, FrontSettings
+from .settings import BETWEEN, REGRESSION, FrontSettings
 from .texts import check_regression, described_regression, own_texts
 
 SHOWN = ("/acc_norm", "/length")  # metrics in the report's table beside the tasks' own
@@ -60,8 +61,7 @@ def front_files(
     drawn = _drawn(sources, settings)
     samples = tokenise(drawn, pair.tokenizer, settings.adapt.max_length)[0] if drawn else []
     tasks = try_tasks(tasks, pair)
-    if "part" in settings.method:
-        part_of(pair, settings)  # it is there
+    _check_stored(pair, settings)
     claim = Claim(out, _described(sources, settings, tasks))
     claim.check()
     texts: Texts = {}
@@ -74,8 +74,10 @@ def front_files(
         warn(note)
     points = measure_front(pair, settings, tasks, samples, texts, claim, progress)
     found = _recommendation(points, tasks, settings)
+    for note in (versions := _versions(points)):
+        warn(note)
     saved = _saved(points, pair, recommended(points, found))
-    command = _write(out, points, tasks, settings, found, sources, notes + saved)
+    command = _write(out, points, tasks, settings, found, sources, notes + versions + saved)
     said = " ".join([*found.verdicts, sentence(found, settings.alignment, points), *saved])
     return "\n".join(filter(None, [said, command]))
 
@@ -93,6 +95,15 @@ def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | N
     if scorer is None and (sources.scored_by is None) != (sources.prompts is None):
         raise UserError("reward-model (or reward-command) and prompts are allowed together only.")
     check_regression(sources, settings)
+
+
+def _check_stored(pair: Pair, settings: FrontSettings) -> None:
+    """UserError where `average` would see other tensors in the files than a chosen method sees in memory, or a grouping does not fit."""
+    for method in settings.method:
+        if method == REGRESSION or (method in merged_methods() and not merge_named(method).is_linear):
+            check_one_by_one(pair.model, pair.kinds, method)
+        if method in BETWEEN:
+            pair.assignment(settings.groups_of(method))
 
 
 def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
@@ -157,11 +168,17 @@ def _kept(out: Path, tasks: Sequence[Task], settings: FrontSettings) -> list[str
     ] * bool(kept)
 
 
+def _versions(points: Sequence[Point]) -> list[str]:
+    """A note where earlier runs have measured by another version of the code."""
+    found = sorted({one for point in points for one in point.versions.values()})
+    return [f"Measured by several versions, {', '.join(found)}: a new folder measures all by one."] * (len(found) > 1)
+
+
 def _saved(points: Sequence[Point], pair: Pair, best: Point | None = None) -> list[str]:
     """What rounding does to the recommended average, without one to the first along the front, if it is saved, in words; a warning
     where it moves one.
     """
-    kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.stored.values()}))
+    kinds = ", ".join(sorted({str(kind).removeprefix("torch.") for kind in pair.kinds.values()}))
     inner = sorted((point for point in points[2:] if point.alpha not in (0, 1)), key=lambda point: point is not best)
     told = inner and inner[0].saved.alpha is not None  # not where the two models are equal
     said = [f"Saved in {kinds} the average {inner[0].label} has {inner[0].saved.sentence()}."] if told else []

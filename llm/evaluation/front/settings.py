@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from ...averaging.ama.settings import Search
-from ...averaging.ratios import for_one_part
+from ...averaging.ratios import for_one_part, one_part
 from ...averaging.schedule import checked, one_ratio_methods
 from ...averaging.whole.regression import MOST
 from ...config.base import Count, Settings, refused
@@ -106,6 +106,8 @@ class FrontSettings(Measuring):
             checked(METHODS[method], given)
         if (self.part is not None) != ("part" in self.method):
             raise refused(f"part is {self.part!r}, needed with method 'part' and allowed with it only")
+        if self.part is not None:
+            one_part(self.part, 1.0, self.grouping)
         if "alphas" in self.model_fields_set and self.method == (REGRESSION,):
             raise refused("alphas is not allowed with method regmean alone")
         taken = {0.0, 1.0}.union(*map(self.ratios_of, {*self.method} - {REGRESSION}))

@@ -2,7 +2,6 @@
 
 from ...averaging.ama.settings import Sources
 from ...averaging.files.own_samples import FILE, SAMPLES, Drawing, Texts, samples_of, write_samples
-from ...averaging.files.regression import stored_names
 from ...averaging.pair import Pair
 from ...averaging.whole.grams import batches_for, gather
 from ...data.formats import FORMS
@@ -49,7 +48,6 @@ def own_texts(pair: Pair, sources: Sources, settings: FrontSettings, claim: Clai
 
     Raises UserError for models that `average` does not merge by regression, and for texts that do not fit them.
     """
-    stored_names(pair.model, pair.stored)
     layer_list(name for name, _ in pair.model.named_parameters())
     prompts = None if sources.own_samples else sources.train_prompts or sources.prompts
     kept = claim.out / FILE
