@@ -132,7 +132,7 @@ def main() -> None:
     except BrokenPipeError:  # nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (UserError, ModuleNotFoundError, OSError, FloatingPointError) as error:
+    except Exception as error:
         sentence = one_sentence(error)
         if sentence is None:
             raise

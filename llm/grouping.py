@@ -102,6 +102,16 @@ def layer_list(names: Iterable[str]) -> str:
     return best[2]
 
 
+def layer_ranks(names: Iterable[str]) -> dict[str, int | None]:
+    """Tensor name -> which layer it lies in, from 1, without gaps; None outside of the layers. Raises UserError as `layer_list` does."""
+    names = list(names)
+    layers = layer_list(names)
+    indices = {name: layer_index(name, layers) for name in names}
+    found = sorted({index for index in indices.values() if index is not None})
+    ranks = {index: rank for rank, index in enumerate(found, start=1)}
+    return {name: None if index is None else ranks[index] for name, index in indices.items()}
+
+
 def token_embeddings(names: Iterable[str]) -> str:
     """The most likely token embedding among names outside numbered lists; "" if there is none."""
     return _nearest(n for n in _embeddings(names) if re.search(r"tok|wte|word|embed_in|shared|embeddings?\.weight$", n))
@@ -133,19 +143,17 @@ def assign(names: Iterable[str], grouping: Grouping, tied: Mapping[str, str] | N
     Raises UserError if the layers cannot be found or there are fewer of them than parts.
     """
     names = list(names)
-    layers = layer_list(names)
-    indices = {name: layer_index(name, layers) for name in names}
-    found = sorted({index for index in indices.values() if index is not None})
-    ranks = {index: rank for rank, index in enumerate(found, start=1)}
-    ends = part_ends(len(ranks), len(ranks) if grouping.level == "layer" else grouping.parts)
+    layers, ranks = layer_list(names), layer_ranks(names)
+    count = max(filter(None, ranks.values()))
+    ends = part_ends(count, count if grouping.level == "layer" else grouping.parts)
     unit = "layer" if grouping.level == "layer" else "part"
     places = {"first": f"{unit}1", "last": f"{unit}{len(ends)}"}
     assignment = {}
     for name in names:
-        if indices[name] is None:
+        if (rank := ranks[name]) is None:
             assignment[name] = _place(role(name), grouping, places)
         else:
-            part = next(k for k, end in enumerate(ends, start=1) if ranks[indices[name]] <= end)
+            part = next(k for k, end in enumerate(ends, start=1) if rank <= end)
             module = _module(name.removeprefix(f"{layers}.")) if grouping.level == "module" else ""
             assignment[name] = f"{unit}{part}{module}"
     for name, owner in (tied or {}).items():

@@ -103,7 +103,7 @@ def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method:
     from torch.nn import Module
 
     from .live import average as average_states
-    from .live import mix_, tied
+    from .live import check_finite, mix_, tied
 
     theta_0, theta = models[:2]
     given = [model for model in models if model is not None]
@@ -118,11 +118,14 @@ def _in_memory(models: tuple, ratios: Ratios, grouping: Grouping | None, method:
     if third is not None and not merge.third:
         taking = ", ".join(name for name, one in METHODS.items() if one.theta_pre)
         raise UserError(f"theta_pre is not allowed with method {method}; allowed is it with {taking}")
-    if not by_name:
+    if not isinstance(ratios, Mapping) or not by_name:
         resolved = resolve(recipe, right, tied(right))
         ratios, merge = resolved.ratios, replace(merge, fixed=resolved.fixed)
     if not isinstance(theta, Module):
         return average_states(left, right, ratios, merge, third)
+    copied = {name for name, ratio in ratios.items() if merge.of(name).copies(ratio)}
+    both = {name: high for name, high in right.items() if name in left and left[name].shape == high.shape}
+    check_finite(left, {name: high for name, high in both.items() if name not in copied})
     mix_(theta, left, right, ratios, merge, third)
     return theta
 

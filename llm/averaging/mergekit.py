@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..grouping import layer_index, layer_list
+from ..grouping import layer_ranks
 
 _KEYS = ("merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype")
 
@@ -22,7 +22,7 @@ def options_of(path: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
     Raises UserError, naming the key, for what is not read or means something else here.
     """
     method = recipe["merge_method"]
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise UserError(f"{path}: merge_method = {method!r} is not allowed; allowed are {', '.join(_METHODS)}.")
     for key in recipe:
         if key not in _KEYS:
@@ -36,16 +36,16 @@ class _Recipe:
 
     def __init__(self, path: Path, recipe: Mapping[str, Any]) -> None:
         self.path, self.base = path, recipe.get("base_model")
-        self.parameters, self.layers = dict(recipe.get("parameters") or {}), None
-        models = recipe.get("models")
-        if "slices" in recipe:
-            models = self._of_slice(recipe["slices"])
+        self.parameters, self.layers = self.settings(recipe), None
+        if "slices" in recipe and "models" in recipe:
+            raise UserError(f"{path}: models and slices are both given; allowed is one of them.")
+        models = self._of_slice(recipe["slices"]) if "slices" in recipe else recipe.get("models")
         known = isinstance(models, list) and all(isinstance(one, dict) and "model" in one for one in models)
-        if not known or len(models) < 2 or models == recipe.get("slices"):
+        if not known or len(models) < 2:
             raise UserError(
                 f"{path}: models = {models!r:.80} is not allowed; allowed are two or more with the key model each."
             )
-        self.models = {str(one["model"]): dict(one.get("parameters") or {}) for one in models}
+        self.models = {str(one["model"]): self.settings(one) for one in models}
         if len(self.models) < len(models):
             raise UserError(f"{path}: models has one of them twice; allowed is each once.")
         for one in models:
@@ -66,8 +66,15 @@ class _Recipe:
                 f"{self.path}: layer_range = {first!r:.80} is not allowed; allowed is [0, number of layers], the same in all sources."
             )
         self.layers, self.base = first[1], one.get("base_model", self.base)
-        self.parameters |= one.get("parameters") or {}
+        self.parameters |= self.settings(one)
         return sources
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of the recipe, of a slice or of a model."""
+        found = given.get("parameters") or {}
+        if not isinstance(found, dict):
+            raise UserError(f"{self.path}: parameters = {found!r:.80} is not allowed; allowed is KEY: VALUE.")
+        return dict(found)
 
     def only(self, given: Iterable[str], *known: str) -> None:
         odd = next((key for key in given if key not in known), None)
@@ -90,6 +97,8 @@ class _Recipe:
         if isinstance(setting, list) and setting and all(isinstance(one, dict) for one in setting):
             for one in setting:
                 self.only(one, "filter", "value")
+                if not isinstance(one.get("filter"), str | None):
+                    raise UserError(f"{self.path}: filter = {one['filter']!r:.80} is not allowed; allowed is a text.")
             return [{"filter": one.get("filter"), "value": self.checked(key, one.get("value"))} for one in setting]
         several = isinstance(setting, list) and bool(setting)
         try:
@@ -198,17 +207,15 @@ def _ratios(
     layers: int | None,
 ) -> dict[str, tuple[str, float]]:
     """Tensor name -> (label, ratio), as for a rule of `averaging.schedule`."""
-    names = list(names)
-    lists = layer_list(names)
-    indices = {name: layer_index(name, lists) for name in names}
-    found = sorted({index for index in indices.values() if index is not None})
-    if layers is not None and layers != len(found):
+    ranks = layer_ranks(names)
+    count = max(filter(None, ranks.values()))
+    if layers is not None and layers != count:
         raise UserError(
-            f"layer_range = [0, {layers}] is not allowed; allowed is all of the model's layers, [0, {len(found)}]."
+            f"layer_range = [0, {layers}] is not allowed; allowed is all of the model's layers, [0, {count}]."
         )
     ratios = {}
-    for name, index in indices.items():
-        place = 0.0 if index is None else found.index(index) / (len(found) - 1) if len(found) > 1 else 1.0
+    for name, rank in ranks.items():
+        place = 0.0 if rank is None else (rank - 1) / (count - 1) if count > 1 else 1.0
         ratio = of([_value(setting, tied.get(name, name), place) for setting in settings], name)
         ratios[name] = (f"ratio {ratio:.6g}", ratio)
     return ratios

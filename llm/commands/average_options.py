@@ -56,7 +56,7 @@ def models_of(options: dict[str, Any]) -> dict[str, Path]:
             name = key.replace("_", "-")
             raise UserError(f"{name} is not given; give --{name} or --config.")
     keys = [key for key in ("theta_0", "theta", "theta_pre") if key in options]
-    return {key: folder_of(key.replace("_", "-"))(options[key]) for key in keys}
+    return {key: folder_of(key.replace("_", "-"))(str(options[key])) for key in keys}
 
 
 def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:

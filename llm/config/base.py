@@ -90,7 +90,7 @@ def _pairs(given: Any, read: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(given, dict):
         made = read.values() if isinstance(read, dict) else (getattr(read, str(key), None) for key in given)
         return zip(given.values(), made, strict=True)
-    return zip(given, read, strict=True) if isinstance(given, list) else [(given, read)]
+    return zip(given, read) if isinstance(given, list) else [(given, read)]  # fewer are read where some are equal
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,15 @@ def test_adapters_that_cannot_be_scaled_are_refused(spoil, words, tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"theta_0", "theta"}
 
 
+def test_an_activated_adapter_is_scaled_and_not_merged(tmp_path):
+    """peft does not merge one either: it acts on the text from some tokens on."""
+    theta_0, theta = _adapter(tmp_path, "llama", {"target_modules": LLAMA})
+    _change(theta, alora_invocation_tokens=[3, 4])
+    average_files(theta_0, theta, tmp_path / "scaled", uniform(0.5, Grouping()))
+    with pytest.raises(UserError, match="activated LoRA .alora_invocation_tokens.*without --full"):
+        average_files(theta_0, theta, tmp_path / "out", uniform(0.5, Grouping()), full=True)
+
+
 def test_an_adapter_of_another_model_is_refused(tmp_path):
     _, theta = _adapter(tmp_path, "llama", {"target_modules": LLAMA})
     for folder, settings, words in (

@@ -103,6 +103,16 @@ def test_what_does_not_fit_is_named(change, words):
         averaging.average(**arguments)
 
 
+def test_a_module_that_holds_nan_is_refused_and_stays_as_it_is(models):
+    theta_0, theta = models
+    theta = copy.deepcopy(theta)
+    theta.get_input_embeddings().weight.data[0, 0] = torch.nan
+    before = copy.deepcopy(theta.state_dict())
+    with pytest.raises(UserError, match="embed_tokens.weight of theta holds NaN or Inf"):
+        averaging.average(theta_0, theta, 0.5)
+    torch.testing.assert_close(theta.state_dict(), before, rtol=0, atol=0, equal_nan=True)
+
+
 def test_the_package_names_what_it_has_and_nothing_else():
     assert set(dir(averaging)) >= {"average", "optimise_ratios", "Grouping", "assign"}
     assert all(callable(getattr(averaging, name)) for name in averaging.__all__)

@@ -214,6 +214,19 @@ BAD = {
         {"merge_method": "slerp", "base_model": "a", "models": WEIGHTED, "parameters": {"t": 0.5}},
         "parameter weight is not read",
     ),
+    "several methods": ({"merge_method": ["linear"], "models": WEIGHTED}, "merge_method = ['linear'] is not allowed"),
+    "parameters in a list": (
+        {"merge_method": "linear", "models": TWO, "parameters": ["weight"]},
+        "parameters = ['weight']",
+    ),
+    "a filter that is no text": (
+        {"merge_method": "slerp", "base_model": "a", "models": TWO, "parameters": {"t": [{"filter": 3, "value": 0.5}]}},
+        "filter = 3 is not allowed; allowed is a text",
+    ),
+    "models and slices": (
+        {"merge_method": "linear", "models": WEIGHTED, "slices": [{"sources": WEIGHTED}]},
+        "models and slices are both given",
+    ),
     "another base": (
         {"merge_method": "slerp", "base_model": "c", "models": TWO, "parameters": {"t": 0.5}},
         "base_model = 'c'",

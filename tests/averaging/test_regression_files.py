@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from averaging_models import command, make, save_pair
+from llm.averaging.files import average as average_module
 from llm.averaging.files import regression
 from llm.averaging.files.average import average_files
 from llm.averaging.files.output import Output
@@ -243,12 +244,35 @@ def test_fused_experts_are_refused(tmp_path):
         average(*folders, tmp_path / "out")
 
 
-def test_the_linear_path_imports_no_torch():
-    import subprocess
-    import sys
+def test_a_model_that_transformers_does_not_know_is_refused(tmp_path):
+    folders = save_pair(tmp_path, "llama", **FEW)
+    for folder in folders:
+        config = json.loads((folder / "config.json").read_text()) | {"model_type": "home-made"}
+        (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="which transformers cannot build"):
+        average(*folders, tmp_path / "out")
+    assert not (tmp_path / ".out.regression").exists()
 
-    code = "import sys, llm.averaging.files.average, llm.commands.average; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+def test_where_there_is_no_room_for_the_output_what_is_merged_stays(tmp_path, monkeypatch):
+    """Less room is asked for where a stopped run has merged a part; and a folder that has come into its place discards nothing."""
+    folders = save_pair(tmp_path, "llama", **FEW)
+    asked_for, check = [], average_module.check_new
+    monkeypatch.setattr(average_module, "check_new", lambda out, size: (asked_for.append(size), check(out, size)))
+    write = average_module._write
+
+    def taken(*arguments):
+        (tmp_path / "out").mkdir()
+        return write(*arguments)
+
+    monkeypatch.setattr(average_module, "_write", taken)
+    with pytest.raises(UserError, match="which exists; give a new folder"):
+        average(*folders, tmp_path / "out")
+    kept = sum(file.stat().st_size for file in (tmp_path / ".out.regression").glob("*.safetensors"))
+    (tmp_path / "out").rmdir()
+    monkeypatch.setattr(average_module, "_write", write)
+    average(*folders, tmp_path / "out")
+    assert kept > 0 and asked_for[1] == asked_for[0] - kept
 
 
 @pytest.mark.parametrize("where", ["model.layers.1.mlp.up_proj.weight", "model.norm.weight"])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from ...errors import UserError
-from ...grouping import labels, layer_index, layer_list
+from ...grouping import labels, layer_ranks
 
 BISECTIONS = 100
 PARAMETERISATIONS = ("sigmoid", "paper")
@@ -112,14 +112,13 @@ def middle_weights(assignment: Mapping[str, str], dimensions: Mapping[str, int],
     axes; linear layers are the weights of two axes in layers.
     """
     groups = labels(assignment)
-    share, layers = shares(assignment, groups), layer_list(assignment)
-    indices = {name: layer_index(name, layers) for name in assignment}
-    count = len({index for index in indices.values() if index is not None})
+    share, ranks = shares(assignment, groups), layer_ranks(assignment)
+    count = max(filter(None, ranks.values()))
     weights = torch.zeros(len(groups), dtype=torch.float64)
     for name, label in assignment.items():
         linear = dimensions[name] == 2 and re.search(r"weight$", name)
-        if indices[name] is not None and linear and label in share:
-            weights += coefficient * (count - 1) / (abs(indices[name] - count / 2) + 1) * share[label]
+        if (rank := ranks[name]) and linear and label in share:
+            weights += coefficient * (count - 1) / (abs(rank - 1 - count / 2) + 1) * share[label]
     return weights
 
 

@@ -22,13 +22,13 @@ from ..soup import Soup, repeated
 from .card import Origin, write_card
 from .chunks import Chunk
 from .compatible import check_config, check_tokenizers, note_on_templates
-from .copies import check_links, files_beside, write_beside
+from .copies import check_links, files_beside, has_tokenizer, write_beside
 from .hashes import FollowingHash
 from .layout import layout, write_index
 from .output import Output
 from .plan import Inputs, Plan
 from .report import Report
-from .write import atomic_folder, check_new, write_weights
+from .write import NoPlace, atomic_folder, check_new, write_weights
 
 if TYPE_CHECKING:
     from .regression import Regression
@@ -93,15 +93,16 @@ def average_files(
         plan = replace(plan, notes=[*notes, *doubts, *plan.notes, *last])
         try:
             report = _write(plan, inputs.named, out, method, given, beside, output, origin, progress)
-        except UserError:
-            if regression:
+        except UserError as error:
+            if regression and not isinstance(error, NoPlace):
                 regression.discard(out)
             raise
         if regression:
             regression.finish(out)
         return report
     except OSError as error:
-        raise UserError(f"average was stopped by {one_sentence(error)}; nothing was written.") from None
+        left = "what is done is kept, and the same command goes on" if regression else "nothing was written"
+        raise UserError(f"average was stopped by {one_sentence(error)}; {left}.") from None
 
 
 def _inputs(theta_0: Path, theta: Path, theta_pre: Path | None, soup: Soup, union: bool, full: bool) -> Inputs:
@@ -129,15 +130,16 @@ def _check_third(theta_pre: Path | None, method: str, merge: Merge) -> None:
 
 
 def _differences(inputs: Inputs, ignore_config: Collection[str]) -> tuple[list[str], list[str]]:
-    """(notes on settings that differ and on the folders, what is doubtful about tokenizers and an adapter's base)."""
+    """(notes on settings that differ and on the folders, what is doubtful about tokenizers and an adapter's base), of all folders."""
     notes: list[str] = []
     doubts: list[str] = []
-    for folder in (inputs.theta, *inputs.others):
+    for folder in (one for key, one in inputs.named.items() if key != "theta_0"):
         notes += [] if folder.is_adapter else check_config(inputs.base, folder, ignore_config)
         notes += note_on_templates(inputs.base, folder)
         doubts += check_tokenizers(inputs.base.path, folder.path, inputs.union)
         doubts += notes_on_base(inputs.base, folder) if folder.is_adapter else []
-    notes += repeated(inputs.theta.path, inputs.soup) + inputs.base.notes + inputs.theta.notes
+    notes += repeated(inputs.theta.path, inputs.soup)
+    notes += [note for folder in inputs.named.values() for note in folder.notes]
     return notes, doubts
 
 
@@ -145,7 +147,7 @@ def _by_regression(
     plan: Plan, inputs: Inputs, recipe: Recipe, output: Output, out: Path, regression: "Regression"
 ) -> Plan:
     """The plan with what is merged by regression, which is done here."""
-    from .regression import regress_files
+    from .regression import regress_files, size_made
 
     if plan.kind == "adapter":
         raise UserError("method = 'regmean' is not allowed with an adapter without --full: the result has no low rank.")
@@ -155,8 +157,8 @@ def _by_regression(
         raise UserError("with is not allowed with method regmean; allowed is one theta.")
     base, other = inputs.base, inputs.theta
     ends = [inputs.plan(replace(recipe, alphas=end, rule=None), Output()).chunks for end in (0.0, 1.0)]
-    check_new(out, 2 * sum(tensor.elements * tensor.itemsize for tensor in plan.tensors.values()))
-    tokenizer = other.path if any(other.path.glob("tokenizer*")) else base.path
+    check_new(out, 2 * output.size(plan.tensors) - size_made(out))
+    tokenizer = other.path if has_tokenizer(other.path) else base.path
     sources = [base, other]
     made = regress_files(regression, plan.like, tokenizer, plan.tensors, plan.settings, ends, out, sources, output)
     told = {part: f"layer{int(part) + 1}" if part.isdigit() else part for part in made.parts}  # layers count from 1

@@ -1,8 +1,8 @@
 """As what averaged values are stored: the type, how they are rounded to it, and what that does to the average."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,6 +39,11 @@ class Output:
     def type_of(self, stored: str) -> str:
         """The safetensors type of what is made of a tensor of type `stored`."""
         return TYPES.get(self.dtype, stored) if stored in STORAGE else stored
+
+    def size(self, tensors: Mapping[str, TensorInfo]) -> int:
+        """Bytes of what is made of these tensors."""
+        kinds = (replace(tensor, dtype=self.type_of(tensor.dtype)) for tensor in tensors.values())
+        return sum(kind.elements * kind.itemsize for kind in kinds)
 
     def narrow(self, name: str) -> Narrow:
         """How a tensor's fp64 values, block by block in order, become stored ones of a type."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import UserError
+from ...errors import UserError, dimensions
 from ...grouping import role, token_embeddings
 from ...models.folder import ModelFolder
 from ...models.safetensors import TensorInfo
@@ -91,7 +91,7 @@ def check_rows(theta_0: ModelFolder, theta: ModelFolder, left: Tensors, right: T
         )
         if not per_token or shapes[0][1:] != shapes[1][1:]:
             raise UserError(
-                f"{name} has shape {_shape(shapes[0])} in {theta_0.name} and {_shape(shapes[1])} in {theta.name}."
+                f"{name} has shape {dimensions(shapes[0])} in {theta_0.name} and {dimensions(shapes[1])} in {theta.name}."
             )
         low, high = sorted(rows)
         longer = theta if rows[1] > rows[0] else theta_0
@@ -178,7 +178,3 @@ def _meanings(folder: Path, rows: range) -> str:
     names = tokens(folder)
     known = ", ".join(repr(names[row]) for row in rows[:3] if row in names)
     return f" ({known}{', ..' if len(rows) > 3 else ''})" if known else ""
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"

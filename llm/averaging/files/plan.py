@@ -112,6 +112,11 @@ def _of_adapter(inputs: Inputs, recipe: Recipe, output: Output) -> Plan:
 
 def _of_merged_adapter(inputs: Inputs, recipe: Recipe, output: Output, merge: Merge) -> Plan:
     base, adapter = inputs.base, lora.read_adapter(inputs.base, inputs.theta, inputs.union)
+    if inputs.theta.config.get("alora_invocation_tokens"):
+        raise UserError(
+            "full is set, but the adapter is an activated LoRA (alora_invocation_tokens), which acts on a part of the text only; "
+            "average it without --full."
+        )
     if adapter.unmergeable:
         raise UserError(
             f"full is set, but {adapter.unmergeable[0]} of the adapter belongs to no single "

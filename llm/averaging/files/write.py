@@ -20,12 +20,16 @@ _BUFFER = 8 * SIZE  # bytes: a chunk of the widest type
 _UNSYNCED = 1 << 25  # bytes written before the disk is made to have them
 
 
+class NoPlace(UserError):
+    """The output cannot lie where it is wanted, or there is no room: once there is, the same command does."""
+
+
 @contextmanager
 def atomic_folder(out: Path, size: int) -> Iterator[Path]:
     """A new folder that becomes `out`, synced to the disk, if the block succeeds and is removed if it fails.
 
     size: bytes of weights that will be written, for which there has to be room.
-    Raises UserError if `out` exists, its parent does not, or there is no room; OSError for failures of the disk.
+    Raises NoPlace if `out` exists, its parent does not, or there is no room; OSError for failures of the disk.
     """
     check_new(out, size)
     remove_partial(out)
@@ -33,21 +37,21 @@ def atomic_folder(out: Path, size: int) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         if out.exists():
-            raise UserError(f"out is {str(out)!r}, which something else has made meanwhile; give a new folder.")
+            raise NoPlace(f"out is {str(out)!r}, which something else has made meanwhile; give a new folder.")
 
 
 def check_new(out: Path, size: int) -> None:
-    """UserError if `out` exists, its parent does not, or there is no room for `size` bytes of weights."""
+    """NoPlace if `out` exists, its parent does not, or there is no room for `size` bytes of weights."""
     if out.exists() or out.is_symlink():
-        raise UserError(f"out is {str(out)!r}, which exists; give a new folder.")
+        raise NoPlace(f"out is {str(out)!r}, which exists; give a new folder.")
     if not out.parent.is_dir():
-        raise UserError(f"out is {str(out)!r}, but the folder {str(out.parent)!r} does not exist.")
+        raise NoPlace(f"out is {str(out)!r}, but the folder {str(out.parent)!r} does not exist.")
     if any("\ud800" <= letter <= "\udfff" for letter in out.name):
-        raise UserError(f"out is {str(out)!r}, whose name is no UTF-8.")
+        raise NoPlace(f"out is {str(out)!r}, whose name is no UTF-8.")
     free = shutil.disk_usage(out.parent).free
     if free < size + _SPARE:
         room = f"{free / 1e9:.2f} GB are free, but {(size + _SPARE) / 1e9:.2f} GB are needed"
-        raise UserError(f"out is {str(out)!r}, where {room}.")
+        raise NoPlace(f"out is {str(out)!r}, where {room}.")
 
 
 def write_weights(

@@ -7,22 +7,19 @@ is not theta_0. `reverse` counts the layers from the last one, the direction of 
 
 from collections.abc import Iterable, Mapping
 
-from ...grouping import layer_index, layer_list
+from ...grouping import layer_ranks
 
 
 def ratios(
     names: Iterable[str], tied: Mapping[str, str], alpha: float, outer: str = "alpha"
 ) -> dict[str, tuple[str, float]]:
     """Tensor name -> (label, ratio). Tied tensors lie outside the layers."""
-    names = list(names)
-    layers = layer_list(names)
-    indices = {name: layer_index(name, layers) for name in names}
-    found = sorted({index for index in indices.values() if index is not None})
-    depths = {index: place / max(len(found) - 1, 1) for place, index in enumerate(found)}
+    ranks = layer_ranks(names)
+    steps = max(1, max(filter(None, ranks.values())) - 1)
     elsewhere = "outer", 1.0 if outer == "theta" else alpha
     return {
-        name: elsewhere if index is None else (f"layer{found.index(index) + 1}", _between(alpha, depths[index]))
-        for name, index in indices.items()
+        name: elsewhere if rank is None else (f"layer{rank}", _between(alpha, (rank - 1) / steps))
+        for name, rank in ranks.items()
     }
 
 
