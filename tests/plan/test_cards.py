@@ -19,7 +19,7 @@ from llm.plan import cards
 from llm.plan.hub import with_gpus
 from llm.plan.report import Device, require_gpus
 from microcosm_runs import command
-from workflow import REPOSITORY, graph, output
+from workflow import REPOSITORY, dry_run
 
 # Writes down which cards it sees and when it begins and ends; it ends when the file `end` is there.
 JOB = """
@@ -129,16 +129,16 @@ def shown(said: str, command: str) -> Iterator[list[str]]:
 def test_the_graph_hands_out_cards_and_trains_on_as_many_as_it_is_given(tmp_path):
     preset = tmp_path / "mine.yaml"
     preset.write_text("{base: openllama-3b, name: mine, hardware: {processes: 2}}")
-    options = ("--dry-run", "--printshellcmds", "--resources", "gpu=8")
-    said = output(graph(tmp_path, *options, target="core", preset=preset, config=("gpus=8",)))
+    options = ("--printshellcmds", "--resources", "gpu=8")
+    said = dry_run(tmp_path, *options, preset=preset, config=("gpus=8",))
     align = next(shown(said, "align"))
     assert (
         align[0] == "CARDS=8" and align[2:6] == ["-m", "llm.plan.cards", "--of", "8"] and align[-2:] == ["--gpus", "8"]
     )
     measured = list(shown(said, "sweep"))
     assert measured and all(line[0] == "CARDS=1" and "--gpus" not in line for line in measured)
-    refusing = graph(tmp_path, "--dry-run", preset=preset, config=("gpus=0",))
-    assert "gpus = 0 is not allowed; allowed are 1 to 9999" in refusing.communicate(timeout=500)[0]
+    refusing = dry_run(tmp_path, preset=preset, config=("gpus=0",), refused=True)
+    assert "gpus = 0 is not allowed; allowed are 1 to 9999" in refusing
 
 
 def test_training_takes_the_gpus_that_are_given_and_what_does_not_train_or_lacks_them_says_so(monkeypatch, capsys):

@@ -13,7 +13,7 @@ import yaml
 from llm.config import load_preset, load_sweep, names
 from llm.plan.costs import Step
 from llm.plan.report import resources
-from workflow import REPOSITORY, graph, output
+from workflow import REPOSITORY, dry_run
 
 JOBS = re.compile(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", re.MULTILINE)
 TRAINED, PUBLIC = ["openllama-3b", "openllama-3b-lora"], ["zephyr-7b-beta", "zephyr-7b-gemma", "olmo-2-1b"]
@@ -32,12 +32,12 @@ def counted(said: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def dry_run(tmp_path_factory):
+def planned(tmp_path_factory):
     """A function: what Snakemake says it would do for a target and a preset; each costs seconds, so it is asked once."""
 
     @cache
     def run(target, preset):
-        return output(graph(tmp_path_factory.mktemp("graph"), "--dry-run", target=target, preset=preset))
+        return dry_run(tmp_path_factory.mktemp("graph"), target=target, preset=preset)
 
     return run
 
@@ -46,9 +46,9 @@ OF_ANOTHER = [pytest.param(name, marks=pytest.mark.long) for name in ("openllama
 
 
 @pytest.mark.parametrize("name", ["openllama-3b", "zephyr-7b-beta", "olmo-2-1b", "smollm2-135m", *OF_ANOTHER])
-def test_the_same_graph_runs_every_preset_and_asks_for_what_the_plan_says(dry_run, name):
+def test_the_same_graph_runs_every_preset_and_asks_for_what_the_plan_says(planned, name):
     preset, sweep = load_preset(name), "algorithms" if name in PUBLIC else "core"
-    said = dry_run(sweep, name)
+    said = planned(sweep, name)
     assert "Exception" not in said  # a rule that could not say what it needs, though another was taken instead
     jobs = counted(said)
     assert jobs.pop("total") == sum(jobs.values())
@@ -72,13 +72,13 @@ def test_the_same_graph_runs_every_preset_and_asks_for_what_the_plan_says(dry_ru
 @pytest.mark.parametrize(
     ("name", "threads"), [("smollm2-135m", {"pretrain", "sft", "reward", "align"}), ("microcosm", set())]
 )
-def test_what_all_wait_for_takes_the_presets_threads_and_what_runs_side_by_side_one(dry_run, name, threads):
-    several = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    threads: 2$", dry_run("core", name), flags=re.MULTILINE)
+def test_what_all_wait_for_takes_the_presets_threads_and_what_runs_side_by_side_one(planned, name, threads):
+    several = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    threads: 2$", planned("core", name), flags=re.MULTILINE)
     assert set(several) == threads
 
 
 def test_the_warm_start_of_ppo_is_made_once_for_all_penalties(tmp_path: Path):
-    said = output(graph(tmp_path, "--dry-run", target="algorithms kl-penalty", preset="openllama-3b"))
+    said = dry_run(tmp_path, target="algorithms kl-penalty", preset="openllama-3b")
     jobs = counted(said)
     assert (jobs["warm_start"], jobs["align"], jobs["penalise"]) == (1, 2, 3)
     inputs = re.findall(r"^rule (?:align|penalise):\n    input: (.*)$", said, flags=re.MULTILINE)
@@ -138,7 +138,7 @@ def test_the_plugin_of_slurm_asks_for_one_node_and_cpus_by_gpus():
 def test_a_profile_runs_dry(tmp_path: Path, profile):
     """As it is; and SLURM's with its commented lines."""
     folder = REPOSITORY / "profiles" / profile
-    said = output(graph(tmp_path, "--dry-run", "--profile", str(folder), target="core", preset="openllama-3b"))
+    said = dry_run(tmp_path, "--profile", str(folder), preset="openllama-3b")
     assert counted(said)["align"] == 1
     assert asked(said)["align"] == resources(load_preset("openllama-3b"), Step("align", "rsf"))
     if profile == "slurm":
@@ -146,9 +146,7 @@ def test_a_profile_runs_dry(tmp_path: Path, profile):
         given["default-resources"] |= {"slurm_account": "project-7", "slurm_partition": "gpu"}
         (tmp_path / "profile").mkdir()
         (tmp_path / "profile" / "config.yaml").write_text(yaml.safe_dump(given))
-        said = output(
-            graph(tmp_path, "--dry-run", "--profile", str(tmp_path / "profile"), target="core", preset="openllama-3b")
-        )
+        said = dry_run(tmp_path, "--profile", str(tmp_path / "profile"), preset="openllama-3b")
         told = dict(JOBS.findall(said))["align"]
         for entry in ("slurm_account=project-7", "slurm_partition=gpu", "nodes=1", "cpus_per_gpu=8"):
             assert entry in told

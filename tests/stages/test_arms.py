@@ -19,7 +19,7 @@ from llm.stages.mitigate import changed_model
 from llm.stages.rsf import sample
 from llm.stages.trajectory import measure_trajectory
 from microcosm_runs import METRICS, command, evaluator, smoke, smoke_run, values
-from workflow import graph, output
+from workflow import dry_run
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_the_graph_waits_for_rsf_and_ends_with_what_names_theta(tmp_path):
     preset = tmp_path / "stopping.yaml"
     preset.write_text("{base: smoke, name: stopping, until: {share: 0.95, prompts: 4}}")
     targets = "second-runs gold-reward mitigations-on-policy training-time-dpo"
-    said = output(graph(tmp_path, "--dry-run", target=targets, preset=preset))
+    said = dry_run(tmp_path, target=targets, preset=preset)
     counted = dict(re.findall(r"^([\w-]+) +(\d+)$", said, flags=re.MULTILINE))
     entries = sum(len(load_sweep(name).training) for name in targets.split())
     assert (counted["align"], counted["mitigate"], counted["average"]) == ("4", str(entries), "3")
