@@ -98,15 +98,24 @@ def after(rows: pd.DataFrame, rlhf: str, methods: Iterable[str] = ()) -> pd.Data
     """
     chosen = rows["method"].isin(list(methods)) if methods else rows["method"] != "reward_model"
     rows = rows[chosen & rows["rlhf"].isin(["none", rlhf]) & (rows["split"] == "test")].reset_index(drop=True)
-    entries = [_entries(setting) for setting in rows["setting"]]
-    for name in columns():
-        rows[name] = [entry.get(name) for entry in entries]
-    rows["lr"] = rows["lr"].astype(float)
-    rows["family"] = [_family(method, setting) for method, setting in zip(rows["method"], rows["setting"], strict=True)]
+    rows = pd.concat([rows, _of_settings(rows)], axis=1)
     _check_complete(rows)
     rows = pd.concat([rows, _mean_abilities(rows)], ignore_index=True)
     again = rows["family"].eq("ama") & rows.duplicated(["family", "lr", "alpha", "seed", "metric"])
     return rows[~again]
+
+
+def _of_settings(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns for the entries of the settings and for the family, found once for each setting of a method."""
+    by = ["method", "setting_key"]
+    models = rows.drop_duplicates(by)
+    entries = [_entries(setting) for setting in models["setting"]]
+    made = pd.DataFrame({name: [entry.get(name) for entry in entries] for name in columns()})
+    made["lr"] = made["lr"].astype(float)
+    made["family"] = [
+        _family(method, setting) for method, setting in zip(models["method"], models["setting"], strict=True)
+    ]
+    return made.take(rows.groupby(by, sort=False).ngroup().to_numpy()).set_axis(rows.index)
 
 
 def columns() -> list[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 from llm.config import AnyPreset, load_preset
 from llm.errors import UserError
 from llm.evidence import paths
-from llm.evidence.claims.book import Book, make_book, with_taxes
+from llm.evidence.claims.book import Book, book_and_frames
 from llm.evidence.compare import Contest, contests
 from llm.evidence.frames import abilities, after, first_of, read_preset, rewards
 from llm.evidence.metrics import METRICS
@@ -39,9 +39,8 @@ def frames(name: str | None = None) -> dict[str, pd.DataFrame]:
 
 def with_book() -> tuple[dict[str, pd.DataFrame], Book]:
     """`frames` of the preset that is drawn, with the taxes of each model, and the ledger's book of the same rows."""
-    rows = read_preset(check())
-    book = make_book(rows)
-    return {rlhf: with_taxes(after(rows, rlhf), book.units) for rlhf in names("alignment")}, book
+    book, found = book_and_frames(read_preset(check()), names("alignment"))
+    return found, book
 
 
 def check(name: str | None = None) -> Path:

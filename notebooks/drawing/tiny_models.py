@@ -146,18 +146,18 @@ def save(model, folder: Path) -> None:
     tokenizer().save_pretrained(folder)
 
 
-def make_items(folder: Path) -> None:
+def make_items(folder: Path, items: int = 120, prompts: int = 150) -> None:
     """folder/translation.jsonl (BLEU), colours.jsonl (F1), prompts.jsonl (greetings) and train-prompts.jsonl (those of other words)."""
     rng = np.random.default_rng(1)
     write(
         folder / "translation.jsonl",
-        [dict(zip(("prompt", "reference"), translation(rng), strict=True)) for _ in range(120)],
+        [dict(zip(("prompt", "reference"), translation(rng), strict=True)) for _ in range(items)],
     )
-    asked = [colour(rng) for _ in range(120)]
+    asked = [colour(rng) for _ in range(items)]
     write(folder / "colours.jsonl", [{"prompt": p, "answers": [a]} for p, a in asked])
     words = len(ENGLISH) // 2
     for name, known in (("prompts", ENGLISH[:words]), ("train-prompts", ENGLISH[words:])):
-        write(folder / f"{name}.jsonl", [{"prompt": greeting(rng, True, known)[0]} for _ in range(150)])
+        write(folder / f"{name}.jsonl", [{"prompt": greeting(rng, True, known)[0]} for _ in range(prompts)])
 
 
 def write(path: Path, rows: list[dict]) -> None:

@@ -12,4 +12,6 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def without_files_of_pictures(monkeypatch):
-    monkeypatch.setattr("llm.evaluation.front.run.save_figure", lambda *_: None)  # the report has it, too
+    """Nor one in the report: `test_front_files.py` looks at them."""
+    monkeypatch.setattr("llm.evaluation.front.run.save_figure", lambda *_: None)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: file.write(b"a picture"))

@@ -35,11 +35,10 @@ def measured(models):
 
 
 @pytest.fixture
-def measuring(monkeypatch):
+def measuring(monkeypatch, without_files_of_pictures):
     models: dict = {}
     monkeypatch.setattr(module, "measure_tasks", measured(models))
     monkeypatch.setattr("llm.evaluation.front.run.try_tasks", lambda tasks, _: tasks)
-    monkeypatch.setattr("llm.evaluation.front.run.save_figure", lambda *_: None)  # the report has it, too
     return models
 
 

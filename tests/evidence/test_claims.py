@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from llm.evidence.frames import read_preset
 from llm.evidence.rows import write_rows
 from llm.files import marks
 from llm.methods import family
+from microcosm_runs import command
 
 REPOSITORY = Path(__file__).parents[2]
 THEORY = REPOSITORY / "results" / "theory"
@@ -36,6 +35,17 @@ L2 = TRAINED["L2 penalty"]
 
 def verdicts(found):
     return {entry.claim.id: entry.verdict for entry in found.entries}
+
+
+def judged_alone(folder, *ids):
+    """id -> entry, of some claims: judging all takes seconds."""
+    found = make_ledger(read_book(folder, NEIGHBOURS, THEORY), [claim for claim in CLAIMS if claim.id in ids])
+    return {entry.claim.id: entry for entry in found.entries}
+
+
+@pytest.fixture(scope="module")
+def of_one_seed(tmp_path_factory):
+    return ledger(claim_rows.write(tmp_path_factory.mktemp("one") / "microcosm", {4: 0.5}), THEORY)
 
 
 @pytest.mark.parametrize(
@@ -238,8 +248,8 @@ def test_methods_are_paired_over_the_seeds_that_both_have(tmp_path):
     assert Ahead("MA", MA, L2).lines(read_book(tmp_path))[0].seeds == (1, 2)
 
 
-def test_one_seed_gives_an_estimate_but_no_interval_and_no_verdict(tmp_path):
-    found = ledger(claim_rows.write(tmp_path / "microcosm", {4: 0.5}), THEORY)
+def test_one_seed_gives_an_estimate_but_no_interval_and_no_verdict(of_one_seed):
+    found = of_one_seed
     lines = [line for entry in found.entries for line in entry.lines if not entry.claim.id.startswith("C12")]
     assert {line.verdict for line in lines} == {"undecided", "not measured", "not testable here"}
     assert not any(line.seeds_needed for line in lines)
@@ -255,7 +265,7 @@ def test_models_of_seven_billion_parameters_are_told_once_their_rows_are_beside_
     zephyr = [row | {"preset": SEVEN_BILLION[0]} for row in dpo]
     (tmp_path / SEVEN_BILLION[0]).mkdir()
     rsf_rows.write(tmp_path / SEVEN_BILLION[0], [row for row in zephyr if row["metric"] != "gold_reward"])
-    (entry,) = (e for e in ledger(tmp_path / "microcosm", THEORY).entries if e.claim.id == "C11")
+    entry = judged_alone(tmp_path / "microcosm", "C11")["C11"]
     assert [line.missing for line in entry.deciding] == ["", f"preset {SEVEN_BILLION[1]}"]
     assert entry.deciding[0].estimate > 0
     assert entry.deciding[0].verdict == "undecided"  # one model: no interval over seeds
@@ -297,7 +307,7 @@ def test_a_claim_about_another_preset_is_judged_on_its_rows_beside_the_others(tm
             ]
             (tmp_path / preset).mkdir(exist_ok=True)
             write_rows(tmp_path / preset / f"core-seed{seed}.jsonl", [*rows, *text])
-    entries = {entry.claim.id: entry for entry in ledger(tmp_path / "microcosm", THEORY).entries}
+    entries = judged_alone(tmp_path / "microcosm", "C5a", "C5b", "C7b", "P1", "P2")
     assert {key: (entries[key].preset, entries[key].verdict) for key in ("C5a", "C5b", "C7b", "P2")} == {
         "C5a": ("microcosm", "mixed"),  # DPO and PPO are not measured
         "C5b": ("smollm2-135m-gpu", "holds"),
@@ -309,8 +319,8 @@ def test_a_claim_about_another_preset_is_judged_on_its_rows_beside_the_others(tm
     beside = next(line for line in entries["P1"].lines if line.part.startswith("smollm2-135m: "))
     assert (beside.deciding, beside.verdict) == (False, "undecided")
     assert "(smollm2-135m-gpu)" in render.named(entries["C5b"])
-    there = {e.claim.id: e for e in ledger(tmp_path / "smollm2-135m-gpu", THEORY).entries}
-    assert there["C5b"].lines == entries["C5b"].lines  # the same where that preset is the ledger's own
+    there = judged_alone(tmp_path / "smollm2-135m-gpu", "C5b")["C5b"]
+    assert there.lines == entries["C5b"].lines  # the same where that preset is the ledger's own
 
 
 def test_what_nothing_measures_yet_is_judged_once_its_rows_are_there(tmp_path, monkeypatch):
@@ -431,9 +441,10 @@ def test_what_averages_save_is_told_in_per_cent_with_what_is_undecided_or_of_two
     assert row(replace(line, estimate=None, low=None, high=None)) == f"{start}  |  |  |"
 
 
-def test_a_brief_table_has_a_column_a_ledger_and_tells_a_claim_about_another_preset_once(as_the_paper_says, tmp_path):
-    other = ledger(claim_rows.write(tmp_path / "microcosm", {4: 0.5}), THEORY)
-    head, _, *rows = render.brief([as_the_paper_says, other]).splitlines()
+def test_a_brief_table_has_a_column_a_ledger_and_tells_a_claim_about_another_preset_once(
+    as_the_paper_says, of_one_seed
+):
+    head, _, *rows = render.brief([as_the_paper_says, of_one_seed]).splitlines()
     assert head == "| | claim | microcosm, 3 seeds | microcosm, 1 seed |"
     assert "| C3 | Averaging against replay | **holds** (4 hold) | **undecided** (4 undecided) |" in rows
     assert "| P2 | The middle part, in a real model (smollm2-135m-gpu) | **not measured** |  |" in rows
@@ -447,14 +458,13 @@ def test_where_a_part_has_fewer_seeds_the_head_says_up_to(as_the_paper_says):
     assert (told, render.source(as_the_paper_says)) == ("up to 3 seeds", "3 seeds")
 
 
-def test_the_command_writes_the_ledger_and_a_page_and_prints_it_without_torch(tmp_path):
+def test_the_command_writes_the_ledger_and_a_page_and_prints_it(tmp_path, monkeypatch, capsys):
     folder, page = claim_rows.write(tmp_path / "microcosm", COSTS, ("core",)), tmp_path / "page.md"
     page.write_text("\n".join(marks("claims")) + "\n")
-    code = "import sys, llm.evidence.claims.ledger, llm.evidence.claims.render; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    command = [sys.executable, "-m", "llm", "claims", str(folder), "--theory", str(THEORY)]
-    outputs = ["--to", str(tmp_path / "claims.json"), "--into", str(page)]
-    printed = subprocess.run(command + outputs, capture_output=True, text=True, check=True).stdout
+    given = ["claims", folder, "--theory", THEORY]
+    outputs = ["--to", tmp_path / "claims.json", "--into", page]
+    assert command(monkeypatch, *given, *outputs) == 0
+    printed = capsys.readouterr().out
     found = ledger(folder, THEORY)
     assert printed == render.text(found) + "\n"
     assert len(printed.splitlines()) == len(CLAIMS) + 4  # a line a claim
@@ -465,14 +475,10 @@ def test_the_command_writes_the_ledger_and_a_page_and_prints_it_without_torch(tm
     assert {claim["id"]: claim["verdict"] for claim in written["claims"]} == verdicts(found)
     assert written["claims"][0]["lines"][0]["estimate"] == 4.0
     assert "| C1 | " in page.read_text()
-    command += ["--into", str(tmp_path / "claims.json")]
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "has no place for the claims" in refused.stderr
-    two = [*command[:4], str(folder), str(folder), "--to", str(tmp_path / "claims.json")]
-    refused = subprocess.run(two, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "--to with 2 folders is not allowed; allowed is one folder" in refused.stderr
+    assert command(monkeypatch, *given, "--into", tmp_path / "claims.json") == 2
+    assert "has no place for the claims" in capsys.readouterr().err
+    assert command(monkeypatch, "claims", folder, folder, "--to", tmp_path / "claims.json") == 2
+    assert "--to with 2 folders is not allowed; allowed is one folder" in capsys.readouterr().err
 
 
 def test_rows_of_theta_0_alone_are_refused(tmp_path):

@@ -71,7 +71,8 @@ def test_what_is_chosen_on_the_other_seeds_is_covered_and_does_not_flatter_itsel
     )
     assert np.mean(found) + 3 * error_of(np.mean(found), runs) >= 0.93
     assert np.mean(found) <= 0.995 and np.mean(plain) <= np.mean(found)
-    assert np.mean(best) > 0.5 or apart  # the best on each seed itself, where the truth is .4
+    if not apart:
+        assert np.mean(best) > 0.5  # the best on each seed itself, where the truth is .4
 
 
 @QUICK_OR_LONG
@@ -161,7 +162,8 @@ def test_the_best_of_candidates_without_any_truth_rarely_holds(runs, candidates)
         f"best of {candidates}: holds in {np.mean(corrected):.3f}, without inflation where all agree {np.mean(plain):.3f}"
     )
     assert np.mean(corrected) - 3 * error_of(np.mean(corrected), runs) <= 0.03
-    assert np.mean(plain) > 0.035 or candidates == 2
+    if candidates > 2:
+        assert np.mean(plain) > 0.035
 
 
 @QUICK_OR_LONG

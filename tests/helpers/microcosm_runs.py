@@ -92,11 +92,12 @@ def averages(run: Run, label: str) -> list[dict]:
     return average.measure_averages(evaluator(run), theta(run), "rsf", entry, None, found)
 
 
-def core_rows(run: Run, labels: tuple[str, ...] = ()) -> list[dict]:
+def core_rows(run: Run, labels: tuple[str, ...] | None = None) -> list[dict]:
     """Every row of the sweep "core", or of some of its entries beside what all begin and end with, as the stages give them."""
     rows = trajectory.measure_baseline(evaluator(run))
     rows += trajectory.measure_trajectory(evaluator(run), "rsf", "own")
-    labels = labels or tuple(entry.label for entry in load_sweep("core").averaging)
+    if labels is None:
+        labels = tuple(entry.label for entry in load_sweep("core").averaging)
     return rows + [row for label in labels for row in averages(run, label)]
 
 

@@ -24,8 +24,9 @@ from figure_checks import fits, told_apart
 from llm.config import load_preset, load_sweep, names, runnable
 from llm.evaluation.front.settings import FrontSettings
 from llm.evidence import paths
-from llm.evidence.claims.book import make_book
-from llm.evidence.claims.ledger import Entry, ledger
+from llm.evidence.claims.book import make_book, read_book
+from llm.evidence.claims.comparisons import NEIGHBOURS
+from llm.evidence.claims.ledger import Entry, make_ledger
 from llm.evidence.claims.line import Line
 from llm.evidence.claims.table import CLAIMS
 from llm.evidence.compare import Contest, Gain
@@ -36,7 +37,7 @@ from llm.evidence.summary import summary
 from rsf_rows import core, model, rows_of, write
 
 NOTEBOOKS = Path(style.__file__).parents[1]
-train, train_reward = tiny_models.train, tiny_models.train_reward
+train, train_reward, make_items = tiny_models.train, tiny_models.train_reward, tiny_models.make_items
 # Most notebooks begin with the rows of one preset, which take seconds to check: of a folder they are read once.
 frames_of = cache(lambda folder, name, read=available.frames: read(name))
 book_of = cache(lambda folder, read=available.with_book: read())
@@ -139,6 +140,7 @@ def test_every_notebook_runs_and_draws_its_figures_within_their_bounds_and_says_
     monkeypatch.chdir(tmp_path)  # a notebook may go elsewhere
     monkeypatch.setattr(tiny_models, "train", lambda *a, **b: train(*a[:2], 30, *a[3:], **b))  # not 400 steps
     monkeypatch.setattr(tiny_models, "train_reward", lambda model, _, *rest: train_reward(model, 30, *rest))
+    monkeypatch.setattr(tiny_models, "make_items", lambda folder: make_items(folder, 30, 40))  # not 120 and 150
     figures, texts, said = drawn(notebook, layout=True)
     assert set(figures) == set(SAVE.findall((NOTEBOOKS / f"{notebook}.py").read_text())) - undrawn(notebook)
     of_preset = re.compile(rf"(?<![-\w]){style.preset()}(?![-\w]).* \d+ seeds?\b", re.DOTALL)  # the notebook's own
@@ -177,27 +179,34 @@ def test_without_its_rows_a_cell_names_the_sweep_and_draws_nothing(notebook, dra
     assert {sweep for targets in told for sweep in targets.split()} <= set(names("sweeps"))
 
 
-@pytest.mark.parametrize("notebook", ["training", "averaging", "ratios", "mitigations"])
-def test_the_rows_of_another_preset_draw_what_they_have_data_for(notebook, drawn, tmp_path):
-    """A preset of a public reward model, which has no gold reward beside it."""
+@pytest.fixture(scope="module")
+def of_another(tmp_path_factory):
+    """A folder of results of a preset with a public reward model, which has no gold reward beside it."""
     rows = [row | {"preset": "openllama-3b"} for seed in (0, 1) for row in made_rows.sweep_rows("core", seed)]
-    write(tmp_path / "openllama-3b", [row for row in rows if row["metric"] not in ("gold_reward", "win_rate")])
-    figures, _, said = drawn(notebook, layout=True, preset="openllama-3b", folder=tmp_path)
+    folder = tmp_path_factory.mktemp("another")
+    write(folder / "openllama-3b", [row for row in rows if row["metric"] not in ("gold_reward", "win_rate")])
+    return folder
+
+
+@pytest.mark.parametrize("notebook", ["training", "averaging", "ratios", "mitigations"])
+def test_the_rows_of_another_preset_draw_what_they_have_data_for(notebook, drawn, of_another):
+    figures, _, said = drawn(notebook, layout=True, preset="openllama-3b", folder=of_another)
     assert "Drawn from preset `openllama-3b`: RSF (2 seeds)" in said.replace("**", "")
     assert "**What was found** (openllama-3b, 2 seeds where a line names no others)" in said
     assert set(figures) >= OF_CORE[notebook] - {"fig05-gain"}
     assert not any("microcosm" in text.get_text() for fig in figures.values() for text in fig.texts)
 
 
-@pytest.fixture
-def of_a_pair(monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def of_a_pair(tmp_path_factory):
     """A folder of results with made-up rows of two models that others trained: DPO alone, one seed, no gold reward."""
-    pair = load_preset("zephyr-7b-beta")
-    monkeypatch.setattr(made_rows, "PRESET", pair)
-    monkeypatch.setattr(made_rows, "load_sweep", lambda name: runnable(load_sweep(name), pair))
-    rows = made_rows.sweep_rows("algorithms", 0) + made_rows.baseline(0)
-    write(tmp_path / pair.name, [row for row in rows if row["metric"] != "gold_reward"])
-    return tmp_path
+    pair, folder = load_preset("zephyr-7b-beta"), tmp_path_factory.mktemp("pair")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(made_rows, "PRESET", pair)
+        patched.setattr(made_rows, "load_sweep", lambda name: runnable(load_sweep(name), pair))
+        rows = made_rows.sweep_rows("algorithms", 0) + made_rows.baseline(0)
+    write(folder / pair.name, [row for row in rows if row["metric"] != "gold_reward"])
+    return folder
 
 
 OF_A_PAIR = {
@@ -221,10 +230,9 @@ def test_two_models_that_others_trained_have_a_table_and_a_ledger(of_a_pair):
     table = summary(of_a_pair / "zephyr-7b-beta")
     assert table.startswith("zephyr-7b-beta, 1 seed; value +- standard error over items; DPO at ")
     assert "theta, 1 iteration " in table and "the rise of DPO's learned reward" in table and "nan" not in table
-    entries = ledger(of_a_pair / "zephyr-7b-beta", of_a_pair / "theory").entries
-    assert any(
-        entry.weakest.estimate is not None for entry in entries if entry.claim.name == "Seven billion parameters"
-    )
+    asked = [claim for claim in CLAIMS if claim.name == "Seven billion parameters"]
+    (entry,) = make_ledger(read_book(of_a_pair / "zephyr-7b-beta", NEIGHBOURS), asked).entries
+    assert entry.weakest.estimate is not None
 
 
 def test_a_preset_without_rows_is_told_the_command_that_makes_them(monkeypatch, tmp_path):

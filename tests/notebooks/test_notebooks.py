@@ -3,6 +3,9 @@
 import json
 import os
 import re
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -27,15 +30,19 @@ def test_each_notebook_is_its_source_with_outputs(name):
     assert any(cell.outputs for cell in code)
 
 
-QUICK = "drawings"
-
-
 def test_a_notebook_runs_in_a_kernel_and_what_it_took_is_told(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("sys.argv", ["run.py", QUICK, "--to", str(tmp_path)])
+    forked = partial(ProcessPoolExecutor, mp_context=get_context("fork"))  # processes that see what is patched
+    monkeypatch.setattr(run, "ProcessPoolExecutor", forked)
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    (tmp_path / "short.py").write_text("# %% [markdown]\n# # Short\n\n# %%\n6 * 7\n")
+    monkeypatch.setattr("sys.argv", ["run.py", "short", "--to", str(tmp_path / "made")])
     run.main()
-    (seconds,) = re.fullmatch(rf"Processor seconds: (\d+), of which {QUICK} \1\n", capsys.readouterr().out).groups()
+    (seconds,) = re.fullmatch(r"Processor seconds: (\d+), of which short \1\n", capsys.readouterr().out).groups()
     assert int(seconds) > 0
-    assert (tmp_path / f"{QUICK}.ipynb").is_file()
+    (cell,) = (
+        one for one in json.loads((tmp_path / "made/short.ipynb").read_text())["cells"] if one["cell_type"] == "code"
+    )
+    assert cell["outputs"][0]["data"]["text/plain"] == ["42"]
 
 
 def test_kernels_find_a_preset_that_is_a_file_though_they_start_in_another_folder(monkeypatch, tmp_path):
@@ -44,14 +51,14 @@ def test_kernels_find_a_preset_that_is_a_file_though_they_start_in_another_folde
     monkeypatch.setenv("PRESET", "own.yaml")
     run.make_preset_path_absolute()
     assert (run.preset(), Path(os.environ["PRESET"])) == ("own", tmp_path.resolve() / "own.yaml")
-    assert QUICK not in run.wanted()
+    assert "drawings" not in run.wanted()
     monkeypatch.setenv("PRESET", "microcosm-1")
     run.make_preset_path_absolute()
     assert (run.preset(), os.environ["PRESET"]) == ("microcosm-1", "microcosm-1")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", sorted({*run.names()} - {QUICK}))
+@pytest.mark.parametrize("name", run.names())
 def test_each_notebook_runs_in_a_kernel(name):
     """Which only long tests ask of all: test_figures.py runs their cells, and looks at what they draw."""
     run.execute(run.convert(name))

@@ -222,11 +222,16 @@ def test_there_are_lines_of_both_pages():
     assert len(LINES) > 15
 
 
+@cache
+def helped(*names):
+    return CliRunner().invoke(app, [*names, "--help"])
+
+
 @pytest.mark.parametrize("line", LINES)
 def test_a_command_in_readme_or_docs_has_help_and_every_option_that_it_is_given(line):
     command, names, rest = command_of(line)
     assert names, f"there is no command {line[0]}"
-    done = CliRunner().invoke(app, [*names, "--help"])
+    done = helped(*names)
     assert done.exit_code == 0, done.output
     options = {name for parameter in command.params for name in parameter.opts + parameter.secondary_opts}
     given = {word.partition("=")[0] for word in rest if re.match(r"--?[A-Za-z]", word)}

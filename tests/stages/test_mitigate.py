@@ -130,9 +130,9 @@ def test_finished_models_are_kept_and_those_older_than_the_samples_made_again(ru
     assert calls == [{"strength": 0.0}, {"strength": 5.0}, {"strength": 5.0}]
     for made_from in (rsf / "chosen02.json", run.folder / "theta_0" / "config.json"):
         calls.clear()
-        later = time.time() + 1
-        os.utime(made_from, (later, later))
-        time.sleep(1.1)
+        later = time.time_ns() + 10**6
+        os.utime(made_from, ns=(later, later))
+        time.sleep(0.01)
         assert timeless(measure_trained(evaluator(run), entry, "own")) == rows
         assert calls == [{"strength": 0.0}, {"strength": 5.0}]
 

@@ -105,15 +105,23 @@ def read_overlaps(results: Path) -> list[dict[str, Any]]:
 
 def make_book(rows: pd.DataFrame) -> Book:
     """The book of one preset's rows (`read_preset`), of the seeds that have theta_0's."""
+    return book_and_frames(rows, set(rows["rlhf"]) - {"none"})[0]
+
+
+def book_and_frames(rows: pd.DataFrame, algorithms: Iterable[str]) -> tuple[Book, dict[str, pd.DataFrame]]:
+    """`make_book`, and the rows after each of the algorithms (`llm.evidence.frames.after`) with the taxes; of one that was not measured
+    only theta_0 and chance.
+    """
     rows = rows[rows["seed"].isin(set(rows.loc[rows["method"] == "theta_0", "seed"]))]
-    algorithms = sorted(set(rows["rlhf"]) - {"none"})
-    if not algorithms:
+    measured = set(rows["rlhf"]) - {"none"}
+    if not measured:
         raise UserError("results: there are no rows of any algorithm; run the sweep `core` first.")
-    frames = {rlhf: after(rows, rlhf) for rlhf in algorithms}
-    units = _units(frames[first_of(frames)])
+    frames = {rlhf: after(rows, rlhf) for rlhf in sorted({*algorithms, *measured})}
+    units = _units(frames[first_of(measured)])
+    frames = {rlhf: with_taxes(frame, units) for rlhf, frame in frames.items()}
     kept = ["method", "family", "setting_key", "lr", *steps(), "seed", "metric", "value", "n"]
-    taxed = {rlhf: with_taxes(frame, units)[kept] for rlhf, frame in frames.items()}
-    return Book(rows["preset"].iloc[0], taxed, units)
+    book = Book(rows["preset"].iloc[0], {rlhf: frames[rlhf][kept] for rlhf in sorted(measured)}, units)
+    return book, {rlhf: frames[rlhf] for rlhf in algorithms}
 
 
 def _units(rows: pd.DataFrame) -> dict[str, float]:
