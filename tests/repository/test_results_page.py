@@ -133,6 +133,15 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
         ("C12c", "rank correlation over layers: depth and measured gain", LEARNED, "holds"),
         ("C12c", "layers whose measured gain has the predicted sign, less the others", LEARNED, "fails"),
     ],
+    "predicts what is seen, a loss in every layer, but its size does not order the layers (undecided)": [
+        ("C12c", "layers whose measured gain has the predicted sign, less the others", LEARNED, "fails"),
+        (
+            "C12c",
+            "rank correlation over layers: predicted loss, as if the tasks had no class in common, and measured gain",
+            LEARNED,
+            "undecided",
+        ),
+    ],
     "and is above LiNeS, too (P3)": [("P3", f"{REAL}: {ONE} LiNeS, log-likelihood of text", BOTH, "holds")],
     "regression averaging, with one lambda and by layer, is above one ratio and above LiNeS there (P3)": [
         ("P3", f"{REAL}: {name} {rival}, log-likelihood of text", LEARNED, "holds")
