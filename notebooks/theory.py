@@ -984,23 +984,28 @@ shown.pivot(index=["case", "model"], columns="n_o", values="accuracy").rename_ax
 # $\sqrt{\tfrac{(n_a + S_2)^2}{n_a (n_a + 3 S_2)} \cdot \tfrac{(n_b + S_2)^2}{n_b (n_b + 3 S_2)}} - 1$. Means over seeds of preset `microcosm`:
 
 # %%
-from llm.evidence.claims.book import Book, read_overlaps
+from llm.evidence.claims.book import read_book
 from llm.evidence.claims.theory import (
     beyond_depth,
     by_apart,
     by_depth,
     by_prediction,
     by_share,
+    in_units,
     mean_gain,
     measured_gain,
 )
 from llm.evidence.intervals import t_interval
 
 WORLDS = {"microcosm": "microcosm", "SmolLM2-135M": "smollm2-135m"}
-OVERLAPS = {world: found for world, preset in WORLDS.items() if (found := read_overlaps(style.results(preset)))}
+BOOKS = {
+    world: read_book(folder)
+    for world, preset in WORLDS.items()
+    if any((folder := style.results(preset)).glob("overlap-seed*.json"))
+}
 
 
-def by_layer(overlaps):
+def by_layer(book):
     """A row a layer of a seed."""
     return pd.DataFrame(
         {
@@ -1014,24 +1019,23 @@ def by_layer(overlaps):
             "tasks exchanged": layer["null"]["same"] / min(layer["ranks"]),
             "by chance": layer["null"]["random"] / min(layer["ranks"]),
             "predicted": layer["predicted"],
-            "measured": measured_gain(layer["effect"], of_rsf["theta_0"], of_rsf["theta"]),
+            "measured": measured_gain(layer["effect"], of_rsf["theta"], of_rsf["units"]),
             "below the null": layer["s2"] < layer["null"]["low"],
         }
-        for one in overlaps
-        for of_rsf in [one["rlhf"]["rsf"]]
+        for one, of_rsf in zip(book.overlaps, in_units(book.overlaps, book.units), strict=True)
         for name, layer in of_rsf["layers"].items()
     )
 
 
-LAYERS = {world: by_layer(overlaps) for world, overlaps in OVERLAPS.items()}
+LAYERS = {world: by_layer(book) for world, book in BOOKS.items()}
 means = LAYERS["microcosm"].groupby("layer").mean(numeric_only=True).round(3) if "microcosm" in LAYERS else None
 "No overlap measured yet: snakemake overlap." if means is None else means.drop(columns=["seed", "below the null"])
 
 
 # %%
-def over_seeds(number, overlaps):
+def over_seeds(number, book):
     """Mean over seeds with its interval, or the only seed's number."""
-    numbers = [number(one["rlhf"]["rsf"]) for one in overlaps]
+    numbers = [number(one) for one in in_units(book.overlaps, book.units)]
     if len(numbers) == 1:
         return f"{numbers[0]:+.2f} (one seed)"
     found = t_interval(numbers)
@@ -1053,12 +1057,12 @@ NUMBERS = {
     "share": by_share,
     "gain": mean_gain,
 }
-for world, overlaps in OVERLAPS.items():
+for world, book in BOOKS.items():
     of_world = LAYERS[world]
     up, gained = (int((of_world[column] > 0).sum()) for column in ("predicted", "measured"))
     counts = {"up": up, "n": len(of_world), "gained": gained or "none", "below": int(of_world["below the null"].sum())}
-    told = {name: over_seeds(number, overlaps) for name, number in NUMBERS.items()}
-    sentences.show(TOLD.format(world=world, seeds=seed_count(len(overlaps)), **counts, **told))
+    told = {name: over_seeds(number, book) for name, number in NUMBERS.items()}
+    sentences.show(TOLD.format(world=world, seeds=seed_count(len(book.overlaps)), **counts, **told))
 
 # %% [markdown]
 # A layer that gains is one whose average is better, in the mean over both tasks, than theta_0's layer for the abilities and theta's for the reward.
@@ -1151,7 +1155,7 @@ sentences.show(
         lift=100 * read("layered_gain")["largest_lift"].max(),
     )
 )
-if "microcosm" in OVERLAPS:
-    judged = sentences.judged(Book("microcosm", {}, {}, overlaps=OVERLAPS["microcosm"]), "C12c")
+if "microcosm" in BOOKS:
+    judged = sentences.judged(BOOKS["microcosm"], "C12c")
     if judged:
         sentences.show(f"* The one test on a network, as the ledger of claims has it: {judged}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from ..errors import UserError
 from ..methods import METHODS, Order
@@ -155,7 +156,7 @@ def difference(
 ) -> Interval:
     """first - second, one model a seed each, paired over seeds, with its 95 % interval.
 
-    With one seed the interval is that over items (`items_error`), or missing where these are not to count. inflation: of the
+    With one seed the interval is that over items (`items_error`; Student's, over the items or groups of them that rows keep), or missing where these are not to count. inflation: of the
     squared error, where a model was chosen on the other seeds (`llm.evidence.intervals.cross_chosen`).
     """
     common = seeds(first)
@@ -164,7 +165,9 @@ def difference(
     interval = t_interval(values(first, common, metric) - values(second, common, metric), inflation=inflation)
     if len(common) > 1 or not over_items:
         return interval
-    half = NORMAL * items_error(first, second, metric)
+    items = _only(first, common, metric, "items")[0]
+    quantile = stdtrit(len(items) - 1, 0.975) if isinstance(items, list) and len(items) > 1 else NORMAL
+    half = quantile * items_error(first, second, metric)
     return Interval(interval.mean, interval.mean - half, interval.mean + half, interval.per_seed)
 
 

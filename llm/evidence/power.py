@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaincinv, nctdtr, ndtr, stdtrit
 
+from .intervals import cross_chosen
+
 ALPHA, WANTED = 0.05, 0.80
 MOST = 1000  # seeds: nobody will run more
 FAR = 30.0  # standard errors
@@ -42,19 +44,20 @@ def _above(seeds: int, effect: float, quantile: float) -> float:
 
 
 def seeds_needed(
-    values: ArrayLike, bound: float = 0.0, margin: float | None = None, inflation: float = 1.0
+    values: ArrayLike, bound: float = 0.0, margin: float | None = None, chosen: bool = False
 ) -> int | None:
     """The smallest number of seeds that decides with a chance of 80 %: the mean is on one side of the bound, or within the
-    margin around it. `values` are differences, (seeds,), whose squared error is to be multiplied by `inflation`. None with one
-    seed, or where more than `MOST` are needed.
+    margin around it. `values` are differences, (seeds,). chosen: whether something is chosen on the other seeds, which multiplies the
+    squared error by what goes with the number planned (`cross_chosen`). None with one seed, or where more than `MOST` are needed.
     """
     values = np.asarray(values, dtype=np.float64) - bound
-    if values.size < 2 or not (spread := values.std(ddof=1) * np.sqrt(inflation)) > 0:
+    if values.size < 2 or not (found_spread := values.std(ddof=1)) > 0:
         return None
-    effect, room = values.mean() / spread, None if margin is None else margin / spread
 
     def decides(seeds: int) -> bool:
-        equivalent = 0.0 if room is None else power_of_equivalence(seeds, effect, room)
+        spread = found_spread * np.sqrt(cross_chosen(seeds, chosen))
+        effect = values.mean() / spread
+        equivalent = 0.0 if margin is None else power_of_equivalence(seeds, effect, margin / spread)
         return max(power_of_t(seeds, effect), equivalent) >= WANTED
 
     found = 2 + bisect_left(range(2, MOST + 1), True, key=decides)  # both powers grow with the seeds

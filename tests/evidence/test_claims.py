@@ -71,14 +71,14 @@ def test_a_line_is_small_within_its_margin_and_a_ceiling_or_another_candidate_ke
     small = Line("part", low=-0.08, high=-0.02, inner=(-0.07, -0.03), margin=0.1)
     assert small.verdict == "fails, small"
     assert replace(small, side="below").verdict == "holds, small"
-    assert replace(small, some=True).verdict == "equivalent"
+    assert replace(small, some=True).verdict == "undecided"
     assert replace(small, some=True, margin=None).verdict == "undecided"
     assert replace(small, untestable="theta_0 is at the ceiling").verdict == "not testable here"
     assert replace(small, side="below", untestable="theta_0 is at the ceiling").verdict == "holds, small"
     assert replace(small, low=-0.11, high=0.01).verdict == "equivalent"
     wide = replace(small, low=-0.3, high=0.5, inner=(-0.2, 0.4), per_seed=(-0.1, 0.1, 0.4, 0.0), margin=None)
     assert (wide.verdict, wide.seeds_needed) == ("undecided", 39)
-    assert replace(wide, inflation=2.0).seeds_needed > 70
+    assert replace(wide, inflation=2.0).seeds_needed > 70  # of whatever factor: it says that something was chosen
     assert small.seeds_needed is None
 
 
@@ -157,7 +157,7 @@ def test_every_claim_is_measured_once_all_sweeps_are_there_and_holds_in_a_world_
         "C8a": "fails",
         "C8b": "fails",
         "C12b": "fails",
-        "L3": "fails, small",
+        "L3": "mixed",  # at the ceiling question answering cannot fail
         "P1": "mixed",
         "P5": "fails",  # gold reward rises with learned reward
         "P12": "fails",  # likewise

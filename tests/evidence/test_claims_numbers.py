@@ -19,6 +19,7 @@ from llm.evidence.claims.front import Ahead, AheadOf
 from llm.evidence.claims.line import FEWEST, Line, Missing
 from llm.evidence.claims.render import number
 from llm.evidence.frames import read_preset
+from llm.evidence.intervals import ratio_of_means
 from llm.evidence.metrics import SAVED
 
 THEORY = Path(__file__).parents[2] / "results" / "theory"
@@ -184,11 +185,22 @@ def test_methods_choose_among_the_rates_that_both_were_measured_at(tmp_path):
     assert [(line.missing, line.deciding) for line in alone[:2]] == [("sweep x", True), ("", False)]
     assert alone[1].note == ""
     claim_rows.write(tmp_path, {1: 0.5, 2: 0.52}, ("mitigation-rates",))
-    lines = Ahead("MA", MA, L2).lines(read_book(folder))
+    lines = Ahead("MA", MA, L2, needs="sweep x").lines(read_book(folder))
     assert lines[0].seeds == (1, 2)
     assert lines[-1].seeds == (0, 1, 2)
+    (one, *_) = Ahead("MA", MA, L2).lines(read_book(folder))
+    assert one.seeds == (0, 1, 2), "a rate that one seed lacks takes no seed away where no choice of rates is asked for"
     with pytest.raises(Missing, match="sweep mitigations"):
         Ahead("MA", MA, REPLAY).lines(read_book(claim_rows.write(tmp_path / "core", COSTS, ("core",))))
+
+
+def test_the_best_iteration_may_be_the_last_that_every_seed_has():
+    """Where gold reward only rises, RSF's best iteration is no earlier one; what rises first has its top before the end."""
+    made = [(seed, step, "theta_0" if step == 0 else "early-stopping") for seed in (0, 1) for step in range(3 + seed)]
+    path = pd.DataFrame(made, columns=["seed", "step", "method"]).assign(metric="gold_reward")
+    path["value"] = path["step"].astype(float)
+    assert [best_of_its_own("gold_reward")(path, [seed]) for seed in (0, 1)] == [2.0, 2.0]
+    assert [extreme("gold_reward")(path, [seed]) for seed in (0, 1)] == [1.0, 1.0]
 
 
 class Made:
@@ -196,15 +208,35 @@ class Made:
 
     part = "made"
 
-    def __init__(self, *values, unit=1.0, side="above", inflation=1.0, metric="qa"):
+    def __init__(self, *values, unit=1.0, side="above", inflation=1.0, metric="qa", **fields):
         self.values, self.unit, self.side, self.inflation, self.metric = values, unit, side, inflation, metric
+        self.fields = fields
 
     def lines(self, book):
         found = student(self.values)
         return [
             Line("made", self.metric, side=self.side, estimate=found[0], low=found[1], high=found[2], inner=found[1:], p=0.01,
-                 margin=0.01, per_seed=self.values, seeds=(0, 1, 2), unit=self.unit, inflation=self.inflation)
+                 margin=0.01, per_seed=self.values, seeds=(0, 1, 2), unit=self.unit, inflation=self.inflation, **self.fields)
         ]  # fmt: skip
+
+
+def test_a_candidate_at_the_ceiling_is_chosen_like_any_other_and_alone_it_is_not_testable():
+    full = Made(0.1, 0.1, 0.11, untestable="at the ceiling")
+    low = Made(-0.5, -0.4, -0.6)
+    (line,) = Some("some", {"full": (full,), "low": (low,)}, ("one",)).lines(None)
+    assert line.per_seed == (0.1, 0.1, 0.11) and line.verdict == "holds" and line.inflation == 2.5
+    short = Made(-0.1, 0.1, 0.0, untestable="at the ceiling")
+    (line,) = Some("some", {"short": (short,)}, ("one",)).lines(None)
+    assert line.verdict == "not testable here"
+    (line,) = Some("some", {"a": (short,), "low": (low,)}, ("one",)).lines(None)
+    assert line.verdict == "undecided", "not every candidate that was measured fails"
+
+
+def test_shares_of_several_candidates_have_fiellers_interval():
+    shares, taxes = (0.1, 0.5, 0.6), (1.8, 2.0, 2.2)
+    (line,) = Some("some", {"a": (Made(*shares, metric="saved", taxes=taxes),)}, ("one",)).lines(None)
+    expected = ratio_of_means(np.array(shares) * 2.0, taxes)
+    assert (line.estimate, line.low, line.high) == pytest.approx((expected.mean, expected.low, expected.high), abs=2e-6)
 
 
 def test_of_several_candidates_each_seed_takes_the_one_that_is_best_on_the_others():
@@ -352,6 +384,9 @@ def layer(predicted, qa, reward, start_qa=0.9, s2=1.0):
     return {"predicted": predicted, "s2": s2, "ranks": [4, 8], "effect": effect}
 
 
+UNITS = {"qa": 0.2, "reward": 2.0}
+
+
 def overlap_file(seed, *layers):
     ends = {"theta_0": {"qa": 0.9, "reward": 1.0}, "theta": {"qa": 0.7, "reward": 3.0}}
     return {"seed": seed, "rlhf": {"rsf": ends | {"layers": dict(enumerate(layers))}}}
@@ -361,21 +396,24 @@ def test_overlap_is_held_against_what_averaging_a_layer_adds():
     """xi of a layer by hand: (.92 - .9) / .2 and (2.8 - 3) / 2, halved: 0; and ranks that agree, oppose or tell nothing. Depth and
     shares are ranked against the same gains, and the gains have a mean of their own: (-.5 - .5, -.25 - .25, 0 + 0) / 2 here.
     """
-    ends = overlap_file(0)["rlhf"]["rsf"]
-    assert theory.measured_gain(layer(0.1, 0.92, 2.8)["effect"], ends["theta_0"], ends["theta"]) == pytest.approx(0.0)
+    assert theory.measured_gain(layer(0.1, 0.92, 2.8)["effect"], {"reward": 3.0}, UNITS) == pytest.approx(0.0)
     of_text = {"half": {"log_likelihood": -3.3, "reward": 2.8}, "start": {"log_likelihood": -3.35}}
-    ends = {"log_likelihood": -3.0, "reward": 1.0}, {"log_likelihood": -3.5, "reward": 3.0}
-    assert theory.measured_gain(of_text, *ends) == pytest.approx((0.05 / 0.5 - 0.1) / 2)
-    agree = overlap_file(0, layer(0.0, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.2, 0.9, 3.0))
+    units = {"log_likelihood": 0.5, "reward": 2.0}
+    assert theory.measured_gain(of_text, {"reward": 3.0}, units) == pytest.approx((0.05 / 0.5 - 0.1) / 2)
+    for lacking in ({"reward": 2.0}, {"log_likelihood": 0.5}):
+        with pytest.raises(theory.NoUnit):
+            theory.measured_gain(of_text, {"reward": 3.0}, lacking)
+    layers = layer(0.0, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.2, 0.9, 3.0)
+    agree = overlap_file(0, *layers)
     oppose = overlap_file(1, layer(0.2, 0.8, 2.0), layer(0.1, 0.85, 2.5), layer(0.0, 0.9, 3.0))
-    assert theory.by_prediction(agree["rlhf"]["rsf"]) == pytest.approx(1.0)
+    assert theory.by_prediction(*theory.in_units([agree], UNITS)) == pytest.approx(1.0)
     explains = theory.OfLayers("overlap explains", theory.by_prediction)
-    (line,) = explains.lines(Book("smoke", {}, {}, overlaps=[agree, oppose]))
+    (line,) = explains.lines(Book("smoke", {}, UNITS, overlaps=[agree, oppose]))
     assert line.per_seed == (1.0, -1.0) and line.verdict == "undecided"
     with pytest.raises(Missing):
         explains.lines(Book("smoke", {}, {}))
     shared = [layer(0.0, 0.8, 2.0, s2=3.0), layer(0.0, 0.85, 2.5, s2=2.0), layer(0.0, 0.9, 3.0, s2=1.0)]
-    found = overlap_file(0, *shared)["rlhf"]["rsf"]
+    (found,) = theory.in_units([overlap_file(0, *shared)], UNITS)
     assert theory.by_share(found) == pytest.approx(-1.0) and theory.by_depth(found) == pytest.approx(1.0)
     with pytest.raises(theory.NoUnit):
         theory.by_prediction(found)
@@ -384,11 +422,13 @@ def test_overlap_is_held_against_what_averaging_a_layer_adds():
     assert theory.apart_gain(4, 8, 0.0) == 0.0 and theory.apart_gain(4, 4, 4.0) == 0.0 > theory.apart_gain(4, 8, 4.0)
     of_apart = [theory.apart_gain(4, 8, s2) for s2 in (3.0, 2.0, 1.0)]
     assert theory.by_apart(found) == pytest.approx(stats.spearmanr(of_apart, [0.0, 1.0, 2.0]).statistic)
-    assert theory.beyond_depth(agree["rlhf"]["rsf"]) == 0.0 and theory.beyond_depth(oppose["rlhf"]["rsf"]) == -2.0
+    agree, oppose = theory.in_units([agree, oppose], UNITS)
+    assert theory.beyond_depth(agree) == 0.0 and theory.beyond_depth(oppose) == -2.0
     equal = theory.predicted_gain(4, 4, 3.0, 2.0)
     assert equal == pytest.approx((8 + 2 * 3) ** 2 / (8 + 12 * 3 + 2 * 2) / 4 - 1)
-    (line,) = explains.lines(Book("smoke", {}, {}, overlaps=[agree, overlap_file(1, *shared)]))
+    (line,) = explains.lines(Book("smoke", {}, UNITS, overlaps=[overlap_file(0, *layers), overlap_file(1, *shared)]))
     assert line.verdict == "not testable here" and "no ranks" in line.untestable
-    assert theory.by_sign(agree["rlhf"]["rsf"]) == pytest.approx(-1 / 3)  # predicted 0, .1, .2; measured -, -, 0
-    assert theory.by_sign(overlap_file(0, layer(0.1, 0.92, 3.0), layer(-0.1, 0.8, 3.0))["rlhf"]["rsf"]) == 1.0
+    assert theory.by_sign(agree) == pytest.approx(-1 / 3)  # predicted 0, .1, .2; measured -, -, 0
+    (apart,) = theory.in_units([overlap_file(0, layer(0.1, 0.92, 3.0), layer(-0.1, 0.8, 3.0))], UNITS)
+    assert theory.by_sign(apart) == 1.0
     assert theory.mean_gain(found) == pytest.approx((-1.0 - 0.5 + 0.0) / 2 / 3)

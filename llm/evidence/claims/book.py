@@ -212,9 +212,12 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, sweep: str) -> tuple[pd.Da
     return paths.of_seeds(first, common), paths.of_seeds(second, common)
 
 
-def shared_rates(book: Book, first: Route, second: Route) -> tuple[dict[Rate, pd.DataFrame], dict[Rate, pd.DataFrame]]:
-    """The paths of both routes at the learning rates that both were measured at, on the seeds that have all of them; at the
-    preset's own alone where no seed has. Missing where they have no seed in common.
+def shared_rates(
+    book: Book, first: Route, second: Route, several: bool = False
+) -> tuple[dict[Rate, pd.DataFrame], dict[Rate, pd.DataFrame]]:
+    """The paths of both routes at the learning rates that both were measured at on every seed that both have at the preset's own; with
+    `several`, where that is the preset's own alone, at all that both were measured at, on the seeds that have all of them, if any has.
+    Missing where they have no seed in common.
     """
     rates, other = first.rates(book), second.rates(book)
     own: Rate = None
@@ -223,9 +226,10 @@ def shared_rates(book: Book, first: Route, second: Route) -> tuple[dict[Rate, pd
         later = first if first.sweep != "core" else second
         lacking = next((route for route, found in ((first, rates), (second, other)) if None not in found), later)
         raise Missing(f"sweep {lacking.sweep}")
-    every: dict[Rate, set[int]] = {lr: both for lr, both in seeds.items() if both & seeds[None]}
-    common = set.intersection(*every.values())
-    if not common:
-        every, common = dict.fromkeys([own], seeds[own]), seeds[own]
+    every: dict[Rate, set[int]] = {lr: both for lr, both in seeds.items() if both >= seeds[own]}
+    if several and len(every) == 1:
+        some = {lr: both for lr, both in seeds.items() if both & seeds[own]}
+        every = some if set.intersection(*some.values()) else every
+    common = set.intersection(*every.values()) & seeds[own]
     one, two = ({lr: paths.of_seeds(route.models(book, lr), common) for lr in every} for route in (first, second))
     return one, two

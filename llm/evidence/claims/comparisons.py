@@ -206,7 +206,7 @@ def changed_training() -> tuple[Comparison, ...]:
 def held_back(name: str, route: Route) -> tuple[Comparison, ...]:
     """That a method which holds RSF back in training reaches more gold reward, at its best strength, than RSF and MA at their best."""
     best = Model(route, choose=best_of_its_own(GOLD))
-    ma, stopped = (Model(of, choose=extreme(GOLD)) for of in (MA, STOPPING))
+    ma, stopped = Model(MA, choose=extreme(GOLD)), Model(STOPPING, choose=best_of_its_own(GOLD))
     return tuple(
         Afresh(SUGGESTED_BY, Change(f"gold reward: {name} at its best strength above {rival}", best, other, GOLD))
         for rival, other in (("RSF's best iteration", stopped), ("MA at its best ratio", ma))

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..intervals import cross_chosen, of_mean
+from ..intervals import Estimate, cross_chosen, of_mean, of_ratio, t_interval
 from ..metrics import IN_TAXES
 from .book import Book, Route
 from .line import GOLD, Line, Missing, measured
@@ -73,11 +73,8 @@ class Some:
         return [replace(line, note="; ".join(filter(None, (line.note, note)))) for line in lines]
 
     def _chosen(self, found: Mapping[str, Sequence[Line]]) -> list[Line]:
-        testable = {
-            name: lines
-            for name, lines in found.items()
-            if all(line.verdict not in ("not testable here", "not measured") and line.per_seed for line in lines)
-        }
+        testable = {name: lines for name, lines in found.items() if all(line.per_seed for line in lines)}
+        some = not all(any(line.verdict.startswith("fails") for line in lines) for lines in testable.values())
         if any(len({line.metric for line in of_part}) > 1 for of_part in zip(*testable.values(), strict=True)):
             testable = {name: lines for name, lines in testable.items() if all(line.unit for line in lines)} or testable
         if not testable:
@@ -90,7 +87,6 @@ class Some:
         favour = np.array([[_favours(line, seeds) for line in testable[name]] for name in names])
         others = favour.sum(axis=2, keepdims=True) - favour if len(seeds) > 1 else favour
         best = others.min(axis=1).argmax(axis=0)  # of the worst of each candidate's lines, for each seed
-        some = not all(any(line.verdict.startswith("fails") for line in lines) for lines in testable.values())
         counted = Counter(names[place] for place in best)
         how = ", ".join(f"{name} ({n})" if len(counted) > 1 else name for name, n in counted.most_common())
         where = "on the other seeds" if len(seeds) > 1 else "for itself"
@@ -124,7 +120,7 @@ class Some:
         return measured(
             part,
             first.metric if alike else IN_TAXES,
-            of_mean(values, inflation=inflation),
+            _estimate(lines, values, best, seeds, inflation),
             seeds,
             note,
             by=first.by,
@@ -135,7 +131,25 @@ class Some:
             levels=(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None,
             deciding=self.deciding,
             some=some,
+            untestable=first.untestable if all(line.untestable for line in lines) else "",
         )
+
+
+def _estimate(
+    lines: Sequence[Line], values: NDArray[np.float64], best: NDArray[np.intp], seeds: list[int], inflation: float
+) -> Estimate:
+    """The mean of the chosen candidates' values, (seeds,); of shares of a tax the ratio of means, as for one candidate, where what is
+    paid in all is clear of 0.
+    """
+    chosen = [lines[place] for place in best]
+    if all(line.taxes for line in lines):
+        paid, shares = (
+            np.array([dict(zip(line.seeds, of, strict=True))[seed] for line, of, seed in zip(chosen, column, seeds)])
+            for column in ([line.taxes for line in chosen], [line.per_seed for line in chosen])
+        )
+        if len(seeds) == 1 or t_interval(paid, inflation=inflation).low > 0:
+            return of_ratio(shares * [np.mean(line.taxes) for line in chosen], paid, inflation)
+    return of_mean(values, inflation=inflation)
 
 
 def _favours(line: Line, seeds: list[int]) -> list[float]:

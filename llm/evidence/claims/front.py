@@ -20,7 +20,7 @@ from ..metrics import ABILITIES, IN_TAXES, LOG_LIKELIHOODS, METRICS, SAVED
 from ..shares import Models, NotComparable, Rate, Saved, saved, saved_at
 from .book import Book, Route, paired, shared_rates
 from .change import Model
-from .line import Line, Missing, Side, measured
+from .line import Line, Missing, Side, measured, rounded
 
 TAXABLE = {IN_TAXES, *ABILITIES, *LOG_LIKELIHOODS}  # of which more is better, so that there may be a tax
 
@@ -46,7 +46,9 @@ class Ahead:
     def lines(self, book: Book) -> list[Line]:
         book.need(self.metric)
         book.need(self.by)
-        pair = self._at_own_rate(book) if self.own_rate else shared_rates(book, self.first, self.second)
+        pair = (
+            self._at_own_rate(book) if self.own_rate else shared_rates(book, self.first, self.second, bool(self.needs))
+        )
         lacking = bool(self.needs) and len(pair[0]) == 1
         lines = [Line(self.part, deciding=self.deciding, missing=self.needs)] if lacking else []
         if lacking and not self.deciding:
@@ -101,7 +103,10 @@ def share_line(book: Book, part: str, found: Saved, metric: str, note: str, fiel
     """The line of a share of the tax, or of the difference where the tax is not clear of 0."""
     fields = fields | {"levels": found.levels, "inflation": found.inflation}
     if found.is_taxed:
-        return measured(part, SAVED, found.share(), found.seeds, note, unit=1.0, margin=ABILITY_MARGIN, **fields)
+        taxes = tuple(rounded(tax) for tax in found.tax)
+        return measured(
+            part, SAVED, found.share(), found.seeds, note, unit=1.0, margin=ABILITY_MARGIN, taxes=taxes, **fields
+        )
     untaxed = "the rival's tax is not clear of 0 there, so the difference itself" if metric in TAXABLE else ""
     note = "; ".join(filter(None, (note, untaxed)))
     return measured(

@@ -30,7 +30,7 @@ class Line:
         equal reward, or of rewards, is made by; "" for others.
     side, bound: the claim expects the number above or below the bound.
     estimate, low, high: the mean over `seeds` with its 95 % interval, None where there is none; per_seed: what it is the mean
-        of. inner: the 90 % interval. p: two-sided, against the bound; sign_flip: the same by signs, from eight seeds on.
+        of; taxes: of a share of a tax what is paid on each seed. inner: the 90 % interval. p: two-sided, against the bound; sign_flip: the same by signs, from eight seeds on.
     margin: around the bound, what does not matter; None where there is none. inflation: of the squared error, where something was
         chosen on the other seeds (`llm.evidence.intervals.cross_chosen`). unit: what 1 is in units that lines of different
         metrics share (`llm.evidence.claims.book`), None where there is no such unit. levels: the shares of the reward's rise
@@ -53,6 +53,7 @@ class Line:
     margin: float | None = None
     inflation: float = 1.0
     per_seed: tuple[float, ...] = ()
+    taxes: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     unit: float | None = None
     levels: tuple[float, float] | None = None
@@ -71,7 +72,7 @@ class Line:
         if self.untestable and not found.startswith("holds"):
             return "not testable here"
         if found.startswith("fails") and self.some:
-            return "equivalent" if found == "fails, small" else "undecided"
+            return "undecided"
         return found
 
     def _judged(self) -> Verdict:
@@ -87,7 +88,7 @@ class Line:
         """For what is undecided, the number of seeds that would decide it with a chance of 80 % (`llm.evidence.power`)."""
         if self.verdict != "undecided":
             return None
-        needed = seeds_needed(self.per_seed, self.bound, self.margin, self.inflation)
+        needed = seeds_needed(self.per_seed, self.bound, self.margin, self.inflation > 1)
         return needed and max(needed, FEWEST)
 
     def favour(self, number: float) -> float:
@@ -163,7 +164,8 @@ def by_gold(lines: Sequence[Line]) -> list[Line] | None:
     gold = {line.part: line for line in lines if line.by == GOLD}
     if not gold:
         return None
-    return [replace(gold.get(line.part, line), deciding=True) for line in lines if line.deciding]
+    chosen = (line if line.missing else gold.get(line.part, line) for line in lines if line.deciding)
+    return [replace(line, deciding=True) for line in chosen]
 
 
 def weakest(lines: Sequence[Line]) -> Line:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..metrics import BOUNDED, IN_TAXES, RANKS, SIGNS
 from . import theory
 from .association import PredictsBetter
-from .change import Change, Model, extreme
+from .change import Change, Model, best_of_its_own, extreme
 from .comparisons import (
     AMA,
     BY_LAYER,
@@ -190,10 +190,10 @@ CLAIMS: tuple[Claim, ...] = (
         (
             theory.Computed("20 features or more, at most three quarters of them shared: the smallest difference of the two gains",
                 "finite", theory.smallest_of_many, "above", -theory.EXACT),
-            theory.Computed("any features: the smallest difference", "finite", theory.smallest_difference, "above",
+            theory.Computed("any features: the smallest difference", "finite", theory.smallest_difference, "below",
                 deciding=False),
-            theory.Computed("two classes, all but two or three features shared: the largest difference", "finite",
-                theory.largest_reversed, "above", deciding=False),
+            theory.Computed("two classes, all but two or three features shared: sign of the largest difference", "finite",
+                theory.largest_reversed, "below", deciding=False),
         )),
     Claim("C12b", "Theory: the formula",
         "The proposition's formula is that of averaged weights: tasks with the same classes always gain, tasks with "
@@ -296,7 +296,7 @@ CLAIMS: tuple[Claim, ...] = (
         tuple(
             Change(f"gold reward: MA at its best ratio above {name}", Model(MA, choose=extreme("gold_reward")), model, "gold_reward")
             for name, model in (
-                ("theta", Model(STOPPING)), ("RSF's best iteration", Model(STOPPING, choose=extreme("gold_reward"))),
+                ("theta", Model(STOPPING)), ("RSF's best iteration", Model(STOPPING, choose=best_of_its_own("gold_reward"))),
             )
         )),
     Claim("P6", "Regression averaging by layer",

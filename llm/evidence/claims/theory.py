@@ -1,6 +1,6 @@
 """What the tables of the theory say: exact numbers, which need no interval. Only the CSV files are read."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +10,10 @@ from scipy.stats import spearmanr
 
 from ...errors import UserError
 from ..intervals import Estimate, Interval, of_mean
-from ..metrics import ABILITIES, METRICS, RANKS
+from ..metrics import ABILITIES, RANKS
 from .book import Book
 from .line import Line, Missing, measured
 
-LEAST_CHANGE = 0.005  # of an ability's range, or nats a token: what a smaller tax is no unit for
 EXACT = 1e-6  # the tables' own precision: numbers nearer to each other than this are equal
 
 
@@ -60,9 +59,11 @@ def smallest_difference(finite: pd.DataFrame) -> float:
 
 
 def largest_reversed(finite: pd.DataFrame) -> float:
-    """The largest with two classes, where all but two (n odd) or three (n even) features are shared (`theory.reversed_difference`)."""
+    """The sign of the largest with two classes, where all but two (n odd) or three (n even) features are shared, and where the
+    difference falls exponentially with n (`theory.reversed_difference`).
+    """
     own = finite["n"] - finite["n_o"]
-    return finite.loc[(finite["n_classes"] == 2) & (own == 3 - finite["n"] % 2), "difference_exact"].max()
+    return np.sign(finite.loc[(finite["n_classes"] == 2) & (own == 3 - finite["n"] % 2), "difference_exact"].max())
 
 
 def smallest_gain(proposition: pd.DataFrame) -> float:
@@ -105,10 +106,15 @@ class OfLayers:
             raise Missing("snakemake overlap")
         seeds = tuple(one["seed"] for one in there)
         try:
-            per_seed = [self.number(one["rlhf"][self.rlhf]) for one in there]
+            per_seed = [self.number(one) for one in in_units(there, book.units, self.rlhf)]
         except NoUnit as error:
             return [Line(self.part, self.metric, seeds=seeds, deciding=self.deciding, untestable=str(error))]
         return [measured(self.part, self.metric, of_mean(per_seed), seeds, unit=1.0, deciding=self.deciding)]
+
+
+def in_units(overlaps: Sequence[Mapping], units: Mapping[str, float], rlhf: str = "rsf") -> list[dict]:
+    """What was measured of an algorithm on each seed, with the units of the preset's book beside it."""
+    return [one["rlhf"][rlhf] | {"units": units} for one in overlaps]
 
 
 def by_prediction(overlap: Mapping) -> float:
@@ -176,30 +182,21 @@ def _ranked(numbers: Iterable[float], overlap: Mapping) -> float:
 
 
 def _gains(overlap: Mapping) -> list[float]:
-    return [
-        measured_gain(layer["effect"], overlap["theta_0"], overlap["theta"]) for layer in overlap["layers"].values()
-    ]
+    return [measured_gain(layer["effect"], overlap["theta"], overlap["units"]) for layer in overlap["layers"].values()]
 
 
-def measured_gain(effect: Mapping, theta_0: Mapping, theta: Mapping) -> float:
+def measured_gain(effect: Mapping, theta: Mapping, units: Mapping[str, float]) -> float:
     """xi of one layer: half of what averaging adds to the abilities over theta_0's layer, and half of what it adds to the reward over
-    theta's, each in units of its change between theta_0 and theta; abilities without a tax of `LEAST_CHANGE` are left out.
+    theta's, each in the preset's units (`llm.evidence.claims.book`); abilities without one are left out.
 
-    Raises NoUnit where no ability is left, or the reward did not rise.
+    Raises NoUnit where no ability or no reward has one.
     """
-    lost = {
-        name: theta_0[name] - theta[name]
-        for name in ABILITIES
-        if name in theta and theta_0[name] - theta[name] > LEAST_CHANGE * (METRICS[name].best or 1.0)
-    }
-    rise = theta["reward"] - theta_0["reward"]
-    if not lost or rise <= 0:
-        raise NoUnit(
-            "on some seed theta lost no ability or won no reward, so that there is no unit for what averaging adds"
-        )
     half, start = effect["half"], effect["start"]
-    abilities = float(np.mean([(half[name] - start[name]) / tax for name, tax in lost.items()]))
-    return (abilities + (half["reward"] - theta["reward"]) / rise) / 2
+    lost = [name for name in ABILITIES if name in half and name in units]
+    if not lost or "reward" not in units:
+        raise NoUnit("theta lost no ability or won no reward, so that there is no unit for what averaging adds")
+    abilities = float(np.mean([(half[name] - start[name]) / units[name] for name in lost]))
+    return (abilities + (half["reward"] - theta["reward"]) / units["reward"]) / 2
 
 
 def _exact(proposition: pd.DataFrame) -> pd.DataFrame:
