@@ -1,6 +1,7 @@
 """What the trainers are told: the numbers of a stage, which are the experiment's, and the hardware, which are not.
 
-Results depend on the first only (up to rounding): every batch is the global one, and the hardware says how it is split.
+Training depends on the first only (up to rounding): every batch is the global one, and the hardware says how it is split. Which replies are
+sampled depends on `generation_batch`, `sampler` and `dtype`, too.
 """
 
 import math

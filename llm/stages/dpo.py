@@ -69,8 +69,8 @@ def dpo(
 ) -> None:
     """Train at rate `lr` (None: the preset's); `out/iteration<i>` is the model after stretch i = 1, 2, ...
 
-    Beside each model lie `iteration<i>.json`, the mean loss and the share of pairs that the policy itself ranks rightly
-    before it learns from them, and `training<i>.safetensors`, the optimiser.
+    Beside each model lie `iteration<i>.json`, the mean loss and the share of pairs to whose chosen reply the policy has moved
+    from theta_0 by more than to the other, before it learns from them, and `training<i>.safetensors`, the optimiser.
 
     Args:
         preferences: the file of pairs that stage `reward` wrote; the rows of split "train" are used.
@@ -105,8 +105,9 @@ def _iterate(run: LocalRun, settings: Dpo, theta_0: Path, out: Path, stretch: St
     model, optimiser, learned = _learned(run, settings, theta_0, out, stretch, change, mitigation)
     models = [model]
     for m in range(2, mitigation.runs + 1):
-        order = run.rng("dpo", stretch.iteration, "run", m).permutation(len(stretch.batches))
-        shuffled = replace(stretch, batches=[stretch.batches[i] for i in order])
+        pairs = [pair for batch in stretch.batches for pair in batch]
+        anew = minibatches(pairs, settings.batch, 1, run.rng("dpo", stretch.iteration, "run", m))
+        shuffled = replace(stretch, batches=list(anew))
         other = mitigation_at(change, stretch.iteration, out, m)
         models.append(_learned(run, settings, theta_0, out, shuffled, change, other)[0])
     model = mitigation.combine(load_model(stretch.before, run.device) if change else model, models)

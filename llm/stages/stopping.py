@@ -2,7 +2,8 @@
 
 A preset with a section `until` trains all algorithms to a common learned reward, theta_0's plus the share `until.share` of RSF's rise, on
 validation prompts. RSF at the preset's own rate, which says how much that is, runs to its last iteration; so does RSF on the gold reward, by
-its own rise in gold. Every other run stops at the first iteration that has the reward, or at its last one. `theta.json` beside the models says
+its own rise in gold. Every other run stops at the first iteration that has the reward, or at its last one; asked is the model that training goes on with, which of
+WARP and of moving averages is another than the one that is measured. `theta.json` beside the models says
 which of them is theta, the first that has it (the last where none does), and what was measured.
 """
 

@@ -34,7 +34,7 @@ def load_trained(start: Start, head: Head, lora: Lora | None):
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(start.seed)
+        torch.random.default_generator.manual_seed(start.seed)  # models are made on the CPU; devices' generators go on
         model = _load(start.model, head, torch.float32, fresh_head=True)
     tokenizer = load_tokenizer(start.model)
     model.config.pad_token_id = tokenizer.pad_token_id

@@ -88,7 +88,7 @@ def _iterate(inputs: Inputs[PpoSettings], learner: PpoLearner, iteration: int, r
     restarted, before = is_restart(logs, restarts), str(model_before(inputs.start.model, inputs.out, iteration))
     if restarted:
         take_fresh_critic(learner, inputs.reward, inputs.settings.baseline)
-    folder = samples_folder(inputs.out, before, iteration, (inputs.told, restarts))
+    folder = samples_folder(inputs.out, before, iteration, (inputs.told, restarts), inputs.hardware)
     collected, found = collect(inputs, learner, before, [iteration, restarts], folder)
     losses = learner.improve(inputs, collected, [iteration, restarts], iteration, frozen=restarted)
     log = complete_log(found, logs, restarts, inputs.settings, *losses)

@@ -50,7 +50,7 @@ def _iterate(inputs: Inputs[RsfSettings], before: str, after: Path, iteration: i
     order = np.random.default_rng(seed).permutation(len(inputs.prompts))
     drawn = [inputs.prompts[i] for i in order[: settings.prompts]]
     tokenizer = load_tokenizer(before)
-    folder = samples_folder(inputs.out, before, iteration, inputs.told)
+    folder = samples_folder(inputs.out, before, iteration, inputs.told, inputs.hardware)
     ids = [prompt_ids(tokenizer, prompt) for prompt in drawn]
     samples = write_samples(accelerator, before, ids, settings.samples, settings.writing, inputs.hardware, seed, folder)
     scores = np.array(rewards(accelerator, inputs.reward, samples, inputs.hardware))
@@ -71,7 +71,7 @@ def _imitate(inputs: Inputs[RsfSettings], before: str, chosen: list[Sample], ite
     """(losses, the trained model's weights, its origin); the weights are whole in the main process only."""
     descent, accelerator, seed = inputs.settings.descent, inputs.accelerator, inputs.start.seed
     steps = count_minibatches(len(chosen), descent.batch, descent.epochs)
-    start = Start(before, seed + iteration)
+    start = Start(before, int(np.random.default_rng([seed, iteration, 3]).integers(2**62)))
     learner, origin = learner_of(accelerator, start, "causal", token_loss, inputs.settings, steps, inputs.hardware)
     end, pad = end_id(origin.tokenizer), origin.tokenizer.pad_token_id
     objective = Objective(

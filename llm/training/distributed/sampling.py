@@ -137,12 +137,13 @@ def _leave(folder: Path, prompts: list[list[int]], part: Part, replies: list[lis
     write_text(folder / part.file, "".join(json.dumps(vars(row)) + "\n" for row in rows))
 
 
-def samples_folder(out: Path, model: str, iteration: int, told: object) -> Path:
+def samples_folder(out: Path, model: str, iteration: int, told: object, hardware: Hardware) -> Path:
     """A folder named after all that samples follow from, so that those of another run are not taken for this one's.
 
-    told: settings and whatever else shapes them, by its `repr`.
+    told: settings and whatever else shapes them, by its `repr`; of `hardware` what writes them.
     """
-    name = hashlib.sha256(repr((told, model, age(model))).encode()).hexdigest()[:12]
+    by = hardware.sampler, hardware.dtype, hardware.generation_batch
+    name = hashlib.sha256(repr((told, model, age(model), by)).encode()).hexdigest()[:12]
     return out / f".samples{iteration:02d}-{name}"
 
 

@@ -24,7 +24,7 @@ def lora(rank: int, targets: str, lora_alpha: float, seed: int, dropout: float =
         modules = list(TARGETS[targets])
         settings = LoraConfig(r=rank, lora_alpha=lora_alpha, lora_dropout=dropout, target_modules=modules)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.random.default_generator.manual_seed(seed)  # the CPU's alone: a device's goes on, and dropout with it
             return inject_adapter_in_model(settings, model)
 
     return Mitigation(wrap=wrap, merge=merge, goes_on=False)  # every iteration has new adapters

@@ -57,7 +57,7 @@ class Mitigation:
     before they are clipped. after_step: once after each step.
     A `Mitigation` may remember what happened, so each run gets a new one; what the next iteration of alignment has to know stands
     in its `memory`, and is put back there before that begins.
-    runs: training runs an iteration, from the same model and on samples of their own. combine: (the model before, what the runs have
+    runs: training runs an iteration, from the same model, in RSF on samples of their own. combine: (the model before, what the runs have
     made of it) -> the model after the iteration. finish: makes the last model the one that is measured, where training goes on with
     another. goes_on: whether DPO's optimiser and its schedule go on from stretch to stretch; else each stretch has them anew.
     """

@@ -11,6 +11,7 @@ of 64 free samples is -.001 at theta_0, .58 after an iteration of RSF; of docume
 
 import torch
 
+from ...errors import UserError
 from ...models.batches import pad_right
 from ..loop import token_loss
 from .mitigation import Example, Materials, Mitigation
@@ -49,6 +50,10 @@ def orthonormal(vectors: torch.Tensor) -> torch.Tensor:
 
 def make(setting: dict, materials: Materials) -> Mitigation:
     """setting: {"rank": >= 0, "interval": steps, "samples": examples, "reference": "free" or "documents"}."""
+    if setting["rank"] > setting["samples"]:
+        raise UserError(
+            f"rank = {setting['rank']} is not allowed with samples = {setting['samples']}; allowed is at most one gradient a sample."
+        )
     examples = materials.reference(setting["reference"], setting["samples"]) if setting["rank"] else []
     projection = Orthogonal(examples, setting["rank"], setting["interval"], materials.pad_id)
     return Mitigation(gradients=projection.gradients)

@@ -2,7 +2,8 @@
 NeurIPS 2023; the paper, section 4).
 
 A moving average of the weights follows training. Every so many steps the model is put back to the average, and the
-average back to theta_0. The optimiser's moments are kept. Steps are counted, and averaged, over all iterations of alignment.
+average back to theta_0. The optimiser's moments are kept, as long as there is one optimiser: RSF begins each
+iteration with a new one, so that at an interval of one iteration none survives a reset. Steps are counted, and averaged, over all iterations of alignment.
 """
 
 import torch

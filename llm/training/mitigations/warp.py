@@ -9,7 +9,7 @@ training has ended. The algorithm's front starts at the model before RLHF, not a
 
 There an iteration is 9,000 steps, here one of the algorithm's own: with mu = .01 the anchor hardly leaves theta_init in 12 steps. There the KL
 is in REINFORCE's reward, of what the policy writes; here it is in the loss, on the tokens that are imitated (`kl_anchor`). There runs differ
-by the order of the same prompts; here they draw prompts of their own.
+by the order of the same prompts; here, in RSF, they draw prompts of their own, and in DPO they have the same pairs in another order.
 """
 
 import torch
