@@ -59,8 +59,10 @@ def verdicts(abilities: Mapping[str, Change], rise: Change | None, alignment: st
     said = [f"theta pays a tax on {', '.join(lower)}." if lower else NO_TAX] if known else []
     if alone := [name for name in abilities if name not in known]:
         said.append(f"A single item says nothing of a tax: {', '.join(alone)}.")
-    if rise is not None and not rise.low > 0:
-        said.append(f"theta does not beat theta_0 on the alignment metric: {alignment} {rise}.")
+    if rise is not None and rise.low != rise.low:
+        said.append(f"A single prompt says nothing of alignment: {alignment} {rise.value:+.4g}.")
+    elif rise is not None and not rise.low > 0:
+        said.append(f"theta does not measurably beat theta_0 on the alignment metric: {alignment} {rise}.")
     return said
 
 

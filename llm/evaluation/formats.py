@@ -8,6 +8,7 @@ from ..data.formats import prompt_of
 from ..errors import UserError
 from ..files import read_lines, text_of
 from ..models.loading import warn
+from .measurement import normalise
 from .tasks import Answer, Asking, Choice, Task, Translation
 
 EXAMPLES = {
@@ -66,6 +67,11 @@ def _answers(row: dict, where: str) -> dict:
     if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
         raise UserError(
             f"{where}: answers = {answers!r:.80} is not allowed; allowed is a list of at least one text, as {EXAMPLES['answers']}."
+        )
+    if empty := next((answer for answer in answers if answer.strip() and not normalise(answer)), None):
+        raise UserError(
+            f"{where}: answers has {empty!r:.80}, of which nothing is left without articles and punctuation; allowed are words, or choices "
+            f"in their place, as {EXAMPLES['choices']}."
         )
     return {"answers": answers}
 

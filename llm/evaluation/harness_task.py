@@ -74,7 +74,9 @@ class Harness:
             lm = in_memory(model, tokenizer, self.batch)
             samples = with_choices(lm, tasks[task], samples_of(lm, tasks, self.limit)[task])
             return samples, tasks[task].higher_is_better()
-        except (OSError, ValueError, KeyError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # tasks are code of their own, and data sets come from anywhere
             raise UserError(
                 f"tasks has {task!r}, which lm-eval cannot run ({first_line(error)}); items of your own go as FILE.jsonl."
             ) from None

@@ -23,6 +23,7 @@ from ..files import described_file
 from ..methods import names
 from ..models.cache import shown_name
 from ..models.chat import context_of, require_room
+from ..models.loading import warn
 from ..models.scorers import CommandScorer, ModelScorer
 from .benchmarks.harness import manager_for
 from .formats import EXAMPLES, read_task
@@ -83,7 +84,7 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
     scorer: what scores replies, in place of the sources' reward model or command. UserError for what is missing or damaged.
     """
     named = [entry for entry in settings.tasks if not entry.endswith(FILES)]
-    for path in (entry.rpartition("=")[2] for entry in named):  # before lm-eval's list is read, which takes long
+    for _, path in map(_named, named):  # before lm-eval's list is read, which takes long
         if path.lower().endswith(_OTHER_FILES) or Path(path).is_file():
             raise UserError(
                 f"tasks has the file {path!r}; allowed are files .jsonl of one JSON object a line, as {EXAMPLES['choices']}."
@@ -103,9 +104,9 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
         raise UserError("a reward model or command is given without prompts; give --prompts with it.")
     manager = manager_for([entry.partition(":")[0] for entry in named], settings.task_folder) if named else None
     for entry in settings.tasks:
-        name, _, path = entry.rpartition("=")
+        name, path = _named(entry)
         if path.endswith(FILES):
-            tasks.append(read_task(name or Path(path).stem, Path(path), settings.asking(settings.task_tokens)))
+            tasks.append(read_task(name, Path(path), settings.asking(settings.task_tokens)))
         else:
             tasks.append(Harness(entry, settings.batch, manager, settings.limit))
     if settings.samples > 1 and not any(isinstance(task, Replies | Answer) for task in tasks):
@@ -120,13 +121,19 @@ def tasks_of(sources: Sources, settings: Measuring, device: torch.device, scorer
     return tasks
 
 
+def _named(entry: str) -> tuple[str, str]:
+    """(name, path) of an entry NAME=PATH, or of a path alone, in which = may stand, too."""
+    name, sign, path = entry.partition("=")
+    return (name, path) if sign and not Path(entry).is_file() else (Path(entry).stem, entry)
+
+
 def described_tasks(sources: Sources, settings: Measuring, tasks: Sequence[Task]) -> dict[str, object]:
     """Task -> what decides its numbers beside the models and the settings: files by hash, what scores replies."""
     local = {}
     for entry in settings.tasks:
-        name, _, path = entry.rpartition("=")
+        name, path = _named(entry)
         if path.endswith(FILES):
-            local[name or Path(path).stem] = described_file(Path(path))["sha256"]
+            local[name] = described_file(Path(path))["sha256"]
     replies = {key: found for key, found in sources.described.items() if key.startswith(("reward", "prompts"))}
     return {
         task.name: replies | _described_function(task.scorer) if isinstance(task, Replies) else local.get(task.name)
@@ -152,6 +159,12 @@ def try_tasks(tasks: Sequence[Task], pair: Pair) -> list[Task]:
     Returns the tasks; those of lm-eval know their metric's name then, by which their numbers are called.
     """
     tried: list[Task] = []
+    if not pair.tokenizer.chat_template and any(
+        getattr(getattr(task, "asking", None), "chat", False) for task in tasks
+    ):
+        warn(
+            "The tokenizer has no chat template: prompts and items are put as plain text, and answers end with their line."
+        )
     for task in tasks:
         lengths = task.lengths(pair.tokenizer)
         if longest := max(lengths, default=0):

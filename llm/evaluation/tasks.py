@@ -50,6 +50,7 @@ class Asking:
             rng=torch.Generator().manual_seed(self.seed),
             batch_size=self.batch,
             skip_special_tokens=True,
+            own_ends=True,
         )
         return [replies[start : start + self.samples] for start in range(0, len(replies), self.samples)]
 
@@ -233,7 +234,19 @@ def _question(tokenizer, item: dict, chat: bool) -> list[Tokens]:
     if chat and tokenizer.chat_template:
         return encode_together(tokenizer, [(item["prompt"], choice, False) for choice in item["choices"]])
     (context,) = _contexts(tokenizer, [item["prompt"]], chat)
-    return [Tokens(context, tokenizer.encode(choice, add_special_tokens=False)) for choice in item["choices"]]
+    text = plain_text(item["prompt"])
+    return [Tokens(*_split(tokenizer, text, choice, context)) for choice in item["choices"]]
+
+
+def _split(tokenizer, text: str, choice: str, context: list[int]) -> tuple[list[int], list[int]]:
+    """(ids of a text, ids of a choice after it), split from both together, where spaces at the text's end belong to the choice as in
+    lm-eval; the choice by itself where the text's ids, `context`, do not begin the whole's.
+    """
+    shorter = text.rstrip(" ") or text
+    start, whole = tokenizer.encode(shorter), tokenizer.encode(text + choice)
+    if start and whole[: len(start)] == start and len(whole) > len(start):
+        return start, whole[len(start) :]
+    return context, tokenizer.encode(choice, add_special_tokens=False)
 
 
 def _contexts(tokenizer, prompts: Sequence[Prompt], chat: bool) -> list[list[int]]:
@@ -253,16 +266,18 @@ def _stands_in(answer: str, reply: str) -> bool:
 
 def _replies(model, tokenizer, items: list[dict], asking: Asking, sampled: bool = False) -> list[str]:
     """The likeliest reply to each item's prompt, token by token, or one drawn; a plain text's ends with its line."""
+    chat = asking.chat and bool(tokenizer.chat_template)
     replies = continue_texts(
         model,
         tokenizer,
         _contexts(tokenizer, [item["prompt"] for item in items], asking.chat),
-        end_id(tokenizer) if asking.chat else tokenizer.eos_token_id,
+        end_id(tokenizer),
         max_new_tokens=asking.tokens,
         temperature=asking.temperature if sampled else 0.0,
         rng=torch.Generator().manual_seed(asking.seed) if sampled else None,
         batch_size=asking.batch,
         skip_special_tokens=True,
+        own_ends=True,
     )
     texts = [reply.strip() for reply, _ in replies]
-    return texts if asking.chat else [text.split("\n")[0] for text in texts]
+    return texts if chat else [text.split("\n")[0] for text in texts]

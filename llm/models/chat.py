@@ -141,16 +141,20 @@ def continue_texts(
     rng: torch.Generator | None = None,
     batch_size: int,
     skip_special_tokens: bool = False,
+    own_ends: bool = False,
     reader: Reader | None = None,
 ) -> list[tuple[str, bool]]:
     """(text, whether it ended with the token `end` within `max_new_tokens`) for each context; by the same random numbers
-    whichever model it is. skip_special_tokens: leave other special tokens out of the text. reader: as for `generate`.
+    whichever model it is, as far as a batch before has been written to its end. skip_special_tokens: leave other special tokens out of the
+    text. own_ends: whether the tokenizer's eos and those of the model's generation_config end a text, too, as a model ends it that was
+    trained on another format. reader: as for `generate`.
     """
+    ends = {end} | (_own_ends(model, tokenizer) if own_ends else set())
     replies = generate(
         model,
         contexts,
         max_new_tokens=max_new_tokens,
-        end_id=end,
+        end_id=ends,
         pad_id=pad_id(tokenizer),
         temperature=temperature,
         rng=rng,
@@ -159,6 +163,12 @@ def continue_texts(
     )
     texts = [tokenizer.decode(reply.ids, skip_special_tokens=skip_special_tokens) for reply in replies]
     return [(text, reply.finished) for text, reply in zip(texts, replies, strict=True)]
+
+
+def _own_ends(model, tokenizer) -> set[int]:
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return {end for end in (tokenizer.eos_token_id, *listed) if end is not None}
 
 
 def end_id(tokenizer) -> int:

@@ -3,6 +3,7 @@ take their place, a prompt is read once however many replies it gets, and what t
 """
 
 import inspect
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -36,7 +37,7 @@ def generate(
     prompts: list[list[int]],
     *,
     max_new_tokens: int,
-    end_id: int,
+    end_id: int | Collection[int],
     pad_id: int,
     temperature: float,
     rng: torch.Generator | None = None,
@@ -49,6 +50,7 @@ def generate(
         model: a transformers causal language model; left in the mode it is in.
         prompts: token ids, at least one each.
         max_new_tokens: a reply is cut there (and is then not `finished`).
+        end_id: the token, or tokens, that end a reply.
         temperature: 0 for the most likely token, else the softmax temperature.
         rng: the source of randomness, required if temperature > 0. Each step draws one uniform number a prompt of the
             batch, whether that row is finished or not, so a reply does not depend on when others end.
@@ -61,8 +63,9 @@ def generate(
     if temperature > 0 and rng is None:
         raise ValueError("rng is None; a torch.Generator is required when temperature > 0")
     replies: list[Reply | None] = [None] * len(prompts)
+    ends = [end_id] if isinstance(end_id, int) else sorted(end_id)
     for rows in batches_of([len(prompt) for prompt in prompts], batch_size, is_recurrent(model)):
-        some, limits = [prompts[i] for i in rows], (max_new_tokens, end_id)
+        some, limits = [prompts[i] for i in rows], (max_new_tokens, ends)
         if is_supported(model):
             batch = _ContinuousBatch(reader or Reader(model), some, *limits, temperature, rng).write()
         else:
@@ -72,7 +75,7 @@ def generate(
     return replies
 
 
-def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature, rng) -> list[Reply]:
+def _generate_batch(model, prompts, max_new_tokens, ends, pad_id, temperature, rng) -> list[Reply]:
     ids, mask = left_pad(prompts, pad_id, model.device)
     written: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
@@ -85,7 +88,7 @@ def _generate_batch(model, prompts, max_new_tokens, end_id, pad_id, temperature,
         for row, value in zip(alive.tolist(), token.tolist()):
             if finished[row]:
                 continue
-            if value == end_id:
+            if value in ends:
                 finished[row] = True
             else:
                 written[row].append(value)
@@ -112,10 +115,10 @@ class _ContinuousBatch:
     is written when.
     """
 
-    def __init__(self, reader: Reader, prompts, max_new_tokens: int, end_id: int, temperature: float, rng) -> None:
+    def __init__(self, reader: Reader, prompts, max_new_tokens: int, ends: list[int], temperature: float, rng) -> None:
         self.reader, self.source = reader, reader.learn(prompts)
-        self.model, self.end_id, self.temperature, self.rng = reader.model, end_id, temperature, rng
-        self.written = torch.full((len(prompts), max_new_tokens), end_id)
+        self.model, self.ends, self.temperature, self.rng = reader.model, torch.tensor(ends), temperature, rng
+        self.written = torch.full((len(prompts), max_new_tokens), ends[0])
         self.lengths = torch.zeros(len(prompts), dtype=torch.long)  # of the replies, with the end token
         self.uniform: list[torch.Tensor] = []  # for each step, a number a prompt
         slots = min(SLOTS, len(prompts))
@@ -139,7 +142,7 @@ class _ContinuousBatch:
             self.memory.lengths += self.going
             going = self.going.nonzero()[:, 0]
             self._choose_next(going, logits[going])
-        finished = self.written.gather(1, self.lengths[:, None] - 1)[:, 0] == self.end_id
+        finished = torch.isin(self.written.gather(1, self.lengths[:, None] - 1)[:, 0], self.ends)
         ends = (self.lengths - finished.long()).tolist()
         return [Reply(ids[:end], done) for ids, end, done in zip(self.written.tolist(), ends, finished.tolist())]
 
@@ -159,7 +162,7 @@ class _ContinuousBatch:
         self.written[rows, steps] = tokens
         self.lengths[rows] += 1
         self.tokens[slots] = tokens
-        self.going[slots] = (tokens != self.end_id) & (steps + 1 < self.written.shape[1])
+        self.going[slots] = ~torch.isin(tokens, self.ends) & (steps + 1 < self.written.shape[1])
 
     def _uniform(self, steps: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         while len(self.uniform) <= int(steps.max()):

@@ -10,7 +10,6 @@ import torch
 from ..errors import UserError, first_line
 from ..grouping import role
 from .cache import local_model
-from .chat import pad_id
 from .folder import ModelFolder, plain_name, read_folder, read_json
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -72,9 +71,7 @@ def load_reward_model(folder: Path, device: torch.device | str = "cpu", dtype: s
     model = _loaded(sequence_classifier, folder, device, name, dtype=dtype)
     if model.config.num_labels != 1:
         raise UserError(f"{name} is {str(folder)!r} with {model.config.num_labels} outputs; allowed is 1.")
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = pad_id(load_tokenizer(folder))
-    return model
+    return _with_padding(model)
 
 
 def _adapted_reward_model(adapter: ModelFolder, device: torch.device | str, dtype: str):
@@ -100,9 +97,16 @@ def _adapted_reward_model(adapter: ModelFolder, device: torch.device | str, dtyp
             f"{name} is {str(folder)!r}, an adapter that does not fit {str(base)!r} ({first_line(error)})."
         ) from None
     require_finite(dict(merged.named_parameters()), f"{name} ({str(folder)!r})")
-    if merged.config.pad_token_id is None:
-        merged.config.pad_token_id = pad_id(load_tokenizer(folder))
-    return merged
+    return _with_padding(merged)
+
+
+def _with_padding(model):
+    """The model with an id of padding, which transformers asks for where texts are read together. One that no text has where it has none:
+    texts are padded on the left, and an end token that were taken for padding would not be read.
+    """
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = -1
+    return model
 
 
 def fresh_reward_model(folder: Path, layers: int | None = None):

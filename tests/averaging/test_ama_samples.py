@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from ama_models import TEMPLATE, save_models, words, write_lines
 from averaging_models import save_tokenizer
-from llm.averaging.ama.samples import Sample, batches, draw_samples, read_samples, select, tokenise
+from llm.averaging.ama.samples import Sample, batches, draw_samples, note_on_keeping, read_samples, select, tokenise
 from llm.errors import UserError
 from llm.models.batches import Tokens, pad_replies
 from llm.models.chat import encode_together, end_id, prompt_ids
@@ -119,6 +119,8 @@ def test_samples_drawn_are_of_the_best_and_depend_on_the_seed(rewards, keep, dra
     floor = sorted(rewards, reverse=True)[min(keep, len(samples)) - 1]
     assert all(sample.reward >= floor for sample in found)
     assert found == select(samples, keep, draw, np.random.default_rng(0))
+    told = note_on_keeping(samples, keep)
+    assert bool(told) == (keep >= len(samples)) and all("their rewards decide nothing" in one for one in told)
 
 
 def test_another_seed_draws_other_samples():

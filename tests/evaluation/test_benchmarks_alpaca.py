@@ -57,6 +57,9 @@ def test_replies_of_two_models_are_paired_by_their_instructions():
     for one, other in ((own, Outputs("two", ["a"], ["3"])), (Outputs("two", ["a"], ["3"]), own)):
         with pytest.raises(UserError, match="two has no output for 'b'; both models must answer the same instructions"):
             paired(one, other)
+    twice = Outputs("one", ["a", "a", "b"], ["1", "2", "3"]), Outputs("two", ["a", "b", "a"], ["4", "5", "6"])
+    with pytest.raises(UserError, match="'a' is answered twice in one of the files"):
+        paired(*twice)
 
 
 BAD = {

@@ -123,7 +123,7 @@ def test_the_report_needs_nothing_else_and_says_what_was_found(found):
     text = " ".join(page.text)
     decision = json.loads((found / "recommendation.json").read_text())
     if decision["alpha"] is None:
-        assert "no ratio is recommended" in text and "theta does not beat theta_0" in text
+        assert "no ratio is recommended" in text and "theta does not measurably beat theta_0" in text
     elif decision["alpha"] < 1:
         assert f"Take alpha = {decision['alpha']:g}" in text
         assert "alignment-tax average --theta-0" in text

@@ -166,7 +166,7 @@ def test_without_a_rise_nothing_is_recommended_and_the_verdicts_say_so():
     found = recommend(NAMES, reward, [series("qa", [0.5, 0.5, 0.5, 0.5])], 0, resamples=20)
     assert found.alpha is None and found.best is None
     assert found.verdicts[0] == "theta pays no measurable tax on these items."
-    assert found.verdicts[1].startswith("theta does not beat theta_0 on the alignment metric: reward")
+    assert found.verdicts[1].startswith("theta does not measurably beat theta_0 on the alignment metric: reward")
 
 
 def test_what_is_kept_lies_in_its_interval_as_often_as_stated():

@@ -1,5 +1,7 @@
 """The tasks of `front`: items of files and of lm-eval, how they are asked and scored."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from llm.errors import UserError
 from llm.evaluation.formats import read_task
 from llm.evaluation.harness_task import Harness
 from llm.evaluation.measurement import bleu_statistics, corpus_bleu
-from llm.evaluation.tasks import Answer, Asking, Choice
+from llm.evaluation.measuring import _named
+from llm.evaluation.tasks import Answer, Asking, Choice, _split
 from llm.models.loading import load_tokenizer
 
 
@@ -33,6 +36,7 @@ BAD_ITEMS = {
     "one choice": ([ITEM | {"choices": ["a"], "answer": 0}], "line 1: choices = "),
     "answer out of range": ([ITEM | {"choices": ["a", "b"], "answer": 2}], "line 1: answer = 2"),
     "answer no choice": ([ITEM | {"choices": ["a", "b"], "answer": "c"}], "line 1: answer = 'c'"),
+    "an answer of articles": ([ITEM | {"answers": ["b", "A"]}], "line 1: answers has 'A', of which nothing is left"),
     "answers no list": ([ITEM | {"answers": "b"}], "line 1: answers = 'b'"),
     "reference no text": ([ITEM | {"reference": 1}], "line 1: reference = 1"),
     "no prompt": ([{"reference": "b"}], "line 1 has 'reference' and no prompt; allowed is"),
@@ -109,14 +113,16 @@ def test_a_task_whose_data_cannot_be_fetched_is_refused_with_what_to_do(monkeypa
     class Known:
         all_tasks = ("arc_easy",)
 
-    def offline(manager, name):
-        raise ConnectionError("Couldn't reach 'allenai/ai2_arc' on the Hub (OfflineModeIsEnabled)")
+    for error in (ConnectionError, RuntimeError, ModuleNotFoundError):  # which its code or its data set may raise
 
-    monkeypatch.setattr("llm.evaluation.harness_task.load_tasks", offline)
-    with pytest.raises(
-        UserError, match=r"tasks has 'arc_easy', .*OfflineModeIsEnabled.*; items of your own go as FILE"
-    ):
-        Harness("arc_easy", 4, Known).measure(None, None)
+        def offline(manager, name, error=error):
+            raise error("Couldn't reach 'allenai/ai2_arc' on the Hub (OfflineModeIsEnabled)")
+
+        monkeypatch.setattr("llm.evaluation.harness_task.load_tasks", offline)
+        with pytest.raises(
+            UserError, match=r"tasks has 'arc_easy', .*OfflineModeIsEnabled.*; items of your own go as FILE"
+        ):
+            Harness("arc_easy", 4, Known).measure(None, None)
 
 
 def test_bleu_of_lm_eval_is_made_from_its_pairs_of_texts(monkeypatch):
@@ -147,6 +153,35 @@ def test_answers_are_drawn_from_what_the_likeliest_ones_are_asked_with(chat, fol
     assert (end, coldest) == (same, 0) and temperature == 1
     right = [chat, 1]  # plain text ends with its line
     assert found["pass@1"].items.tolist() == found["pass@3"].items.tolist() == right
+
+
+def test_without_a_chat_template_answers_end_with_their_line_whatever_is_asked_for(folder, monkeypatch):
+    tokenizer = load_tokenizer(folder / "theta_0")
+    tokenizer.chat_template = None
+    monkeypatch.setattr("llm.evaluation.tasks.continue_texts", lambda *_, **__: [("w7 w7\nw8", True)])
+    items = [{"prompt": "w50", "answers": ["w7 w7"]}]
+    assert Answer("qa", items, Asking(True, 4, 2)).measure(None, tokenizer)["F1"].value == 1.0
+
+
+class Bytes:
+    """A tokenizer whose tokens begin with the space before a word."""
+
+    chat_template = None
+
+    def encode(self, text, add_special_tokens=True):
+        return re.findall(r" ?[^ ]+| +$", text)
+
+
+def test_spaces_at_a_prompt_s_end_belong_to_the_choice():
+    assert _split(Bytes(), "2 + 2 = ", "4", ["2", " +", " 2", " =", " "]) == (["2", " +", " 2", " ="], [" 4"])
+    assert _split(Bytes(), "2 + 2 =", "4", ["2", " +", " 2", " ="]) == (["2", " +", " 2", " ="], ["4"]), "not one token"
+
+
+def test_a_file_may_lie_in_a_folder_whose_name_has_the_sign(tmp_path):
+    (tmp_path / "lr=0.1").mkdir()
+    path = tmp_path / "lr=0.1" / "items.jsonl"
+    path.write_text("")
+    assert _named(str(path)) == ("items", str(path)) and _named(f"x={path}") == ("x", str(path))
 
 
 def test_items_are_answered_by_letter_and_asked_in_chats(tmp_path):

@@ -355,7 +355,10 @@ def test_verdicts_follow_the_intervals():
     assert verdicts({"qa": unsure}, rise, "reward") == ["theta pays no measurable tax on these items."]
     said = verdicts({"qa": sure, "f": unsure}, Change(0.1, -0.1, 0.3), "reward")
     assert said[0].startswith("theta pays a tax on qa (-0.2 [") and "f (" not in said[0]
-    assert said[1].startswith("theta does not beat theta_0 on the alignment metric: reward +0.1")
+    assert verdicts({}, Change(3.2, np.nan, np.nan), "reward") == [
+        "A single prompt says nothing of alignment: reward +3.2."
+    ]
+    assert said[1].startswith("theta does not measurably beat theta_0 on the alignment metric: reward +0.1")
 
 
 def test_the_documented_file_holds_every_setting_with_its_default():

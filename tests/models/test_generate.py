@@ -9,9 +9,11 @@ import transformers
 from scipy import stats
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from llm.data.microcosm.tokenizer import build_tokenizer
 from llm.models import generate as module
 from llm.models import kv_cache as decode
 from llm.models.batches import left_pad, positions
+from llm.models.chat import continue_texts
 from llm.models.generate import generate
 from llm.models.likelihood import log_likelihoods
 from microcosm_runs import tiny_model
@@ -190,6 +192,28 @@ def test_a_reply_that_is_cut_is_not_finished_and_an_end_at_once_is_an_empty_repl
     ended = write(model, PROMPTS[:1], end_id=first.ids[0], max_new_tokens=3)[0]
     assert (ended.ids, ended.finished) == ([], True)
     assert write(model, [], end_id=-1) == []
+
+
+def test_several_tokens_may_end_a_reply(model, end, way):
+    """The first of them does, and all that is written before it stays."""
+    one = write(model, PROMPTS, end_id=-1)
+    other = next(token for reply in one for token in reply.ids if token != end)
+    for plain, reply in zip(one, write(model, PROMPTS, end_id={end, other}), strict=True):
+        places = [place for place, token in enumerate(plain.ids) if token in (end, other)]
+        assert reply.ids == plain.ids[: places[0] if places else None] and reply.finished == bool(places)
+
+
+def test_a_text_ends_with_the_models_own_end_where_that_is_asked_for(model):
+    tokenizer = build_tokenizer()
+    first = write(model, PROMPTS[:1], end_id=-1)[0].ids
+    settings = {"max_new_tokens": 12, "temperature": 0.0, "batch_size": 2}
+    unknown = 10**6
+    for configured in (first[3], [first[3], unknown]):
+        model.generation_config.eos_token_id = configured
+        ((whole, ended),) = continue_texts(model, tokenizer, PROMPTS[:1], unknown, **settings)
+        ((short, finished),) = continue_texts(model, tokenizer, PROMPTS[:1], unknown, own_ends=True, **settings)
+        end = min(first.index(one) for one in {first[3], tokenizer.eos_token_id} if one in first)
+        assert not ended and finished and short == tokenizer.decode(first[:end]) and whole.startswith(short)
 
 
 def test_sampling_without_a_generator_is_refused(model):

@@ -65,6 +65,25 @@ def test_a_pair_encoder_without_a_padding_token_scores_alike(encoder):
     assert ModelScorer(scorer.model, tokenizer, 3)(TRIPLES) == pytest.approx(scorer(TRIPLES), abs=1e-6)
 
 
+def test_a_reward_model_without_a_padding_token_reads_the_end_token(tmp_path):
+    """Which is the tokenizer's only candidate for padding: a finished reply is another one than one that was cut off."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.LlamaConfig(vocab_size=64, num_labels=1, eos_token_id=1, pad_token_id=None, **sizes)
+    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, template=TEMPLATE)
+    tokenizer = load_tokenizer(tmp_path)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    scorer = ModelScorer.load(tmp_path, CPU, "float32", 3)
+    done, cut = scorer([("w40", "w41 w42", True), ("w40", "w41 w42", False)])
+    assert done != pytest.approx(cut, abs=1e-7)
+    ((context, reply),) = encode_together(tokenizer, [("w40", "w41 w42", True)])
+    with torch.no_grad():
+        alone = model(torch.tensor([context + reply])).logits[0, 0].item()
+    assert done == pytest.approx(alone, abs=1e-5) and end_id(tokenizer) == reply[-1]
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "pairs"])
 def test_what_goes_beyond_the_reward_models_context_is_refused(kind, encoder, tmp_path):
     """Before anything is measured: a prompt with room for no reply of so many tokens."""

@@ -18,14 +18,14 @@ from ...errors import UserError
 from ...files import described_file, read_made, write_text, written
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
-from ...models.chat import ids_of_prompts, pad_id
+from ...models.chat import context_of, ids_of_prompts, pad_id, require_room
 from ...models.loading import device_of, warn
 from ..pair import Pair, load_pair
 from .gradient import Engine, engine_for
 from .optimise import AmaResult, AmaState, descend
 from .parameterise import placement
 from .picture import draw_path
-from .samples import batches, draw_samples, partial_of, read_samples, select, tokenise
+from .samples import batches, draw_samples, note_on_keeping, partial_of, read_samples, select, tokenise
 from .settings import AdaptSettings, Sources
 
 Progress = Callable[[str, int, int, AmaState | None], None]
@@ -138,7 +138,10 @@ def adapt_files(
 
 def _tokens(pair: Pair, data: Path, settings: AdaptSettings) -> tuple[list[Tokens], int]:
     """(those of D_theta, drawn from the file of samples; how many samples were left out)."""
-    samples = select(read_samples(data), settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
+    every = read_samples(data)
+    for note in note_on_keeping(every, settings.keep):
+        warn(note)
+    samples = select(every, settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
     return tokenise(samples, pair.tokenizer, settings.max_length)
 
 
@@ -187,7 +190,7 @@ def _optimised(
 def _compared(
     engine: Engine, result: AmaResult, tokens: list[Tokens], settings: AdaptSettings, padding: int, device: torch.device
 ) -> dict:
-    """Mean over samples of a reply's -log-likelihood a token, in nats: equal ratios, found ratios, gain and its error."""
+    """Mean over samples of a reply's -log-likelihood a token, in nats: equal ratios, found ratios, gain and its error over prompts."""
     chunks = [tokens[start : start + settings.batch] for start in range(0, len(tokens), settings.batch)]
     batches = [pad_replies(chunk, padding) for chunk in chunks]
     equal, found = (
@@ -195,7 +198,12 @@ def _compared(
         for alphas in (dict.fromkeys(result.alphas, settings.alpha), result.alphas)
     )
     gain = equal - found
-    error = gain.std().item() / len(tokens) ** 0.5 if len(tokens) > 1 else None
+    of_prompts: dict[tuple, float] = {}  # replies to one prompt are no independent ones
+    for one, above in zip(tokens, (gain - gain.mean()).tolist(), strict=True):
+        of_prompts[tuple(one.context)] = of_prompts.get(tuple(one.context), 0.0) + above
+    several = len(of_prompts)
+    squares = sum(total**2 for total in of_prompts.values())
+    error = (squares * several / (several - 1)) ** 0.5 / len(tokens) if several > 1 else None
     means = {"equal": equal.mean().item(), "found": found.mean().item(), "gain": gain.mean().item()}
     return {"n": len(tokens), **means, "gain_stderr": error}
 
@@ -210,6 +218,9 @@ def _sampled(
     prompts = read_prompts(sources.prompts)
     scorer = sources.scorer(device, settings.dtype, settings.batch * settings.samples)
     scorer.check(prompts, settings.tokens)  # raises before any work
+    lengths = [len(ids) for ids in ids_of_prompts(pair.tokenizer, prompts)]
+    what = f"prompt {lengths.index(max(lengths)) + 1} with its longest reply"
+    require_room(max(lengths) + settings.tokens, context_of(pair.model.config), what)
     pair.exchange()
     how = {name: getattr(settings, name) for name in ("samples", "tokens", "temperature", "seed")}
     how |= {"batch": settings.batch * settings.samples}

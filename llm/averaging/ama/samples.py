@@ -82,6 +82,7 @@ def draw_samples(
             rng=rng,
             batch_size=batch,
             skip_special_tokens=True,
+            own_ends=True,
         )
         triples = [(prompt, *reply) for prompt, reply in zip(chunk, replies, strict=True)]
         scores = scorer(triples)
@@ -120,6 +121,16 @@ def _whole_lines(partial: Path, batch: int) -> list[str]:
     lines = lines[: len(lines) // batch * batch]
     write_text(partial, "".join(f"{line}\n" for line in lines))
     return lines
+
+
+def note_on_keeping(samples: list[Sample], keep: int) -> list[str]:
+    """A note where all of several scored samples are kept."""
+    if len(samples) > keep or samples[0].reward is None:
+        return []
+    return [
+        f"keep = {keep} keeps all {len(samples)} samples, so that their rewards decide nothing: the ratios make all of theta's replies likelier, "
+        "not its best ones; give a smaller keep, or more prompts."
+    ]
 
 
 def select(samples: list[Sample], keep: int, draw: int, rng: np.random.Generator) -> list[Sample]:

@@ -4,11 +4,12 @@ A file holds one JSON list of {"instruction", "output", "generator", "dataset", 
 `alpaca_eval --model_outputs FILE`, or one model's against another's with `--reference_outputs OTHER` as well.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import UserError
+from ...errors import UserError, short
 from ...files import parse_json, read_lines, require_file, text_of, write_json
 
 
@@ -52,17 +53,23 @@ def replies_to(prompts: Sequence[str], model, tokenizer, sampling: Sampling) -> 
     import torch
 
     from ...data.records import turns_of
-    from ...models.chat import generate_replies
+    from ...models.chat import context_of, generate_replies, ids_of_prompts, require_room
 
+    asked = [turns_of(prompt, sampling.system) for prompt in prompts]
+    lengths = [len(ids) for ids in ids_of_prompts(tokenizer, asked)]
+    longest = max(lengths)
+    what = f"instruction {lengths.index(longest) + 1} with its longest reply"
+    require_room(longest + sampling.tokens, context_of(model.config), what)
     written = generate_replies(
         model,
         tokenizer,
-        [turns_of(prompt, sampling.system) for prompt in prompts],
+        asked,
         max_new_tokens=sampling.tokens,
         temperature=sampling.temperature,
         rng=torch.Generator().manual_seed(sampling.seed) if sampling.temperature > 0 else None,
         batch_size=sampling.batch,
         skip_special_tokens=True,
+        own_ends=True,
     )
     return [reply for reply, _ in written]
 
@@ -109,6 +116,11 @@ def paired(own: Outputs, rival: Outputs) -> tuple[list[str], list[str], list[str
     if own.instructions == rival.instructions:
         return own.instructions, own.replies, rival.replies
     theirs = dict(zip(rival.instructions, rival.replies, strict=True))
+    repeated = [one for side in (own, rival) for one, count in Counter(side.instructions).items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"{short(repeated[0])} is answered twice in one of the files; allowed is once, or both in one order."
+        )
     for name, missing in (
         (rival.generator, set(own.instructions) - set(theirs)),
         (own.generator, set(theirs) - set(own.instructions)),

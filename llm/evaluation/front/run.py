@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...averaging.ama.picture import save_figure
-from ...averaging.ama.samples import Sample, read_samples, select, tokenise
+from ...averaging.ama.samples import Sample, note_on_keeping, read_samples, select, tokenise
 from ...averaging.ama.settings import Sources
 from ...averaging.files.own_samples import FILE, Texts
 from ...averaging.merge import merge_named, merged_methods
@@ -131,7 +131,10 @@ def _drawn(sources: Sources, settings: FrontSettings) -> list[Sample]:
     if sources.data is None:
         return []
     adapt, rng = settings.adapt, np.random.default_rng([settings.seed, 0])
-    return select(read_samples(sources.data), adapt.keep, adapt.draw, rng)
+    every = read_samples(sources.data)
+    for note in note_on_keeping(every, adapt.keep):
+        warn(note)
+    return select(every, adapt.keep, adapt.draw, rng)
 
 
 def _shared(drawn: Sequence[Sample], texts: Texts, tasks: Sequence[Task], tokenizer) -> list[str]:
