@@ -50,12 +50,21 @@ def flips(before: Measurement, after: Measurement) -> tuple[list[int], list[int]
     return np.flatnonzero(change < 0).tolist(), np.flatnonzero(change > 0).tolist()
 
 
-def verdicts(abilities: Mapping[str, Change], rise: Change | None, alignment: str) -> list[str]:
+def shared(confidence: float, questions: int) -> float:
+    """The confidence of each of several intervals that are all to be right at the one stated (Bonferroni)."""
+    return 1 - (1 - confidence) / max(1, questions)
+
+
+def verdicts(
+    abilities: Mapping[str, Change], rise: Change | None, alignment: str, clear: Mapping[str, Change] | None = None
+) -> list[str]:
     """What can be said of theta against theta_0 from the intervals: which abilities are measurably lower, and which have no interval,
-    whether alignment is measurably higher (None: not measured).
+    whether alignment is measurably higher (None: not measured). clear: the abilities' changes at a confidence that is shared between them
+    (`shared`), which decide; the same without several.
     """
+    clear = abilities if clear is None else clear
     known = {name: change for name, change in abilities.items() if change.high == change.high}
-    lower = [f"{name} ({change})" for name, change in known.items() if change.high < 0]
+    lower = [f"{name} ({change})" for name, change in known.items() if clear[name].high < 0]
     said = [f"theta pays a tax on {', '.join(lower)}." if lower else NO_TAX] if known else []
     if alone := [name for name in abilities if name not in known]:
         said.append(f"A single item says nothing of a tax: {', '.join(alone)}.")

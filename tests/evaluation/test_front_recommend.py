@@ -156,6 +156,18 @@ def test_a_method_whose_models_do_not_begin_at_theta_0_is_compared_at_its_ratio_
     assert {method: one["alpha"] for method, one in found.by_method.items()} == {"ma": 0.5, "lines": 0.0}
 
 
+def test_the_procedure_is_run_on_resamples_with_its_way_out():
+    """A model that just surely keeps enough does so on half of the resamples, and by its estimate alone on nearly all others."""
+    n, rng = 200, np.random.default_rng(0)
+    noise = rng.standard_normal(n)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    model = 0.95 + 0.1 * (noise + 2.1 / np.sqrt(n))  # its margin is 2.1 standard errors
+    reward = Series("reward", np.stack([np.zeros(n), model, np.ones(n)]), MEAN)
+    found = recommend([("ma", 0.5)], reward, [series("qa", [0.9, 0.8, 0.5], shared=0.99)], 0, resamples=400)
+    assert found.method == "ma" and found.sure
+    assert found.best.chosen > 0.95
+
+
 def test_without_several_methods_none_are_compared():
     reward, ability = series("reward", [0.0, 0.5, 1.0, 1.0]), series("qa", [0.5, 0.5, 0.5, 0.5])
     assert recommend(NAMES, reward, [ability], 0, resamples=2).by_method == {}

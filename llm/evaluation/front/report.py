@@ -62,8 +62,9 @@ say what rounding it to the type that it would be saved in does.</p>
 {% endfor %}
 </table>
 <p class="small">Each method at its model farthest from theta up to which the estimates are at least {{ "%g" | format(found.keep) }} of the
-rise, else at the nearest. Differences are on the same items, drawn together for all models; that the models were chosen by what they
-keep on these items is not in the intervals.</p>
+rise, else at the nearest. Differences are on the same items, drawn together for all models, and their intervals share the
+confidence between all pairs of methods (Bonferroni), since the largest gain is chosen on these items; that the models were chosen by what
+they keep on them is not in the intervals.</p>
 {% endif %}
 <h2>Run</h2>
 <table>{% for key, value in facts.items() %}<tr><td>{{ key }}</td><td>{{ value }}</td></tr>{% endfor %}</table>

@@ -17,7 +17,8 @@ _PAGE = """\
 {% endfor %}
 <p class="small">theta_0 (before RLHF): {{ found.theta_0 }}; theta (after RLHF): {{ found.theta }}. A change is theta's value less
 theta_0's on the same items, with its {{ "%g" | format(100 * found.settings.confidence) }} % interval: Student's t over items, for BLEU and
-the calibration error a percentile bootstrap over items.</p>
+the calibration error a percentile bootstrap over items. Said to pay a tax are abilities whose change lies below 0 at a confidence shared
+between them (Bonferroni), which those of single tables are not.</p>
 {% for task in found.tasks %}
 <h2>{{ task.name }}</h2>
 <table><tr><th>metric</th><th>theta_0</th><th>theta</th><th>change</th><th>interval</th><th>items</th></tr>

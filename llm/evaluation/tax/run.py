@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...files import require_place, write_json, written
 from ...models.cache import shown_name
 from ...models.loading import device_of, warn
-from ..changes import LOWER_IS_BETTER, Change, flips, paired_change, verdicts
+from ..changes import LOWER_IS_BETTER, Change, flips, paired_change, shared, verdicts
 from ..measurement import Measurement
 from ..measuring import Measuring, Progress, kinds_of, measure_tasks, tasks_of, try_tasks
 from ..tasks import WORDS, Replies, Scorer, Task
@@ -120,9 +120,13 @@ def measured_tax(pair: Pair, tasks: Sequence[Task], settings: Measuring, progres
     kinds = kinds_of(tasks, before)
     metrics, changes = _compared(before, after, kinds, settings)
     abilities = {task.name: changes[task.name] for task in tasks if _is_ability(task, settings)}
+    each = shared(settings.confidence, len(abilities))
+    clear = {
+        name: paired_change(before[name], after[name], settings.seed, each, settings.resamples) for name in abilities
+    }
     rise = changes.get(settings.alignment)
     return {
-        "verdicts": verdicts(abilities, rise, settings.alignment),
+        "verdicts": verdicts(abilities, rise, settings.alignment, clear),
         "tasks": [_task(task, metrics, before, after, kinds) for task in tasks],
         "divergence": {name: {"value": one.value, "stderr": one.stderr, "n": one.n} for name, one in kl.items()},
         "moved": moved,
