@@ -135,6 +135,12 @@ def test_regression_averaging_goes_layer_by_layer_and_a_killed_job_goes_on(tmp_p
     assert values(lines, "lines", alpha=0.5).keys() == METRICS | {"win_rate"}
 
 
+def test_a_finished_dpo_is_left_alone(whole, monkeypatch):
+    run, _ = whole
+    monkeypatch.setattr("llm.stages.hub.backend.launch", lambda *_: pytest.fail("it is trained again"))
+    HubBackend(run).align("dpo", "own")
+
+
 SHORT = """
 name: short
 rlhf: [rsf, dpo, ppo]

@@ -83,6 +83,10 @@ class HubBackend:
                 settings = settings.model_copy(update={"eta": number(eta), "measured_every": settings.iterations})
             start = self.warm_start()
         data = pairs(run, "train" if rlhf == "dpo" else "train-prompts")
+        if rlhf == "dpo":  # RSF and PPO look iteration by iteration
+            ends = (iteration_folder(out, i) / "config.json" for i in range(1, settings.iterations + 1))
+            if all(up_to_date(end, start / "config.json", data) for end in ends):
+                return
         self._launch(rlhf, settings, start, data, out, None if rlhf == "dpo" else run.folder / "reward")
 
     def evaluator(self) -> HubEvaluator:
