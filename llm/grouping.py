@@ -143,7 +143,8 @@ def assign(names: Iterable[str], grouping: Grouping, tied: Mapping[str, str] | N
     Raises UserError if the layers cannot be found or there are fewer of them than parts.
     """
     names = list(names)
-    layers, ranks = layer_list(names), layer_ranks(names)
+    ranks, by_module = layer_ranks(names), grouping.level == "module"
+    layers = layer_list(names) if by_module else ""
     count = max(filter(None, ranks.values()))
     ends = part_ends(count, count if grouping.level == "layer" else grouping.parts)
     unit = "layer" if grouping.level == "layer" else "part"
@@ -154,7 +155,7 @@ def assign(names: Iterable[str], grouping: Grouping, tied: Mapping[str, str] | N
             assignment[name] = _place(role(name), grouping, places)
         else:
             part = next(k for k, end in enumerate(ends, start=1) if rank <= end)
-            module = _module(name.removeprefix(f"{layers}.")) if grouping.level == "module" else ""
+            module = _module(name.removeprefix(f"{layers}.")) if by_module else ""
             assignment[name] = f"{unit}{part}{module}"
     for name, owner in (tied or {}).items():
         assignment[name] = assignment[owner]

@@ -22,7 +22,7 @@ from ..errors import UserError
 from ..files import described_file
 from ..methods import names
 from ..models.cache import shown_name
-from ..models.chat import context_of, require_room
+from ..models.chat import context_of, require_longest
 from ..models.loading import warn
 from ..models.scorers import CommandScorer, ModelScorer
 from .benchmarks.harness import manager_for
@@ -166,10 +166,8 @@ def try_tasks(tasks: Sequence[Task], pair: Pair) -> list[Task]:
             "The tokenizer has no chat template: prompts and items are put as plain text, and answers end with their line."
         )
     for task in tasks:
-        lengths = task.lengths(pair.tokenizer)
-        if longest := max(lengths, default=0):
-            what = f"item {lengths.index(longest) + 1} of {task.name} with its longest reply"
-            require_room(longest, context_of(pair.model.config), what)
+        context = context_of(pair.model.config)
+        require_longest(task.lengths(pair.tokenizer), context, "item", f"of {task.name} with its longest reply")
         metric = next(iter(task.first().measure(pair.model, pair.tokenizer)))
         tried.append(replace(task, kind=metric) if isinstance(task, Harness) else task)
     return tried

@@ -156,8 +156,8 @@ def difference(
 ) -> Interval:
     """first - second, one model a seed each, paired over seeds, with its 95 % interval.
 
-    With one seed the interval is that over items (`items_error`; Student's, over the items or groups of them that rows keep), or missing where these are not to count. inflation: of the
-    squared error, where a model was chosen on the other seeds (`llm.evidence.intervals.cross_chosen`).
+    With one seed the interval is that over items (`items_error`; Student's, over the items or groups of them that rows keep), or missing
+    where these are not to count. inflation: of the squared error, where a model was chosen on the other seeds (`llm.evidence.intervals.cross_chosen`).
     """
     common = seeds(first)
     if common != seeds(second):

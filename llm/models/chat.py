@@ -224,6 +224,12 @@ def require_room(tokens: int, context: int, key: str) -> None:
         )
 
 
+def require_longest(lengths: Sequence[int], context: int, kind: str, beside: str) -> None:
+    """`require_room` for the longest of several, which is called by its kind, its number from 1, and what is beside it."""
+    if longest := max(lengths, default=0):
+        require_room(longest, context, f"{kind} {lengths.index(longest) + 1} {beside}")
+
+
 def context_of(config) -> int:
     """How many tokens a model reads at most; where its configuration has no limit, more than any text has."""
     return getattr(config.get_text_config(), "max_position_embeddings", 1 << 20)

@@ -21,11 +21,10 @@ def stored_names(model, stored: Collection[str]) -> dict[str, str]:
     return found
 
 
-def check_one_by_one(model, stored: Collection[str], method: str) -> None:
-    """UserError for a model with a parameter that is stored in another way, which a method that looks at whole tensors would see as
-    another one.
+def check_one_by_one(model, names: Collection[str], method: str) -> None:
+    """UserError for a model with a parameter that is stored in another way, so that it is not among `stored_names`: a method that looks at
+    whole tensors would see another one there.
     """
-    names = stored_names(model, stored)
     odd = next((name for name, _ in model.named_parameters() if name not in names), None)
     if odd is not None:
         raise UserError(

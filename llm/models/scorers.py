@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..data.records import Prompt, messages, plain_text
 from ..errors import UserError, first_line
 from .batches import Tokens, batches_of
-from .chat import context_of, ids_of_prompts, require_room
+from .chat import context_of, ids_of_prompts, require_longest, require_room
 from .loading import dtype_on, load_reward_model, load_tokenizer
 from .rewards import reward_scores, rule_for
 
@@ -56,8 +56,7 @@ class ModelScorer:
             closed, cut = (sum(map(len, one)) for (one,) in ends)
             tokens += closed - cut - 1  # what follows the token that ends a reply
         lengths = [len(ids) + tokens for ids in read]
-        what = f"prompt {int(np.argmax(lengths)) + 1} with its longest reply, as the reward model reads them,"
-        require_room(max(lengths), self._room, what)
+        require_longest(lengths, self._room, "prompt", "with its longest reply, as the reward model reads them,")
         self([(prompts[0], "a", True)])
 
     def __call__(self, replies: Sequence[Triple]) -> NDArray[np.float64]:

@@ -46,11 +46,8 @@ def judged(preset: str, folder: Path) -> Ledger:
 
     def make() -> tuple:
         found = ledger(RESULTS / preset, RESULTS / "theory")
-        return (
-            found.preset,
-            found.seeds,
-            [(entry.preset, entry.lines) for entry in found.entries],
-        )  # a claim holds functions
+        lines = [(entry.preset, entry.lines) for entry in found.entries]  # a claim holds functions, which stay here
+        return found.preset, found.seeds, lines
 
     name, seeds, lines = once(f"ledger-{preset}", folder, make)
     return Ledger(name, seeds, tuple(Entry(claim, *of) for claim, of in zip(CLAIMS, lines, strict=True)))

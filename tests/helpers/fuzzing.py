@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from importlib import import_module
 from pathlib import Path
 
 from tqdm import tqdm
+
+import forked
 
 SECONDS = 5  # of the processor, for one input
 
@@ -111,35 +112,18 @@ def run(*arguments, folder: Path, limit: Callable[[], None] = lambda: None) -> O
 
 def start(*arguments, folder: Path, outputs: tuple[int, int], limit: Callable[[], None] = lambda: None) -> int:
     """The process that `run` waits for."""
-    child = os.fork()
-    if child == 0:
-        os._exit(_command(arguments, folder, limit, outputs))
-    return child
 
-
-def _command(arguments, folder: Path, limit: Callable[[], None], outputs: tuple[int, int]) -> int:
-    try:
+    def command() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         tqdm.set_lock(threading.RLock())  # its own is shared by copies: one that is killed would keep it
-        for number, output in enumerate(outputs, 1):
-            os.dup2(output, number)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
-        os.chdir(folder)
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
         limit()
         sys.argv = ["alignment-tax", *map(str, arguments)]
         from llm import cli
 
         cli.main()
-    except SystemExit as stop:
-        return stop.code or 0
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stderr.flush()
-        sys.stdout.flush()
-    return 0
+
+    return forked.start(command, folder, outputs)
 
 
 def findings(name: str, folder: Path, seed: int, count: int) -> tuple[Counter, list[str]]:

@@ -4,8 +4,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
+
+import forked
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,32 +35,13 @@ def dry_run(folder: Path, *options: str, refused: bool = False, **of) -> str:
     import snakemake.cli
 
     with tempfile.TemporaryFile("w+") as out:
-        child = os.fork()
-        if child == 0:
-            os._exit(_listed(snakemake.cli.main, folder, _arguments(folder, "--dry-run", *options, **of), out.fileno()))
+        given = _arguments(folder, "--dry-run", *options, **of)
+        child = forked.start(lambda: snakemake.cli.main(given), folder, (out.fileno(), out.fileno()))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         out.seek(0)
         said = out.read()
     assert (code != 0) == refused, said
     return said
-
-
-def _listed(main, folder: Path, arguments: list[str], out: int) -> int:
-    try:
-        for number in (1, 2):
-            os.dup2(out, number)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
-        os.chdir(folder)
-        main(arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except BaseException:  # else the copy would go on with the tests
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
 
 
 def _arguments(

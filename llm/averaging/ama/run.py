@@ -18,14 +18,14 @@ from ...errors import UserError
 from ...files import described_file, read_made, write_text, written
 from ...grouping import labels
 from ...models.batches import Tokens, pad_replies
-from ...models.chat import context_of, ids_of_prompts, pad_id, require_room
+from ...models.chat import context_of, ids_of_prompts, pad_id, require_longest
 from ...models.loading import device_of, warn
 from ..pair import Pair, load_pair
 from .gradient import Engine, engine_for
 from .optimise import AmaResult, AmaState, descend
 from .parameterise import placement
 from .picture import draw_path
-from .samples import batches, draw_samples, note_on_keeping, partial_of, read_samples, select, tokenise
+from .samples import batches, draw_samples, partial_of, selected, tokenise
 from .settings import AdaptSettings, Sources
 
 Progress = Callable[[str, int, int, AmaState | None], None]
@@ -138,10 +138,7 @@ def adapt_files(
 
 def _tokens(pair: Pair, data: Path, settings: AdaptSettings) -> tuple[list[Tokens], int]:
     """(those of D_theta, drawn from the file of samples; how many samples were left out)."""
-    every = read_samples(data)
-    for note in note_on_keeping(every, settings.keep):
-        warn(note)
-    samples = select(every, settings.keep, settings.draw, np.random.default_rng([settings.seed, 0]))
+    samples = selected(data, settings.keep, settings.draw, settings.seed)
     return tokenise(samples, pair.tokenizer, settings.max_length)
 
 
@@ -218,9 +215,8 @@ def _sampled(
     prompts = read_prompts(sources.prompts)
     scorer = sources.scorer(device, settings.dtype, settings.batch * settings.samples)
     scorer.check(prompts, settings.tokens)  # raises before any work
-    lengths = [len(ids) for ids in ids_of_prompts(pair.tokenizer, prompts)]
-    what = f"prompt {lengths.index(max(lengths)) + 1} with its longest reply"
-    require_room(max(lengths) + settings.tokens, context_of(pair.model.config), what)
+    lengths = [len(ids) + settings.tokens for ids in ids_of_prompts(pair.tokenizer, prompts)]
+    require_longest(lengths, context_of(pair.model.config), "prompt", "with its longest reply")
     pair.exchange()
     how = {name: getattr(settings, name) for name in ("samples", "tokens", "temperature", "seed")}
     how |= {"batch": settings.batch * settings.samples}

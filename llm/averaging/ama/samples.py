@@ -21,6 +21,7 @@ from ...errors import UserError
 from ...files import parse_json, read_lines, text_of, write_text
 from ...models.batches import Tokens, pad_replies
 from ...models.chat import Message, encode_together, generate_replies
+from ...models.loading import warn
 from ...models.scorers import Scorer
 
 
@@ -131,6 +132,14 @@ def note_on_keeping(samples: list[Sample], keep: int) -> list[str]:
         f"keep = {keep} keeps all {len(samples)} samples, so that their rewards decide nothing: the ratios make all of theta's replies likelier, "
         "not its best ones; give a smaller keep, or more prompts."
     ]
+
+
+def selected(file: Path, keep: int, draw: int, seed: int) -> list[Sample]:
+    """`select` from the samples of a file, by random numbers of a seed; warns where all of them are kept."""
+    samples = read_samples(file)
+    for note in note_on_keeping(samples, keep):
+        warn(note)
+    return select(samples, keep, draw, np.random.default_rng([seed, 0]))
 
 
 def select(samples: list[Sample], keep: int, draw: int, rng: np.random.Generator) -> list[Sample]:

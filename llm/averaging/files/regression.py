@@ -124,8 +124,8 @@ def regress_files(
     Raises UserError if the model is not stored as transformers has it in memory, or the texts do not fit.
     """
     models = [_skeleton(like.path, settings, dtype_on(request.dtype, request.device), request.device) for _ in ends]
-    check_one_by_one(models[0], stored, "regmean")
     names = stored_names(models[0], stored)
+    check_one_by_one(models[0], names, "regmean")
     weights = [Ends(chunks, names, stored, side) for chunks, side in zip(ends, ("theta_0", "theta"), strict=True)]
     work = _open(out, request, sources, output)
     try:

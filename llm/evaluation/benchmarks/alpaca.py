@@ -53,13 +53,11 @@ def replies_to(prompts: Sequence[str], model, tokenizer, sampling: Sampling) -> 
     import torch
 
     from ...data.records import turns_of
-    from ...models.chat import context_of, generate_replies, ids_of_prompts, require_room
+    from ...models.chat import context_of, generate_replies, ids_of_prompts, require_longest
 
     asked = [turns_of(prompt, sampling.system) for prompt in prompts]
-    lengths = [len(ids) for ids in ids_of_prompts(tokenizer, asked)]
-    longest = max(lengths)
-    what = f"instruction {lengths.index(longest) + 1} with its longest reply"
-    require_room(longest + sampling.tokens, context_of(model.config), what)
+    lengths = [len(ids) + sampling.tokens for ids in ids_of_prompts(tokenizer, asked)]
+    require_longest(lengths, context_of(model.config), "instruction", "with its longest reply")
     written = generate_replies(
         model,
         tokenizer,

@@ -22,8 +22,8 @@ _POINTS = "points"
 @dataclass(frozen=True, eq=False)
 class Point:
     """A model on the front. alpha: its ratio (of the part, at method "part"; 1 / (1 + lambda) at "regmean"). setting: as in result
-    rows. scores: metric -> measurement, as `measuring.measure_tasks` has it, and by which version of the code. saved: what rounding to the type it would be saved in
-    makes of it.
+    rows. scores: metric -> measurement, as `measuring.measure_tasks` has it; versions: by which version of the code. saved: what rounding
+    to the type it would be saved in makes of it.
     """
 
     label: str

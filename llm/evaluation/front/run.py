@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...averaging.ama.picture import save_figure
-from ...averaging.ama.samples import Sample, note_on_keeping, read_samples, select, tokenise
+from ...averaging.ama.samples import Sample, selected, tokenise
 from ...averaging.ama.settings import Sources
 from ...averaging.files.own_samples import FILE, Texts
 from ...averaging.merge import merge_named, merged_methods
@@ -58,8 +58,9 @@ def front_files(
     _check_abilities(tasks, settings)
     models = sources.theta_0, sources.theta, settings.dtype, place, settings.match, sources.soup, sources.theta_pre
     pair = load_pair(*models)
-    drawn = _drawn(sources, settings)
-    samples = tokenise(drawn, pair.tokenizer, settings.adapt.max_length)[0] if drawn else []
+    adapt = settings.adapt
+    drawn = [] if sources.data is None else selected(sources.data, adapt.keep, adapt.draw, settings.seed)
+    samples = tokenise(drawn, pair.tokenizer, adapt.max_length)[0] if drawn else []
     tasks = try_tasks(tasks, pair)
     _check_stored(pair, settings)
     claim = Claim(out, _described(sources, settings, tasks))
@@ -101,7 +102,7 @@ def _check_stored(pair: Pair, settings: FrontSettings) -> None:
     """UserError where `average` would see other tensors in the files than a chosen method sees in memory, or a grouping does not fit."""
     for method in settings.method:
         if method == REGRESSION or (method in merged_methods() and not merge_named(method).is_linear):
-            check_one_by_one(pair.model, pair.kinds, method)
+            check_one_by_one(pair.model, pair.names, method)
         if method in BETWEEN:
             pair.assignment(settings.groups_of(method))
 
@@ -125,16 +126,6 @@ def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
     for task in tasks:
         if task.count is not None:
             check_count(task.name, task.count)
-
-
-def _drawn(sources: Sources, settings: FrontSettings) -> list[Sample]:
-    if sources.data is None:
-        return []
-    adapt, rng = settings.adapt, np.random.default_rng([settings.seed, 0])
-    every = read_samples(sources.data)
-    for note in note_on_keeping(every, adapt.keep):
-        warn(note)
-    return select(every, adapt.keep, adapt.draw, rng)
 
 
 def _shared(drawn: Sequence[Sample], texts: Texts, tasks: Sequence[Task], tokenizer) -> list[str]:

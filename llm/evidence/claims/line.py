@@ -30,7 +30,8 @@ class Line:
         equal reward, or of rewards, is made by; "" for others.
     side, bound: the claim expects the number above or below the bound.
     estimate, low, high: the mean over `seeds` with its 95 % interval, None where there is none; per_seed: what it is the mean
-        of; taxes: of a share of a tax what is paid on each seed. inner: the 90 % interval. p: two-sided, against the bound; sign_flip: the same by signs, from eight seeds on.
+        of; taxes: of a share of a tax what is paid on each seed. inner: the 90 % interval. p: two-sided, against the
+        bound; sign_flip: the same by signs, from eight seeds on.
     margin: around the bound, what does not matter; None where there is none. inflation: of the squared error, where something was
         chosen on the other seeds (`llm.evidence.intervals.cross_chosen`). unit: what 1 is in units that lines of different
         metrics share (`llm.evidence.claims.book`), None where there is no such unit. levels: the shares of the reward's rise
