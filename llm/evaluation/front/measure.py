@@ -36,6 +36,7 @@ from .settings import BETWEEN, REGRESSION, FrontSettings
 def measure_front(
     pair: Pair,
     settings: FrontSettings,
+    groups: Mapping[str, Mapping[str, str]],
     tasks: Sequence[Task],
     samples: Sequence[Tokens],
     texts: Texts,
@@ -45,12 +46,10 @@ def measure_front(
     """Every point from theta_0 to theta, measured or read from what an earlier run left; of a point that lacks a task only that is
     measured.
 
-    pair.model: its weights are overwritten. samples: for method "ama"; texts: for "regmean". claim: on the folder to write, already
-    checked. progress: called with (label, points done, points in all).
+    pair.model: its weights are overwritten. groups: method -> the group of each tensor, of methods that have groups. samples: for method
+    "ama"; texts: for "regmean". claim: on the folder to write, already checked. progress: called with (label, points done, points in all).
     """
     theta_0 = {name: tensor.clone() for name, tensor in pair.model.state_dict().items()}
-    # before the weights are overwritten: which tensors are alike in both models counts
-    groups = {method: pair.assignment(settings.groups_of(method)) for method in settings.method if method in BETWEEN}
     regression = _regression(pair, theta_0, texts, settings.seed)
     points, names = points_of(settings), [task.name for task in tasks]
     own = own_points(points)

@@ -62,7 +62,7 @@ def front_files(
     drawn = [] if sources.data is None else selected(sources.data, adapt.keep, adapt.draw, settings.seed)
     samples = tokenise(drawn, pair.tokenizer, adapt.max_length)[0] if drawn else []
     tasks = try_tasks(tasks, pair)
-    _check_stored(pair, settings)
+    groups = _groups(pair, settings)
     claim = Claim(out, _described(sources, settings, tasks))
     claim.check()
     texts: Texts = {}
@@ -73,7 +73,7 @@ def front_files(
     notes += _shared(drawn, texts, tasks, pair.tokenizer) + _kept(out, tasks, settings)
     for note in notes:
         warn(note)
-    points = measure_front(pair, settings, tasks, samples, texts, claim, progress)
+    points = measure_front(pair, settings, groups, tasks, samples, texts, claim, progress)
     found = _recommendation(points, tasks, settings)
     for note in (versions := _versions(points)):
         warn(note)
@@ -98,13 +98,15 @@ def _check_sources(sources: Sources, settings: FrontSettings, scorer: Scorer | N
     check_regression(sources, settings)
 
 
-def _check_stored(pair: Pair, settings: FrontSettings) -> None:
-    """UserError where `average` would see other tensors in the files than a chosen method sees in memory, or a grouping does not fit."""
+def _groups(pair: Pair, settings: FrontSettings) -> dict[str, dict[str, str]]:
+    """Method -> the group of each tensor (`Pair.assignment`), of methods that have groups: found before weights are overwritten, since which
+    tensors are alike in both models counts. UserError where a grouping does not fit, or `average` would see other tensors in the files
+    than a chosen method sees in memory.
+    """
     for method in settings.method:
         if method == REGRESSION or (method in merged_methods() and not merge_named(method).is_linear):
             check_one_by_one(pair.model, pair.names, method)
-        if method in BETWEEN:
-            pair.assignment(settings.groups_of(method))
+    return {method: pair.assignment(settings.groups_of(method)) for method in settings.method if method in BETWEEN}
 
 
 def _check_abilities(tasks: Sequence[Task], settings: FrontSettings) -> None:
