@@ -20,6 +20,7 @@
 from drawing import panels, plane, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import reference
+from llm.evidence.claims import render
 from llm.evidence.claims.association import by_model
 from llm.evidence.costs import GROUPS
 from llm.evidence.metrics import IN_TAXES, METRICS
@@ -38,7 +39,8 @@ else:
     sentences.show(f"{PRESET.name}, {RLHF.upper()}: {told}, or no reward is gained, so nothing is drawn here.")
 
 # %% [markdown]
-# Methods that the preset could measure and that have no rows yet:
+# Methods that the preset could measure and that have no rows yet, and settings of the others that have none. (Where a source's own
+# setting is among them, what stands below of its method is about other settings.)
 
 # %%
 lacking = reference.unmeasured(BOOK, RLHF, PRESET)
@@ -95,6 +97,22 @@ if NAMED and max(line.seeds for line in NAMED) > 1:
     FINDINGS.say(plane.verdict(NAMED))
 elif NAMED:
     FINDINGS.say(sentences.ONE_SEED)
+
+# %% [markdown]
+# Against early stopping many methods save a part. Between two of them the ledger judges; of regression averaging against every other way
+# after training (P13: each rival at the best of its settings, chosen on the other seeds), and of LiNeS against AMA (P14), it says:
+
+# %%
+for CLAIM in ("P13", "P14"):
+    ENTRY = sentences.entry_of(BOOK, CLAIM)
+    if ENTRY.weakest.estimate is not None:
+        sentences.show(f"**{CLAIM}, {ENTRY.claim.name}**: {render.verdict(ENTRY)}\n\n{sentences.parts(ENTRY)}")
+        FINDINGS.say(f"{CLAIM} ({ENTRY.claim.name}): {render.verdict(ENTRY)} ({render.counts(ENTRY)}).")
+
+# %% [markdown]
+# What regression averaging does *not* do: it protects what the samples are like that it is made of, $\theta_0$'s own texts. In the replies
+# to the prompts of alignment it gave back no more of what RLHF took than one ratio does at the same reward, and what $\theta_0$'s texts do not
+# touch has nothing that holds it (measured on single seeds: `docs/log.md`, "Regression averaging on the two models' own samples").
 
 # %% [markdown]
 # The same for families that vary a number of their method's own (samples, regulariser, ridge):

@@ -24,6 +24,7 @@
 # one of its method beats in both reward and ability. Intervals (95 %, Student's t) are over seeds, paired.
 
 # %%
+from dataclasses import replace
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -31,6 +32,7 @@ import matplotlib.pyplot as plt
 from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
+from llm.evidence.claims import render
 from llm.evidence.frames import abilities, rewards
 from llm.evidence.metrics import METRICS
 from llm.grouping import PART_NAMES
@@ -81,6 +83,30 @@ if three:
             sentences.ratios(three[name]).groupby("mean alpha").mean().drop(columns="seed").rename(columns=PART_NAMES)
         )
         sentences.show(f"**{style.look(name).label}**\n\n{sentences.framed(found, 'mean ratio', 2)}")
+
+# %% [markdown]
+# ## As the published code has it
+#
+# The code that the paper's authors published does not search ratios as the paper writes them: it adapts matrices alone, and leaves the
+# embeddings and the norms at $\theta_0$. (The paper's numbers may have come from other code.) Does that alone make a difference, without
+# any ratio that is found? The table holds MA against their AMA, MA against itself with embeddings and norms at $\theta_0$, and these two
+# against one another; none of it decides a claim.
+
+# %%
+ENTRY = sentences.entry_of(BOOK, "C7a")
+PUBLISHED = tuple(
+    line
+    for line in ENTRY.lines
+    if line.estimate is not None and any(words in line.part for words in ("published", "norms at theta_0"))
+)
+if PUBLISHED:
+    sentences.show(sentences.parts(replace(ENTRY, lines=PUBLISHED)))
+    told = [
+        f"{line.part.removeprefix('RSF: ')}: {render.number(line)} ({line.verdict})"
+        for line in PUBLISHED
+        if line.by == "reward" and line.part.count(":") == 1
+    ]
+    FOUND.say(f"The published code's AMA. {'; '.join(told)}.")
 
 # %% [markdown]
 # ## More parts

@@ -10,6 +10,7 @@ of them lie higher: both are compared by models that have a counterpart near in 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ LEAST = 6  # levels, so a range of 5 % of the rise: over fewer nothing is compar
 DECIMALS = 9  # of shares of the rise, by which models are near to one another: beyond them is arithmetic
 
 Rate = float | None  # a learning rate, None for the preset's own
-Models = Mapping[Rate, pd.DataFrame]  # learning rate -> a path of models (`llm.evidence.paths`)
+Models = Mapping[Any, pd.DataFrame]  # `Rate`, or the family of a setting -> a path of models (`llm.evidence.paths`)
 Rises = Mapping[int, tuple[float, float]]  # seed -> theta_0's reward, and how far it rises
 
 
@@ -37,7 +38,7 @@ class Saved:
 
     kept: the method's ability minus the rival's, tax: theta_0's minus the rival's; means over the levels, (seeds,), in the
     ability's unit. levels: the lowest and the highest, as shares of the rise. rates: how often, over seeds and levels, the
-    method and the rival took each learning rate. inflation: of the squared error, where there was a choice of them
+    method and the rival took each learning rate, or setting. inflation: of the squared error, where there was a choice of them
     (`llm.evidence.intervals.cross_chosen`).
     """
 
@@ -45,7 +46,7 @@ class Saved:
     kept: NDArray[np.float64]
     tax: NDArray[np.float64]
     levels: tuple[float, float]
-    rates: tuple[Counter[Rate], Counter[Rate]]
+    rates: tuple[Counter[Any], Counter[Any]]
     inflation: float = 1.0
 
     @property

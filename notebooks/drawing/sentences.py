@@ -210,9 +210,15 @@ def parts(entry: Entry) -> str:
     return markdown(pd.DataFrame(lines))
 
 
+def entry_of(book: Book, name: str) -> Entry:
+    """A claim by its id, as the ledger has it of these rows."""
+    (entry,) = make_ledger(book, [claim for claim in CLAIMS if claim.id == name]).entries
+    return entry
+
+
 def judged(book: Book, name: str) -> str:
     """What the ledger says of a claim: its verdict, and the parts that decide with their numbers; "" where none is measured."""
-    (entry,) = make_ledger(book, [claim for claim in CLAIMS if claim.id == name]).entries
+    entry = entry_of(book, name)
     if entry.weakest.estimate is None:
         return ""
     told = [f"{render.title(line)}: {render.number(line)} ({line.verdict})" for line in entry.deciding]

@@ -48,8 +48,10 @@ def world(seed, cost=0.5, power=2.0, bump=0.05):
             for row in trained(seed, 1.5 * cost, load_sweep("mitigation-rates").training)
         ],
         "ratios": averaged(seed, "rsf", cost, power, load_sweep("ratios").averaging),
-        "regmean": regressions(seed, "rsf", "regmean", cost, power),
-        "merging": increasing(seed, "rsf", "merging", cost, power),
+        "regmean": regressions(seed, "rsf", "regmean", cost, power)
+        + merged(seed, cost, power, [load_sweep("regmean").entry("constrained")]),
+        "merging": increasing(seed, "rsf", "merging", cost, power)
+        + merged(seed, cost, power, [entry for entry in load_sweep("merging").averaging if entry.label != "lines"]),
         **{
             sweep: [
                 row
@@ -137,8 +139,21 @@ def increasing(seed, rlhf, sweep, cost, power):
     rows = []
     for alpha in load_sweep(sweep).entry("lines").alphas:
         rise = (1 + alpha) / 2
-        values = made(top * rise, cost * share * rise ** (1.5 * power), seed)
+        values = made(top * rise, cost * share * rise ** (1.75 * power), seed)
         rows += rows_of(seed, "lines", {"alpha": alpha, "outer": "alpha"}, values, rlhf)
+    return rows
+
+
+def merged(seed, cost, power, entries):
+    """Other ways after training, which are as good as MA: along alpha, or along the strengths or runs that are swept."""
+    rows = []
+    for entry in entries:
+        settings = entry.settings()[:: -1 if entry.spec.order.falling else 1]
+        steps = [(alpha, {"alpha": alpha, **setting}) for alpha in entry.alphas for setting in settings]
+        steps = steps or list(enumerate(settings, 1))
+        for step, setting in steps:
+            rise = step / max(1.0, *(step for step, _ in steps))
+            rows += rows_of(seed, entry.method, setting, made(rise, cost * rise**power, seed))
     return rows
 
 

@@ -9,7 +9,7 @@ from ..summary import KEPT
 from .book import A_RATIO_A_LAYER, Book, Route
 from .change import Change, Model, best_of_its_own, extreme, keeping
 from .existence import Comparison, Ratios, Some
-from .front import Ahead, AheadOf
+from .front import Ahead, AheadOf, AheadOfBest
 from .line import GOLD, Line, Missing
 
 SEVEN_BILLION = ("zephyr-7b-beta", "zephyr-7b-gemma")
@@ -45,6 +45,25 @@ IN_TRAINING = {
         *("ogpsa-documents", "nspo", "nspo-attention"),
     )
 }
+AFTER_TRAINING = {  # name -> method and sweep, but for LiNeS, which has lines of its own, and what has all its models beyond theta
+    "SLERP": ("slerp", "merging"),
+    "trimmed changes": ("trim", "merging"),
+    "DARE": ("dare", "merging"),
+    "FAPM": ("fapm", "merging"),
+    "breadcrumbs": ("breadcrumbs", "merging"),
+    "TIES": ("ties", "merging"),
+    "DoTS": ("dots", "merging"),
+    "reverse LiNeS": ("reverse-lines", "merging"),
+    "AIM": ("aim", "merging"),
+    "AMA": ("ama", "core"),
+    "AMA as in the published code": ("ama-published", "merging"),
+    "tax-constrained ratios": ("constrained", "regmean"),
+    "extrapolation from early iterations": ("extrapolate-early", "merging"),
+    "means of the last iterations": ("tail", "merging"),
+    "soups of runs": ("soup", "merging"),
+    "Model Stock": ("model-stock", "merging"),
+    "DeRa": ("dera", "merging"),
+}
 HOLDING_BACK = {
     name: route
     for name, route in IN_TRAINING.items()
@@ -60,15 +79,20 @@ TEXT = "log_likelihood"  # the ability that real models are judged by: it is tax
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A comparison on the rows of a preset that may be another one than the ledger's."""
+    """A comparison on the rows of a preset that may be another one than the ledger's. word: a word on these rows."""
 
     preset: str
     made: Comparison
     deciding: bool = True
+    word: str = ""
+
+    @property
+    def _where(self) -> str:
+        return ", ".join(filter(None, (self.preset, self.word)))
 
     @property
     def part(self) -> str:
-        return f"{self.preset}: {self.made.part}"
+        return f"{self._where}: {self.made.part}"
 
     def lines(self, book: Book) -> list[Line]:
         there = book if book.preset == self.preset else book.neighbours.get(self.preset)
@@ -76,9 +100,14 @@ class Elsewhere:
             raise Missing(f"preset {self.preset}")
         lines = self.made.lines(there)
         return [
-            replace(line, part=f"{self.preset}: {line.part}", deciding=line.deciding and self.deciding)
+            replace(line, part=f"{self._where}: {line.part}", deciding=line.deciding and self.deciding)
             for line in lines
         ]
+
+
+def exploratory(preset: str, made: Comparison) -> Comparison:
+    """A comparison on the rows that suggested the claim, so that it decides nothing."""
+    return Elsewhere(preset, made, deciding=False, word="exploratory")
 
 
 @dataclass(frozen=True)
@@ -148,6 +177,19 @@ def adaptive(rlhf: str, metric: str = IN_TAXES) -> Comparison:
     return Ahead(f"{NAMES[rlhf]}: AMA with K = 3 above MA", *routes, metric)
 
 
+def as_published() -> tuple[Comparison, ...]:
+    """MA against AMA as its authors' code does it, which leaves embeddings and norms at theta_0, and what that alone costs MA. Beside what
+    decides.
+    """
+    name, at_theta_0 = "AMA as in the published code", "MA with embeddings and norms at theta_0"
+    matrices = Route("rsf", "ma-matrices", "merging")
+    return (
+        AheadOfBest(f"RSF: MA above {name}", MA, "ama-published", "merging", deciding=False),
+        Ahead(f"RSF: MA above {at_theta_0}", MA, matrices, deciding=False),
+        AheadOfBest(f"RSF: {at_theta_0} above {name}", matrices, "ama-published", "merging", deciding=False),
+    )
+
+
 def better_averages(rlhf: str, sweep: str, name: str, by: str = "reward") -> tuple[Comparison, ...]:
     """What was above MA after RSF, against MA after another algorithm; by: as in `Ahead`."""
     found = {
@@ -178,11 +220,11 @@ def seven_billion(preset: str) -> Comparison:
     return Elsewhere(preset, Ahead("AMA with K = 3 above MA", Route("dpo", "ama"), Route("dpo", "ma")))
 
 
-def middle_part(preset: str, deciding: bool = True) -> Comparison:
-    """That a preset's middle part, put back to theta_0 wholly, is above MA at the same reward."""
+def middle_part() -> tuple[Comparison, ...]:
+    """That a real model's middle part, put back to theta_0 wholly, is above MA at the same reward."""
     back = Model(MIDDLE, 0.0)
     made = AheadOf("the middle part put back to theta_0, above MA", MA, back, TEXT, model_first=True)
-    return Elsewhere(preset, made, deciding)
+    return Elsewhere(ON_TWO_CORES, made), exploratory(REAL, made)
 
 
 def real_averages(routes: Mapping[str, Route], rival: Route, name: str) -> tuple[Comparison, ...]:
@@ -201,6 +243,21 @@ def changed_training() -> tuple[Comparison, ...]:
         Afresh(SUGGESTED_BY, Ahead(f"regression averaging above {name}", REGMEAN, route))
         for name, route in IN_TRAINING.items()
     )
+
+
+def other_averages() -> tuple[Comparison, ...]:
+    """That regression averaging is above each other way after training, at the best of its settings. Beside what decides: whether an arc in
+    place of a line, or policies in place of weights, make a difference to MA.
+    """
+    others = (
+        AheadOfBest(f"regression averaging above {name}", REGMEAN, method, sweep)
+        for name, (method, sweep) in AFTER_TRAINING.items()
+    )
+    beside = (
+        Ahead(f"{name} above MA", Route("rsf", family, "merging"), MA, deciding=False)
+        for name, family in (("SLERP", "slerp"), ("DeRa", "dera"))
+    )
+    return *others, *beside
 
 
 def held_back(name: str, route: Route) -> tuple[Comparison, ...]:

@@ -17,7 +17,7 @@ from ..equivalence import ABILITY_MARGIN
 from ..frames import abilities, rewards
 from ..intervals import of_mean
 from ..metrics import ABILITIES, IN_TAXES, LOG_LIKELIHOODS, METRICS, SAVED
-from ..shares import Models, NotComparable, Rate, Saved, saved, saved_at
+from ..shares import Models, NotComparable, Saved, saved, saved_at
 from .book import Book, Route, paired, shared_rates
 from .change import Model
 from .line import Line, Missing, Side, measured, rounded
@@ -74,19 +74,71 @@ class Ahead:
         self, book: Book, pair: tuple[Models, Models], metric: str, reward: str, deciding: bool, how: str = ""
     ) -> Line:
         rlhf = self.second.rlhf if self.first.rlhf == self.second.rlhf else "rsf"
-        seeds = tuple(paths.seeds(pair[0][None]))
         beside = f": {METRICS[metric].words}" if metric != self.metric else f", {how}" if how else ""
         fields: dict[str, Any] = {"by": reward, "side": self.side, "deciding": deciding}
-        part = f"{self.part}{beside}"
-        if metric == IN_TAXES and metric not in book.units:
-            return Line(part, seeds=seeds, untestable="no tax is paid", **fields)
-        try:
-            if rlhf not in book.rows:
-                raise Missing("sweep core")
-            found = saved(*pair, paths.of_method(book.ground, "theta_0"), book.rises(rlhf, reward), metric, reward)
-        except NotComparable as error:
-            return Line(part, seeds=seeds, untestable=str(error), **fields)
-        return share_line(book, part, found, metric, how or _rates(found), fields)
+        return _compared(book, f"{self.part}{beside}", pair, rlhf, metric, how, fields)
+
+
+def _compared(
+    book: Book, part: str, pair: tuple[Models, Models], rlhf: str, metric: str, how: str, fields: dict[str, Any]
+) -> Line:
+    """The line of two methods' paths, on the scale of the rise of an algorithm."""
+    seeds, reward = tuple(paths.seeds(next(iter(pair[0].values())))), fields["by"]
+    if metric == IN_TAXES and metric not in book.units:
+        return Line(part, seeds=seeds, untestable="no tax is paid", **fields)
+    try:
+        if rlhf not in book.rows:
+            raise Missing("sweep core")
+        found = saved(*pair, paths.of_method(book.ground, "theta_0"), book.rises(rlhf, reward), metric, reward)
+    except NotComparable as error:
+        return Line(part, seeds=seeds, untestable=str(error), **fields)
+    return share_line(book, part, found, metric, how or _rates(found), fields)
+
+
+@dataclass(frozen=True)
+class AheadOfBest:
+    """The path `first` above a method that has several settings, a path each: at each level of the reward the method takes, on each seed,
+    the setting that is best there on the other seeds. Of the settings those count that were measured on the most seeds of `first`.
+
+    method: as rows name it. sweep: what measures it.
+    """
+
+    part: str
+    first: Route
+    method: str
+    sweep: str
+    deciding: bool = True
+
+    def lines(self, book: Book) -> list[Line]:
+        book.need(IN_TAXES)
+        ours, settings = self.first.models(book), self._settings(book)
+        common = set(ours["seed"]).intersection(*(set(path["seed"]) for path in settings.values()))
+        theirs = {
+            family if len(settings) > 1 else None: paths.of_seeds(path, common) for family, path in settings.items()
+        }
+        pair: tuple[Models, Models] = {None: paths.of_seeds(ours, common)}, theirs
+        return [
+            _compared(
+                book,
+                self.part,
+                pair,
+                self.first.rlhf,
+                IN_TAXES,
+                "",
+                {"by": reward, "deciding": self.deciding and reward == "reward"},
+            )
+            for reward in rewards(pair[0][None])
+        ]
+
+    def _settings(self, book: Book) -> dict[str, pd.DataFrame]:
+        """family -> path; Missing where `first` and the method have no seed in common."""
+        rows, seeds = book.rows[self.first.rlhf], set(self.first.models(book)["seed"])
+        own = rows[(rows["method"] == self.method) & rows["lr"].isna() & rows["seed"].isin(seeds)]
+        measured_on = own.groupby("family")["seed"].nunique()
+        if measured_on.empty:
+            raise Missing(f"sweep {self.sweep}")
+        most = measured_on.index[measured_on == measured_on.max()]
+        return {family: Route(self.first.rlhf, family, self.sweep).models(book) for family in sorted(most)}
 
 
 def _scores(pair: tuple[Models, Models]) -> list[str]:
@@ -121,18 +173,22 @@ def share_line(book: Book, part: str, found: Saved, metric: str, note: str, fiel
 
 
 def _rates(found: Saved) -> str:
-    """Which learning rates were taken, where there was a choice."""
-    if not any(rate is not None for taken in found.rates for rate in taken):
+    """Which learning rates, or which of the rival's settings, were taken, where there was a choice."""
+    taken = {rate for counter in found.rates for rate in counter}
+    if taken == {None}:
         return ""
-    first, second = (_shares(taken) for taken in found.rates)
-    return f"learning rates {first} against {second}, chosen " + (
-        "on the other seeds" if len(found.seeds) > 1 else "for itself"
+    first, second = (_shares(counter) for counter in found.rates)
+    settings = any(isinstance(rate, str) for rate in taken)
+    what = f"the rival's settings {second}" if settings else f"learning rates {first} against {second}"
+    return f"{what}, chosen " + ("on the other seeds" if len(found.seeds) > 1 else "for itself")
+
+
+def _shares(taken: Counter[Any]) -> str:
+    ordered: Iterable[tuple[Any, int]] = taken.most_common()
+    return ", ".join(
+        f"{lr if isinstance(lr, str) else 'own' if lr is None else f'{lr:g}'} {n / taken.total():.0%}"
+        for lr, n in ordered
     )
-
-
-def _shares(taken: Counter[Rate]) -> str:
-    ordered: Iterable[tuple[Rate, int]] = taken.most_common()
-    return ", ".join(f"{'own' if lr is None else f'{lr:g}'} {n / taken.total():.0%}" for lr, n in ordered)
 
 
 @dataclass(frozen=True)
