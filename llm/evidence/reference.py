@@ -14,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import Preset, load_sweep, names, runnable
+from ..config.sweep import Entry
 from ..errors import UserError
-from ..methods import METHODS
+from ..methods import METHODS, family
 from . import paths
 from .claims.association import by_model, ranked_models, with_the_tax
 from .claims.book import Book
@@ -247,13 +248,26 @@ def associations(book: Book, rlhf: str) -> list[Association]:
 
 
 def unmeasured(book: Book, rlhf: str, preset: Preset) -> dict[str, list[str]]:
-    """sweep -> its methods that have no rows after an algorithm, of the sweeps that measure the preset at its own rate."""
+    """sweep -> its methods that have no rows after an algorithm, and the families of settings that have none of methods that have some;
+    of the sweeps that measure the preset at its own rate.
+    """
     rows = book.rows[rlhf]
-    there = set(rows.loc[rows["lr"].isna(), "method"])
+    own = rows[rows["lr"].isna()]
+    there = set(own["method"]), set(own["family"])
     lacking = {}
     for name in names("sweeps"):
         sweep = runnable(load_sweep(name), preset)
         if rlhf in sweep.rlhf and None in sweep.learning_rates:
-            methods = dict.fromkeys(entry.method for entry in (*sweep.averaging, *sweep.training))
-            lacking[name] = [method for method in methods if method not in there]
-    return {name: absent for name, absent in lacking.items() if absent}
+            entries = (*sweep.averaging, *sweep.training)
+            lacking[name] = dict.fromkeys(absent for entry in entries for absent in _absent(entry, *there))
+    return {name: list(absent) for name, absent in lacking.items() if absent}
+
+
+def _absent(entry: Entry, methods: set[str], families: set[str]) -> list[str]:
+    """An entry's method that is not among those measured, or else its families that are not."""
+    if entry.method not in methods:
+        return [entry.method]
+    try:
+        return [one for setting in entry.settings() if (one := family(entry.method, setting)) not in families]
+    except KeyError:  # families by what an entry's options do not say, such as AMA's parts
+        return []

@@ -92,7 +92,9 @@ def groups(found: Mapping[str, Front], preset: str) -> Figure:
         for mark, name in zip(style.MARKS, [*both, *(name for name in names if name not in BOTH)], strict=False):
             line(ax, found[name], name, mark, ("_" if name in BOTH else "") + style.look(name).short)
         ax.set_title(GROUPS[group])
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), fontsize=6.2, labelspacing=0.2, handlelength=1.8)
+        ax.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.04), fontsize=style.SMALL, labelspacing=0.2, handlelength=1.8
+        )
     for ax in axes.flat[len(members) :]:
         ax.set_axis_off()
     frame(axes[0, 0], list(found.values()))
@@ -336,8 +338,12 @@ def possible(found: Interval) -> Interval:
 
 
 def missing(lacking: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> str:
-    """One sentence about methods that have no rows, and the command that measures them on some seeds."""
+    """One sentence about methods, and families of them, that have no rows, and the command that measures them on some seeds."""
     if not lacking:
-        return "None: every method has rows."
-    named = [f"`{sweep}` ({', '.join(methods)})" for sweep, methods in lacking.items()]
+        return "None: every method and setting has rows."
+    known = looks()
+    named = [
+        f"`{sweep}` ({', '.join(known[one].label if one in known else one for one in absent)})"
+        for sweep, absent in lacking.items()
+    ]
     return f"Not measured yet: {panels.several(named)}. To measure: {style.command(lacking, seeds)}"
