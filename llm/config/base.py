@@ -78,6 +78,12 @@ class Settings(BaseModel):
     def _numbers_are_numbers(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         read = handler(given)
         for key, value in given.items() if isinstance(given, dict) else ():
+            if (
+                isinstance(value, dict)
+                and isinstance(getattr(read, key), dict)
+                and len(getattr(read, key)) < len(value)
+            ):
+                raise refused(f"{key} = {short(value)} is not allowed; two of its keys are the same number")
             for one, made in _pairs(value, getattr(read, key)):
                 if isinstance(made, int | float) and isinstance(one, bool) != isinstance(made, bool):
                     wanted = "true or false" if isinstance(made, bool) else "a number"

@@ -32,7 +32,8 @@ ANY_PRESET = TypeAdapter(AnyPreset)
 def load_preset(name: str) -> AnyPreset:
     """A preset by the name of its file in llm/presets, or by the path of a YAML file; its key `data` says of which kind it is.
 
-    A file may begin with `base:`, the name or path of a complete preset, and then give its own name and what differs.
+    A file may begin with `base:`, the name of a preset or the path of a file (from the folder of the one that names it), and then give
+    its own name and what differs.
     """
     path = _find("presets", name)
     preset = _checked(ANY_PRESET, path, _read("presets", path))
@@ -61,12 +62,13 @@ def _refuse_unknown(path, what: str, given: set[str], allowed: list[str]) -> Non
         raise UserError(f"{path}: {what} is an unknown name; allowed are {', '.join(allowed) or 'none'}")
 
 
-def _find(folder: Literal["presets", "sweeps"], name: str):
+def _find(folder: Literal["presets", "sweeps"], name: str, beside: Path = Path()):
     package = resources.files(__package__.rpartition(".")[0])
-    path = Path(name) if name.endswith((".yaml", ".yml")) else package.joinpath(folder, f"{name}.yaml")
+    path = beside / name if name.endswith((".yaml", ".yml")) else package.joinpath(folder, f"{name}.yaml")
     if not path.is_file():
         known = ", ".join(names(folder))
-        raise UserError(f"{folder[:-1]} = {name!r} is unknown; allowed are {known}, or the path of a YAML file")
+        where = "" if beside == Path() else f" from {beside}"
+        raise UserError(f"{folder[:-1]} = {name!r} is unknown; allowed are {known}, or the path of a YAML file{where}")
     return path
 
 
@@ -100,11 +102,14 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node, deep=False):
-        keys: set[str] = set()
-        for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key in keys:
-                raise ValueError(f"the key {key} stands twice")
-            keys.add(key)
+        keys: set[Any] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            value = (
+                self.construct_object(key) if key.tag in self.yaml_constructors else key.value
+            )  # 1 and 1.0 are one key
+            if value in keys:
+                raise ValueError(f"the key {key.value} stands twice")
+            keys.add(value)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node):
@@ -126,16 +131,18 @@ def _checked(read: TypeAdapter, path, given: object):
         raise UserError(f"{path}: {_sentence(error, read)}") from None
 
 
-def _read(folder: Literal["presets", "sweeps"], path) -> Any:
-    """What a file holds, on top of its base if it has one."""
+def _read(folder: Literal["presets", "sweeps"], path, above: tuple[Path, ...] = ()) -> Any:
+    """What a file holds, on top of its base if it has one, which may have one, too; above: the files that are based on it."""
     given = read_yaml(path)
     if not isinstance(given, dict) or "base" not in given:
         return given
-    base = read_yaml(_find(folder, str(given["base"])))
-    if not isinstance(base, dict) or "base" in base:
-        raise UserError(
-            f"{path}: base = {given['base']!r} is not allowed; allowed are {folder} that are complete themselves"
-        )
+    beside = path.parent if isinstance(path, Path) else Path()
+    found, above = _find(folder, str(given["base"]), beside), (*above, path.resolve())
+    if found.resolve() in above:
+        raise UserError(f"{path}: base = {given['base']!r} is not allowed; it is based on this file itself")
+    base = _read(folder, found, above)
+    if not isinstance(base, dict):
+        raise UserError(f"{path}: base = {given['base']!r} is not allowed; it holds no settings")
     own = {key: value for key, value in given.items() if key != "base"}
     kind = Sweep if folder == "sweeps" else KINDS.get(str(base.get("data")), Preset)
     return _merged(kind, {key: value for key, value in base.items() if key != "name"}, own)

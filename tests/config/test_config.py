@@ -5,6 +5,7 @@ import math
 import re
 from importlib import resources
 from itertools import product
+from pathlib import Path
 
 import pytest
 import yaml
@@ -60,15 +61,40 @@ def test_a_preset_may_say_what_differs_from_another(tmp_path):
     assert found == base.model_copy(update={"name": "mine", "ppo": ppo, "prompts": {"talk": 1.0}})
 
 
+def test_a_base_may_have_a_base_and_its_path_counts_from_the_file_that_names_it(tmp_path, monkeypatch):
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "one.yaml").write_text("{base: microcosm-1-untied, name: one, ppo: {eta: 0.3}}")
+    (tmp_path / "my" / "two.yaml").write_text("{base: one.yaml, name: two, ppo: {collapse: {window: 7}}}")
+    untied = config.load_preset("microcosm-1-untied")
+    monkeypatch.chdir(tmp_path)
+    two = config.load_preset("my/two.yaml")
+    ppo = untied.ppo.model_copy(update={"eta": 0.3, "collapse": untied.ppo.collapse.model_copy(update={"window": 7})})
+    assert two == untied.model_copy(update={"name": "two", "ppo": ppo})
+    (tmp_path / "my" / "one.yaml").write_text("{base: two.yaml, name: one}")
+    with pytest.raises(UserError, match=r"one.yaml: base = 'two.yaml' is not allowed; it is based on this file itself"):
+        config.load_preset("my/two.yaml")
+    (tmp_path / "my" / "one.yaml").write_text("[1]")
+    with pytest.raises(UserError, match=r"two.yaml: base = 'one.yaml' is not allowed; it holds no settings"):
+        config.load_preset("my/two.yaml")
+
+
+def test_the_preset_that_the_page_shows_loads(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "contribute-results.md").read_text()
+    shown = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(shown) == 1
+    assert config.load_preset(written(tmp_path, shown[0])).models.theta_0 == "my/sft"
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
         ({"base": "smoke"}, "the key name is missing; every key must be given"),
         ({"base": "huge", "name": "x"}, "preset = 'huge' is unknown; allowed are microcosm"),
         (
-            {"base": "microcosm-1-untied", "name": "x"},
-            "base = 'microcosm-1-untied' is not allowed; allowed are presets that are complete",
+            {"base": "settings.yaml", "name": "x"},
+            "base = 'settings.yaml' is not allowed; it is based on this file itself",
         ),
+        ({"base": "other.yaml", "name": "x"}, "preset = 'other.yaml' is unknown; .* or the path of a YAML file from /"),
         (
             {"base": "smoke", "name": "x", "ppo": {"etas": 1}},
             "ppo: etas = 1 is an unknown key; allowed are iterations, ",
@@ -90,8 +116,7 @@ def test_a_wrong_change_to_another_preset_is_one_sentence(tmp_path, given, sente
 def test_a_sweep_may_say_what_differs_from_another(tmp_path):
     others, gold = config.load_sweep("merging-others"), config.load_sweep("merging-gold")
     assert gold == others.model_copy(update={"name": "merging-gold", "rlhf": ("rsf-gold",)})
-    with pytest.raises(UserError, match="base = 'merging-gold' is not allowed; allowed are sweeps that are complete"):
-        config.load_sweep(written(tmp_path, {"base": "merging-gold", "name": "x"}))
+    assert config.load_sweep(written(tmp_path, {"base": "merging-gold", "name": "x"})).rlhf == ("rsf-gold",)
     with pytest.raises(UserError, match="sweep = 'huge' is unknown; allowed are algorithms, "):
         config.load_sweep(written(tmp_path, {"base": "huge", "name": "x"}))
 
@@ -481,6 +506,14 @@ def test_a_name_that_is_a_path_or_means_something_to_a_shell_is_refused(tmp_path
         (b"base: smoke\nname: x\nname: y", "x.yaml is not valid YAML: the key name stands twice"),
         (b"base: smoke\nname: x\nthreads: 010", "x.yaml is not valid YAML: 010 is no whole number in decimal digits"),
         (b"base: smoke\nname: x\nthreads: 1:30", "x.yaml is not valid YAML: 1:30 is no whole number in decimal digits"),
+        (
+            b"base: smoke\nname: x\npreferences: {temperatures: {1: 0.5, 1.0: 0.3}}",
+            "not valid YAML: the key 1.0 stands twice",
+        ),
+        (
+            b"base: smoke\nname: x\npreferences: {temperatures: {'1.0': 0.5, 1: 0.3}}",
+            "temperatures = .* is not allowed; two of its keys are the same number",
+        ),
         (b"threads: 1" + b"0" * 5000, "not valid YAML: Exceeds the limit|more than 18 digits"),
         (b"threads: 0x1" + b"0" * 400, "not valid YAML: a whole number has more than 18 digits"),
         (b"a: " + b"[" * 20_000, "not valid YAML: maximum recursion depth exceeded"),
