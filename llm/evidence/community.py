@@ -8,16 +8,16 @@ from ..errors import UserError
 from ..methods import METHODS, names
 from . import paths
 from .frames import abilities, after, read_preset, rewards
-from .metrics import BOUNDED, METRICS
+from .metrics import ABILITIES, BOUNDED, METRICS, REWARDS
 
 
 def check(folder: Path) -> str:
     """One sentence about a folder of rows that is whole; UserError, one sentence that names what is wrong, otherwise.
 
     Whole: rows of one preset, called as the folder, each as `llm.evidence.rows` has it and of a method, setting and metric that is
-    known; a reward and an ability, each a number that its metric can have and of the same items in all models of a seed; a README.md, in
-    `community`; for every seed theta_0 and, of each algorithm and learning rate, theta; every setting measured in the
-    same metrics on every seed of its family; the ends of each path there.
+    known; a reward and an ability, each a number that its metric can have, with its standard error, and of the same items in all models of a
+    seed; a README.md, in `community`; for every seed theta_0 and, of each algorithm and learning rate, theta; MA of each algorithm along
+    several ratios; every setting measured in the same metrics on every seed of its family; the ends of each path there.
     """
     if not folder.is_dir():
         raise UserError(f"results: {folder} is no folder; it must be one of .jsonl files.")
@@ -46,6 +46,7 @@ def check(folder: Path) -> str:
     return f"{name}: {len(rows)} rows, {seeds} seed{'s' * (seeds > 1)}, {', '.join(algorithms)}; nothing is missing."
 
 
+FEWEST_RATIOS = 2
 ROUNDED = 1 + 1e-9  # a mean may be off in its last bit
 
 
@@ -58,6 +59,12 @@ def _check_numbers(folder: Path, rows: pd.DataFrame) -> None:
                 f"results: {folder} has {metric} = {values[~allowed].iloc[0]:g}; allowed are numbers from 0 to {best:g}."
             )
         measured = of_metric[of_metric["method"] != "chance"]
+        if metric in (*REWARDS, *ABILITIES) and measured["stderr"].isna().any():
+            first = measured[measured["stderr"].isna()].iloc[0]
+            raise UserError(
+                f"results: {folder} has {metric!s} of method = {first['method']}, seed = {first['seed']} with stderr = null; "
+                "rewards and abilities must have their standard error over items."
+            )
         for seed, counts in measured.groupby("seed")["n"]:
             if counts.nunique() > 1:
                 both = " and ".join(map(str, sorted(counts.unique())[:2]))
@@ -78,6 +85,12 @@ def _check_algorithm(folder: Path, rows: pd.DataFrame, rlhf: str) -> None:
                 raise UserError(
                     f"results: {folder} has rows of rlhf = {rlhf}{rate}, seed = {min(lacking)}, but none of {end}; both ends must be there."
                 )
+        ratios = paths.of_method(at_rate, "ma")["alpha"].nunique()
+        if lr is None and ratios < FEWEST_RATIOS:
+            raise UserError(
+                f"results: {folder} has rows of rlhf = {rlhf}, but {ratios} ratios of method ma; at least {FEWEST_RATIOS} must be "
+                "there, since other methods are held against it."
+            )
         for method, family in at_rate[["method", "family"]].drop_duplicates().itertuples(index=False):
             if METHODS[method].order:
                 paths.path(rows, family, lr)

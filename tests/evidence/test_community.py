@@ -44,6 +44,11 @@ DAMAGES = {
     "a model": (without(method="ma", setting={"alpha": 0.4}, seed=1), "seed = 1, metric = bleu"),
     "rewards": ([row for row in WHOLE if "reward" not in row["metric"]], "no rows of a reward"),
     "abilities": ([row for row in WHOLE if "reward" in row["metric"]], "no rows of an ability"),
+    "averages": (without(method="ma"), "has rows of rlhf = rsf, but 0 ratios of method ma; at least 2 must be there"),
+    "a standard error": (
+        [row | ({"stderr": None} if row["metric"] == "bleu" and row["method"] == "ma" else {}) for row in WHOLE],
+        "has bleu of method = ma, seed = 0 with stderr = null; rewards and abilities must have",
+    ),
     "an algorithm": ([row | {"rlhf": "none"} for row in WHOLE], "has rows of no algorithm"),
     "another rate": (
         [*WHOLE, *(row for row in sweep(0, 1e-3, 0.4) if row["method"] == "ma")],
