@@ -22,7 +22,7 @@ from .bench.precision import bench_precision
 from .bench.speed import bench_speed
 from .bench.train import bench_train
 from .commands import adapt, average, benchmarks, fetch, front, plan, results, tax, training
-from .errors import UserError, one_sentence
+from .errors import UserError, told_in_a_sentence
 from .files import put_in_place
 
 NAME = "alignment-tax"
@@ -124,6 +124,17 @@ def main() -> None:
         if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
+        _run()
+    except SystemExit as stop:
+        if stop.code in (129, 130, 143):  # SIGHUP, SIGINT and SIGTERM
+            left = any(path.exists() for path in put_in_place)
+            print(f"stopped; {'the same command goes on' if left else 'nothing was written'}", file=sys.stderr)
+        raise
+
+
+@told_in_a_sentence
+def _run() -> None:
+    try:
         try:
             _check_names()
             app(prog_name=NAME)
@@ -132,18 +143,6 @@ def main() -> None:
     except BrokenPipeError:  # nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:
-        sentence = one_sentence(error)
-        if sentence is None:
-            raise
-        line = "".join(letter if letter.isprintable() else " " for letter in sentence)  # names may hold anything
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code in (129, 130, 143):  # SIGHUP, SIGINT and SIGTERM
-            left = any(path.exists() for path in put_in_place)
-            print(f"stopped; {'the same command goes on' if left else 'nothing was written'}", file=sys.stderr)
-        raise
 
 
 def _open_streams() -> None:

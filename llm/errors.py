@@ -1,6 +1,8 @@
 """The one exception that the command line turns into a sentence, and what other exceptions bring to it."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from functools import wraps
 
 
 class UserError(Exception):
@@ -21,6 +23,24 @@ def short(value: object) -> str:
 def dimensions(shape: Iterable[int]) -> str:
     """A tensor's shape as a sentence shows it."""
     return "x".join(map(str, shape)) or "scalar"
+
+
+def told_in_a_sentence(main: Callable[[], None]) -> Callable[[], None]:
+    """A program that prints what `one_sentence` makes of an error, and ends with exit code 2; other errors are raised."""
+
+    @wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except Exception as error:
+            sentence = one_sentence(error)
+            if sentence is None:
+                raise
+            line = "".join(letter if letter.isprintable() else " " for letter in sentence)  # names may hold anything
+            print(f"error: {line}", file=sys.stderr)
+            sys.exit(2)
+
+    return run
 
 
 def one_sentence(error: Exception) -> str | None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -231,17 +231,20 @@ def text_of(row: dict, key: str, where: str) -> str:
     return row[key]
 
 
-def put_between(page: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks <!-- name --> and <!-- end of name --> of a Markdown page.
+def put_between(page: Path, texts: Mapping[str, str]) -> None:
+    """Replace what stands between the marks <!-- name --> and <!-- end of name --> of a Markdown page, for every name -> text.
 
     Raises UserError, and leaves the page as it is, where it lacks one of the marks or has them in another order.
     """
-    begin, end = marks(name)
-    before, found, rest = read_text(page).partition(begin)
-    _, found_end, after = rest.partition(end)
-    if not (found and found_end):
-        raise UserError(f"page = {page} has no place for the {name}; it must hold the marks {begin} and {end}.")
-    write_text(page, f"{before}{begin}\n{text}\n{end}{after}")
+    whole = read_text(page)
+    for name, text in texts.items():
+        begin, end = marks(name)
+        before, found, rest = whole.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not (found and found_end):
+            raise UserError(f"page = {page} has no place for the {name}; it must hold the marks {begin} and {end}.")
+        whole = f"{before}{begin}\n{text}\n{end}{after}"
+    write_text(page, whole)
 
 
 def marks(name: str) -> tuple[str, str]:

@@ -24,6 +24,8 @@ sys.path.insert(0, str(HERE.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
 
 from llm.config import load_preset
+from llm.errors import UserError, told_in_a_sentence
+from llm.files import written
 
 
 def names() -> list[str]:
@@ -101,10 +103,8 @@ def _joined(outputs: list["NotebookNode"]) -> list["NotebookNode"]:
 def write(notebook: "NotebookNode", path: Path) -> None:
     import nbformat
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    nbformat.write(notebook, aside)
-    aside.replace(path)
+    with written(path) as aside:
+        nbformat.write(notebook, aside)
 
 
 def make(name: str, to: Path) -> tuple[str, float]:
@@ -129,6 +129,7 @@ def make_all(wanted: list[str], to: Path, jobs: int) -> dict[str, float]:
     return seconds
 
 
+@told_in_a_sentence
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -140,11 +141,14 @@ def main() -> None:
     make_preset_path_absolute()
     unknown = sorted(set(asked.names) - set(names()))
     if unknown:
-        sys.exit(f"error: there is no notebook {unknown[0]!r}; allowed are {', '.join(names())}")
-    if preset() != "microcosm" and asked.to.resolve() == HERE:
-        sys.exit("error: --to = notebooks holds those of preset microcosm; give another folder, and FIGURES too")
+        raise UserError(f"there is no notebook {unknown[0]!r}; allowed are {', '.join(names())}")
+    others = preset() != "microcosm" or bool(os.environ.get("RESULTS"))
+    if others and (asked.to.resolve() == HERE or not os.environ.get("FIGURES")):
+        raise UserError(
+            "notebooks and figures hold those of the committed rows of preset microcosm; give other rows other folders, by --to and FIGURES"
+        )
     if asked.jobs < 1:
-        sys.exit(f"error: --jobs = {asked.jobs} is not allowed; allowed are whole numbers from 1")
+        raise UserError(f"--jobs = {asked.jobs} is not allowed; allowed are whole numbers from 1")
     seconds = make_all(asked.names or wanted(), asked.to, asked.jobs)
     told = ", ".join(f"{name} {took:.0f}" for name, took in sorted(seconds.items(), key=lambda one: -one[1]))
     print(f"Processor seconds: {sum(seconds.values()):.0f}, of which {told}")

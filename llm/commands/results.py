@@ -45,7 +45,7 @@ def table(
     found = summary(results)
     print(found)
     if into:
-        put_between(into, f"table of {results.resolve().name}", f"```\n{found}\n```")
+        put_between(into, {f"table of {results.resolve().name}": f"```\n{found}\n```"})
 
 
 def claims(
@@ -78,17 +78,18 @@ def claims(
         raise UserError(f"theory is {str(theory)!r}, which is no folder; give that of the theory's tables")
     tables = theory or results[0].resolve().parent / "theory"
     found = [ledger(folder, tables) for folder in results]
+    if into and details:
+        root = "" if (into.parent / "figures").is_dir() else "../"  # a page of the repository's, or of its docs
+        figures = into.parent / root / "figures"
+        put_between(into, {f"claims of {one.preset}": render.markdown(one, figures, root) for one in found})
+    elif into:
+        has_savings = marks("savings")[0] in read_text(into)
+        put_between(
+            into, {"claims": render.brief(found)} | ({"savings": savings.table(found[0])} if has_savings else {})
+        )
     if to:
         write_text(to, render.as_json(found[0]))
-    if into and not details:
-        put_between(into, "claims", render.brief(found))
-        if marks("savings")[0] in read_text(into):
-            put_between(into, "savings", savings.table(found[0]))
     for one in found:
-        if into and details:
-            root = "" if (into.parent / "figures").is_dir() else "../"  # a page of the repository's, or of its docs
-            table = render.markdown(one, into.parent / root / "figures", root)
-            put_between(into, f"claims of {one.preset}", table)
         print(render.text(one, details))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from llm.errors import UserError
+from llm.errors import UserError, told_in_a_sentence
 from llm.evidence.claims import render
 from llm.evidence.claims.ledger import Entry
 from llm.evidence.claims.line import Line
@@ -140,6 +140,7 @@ def _summary(page: str, name: str) -> str:
     return found[1]
 
 
+@told_in_a_sentence
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m drawing.report", description=__doc__)
     parser.add_argument("--to", type=Path, required=True, help="the PDF to write")

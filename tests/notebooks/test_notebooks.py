@@ -71,10 +71,34 @@ def test_notebooks_made_side_by_side_are_those_made_alone(tmp_path):
     assert (tmp_path / "two" / "drawings.ipynb").read_bytes() == (tmp_path / "drawings.ipynb").read_bytes()
 
 
-def test_no_jobs_at_all_are_refused(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["run.py", "drawings", "--jobs", "0"])
-    with pytest.raises(SystemExit, match="--jobs = 0 is not allowed; allowed are whole numbers from 1"):
+@pytest.mark.parametrize(
+    ("given", "environment", "said"),
+    [
+        (["drawings", "--jobs", "0"], {}, "--jobs = 0 is not allowed; allowed are whole numbers from 1"),
+        (["nonesuch"], {}, "there is no notebook 'nonesuch'; allowed are algorithms, "),
+        (["methods"], {"PRESET": "nonesuch"}, "preset = 'nonesuch' is unknown"),
+        (
+            ["methods", "--to", "elsewhere"],
+            {"PRESET": "microcosm-1"},
+            "give other rows other folders, by --to and FIGURES",
+        ),
+        (["methods", "--to", "elsewhere"], {"RESULTS": "results/community"}, "give other rows other folders"),
+        (["methods"], {"RESULTS": "results/community", "FIGURES": "elsewhere"}, "give other rows other folders"),
+    ],
+)
+def test_what_cannot_be_drawn_or_would_overwrite_what_is_committed_is_refused(
+    monkeypatch, capsys, given, environment, said
+):
+    for name in ("PRESET", "RESULTS", "FIGURES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["run.py", *given])
+    monkeypatch.setattr(run, "make_all", None)  # nothing may be made
+    with pytest.raises(SystemExit) as stop:
         run.main()
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and told.startswith("error: ") and said in told and told.count("\n") == 1
 
 
 def shared(name):

@@ -15,9 +15,12 @@ BEGIN, END = marks("table")
 def test_a_part_takes_the_place_of_an_older_one_and_others_stay(tmp_path):
     page, other = tmp_path / "page.md", "\n".join(marks("claims"))
     page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n{other}\n")
-    put_between(page, "table", "new\nlines")
+    put_between(page, {"table": "new\nlines"})
     assert page.read_text() == f"above\n{BEGIN}\nnew\nlines\n{END}\nbelow\n{other}\n"
-    put_between(page, "claims", "more")
+    put_between(page, {"claims": "more"})
+    assert "new\nlines" in page.read_text()
+    with pytest.raises(UserError, match="has no place for the savings"):
+        put_between(page, {"table": "not there", "savings": "x"})  # nothing is written where one is refused
     assert "new\nlines" in page.read_text()
     assert page.read_text().endswith("\nmore\n<!-- end of claims -->\n")
 
@@ -29,14 +32,14 @@ def test_a_page_without_the_marks_is_refused_and_left_as_it_is(tmp_path, text):
     with pytest.raises(
         UserError, match="page.md has no place for the table; it must hold the marks <!-- table --> and"
     ):
-        put_between(page, "table", "new")
+        put_between(page, {"table": "new"})
     assert page.read_text() == text
 
 
 def test_a_page_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "page.md").write_bytes(b"\xff")
     with pytest.raises(UserError, match="page.md is no text in UTF-8"):
-        put_between(tmp_path / "page.md", "table", "new")
+        put_between(tmp_path / "page.md", {"table": "new"})
 
 
 def test_a_file_and_a_folder_take_the_place_of_older_ones_with_nothing_beside_them(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from llm import version
+from llm.errors import told_in_a_sentence
 from llm.files import write_text
 
 from .rows import everything
@@ -41,6 +42,7 @@ def within_html(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
 
 
+@told_in_a_sentence
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m drawing.explorer.page", description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder with a folder of rows for each preset")
