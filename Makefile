@@ -29,8 +29,8 @@ CFFCONVERT := out/cffconvert
 PIP       := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A killed run leaves a lock and half-done jobs behind; the next run takes over. So run one at a time.
-# The preset's name: a preset may be a file, which must have it. The shell finds it, since make cuts paths at spaces.
-NAME       = $$(basename "$$PRESET" | sed 's/\.ya*ml$$//')
+# The preset's name, by which its folders are called, where PRESET is the path of a file.
+NAME       = $$($(BIN)/python -c 'import os; from llm.config import load_preset; print(load_preset(os.environ["PRESET"]).name)')
 ROWS       = $(FRESH)/$(NAME)
 WORKFLOW  = $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --resources gpu=$(or $(GPUS),1) --config preset="$(PRESET)" seeds="$(SEEDS)" results="$(FRESH)"$(if $(GPUS), gpus=$(GPUS))
 
@@ -42,11 +42,11 @@ help:  ## list the targets
 	@echo 'Options, for example: make reproduce SEEDS="0 1 2" PRESET=microcosm TARGET=core CORES=2'
 
 reproduce: $(READY)  ## the core experiment from the shipped pre-trained weights: tune, align, average, measure, draw, print a table and the claims
-	$(BIN)/python -m llm check --launch --preset "$(PRESET)" --seeds $(words $(SEEDS))$(if $(GPUS), --gpus $(GPUS))$(patsubst llm/sweeps/%.yaml, --sweep %,$(wildcard $(TARGET:%=llm/sweeps/%.yaml)))
+	$(BIN)/python -m llm check --launch --preset "$(PRESET)" --seeds $(words $(SEEDS))$(if $(GPUS), --gpus $(GPUS))$(if $(filter all,$(TARGET)), --sweep all,$(patsubst llm/sweeps/%.yaml, --sweep %,$(wildcard $(TARGET:%=llm/sweeps/%.yaml))))
 	$(WORKFLOW) -- $(TARGET)
 	RESULTS="$(FRESH)" FIGURES="out/figures/$(NAME)" $(BIN)/python notebooks/run.py --to "out/notebooks/$(NAME)" --jobs $(CORES)
 	$(BIN)/python -m llm table "$(ROWS)"
-	$(BIN)/python -m llm claims "$(ROWS)" --to "$(FRESH)/claims-$(NAME).json"
+	$(BIN)/python -m llm claims "$(ROWS)" --theory results/theory --to "$(FRESH)/claims-$(NAME).json"
 	@echo "Figures: out/figures/$(NAME); notebooks with their text: out/notebooks/$(NAME); rows: $(ROWS)"
 
 test: $(READY)  ## the tests, the cells of every notebook included, in less than 10 minutes

@@ -12,6 +12,8 @@ from snakemake.exceptions import WorkflowError
 
 from llm import methods
 from llm.config import HubPreset, LocalPreset, has_baseline, load_preset, load_sweep, names, runnable, why_empty
+from llm.errors import UserError
+from llm.plan.made_with import keep, refuse_others
 from llm.plan.report import resources as planned
 from llm.plan.costs import Step
 from llm.plan.hub import with_gpus
@@ -36,10 +38,19 @@ every_sweep = {name: load_sweep(name) for name in names("sweeps")}
 sweeps = {name: runnable(sweep, preset) for name, sweep in every_sweep.items() if not why_empty(sweep, preset)}
 run = OUT / preset.name / "seed{seed}"
 shipped = Path("weights") / preset.name
+made_with = OUT / preset.name / "settings.json"
+try:
+    refuse_others(made_with, preset, sweeps)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 llm = f"{shlex.quote(sys.executable)} -m llm"
 on_gpus = f"{shlex.quote(sys.executable)} -m llm.plan.cards --of {GPUS} -- {llm}" if GPUS else llm
 run_llm = "CARDS={resources.gpu} {on_gpus} "  # the same text with every number of GPUS, or Snakemake would run all jobs again
 common = "--preset {PRESET:q} --seed {wildcards.seed} --out {OUT:q}"
+
+
+onstart:
+    keep(made_with, preset, sweeps)
 
 
 def rates(sweep):
@@ -118,8 +129,9 @@ def labels(kind):
 
 
 def shipped_weights(wildcards):
-    folder = shipped / f"seed{wildcards.seed}"
-    return f"--shipped {shlex.quote(str(folder))}" if folder.is_dir() and not RETRAIN else ""
+    folder, trained = shipped / f"seed{wildcards.seed}", Path(str(run).format(seed=wildcards.seed)) / "pretrained.json"
+    given = folder.is_dir() and not RETRAIN and not trained.is_file()  # what was trained here is not replaced
+    return f"--shipped {shlex.quote(str(folder))}" if given else ""
 
 
 def asks(rule):
@@ -140,14 +152,18 @@ def asks(rule):
     return {key: of(key) for key in ("gpu", "mem_mb", "runtime")}
 
 
-def moved_by():
-    """The algorithms with AMA among the preset's sweeps, whose movement is measured; of presets of our own loop."""
-    return list(dict.fromkeys(rlhf for name in ("core", "algorithms") if name in sweeps for rlhf in sweeps[name].rlhf))
+def aligned_by(entry=None):
+    """The algorithms of the preset's sweeps `core` and `algorithms`, or of those that have an entry."""
+    having = [sweeps[name] for name in ("core", "algorithms") if name in sweeps]
+    return list(dict.fromkeys(
+        rlhf for sweep in having if entry in [None, *(one.label for one in sweep.averaging)] for rlhf in sweep.rlhf
+    ))
 
 
-MOVEMENTS = [
+MOVEMENTS = [  # of presets of our own loop
     RESULTS / preset.name / f"{name}-seed{seed}.json"
-    for name in ("movement", "overlap") for seed in SEEDS if isinstance(preset, LocalPreset)
+    for name, rlhf in (("movement", aligned_by("ama")), ("overlap", aligned_by()))
+    for seed in SEEDS if rlhf and isinstance(preset, LocalPreset)
 ]
 
 # Of the jobs that can run, those go first that others wait for, then the longest, so that no core is idle at the end.
@@ -321,22 +337,22 @@ rule mitigate:
 
 rule movement:
     input:
-        [run / "rows" / rlhf / "own" / "ama.jsonl" for rlhf in moved_by()],
+        [run / "rows" / rlhf / "own" / "ama.jsonl" for rlhf in aligned_by("ama")],
     output:
         RESULTS / preset.name / "movement-seed{seed}.json",
     params:
-        rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in moved_by()),
+        rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in aligned_by("ama")),
     shell:
         "{llm} movement {params.rlhf} --to {output:q} " + common
 
 
 rule overlap:
     input:
-        [theta("{seed}", rlhf, "own") for rlhf in moved_by()],
+        [theta("{seed}", rlhf, "own") for rlhf in aligned_by()],
     output:
         RESULTS / preset.name / "overlap-seed{seed}.json",
     params:
-        rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in moved_by()),
+        rlhf=" ".join(f"--rlhf {rlhf}" for rlhf in aligned_by()),
     resources:
         gpu=int(preset.needs_gpus),
     shell:

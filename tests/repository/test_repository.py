@@ -255,18 +255,23 @@ def test_every_target_sets_itself_up_first(target, tmp_path):
     assert plan.index("touch") < len(plan.rstrip()) - len("touch .venv/installed")
 
 
-def test_options_of_make_reach_the_workflow():
-    plan = make("-n", "reproduce", "SEEDS=3 4", "PRESET=my presets/smoke.yml", "TARGET=all", "CORES=5")
+def test_options_of_make_reach_the_workflow(tmp_path):
+    preset = tmp_path / "my presets" / "small.yml"
+    preset.parent.mkdir()
+    preset.write_text("{base: smoke, name: mine}")
+    plan = make("-n", "reproduce", "SEEDS=3 4", f"PRESET={preset}", "TARGET=all", "CORES=5")
     assert re.search(
-        r'snakemake --cores 5 --nolock --rerun-incomplete --resources gpu=1 --config preset="my presets/smoke.yml" seeds="3 4" .*-- all\n',
+        rf'snakemake --cores 5 --nolock --rerun-incomplete --resources gpu=1 --config preset="{preset}" seeds="3 4" .*-- all\n',
         plan,
     )
-    assert '-m llm check --launch --preset "my presets/smoke.yml" --seeds 2\n' in plan
-    environment = os.environ | {"PRESET": "my presets/smoke.yml"}
-    told = subprocess.run(plan.splitlines()[-1], shell=True, env=environment, capture_output=True, text=True).stdout
-    assert (
-        told == "Figures: out/figures/smoke; notebooks with their text: out/notebooks/smoke; rows: out/results/smoke\n"
+    assert f'-m llm check --launch --preset "{preset}" --seeds 2 --sweep all\n' in plan
+    assert '--theory results/theory --to "out/results/claims-' in plan
+    last, environment = (
+        plan.splitlines()[-1].replace(".venv/bin/python", sys.executable),
+        os.environ | {"PRESET": str(preset)},
     )
+    told = subprocess.run(last, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True).stdout
+    assert told == "Figures: out/figures/mine; notebooks with their text: out/notebooks/mine; rows: out/results/mine\n"
     plan = make("-n", "reproduce", "GPUS=8")
     assert re.search(r'snakemake --cores 8 .* --resources gpu=8 .* results="out/results" gpus=8 -- core\n', plan)
     assert '-m llm check --launch --preset "microcosm" --seeds 1 --gpus 8 --sweep core\n' in plan

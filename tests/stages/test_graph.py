@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from llm.config import load_sweep
+from llm.config import load_preset, load_sweep
+from llm.errors import UserError
 from llm.evidence.rows import write_rows
+from llm.plan import made_with
 from microcosm_runs import METRICS, ROW, core_rows, smoke_run, timeless, values
 from workflow import dry_run, graph, output
 
@@ -88,6 +90,68 @@ def test_folders_with_spaces_and_signs_of_the_shell_are_only_names(tmp_path):
     output(graph(folder, "--allowed-rules", "collect", "core", preset=preset))
     assert len((folder / "results" / "mine" / "core-seed0.jsonl").read_text().splitlines()) == len(names)
     assert {path.name for path in folder.iterdir()} == {"my preset.yaml", "out", "results", ".snakemake"}
+
+
+def test_shipped_weights_do_not_take_the_place_of_what_was_trained_here(tmp_path):
+    (tmp_path / "weights" / "smoke" / "seed0").mkdir(parents=True)
+    first = r"-m llm pretrain .*--shipped weights/smoke/seed0"
+    assert re.search(first, dry_run(tmp_path, "--printshellcmds", target="pretrained"))
+    assert not re.search(first, dry_run(tmp_path, "--printshellcmds", target="pretrained", config=("retrain=yes",)))
+    trained = tmp_path / "out" / "smoke" / "seed0"
+    trained.mkdir(parents=True)
+    (trained / "pretrained.json").write_text("[]")
+    assert not re.search(first, dry_run(tmp_path, "--printshellcmds", target="pretrained"))
+
+
+def test_movement_is_measured_of_the_algorithms_that_have_ama(tmp_path):
+    preset = tmp_path / "few.yaml"
+    preset.write_text("{base: smoke, name: few, entries: {core: [ma], algorithms: [ma, ama]}}")
+    said = dry_run(tmp_path, "--printshellcmds", target="all", preset=preset)
+    assert re.search(r"-m llm movement --rlhf dpo --rlhf ppo --to ", said)
+    assert re.search(r"-m llm overlap --rlhf rsf --rlhf dpo --rlhf ppo --to ", said)
+    preset.write_text("{base: smoke, name: few, entries: {core: [ma], algorithms: [ma]}}")
+    said = dry_run(tmp_path, "--printshellcmds", target="all", preset=preset)
+    assert "-m llm movement " not in said and "-m llm overlap " in said
+
+
+def test_an_edited_preset_or_sweep_does_not_go_on_among_older_numbers(tmp_path):
+    file, preset, sweep = tmp_path / "smoke" / "settings.json", load_preset("smoke"), load_sweep("core")
+    made_with.refuse_others(file, preset, {"core": sweep})
+    made_with.keep(file, preset, {})
+    made_with.keep(file, preset, {"core": sweep})
+    before = file.read_bytes()
+    others = [
+        preset.model_copy(update={"threads": 7, "entries": {"core": ("ma",)}}),  # these change no number
+        preset,
+    ]
+    for same in others:
+        made_with.refuse_others(file, same, {"core": sweep})
+        made_with.keep(file, same, {"core": sweep})
+        assert file.read_bytes() == before
+    edited = preset.model_copy(update={"rsf": preset.rsf.model_copy(update={"iterations": 9})})
+    with pytest.raises(
+        UserError, match=r"^preset smoke: rsf.iterations = 9 is not allowed, since .*smoke was made with \d+; remove"
+    ):
+        made_with.refuse_others(file, edited, {})
+    first = sweep.averaging[0].model_copy(update={"alphas": (0.5,)})
+    changed = sweep.model_copy(update={"averaging": (first, *sweep.averaging[1:])})
+    with pytest.raises(
+        UserError, match=rf"^sweep core, entry {first.label}: alphas = \[0.5\] is not allowed, since .* was made with "
+    ):
+        made_with.refuse_others(file, preset, {"core": changed})
+    made_with.refuse_others(file, preset, {"other": sweep})  # what was not run yet
+
+
+def test_the_graph_refuses_a_preset_that_was_edited(tmp_path):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("{base: smoke, name: mine}")
+    (tmp_path / "out" / "mine").mkdir(parents=True)
+    dry_run(tmp_path, preset=preset)
+    assert not list((tmp_path / "out" / "mine").iterdir())  # a dry run writes nothing
+    made_with.keep(tmp_path / "out" / "mine" / "settings.json", load_preset(str(preset)), {})
+    dry_run(tmp_path, preset=preset)
+    preset.write_text("{base: smoke, name: mine, rsf: {iterations: 3}}")
+    assert "preset mine: rsf.iterations = 3 is not allowed, since " in dry_run(tmp_path, preset=preset, refused=True)
 
 
 def test_braces_in_a_folder_s_name_are_refused(tmp_path):
