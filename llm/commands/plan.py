@@ -8,12 +8,18 @@ import typer
 
 from .options import Out, Preset
 
+ALL = "all"
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=f"sweeps to run; {ALL}: every one that the preset can; default: core and algorithms, as far as the preset can"
+    ),
+]
+
 
 def plan(
     preset: Preset = "microcosm",
-    sweep: Annotated[
-        list[str] | None, typer.Option(help="sweeps to run; default: core and algorithms, as far as the preset can")
-    ] = None,
+    sweep: Sweeps = None,
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 1,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of another machine; default: those of this one")] = None,
     memory_gb: Annotated[
@@ -55,16 +61,17 @@ def plan(
     require_room(loaded, planned, device)
 
 
-def _sweeps(preset, named: list[str] | None) -> list:
-    from ..config import load_sweep, why_empty
+def _sweeps(preset, given: list[str] | None) -> list:
+    """The sweeps by those names, as far as the preset can run them; UserError for a named one of which it can run nothing."""
+    from ..config import load_sweep, names, why_empty
     from ..errors import UserError
 
-    loaded = [load_sweep(name) for name in named or ("core", "algorithms")]
-    for sweep in loaded if named else ():
-        if why_empty(sweep, preset):
-            reason = why_empty(sweep, preset)
+    wanted = [*(given or ("core", "algorithms")), *(names("sweeps") if given and ALL in given else ())]
+    loaded = {name: load_sweep(name) for name in wanted if name != ALL}
+    for name, sweep in loaded.items():
+        if given and name in given and (reason := why_empty(sweep, preset)):
             raise UserError(f"sweep = {sweep.name} is not allowed with preset = {preset.name}, {reason}")
-    return [sweep for sweep in loaded if not why_empty(sweep, preset)]
+    return [sweep for sweep in loaded.values() if not why_empty(sweep, preset)]
 
 
 def tiny(
@@ -97,9 +104,7 @@ def tiny(
 
 def check(
     preset: Preset = "microcosm",
-    sweep: Annotated[
-        list[str] | None, typer.Option(help="sweeps to run; default: core and algorithms, as far as the preset can")
-    ] = None,
+    sweep: Sweeps = None,
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 1,
     out: Out = Path("out"),
     gpus: Annotated[

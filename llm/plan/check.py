@@ -6,7 +6,7 @@ Nothing is downloaded but settings and tokenizers of models on the hub, and no m
 import os
 import shutil
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -142,32 +142,31 @@ def _require_device(preset: AnyPreset, planned: list[tuple[Step, Cost]], device:
 
 
 def _require_disk(preset: AnyPreset, planned: list[tuple[Step, Cost]], seeds: int, out: Path) -> None:
-    """Models of the hub are linked from its cache, as the plan has it, where that lies on the same disk; else they are on both disks, and a
-    theta_0 twice on that of `out`, where it stands for theta_pre, too.
+    """What the hub has is fetched once, into its cache. From there, or from the folder that the preset names, a model is linked where both
+    are on one disk; from another disk each seed copies it, and a theta_0 twice where it stands for theta_pre, too.
     """
     place = _existing(out)
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
         raise UserError(f"out = {out} is not allowed, since nothing can be written into {place}; give --out elsewhere")
-    costs, run = [cost for _, cost in planned], out / preset.name
-    needed = seeds * sum(cost.disk for cost in costs) + max(cost.scratch for cost in costs)
-    if not isinstance(preset, HubPreset):
-        _require_free(f"out = {out}", "--out", place, needed, [run])
-        return
-    cache, fetched = cache_folder(os.environ), _fetched(preset)
-    ours = [home_of(name) for name in models_of(preset).values()]
-    ours += [*cache.glob("datasets--*"), cache.parent / "datasets"]
-    if fetched and _disk(_existing(cache)) != _disk(place):
-        needed += seeds * (HALF * parameters(preset.model) * (preset.models.theta_0 is not None) - SIZES.documents)
-        _require_free(f"the hub's cache = {cache}", "HF_HOME", _existing(cache), fetched, ours)
-        ours = []
-    _require_free(f"out = {out}", "--out", place, needed, [run, *ours])
-
-
-def _fetched(preset: HubPreset) -> float:
-    """Bytes of what comes from the hub into its cache."""
-    away = [key for key, name in models_of(preset).items() if key != "ranker" and not Path(name).expanduser().is_dir()]
-    models = sum(HALF * parameters(preset.judge if key == "reward" else preset.model) for key in away)
-    return models + SIZES.documents * (preset.data_dir is None)
+    costs, cache = [cost for _, cost in planned], cache_folder(os.environ)
+    needed = seeds * sum(cost.disk - cost.shared for cost in costs) + max(cost.scratch for cost in costs)
+    others: dict[tuple[int, int], int] = {}  # files that a run has links to
+    if isinstance(preset, HubPreset):
+        names = {key: name for key, name in models_of(preset).items() if key != "ranker"}
+        sizes = {key: HALF * parameters(preset.judge if key == "reward" else preset.model) for key in names}
+        local = {key: Path(name).expanduser() for key, name in names.items() if Path(name).expanduser().is_dir()}
+        copied = [key for key in names if _disk(_existing(local.get(key, cache))) != _disk(place)]
+        needed += seeds * sum(sizes[key] * (1 + (key == "theta_0")) for key in copied)
+        fetched = sum(sizes[key] for key in names if key not in local) + SIZES.documents * (preset.data_dir is None)
+        there = _files([*map(home_of, names.values()), *cache.glob("datasets--*"), cache.parent / "datasets"])
+        others = there | _files(local.values())
+        more = max(0.0, fetched - sum(there.values()))
+        if more and _disk(_existing(cache)) != _disk(place):
+            _require_free(f"the hub's cache = {cache}", "HF_HOME", _existing(cache), more)
+        else:
+            needed += more
+    own = _files([out / preset.name])
+    _require_free(f"out = {out}", "--out", place, needed - sum(own[file] for file in own.keys() - others))
 
 
 def _existing(folder: Path) -> Path:
@@ -179,12 +178,14 @@ def _disk(path: Path) -> int:
     return path.stat().st_dev
 
 
-def _require_free(what: str, option: str, place: Path, needed: float, folders: list[Path]) -> None:
-    """UserError where the disk of `place` has no room for what is needed and not in the folders yet, in which links count once."""
-    files = (
-        file.lstat() for folder in folders for file in folder.rglob("*") if file.is_file() and not file.is_symlink()
-    )
-    more = needed - sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
+def _files(folders: Iterable[Path]) -> dict[tuple[int, int], int]:
+    """A file, by its disk and number -> bytes, of all files in the folders; several links are one file."""
+    found = (file.stat() for folder in folders for file in folder.rglob("*") if file.is_file())
+    return {(file.st_dev, file.st_ino): file.st_size for file in found}
+
+
+def _require_free(what: str, option: str, place: Path, more: float) -> None:
+    """UserError where the disk of `place` has no room for so many bytes more."""
     free = shutil.disk_usage(place).free
     if more > free:
         raise UserError(
@@ -227,6 +228,7 @@ def _require_model(preset: HubPreset, key: str, name: str, out: Path) -> None:
     elif key == "reward":
         if "SequenceClassification" not in kinds:
             raise UserError(f"reward = {name!r} is a {kinds}; allowed are sequence classifiers")
+        check_sizes(preset, name, folder, "reward")
         load_tokenizer(folder)
     else:
         if preset.architecture not in kinds:

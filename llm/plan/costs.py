@@ -37,6 +37,7 @@ class Cost:
     """What a step takes. memory: bytes on each GPU, or of the computer where there is none. disk: bytes that it leaves behind.
 
     scratch: bytes of disk that it takes while it runs, beside what it leaves behind. waiting: those of its hours in which nothing is computed.
+    shared: those bytes of `disk` that all seeds have in common, data sets and public models: they are fetched once, and linked.
     """
 
     gpus: int
@@ -45,6 +46,7 @@ class Cost:
     disk: float = 0.0
     scratch: float = 0.0
     waiting: float = 0.0
+    shared: float = 0.0
 
     @property
     def gpu_hours(self) -> float:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..config import AveragingEntry, HubPreset, PublicModel
 from ..config.base import Lengths, Work
+from ..config.hub import RANDOM
 from ..config.trainers import Hardware, Training, Writing
 from ..training.distributed.processes import read_together, split
 from ..training.distributed.vllm_writer import is_installed
@@ -62,16 +63,17 @@ LENGTHS = Lengths(prompt=SIZES.prompt, reply=SIZES.reply, pairs=SIZES.pairs)
 def cost(preset: HubPreset, step: Step, peak: float = PEAK, bandwidth: float = BANDWIDTH) -> Cost:
     """Of one step, on the GPUs that it uses: training on all of them, everything after it on one."""
     gpus = [preset.hardware.of_batch(settings.rows).processes for settings in _trainings(preset, step)] or [1]
+    taken, shared = _taken(preset, step)
     if (
         step.rule == "pretrain"
         or (step.rule == "sft" and preset.sft is None)
         or (step.aligns and not preset.is_trained)
     ):
-        return Cost(gpus=0, memory=0.0, hours=0.0, disk=_fetched(preset, step))
+        return Cost(gpus=0, memory=0.0, hours=0.0, disk=taken, shared=shared)
     speed = gpu_speed(preset.model, peak, bandwidth, preset.hardware.checkpointing, together(preset, step))
     computed = speed.hours(work(preset, step)) / min(gpus)
     waited = waiting(preset, step, computed)
-    return Cost(max(gpus), memory(preset, step), computed + waited, *_disk(preset, step), waited)
+    return Cost(max(gpus), memory(preset, step), computed + waited, *_disk(preset, step), waited, shared)
 
 
 def waiting(preset: HubPreset, step: Step, computed: float) -> float:
@@ -246,7 +248,7 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
     """
     folder = HALF * parameters(preset.model)
     if step.rule == "reward" and not preset.is_trained:
-        return _fetched(preset, step), 0.0
+        return _taken(preset, step)[0], 0.0
     if step.rule in TUNED or step.rule == "reward":
         trainings = _trainings(preset, step)
         return len(trainings) * folder, 2 * max(_saved(preset, settings) for settings in trainings)
@@ -260,12 +262,16 @@ def _disk(preset: HubPreset, step: Step) -> tuple[float, float]:
     return 0.0, written * folder
 
 
-def _fetched(preset: HubPreset, step: Step) -> float:
-    """Bytes of what is downloaded: the data sets with the first step, and each public model with the step that it stands for."""
-    folder = HALF * parameters(preset.judge if step.rule == "reward" else preset.model)
-    return folder * (step.rule != "pretrain" or preset.models.pretrained is not None) + SIZES.documents * (
-        step.rule == "pretrain"
-    )
+def _taken(preset: HubPreset, step: Step) -> tuple[float, float]:
+    """(bytes of what a step takes instead of making it, those of them that all seeds share): the data sets with the first step, unless they
+    are in `data_dir`, and each public model with the step that it stands for. A random model is made anew for each seed.
+    """
+    named = preset.models
+    names = {"pretrain": named.pretrained, "sft": named.theta_0, "reward": named.reward}
+    name = named.theta if step.aligns else names.get(step.rule)
+    folder = HALF * parameters(preset.judge if step.rule == "reward" else preset.model) * (name is not None)
+    documents = SIZES.documents * (step.rule == "pretrain" and preset.data_dir is None)
+    return documents + folder, documents + folder * (name != RANDOM)
 
 
 def with_gpus(preset: HubPreset, gpus: int) -> HubPreset:

@@ -36,19 +36,23 @@ def costs(
 
 
 def text(preset: Preset, planned: list[tuple[Step, Cost]], seeds: int) -> str:
-    """A line a step, then the sums. Disk is what is left behind, and at the end also what the largest step takes meanwhile."""
+    """A line a step of one seed, then the sums of all seeds. Disk is what is left behind, and at the end also what the largest step takes
+    meanwhile; what all seeds share is in the sum once.
+    """
     lines = [HEAD]
     for step, cost in planned:
         lines.append(f"{step.name:44} {cost.gpus:4} {cost.hours:8.2f} {cost.memory / GB:11.1f} {cost.disk / GB:9.2f}")
     all_costs = [cost for _, cost in planned]
     hours = seeds * sum(cost.gpu_hours if preset.needs_gpus else cost.hours for cost in all_costs)
-    disk = seeds * sum(cost.disk for cost in all_costs) + max(cost.scratch for cost in all_costs)
+    shared = sum(cost.shared for cost in all_costs)
+    disk = shared + seeds * (sum(cost.disk for cost in all_costs) - shared) + max(cost.scratch for cost in all_costs)
     unit, place, one = ("GPU hours", "on a GPU", "GPU") if preset.needs_gpus else ("core hours", "of a step", "core")
     by_speed = f"by rough speeds of one {one}"
     how = "by operations a token, bytes moved and shares of the peaks" if isinstance(preset, HubPreset) else by_speed
     peak = max(cost.memory for cost in all_costs) / GB
     total = f"{preset.name}, {seeds} seed(s): {hours:.1f} {unit} ({how}), peak memory {place} {peak:.1f} GB, disk {disk / GB:.1f} GB"
-    return "\n".join([*lines, total])
+    once = f", {shared / GB:.1f} of it once for all seeds (data sets and public models)" if shared else ""
+    return "\n".join([*lines, total + once])
 
 
 def require_room(preset: Preset, planned: list[tuple[Step, Cost]], device: Device) -> None:

@@ -71,14 +71,15 @@ def test_gpus_memory_and_disk_that_are_too_few_are_refused(preset, tmp_path, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(0, 0, 0))
     sentence = missing(preset, tmp_path)["disk"]
     assert sentence.startswith(f"out = {tmp_path} has 0.0 GB of free disk, and the run takes ")
-    cost = [cost for _, cost in costs(preset, [load_sweep("algorithms")])]
+    trained = tiny_preset("openllama-3b")  # of a random model, so that each seed makes all of its own
+    cost = [cost for _, cost in costs(trained, [load_sweep("algorithms")])]
     needed = 2 * sum(one.disk for one in cost) + max(one.scratch for one in cost)
-    there = tmp_path / preset.name / "seed0"
+    there = tmp_path / trained.name / "seed0"
     there.mkdir(parents=True)
     with (there / "model.safetensors").open("wb") as file:  # what is there already is not needed again
         file.truncate(int(needed) + 1)
-    assert "disk" not in missing(preset, tmp_path, seeds=2)
-    assert "disk" in missing(preset, tmp_path, seeds=3)
+    assert "disk" not in missing(trained, tmp_path, seeds=2)
+    assert "disk" in missing(trained, tmp_path, seeds=3)
 
 
 def test_where_the_hubs_cache_is_on_another_disk_what_is_fetched_needs_room_on_both(tmp_path, monkeypatch):
@@ -104,13 +105,40 @@ def test_where_the_hubs_cache_is_on_another_disk_what_is_fetched_needs_room_on_b
     least(home, 3 * model + SIZES.documents, "the hub's cache = .* more; give HF_HOME on a larger disk")
     least(out, 2 * (one + model - SIZES.documents) + scratch, f"out = {out} has .*; give --out on a larger disk")
     monkeypatch.setattr(checking, "_disk", lambda path: 0)
-    least(out, 2 * one + scratch, f"out = {out}")
+    least(out, one + scratch, f"out = {out}")  # both seeds have links to what was fetched once
     for folder in (home / "models--HuggingFaceH4--zephyr-7b-beta", out / pair.name):
         folder.mkdir()
     with (home / "models--HuggingFaceH4--zephyr-7b-beta" / "blob").open("wb") as file:
         file.truncate(10**9)
     (out / pair.name / "linked").hardlink_to(home / "models--HuggingFaceH4--zephyr-7b-beta" / "blob")
-    least(out, 2 * one + scratch - 10**9, f"out = {out}")
+    least(out, one + scratch - 10**9, f"out = {out}")
+    with (out / pair.name / "own").open("wb") as file:
+        file.truncate(10**8)
+    least(out, one + scratch - 10**9 - 10**8, f"out = {out}")
+
+
+@pytest.mark.parametrize(("same", "needed"), [(True, 0), (False, 3 * 4)])
+def test_models_in_folders_are_linked_on_the_same_disk_and_copied_for_each_seed_from_another(
+    tmp_path, monkeypatch, same, needed
+):
+    pair, out = load_preset("zephyr-7b-beta"), tmp_path / "out"
+    names = {key: tmp_path / "models" / key for key in ("theta_0", "theta", "reward")}
+    for folder in (*names.values(), out / pair.name):
+        folder.mkdir(parents=True)
+        with (folder / "model.safetensors").open("wb") as file:
+            file.truncate(10**9 if folder in names.values() else 0)
+    (out / pair.name / "linked").hardlink_to(names["theta"] / "model.safetensors")  # no part of what is made
+    models = HubModels(**{key: str(folder) for key, folder in names.items()})
+    local = pair.model_copy(update={"models": models, "data_dir": str(DATA)})
+    planned = costs(local, [load_sweep("algorithms")])
+    least = needed * HALF * parameters(pair.model) + max(cost.scratch for _, cost in planned)
+    disk = namedtuple("Disk", "free")
+    monkeypatch.setattr(checking, "_disk", lambda path: same or path == out)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(least + 1))
+    checking._require_disk(local, planned, 3, out)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(least - 1))
+    with pytest.raises(UserError, match=f"out = {out} has .*; give --out on a larger disk"):
+        checking._require_disk(local, planned, 3, out)
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(preset, tmp_path, monkeypatch):
@@ -190,7 +218,10 @@ def test_a_damaged_model_folder_is_named(preset, folders, tmp_path, key, damage,
         ("theta", "model", {"hidden_size": 32}, "has hidden_size = 32, but preset = zephyr-7b-beta-tiny says 64"),
         ("theta", "model", {"architectures": ["GemmaForCausalLM"]}, "is a GemmaForCausalLM, but preset ="),
         ("theta", "model", {"architectures": 3}, "is a 3, but preset ="),
+        ("theta", "model", {"vocab_size": 262}, "has vocab_size = 262, but preset = zephyr-7b-beta-tiny says 261"),
         ("reward", "model", {}, "is a MistralForCausalLM; allowed are sequence classifiers"),
+        ("reward", "reward", {"num_hidden_layers": 2}, "has num_hidden_layers = 2, but preset ="),
+        ("reward", "reward", {"model_type": "of-mine"}, "has a config.json with model_type = 'of-mine' that"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(preset, folders, tmp_path, key, source, changes, said):

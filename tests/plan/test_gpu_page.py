@@ -98,7 +98,7 @@ def test_every_preset_of_public_models_has_a_line_with_all_its_models():
 
 
 def test_commands_of_the_page_name_presets_sweeps_extras_and_files_that_exist():
-    known, targets = set(names("presets")), set(names("sweeps"))
+    known, targets = set(names("presets")), {*names("sweeps"), "all"}
     shell = "\n".join(re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
     named = re.findall(r"(?:--preset |PRESET=|preset=|tiny )([\w.-]+)(?=\s|,|$)", shell)
     assert set(named) <= known and len(named) > 8

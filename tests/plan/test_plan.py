@@ -12,8 +12,10 @@ from llm.averaging.ama.oracle import lattice
 from llm.config import PublicModel, Sweep, load_preset, load_sweep, names, why_empty
 from llm.config.base import Work
 from llm.config.sections import Renewal
+from llm.config.tiny import tiny
 from llm.config.trainers import Lora
-from llm.plan import hub, local, regression
+from llm.plan import check as checking
+from llm.plan import hub, local, regression, report
 from llm.plan.costs import (
     ADAM,
     FULL,
@@ -35,7 +37,7 @@ from llm.plan.costs import (
     training_state,
     written,
 )
-from llm.plan.report import GB, Device, costs, require_room
+from llm.plan.report import GB, Device, costs, require_room, text
 from llm.training.loop import optimiser_for
 from llm.training.mitigations.lora import lora
 from microcosm_runs import command
@@ -455,6 +457,60 @@ def test_a_plan_lists_every_step_and_sums_them(monkeypatch, capsys):
     said = float(re.search(r"openllama-3b, 2 seed\(s\): ([\d.]+) GPU hours", total)[1])
     assert said == pytest.approx(2 * hours, rel=0.01)
     assert float(re.search(r"peak memory on a GPU ([\d.]+) GB", total)[1]) * GB < 80 * GB
+
+
+def test_what_is_fetched_is_counted_once_for_all_seeds():
+    """Zephyr's three models of 7 241 732 096 parameters and 2e10 bytes of data are linked by every seed; one average at a time is written aside."""
+    pair, sweeps = load_preset("zephyr-7b-beta"), [load_sweep("algorithms")]
+    planned = costs(pair, sweeps)
+    assert sum(cost.shared for _, cost in planned) == 3 * 2 * 7_241_732_096 + 2e10
+    for seeds in (1, 3):
+        assert text(pair, planned, seeds).endswith(
+            " disk 72.6 GB, 59.1 of it once for all seeds (data sets and public models)"
+        )
+    local = pair.model_copy(update={"data_dir": "there"})
+    assert sum(cost.shared for _, cost in costs(local, sweeps)) == 3 * 2 * 7_241_732_096
+
+
+def test_what_a_seed_makes_is_counted_for_each():
+    """Of OpenLLaMA-3B the pre-trained model and the data are fetched; in GB of 2**30 bytes 6.4 and 18.6."""
+    trained = load_preset("openllama-3b")
+    planned = costs(trained, [load_sweep("core")])
+    own = sum(cost.disk - cost.shared for _, cost in planned)
+    shared = 2 * parameters(trained.model) + 2e10
+    one, three = (float(re.search(r"disk ([\d.]+) GB, 25.0 of", text(trained, planned, seeds))[1]) for seeds in (1, 3))
+    assert sum(cost.shared for _, cost in planned) == shared and round(shared / GB, 1) == 25.0
+    assert three - one == pytest.approx(2 * own / GB, abs=0.11)
+    random = tiny(trained, "there")
+    assert not any(cost.shared for _, cost in costs(random, [])) and costs(random, [])[0][1].disk > 0
+    assert "once for all seeds" not in text(random, costs(random, []), 2)
+
+
+@pytest.mark.parametrize("asking", ["plan", "check"])
+def test_all_sweeps_that_a_preset_can_run_are_planned_by_one_word(monkeypatch, capsys, tmp_path, asking):
+    planned, options = [], ("--gpus", "8", "--memory-gb", "80") if asking == "plan" else ("--out", str(tmp_path))
+
+    def counted(preset, sweeps, *arguments):
+        planned.append([sweep.name for sweep in sweeps])
+        return costs(preset, sweeps, *arguments)
+
+    monkeypatch.setattr(report, "costs", counted)
+    monkeypatch.setattr(checking, "check", lambda *arguments: [])
+    every = [load_sweep(sweep) for sweep in names("sweeps")]
+    for name, given, some in (
+        ("zephyr-7b-beta", ("--sweep", "all", "--sweep", "algorithms"), {"algorithms", "merging-others"}),
+        ("openllama-3b", ("--sweep", "all"), {"algorithms", "core", "kl-penalty", "merging-others", "regmean"}),
+    ):
+        assert command(monkeypatch, asking, "--preset", name, *given, *options) == 0
+        can = [sweep.name for sweep in every if not why_empty(sweep, load_preset(name))]
+        assert sorted(planned[-1]) == can and some <= set(can)  # each once
+    if asking == "plan":
+        steps_of_all = r"^penalise ppo eta 0\.05 .*^average rsf regmean"
+        assert re.search(steps_of_all, capsys.readouterr().out, re.DOTALL | re.MULTILINE)
+    assert (
+        command(monkeypatch, asking, "--preset", "zephyr-7b-beta", "--sweep", "all", "--sweep", "core", *options) == 2
+    )
+    assert "sweep = core is not allowed with preset = zephyr-7b-beta" in capsys.readouterr().err
 
 
 def hours_of(preset, sweep):

@@ -5,14 +5,16 @@ from pathlib import Path
 from ...config import HubPreset, PublicModel
 from ...config.hub import RANDOM
 from ...data.hub.templates import set_template
-from ...errors import UserError
+from ...errors import UserError, short
 from ...fetch.catalogue import resolve_model
-from ...models.loading import load_tokenizer
+from ...models.folder import read_json
+from ...models.loading import MEAN_POOLED, load_tokenizer
 from ...models.save import link_folder, save_model
 from ...run import Run
 from ...training.distributed.models import Head
 
 _TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*")
+_NOT_OF_REWARD = ("vocab_size", "max_position_embeddings", "tie_word_embeddings")
 
 
 def take(run: Run[HubPreset], name: str, folder: Path, head: Head = "causal") -> None:
@@ -25,10 +27,10 @@ def take(run: Run[HubPreset], name: str, folder: Path, head: Head = "causal") ->
         _make_random(run, folder, head)
         return
     source = resolve_model(name, run.out)
+    check_sizes(run.preset, name, source, head)
     if head == "reward":
         link_folder(source, folder)
         return
-    check_sizes(run.preset, name, source)
     tokenizer = templated_tokenizer(source, run.preset.template)
 
     def with_template(aside: Path) -> None:
@@ -49,18 +51,38 @@ def templated_tokenizer(source: Path, template: str):
     return tokenizer
 
 
-def check_sizes(preset: HubPreset, name: str, source: Path) -> None:
-    """UserError unless the folder's config.json has the sizes that the preset says."""
+def check_sizes(preset: HubPreset, name: str, source: Path, head: Head = "causal") -> None:
+    """UserError that names the first size of the folder's config.json that is not the preset's; one that the file leaves out is what
+    transformers takes for it.
+
+    Of a reward model vocabulary and context are not compared: many have tokens of their own for padding, and it is never averaged. It has no
+    head that could be tied.
+    """
+    config, shape = _config(name, source), preset.judge if head == "reward" else preset.model
+    left_out = {"num_key_value_heads": shape.heads, "head_dim": shape.hidden_size // shape.heads}
+    for key, size in settings(shape).items():
+        found = getattr(config, key, None)
+        found = left_out.get(key, size) if found is None else found
+        if found != size and not (head == "reward" and key in _NOT_OF_REWARD):
+            what, section = ("reward", "reward_model") if head == "reward" else ("model", "model")
+            raise UserError(
+                f"{what} = {name!r} has {key} = {found}, but preset = {preset.name} says {size}; "
+                f"give the preset's section {section} the sizes that the model has, by which runs are planned"
+            )
+
+
+def _config(name: str, source: Path):
+    """transformers' settings of a folder, of a reward model that reads a mean (`llm.models.save`), too."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(source)
-    expected = settings(preset.model)
-    for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "tie_word_embeddings"):
-        if getattr(config, key) != expected[key]:
-            raise UserError(
-                f"model = {name!r} has {key} = {getattr(config, key)}, but preset = {preset.name} says {expected[key]}; "
-                "give the preset the model's sizes, by which runs are planned"
-            )
+    content = read_json(source / "config.json")
+    kind = str(content.get("model_type", "")).removeprefix(MEAN_POOLED)
+    try:
+        return type(AutoConfig.for_model(kind)).from_dict(content | {"model_type": kind}).get_text_config()
+    except Exception as error:  # of unknown kinds of models, and values that do not go together
+        raise UserError(
+            f"model = {name!r} has a config.json with model_type = {short(kind)} that transformers cannot read ({type(error).__name__})"
+        ) from None
 
 
 def settings(shape: PublicModel) -> dict:
