@@ -105,9 +105,10 @@ if DUELS:
     embeddings.draw(dict(zip(("ma", "ama"), axes, strict=True)), DUELS, CALLED)
     gains.legend(fig, dict.fromkeys(one.reward for one in DUELS))
     seeds = sorted({one.seeds for one in DUELS})
-    counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+    counted = " to ".join([*map(str, seeds[:-1][:1]), panels.seed_count(seeds[-1])])
     drawn_from = ", ".join(name for name, frames in FRAMES.items() if frames)
-    style.foot(fig, f"{drawn_from}; {counted} seeds; bars: 95 % intervals over {panels.over_seeds(seeds[0])}")
+    bars = f"; bars: 95 % intervals over {panels.over_seeds(seeds[0])}" if seeds[-1] > 1 else ", so no intervals"
+    style.foot(fig, f"{drawn_from}; {counted}{bars}")
     style.save(fig, "fig_apart")
 
 # %%

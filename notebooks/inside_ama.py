@@ -27,7 +27,7 @@ from drawing import fronts, panels, rows, sentences, style
 from llm.config import load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities, rewards
-from llm.evidence.metrics import METRICS
+from llm.evidence.metrics import BOUNDED, METRICS
 
 style.use()
 style.about("microcosm-1")  # numbers of samples, and the oracle on every seed, were measured there
@@ -61,7 +61,10 @@ if found:
     EMBEDDINGS = found[RLHF]
     fig, axes = plt.subplots(1, 3, figsize=(style.WIDTH, style.PANEL + 0.9))
     for name in ("part-embeddings", "part-input"):
-        for metric in REPORTED:
+        for metric in (
+            *REWARDS,
+            *(one for one in ABILITIES if one in BOUNDED),
+        ):  # a log-likelihood has another scale: see the table
             ax, shape = axes[int(metric in ABILITIES)], SHAPES[metric]
             panels.change_line(ax, EMBEDDINGS[name], metric, style.look(name), shape, metric != "gold_reward")
     for name in AMA:
@@ -69,7 +72,7 @@ if found:
     for ax, (title, mean) in zip(axes, TITLES.items(), strict=True):
         ax.set_ylabel(title)
         ax.set_xlabel(r"$\alpha$" + mean)
-        ax.legend(fontsize=6.2, loc="upper center", bbox_to_anchor=(0.45, -0.24), ncols=1)
+        ax.legend(fontsize=style.SMALL, loc="upper center", bbox_to_anchor=(0.45, -0.24), ncols=1)
     panels.stamp_differences(fig, PRESET.name, len(paths.seeds(EMBEDDINGS["ama"])), dots=False)
     style.save(fig, "fig_embeddings")
 

@@ -8,9 +8,9 @@
 #
 # These models are too large for a laptop. This notebook gives the paper's own numbers, marked as such, and beside
 # them a counterpart in models that are not: **DPO, and the win rate of a model's replies against $\theta_0$'s replies to
-# the same prompts, judged by the gold reward** (equal replies count half; where rows hold no win rates, the table says what
-# stands in for them). It is a counterpart, not a reproduction: other models, other tasks, another judge. $\alpha$ is the
-# share of the aligned model.
+# the same prompts, judged by the gold reward** (the table says how; with a preset of the paper's own models the judge is PairRM, as
+# there). In another preset it is a counterpart, not a reproduction: other models, other tasks, another judge. $\alpha$ is the share of
+# the aligned model.
 
 # %%
 from itertools import product
@@ -18,7 +18,7 @@ from itertools import product
 import pandas as pd
 
 from drawing import fronts, panels, rows, sentences, style
-from llm.config import load_preset
+from llm.config import HubPreset, load_preset
 from llm.evidence import compare, paths
 from llm.evidence.frames import abilities
 from llm.evidence.metrics import METRICS
@@ -76,13 +76,11 @@ if found:
     )
     seeds = panels.seed_count(len(paths.seeds(WHOLE["ma"])))
     over = "seeds" if len(paths.seeds(WHOLE["ma"])) > 1 else "items"
-    NOTE = (
-        f"{PRESET.name}, DPO, {seeds}; value +- standard error over {over}; {METRICS[JUDGE].words}: {rows.MEANS[JUDGE]}"
-    )
+    NOTE = f"{PRESET.name}, DPO, {seeds}; value +- standard error over {over}; {METRICS[JUDGE].words}: {rows.meaning(JUDGE, PRESET)}"
     sentences.show(f"{NOTE}\n\n{sentences.markdown(TABLE)}")
     TEXT = (
         f"# Table 1 of the paper, and its counterpart\n\nThe paper's values, copied, not measured here:\n\n{sentences.markdown(PAPER)}\n"
-        f"The counterpart, not a reproduction ({NOTE}):\n\n{sentences.markdown(TABLE)}"
+        f"{'The same, measured' if isinstance(PRESET, HubPreset) else 'The counterpart, not a reproduction'} ({NOTE}):\n\n{sentences.markdown(TABLE)}"
     )
     style.write(TEXT, "table1")
 
@@ -124,7 +122,8 @@ if found:
         fronts.Line(JUDGE, averaged, DPO, "all parts"),
     ]
     scale = fronts.part(FRAMES["rsf"] if len(FRAMES["rsf"].query("rlhf == 'rsf'")) else DPO, 1.0)
-    fig = fronts.figure(lines, f"{PRESET.name}'s DPO, a counterpart of Zephyr", least=scale)
+    OF = f"{PRESET.name}'s DPO" + ("" if isinstance(PRESET, HubPreset) else ", a counterpart of Zephyr")
+    fig = fronts.figure(lines, OF, least=scale)
     style.save(fig, "fig06")
 
 # %%

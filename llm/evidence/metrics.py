@@ -66,7 +66,7 @@ METRICS: dict[str, Metric] = {
         Metric(RANKS, "other", "rank correlation", "", 2),
         Metric(SIGNS, "other", "share of one sign less share of opposite signs", "", 2),
         Metric("length", "other", "length of a reply", "words", 1, higher_is_better=False),
-        Metric("win_rate", "other", "win rate", "", 3, best=1.0, label="win rate by gold reward"),
+        Metric("win_rate", "other", "win rate", "", 3, best=1.0),
         Metric("qa_log_likelihood", "score", "log-likelihood of right choices", "nats a token", 3, short="QA, log p"),
         Metric("qa_probability", "score", "probability of the right choice", "", 3, best=1.0, short="QA, p"),
         Metric("qa_brier", "score", "Brier score of choices", "", 3, best=0.0, higher_is_better=False, short="Brier"),

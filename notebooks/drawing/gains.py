@@ -1,6 +1,6 @@
 """Figures of what methods keep more than a rival at equal reward: a line a method, and beside it the rewards that were compared."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def figure(compared: Sequence[Contest], preset: str, rivals: bool = False) -> Fi
     legend(fig, [reward for reward in by if any(one.found[reward, a] for one in compared for a in drawn)])
     lacking = any(not any(one.found[reward, a] for a in drawn) for one in compared for reward in by)
     few = "too few: the two have too few rewards in common to be compared" if lacking else ""
-    panels.stamp_differences(fig, preset, seeds, note=few)
+    panels.stamp_differences(fig, preset, seeds, note=few, items=False)
     return fig
 
 
@@ -119,7 +119,7 @@ def too_few(ax: Axes, height: float, reward: str) -> None:
     ax.text(0.02, height, f"{METRICS[reward].short}: too few", **kind)
 
 
-def legend(fig: Figure, by: Iterable[str], words: Mapping[str, str] | None = None) -> None:
+def legend(fig: Figure, by: Iterable[str]) -> None:
     """Filled by the learned reward, hollow by the gold reward."""
     marks = [
         plt.Line2D(
@@ -130,7 +130,7 @@ def legend(fig: Figure, by: Iterable[str], words: Mapping[str, str] | None = Non
             markersize=3.8,
             linewidth=1.0,
             markerfacecolor=style.GREY if FILLED[reward] else style.PAPER,
-            label=f"at equal {(words or {}).get(reward, METRICS[reward].words)}",
+            label=f"at equal {METRICS[reward].words}",
         )
         for reward in by
     ]

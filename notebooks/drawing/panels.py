@@ -54,11 +54,6 @@ def plane(path: pd.DataFrame, reward: str, ability: str) -> np.ndarray:
     return np.column_stack([points(path, metric)["mean"] for metric in (reward, ability)])
 
 
-def trade_off(ax: Axes, path: pd.DataFrame, reward: str, ability: str, shown: Look) -> None:
-    """A path in one panel: reward to the right, ability upwards."""
-    style.path(ax, points(path, reward), points(path, ability), shown)
-
-
 def grid(paths: Sequence[tuple[pd.DataFrame, Look]], rows: pd.DataFrame) -> Figure:
     """The rewards (down) against the abilities (across) of the rows, the same paths in each panel."""
     shape = len(rewards(rows)), len(abilities(rows))
@@ -67,7 +62,7 @@ def grid(paths: Sequence[tuple[pd.DataFrame, Look]], rows: pd.DataFrame) -> Figu
     for reward, line in zip(rewards(rows), axes, strict=True):
         for ability, ax in zip(abilities(rows), line, strict=True):
             for path, shown in paths:
-                trade_off(ax, path, reward, ability, shown)
+                style.path(ax, points(path, reward), points(path, ability), shown)
             ax.set(xlabel=METRICS[reward].label, ylabel=METRICS[ability].label)
     for ability, column in zip(abilities(rows), axes.T, strict=True):
         for ax in column:
@@ -86,9 +81,9 @@ def along(ax: Axes, path: pd.DataFrame, metric: str, what: str) -> None:
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 
-def small(count: int, across: int = 3) -> tuple[Figure, np.ndarray]:
+def small(count: int) -> tuple[Figure, np.ndarray]:
     """A figure with some panels in rows of three, the rest of the last row empty; its panels, (count,)."""
-    across = min(count, across)
+    across = min(count, 3)
     down = -(-count // across)
     fig, axes = plt.subplots(down, across, figsize=(style.WIDTH, down * style.PANEL + 0.3), squeeze=False)
     for ax in axes.flat[count:]:
@@ -121,7 +116,7 @@ def floor(ax: Axes, rows: pd.DataFrame, ability: str) -> None:
         xycoords="axes fraction",
         rotation="vertical",
         va="bottom",
-        fontsize=6.2,
+        fontsize=style.SMALL,
         color=style.GREY,
     )
 
@@ -154,7 +149,7 @@ def ratio_legend(fig: Figure, alphas: Sequence[float], foot: int, others: bool =
         handletextpad=0.0,
         borderpad=0.0,
         borderaxespad=0.0,
-        fontsize=6.2,
+        fontsize=style.SMALL,
     )
 
 
@@ -168,13 +163,13 @@ def bar(ax: Axes, found: Interval, place: float, colour: str, upright: bool = Fa
         ax.plot(x, y, color=colour, linewidth=width)
 
 
-def interval_mark(ax: Axes, x: float, found: Interval | None, colour: str, label: str, shape: str = "o") -> None:
+def interval_mark(ax: Axes, x: float, found: Interval | None, colour: str, label: str) -> None:
     """A difference at `x`: its mean with the 95 % interval, and the seeds as small dots."""
     if found is None:
         return
     if not math.isnan(found.low):
         bar(ax, found, x, colour, upright=True)
-    ax.plot(x, found.mean, shape, color=colour, label=label)
+    ax.plot(x, found.mean, "o", color=colour, label=label)
     if len(found.per_seed) > 1:
         ax.plot([x] * len(found.per_seed), found.per_seed, ".", color=colour, markersize=3, alpha=0.6)
 
@@ -277,10 +272,18 @@ def stamp_anchored(fig: Figure, preset: str, n_seeds: int, anchor: str, ratios: 
 
 
 def stamp_differences(
-    fig: Figure, preset: str, n_seeds: int, dots: bool = True, note: str = "", above: float = 0.0, least: int = 0
+    fig: Figure,
+    preset: str,
+    n_seeds: int,
+    dots: bool = True,
+    note: str = "",
+    above: float = 0.0,
+    least: int = 0,
+    items: bool = True,
 ) -> None:
     """Write into a figure of differences what it was drawn from; `dots`: single seeds are shown; `note`: a line before; `above`: inches
-    left free (`style.foot`); `least`: the fewest seeds, where lines have different numbers and name their own.
+    left free (`style.foot`); `least`: the fewest seeds, where lines have different numbers and name their own; `items`: whether one seed's
+    bars are intervals over items, as those of `paths.difference`, or it has none.
     """
     if n_seeds == 2 and not dots:
         style.foot(fig, f"{preset}, {style.bars(n_seeds)}")
@@ -288,9 +291,10 @@ def stamp_differences(
     if not n_seeds:
         style.foot(fig, f"{note}\n{preset}, compared on 0 seeds".lstrip("\n"), above)
         return
-    over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, taken as independent"
+    over = over_seeds(n_seeds, dots) if n_seeds > 1 else "items, paired where rows keep them"
+    bars = f"; bars: 95 % intervals over {over}" if n_seeds > 1 or items else ", so no intervals"
     counted = f"{least} to {seed_count(n_seeds)}, as named" if 0 < least < n_seeds else seed_count(n_seeds)
-    style.foot(fig, f"{note}\n{preset}, {counted}; bars: 95 % intervals over {over}".lstrip("\n"), above)
+    style.foot(fig, f"{note}\n{preset}, {counted}{bars}".lstrip("\n"), above)
 
 
 def over_seeds(n_seeds: int, dots: bool = True) -> str:

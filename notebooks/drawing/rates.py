@@ -22,7 +22,6 @@ from .sentences import ability_words, cell
 
 LEAD = "share of its tax saved\nat equal learned reward"
 RIVALS = {"ma": "o", "early-stopping": "s"}  # their marks
-UNTAXED = "-"  # no tax that is clear of 0, or no rewards in common
 EDGE = 1.5  # of a panel, in taxes of the method: what lies beyond has an arrow
 
 
@@ -76,7 +75,7 @@ def figure(by_rival: Mapping[str, Mapping[str, AtBest]], titles: Mapping[Rate, s
         for rival, mark in RIVALS.items()
     ]
     fig.legend(handles=marks, loc="outside upper center", ncols=2)
-    panels.stamp_differences(fig, preset, seeds)
+    panels.stamp_differences(fig, preset, seeds, items=False)
     return fig
 
 
@@ -119,7 +118,7 @@ def saved(found: Mapping[str, Mapping[tuple[str, str], Interval | None]], preset
     gains.label(axes[0, 0], list(found))
     gains.legend(fig, by)
     seeds = [len(one.per_seed) for one in shares if one] or [0]
-    panels.stamp_differences(fig, preset, max(seeds), least=min(seeds))
+    panels.stamp_differences(fig, preset, max(seeds), least=min(seeds), items=False)
     return fig
 
 
@@ -152,23 +151,20 @@ def highest(found: Mapping[str, Models], names: Mapping[Rate, str]) -> str:
 
 
 def table(shares: Mapping[str, AtBest], rival: str, names: Mapping[Rate, str]) -> pd.DataFrame:
-    """A line a method: the share of its tax that the rival saves at each rate, and with each at its best."""
+    """A line a method: the share of its tax that the rival saves at each rate, and with each at its best; "-" where no tax is clear
+    of 0, or no rewards are in common.
+    """
     return pd.DataFrame(
         [
             {
                 "saved by": style.look(rival).short,
                 "of the tax of": style.look(name).short,
-                **{f"both at {names[lr]}": told(one) for lr, one in found.at.items()},
-                "each at its best": told(found.best),
+                **{f"both at {names[lr]}": cell(one, SAVED) for lr, one in found.at.items()},
+                "each at its best": cell(found.best, SAVED),
             }
             for name, found in shares.items()
         ]
     )
-
-
-def told(found: Interval | None) -> str:
-    """A share with its interval, bold where it is clear of 0, or why there is none."""
-    return cell(found, SAVED) if found else UNTAXED
 
 
 def verdict(by_rival: Mapping[str, Mapping[str, AtBest]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from llm.config import AnyPreset, load_preset
+from llm.config import AnyPreset, HubPreset, load_preset
 from llm.errors import UserError
 from llm.evidence import paths
 from llm.evidence.claims.book import Book, book_and_frames
@@ -21,7 +21,6 @@ from . import panels, sentences, style
 
 Paths = dict[str, dict[str, pd.DataFrame]]  # algorithm -> family -> path
 MEANS = {
-    "win_rate": "share of prompts to which the reply has more gold reward than theta_0's, equal ones counted half",
     "gold_reward": "mean over the prompts; these rows hold no win rates",
     "reward": "mean over the prompts; these rows hold no other judge",
 }
@@ -150,6 +149,16 @@ def front(
         return None, None
     ((rlhf, by_name),) = found.items()
     return by_name, contests(by_name, frames[rlhf], overall=overall)
+
+
+def meaning(metric: str, preset: AnyPreset) -> str:
+    """What a number of `judge` is in a preset's rows (`llm.evaluation`)."""
+    if metric != "win_rate":
+        return MEANS[metric]
+    if not isinstance(preset, HubPreset):
+        return "share of prompts to which the reply has more gold reward than theta_0's, equal ones counted half"
+    rival = "GPT-4 Turbo's" if preset.evaluate.evaluation == "authors" else "theta_0's"
+    return f"share of AlpacaEval's instructions to which PairRM prefers the reply to {rival}"
 
 
 def judge(found: Mapping[str, pd.DataFrame]) -> str:

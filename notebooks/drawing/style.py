@@ -1,5 +1,5 @@
 """How every figure looks, and how it is saved: one colour a method, one marker a ratio, the same bytes for
-the same input. No other file of the notebooks names a colour or a size of text.
+the same input. No other file of the notebooks names a colour.
 
 A figure is as wide as one column of a page or as two, at most `TALLEST` high, and its text has at least `LEAST` points.
 Colours that a figure tells apart differ by at least `DISTANCE` in CIELAB, for people without red or green receptors too;
@@ -37,6 +37,7 @@ COLUMN, WIDTH = 3.3, 6.8  # inches; one column of a page, and two
 TALLEST = 8.0  # inches
 PANEL = 2.1  # inches; height of a panel
 LEAST = 6.0  # points; the smallest text
+SMALL = 6.2  # points; text beside the axes, and long legends
 DISTANCE = 15  # in CIELAB
 
 UPRIGHT = ((-0.35, -1), (0.35, -1), (0.35, 1), (-0.35, 1), (-0.35, -1))  # a bar; FLAT lies
@@ -157,7 +158,7 @@ THEORY_LOOKS: Mapping[str, Look] = {
 
 
 def marker(alpha: float) -> str | tuple:
-    """The marker of a ratio in [0, 1]: one for each tenth, each quarter, and two near 1; a dot for others."""
+    """The marker of a ratio in [0, 1]: one for each tenth, each quarter, and two near 1; `NO_RATIO` for others."""
     tenth = round(10 * alpha)
     if 0 <= tenth <= 10 and abs(10 * alpha - tenth) < 1e-9:
         return TENTHS[tenth]
@@ -194,7 +195,7 @@ def path(ax: Axes, x: pd.DataFrame, y: pd.DataFrame, shown: Look) -> None:
 def chance_line(ax: Axes, value: float) -> None:
     """A dotted floor: what an answer without the ability scores."""
     ax.axhline(value, color=GREY, linestyle=":", linewidth=1)
-    ax.annotate("chance", (0.01, value), xycoords=("axes fraction", "data"), fontsize=6.2, color=GREY, va="bottom")
+    ax.annotate("chance", (0.01, value), xycoords=("axes fraction", "data"), fontsize=SMALL, color=GREY, va="bottom")
 
 
 def stamp(fig: Figure, preset: str, n_seeds: int) -> None:
@@ -214,7 +215,7 @@ def foot(fig: Figure, text: str, above: float = 0.0) -> None:
     """Small text, of one or two lines, at the foot of the figure; `above`: inches left free between it and the axes."""
     room = (0.12 * (1 + text.count("\n")) + above) / fig.get_figheight()
     fig.get_layout_engine().set(rect=(0, room, 1, 1 - room))
-    fig.text(0.995, 0.005, text, ha="right", va="bottom", fontsize=6.2, color=GREY)
+    fig.text(0.995, 0.005, text, ha="right", va="bottom", fontsize=SMALL, color=GREY)
 
 
 def save(fig: Figure, name: str) -> None:

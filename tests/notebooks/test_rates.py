@@ -75,7 +75,8 @@ def test_a_method_that_pays_no_tax_is_said_to_pay_none(rows):
     found = {"ma": {None: ma}, "l1": {None: halved(rows, ma, "bleu", 0)}}
     one = compare.leads(found, rows, "bleu", "ma")["l1"]
     assert (one.at, one.best) == ({None: None}, None)
-    assert rates.told(one.best) == "-"
+    (line,) = rates.table({"l1": one}, "ma", {None: "own"}).to_dict("records")
+    assert line["both at own"] == line["each at its best"] == "-"
     assert "MA saves tax against no method (0 of 1 pay a tax" in rates.verdict({"ma": {"l1": one}})
 
 

@@ -103,7 +103,7 @@ def _family(rows: pd.DataFrame, family: str, lr: float | None, metrics: list[str
     means = [_mean(models, metrics, method.name) for _, models in path.groupby("step")]
     return {
         "name": family,
-        "label": _label(look.label if family in looks() else look.short),
+        "label": plain(look.label if family in looks() else look.short),
         "colour": look.colour,
         "dash": DASHES[look.line],
         "kind": KINDS[method.kind] + (OTHERS if family not in looks() else ""),
@@ -120,10 +120,6 @@ def _look(family: str, method: Method) -> Look:
         return style.look(family)
     except KeyError:
         return replace(next(iter(method.looks.values())), label=f"other {family}s")
-
-
-def _label(text: str) -> str:
-    return plain(text).replace("\\theta", "theta")
 
 
 def _model(models: pd.DataFrame, metrics: list[str], method: str, seed: int) -> dict[str, Any]:
@@ -154,7 +150,7 @@ def _named(model: pd.Series, method: str, setting: Mapping[str, Any]) -> dict[st
     if order and order.by == ("alpha",):
         found["alpha"] = found["step"]
     if model["method"] != method:
-        found["end"] = _label(style.look(model["family"]).label)
+        found["end"] = plain(style.look(model["family"]).label)
     return found
 
 
