@@ -18,6 +18,8 @@ from .monte_carlo import simulate_accuracy
 
 DIGITS = 40
 MVN_CLASSES = (3, 5, 10, 26)
+P = 0.8
+SAMPLES = 200_000  # of a Monte Carlo estimate
 
 
 def reference_F_p(x: float, p: float, n_classes: int):
@@ -85,9 +87,9 @@ def accuracy_rows(points: Iterator[tuple[int, float, float]]) -> Iterator[dict]:
         }
 
 
-def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
-    """Seconds a point and errors: F_p over 1000 values of x, and scipy's mvn at one x by default."""
-    many = np.linspace(-3, 3, 1000)
+def speed_rows() -> Iterator[dict]:
+    """Seconds a point and errors: F_p over 1000 values of x, and scipy's mvn, as it is by default, at one x."""
+    p, x, many = P, 0.9, np.linspace(-3, 3, 1000)
     for k in MVN_CLASSES:
         sigma = np.full((k - 1, k - 1), p * (k + 1 - p * k) / k) + np.eye(k - 1) * p / k
         normal, at = multivariate_normal(cov=sigma), np.full(k - 1, x)
@@ -103,12 +105,12 @@ def speed_rows(p: float = 0.8, x: float = 0.9) -> Iterator[dict]:
         }
 
 
-def ratio_rows(rng: np.random.Generator, p: float = 0.8) -> Iterator[dict]:
+def ratio_rows(rng: np.random.Generator) -> Iterator[dict]:
     """Times as ratios: log_F_p to F_p a point, and votes of many classes sampled whole to sampled by their labels."""
     many = np.linspace(-3, 3, 10_000)
     for k in MVN_CLASSES:
         log_seconds, seconds = (
-            _seconds(lambda function=function: function(many, p, k), 5) for function in (log_F_p, F_p)
+            _seconds(lambda function=function: function(many, P, k), 5) for function in (log_F_p, F_p)
         )
         yield {"what": "log_F_p / F_p", "n_classes": k, "ratio": log_seconds / seconds}
     for k in (100, 1000, 10_000):
@@ -118,10 +120,11 @@ def ratio_rows(rng: np.random.Generator, p: float = 0.8) -> Iterator[dict]:
         yield {"what": "numpy multinomial / simulate_accuracy", "n_classes": k, "ratio": whole / few}
 
 
-def generic_rows(p: float = 0.8, n_classes: int = 5) -> Iterator[dict]:
+def generic_rows() -> Iterator[dict]:
     """CPU seconds of exact accuracy at the ratio .37, half of the features shared: by coefficients, and on the contour
     (which takes too long from n = 60 on), and how far the two are apart.
     """
+    p, n_classes = P, 5
     pis, number = ([1 - p + p / n_classes] * 3, [p / n_classes] * 3), n_classes - 1
     for n in (20, 40, 60, 100):
         votes = average(same_labels(n, n // 2, n_classes), "weights", Fraction(37, 100), "a")
@@ -137,7 +140,7 @@ def generic_rows(p: float = 0.8, n_classes: int = 5) -> Iterator[dict]:
         yield row
 
 
-def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[dict]:
+def exact_rows(rng: np.random.Generator) -> Iterator[dict]:
     """CPU seconds of exact_accuracy, and of Monte Carlo scaled to a standard error of 1e-6."""
     cases = [
         ((20,), (1,), 0.8, 5),
@@ -148,7 +151,7 @@ def exact_rows(rng: np.random.Generator, n_samples: int = 200_000) -> Iterator[d
     for counts, weights, p, k in cases:
         seconds = _seconds(lambda: exact_accuracy(counts, weights, p, k), 3, cached_accuracy.cache_clear)
         start = process_time()
-        estimate, stderr = simulate_accuracy(counts, weights, p, k, n_samples, rng)
+        estimate, stderr = simulate_accuracy(counts, weights, p, k, SAMPLES, rng)
         sampling = (process_time() - start) * (stderr / 1e-6) ** 2
         exact = exact_accuracy(counts, weights, p, k)
         yield {

@@ -178,8 +178,9 @@ def effective_with_gradients(
 def accuracies_with_gradients(
     layers: Sequence[Layer], alphas: ArrayLike, p: float, n_classes: int, averaging: Averaging
 ) -> tuple[NDArray, NDArray]:
-    """(2,) accuracies on a and b in the limit of many features, and their (2, layer) gradients in the ratios alphas, (layer,);
-    arguments and errors as in `accuracies`.
+    """(2,) accuracies on a and b in the limit of many features, and their (2, layer) gradients in the ratios alphas, (layer,).
+
+    p in (0, 1]. A task without votes gets F_p(0), the limit, not 1/K. The rest as in `accuracies`.
     """
     n_eff, gradients = effective_with_gradients(layers, alphas, averaging)
     root = np.sqrt(n_eff)

@@ -22,7 +22,7 @@ class Effect:
 
     along: sum of (made - low)(high - low), and wanted the same before rounding; square: of (high - low)^2. moved: weights in which
     the models differ; from_low, from_high: in which the average differs from theta_0, from theta. values: all.
-    Of sampled blocks each counts by the number of values that it stands for.
+    Of sampled blocks each counts by the number of values that it stands for. seen: how many were looked at.
     """
 
     along: float = 0.0

@@ -8,10 +8,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from time import process_time
+from statistics import median
 from typing import Annotated
 
 import typer
+
+from . import processor_seconds
 
 _WAYS = ("plain", "streamed", "in-place")
 
@@ -45,13 +47,9 @@ def measure(way: str, hidden: int, layers: int, vocabulary: int, rows: int, leng
     before = _resident("VmRSS")
     step, weights, models = _step(way, hidden, layers, vocabulary, rows, length)
     step()
-    times = []
-    for _ in range(repeats):
-        start = process_time()
-        step()
-        times.append(process_time() - start)
+    times = [processor_seconds(step) for _ in range(repeats)]
     peak = (_resident("VmHWM") - before) / (4 * weights)
-    return {"seconds": sorted(times)[len(times) // 2], "peak": peak, "models": models, "weights": weights}
+    return {"seconds": median(times), "peak": peak, "models": models, "weights": weights}
 
 
 def _step(

@@ -7,6 +7,7 @@ much the lengths of the replies differ, since transformers computes every row un
 """
 
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -47,7 +48,7 @@ def bench_generate(
     for name, count in ((f"{prompts} prompts, {samples} each", samples), (f"{prompts} prompts, 1 each", 1)):
         texts = [text for text in drawn for _ in range(count)]
         found = measure(loaded, tokenizer, texts, run.preset.max_new_tokens, run.preset.generation_batch, repeats)
-        ours, theirs = (sorted(found[way])[repeats // 2] for way in ("ours", "transformers"))
+        ours, theirs = (median(found[way]) for way in ("ours", "transformers"))
         print(f"{name:24} {ours:15.0f} {theirs:13.0f} {ratio(found, 'ours', 'transformers'):6.2f}")
 
 

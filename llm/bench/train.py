@@ -9,6 +9,7 @@ is off, since it would add a forward pass.
 import tempfile
 import warnings
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -36,7 +37,7 @@ def bench_train(
     print(f"{'step':4} {'batch':>6} {titles}")
     for name, measured in (("sft", measure_sft), ("dpo", measure_dpo)):
         found, losses = measured(run, steps, repeats)
-        ours, theirs = (1000 * sorted(found[way])[repeats // 2] for way in ("ours", "TRL"))
+        ours, theirs = (1000 * median(found[way]) for way in ("ours", "TRL"))
         print(
             f"{name:4} {getattr(run.preset, name).batch:6} {ours:9.1f} {theirs:9.1f} {ratio(found, 'TRL', 'ours'):11.2f} "
             f"{losses['ours']:11.5f} {losses['TRL']:10.5f}"

@@ -11,23 +11,8 @@ from .model_options import folder_of
 
 _OF_REGRESSION = ("strength", "samples", "prompts", "count", "ridge", "layers", "device")
 _NOT_OF_REGRESSION = (
-    *(
-        "alpha",
-        "alphas",
-        "rule",
-        "part",
-        "alphas_file",
-        "parts",
-        "level",
-        "embeddings",
-        "norm",
-        "head",
-        "only",
-        "option",
-    ),
-    *("theta_pre", "with"),
+    "alpha alphas rule part alphas_file parts level embeddings norm head only option theta_pre with".split()
 )
-
 
 # What is no method of `average`, but is done with it -> how.
 _ELSEWHERE = {

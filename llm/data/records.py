@@ -109,7 +109,7 @@ class Source(Protocol):
         """An instruction-tuning conversation of the given kind."""
 
     def prompts(self, split: str, mixture: dict[str, float], count: int, rng: np.random.Generator) -> list:
-        """`count` alignment prompts of `split` ("train" or "test"); each has a `.text`."""
+        """`count` alignment prompts of `split`, "train", "test" or, where the source has it, "validation"; each has a `.text`."""
 
     def written_reply(self, prompt, rng: np.random.Generator) -> str:
         """A reply by one of the source's own writers."""

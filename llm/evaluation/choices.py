@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from .measurement import CALIBRATION, Measurement
-from .scores import brier, softmax
+from .scores import brier
 
 
 def of_choices(found: Iterable[tuple[NDArray[np.float64], dict, int]]) -> dict[str, Measurement]:

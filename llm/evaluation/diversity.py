@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .scores import ngrams
-
 ORDER = 2  # of the n-grams that are counted as distinct
 LONGEST = 4  # n-grams of BLEU
 
@@ -56,6 +54,11 @@ def self_bleu_items(replies: Sequence[str]) -> NDArray[np.float64]:
         made = BLEU.compute_bleu(matches.tolist(), totals, *sizes, smooth_method="exp", effective_order=True)
         scores.append(made.score if len(texts) > 1 else 0.0)
     return np.array(scores)
+
+
+def ngrams(words: Sequence[str], n: int) -> Counter:
+    """How often each sequence of n words occurs."""
+    return Counter(tuple(words[start : start + n]) for start in range(len(words) - n + 1))
 
 
 def _largest(counts: Sequence[Counter]) -> tuple[Counter, Counter]:

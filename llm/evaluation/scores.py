@@ -1,19 +1,12 @@
 """Formulas of single scores, pure functions of numbers and texts: calibration, divergence, diversity, pass@k."""
 
-from collections import Counter
 from collections.abc import Sequence
 from math import comb
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 BINS = 10  # of the calibration error
-
-
-def softmax(log_likelihoods: ArrayLike) -> NDArray[np.float64]:
-    """Probabilities of the choices of one question, (choices,), from their log-likelihoods in nats."""
-    shifted = np.asarray(log_likelihoods, np.float64) - np.max(log_likelihoods)
-    return np.exp(shifted) / np.exp(shifted).sum()
 
 
 def brier(probabilities: ArrayLike, answer: int) -> float:
@@ -41,20 +34,6 @@ def kl_per_token(logits, other):
     """KL(p || q) in nats at each position, (..., vocabulary) tensors of logits -> (...), p = softmax(logits); computed in fp64."""
     log_p, log_q = (scores.double().log_softmax(dim=-1) for scores in (logits, other))
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
-
-
-def ngrams(words: Sequence[str], n: int) -> Counter:
-    """How often each sequence of n words occurs."""
-    return Counter(tuple(words[start : start + n]) for start in range(len(words) - n + 1))
-
-
-def distinct(texts: Sequence[str], n: int) -> float:
-    """Different n-grams of words over all n-grams, all texts together, in [0, 1] (distinct-n, Li et al., arXiv 1510.03055).
-
-    Words are what spaces separate; 0 where no text has n words.
-    """
-    found = sum((ngrams(text.split(), n) for text in texts), Counter())
-    return len(found) / found.total() if found else 0.0
 
 
 def self_bleu(texts: Sequence[str]) -> float:

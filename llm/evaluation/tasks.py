@@ -18,8 +18,9 @@ from ..models.batches import Tokens
 from ..models.chat import continue_texts, encode_together, end_id, generate_replies, ids_of_prompts, pad_id
 from ..models.likelihood import log_likelihoods
 from .choices import of_choices
+from .diversity import distinct_items
 from .measurement import BLEU, Measurement, bleu_statistics, f1, normalise
-from .scores import distinct, pass_at, self_bleu
+from .scores import pass_at, self_bleu
 
 WORDS = "words a reply"  # the kind of replies without a reward
 Scorer = Callable[[Sequence[tuple[Prompt, str, bool]]], NDArray[np.float64]]  # (prompt, reply, finished) -> rewards
@@ -210,7 +211,7 @@ class Replies:
             rewards = _one_number_each(self.scorer(triples), len(triples))
             found["reward"] = rewards.reshape(len(self.prompts), -1).mean(axis=1)
         found["length"] = np.array([np.mean([len(text.split()) for text in some]) for some in texts])
-        found["distinct_2"] = np.array([distinct(some, 2) for some in texts])
+        found["distinct_2"] = np.array([distinct_items(some, 2).mean() for some in texts])
         if self.asking.samples > 1:
             found["self_bleu"] = np.array([self_bleu(some) for some in texts])
         return {metric: Measurement.of(items) for metric, items in found.items()}

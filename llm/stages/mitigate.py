@@ -21,13 +21,13 @@ from ..models.chat import imitation_example
 from ..models.loading import load_model, load_tokenizer
 from ..models.save import save_model
 from ..run import MicrocosmRun
-from ..training.iterations import iteration_folder
+from ..training.iterations import chosen_file, iteration_folder
 from ..training.loop import count_minibatches, minibatches, token_loss
 from ..training.mitigated import Change, fit_mitigated
 from ..training.mitigations.mitigation import Mitigation
 from .align import align_changed, last_iteration, number, theta_folder
 from .materials import materials
-from .rsf import Sample, chosen_file, samples_of
+from .rsf import Sample, samples_of
 
 
 def measure_trained(evaluator: Evaluator, entry: TrainingEntry, rate: str, rlhf: str | None = None) -> list[dict]:

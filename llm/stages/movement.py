@@ -1,6 +1,5 @@
 """Weight displacement: how far alignment has moved every group of weights of a run, and every row of the embeddings."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +31,8 @@ def movement(run: LocalRun, rlhf: Algorithm) -> dict:
     kept = run.folder / "ama" / rlhf / "own" / "kept.json"
     samples = read_made(kept, lambda content: [(row["reply"], row["finished"]) for row in content["found"]])
     moved = row_movement(before, after)
-    found = counts([reply_ids(tokenizer, *reply) for reply in samples], len(moved))
+    ids = [token for reply in samples for token in reply_ids(tokenizer, *reply)]
+    found = np.bincount(np.array(ids, dtype=int), minlength=len(moved))
     used = found > 0
     most = np.argsort(-moved, kind="stable")[:LISTED]
     return {
@@ -51,13 +51,9 @@ def measure_movement(run: LocalRun, algorithms: list[Algorithm]) -> dict:
     return {"preset": run.preset.name, "seed": run.seed, "rlhf": {rlhf: movement(run, rlhf) for rlhf in algorithms}}
 
 
-def file_name(seed: int | str) -> str:
-    return f"movement-seed{seed}.json"
-
-
 def read_movements(results: Path) -> list[dict]:
     """What a folder of results has of it, seed by seed."""
-    return sorted(map(read_made, results.glob(file_name("*"))), key=lambda one: one["seed"])
+    return sorted(map(read_made, results.glob("movement-seed*.json")), key=lambda one: one["seed"])
 
 
 def row_movement(theta_0: Weights, theta: Weights) -> np.ndarray:
@@ -65,14 +61,6 @@ def row_movement(theta_0: Weights, theta: Weights) -> np.ndarray:
     before, after = theta_0[TABLE].double(), theta[TABLE].double()
     moved, size = (after - before).norm(dim=1), before.norm(dim=1)
     return (moved / size.clamp(min=torch.finfo(torch.float64).tiny)).numpy()
-
-
-def counts(sequences: list[list[int]], vocabulary: int) -> np.ndarray:
-    """How often each token occurs in some texts, (vocabulary,)."""
-    found = np.zeros(vocabulary, dtype=int)
-    for token, count in Counter(token for ids in sequences for token in ids).items():
-        found[token] = count
-    return found
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:

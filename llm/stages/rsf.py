@@ -24,7 +24,7 @@ from ..models.reader import Reader
 from ..models.rewards import reward_scores
 from ..models.save import save_model
 from ..run import LocalRun
-from ..training.iterations import iteration_folder, log_file, model_before, training_file, write_training
+from ..training.iterations import chosen_file, iteration_folder, log_file, model_before, training_file, write_training
 from ..training.loop import count_minibatches, minibatches, token_loss
 from ..training.mitigated import Change, fit_mitigated, mitigation_at
 from ..training.mitigations.mitigation import Mitigation
@@ -90,12 +90,8 @@ def rsf(
             break
 
 
-def chosen_file(out: Path, iteration: int) -> Path:
-    return out / f"chosen{iteration:02d}.json"
-
-
 def samples_of(rows: list) -> list[Sample]:
-    """What such a file holds."""
+    """What a `chosen_file` holds."""
     return [(str(prompt), str(reply), bool(finished)) for prompt, reply, finished in rows]
 
 

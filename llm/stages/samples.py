@@ -20,7 +20,6 @@ from ..run import LocalRun, Run
 
 KINDS = (*FREE, "replies")
 BLOCK = 256  # samples are drawn in blocks, so that the first ones do not depend on how many are asked for
-LENGTH = OWN_LENGTH  # new tokens of a free sample; replies have the preset's
 
 
 class Means(NamedTuple):
@@ -48,7 +47,7 @@ def own_samples(
     theta: Path,
     kind: str,
     count: int,
-    length: int = LENGTH,
+    length: int = OWN_LENGTH,
     means: Callable[[Any], Means] = means_of,
 ) -> list[Tokens]:
     """The first `count` samples: "free" ones of theta_0 from its first token, "chat" ones of it behind the template's user prefix, or

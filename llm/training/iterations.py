@@ -23,6 +23,11 @@ def log_file(out: Path, iteration: int) -> Path:
     return out / f"iteration{iteration:02d}.json"
 
 
+def chosen_file(out: Path, iteration: int) -> Path:
+    """Of RSF: the samples that an iteration imitated."""
+    return out / f"chosen{iteration:02d}.json"
+
+
 def training_file(out: Path, iteration: int) -> Path:
     """Optimisers and what else is trained besides the model."""
     return out / f"training{iteration:02d}.safetensors"

@@ -97,9 +97,9 @@ def adapt_files(
 ) -> dict:
     """Find the ratios and write them to `out`, with pictures beside it (.path.png, .path.pdf); returns its content.
 
-    sources: with `data`, or with `prompts` and `reward_model`. anew: whether what a run with other arguments has left makes way, instead of
-    being refused. progress: called with "samples" or "steps", how many are
-    done, of how many, and the state in the second case.
+    sources: with `data`, or with `prompts` and `reward_model` or `reward_command`. anew: whether what a run with other arguments has
+    left makes way, instead of being refused. progress: called with "samples" or "steps", how many are done, of how many, and the state
+    in the second case.
     Raises UserError, with nothing written, for input that is missing, damaged or does not fit.
     """
     given = [source is not None for source in (sources.data, sources.prompts, sources.scored_by)]

@@ -177,7 +177,7 @@ class AdaptSettings(Search):
     save_every: Count = 10
 
     def described(self) -> dict:
-        """What decides the result, as plain values, the grouping apart from the rest."""
+        """What decides the result beside `alpha` and `grouping`, as plain values: all but `save_every`."""
         return self.model_dump(mode="json", exclude={"alpha", "grouping", "save_every"})
 
     def are_of(self, written: Mapping) -> bool:

@@ -9,7 +9,8 @@ from ...errors import UserError
 from ...models.folder import ModelFolder, read_json
 from .copies import has_tokenizer
 
-# Settings that may differ: they change neither the tensors nor what the model computes from them.
+# Settings that may differ: they change neither the tensors nor what the model computes from them, or what they change shows in the
+# tensors, which are compared by themselves.
 _FREE = frozenset(
     (
         "transformers_version torch_dtype dtype use_cache vocab_size bos_token_id eos_token_id pad_token_id sep_token_id "

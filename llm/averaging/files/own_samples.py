@@ -19,6 +19,8 @@ from ...models.batches import Tokens
 from ...models.chat import Reply, context_of, encode_together, ids_of_prompts, require_room
 from ..whole.free import KINDS, opening, write
 
+LENGTH = 128  # new tokens of a sample, at most
+BATCH = 32  # samples written together
 FILE = "samples.jsonl"  # in the folder of what is made on the way, or of a front
 Texts = Mapping[str, list[Tokens]]  # "theta_0": what theta_0 wrote; "theta": theta's replies
 ModelOf = Callable[[int], AbstractContextManager[nn.Module]]  # 0: a live model with theta_0's weights, 1: with theta's
@@ -29,18 +31,16 @@ class Drawing:
     """files: of samples, JSONL: {"text"} by theta_0 and {"prompt", "reply"} (and "finished") by theta; or as this module writes them, {"model",
     "context", "reply"} in token ids. Without files the models write `count` samples each: theta_0 from its first token, and every
     other one behind its chat template's user prefix where there is one; theta replies to `prompts`, a JSONL file of {"prompt"}, or
-    to the users' words that theta_0 wrote. length: most new tokens of a sample.
+    to the users' words that theta_0 wrote.
     """
 
     files: tuple[Path, ...] = ()
     prompts: Path | None = None
     count: int = 128
-    length: int = 128
-    batch: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, least in {"count": 1, "length": 1, "batch": 1, "seed": 0}.items():
+        for key, least in {"count": 1, "seed": 0}.items():
             if getattr(self, key) < least:
                 raise UserError(f"{key} = {getattr(self, key)} is not allowed; allowed are whole numbers from {least}")
         if self.files and self.prompts:
@@ -52,7 +52,9 @@ class Drawing:
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """What decides the texts, files by name and hash, as they are when it is first asked for; UserError for one that is not there."""
+        """What decides the texts beside the two models, files by name and hash, as they are when it is first asked for; UserError for one
+        that is not there.
+        """
         for file in self.files:
             require_file(file, "samples", SAMPLES)
         if self.prompts:
@@ -62,7 +64,7 @@ class Drawing:
         return {
             "prompts": self.prompts and described_file(self.prompts),
             "count": self.count,
-            "length": self.length,
+            "length": LENGTH,
             "seed": self.seed,
         }
 
@@ -125,12 +127,12 @@ def _drawn(drawing: Drawing, asked: list[Prompt] | None, model_of: ModelOf, toke
     contexts = [opening(tokenizer, kinds[number % len(kinds)]) for number in range(drawing.count)]
 
     def written(side: int, contexts: list[list[int]]) -> list[Tokens]:
-        rng, length = torch.Generator().manual_seed(2 * drawing.seed + side), drawing.length
+        rng = torch.Generator().manual_seed(2 * drawing.seed + side)
         with model_of(side) as model:
             room, longest = context_of(model.config), max(map(len, contexts))
             if side:
-                require_room(longest + length, room, "the longest prompt + its reply")
-            return write(model, tokenizer, contexts, min(length, room - longest), rng, drawing.batch)
+                require_room(longest + LENGTH, room, "the longest prompt + its reply")
+            return write(model, tokenizer, contexts, min(LENGTH, room - longest), rng, BATCH)
 
     free = written(0, contexts)
     if asked is None:

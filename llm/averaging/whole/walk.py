@@ -39,7 +39,7 @@ class Side:
     model: nn.Module
     weights: Mapping[str, Tensor]
     batches: list[Tensor]
-    given: list[Any] = field(default_factory=list)  # what the last layer gave, for each batch
+    given: list[Any] = field(init=False)  # what the last layer gave, for each batch
 
     def __post_init__(self) -> None:
         self.path = layer_list(name for name, _ in self.model.named_parameters())

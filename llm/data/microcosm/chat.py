@@ -35,7 +35,7 @@ class Prompt:
 
 
 def alignment_prompt(kind: str, world: World, split: str, rng: np.random.Generator) -> Prompt:
-    """A prompt of the given kind from the given split ("train" or "test")."""
+    """A prompt of the given kind from the given split ("train", "validation" or "test")."""
     makers = {"talk": small_talk, "fact": _fact, "reading": _reading, "translation": _translation}
     return makers[kind](world, split, rng)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DebertaV2Model, DebertaV2PreTrainedModel
 
+from ...models.batches import batches_of, pad_right
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -45,16 +47,9 @@ class PairRM(DebertaV2PreTrainedModel):
 @torch.no_grad()
 def log_odds(model: PairRM, comparisons: Sequence[Comparison], padding: int, batch: int) -> torch.Tensor:
     """log-odds that the first reply is better, (comparisons,) in fp64; those of similar length are read together."""
-    order = sorted(range(len(comparisons)), key=lambda i: len(comparisons[i].ids))
     found = torch.empty(len(comparisons), dtype=torch.float64)
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        longest = max(len(comparisons[i].ids) for i in rows)
-        ids = torch.full((len(rows), longest), padding)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for row, i in enumerate(rows):
-            length = len(comparisons[i].ids)
-            ids[row, :length], mask[row, :length] = torch.tensor(comparisons[i].ids), 1
+    for rows in batches_of([len(one.ids) for one in comparisons], batch):
+        texts = pad_right([(comparisons[i].ids, [1.0] * len(comparisons[i].ids)) for i in rows], padding)
         marks = torch.tensor([comparisons[i].marks for i in rows])
-        found[rows] = model(*(tensor.to(model.device) for tensor in (ids, mask, marks))).double().cpu()
+        found[rows] = model(*(tensor.to(model.device) for tensor in (texts.ids, texts.mask, marks))).double().cpu()
     return found

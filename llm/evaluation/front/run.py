@@ -44,9 +44,9 @@ def front_files(
     progress: Progress = lambda label, done, total: None,
     scorer: Scorer | None = None,
 ) -> str:
-    """Measure the front and write `out`: rows.jsonl, points/ (a value an item), recommendation.json,
-    front.pdf and .png, report.html; with method "regmean" samples.jsonl, the texts of both models. Returns the recommendation as a
-    sentence and, on a line of its own, the command that makes the model.
+    """Measure the front and write `out`: settings.json, rows.jsonl, points/ (a value an item), recommendation.json,
+    front.pdf and .png, report.html; ratios.json where a model of method "ama" is recommended; with method "regmean" samples.jsonl, the
+    texts of both models. Returns the recommendation as a sentence and, on a line of its own, the command that makes the model.
 
     sources: `data` for method "ama"; `own_samples` or `train_prompts` for "regmean", else theta replies to `prompts`; and
     `reward_model` or `reward_command` with `prompts` for the task "reward". scorer: a function that scores replies instead.

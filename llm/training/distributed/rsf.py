@@ -14,7 +14,7 @@ from ...config.trainers import Hardware, RsfSettings
 from ...files import up_to_date, write_json
 from ...models.batches import pad_replies
 from ...models.chat import Message, end_id, prompt_ids
-from ..iterations import iteration_folder, log_file
+from ..iterations import chosen_file, iteration_folder, log_file
 from ..loop import count_minibatches, minibatches, token_loss
 from ..rlhf.rsf import best_of, log_of, rewards_of
 from .loop import Inputs, Objective, fit, learner_of, prepared
@@ -61,7 +61,7 @@ def _iterate(inputs: Inputs[RsfSettings], before: str, after: Path, iteration: i
     if accelerator.is_main_process:
         log = log_of(iteration, settings.descent.optimiser.lr, rewards_of(scores, best), losses)
         log["unfinished"] = float(np.mean([not sample.finished for sample in samples]))
-        write_json(inputs.out / f"chosen{iteration:02d}.json", [[drawn[s.prompt], s.text, s.finished] for s in chosen])
+        write_json(chosen_file(inputs.out, iteration), [[drawn[s.prompt], s.text, s.finished] for s in chosen])
         write_json(log_file(inputs.out, iteration), log)
         write_model(state, origin, inputs.hardware.dtype, after)
         shutil.rmtree(folder)

@@ -15,7 +15,7 @@ from pathlib import Path
 from ...config.trainers import Hardware, Writing
 from ...errors import UserError
 from ...files import read_lines, write_text
-from ...models.batches import Tokens
+from ...models.batches import Tokens, left_pad
 from ...models.chat import Message, context_of, end_id, prompt_ids, require_room
 from . import vllm_writer
 from .models import age, load_frozen, load_tokenizer
@@ -160,10 +160,6 @@ def by_transformers(
     import numpy as np
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
-
-    from ...models.batches import left_pad
-    from ...models.chat import end_id
-    from .models import load_frozen, load_tokenizer
 
     writer, tokenizer = load_frozen(model, "causal", hardware, accelerator.device), load_tokenizer(model)
     end = end_id(tokenizer)
