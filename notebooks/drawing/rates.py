@@ -37,7 +37,13 @@ def find(
         sweeps = ["learning-rates", "mitigations", "mitigation-rates"]
         sentences.show(not_measured("every method at several learning rates", sweeps, frames))
         return None
-    rates = paths.rates(rows[rows["lr"].isna() | rows["lr"].isin(others)], preset.distil.optimiser.lr)
+    own, its = preset.distil.optimiser.lr, preset.rsf.optimiser.lr
+    if own != its:
+        sentences.show(
+            f"RSF's own learning rate is {panels.rate(its)}, that of what imitates its samples {panels.rate(own)}: they are not compared by rates."
+        )
+        return None
+    rates = paths.rates(rows[rows["lr"].isna() | rows["lr"].isin(others)], own)
     found = {name: {lr: paths.path(rows, name, lr) for lr in rates} for name in names}
     common = set.intersection(*(set(path["seed"]) for models in found.values() for path in models.values()))
     if not common:

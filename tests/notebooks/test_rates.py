@@ -47,6 +47,10 @@ def test_where_rates_or_seeds_are_missing_a_sentence_says_so(rows, capsys, monke
     )
     assert rates.find(apart, ("ma", "er"), made_rows.PRESET, {"rsf": rows}) is None
     assert "No seed has the rows" in capsys.readouterr().out
+    distil = made_rows.PRESET.distil
+    faster = distil.model_copy(update={"optimiser": distil.optimiser.model_copy(update={"lr": 1e-3})})
+    assert rates.find(rows, ("ma", "er"), made_rows.PRESET.model_copy(update={"distil": faster}), {"rsf": rows}) is None
+    assert "RSF's own learning rate is 2.5e-4, that of what imitates its samples 1e-3" in capsys.readouterr().out
 
 
 def halved(rows, path, metric, share):
