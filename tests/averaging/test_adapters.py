@@ -8,7 +8,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from averaging_models import command, make, save_tokenizer
+from averaging_models import command, make, merged_by_peft, save_tokenizer
 from llm.averaging.files.average import average_files
 from llm.averaging.live import average
 from llm.averaging.merge import merge_named, merged_methods
@@ -53,20 +53,13 @@ def _adapter(folder, architecture, changes, dtype=torch.float32):
     return folder / "theta_0", folder / "theta"
 
 
-def _merged(base, adapter) -> dict[str, torch.Tensor]:
-    """The full weights of an adapter on its base in fp64, by peft itself."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64)
-    model = peft.PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).double()
-    return model.merge_and_unload().state_dict()
-
-
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_scaling_the_adapter_is_averaging_the_models(kind, tmp_path):
     theta_0, theta = _adapter(tmp_path, *SETTINGS[kind])
     report = average_files(theta_0, theta, tmp_path / "out", THREE)
     full = average_files(theta_0, theta, tmp_path / "full", THREE, full=True)
     base = {n: t.double() for n, t in load_file(theta_0 / "model.safetensors").items()}
-    end, scaled = _merged(theta_0, theta), _merged(theta_0, tmp_path / "out")
+    end, scaled = merged_by_peft(theta_0, theta), merged_by_peft(theta_0, tmp_path / "out")
     merged = load_file(tmp_path / "full" / "model.safetensors")
     assert set(merged) == set(base)
     assert set(report.tensors) == set(load_file(theta / "adapter_model.safetensors"))
@@ -86,7 +79,7 @@ def test_scaling_the_adapter_is_averaging_the_models(kind, tmp_path):
 def test_a_full_model_by_any_method_is_that_of_the_merged_adapter(method, kind, tmp_path):
     theta_0, theta = _adapter(tmp_path, *SETTINGS[kind])
     base = {n: t.double() for n, t in load_file(theta_0 / "model.safetensors").items()}
-    end, third, before = {n: t for n, t in _merged(theta_0, theta).items() if n in base}, None, None
+    end, third, before = {n: t for n, t in merged_by_peft(theta_0, theta).items() if n in base}, None, None
     if merge_named(method).third:
         make("llama", 5).save_pretrained(third := tmp_path / "pre")
         before = {n: t.double() for n, t in load_file(third / "model.safetensors").items()}
@@ -104,8 +97,8 @@ def test_beyond_an_adapter_its_b_is_scaled_likewise(full, tmp_path):
     theta_0, theta = _adapter(tmp_path, *SETTINGS["saved-modules"])
     average_files(theta_0, theta, tmp_path / "out", uniform(1.3, Grouping(), 2), full=full, method="extrapolate")
     base = {n: t.double() for n, t in load_file(theta_0 / "model.safetensors").items()}
-    end = _merged(theta_0, theta)
-    made = load_file(tmp_path / "out" / "model.safetensors") if full else _merged(theta_0, tmp_path / "out")
+    end = merged_by_peft(theta_0, theta)
+    made = load_file(tmp_path / "out" / "model.safetensors") if full else merged_by_peft(theta_0, tmp_path / "out")
     for name, start in base.items():
         torch.testing.assert_close(made[name].double(), start + 1.3 * (end[name] - start), rtol=1e-6, atol=1e-7)
 

@@ -1,12 +1,11 @@
 """AMA's gradient and constraint, from first principles: finite differences in fp64, and Omega for any numbers."""
 
-from types import MethodType
-
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ama_models import wholly_in
 from llm.averaging.ama.gradient import ratio_gradient, reply_loss
 from llm.averaging.ama.optimise import optimise_ratios
 from llm.averaging.ama.parameterise import on_omega
@@ -29,25 +28,14 @@ GROUPINGS = {
 
 
 def pair(is_tied: bool):
-    """A live fp64 model, and state dicts of two models like it."""
-    live, *others = (wholly_double(tiny_model(seed, scale=5.0, tied_embeddings=is_tied)) for seed in range(3))
+    """A live model wholly in fp64, for finite differences, and state dicts of two models like it."""
+    made = (tiny_model(seed, scale=5.0, tied_embeddings=is_tied).double() for seed in range(3))
+    live, *others = (wholly_in(torch.float64, model) for model in made)
     for seed, model in enumerate(others):
         for name, parameter in model.named_parameters():
             if "norm" in name:  # norms begin equal in all models
                 torch.nn.init.normal_(parameter, 1.0, 0.2, generator=torch.Generator().manual_seed(seed))
     return live, *({name: tensor.clone() for name, tensor in model.state_dict().items()} for model in others)
-
-
-def wholly_double(model):
-    """The model in fp64 with norms that do not go through fp32, as transformers' do: finite differences need it."""
-
-    def norm(self, hidden):
-        return self.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
-
-    for module in model.modules():
-        if hasattr(module, "variance_epsilon"):
-            module.forward = MethodType(norm, module)
-    return model.double()
 
 
 def batch(seed: int = 0) -> dict[str, torch.Tensor]:

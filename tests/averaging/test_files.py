@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from averaging_models import ARCHITECTURES, command, make, reference, save_pair, save_tokenizer, ulp
+from averaging_models import ARCHITECTURES, assert_averaged, command, make, reference, save_pair, save_tokenizer
 from llm.averaging.files.average import average_files
 from llm.averaging.ratios import in_order, uniform
 from llm.grouping import Grouping
@@ -25,12 +25,6 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a folder, read by the safetensors library."""
     files = sorted(folder.glob("*.safetensors"))
     return {name: tensor for file in files for name, tensor in load_file(file).items()}
-
-
-def assert_within_one_ulp(tensor, theta_0, theta, ratio):
-    exact = reference(theta_0, theta, ratio)
-    error = tensor.double() - exact.to(tensor.dtype).double()
-    assert (error.abs() <= ulp(exact, tensor.dtype)).all()
 
 
 def digest(path: Path) -> str:
@@ -47,7 +41,7 @@ def test_values_coverage_and_loading(architecture, tmp_path):
     for name, tensor in result.items():
         _label, ratio, shape = report.tensors[name]
         assert ratio in (*RATIOS, 0.5) and tensor.shape == shape and tensor.dtype == right[name].dtype
-        assert_within_one_ulp(tensor, left[name], right[name], ratio)
+        assert_averaged(tensor, left[name], right[name], ratio)
     assert {report.tensors[name][0] for name in result} == {"part1", "part2", "part3", "mean"}
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "out", dtype="auto", output_loading_info=True
@@ -63,7 +57,7 @@ def test_every_type_is_within_one_unit_in_the_last_place(dtype, tmp_path):
     average_files(theta_0, theta, tmp_path / "out", uniform(0.8, Grouping()))
     left, right = tensors(theta_0), tensors(theta)
     for name, tensor in tensors(tmp_path / "out").items():
-        assert_within_one_ulp(tensor, left[name], right[name], 0.8)
+        assert_averaged(tensor, left[name], right[name], 0.8)
 
 
 def test_the_averaged_folder_is_the_averaged_model(tmp_path):

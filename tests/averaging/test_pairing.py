@@ -8,7 +8,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from averaging_models import command, make, reference, save_tokenizer, ulp
+from averaging_models import assert_averaged, command, make, save_tokenizer
 from llm.averaging.files.average import average_files
 from llm.averaging.ratios import in_order, uniform
 from llm.errors import UserError
@@ -48,11 +48,6 @@ def changed(folder, to, change, file="model.safetensors", **settings):
     config = json.loads((to / "config.json").read_text()) | settings
     (to / "config.json").write_text(json.dumps(config))
     return to
-
-
-def assert_averaged(found, theta_0, theta, ratio):
-    exact = reference(theta_0, theta, ratio)
-    assert ((found.double() - exact.to(found.dtype).double()).abs() <= ulp(exact, found.dtype)).all()
 
 
 def logits(folder, **options):

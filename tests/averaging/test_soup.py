@@ -6,11 +6,10 @@ import tracemalloc
 import peft
 import pytest
 import torch
-import transformers
 import yaml
 from safetensors.torch import load_file, save_file
 
-from averaging_models import command, make, save_tokenizer, ulp
+from averaging_models import command, make, merged_by_peft, save_tokenizer, ulp
 from llm import averaging
 from llm.averaging.files import chunks
 from llm.averaging.live import average
@@ -158,13 +157,6 @@ def adapters(path, *settings):
     return found
 
 
-def merged(base, adapter):
-    """The full weights of an adapter on its base in fp64, by peft itself."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64)
-    model = peft.PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).double()
-    return model.merge_and_unload().state_dict()
-
-
 def test_adapters_of_different_ranks_and_places_are_merged_as_peft_merges_them(tmp_path, monkeypatch):
     settings = [
         {"target_modules": LLAMA},
@@ -174,7 +166,7 @@ def test_adapters_of_different_ranks_and_places_are_merged_as_peft_merges_them(t
     monkeypatch.setattr(chunks, "SIZE", 100)  # ends within a row
     averaging.average(*folders[:2], 0.4, out=tmp_path / "out", others=folders[2:], weights=(1, 3), full=True)
     theta, start = (
-        exact([merged(folders[0], one) for one in folders[1:]], (1, 3)),
+        exact([merged_by_peft(folders[0], one) for one in folders[1:]], (1, 3)),
         load_file(folders[0] / "model.safetensors"),
     )
     made = load_file(tmp_path / "out" / "model.safetensors")

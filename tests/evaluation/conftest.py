@@ -2,12 +2,19 @@
 
 import pytest
 
-from front_runs import save_files
+from front_runs import run, save_files
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return save_files(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def found(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("front") / "ma"
+    run(folder, out)
+    return out
 
 
 @pytest.fixture

@@ -15,13 +15,6 @@ from llm.models.loading import load_reward_model, load_tokenizer
 from llm.models.rewards import reward_scores
 
 
-@pytest.fixture(scope="module")
-def found(folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("front") / "ma"
-    run(folder, out)
-    return out
-
-
 def test_rows_cover_both_ends_and_every_ratio_with_errors(found):
     frame = read_rows(found / "rows.jsonl")
     of_choices = {f"qa/{metric}" for metric in ("acc_norm", "brier", "calibration_error", "log_likelihood")}

@@ -22,13 +22,6 @@ from llm.evidence.rows import read_rows
 pytestmark = pytest.mark.usefixtures("without_files_of_pictures")
 
 
-@pytest.fixture(scope="module")
-def found(folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("front") / "ma"
-    run(folder, out)
-    return out
-
-
 def test_a_stopped_run_goes_on_and_measures_nothing_twice(found, folder, tmp_path, monkeypatch):
     plain, calls = module.measure_tasks, []
 

@@ -8,6 +8,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from llm import cli
+
 LAYERS = 7
 _COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2}
 _COMMON |= {"intermediate_size": 24, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
@@ -81,8 +83,6 @@ def save_pair(folder, architecture: str, dtype: torch.dtype = torch.float32, sha
 
 def command(monkeypatch, *arguments) -> int:
     """`alignment-tax ARGUMENTS` in this process; its exit code."""
-    from llm import cli
-
     monkeypatch.setattr(sys, "argv", ["alignment-tax", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
         cli.main()
@@ -100,6 +100,22 @@ def ulp(reference: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def reference(theta_0: torch.Tensor, theta: torch.Tensor, ratio: float) -> torch.Tensor:
     """(1 - ratio) theta_0 + ratio theta in fp64."""
     return (1 - ratio) * theta_0.double() + ratio * theta.double()
+
+
+def assert_averaged(found: torch.Tensor, theta_0: torch.Tensor, theta: torch.Tensor, ratio: float) -> None:
+    """Within one unit in the last place of fp64 rounded once."""
+    exact = reference(theta_0, theta, ratio)
+    error = found.double() - exact.to(found.dtype).double()
+    assert (error.abs() <= ulp(exact, found.dtype)).all(), "more than one unit in the last place away"
+
+
+def merged_by_peft(base, adapter) -> dict[str, torch.Tensor]:
+    """The full weights of an adapter on its base in fp64, by peft itself."""
+    import peft
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64)
+    model = peft.PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).double()
+    return model.merge_and_unload().state_dict()
 
 
 def values(dtype: torch.dtype, seed: int, count: int = 4096) -> torch.Tensor:

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llm.evidence import frames
 from llm.evidence.claims.ledger import Entry, Ledger, ledger
 from llm.evidence.claims.table import CLAIMS
@@ -38,6 +40,14 @@ def rows_once(folder: Path) -> Callable:
         return asked(results).copy() if results.is_dir() and results.parent == RESULTS else read(path)
 
     return read_rows
+
+
+@pytest.fixture(scope="session", autouse=True)
+def committed_rows_read_once(tmp_path_factory):
+    """Where a conftest.py imports it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("llm.evidence.frames.read_rows", rows_once(tmp_path_factory.getbasetemp()))
+        yield
 
 
 @cache

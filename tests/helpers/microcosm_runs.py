@@ -1,13 +1,12 @@
 """Small runs of the microcosm's stages within the test's own process, tiny models, and the command line."""
 
 import json
-import sys
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from llm import cli
+from averaging_models import command as command  # for the tests that run stages
 from llm.config import load_preset, load_sweep
 from llm.data.microcosm.size import Size
 from llm.data.microcosm.tokenizer import build_tokenizer
@@ -77,6 +76,10 @@ def make_reward(run: Run) -> None:
     write_json(run.folder / "reward.json", judged)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def evaluator(run: Run) -> Evaluator:
     return Evaluator(run, run.folder / "theta_0", run.folder / "reward")
 
@@ -112,13 +115,3 @@ def values(rows: list[dict], method: str, **setting) -> dict[str, tuple[float, f
     found = {row["metric"]: (row["value"], row["stderr"]) for row in chosen}
     assert len(found) == len(chosen), f"several models match {method}, {setting}"
     return found
-
-
-def command(monkeypatch, *arguments) -> int:
-    """`python -m llm ARGUMENTS` in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["llm", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return stop.code or 0
-    return 0

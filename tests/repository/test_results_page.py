@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ BELOW_IN_TRAINING = (
 BELOW_ONE = ("LoRA in MLPs and attention",)  # of the remedies in every iteration
 BELOW_REGRESSION = ("L1 penalty", "L2 penalty", *BELOW_ONE)
 BOTH_APART = (LEARNED, GOLD)
+NOT_COMPARED = ("FAPM", "Model Stock")  # they reach too little of the reward, or it at one point alone
 
 
 def found(claim, part, reward, ledger=CLAIMS):
@@ -104,6 +106,17 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
     ],
     "reaches more gold reward, at its best strength, than RSF at its best iteration or one ratio at its best, is undecided (P12)": [
         ("P12", line["part"], GOLD, "undecided") for line in CLAIMS["P12"] if line["deciding"]
+    ],
+    "above every other way after training that could be compared, each at the best of its settings, by learned reward (P13)": [
+        ("P13", line["part"], LEARNED, "not testable here" if line["part"].endswith(NOT_COMPARED) else "holds")
+        for line in CLAIMS["P13"]
+        if line["deciding"]
+    ],
+    "LiNeS is above AMA by both rewards (P14)": [("P14", "LiNeS above AMA with K = 3", BOTH, "holds")],
+    "(SLERP) is equivalent to one ratio by both rewards, and policies interpolated in place of weights (DeRa) are undecided against it (P13)": [
+        ("P13", f"{name} above MA", reward, verdict)
+        for name, verdict in (("SLERP", "equivalent"), ("DeRa", "undecided"))
+        for reward in BOTH_APART
     ],
     "one ratio at its best has as much of it as theta has, within the margin (P5)": [
         ("P5", "gold reward: MA at its best ratio above theta", GOLD, "equivalent")
@@ -205,6 +218,18 @@ def test_methods_that_change_training_stand_on_as_many_seeds_as_told():
     (seeds,) = {len(line["per_seed"]) for claim in ("P11", "P12") for line in CLAIMS[claim] if line["per_seed"]}
     assert f"stand on {NUMBERS[seeds]} seeds" in PAGE
     assert f"methods that change training in other ways on {NUMBERS[seeds]}" in PAGE
+
+
+def test_the_page_says_how_many_seeds_each_sweep_has():
+    measured = Counter(path.name.partition("-seed")[0] for path in (ROOT / "results" / "microcosm").glob("*.jsonl"))
+    count = {name: NUMBERS[seeds] for name, seeds in measured.items()}
+    assert measured["core"] == measured["regmean"]
+    assert (
+        f"one ratio, AMA and regression averaging were measured on {count['core']} seeds, LiNeS and the other averages on "
+        f"{count['merging']}, DPO and PPO on {count['algorithms']}, better averages after them on {count['merging-others']}, methods that "
+        f"imitate RSF's samples on {count['mitigations']}, those in every iteration on {count['mitigations-on-policy']} and methods that "
+        f"change training in other ways on {count['training-time']}"
+    ) in PAGE
 
 
 def test_the_first_world_has_adaptive_ratios_below_one_ratio_after_rsf():

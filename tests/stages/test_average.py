@@ -24,11 +24,6 @@ GROUPING = Grouping(3, "part", "own", "theta", "theta")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return smoke_run(tmp_path_factory.mktemp("out"), preset=far_stepping())
-
-
-@pytest.fixture(scope="module")
 def rows(run):
     return core_rows(run)
 

@@ -17,7 +17,7 @@ from llm.models.save import save_model
 from llm.stages.align import align
 from llm.stages.dpo import dpo, pair_batch, with_reference
 from llm.training.rlhf.preferences import bradley_terry, dpo_margins
-from microcosm_runs import METRICS, command, smoke_run, tiny_model
+from microcosm_runs import METRICS, command, contents, smoke_run, tiny_model
 
 ROWS = [
     {
@@ -38,10 +38,6 @@ def run(tmp_path_factory):
     run = smoke_run(tmp_path_factory.mktemp("out"), upto="reward")
     align(run, "dpo", "own")
     return run
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def gradients(model, loss):

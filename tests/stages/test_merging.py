@@ -16,15 +16,10 @@ from llm.plan.costs import Step, models
 from llm.stages import average
 from llm.stages.adapt import ratios_of
 from llm.stages.trajectory import measure_baseline, measure_trajectory
-from microcosm_runs import METRICS, evaluator, far_stepping, smoke_run, theta, values
+from microcosm_runs import METRICS, evaluator, theta, values
 
 ENTRIES = {entry.label: entry for entry in load_sweep("merging").averaging}
 OTHER_RUNS = ("soup", "model-stock")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return smoke_run(tmp_path_factory.mktemp("out"), preset=far_stepping())
 
 
 def rows_of(run, label, **changes):

@@ -15,7 +15,7 @@ from llm.stages import materials as stage_materials
 from llm.stages import mitigate
 from llm.stages.mitigate import distil, measure_trained, train
 from llm.training.loop import count_minibatches
-from microcosm_runs import METRICS, command, evaluator, far_stepping, smoke_run, timeless, values
+from microcosm_runs import METRICS, command, evaluator, timeless, values
 
 ZERO = [
     ("l1", {"strength": 0.0}),
@@ -32,11 +32,6 @@ SOME = [
     ("er", {"strength": 0.5}),
     ("lora", {"rank": 2, "targets": "mlp", "lora_alpha": 8.0}),
 ]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return smoke_run(tmp_path_factory.mktemp("out"), preset=far_stepping())
 
 
 def samples(run):

@@ -17,7 +17,7 @@ from llm.stages.average import measure_averages
 from llm.stages.mitigate import measure_trained
 from llm.stages.trajectory import measure_baseline
 from llm.training import mitigations
-from microcosm_runs import METRICS, averages, command, evaluator, far_stepping, smoke_run, theta, values
+from microcosm_runs import METRICS, averages, command, evaluator, theta, values
 
 TOY = '''"""Pulls the final norm back to theta_0's after each step."""
 
@@ -53,11 +53,6 @@ SWEEP = {
         {"label": "toy", "method": "toy", "options": {"strength": [0.0, 0.5, 1.0]}},
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return smoke_run(tmp_path_factory.mktemp("out"), preset=far_stepping())
 
 
 @pytest.fixture(scope="module")

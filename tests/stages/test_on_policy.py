@@ -18,7 +18,7 @@ from llm.stages import rsf as rsf_stage
 from llm.stages.align import align
 from llm.stages.mitigate import _model as trained_model
 from llm.stages.mitigate import changed_model, measure_trained
-from microcosm_runs import METRICS, command, evaluator, far_stepping, smoke_run, values
+from microcosm_runs import METRICS, command, contents, evaluator, far_stepping, smoke_run, values
 
 NEUTRAL = {
     "l1-on-policy": {"strength": 0.0},
@@ -61,10 +61,6 @@ def theta(run, rlhf):
 
 def same(left, right):
     return all(torch.equal(left[name], right[name]) for name in left)
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 CASES = [("rsf", method) for method in NEUTRAL] + [

@@ -23,20 +23,14 @@ from llm.stages import samples
 from llm.stages.average import _materials, load_between, measure_averages
 from llm.stages.samples import own_samples
 from llm.stages.trajectory import measure_baseline, measure_trajectory
-from microcosm_runs import METRICS, evaluator, far_stepping, smoke_run, theta, values
+from microcosm_runs import METRICS, evaluator, theta, values
 
 GROUPING = Grouping(3, "part", "own", "mean", "mean")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return smoke_run(tmp_path_factory.mktemp("out"), preset=far_stepping())
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(samples, "BLOCK", 4)
-    monkeypatch.setattr(samples, "LENGTH", 8)
     monkeypatch.setattr(regmean, "OWN_SAMPLES", 6)
     monkeypatch.setattr(constrained, "SAMPLES", 6)
 

@@ -20,7 +20,7 @@ from llm.stages.rsf import sample
 from llm.training import iterations
 from llm.training.rlhf.ppo import restarts
 from llm.training.rlhf.ppo.experience import experience, fresh_critic
-from microcosm_runs import smoke, smoke_run, tiny_model
+from microcosm_runs import contents, smoke, smoke_run, tiny_model
 
 REPLIES = [
     ("how are you ?", "what a lovely day", True),
@@ -46,10 +46,6 @@ def quick(run: Run, **settings) -> Run:
 def ppo(run: Run, out, lr=None):
     module.ppo(run, run.folder / "theta_0", run.folder / "reward", out, lr)
     return [json.loads(path.read_text()) for path in sorted(out.glob("iteration*.json"))]
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture

@@ -19,15 +19,10 @@ from llm.grouping import Grouping, assign, labels, ratios
 from llm.stages.adapt import _batches, labelled, ratios_of
 from llm.stages.average import measure_averages, settings_of
 from llm.stages.oracle import oracle_ratios, search_omega
-from microcosm_runs import METRICS, evaluator, far_stepping, smoke_run, theta, tiny_model, values
+from microcosm_runs import METRICS, evaluator, theta, tiny_model, values
 
 SWEEP = load_sweep("ratios")
 FIELDS = asdict(Grouping())
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return smoke_run(tmp_path_factory.mktemp("out"), preset=far_stepping())
 
 
 def rows_of(run, label):

@@ -10,12 +10,7 @@ from llm.models.chat import prompt_ids
 from llm.models.loading import load_model, load_tokenizer
 from llm.stages.align import theta_folder
 from llm.stages.replies import ALPHAS
-from microcosm_runs import command, far_stepping, smoke_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return smoke_run(tmp_path_factory.mktemp("out"), preset=far_stepping())
+from microcosm_runs import command
 
 
 @pytest.fixture(scope="module")

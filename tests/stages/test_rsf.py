@@ -15,7 +15,7 @@ from llm.models.loading import load_model, load_reward_model, load_tokenizer
 from llm.models.rewards import reward_scores
 from llm.stages.rsf import rsf, sample
 from llm.training.rlhf.rsf import best_of
-from microcosm_runs import smoke_run
+from microcosm_runs import contents, smoke_run
 
 SCORES = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-100, 100, width=32))
@@ -31,10 +31,6 @@ def again(run, lr=None, name="own"):
     folder = run.folder / "rsf" / name
     rsf(run, run.folder / "theta_0", run.folder / "reward", folder, lr)
     return folder
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @given(SCORES)

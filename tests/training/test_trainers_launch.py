@@ -19,18 +19,11 @@ from llm.training.distributed.jobs import Job
 from llm.training.distributed.launch import RECIPES, command, environment, launch
 from llm.training.distributed.models import load_trained, write_model
 from trainer_models import PROMPTS, hardware, same, weights
-from trainer_runs import dpo_run, gradients, make_models, ppo_run, reward_run, rsf_run, rsf_settings, sft_run, start
+from trainer_runs import dpo_run, gradients, ppo_run, reward_run, rsf_run, rsf_settings, sft_run, start
 
 ROOT = Path(__file__).parents[2]
 ALONE = hardware()
 TWO = hardware(launcher="fsdp", processes=2)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    make_models(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", params=["copied", pytest.param("launched", marks=pytest.mark.long)])

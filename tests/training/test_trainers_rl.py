@@ -32,18 +32,11 @@ from llm.training.iterations import iteration_folder, log_file
 from llm.training.loop import token_loss
 from llm.training.rlhf.ppo.restarts import Trail, walk
 from trainer_models import PROMPTS, hardware, same, tokenizer, weights, writing
-from trainer_runs import gradients, make_models, ppo_run, ppo_settings, rsf_run, start
+from trainer_runs import gradients, ppo_run, ppo_settings, rsf_run, start
 
 
 class Stopped(Exception):
     pass
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    make_models(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +45,21 @@ def whole(folder):
     rsf_run(folder, folder / "rsf", hardware(), iterations=2)
     ppo_run(folder, folder / "ppo", hardware(), iterations=2)
     return folder
+
+
+def run_until_killed(run, module, monkeypatch) -> None:
+    """A run that stops as its second model is to be written by the module."""
+    written = module.write_model
+
+    def killed(state, origin, dtype, to):
+        if to.name == "iteration02":
+            raise Stopped
+        written(state, origin, dtype, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_model", killed)
+        with pytest.raises(Stopped):
+            run()
 
 
 def logs(out: Path) -> list[dict]:
@@ -278,16 +286,7 @@ def test_rsf_imitates_the_best_reply_to_each_prompt(whole):
 
 
 def test_rsf_goes_on_where_it_was_killed(whole, tmp_path, monkeypatch):
-    def killed(state, origin, dtype, to):
-        if to.name == "iteration02":
-            raise Stopped
-        written(state, origin, dtype, to)
-
-    written = rsf_module.write_model
-    with monkeypatch.context() as patch:
-        patch.setattr(rsf_module, "write_model", killed)
-        with pytest.raises(Stopped):
-            rsf_run(whole, tmp_path, hardware(), iterations=2)
+    run_until_killed(partial(rsf_run, whole, tmp_path, hardware(), iterations=2), rsf_module, monkeypatch)
     assert len(list(tmp_path.glob(".samples*"))) == 1
     rsf_run(whole, tmp_path, hardware(), iterations=2)
     for name in ("iteration01", "iteration02"):
@@ -310,17 +309,7 @@ def test_ppo_writes_without_an_engine_of_vllm(whole, tmp_path):
 
 
 def test_ppo_goes_on_where_it_was_killed(whole, tmp_path, monkeypatch):
-    leave = ppo_module.write_model
-
-    def killed(state, origin, dtype, to):
-        if to.name == "iteration02":
-            raise Stopped
-        leave(state, origin, dtype, to)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ppo_module, "write_model", killed)
-        with pytest.raises(Stopped):
-            ppo_run(whole, tmp_path, hardware(), iterations=2)
+    run_until_killed(partial(ppo_run, whole, tmp_path, hardware(), iterations=2), ppo_module, monkeypatch)
     ppo_run(whole, tmp_path, hardware(), iterations=2)
     assert logs(tmp_path) == logs(whole / "ppo")
     assert all(same(tmp_path / name, whole / "ppo" / name) for name in ("iteration01", "iteration02"))
