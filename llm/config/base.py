@@ -78,21 +78,23 @@ class Settings(BaseModel):
     def _numbers_are_numbers(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         read = handler(given)
         for key, value in given.items() if isinstance(given, dict) else ():
-            if (
-                isinstance(value, dict)
-                and isinstance(getattr(read, key), dict)
-                and len(getattr(read, key)) < len(value)
-            ):
+            made = getattr(read, key)
+            by_number = (
+                isinstance(value, dict) and isinstance(made, dict) and all(isinstance(one, float) for one in made)
+            )
+            if by_number and len(made) < len(value):
                 raise refused(f"{key} = {short(value)} is not allowed; two of its keys are the same number")
-            for one, made in _pairs(value, getattr(read, key)):
-                if isinstance(made, int | float) and isinstance(one, bool) != isinstance(made, bool):
-                    wanted = "true or false" if isinstance(made, bool) else "a number"
+            for one, taken in _pairs(value, made):
+                if isinstance(taken, int | float) and isinstance(one, bool) != isinstance(taken, bool):
+                    wanted = "true or false" if isinstance(taken, bool) else "a number"
                     raise refused(f"{key} = {short(value)} is not allowed; allowed is {wanted}")
         return read
 
 
 def _pairs(given: Any, read: Any) -> Iterable[tuple[Any, Any]]:
     """What was given with what it was read as, one by one in lists and groups."""
+    if isinstance(given, dict) and isinstance(read, dict) and len(read) < len(given):  # what is empty is left out
+        return ((one, read[key]) for key, one in given.items() if key in read)
     if isinstance(given, dict):
         made = read.values() if isinstance(read, dict) else (getattr(read, str(key), None) for key in given)
         return zip(given.values(), made, strict=True)

@@ -17,6 +17,7 @@ from .preset import Preset
 from .sweep import Sweep
 from .words import sentence
 
+_SCALARS = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null", "str")}
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 LARGEST = 100_000  # characters of a file, and values in it when aliases are written out
 
@@ -104,9 +105,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         keys: set[Any] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            value = (
-                self.construct_object(key) if key.tag in self.yaml_constructors else key.value
-            )  # 1 and 1.0 are one key
+            value = self.construct_object(key) if key.tag in _SCALARS else key.value  # 1 and 1.0 are one key
             if value in keys:
                 raise ValueError(f"the key {key.value} stands twice")
             keys.add(value)

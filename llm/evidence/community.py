@@ -86,7 +86,7 @@ def _check_algorithm(folder: Path, rows: pd.DataFrame, rlhf: str) -> None:
                     f"results: {folder} has rows of rlhf = {rlhf}{rate}, seed = {min(lacking)}, but none of {end}; both ends must be there."
                 )
         ratios = paths.of_method(at_rate, "ma")["alpha"].nunique()
-        if lr is None and ratios < FEWEST_RATIOS:
+        if lr is None and len(at_rate) and ratios < FEWEST_RATIOS:
             raise UserError(
                 f"results: {folder} has rows of rlhf = {rlhf}, but {ratios} ratios of method ma; at least {FEWEST_RATIOS} must be "
                 "there, since other methods are held against it."

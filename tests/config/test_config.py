@@ -514,6 +514,7 @@ def test_a_name_that_is_a_path_or_means_something_to_a_shell_is_refused(tmp_path
             b"base: smoke\nname: x\npreferences: {temperatures: {'1.0': 0.5, 1: 0.3}}",
             "temperatures = .* is not allowed; two of its keys are the same number",
         ),
+        (b"base: smoke\nname: x\n!!seq foo: 1", "not valid YAML|unknown key"),
         (b"threads: 1" + b"0" * 5000, "not valid YAML: Exceeds the limit|more than 18 digits"),
         (b"threads: 0x1" + b"0" * 400, "not valid YAML: a whole number has more than 18 digits"),
         (b"a: " + b"[" * 20_000, "not valid YAML: maximum recursion depth exceeded"),

@@ -195,6 +195,11 @@ def test_a_rival_of_several_settings_takes_the_best_at_each_reward_among_those_o
     kept = rows["setting"].map(lambda setting: setting.get("keep"))
     abilities, loosest = trimmed & (rows["metric"] == "bleu"), kept == 0.6
     rows.loc[abilities & (kept != 0.2), "value"] -= 3
+    apart = rows[(rows["seed"] == min(COSTS)) | (rows["method"] != "regmean")]
+    with pytest.raises(Missing, match="^sweep merging$"):
+        AheadOfBest("x", REGMEAN, "trim", "merging").lines(
+            make_book(apart[(apart["method"] != "trim") | (apart["seed"] != min(COSTS))])
+        )
     line, gold = AheadOfBest("x", REGMEAN, "trim", "merging").lines(make_book(rows))
     assert (line.deciding, gold.deciding) == (True, False)
     assert line.note == "the rival's settings trim-0.2 100%, chosen on the other seeds"

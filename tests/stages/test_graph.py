@@ -127,14 +127,23 @@ def test_an_edited_preset_or_sweep_does_not_go_on_among_older_numbers(tmp_path):
     for same in others:
         made_with.refuse_others(file, same, {"core": sweep})
         made_with.keep(file, same, {"core": sweep})
-        assert file.read_bytes() == before
+    assert file.read_bytes() == before
     edited = preset.model_copy(update={"rsf": preset.rsf.model_copy(update={"iterations": 9})})
+    made_with.refuse_others(file, edited, {})  # no run of it has begun
+    (tmp_path / "smoke" / "seed3" / "rsf").mkdir(parents=True)
     with pytest.raises(
         UserError, match=r"^preset smoke: rsf.iterations = 9 is not allowed, since .*smoke was made with \d+; remove"
     ):
         made_with.refuse_others(file, edited, {})
+    other = preset.model_copy(update={"prompts": preset.prompts | {"talk": 0.123}})
+    with pytest.raises(UserError, match=r"^preset smoke: prompts = .*talk.* is not allowed"):
+        made_with.keep(file, other, {})
     first = sweep.averaging[0].model_copy(update={"alphas": (0.5,)})
     changed = sweep.model_copy(update={"averaging": (first, *sweep.averaging[1:])})
+    made_with.refuse_others(file, preset, {"core": changed})  # none of its rows is there
+    rows = tmp_path / "smoke" / "seed3" / "rows" / "rsf" / "own" / f".{first.label}.jsonl.kept"
+    rows.parent.mkdir(parents=True)
+    rows.touch()
     with pytest.raises(
         UserError, match=rf"^sweep core, entry {first.label}: alphas = \[0.5\] is not allowed, since .* was made with "
     ):
@@ -150,8 +159,8 @@ def test_the_graph_refuses_a_preset_that_was_edited(tmp_path):
     assert not list((tmp_path / "out" / "mine").iterdir())  # a dry run writes nothing
     made_with.keep(tmp_path / "out" / "mine" / "settings.json", load_preset(str(preset)), {})
     dry_run(tmp_path, preset=preset)
-    preset.write_text("{base: smoke, name: mine, rsf: {iterations: 3}}")
-    assert "preset mine: rsf.iterations = 3 is not allowed, since " in dry_run(tmp_path, preset=preset, refused=True)
+    preset.write_text("{base: smoke, name: mine, sft: {steps: 3}}")
+    assert "preset mine: sft.steps = 3 is not allowed, since " in dry_run(tmp_path, preset=preset, refused=True)
 
 
 def test_braces_in_a_folder_s_name_are_refused(tmp_path):

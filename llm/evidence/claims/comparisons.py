@@ -45,7 +45,9 @@ IN_TRAINING = {
         *("ogpsa-documents", "nspo", "nspo-attention"),
     )
 }
-AFTER_TRAINING = {  # name -> method and sweep, but for LiNeS, which has lines of its own, and what has all its models beyond theta
+# What was measured on twelve seeds or more: name -> method and sweep. MA and LiNeS have lines of their own, Model Stock is one model, and
+# extrapolation (ExPO) has its models beyond theta.
+AFTER_TRAINING = {
     "SLERP": ("slerp", "merging"),
     "trimmed changes": ("trim", "merging"),
     "DARE": ("dare", "merging"),
@@ -55,13 +57,14 @@ AFTER_TRAINING = {  # name -> method and sweep, but for LiNeS, which has lines o
     "DoTS": ("dots", "merging"),
     "reverse LiNeS": ("reverse-lines", "merging"),
     "AIM": ("aim", "merging"),
+    "one part alone": ("part", "core"),
+    "MA with embeddings and norms at theta_0": ("ma-matrices", "merging"),
     "AMA": ("ama", "core"),
     "AMA as in the published code": ("ama-published", "merging"),
     "tax-constrained ratios": ("constrained", "regmean"),
     "extrapolation from early iterations": ("extrapolate-early", "merging"),
     "means of the last iterations": ("tail", "merging"),
     "soups of runs": ("soup", "merging"),
-    "Model Stock": ("model-stock", "merging"),
     "DeRa": ("dera", "merging"),
 }
 HOLDING_BACK = {
@@ -249,10 +252,12 @@ def other_averages() -> tuple[Comparison, ...]:
     """That regression averaging is above each other way after training, at the best of its settings. Beside what decides: whether an arc in
     place of a line, or policies in place of weights, make a difference to MA.
     """
-    others = (
+    others: tuple[Comparison, ...] = tuple(
         AheadOfBest(f"regression averaging above {name}", REGMEAN, method, sweep)
         for name, (method, sweep) in AFTER_TRAINING.items()
     )
+    stock = Model(Route("rsf", "model-stock-tensor", "merging"))
+    others = (*others, AheadOf("regression averaging above Model Stock of three runs, at its reward", REGMEAN, stock))
     beside = (
         Ahead(f"{name} above MA", Route("rsf", family, "merging"), MA, deciding=False)
         for name, family in (("SLERP", "slerp"), ("DeRa", "dera"))

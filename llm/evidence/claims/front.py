@@ -113,6 +113,8 @@ class AheadOfBest:
         book.need(IN_TAXES)
         ours, settings = self.first.models(book), self._settings(book)
         common = set(ours["seed"]).intersection(*(set(path["seed"]) for path in settings.values()))
+        if not common:
+            raise Missing(f"sweep {self.sweep}")
         theirs = {
             family if len(settings) > 1 else None: paths.of_seeds(path, common) for family, path in settings.items()
         }

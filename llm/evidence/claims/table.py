@@ -263,7 +263,7 @@ CLAIMS: tuple[Claim, ...] = (
         local=True),
     Claim("P1", "The share saved",
         "At equal reward and at the same learning rate averaging saves a part of the tax that early stopping pays, in a synthetic "
-        "world with tied and untied embeddings and in a real model.", "",
+        "world and in a real model.", "",
         {"averaging": ("fig_fronts",), "real_model": ("fig_real_fronts",)},
         (
             Ahead("MA above early stopping", MA, STOPPING, own_rate=True),
@@ -341,8 +341,8 @@ CLAIMS: tuple[Claim, ...] = (
         tuple(line for name, route in HOLDING_BACK.items() for line in held_back(name, route))),
     Claim("P13", "Regression averaging against other averages",
         "Regression averaging after RSF, with one lambda, keeps more ability at equal reward than each other way to average, merge or "
-        "mix models after training that was measured, at the best of its settings (LiNeS: P3). Planned before any of these rows; "
-        "written down as a claim when a table had shown them.", "", {"methods": ("fig_methods_groups",)},
+        "mix models after training that was measured on twelve seeds, at the best of its settings (MA and LiNeS: P3). Planned before any of "
+        "these rows; written down as a claim when a table had shown them.", "", {"methods": ("fig_methods_groups",)},
         other_averages()),
     Claim("P14", "LiNeS against adaptive averaging",
         "Ratios that rise from the first layer to the last (LiNeS) keep more ability at equal reward than those that AMA finds for three "
