@@ -25,14 +25,15 @@ IMITATING = (
     *("stochastic moving averaging", "experience replay"),
 )
 OF_GOLD = {"experience replay": "not testable here", "LoRA in MLPs": "undecided"}
+BELOW_BY_LEARNED = ("KL to a moving average, rate 0.1", "moving average", "WARP, share 1")
 BELOW_IN_TRAINING = (
-    *("KL to theta_0 in the loss", "moving average", "bias-corrected moving average", "WARP, share 0.3"),
-    "orthogonal gradients (OGPSA), documents",
+    *("KL to theta_0 in the loss", "bias-corrected moving average", "online merging (OnDARE)"),
+    *("orthogonal gradients (OGPSA), documents", *BELOW_BY_LEARNED),
 )
 BELOW_ONE = ("LoRA in MLPs and attention",)  # of the remedies in every iteration
 BELOW_REGRESSION = ("L1 penalty", "L2 penalty", *BELOW_ONE)
 BOTH_APART = (LEARNED, GOLD)
-NOT_COMPARED = ("FAPM", "Model Stock")  # they reach too little of the reward, or it at one point alone
+OF_AVERAGES = {"FAPM": "not testable here", "Model Stock of three runs, at its reward": "undecided"}
 
 
 def found(claim, part, reward, ledger=CLAIMS):
@@ -54,9 +55,8 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
         ("P7", f"DPO: {ONE} MA", LEARNED, "holds"),
         ("P7", f"DPO: {ONE} MA", GOLD, "undecided"),
     ],
-    "By layer is above one lambda by gold reward, and by the learned one that is undecided (P6)": [
-        ("P6", f"{BY_LAYER} regression averaging", GOLD, "holds"),
-        ("P6", f"{BY_LAYER} regression averaging", LEARNED, "undecided"),
+    "By layer against one lambda is undecided by both rewards (P6)": [
+        ("P6", f"{BY_LAYER} regression averaging", BOTH, "undecided")
     ],
     "above one ratio after RSF and PPO by both rewards, after DPO by the learned one (L4, P7)": [
         ("L4", "LiNeS above MA", BOTH, "holds"),
@@ -96,19 +96,23 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
         for claim, average, below in (("P8", "MA above", BELOW_ONE), ("P9", ONE, BELOW_REGRESSION))
         for name in IMITATING
     ],
-    "is above a KL penalty to theta_0, moving averages with and without correction, WARP with share .3 and orthogonal gradients (P11)": [
-        ("P11", f"{ONE} {name}", BOTH, "holds") for name in BELOW_IN_TRAINING
+    "is above a KL penalty to theta_0, a corrected moving average, online merging by OnDARE and orthogonal gradients, by learned reward alone above a KL penalty to a moving average, a moving average as it is and WARP with share 1 (P11)": [
+        ("P11", f"{ONE} {name}", reward, "undecided" if reward == GOLD and name in BELOW_BY_LEARNED else "holds")
+        for name in BELOW_IN_TRAINING
+        for reward in BOTH_APART
     ],
     "by learned reward the others are undecided, and projections in MLPs alone keep so much reward that they cannot be compared (P11)": [
         ("P11", line["part"], LEARNED, "not testable here" if line["part"].endswith("(NSPO), MLP") else "undecided")
         for line in CLAIMS["P11"]
         if line["deciding"] and line["part"] not in {f"{ONE} {name}" for name in BELOW_IN_TRAINING}
     ],
-    "reaches more gold reward, at its best strength, than RSF at its best iteration or one ratio at its best, is undecided (P12)": [
-        ("P12", line["part"], GOLD, "undecided") for line in CLAIMS["P12"] if line["deciding"]
+    "WARP with share .6 reaches more gold reward, at its best iteration, than RSF at its own; that any other method which holds RSF back in training does, or that one of them reaches more than one ratio at its best, is undecided (P12)": [
+        ("P12", line["part"], GOLD, "holds" if "WARP" in line["part"] and "RSF's" in line["part"] else "undecided")
+        for line in CLAIMS["P12"]
+        if line["deciding"]
     ],
-    "above every other way after training that could be compared, each at the best of its settings, by learned reward (P13)": [
-        ("P13", line["part"], LEARNED, "not testable here" if line["part"].endswith(NOT_COMPARED) else "holds")
+    "above every other way after training that could be compared, each at the best of its settings, by learned reward, but for Model Stock, which is undecided (P13)": [
+        ("P13", line["part"], LEARNED, OF_AVERAGES.get(line["part"].removeprefix(ONE).strip(), "holds"))
         for line in CLAIMS["P13"]
         if line["deciding"]
     ],
@@ -177,12 +181,19 @@ CARRIED = {  # words of the page -> the parts that carry them, by which rewards,
     ],
 }
 COUNTED = (
+    "that any other method which holds RSF back in training does, or that one of them reaches more",  # of a pair above
     "those that only imitate end below theta's reward",
     "it saved more than half of one ratio's tax in each of three runs",
     "lambda it pays three tenths of what one ratio pays",
     "it ranks them with +.75",
 )
-NO_VERDICT = ("better averages after them", "no rule here says", "pays less and keeps less", "what averaging saves")
+NO_VERDICT = (
+    "In the replies to alignment prompts",
+    "better averages after them",
+    "no rule here says",
+    "pays less and keeps less",
+    "what averaging saves",
+)
 
 
 @pytest.mark.parametrize("words", CARRIED)
@@ -205,13 +216,13 @@ def test_what_only_imitates_ends_below_thetas_reward():
     assert len(ends) == 12 and max(ends) < 0.8
 
 
-def test_reading_falls_on_most_seeds_and_by_three_of_them_for_the_most_part():
+def test_reading_falls_on_most_seeds_and_by_four_of_them_for_the_most_part():
     line = found("C1", "reading comprehension: theta below theta_0", "")
     lost = sorted(-one for one in line["per_seed"])
     assert f"it falls on {NUMBERS[sum(one > 0 for one in lost)]} of {NUMBERS[len(lost)]} seeds" in PAGE
     assert line["p"] < 0.05
-    assert "three of them make seven tenths of the fall" in PAGE
-    assert sum(lost[-3:]) / sum(lost) == pytest.approx(0.70, abs=0.05)
+    assert "four of them make three quarters of the fall" in PAGE
+    assert sum(lost[-4:]) / sum(lost) == pytest.approx(0.75, abs=0.05)
 
 
 def test_methods_that_change_training_stand_on_as_many_seeds_as_told():
