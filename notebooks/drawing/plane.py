@@ -343,7 +343,7 @@ def missing(lacking: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> str:
         return "None: every method and setting has rows."
     known = looks()
     named = [
-        f"`{sweep}` ({', '.join(known[one].label if one in known else one for one in absent)})"
+        f"`{sweep}` ({'; '.join(known[one].label if one in known else one for one in absent)})"
         for sweep, absent in lacking.items()
     ]
     return f"Not measured yet: {panels.several(named)}. To measure: {style.command(lacking, seeds)}"
