@@ -101,7 +101,9 @@ def test_a_published_folder_is_taken_its_texts_come_back_and_its_weights_are_who
         assert ids == [own.bos_id(), *own.encode(text)]
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
     models = HubModels(pretrained=str(folder))
-    run = Run(tiny_preset("openllama-3b").model_copy(update={"models": models}), 0, tmp_path)
+    preset = tiny_preset("openllama-3b")
+    shape = preset.model.model_copy(update={"vocabulary": model.config.vocab_size})
+    run = Run(preset.model_copy(update={"models": models, "model": shape}), 0, tmp_path)
     HubBackend(run).pretrain(None)
     taken = run.folder / "pretrained"
     assert missing_for_tokenizer(taken) == []  # what follows needs neither package
