@@ -349,7 +349,11 @@ def test_a_claim_about_another_preset_is_judged_on_its_rows_beside_the_others(tm
         "holds",
     )  # at .8 of the rise the middle part put back has paid .5, MA .64
     assert saved.estimate == pytest.approx(1 - 0.5 / 0.8**2)
-    told = {line.part: (line.deciding, line.verdict) for line in entries["P1"].lines if "smollm2" in line.part}
+    told = {
+        line.part: (line.deciding, line.verdict)
+        for line in entries["P1"].lines
+        if "smollm2" in line.part and line.by == "reward"
+    }
     part = "MA above early stopping, log-likelihood of text"
     assert told == {
         f"smollm2-135m: {part}": (True, "undecided"),

@@ -222,10 +222,16 @@ def test_a_change_near_the_ceiling(rows, ledger):
     ("claim", "part", "preset", "rival", "metric"),
     [
         ("P1", "MA above early stopping", "microcosm-1", "stopping", "in_taxes"),
-        ("P1", "microcosm-1-untied: MA above early stopping", "microcosm-1-untied", "stopping", "in_taxes"),
         (
             "P1",
-            "smollm2-135m-gpu: MA above early stopping, log-likelihood of text",
+            "microcosm-1-untied, exploratory: MA above early stopping",
+            "microcosm-1-untied",
+            "stopping",
+            "in_taxes",
+        ),
+        (
+            "P1",
+            "smollm2-135m-gpu, exploratory: MA above early stopping, log-likelihood of text",
             "smollm2-135m-gpu",
             "stopping",
             "log_likelihood",
@@ -240,7 +246,7 @@ def test_shares_saved(rows, ledger, claim, part, preset, rival, metric):
         found = world.kept_and_tax(world.adaptive(), world.averages(), metric, world.seeds)
     else:
         found = world.kept_and_tax(world.averages(), world.iterations(), metric, world.seeds)
-    line = ledger[claim, part, "reward", True]
+    line = ledger[claim, part, "reward", "exploratory" not in part]
     assert numbers(line) == pytest.approx(fieller(*found[:2]), abs=2e-5)
     assert line["levels"] == [found[2][0], found[2][-1]]
 

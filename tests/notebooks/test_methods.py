@@ -166,7 +166,7 @@ def test_a_rank_correlation_names_its_seeds_and_is_bold_from_three_on():
 
 
 def test_where_everything_is_measured_nothing_is_said_to_be_missing():
-    assert plane.missing({}, [0]) == "None: every method has rows."
+    assert plane.missing({}, [0]) == "None: every method and setting has rows."
 
 
 def test_where_early_stopping_pays_no_clear_tax_the_tax_that_each_method_pays_stands_in_the_table():

@@ -115,7 +115,7 @@ def shared(name):
         ("averaging", "MA above early stopping", "both at 2.5e-4 ({n} seeds): MA saves {} (all abilities together)"),
         (
             "real_model",
-            "smollm2-135m-gpu: MA above early stopping, log-likelihood of text",
+            "smollm2-135m-gpu, exploratory: MA above early stopping, log-likelihood of text",
             "averaging saves {} of the tax on",
         ),
     ],
