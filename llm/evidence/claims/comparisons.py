@@ -252,17 +252,17 @@ def other_averages() -> tuple[Comparison, ...]:
     """That regression averaging is above each other way after training, at the best of its settings. Beside what decides: whether an arc in
     place of a line, or policies in place of weights, make a difference to MA.
     """
-    others: tuple[Comparison, ...] = tuple(
+    others = (
         AheadOfBest(f"regression averaging above {name}", REGMEAN, method, sweep)
         for name, (method, sweep) in AFTER_TRAINING.items()
     )
     stock = Model(Route("rsf", "model-stock-tensor", "merging"))
-    others = (*others, AheadOf("regression averaging above Model Stock of three runs, at its reward", REGMEAN, stock))
+    at_its_reward = AheadOf("regression averaging above Model Stock of three runs, at its reward", REGMEAN, stock)
     beside = (
         Ahead(f"{name} above MA", Route("rsf", family, "merging"), MA, deciding=False)
         for name, family in (("SLERP", "slerp"), ("DeRa", "dera"))
     )
-    return *others, *beside
+    return *others, at_its_reward, *beside
 
 
 def held_back(name: str, route: Route) -> tuple[Comparison, ...]:
